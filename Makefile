@@ -1,0 +1,41 @@
+# make            environment: .venv with the pinned libraries and pofx itself
+# make demo       compare seven families on handwritten digits → runs/demo/report.html
+# make test       the test suite (under 10 minutes on two cores)
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export POFX_DATA
+
+.PHONY: install demo test test-slow check bench docs clean
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/pofx compare digits --budget 20s --out runs/demo
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow --timeout 3600
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python bench/foundation.py
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf .venv runs site .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,5 @@
+"""`python -m pofx`."""
+
+from pofx.cli.main import main
+
+main()

@@ -1,0 +1,341 @@
+"""Artifacts: representation + model + provenance, the one thing that is saved, loaded, served and evaluated.
+
+Items go in and come out in data space. A folder holds `artifact.json` (plain values) and the weights in safetensors;
+the JSON names the weights by their hash and is renamed into place last, so a reader never sees half an artifact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pofx import __version__
+from pofx.core import config
+from pofx.core.errors import CorruptError, DataError, Unsupported, UsageError, unknown
+from pofx.core.event import Discrete, event_from_json, event_to_json
+from pofx.core.files import read_json, read_tensors, sha256, write_json, write_tensors
+from pofx.core.model import Density, Encoding, Explicit, Model
+from pofx.core.random import Streams
+from pofx.core.representation import Representation
+
+FORMAT = 1
+BATCH = 500  # items per call of the model when sampling or scoring
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a log_prob is: value[i] in `unit` under `measure`, worth `density`, ± stderr[i] where it is estimated."""
+
+    value: np.ndarray
+    density: Density
+    unit: str
+    measure: str
+    stderr: np.ndarray | None
+    evaluations: int  # of the model's log_prob per item
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A trained model with the representation it was trained under and the card of how it came to be."""
+
+    representation: Representation
+    model: Model
+    name: str  # the model's name in `pofx models`
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def density(self) -> Density:
+        """What this artifact's log_prob is worth: the lesser of the model's density and the representation's volume."""
+        return min(self.model.density, self.representation.volume) if isinstance(self.model, Explicit) else Density.NONE
+
+    @property
+    def device(self) -> torch.device:
+        tensors = list(self.model.parameters()) + list(self.model.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the model; everything else follows it."""
+        self.model.to(device)
+        return self
+
+    def using(self, **options: Any) -> "Artifact":
+        """The same weights under other sampling options (`model.adjustable`: sampler, steps, guidance, …).
+
+        Raises:
+            UsageError: an option that this model does not let change after training.
+        """
+        for key in options:
+            if key not in self.model.adjustable:
+                raise unknown(f"sampling option of {self.name}", key, self.model.adjustable)
+        if not options:
+            return self
+        row, values = config.entry(self.name), config.config(self.model)
+        model = row.model(self.model.event, self.model.condition, **{**values, **options}).to(self.device)
+        model.load_state_dict(self.model.state_dict())
+        return Artifact(self.representation, model.eval(), self.name, self.card)
+
+    @torch.inference_mode()
+    def sample(self, n: int, condition: Any = None, *, seed: int = 0, batch_size: int = BATCH) -> Any:
+        """n items in data space; item i depends on the seed and i alone.
+
+        Args:
+            condition: one value for all items or one per item: label names (strings), class numbers (integers) or
+                vectors; without it a model trained with labels draws them as often as they were in training.
+
+        Raises:
+            Unsupported: a condition for a model that was trained without one.
+            DataError: n is not positive, or the condition has another length or unknown labels.
+        """
+        if n < 1:
+            raise DataError(f"n must be at least 1 (got {n})")
+        given = self.conditions(condition, n, seed)
+        streams = Streams(seed, n, device=self.device)
+        raw = []
+        for i in range(0, n, batch_size):
+            part = streams[i : i + batch_size]
+            c = None if given is None else given[i : i + batch_size]
+            x = self.model.sample(len(part), c, generator=part)
+            raw.append(self.representation.decode(x).cpu())
+        return self.representation.items(torch.cat(raw))
+
+    def log_prob(self, values: Any, condition: Any = None, *, draws: int = 8) -> np.ndarray:
+        """The value of `score`: log p of each item in data space, nats, float64 (n,)."""
+        return self.score(values, condition, draws=draws).value
+
+    @torch.inference_mode()
+    def score(self, values: Any, condition: Any = None, *, draws: int = 8, batch_size: int = BATCH) -> Score:
+        """log p of each item in data space, with what it is worth.
+
+        A dequantising representation is averaged over `draws` noises inside the logarithm: an importance-weighted
+        bound (Burda et al., 2016, arXiv 1509.00519). Noise is a function of the item, so equal items score equally.
+
+        Raises:
+            Unsupported: the model has no density, or its representation keeps none.
+        """
+        if not isinstance(self.model, Explicit) or self.density is Density.NONE:
+            raise Unsupported(f"{self.name} has no density here: compare its samples with `pofx evaluate`")
+        raw = self.representation.tensor(values)
+        given = self._stated(condition, len(raw))
+        draws = draws if self.representation.volume is Density.BOUND else 1
+        logs = []
+        for i in range(0, len(raw), batch_size):
+            part = raw[i : i + batch_size].to(self.device)
+            c = None if given is None else given[i : i + batch_size]
+            streams = Streams.of_items(1, part)
+            each = []
+            for _ in range(draws):
+                x, ladj = self.representation.encode(part, streams)
+                each.append(self.model.log_prob(x, c).double() + ladj.double())
+            logs.append(torch.stack(each).cpu())
+        log_w = torch.cat(logs, 1)
+        value = log_w.logsumexp(0) - np.log(draws)
+        error = None
+        if draws > 1:
+            error = (log_w - value).exp().std(0) / draws**0.5  # delta method on log of a mean
+        shared = self.model.log_prob_error()
+        if shared is not None:
+            error = (torch.zeros_like(value) if error is None else error).hypot(torch.tensor(float(shared)))
+        return Score(
+            value=value.numpy(),
+            density=self.density,
+            unit=self.representation.unit,
+            measure=self.representation.measure,
+            stderr=None if error is None else error.numpy(),
+            evaluations=draws,
+        )
+
+    @torch.inference_mode()
+    def encode(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
+        """The code of each item: float (n, *code.shape); deterministic.
+
+        Raises:
+            Unsupported: the model has no codes, or was trained with a condition and none is given.
+        """
+        model = self._encoding()
+        raw = self.representation.tensor(values)
+        given = self._stated(condition, len(raw))
+        codes = []
+        for i in range(0, len(raw), batch_size):
+            part = raw[i : i + batch_size].to(self.device)
+            x, _ = self.representation.encode(part, Streams.of_items(1, part))
+            codes.append(model.encode(x, None if given is None else given[i : i + batch_size]).cpu())
+        return torch.cat(codes).numpy()
+
+    @torch.inference_mode()
+    def decode(self, codes: Any, condition: Any = None, *, batch_size: int = BATCH) -> Any:
+        """The item of each code (n, *code.shape), in data space."""
+        model = self._encoding()
+        z = torch.as_tensor(np.asarray(codes), dtype=torch.float32)
+        shape = model.code.shape if not isinstance(model.code, dict) else ()
+        if tuple(z.shape[1:]) != tuple(shape):
+            raise DataError(f"codes must have shape (n, {', '.join(map(str, shape))}) (got {tuple(z.shape)})")
+        given = self._stated(condition, len(z))
+        raw = []
+        for i in range(0, len(z), batch_size):
+            c = None if given is None else given[i : i + batch_size]
+            raw.append(self.representation.decode(model.decode(z[i : i + batch_size].to(self.device), c)).cpu())
+        return self.representation.items(torch.cat(raw))
+
+    def reconstruct(self, values: Any, condition: Any = None) -> Any:
+        """decode(encode(values))."""
+        return self.decode(self.encode(values, condition), condition)
+
+    def interpolate(self, a: Any, b: Any, steps: int = 8, condition: Any = None) -> Any:
+        """len(a) · steps items: for each pair the way from a to b along the great circle of their codes."""
+        za, zb = self.encode(a, condition), self.encode(b, condition)
+        flat_a, flat_b = za.reshape(len(za), -1), zb.reshape(len(zb), -1)
+        norms = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
+        omega = np.arccos(np.clip((flat_a * flat_b).sum(1) / np.maximum(norms, 1e-12), -1 + 1e-7, 1 - 1e-7))[:, None]
+        ways = [
+            (np.sin((1 - t) * omega) * flat_a + np.sin(t * omega) * flat_b) / np.sin(omega)
+            for t in np.linspace(0, 1, steps)
+        ]
+        codes = np.stack(ways, 1).reshape(-1, *za.shape[1:])
+        return self.decode(codes, condition)
+
+    def conditions(self, condition: Any, n: int, seed: int) -> Tensor | None:
+        """The condition as the model takes it: a tensor with one row per item on its device, or None."""
+        event = self.model.condition
+        if event is None:
+            if condition is not None:
+                raise Unsupported(
+                    f"{self.name} was trained without a condition: leave it out, or train with --condition"
+                )
+            return None
+        if condition is None:
+            weights = self.card.get("label_frequencies")
+            if not isinstance(event, Discrete) or weights is None:
+                raise Unsupported(f"{self.name} was trained with a condition: give one value per item")
+            u = Streams(seed + (1 << 40), n).uniform()
+            edges = torch.tensor(np.cumsum(weights) / np.sum(weights), dtype=torch.float32)
+            return torch.bucketize(u, edges).clamp(max=event.classes - 1).to(self.device)
+        if isinstance(event, dict):
+            raise Unsupported("product conditions are given to the model itself")
+        values = np.asarray(condition)
+        if isinstance(event, Discrete):
+            values = np.vectorize(self._label, otypes=[np.int64])(values)
+        if values.shape == event.shape:
+            values = np.broadcast_to(values, (n, *event.shape))
+        if len(values) != n:
+            raise DataError(f"n must equal len(condition): n is {n}, the condition has {len(values)}")
+        dtype = torch.int64 if isinstance(event, Discrete) else torch.float32
+        tensor = torch.tensor(values.copy(), dtype=dtype, device=self.device)
+        self.model.check_condition(n, tensor)
+        return tensor
+
+    def save(self, path: str | Path) -> Path:
+        """Write the artifact into a folder; what stood there stays whole until the new one stands.
+
+        Raises:
+            PofxError: the disk is full or the folder cannot be written.
+        """
+        folder = Path(path)
+        aside = folder / "weights.new.safetensors"
+        write_tensors(aside, self.model.state_dict())
+        digest = sha256(aside)
+        weights = folder / f"weights-{digest[:12]}.safetensors"
+        aside.replace(weights)
+        write_json(
+            folder / "artifact.json",
+            {
+                "format": FORMAT,
+                "pofx": __version__,
+                "model": {
+                    "name": self.name,
+                    "options": config.config(self.model),
+                    "event": event_to_json(self.model.event),
+                    "condition": event_to_json(self.model.condition),
+                },
+                "representation": {
+                    "kind": self.representation.kind,
+                    "name": self.representation.name,
+                    "options": config.config(self.representation),
+                },
+                "weights": {"file": weights.name, "sha256": digest},
+                "card": dict(self.card),
+            },
+        )
+        for other in folder.glob("weights-*.safetensors"):
+            if other != weights:
+                other.unlink(missing_ok=True)
+        return folder
+
+    def _stated(self, condition: Any, n: int) -> Tensor | None:
+        """The condition of given items, which must be stated: one drawn at random would be that of other items."""
+        if self.model.condition is not None and condition is None:
+            raise Unsupported(
+                f"{self.name} was trained with a condition: give one per item, by --condition or condition="
+            )
+        return self.conditions(condition, n, 0)
+
+    def _encoding(self) -> Encoding:
+        if not isinstance(self.model, Encoding):
+            raise Unsupported(f"{self.name} has no codes: choose a flow, a VAE or a diffusion model to encode")
+        return self.model
+
+    def _label(self, value: Any) -> int:
+        """The class number of a name, or of a number: integers are class numbers, whatever the classes are called."""
+        if isinstance(value, int | np.integer):
+            return int(value)
+        names = [str(name) for name in self.card.get("label_names") or []]
+        if str(value) in names:
+            return names.index(str(value))
+        try:
+            return int(value)
+        except ValueError:
+            raise unknown("label", str(value), names) from None
+
+
+def representations() -> dict[tuple[str, str], type[Representation]]:
+    """Every representation by (kind, name)."""
+    found: dict[tuple[str, str], type[Representation]] = {}
+    for module in config.modules("pofx.represent"):
+        for cls in config.classes(module, Representation):
+            found[cls.kind, cls.name] = cls
+    return found
+
+
+def load(path: str | Path, **options: Any) -> Artifact:
+    """The artifact in a folder, on the CPU; `options` as in `Artifact.using`.
+
+    Raises:
+        UsageError: there is no such folder.
+        CorruptError: a file is missing, damaged, changed, or of a newer format.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise UsageError(f"there is no run at {folder}: train one with `pofx train DATA --model NAME --out {folder}`")
+    if not (folder / "artifact.json").exists() and (folder / "request.json").exists():
+        raise CorruptError(
+            f"the run at {folder} has no weights yet: finish it with `pofx train … --out {folder} --resume`"
+        )
+    plain = read_json(folder / "artifact.json")
+    try:
+        if plain["format"] > FORMAT:
+            raise CorruptError(f"{folder} has format {plain['format']}, this pofx reads {FORMAT}: upgrade pofx")
+        weights = folder / plain["weights"]["file"]
+        tensors = read_tensors(weights)
+        if sha256(weights) != plain["weights"]["sha256"]:
+            raise CorruptError(
+                f"{weights} is not the file that was saved (its hash differs): restore it or train again"
+            )
+        seen = plain["representation"]
+        known = representations()
+        if (seen["kind"], seen["name"]) not in known:
+            raise CorruptError(
+                f"{folder} needs the representation {seen['kind']}/{seen['name']}, which is not installed"
+            )
+        model_plain = plain["model"]
+        event = event_from_json(model_plain["event"])
+        assert event is not None
+        row = config.entry(model_plain["name"])
+        model = row.model(event, event_from_json(model_plain["condition"]), **model_plain["options"])
+        model.load_state_dict(tensors)
+        representation = known[seen["kind"], seen["name"]](**seen["options"])
+    except (KeyError, TypeError, RuntimeError, AssertionError) as error:
+        raise CorruptError(f"{folder} cannot be read ({error}): restore it or train again") from error
+    return Artifact(representation, model.eval(), model_plain["name"], plain["card"]).using(**options)

@@ -1,0 +1,1 @@
+"""The contract: events, models, representations, randomness, configuration, errors. They name no family."""

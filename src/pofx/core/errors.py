@@ -1,0 +1,40 @@
+"""Errors that a person can act on: each message names the value, the limit and the mend."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PofxError(Exception):
+    """Base of every error that pofx raises on purpose; the command line prints its message and exits with `code`."""
+
+    code = 1
+
+
+class UsageError(PofxError):
+    """The question was put wrongly: an unknown name, key or option, or values that exclude each other."""
+
+    code = 2
+
+
+class DataError(PofxError):
+    """The data is not what it must be: missing, empty, not finite, of the wrong shape, type or range."""
+
+
+class Unsupported(PofxError):
+    """The model cannot do this; the message says what to do instead."""
+
+
+class TrainingError(PofxError):
+    """Training cannot go on; the last good weights are kept."""
+
+
+class CorruptError(PofxError):
+    """A saved file is damaged, incomplete or of another format."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that nobody knows, with the nearest names that somebody does."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    mend = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(names) or 'none exist'}"
+    return UsageError(f"unknown {kind} '{name}': {mend}")

@@ -1,0 +1,206 @@
+"""Models: what every family of p(x) must offer, and the capabilities that some of them have.
+
+A model owns its losses (`phases`), the trainer owns the optimisers. A capability is an abstract class with the method
+that proves it (`Explicit`, `Encoding`); `isinstance` finds it, and `traits` reads it off the class.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from pofx.core.errors import DataError, Unsupported
+from pofx.core.event import Event, check
+from pofx.core.random import Streams
+
+X = Any  # Tensor, or dict[str, Tensor] for a product event
+
+
+class Density(IntEnum):
+    """What a log_prob is worth. ESTIMATE: unbiased or converging, with an error; RELATIVE: up to a constant."""
+
+    NONE = 0
+    RELATIVE = 1
+    ESTIMATE = 2
+    BOUND = 3
+    EXACT = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n items: events `x`, their conditions, and for padded sequences a mask of what is real."""
+
+    x: X
+    condition: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.x.values())) if isinstance(self.x, dict) else self.x)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One descent: these parameters follow this loss, every so many steps; `after` runs when they have moved.
+
+    The loss is a scalar, a mean over the batch, or named scalars whose sum is descended and which are logged apart.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    loss: Callable[[Batch], Tensor | dict[str, Tensor]]
+    every: int = 1
+    after: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A historical model that is a choice of parts: named constructor values of a core, with their source."""
+
+    name: str
+    source: str
+    values: Mapping[str, Any]
+    trains_with: Mapping[str, Any] | None = None
+
+
+class Model(nn.Module, ABC):
+    """A distribution over an event, perhaps given a condition.
+
+    Subclasses state their class variables, call `super().__init__(event, condition)`, and keep every other constructor
+    argument, a plain value, under its own name: together these are the configuration that is saved.
+    """
+
+    name: ClassVar[str] = ""  # as users write it; empty when only the recipes have names
+    source: ClassVar[str] = ""  # authors, year, arXiv number
+    events: ClassVar[tuple[type, ...]] = ()  # event kinds it can model, the preferred one first
+    ranks: ClassVar[tuple[int, ...]] = (1, 3)  # lengths of event.shape it can model
+    conditions: ClassVar[tuple[type, ...]] = ()  # condition kinds it accepts
+    adjustable: ClassVar[tuple[str, ...]] = ()  # constructor values that may change after training
+    trains_with: ClassVar[Mapping[str, Any]] = {}  # trainer options under which it trains well
+    small: ClassVar[Mapping[str, Any]] = {}  # constructor values of the smallest useful size, for tests
+    recipes: ClassVar[tuple[Recipe, ...]] = ()
+    exempt: ClassVar[Mapping[str, str]] = {}  # laws of the conformance suite that cannot hold → the reason
+
+    def __init__(self, event: Event, condition: Event | None = None) -> None:
+        super().__init__()
+        kind = type(event)
+        if not issubclass(kind, self.events):
+            wanted = " or ".join(e.__name__ for e in self.events)
+            raise Unsupported(f"{self.label} models {wanted} events (got {kind.__name__}): choose another model")
+        if not isinstance(event, dict) and len(event.shape) not in self.ranks:
+            raise Unsupported(
+                f"{self.label} models events with {' or '.join(map(str, self.ranks))} axes (got shape {event.shape})"
+            )
+        if condition is not None and not issubclass(type(condition), self.conditions or ()):
+            wanted = " or ".join(e.__name__ for e in self.conditions) or "no"
+            raise Unsupported(f"{self.label} takes {wanted} conditions: train it without --condition")
+        self.event, self.condition = event, condition
+
+    @property
+    def label(self) -> str:
+        return self.name or type(self).__name__
+
+    @abstractmethod
+    def phases(self) -> Iterable[Phase]:
+        """Which parameters descend which loss, and how often."""
+
+    @abstractmethod
+    def sample(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams) -> X:
+        """n events, the i-th drawn from stream i of `generator` alone; `len(condition)` must be n."""
+
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Start from the data, once before training: `take(n)` gives at most n training items. Default: nothing."""
+
+    def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """A number to select weights by, lower is better, a mean over the batch; None where the losses say nothing."""
+        return None
+
+    def forward(self, phase: str, batch: Batch) -> Tensor | dict[str, Tensor]:
+        """The loss of a phase: the one entry for training, so that wrappers (DDP, FSDP, compile) see every loss."""
+        return next(p for p in self.phases() if p.name == phase).loss(batch)
+
+    def check_condition(self, n: int, condition: Tensor | None) -> None:
+        """Refuse a condition that is missing, undeclared or not of length n."""
+        if self.condition is None and condition is not None:
+            raise Unsupported(f"{self.label} was trained without a condition: sample it without one")
+        if self.condition is not None:
+            if condition is None:
+                raise Unsupported(f"{self.label} was trained with a condition: give one value per item")
+            if len(condition) != n:
+                raise DataError(f"n must equal len(condition): n is {n}, the condition has {len(condition)}")
+            check(self.condition, condition, "condition")
+
+
+class OnePhase(Model):
+    """A model whose parameters all descend one loss."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor | dict[str, Tensor]:
+        """The mean loss of a batch."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("model", tuple(self.parameters()), self.loss),)
+
+    def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
+        loss = self.loss(batch)
+        return sum(loss.values()) if isinstance(loss, dict) else loss  # type: ignore[return-value]
+
+
+class Explicit(Model):
+    """A model with a density; `density` says what its numbers are worth."""
+
+    density: ClassVar[Density]
+
+    @abstractmethod
+    def log_prob(self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None) -> Float[Tensor, "n"]:
+        """log p(x | condition) in nats: float (n,). Same x, same answer: internal noise has a fixed seed."""
+
+    def log_prob_error(self) -> float | None:
+        """Standard error in nats that all values share (an estimated log Z, say); None where there is none."""
+        return None
+
+
+class Encoding(Model):
+    """A model with codes; `decode(encode(x))` returns what the class says it recovers."""
+
+    code: Event
+
+    @abstractmethod
+    def encode(self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None) -> Shaped[Tensor, "n *code"]:
+        """The code of x, deterministic: (n, *code.shape)."""
+
+    @abstractmethod
+    def decode(self, z: Shaped[Tensor, "n *code"], condition: Shaped[Tensor, "n *condition"] | None = None) -> X:
+        """The event of a code."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a model class can do, read off its bases and class variables."""
+
+    name: str
+    family: str
+    events: tuple[str, ...]
+    density: Density
+    encodes: bool
+    conditional: bool
+    source: str
+    summary: str
+
+
+def traits(model: type[Model], *, name: str = "", source: str = "") -> Traits:
+    """The traits of a model class, or of a recipe of it under the recipe's name and source."""
+    parts = model.__module__.split(".")
+    return Traits(
+        name=name or model.name,
+        family=parts[-2] if len(parts) > 1 else parts[0],
+        events=tuple(e.__name__ for e in model.events),
+        density=model.density if issubclass(model, Explicit) else Density.NONE,
+        encodes=issubclass(model, Encoding),
+        conditional=bool(model.conditions),
+        source=source or model.source,
+        summary=(model.__doc__ or "").strip().split("\n")[0],
+    )

@@ -1,0 +1,109 @@
+"""Randomness is an argument: one counter-based stream per sample.
+
+`Streams` gives sample number i the same numbers whatever the batch size, the number of processes or the device. It is
+Philox4x32-10 (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"), written with tensor arithmetic: the
+key is the seed, the counter is (block, draw, sample, 0), and nothing is stored but the number of draws made so far.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float32, Int64, Shaped
+from torch import Tensor
+
+_M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85  # Weyl increments of the key
+_LOW = 0xFFFFFFFF
+
+Words = Int64[Tensor, "*places"]  # 32-bit words
+
+
+def philox(c0: Words, c1: Words, c2: Words, c3: Words, k0: int, k1: int) -> tuple[Words, Words, Words, Words]:
+    """Philox4x32-10: four 32-bit counters (int64 tensors) and two 32-bit keys → four random 32-bit words."""
+    for _ in range(10):
+        p0, p1 = c0 * _M0, c2 * _M1  # 64-bit products; signed wrap-around keeps their bits
+        c0, c1, c2, c3 = (
+            ((p1 >> 32) & _LOW) ^ c1 ^ k0,
+            p1 & _LOW,
+            ((p0 >> 32) & _LOW) ^ c3 ^ k1,
+            p0 & _LOW,
+        )
+        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
+    return c0, c1, c2, c3
+
+
+class Streams:
+    """Random numbers for samples first, …, first + n - 1 of a seed.
+
+    Every method returns a tensor whose first axis is the sample. Draws are numbered in the order of the calls, so two
+    programs that make the same calls see the same numbers, and a slice `streams[a:b]` sees those of its samples.
+    """
+
+    def __init__(self, seed: int, n: int, *, first: int = 0, device: torch.device | str = "cpu") -> None:
+        self.seed, self.n, self.device = int(seed), int(n), torch.device(device)
+        self.ids = torch.arange(first, first + self.n, device=self.device)
+        self.draws = 0
+
+    @classmethod
+    def of_items(cls, seed: int, x: Shaped[Tensor, "n *event"]) -> "Streams":
+        """Streams keyed by the content of each item of x (n, …): equal items meet equal noise, wherever they stand."""
+        bits = x.detach().flatten(1)
+        bits = bits.float().view(torch.int32).long() if bits.is_floating_point() else bits.long()
+        place = torch.arange(1, bits.shape[1] + 1, device=x.device)
+        odd = (place * _W0 + _W1) & _LOW | 1
+        mixed = ((bits & _LOW) + place) * odd
+        streams = cls(seed, len(x), device=x.device)
+        streams.ids = ((mixed ^ (mixed >> 29)) * _M0).sum(1) >> 8 & _LOW
+        return streams
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, part: slice) -> "Streams":
+        start, stop, step = part.indices(self.n)
+        if step != 1:
+            raise ValueError("Streams are sliced in steps of 1")
+        taken = Streams(self.seed, max(stop - start, 0), device=self.device)
+        taken.ids, taken.draws = self.ids[start : max(stop, start)], self.draws
+        return taken
+
+    def words(self, count: int) -> Int64[Tensor, "{self.n} {count}"]:
+        """`count` random 32-bit words per sample: int64 (n, count) in [0, 2^32)."""
+        blocks = -(-count // 4)
+        block = torch.arange(blocks, device=self.device)[None, :].expand(self.n, blocks)
+        draw = torch.full_like(block, self.draws)
+        self.draws += 1
+        four = philox(
+            block,
+            draw,
+            (self.ids[:, None] & _LOW).expand(self.n, blocks),
+            torch.zeros_like(block),
+            self.seed & _LOW,
+            (self.seed >> 32) & _LOW,
+        )
+        return torch.stack(four, -1).reshape(self.n, 4 * blocks)[:, :count]
+
+    def uniform(self, *shape: int) -> Float32[Tensor, "{self.n} *shape"]:
+        """Uniform on the open interval (0, 1): float32 (n, *shape)."""
+        u = (self.words(math.prod(shape)) >> 9).to(torch.float32)  # 23 bits, so that u + 1/2 is exact
+        return ((u + 0.5) * 2.0**-23).reshape(self.n, *shape)
+
+    def normal(self, *shape: int) -> Float32[Tensor, "{self.n} *shape"]:
+        """Standard normal by the Box-Muller transform: float32 (n, *shape)."""
+        count = math.prod(shape)
+        half = -(-count // 2)
+        u = self.uniform(2, half)
+        radius, angle = (-2 * u[:, 0].log()).sqrt(), 2 * math.pi * u[:, 1]
+        z = torch.cat((radius * angle.cos(), radius * angle.sin()), -1)
+        return z[:, :count].reshape(self.n, *shape)
+
+    def integers(self, high: int, *shape: int) -> Int64[Tensor, "{self.n} *shape"]:
+        """Uniform on {0, …, high - 1}: int64 (n, *shape)."""
+        return ((self.words(math.prod(shape)) * high) >> 32).reshape(self.n, *shape)
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch's global generators for one training step, so that a resumed run continues the very same stream."""
+    counter = [torch.tensor(v) for v in (step, rank, 0, 1)]
+    words = philox(counter[0], counter[1], counter[2], counter[3], seed & _LOW, (seed >> 32) & _LOW)
+    torch.manual_seed(int(words[0]) | ((int(words[1]) & 0x7FFFFFFF) << 32))

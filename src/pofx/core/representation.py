@@ -1,0 +1,80 @@
+"""Representations: from the user's items to event tensors and back, with the change of volume kept.
+
+A representation has two steps. `tensor` checks items in data space and stacks them into a raw tensor that lives on the
+device; `encode` turns a batch of raw items into events, anew at each step where it draws noise. What the two do to a
+density travels as `volume` and as the log-determinant that `encode` returns.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from pofx.core.event import Event
+from pofx.core.model import Density, X
+from pofx.core.random import Streams
+
+
+@dataclass(frozen=True)
+class Items:
+    """Raw typed items as a source yields them.
+
+    kind names the data type ("image", "table", "points", "tokens", …); values are in data space (a numpy array, a
+    DataFrame, a list of strings); labels are int64 class numbers, one per item, or None; facts are what the data type
+    must be told about the values (levels of an image, say) and `label_names`, all plain JSON values.
+    """
+
+    kind: str
+    values: Any
+    labels: Any = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class Representation(ABC):
+    """Items ↔ events. Constructor arguments are plain values, kept under their own names: they are what is saved."""
+
+    kind: ClassVar[str]  # of the items
+    name: ClassVar[str]  # of this view of them
+    summary: ClassVar[str] = ""
+    unit: ClassVar[str] = "nats"
+    options: ClassVar[tuple[str, ...]] = ()  # constructor arguments that a user may set
+
+    measure: str  # of the density in data space: "counting" or "Lebesgue"
+    volume: Density  # EXACT: identity or invertible; BOUND: dequantised; NONE: no density survives
+
+    event: Event
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, items: Items, **options: Any) -> Self:
+        """The representation for these training items: shapes from their facts, statistics from their values."""
+
+    @abstractmethod
+    def tensor(self, values: Any) -> Tensor:
+        """Items in data space → a raw tensor (n, …), checked.
+
+        Raises:
+            DataError: empty, not finite, or of another shape, type or range than the representation was fitted to.
+        """
+
+    @abstractmethod
+    def items(self, raw: Tensor) -> Any:
+        """A raw tensor → items in data space, as a user expects them (uint8 array, DataFrame, strings)."""
+
+    @abstractmethod
+    def encode(self, raw: Tensor, generator: Streams) -> tuple[X, Tensor]:
+        """Raw items → events, and log|det d event / d item| per item: (n,)."""
+
+    @abstractmethod
+    def decode(self, x: X) -> Tensor:
+        """Events → raw items; the inverse of `encode` up to its noise."""
+
+    @property
+    @abstractmethod
+    def dims(self) -> int:
+        """The number of scalars in one item, for bits per dimension."""

@@ -1,0 +1,1 @@
+"""Sources of data: one file per source or format; each yields raw typed items and a card."""

@@ -1,0 +1,210 @@
+"""Data sets: three fixed splits of raw items, and a card that says where they came from and how far they overlap.
+
+A split depends on the number of items, their labels and a seed, never on their content. What the
+splits share is counted, because a near copy of a training item in the test split flatters every model.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pofx.core.errors import DataError, UsageError
+from pofx.core.representation import Items
+from pofx.data.overlap import overlaps
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a data set is: plain JSON values.
+
+    sizes are items per split; hash is the sha256 of all three splits; near_duplicates counts, for "train-test" (and the
+    other pairs), the items of the second split that lie nearer to one of the first than chance allows; facts holds
+    those of the items, `exact_duplicates`, and `overlap_rule`, the rule of the count in words.
+    """
+
+    name: str
+    kind: str
+    source: str
+    licence: str
+    summary: str
+    sizes: Mapping[str, int]
+    hash: str
+    near_duplicates: Mapping[str, int]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Card":
+        """The card that `to_json` wrote."""
+        return cls(**plain)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits of the same kind of items, and their card."""
+
+    train: Items
+    validation: Items
+    test: Items
+    card: Card
+
+    def splits(self) -> dict[str, Items]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A built-in data set: modules of `pofx.data` list theirs in a tuple called `SOURCES`.
+
+    load takes the seed of the split (or of the draw, for synthetic data).
+    """
+
+    name: str
+    kind: str
+    n: int
+    summary: str
+    load: Callable[[int], Dataset]
+    download: bool = False
+
+
+def take(items: Items, indices: Any) -> Items:
+    """The items at these positions, in this order; the row names of a DataFrame are renumbered."""
+    at = np.asarray(indices)
+    at = np.flatnonzero(at) if at.dtype == bool else at.astype(np.int64)
+    values = items.values
+    if isinstance(values, pd.DataFrame):
+        chosen: Any = values.iloc[at].reset_index(drop=True)
+    elif isinstance(values, list | tuple):
+        chosen = [values[i] for i in at]
+    else:
+        chosen = values[at]
+    return replace(items, values=chosen, labels=None if items.labels is None else np.asarray(items.labels)[at])
+
+
+def joined(parts: Sequence[Items]) -> Items:
+    """Items of the same kind, one after the other."""
+    first = parts[0].values
+    values: Any
+    if isinstance(first, pd.DataFrame):
+        values = pd.concat([p.values for p in parts], ignore_index=True)
+    elif isinstance(first, list | tuple):
+        values = [v for p in parts for v in p.values]
+    else:
+        values = np.concatenate([p.values for p in parts])
+    labels = None if parts[0].labels is None else np.concatenate([p.labels for p in parts])
+    return replace(parts[0], values=values, labels=labels)
+
+
+def split(
+    items: Items,
+    name: str,
+    *,
+    seed: int = 0,
+    fractions: tuple[float, float] = (0.1, 0.1),
+    source: str = "given by the caller",
+    licence: str = "unknown",
+    summary: str = "",
+    facts: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Split items into training, validation and test: `fractions` are those of the validation and of the test split.
+
+    Where there are labels, every class is divided in these proportions.
+
+    Raises:
+        DataError: fewer than three items.
+        UsageError: fractions that leave nothing to train on.
+    """
+    n = len(items)
+    if min(fractions) <= 0 or sum(fractions) >= 1:
+        raise UsageError(
+            f"fractions must be positive and sum to less than 1 (got {fractions}): pass fractions=(0.1, 0.1)"
+        )
+    if n < 3:
+        raise DataError(f"{name} has {n} items: at least 3 are needed for a training, a validation and a test split")
+    rng = np.random.default_rng(np.random.SeedSequence([seed, n]))
+    order = rng.permutation(n)
+    if items.labels is not None:
+        order = _interleave(np.asarray(items.labels)[order], order)
+    n_validation, n_test = (max(1, round(f * n)) for f in fractions)
+    # Evenly spaced ranks of an order sorted by class give each class its share.
+    ranks = np.arange(n) if items.labels is None else np.argsort(_order_key(n), kind="stable")
+    chosen = order[ranks]
+    parts = np.split(chosen, [n_test, n_test + n_validation])
+    test, validation, train = (take(items, np.sort(p)) for p in parts)
+    return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)
+
+
+def _interleave(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The order sorted by class, each class keeping its shuffled order."""
+    return order[np.argsort(labels, kind="stable")]
+
+
+def _order_key(n: int) -> np.ndarray:
+    """A low-discrepancy key (van der Corput's idea with the golden ratio): any prefix of its sort is evenly spread."""
+    return np.asarray((np.arange(n) + 1) * 0.6180339887498949 % 1)
+
+
+def dataset(
+    train: Items,
+    validation: Items,
+    test: Items,
+    name: str,
+    *,
+    source: str,
+    licence: str,
+    summary: str = "",
+    facts: Mapping[str, Any] | None = None,
+    count_overlaps: bool = True,
+) -> Dataset:
+    """A data set from splits that already exist: writes the card, counts what the splits share.
+
+    `count_overlaps` is False for synthetic data drawn independently, where a count would mean nothing.
+    """
+    parts = {"train": train, "validation": validation, "test": test}
+    for part, items in parts.items():
+        if len(items) == 0:
+            raise DataError(f"{name}: the {part} split is empty")
+    exact, near, rule = overlaps(parts) if count_overlaps else ({}, {}, "not counted: splits are independent draws")
+    known = {**dict(train.facts), **dict(facts or {}), "exact_duplicates": exact, "overlap_rule": rule}
+    card = Card(
+        name=name,
+        kind=train.kind,
+        source=source,
+        licence=licence,
+        summary=summary,
+        sizes={part: len(items) for part, items in parts.items()},
+        hash=content_hash(parts),
+        near_duplicates=near,
+        facts=known,
+    )
+    return Dataset(train, validation, test, card)
+
+
+def content_hash(parts: Mapping[str, Items]) -> str:
+    """sha256 over the values and labels of all splits, in their order."""
+    digest = hashlib.sha256()
+    for part, items in parts.items():
+        digest.update(f"{part}:{items.kind}:{len(items)}".encode())
+        values = items.values
+        if isinstance(values, pd.DataFrame):
+            digest.update("\x1f".join(map(str, values.columns)).encode())
+            for column in values.columns:
+                digest.update(np.ascontiguousarray(values[column].to_numpy()).tobytes())
+        elif isinstance(values, list | tuple):
+            digest.update("\x1e".join(map(str, values)).encode())
+        else:
+            array = np.ascontiguousarray(values)
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.data)
+        if items.labels is not None:
+            digest.update(np.ascontiguousarray(items.labels, dtype=np.int64).data)
+    return digest.hexdigest()

@@ -1,0 +1,99 @@
+"""How far the splits of a data set overlap: exact copies, and near copies by nearest-neighbour distance.
+
+A near copy is an item nearer to an item of the other split than chance allows: within 0.2 of the median distance
+between training items and their nearest neighbours, and within the radius that a fraction 1e-4 of the neighbours of
+independent items would fall into (distances of d-dimensional data grow like volume^(1/d)). An orthonormal projection
+never lengthens a distance, so that candidates found by a tree in a few dimensions, then measured in full, miss nothing.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from pofx.core.representation import Items
+
+PAIRS = (("train", "validation"), ("train", "test"), ("validation", "test"))
+SHARE, CHANCE, DIMENSIONS, PROBES, QUERIES = 0.2, 1e-4, 8, 100, 5000
+
+
+def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int], str]:
+    """Exact and near duplicates per pair of splits, and the rule of the count in words.
+
+    Each count is the number of items of the second split that have a copy in the first. At most 5,000 items of the
+    second split are asked for near copies (evenly spaced), and the count is then scaled up.
+    """
+    exact = {f"{a}-{b}": _exact(parts[a], parts[b]) for a, b in PAIRS}
+    first = parts["train"].values
+    if not isinstance(first, np.ndarray | pd.DataFrame) or parts["train"].kind == "tokens":
+        return exact, dict(exact), "near copies of text are its exact copies"
+    flat = {part: _flat(items) for part, items in parts.items()}
+    if parts["train"].kind != "image":
+        centre, scale = flat["train"].mean(0), flat["train"].std(0)
+        flat = {part: (x - centre) / np.where(scale > 0, scale, 1.0) for part, x in flat.items()}
+    radius = _radius(flat["train"])
+    if radius == 0:
+        return exact, dict(exact), "near copies are exact copies: the median nearest-neighbour distance is 0"
+    axes = _axes(flat["train"])
+    low = {part: x @ axes for part, x in flat.items()}
+    near = {}
+    for a, b in PAIRS:
+        asked = np.linspace(0, len(flat[b]) - 1, min(len(flat[b]), QUERIES)).round().astype(int)
+        found = _near(flat[a], low[a], flat[b][asked], low[b][asked], radius)
+        near[f"{a}-{b}"] = max(round(found * len(flat[b]) / len(asked)), exact[f"{a}-{b}"])
+    units = "pixel levels" if parts["train"].kind == "image" else "standard deviations"
+    rule = f"nearest neighbour within {radius:.4g} {units} (Euclidean), at most {QUERIES} items per split asked"
+    return exact, near, rule
+
+
+def _keys(items: Items) -> list[bytes | str]:
+    if isinstance(items.values, list | tuple):
+        return [str(v) for v in items.values]
+    values = items.values.to_numpy() if isinstance(items.values, pd.DataFrame) else np.asarray(items.values)
+    return [row.tobytes() for row in np.ascontiguousarray(values)]
+
+
+def _exact(a: Items, b: Items) -> int:
+    known = set(_keys(a))
+    return sum(key in known for key in _keys(b))
+
+
+def _flat(items: Items) -> np.ndarray:
+    values = items.values
+    if isinstance(values, pd.DataFrame):
+        values = values.select_dtypes("number").to_numpy()
+    return np.asarray(values, dtype=np.float32).reshape(len(values), -1)
+
+
+def _radius(x: np.ndarray) -> float:
+    """The distance below which a neighbour is no chance, from the nearest neighbours of a few training items."""
+    if len(x) < 2:
+        return 0.0
+    probes = np.linspace(0, len(x) - 1, min(PROBES, len(x))).round().astype(int)
+    square = (x**2).sum(1)
+    distance = square[probes, None] + square[None] - 2 * x[probes] @ x.T
+    distance[np.arange(len(probes)), probes] = np.inf
+    median = math.sqrt(max(float(np.median(distance.min(1))), 0.0))
+    chance = (CHANCE / math.log(2)) ** (1 / x.shape[1])
+    return median * min(SHARE, chance) if median > 1e-3 * float(x[probes].std()) * math.sqrt(x.shape[1]) else 0.0
+
+
+def _axes(x: np.ndarray) -> np.ndarray:
+    """The leading principal axes of a sample of the rows: (d, at most 8), orthonormal."""
+    sample = x[np.linspace(0, len(x) - 1, min(len(x), 300)).round().astype(int)]
+    if x.shape[1] <= DIMENSIONS:
+        return np.eye(x.shape[1], dtype=np.float32)
+    _, _, axes = np.linalg.svd(sample - sample.mean(0), full_matrices=False)
+    return np.ascontiguousarray(axes[:DIMENSIONS].T)
+
+
+def _near(a: np.ndarray, low_a: np.ndarray, b: np.ndarray, low_b: np.ndarray, radius: float) -> int:
+    """How many rows of b have a row of a within the radius."""
+    candidates = cKDTree(low_a).query_ball_point(low_b, radius * (1 + 1e-4))
+    count = 0
+    for row, at in zip(b, candidates, strict=True):
+        if at:
+            count += bool((((a[at] - row) ** 2).sum(1) <= radius**2).any())
+    return count

@@ -1,0 +1,1 @@
+"""Evaluation: one file per metric; (artifact or samples, reference) → numbers with uncertainty."""

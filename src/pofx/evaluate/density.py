@@ -1,0 +1,148 @@
+"""Likelihood: nats per item and bits per dimension of held-out items, with what the number is worth.
+
+An exact log-probability, a bound and an estimate are different things (Theis et al., 2016, arXiv 1511.01844); the kind,
+the unit and the measure travel with the number. The gap to training items shows memorising. A model with class labels
+is scored by its marginal, log Σ_c p(c) p(x | c), so that it stands beside models without.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.special import logsumexp
+
+from pofx.core.errors import Unsupported
+from pofx.core.event import Discrete
+from pofx.core.model import Density
+from pofx.core.representation import Items
+from pofx.data.dataset import take
+from pofx.evaluate.measurement import Measurement
+
+STEP = 200  # items scored at a time
+MOST_CLASSES = 20  # beyond this a marginal costs too much: items are scored under their own labels
+
+
+class Scored(Protocol):
+    """What this metric asks of an artifact."""
+
+    @property
+    def card(self) -> Mapping[str, Any]: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def representation(self) -> Any: ...
+    def score(self, values: Any, condition: Any = None) -> Any: ...
+
+
+def _named(artifact: Scored, labels: np.ndarray) -> np.ndarray:
+    """Class numbers as the artifact takes them: the names of the classes where it has some."""
+    names = artifact.card.get("label_names")
+    return np.array([str(name) for name in names])[labels] if names else labels
+
+
+def _score(artifact: Scored, items: Items, prior: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, Any]:
+    """log p of items in nats, its standard errors or None, and the last Score."""
+    condition = artifact.model.condition
+    if condition is None:
+        found = artifact.score(items.values)
+        return found.value, found.stderr, found
+    if prior is None:  # scored under the items' own labels
+        found = artifact.score(items.values, _named(artifact, items.labels))
+        return found.value, found.stderr, found
+    parts, errors = [], []
+    for c in np.flatnonzero(prior):
+        found = artifact.score(items.values, _named(artifact, np.full(len(items), c)))
+        parts.append(found.value + np.log(prior[c]))
+        errors.append(np.zeros(len(items)) if found.stderr is None else found.stderr)
+    logs = np.stack(parts)
+    total = logsumexp(logs, axis=0)
+    stderr = np.sqrt((np.exp(logs - total) ** 2 * np.stack(errors) ** 2).sum(0))
+    return total, (None if found.stderr is None else stderr), found
+
+
+def log_likelihood(
+    artifact: Scored, items: Items, *, seconds: float = 30.0, prior: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None, Any, float]:
+    """log p of as many items, from the first on, as fit into the time: values, errors, a Score, items per second."""
+    values, errors, found = [], [], None
+    start = time.perf_counter()
+    for at in range(0, len(items), STEP):
+        value, stderr, found = _score(artifact, take(items, np.arange(at, min(at + STEP, len(items)))), prior)
+        values.append(value)
+        errors.append(stderr)
+        if time.perf_counter() - start > seconds:
+            break
+    spent = time.perf_counter() - start
+    value = np.concatenate(values)
+    some = [e for e in errors if e is not None]
+    return value, np.concatenate(some) if some else None, found, len(value) / max(spent, 1e-9)
+
+
+def likelihood(
+    artifact: Scored, train: Items, test: Items, *, seconds: float = 30.0, seed: int = 0
+) -> list[Measurement]:
+    """`nats` (per item, lower is better), `bits_per_dim` and `log_probs_per_second`; empty where there is no density.
+
+    Items are taken in a seeded order until `seconds` have passed: a mean of fewer items is noisier, not biased.
+    """
+    condition, note = artifact.model.condition, ""
+    prior = None
+    if isinstance(condition, Discrete) and train.labels is not None:
+        note = "given the items' own labels"
+        if condition.classes <= MOST_CLASSES and not condition.shape:
+            counts = np.bincount(np.asarray(train.labels, np.int64), minlength=condition.classes)
+            prior, note = counts / counts.sum(), f"marginal over {condition.classes} classes"
+    elif condition is not None:
+        return []
+    order = np.random.default_rng(seed)
+    test = take(test, order.permutation(len(test)))
+    train = take(train, order.permutation(len(train))[: len(test)])
+    try:
+        value, errors, found, rate = log_likelihood(artifact, test, seconds=seconds, prior=prior)
+    except Unsupported:
+        return []
+    seen, _, _, _ = log_likelihood(
+        artifact, take(train, np.arange(min(len(value), len(train)))), prior=prior, seconds=seconds
+    )
+    dims = int(artifact.representation.dims)
+    kind = Density(found.density)
+    n = len(value)
+    spread = float(np.std(value, ddof=1) / np.sqrt(n)) if n > 1 else None
+    own = None if errors is None else float(np.sqrt((errors**2).mean() / n))  # as if independent between items
+    bits = 1 / (dims * np.log(2))
+    better = "lower" if kind > Density.RELATIVE else "none"
+    notes = {
+        Density.EXACT: "exact",
+        Density.BOUND: "an upper bound: the true value is no higher",
+        Density.ESTIMATE: "an estimate with an error of its own",
+        Density.RELATIVE: "up to an unknown constant: not comparable",
+    }
+    facts = {
+        "density": kind.name.lower(),
+        "unit": found.unit,
+        "measure": found.measure,
+        "evaluations": found.evaluations,
+        "dims": dims,
+    }
+    text = "; ".join(part for part in (notes.get(kind, ""), note) if part)
+
+    def row(metric: str, scale: float) -> Measurement:
+        return Measurement(
+            metric,
+            float(-value.mean() * scale),
+            None if spread is None else spread * scale,
+            better,  # type: ignore[arg-type]
+            n=n,
+            note=text,
+            extra=facts
+            | {
+                "train": float(-seen.mean() * scale),
+                "gap": float((seen.mean() - value.mean()) * scale),
+                "gap_stderr": float(np.hypot(value.std() / np.sqrt(n), seen.std() / np.sqrt(len(seen))) * scale),
+                "noise": None if own is None else own * scale,
+            },
+        )
+
+    speed = Measurement("log_probs_per_second", float(rate), None, "higher", n=n, note=note)
+    return [row("nats", 1.0), row("bits_per_dim", bits), speed]

@@ -1,0 +1,39 @@
+"""Precision, recall, density and coverage: do samples lie among real items, and real items among samples?
+
+A point's ball reaches to its k-th nearest neighbour in its own set. Precision: samples inside some real ball; recall:
+real items inside some sample's ball (Kynkäänniemi et al., 2019, arXiv 1904.06991). Density counts the real balls a
+sample lies in, over k; coverage is the share of real balls that hold a sample (Naeem et al., 2020, arXiv 2002.09797).
+All need equally many items on both sides. Only recall sees a contraction; density above 1.5 is not interpretable.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from pofx.core.errors import UsageError
+from pofx.evaluate.distances import radii, tiles
+
+NAMES = ("precision", "recall", "density", "coverage")
+
+
+def neighbour_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int = 5) -> dict[str, float]:
+    """Samples x (n, d) against real items y (m, d): the four scores.
+
+    Raises:
+        UsageError: a side has k items or fewer.
+    """
+    if min(len(x), len(y)) <= k:
+        raise UsageError(f"k = {k} neighbours need more than {k} items on each side (got {len(x)} and {len(y)})")
+    reach_x, reach_y = radii(x, k), radii(y, k)
+    held = np.zeros(len(x))  # real balls around each sample
+    recalled, covered = np.zeros(len(y), bool), np.zeros(len(y), bool)
+    for rows, _, tile in tiles(y, x):
+        inside = tile < reach_y[rows, None]
+        held += inside.sum(0)
+        covered[rows] = inside.any(1)
+        recalled[rows] = (tile < reach_x).any(1)
+    return {
+        "precision": float((held > 0).mean()),
+        "recall": float(recalled.mean()),
+        "density": float(held.mean() / k),
+        "coverage": float(covered.mean()),
+    }

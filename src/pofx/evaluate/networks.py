@@ -1,0 +1,115 @@
+"""Small networks that turn vectors into features: a classifier of the training labels, or fixed random weights.
+
+Nothing is downloaded. The features are the penultimate layer before its activation, divided by their root mean square
+over the training items. The classifier also predicts classes, for class balance. Label smoothing (Szegedy et al., 2016,
+arXiv 1512.00567) and dropout keep features of training and of fresh items alike.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+BATCH = 1000
+
+
+class Features(nn.Module):
+    """Vectors (n, inputs), or images of `shape` flattened, → features (n, width) → class scores (n, classes)."""
+
+    def __init__(self, inputs: int, shape: tuple[int, ...] | None, width: int, classes: int) -> None:
+        super().__init__()
+        self.shape = shape
+        if shape is not None and min(shape[1:]) >= 4:
+            channels, height, wide = shape
+            first = 2 if min(height, wide) >= 48 else 1
+            layers = [nn.Conv2d(channels, 16, 3, first, 1), nn.SiLU()]
+            for a, b in ((16, 32), (32, 64)):
+                layers += [nn.Conv2d(a, b, 3, 2, 1), nn.SiLU()]
+            self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(min(7, -(-min(height, wide) // 4))), nn.Flatten())
+        else:
+            self.shape = None
+            self.body = nn.Sequential(nn.Linear(inputs, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU())
+        with torch.no_grad():
+            flat = self.body(self.reshape(torch.zeros(1, inputs))).shape[1]
+        self.neck = nn.Linear(flat, width)
+        self.head = nn.Sequential(nn.SiLU(), nn.Dropout(0.2), nn.Linear(width, classes))
+
+    def reshape(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), *self.shape) if self.shape is not None else x
+
+    def features(self, x: Tensor) -> Tensor:
+        out: Tensor = self.neck(self.body(self.reshape(x)))
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.features(x))
+        return out
+
+
+def tiles() -> bool:
+    """Whether this CPU multiplies bfloat16 tiles (AMX), where autocast is several times faster."""
+    probe: Callable[[], bool] | None = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe()) if probe is not None else False
+
+
+def random_features(inputs: int, shape: tuple[int, ...] | None, width: int, seed: int) -> Features:
+    """The network with fixed random weights of a seed, scaled to keep the variance of its input (He et al., 2015)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Features(inputs, shape, width, 1)
+        for module in net.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                nn.init.kaiming_normal_(module.weight)
+                assert module.bias is not None
+                nn.init.normal_(module.bias, std=0.5)
+    return net.eval()
+
+
+def train_classifier(
+    x: np.ndarray,
+    labels: np.ndarray,
+    shape: tuple[int, ...] | None,
+    *,
+    width: int,
+    classes: int,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
+) -> Features:
+    """A classifier trained on vectors (n, d) and labels (n,): about 400 steps for small data, at most 1,200."""
+    n, batch = len(x), 128 if len(x) < 20_000 else 256
+    steps = int(min(max(400, 3 * n // batch), 1200))
+    fast = tiles() and shape is not None and min(shape[1:]) >= 16
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Features(x.shape[1], shape, width, classes).train()
+        inputs, targets = torch.as_tensor(x), torch.as_tensor(labels, dtype=torch.long)
+        adam = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps)
+        order = torch.randperm(n)
+        at = 0
+        for step in range(steps):
+            if at + batch > n:
+                order, at = torch.randperm(n), 0
+            chosen = order[at : at + batch]
+            at += batch
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                scores = net(inputs[chosen])
+            loss = nn.functional.cross_entropy(scores.float(), targets[chosen], label_smoothing=0.05)
+            adam.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            schedule.step()
+            if progress is not None and step % 50 == 0:
+                progress(step / steps)
+    return net.eval()
+
+
+@torch.inference_mode()
+def apply(net: Features, x: np.ndarray, *, classes: bool = False) -> np.ndarray:
+    """Features float32 (n, width), or with `classes` the predicted classes int64 (n,)."""
+    parts = []
+    for start in range(0, len(x), BATCH):
+        block = torch.as_tensor(x[start : start + BATCH])
+        parts.append(net(block).argmax(1) if classes else net.features(block))
+    return torch.cat(parts).numpy()

@@ -1,0 +1,42 @@
+"""Cost: samples per second, parameters, peak memory. Measured as it runs, on the machine and threads that are named."""
+
+import platform
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+
+from pofx.evaluate.measurement import Measurement
+
+
+def timed_samples(artifact: Any, n: int, seed: int, condition: Any = None) -> tuple[Any, Measurement]:
+    """n samples and the measurement `samples_per_second`, at the batch size the artifact uses."""
+    artifact.sample(min(n, 2), None if condition is None else condition[: min(n, 2)], seed=seed + 1)  # warm up
+    start = time.perf_counter()
+    samples = artifact.sample(n, condition, seed=seed)
+    if artifact.device.type == "cuda":
+        torch.cuda.synchronize(artifact.device)
+    spent = time.perf_counter() - start
+    facts = {"seconds": spent, **machine(artifact.device)}
+    return samples, Measurement("samples_per_second", n / max(spent, 1e-9), None, "higher", n=n, extra=facts)
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """The device and threads that a timing holds for."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": device.type, "name": name, "threads": torch.get_num_threads()}
+
+
+def cost(artifact: Any) -> dict[str, Any]:
+    """Parameters of the model (its buffers where it has none), peak memory of the process (of the device) in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if artifact.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(artifact.device)
+    learned = list(artifact.model.parameters()) or [b for b in artifact.model.buffers() if b.is_floating_point()]
+    return {
+        "parameters": sum(p.numel() for p in learned),
+        "peak_memory_bytes": int(peak),
+        **machine(artifact.device),
+    }

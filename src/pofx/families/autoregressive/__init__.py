@@ -1,0 +1,1 @@
+"""Autoregressive models: p(x) = Π p(x_i | x_<i)."""

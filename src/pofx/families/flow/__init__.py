@@ -1,0 +1,1 @@
+"""Flows: p(x) = p(z) |det dz/dx|."""

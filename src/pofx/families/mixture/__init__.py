@@ -1,0 +1,1 @@
+"""Mixtures: the classical baselines that every deep model must beat."""

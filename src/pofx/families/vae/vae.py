@@ -1,0 +1,279 @@
+"""The variational autoencoder: a latent z with a simple prior, a decoder p(x | z), an encoder q(z | x) to invert it.
+
+    log p(x) >= E_q [log p(x | z)] - KL(q(z | x) || p(z))   (Kingma and Welling, 2014, arXiv 1312.6114, eq. 3)
+    log p(x) >= E log 1/K Σ_k p(x, z_k) / q(z_k | x)        (Burda et al., 2016, arXiv 1509.00519, eq. 8)
+
+Training descends the first (or, with `particles` > 1, the second), perhaps with a weighted or clipped KL term;
+validation and `log_prob` always use the second, unweighted. The prior is a learned mixture of normals (Jiang et al.,
+2017, arXiv 1611.05148), or with one component the standard normal.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from pofx.core.errors import UsageError
+from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase, Phase
+from pofx.core.random import Streams
+from pofx.families.vae.observation import Categorical, Gaussian, Levels, Observation
+from pofx.maths.distributions import categorical_draw, normal_log_prob
+from pofx.nets.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
+from pofx.nets.conditioner import Conditioner
+
+ROWS = 2**23  # decoder outputs held at once by log_prob
+
+
+class VAE(OnePhase, Explicit, Encoding):
+    """Variational autoencoder with an importance-weighted bound and an exact observation model.
+
+    Args:
+        latent: dimensions of the code.
+        width, depth: of the networks; depth counts hidden layers (perceptrons only).
+        dropout: share of hidden units dropped in training.
+        network: "mlp", "conv", or "auto" (conv for images of at least 256 positions).
+        observation: "categorical", "logistic" or "auto" for Discrete events (auto: logistic from 8 classes on in
+            images); Continuous events have a Gaussian.
+        components: of the logistic mixture.
+        prior: normals in the learned prior; 1 is the standard normal, not learned.
+        particles: importance samples in the training loss; 1 is the plain bound.
+        beta: weight of the KL term in training (Higgins et al., 2017); particles = 1 only unless 1.
+        kl_warmup: steps over which the KL weight rises from 0 in training.
+        free_bits: nats per code dimension, averaged over the batch, that the KL term does not punish
+            (Kingma et al., 2016, arXiv 1606.04934).
+        importance: importance samples in `log_prob`.
+    """
+
+    name = "vae"
+    source = "Kingma and Welling, 2014, arXiv 1312.6114; Burda et al., 2016, arXiv 1509.00519"
+    events = (Discrete, Continuous)
+    ranks = (1, 2, 3)
+    conditions = (Discrete, Continuous)
+    density = Density.BOUND
+    adjustable = ("importance",)
+    trains_with = {"lr": 2e-3}
+    small = {"latent": 2, "width": 32, "depth": 1, "dropout": 0.0, "importance": 64, "prior": 2}
+    exempt = {"reconstruction": "a code keeps what the bound finds worth keeping, so x comes back only roughly"}
+
+    def __init__(
+        self,
+        event: Event,
+        condition: Event | None = None,
+        *,
+        latent: int = 16,
+        width: int = 256,
+        depth: int = 2,
+        dropout: float = 0.25,
+        network: str = "auto",
+        observation: str = "auto",
+        components: int = 3,
+        prior: int = 20,
+        particles: int = 1,
+        beta: float = 1.0,
+        kl_warmup: int = 0,
+        free_bits: float = 0.0,
+        importance: int = 256,
+    ) -> None:
+        super().__init__(event, condition)
+        assert isinstance(event, Continuous | Discrete)
+        self.latent, self.width, self.depth, self.dropout = latent, width, depth, dropout
+        self.network, self.observation, self.components = network, observation, components
+        self.prior, self.particles, self.beta, self.kl_warmup = prior, particles, beta, kl_warmup
+        self.free_bits, self.importance = free_bits, importance
+        if particles > 1 and free_bits:
+            raise UsageError(f"free_bits needs particles=1 (got {particles}): choose one of the two")
+        self.code = Continuous((latent,))
+        self.likelihood = observation_model(event, observation, components)
+        self.conditioner = Conditioner(condition, 32)
+        context = self.conditioner.width
+        grid = len(event.shape) == 3
+        positions = event.shape[-1] * event.shape[-2] if grid else 0
+        self.convolutional = grid and (network == "conv" or (network == "auto" and positions >= 256))
+        self.encoder: ImageEncoder | VectorTrunk
+        self.decoder: ImageDecoder | VectorTrunk
+        outputs = self.likelihood.outputs
+        if self.convolutional:
+            self.encoder = ImageEncoder(event.shape, 2 * latent, width, context=context, dropout=dropout)
+            self.decoder = ImageDecoder(
+                latent, event.shape, outputs * event.shape[0], width, context=context, dropout=dropout
+            )
+        else:
+            size = math.prod(event.shape)
+            inputs = size * event.classes if isinstance(event, Discrete) and event.classes <= 32 else size
+            self.encoder = VectorTrunk(inputs, 2 * latent, width, depth, context=context, dropout=dropout)
+            self.decoder = VectorTrunk(latent, size * outputs, width, depth, context=context, dropout=dropout)
+        with torch.no_grad():
+            self.decoder.last.weight.mul_(0.1)
+        self.marginals = nn.Parameter(torch.zeros(*event.shape, outputs))
+        self.prior_logits = nn.Parameter(torch.zeros(prior)) if prior > 1 else None
+        self.prior_means = nn.Parameter(torch.randn(prior, latent)) if prior > 1 else None
+        self.prior_log_stds = nn.Parameter(torch.zeros(prior, latent)) if prior > 1 else None
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    # ── the two conditionals and the prior ──
+
+    def posterior(
+        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
+    ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"]]:
+        """Mean and log standard deviation of q(z | x): (n, latent) each."""
+        event = self.event
+        if isinstance(event, Discrete):
+            if not self.convolutional and event.classes <= 32:
+                h = torch.nn.functional.one_hot(x, event.classes).flatten(1).to(self.marginals.dtype)
+            else:
+                h = x.to(self.marginals.dtype) * (2.0 / max(event.classes - 1, 1)) - 1.0
+        else:
+            assert isinstance(self.likelihood, Gaussian)
+            h = x / self.likelihood.spread - self.marginals[..., 0].detach()
+        out: Tensor = self.encoder(h if self.convolutional else h.flatten(1), self.conditioner(condition)).float()
+        mean, log_std = out.chunk(2, -1)
+        return mean, 4.0 * torch.tanh(log_std / 4.0)  # softly within e^-4 … e^4
+
+    def outputs(
+        self, z: Float[Tensor, "n latent"], condition: Shaped[Tensor, "n *condition"] | None = None
+    ) -> Float[Tensor, "n *event outputs"]:
+        """The observation model's numbers: (n, *shape, outputs)."""
+        event, each = self.event, self.likelihood.outputs
+        assert isinstance(event, Continuous | Discrete)
+        h: Tensor = self.decoder(z, self.conditioner(condition)).float()
+        if self.convolutional:
+            channels, height, breadth = event.shape
+            h = h.reshape(len(z), channels, each, height, breadth).movedim(2, -1)
+        return h.reshape(len(z), *event.shape, each) + self.marginals
+
+    def log_prior(self, z: Float[Tensor, "*items latent"]) -> Float[Tensor, "*items"]:
+        """log p(z) over the last axis."""
+        if self.prior_logits is None or self.prior_means is None or self.prior_log_stds is None:
+            return normal_log_prob(z).sum(-1)
+        parts = normal_log_prob(z[..., None, :], self.prior_means, self.prior_log_stds).sum(-1)
+        return (parts + self.prior_logits.log_softmax(-1)).logsumexp(-1)
+
+    def log_weights(
+        self,
+        x: Shaped[Tensor, "n *event"],
+        condition: Shaped[Tensor, "n *condition"] | None,
+        noise: Float[Tensor, "n k latent"],
+        weight: float = 1.0,
+    ) -> Float[Tensor, "n k"]:
+        """log p(x | z) + weight (log p(z) - log q(z | x)) for z = mean + std · noise: noise (n, k, latent) → (n, k)."""
+        mean, log_std = self.posterior(x, condition)
+        k = noise.shape[1]
+        z = mean[:, None] + log_std.exp()[:, None] * noise
+        prior = self.log_prior(z)
+        posterior = (normal_log_prob(noise) - log_std[:, None]).sum(-1)
+        repeated = None if condition is None else condition.repeat_interleave(k, 0)
+        raw = self.outputs(z.flatten(0, 1), repeated)
+        likelihood = self.likelihood.log_prob(raw, x.repeat_interleave(k, 0)).reshape(-1, k)
+        return likelihood + weight * (prior - posterior)
+
+    # ── training ──
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("model", tuple(self.parameters()), self.loss, after=self.advance),)
+
+    def advance(self) -> None:
+        """Count a step, for the warm-up."""
+        self.steps += 1
+
+    def kl_weight(self) -> float:
+        """The KL weight at this step of training."""
+        return self.beta * min(1.0, (int(self.steps) + 1) / self.kl_warmup) if self.kl_warmup else self.beta
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        weight, x = self.kl_weight(), batch.x
+        if self.particles > 1:
+            noise = torch.randn(len(x), self.particles, self.latent, device=x.device)
+            log_weights = self.log_weights(x, batch.condition, noise, weight)
+            return {"bound": math.log(self.particles) - log_weights.logsumexp(1).mean()}
+        mean, log_std = self.posterior(x, batch.condition)
+        noise = torch.randn_like(mean)
+        z = mean + log_std.exp() * noise
+        if self.prior_logits is None:
+            kl = (0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std).mean(0)  # per dimension, eq. 10
+            kl = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
+        else:
+            kl = ((normal_log_prob(noise) - log_std).sum(-1) - self.log_prior(z)).mean()
+            kl = kl.clamp(min=self.free_bits * self.latent) if self.free_bits else kl
+        distortion = -self.likelihood.log_prob(self.outputs(z, batch.condition), x).mean()
+        return {"distortion": distortion, "rate": weight * kl}
+
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Start the decoder from the marginals of the data."""
+        with torch.no_grad():
+            self.marginals.copy_(self.likelihood.start(take(10_000).x))
+
+    def validation(self, batch: Batch) -> Float[Tensor, ""]:
+        """The negative importance-weighted bound, whatever the training weights are."""
+        return -self.bound(batch.x, batch.condition, min(self.importance, 16)).mean()
+
+    # ── the questions ──
+
+    def bound(
+        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None, particles: int
+    ) -> Float[Tensor, "n"]:
+        """The importance-weighted bound on log p(x) with fixed noise, the same for every item: (n,) nats."""
+        half = Streams(0, -(-particles // 2), device=x.device).normal(self.latent)
+        noise = torch.stack((half, -half), 1).flatten(0, 1)[:particles]  # in opposite pairs, for less variance
+        rows = max(1, ROWS // (self.marginals.numel() * min(particles, 64)))
+        found = []
+        for at in range(0, len(x), rows):
+            part = x[at : at + rows]
+            given = None if condition is None else condition[at : at + rows]
+            logs = [self.log_weights(part, given, e.expand(len(part), -1, -1)) for e in torch.split(noise, 64)]
+            found.append(torch.cat(logs, 1).logsumexp(1) - math.log(particles))
+        return torch.cat(found) if found else x.new_zeros(0, dtype=torch.float32)
+
+    def log_prob(
+        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
+    ) -> Float[Tensor, "n"]:
+        """A lower bound on log p(x) in nats, with `importance` samples: (n,)."""
+        self.check_condition(len(x), condition)
+        return self.bound(x, condition, self.importance)
+
+    def encode(
+        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
+    ) -> Float[Tensor, "n latent"]:
+        """The mean of q(z | x): (n, latent)."""
+        self.check_condition(len(x), condition)
+        return self.posterior(x, condition)[0]
+
+    def decode(
+        self, z: Float[Tensor, "n latent"], condition: Shaped[Tensor, "n *condition"] | None = None
+    ) -> Shaped[Tensor, "n *event"]:
+        """The mode of p(x | z): (n, *shape)."""
+        self.check_condition(len(z), condition)
+        return self.likelihood.mode(self.outputs(z, condition))
+
+    def active_units(
+        self,
+        x: Shaped[Tensor, "n *event"],
+        condition: Shaped[Tensor, "n *condition"] | None = None,
+        *,
+        above: float = 1e-2,
+    ) -> int:
+        """How many code dimensions vary with x: the variance of their posterior mean exceeds `above` (Burda et al.)."""
+        return int((self.posterior(x, condition)[0].var(0) > above).sum())
+
+    def sample(
+        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
+    ) -> Shaped[Tensor, "{n} *event"]:
+        self.check_condition(n, condition)
+        z = generator.normal(self.latent)
+        if self.prior_logits is not None and self.prior_means is not None and self.prior_log_stds is not None:
+            pick = categorical_draw(self.prior_logits.expand(n, -1), generator.uniform())
+            z = self.prior_means[pick] + self.prior_log_stds[pick].exp() * z
+        return self.likelihood.draw(self.outputs(z, condition), generator)
+
+
+def observation_model(event: Continuous | Discrete, kind: str, components: int) -> Observation:
+    """The observation model of an event."""
+    if kind not in ("auto", "categorical", "logistic"):
+        raise UsageError(f"observation must be auto, categorical or logistic (got {kind!r})")
+    if isinstance(event, Continuous):
+        return Gaussian(event)
+    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.classes >= 8)
+    return Levels(event, components) if ordered else Categorical(event)

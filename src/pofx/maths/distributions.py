@@ -1,0 +1,41 @@
+"""Log-densities and inverse-CDF draws that several families share. Draws take their noise as an argument."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+
+def normal_log_prob(
+    x: Float[Tensor, "*#event"],
+    mean: Float[Tensor, "*#event"] | float = 0.0,
+    log_std: Float[Tensor, "*#event"] | float = 0.0,
+) -> Float[Tensor, "*event"]:
+    """log N(x; mean, exp(log_std)²), elementwise."""
+    log_std = torch.as_tensor(log_std, dtype=x.dtype, device=x.device)
+    return -0.5 * ((x - mean) * (-log_std).exp()) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
+
+
+def categorical_log_prob(logits: Float[Tensor, "*event classes"], x: Int[Tensor, "*event"]) -> Float[Tensor, "*event"]:
+    """log softmax(logits)[x]: logits (…, classes), x int64 (…) → (…); float32 at least."""
+    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    return logits.gather(-1, x[..., None])[..., 0] - logits.logsumexp(-1)
+
+
+def categorical_draw(logits: Float[Tensor, "*event classes"], u: Float[Tensor, "*event"]) -> Int[Tensor, "*event"]:
+    """The class at which the cumulated probability passes u in (0, 1): logits (…, classes), u (…) → int64 (…)."""
+    cdf = logits.double().softmax(-1).cumsum(-1)
+    return (cdf < u[..., None].double() * cdf[..., -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def class_counts(x: Int[Tensor, "n *event"], classes: int) -> Int[Tensor, "*event {classes}"]:
+    """How often each class occurs at each place: x int64 (n, *shape) → int64 (*shape, classes)."""
+    size = math.prod(x.shape[1:])
+    at = x.reshape(len(x), size) + classes * torch.arange(size, device=x.device)
+    return torch.bincount(at.flatten(), minlength=size * classes).reshape(*x.shape[1:], classes)
+
+
+def sum_event(x: Num[Tensor, "n *event"]) -> Num[Tensor, "n"]:
+    """Sum over every axis but the first: (n, …) → (n,)."""
+    return x.flatten(1).sum(1)

@@ -1,0 +1,1 @@
+"""Networks: tensor → tensor modules. No loss, no sampling, no family lives here."""

@@ -1,0 +1,145 @@
+"""Masked residual perceptrons: output p sees only the inputs that come before p in an order.
+
+A hidden unit of degree m sees inputs at positions below m and hidden units of degree at most m; output p sees hidden
+units of degree at most p. Masks multiply the weights in the forward pass, never in place. Germain et al., 2015, "MADE:
+masked autoencoder for distribution estimation", arXiv 1502.03509; residual blocks as in Durkan and Nash, 2019,
+"Autoregressive energy machines", arXiv 1904.05626.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+silu = nn.functional.silu
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer whose weight is multiplied by a mask given with each call.
+
+    The mask is of the weight's dtype and of shape (a, b), where a divides the outputs and b the inputs: one entry for
+    each block of the weight.
+    """
+
+    def forward(self, x: Float[Tensor, "n inputs"], mask: Float[Tensor, "a b"]) -> Float[Tensor, "n outputs"]:  # type: ignore[override]
+        """x (n, inputs) → (n, outputs)."""
+        a, b = mask.shape
+        device = x.device.type  # under autocast the product is cheaper in the lower precision, and as exact
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
+        blocks = self.weight.to(dtype).reshape(a, -1, b, self.in_features // b) * mask.to(dtype)[:, None, :, None]
+        return nn.functional.linear(x, blocks.reshape(self.weight.shape), self.bias)
+
+
+class MaskedResidual(nn.Module):
+    """Positions' features → positions' outputs, causal in a given order of the positions.
+
+    `positions` inputs of `features` numbers each become `positions` outputs of `outputs` numbers each. Hidden units are
+    sorted by degree, so that a sampler can compute the units of one degree after the other (`begin`, `advance`).
+    """
+
+    degree: Tensor
+    hidden_mask: Tensor
+
+    def __init__(
+        self,
+        positions: int,
+        features: int,
+        outputs: int,
+        width: int = 512,
+        blocks: int = 2,
+        *,
+        context: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.positions, self.features, self.outputs = positions, features, outputs
+        self.first = MaskedLinear(positions * features, width)
+        self.inner = nn.ModuleList(MaskedLinear(width, width) for _ in range(blocks))
+        self.outer = nn.ModuleList(MaskedLinear(width, width) for _ in range(blocks))
+        self.last = MaskedLinear(width, positions * outputs)
+        self.contexts = nn.ModuleList(nn.Linear(context, width) for _ in range(blocks + 1)) if context else None
+        self.context_last = nn.Linear(context, positions * outputs, bias=False) if context else None
+        self.dropout = nn.Dropout(dropout)
+        for layer in (*self.outer, self.last, *((self.context_last,) if self.context_last is not None else ())):
+            with torch.no_grad():
+                layer.weight.mul_(0.1)
+        degree = torch.arange(width) * positions // width
+        self.register_buffer("degree", degree, persistent=False)
+        self.register_buffer("hidden_mask", (degree[:, None] >= degree[None, :]).float(), persistent=False)
+
+    def first_mask(self, place: Int[Tensor, "positions"]) -> Float[Tensor, "width positions"]:
+        """Which positions the first layer sees: (width, positions); place[i] is that of position i in the order."""
+        return (self.degree[:, None] > place[None, :]).to(self.first.weight.dtype)
+
+    def last_mask(self, place: Int[Tensor, "positions"]) -> Float[Tensor, "positions width"]:
+        """Which hidden units the positions' outputs see: (positions, width)."""
+        return (place[:, None] >= self.degree[None, :]).to(self.last.weight.dtype)
+
+    def forward(
+        self,
+        x: Float[Tensor, "n positions features"],
+        place: Int[Tensor, "positions"],
+        context: Float[Tensor, "n context"] | None = None,
+    ) -> Float[Tensor, "n positions outputs"]:
+        """x (n, positions, features), place (positions,), context (n, context) → (n, positions, outputs)."""
+        h = self.first(x.flatten(1), self.first_mask(place))
+        if self.contexts is not None:
+            h = h + self.contexts[0](context)
+        for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
+            r = inner(silu(h), self.hidden_mask)
+            if self.contexts is not None:
+                r = r + self.contexts[i + 1](context)
+            h = h + outer(self.dropout(silu(r)), self.hidden_mask)
+        out = self.last(self.dropout(silu(h)), self.last_mask(place))
+        if self.context_last is not None:
+            out = out + self.context_last(context)
+        shaped: Tensor = out.reshape(len(x), self.positions, self.outputs)
+        return shaped
+
+    def begin(self, n: int, context: Float[Tensor, "n context"] | None = None) -> "MaskedCache":
+        """The state before any position is known, for n items."""
+        return MaskedCache(self, n, context)
+
+
+class MaskedCache:
+    """Hidden units of the degrees reached so far: a whole pass over the positions costs one forward pass."""
+
+    def __init__(self, net: MaskedResidual, n: int, context: Float[Tensor, "n context"] | None) -> None:
+        self.net = net
+        weight = net.first.weight
+        self.x = weight.new_zeros(n, net.positions * net.features)
+        biases = [net.first.bias, *(cast(MaskedLinear, layer).bias for layer in net.inner)]
+        start = [bias.expand(n, -1) for bias in biases]
+        if net.contexts is not None:
+            start = [bias + cast(nn.Linear, linear)(context) for bias, linear in zip(start, net.contexts, strict=True)]
+        self.start: list[Tensor] = start
+        self.blocks = [
+            (cast(MaskedLinear, inner), cast(MaskedLinear, outer))
+            for inner, outer in zip(net.inner, net.outer, strict=True)
+        ]
+        width, blocks = weight.shape[0], len(net.inner)
+        self.active = [weight.new_zeros(n, width) for _ in range(blocks + 1)]  # silu of the stream before each block
+        self.inside = [weight.new_zeros(n, width) for _ in range(blocks)]
+        self.last = net.last.bias.expand(n, -1)
+        if net.context_last is not None:
+            self.last = self.last + net.context_last(context)
+        self.ends = torch.searchsorted(net.degree.contiguous(), torch.arange(net.positions + 1).to(net.degree)).tolist()
+
+    def put(self, position: int, features: Float[Tensor, "n features"]) -> None:
+        """A position has become known: features (n, features)."""
+        self.x[:, position * self.net.features : (position + 1) * self.net.features] = features
+
+    def advance(self, step: int, position: int) -> Float[Tensor, "n outputs"]:
+        """The outputs of `position`, which is number `step` in the order: (n, outputs). Steps come in order."""
+        net, part, seen = self.net, slice(self.ends[step], self.ends[step + 1]), slice(0, self.ends[step + 1])
+        if part.start < part.stop:  # inputs that are not known yet are zero, so the first layer needs no mask
+            h = self.start[0][:, part] + self.x @ net.first.weight[part].T
+            self.active[0][:, part] = silu(h)
+            for i, (inner, outer) in enumerate(self.blocks):
+                r = self.start[i + 1][:, part] + self.active[i][:, seen] @ inner.weight[part, seen].T
+                self.inside[i][:, part] = silu(r)
+                h = h + outer.bias[part] + self.inside[i][:, seen] @ outer.weight[part, seen].T
+                self.active[i + 1][:, part] = silu(h)
+        out = slice(position * net.outputs, (position + 1) * net.outputs)
+        return self.last[:, out] + self.active[-1][:, seen] @ net.last.weight[out, seen].T

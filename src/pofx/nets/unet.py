@@ -1,0 +1,132 @@
+"""A U-Net for events (C, H, W) of any size: residual blocks at falling resolutions, joined by skips.
+
+Ronneberger et al. (2015, arXiv 1505.04597), after Ho et al. (2020, arXiv 2006.11239): GroupNorm, SiLU, a vector context
+that scales and shifts every block, attention at the lowest resolution. What makes it quick on CPUs, where everything
+but the convolutions is slow: positions are first gathered in patches, so that no layer has few channels at many places;
+a block has one norm (of at least 16 channels a group) and one nonlinearity; skips are added, not concatenated.
+Resolutions that do not halve evenly are rounded up and resized back to their skip.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // 16 if channels % 16 == 0 else 1, channels)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """x + conv(silu(conv(scale * norm(x) + shift))), scale and shift from the context; starts as the identity."""
+
+    def __init__(self, channels: int, context: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = _norm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = _zero(nn.Conv2d(channels, channels, 3, padding=1))
+        self.film = nn.Linear(context, 2 * channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "n channels H W"], context: Float[Tensor, "n context"]
+    ) -> Float[Tensor, "n channels H W"]:
+        h = self.norm(x)
+        scale, shift = self.film(context)[:, :, None, None].to(h.dtype).chunk(2, 1)
+        h = self.conv1(torch.addcmul(shift, h, 1 + scale))
+        change: Tensor = self.conv2(self.dropout(F.silu(h)))
+        return x + change
+
+
+class Attention(nn.Module):
+    """x + self-attention over positions, with normalised queries and keys; starts as the identity."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = _norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Float[Tensor, "n channels H W"]) -> Float[Tensor, "n channels H W"]:
+        n, c, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(n, h * w, 3, self.heads, c // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, positions, channels per head)
+        weights = (8 * F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)).float().softmax(-1)
+        attended = (weights.to(v.dtype) @ v).transpose(1, 2).reshape(n, h, w, c)
+        change: Tensor = self.out(attended.permute(0, 3, 1, 2))
+        return x + change
+
+
+class UNet(nn.Module):
+    """(n, channels, H, W) and a context (n, context) → (n, outputs, H, W); zero at the start.
+
+    Args:
+        width: channels at the largest resolution (after the patches), a multiple of 4; twice as many below it.
+        blocks: residual blocks at each resolution on the way down (one more on the way up).
+        patch: side of the squares of positions that become channels; 0 takes 2 from 16 a side on, else 1.
+        smallest: resolutions halve while the longer side is larger than this.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        outputs: int,
+        context: int,
+        *,
+        width: int = 64,
+        blocks: int = 2,
+        patch: int = 0,
+        smallest: int = 7,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels, *sides = shape
+        self.patch = patch or (2 if max(sides) >= 16 else 1)
+        side, widths = -(-max(sides) // self.patch), [width]
+        while side > smallest:
+            side, widths = -(-side // 2), [*widths, 2 * width]
+        self.first = nn.Conv2d(channels * self.patch**2, width, 3, padding=1)
+        self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
+        for level, now in enumerate(widths):
+            if level:
+                self.shrink.append(nn.Conv2d(widths[level - 1], now, 3, stride=2, padding=1))
+                self.grow.append(nn.Conv2d(now, widths[level - 1], 3, padding=1))
+            self.down.append(nn.ModuleList(Block(now, context, dropout) for _ in range(blocks)))
+            self.up.append(nn.ModuleList(Block(now, context, dropout) for _ in range(blocks)))
+        self.attention = Attention(now, max(now // 32, 1))
+        self.norm = _norm(width)
+        self.last = _zero(nn.Conv2d(width, outputs * self.patch**2, 3, padding=1))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(
+        self, x: Float[Tensor, "n channels H W"], context: Float[Tensor, "n context"]
+    ) -> Float[Tensor, "n outputs H W"]:
+        """x (n, channels, H, W), context (n, context) → (n, outputs, H, W)."""
+        height, width = x.shape[2:]
+        p = self.patch
+        if p > 1:
+            x = F.pixel_unshuffle(F.pad(x, (0, -width % p, 0, -height % p)), p)
+        context = F.silu(context)
+        h, skips = self.first(x.contiguous(memory_format=torch.channels_last)), []
+        for level, blocks in enumerate(self.down):
+            h = self.shrink[level - 1](h) if level else h
+            for block in blocks:  # type: ignore[attr-defined]
+                skips.append(h)
+                h = block(h, context)
+        h = self.attention(h)
+        for level, blocks in reversed(list(enumerate(self.up))):
+            for block in blocks:  # type: ignore[attr-defined]
+                skip = skips.pop()
+                h = block(h + skip, context)
+            if level:
+                h = self.grow[level - 1](F.interpolate(h, size=skips[-1].shape[2:], mode="nearest"))
+        h = self.last(F.silu(self.norm(h)))
+        return F.pixel_shuffle(h, p)[:, :, :height, :width] if p > 1 else h

@@ -1,0 +1,1 @@
+"""Representations: one file per data type; items ↔ event tensors, with the change of volume kept."""

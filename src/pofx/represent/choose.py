@@ -1,0 +1,75 @@
+"""Which view of the items a model gets: the first that is of the kind of event it prefers.
+
+Views are found by scanning this folder. A user who sets an option of a view, or names it (`represent="unit"`), gets it.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from pofx.core.config import classes, defaults, modules
+from pofx.core.errors import UsageError, unknown
+from pofx.core.model import Model
+from pofx.core.representation import Items, Representation
+
+BY_NAME = "represent"  # the option that names a view
+
+
+@cache
+def views(kind: str) -> tuple[type[Representation], ...]:
+    """The representations of a kind of items, in the order their modules define them (the default ones first)."""
+    found = [view for module in modules("pofx.represent") for view in classes(module, Representation)]
+    return tuple(view for view in found if view.kind == kind)
+
+
+def options(kind: str) -> dict[str, Any]:
+    """Every option of the views of a kind, with its default."""
+    known: dict[str, Any] = {BY_NAME: None}
+    for view in views(kind):
+        known |= {key: value for key, value in defaults(view).items() if key in view.options}
+    return known
+
+
+def choose(items: Items, model: type[Model], options: Mapping[str, Any] | None = None) -> Representation:
+    """The representation of these training items for a class of models.
+
+    Raises:
+        UsageError: no view of the items is an event that the model takes, or an option that no view knows.
+    """
+    wanted = dict(options or {})
+    named = wanted.pop(BY_NAME, None)
+    available = views(items.kind)
+    if not available:
+        raise UsageError(f"nothing represents items of kind '{items.kind}': add a file to pofx/represent")
+    if named is not None:
+        if named not in [view.name for view in available]:
+            raise unknown(f"view of {items.kind} items", str(named), [view.name for view in available])
+        available = tuple(view for view in available if view.name == named)
+    known = {key for view in available for key in view.options}
+    for key in wanted:
+        if key not in known:
+            raise unknown(f"option of the views of {items.kind} items", key, known | {BY_NAME})
+    able = [view for view in available if set(wanted) <= set(view.options)]
+    if not able:
+        raise UsageError(f"no one view of {items.kind} items has all of the options {', '.join(wanted)}: set fewer")
+    fitted: dict[type[Representation], Representation] = {}
+    for event in model.events:
+        for fits in (_is, issubclass):
+            for view in able:
+                if view not in fitted:
+                    fitted[view] = view.fit(items, **wanted)
+                if fits(type(fitted[view].event), event):
+                    return fitted[view]
+    raise UsageError(
+        f"{model.name or model.__name__} takes {' or '.join(e.__name__ for e in model.events)} events; "
+        f"{items.kind} items offer {', '.join(_offers(fitted.values()))}: choose another model or view"
+    )
+
+
+def _is(kind: type, event: type) -> bool:
+    return kind is event
+
+
+def _offers(fitted: Any) -> Iterator[str]:
+    for view in fitted:
+        yield f"{view.name} ({type(view.event).__name__})"

@@ -1,0 +1,170 @@
+"""Images as events: discrete levels; dequantised and on the real line; dequantised in [-1, 1]; binarised.
+
+Levels k in {0, …, L - 1} become real by s = (k + u) / L with u uniform, which turns a density of s into a lower bound
+on the log-mass of k (Theis, van den Oord and Bethge, 2015, 1511.01844): log P(k) >= E log p(s) - D log L. The logit
+view takes y = logit(a + (1 - 2a) s) (Dinh, Sohl-Dickstein and Bengio, 2016, 1605.08803).
+"""
+
+import math
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from pofx.core.errors import DataError, UsageError
+from pofx.core.event import Bounded, Continuous, Discrete
+from pofx.core.model import Density
+from pofx.core.random import Streams, philox
+from pofx.core.representation import Items, Representation
+from pofx.data.items import check_images
+
+EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 never rounds k + u up to k + 1
+
+
+class ImageView(Representation):
+    """What the views share: uint8 (n, H, W) or (n, H, W, C) ↔ raw uint8 (n, C, H, W)."""
+
+    kind = "image"
+    measure: ClassVar[str] = "counting"
+
+    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
+        self.shape, self.levels, self.flat = tuple(shape), levels, flat  # (C, H, W); flat: items have no channel axis
+
+    @classmethod
+    def fit(cls, items: Items, **options: Any) -> Self:
+        values, flat = items.values, items.values.ndim == 3
+        height, width = values.shape[1:3]
+        shape = (1 if flat else values.shape[3], height, width)
+        return cls(shape, int(items.facts.get("levels", 256)), flat, **options)
+
+    def tensor(self, values: Any) -> Tensor:
+        array = check_images(values, self.levels, "images")
+        shape = self.shape[1:] if self.flat else (*self.shape[1:], self.shape[0])
+        if array.shape[1:] != shape:
+            raise DataError(f"images must have shape (n, {', '.join(map(str, shape))}) (got {array.shape})")
+        raw = torch.from_numpy(array)
+        return raw[:, None] if self.flat else raw.permute(0, 3, 1, 2).contiguous()
+
+    def items(self, raw: Tensor) -> Any:
+        raw = raw.to("cpu", torch.uint8)
+        return (raw[:, 0] if self.flat else raw.permute(0, 2, 3, 1).contiguous()).numpy()
+
+    @property
+    def dims(self) -> int:
+        return math.prod(self.shape)
+
+    def _dequantise(self, raw: Tensor, generator: Streams) -> Tensor:
+        """s = (k + u) / L in (0, 1): float32."""
+        u = generator.uniform(*self.shape).clamp(EDGE, 1 - EDGE)
+        return (raw.to(torch.float32) + u) / self.levels
+
+    def _quantise(self, s: Tensor) -> Tensor:
+        return (s * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
+
+    def _constant(self, raw: Tensor, per_scalar: float) -> Tensor:
+        return torch.full((len(raw),), self.dims * per_scalar, device=raw.device)
+
+
+class Levels(ImageView):
+    """Pixel levels as classes."""
+
+    name = "levels"
+    summary = "pixel levels as classes"
+    volume = Density.EXACT
+
+    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
+        super().__init__(shape, levels, flat)
+        self.event = Discrete(self.shape, levels)
+
+    def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        return raw.long(), self._constant(raw, 0.0)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x.clamp(0, self.levels - 1).to(torch.uint8)
+
+
+class Logit(ImageView):
+    """Dequantised levels on the real line, with the exact Jacobian."""
+
+    name = "logit"
+    summary = "dequantised, then logit(alpha + (1 - 2 alpha) s): real values"
+    volume = Density.BOUND
+    options = ("alpha",)
+
+    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool, alpha: float = 0.01) -> None:
+        super().__init__(shape, levels, flat)
+        if not 0 < alpha < 0.5:
+            raise UsageError(f"alpha must lie in (0, 0.5) (got {alpha}): pass alpha=0.01")
+        self.alpha = alpha
+        self.event = Continuous(self.shape)
+
+    def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        p = self.alpha + (1 - 2 * self.alpha) * self._dequantise(raw, generator)
+        y = p.log() - (-p).log1p()
+        # dy/dk = (1 - 2a) / (L p (1 - p))
+        per_scalar = math.log1p(-2 * self.alpha) - math.log(self.levels)
+        return y, self._constant(raw, per_scalar) - (p.log() + (-p).log1p()).flatten(1).sum(1)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self._quantise((x.float().sigmoid() - self.alpha) / (1 - 2 * self.alpha))
+
+
+class Unit(ImageView):
+    """Dequantised levels in [-1, 1], with the Jacobian."""
+
+    name = "unit"
+    summary = "dequantised, in [-1, 1]"
+    volume = Density.BOUND
+
+    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
+        super().__init__(shape, levels, flat)
+        self.event = Bounded(self.shape)
+
+    def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        s = self._dequantise(raw, generator)
+        return 2 * s - 1, self._constant(raw, math.log(2 / self.levels))
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self._quantise((x.float() + 1) / 2)
+
+
+class Binary(ImageView):
+    """Black or white: the density is that of the binarised image.
+
+    binarise: "dynamic" draws white with probability k / (L - 1) anew at each encoding (Salakhutdinov and Murray, 2008);
+    "static" draws once per image, from its own content; "threshold" cuts at half.
+    """
+
+    name = "binary"
+    summary = "binarised: dynamic, static or threshold; only where asked for, or where a model takes nothing else"
+    measure = "counting, of the binarised image"
+    volume = Density.EXACT
+    options = ("binarise",)
+
+    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool, binarise: str = "dynamic") -> None:
+        super().__init__(shape, levels, flat)
+        if binarise not in ("dynamic", "static", "threshold"):
+            raise UsageError(f"binarise must be dynamic, static or threshold (got {binarise}): pass binarise=dynamic")
+        self.binarise = binarise
+        self.event = Discrete(self.shape, 2)
+
+    def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        top = self.levels - 1
+        if self.binarise == "threshold":
+            white = 2 * raw.long() > top
+        else:
+            u = generator.uniform(*self.shape) if self.binarise == "dynamic" else self._own_noise(raw)
+            white = u * top < raw
+        return white.long(), self._constant(raw, 0.0)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return (x * (self.levels - 1)).to(torch.uint8)
+
+    def _own_noise(self, raw: Tensor) -> Tensor:
+        """Uniform noise that belongs to an image: equal images get equal noise, wherever they stand."""
+        weights = Streams(0, 1, device=raw.device).words(self.dims)[0]
+        image = ((raw.flatten(1).long() + 1) * weights).sum(1, keepdim=True) & 0xFFFFFFFF
+        block = torch.arange(-(-self.dims // 4), device=raw.device).expand(len(raw), -1)
+        zero = torch.zeros_like(block)
+        words = torch.stack(philox(block, zero, image.expand_as(block), zero, 1, 0), -1).flatten(1)[:, : self.dims]
+        return ((words >> 9).to(torch.float32) + 0.5).mul(2.0**-23).reshape(raw.shape)

@@ -1,0 +1,31 @@
+"""Averaged weights: an exponential moving average whose half-life is counted in items, with a ramp.
+
+beta = 0.5^(batch / h), h = min(half-life, ramp × items seen) (Karras et al., 2020, arXiv 2006.06676; 2024,
+arXiv 2312.02696): the same average whatever the batch size, and no memory of the initial weights in short runs.
+"""
+
+import copy
+
+import torch
+
+from pofx.core.model import Model
+
+
+class Average:
+    """A copy of a model that follows it; buffers are copied, parameters averaged."""
+
+    def __init__(self, model: Model, half_life: float, ramp: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.half_life, self.ramp = half_life, ramp
+
+    @torch.no_grad()
+    def update(self, model: Model, batch: int, seen: int) -> None:
+        """Follow `model` after a step on `batch` items, `seen` items in all."""
+        half_life = min(self.half_life, self.ramp * seen) if self.ramp else self.half_life
+        beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
+        mine: list[torch.Tensor] = list(self.model.parameters())
+        theirs: list[torch.Tensor] = list(model.parameters())
+        if mine:
+            torch._foreach_lerp_(mine, theirs, 1.0 - beta)
+        for a, b in zip(self.model.buffers(), model.buffers(), strict=True):
+            a.copy_(b)

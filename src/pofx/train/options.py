@@ -1,0 +1,110 @@
+"""Trainer options and budgets: plain values with defaults, checked before a single step is made."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pofx.core.errors import UsageError, unknown
+
+CHOICES = {"schedule": ("cosine", "constant"), "precision": ("fp32", "bf16", "auto"), "track": ("", "tensorboard")}
+RANGES: dict[str, tuple[float, float]] = {
+    "batch_size": (1, 1 << 20),
+    "lr": (0.0, 10.0),
+    "weight_decay": (0.0, 10.0),
+    "warmup": (0, 1e9),
+    "clip": (0.0, 1e9),
+    "ema_images": (0.0, 1e12),
+    "ema_ramp": (0.0, 1e3),
+    "validations": (0, 1e6),
+    "validation_items": (1, 1e9),
+    "checkpoint_seconds": (0.0, 1e9),
+}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to descend. A model class may state its own defaults in `trains_with`; the user's values win."""
+
+    batch_size: int = 128  # items per step over all processes
+    lr: float = 1e-3  # of AdamW, after warm-up
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0  # decoupled (Loshchilov and Hutter, 2019, arXiv 1711.05101)
+    warmup: int = 100  # steps of linear warm-up
+    schedule: str = "cosine"  # to zero at the end of the budget, or constant
+    clip: float = 1.0  # largest gradient norm per phase; 0 turns clipping off
+    ema_images: float = 20_000  # half-life of the averaged weights, in items seen; 0 turns averaging off
+    ema_ramp: float = 0.05  # half-life is at most this share of the items seen so far
+    precision: str = "fp32"  # bf16: autocast; auto: bf16 where the device multiplies it faster
+    compile: bool = False  # torch.compile the losses
+    validations: int = 24  # times that the weights are judged, evenly over the root of the budget
+    validation_items: int = 2_000  # items of the validation split used each time
+    checkpoint_seconds: float = 60.0  # between checkpoints
+    track: str = ""  # "tensorboard" writes event files beside log.jsonl
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Options from plain values, checked.
+
+        Raises:
+            UsageError: an unknown key (the nearest is named), or a value out of its range.
+        """
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        checked: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in known:
+                raise unknown("trainer option", key, known)
+            default = known[key].default
+            if key == "betas":
+                if not (isinstance(value, list | tuple) and len(value) == 2 and all(0 <= b < 1 for b in value)):
+                    raise UsageError(f"betas must be two numbers in [0, 1) (got {value!r}): pass betas=[0.9,0.99]")
+                value = (float(value[0]), float(value[1]))
+            elif key in CHOICES and value not in CHOICES[key]:
+                raise UsageError(f"{key} must be one of {', '.join(filter(None, CHOICES[key]))} (got {value!r})")
+            elif isinstance(default, bool):
+                if not isinstance(value, bool):
+                    raise UsageError(f"{key} must be true or false (got {value!r})")
+            elif isinstance(default, int | float):
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise UsageError(f"{key} must be a number (got {value!r})")
+                if not math.isfinite(value):
+                    raise UsageError(f"{key} must be finite (got {value!r})")
+                if isinstance(default, int) and value != int(value):
+                    raise UsageError(f"{key} must be a whole number (got {value!r})")
+                value = type(default)(value)
+            if key in RANGES:
+                low, high = RANGES[key]
+                if not low <= value <= high:
+                    raise UsageError(f"{key} must lie in {low:g} to {high:g} (got {value:g})")
+            checked[key] = value
+        return cls(**checked)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When training ends: after steps, minutes of training time, or epochs; exactly one is given."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        if len(given) != 1:
+            raise UsageError(f"give one of steps, minutes or epochs (got {', '.join(given) or 'none'})")
+        key, value = next(iter(given.items()))
+        if not value > 0:
+            raise UsageError(f"{key} must be greater than 0 (got {value})")
+
+    def progress(self, step: int, seconds: float, images: int, items: int) -> float:
+        """The share of the budget that is spent, from 0 to 1."""
+        if self.steps is not None:
+            return min(step / self.steps, 1.0)
+        if self.minutes is not None:
+            return min(seconds / (60 * self.minutes), 1.0)
+        assert self.epochs is not None
+        return min(images / (self.epochs * items), 1.0)
+
+    def __str__(self) -> str:
+        return next(f"{v:g} {k}" for k, v in vars(self).items() if v is not None)

@@ -1,0 +1,185 @@
+"""The house keeps its shape: imports point only down, files stay small, names say something."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "pofx"
+FLOORS = {
+    "__init__": 0,  # imports lazily, by name
+    "core": 0,
+    "maths": 0,
+    "nets": 1,
+    "data": 1,
+    "represent": 1,
+    "families": 2,
+    "train": 2,
+    "combine": 3,
+    "artifact": 3,
+    "evaluate": 4,
+    "fitting": 4,
+    "comparison": 5,
+    "report": 5,
+    "apps": 6,
+    "serve": 6,
+    "cli": 7,
+    "__main__": 8,
+}
+NEVER = [
+    ("families", "train"),
+    ("families", "data"),
+    ("families", "represent"),
+    ("families", "evaluate"),
+    ("families", "apps"),
+    ("train", "families"),
+    ("represent", "families"),
+    ("nets", "families"),
+    ("evaluate", "families"),
+    ("maths", "core.model"),
+    ("report", "artifact"),
+    ("report", "comparison"),
+]
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def part(module: str) -> str:
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 and pieces[1] in FLOORS else "__init__"
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def where(path: Path) -> str:
+    return ".".join(("pofx", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=where)
+def test_imports_point_down(path):
+    here = where(path)
+    floor = FLOORS[part(here)]
+    for target in imports(path):
+        if target.startswith("pofx."):
+            assert FLOORS[part(target)] <= floor, f"{here} imports {target}, which stands above it"
+            for source, never in NEVER:
+                if part(here) == source:
+                    assert not target.startswith(f"pofx.{never}"), f"{here} must never import {target}"
+
+
+def test_there_are_no_circles():
+    graph = {where(p): {t for t in imports(p) if t.startswith("pofx")} for p in FILES}
+    names = set(graph)
+
+    def module(target):
+        while target not in names and "." in target:
+            target = target.rsplit(".", 1)[0]
+        return target
+
+    edges = {k: {module(t) for t in v} - {k, "pofx"} for k, v in graph.items()}
+    done: set[str] = set()
+
+    def visit(node, path):
+        assert node not in path, f"circle: {' → '.join([*path[path.index(node) :], node])}"
+        if node not in done:
+            for target in edges.get(node, ()):
+                visit(target, [*path, node])
+            done.add(node)
+
+    for node in edges:
+        visit(node, [])
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "families" in p.parts], ids=where)
+def test_a_family_imports_only_its_own_folder(path):
+    here = where(path).split(".")
+    for target in imports(path):
+        pieces = target.split(".")
+        if pieces[:2] == ["pofx", "families"] and len(pieces) > 2:
+            assert pieces[2] == here[2], f"{'.'.join(here)} imports {target}"
+
+
+def test_reports_and_the_command_line_load_no_torch_by_themselves():
+    for path in FILES:
+        if part(where(path)) in ("report", "cli"):
+            assert not [t for t in imports(path) if t.split(".")[0] == "torch"], path
+
+
+@pytest.mark.parametrize("path", FILES, ids=where)
+def test_files_are_short_named_and_open_with_their_idea(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 500, f"{path.name} has {len(lines)} lines"
+    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc", "base"}
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} does not say what it is"
+
+
+def test_nothing_is_ever_unpickled():
+    for path in FILES:
+        text = path.read_text()
+        for word in ("import pickle", "torch.load(", "allow_pickle=True", "joblib.load", "cloudpickle"):
+            assert word not in text, f"{path} has {word}"
+
+
+def test_families_and_nets_name_no_modality():
+    words = {"image", "images", "pixel", "pixels", "tables", "text", "audio", "dataframe"}
+    for path in FILES:
+        if part(where(path)) == "families":
+            names = {n.id.lower() for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+            args = {a.arg.lower() for a in ast.walk(ast.parse(path.read_text())) if isinstance(a, ast.arg)}
+            assert not (names | args) & (words - {"images"}), f"{path}: {(names | args) & words}"
+
+
+def test_help_imports_no_torch():
+    import subprocess
+    import sys
+
+    code = """
+import sys
+sys.argv = ["pofx", "--help"]
+try:
+    from pofx.cli.main import main
+    main()
+except SystemExit as end:
+    assert end.code == 0
+assert "torch" not in sys.modules and "numpy" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_functions_state_the_shapes_of_their_arguments():
+    for path in FILES:
+        if part(where(path)) in ("maths", "nets", "families"):
+            tree = ast.parse(path.read_text())
+            holders = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+            functions = [f for holder in holders for f in holder.body if isinstance(f, ast.FunctionDef)]
+            for function in (f for f in functions if not f.name.startswith("_") or f.name in ("__init__", "__call__")):
+                for arg in (*function.args.args, *function.args.kwonlyargs):
+                    said = ast.unparse(arg.annotation) if arg.annotation else ""
+                    assert said not in ("Tensor", "Tensor | None", "np.ndarray"), f"{path}: {function.name}({arg.arg})"
+
+
+def test_shapes_are_checked_in_the_tests_only():
+    import subprocess
+    import sys
+
+    import torch
+    from jaxtyping import TypeCheckError
+
+    from pofx.maths.distributions import categorical_log_prob
+
+    with pytest.raises(TypeCheckError):
+        categorical_log_prob(torch.zeros(3, 4), torch.zeros(2, dtype=torch.int64))
+
+    assert not any("beartype" in path.read_text() for path in FILES)
+    code = "import sys, pofx.families.vae.vae; assert 'beartype' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,247 @@
+"""Laws of the autoregressive models: mass 1, causality, no blind spot, masked gradients, cached sampling, orders."""
+
+import math
+
+import pytest
+import torch
+
+from pofx.core import config
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.event import Continuous, Discrete
+from pofx.core.model import Batch
+from pofx.core.random import Streams
+from pofx.nets.levels import Levels, cosine_basis
+from pofx.nets.masked import MaskedResidual
+
+LABEL = Discrete((), 3)
+GRID = {"width": 12, "layers": 2, "kernel": 3}
+CASES = [
+    ("made", Discrete((6,), 2), {"width": 24, "blocks": 2}),
+    ("made", Discrete((6,), 2), {"width": 4, "blocks": 1}),  # fewer units than dimensions
+    ("made", Discrete((2, 1, 3), 3), {"width": 20, "blocks": 1, "terms": 1}),
+    ("made", Discrete((5,), 3), {"width": 20, "blocks": 2, "orderings": 3}),
+    ("made", Discrete((4,), 1), {"width": 8, "blocks": 1}),  # a single class is certain
+    ("pixelcnn", Discrete((1, 3, 3), 2), GRID),
+    ("pixelcnn", Discrete((2, 2, 2), 2), GRID),
+    ("pixelcnn", Discrete((3, 2, 1), 3), {"width": 12, "layers": 1, "kernel": 5, "terms": 1}),
+]
+NAMES = [f"{name}-{event.shape}-{event.classes}-{options.get('orderings', 1)}" for name, event, options in CASES]
+
+
+def rough(name, event, condition=None, *, seed=0, dtype=torch.float64, scale=0.3, **options):
+    """A model in float64 with weights far from its start."""
+    torch.manual_seed(seed)
+    model = config.build(name, event, condition, **options).to(dtype)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(scale * torch.randn_like(p))
+    return model
+
+
+def everything(event):
+    """Every value of a small discrete event."""
+    values = torch.cartesian_prod(*[torch.arange(event.classes)] * math.prod(event.shape))
+    return values.reshape(-1, *event.shape)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("name", "event", "options"), CASES, ids=NAMES)
+def test_mass_is_one(name, event, options, conditional):
+    model = rough(name, event, LABEL if conditional else None, **options).eval()
+    x = everything(event)
+    for label in range(3 if conditional else 1):
+        condition = torch.full((len(x),), label) if conditional else None
+        assert model.log_prob(x, condition).exp().sum().item() == pytest.approx(1.0, abs=1e-10)
+
+
+@pytest.mark.parametrize(("name", "event", "options"), CASES, ids=NAMES)
+def test_samples_have_the_probabilities_of_the_model(name, event, options):
+    model = rough(name, event, **options).eval()
+    x, n = everything(event), 4000
+    drawn = model.sample(n, generator=Streams(1, n))
+    powers = event.classes ** torch.arange(math.prod(event.shape))
+    counts = torch.bincount((drawn.flatten(1) * powers).sum(1), minlength=len(x)).double()
+    expected = torch.zeros(len(x), dtype=torch.float64)
+    expected[(x.flatten(1) * powers).sum(1)] = model.log_prob(x).exp() * n
+    often = expected > 5
+    freedom = max(int(often.sum()) - 1, 1)
+    chi2 = ((counts - expected)[often] ** 2 / expected[often]).sum().item()
+    assert chi2 < freedom + 5 * math.sqrt(2 * freedom) + 5
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("name", "event", "options"), CASES, ids=NAMES)
+def test_cached_sampling_equals_plain_sampling(name, event, options, conditional):
+    model = rough(name, event, LABEL if conditional else None, **options).eval()
+    condition = torch.arange(20) % 3 if conditional else None
+    cached = model.sample(20, condition, generator=Streams(3, 20))
+    plain = model.sample(20, condition, generator=Streams(3, 20), cached=False)
+    assert torch.equal(cached, plain)
+    some = model.sample(5, None if condition is None else condition[7:12], generator=Streams(3, 20)[7:12])
+    assert torch.equal(some, cached[7:12])
+
+
+@pytest.mark.parametrize("name", ["made", "pixelcnn"])
+def test_cached_logits_equal_plain_logits(name):
+    event = Discrete((2, 4, 5), 4)
+    model = rough(name, event, Continuous((3,)), **(GRID if name == "pixelcnn" else {"width": 50})).eval()
+    x, condition = torch.randint(4, (3, 2, 4, 5)), torch.randn(3, 3, dtype=torch.float64)
+    plain = model.net(
+        model.levels(x.flatten(1) if name == "made" else x),
+        *((model.places[0],) if name == "made" else ()),
+        model.conditioner(condition),
+    )
+    cache = model.net.begin(3, model.conditioner(condition))
+    if name == "made":
+        for i in range(40):
+            assert torch.allclose(cache.advance(i, i), plain[:, i], atol=1e-10)
+            cache.put(i, model.levels(x.flatten(1)[:, i]))
+        return
+    for row in range(4):
+        for column in range(5):
+            for channel in range(2):
+                logits = cache.advance(channel, row, column)
+                assert torch.allclose(logits, plain[:, channel, row, column], atol=1e-10)
+                cache.put(channel, row, column, model.levels(x[:, channel, row, column]))
+        cache.finish(row)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("made", {"width": 60}), ("made", {"width": 60, "orderings": 3}), ("pixelcnn", GRID)],
+    ids=["made", "made-orderings", "pixelcnn"],
+)
+def test_no_conditional_sees_itself_or_the_future(name, options, train, scale):
+    event = Discrete((2, 3, 4), 5)
+    model = rough(name, event, dropout=0.3, **options).train(train)
+    with torch.no_grad():
+        model.net.last.weight.mul_(scale)
+    x = torch.randint(5, (3, 2, 3, 4))
+
+    def logits(x, ordering):
+        torch.manual_seed(7)  # the same dropout
+        if name == "made":
+            return model.logits(x, None, ordering)
+        return model.logits(x).permute(0, 2, 3, 1, 4).flatten(1, 3)
+
+    for ordering in range(getattr(model, "orderings", 1)):
+        before = logits(x, ordering)
+        places = model.places[ordering] if name == "made" else torch.arange(24)
+        for d in range(24):
+            moved = x.clone()
+            cell = (1, d % 2, d // 2 // 4, d // 2 % 4) if name == "pixelcnn" else None
+            at = cell if cell else (1, *(int(i) for i in torch.unravel_index(torch.tensor(d), (2, 3, 4))))
+            moved[at] = (moved[at] + 2) % 5
+            change = (logits(moved, ordering) - before).abs().amax(-1)
+            later = places > places[d]
+            assert torch.all(change[1, ~later] == 0)  # nothing at or before d moves, not by one bit
+            assert torch.all(change[[0, 2]] == 0)  # nor any other item
+            assert train or not later.any() or change[1, later].max() > 0
+
+
+@pytest.mark.parametrize("name", ["made", "pixelcnn"])
+def test_no_blind_spot(name):
+    shape = (2, 4, 5)
+    options = {"width": 80} if name == "made" else {"width": 12, "layers": 4, "kernel": 3}
+    model = rough(name, Discrete(shape, 3), **options).eval()
+    features = torch.randn(1, *shape, 2, dtype=torch.float64, requires_grad=True)
+    place = (
+        torch.arange(40).reshape(4, 5, 2).permute(2, 0, 1) if name == "pixelcnn" else torch.arange(40).reshape(shape)
+    )
+    if name == "made":
+        out = model.net(features.flatten(1, 3), model.places[0]).reshape(1, *shape, 3)
+    else:
+        out = model.net(features)
+    for at in [(0, 3, 4), (1, 3, 4), (1, 2, 0), (0, 1, 2)]:
+        (seen,) = torch.autograd.grad(out[0][at].square().sum(), features, retain_graph=True)
+        assert torch.equal(seen[0].abs().sum(-1) > 0, place < place[at])
+
+
+def test_masked_weights_get_no_gradient_and_all_others_do():
+    made = rough("made", Discrete((6,), 3), width=12, blocks=1).eval()
+    made.loss(Batch(everything(made.event))).backward()
+    net, place = made.net, made.places[0]
+    masks = {net.first: net.first_mask(place).repeat_interleave(2, 1), net.inner[0]: net.hidden_mask}
+    masks |= {net.outer[0]: net.hidden_mask, net.last: net.last_mask(place).repeat_interleave(3, 0)}
+    for layer, mask in masks.items():
+        assert torch.all(layer.weight.grad[mask == 0] == 0) and torch.any(mask == 0)
+        assert torch.all(layer.weight.grad[mask == 1] != 0)
+    grid = rough("pixelcnn", Discrete((3, 2, 2), 2), **GRID)
+    grid.loss(Batch(torch.randint(2, (8, 3, 2, 2)))).backward()
+    for layer in (grid.net.h_first, grid.net.layers[0].horizontal, grid.net.last):
+        assert torch.any(layer.mask == 0)
+        assert torch.all(layer.weight.grad[layer.mask == 0] == 0)
+
+
+@pytest.mark.parametrize(("name", "event", "options"), CASES, ids=NAMES)
+def test_terms_sum_to_log_prob_or_are_refused(name, event, options):
+    model = rough(name, event, **options).eval()
+    x = everything(event)[:50]
+    if options.get("orderings", 1) > 1:
+        with pytest.raises(Unsupported, match="orderings=1"):
+            model.log_prob_terms(x)
+        return
+    terms = model.log_prob_terms(x)
+    assert terms.shape == x.shape
+    assert torch.allclose(terms.flatten(1).sum(1), model.log_prob(x))
+
+
+def test_a_mixture_of_orders_averages_joint_probabilities():
+    model = rough("made", Discrete((4,), 2), width=16, orderings=5).eval()
+    x = everything(model.event)
+    joint = torch.stack([model.ordering_log_prob(x, None, o).sum(1).exp() for o in range(5)])
+    assert torch.allclose(joint.sum(1), torch.ones(5, dtype=torch.float64))
+    assert torch.allclose(model.log_prob(x).exp(), joint.mean(0))
+    assert len({tuple(p.tolist()) for p in model.places}) > 1
+    again = config.build("made", model.event, width=16, orderings=5)
+    assert torch.equal(again.places, model.places)  # the orders belong to the configuration
+
+
+def test_a_wide_net_can_express_any_function_of_the_past():
+    torch.manual_seed(0)
+    model = config.build("made", Discrete((3,), 2), width=32, blocks=1, dropout=0.0)
+    x = everything(model.event)
+    x = x[(x.sum(1) % 2) == 0]  # the third is the parity of the others
+    optimiser = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = model.loss(Batch(x))
+        loss.backward()
+        optimiser.step()
+    assert loss.item() * 3 == pytest.approx(math.log(4), abs=0.01)
+
+
+def test_repeating_the_batch_keeps_the_loss_and_bf16_keeps_the_density():
+    for name, options in (("made", {"width": 64}), ("pixelcnn", GRID)):
+        model = rough(name, Discrete((1, 4, 4), 5), dtype=torch.float32, scale=0.05, **options).eval()
+        x = torch.randint(5, (8, 1, 4, 4))
+        assert torch.allclose(model.loss(Batch(x)), model.loss(Batch(torch.cat((x, x)))), atol=1e-6)
+        with torch.autocast("cpu", torch.bfloat16):
+            low = model.log_prob(x)
+        assert low.dtype == torch.float32
+        assert torch.allclose(low, model.log_prob(x), atol=0.01 * 16)
+
+
+def test_levels_are_orthogonal_and_complete():
+    basis = torch.cat((torch.ones(7, 1), cosine_basis(7, 6)), 1)
+    assert torch.allclose(basis.T @ basis, 7 * torch.eye(7), atol=1e-5)
+    assert Levels(7, 16).terms == 6 and not list(Levels(7, 16).parameters())
+    assert len(list(Levels(7, 3).parameters())) == 1
+
+
+def test_bad_values_are_refused_with_the_mend():
+    with pytest.raises(UsageError, match="width=48"):
+        config.build("pixelcnn", Discrete((3, 4, 4), 2), width=16)
+    with pytest.raises(UsageError, match="kernel=5"):
+        config.build("pixelcnn", Discrete((1, 4, 4), 2), kernel=4)
+    with pytest.raises(UsageError, match="orderings=1"):
+        config.build("made", Discrete((4,), 2), orderings=0)
+    with pytest.raises(Unsupported, match="3 axes"):
+        config.build("pixelcnn", Discrete((4,), 2))
+
+
+def test_more_units_never_change_the_order():
+    net = MaskedResidual(5, 1, 1, 13, 1)
+    assert torch.all(net.degree[1:] >= net.degree[:-1]) and net.degree.max() == 4

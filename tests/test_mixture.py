@@ -1,0 +1,138 @@
+"""Laws of the classical densities, against scipy and scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import gaussian_kde
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
+
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.event import Continuous, Discrete
+from pofx.core.model import Batch
+from pofx.core.random import Streams
+from pofx.families.mixture.gmm import GMM
+from pofx.families.mixture.kde import KDE, choose_bandwidth
+
+
+def two_bumps(n, size=2, seed=0):
+    rng = np.random.default_rng(seed)
+    side = rng.integers(0, 2, n)
+    x = rng.normal(size=(n, size)) * np.linspace(0.3, 2.0, size) + 3.0 * side[:, None]
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(side)
+
+
+def prepared(model, x, y=None):
+    model.prepare(lambda n: Batch(x[:n], None if y is None else y[:n]))
+    return model.eval()
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_gmm_agrees_with_scikit_learn(covariance):
+    x, _ = two_bumps(400, 3)
+    x = (x - x.mean(0)) / x.std(0, unbiased=False)  # in these units both use the same ridge
+    peer = GaussianMixture(2, covariance_type=covariance, reg_covar=1e-3, random_state=0).fit(x.double().numpy())
+    m = prepared(GMM(Continuous((3,)), components=2, covariance=covariance, ridge=1e-3), x)
+    assert np.allclose(m.log_prob(x), peer.score_samples(x.double().numpy()), atol=1e-3)
+
+
+def test_gmm_chooses_two_components_for_two_bumps_and_has_their_moments():
+    x, _ = two_bumps(2000)
+    m = prepared(GMM(Continuous((2,))), x)
+    samples = m.sample(20_000, generator=Streams(0, 20_000))
+    assert torch.allclose(samples.mean(0), x.mean(0), atol=0.1)
+    assert torch.allclose(samples.T.cov(), x.T.cov(), atol=0.3)
+    # samples scored by the model have its entropy, as have held-out items
+    held = two_bumps(2000, seed=1)[0]
+    assert float(m.log_prob(samples).mean()) == pytest.approx(float(m.log_prob(held).mean()), abs=0.1)
+
+
+@pytest.mark.parametrize("make", [GMM, KDE])
+def test_density_integrates_to_one(make):
+    x, _ = two_bumps(200)
+    m = prepared(make(Continuous((2,))), x)
+    side = torch.linspace(-10, 14, 401)
+    grid = torch.cartesian_prod(side, side)
+    assert float(m.log_prob(grid).double().exp().sum() * (24 / 400) ** 2) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("make", [GMM, KDE])
+def test_one_density_per_class(make):
+    x, y = two_bumps(600)
+    m = prepared(make(Continuous((2,)), Discrete((), 3)), x, y)
+    alone = prepared(make(Continuous((2,))), x[y == 1])
+    assert torch.allclose(m.log_prob(x[:50], torch.ones(50, dtype=torch.int64)), alone.log_prob(x[:50]), atol=1e-4)
+    absent = m.sample(4000, torch.full((4000,), 2), generator=Streams(0, 4000))  # nothing seen: everything
+    assert torch.allclose(absent.mean(0), x.mean(0), atol=0.3)
+    condition = torch.arange(4000) % 2
+    given = m.sample(4000, condition, generator=Streams(0, 4000))
+    for k in range(2):
+        assert torch.allclose(given[condition == k].mean(0), x[y == k].mean(0), atol=0.2)
+
+
+@pytest.mark.parametrize("make", [GMM, KDE])
+def test_sample_i_is_the_same_in_any_batch(make):
+    m = prepared(make(Continuous((1, 3, 4))), torch.randn(60, 1, 3, 4))
+    samples = m.sample(10, generator=Streams(3, 10))
+    assert torch.equal(m.sample(2, generator=Streams(3, 10)[4:6]), samples[4:6])
+
+
+@pytest.mark.parametrize("make", [GMM, KDE])
+def test_saved_and_loaded_it_is_the_same(make):
+    x, y = two_bumps(100)
+    m = prepared(make(Continuous((2,)), Discrete((), 2)), x, y)
+    again = make(Continuous((2,)), Discrete((), 2))
+    again.load_state_dict(m.state_dict())
+    assert torch.equal(again.log_prob(x, y), m.log_prob(x, y))
+
+
+@pytest.mark.parametrize("make", [GMM, KDE])
+def test_few_items_and_constant_columns(make):
+    for n in (1, 2, 7):
+        x = torch.randn(n, 3)
+        x[:, 1] = 5.0
+        assert torch.isfinite(prepared(make(Continuous((3,))), x).log_prob(x)).all()
+
+
+def test_kde_agrees_with_scipy_and_scikit_learn():
+    x, _ = two_bumps(300, 1)
+    queries = torch.linspace(-4, 8, 50)[:, None]
+    spread = float(x.std(0, unbiased=False))
+    m = prepared(KDE(Continuous((1,)), bandwidth=0.2), x)
+    peer = gaussian_kde(x[:, 0].numpy(), bw_method=0.2 * spread / float(x.std(0, unbiased=True)))
+    assert np.allclose(m.log_prob(queries), peer.logpdf(queries[:, 0].numpy()), atol=1e-3)
+    other = KernelDensity(bandwidth=0.2 * spread).fit(x.numpy())
+    assert np.allclose(m.log_prob(queries), other.score_samples(queries.numpy()), atol=1e-3)
+
+
+def test_kde_bandwidth_maximises_the_leave_one_out_likelihood():
+    x = torch.randn(40, 2, dtype=torch.float64)
+
+    def left_out(h):
+        distances = torch.cdist(x, x).square().fill_diagonal_(math.inf)
+        return float((-0.5 * distances / h**2).logsumexp(1).mean()) - 2 * math.log(h)
+
+    best = choose_bandwidth(x)
+    assert all(left_out(best) >= left_out(best * f) for f in (0.5, 0.8, 1.25, 2.0))
+
+
+def test_kde_keeps_no_more_than_its_capacity():
+    x, _ = two_bumps(100)
+    m = prepared(KDE(Continuous((2,)), capacity=30), x)
+    assert m.points.shape == (30, 2)
+    assert int(m.counts) == 30
+    few = prepared(KDE(Continuous((2,)), capacity=300), x)
+    assert few.points.shape == (300, 2)
+    assert int(few.counts) == 100
+    samples = few.sample(5000, generator=Streams(0, 5000))
+    assert float(samples.abs().max()) < float(x.abs().max()) + 6 * float(few.widths.max())
+
+
+def test_what_they_cannot_do_is_said():
+    for make in (GMM, KDE):
+        with pytest.raises(Unsupported, match="one class number"):
+            make(Continuous((2,)), Discrete((2,), 3))
+    with pytest.raises(UsageError, match="covariance"):
+        GMM(Continuous((2,)), covariance="tied")

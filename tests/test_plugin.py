@@ -1,0 +1,53 @@
+"""A family from somebody else's package: installed by pip, found by its entry point, used from the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PYPROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "pofx-plug"
+version = "0.1"
+[project.entry-points."pofx.families"]
+plug = "pofx_plug"
+[tool.setuptools]
+py-modules = ["pofx_plug"]
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """A folder with the package installed in it."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    (source / "pyproject.toml").write_text(PYPROJECT)
+    toy = (Path(__file__).parent / "toy.py").read_text().split("class Plain")[0]
+    (source / "pofx_plug.py").write_text(toy)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run([*install, "--target", str(target), str(source)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def pofx(site: Path, *arguments: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pofx", *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_installed_family_is_listed_trained_and_sampled(site, tmp_path):
+    rows = {row["model"]: row for row in json.loads(pofx(site, "models", "--json"))}
+    assert rows["toy-gaussian"]["density"] == "exact" and rows["toy-gaussian"]["source"] == "Gauss (1809)"
+    out = str(tmp_path / "run")
+    pofx(site, "train", "moons", "--model", "toy-gaussian", "--steps", "30", "-o", "scale=1.0", "--out", out)
+    pofx(site, "sample", out, "-n", "5", "--out", str(tmp_path / "x.csv"))
+    assert len((tmp_path / "x.csv").read_text().splitlines()) == 6
