@@ -5,14 +5,12 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from pofx.core.event import Continuous
 from pofx.core.model import Model, Phase
 from pofx.train.feed import Feed
-from pofx.train.loop import train
+from pofx.train.loop import processes, train
 from pofx.train.options import Budget, TrainOptions
 from toy import Plain
 
@@ -50,7 +48,7 @@ class Duel(Model):
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    accelerator = processes()
     data = torch.randn(101, 3, generator=torch.Generator().manual_seed(0))
     model = Duel(Continuous((3,)))
     train(

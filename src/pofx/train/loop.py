@@ -5,6 +5,7 @@ batch)` so that gradients synchronise, descend, average. Devices and processes a
 stopped at any moment resumes from its last checkpoint and equals the uninterrupted one.
 """
 
+import atexit
 import copy
 import time
 from collections.abc import Callable
@@ -47,16 +48,29 @@ class Result:
 
 def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
     """The context of a training step: bf16 where asked for, or with "auto" where the device multiplies it faster."""
-    fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_amx_tile_supported())
+    fast = device.type == "cuda" or (device.type == "cpu" and _multiplies_bf16())
     if precision == "bf16" or (precision == "auto" and fast):
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext
 
 
+def _multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for products of bf16: AMX tiles, or AVX-512's dot product."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
 def processes() -> Accelerator:
     """The GPUs and processes that 🤗 Accelerate finds: without GPUs the processes of torchrun share the CPU (gloo)."""
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # parameters of other phases than the one
-    return Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+    atexit.register(_leave)
+    return accelerator
+
+
+def _leave() -> None:
+    """End the process group: its threads, still running when the interpreter goes, abort one exit in twelve."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @torch.enable_grad()

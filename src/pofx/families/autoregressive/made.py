@@ -31,11 +31,11 @@ class MADE(Chain):
 
     Args:
         width: hidden units per layer, at least as many as dimensions for every conditional to see all before it;
-            None takes 512, or the number of dimensions where that is more.
+            None takes 512, or the next multiple of 512 above the number of dimensions.
         blocks: residual blocks of two layers each.
         terms: numbers that encode one class at the input, at most classes - 1.
         orderings: 1 for the natural order, k > 1 for the mixture of k random orders (k times the cost of log_prob).
-        dropout: of hidden units, in training.
+        dropout: of hidden units, in training; None takes 0.5 below 256 dimensions and 0.1 from there on.
         ordering_seed: draws the random orders.
     """
 
@@ -58,7 +58,7 @@ class MADE(Chain):
         blocks: int = 2,
         terms: int = 16,
         orderings: int = 1,
-        dropout: float = 0.5,
+        dropout: float | None = None,
         ordering_seed: int = 0,
     ) -> None:
         super().__init__(event, condition)
@@ -68,7 +68,7 @@ class MADE(Chain):
         self.width, self.blocks, self.terms, self.orderings = width, blocks, terms, orderings
         self.dropout, self.ordering_seed = dropout, ordering_seed
         d = dims(event)
-        units = width or max(512, d)
+        units = width or 512 * math.ceil(d / 512)
         self.levels = Levels(event.classes, terms)
         self.conditioner = Conditioner(condition)
         self.net = MaskedResidual(
@@ -78,7 +78,7 @@ class MADE(Chain):
             units,
             blocks,
             context=self.conditioner.width,
-            dropout=dropout,
+            dropout=(0.5 if d < 256 else 0.1) if dropout is None else dropout,
         )
         self.output = LevelLogits((d,), event.classes)
         drawn = torch.Generator().manual_seed(ordering_seed)
