@@ -7,7 +7,7 @@ import pofx
 from pofx.artifact import Artifact
 from pofx.cli.main import _labels
 from pofx.core import config
-from pofx.core.errors import Unsupported
+from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Discrete
 from pofx.represent.choose import choose
 
@@ -47,3 +47,52 @@ def test_codes_without_their_condition_are_refused():
     with pytest.raises(Unsupported, match="condition"):
         artifact.decode(codes)
     assert artifact.decode(codes, "0").shape == POINTS.shape
+
+
+def discrete(items, name="made", **options) -> Artifact:
+    row = config.entry(name)
+    view = choose(items, row.model)
+    return Artifact(view, config.build(name, view.event, **{**row.model.small, **options}).eval(), name, {})
+
+
+@pytest.mark.parametrize(("name", "shape"), [("made", (6, 4, 5)), ("pixelcnn", (6, 4, 5, 3))])
+def test_images_are_completed_from_their_first_rows(name, shape):
+    x = np.random.default_rng(0).integers(0, 5, shape).astype(np.uint8)
+    artifact = discrete(pofx.images(x, levels=5), name)
+    drawn = artifact.sample(6, prefix=x[:, :2], seed=1)
+    assert drawn.shape == x.shape and np.array_equal(drawn[:, :2], x[:, :2])
+    assert not np.array_equal(drawn[:, 2:], x[:, 2:])
+    assert np.array_equal(artifact.sample(3, prefix=x[:1, :2], seed=1)[0], drawn[0])
+    with pytest.raises(DataError, match="first rows"):
+        artifact.sample(6, prefix=x[:, :, :2])
+    with pytest.raises(DataError, match="one partial item or n"):
+        artifact.sample(5, prefix=x[:2])
+
+
+def test_texts_are_completed_from_their_beginnings():
+    artifact = discrete(pofx.tokens(["hello", "help", "hold", "yes"]))
+    drawn = artifact.sample(3, prefix=["he", "hold", ""])
+    assert drawn[0].startswith("he") and drawn[1].startswith("hold")
+    assert all(text.startswith("hel") for text in artifact.sample(4, prefix="hel"))
+
+
+def test_terms_are_those_of_each_dimension():
+    x = np.random.default_rng(0).integers(0, 5, (6, 4, 5)).astype(np.uint8)
+    artifact = discrete(pofx.images(x, levels=5))
+    terms = artifact.log_prob_terms(x)
+    assert terms.shape == (6, 1, 4, 5)
+    assert np.allclose(terms.sum((1, 2, 3)), artifact.log_prob(x), atol=1e-4)
+    with pytest.raises(Unsupported, match="autoregressive"):
+        conditional("gmm").log_prob_terms(POINTS, "0")
+
+
+def test_sharpening_is_refused_by_name_where_there_is_none():
+    x = np.random.default_rng(0).integers(0, 5, (6, 4, 5)).astype(np.uint8)
+    artifact = discrete(pofx.images(x, levels=5))
+    assert not np.array_equal(artifact.sample(4, temperature=0.1), artifact.sample(4))
+    with pytest.raises(UsageError, match="temperature"):
+        artifact.sample(2, temprature=0.5)
+    with pytest.raises(UsageError):
+        conditional("gmm").sample(2, "0", temperature=0.5)
+    with pytest.raises(Unsupported, match="cannot complete"):
+        conditional("gmm").sample(2, "0", prefix=POINTS)

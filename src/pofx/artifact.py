@@ -18,7 +18,7 @@ from pofx.core import config
 from pofx.core.errors import CorruptError, DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Discrete, event_from_json, event_to_json
 from pofx.core.files import read_json, read_tensors, sha256, write_json, write_tensors
-from pofx.core.model import Density, Encoding, Explicit, Model
+from pofx.core.model import Completing, Density, Encoding, Explicit, Factored, Model, Tempered
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
 
@@ -79,26 +79,48 @@ class Artifact:
         return Artifact(self.representation, model.eval(), self.name, self.card)
 
     @torch.inference_mode()
-    def sample(self, n: int, condition: Any = None, *, seed: int = 0, batch_size: int = BATCH) -> Any:
+    def sample(
+        self,
+        n: int,
+        condition: Any = None,
+        *,
+        seed: int = 0,
+        batch_size: int = BATCH,
+        prefix: Any = None,
+        **tempering: float,
+    ) -> Any:
         """n items in data space; item i depends on the seed and i alone.
 
         Args:
             condition: one value for all items or one per item: label names (strings), class numbers (integers) or
                 vectors; without it a model trained with labels draws them as often as they were in training.
+            prefix: partial items to complete, one for all or one per item: the first rows of images, the beginnings
+                of texts. Only for models that draw an item part by part (`Completing`).
+            tempering: what sharpens the draws, by the model's own names (temperature, top_k, top_p …); such draws are
+                no longer from p(x).
 
         Raises:
-            Unsupported: a condition for a model that was trained without one.
+            Unsupported: a condition for a model that was trained without one, or a prefix for one that cannot complete.
             DataError: n is not positive, or the condition has another length or unknown labels.
+            UsageError: an unknown name in `tempering`; the nearest are named.
         """
+        for key in tempering:
+            names = self.model.tempers if isinstance(self.model, Tempered) else ()
+            if key not in names:
+                raise unknown(f"way to sharpen the draws of {self.name}", key, names)
+        how: dict[str, Any] = dict(tempering)
         if n < 1:
             raise DataError(f"n must be at least 1 (got {n})")
         given = self.conditions(condition, n, seed)
         streams = Streams(seed, n, device=self.device)
+        known = self._prefixes(prefix, n)
         raw = []
         for i in range(0, n, batch_size):
             part = streams[i : i + batch_size]
             c = None if given is None else given[i : i + batch_size]
-            x = self.model.sample(len(part), c, generator=part)
+            if known is not None:
+                how["prefix"] = known[i : i + batch_size]
+            x = self.model.sample(len(part), c, generator=part, **how)
             raw.append(self.representation.decode(x).cpu())
         return self.representation.items(torch.cat(raw))
 
@@ -147,6 +169,24 @@ class Artifact:
             stderr=None if error is None else error.numpy(),
             evaluations=draws,
         )
+
+    @torch.inference_mode()
+    def log_prob_terms(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
+        """log p of each dimension of each item given those before it, nats: (n, *event.shape), with sums `log_prob`.
+
+        Raises:
+            Unsupported: the model does not factorise, or its representation is not one of discrete parts.
+        """
+        if not isinstance(self.model, Factored) or not isinstance(self.model.event, Discrete):
+            raise Unsupported(f"{self.name} has no log p per dimension: train an autoregressive model")
+        raw = self.representation.tensor(values)
+        given = self._stated(condition, len(raw))
+        terms = []
+        for i in range(0, len(raw), batch_size):
+            part = raw[i : i + batch_size].to(self.device)
+            x, _ = self.representation.encode(part, Streams.of_items(1, part))
+            terms.append(self.model.log_prob_terms(x, None if given is None else given[i : i + batch_size]).cpu())
+        return torch.cat(terms).numpy()
 
     @torch.inference_mode()
     def encode(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
@@ -263,6 +303,17 @@ class Artifact:
             if other != weights:
                 other.unlink(missing_ok=True)
         return folder
+
+    def _prefixes(self, prefix: Any, n: int) -> Tensor | None:
+        """Partial items as n events with -1 in the places to be drawn, on the model's device."""
+        if prefix is None:
+            return None
+        if not isinstance(self.model, Completing):
+            raise Unsupported(f"{self.name} cannot complete a partial item: train an autoregressive model")
+        known = self.representation.prefix(prefix)
+        if len(known) not in (1, n):
+            raise DataError(f"prefix must be one partial item or n of them (got {len(known)} for n = {n})")
+        return known.expand(n, *known.shape[1:]).to(self.device)
 
     def _stated(self, condition: Any, n: int) -> Tensor | None:
         """The condition of given items, which must be stated: one drawn at random would be that of other items."""

@@ -36,6 +36,14 @@ def _options(texts: list[str] | None) -> dict[str, Any]:
     return dict(parse(text) for text in texts or [])
 
 
+def _prefix(artifact: Any, text: str, known: int | None, n: int) -> Any:
+    """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
+    if known is None:
+        return text
+    values = _items(artifact, text, None).values[:n]
+    return [v[:known] for v in values] if isinstance(values, list) else values[:, :known]
+
+
 def _condition(text: str | None, n: int) -> Any:
     if text is None:
         return None
@@ -168,15 +176,25 @@ def sample(
     out: Annotated[Path, typer.Option(help=".npz, .npy, .png (grid), .csv or .txt")] = Path("samples.npz"),
     condition: Condition = None,
     seed: Seed = 0,
+    prefix: Annotated[
+        str | None, typer.Option(help="Items to complete: a text, or data of which the first --known parts are kept.")
+    ] = None,
+    known: Annotated[int | None, typer.Option(help="Rows of images or characters of texts kept by --prefix.")] = None,
     option: Options = None,
 ) -> None:
-    """Draw new x."""
+    """Draw new x; -o temperature=0.8, top_k=…, top_p=… sharpen the draws of models that draw part by part."""
     from pofx.artifact import load
+    from pofx.core.model import Tempered
     from pofx.report.files import write_items
 
-    artifact = load(run, **_options(option))
-    write_items(artifact.sample(n, _condition(condition, n), seed=seed), out, levels=_levels(artifact))
-    typer.echo(f"{n} samples → {out}")
+    options = _options(option)
+    artifact = load(run)
+    names = artifact.model.tempers if isinstance(artifact.model, Tempered) else ()
+    tempering = {key: options.pop(key) for key in names if key in options}
+    start = None if prefix is None else _prefix(artifact, prefix, known, n)
+    drawn = artifact.using(**options).sample(n, _condition(condition, n), seed=seed, prefix=start, **tempering)
+    write_items(drawn, out, levels=_levels(artifact))
+    typer.echo(f"{n} {'sharpened draws, which do not follow p(x),' if tempering else 'samples'} → {out}")
 
 
 @app.command(epilog="Example: pofx score runs/digits digits --split test --out scores.csv")
@@ -187,6 +205,9 @@ def score(
     split: Split = None,
     condition: Condition = None,
     draws: Annotated[int, typer.Option(help="Noises per item where the representation dequantises.")] = 8,
+    per_dim: Annotated[
+        bool, typer.Option("--per-dim", help="Also log p of each dimension given those before.")
+    ] = False,
 ) -> None:
     """How probable is each x: log p with its kind, unit, measure and standard error."""
     from pofx.artifact import load
@@ -204,6 +225,10 @@ def score(
         {"index": i, "log_prob": float(v), "stderr": None if e is None else float(e), **kind}
         for i, (v, e) in enumerate(zip(scored.value, error, strict=True))
     ]
+    if per_dim:
+        terms = artifact.log_prob_terms(items.values, given).reshape(len(items), -1)
+        for row, term in zip(rows, terms, strict=True):
+            row.update({f"log_prob_{d}": float(v) for d, v in enumerate(term)})
     write_table(rows, out)
     typer.echo(f"{len(rows)} items, mean log p {scored.value.mean():.4f} {scored.unit} ({kind['density']}) → {out}")
 

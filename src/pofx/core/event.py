@@ -28,10 +28,14 @@ class Bounded(Continuous):
 
 @dataclass(frozen=True)
 class Discrete:
-    """Values in {0, …, classes - 1}: an int64 tensor of shape (n, *shape)."""
+    """Values in {0, …, classes - 1}: an int64 tensor of shape (n, *shape).
+
+    `end` is the class, if any, after which a sequence holds nothing but that class: texts of any length, filled up.
+    """
 
     shape: tuple[int, ...]
     classes: int
+    end: int | None = None
 
 
 Event = Continuous | Discrete | dict[str, "Event"]
@@ -86,7 +90,7 @@ def event_to_json(event: Event | None) -> Any:
         return {"kind": "product", "parts": {key: event_to_json(part) for key, part in event.items()}}
     kind = next(name for name, cls in KINDS.items() if type(event) is cls)
     plain: dict[str, Any] = {"kind": kind, "shape": list(event.shape)}
-    return plain | {"classes": event.classes} if isinstance(event, Discrete) else plain
+    return plain | {"classes": event.classes, "end": event.end} if isinstance(event, Discrete) else plain
 
 
 def event_from_json(plain: Any) -> Event | None:
@@ -101,4 +105,6 @@ def event_from_json(plain: Any) -> Event | None:
             parts[key] = event
         return parts
     shape = tuple(plain["shape"])
-    return Discrete(shape, plain["classes"]) if plain["kind"] == "discrete" else KINDS[plain["kind"]](shape)  # type: ignore[call-arg]
+    if plain["kind"] == "discrete":
+        return Discrete(shape, plain["classes"], plain.get("end"))
+    return KINDS[plain["kind"]](shape)  # type: ignore[call-arg]

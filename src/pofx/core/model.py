@@ -163,6 +163,37 @@ class Explicit(Model):
         return None
 
 
+class Factored(Explicit):
+    """A model whose log p(x) is a sum of one term per dimension."""
+
+    @abstractmethod
+    def log_prob_terms(
+        self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None
+    ) -> Float[Tensor, "n *event"]:
+        """The terms of log p(x | condition) in nats, each in the place of its dimension: (n, *event.shape)."""
+
+
+class Completing(Model):
+    """A model that can complete an event of which the first dimensions, in its order of drawing, are known."""
+
+    @abstractmethod
+    def sample(
+        self,
+        n: int,
+        condition: Shaped[Tensor, "n *condition"] | None = None,
+        *,
+        generator: Streams,
+        prefix: Shaped[Tensor, "n *event"] | None = None,
+    ) -> X:
+        """n events that equal `prefix` where it is not -1, and are drawn given that elsewhere."""
+
+
+class Tempered(Model):
+    """A model whose `sample` takes keyword arguments (`tempers`) that sharpen its draws, which then leave p(x)."""
+
+    tempers: ClassVar[tuple[str, ...]]
+
+
 class Encoding(Model):
     """A model with codes; `decode(encode(x))` returns what the class says it recovers."""
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from pofx.core.errors import Unsupported
 from pofx.core.event import Event
 from pofx.core.model import Density, X
 from pofx.core.random import Streams
@@ -73,6 +74,17 @@ class Representation(ABC):
     @abstractmethod
     def decode(self, x: X) -> Tensor:
         """Events → raw items; the inverse of `encode` up to its noise."""
+
+    def prefix(self, values: Any) -> Tensor:
+        """The beginnings of items → int64 events (n, *event.shape) with -1 in the places that are not known.
+
+        Raises:
+            Unsupported: this representation has no partial items.
+            DataError: values that are not the beginnings of items.
+        """
+        raise Unsupported(
+            f"{self.kind} items seen as {self.name} cannot be completed: choose a view with discrete parts"
+        )
 
     @property
     @abstractmethod

@@ -53,6 +53,18 @@ class ImageView(Representation):
     def dims(self) -> int:
         return math.prod(self.shape)
 
+    def _rows(self, values: Any) -> Tensor:
+        """The first rows of images, uint8 (n, h, W) or (n, h, W, C) → raw (n, C, h, W)."""
+        array = check_images(values, self.levels, "prefix")
+        shape = self.shape[2:] if self.flat else (self.shape[2], self.shape[0])
+        if array.shape[2:] != shape or array.shape[1] > self.shape[1]:
+            wanted = ", ".join(map(str, shape))
+            raise DataError(
+                f"prefix must be the first rows, (n, at most {self.shape[1]}, {wanted}) (got {array.shape})"
+            )
+        raw = torch.from_numpy(array)
+        return raw[:, None] if self.flat else raw.permute(0, 3, 1, 2)
+
     def _dequantise(self, raw: Tensor, generator: Streams) -> Tensor:
         """s = (k + u) / L in (0, 1): float32."""
         u = generator.uniform(*self.shape).clamp(EDGE, 1 - EDGE)
@@ -81,6 +93,9 @@ class Levels(ImageView):
 
     def decode(self, x: Tensor) -> Tensor:
         return x.clamp(0, self.levels - 1).to(torch.uint8)
+
+    def prefix(self, values: Any) -> Tensor:
+        return _filled(self._rows(values).long(), self.shape[1])
 
 
 class Logit(ImageView):
@@ -160,6 +175,9 @@ class Binary(ImageView):
     def decode(self, x: Tensor) -> Tensor:
         return (x * (self.levels - 1)).to(torch.uint8)
 
+    def prefix(self, values: Any) -> Tensor:
+        return _filled((2 * self._rows(values).long() > self.levels - 1).long(), self.shape[1])
+
     def _own_noise(self, raw: Tensor) -> Tensor:
         """Uniform noise that belongs to an image: equal images get equal noise, wherever they stand."""
         weights = Streams(0, 1, device=raw.device).words(self.dims)[0]
@@ -168,3 +186,8 @@ class Binary(ImageView):
         zero = torch.zeros_like(block)
         words = torch.stack(philox(block, zero, image.expand_as(block), zero, 1, 0), -1).flatten(1)[:, : self.dims]
         return ((words >> 9).to(torch.float32) + 0.5).mul(2.0**-23).reshape(raw.shape)
+
+
+def _filled(rows: Tensor, height: int) -> Tensor:
+    """int64 (n, C, h, W) → (n, C, height, W) with -1 below."""
+    return torch.nn.functional.pad(rows, (0, 0, 0, height - rows.shape[2]), value=-1)

@@ -32,7 +32,7 @@ class Tokens(Representation):
         if length < 1:
             raise UsageError(f"length must be at least 1 (got {length}): pass length=64")
         self.classes, self.characters, self.length = classes, characters, length  # characters is empty for numbers
-        self.event = Discrete((length,), classes)
+        self.event = Discrete((length,), classes, end=END if characters else None)
         self._index = {c: i + 2 for i, c in enumerate(characters)}
 
     @classmethod
@@ -77,6 +77,21 @@ class Tokens(Representation):
                 )
             rows[i, : len(text)] = [self._index.get(c, UNKNOWN) for c in text]
         return torch.from_numpy(rows)
+
+    def prefix(self, values: Any) -> Tensor:
+        """Strings, or integer arrays (n, k): the beginnings of texts, at most `length` long."""
+        if self.characters:
+            starts = [values] if isinstance(values, str) else list(values)
+            rows = self._text(starts)
+            sizes = torch.tensor([len(text) for text in starts])
+        else:
+            array = np.atleast_2d(np.asarray(values))
+            if array.shape[1] > self.length or not np.issubdtype(array.dtype, np.integer):
+                raise DataError(f"prefix must be integers (n, at most {self.length}) (got {array.dtype} {array.shape})")
+            rows = torch.zeros(len(array), self.length, dtype=torch.int64)
+            rows[:, : array.shape[1]] = torch.from_numpy(array.astype(np.int64))
+            sizes = torch.full((len(array),), array.shape[1])
+        return rows.masked_fill(torch.arange(self.length) >= sizes[:, None], -1)
 
     def items(self, raw: Tensor) -> Any:
         rows = raw.cpu().numpy()

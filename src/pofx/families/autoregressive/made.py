@@ -1,29 +1,23 @@
 """MADE: all conditionals p(x_d | earlier x) from one masked network in one pass.
 
-The masks fix an order of the dimensions. With several orders the model is the mixture over them: log p(x) is the
-log-mean-exp of the orders' joint log-probabilities (averaging their logits per dimension would not be a distribution).
+The masks fix an order of the dimensions; with several orders the same weights serve each of them.
 Germain et al., 2015, arXiv 1502.03509; residual blocks after Durkan and Nash, 2019, arXiv 1904.05626.
 """
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Continuous, Discrete, Event, dims
-from pofx.core.model import Batch
-from pofx.core.random import Streams
-from pofx.families.autoregressive.chain import Chain
-from pofx.maths.distributions import categorical_draw, categorical_log_prob
+from pofx.core.errors import UsageError
+from pofx.core.event import Discrete, Event, dims
+from pofx.families.autoregressive.chain import Chain, Cursor
 from pofx.nets.conditioner import Conditioner
 from pofx.nets.levels import LevelLogits, Levels
 from pofx.nets.masked import MaskedResidual
-
-STARTS = 10_000  # items from which the frequencies of the classes are taken
 
 
 class MADE(Chain):
@@ -41,9 +35,7 @@ class MADE(Chain):
 
     name: ClassVar = "made"
     source: ClassVar = "Germain et al., 2015, arXiv 1502.03509"
-    events: ClassVar = (Discrete,)
     ranks: ClassVar = (0, 1, 2, 3, 4)
-    conditions: ClassVar = (Discrete, Continuous)
     trains_with: ClassVar = {"batch_size": 128, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 32, "blocks": 1}
 
@@ -80,85 +72,42 @@ class MADE(Chain):
             context=self.conditioner.width,
             dropout=(0.5 if d < 256 else 0.1) if dropout is None else dropout,
         )
-        self.output = LevelLogits((d,), event.classes)
+        self.output = LevelLogits(event.shape, event.classes)
         drawn = torch.Generator().manual_seed(ordering_seed)
-        orders = [torch.arange(d) if orderings == 1 else torch.randperm(d, generator=drawn) for _ in range(orderings)]
+        natural = super().order()
+        orders = [natural if orderings == 1 else torch.randperm(d, generator=drawn) for _ in range(orderings)]
         places = torch.stack(orders).argsort(1)  # places[o, i]: the place of dimension i in order o
         self.register_buffer("places", places, persistent=False)
 
     def logits(
         self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> Float[Tensor, "n dims classes"]:
-        """The conditionals' logits in one order: x int64 (n, *shape) → (n, dims, classes)."""
+    ) -> Float[Tensor, "n *event classes"]:
         out = self.net(self.levels(x.flatten(1)), self.places[ordering], self.conditioner(condition))
-        logits: Tensor = self.output(out)
+        logits: Tensor = self.output(out.reshape(*x.shape, -1))
         return logits
 
-    def prepare(self, take: Callable[[int], Batch]) -> None:
-        """Start every dimension at the frequencies of its classes."""
-        self.output.start(take(STARTS).x.flatten(1))
+    def order(self, ordering: int = 0) -> Int[Tensor, "dims"]:
+        return self.places[ordering].argsort()
 
-    def ordering_log_prob(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None, ordering: int
-    ) -> Float[Tensor, "n dims"]:
-        """log p(x_d | the dimensions before d) in one order: (n, dims)."""
-        return categorical_log_prob(self.logits(x, condition, ordering), x.flatten(1))
+    def cursor(
+        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+    ) -> "MADECursor":
+        return MADECursor(self, n, condition, ordering)
 
-    def log_prob_terms(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
-        """log p(x_d | the dimensions before d): (n, *shape).
 
-        Raises:
-            Unsupported: several orderings; their mixture has no single order.
-        """
-        if self.orderings > 1:
-            raise Unsupported(f"a mixture of {self.orderings} orderings has no terms: use log_prob, or orderings=1")
-        return self.ordering_log_prob(x, condition, 0).reshape(x.shape)
+class MADECursor(Cursor):
+    """The hidden units of one degree after the other: a whole sample costs one pass."""
 
-    def log_prob(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
-        """log p(x | condition) in nats: (n,)."""
-        joint = [self.ordering_log_prob(x, condition, o).sum(1) for o in range(self.orderings)]
-        return torch.stack(joint).logsumexp(0) - math.log(self.orderings)
+    def __init__(self, model: MADE, n: int, condition: Shaped[Tensor, "n *condition"] | None, ordering: int) -> None:
+        self.model, self.cache = model, model.net.begin(n, model.conditioner(condition))
+        self.places, self.indices = model.order(ordering).tolist(), list(np.ndindex(*model.output.bias.shape[:-1]))
+        self.step = 0
 
-    def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """Cross-entropy in nats per dimension; in training that of one order, drawn for the batch."""
-        if not self.training or self.orderings == 1:
-            return super().loss(batch)
-        ordering = int(torch.randint(self.orderings, ()))
-        return -self.ordering_log_prob(batch.x, batch.condition, ordering).mean()
+    def logits(self) -> Float[Tensor, "n classes"]:
+        place = self.places[self.step]
+        logits: Tensor = self.model.output(self.cache.advance(self.step, place), self.indices[place])
+        return logits
 
-    def sample(
-        self,
-        n: int,
-        condition: Shaped[Tensor, "n *condition"] | None = None,
-        *,
-        generator: Streams,
-        cached: bool = True,
-    ) -> Int[Tensor, "{n} *event"]:
-        """n events, dimension by dimension: int64 (n, *shape). `cached=False` repeats the whole pass per dimension."""
-        self.check_condition(n, condition)
-        assert isinstance(self.event, Discrete)
-        u = generator.uniform(dims(self.event))
-        chosen = generator.integers(self.orderings, 1)[:, 0]
-        x = torch.zeros(n, dims(self.event), dtype=torch.int64, device=u.device)
-        for ordering in sorted(set(chosen.tolist())):
-            rows = chosen == ordering
-            given = None if condition is None else condition[rows]
-            x[rows] = self._draw(u[rows], given, ordering, cached)
-        return x.reshape(n, *self.event.shape)
-
-    def _draw(self, u: Tensor, condition: Tensor | None, ordering: int, cached: bool) -> Tensor:
-        x = torch.zeros_like(u, dtype=torch.int64)
-        cache = self.net.begin(len(u), self.conditioner(condition)) if cached else None
-        for step, position in enumerate(self.places[ordering].argsort().tolist()):
-            if cache is not None:
-                logits = self.output(cache.advance(step, position), (position,))
-            else:
-                logits = self.logits(x, condition, ordering)[:, position]
-            x[:, position] = categorical_draw(logits, u[:, position])
-            if cache is not None:
-                cache.put(position, self.levels(x[:, position]))
-        return x
+    def put(self, value: Int[Tensor, "n"]) -> None:
+        self.cache.put(self.places[self.step], self.model.levels(value))
+        self.step += 1

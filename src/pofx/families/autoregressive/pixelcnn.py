@@ -4,24 +4,18 @@ Two stacks of gated convolutions see all cells above and all to the left; a cond
 Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu, 2016, arXiv 1606.05328.
 """
 
-from collections.abc import Callable
 from typing import ClassVar
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Continuous, Discrete, Event, dims
-from pofx.core.model import Batch
-from pofx.core.random import Streams
-from pofx.families.autoregressive.chain import Chain
-from pofx.maths.distributions import categorical_draw, categorical_log_prob
+from pofx.core.event import Discrete, Event
+from pofx.families.autoregressive.chain import Chain, Cursor
 from pofx.nets.conditioner import Conditioner
 from pofx.nets.gated import GatedGrid
 from pofx.nets.levels import LevelLogits, Levels
-
-STARTS = 10_000  # items from which the frequencies of the classes are taken
 
 
 class PixelCNN(Chain):
@@ -40,9 +34,7 @@ class PixelCNN(Chain):
 
     name: ClassVar = "pixelcnn"
     source: ClassVar = "van den Oord et al., 2016, arXiv 1606.05328"
-    events: ClassVar = (Discrete,)
     ranks: ClassVar = (3,)
-    conditions: ClassVar = (Discrete, Continuous)
     trains_with: ClassVar = {"batch_size": 64, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 12, "layers": 2, "kernel": 3}
 
@@ -82,47 +74,34 @@ class PixelCNN(Chain):
         )
 
     def logits(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None
+        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
     ) -> Float[Tensor, "n C H W classes"]:
-        """The conditionals' logits: x int64 (n, C, H, W) → (n, C, H, W, classes)."""
         logits: Tensor = self.output(self.net(self.levels(x), self.conditioner(condition)))
         return logits
 
-    def prepare(self, take: Callable[[int], Batch]) -> None:
-        """Start every dimension at the frequencies of its classes."""
-        self.output.start(take(STARTS).x)
+    def cursor(
+        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+    ) -> "GridCursor":
+        return GridCursor(self, n, condition)
 
-    def log_prob_terms(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n C H W"]:
-        """log p(x_d | the cells and channels before d) in nats: (n, C, H, W)."""
-        return categorical_log_prob(self.logits(x, condition), x)
 
-    def sample(
-        self,
-        n: int,
-        condition: Shaped[Tensor, "n *condition"] | None = None,
-        *,
-        generator: Streams,
-        cached: bool = True,
-    ) -> Int[Tensor, "{n} C H W"]:
-        """n events, cell by cell: int64 (n, C, H, W). `cached=False` repeats the whole pass per dimension."""
-        self.check_condition(n, condition)
-        assert isinstance(self.event, Discrete)
-        channels, height, breadth = self.event.shape
-        u = generator.uniform(dims(self.event)).reshape(n, *self.event.shape)
-        x = torch.zeros(n, *self.event.shape, dtype=torch.int64, device=u.device)
-        cache = self.net.begin(n, self.conditioner(condition)) if cached else None
-        for row in range(height):
-            for column in range(breadth):
-                for channel in range(channels):
-                    place = (slice(None), channel, row, column)
-                    logits = (
-                        self.output(cache.advance(*place[1:]), place[1:]) if cache else self.logits(x, condition)[place]
-                    )
-                    x[place] = categorical_draw(logits, u[place])
-                    if cache:
-                        cache.put(channel, row, column, self.levels(x[place]))
-            if cache:
-                cache.finish(row)
-        return x
+class GridCursor(Cursor):
+    """Cell by cell, channel by channel, over the cache of the convolutions."""
+
+    def __init__(self, model: PixelCNN, n: int, condition: Shaped[Tensor, "n *condition"] | None) -> None:
+        self.model, self.cache = model, model.net.begin(n, model.conditioner(condition))
+        indices = list(np.ndindex(*model.net.shape))
+        self.places = [indices[place] for place in model.order().tolist()]
+        self.step = 0
+
+    def logits(self) -> Float[Tensor, "n classes"]:
+        place = self.places[self.step]
+        logits: Tensor = self.model.output(self.cache.advance(*place), place)
+        return logits
+
+    def put(self, value: Int[Tensor, "n"]) -> None:
+        channel, row, column = self.places[self.step]
+        self.cache.put(channel, row, column, self.model.levels(value))
+        self.step += 1
+        if self.step % (self.model.net.shape[0] * self.model.net.shape[2]) == 0:
+            self.cache.finish(row)

@@ -1,0 +1,43 @@
+"""Sharpened draws: temperature, top-k and top-p (nucleus) on a categorical distribution.
+
+Fan, Lewis and Dauphin, 2018, arXiv 1805.04833 (top-k); Holtzman, Buys, Du, Forbes and Choi, 2020, arXiv 1904.09751
+(top-p). Draws from a sharpened conditional are not draws from the model's distribution.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pofx.core.errors import UsageError
+
+
+def sharpen(
+    logits: Float[Tensor, "*event classes"], temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> Float[Tensor, "*event classes"]:
+    """logits (…, classes) → logits of the sharpened distribution; excluded classes are at -inf.
+
+    Args:
+        temperature: divides the logits; 0 keeps the most probable class alone.
+        top_k: keeps the k most probable classes; 0 keeps all.
+        top_p: keeps the fewest classes whose probability, after temperature and top_k, reaches p.
+
+    Raises:
+        UsageError: a temperature or top_k below 0, or a top_p outside (0, 1].
+    """
+    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+        raise UsageError(
+            f"temperature and top_k must be at least 0 and top_p in (0, 1] (got {temperature}, {top_k}, {top_p})"
+        )
+    if temperature == 0:
+        temperature, top_k = 1.0, 1
+    if temperature != 1:
+        logits = logits / temperature
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, -1).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p < 1:
+        p, place = logits.softmax(-1).sort(-1, descending=True)
+        before = p.cumsum(-1) - p  # the probability of the classes that are more probable
+        excluded = torch.zeros_like(before, dtype=torch.bool).scatter(-1, place, before >= top_p)
+        logits = logits.masked_fill(excluded, -torch.inf)
+    return logits
