@@ -173,8 +173,11 @@ def test_sharpened_draws_follow_the_sharpened_chain():
     assert torch.isfinite(sharpen(p, top_p=0.79)).tolist() == [True, True, False, False]
     assert torch.isfinite(sharpen(p, top_p=0.81)).tolist() == [True, True, True, False]
     assert torch.equal(sharpen(p), p)
-    with pytest.raises(UsageError, match="top_p"):
-        sharpen(p, top_p=0.0)
+    bad = {"temperature": (-1, math.nan, math.inf, "warm"), "top_k": (-1, 2.5, "few"), "top_p": (0.0, 1.1, "most")}
+    for key, values in bad.items():
+        for value in values:
+            with pytest.raises(UsageError, match=key):
+                sharpen(p, **{key: value})
 
 
 @pytest.mark.parametrize("name", ["made"])

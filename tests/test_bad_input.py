@@ -1,4 +1,4 @@
-"""Thirty bad inputs: each ends with a clear message and the right exit code, and loses nothing."""
+"""Many bad inputs: each ends with a clear message and the right exit code, and loses nothing."""
 
 import json
 import os
@@ -93,6 +93,10 @@ CASES = {
     "codes of a model without codes": (None, ["encode", "RUN", "digits"], 1, "no codes"),
     "items of another shape": (lambda d: npz(d / "x.npz", x=IMAGES), ["score", "RUN", "DATA"], 1, "8"),
     "unknown sampling option": (None, ["sample", "RUN", "-o", "stepps=3"], 2, "stepps"),
+    "temperature of no number": (None, ["sample", "RUN", "-o", "temperature=warm"], 2, "temperature"),
+    "known rows of nothing": (None, ["sample", "RUN", "--known", "3"], 2, "--prefix"),
+    "a prefix that is the whole image": (None, ["sample", "RUN", "--prefix", "digits", "--known", "8"], 2, "below 8"),
+    "a text for images": (None, ["sample", "RUN", "--prefix", "he"], 2, "--known"),
     "bad budget of compare": (lambda d: "digits", ["compare", "DATA", "--budget", "soon"], 2, "soon"),
 }  # fmt: skip
 

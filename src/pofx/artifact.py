@@ -4,7 +4,7 @@ Items go in and come out in data space. A folder holds `artifact.json` (plain va
 the JSON names the weights by their hash and is renamed into place last, so a reader never sees half an artifact.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ from pofx.core import config
 from pofx.core.errors import CorruptError, DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Discrete, event_from_json, event_to_json
 from pofx.core.files import read_json, read_tensors, sha256, write_json, write_tensors
-from pofx.core.model import Completing, Density, Encoding, Explicit, Factored, Model, Tempered
+from pofx.core.model import Completing, Density, Encoding, Explicit, Factored, Model, Tempered, X
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
 
@@ -179,14 +179,8 @@ class Artifact:
         """
         if not isinstance(self.model, Factored) or not isinstance(self.model.event, Discrete):
             raise Unsupported(f"{self.name} has no log p per dimension: train an autoregressive model")
-        raw = self.representation.tensor(values)
-        given = self._stated(condition, len(raw))
-        terms = []
-        for i in range(0, len(raw), batch_size):
-            part = raw[i : i + batch_size].to(self.device)
-            x, _ = self.representation.encode(part, Streams.of_items(1, part))
-            terms.append(self.model.log_prob_terms(x, None if given is None else given[i : i + batch_size]).cpu())
-        return torch.cat(terms).numpy()
+        events = self._events(values, condition, batch_size)
+        return torch.cat([self.model.log_prob_terms(x, given).cpu() for x, given in events]).numpy()
 
     @torch.inference_mode()
     def encode(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
@@ -196,14 +190,8 @@ class Artifact:
             Unsupported: the model has no codes, or was trained with a condition and none is given.
         """
         model = self._encoding()
-        raw = self.representation.tensor(values)
-        given = self._stated(condition, len(raw))
-        codes = []
-        for i in range(0, len(raw), batch_size):
-            part = raw[i : i + batch_size].to(self.device)
-            x, _ = self.representation.encode(part, Streams.of_items(1, part))
-            codes.append(model.encode(x, None if given is None else given[i : i + batch_size]).cpu())
-        return torch.cat(codes).numpy()
+        events = self._events(values, condition, batch_size)
+        return torch.cat([model.encode(x, given).cpu() for x, given in events]).numpy()
 
     @torch.inference_mode()
     def decode(self, codes: Any, condition: Any = None, *, batch_size: int = BATCH) -> Any:
@@ -303,6 +291,15 @@ class Artifact:
             if other != weights:
                 other.unlink(missing_ok=True)
         return folder
+
+    def _events(self, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, Tensor | None]]:
+        """Items batch by batch as events on the model's device, with their stated conditions."""
+        raw = self.representation.tensor(values)
+        given = self._stated(condition, len(raw))
+        for i in range(0, len(raw), batch_size):
+            part = raw[i : i + batch_size].to(self.device)
+            x, _ = self.representation.encode(part, Streams.of_items(1, part))
+            yield x, None if given is None else given[i : i + batch_size]
 
     def _prefixes(self, prefix: Any, n: int) -> Tensor | None:
         """Partial items as n events with -1 in the places to be drawn, on the model's device."""

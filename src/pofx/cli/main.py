@@ -38,10 +38,18 @@ def _options(texts: list[str] | None) -> dict[str, Any]:
 
 def _prefix(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
+    from pofx.core.errors import UsageError
+
     if known is None:
+        if artifact.representation.kind != "tokens":
+            raise UsageError("say how many rows are known: pofx sample RUN --prefix DATA --known 4")
         return text
     values = _items(artifact, text, None).values[:n]
-    return [v[:known] for v in values] if isinstance(values, list) else values[:, :known]
+    if isinstance(values, list):
+        return [v[:known] for v in values]
+    if known >= values.shape[1]:
+        raise UsageError(f"--known must be below {values.shape[1]}, the whole item (got {known})")
+    return values[:, :known]
 
 
 def _condition(text: str | None, n: int) -> Any:
@@ -179,14 +187,17 @@ def sample(
     prefix: Annotated[
         str | None, typer.Option(help="Items to complete: a text, or data of which the first --known parts are kept.")
     ] = None,
-    known: Annotated[int | None, typer.Option(help="Rows of images or characters of texts kept by --prefix.")] = None,
+    known: Annotated[int | None, typer.Option(min=1, help="Rows of images or characters of texts kept by --prefix.")] = None,
     option: Options = None,
 ) -> None:
     """Draw new x; -o temperature=0.8, top_k=…, top_p=… sharpen the draws of models that draw part by part."""
     from pofx.artifact import load
+    from pofx.core.errors import UsageError
     from pofx.core.model import Tempered
     from pofx.report.files import write_items
 
+    if known is not None and prefix is None:
+        raise UsageError("--known says how much of --prefix is kept: give --prefix DATA as well")
     options = _options(option)
     artifact = load(run)
     names = artifact.model.tempers if isinstance(artifact.model, Tempered) else ()

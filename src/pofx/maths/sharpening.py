@@ -4,6 +4,8 @@ Fan, Lewis and Dauphin, 2018, arXiv 1805.04833 (top-k); Holtzman, Buys, Du, Forb
 (top-p). Draws from a sharpened conditional are not draws from the model's distribution.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,12 +24,15 @@ def sharpen(
         top_p: keeps the fewest classes whose probability, after temperature and top_k, reaches p.
 
     Raises:
-        UsageError: a temperature or top_k below 0, or a top_p outside (0, 1].
+        UsageError: a temperature that is not finite or below 0, a top_k that is not a whole number from 0 up, or a
+            top_p outside (0, 1].
     """
-    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
-        raise UsageError(
-            f"temperature and top_k must be at least 0 and top_p in (0, 1] (got {temperature}, {top_k}, {top_p})"
-        )
+    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
+        raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
+    if not isinstance(top_k, int) or top_k < 0:
+        raise UsageError(f"top_k must be a whole number from 0 up (got {top_k!r}): pass top_k=10, or 0 to keep all")
+    if not isinstance(top_p, int | float) or not 0 < top_p <= 1:
+        raise UsageError(f"top_p must lie in (0, 1] (got {top_p!r}): pass top_p=0.9")
     if temperature == 0:
         temperature, top_k = 1.0, 1
     if temperature != 1:

@@ -68,8 +68,13 @@ def processes() -> Accelerator:
 
 
 def _leave() -> None:
-    """End the process group: its threads, still running when the interpreter goes, abort one exit in twelve."""
+    """Let gloo's threads drop their last tensors while Python stands, then end the process group.
+
+    A thread that drops one while the interpreter goes asks for its lock, and the process aborts; the threads outlive
+    the group, for DDP keeps hold of it. Sleeping hands them the lock.
+    """
     if torch.distributed.is_initialized():
+        time.sleep(0.2)
         torch.distributed.destroy_process_group()
 
 
