@@ -187,7 +187,9 @@ def sample(
     prefix: Annotated[
         str | None, typer.Option(help="Items to complete: a text, or data of which the first --known parts are kept.")
     ] = None,
-    known: Annotated[int | None, typer.Option(min=1, help="Rows of images or characters of texts kept by --prefix.")] = None,
+    known: Annotated[
+        int | None, typer.Option(min=1, help="Rows of images or characters of texts kept by --prefix.")
+    ] = None,
     option: Options = None,
 ) -> None:
     """Draw new x; -o temperature=0.8, top_k=…, top_p=… sharpen the draws of models that draw part by part."""
