@@ -102,12 +102,14 @@ class Artifact:
         Raises:
             Unsupported: a condition for a model that was trained without one, or a prefix for one that cannot complete.
             DataError: n is not positive, or the condition has another length or unknown labels.
-            UsageError: an unknown name in `tempering`; the nearest are named.
+            UsageError: an unknown name in `tempering` (the nearest are named), or a value that it cannot have.
         """
-        for key in tempering:
+        for key, value in tempering.items():
             names = self.model.tempers if isinstance(self.model, Tempered) else ()
             if key not in names:
                 raise unknown(f"way to sharpen the draws of {self.name}", key, names)
+            if not isinstance(value, int | float):
+                raise UsageError(f"{key} must be a number (got {value!r}): pass {key}=1")
         how: dict[str, Any] = dict(tempering)
         if n < 1:
             raise DataError(f"n must be at least 1 (got {n})")

@@ -14,7 +14,10 @@ from pofx.core.errors import UsageError
 
 
 def sharpen(
-    logits: Float[Tensor, "*event classes"], temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+    logits: Float[Tensor, "*event classes"],
+    temperature: float | int = 1.0,
+    top_k: float | int = 0,
+    top_p: float | int = 1.0,
 ) -> Float[Tensor, "*event classes"]:
     """logits (…, classes) → logits of the sharpened distribution; excluded classes are at -inf.
 
@@ -27,18 +30,18 @@ def sharpen(
         UsageError: a temperature that is not finite or below 0, a top_k that is not a whole number from 0 up, or a
             top_p outside (0, 1].
     """
-    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
+    if not 0 <= temperature < math.inf:
         raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
-    if not isinstance(top_k, int) or top_k < 0:
+    if top_k < 0 or top_k % 1:
         raise UsageError(f"top_k must be a whole number from 0 up (got {top_k!r}): pass top_k=10, or 0 to keep all")
-    if not isinstance(top_p, int | float) or not 0 < top_p <= 1:
+    if not 0 < top_p <= 1:
         raise UsageError(f"top_p must lie in (0, 1] (got {top_p!r}): pass top_p=0.9")
     if temperature == 0:
         temperature, top_k = 1.0, 1
     if temperature != 1:
         logits = logits / temperature
     if 0 < top_k < logits.shape[-1]:
-        least = logits.topk(top_k, -1).values[..., -1:]
+        least = logits.topk(int(top_k), -1).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if top_p < 1:
         p, place = logits.softmax(-1).sort(-1, descending=True)

@@ -122,9 +122,9 @@ class Chain(OnePhase, Factored, Completing, Tempered):
         *,
         generator: Streams,
         prefix: Int[Tensor, "n *event"] | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        temperature: float | int = 1.0,
+        top_k: float | int = 0,
+        top_p: float | int = 1.0,
         cached: bool = True,
     ) -> Int[Tensor, "{n} *event"]:
         """n events, dimension by dimension: int64 (n, *event.shape).
