@@ -22,6 +22,12 @@ CASES = [
     ("made", Discrete((2, 1, 3), 3), {"width": 20, "blocks": 1, "terms": 1}),
     ("made", Discrete((5,), 3), {"width": 20, "blocks": 2, "orderings": 3}),
     ("made", Discrete((4,), 1), {"width": 8, "blocks": 1}),  # a single class is certain
+    ("made", Discrete((5,), 3), {"width": 20, "blocks": 1, "ordering": "random"}),
+    ("nade", Discrete((6,), 2), {"width": 9}),
+    ("nade", Discrete((2, 1, 3), 3), {"width": 9, "terms": 1}),
+    ("nade", Discrete((5,), 3), {"width": 9, "orderings": 3}),
+    ("nade", Discrete((5,), 3), {"width": 9, "ordering": "random", "ordering_seed": 4}),
+    ("nade", Discrete((4,), 1), {"width": 5}),
     ("pixelcnn", Discrete((1, 3, 3), 2), GRID),
     ("pixelcnn", Discrete((2, 2, 2), 2), GRID),
     ("pixelcnn", Discrete((3, 2, 1), 3), {"width": 12, "layers": 1, "kernel": 5, "terms": 1}),
@@ -29,9 +35,11 @@ CASES = [
 MEMBERS = [  # deep enough to see everything
     ("made", {"width": 60}),
     ("made", {"width": 60, "orderings": 3}),
+    ("nade", {"width": 24}),
+    ("nade", {"width": 24, "orderings": 3}),
     ("pixelcnn", {"width": 12, "layers": 4, "kernel": 3}),
 ]
-IDS = ["made", "made-orderings", "pixelcnn"]
+IDS = ["made", "made-orderings", "nade", "nade-orderings", "pixelcnn"]
 NAMES = [f"{name}-{event.shape}-{event.classes}-{options.get('orderings', 1)}" for name, event, options in CASES]
 
 
@@ -132,7 +140,7 @@ def test_every_conditional_sees_all_before_it_and_nothing_else(name, options, tr
 
 def test_completions_keep_what_is_known_and_follow_the_rest_of_the_chain():
     event, n = Discrete((1, 2, 3), 2), 4000
-    for name, options in (("made", {"width": 24}), ("pixelcnn", GRID)):
+    for name, options in (("made", {"width": 24}), ("nade", {"width": 9}), ("pixelcnn", GRID)):
         model = rough(name, event, **options).eval()
         known = torch.full((n, 1, 2, 3), -1)
         known[:, 0, 0] = torch.tensor([1, 0, 1])
@@ -180,7 +188,7 @@ def test_sharpened_draws_follow_the_sharpened_chain():
                 sharpen(p, **{key: value})
 
 
-@pytest.mark.parametrize("name", ["made"])
+@pytest.mark.parametrize("name", ["made", "nade"])
 def test_texts_that_end_are_one_distribution(name):
     event = Discrete((4,), 3, end=0)
     model = rough(name, event, width=24).eval()
@@ -254,7 +262,7 @@ def test_a_wide_net_can_express_any_function_of_the_past():
 
 
 def test_repeating_the_batch_keeps_the_loss_and_bf16_keeps_the_density():
-    for name, options in (("made", {"width": 64}), ("pixelcnn", GRID)):
+    for name, options in (("made", {"width": 64}), ("nade", {"width": 64}), ("pixelcnn", GRID)):
         model = rough(name, Discrete((1, 4, 4), 5), dtype=torch.float32, scale=0.05, **options).eval()
         x = torch.randint(5, (8, 1, 4, 4))
         assert torch.allclose(model.loss(Batch(x)), model.loss(Batch(torch.cat((x, x)))), atol=1e-6)

@@ -47,13 +47,15 @@ class Chain(OnePhase, Factored, Completing, Tempered):
     tempers: ClassVar = ("temperature", "top_k", "top_p")
 
     orderings: int = 1
+    ordering: str = "natural"
     output: LevelLogits
 
     @property
     def end(self) -> int | None:
         """The class after which a sequence holds nothing else, where the order of drawing is that of the sequence."""
         assert isinstance(self.event, Discrete)
-        return self.event.end if self.orderings == 1 and len(self.event.shape) == 1 else None
+        natural = self.orderings == 1 and self.ordering == "natural"
+        return self.event.end if natural and len(self.event.shape) == 1 else None
 
     @abstractmethod
     def logits(
