@@ -48,6 +48,7 @@ class Chain(OnePhase, Factored, Completing, Tempered):
 
     orderings: int = 1
     ordering: str = "natural"
+    at_once: int = 1 << 30  # events that are drawn together
     output: LevelLogits
 
     @property
@@ -82,11 +83,17 @@ class Chain(OnePhase, Factored, Completing, Tempered):
         """Start every dimension at the frequencies of its classes."""
         self.output.start(take(STARTS).x)
 
+    def dimension_log_prob(
+        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+    ) -> Float[Tensor, "n *event"]:
+        """The terms of one order before ends are counted: what stands behind the end of a sequence may be anything."""
+        return categorical_log_prob(self.logits(x, condition, ordering), x)
+
     def ordering_log_prob(
         self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event"]:
         """log p(x_d | the dimensions before d) in nats in one order: (n, *event.shape)."""
-        terms = categorical_log_prob(self.logits(x, condition, ordering), x)
+        terms = self.dimension_log_prob(x, condition, ordering)
         if self.end is None:
             return terms
         over = ended(x, self.end)
@@ -111,7 +118,12 @@ class Chain(OnePhase, Factored, Completing, Tempered):
         return torch.stack(joint).logsumexp(0) - math.log(self.orderings)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """Cross-entropy in nats per dimension; in training that of one order, drawn for the batch."""
+        """Cross-entropy in nats per dimension; in training that of one order, drawn for the batch.
+
+        Of sequences that end the mean is over what is not certain: everything up to and with their ends.
+        """
+        if self.end is not None:
+            return -self.log_prob(batch.x, batch.condition).sum() / (~ended(batch.x, self.end)).sum()
         if not self.training or self.orderings == 1:
             return -self.log_prob(batch.x, batch.condition).mean() / math.prod(batch.x.shape[1:])
         ordering = int(torch.randint(self.orderings, ()))
@@ -148,8 +160,10 @@ class Chain(OnePhase, Factored, Completing, Tempered):
         u = generator.uniform(dims(self.event))
         chosen = generator.integers(self.orderings, 1)[:, 0]
         x = torch.zeros_like(u, dtype=torch.int64)
-        for ordering in chosen.unique().tolist():
-            rows = (chosen == ordering).nonzero()[:, 0]
+        parts = [
+            (o, rows) for o in chosen.unique().tolist() for rows in (chosen == o).nonzero()[:, 0].split(self.at_once)
+        ]
+        for ordering, rows in parts:
             given = None if condition is None else condition[rows]
             of = (len(rows), given, ordering)
             cursor = self.cursor(*of) if cached else Uncached(self, *of)
