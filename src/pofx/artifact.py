@@ -16,11 +16,12 @@ from torch import Tensor
 from pofx import __version__
 from pofx.core import config
 from pofx.core.errors import CorruptError, DataError, Unsupported, UsageError, unknown
-from pofx.core.event import Discrete, event_from_json, event_to_json
+from pofx.core.event import Bounded, Discrete, dims, event_from_json, event_to_json
 from pofx.core.files import read_json, read_tensors, sha256, write_json, write_tensors
 from pofx.core.model import Completing, Density, Encoding, Explicit, Factored, Model, Tempered, X
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
+from pofx.maths.interpolation import spherical, straight
 
 FORMAT = 1
 BATCH = 500  # items per call of the model when sampling or scoring
@@ -214,18 +215,28 @@ class Artifact:
         """decode(encode(values))."""
         return self.decode(self.encode(values, condition), condition)
 
-    def interpolate(self, a: Any, b: Any, steps: int = 8, condition: Any = None) -> Any:
-        """len(a) · steps items: for each pair the way from a to b along the great circle of their codes."""
+    def interpolate(self, a: Any, b: Any, steps: int = 8, condition: Any = None, *, way: str = "auto") -> Any:
+        """len(a) · steps items: for each pair the way from a to b in code space.
+
+        Args:
+            way: "spherical" (directions along the great circle, norms evenly: the way between standard normal codes of
+                some dimensions), "straight", or "auto": spherical for real codes of at least 2 dimensions, straight
+                for bounded ones.
+
+        Raises:
+            Unsupported: the model has no codes, or codes of classes, between which there is nothing.
+            UsageError: an unknown way.
+        """
+        code = self._encoding().code
+        if isinstance(code, dict | Discrete):
+            raise Unsupported(f"{self.name} has discrete codes, between which there is nothing: choose a flow or a VAE")
+        if way not in ("auto", "spherical", "straight"):
+            raise UsageError(f"way must be auto, spherical or straight (got '{way}')")
+        if way == "auto":
+            way = "straight" if isinstance(code, Bounded) or dims(code) < 2 else "spherical"
         za, zb = self.encode(a, condition), self.encode(b, condition)
-        flat_a, flat_b = za.reshape(len(za), -1), zb.reshape(len(zb), -1)
-        norms = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
-        omega = np.arccos(np.clip((flat_a * flat_b).sum(1) / np.maximum(norms, 1e-12), -1 + 1e-7, 1 - 1e-7))[:, None]
-        ways = [
-            (np.sin((1 - t) * omega) * flat_a + np.sin(t * omega) * flat_b) / np.sin(omega)
-            for t in np.linspace(0, 1, steps)
-        ]
-        codes = np.stack(ways, 1).reshape(-1, *za.shape[1:])
-        return self.decode(codes, condition)
+        ways = (spherical if way == "spherical" else straight)(za.reshape(len(za), -1), zb.reshape(len(zb), -1), steps)
+        return self.decode(ways.reshape(-1, *za.shape[1:]), condition)
 
     def conditions(self, condition: Any, n: int, seed: int) -> Tensor | None:
         """The condition as the model takes it: a tensor with one row per item on its device, or None."""

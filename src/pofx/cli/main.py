@@ -192,7 +192,7 @@ def sample(
     ] = None,
     option: Options = None,
 ) -> None:
-    """Draw new x; -o temperature=0.8, top_k=…, top_p=… sharpen the draws of models that draw part by part."""
+    """Draw new x; -o temperature=0.8 sharpens the draws of flows and, as do top_k=… and top_p=…, of chains."""
     from pofx.artifact import load
     from pofx.core.errors import UsageError
     from pofx.core.model import Tempered
@@ -288,6 +288,7 @@ def interpolate(
     steps: Annotated[int, typer.Option(help="Columns.")] = 10,
     condition: Condition = None,
     seed: Seed = 0,
+    way: Annotated[str, typer.Option(help="spherical, straight, or auto: as the codes are.")] = "auto",
 ) -> None:
     """The way between pairs of samples, in code space."""
     from pofx.artifact import load
@@ -296,7 +297,7 @@ def interpolate(
     artifact = load(run)
     given = _condition(condition, 1)
     ends = artifact.sample(2 * pairs, given, seed=seed)
-    ways = artifact.interpolate(ends[:pairs], ends[pairs:], steps, given)
+    ways = artifact.interpolate(ends[:pairs], ends[pairs:], steps, given, way=way)
     write_items(ways, out, columns=steps, levels=_levels(artifact))
     typer.echo(f"{pairs} ways of {steps} steps → {out}")
 
