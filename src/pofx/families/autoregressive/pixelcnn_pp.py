@@ -121,11 +121,11 @@ class PixelCNNPlusPlus(Chain):
 
     def cursor(
         self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> "CellCursor":
-        return CellCursor(self, n, condition)
+    ) -> "MixtureCursor":
+        return MixtureCursor(self, n, condition)
 
 
-class CellCursor(Cursor):
+class MixtureCursor(Cursor):
     """Cell by cell over the cache of the streams; within a cell, channel by channel over its mixture."""
 
     def __init__(self, model: PixelCNNPlusPlus, n: int, condition: Shaped[Tensor, "n *condition"] | None) -> None:
