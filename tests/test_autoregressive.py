@@ -152,10 +152,9 @@ def test_every_conditional_sees_all_before_it_and_nothing_else(name, options, tr
             assert torch.all(change[1, ~later] == 0)  # nothing at or before d moves, not by one bit
             assert torch.all(change[[0, 2]] == 0)  # nor any other item
             if scale == 1 and not train:
-                moved_cell = torch.tensor([d // 4 % 3, d % 4])
                 cells = torch.stack((torch.arange(24) // 4 % 3, torch.arange(24) % 4), 1)
-                down, left = (cells - moved_cell).T
-                seen = later & ~BLIND.get(name, lambda down, right: down < 0)(down, -left)
+                down, right = (cells - cells[d]).T * torch.tensor([[1], [-1]])
+                seen = later & ~BLIND[name](down, right) if name in BLIND else later
                 assert torch.equal(change[1] > 0, seen)  # there is no blind spot but that by design
 
 
