@@ -33,7 +33,10 @@ def test_a_prefix_layer_is_the_running_sum_that_defines_it(block):
         a = net.bias + net.context(context)
         for j in order[:i]:
             a = a + x[:, j] @ net.inward[j, :-1] + net.inward[j, -1]
-        expected = torch.sigmoid(a) @ net.outward[order[i]] + net.context_last(context).reshape(4, 7, 3)[:, order[i]]
+        expected = (
+            torch.nn.functional.silu(a) @ net.outward[order[i]]
+            + net.context_last(context).reshape(4, 7, 3)[:, order[i]]
+        )
         assert torch.allclose(out[:, order[i]], expected, atol=1e-12)
 
 

@@ -2,6 +2,7 @@
 
 The pre-activation after k positions is a running sum, a_k = bias + sum of the first k positions' contributions, so that
 d positions cost O(d width) per item. Larochelle and Murray, 2011, "The neural autoregressive distribution estimator".
+SiLU stands where the paper has the logistic function: it learns several times faster (see docs/LOG.md).
 A position that is known also adds a vector of its own, which tells "known" from "zero": the masks as inputs of Uria,
 Murray and Larochelle, 2014, "A deep and tractable density estimator", arXiv 1310.1757.
 """
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-sigmoid = torch.sigmoid
+silu = nn.functional.silu
 
 
 class PrefixHidden(nn.Module):
@@ -64,7 +65,7 @@ class PrefixHidden(nn.Module):
             part, weight = x[:, first : first + self.block], inward[first : first + self.block].flatten(0, 1)
             size = part.shape[1]
             seen = earlier[:size, None, :size, None] * part[None]  # (block, n, block, features)
-            h = sigmoid(a + (seen.reshape(size * n, -1) @ weight).reshape(size, n, -1))
+            h = silu(a + (seen.reshape(size * n, -1) @ weight).reshape(size, n, -1))
             h = h * kept if self.training else h
             out.append(torch.bmm(h, outward[first : first + size]))
             a = a + part.flatten(1) @ weight
@@ -87,7 +88,7 @@ class PrefixCache:
 
     def advance(self, step: int, position: int) -> Float[Tensor, "n outputs"]:
         """The outputs of `position`, which is number `step` in the order: (n, outputs)."""
-        out = sigmoid(self.a) @ self.net.outward[position]
+        out = silu(self.a) @ self.net.outward[position]
         return out if self.last is None else out + self.last[:, position]
 
     def put(self, position: int, features: Float[Tensor, "n features"]) -> None:

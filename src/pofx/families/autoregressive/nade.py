@@ -25,7 +25,8 @@ class NADE(Chain):
         terms: numbers that encode one class at the input, at most classes - 1.
         orderings: 1 for a single order, k > 1 for the mixture of k random orders (k times the cost of log_prob).
         ordering: of a single order, "natural" or "random"; several are always random.
-        dropout: of hidden units, in training, for a whole item at once.
+        dropout: of hidden units, in training, for a whole item at once; None takes 0.5 below 256 dimensions and none
+            from there on.
         ordering_seed: draws the random orders.
 
     Raises:
@@ -49,7 +50,7 @@ class NADE(Chain):
         terms: int = 16,
         orderings: int = 1,
         ordering: str = "natural",
-        dropout: float = 0.2,
+        dropout: float | None = None,
         ordering_seed: int = 0,
     ) -> None:
         super().__init__(event, condition)
@@ -58,8 +59,14 @@ class NADE(Chain):
         self.orderings, self.ordering, self.ordering_seed = orderings, ordering, ordering_seed
         self.levels = Levels(event.classes, terms)
         self.conditioner = Conditioner(condition)
+        d = dims(event)
         self.net = PrefixHidden(
-            dims(event), self.levels.terms, event.classes, width, context=self.conditioner.width, dropout=dropout
+            d,
+            self.levels.terms,
+            event.classes,
+            width,
+            context=self.conditioner.width,
+            dropout=(0.5 if d < 256 else 0.0) if dropout is None else dropout,
         )
         self.output = LevelLogits(event.shape, event.classes)
         places = places_of(super().order(), orderings, ordering, ordering_seed)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Discrete, Event
+from pofx.core.event import Discrete, Event, dims
 from pofx.core.model import Recipe
 from pofx.families.autoregressive.cells import CellCursor
 from pofx.families.autoregressive.chain import Chain
@@ -30,7 +30,7 @@ class PixelRNN(Chain):
         layers: residual LSTM layers.
         kernel: odd width of the first convolution.
         terms: numbers that encode one class at the input, at most classes - 1.
-        dropout: of whole features of the LSTMs, in training.
+        dropout: of whole features of the LSTMs, in training; None takes 0.2 below 256 dimensions, none from there on.
 
     Raises:
         UsageError: other lines, a width that the channels do not divide, or a kernel that is even or below 3.
@@ -55,7 +55,7 @@ class PixelRNN(Chain):
         layers: int = 4,
         kernel: int = 7,
         terms: int = 16,
-        dropout: float = 0.2,
+        dropout: float | None = None,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -82,7 +82,7 @@ class PixelRNN(Chain):
             layers,
             kernel,
             context=self.conditioner.width,
-            dropout=dropout,
+            dropout=(0.2 if dims(event) < 256 else 0.0) if dropout is None else dropout,
         )
 
     def logits(

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Discrete, Event
+from pofx.core.event import Discrete, Event, dims
 from pofx.families.autoregressive.cells import CellCursor
 from pofx.families.autoregressive.chain import Chain
 from pofx.nets.causal_attention import AttentiveGrid
@@ -27,7 +27,7 @@ class PixelSNAIL(Chain):
         kernel: odd width of the convolutions; the first is wider by four.
         heads: of the attention.
         terms: numbers that encode one class at the input, at most classes - 1.
-        dropout: of features, in training.
+        dropout: of features, in training; None takes 0.2 below 256 dimensions and none from there on.
 
     Raises:
         UsageError: a width that the heads do not divide, or a kernel that is even or below 3.
@@ -50,7 +50,7 @@ class PixelSNAIL(Chain):
         kernel: int = 3,
         heads: int = 4,
         terms: int = 16,
-        dropout: float = 0.2,
+        dropout: float | None = None,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -74,7 +74,7 @@ class PixelSNAIL(Chain):
             kernel,
             heads,
             context=self.conditioner.width,
-            dropout=dropout,
+            dropout=(0.2 if dims(event) < 256 else 0.0) if dropout is None else dropout,
         )
 
     def logits(
