@@ -106,7 +106,8 @@ def test_take_keeps_kind_labels_and_frames():
 
 def test_catalogue_lists_every_built_in():
     rows = {row["name"]: row for row in catalogue()}
-    assert {"digits", "shapes", "mnist", "fashion-mnist", "cifar10", *densities.TRUTHS} == set(rows)
+    named = {"digits", "shapes", "mnist", "fashion-mnist", "cifar10", "spoken-digits"}
+    assert {*named, *densities.TRUTHS} == set(rows)
     assert rows["mnist"]["download"] and not rows["digits"]["download"] and all(row["summary"] for row in rows.values())
 
 

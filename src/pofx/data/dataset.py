@@ -132,11 +132,12 @@ def split(
         raise DataError(f"{name} has {n} items: at least 3 are needed for a training, a validation and a test split")
     rng = np.random.default_rng(np.random.SeedSequence([seed, n]))
     order = rng.permutation(n)
-    if items.labels is not None:
-        order = _interleave(np.asarray(items.labels)[order], order)
+    classes = None if items.labels is None or np.ndim(items.labels) > 1 else np.asarray(items.labels)
+    if classes is not None:
+        order = _interleave(classes[order], order)
     n_validation, n_test = (max(1, round(f * n)) for f in fractions)
     # Evenly spaced ranks of an order sorted by class give each class its share.
-    ranks = np.arange(n) if items.labels is None else np.argsort(_order_key(n), kind="stable")
+    ranks = np.arange(n) if classes is None else np.argsort(_order_key(n), kind="stable")
     chosen = order[ranks]
     parts = np.split(chosen, [n_test, n_test + n_validation])
     test, validation, train = (take(items, np.sort(p)) for p in parts)
@@ -200,11 +201,17 @@ def content_hash(parts: Mapping[str, Items]) -> str:
             for column in values.columns:
                 digest.update(np.ascontiguousarray(values[column].to_numpy()).tobytes())
         elif isinstance(values, list | tuple):
-            digest.update("\x1e".join(map(str, values)).encode())
+            if values and isinstance(values[0], np.ndarray):
+                for value in values:
+                    digest.update(f"{value.dtype.str}{value.shape}".encode())
+                    digest.update(np.ascontiguousarray(value).data)
+            else:
+                digest.update("\x1e".join(map(str, values)).encode())
         else:
             array = np.ascontiguousarray(values)
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(array.data)
         if items.labels is not None:
-            digest.update(np.ascontiguousarray(items.labels, dtype=np.int64).data)
+            labels = np.asarray(items.labels)
+            digest.update(np.ascontiguousarray(labels, dtype=None if labels.dtype.kind == "f" else np.int64).data)
     return digest.hexdigest()

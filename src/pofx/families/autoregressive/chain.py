@@ -168,18 +168,20 @@ class Chain(OnePhase, Factored, Completing, Tempered):
             of = (len(rows), given, ordering)
             cursor = self.cursor(*of) if cached else Uncached(self, *of)
             over = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
+            noise, drawn, fixed = u[rows], x[rows], None if known is None else known[rows]
             for place in self.order(ordering).tolist():
-                value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p), u[rows, place])
-                if known is not None:
-                    value = torch.where(known[rows, place] < 0, value, known[rows, place])
+                value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p), noise[:, place])
+                if fixed is not None:
+                    value = torch.where(fixed[:, place] < 0, value, fixed[:, place])
                 if self.end is not None:
                     value = value.masked_fill(over, self.end)
                     over = value == self.end
                     if over.all():
-                        x[rows, place:] = self.end
+                        drawn[:, place:] = self.end
                         break
-                x[rows, place] = value
+                drawn[:, place] = value
                 cursor.put(value)
+            x[rows] = drawn
         return x.reshape(n, *self.event.shape)
 
     def _one_order(self, what: str) -> None:
