@@ -158,7 +158,7 @@ def test_bad_values_are_refused_with_the_mend():
         ("pixelrnn", {"width": 16}, "width=48"),
         ("pixelrnn", {"width": 6, "kernel": 4}, "kernel=5"),
         ("pixelrnn", {"width": 6, "lines": "column"}, "lines='diagonal'"),
-        ("pixelsnail", {"width": 18}, "width=64"),
+        ("pixelsnail", {"width": 18, "heads": 4}, "width=64"),
         ("pixelsnail", {"kernel": 1}, "kernel=3"),
         ("nade", {"orderings": 0}, "orderings=1"),
     ):

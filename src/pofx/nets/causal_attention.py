@@ -127,7 +127,7 @@ class AttentiveGrid(nn.Module):
         blocks: int = 2,
         depth: int = 2,
         kernel: int = 3,
-        heads: int = 4,
+        heads: int = 1,
         *,
         context: int = 0,
         dropout: float = 0.0,
