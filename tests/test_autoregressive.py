@@ -43,6 +43,10 @@ CASES = [
     ("pixelsnail", Discrete((3, 2, 1), 3), {"width": 4, "blocks": 1, "depth": 2, "kernel": 5, "terms": 1}),
     ("row-lstm", Discrete((1, 3, 3), 2), {"width": 5, "layers": 2, "kernel": 3}),
     ("row-lstm", Discrete((2, 2, 2), 2), {"width": 4, "layers": 1, "kernel": 5}),
+    ("gpt", Discrete((6,), 2), {"width": 16, "layers": 2, "heads": 2}),
+    ("gpt", Discrete((2, 1, 3), 3), {"width": 16, "layers": 1, "heads": 2}),
+    ("gpt", Discrete((2, 3), 2), {"width": 12, "layers": 1, "heads": 3, "activation": "gelu", "positions": "learned"}),
+    ("gpt", Discrete((4,), 1), {"width": 8, "layers": 1, "heads": 2}),
     ("wavenet", Discrete((6,), 2), {"width": 6, "skip": 5, "layers": 3, "cycle": 2, "taps": 1}),
     ("wavenet", Discrete((5,), 3), {"width": 6, "skip": 5, "layers": 1, "taps": 2, "terms": 2}),
     ("wavenet", Discrete((4,), 1), {"width": 6, "skip": 5, "layers": 1}),
@@ -57,6 +61,7 @@ MEMBERS = [  # deep enough to see everything
     ("pixelrnn", {"width": 8, "layers": 1, "kernel": 3}),
     ("pixelsnail", {"width": 6, "blocks": 1, "depth": 1, "heads": 2}),
     ("row-lstm", {"width": 8, "layers": 4, "kernel": 3}),
+    ("gpt", {"width": 16, "layers": 2, "heads": 2}),
     ("wavenet", {"width": 8, "skip": 8, "layers": 5, "taps": 9}),
 ]
 IDS = [f"{name}{'-orderings' if 'orderings' in options else ''}" for name, options in MEMBERS]
@@ -224,7 +229,7 @@ def test_sharpened_draws_follow_the_sharpened_chain():
                 sharpen(p, **{key: value})
 
 
-@pytest.mark.parametrize("name", ["made", "nade", "wavenet"])
+@pytest.mark.parametrize("name", ["made", "nade", "wavenet", "gpt"])
 def test_texts_that_end_are_one_distribution(name):
     event = Discrete((4,), 3, end=0)
     model = rough(name, event, width=24).eval()

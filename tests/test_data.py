@@ -218,7 +218,7 @@ def test_text_is_lines_or_pieces(tmp_path):
     (tmp_path / "names.txt").write_text("emma\nolivia\nava\nzoë\n" * 5, encoding="utf-8")
     assert set(load(tmp_path / "names.txt").train.values) <= {"emma", "olivia", "ava", "zoë"}
     (tmp_path / "book.txt").write_text("It was a long line, and it went on and on without an end in sight. " * 40)
-    assert {len(v) for v in load(tmp_path / "book.txt").train.values} <= {128, 67 * 40 % 128}
+    assert {len(v) for v in load(tmp_path / "book.txt").train.values[:-1]} == {64}
 
 
 def test_torch_datasets():

@@ -177,6 +177,11 @@ class Reparameterised(Explicit):
 class Factored(Explicit):
     """A model whose log p(x) is a sum of one term per dimension."""
 
+    @property
+    def in_order(self) -> bool:
+        """Whether each term is given exactly the dimensions before it, as they stand in the event."""
+        return False
+
     @abstractmethod
     def log_prob_terms(
         self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None

@@ -15,6 +15,7 @@ import pandas as pd
 from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
 from pofx.data.overlap import overlaps
+from pofx.data.passages import Passages
 
 SPLITS = ("train", "validation", "test")
 
@@ -83,6 +84,8 @@ def take(items: Items, indices: Any) -> Items:
     values = items.values
     if isinstance(values, pd.DataFrame):
         chosen: Any = values.iloc[at].reset_index(drop=True)
+    elif isinstance(values, Passages):
+        chosen = values.taken(at)
     elif isinstance(values, list | tuple):
         chosen = [values[i] for i in at]
     else:
@@ -109,7 +112,7 @@ def split(
     name: str,
     *,
     seed: int = 0,
-    fractions: tuple[float, float] = (0.1, 0.1),
+    fractions: tuple[float, float] | None = None,
     source: str = "given by the caller",
     licence: str = "unknown",
     summary: str = "",
@@ -117,19 +120,24 @@ def split(
 ) -> Dataset:
     """Split items into training, validation and test: `fractions` are those of the validation and of the test split.
 
-    Where there are labels, every class is divided in these proportions.
+    By default a tenth each. Where there are labels, every class is divided in these proportions. Running text is
+    divided in its order, by default with a twentieth of the characters for validation and the last tenth for the test.
 
     Raises:
         DataError: fewer than three items.
         UsageError: fractions that leave nothing to train on.
     """
     n = len(items)
+    fractions = fractions or ((0.05, 0.1) if isinstance(items.values, Passages) else (0.1, 0.1))
     if min(fractions) <= 0 or sum(fractions) >= 1:
         raise UsageError(
             f"fractions must be positive and sum to less than 1 (got {fractions}): pass fractions=(0.1, 0.1)"
         )
     if n < 3:
         raise DataError(f"{name} has {n} items: at least 3 are needed for a training, a validation and a test split")
+    if isinstance(items.values, Passages):
+        train, validation, test = (replace(items, values=piece) for piece in items.values.divided(*fractions))
+        return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)
     rng = np.random.default_rng(np.random.SeedSequence([seed, n]))
     order = rng.permutation(n)
     classes = None if items.labels is None or np.ndim(items.labels) > 1 else np.asarray(items.labels)

@@ -16,11 +16,12 @@ from pofx.core.representation import Items
 from pofx.data import items as of
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.members import members
+from pofx.data.passages import Passages
 from pofx.data.pictures import SUFFIXES as PICTURES
 from pofx.data.pictures import read_pictures
 from pofx.data.recordings import SUFFIXES as RECORDINGS
 from pofx.data.recordings import read_recordings
-from pofx.data.text import read_text
+from pofx.data.text import distinct, read_text
 
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".txt", ".zip", *RECORDINGS)
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
@@ -33,8 +34,10 @@ def read(path: Path, *, seed: int = 0, label: str | None = None) -> Dataset:
         DataError: empty, damaged, not finite, or of a type nobody reads.
     """
     found = contents(path, label)
-    facts = {"path": path.name, **({} if label is None else {"label": label})}
+    facts: dict[str, Any] = {"path": path.name, **({} if label is None else {"label": label})}
     if isinstance(found, Items):
+        if path.suffix.lower() == ".txt" and not isinstance(found.values, Passages):
+            found, facts["repeats_removed"] = distinct(found)
         return split(found, str(path), seed=seed, source=path.name, facts=facts)
     return official(*found, str(path), source=path.name, licence="unknown", facts=facts)
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.representation import Items
+from pofx.data.passages import PASSAGE, Passages
 from pofx.data.support import check_support, stated
 
 
@@ -59,11 +60,16 @@ def _supported(values: np.ndarray, columns: list[str], support: Any) -> dict[str
 def tokens(x: Any, classes: int | None = None, labels: Any = None, name: str = "tokens") -> Items:
     """Texts (a list of strings), or sequences of equal length of class numbers (an integer array (n, length)).
 
-    `classes` is the size of the alphabet of an integer array; by default one more than its largest value.
+    One string is running text: its items are consecutive passages, its splits follow one another. `classes` is the size
+    of the alphabet of an integer array; by default one more than its largest value.
 
     Raises:
         DataError: empty, of another type, or values out of range.
     """
+    if isinstance(x, str):
+        if not x.strip():
+            raise DataError(f"{name} holds no text: give running text, or a list of strings")
+        return Items("tokens", Passages(x), *_labels(labels, 1, name, {"characters": len(x), "passage": PASSAGE}))
     if isinstance(x, list | tuple) and len(x) and all(isinstance(v, str) for v in x):
         return Items("tokens", list(x), *_labels(labels, len(x), name, {}))
     array = np.asarray(x)

@@ -52,11 +52,15 @@ class Chain(OnePhase, Factored, Completing, Tempered):
     output: LevelLogits
 
     @property
+    def in_order(self) -> bool:
+        assert isinstance(self.event, Discrete)
+        return self.orderings == 1 and self.ordering == "natural" and len(self.event.shape) != 3
+
+    @property
     def end(self) -> int | None:
         """The class after which a sequence holds nothing else, where the order of drawing is that of the sequence."""
         assert isinstance(self.event, Discrete)
-        natural = self.orderings == 1 and self.ordering == "natural"
-        return self.event.end if natural and len(self.event.shape) == 1 else None
+        return self.event.end if self.in_order and len(self.event.shape) == 1 else None
 
     @abstractmethod
     def logits(

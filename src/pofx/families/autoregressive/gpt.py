@@ -51,7 +51,7 @@ class GPT(Chain):
     source: ClassVar = "Radford et al., 2018; rotary positions: Su et al., 2021, arXiv 2104.09864"
     ranks: ClassVar = (0, 1, 2, 3, 4)
     trains_with: ClassVar = {
-        "batch_size": 32,
+        "batch_size": 16,
         "lr": 3e-3,
         "betas": (0.9, 0.99),
         "weight_decay": 0.1,
