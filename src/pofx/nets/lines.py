@@ -59,12 +59,12 @@ class LineLSTM(nn.Module):
 
     def forward(self, given: Float[Tensor, "steps ways n places gates"]) -> Float[Tensor, "steps ways n places width"]:
         """Gates' inputs of every step → states of every step."""
-        steps, ways, n, places, _ = given.shape
+        _, ways, n, places, _ = given.shape
         h = c = given.new_zeros(ways, n, places, self.width)
         states = []
-        for t in range(steps):
+        for now in given.unbind():  # not given[t], whose gradient would be a whole tensor of zeros per step
             seen = self.neighbours(h).reshape(ways, n * places, -1)
-            h, c = self.update(given[t] + torch.bmm(seen, self.weight).reshape(given.shape[1:]), c)
+            h, c = self.update(now + torch.bmm(seen, self.weight).reshape(now.shape), c)
             states.append(h)
         return torch.stack(states)
 
