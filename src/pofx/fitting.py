@@ -27,7 +27,7 @@ from pofx.core.random import Streams, seed_step
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load as load_data
-from pofx.evaluate.frechet import frechet_distance
+from pofx.evaluate.metrics.frechet import frechet_distance
 from pofx.represent.choose import choose
 from pofx.train.feed import Feed
 from pofx.train.loop import processes, train
