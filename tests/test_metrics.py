@@ -17,6 +17,7 @@ from pofx.evaluate.metrics.sliced import Mind, sliced_wasserstein
 from pofx.evaluate.metrics.spectrum import Spectrum, power
 from pofx.evaluate.metrics.text import TextDiversity, distinct, self_bleu
 from pofx.evaluate.metrics.vendi import VendiRatio, vendi
+from pofx.evaluate.selftest import FAULTS, blind, self_test
 from pofx.evaluate.suite import over_blocks
 
 METRICS = metrics(FeatureMetric)
@@ -265,3 +266,36 @@ def test_self_bleu_matches_nltk_without_smoothing_effects():
 def test_polynomial_kernel_is_the_definition():
     a, b = normal(3, 5, 0), normal(4, 5, 1)
     assert np.allclose(polynomial(a, b), (a @ b.T / 5 + 1) ** 3)
+
+
+# self-test
+
+
+@pytest.fixture(scope="module")
+def rows():
+    centres = np.repeat(10 * np.eye(5, 8), 120, 0)
+    real, reference = centres + normal(600, 8, 0), centres + normal(600, 8, 1)
+    return self_test(real, reference, np.tile(centres, (2, 1)) + normal(1200, 8, 2), space="pca")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_planted_fault_is_seen_by_some_metric(rows, fault):
+    assert [row["metric"] for row in rows if row["faults"][fault]["sees"]]
+
+
+def test_the_self_test_knows_what_metrics_are_blind_to(rows):
+    missed = blind(rows)
+    assert "memoriser" in missed["frechet_distance"] and "memoriser" in missed["coverage"]
+    assert "memoriser" not in missed["near_copy"] and "memoriser" not in missed["authentic"]
+    assert "contracted" not in missed["vendi"] and "contracted" in missed["precision"]
+    assert "mode dropped" not in missed["coverage"] and "half junk" not in missed["clipped_density"]
+
+
+def test_honest_items_raise_no_alarm_beyond_the_nominal_rate():
+    alarms = []
+    for s in range(12):
+        real, reference = normal(200, 4, s), normal(200, 4, 100 + s)
+        for metric in METRICS:
+            for extra in metric.details(real, reference, s).values():
+                alarms += [extra["p"] < 0.05] if "p" in extra else []
+    assert np.mean(alarms) < 0.25
