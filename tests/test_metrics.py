@@ -287,7 +287,9 @@ def test_the_self_test_knows_what_metrics_are_blind_to(rows):
     missed = blind(rows)
     assert "memoriser" in missed["frechet_distance"] and "memoriser" in missed["coverage"]
     assert "memoriser" not in missed["near_copy"] and "memoriser" not in missed["authentic"]
-    assert "contracted" not in missed["vendi"] and "contracted" in missed["precision"]
+    one = blind(self_test(normal(600, 16, 0), normal(600, 16, 1), normal(1200, 16, 2), space="pca"))
+    assert "contracted" not in one["vendi"] + one["recall"] + one["c2st"]
+    assert "contracted" in one["precision"] and "contracted" in one["clipped_density"]
     assert "mode dropped" not in missed["coverage"] and "half junk" not in missed["clipped_density"]
 
 
