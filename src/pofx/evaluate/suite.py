@@ -27,11 +27,11 @@ from pofx.evaluate.metric import (
     Metric,
     NoveltyMetric,
     Reading,
-    catalogue,
     metrics,
 )
 from pofx.evaluate.metrics.class_balance import histogram
 from pofx.evaluate.metrics.neighbours import K
+from pofx.evaluate.selftest import self_test
 from pofx.evaluate.speed import cost, timed_samples
 
 Report = Callable[[str], None]
@@ -114,6 +114,27 @@ def controls(
         )
         rows[name] = _result(found, dataset, plan, fitted, {"seconds": {"metrics": time.perf_counter() - start}})
     return rows
+
+
+def self_tests(
+    dataset: Dataset,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    spaces: Sequence[str] | None = None,
+    cache: Path | str | None = None,
+) -> list[dict[str, Any]]:
+    """What every metric reads on honest and on spoiled real items, under the protocol of `evaluate`; see `selftest`."""
+    plan = arrange(dataset, n, seed)
+    found = []
+    for space in fit_spaces(dataset.train, spaces, seed=seed, folder=cache):
+        real = space.of(control_items(dataset, plan)["real-test"])
+        reference = space.of(dataset.train if plan.from_train else dataset.test)[plan.reference[0]]
+        rows = self_test(
+            real, reference, space.of(dataset.train), space=space.name, items=dataset.train.kind, seed=seed
+        )
+        found += [{**row, "space": space.label} for row in rows]
+    return found
 
 
 def compare_samples(
@@ -216,6 +237,6 @@ def _result(
         "versions": {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "torch", "pofx")},
     }
     plain: dict[str, Any] = finite(
-        {"measurements": [m.json() for m in found], "metrics": catalogue(), "protocol": protocol, "cost": dict(spent)}
+        {"measurements": [m.json() for m in found], "protocol": protocol, "cost": dict(spent)}
     )
     return plain

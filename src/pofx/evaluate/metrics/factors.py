@@ -83,7 +83,9 @@ def dci(codes: Float[np.ndarray, "n d"], factors: Int[np.ndarray, "n k"], seed: 
     a, b = order[: len(order) // 2], order[len(order) // 2 :]
     importance, right = [], []
     for factor in factors.T:
-        forest = RandomForestClassifier(30, min_samples_leaf=5, max_features=None, random_state=seed).fit(codes[a], factor[a])
+        forest = RandomForestClassifier(30, min_samples_leaf=5, max_features=None, random_state=seed).fit(
+            codes[a], factor[a]
+        )
         importance.append(forest.feature_importances_)
         right.append(forest.score(codes[b], factor[b]))
     r = np.stack(importance, 1) + 1e-12  # (codes, factors)
