@@ -16,6 +16,7 @@ from pofx.report.figures import FAMILIES, PALETTE, colours, grid, pairs
 from pofx.report.limits import limits
 from pofx.report.page import write
 from pofx.report.rows import Number, Row, join, read, rows
+from pofx.report.tradeoffs import tradeoffs
 from pofx.report.verdict import Axis, copies, decide, densities, difference, holm, stand
 from report_fixture import MODELS, comparison
 
@@ -263,3 +264,14 @@ def test_the_table_is_a_frame_with_errors_and_kinds(tmp_path):
 def test_the_report_imports_no_torch():
     code = "import pofx.report.page, pofx.report.columns, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tradeoffs_lead_where_nothing_separates_and_keep_densities_apart():
+    a = row("a", frechet_distance=fd(1.0), bits_per_dim=Number(2.0, 0.01, "lower", kind="exact"))
+    b = row("b", frechet_distance=fd(1.1), bits_per_dim=Number(1.5, 0.01, "lower", kind="bound"))
+    c = row("c", frechet_distance=fd(9.0), bits_per_dim=Number(3.0, 0.01, "lower", kind="exact"))
+    titles, marks = tradeoffs([a, b, c, row("real", role="control", frechet_distance=fd(0.1))])
+    assert titles == ["Sample quality (FD)", "Density (bits/dim)", "Training"]
+    assert [marks[n][0].place for n in "abc"] == [0, 0, 1]
+    assert [marks[n][1].place for n in "abc"] == [0, None, 1]  # a bound is held against bounds only
+    assert set(marks) == {"a", "b", "c"}

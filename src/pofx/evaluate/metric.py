@@ -3,7 +3,8 @@
 A `FeatureMetric` holds features of samples against features of real items, in any space; a `NoveltyMetric` asks whether
 samples lie nearer to the training items than held-out items do. Both are pure functions of arrays and a seed, state the
 scores they give and which direction is better, and are therefore tested on planted faults by one function for all. An
-`ItemMetric` looks at the items themselves, a `ClassMetric` at the classes that a classifier predicts.
+`ItemMetric` looks at the items themselves, a `ClassMetric` at the classes that a classifier predicts, an
+`ArtifactMetric` asks the model.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from jaxtyping import Float, Int
 
 from pofx.core.config import classes, modules
 from pofx.core.representation import Items
+from pofx.data.dataset import Dataset
 from pofx.evaluate.measurement import Better
 
 
@@ -107,6 +109,14 @@ class ClassMetric(Metric):
             shares: of the classes in the data.
             asked: the classes that conditional samples were asked for.
         """
+
+
+class ArtifactMetric(Metric):
+    """What must be asked of the model itself: its codes, its densities."""
+
+    @abstractmethod
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+        """The scores, from as many items as fit into about `seconds`; empty where the model cannot answer."""
 
 
 M = TypeVar("M", bound=Metric)

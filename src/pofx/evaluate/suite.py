@@ -21,6 +21,7 @@ from pofx.evaluate.density import likelihood
 from pofx.evaluate.features import Space, fit_spaces
 from pofx.evaluate.measurement import Measurement, finite, halved
 from pofx.evaluate.metric import (
+    ArtifactMetric,
     ClassMetric,
     FeatureMetric,
     ItemMetric,
@@ -82,6 +83,12 @@ def evaluate(
     say("scoring held-out items")
     found += likelihood(artifact, dataset.train, dataset.test, seconds=likelihood_seconds, seed=seed)
     seconds["likelihood"] = time.perf_counter() - start
+    for metric in metrics(ArtifactMetric, items=dataset.train.kind):
+        say(f"asking the model: {', '.join(metric.scores)}")
+        start = time.perf_counter()
+        read = metric.read(artifact, dataset, seconds=likelihood_seconds / 2, seed=seed)
+        found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
+        seconds[type(metric).__name__] = time.perf_counter() - start
     start = time.perf_counter()
     labels = None if asked is None or asked.ndim != 1 or asked.is_floating_point() else asked.cpu().numpy()
     found += compare_samples(samples, dataset, plan, fitted, labels=labels, progress=progress)
@@ -212,7 +219,7 @@ def over_blocks(metric: FeatureMetric, pairs: Pairs, space: str, seed: int) -> l
 
 def _measured(metric: Metric, read: Reading, space: str | None, n: int) -> list[Measurement]:
     """What a metric read, as measurements; a standard error or a note of its own stands in its extra."""
-    found = []
+    found: list[Measurement] = []
     for name, value in read.values.items():
         extra, score = dict(read.extra.get(name, {})), metric.scores[name]
         stderr, note = extra.pop("stderr", None), extra.pop("note", score.help)

@@ -12,6 +12,7 @@ from pofx.report import figures
 from pofx.report.columns import MORE, Column, cell, shown
 from pofx.report.limits import limits
 from pofx.report.rows import SYMBOLS, Row, read, rows
+from pofx.report.tradeoffs import tradeoffs
 from pofx.report.verdict import Verdict, decide
 
 HERE = Path(__file__).parent
@@ -61,6 +62,7 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
         more=MORE,
         cells=_cells(table, verdict, columns),
         seen=_seen(results),
+        tradeoffs=tradeoffs(table),
         intervals=_intervals(table, ink),
         speed=_speed(table, ink),
         curves=_curves(table, ink),

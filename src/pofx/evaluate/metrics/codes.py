@@ -7,14 +7,22 @@ squared distance in pixels, columns or letters per squared step (after Karras et
 farthest 1 % on either side left out.
 """
 
-from typing import Any
+import time
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from pofx.core.errors import UsageError
+from pofx.core.model import Encoding
+from pofx.data.dataset import Dataset, take
+from pofx.evaluate.metric import ArtifactMetric, Reading, Score
+from pofx.evaluate.vectors import Vectors
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+MOST = {"train": 2000, "validation": 500, "test": 1000}  # items that are encoded
+LEAST = 100  # training items below which nothing is read
+DIMS = 64  # components of codes that readers see, and of the items beside them
 
 
 def linear_probe(
@@ -70,3 +78,54 @@ def path_length(before: Float[np.ndarray, "n d"], after: Float[np.ndarray, "n d"
     low, high = np.quantile(moved, (0.01, 0.99))
     kept = moved[(moved >= low) & (moved <= high)]
     return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else float("nan")
+
+
+class CodeProbe(ArtifactMetric):
+    """`code_linear` and `code_neighbours`: what two readers get out of codes, beside principal components."""
+
+    scores: ClassVar = {
+        "code_linear": Score("higher", "Code probe", "accuracy of a linear reader of the labels off the codes"),
+        "code_neighbours": Score("higher", "Code kNN", "accuracy of ten nearest neighbours in the space of codes"),
+    }
+
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+        if not isinstance(artifact.model, Encoding) or artifact.model.condition is not None:
+            return Reading({})  # given its label, a code may leave the label out
+        if dataset.train.labels is None or len(set(dataset.train.labels)) < 2:
+            return Reading({})
+        first = take(dataset.train, np.arange(min(20, len(dataset.train))))
+        start = time.perf_counter()
+        artifact.encode(first.values)
+        each = (time.perf_counter() - start) / len(first)
+        share = min(1.0, seconds / max(each * sum(MOST.values()), 1e-9))
+        generator = np.random.default_rng(seed)
+        splits = {
+            name: take(items, generator.permutation(len(items))[: max(int(share * MOST[name]), 1)])
+            for name, items in dataset.splits().items()
+        }
+        if len(splits["train"]) < LEAST:
+            return Reading({})
+        vectors = Vectors.fit(dataset.train)
+        flat = {name: vectors(items.values) for name, items in splits.items()}
+        codes = {name: artifact.encode(items.values).reshape(len(items), -1) for name, items in splits.items()}
+        labels = {name: np.asarray(items.labels) for name, items in splits.items()}
+        found = probes({"codes": components(codes), "pca": components(flat)}, labels)
+        values = {"code_linear": found["codes"]["linear"], "code_neighbours": found["codes"]["neighbours"]}
+        extra = {
+            f"code_{reader}": {
+                "stderr": found["codes"]["stderr"],
+                "pca": found["pca"][reader],
+                "items": len(labels["train"]),
+            }
+            for reader in ("linear", "neighbours")
+        }
+        return Reading(values, extra)
+
+
+def components(splits: dict[str, Float[np.ndarray, "n d"]]) -> dict[str, Float[np.ndarray, "n k"]]:
+    """At most DIMS principal components of the training split, of every split."""
+    middle = splits["train"].mean(0)
+    if splits["train"].shape[1] <= DIMS:
+        return dict(splits)
+    axes = np.linalg.svd(splits["train"] - middle, full_matrices=False)[2][:DIMS]
+    return {name: (x - middle) @ axes.T for name, x in splits.items()}

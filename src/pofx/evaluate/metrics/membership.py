@@ -15,11 +15,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import beta, norm, rankdata
 
-from pofx.core.errors import UsageError
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.model import Density
+from pofx.data.dataset import Dataset, take
+from pofx.evaluate.density import log_likelihood
 from pofx.evaluate.distances import nearest
-from pofx.evaluate.metric import NoveltyMetric, Reading, Score
+from pofx.evaluate.metric import ArtifactMetric, NoveltyMetric, Reading, Score
 
 FALSE_POSITIVES = 0.01
+MOST = 1000  # items a side that are scored
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def told(found: Attack, n: int) -> dict[str, Any]:
         "tpr": found.tpr,
         "tpr_interval": [found.low, found.high],
         "false_positives": FALSE_POSITIVES,
-        "members": n,
+        "items": n,
     }
 
 
@@ -119,3 +123,23 @@ class SamplesOnly(NoveltyMetric):
         members = train[order.permutation(len(train))[: len(others)]]
         found = attack(nearness(members, samples, known), nearness(others, samples, known))
         return Reading({"mia_samples": found.auc}, {"mia_samples": told(found, len(members))})
+
+
+class LossAttack(ArtifactMetric):
+    """`mia_loss`: the AUC of telling training items from test items by log p(x)."""
+
+    scores: ClassVar = {"mia_loss": Score("lower", "MIA loss", "AUC of telling training items by log p(x); 0.5: none")}
+    source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
+
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+        if artifact.density <= Density.NONE or artifact.model.condition is not None:
+            return Reading({})
+        generator = np.random.default_rng(seed)
+        n = min(len(dataset.test), len(dataset.train), MOST)
+        sides = [take(items, generator.permutation(len(items))[:n]) for items in (dataset.train, dataset.test)]
+        try:
+            members, others = (log_likelihood(artifact, side, seconds=seconds / 2)[0] for side in sides)
+        except Unsupported:
+            return Reading({})
+        found = attack(members, others)
+        return Reading({"mia_loss": found.auc}, {"mia_loss": told(found, len(members))})
