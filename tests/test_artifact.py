@@ -9,6 +9,7 @@ from pofx.cli.main import _labels
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Discrete
+from pofx.maths.interpolation import spherical, straight
 from pofx.represent.choose import choose
 
 POINTS = np.random.default_rng(0).normal(size=(12, 2))
@@ -96,3 +97,38 @@ def test_sharpening_is_refused_by_name_where_there_is_none():
         conditional("gmm").sample(2, "0", temperature=0.5)
     with pytest.raises(Unsupported, match="cannot complete"):
         conditional("gmm").sample(2, "0", prefix=POINTS)
+
+
+def test_spherical_ways_keep_norms_and_begin_and_end_where_they_should():
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(5, 12)) * s for s in (1, 3))
+    ways = spherical(a, b, 9)
+    assert np.allclose(ways[:, 0], a) and np.allclose(ways[:, -1], b)
+    norms = np.linalg.norm(ways, axis=2)
+    assert np.allclose(norms, np.linspace(norms[:, 0], norms[:, -1], 9, axis=1))
+    degenerate = np.array([[1.0, 0], [1, 0], [0, 0]]), np.array([[-1.0, 0], [2, 0], [0, 1]])
+    assert np.allclose(spherical(*degenerate, 5), straight(*degenerate, 5))  # no great circle: straight, and finite
+
+
+@pytest.mark.parametrize("name", ["nsf", "realnvp"])
+@pytest.mark.parametrize("way", ["auto", "straight"])
+def test_flows_interpolate_from_item_to_item(name, way):
+    view = choose(pofx.points(POINTS), config.entry(name).model)
+    run = Artifact(view, config.build(name, view.event, **config.entry(name).model.small).eval(), name, {})
+    ways = run.interpolate(POINTS[:2], POINTS[2:4], steps=4, way=way).reshape(2, 4, 2)
+    assert np.allclose(ways[:, 0], POINTS[:2], atol=1e-3) and np.allclose(ways[:, -1], POINTS[2:4], atol=1e-3)
+    with pytest.raises(UsageError, match="spherical or straight"):
+        run.interpolate(POINTS[:1], POINTS[1:2], way="curved")
+
+
+@pytest.mark.parametrize("name", ["nsf", "realnvp"])
+def test_flows_are_tempered_by_their_codes(name):
+    view = choose(pofx.points(POINTS), config.entry(name).model)
+    run = Artifact(view, config.build(name, view.event, **config.entry(name).model.small).eval(), name, {})
+    z, half = run.encode(run.sample(50, seed=3)), run.encode(run.sample(50, seed=3, temperature=0.5))
+    assert np.allclose(half, 0.5 * z, atol=1e-3) and np.array_equal(run.sample(5, temperature=1), run.sample(5))
+    assert np.ptp(run.sample(5, temperature=0), axis=0).max() < 1e-6
+    with pytest.raises(UsageError, match="from 0 up"):
+        run.sample(5, temperature=-1)
+    with pytest.raises(UsageError, match="did you mean temperature"):
+        run.sample(5, temperatur=1)

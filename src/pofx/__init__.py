@@ -14,6 +14,7 @@ _PUBLIC = {
     "Artifact": "pofx.artifact",
     "Score": "pofx.artifact",
     "compare": "pofx.comparison",
+    "audio": "pofx.data.recordings",
     "images": "pofx.data.items",
     "table": "pofx.data.items",
     "tokens": "pofx.data.items",

@@ -16,11 +16,12 @@ from torch import Tensor
 from pofx import __version__
 from pofx.core import config
 from pofx.core.errors import CorruptError, DataError, Unsupported, UsageError, unknown
-from pofx.core.event import Discrete, event_from_json, event_to_json
+from pofx.core.event import Bounded, Discrete, dims, event_from_json, event_to_json
 from pofx.core.files import read_json, read_tensors, sha256, write_json, write_tensors
 from pofx.core.model import Completing, Density, Encoding, Explicit, Factored, Model, Tempered, X
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
+from pofx.maths.interpolation import spherical, straight
 
 FORMAT = 1
 BATCH = 500  # items per call of the model when sampling or scoring
@@ -57,9 +58,19 @@ class Artifact:
         tensors = list(self.model.parameters()) + list(self.model.buffers())
         return tensors[0].device if tensors else torch.device("cpu")
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move the model; everything else follows it."""
-        self.model.to(device)
+    def to(self, device: torch.device | str = "auto") -> Self:
+        """Move the model; everything else follows it. "auto" is the GPU where there is one.
+
+        Raises:
+            UsageError: there is no such device here.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"device must be auto, or one that is here, as cpu (got '{device}': {reason})") from error
         return self
 
     def using(self, **options: Any) -> "Artifact":
@@ -143,8 +154,8 @@ class Artifact:
         if not isinstance(self.model, Explicit) or self.density is Density.NONE:
             raise Unsupported(f"{self.name} has no density here: compare its samples with `pofx evaluate`")
         raw = self.representation.tensor(values)
-        given = self._stated(condition, len(raw))
-        draws = draws if self.representation.volume is Density.BOUND else 1
+        given, counted = self._stated(condition, len(raw)), self._counted(values)
+        draws = draws if self.representation.volume is Density.BOUND and self.representation.noisy else 1
         logs = []
         for i in range(0, len(raw), batch_size):
             part = raw[i : i + batch_size].to(self.device)
@@ -153,7 +164,13 @@ class Artifact:
             each = []
             for _ in range(draws):
                 x, ladj = self.representation.encode(part, streams)
-                each.append(self.model.log_prob(x, c).double() + ladj.double())
+                if counted is None:
+                    log_p = self.model.log_prob(x, c)
+                else:
+                    assert isinstance(self.model, Factored)
+                    terms = self.model.log_prob_terms(x, c)
+                    log_p = torch.where(counted[i : i + batch_size].to(self.device), terms, 0.0).flatten(1).sum(1)
+                each.append(log_p.double() + ladj.double())
             logs.append(torch.stack(each).cpu())
         log_w = torch.cat(logs, 1)
         value = log_w.logsumexp(0) - np.log(draws)
@@ -182,7 +199,9 @@ class Artifact:
         if not isinstance(self.model, Factored) or not isinstance(self.model.event, Discrete):
             raise Unsupported(f"{self.name} has no log p per dimension: train an autoregressive model")
         events = self._events(values, condition, batch_size)
-        return torch.cat([self.model.log_prob_terms(x, given).cpu() for x, given in events]).numpy()
+        terms = torch.cat([self.model.log_prob_terms(x, given).cpu() for x, given in events])
+        counted = self._counted(values)
+        return (terms if counted is None else torch.where(counted, terms, 0.0)).numpy()
 
     @torch.inference_mode()
     def encode(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
@@ -214,18 +233,28 @@ class Artifact:
         """decode(encode(values))."""
         return self.decode(self.encode(values, condition), condition)
 
-    def interpolate(self, a: Any, b: Any, steps: int = 8, condition: Any = None) -> Any:
-        """len(a) · steps items: for each pair the way from a to b along the great circle of their codes."""
+    def interpolate(self, a: Any, b: Any, steps: int = 8, condition: Any = None, *, way: str = "auto") -> Any:
+        """len(a) · steps items: for each pair the way from a to b in code space.
+
+        Args:
+            way: "spherical" (directions along the great circle, norms evenly: the way between standard normal codes of
+                some dimensions), "straight", or "auto": spherical for real codes of at least 2 dimensions, straight
+                for bounded ones.
+
+        Raises:
+            Unsupported: the model has no codes, or codes of classes, between which there is nothing.
+            UsageError: an unknown way.
+        """
+        code = self._encoding().code
+        if isinstance(code, dict | Discrete):
+            raise Unsupported(f"{self.name} has discrete codes, between which there is nothing: choose a flow or a VAE")
+        if way not in ("auto", "spherical", "straight"):
+            raise UsageError(f"way must be auto, spherical or straight (got '{way}')")
+        if way == "auto":
+            way = "straight" if isinstance(code, Bounded) or dims(code) < 2 else "spherical"
         za, zb = self.encode(a, condition), self.encode(b, condition)
-        flat_a, flat_b = za.reshape(len(za), -1), zb.reshape(len(zb), -1)
-        norms = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
-        omega = np.arccos(np.clip((flat_a * flat_b).sum(1) / np.maximum(norms, 1e-12), -1 + 1e-7, 1 - 1e-7))[:, None]
-        ways = [
-            (np.sin((1 - t) * omega) * flat_a + np.sin(t * omega) * flat_b) / np.sin(omega)
-            for t in np.linspace(0, 1, steps)
-        ]
-        codes = np.stack(ways, 1).reshape(-1, *za.shape[1:])
-        return self.decode(codes, condition)
+        ways = (spherical if way == "spherical" else straight)(za.reshape(len(za), -1), zb.reshape(len(zb), -1), steps)
+        return self.decode(ways.reshape(-1, *za.shape[1:]), condition)
 
     def conditions(self, condition: Any, n: int, seed: int) -> Tensor | None:
         """The condition as the model takes it: a tensor with one row per item on its device, or None."""
@@ -302,6 +331,20 @@ class Artifact:
             part = raw[i : i + batch_size].to(self.device)
             x, _ = self.representation.encode(part, Streams.of_items(1, part))
             yield x, None if given is None else given[i : i + batch_size]
+
+    def _counted(self, values: Any) -> Tensor | None:
+        """Which places of the events are the items, where they have others before or behind them; None for all.
+
+        Raises:
+            Unsupported: the model has no density of a part of an event given what stands before it.
+        """
+        counted = self.representation.counted(values)
+        if counted is not None and not (isinstance(self.model, Factored) and self.model.in_order):
+            raise Unsupported(
+                f"{self.name} cannot score a part of a running text given what stands before it: train an "
+                "autoregressive model in the natural order, or give texts a line an item"
+            )
+        return counted
 
     def _prefixes(self, prefix: Any, n: int) -> Tensor | None:
         """Partial items as n events with -1 in the places to be drawn, on the model's device."""

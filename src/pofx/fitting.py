@@ -20,11 +20,10 @@ from pofx import __version__
 from pofx.artifact import Artifact, representations
 from pofx.core import config
 from pofx.core.errors import UsageError, unknown
-from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.event import Continuous, Discrete
 from pofx.core.files import read_json, write_json
 from pofx.core.model import Model
 from pofx.core.random import Streams, seed_step
-from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load as load_data
 from pofx.evaluate.metrics.frechet import frechet_distance
@@ -89,7 +88,7 @@ def fit(
         "options": options,
     }
     if folder is not None and resume:
-        _check_request(folder, request)
+        check_request(folder, request)
     accelerator = processes()
     where = torch.device(device) if device else accelerator.device
     representation = choose(dataset.train, row.model, view_options)
@@ -98,11 +97,11 @@ def fit(
         seed_step(seed, 0, 1 << 21)
         net = row.model(representation.event, event, **{**row.values, **model_options})
         if folder is not None and accelerator.is_main_process:
-            _begin(folder, request, resume)
+            begin_run(folder, request, resume)
         feeds = {
             split: Feed(
-                representation.tensor(items.values),
-                None if event is None else _condition_tensor(items, event),
+                (representation.training if split == "train" else representation.tensor)(items.values),
+                None if event is None else _condition_tensor(items.labels),
                 representation,
                 seed=seed,
                 device=where,
@@ -195,25 +194,26 @@ def _flat(x: Tensor) -> np.ndarray:
     return x.detach().float().flatten(1).cpu().numpy().astype(np.float64)
 
 
-def _condition_event(dataset: Dataset, condition: str | None) -> Event | None:
+def _condition_event(dataset: Dataset, condition: str | None) -> Discrete | Continuous | None:
     if condition is None:
         return None
-    labels = np.asarray(dataset.train.labels)
-    if labels.dtype.kind in "iub":
-        names = dataset.train.facts.get("label_names")
-        return Discrete((), len(names) if names else int(labels.max()) + 1)
-    return Continuous(labels.shape[1:] or (1,))
+    if _signals(dataset.train.labels):
+        return Continuous(np.shape(dataset.train.labels)[1:])
+    names = dataset.train.facts.get("label_names")
+    return Discrete((), len(names) if names else int(np.asarray(dataset.train.labels).max()) + 1)
 
 
-def _condition_tensor(items: Items, event: Event) -> Tensor:
-    labels = torch.as_tensor(np.asarray(items.labels))
-    if isinstance(event, Discrete):
-        return labels.long()
-    assert isinstance(event, Continuous)
-    return labels.float().reshape(len(labels), *event.shape)
+def _signals(labels: Any) -> bool:
+    """Whether items are labelled by signals of real numbers, not by classes."""
+    return labels is not None and np.asarray(labels).dtype.kind == "f"
 
 
-def _check_request(folder: Path, request: dict[str, Any]) -> None:
+def _condition_tensor(labels: Any) -> Tensor:
+    found = torch.as_tensor(np.asarray(labels))
+    return found.float() if _signals(labels) else found.long()
+
+
+def check_request(folder: Path, request: dict[str, Any]) -> None:
     """Refuse to resume another run than the one in the folder."""
     path = folder / "request.json"
     if not path.exists():
@@ -227,7 +227,7 @@ def _check_request(folder: Path, request: dict[str, Any]) -> None:
         )
 
 
-def _begin(folder: Path, request: dict[str, Any], resume: bool) -> None:
+def begin_run(folder: Path, request: dict[str, Any], resume: bool) -> None:
     """Write the request of a run; one that starts anew can no longer resume what stood there."""
     path = folder / "request.json"
     if resume and path.exists():
@@ -242,21 +242,26 @@ def _card(
     dataset: Dataset, model: str, seed: int, budget: Budget, trainer: TrainOptions, condition: str | None
 ) -> dict[str, Any]:
     labels = dataset.train.labels
-    counted = labels is not None and condition is not None and np.asarray(labels).dtype.kind in "iub"
+    counted = labels is not None and condition is not None and not _signals(labels)
     return {
         "data": dataset.card.to_json(),
         "label_names": dataset.train.facts.get("label_names"),
         "label_frequencies": np.bincount(np.asarray(labels)).tolist() if counted else None,
         "seed": seed,
         "training": {"model": model, "budget": str(budget), "options": vars(trainer), "condition": condition},
-        "environment": {
-            "pofx": __version__,
-            "commit": _commit(),
-            "python": sys.version.split()[0],
-            "torch": torch.__version__,
-            "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
-        },
+        "environment": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Where a run came to be: versions, platform, threads."""
+    return {
+        "pofx": __version__,
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
     }
 
 

@@ -65,8 +65,10 @@ def _labels(items: Any) -> Any:
     return items.labels if items.labels is None or not names else [str(names[k]) for k in items.labels]
 
 
-def _levels(artifact: Any) -> int | None:
-    return artifact.card.get("data", {}).get("facts", {}).get("levels")
+def _facts(artifact: Any) -> dict[str, Any]:
+    """What a file of items must be told: the levels of images, the sample rate of sound."""
+    facts = artifact.card.get("data", {}).get("facts", {})
+    return {"levels": facts.get("levels"), "rate": facts.get("rate")}
 
 
 def _items(artifact: Any, source: str, split: str | None) -> Any:
@@ -136,7 +138,7 @@ def data(as_json: Json = False) -> None:
 
     _print(catalogue(), as_json)
     if not as_json:
-        typer.echo(f"\nFiles: {', '.join(sorted(SUFFIXES))}, and folders of images (labels from sub-folders).")
+        typer.echo(f"\nFiles: {', '.join(sorted(SUFFIXES))}, folders of images or sound (labels from sub-folders).")
 
 
 @app.command(epilog="Example: pofx train digits --model realnvp --minutes 2 -o lr=0.001 --out runs/digits")
@@ -181,7 +183,9 @@ def train(
 def sample(
     run: Run,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
-    out: Annotated[Path, typer.Option(help=".npz, .npy, .png (grid), .csv or .txt")] = Path("samples.npz"),
+    out: Annotated[
+        Path | None, typer.Option(help=".npz, .npy, .png (grid), .csv, .txt, .wav or a folder of .wav [samples.npz]")
+    ] = None,
     condition: Condition = None,
     seed: Seed = 0,
     prefix: Annotated[
@@ -192,7 +196,7 @@ def sample(
     ] = None,
     option: Options = None,
 ) -> None:
-    """Draw new x; -o temperature=0.8, top_k=…, top_p=… sharpen the draws of models that draw part by part."""
+    """Draw new x; -o temperature=0.8 sharpens the draws of flows and, as do top_k=… and top_p=…, of chains."""
     from pofx.artifact import load
     from pofx.core.errors import UsageError
     from pofx.core.model import Tempered
@@ -206,7 +210,8 @@ def sample(
     tempering = {key: options.pop(key) for key in names if key in options}
     start = None if prefix is None else _prefix(artifact, prefix, known, n)
     drawn = artifact.using(**options).sample(n, _condition(condition, n), seed=seed, prefix=start, **tempering)
-    write_items(drawn, out, levels=_levels(artifact))
+    out = out or Path("samples" if artifact.representation.kind == "audio" else "samples.npz")
+    write_items(drawn, out, **_facts(artifact))
     typer.echo(f"{n} {'sharpened draws, which do not follow p(x),' if tempering else 'samples'} → {out}")
 
 
@@ -276,7 +281,7 @@ def decode(
     from pofx.report.files import read_array, write_items
 
     artifact, z = load(run), read_array(codes)
-    write_items(artifact.decode(z, _condition(condition, len(z))), out, levels=_levels(artifact))
+    write_items(artifact.decode(z, _condition(condition, len(z))), out, **_facts(artifact))
     typer.echo(f"{len(z)} items → {out}")
 
 
@@ -288,6 +293,7 @@ def interpolate(
     steps: Annotated[int, typer.Option(help="Columns.")] = 10,
     condition: Condition = None,
     seed: Seed = 0,
+    way: Annotated[str, typer.Option(help="spherical, straight, or auto: as the codes are.")] = "auto",
 ) -> None:
     """The way between pairs of samples, in code space."""
     from pofx.artifact import load
@@ -296,8 +302,8 @@ def interpolate(
     artifact = load(run)
     given = _condition(condition, 1)
     ends = artifact.sample(2 * pairs, given, seed=seed)
-    ways = artifact.interpolate(ends[:pairs], ends[pairs:], steps, given)
-    write_items(ways, out, columns=steps, levels=_levels(artifact))
+    ways = artifact.interpolate(ends[:pairs], ends[pairs:], steps, given, way=way)
+    write_items(ways, out, columns=steps, **_facts(artifact))
     typer.echo(f"{pairs} ways of {steps} steps → {out}")
 
 

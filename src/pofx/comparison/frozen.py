@@ -11,6 +11,7 @@ import pandas as pd
 from pofx.core.files import read_json, write, write_json
 from pofx.core.representation import Items
 from pofx.data.dataset import SPLITS, Card, Dataset
+from pofx.data.passages import Passages
 
 
 def freeze(dataset: Dataset, folder: Path) -> None:
@@ -25,6 +26,8 @@ def freeze(dataset: Dataset, folder: Path) -> None:
         elif isinstance(items.values, np.ndarray) and items.values.dtype != object:
             plain["values"] = "array"
             arrays["values"] = items.values
+        elif isinstance(items.values, Passages):
+            plain |= {"values": "passages", "passages": items.values.to_json()}
         else:
             plain["list"] = [v.tolist() if isinstance(v, np.ndarray) else v for v in items.values]
         write_arrays(folder / f"{name}.npz", arrays)
@@ -40,6 +43,8 @@ def thaw(folder: Path) -> Dataset:
         with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
             labels = arrays["labels"] if "labels" in arrays.files else None
             values: Any = arrays["values"] if plain["values"] == "array" else plain.get("list")
+        if plain["values"] == "passages":
+            values = Passages.from_json(plain["passages"])
         if plain["values"] == "parquet":
             values = pd.read_parquet(folder / f"{name}.parquet")
         parts[name] = Items(plain["kind"], values, labels, plain["facts"])

@@ -130,10 +130,14 @@ def keep(values: Any, train: Items, folder: Path, name: str) -> str:
         arrays = {"samples": _picture(values, train.facts), "neighbours": _picture(train.values[index], train.facts)}
         write_arrays(folder / f"{name}.npz", {**arrays, "distances": gaps})
         return f"{name}.npz"
-    plain: dict[str, Any] = {"plane": _plane(np.asarray(values), vectors(values), known, train.kind)}
+    plain: dict[str, Any] = {"plane": _plane(values, vectors(values), known, train.kind)}
     if isinstance(train.values, pd.DataFrame):
         near = train.values.iloc[index]
         plain |= {"columns": [str(c) for c in first.columns], "samples": _lines(first), "neighbours": _lines(near)}
+    elif train.kind == "audio":
+        rate = int(train.facts["rate"])
+        plain |= {"samples": _sounds(first, rate), "neighbours": _sounds([train.values[i] for i in index], rate)}
+        plain["columns"] = ["seconds", "decibels of full scale"]
     else:
         plain |= {"samples": _texts(first), "neighbours": _texts([train.values[i] for i in index])}
         plain["columns"] = (
@@ -143,7 +147,7 @@ def keep(values: Any, train: Items, folder: Path, name: str) -> str:
     return f"{name}.json"
 
 
-def _plane(values: np.ndarray, x: np.ndarray, known: np.ndarray, kind: str) -> dict[str, Any]:
+def _plane(values: Any, x: np.ndarray, known: np.ndarray, kind: str) -> dict[str, Any]:
     """{"points": (n, 2), "axes": two names}."""
     if kind == "points" and values.shape[1] == 2:
         return {"points": np.round(values, 5).tolist(), "axes": ["x1", "x2"]}
@@ -163,6 +167,13 @@ def _picture(values: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
 
 def _lines(table: pd.DataFrame) -> list[list[Any]]:
     return list(json.loads(table.to_json(orient="values")))
+
+
+def _sounds(clips: Any, rate: int) -> list[list[Any]]:
+    """Clips as lines: how long and how loud."""
+    power = [float(np.square(c, dtype=np.float64).mean()) if len(c) else 0.0 for c in clips]
+    pairs = zip(clips, power, strict=True)
+    return [[round(len(c) / rate, 3), round(10 * float(np.log10(max(p, 1e-10))), 1)] for c, p in pairs]
 
 
 def _texts(values: Any) -> list[list[Any]]:

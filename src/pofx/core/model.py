@@ -163,8 +163,24 @@ class Explicit(Model):
         return None
 
 
+class Reparameterised(Explicit):
+    """A model whose draws are differentiable in its parameters, and its log_prob in x: one that can be fitted to a
+    density known up to a constant, without data."""
+
+    @abstractmethod
+    def rsample(
+        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
+    ) -> Float[Tensor, "{n} *event"]:
+        """n draws as `sample` makes them, through which gradients flow to the parameters."""
+
+
 class Factored(Explicit):
     """A model whose log p(x) is a sum of one term per dimension."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether each term is given exactly the dimensions before it, as they stand in the event."""
+        return False
 
     @abstractmethod
     def log_prob_terms(

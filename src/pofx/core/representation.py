@@ -45,8 +45,12 @@ class Representation(ABC):
     unit: ClassVar[str] = "nats"
     options: ClassVar[tuple[str, ...]] = ()  # constructor arguments that a user may set
 
+    on_request: ClassVar[bool] = False  # only for users who name it, or set an option that no other view has
+
     measure: str  # of the density in data space: "counting" or "Lebesgue"
     volume: Density  # EXACT: identity or invertible; BOUND: dequantised; NONE: no density survives
+
+    noisy: bool = True  # a bound by its noise, which more draws tighten
 
     event: Event
 
@@ -74,6 +78,20 @@ class Representation(ABC):
     @abstractmethod
     def decode(self, x: X) -> Tensor:
         """Events → raw items; the inverse of `encode` up to its noise."""
+
+    def training(self, values: Any) -> Tensor:
+        """Items in data space → the raw tensor (n, …) to train on; by default that of `tensor`.
+
+        Items that follow one another may be offered as overlapping windows: a view, which takes no more memory.
+        """
+        return self.tensor(values)
+
+    def counted(self, values: Any) -> Tensor | None:
+        """Which places of the events of `tensor(values)` are the items: bool (n, *event.shape), or None for all.
+
+        The others are what stands before an item, given which it is scored, and what nothing is known about behind it.
+        """
+        return None
 
     def prefix(self, values: Any) -> Tensor:
         """The beginnings of items → int64 events (n, *event.shape) with -1 in the places that are not known.

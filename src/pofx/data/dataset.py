@@ -15,6 +15,7 @@ import pandas as pd
 from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
 from pofx.data.overlap import overlaps
+from pofx.data.passages import Passages
 
 SPLITS = ("train", "validation", "test")
 
@@ -83,6 +84,8 @@ def take(items: Items, indices: Any) -> Items:
     values = items.values
     if isinstance(values, pd.DataFrame):
         chosen: Any = values.iloc[at].reset_index(drop=True)
+    elif isinstance(values, Passages):
+        chosen = values.taken(at)
     elif isinstance(values, list | tuple):
         chosen = [values[i] for i in at]
     else:
@@ -109,7 +112,7 @@ def split(
     name: str,
     *,
     seed: int = 0,
-    fractions: tuple[float, float] = (0.1, 0.1),
+    fractions: tuple[float, float] | None = None,
     source: str = "given by the caller",
     licence: str = "unknown",
     summary: str = "",
@@ -117,26 +120,32 @@ def split(
 ) -> Dataset:
     """Split items into training, validation and test: `fractions` are those of the validation and of the test split.
 
-    Where there are labels, every class is divided in these proportions.
+    By default a tenth each. Where there are labels, every class is divided in these proportions. Running text is
+    divided in its order, by default with a twentieth of the characters for validation and the last tenth for the test.
 
     Raises:
         DataError: fewer than three items.
         UsageError: fractions that leave nothing to train on.
     """
     n = len(items)
+    fractions = fractions or ((0.05, 0.1) if isinstance(items.values, Passages) else (0.1, 0.1))
     if min(fractions) <= 0 or sum(fractions) >= 1:
         raise UsageError(
             f"fractions must be positive and sum to less than 1 (got {fractions}): pass fractions=(0.1, 0.1)"
         )
     if n < 3:
         raise DataError(f"{name} has {n} items: at least 3 are needed for a training, a validation and a test split")
+    if isinstance(items.values, Passages):
+        train, validation, test = (replace(items, values=piece) for piece in items.values.divided(*fractions))
+        return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)
     rng = np.random.default_rng(np.random.SeedSequence([seed, n]))
     order = rng.permutation(n)
-    if items.labels is not None:
-        order = _interleave(np.asarray(items.labels)[order], order)
+    classes = None if items.labels is None or np.ndim(items.labels) > 1 else np.asarray(items.labels)
+    if classes is not None:
+        order = _interleave(classes[order], order)
     n_validation, n_test = (max(1, round(f * n)) for f in fractions)
     # Evenly spaced ranks of an order sorted by class give each class its share.
-    ranks = np.arange(n) if items.labels is None else np.argsort(_order_key(n), kind="stable")
+    ranks = np.arange(n) if classes is None else np.argsort(_order_key(n), kind="stable")
     chosen = order[ranks]
     parts = np.split(chosen, [n_test, n_test + n_validation])
     test, validation, train = (take(items, np.sort(p)) for p in parts)
@@ -200,11 +209,17 @@ def content_hash(parts: Mapping[str, Items]) -> str:
             for column in values.columns:
                 digest.update(np.ascontiguousarray(values[column].to_numpy()).tobytes())
         elif isinstance(values, list | tuple):
-            digest.update("\x1e".join(map(str, values)).encode())
+            if values and isinstance(values[0], np.ndarray):
+                for value in values:
+                    digest.update(f"{value.dtype.str}{value.shape}".encode())
+                    digest.update(np.ascontiguousarray(value).data)
+            else:
+                digest.update("\x1e".join(map(str, values)).encode())
         else:
             array = np.ascontiguousarray(values)
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(array.data)
         if items.labels is not None:
-            digest.update(np.ascontiguousarray(items.labels, dtype=np.int64).data)
+            labels = np.asarray(items.labels)
+            digest.update(np.ascontiguousarray(labels, dtype=None if labels.dtype.kind == "f" else np.int64).data)
     return digest.hexdigest()

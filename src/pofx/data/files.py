@@ -1,4 +1,4 @@
-"""Files as items: .npz and .npy arrays, .csv and .parquet tables, .txt texts, a folder or zip of images.
+"""Files as items: .npz and .npy arrays, .csv and .parquet tables, .txt texts; folders and zips of images or sound.
 
 What an array is follows from its type and shape: integers (n, H, W) or (n, H, W, C) are images, numbers (n, d) a table.
 Nothing is ever unpickled.
@@ -15,10 +15,15 @@ from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.representation import Items
 from pofx.data import items as of
 from pofx.data.dataset import Dataset, dataset, split, take
-from pofx.data.pictures import read_folder, read_zip
-from pofx.data.text import read_text
+from pofx.data.members import members
+from pofx.data.passages import Passages
+from pofx.data.pictures import SUFFIXES as PICTURES
+from pofx.data.pictures import read_pictures
+from pofx.data.recordings import SUFFIXES as RECORDINGS
+from pofx.data.recordings import read_recordings
+from pofx.data.text import distinct, read_text
 
-SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".txt", ".zip")
+SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".txt", ".zip", *RECORDINGS)
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
 
 
@@ -29,8 +34,10 @@ def read(path: Path, *, seed: int = 0, label: str | None = None) -> Dataset:
         DataError: empty, damaged, not finite, or of a type nobody reads.
     """
     found = contents(path, label)
-    facts = {"path": path.name, **({} if label is None else {"label": label})}
+    facts: dict[str, Any] = {"path": path.name, **({} if label is None else {"label": label})}
     if isinstance(found, Items):
+        if path.suffix.lower() == ".txt" and not isinstance(found.values, Passages):
+            found, facts["repeats_removed"] = distinct(found)
         return split(found, str(path), seed=seed, source=path.name, facts=facts)
     return official(*found, str(path), source=path.name, licence="unknown", facts=facts)
 
@@ -43,18 +50,27 @@ def contents(path: Path, label: str | None = None) -> Items | tuple[Items, Items
     if label is not None and (path.is_dir() or suffix not in (".csv", ".parquet", ".npz")):
         raise UsageError(f"{path.name} has no column '{label}': label names a column of a table or an array of an .npz")
     if path.is_dir():
-        return read_folder(path)
+        return _members(path)
     if suffix == ".npz":
         return _npz(path, label)
     if suffix == ".zip":
-        return read_zip(path)
+        return _members(path)
     if suffix == ".npy":
         return from_array(_npy(path), None, path.name)
     if suffix in (".csv", ".parquet"):
         return of.table_with_label(_frame(path), label, path.name)
     if suffix == ".txt":
         return read_text(path)
+    if suffix in RECORDINGS:
+        return read_recordings(path)
     raise DataError(f"{path}: nobody reads {suffix or 'a file like this'}: give {', '.join(SUFFIXES)} or a folder")
+
+
+def _members(path: Path) -> Items:
+    """The recordings or the pictures of a folder or zip: what there are more of."""
+    with members(path, (*RECORDINGS, *PICTURES)) as (names, _):
+        heard = sum(name.lower().endswith(RECORDINGS) for name in names)
+    return read_recordings(path) if 2 * heard > len(names) else read_pictures(path)
 
 
 def from_array(array: np.ndarray, labels: np.ndarray | None, name: str, levels: int | None = None) -> Items:

@@ -8,6 +8,8 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.representation import Items
+from pofx.data.passages import PASSAGE, Passages
+from pofx.data.support import check_support, stated
 
 
 def images(x: Any, levels: int = 256, labels: Any = None, name: str = "images") -> Items:
@@ -21,34 +23,53 @@ def images(x: Any, levels: int = 256, labels: Any = None, name: str = "images") 
     return Items("image", check_images(x, levels, name), *_labels(labels, len(x), name, {"levels": int(levels)}))
 
 
-def table(x: Any, labels: Any = None, name: str = "table") -> Items:
+def table(x: Any, labels: Any = None, name: str = "table", support: Any = None) -> Items:
     """Rows of numeric columns: a DataFrame, or an array (n, d) whose columns are then called x0, x1, ….
 
+    support says where values can lie at all, and samples always do: "positive", "unit", (low, high) with None for no
+    end, a dict of these by column, or "simplex" where all columns are positive and each row sums to 1.
+
     Raises:
-        DataError: empty, not finite, or with columns that are not numbers.
+        DataError: empty, not finite, outside the support, or with columns that are not numbers.
     """
     frame = check_table(x, name)
-    return Items("table", frame, *_labels(labels, len(frame), name, {}))
+    facts = _supported(frame.to_numpy(dtype=np.float64), list(frame.columns), support)
+    return Items("table", frame, *_labels(labels, len(frame), name, facts))
 
 
-def points(x: Any, labels: Any = None, name: str = "points") -> Items:
-    """Points of d real coordinates: a float array (n, d).
+def points(x: Any, labels: Any = None, name: str = "points", support: Any = None) -> Items:
+    """Points of d real coordinates: a float array (n, d); support as in `table`, its columns called x0, x1, ….
 
     Raises:
-        DataError: empty, not finite or of another shape.
+        DataError: empty, not finite, outside the support or of another shape.
     """
     values = check_points(x, name)
-    return Items("points", values, *_labels(labels, len(values), name, {}))
+    facts = _supported(values, [f"x{i}" for i in range(values.shape[1])], support)
+    return Items("points", values, *_labels(labels, len(values), name, facts))
+
+
+def _supported(values: np.ndarray, columns: list[str], support: Any) -> dict[str, Any]:
+    """The fact of a stated support; whether its ends belong to it is known once grids have been looked for."""
+    plain = stated(support, columns)
+    if plain is None:
+        return {}
+    check_support(values, columns, plain, np.ones(len(columns), dtype=bool))
+    return {"support": plain}
 
 
 def tokens(x: Any, classes: int | None = None, labels: Any = None, name: str = "tokens") -> Items:
     """Texts (a list of strings), or sequences of equal length of class numbers (an integer array (n, length)).
 
-    `classes` is the size of the alphabet of an integer array; by default one more than its largest value.
+    One string is running text: its items are consecutive passages, its splits follow one another. `classes` is the size
+    of the alphabet of an integer array; by default one more than its largest value.
 
     Raises:
         DataError: empty, of another type, or values out of range.
     """
+    if isinstance(x, str):
+        if not x.strip():
+            raise DataError(f"{name} holds no text: give running text, or a list of strings")
+        return Items("tokens", Passages(x), *_labels(labels, 1, name, {"characters": len(x), "passage": PASSAGE}))
     if isinstance(x, list | tuple) and len(x) and all(isinstance(v, str) for v in x):
         return Items("tokens", list(x), *_labels(labels, len(x), name, {}))
     array = np.asarray(x)

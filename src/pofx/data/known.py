@@ -16,7 +16,7 @@ from pofx.core.errors import DataError
 from pofx.data.dataset import Dataset, Source, split
 from pofx.data.files import arrays, official
 from pofx.data.items import images
-from pofx.data.pictures import read_zip
+from pofx.data.pictures import read_pictures
 
 CLASSES = {
     "MNIST": tuple("0123456789"),
@@ -66,7 +66,7 @@ def cifar10(seed: int, *, summary: str) -> Dataset:
         return load(seed, name="cifar10", original="CIFAR10", summary=summary)
     note = "JPEG-coded: bits/dim are not comparable with published ones; no official test images"
     return split(
-        read_zip(path),
+        read_pictures(path),
         "cifar10",
         seed=seed,
         source=f"{path.name}: the 50,000 training images",

@@ -28,7 +28,7 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
     exact = {f"{a}-{b}": _exact(parts[a], parts[b]) for a, b in PAIRS}
     first = parts["train"].values
     if not isinstance(first, np.ndarray | pd.DataFrame) or parts["train"].kind == "tokens":
-        return exact, dict(exact), "near copies of text are its exact copies"
+        return exact, dict(exact), "near copies of texts and clips are exact copies"
     flat = {part: _flat(items) for part, items in parts.items()}
     if parts["train"].kind != "image":
         centre, scale = flat["train"].mean(0), flat["train"].std(0)
@@ -50,7 +50,7 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
 
 def _keys(items: Items) -> list[bytes | str]:
     if isinstance(items.values, list | tuple):
-        return [str(v) for v in items.values]
+        return [v.tobytes() if isinstance(v, np.ndarray) else str(v) for v in items.values]
     values = items.values.to_numpy() if isinstance(items.values, pd.DataFrame) else np.asarray(items.values)
     return [row.tobytes() for row in np.ascontiguousarray(values)]
 

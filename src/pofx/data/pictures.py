@@ -1,9 +1,8 @@
 """A folder or zip of pictures as images; the folder that holds a picture is its label."""
 
 import io
-import zipfile
-from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -11,33 +10,22 @@ from PIL import Image, UnidentifiedImageError
 from pofx.core.errors import DataError
 from pofx.core.representation import Items
 from pofx.data.items import images
+from pofx.data.members import folder_labels, members
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
-def read_folder(path: Path) -> Items:
-    """The pictures below a folder, in the order of their names.
+def read_pictures(path: Path) -> Items:
+    """The pictures in a folder or zip, in the order of their names.
 
     Raises:
-        DataError: no pictures, a damaged one, or pictures of different sizes.
+        DataError: no pictures, a damaged one, or pictures of different sizes; a zip that is not whole.
     """
-    names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    return _stack(names, lambda name: (path / name).read_bytes(), str(path))
+    with members(path, SUFFIXES) as (names, fetch):
+        return _stack(names, fetch, str(path))
 
 
-def read_zip(path: Path) -> Items:
-    """The pictures in a zip file; raises as `read_folder` does, and where the zip is damaged."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            inside = [n for n in file.namelist() if not n.startswith("__MACOSX/")]
-            names = sorted(n for n in inside if PurePosixPath(n).suffix.lower() in SUFFIXES)
-            return _stack(names, file.read, str(path))
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise DataError(f"{path} is not a whole zip file ({error}): fetch or write it again") from error
-
-
-def _stack(names: Iterable[str], fetch: Callable[[str], bytes], where: str) -> Items:
-    names = list(names)
+def _stack(names: Sequence[str], fetch: Callable[[str], bytes], where: str) -> Items:
     if not names:
         raise DataError(f"{where} holds no pictures: give files ending in {', '.join(SUFFIXES)}")
     arrays: list[np.ndarray] = []
@@ -50,9 +38,7 @@ def _stack(names: Iterable[str], fetch: Callable[[str], bytes], where: str) -> I
             )
     if len({a.shape for a in arrays}) > 1:  # grey and colour mixed: all become colour
         arrays = [np.repeat(a[..., None], 3, -1) if a.ndim == 2 else a for a in arrays]
-    folders = [PurePosixPath(name).parent.as_posix() for name in names]
-    labels = folders if len(set(folders)) > 1 else None
-    return images(np.stack(arrays), labels=labels, name=where)
+    return images(np.stack(arrays), labels=folder_labels(names), name=where)
 
 
 def _picture(content: bytes, name: str) -> np.ndarray:

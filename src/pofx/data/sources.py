@@ -36,9 +36,9 @@ def load(data: Any, *, seed: int = 0, label: str | None = None) -> Dataset:
     """The data set that `data` names or holds, split into training, validation and test.
 
     Args:
-        data: a built-in name; a path (.npz, .npy, .csv, .parquet, .txt, a folder or zip of images); a DataFrame; a
-            torch Dataset of x or (x, y); Items made by `pofx.images`, `pofx.table`, `pofx.points` or `pofx.tokens`; a
-            Dataset.
+        data: a built-in name; a path (.npz, .npy, .csv, .parquet, .txt, .wav, a folder or zip of images or sound); a
+            DataFrame; a torch Dataset of x or (x, y); Items made by `pofx.images`, `pofx.audio`, `pofx.table`,
+            `pofx.points` or `pofx.tokens`; a Dataset.
         seed: of the split. Leave it alone to compare models: the test split is then always the same.
         label: the column (of a table) or array (of an .npz file) that holds the labels.
 

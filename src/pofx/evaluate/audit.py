@@ -55,13 +55,21 @@ def _arrays(values: Any) -> np.ndarray:
     return values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
 
 
+def _comparable(*drawn: Any) -> list[np.ndarray]:
+    """Several draws as arrays of one shape: clips of sound are padded with a value that none holds."""
+    if not isinstance(drawn[0], list) or not isinstance(drawn[0][0], np.ndarray):
+        return [_arrays(values) for values in drawn]
+    longest = max(len(clip) for clips in drawn for clip in clips)
+    return [np.stack([np.pad(c, (0, longest - len(c)), constant_values=2.0) for c in clips]) for clips in drawn]
+
+
 def _seeds(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
-    whole, again = (_arrays(artifact.sample(24, seed=seed)) for _ in range(2))
-    other = _arrays(artifact.sample(24, seed=seed + 1))
+    whole, again, other, part = _comparable(
+        *(artifact.sample(24, seed=s, batch_size=b) for s, b in ((seed, 24), (seed, 24), (seed + 1, 24), (seed, 7)))
+    )
     same = np.array_equal(whole, again) and not np.array_equal(whole, other)
     mend = "draw only from `generator` in `sample`"
     yield _finding("seeds", "ok" if same else "failed", "equal seeds equal samples" if same else "they differ", mend)
-    part = _arrays(artifact.sample(24, seed=seed, batch_size=7))
     share = float(np.mean([np.allclose(a, b, atol=1e-3) if a.dtype.kind == "f" else (a == b).all() for a, b in
                            zip(whole, part, strict=True)]))  # fmt: skip
     result = "ok" if share > 0.9 else "failed"
@@ -151,7 +159,8 @@ def _condition(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Find
     event = artifact.model.condition
     if not isinstance(event, Discrete) or event.shape or event.classes < 2:
         return
-    a, b = (_arrays(artifact.sample(N, c, seed=seed)).reshape(N, -1).astype(float) for c in (0, 1))
+    drawn = _comparable(*(artifact.sample(N, c, seed=seed) for c in (0, 1)))
+    a, b = (values.reshape(N, -1).astype(float) for values in drawn)
     moved = float(np.abs(a.mean(0) - b.mean(0)).sum() / max(np.abs(a.std(0)).sum(), 1e-9))
     result = "ok" if moved > 0.05 else "warning"
     yield _finding("condition", result, f"labels 0 and 1 move the mean by {moved:.2f} spreads", "the label is ignored")

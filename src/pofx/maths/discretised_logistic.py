@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pofx.maths.distributions import categorical_draw
 
-LOWEST_LOG_SCALE = -7.0
+LOWEST_LOG_SCALE, HIGHEST_LOG_SCALE = -7.0, 7.0  # beyond, the masses of inner bins leave the numbers of float32
 
 
 def split(
@@ -20,22 +20,29 @@ def split(
     """raw (…, 3 m) → log-weights, means and log-scales, each (…, m), in float32 at least."""
     raw = raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
     logits, means, log_scales = raw.chunk(3, -1)
-    return logits.log_softmax(-1), means, log_scales.clamp(min=LOWEST_LOG_SCALE)
+    return logits.log_softmax(-1), means, log_scales.clamp(LOWEST_LOG_SCALE, HIGHEST_LOG_SCALE)
 
 
 def log_mass(raw: Float[Tensor, "*event outputs"], x: Int[Tensor, "*event"], levels: int) -> Float[Tensor, "*event"]:
     """log P(level = x): raw (…, 3 m), x int64 (…) → (…) nats."""
     log_weights, means, log_scales = split(raw)
+    return (log_weights + log_bins(means, log_scales, x[..., None], levels)).logsumexp(-1)
+
+
+def log_bins(
+    means: Float[Tensor, "*#bins"], log_scales: Float[Tensor, "*#bins"], x: Int[Tensor, "*#bins"], levels: int
+) -> Float[Tensor, "*bins"]:
+    """log P(level = x) of single logistics, elementwise."""
+    if levels == 1:  # a single level is certain
+        return 0.0 * (means + log_scales + x)
     half = 1.0 / (levels - 1)
-    centred = (2.0 * half * x[..., None].to(means.dtype) - 1.0) - means
+    centred = (2.0 * half * x.to(means.dtype) - 1.0) - means
     inverse = (-log_scales).exp()
     upper, lower = (centred + half) * inverse, (centred - half) * inverse
     log_below = torch.nn.functional.logsigmoid(upper)  # log σ(a): everything below the upper edge
     log_above = torch.nn.functional.logsigmoid(-lower)  # log σ(-b): everything above the lower edge
     inner = log_below + log_above + torch.log(-torch.expm1(-2.0 * half * inverse))
-    level = x[..., None]
-    log_bin = torch.where(level == 0, log_below, torch.where(level == levels - 1, log_above, inner))
-    return (log_weights + log_bin).logsumexp(-1)
+    return torch.where(x == 0, log_below, torch.where(x == levels - 1, log_above, inner))
 
 
 def draw(raw: Float[Tensor, "*event outputs"], u: Float[Tensor, "*event 2"], levels: int) -> Int[Tensor, "*event"]:

@@ -20,7 +20,7 @@ def down(v: Float[Tensor, "n width H W"]) -> Float[Tensor, "n width H W"]:
     return pad(v, (0, 0, 1, 0))[:, :, :-1]
 
 
-def gate(h: Float[Tensor, "n both H W"]) -> Float[Tensor, "n half H W"]:
+def gate(h: Float[Tensor, "n both *cells"]) -> Float[Tensor, "n half *cells"]:
     """tanh(first half) * sigmoid(second half) of the features (equation 2)."""
     a, b = h.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)
@@ -57,6 +57,11 @@ class GroupedConv(nn.Conv2d):
         """The output of the last cell only: x (n, inputs, 1, up to reach cells) → (n, outputs, 1, 1)."""
         x = x[..., -self.reach :]
         return conv2d(pad(x, (self.reach - x.shape[-1], 0, 0, 0)), self.masked(), self.bias)
+
+    def flat(self) -> tuple[Float[Tensor, "outputs reached"], Float[Tensor, "outputs"]]:
+        """Weight and bias of a linear map of the cells reached, one after the other: (outputs, reach * inputs)."""
+        assert self.bias is not None
+        return self.masked()[:, :, 0].transpose(1, 2).flatten(1), self.bias
 
 
 class GatedLayer(nn.Module):
@@ -163,48 +168,57 @@ class GatedGrid(nn.Module):
 
 class GridCache:
     """Features of the cells reached so far: sampling a grid costs one pass of the vertical stack, and one of the
-    horizontal stack per channel.
+    horizontal stack per channel. That one moves by single cells, where a product costs less than a convolution.
     """
 
     def __init__(self, net: GatedGrid, n: int, context: Float[Tensor, "n context"] | None) -> None:
         self.net, self.layers = net, [cast(GatedLayer, layer) for layer in net.layers]
         channels, height, breadth = net.shape
         weight = net.v_first.weight
-        width, rows = weight.shape[0], height + net.kernel // 2  # rows of zeros above the grid
-        self.x = weight.new_zeros(n, channels * net.features, rows, breadth)
-        self.v = [weight.new_zeros(n, width, rows, breadth) for _ in self.layers]
-        self.h = [weight.new_zeros(n, width, 1, breadth) for _ in self.layers]  # of the row at hand
-        self.across = [layer.across(weight.new_zeros(n, 2 * width, 1, breadth)) for layer in self.layers]
+        width, side = weight.shape[0], net.kernel // 2
+        self.x = weight.new_zeros(n, channels * net.features, side + height, breadth)  # rows of zeros above the grid
+        self.v = [weight.new_zeros(n, width, side + height, breadth) for _ in self.layers]
+        self.line = weight.new_zeros(n, side + breadth, channels * net.features)  # the row at hand, zeros to its left
+        self.h = [weight.new_zeros(n, side + breadth, width) for _ in self.layers]
         self.contexts = [layer.contexts(context) for layer in self.layers]
+        self.across = [self._cells(i, weight.new_zeros(n, 2 * width, 1, breadth)) for i in range(len(self.layers))]
+        self.first, self.mix, self.last = net.h_first.flat(), net.mix.flat(), net.last.flat()
+        self.left = [layer.horizontal.flat() for layer in self.layers]
+        self.out = [layer.horizontal_out.flat() for layer in self.layers]
 
     def put(self, channel: int, row: int, column: int, features: Float[Tensor, "n features"]) -> None:
         """A channel of a cell has become known: features (n, features)."""
-        part = slice(channel * self.net.features, (channel + 1) * self.net.features)
-        self.x[:, part, row + self.net.kernel // 2, column] = features
+        part, side = slice(channel * self.net.features, (channel + 1) * self.net.features), self.net.kernel // 2
+        self.x[:, part, row + side, column] = features
+        self.line[:, column + side, part] = features
 
     def finish(self, row: int) -> None:
         """A row is complete: the vertical stack moves on by one row."""
         net, side = self.net, self.net.kernel // 2
         rows = slice(row, row + side + 1)
+        self.line.zero_()
         v = net.v_first(pad(self.x[:, :, rows], (side, side))) + net.v_place[:, row : row + 1]
         for i, layer in enumerate(self.layers):
             self.v[i][:, :, row + side : row + side + 1] = v
             a = layer.vertical(pad(self.v[i][:, :, rows], (side, side)))
-            self.across[i] = layer.across(a)
+            self.across[i] = self._cells(i, a)
             if layer.vertical_out is not None:
                 v = v + layer.vertical_out(gate(a + self.contexts[i][0]))
 
     def advance(self, channel: int, row: int, column: int) -> Float[Tensor, "n outputs"]:
         """The outputs of one channel of a cell: (n, outputs). Cells come in raster order, channels within them."""
         net, side = self.net, self.net.kernel // 2
-        cells = slice(max(column - side, 0), column + 1)
-        here = slice(column, column + 1)
-        h = net.h_first.last(self.x[:, :, row + side : row + side + 1, cells])
-        h = h + net.h_place[:, row : row + 1, here]
-        for i, layer in enumerate(self.layers):
-            self.h[i][..., here] = h
-            left = layer.horizontal.last(self.h[i][..., cells])
-            left = gate(left + self.across[i][..., here] + self.contexts[i][1])
-            h = h + layer.horizontal_out(left)
-        out = net.head(h).flatten(1)
+        linear, silu = nn.functional.linear, nn.functional.silu
+        reached = slice(column, column + side + 1)  # in lines that begin with `side` zeros
+        h = linear(self.line[:, reached].flatten(1), *self.first) + net.h_place[:, row, column]
+        for i in range(len(self.layers)):
+            self.h[i][:, column + side] = h
+            left = linear(self.h[i][:, reached].flatten(1), *self.left[i]) + self.across[i][:, column]
+            h = h + linear(gate(left), *self.out[i])
+        out = linear(silu(linear(silu(h), *self.mix)), *self.last)
         return out[:, channel * net.outputs : (channel + 1) * net.outputs]
+
+    def _cells(self, layer: int, above: Float[Tensor, "n both 1 W"]) -> Float[Tensor, "n W both"]:
+        """What the rows above and the context add before the gates of the horizontal stack."""
+        added: Tensor = self.layers[layer].across(above) + self.contexts[layer][1]
+        return added[:, :, 0].transpose(1, 2)

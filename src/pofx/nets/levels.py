@@ -44,15 +44,19 @@ class LevelLogits(nn.Module):
     """A network's outputs (…, *shape, classes) → logits: evidence for a class spreads to near classes.
 
     The outputs are multiplied by the matrix exp(-8 |u - v| / classes), which is positive definite, so every vector of
-    logits can be reached; a bias per dimension starts at the frequencies of the data (`start`).
+    logits can be reached; a bias per dimension starts at the frequencies of the data (`start`). The class `end`, if
+    any, lies near no other.
     """
 
     kernel: Tensor
 
-    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+    def __init__(self, shape: tuple[int, ...], classes: int, end: int | None = None) -> None:
         super().__init__()
         v = torch.arange(classes)
-        self.register_buffer("kernel", torch.exp(-8.0 / classes * (v[:, None] - v).abs()), persistent=False)
+        kernel = torch.exp(-8.0 / classes * (v[:, None] - v).abs())
+        if end is not None:
+            kernel[end], kernel[:, end], kernel[end, end] = 0.0, 0.0, 1.0
+        self.register_buffer("kernel", kernel, persistent=False)
         self.bias = nn.Parameter(torch.zeros(*shape, classes))
 
     @torch.no_grad()

@@ -1,4 +1,7 @@
-"""Items → files a person or a program can open: .npz, .npy, .csv, .txt, and .png grids; written aside, then renamed."""
+"""Items → files a person or a program can open: .npz, .npy, .csv, .txt, .png grids, .wav clips or folders of them.
+
+Files are written aside, then renamed.
+"""
 
 import csv
 import math
@@ -11,19 +14,28 @@ import numpy as np
 from pofx.core.errors import DataError, UsageError
 from pofx.core.files import write
 
+PAUSE = 0.25  # seconds of silence between the clips of one .wav
 
-def write_items(values: Any, path: Path, *, columns: int | None = None, levels: int | None = None) -> None:
+
+def write_items(
+    values: Any, path: Path, *, columns: int | None = None, levels: int | None = None, rate: int | None = None
+) -> None:
     """Write items in data space by the suffix of `path`.
 
     Args:
         values: an array (n, …) of numbers, a DataFrame, or a list of strings.
         columns: of the grid of a .png.
         levels: of the images, so that the brightest level is white; 256 if None.
+        rate: of clips of sound, in samples per second; they go one after the other into a .wav, or one by one into a
+            folder (a path without a suffix).
 
     Raises:
         UsageError: a suffix that does not fit the items; the ones that do are named.
     """
     suffix = path.suffix.lower()
+    if rate is not None:
+        _write_clips(values, path, rate)
+        return
     frame, strings = hasattr(values, "to_csv"), isinstance(values, list)
     if suffix == ".png" and not (frame or strings):
         write(path, lambda aside: picture(np.asarray(values), columns, levels).save(aside, format="PNG"))
@@ -43,6 +55,26 @@ def write_items(values: Any, path: Path, *, columns: int | None = None, levels: 
     else:
         fits = ".csv, .npz" if frame else ".txt, .csv, .npz" if strings else ".npz, .npy, .png, .csv"
         raise UsageError(f"these items cannot be written to '{path.name}': choose a name that ends in {fits}")
+
+
+def _write_clips(clips: Sequence[np.ndarray], path: Path, rate: int) -> None:
+    """Clips of float samples in [-1, 1] → 16-bit .wav."""
+    from scipy.io import wavfile
+
+    def save(clip: np.ndarray, to: Path) -> None:
+        whole = np.round(np.asarray(clip, np.float64) * 32767).clip(-32768, 32767).astype(np.int16)
+        write(to, lambda aside: wavfile.write(aside, rate, whole))
+
+    if path.suffix.lower() == ".wav":
+        pause = np.zeros(round(PAUSE * rate), np.float32)
+        parts = [part for clip in clips for part in (clip, pause)][:-1]
+        save(np.concatenate(parts), path)
+    elif path.suffix == "":
+        path.mkdir(parents=True, exist_ok=True)
+        for i, clip in enumerate(clips):
+            save(clip, path / f"{i:0{len(str(len(clips) - 1))}d}.wav")
+    else:
+        raise UsageError(f"clips of sound cannot be written to '{path.name}': name a .wav file, or a folder")
 
 
 def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:

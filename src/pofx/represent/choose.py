@@ -50,6 +50,8 @@ def choose(items: Items, model: type[Model], options: Mapping[str, Any] | None =
         if key not in known:
             raise unknown(f"option of the views of {items.kind} items", key, known | {BY_NAME})
     able = [view for view in available if set(wanted) <= set(view.options)]
+    if named is None:
+        able = [view for view in able if not view.on_request] or able
     if not able:
         raise UsageError(f"no one view of {items.kind} items has all of the options {', '.join(wanted)}: set fewer")
     fitted: dict[type[Representation], Representation] = {}

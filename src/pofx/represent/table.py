@@ -2,7 +2,8 @@
 
 Columns on a grid (whole numbers, or few distinct values with the same number of decimals) are counted in steps k of the
 grid and dequantised (k + u, u uniform in (0, 1)), so that a density gives a lower bound on the log-mass of a value and
-never grows without limit on the grid. Columns that never vary are kept aside and put back.
+never grows without limit on the grid. Columns that never vary are kept aside and put back. A support that the user
+states is opened to the whole space first, so that every model of real vectors keeps it, with an exact Jacobian.
 """
 
 from typing import Any, ClassVar, Self
@@ -18,10 +19,11 @@ from pofx.core.model import Density
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.items import check_points, check_table
+from pofx.data.support import SIMPLEX, check_support, stated
+from pofx.represent.support import REAL, Opening, kept_inside
 
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 does not round k + u up to k + 1
 FINEST = 4  # decimals of the finest grid that is looked for
-REAL = -1  # decimals of a column without a grid
 
 
 class Columns(Representation):
@@ -32,6 +34,7 @@ class Columns(Representation):
     """
 
     unit = "nats"
+    options = ("support",)
 
     def __init__(
         self,
@@ -41,33 +44,53 @@ class Columns(Representation):
         mean: list[float],
         std: list[float],
         decimals: list[int],
+        support: Any = None,
     ) -> None:
+        """mean and std are those of the unbounded values; support is in plain form (see `data/support.py`)."""
         self.columns, self.dtypes, self.constants = columns, dtypes, constants
-        self.mean, self.std, self.decimals = mean, std, decimals
+        self.mean, self.std, self.decimals, self.support = mean, std, decimals, support
         self.varying = [c for c in columns if c not in constants]
-        self.event = Continuous((len(self.varying),))
+        self._opening = Opening(support, self.varying, decimals)
+        self.event = Continuous((self._opening.dims,))
         self._shift, self._scale = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
         self._grid = torch.tensor(decimals) != REAL
-        self._edge = (self._scale * 2.0**-20).clamp(EDGE, 0.4).float()
+        if self._opening.simplex:
+            self.measure = f"Lebesgue on the first {self.dims} coordinates"
 
     @classmethod
-    def _statistics(cls, frame: pd.DataFrame, grids: bool) -> dict[str, Any]:
+    def _statistics(cls, frame: pd.DataFrame, grids: bool, support: Any) -> dict[str, Any]:
         x = frame.to_numpy(dtype=np.float64)
         constant = (x == x[:1]).all(0)
         if constant.all():
             raise DataError("every column is constant: there is nothing to learn; give columns that vary")
-        decimals = [_decimals(column) if grids else REAL for column in x[:, ~constant].T]
+        support = stated(support, list(frame.columns))
+        if support == SIMPLEX and constant.any():
+            raise DataError(
+                f"column {frame.columns[constant][0]} of a simplex never varies: leave it out and divide each row of "
+                "the others by its sum"
+            )
+        decimals = [_decimals(c) if grids and support != SIMPLEX else REAL for c in x[:, ~constant].T]
         kept, grid = _steps(x[:, ~constant], decimals), np.asarray(decimals) != REAL
+        varying = list(frame.columns[~constant])
+        check_support(x, list(frame.columns), support, _closed(frame.columns, varying, grid))
+        opening = Opening(support, varying, decimals)
+        middle = torch.from_numpy(kept + 0.5 * grid)
+        y = opening.forward(middle)[0].numpy()
+        width = opening.slopes(middle).square().mean(0).numpy() * grid if grid.any() else 0.0
         return {
             "columns": list(frame.columns),
             "dtypes": [str(d) for d in frame.dtypes],
             "constants": {c: float(v) for c, v, k in zip(frame.columns, x[0], constant, strict=True) if k},
-            "mean": (kept.mean(0) + 0.5 * grid).tolist(),
-            "std": np.sqrt(kept.var(0) + grid / 12).tolist(),
+            "mean": y.mean(0).tolist(),
+            "std": np.sqrt(y.var(0) + width / 12).tolist(),
             "decimals": decimals,
+            "support": support,
         }
 
     def _checked(self, frame: pd.DataFrame) -> Tensor:
+        if self.support is not None:
+            closed = _closed(self.columns, self.varying, self._grid.numpy())
+            check_support(frame[self.columns].to_numpy(dtype=np.float64), self.columns, self.support, closed)
         for column, value in self.constants.items():
             differs = frame[column].to_numpy(dtype=np.float64) != value
             if differs.any():
@@ -97,22 +120,45 @@ class Columns(Representation):
             full[:, i] = self.constants[column] if constant else values[:, self.varying.index(column)]
         return full
 
+    def _typed(self, values: np.ndarray, column: str, dtype: str) -> np.ndarray:
+        """A column of floats in its own type, where it is still inside its support."""
+        places = REAL if column in self.constants else self.decimals[self.varying.index(column)]
+        ends = [0.0, None] if self._opening.simplex else (self.support or {}).get(column)
+        return values.astype(dtype) if ends is None or places != REAL else kept_inside(values, dtype, *ends)
+
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        noise_ladj: Tensor | float = 0.0
         if bool(self._grid.any()):
-            edge = self._edge.to(raw.device)
+            grid, scale = self._grid.to(raw.device), self._scale.to(raw.device)
+            edge = (scale / self._opening.slopes(raw + 0.5 * grid) * 2.0**-20).clamp(EDGE, 0.4) * grid
             noise = edge + (1 - 2 * edge) * generator.uniform(self.dims)
-            raw = raw + noise * self._grid.to(raw.device)
-        y = (raw - self._shift.to(raw.device)) / self._scale.to(raw.device)
-        ladj = -float(self._scale.log().sum())
-        return y.float(), torch.full((len(raw),), ladj, device=raw.device)
+            noise_ladj = (-2 * edge).log1p().sum(-1)  # the noise has the density 1 / (1 - 2 edge)
+            raw = raw + noise * grid
+        z, ladj = self._opening.forward(raw)
+        y = (z - self._shift.to(raw.device)) / self._scale.to(raw.device)
+        return y.float(), ladj + noise_ladj - float(self._scale.log().sum())
 
     def decode(self, x: Tensor) -> Tensor:
-        raw = x.double() * self._scale.to(x.device) + self._shift.to(x.device)
+        raw = self.back(x.double())[0]
         return torch.where(self._grid.to(x.device), raw.floor(), raw)
+
+    def back(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Events in their own type → raw items with their fractions of a step, and log|det d raw / d event| (n,).
+
+        Differentiable, as `decode` is not on a grid.
+        """
+        scale = self._scale.to(x.device, x.dtype)
+        raw, ladj = self._opening.back(x * scale + self._shift.to(x.device, x.dtype))
+        return raw, ladj + scale.log().sum()
 
     @property
     def dims(self) -> int:
-        return len(self.varying)
+        return self._opening.dims
+
+
+def _closed(columns: Any, varying: list[str], grid: np.ndarray) -> np.ndarray:
+    """Where the ends of a support belong to it: on grids, and where a column never varies."""
+    return np.array([c not in varying or bool(grid[varying.index(c)]) for c in columns])
 
 
 class Table(Columns):
@@ -132,15 +178,17 @@ class Table(Columns):
         mean: list[float],
         std: list[float],
         decimals: list[int],
+        support: Any = None,
     ) -> None:
-        super().__init__(columns, dtypes, constants, mean, std, decimals)
+        super().__init__(columns, dtypes, constants, mean, std, decimals, support)
         if bool(self._grid.any()):
             self.volume = Density.BOUND
             self.measure = "counting" if bool(self._grid.all()) else "Lebesgue, counting on columns on a grid"
 
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
-        return cls(**cls._statistics(check_table(items.values, "table"), grids=True), **options)
+        support = options.pop("support", items.facts.get("support"))
+        return cls(**cls._statistics(check_table(items.values, "table"), grids=True, support=support), **options)
 
     def tensor(self, values: Any) -> Tensor:
         frame = check_table(values, "table")
@@ -159,8 +207,9 @@ class Table(Columns):
             values = full[:, i]
             if np.issubdtype(np.dtype(dtype), np.integer):
                 range_ = np.iinfo(dtype)
-                values = values.round().clip(max(range_.min, -(2**62)), min(range_.max, 2**62))
-            columns[column] = values.astype(dtype)
+                columns[column] = values.round().clip(max(range_.min, -(2**62)), min(range_.max, 2**62)).astype(dtype)
+            else:
+                columns[column] = self._typed(values, column, dtype)
         return pd.DataFrame(columns)
 
 
@@ -175,7 +224,9 @@ class Points(Columns):
 
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
-        return cls(**cls._statistics(_frame(check_points(items.values, "points")), grids=False), **options)
+        support = options.pop("support", items.facts.get("support"))
+        frame = _frame(check_points(items.values, "points"))
+        return cls(**cls._statistics(frame, grids=False, support=support), **options)
 
     def tensor(self, values: Any) -> Tensor:
         array = check_points(values, "points")
@@ -184,7 +235,8 @@ class Points(Columns):
         return self._checked(_frame(array))
 
     def items(self, raw: Tensor) -> Any:
-        return self._restored(raw).astype(self.dtypes[0])
+        full, dtype = self._restored(raw), self.dtypes[0]
+        return np.stack([self._typed(full[:, i], c, dtype) for i, c in enumerate(self.columns)], 1)
 
 
 def _frame(array: np.ndarray) -> pd.DataFrame:

@@ -47,13 +47,20 @@ class Chain(OnePhase, Factored, Completing, Tempered):
     tempers: ClassVar = ("temperature", "top_k", "top_p")
 
     orderings: int = 1
+    ordering: str = "natural"
+    at_once: int = 1 << 30  # events that are drawn together
     output: LevelLogits
+
+    @property
+    def in_order(self) -> bool:
+        assert isinstance(self.event, Discrete)
+        return self.orderings == 1 and self.ordering == "natural" and len(self.event.shape) != 3
 
     @property
     def end(self) -> int | None:
         """The class after which a sequence holds nothing else, where the order of drawing is that of the sequence."""
         assert isinstance(self.event, Discrete)
-        return self.event.end if self.orderings == 1 and len(self.event.shape) == 1 else None
+        return self.event.end if self.in_order and len(self.event.shape) == 1 else None
 
     @abstractmethod
     def logits(
@@ -80,11 +87,17 @@ class Chain(OnePhase, Factored, Completing, Tempered):
         """Start every dimension at the frequencies of its classes."""
         self.output.start(take(STARTS).x)
 
+    def dimension_log_prob(
+        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+    ) -> Float[Tensor, "n *event"]:
+        """The terms of one order before ends are counted: what stands behind the end of a sequence may be anything."""
+        return categorical_log_prob(self.logits(x, condition, ordering), x)
+
     def ordering_log_prob(
         self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event"]:
         """log p(x_d | the dimensions before d) in nats in one order: (n, *event.shape)."""
-        terms = categorical_log_prob(self.logits(x, condition, ordering), x)
+        terms = self.dimension_log_prob(x, condition, ordering)
         if self.end is None:
             return terms
         over = ended(x, self.end)
@@ -109,7 +122,12 @@ class Chain(OnePhase, Factored, Completing, Tempered):
         return torch.stack(joint).logsumexp(0) - math.log(self.orderings)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """Cross-entropy in nats per dimension; in training that of one order, drawn for the batch."""
+        """Cross-entropy in nats per dimension; in training that of one order, drawn for the batch.
+
+        Of sequences that end the mean is over what is not certain: everything up to and with their ends.
+        """
+        if self.end is not None:
+            return -self.log_prob(batch.x, batch.condition).sum() / (~ended(batch.x, self.end)).sum()
         if not self.training or self.orderings == 1:
             return -self.log_prob(batch.x, batch.condition).mean() / math.prod(batch.x.shape[1:])
         ordering = int(torch.randint(self.orderings, ()))
@@ -146,24 +164,28 @@ class Chain(OnePhase, Factored, Completing, Tempered):
         u = generator.uniform(dims(self.event))
         chosen = generator.integers(self.orderings, 1)[:, 0]
         x = torch.zeros_like(u, dtype=torch.int64)
-        for ordering in chosen.unique().tolist():
-            rows = (chosen == ordering).nonzero()[:, 0]
+        parts = [
+            (o, rows) for o in chosen.unique().tolist() for rows in (chosen == o).nonzero()[:, 0].split(self.at_once)
+        ]
+        for ordering, rows in parts:
             given = None if condition is None else condition[rows]
             of = (len(rows), given, ordering)
             cursor = self.cursor(*of) if cached else Uncached(self, *of)
             over = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
+            noise, drawn, fixed = u[rows], x[rows], None if known is None else known[rows]
             for place in self.order(ordering).tolist():
-                value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p), u[rows, place])
-                if known is not None:
-                    value = torch.where(known[rows, place] < 0, value, known[rows, place])
+                value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p), noise[:, place])
+                if fixed is not None:
+                    value = torch.where(fixed[:, place] < 0, value, fixed[:, place])
                 if self.end is not None:
                     value = value.masked_fill(over, self.end)
                     over = value == self.end
                     if over.all():
-                        x[rows, place:] = self.end
+                        drawn[:, place:] = self.end
                         break
-                x[rows, place] = value
+                drawn[:, place] = value
                 cursor.put(value)
+            x[rows] = drawn
         return x.reshape(n, *self.event.shape)
 
     def _one_order(self, what: str) -> None:

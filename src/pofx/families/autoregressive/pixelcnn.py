@@ -4,15 +4,16 @@ Two stacks of gated convolutions see all cells above and all to the left; a cond
 Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu, 2016, arXiv 1606.05328.
 """
 
+import math
 from typing import ClassVar
 
-import numpy as np
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Discrete, Event
-from pofx.families.autoregressive.chain import Chain, Cursor
+from pofx.core.event import Discrete, Event, dims
+from pofx.families.autoregressive.cells import CellCursor
+from pofx.families.autoregressive.chain import Chain
 from pofx.nets.conditioner import Conditioner
 from pofx.nets.gated import GatedGrid
 from pofx.nets.levels import LevelLogits, Levels
@@ -22,11 +23,12 @@ class PixelCNN(Chain):
     """Gated causal convolutions over a discrete grid of shape (C, H, W), exact and conditional.
 
     Args:
-        width: features of each stack; a multiple of the number of channels.
+        width: features of each stack, a multiple of the number of channels; None takes 48 below 256 dimensions and 64
+            from there on, or the next multiple above.
         layers: gated layers; the field of view grows by kernel // 2 rows and columns with each.
         kernel: odd width of the convolutions.
         terms: numbers that encode one class at the input, at most classes - 1.
-        dropout: of whole gated features, in training.
+        dropout: of whole gated features, in training; None takes 0.2 below 256 dimensions and none from there on.
 
     Raises:
         UsageError: a width that the channels do not divide, or a kernel that is even or below 3.
@@ -43,16 +45,18 @@ class PixelCNN(Chain):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int = 48,
+        width: int | None = None,
         layers: int = 5,
         kernel: int = 5,
         terms: int = 16,
-        dropout: float = 0.2,
+        dropout: float | None = None,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         channels = event.shape[0]
-        if width % channels:
+        large = dims(event) >= 256
+        features = channels * math.ceil((64 if large else 48) / channels) if width is None else width
+        if features % channels:
             raise UsageError(
                 f"width must be a multiple of the {channels} channels (got {width}): pass width={channels * 16}"
             )
@@ -66,11 +70,11 @@ class PixelCNN(Chain):
             (channels, event.shape[1], event.shape[2]),
             self.levels.terms,
             event.classes,
-            width,
+            features,
             layers,
             kernel,
             context=self.conditioner.width,
-            dropout=dropout,
+            dropout=(0.0 if large else 0.2) if dropout is None else dropout,
         )
 
     def logits(
@@ -79,29 +83,5 @@ class PixelCNN(Chain):
         logits: Tensor = self.output(self.net(self.levels(x), self.conditioner(condition)))
         return logits
 
-    def cursor(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> "GridCursor":
-        return GridCursor(self, n, condition)
-
-
-class GridCursor(Cursor):
-    """Cell by cell, channel by channel, over the cache of the convolutions."""
-
-    def __init__(self, model: PixelCNN, n: int, condition: Shaped[Tensor, "n *condition"] | None) -> None:
-        self.model, self.cache = model, model.net.begin(n, model.conditioner(condition))
-        indices = list(np.ndindex(*model.net.shape))
-        self.places = [indices[place] for place in model.order().tolist()]
-        self.step = 0
-
-    def logits(self) -> Float[Tensor, "n classes"]:
-        place = self.places[self.step]
-        logits: Tensor = self.model.output(self.cache.advance(*place), place)
-        return logits
-
-    def put(self, value: Int[Tensor, "n"]) -> None:
-        channel, row, column = self.places[self.step]
-        self.cache.put(channel, row, column, self.model.levels(value))
-        self.step += 1
-        if self.step % (self.model.net.shape[0] * self.model.net.shape[2]) == 0:
-            self.cache.finish(row)
+    def cursor(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0) -> CellCursor:
+        return CellCursor(self, self.net.begin(n, self.conditioner(condition)), self.levels)

@@ -6,6 +6,7 @@ The bijections act on vectors; events of any shape are flattened. Change of vari
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -22,6 +23,8 @@ _LEAST_STD = 1e-6  # a feature that varies less than this is left at its scale
 
 class Bijection(nn.Module, ABC):
     """An invertible map of vectors whose log-determinant is cheap."""
+
+    autocasts: ClassVar[bool] = False  # whether it keeps the networks alone under a caller's autocast; else none of it
 
     @abstractmethod
     def forward(
@@ -105,7 +108,7 @@ class Chain(nn.Module):
     """Bijections from x to a standard normal code, given a condition; the density of an event of any shape.
 
     A condition is embedded once and handed to every bijection. Sums over dimensions are float32 at least, and no
-    bijection runs under autocast.
+    bijection runs under autocast, but for those that say that they know how to (`autocasts`).
     """
 
     def __init__(self, event: Event, condition: Event | None, context: int, parts: Iterable[Bijection]) -> None:
@@ -124,11 +127,13 @@ class Chain(nn.Module):
         self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
     ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n"]]:
         """x (n, *shape) → code (n, *shape) and log|det| (n,)."""
-        with torch.autocast(x.device.type, enabled=False):
+        device, wanted = x.device.type, torch.is_autocast_enabled(x.device.type)
+        with torch.autocast(device, enabled=False):
             context = self.embed(condition)
             z, total = x.reshape(len(x), self.features), torch.zeros(len(x), dtype=x.dtype, device=x.device)
             for part in self.bijections:
-                z, ladj = part(z, context)
+                with torch.autocast(device, enabled=wanted and part.autocasts):
+                    z, ladj = part(z, context)
                 total = total + ladj
         return z.reshape(x.shape), total
 
@@ -136,11 +141,13 @@ class Chain(nn.Module):
         self, z: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
     ) -> Float[Tensor, "n *event"]:
         """code (n, *shape) → x (n, *shape)."""
-        with torch.autocast(z.device.type, enabled=False):
+        device, wanted = z.device.type, torch.is_autocast_enabled(z.device.type)
+        with torch.autocast(device, enabled=False):
             context = self.embed(condition)
             x: Tensor = z.reshape(len(z), self.features)
             for part in reversed(self.bijections):
-                x = part.inverse(x, context)
+                with torch.autocast(device, enabled=wanted and part.autocasts):
+                    x = part.inverse(x, context)
         return x.reshape(z.shape)
 
     def log_prob(
@@ -151,9 +158,14 @@ class Chain(nn.Module):
         log_p: Tensor = normal_log_prob(z).reshape(len(x), -1).sum(-1) + ladj
         return log_p
 
-    def draw(self, condition: Shaped[Tensor, "n *condition"] | None, generator: Streams) -> Float[Tensor, "n *event"]:
-        """One x (n, *shape) per stream."""
-        z = generator.normal(*self.shape)
+    def draw(
+        self,
+        condition: Shaped[Tensor, "n *condition"] | None,
+        generator: Streams,
+        temperature: float | int = 1.0,
+    ) -> Float[Tensor, "n *event"]:
+        """One x (n, *shape) per stream; codes are multiplied by the temperature."""
+        z = temperature * generator.normal(*self.shape)
         weight = next(self.parts.parameters())
         return self.inverse(z.to(weight), condition)
 

@@ -1,26 +1,30 @@
 """What every flow shares: p(x | c) = N(f(x, c); 0, I) |det ∂f/∂x|, with f a chain of bijections.
 
-A member builds its chain in the constructor; density, samples and codes follow.
+A member builds its chain in the constructor; density, samples and codes follow. Codes times a temperature below 1 give
+draws nearer to the modes (Kingma and Dhariwal, 2018, "Glow", arXiv 1807.03039, section 6), which leave p(x).
 """
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete
-from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase
+from pofx.core.model import Batch, Density, Encoding, OnePhase, Reparameterised, Tempered
 from pofx.core.random import Streams
 from pofx.families.flow.chain import Chain
 
 
-class Flow(OnePhase, Explicit, Encoding):
+class Flow(OnePhase, Reparameterised, Encoding, Tempered):
     """A model whose `flow` maps x to a standard normal code of the same shape."""
 
     events: ClassVar = (Continuous,)
     conditions: ClassVar = (Discrete, Continuous)
     density: ClassVar[Density] = Density.EXACT
+    tempers: ClassVar = ("temperature",)
 
     flow: Chain
 
@@ -42,10 +46,23 @@ class Flow(OnePhase, Explicit, Encoding):
         return self.flow.log_prob(x, condition)
 
     def sample(
+        self,
+        n: int,
+        condition: Shaped[Tensor, "n *condition"] | None = None,
+        *,
+        generator: Streams,
+        temperature: float | int = 1.0,
+    ) -> Float[Tensor, "{n} *event"]:
+        """As `Model.sample`; codes are multiplied by the temperature, and at another than 1 the draws leave p(x)."""
+        self.check_condition(n, condition)
+        if not 0 <= temperature < math.inf:
+            raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
+        return self.flow.draw(condition, generator, temperature)
+
+    def rsample(
         self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
     ) -> Float[Tensor, "{n} *event"]:
-        self.check_condition(n, condition)
-        return self.flow.draw(condition, generator)
+        return self.sample(n, condition, generator=generator)
 
     def encode(
         self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None

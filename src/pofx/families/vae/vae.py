@@ -5,7 +5,8 @@
 
 Training descends the first (or, with `particles` > 1, the second), perhaps with a weighted or clipped KL term;
 validation and `log_prob` always use the second, unweighted. The prior is a learned mixture of normals (Jiang et al.,
-2017, arXiv 1611.05148), or with one component the standard normal.
+2017, arXiv 1611.05148), or with one component the standard normal. The posterior is a normal, perhaps bent by a flow
+whose parameters come from the encoder too (Rezende and Mohamed, 2015, arXiv 1505.05770; `nets.posterior`).
 """
 
 import math
@@ -23,6 +24,7 @@ from pofx.families.vae.observation import Categorical, Gaussian, Levels, Observa
 from pofx.maths.distributions import categorical_draw, normal_log_prob
 from pofx.nets.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
 from pofx.nets.conditioner import Conditioner
+from pofx.nets.posterior import PosteriorFlow
 
 ROWS = 2**23  # decoder outputs held at once by log_prob
 
@@ -39,6 +41,8 @@ class VAE(OnePhase, Explicit, Encoding):
             images); Continuous events have a Gaussian.
         components: of the logistic mixture.
         prior: normals in the learned prior; 1 is the standard normal, not learned.
+        posterior: "normal", or a normal that a flow bends: "planar", "radial", "sylvester" or "iaf".
+        posterior_steps: of that flow.
         particles: importance samples in the training loss; 1 is the plain bound.
         beta: weight of the KL term in training (Higgins et al., 2017); particles = 1 only unless 1.
         kl_warmup: steps over which the KL weight rises from 0 in training.
@@ -71,6 +75,8 @@ class VAE(OnePhase, Explicit, Encoding):
         observation: str = "auto",
         components: int = 3,
         prior: int = 20,
+        posterior: str = "normal",
+        posterior_steps: int = 4,
         particles: int = 1,
         beta: float = 1.0,
         kl_warmup: int = 0,
@@ -83,9 +89,12 @@ class VAE(OnePhase, Explicit, Encoding):
         self.network, self.observation, self.components = network, observation, components
         self.prior, self.particles, self.beta, self.kl_warmup = prior, particles, beta, kl_warmup
         self.free_bits, self.importance = free_bits, importance
+        self.posterior, self.posterior_steps = posterior, posterior_steps
         if particles > 1 and free_bits:
             raise UsageError(f"free_bits needs particles=1 (got {particles}): choose one of the two")
         self.code = Continuous((latent,))
+        self.bend = PosteriorFlow(posterior, latent, posterior_steps) if posterior != "normal" else None
+        encoded = 2 * latent + (0 if self.bend is None else self.bend.size)
         self.likelihood = observation_model(event, observation, components)
         self.conditioner = Conditioner(condition, 32)
         context = self.conditioner.width
@@ -96,14 +105,14 @@ class VAE(OnePhase, Explicit, Encoding):
         self.decoder: ImageDecoder | VectorTrunk
         outputs = self.likelihood.outputs
         if self.convolutional:
-            self.encoder = ImageEncoder(event.shape, 2 * latent, width, context=context, dropout=dropout)
+            self.encoder = ImageEncoder(event.shape, encoded, width, context=context, dropout=dropout)
             self.decoder = ImageDecoder(
                 latent, event.shape, outputs * event.shape[0], width, context=context, dropout=dropout
             )
         else:
             size = math.prod(event.shape)
             inputs = size * event.classes if isinstance(event, Discrete) and event.classes <= 32 else size
-            self.encoder = VectorTrunk(inputs, 2 * latent, width, depth, context=context, dropout=dropout)
+            self.encoder = VectorTrunk(inputs, encoded, width, depth, context=context, dropout=dropout)
             self.decoder = VectorTrunk(latent, size * outputs, width, depth, context=context, dropout=dropout)
         with torch.no_grad():
             self.decoder.last.weight.mul_(0.1)
@@ -116,10 +125,10 @@ class VAE(OnePhase, Explicit, Encoding):
 
     # ── the two conditionals and the prior ──
 
-    def posterior(
+    def infer(
         self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"]]:
-        """Mean and log standard deviation of q(z | x): (n, latent) each."""
+    ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"], Float[Tensor, "n given"]]:
+        """Mean and log standard deviation of the normal in q(z | x), and what its flow, if any, is given: (n, size)."""
         event = self.event
         if isinstance(event, Discrete):
             if not self.convolutional and event.classes <= 32:
@@ -130,8 +139,23 @@ class VAE(OnePhase, Explicit, Encoding):
             assert isinstance(self.likelihood, Gaussian)
             h = x / self.likelihood.spread - self.marginals[..., 0].detach()
         out: Tensor = self.encoder(h if self.convolutional else h.flatten(1), self.conditioner(condition)).float()
-        mean, log_std = out.chunk(2, -1)
-        return mean, 4.0 * torch.tanh(log_std / 4.0)  # softly within e^-4 … e^4
+        mean, log_std, given = out.split((self.latent, self.latent, out.shape[-1] - 2 * self.latent), -1)
+        return mean, 4.0 * torch.tanh(log_std / 4.0), given  # softly within e^-4 … e^4
+
+    def draw_code(
+        self,
+        x: Shaped[Tensor, "n *event"],
+        condition: Shaped[Tensor, "n *condition"] | None,
+        noise: Float[Tensor, "n k latent"],
+    ) -> tuple[Float[Tensor, "n k latent"], Float[Tensor, "n k"]]:
+        """Draws z ~ q(z | x) from standard normal noise, and log q(z | x)."""
+        mean, log_std, given = self.infer(x, condition)
+        z = mean[:, None] + log_std.exp()[:, None] * noise
+        log_q = (normal_log_prob(noise) - log_std[:, None]).sum(-1)
+        if self.bend is not None:
+            z, ladj = self.bend(z, given)
+            log_q = log_q - ladj
+        return z, log_q
 
     def outputs(
         self, z: Float[Tensor, "n latent"], condition: Shaped[Tensor, "n *condition"] | None = None
@@ -159,12 +183,10 @@ class VAE(OnePhase, Explicit, Encoding):
         noise: Float[Tensor, "n k latent"],
         weight: float = 1.0,
     ) -> Float[Tensor, "n k"]:
-        """log p(x | z) + weight (log p(z) - log q(z | x)) for z = mean + std · noise: noise (n, k, latent) → (n, k)."""
-        mean, log_std = self.posterior(x, condition)
+        """log p(x | z) + weight (log p(z) - log q(z | x)) for z drawn from noise (n, k, latent) → (n, k)."""
         k = noise.shape[1]
-        z = mean[:, None] + log_std.exp()[:, None] * noise
+        z, posterior = self.draw_code(x, condition, noise)
         prior = self.log_prior(z)
-        posterior = (normal_log_prob(noise) - log_std[:, None]).sum(-1)
         repeated = None if condition is None else condition.repeat_interleave(k, 0)
         raw = self.outputs(z.flatten(0, 1), repeated)
         likelihood = self.likelihood.log_prob(raw, x.repeat_interleave(k, 0)).reshape(-1, k)
@@ -189,14 +211,16 @@ class VAE(OnePhase, Explicit, Encoding):
             noise = torch.randn(len(x), self.particles, self.latent, device=x.device)
             log_weights = self.log_weights(x, batch.condition, noise, weight)
             return {"bound": math.log(self.particles) - log_weights.logsumexp(1).mean()}
-        mean, log_std = self.posterior(x, batch.condition)
-        noise = torch.randn_like(mean)
-        z = mean + log_std.exp() * noise
-        if self.prior_logits is None:
+        noise = torch.randn_like(self.marginals.new_empty(len(x), 1, self.latent))
+        if self.prior_logits is None and self.bend is None:
+            mean, log_std, _ = self.infer(x, batch.condition)
+            z = mean + log_std.exp() * noise[:, 0]
             kl = (0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std).mean(0)  # per dimension, eq. 10
             kl = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
         else:
-            kl = ((normal_log_prob(noise) - log_std).sum(-1) - self.log_prior(z)).mean()
+            codes, log_q = self.draw_code(x, batch.condition, noise)
+            z = codes[:, 0]
+            kl = (log_q[:, 0] - self.log_prior(z)).mean()
             kl = kl.clamp(min=self.free_bits * self.latent) if self.free_bits else kl
         distortion = -self.likelihood.log_prob(self.outputs(z, batch.condition), x).mean()
         return {"distortion": distortion, "rate": weight * kl}
@@ -237,9 +261,15 @@ class VAE(OnePhase, Explicit, Encoding):
     def encode(
         self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
     ) -> Float[Tensor, "n latent"]:
-        """The mean of q(z | x): (n, latent)."""
+        """Where q(z | x) takes noise 0, which without a flow is its mean: (n, latent)."""
         self.check_condition(len(x), condition)
-        return self.posterior(x, condition)[0]
+        return self._center(x, condition)
+
+    def _center(
+        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None
+    ) -> Float[Tensor, "n latent"]:
+        mean, _, given = self.infer(x, condition)
+        return mean if self.bend is None else self.bend(mean[:, None], given)[0][:, 0]
 
     def decode(
         self, z: Float[Tensor, "n latent"], condition: Shaped[Tensor, "n *condition"] | None = None
@@ -256,7 +286,7 @@ class VAE(OnePhase, Explicit, Encoding):
         above: float = 1e-2,
     ) -> int:
         """How many code dimensions vary with x: the variance of their posterior mean exceeds `above` (Burda et al.)."""
-        return int((self.posterior(x, condition)[0].var(0) > above).sum())
+        return int((self._center(x, condition).var(0) > above).sum())
 
     def sample(
         self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams

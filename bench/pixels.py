@@ -1,0 +1,174 @@
+"""The bars of the models of grids, measured: one function per bar, one JSON line per result.
+
+    OMP_NUM_THREADS=1 python bench/pixels.py                     every bar (hours)
+    python bench/pixels.py mnist-binary --models pixelcnn --minutes 60
+    python bench/pixels.py digits-density --models pixelcnn++ --seeds 3 --minutes 2
+    python bench/pixels.py colour --models pixelcnn++ --minutes 15
+
+Results go to <out>/pixels.jsonl, one line as soon as each is known; a second call adds to them. Minutes are thread-
+minutes on one thread. MNIST and CIFAR-10 (`cifar10_train.zip`) are read where POFX_DATA says.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import pofx
+from pofx.core import config
+from pofx.core.event import Discrete
+from pofx.core.random import Streams
+from pofx.data.sources import load
+from pofx.families.autoregressive.chain import Uncached
+from pofx.report.figures import pixels as shown
+
+BINARY_BARS = {"pixelcnn": 83.5}
+
+
+def mnist_binary(args):
+    """MNIST, dynamically binarised: exact nats of the 10,000 test items, binarised once."""
+    data = load("mnist")
+    for name in args.models or BINARY_BARS:
+        run = pofx.fit(data, name, minutes=args.minutes or 60, seed=0, binarise="dynamic", progress=args.shown)
+        score = run.score(data.test.values)
+        error = float(score.value.std() / len(score.value) ** 0.5)
+        yield {
+            "model": name,
+            "nats": round(-float(score.value.mean()), 3),
+            "stderr": round(error, 3),
+            "items": len(score.value),
+            "bar": BINARY_BARS.get(name),
+            **_training(run),
+        }
+        _sheet(run.sample(64, seed=0), args.out / f"mnist-binary-{name}.png")
+
+
+def digits_density(args):
+    """digits, test bits/dim of the 17-level images; mean of the seeds."""
+    data = load("digits")
+    for name in args.models or ("pixelcnn", "pixelcnn++"):
+        values, steps = [], []
+        for seed in range(args.seeds):
+            run = pofx.fit(data, name, minutes=args.minutes or 2, seed=seed, progress=args.shown)
+            score = run.score(data.test.values)
+            values.append(float(-score.value.mean() / (run.representation.dims * math.log(2))))
+            steps.append((run.card["training"]["best_step"], run.card["training"]["steps"]))
+        error = float(np.std(score.value) / len(score.value) ** 0.5 / run.representation.dims / math.log(2))
+        yield {
+            "model": name,
+            "bits_per_dim": round(float(np.mean(values)), 4),
+            "seeds": [round(v, 4) for v in values],
+            "stderr_items": round(error, 4),
+            "best_of_steps": steps,
+        }
+
+
+def grey(args):
+    """MNIST with its 256 levels: exact bits/dim of the test items, and a sheet of samples."""
+    yield from _levels(args, load("mnist"), "grey")
+
+
+def colour(args):
+    """CIFAR-10 from JPEG: exact bits/dim of the test items (easier than the original's), and a sheet of samples."""
+    yield from _levels(args, load(Path(os.environ["POFX_DATA"]) / "cifar10_train.zip"), "colour")
+
+
+def _levels(args, data, what):
+    for name in args.models or ("pixelcnn++",):
+        run = pofx.fit(
+            data, name, minutes=args.minutes or 15, seed=0, progress=args.shown, out=args.out / f"{what}-{name}"
+        )
+        items = data.test.values[:2000]
+        bits = -run.score(items).value / (run.representation.dims * math.log(2))
+        error = float(bits.std() / len(bits) ** 0.5)
+        yield {
+            "model": name,
+            "bits_per_dim": round(float(bits.mean()), 4),
+            "stderr": round(error, 4),
+            "items": len(items),
+            **_training(run),
+        }
+        _sheet(run.sample(64, seed=0), args.out / f"{what}-{name}.png")
+
+
+@torch.no_grad()
+def cached_sampling(args):
+    """28 × 28 black and white: whole uncached samples (a pass per dimension, some of them timed) over cached ones."""
+    event = Discrete((1, 28, 28), 2)
+    for name in args.models or ("pixelcnn", "pixelcnn++"):
+        torch.manual_seed(0)
+        model = config.build(name, event).eval()
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))  # away from the marginals, where every cell would be alike
+        same = [model.sample(4, generator=Streams(0, 4), cached=cached) for cached in (True, False)]
+        for n in (1, 16, 64):
+            ratios, seconds = [], []
+            for _ in range(3):
+                began = time.perf_counter()
+                model.sample(n, generator=Streams(0, n))
+                seconds.append(time.perf_counter() - began)
+                cursor, passes = Uncached(model, n, None), max(4, 64 // n)
+                began = time.perf_counter()
+                for _ in range(passes):
+                    cursor.logits()
+                    cursor.put(torch.zeros(n, dtype=torch.int64))
+                ratios.append((time.perf_counter() - began) / passes * 784 / seconds[-1])
+            yield {
+                "model": name,
+                "n": n,
+                "seconds": round(float(np.median(seconds)), 3),
+                "ratio": round(float(np.median(ratios)), 1),
+                "ratios": [round(r, 1) for r in ratios],
+                "equal": bool(torch.equal(*same)),
+                "bar": 20,
+            }
+
+
+def _training(run):
+    found = run.card["training"]
+    return {"steps": found["steps"], "best_step": found["best_step"], "minutes": round(found["seconds"] / 60, 1)}
+
+
+def _sheet(images, path, columns=8, zoom=3):
+    """64 images as one PNG."""
+    images = shown(images)
+    rows = [np.concatenate(list(images[i : i + columns]), 1) for i in range(0, len(images), columns)]
+    whole = np.concatenate(rows, 0).repeat(zoom, 0).repeat(zoom, 1)
+    Image.fromarray(whole).save(path)
+
+
+BARS = {
+    "cached-sampling": cached_sampling,
+    "digits-density": digits_density,
+    "mnist-binary": mnist_binary,
+    "grey": grey,
+    "colour": colour,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
+    parser.add_argument("--models", type=lambda text: text.split(","))
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--shown", action="store_true", help="show progress bars")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for bar in args.bars:
+        for row in BARS[bar](args):
+            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+            with (args.out / "pixels.jsonl").open("a") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

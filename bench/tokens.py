@@ -1,0 +1,322 @@
+"""The bars of the token models, measured: one function per bar, one JSON line per result.
+
+    POFX_DATA=… python bench/tokens.py recipe                     GPT-2 by nanoGPT's settings for a CPU: nats and time
+    POFX_DATA=… python bench/tokens.py shakespeare --minutes 3    gpt on running text, nats per character
+    POFX_DATA=… python bench/tokens.py names --minutes 3          gpt on distinct names, nats per character with the end
+    POFX_DATA=… python bench/tokens.py pairs --minutes 3          the same text by byte pairs, a bound
+    python bench/tokens.py training generating                    against 🤗 transformers' GPT-2, in turn, one thread
+
+Results go to <out>/tokens.jsonl. Needs the extra `bench`. Every text is scored so that each character counts once; the
+test text of tinyshakespeare is the last tenth of its characters, as nanoGPT has it.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import pofx
+from pofx.core.config import build
+from pofx.core.event import Discrete
+from pofx.core.model import Batch
+from pofx.core.random import Streams
+from pofx.data.sources import load
+
+DATA = Path(os.environ.get("POFX_DATA", "."))
+PLAYS, NAMES = DATA / "tinyshakespeare.txt", DATA / "names.txt"
+
+
+def shakespeare(args):
+    """gpt on tinyshakespeare: nats per character of the last tenth, each given at least half a window before it."""
+    yield _running(args, batch_size=16, length=args.length)
+
+
+def pairs(args):
+    """The same by byte pairs: a bound, for one segmentation of many; per character and per byte of UTF-8."""
+    yield _running(args, batch_size=16, represent="bpe", vocabulary=args.vocabulary, length=args.length)
+
+
+def _running(args, **options):
+    data = load(PLAYS)
+    began = time.process_time()
+    run = pofx.fit(data, "gpt", minutes=args.minutes, seed=args.seed, progress=args.shown, **options, **args.options)
+    spent = time.process_time() - began
+    score, passages = run.score(data.test.values), data.test.values
+    characters = np.array([len(p) for p in passages])
+    nats = -score.value.sum() / characters.sum()
+    error = float(np.std(score.value + nats * characters) * len(passages) ** 0.5 / characters.sum())
+    for prefix in ("ROMEO:", "\n"):
+        print(run.sample(1, seed=0, prefix=prefix)[0], end="\n---\n")
+    if args.keep:
+        run.save(args.out / args.keep)
+    return {
+        "data": "tinyshakespeare",
+        "options": {**options, **args.options},
+        "seed": args.seed,
+        "minutes": args.minutes,
+        "cpu_minutes": round(spent / 60, 2),
+        "steps": run.card["training"]["steps"],
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "nats_per_character": round(float(nats), 4),
+        "nats_per_byte": round(float(-score.value.sum() / len(passages.text.encode())), 4),
+        "stderr": round(error, 4),
+        "density": score.density.name.lower(),
+        "validation_window": round(run.card["training"]["best_validation"], 4),
+        "bar": "1.75 at the recipe's time, 1.65 in 10 minutes",
+    }
+
+
+def names(args):
+    """gpt on the distinct names: nats per character, the end of each name being one, of a test tenth."""
+    data = load(NAMES)
+    began = time.process_time()
+    options = {"batch_size": 128, "lr": 2e-3, "dropout": 0.2, **args.options}
+    run = pofx.fit(data, "gpt", minutes=args.minutes, seed=args.seed, progress=args.shown, **options)
+    spent = time.process_time() - began
+    value = run.log_prob(data.test.values)
+    symbols = np.array([len(v) + 1 for v in data.test.values])
+    nats = -value.sum() / symbols.sum()
+    print(run.sample(20, seed=0))
+    yield {
+        "data": "names, distinct",
+        "removed": data.card.facts["repeats_removed"],
+        "n": dict(data.card.sizes),
+        "options": options,
+        "seed": args.seed,
+        "minutes": args.minutes,
+        "cpu_minutes": round(spent / 60, 2),
+        "steps": run.card["training"]["steps"],
+        "best_step": run.card["training"]["best_step"],
+        "nats_per_character": round(float(nats), 4),
+        "stderr": round(float(np.std(value + nats * symbols) * len(value) ** 0.5 / symbols.sum()), 4),
+        "floor_4gram": round(_ngram(data, 4), 4),
+        "bar": 2.0,
+    }
+
+
+def _ngram(data, order):
+    """Interpolated counts of orders 0 to `order` - 1 (Witten and Bell, 1991), nats per character with the end."""
+    counts = [{} for _ in range(order)]
+    alphabet = len({c for v in data.train.values for c in v}) + 2
+
+    def pieces(text):
+        text = "\x02" * (order - 1) + text + "\x03"
+        return [(text[i - order + 1 : i], text[i]) for i in range(order - 1, len(text))]
+
+    for value in data.train.values:
+        for past, c in pieces(value):
+            for k in range(order):
+                seen = counts[k].setdefault(past[len(past) - k :], {})
+                seen[c] = seen.get(c, 0) + 1
+    total, symbols = 0.0, 0
+    for value in data.test.values:
+        for past, c in pieces(value):
+            p = 1 / alphabet
+            for k in range(order):
+                seen = counts[k].get(past[len(past) - k :])
+                if seen:
+                    n, kinds = sum(seen.values()), len(seen)
+                    p = (seen.get(c, 0) + kinds * p) / (n + kinds)
+            total -= math.log(p)
+            symbols += 1
+    return total / symbols
+
+
+def _peer(classes, length, width=128, layers=4, heads=4, expansion=4.0):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=classes, n_positions=length, n_embd=width, n_layer=layers, n_head=heads,
+        n_inner=int(width * expansion), resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0,
+        eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config)
+
+
+def recipe(args):
+    """nanoGPT's settings for a CPU with a plain GPT-2: 4 layers, 4 heads, 128 wide, block 64, batch 12, 2,000 steps."""
+    text = load(PLAYS)
+    whole = "".join(items.values.text for items in text.splits().values())
+    characters = sorted(set(whole))
+    index = {c: i for i, c in enumerate(characters)}
+    data = torch.tensor([index[c] for c in whole])
+    cut = int(0.9 * len(data))
+    train, test = data[:cut], data[cut:]
+    torch.manual_seed(args.seed)
+    model, block, batch, steps, lr = _peer(len(characters), 64).train(), 64, 12, args.steps, 1e-3
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99), fused=True)
+    began, cpu = time.perf_counter(), time.process_time()
+    for step in range(steps):
+        share = (step - 100) / (steps - 100)
+        now = lr * (step + 1) / 101 if step < 100 else 1e-4 + 0.5 * (1 + math.cos(math.pi * share)) * (lr - 1e-4)
+        for group in optimiser.param_groups:
+            group["lr"] = now
+        at = torch.randint(len(train) - block, (batch,))
+        x = torch.stack([train[i : i + block] for i in at])
+        y = torch.stack([train[i + 1 : i + 1 + block] for i in at])
+        loss = nn.functional.cross_entropy(model(x).logits.flatten(0, 1), y.flatten())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    model.eval()
+    with torch.no_grad():
+        rows, first, half = [], [], block // 2
+        for a in range(1, len(test), half):  # the first character of the test text has no past in this model
+            b = min(a + half, len(test))
+            begin = max(0, b - 1 - block)
+            rows.append(torch.stack((test[begin : begin + block], test[begin + 1 : begin + 1 + block])))
+            first.append((a - 1 - begin, b - 1 - begin))
+        nats = []
+        for i in range(0, len(rows), 100):
+            x, y = torch.stack(rows[i : i + 100]).unbind(1)
+            each = nn.functional.cross_entropy(model(x).logits.flatten(0, 1), y.flatten(), reduction="none")
+            nats += [v[a:b] for v, (a, b) in zip(each.view(len(x), -1), first[i : i + 100], strict=True)]
+        slid = torch.cat(nats)
+        at = torch.randint(len(test) - block, (1000,), generator=torch.Generator().manual_seed(0))
+        x, y = (torch.stack([test[i + k : i + k + block] for i in at]) for k in (0, 1))
+        blocks = nn.functional.cross_entropy(model(x).logits.flatten(0, 1), y.flatten())
+    assert len(slid) == len(test) - 1
+    yield {
+        "model": "GPT-2 of transformers, nanoGPT's CPU recipe",
+        "seed": args.seed,
+        "steps": steps,
+        "wall_minutes": round(wall / 60, 2),
+        "cpu_minutes": round(cpu / 60, 2),
+        "nats_per_character": round(float(slid.mean()), 4),
+        "as_nanogpt_in_random_blocks": round(float(blocks), 4),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _pair(classes=65, length=256):
+    """Ours and theirs, 4 layers of 128, with as many parameters: their places are a table, ours none."""
+    torch.manual_seed(0)
+    theirs = _peer(classes, length)
+    ours = build("gpt", Discrete((length,), classes), width=128, layers=4, heads=4, expansion=4.25)
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (ours, theirs)]
+    assert abs(sizes[0] / sizes[1] - 1) < 0.02, sizes
+    return ours, theirs, sizes
+
+
+def _rounds(ours, theirs, rounds):
+    """Seconds of both, in turn: [(ours, theirs)]; one run of each before."""
+    ours(), theirs()
+    found = []
+    for _ in range(rounds):
+        pair = []
+        for run in (ours, theirs):
+            began = time.perf_counter()
+            run()
+            pair.append(time.perf_counter() - began)
+        found.append(pair)
+    return np.array(found)
+
+
+def _ratio(found):
+    ratios = found[:, 0] / found[:, 1]
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    return {
+        "ratio": round(float(middle), 3),
+        "quartiles": [round(float(low), 3), round(float(high), 3)],
+        "ratio_of_fastest": round(float(found[:, 0].min() / found[:, 1].min()), 3),
+        "ours_ms": round(1e3 * float(np.median(found[:, 0])), 1),
+        "theirs_ms": round(1e3 * float(np.median(found[:, 1])), 1),
+        "rounds": len(found),
+    }
+
+
+def training(args):
+    """One training step, forward, backward and AdamW: 16 sequences of 256 of 65 classes."""
+    ours, theirs, sizes = _pair()
+    x = torch.randint(65, (16, 256))
+    for precision in ("fp32", "bf16"):
+        cast = lambda p=precision: torch.autocast("cpu", torch.bfloat16, enabled=p == "bf16")  # noqa: E731
+
+        def step(model, loss, cast=cast):
+            optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+            def run():
+                with cast():
+                    value = loss()
+                optimiser.zero_grad(set_to_none=True)
+                value.backward()
+                optimiser.step()
+
+            return run
+
+        mine = step(ours.train(), lambda: ours.loss(Batch(x)))
+        other = step(theirs.train(), lambda: theirs(x, labels=x).loss)
+        yield {"precision": precision, "parameters": sizes, **_ratio(_rounds(mine, other, args.rounds)), "bar": 0.7}
+
+
+def generating(args):
+    """16 sequences of 256, drawn from the start with cached keys and values."""
+    for precision in ("fp32", "bf16"):
+        ours, theirs, sizes = _pair()
+        if precision == "bf16":
+            ours, theirs = ours.bfloat16(), theirs.bfloat16()
+        ours.eval(), theirs.eval()
+        start = torch.zeros(16, 1, dtype=torch.int64)
+        seeds = iter(range(1000))
+
+        def other(theirs=theirs, start=start):
+            return theirs.generate(
+                start, attention_mask=torch.ones_like(start), max_new_tokens=255, min_new_tokens=255, do_sample=True,
+                top_k=0, use_cache=True,
+            )  # fmt: skip
+
+        def mine(ours=ours, seeds=seeds):
+            with torch.inference_mode():
+                return ours.sample(16, generator=Streams(next(seeds), 16))
+
+        assert mine().shape == other().shape == (16, 256)
+        yield {"precision": precision, "parameters": sizes, **_ratio(_rounds(mine, other, args.rounds)), "bar": 0.4}
+
+
+BARS = {
+    "recipe": recipe,
+    "shakespeare": shakespeare,
+    "names": names,
+    "pairs": pairs,
+    "training": training,
+    "generating": generating,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, default=2000, help="of the recipe")
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--vocabulary", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--options", type=json.loads, default={}, help="JSON of further options of fit")
+    parser.add_argument("--keep", default="", help="folder under --out for the artifact")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--shown", action="store_true", help="show progress bars")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for bar in args.bars:
+        for row in BARS[bar](args):
+            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+            with (args.out / "tokens.jsonl").open("a") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

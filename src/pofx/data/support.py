@@ -1,0 +1,112 @@
+"""Supports as a user states them: where values can lie at all, for every column alike or column by column.
+
+"positive", "unit" (0 to 1), "real", a pair (low, high) with None for no end, a dict of these by column, or "simplex":
+the columns are positive and each row sums to 1. Nothing is inferred from data: values that happen to lie above zero say
+nothing of those to come.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pofx.core.errors import DataError, UsageError, unknown
+
+SIMPLEX = "simplex"
+NAMED: dict[str, tuple[float | None, float | None]] = {
+    "positive": (0.0, None),
+    "unit": (0.0, 1.0),
+    "real": (None, None),
+}
+ROUNDING = 3e-7  # of decimal fractions to float32, relative
+SUM_TOLERANCE = 1e-4  # of the rows of a simplex, for values that were written down in float32
+
+
+def stated(support: Any, columns: Sequence[str]) -> Any:
+    """A support in plain form: None, "simplex", or {column: [low, high]} with None for no end.
+
+    Raises:
+        UsageError: an unknown name or column, or a pair that is not an interval.
+    """
+    if support is None:
+        return None
+    if isinstance(support, str) and support == SIMPLEX:
+        if len(columns) < 2:
+            raise UsageError("a simplex has at least 2 columns, whose rows sum to 1 (got 1): leave support out")
+        return SIMPLEX
+    if not isinstance(support, Mapping):
+        support = dict.fromkeys(columns, support)
+    plain: dict[str, list[float | None]] = {}
+    for column, one in support.items():
+        if str(column) not in columns:
+            raise unknown("column in support", str(column), columns)
+        low, high = _interval(one, str(column))
+        if low is not None or high is not None:
+            plain[str(column)] = [low, high]
+    return plain or None
+
+
+def _interval(one: Any, column: str) -> tuple[float | None, float | None]:
+    if isinstance(one, str):
+        if one not in NAMED:
+            raise unknown(f"support of {column}", one, [*NAMED, "[low, high]", SIMPLEX])
+        return NAMED[one]
+    try:
+        low, high = (None if v is None or math.isinf(v) else float(v) for v in one)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the support of {column} must be a pair or one of {', '.join(NAMED)} (got {one!r}): "
+            "pass (low, high), with None for no end"
+        ) from error
+    if low is not None and high is not None and not low < high:
+        raise UsageError(f"the support of {column} must be an interval (got {low:g} to {high:g}): pass (low, high)")
+    return low, high
+
+
+def check_support(values: np.ndarray, columns: Sequence[str], support: Any, closed: np.ndarray) -> None:
+    """Refuse values float (n, d) outside a support in plain form; `closed` (d,) says where its ends belong to it.
+
+    Raises:
+        DataError: the first offending value, with its column, row and the support.
+    """
+    if support == SIMPLEX:
+        _check_simplex(values, columns)
+        return
+    for column, (low, high) in (support or {}).items():
+        at = list(columns).index(column)
+        x, ends = values[:, at], bool(closed[at])
+        bad = np.zeros(len(x), dtype=bool)
+        if low is not None:
+            bad |= (x < low - ROUNDING * abs(low)) if ends else (x <= low)
+        if high is not None:
+            bad |= (x > high + ROUNDING * abs(high)) if ends else (x >= high)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            brackets = "[]" if ends else "()"
+            limits = f"{'-inf' if low is None else f'{low:g}'}, {'inf' if high is None else f'{high:g}'}"
+            edge = not ends and x[row] in (low, high)
+            mend = (
+                "the ends of a continuous support have no density: widen it, or leave such rows out"
+                if edge
+                else "widen the support, or leave such rows out"
+            )
+            raise DataError(
+                f"column {column} is {x[row]:g} in row {row}, outside its support {brackets[0]}{limits}{brackets[1]}: "
+                f"{mend}"
+            )
+
+
+def _check_simplex(values: np.ndarray, columns: Sequence[str]) -> None:
+    bad = ~(values > 0)
+    if bad.any():
+        row, at = (int(v) for v in np.argwhere(bad)[0])
+        raise DataError(
+            f"column {columns[at]} is {values[row, at]:g} in row {row}, outside the open simplex: replace zeros by a "
+            "small share and divide each row by its sum"
+        )
+    sums = values.sum(1)
+    off = np.abs(sums - 1) > SUM_TOLERANCE
+    if off.any():
+        row = int(np.flatnonzero(off)[0])
+        raise DataError(f"row {row} sums to {sums[row]:g}, not to 1, as in a simplex: divide each row by its sum")
