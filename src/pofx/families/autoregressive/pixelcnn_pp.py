@@ -116,8 +116,8 @@ class PixelCNNPlusPlus(Chain):
     ) -> Float[Tensor, "n C H W classes"]:
         assert isinstance(self.event, Discrete)
         cells, values = self.cells(x, condition), x.permute(0, 2, 3, 1)
-        tables = [channel_logits(cells, values, self.event.classes, c) for c in range(x.shape[1])]
-        return torch.stack(tables, 1)
+        conditionals = [channel_logits(cells, values, self.event.classes, c) for c in range(x.shape[1])]
+        return torch.stack(conditionals, 1)
 
     def cursor(
         self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0

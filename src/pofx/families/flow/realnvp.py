@@ -2,13 +2,23 @@
 
 Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real NVP", arXiv 1605.08803. Batch normalisation is
 replaced by ActNorm, and between pairs of couplings stand LU-parametrised linear maps (Kingma and Dhariwal, 2018,
-"Glow", arXiv 1807.03039), which a small event can afford over all its dimensions at once.
+"Glow", arXiv 1807.03039), which a small event can afford over all its dimensions at once. A large grid takes the
+paper's multi-scale form (section 3.6) with convolutional networks, and those maps are of the channels at every place.
 """
 
+from collections.abc import Iterable
+
+from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Event, dims
 from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
 from pofx.families.flow.coupling import Affine, Coupling, checkerboard
 from pofx.families.flow.flow import Flow, by_size
+from pofx.families.flow.glow import glow_step
+from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling
+from pofx.families.flow.multiscale import MultiScale, Shape, multiscale
+
+FORMS = ("auto", "vector", "multiscale")
+LARGE = 256  # places of a grid from which "auto" takes the multi-scale form
 
 
 class RealNVP(Flow):
@@ -16,7 +26,7 @@ class RealNVP(Flow):
 
     name = "realnvp"
     source = "Dinh et al., 2017, arXiv 1605.08803"
-    trains_with = {"lr": 2e-3, "weight_decay": 0.01}
+    trains_with = {"lr": 2e-3, "weight_decay": 0.01, "precision": "auto"}  # bf16 in convolutions only
     small = {"layers": 4, "width": 16, "blocks": 1}
 
     def __init__(
@@ -24,8 +34,9 @@ class RealNVP(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        layers: int = 12,
-        width: int = 256,
+        form: str = "auto",
+        layers: int = 0,
+        width: int = 0,
         blocks: int = 1,
         dropout: float | None = None,
         octaves: int | None = None,
@@ -35,18 +46,44 @@ class RealNVP(Flow):
         """A flow of `layers` couplings, whose conditioners are residual nets of `blocks` blocks of `width` units.
 
         Args:
+            form: "vector" flattens the event; "multiscale" keeps a grid, with convolutions, and lets half of it leave
+                at each scale; "auto" is multi-scale from 16 × 16 places on.
+            layers: couplings; of the multi-scale form, at each scale, half of them by checkerboard and half by
+                channels. 0 is 12, or 6 in the multi-scale form.
+            width: hidden units or channels; 0 is 256, or 64 in the multi-scale form.
             dropout: share of the conditioners' hidden units that is dropped in training; None is 0.2 for an event of
-                at least 16 dimensions, and 0 for a smaller one.
+                at least 16 dimensions, and 0 for a smaller one or in the multi-scale form.
             scale_bound: one coupling stretches by at most e to this power.
             octaves: sines and cosines of the inputs that the conditioners also see; None is 5 for an event of at most
-                3 dimensions, and 0 for a larger one.
+                3 dimensions, and 0 for a larger one; the multi-scale form has none.
             context: width of the condition's embedding.
         """
         super().__init__(event, condition)
-        self.layers, self.width, self.blocks = layers, width, blocks
+        self.form, self.layers, self.width, self.blocks = form, layers, width, blocks
         self.dropout, self.octaves, self.scale_bound, self.context = dropout, octaves, scale_bound, context
         assert isinstance(event, Continuous)
+        if form not in FORMS:
+            raise unknown("form", form, FORMS)
+        grid = len(event.shape) == 3
+        if form == "multiscale" and not grid:
+            raise UsageError(f"form=multiscale needs a grid (got shape {event.shape}): pass form=auto")
         d, size = dims(event), context if condition is not None else 0
+        if form == "multiscale" or (form == "auto" and grid and event.shape[1] * event.shape[2] >= LARGE):
+            if octaves:
+                raise UsageError(f"the multi-scale form has no octaves (got {octaves}): pass form=vector")
+            channels, height, breadth = event.shape
+            stack = real_nvp(
+                (channels, height, breadth),
+                layers or 6,
+                width or 64,
+                blocks,
+                scale_bound,
+                context=size,
+                dropout=dropout or 0.0,
+            )
+            self.flow = Chain(event, condition, context, [stack])
+            return
+        layers, width = layers or 12, width or 256
         drop, octave = by_size(d, dropout, octaves)
         parts: list[Bijection] = [ActNorm(d)]
         for i in range(layers):
@@ -57,3 +94,24 @@ class RealNVP(Flow):
                 Coupling(moved, Affine(scale_bound), width, blocks, context=size, dropout=drop, octaves=octave)
             )
         self.flow = Chain(event, condition, context, parts)
+
+
+def real_nvp(
+    shape: Shape, layers: int, width: int, blocks: int, scale_bound: float, *, context: int, dropout: float = 0.0
+) -> MultiScale:
+    """The multi-scale form: couplings by checkerboard, a squeeze, couplings by channels, and half of them leave."""
+    affine = Affine(scale_bound)
+
+    def before(shape: Shape) -> Iterable[GridBijection]:
+        for i in range(-(-layers // 2)):
+            yield EveryPlace(ActNorm(shape[0]))
+            yield CheckerboardCoupling(shape, i % 2, affine, width, blocks, context=context, dropout=dropout)
+
+    def after(shape: Shape) -> Iterable[GridBijection]:
+        for i in range(layers // 2):
+            yield from glow_step(shape, i, affine, width, blocks, context=context, dropout=dropout)
+
+    def prior(shape: Shape, leaving: int) -> GridBijection:
+        return GridCoupling(shape, leaving, affine, width, blocks, context=context, dropout=dropout)
+
+    return multiscale(shape, before, after, prior)

@@ -1,0 +1,110 @@
+"""Glow: a multi-scale flow of steps, each an ActNorm, an invertible 1×1 convolution and an affine coupling.
+
+Kingma and Dhariwal (2018), "Glow: generative flow with invertible 1×1 convolutions", arXiv 1807.03039. The
+convolutions are LU-parametrised (section 3.2), scales are bounded, and the priors of what leaves are learned.
+"""
+
+from collections.abc import Iterable
+
+from pofx.core.errors import UsageError
+from pofx.core.event import Continuous, Event
+from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
+from pofx.families.flow.coupling import Affine
+from pofx.families.flow.flow import Flow
+from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling
+from pofx.families.flow.multiscale import Shape, multiscale
+
+
+class Glow(Flow):
+    """Glow for grids: exact density, exact codes, sampling in one pass.
+
+    Args:
+        steps: ActNorm, 1×1 convolution and coupling, at each scale.
+        width, blocks: of the couplings' networks: hidden channels, and 1×1 layers between the convolutions.
+        scales: resolutions at most; 0 takes as many as sides of 4 allow.
+        dropout: share of hidden channels' values dropped in training.
+        scale_bound: one coupling stretches by at most e to this power.
+        context: width of the condition's embedding.
+    """
+
+    name = "glow"
+    source = "Kingma and Dhariwal, 2018, arXiv 1807.03039"
+    ranks = (3,)
+    trains_with = {"lr": 2e-3, "batch_size": 64, "precision": "auto"}
+    small = {"steps": 2, "width": 16, "blocks": 1}
+
+    def __init__(
+        self,
+        event: Event,
+        condition: Event | None = None,
+        *,
+        steps: int = 8,
+        width: int = 64,
+        blocks: int = 1,
+        scales: int = 0,
+        dropout: float | int = 0.0,
+        scale_bound: float | int = 2.0,
+        context: int = 64,
+    ) -> None:
+        super().__init__(event, condition)
+        assert isinstance(event, Continuous)
+        self.steps, self.width, self.blocks, self.scales = steps, width, blocks, scales
+        self.dropout, self.scale_bound, self.context = dropout, scale_bound, context
+        size = context if condition is not None else 0
+        stack = glow(event.shape, steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
+        self.flow = Chain(event, condition, context, [stack])
+
+
+def glow(
+    shape: tuple[int, ...],
+    steps: int,
+    width: int,
+    blocks: int,
+    scales: int,
+    scale_bound: float | int,
+    *,
+    context: int,
+    dropout: float | int = 0.0,
+) -> Bijection:
+    """The whole of Glow as one bijection of flattened grids (see `Glow` for the arguments)."""
+    for what, number, least in (("steps", steps, 1), ("width", width, 1), ("blocks", blocks, 0), ("scales", scales, 0)):
+        if number < least:
+            raise UsageError(f"{what} must be at least {least} (got {number})")
+    if not scale_bound > 0:
+        raise UsageError(f"scale_bound must be greater than 0 (got {scale_bound}): pass scale_bound=2")
+    transformer = Affine(scale_bound)
+
+    def after(shape: Shape) -> Iterable[GridBijection]:
+        for step in range(steps):
+            yield from glow_step(shape, step, transformer, width, blocks, context=context, dropout=dropout)
+
+    def prior(shape: Shape, leaving: int) -> GridBijection:
+        return GridCoupling(shape, leaving, transformer, width, blocks, context=context, dropout=dropout)
+
+    channels, height, breadth = shape
+    return multiscale((channels, height, breadth), lambda _: (), after, prior, scales or None)
+
+
+def glow_step(
+    shape: Shape,
+    step: int,
+    transformer: Affine,
+    width: int,
+    blocks: int,
+    *,
+    context: int,
+    beside: int = 0,
+    dropout: float | int = 0.0,
+) -> Iterable[GridBijection]:
+    """ActNorm, 1×1 convolution, coupling; one channel alone cannot be split, and has a checkerboard."""
+    channels = shape[0]
+    yield EveryPlace(ActNorm(channels))
+    if channels > 1:
+        yield EveryPlace(Linear(channels, shuffled(channels, step)))
+        yield GridCoupling(
+            shape, channels // 2, transformer, width, blocks, context=context, beside=beside, dropout=dropout
+        )
+    else:
+        yield CheckerboardCoupling(
+            shape, step % 2, transformer, width, blocks, context=context, beside=beside, dropout=dropout
+        )
