@@ -30,7 +30,10 @@ from pofx.families.autoregressive.chain import Uncached
 from pofx.report.figures import pixels as shown
 
 BINARY_BARS = {"pixelcnn": 83.5}
-BINARY_OPTIONS = {"pixelcnn": {"batch_size": 16, "lr": 3e-3, "validations": 8}}
+BINARY_OPTIONS = {
+    "pixelcnn": {"batch_size": 16, "lr": 3e-3, "validations": 8},
+    "pixelsnail": {"batch_size": 16, "validations": 8},
+}
 
 
 def mnist_binary(args):

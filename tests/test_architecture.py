@@ -19,6 +19,8 @@ FLOORS = {
     "artifact": 3,
     "evaluate": 4,
     "fitting": 4,
+    "weighing": 4,
+    "targets": 4,
     "comparison": 5,
     "report": 5,
     "apps": 6,

@@ -121,7 +121,7 @@ def test_training_starts_near_the_distribution_of_each_dimension():
     model.prepare(lambda count: Batch(x[:count]))
     terms = -model.log_prob_terms(x).mean(0)
     assert terms.mean() < math.log(3) + 0.8 < math.log(33) - 1.0
-    assert terms[0, 0, 0] < 0.5 and terms[0, 2, 2] < math.log(2) + 0.6
+    assert terms[0, 0, 0] < 0.5 and terms[0, 2, 2] < math.log(2) + 0.8
     x[0, 0, 0, 0] = 30  # what is rare is not impossible
     assert -model.log_prob_terms(x)[0, 0, 0, 0] < 12
 

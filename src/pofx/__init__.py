@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "fit": "pofx.fitting",
+    "fit_density": "pofx.targets",
+    "ImportanceSampler": "pofx.weighing",
     "load": "pofx.artifact",
     "Artifact": "pofx.artifact",
     "Score": "pofx.artifact",

@@ -27,6 +27,7 @@ Options = Annotated[
 ]
 Condition = Annotated[str | None, typer.Option("--condition", "-c", help="A label, or several: 3 or 0,1,2.")]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 
 
@@ -173,6 +174,8 @@ def train(
         resume=resume,
         **_options(option),
     )
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
+        return
     training = run.card["training"]
     typer.echo(
         f"{model} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}"
@@ -195,6 +198,7 @@ def sample(
         int | None, typer.Option(min=1, help="Rows of images or characters of texts kept by --prefix.")
     ] = None,
     option: Options = None,
+    device: Device = "auto",
 ) -> None:
     """Draw new x; -o temperature=0.8 sharpens the draws of flows and, as do top_k=… and top_p=…, of chains."""
     from pofx.artifact import load
@@ -205,7 +209,7 @@ def sample(
     if known is not None and prefix is None:
         raise UsageError("--known says how much of --prefix is kept: give --prefix DATA as well")
     options = _options(option)
-    artifact = load(run)
+    artifact = load(run).to(device)
     names = artifact.model.tempers if isinstance(artifact.model, Tempered) else ()
     tempering = {key: options.pop(key) for key in names if key in options}
     start = None if prefix is None else _prefix(artifact, prefix, known, n)
@@ -226,12 +230,13 @@ def score(
     per_dim: Annotated[
         bool, typer.Option("--per-dim", help="Also log p of each dimension given those before.")
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """How probable is each x: log p with its kind, unit, measure and standard error."""
     from pofx.artifact import load
     from pofx.report.files import write_table
 
-    artifact = load(run)
+    artifact = load(run).to(device)
     items = _items(artifact, source, split)
     given = _condition(condition, len(items))
     if given is None and artifact.model.condition is not None:
@@ -257,12 +262,13 @@ def encode(
     source: Data,
     out: Annotated[Path, typer.Option(help="A .npz file: z, and y where there are labels.")] = Path("codes.npz"),
     split: Split = None,
+    device: Device = "auto",
 ) -> None:
     """The code of each x."""
     from pofx.artifact import load
     from pofx.report.files import write_arrays
 
-    artifact = load(run)
+    artifact = load(run).to(device)
     items = _items(artifact, source, split)
     z = artifact.encode(items.values, _labels(items) if artifact.model.condition is not None else None)
     write_arrays({"z": z} | ({} if items.labels is None else {"y": items.labels}), out)
@@ -275,12 +281,13 @@ def decode(
     codes: Annotated[Path, typer.Argument(help="A .npz or .npy file of codes.")],
     out: Annotated[Path, typer.Option(help=".npz, .npy, .png (grid), .csv or .txt")] = Path("decoded.npz"),
     condition: Condition = None,
+    device: Device = "auto",
 ) -> None:
     """The x of each code."""
     from pofx.artifact import load
     from pofx.report.files import read_array, write_items
 
-    artifact, z = load(run), read_array(codes)
+    artifact, z = load(run).to(device), read_array(codes)
     write_items(artifact.decode(z, _condition(condition, len(z))), out, **_facts(artifact))
     typer.echo(f"{len(z)} items → {out}")
 
@@ -294,12 +301,13 @@ def interpolate(
     condition: Condition = None,
     seed: Seed = 0,
     way: Annotated[str, typer.Option(help="spherical, straight, or auto: as the codes are.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """The way between pairs of samples, in code space."""
     from pofx.artifact import load
     from pofx.report.files import write_items
 
-    artifact = load(run)
+    artifact = load(run).to(device)
     given = _condition(condition, 1)
     ends = artifact.sample(2 * pairs, given, seed=seed)
     ways = artifact.interpolate(ends[:pairs], ends[pairs:], steps, given, way=way)
@@ -313,12 +321,13 @@ def evaluate(
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
     seed: Seed = 0,
     as_json: Json = False,
+    device: Device = "auto",
 ) -> None:
     """How good is the model: samples and density against real data, with uncertainty."""
     from pofx.artifact import load
     from pofx.evaluate.suite import evaluate as measure
 
-    artifact = load(run)
+    artifact = load(run).to(device)
     dataset = _trained_on(artifact, against)
     result = measure(artifact, dataset, seed=seed, cache=run / "spaces")
     if as_json:
@@ -344,12 +353,13 @@ def audit(
     run: Run,
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
     as_json: Json = False,
+    device: Device = "auto",
 ) -> None:
     """A doctor for a trained model: seeds, batches, finite densities, codes, condition use, collapse, copying."""
     from pofx.artifact import load
     from pofx.evaluate.audit import audit as examine
 
-    artifact = load(run)
+    artifact = load(run).to(device)
     dataset = _trained_on(artifact, against)
     findings = examine(artifact, dataset)
     _print(findings, as_json, f"{artifact.name} on {dataset.card.name}")

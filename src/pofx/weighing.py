@@ -1,0 +1,285 @@
+"""Draws of a fitted model weighed against the density that it stands for: expectations, log Z, and what they are worth.
+
+Weights are w = f(x) / q(x) with f unnormalised: their mean estimates Z, weighted means of draws estimate those of the
+target. `refine` leads the draws on from q to f through a bridge by annealed importance sampling (Neal, 2001) with
+Hamiltonian moves; its weights are exact as well, and flatter.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pofx.artifact import BATCH, Artifact, load
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.event import dims
+from pofx.core.model import Density, Reparameterised
+from pofx.core.random import Streams
+from pofx.maths.annealing import annealed_log_weights, log_mean_weight
+from pofx.maths.distributions import normal_log_prob
+from pofx.maths.hamiltonian import hamiltonian_move
+from pofx.maths.importance import RELIABLE, effective_share, pareto_shape
+from pofx.represent.table import Columns
+
+LEAST_SHARE = 0.1  # effective draws as a share of all, below which a warning is due
+ACCEPTED = 0.75  # share of Hamiltonian moves that the step size aims at
+PILOTS = 128  # chains that tune the step sizes, with draws of their own, so that the weights stay unbiased
+STARTS = ("model", "broad")
+
+
+@dataclass(frozen=True)
+class WeightedDraws:
+    """Draws x (n, …) in data space and the logarithms of their weights, float64 (n,)."""
+
+    x: np.ndarray
+    log_weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.log_weights)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights that sum to 1."""
+        w = np.exp(self.log_weights - self.log_weights.max())
+        return np.asarray(w / w.sum())
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size as a share of n."""
+        return effective_share(torch.from_numpy(self.log_weights))
+
+    @property
+    def log_z(self) -> tuple[float, float]:
+        """log Z of the target in nats, and its standard error."""
+        return log_mean_weight(torch.from_numpy(self.log_weights))
+
+    @property
+    def pareto_k(self) -> float:
+        """The shape of the tail of the weights; above 0.7 neither log Z nor expectations are to be trusted."""
+        return pareto_shape(torch.from_numpy(self.log_weights))
+
+    @property
+    def warning(self) -> str | None:
+        """Why these weights should not be trusted, if so."""
+        said = []
+        if self.ess < LEAST_SHARE:
+            said.append(f"the effective sample size is {self.ess:.2g} of the draws")
+        if self.pareto_k > RELIABLE:
+            said.append(f"the weights are heavy-tailed (Pareto k = {self.pareto_k:.2f}, reliable up to {RELIABLE})")
+        if not said:
+            return None
+        return " and ".join(said) + ": train longer, widen `scale`, give samples, or refine with more temperatures"
+
+    def expectation(self, function: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of function(x) (n, …) under the target, self-normalised, and its standard error."""
+        values = np.asarray(function(self.x), dtype=np.float64)
+        w = self.weights.reshape(-1, *[1] * (values.ndim - 1))
+        mean = (w * values).sum(0)
+        return mean, np.sqrt((w**2 * (values - mean) ** 2).sum(0))
+
+    def resample(self, n: int, *, seed: int = 0) -> np.ndarray:
+        """n draws of the target, nearly: x drawn anew by weight, systematically, in random order (with repeats)."""
+        rng = np.random.default_rng(seed)
+        at = np.searchsorted(np.cumsum(self.weights), (rng.random() + np.arange(n)) / n).clip(max=len(self) - 1)
+        return np.asarray(self.x[rng.permutation(at)])
+
+    def __str__(self) -> str:
+        value, error = self.log_z
+        said = f"log Z = {value:.4f} ± {error:.2g}, effective draws {self.ess:.1%} of {len(self)}"
+        return f"{said}, Pareto k {self.pareto_k:.2f}" + (f"; beware: {self.warning}" if self.warning else "")
+
+
+@dataclass(frozen=True)
+class ImportanceSampler:
+    """A fitted model as the proposal for an unnormalised density `log_target`: float (n, d) → (n,), in torch."""
+
+    artifact: Artifact
+    log_target: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        model, view = self.artifact.model, self.artifact.representation
+        if not isinstance(model, Reparameterised) or self.artifact.density is not Density.EXACT:
+            raise Unsupported(f"{self.artifact.name} has no exact density to weigh its draws by: fit nsf")
+        if not isinstance(view, Columns):
+            raise Unsupported(f"{view.kind} items have no density that a target could be held against: give points")
+
+    @classmethod
+    def load(cls, path: str | Path, log_target: Callable[[Tensor], Tensor]) -> Self:
+        """A sampler from a folder that `fit_density(out=…)` or `save` wrote; the target itself is never saved."""
+        return cls(load(path), log_target)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fitted model; see `Artifact.save`."""
+        return self.artifact.save(path)
+
+    def sample(self, n: int, *, seed: int = 0) -> np.ndarray:
+        """n draws of the model, not weighed."""
+        return np.asarray(self.artifact.sample(n, seed=seed))
+
+    def log_prob(self, x: Any) -> np.ndarray:
+        """The model's normalised log density at x (n, d), nats."""
+        return self.artifact.log_prob(x)
+
+    @torch.no_grad()
+    def weigh(self, n: int = 10_000, *, seed: int = 0) -> WeightedDraws:
+        """n draws of the model with their weights; warns where these should not be trusted."""
+        streams, density = self._streams(n, seed), event_density(self.log_target, self._view)
+        x, log_w = [], []
+        for i in range(0, n, BATCH):
+            part = self._model.sample(len(streams[i : i + BATCH]), generator=streams[i : i + BATCH])
+            x.append(part)
+            log_w.append(density(part).double() - self._model.log_prob(part).double())
+        return self._told(torch.cat(x), torch.cat(log_w))
+
+    def refine(
+        self,
+        n: int = 1_000,
+        *,
+        temperatures: int = 40,
+        moves: int = 1,
+        leaps: int = 5,
+        start: str = "model",
+        seed: int = 0,
+    ) -> WeightedDraws:
+        """n draws led from the model to the target over `temperatures` bridges, with their weights.
+
+        Args:
+            moves, leaps: Hamiltonian moves at each temperature, and leapfrog steps in each move.
+            start: "model", or "broad": from the broad normal instead, as if there were no model.
+        """
+        if start not in STARTS:
+            raise UsageError(f"start must be {' or '.join(STARTS)} (got '{start}')")
+        for name, value in (("n", n), ("temperatures", temperatures), ("moves", moves), ("leaps", leaps)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1 (got {value})")
+        model, device = self._model, self.artifact.device
+        log_density = event_density(self.log_target, self._view)
+        if start == "model":
+            x, log_w = anneal(
+                lambda streams: model.sample(len(streams), generator=streams), model.log_prob, log_density,
+                n=n, temperatures=temperatures, moves=moves, leaps=leaps, seed=seed, device=device,
+            )  # fmt: skip
+        else:
+            x, log_w = anneal(
+                lambda streams: streams.normal(dims(model.event)), standard_normal, log_density,
+                n=n, temperatures=temperatures, moves=moves, leaps=leaps, seed=seed, device=device,
+            )  # fmt: skip
+        return self._told(x, log_w)
+
+    def missed(self, n: int = 1_000, *, temperatures: int = 200, seed: int = 0) -> tuple[float, float]:
+        """Nats of log Z that the model may have missed, and the standard error; the sign that a mode was lost.
+
+        The weights of a model's own draws cannot tell what it never draws. Annealing from the broad normal finds modes
+        on its own, and its log Z is low on average: where it lies above the model's, by several errors, mass is
+        missing. The other way round says nothing.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            own, error = self.weigh(n, seed=seed).log_z
+            broad, broad_error = self.refine(n, temperatures=temperatures, start="broad", seed=seed).log_z
+        return broad - own, math.hypot(error, broad_error)
+
+    @property
+    def _model(self) -> Reparameterised:
+        assert isinstance(self.artifact.model, Reparameterised)
+        return self.artifact.model
+
+    @property
+    def _view(self) -> Columns:
+        assert isinstance(self.artifact.representation, Columns)
+        return self.artifact.representation
+
+    def _streams(self, n: int, seed: int) -> Streams:
+        if n < 1:
+            raise DataError(f"n must be at least 1 (got {n})")
+        return Streams(seed, n, device=self.artifact.device)
+
+    def _told(self, x: Tensor, log_weights: Tensor) -> WeightedDraws:
+        if bool(log_weights.isnan().any()):
+            raise DataError("log_target is nan at a draw: make it finite, or -inf where f is 0")
+        items = self._view.items(self._view.decode(x.detach()).cpu())
+        found = WeightedDraws(items, log_weights.detach().cpu().double().numpy())
+        if found.warning:
+            warnings.warn(found.warning, RuntimeWarning, stacklevel=3)
+        return found
+
+
+def event_density(log_target: Callable[[Tensor], Tensor], view: Columns) -> Callable[[Tensor], Tensor]:
+    """log f of events, with the change of volume to data space: float (n, e) → (n,)."""
+
+    def log_density(x: Tensor) -> Tensor:
+        raw, ladj = view.back(x)
+        value = log_target(raw)
+        if isinstance(value, Tensor) and x.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise UsageError("log_target has no slope: compute it with torch from the tensor that it is given")
+        if not isinstance(value, Tensor) or value.shape != (len(x),) or not value.is_floating_point():
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UsageError(f"log_target must return a float tensor of shape (n,), here ({len(x)},) (got {got})")
+        return value + ladj
+
+    return log_density
+
+
+def standard_normal(x: Tensor) -> Tensor:
+    """The log density of the broad normal, in the coordinates where it is standard: (n,)."""
+    return normal_log_prob(x).sum(-1)
+
+
+def anneal(
+    begin: Callable[[Streams], Tensor],
+    base: Callable[[Tensor], Tensor],
+    target: Callable[[Tensor], Tensor],
+    *,
+    n: int,
+    temperatures: int,
+    moves: int = 1,
+    leaps: int = 5,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """n draws led from `base` (log density, with draws `begin`) to `target` over a geometric bridge: where they are at
+    last (n, d), and their log-weights, float64 (n,)."""
+
+    def bridge(beta: float) -> Callable[[Tensor], Tensor]:
+        return lambda x: beta * target(x) + (1 - beta) * base(x)
+
+    betas = [k / temperatures for k in range(temperatures + 1)]
+    with torch.no_grad():
+        pilots = Streams(seed + (1 << 41), PILOTS, device=device)
+        sizes = _tuned(begin(pilots), betas, bridge, leaps, pilots)
+        streams = Streams(seed, n, device=device)
+        last = [begin(streams)]
+
+        def gap(x: Tensor, before: float, after: float) -> Tensor:
+            return (after - before) * (target(x) - base(x))
+
+        def move(x: Tensor, beta: float) -> Tensor:
+            for _ in range(moves):
+                x, _ = hamiltonian_move(x, bridge(beta), sizes[beta], leaps, streams)
+            last[0] = x
+            return x
+
+        log_weights = annealed_log_weights(last[0], betas, gap, move)
+    return last[0], log_weights
+
+
+def _tuned(
+    x: Tensor, betas: list[float], bridge: Callable[[float], Callable[[Tensor], Tensor]], leaps: int, streams: Streams
+) -> dict[float, float]:
+    """The step size at each temperature: pilot chains seek the accepted share, each temperature going on from the last.
+
+    Found before the weighing begins and by other chains, so that the moves that are weighed do not know them.
+    """
+    size, sizes = 0.5 / x.shape[1] ** 0.25, {}
+    for k, beta in enumerate(betas[1:]):
+        for _ in range(12 if k == 0 else 3):
+            x, moved = hamiltonian_move(x, bridge(beta), size, leaps, streams)
+            size *= math.exp(0.6 * (float(moved.float().mean()) - ACCEPTED))
+        sizes[beta] = size
+    return sizes
