@@ -23,7 +23,7 @@ from pofx.data.dataset import take
 from pofx.data.densities import truth
 from pofx.data.sources import load
 from pofx.evaluate.features import fit_spaces
-from pofx.evaluate.frechet import frechet_distance
+from pofx.evaluate.metrics.frechet import frechet_distance
 from pofx.evaluate.suite import controls, evaluate
 
 DENSITY_BARS = {"pixelcnn": 1.85, "made": 1.95, "nsf": 1.97, "realnvp": 2.12, "vae": 2.15}

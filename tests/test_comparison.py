@@ -4,11 +4,14 @@ import json
 import shlex
 import sys
 import time
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
 
+import pofx.report
 from pofx.comparison import compare, frozen, jobs
 from pofx.comparison.job import history, keep
 from pofx.comparison.jobs import Job, done, launch, run_jobs
@@ -248,6 +251,11 @@ def test_a_real_comparison_of_unnamed_points(tmp_path):
     assert table.loc["gmm", "FD"] > 0 and table.loc["gmm", "kind"] == "exact"
     assert table.loc["memoriser", "Near-copy p"] < table.loc["real-test", "Near-copy p"]
     assert "<svg" in found.report.read_text()
+    schema = json.loads((Path(pofx.report.__file__).parent / "results.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(found.results, schema)
+    assert {"kid", "mind", "vendi", "clipped_density"} <= set(found.results["metrics"])
+    assert any(row["faults"]["shifted"]["sees"] for row in found.results["self_test"])
 
 
 def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):

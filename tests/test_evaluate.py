@@ -14,16 +14,16 @@ from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, dataset, take
 from pofx.data.digits import load
 from pofx.evaluate.arrangement import arrange, control_items, shuffled
-from pofx.evaluate.class_balance import histogram, total_variation, total_variation_floor
 from pofx.evaluate.density import likelihood
 from pofx.evaluate.distances import nearest, radii, squared
 from pofx.evaluate.features import fit_spaces
-from pofx.evaluate.frechet import frechet_distance, frechet_floor, frechet_infinity
 from pofx.evaluate.measurement import Measurement, half_sampling
-from pofx.evaluate.near_copy import near_copies, tail_test
-from pofx.evaluate.neighbours import neighbour_scores
+from pofx.evaluate.metrics.class_balance import histogram, total_variation, total_variation_floor
+from pofx.evaluate.metrics.frechet import frechet_distance, frechet_floor, frechet_infinity
+from pofx.evaluate.metrics.near_copy import near_copies, tail_test
+from pofx.evaluate.metrics.neighbours import neighbour_scores
+from pofx.evaluate.metrics.two_sample import c2st
 from pofx.evaluate.suite import compare_samples, controls, evaluate
-from pofx.evaluate.two_sample import c2st
 from pofx.evaluate.vectors import Vectors, digest
 
 

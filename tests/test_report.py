@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pofx.core.errors import CorruptError
+from pofx.core.errors import CorruptError, UsageError
 from pofx.report.columns import COLUMNS, cell, frame, written
 from pofx.report.figures import FAMILIES, PALETTE, colours, grid, pairs
 from pofx.report.limits import limits
+from pofx.report.merge import merge
 from pofx.report.page import write
 from pofx.report.rows import Number, Row, join, read, rows
+from pofx.report.tradeoffs import tradeoffs
 from pofx.report.verdict import Axis, copies, decide, densities, difference, holm, stand
 from report_fixture import MODELS, comparison
 
@@ -263,3 +265,38 @@ def test_the_table_is_a_frame_with_errors_and_kinds(tmp_path):
 def test_the_report_imports_no_torch():
     code = "import pofx.report.page, pofx.report.columns, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tradeoffs_lead_where_nothing_separates_and_keep_densities_apart():
+    a = row("a", frechet_distance=fd(1.0), bits_per_dim=Number(2.0, 0.01, "lower", kind="exact"))
+    b = row("b", frechet_distance=fd(1.1), bits_per_dim=Number(1.5, 0.01, "lower", kind="bound"))
+    c = row("c", frechet_distance=fd(9.0), bits_per_dim=Number(3.0, 0.01, "lower", kind="exact"))
+    titles, marks = tradeoffs([a, b, c, row("real", role="control", frechet_distance=fd(0.1))])
+    assert titles == ["Sample quality (FD)", "Density (bits/dim)", "Training"]
+    assert [marks[n][0].place for n in "abc"] == [0, 0, 1]
+    assert [marks[n][1].place for n in "abc"] == [0, None, 1]  # a bound is held against bounds only
+    assert set(marks) == {"a", "b", "c"}
+
+
+def test_comparisons_of_the_same_data_become_one(tmp_path):
+    a, b = comparison(tmp_path / "a"), comparison(tmp_path / "b")
+    plain = json.loads(b.read_text())
+    for entry in plain["rows"]:
+        for run in entry["runs"]:
+            run["seed"] += 1
+    plain["rows"] = [entry for entry in plain["rows"] if entry["name"] != "vae"]
+    b.write_text(json.dumps(plain))
+    merged = read(merge([a.parent, b.parent], tmp_path / "c"))
+    runs = {entry["name"]: [run["seed"] for run in entry["runs"]] for entry in merged["rows"]}
+    assert runs["nsf"] == [0, 1] and runs["vae"] == [0] and runs["real-test"] == [0]
+    assert all(row.number("frechet_distance").seeds == 2 for row in rows(merged) if row.name in ("nsf", "gan"))
+    page = write(tmp_path / "c" / "results.json").read_text()
+    assert "data:image/png" in page
+    again = read(merge([a.parent, a.parent], tmp_path / "d"))  # the same run twice counts once
+    assert [len(entry["runs"]) for entry in again["rows"]] == [len(e["runs"]) for e in read(a)["rows"]]
+    plain["data"]["hash"] = "other"
+    b.write_text(json.dumps(plain))
+    with pytest.raises(UsageError, match="differ in their data"):
+        merge([a.parent, b.parent], tmp_path / "e")
+    with pytest.raises(UsageError, match="holds no results"):
+        merge([tmp_path], tmp_path / "e")

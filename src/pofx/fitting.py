@@ -26,7 +26,7 @@ from pofx.core.model import Model
 from pofx.core.random import Streams, seed_step
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load as load_data
-from pofx.evaluate.frechet import frechet_distance
+from pofx.evaluate.metrics.frechet import frechet_distance
 from pofx.represent.choose import choose
 from pofx.train.feed import Feed
 from pofx.train.loop import processes, train

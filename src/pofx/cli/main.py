@@ -392,6 +392,22 @@ def compare(
     typer.echo(f"{result}\n\nreport → {result.report}")
 
 
+@app.command(epilog="Example: pofx report runs/night1 runs/night2 --out runs/both")
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of comparisons of the same data and budget.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the joint report (one folder: its own).")] = None,
+) -> None:
+    """Write the report of a comparison again, or one of several comparisons together."""
+    from pofx.core.errors import UsageError
+    from pofx.report.merge import merge
+    from pofx.report.page import write
+
+    if len(folders) > 1 and out is None:
+        raise UsageError("several comparisons need a folder for the joint report: pass --out")
+    results = merge(folders, out) if out is not None else folders[0] / "results.json"
+    typer.echo(f"report → {write(results)}")
+
+
 def main() -> None:
     """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     from pofx.core.errors import PofxError

@@ -157,6 +157,8 @@ def gather(
         "data": dataset.card.to_json(),
         "protocol": {**protocol, "seeds": facts["seeds"], "measures": measured, **some.get("environment", {})},
         "skipped": dict(facts["skipped"]),
+        "metrics": controls.get("metrics", {}),
+        "self_test": controls.get("self_test", []),
         "files": controls.get("files", {}),
         "rows": listed,
     }

@@ -61,12 +61,15 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
 
 
 def _controls(dataset: Dataset, job: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    from pofx.evaluate.suite import controls
+    from pofx.evaluate.metric import catalogue
+    from pofx.evaluate.suite import controls, self_tests
 
     rows = controls(dataset, seed=job["first_seed"], cache=root / "spaces")
     values = dataset.test.values[: SHOWN if dataset.card.kind == "image" else SPREAD]
     return {
         "rows": {name: {"measurements": row["measurements"]} for name, row in rows.items()},
+        "metrics": catalogue(),
+        "self_test": self_tests(dataset, seed=job["first_seed"], cache=root / "spaces"),
         "protocol": next(iter(rows.values()), {}).get("protocol", {}),
         "environment": environment(),
         "files": {"real": keep(values, dataset.train, root, "real")},

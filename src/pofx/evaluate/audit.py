@@ -16,7 +16,7 @@ from pofx.core.event import Continuous, Discrete, dims
 from pofx.core.model import Density, Encoding, Explicit
 from pofx.data.dataset import Dataset, take
 from pofx.evaluate.features import fit_spaces
-from pofx.evaluate.near_copy import near_copies
+from pofx.evaluate.metrics.near_copy import near_copies
 
 N = 200  # items that most checks look at
 Finding = dict[str, str]

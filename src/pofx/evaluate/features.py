@@ -67,8 +67,8 @@ class Space:
             self._seen[key] = kept["features"]
         return self._seen[key]
 
-    def predict(self, values: Any) -> np.ndarray:
-        """Predicted classes, int64 (n,).
+    def probabilities(self, values: Any) -> np.ndarray:
+        """Predicted probabilities of the classes, float32 (n, classes).
 
         Raises:
             UsageError: the space knows no classes.
@@ -76,6 +76,10 @@ class Space:
         if not self.classes:
             raise UsageError(f"the space {self.label} predicts no classes: use 'classifier' on labelled data")
         return apply(self.net, self.vectors(values), classes=True)
+
+    def predict(self, values: Any) -> np.ndarray:
+        """Predicted classes, int64 (n,)."""
+        return self.probabilities(values).argmax(1)
 
     @property
     def net(self) -> Features:

@@ -8,7 +8,7 @@ jackknife variance estimation").
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -88,7 +88,17 @@ def blocked_half_sampling(
     repeats: int = 20,
     seed: int = 0,
 ) -> float:
-    """The standard error of the mean of statistic(x, y) over pairs of blocks.
+    """The standard error of the mean of statistic(x, y) over pairs of blocks; see `halved`."""
+    return halved(lambda x, y: {"value": statistic(x, y)}, pairs, repeats, seed)["value"]
+
+
+def halved(
+    statistics: Callable[[np.ndarray, np.ndarray], Mapping[str, float]],
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    repeats: int = 20,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The standard errors of several statistics, of each the mean over pairs of blocks, from the same halves.
 
     A block that stands in several pairs (the same array object) is halved once per repeat, so that what the pairs share
     is not averaged away.
@@ -98,7 +108,7 @@ def blocked_half_sampling(
     if min(min(len(x), len(y)) for x, y in pairs) < 4:
         raise UsageError("half-sampling needs at least 4 items on each side: give more items")
     generator = np.random.default_rng(seed)
-    values = []
+    drawn: dict[str, list[float]] = {}
     for _ in range(repeats):
         halves: dict[int, np.ndarray] = {}
 
@@ -107,7 +117,9 @@ def blocked_half_sampling(
                 halves[id(block)] = block[generator.permutation(len(block))[: len(block) // 2]]
             return halves[id(block)]
 
-        values.append(float(np.mean([statistic(half(x), half(y)) for x, y in pairs])))
+        values = [statistics(half(x), half(y)) for x, y in pairs]
+        for name in values[0]:
+            drawn.setdefault(name, []).append(float(np.mean([v[name] for v in values])))
     n = len(pairs[0][0])
-    b = n // 2
-    return float(np.std(values, ddof=1) * np.sqrt(b / (n - b)))
+    scale = np.sqrt((n // 2) / (n - n // 2))
+    return {name: float(np.std(of, ddof=1) * scale) for name, of in drawn.items()}

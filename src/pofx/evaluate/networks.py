@@ -107,9 +107,9 @@ def train_classifier(
 
 @torch.inference_mode()
 def apply(net: Features, x: np.ndarray, *, classes: bool = False) -> np.ndarray:
-    """Features float32 (n, width), or with `classes` the predicted classes int64 (n,)."""
+    """Features float32 (n, width), or with `classes` the probabilities of the classes (n, classes)."""
     parts = []
     for start in range(0, len(x), BATCH):
         block = torch.as_tensor(x[start : start + BATCH])
-        parts.append(net(block).argmax(1) if classes else net.features(block))
+        parts.append(net(block).softmax(1) if classes else net.features(block))
     return torch.cat(parts).numpy()

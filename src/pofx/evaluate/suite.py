@@ -15,22 +15,29 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pofx.core.representation import Items
-from pofx.data.dataset import Dataset, joined
+from pofx.data.dataset import Dataset, joined, take
 from pofx.evaluate.arrangement import Arrangement, arrange, control_items
-from pofx.evaluate.class_balance import histogram, total_variation, total_variation_floor
 from pofx.evaluate.density import likelihood
 from pofx.evaluate.features import Space, fit_spaces
-from pofx.evaluate.frechet import frechet_distance, frechet_floor, frechet_infinity
-from pofx.evaluate.measurement import Measurement, blocked_half_sampling, finite
-from pofx.evaluate.near_copy import near_copies
-from pofx.evaluate.neighbours import NAMES, neighbour_scores
+from pofx.evaluate.measurement import Measurement, finite, halved
+from pofx.evaluate.metric import (
+    ArtifactMetric,
+    ClassMetric,
+    FeatureMetric,
+    ItemMetric,
+    Metric,
+    NoveltyMetric,
+    Reading,
+    metrics,
+)
+from pofx.evaluate.metrics.class_balance import histogram
+from pofx.evaluate.metrics.neighbours import K
+from pofx.evaluate.selftest import self_test
 from pofx.evaluate.speed import cost, timed_samples
-from pofx.evaluate.two_sample import c2st
 
 Report = Callable[[str], None]
 Pairs = list[tuple[np.ndarray, np.ndarray]]
-K = 5  # neighbours
-VERSION = 1  # of the protocol: numbers of different versions are not comparable
+VERSION = 2  # of the protocol: numbers of different versions are not comparable
 
 
 def evaluate(
@@ -76,6 +83,12 @@ def evaluate(
     say("scoring held-out items")
     found += likelihood(artifact, dataset.train, dataset.test, seconds=likelihood_seconds, seed=seed)
     seconds["likelihood"] = time.perf_counter() - start
+    for metric in metrics(ArtifactMetric, items=dataset.train.kind):
+        say(f"asking the model: {', '.join(metric.scores)}")
+        start = time.perf_counter()
+        read = metric.read(artifact, dataset, seconds=likelihood_seconds / 2, seed=seed)
+        found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
+        seconds[type(metric).__name__] = time.perf_counter() - start
     start = time.perf_counter()
     labels = None if asked is None or asked.ndim != 1 or asked.is_floating_point() else asked.cpu().numpy()
     found += compare_samples(samples, dataset, plan, fitted, labels=labels, progress=progress)
@@ -110,6 +123,27 @@ def controls(
     return rows
 
 
+def self_tests(
+    dataset: Dataset,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    spaces: Sequence[str] | None = None,
+    cache: Path | str | None = None,
+) -> list[dict[str, Any]]:
+    """What every metric reads on honest and on spoiled real items, under the protocol of `evaluate`; see `selftest`."""
+    plan = arrange(dataset, n, seed)
+    found = []
+    for space in fit_spaces(dataset.train, spaces, seed=seed, folder=cache):
+        real = space.of(control_items(dataset, plan)["real-test"])
+        reference = space.of(dataset.train if plan.from_train else dataset.test)[plan.reference[0]]
+        rows = self_test(
+            real, reference, space.of(dataset.train), space=space.name, items=dataset.train.kind, seed=seed
+        )
+        found += [{**row, "space": space.label} for row in rows]
+    return found
+
+
 def compare_samples(
     samples: Any,
     dataset: Dataset,
@@ -124,9 +158,10 @@ def compare_samples(
 
     Args:
         labels: the classes that conditional samples were asked for.
-        copies_of: the items that the near-copy test takes for samples, where these may not be the samples themselves.
+        copies_of: the items that the novelty metrics take for samples, where these may not be the samples themselves.
     """
     say = progress or (lambda line: None)
+    kind = dataset.train.kind
     found = []
     held = joined([dataset.test, dataset.validation]) if plan.from_train and copies_of is None else dataset.test
     for space in spaces:
@@ -137,116 +172,59 @@ def compare_samples(
         whole = [features[i * plan.n : (i + 1) * plan.n] for i in range(max(len(features) // plan.n, 1))]
         pairs = [(whole[i % len(whole)], block) for i, block in enumerate(blocks)]
         with threadpool_limits(1 if plan.n <= 1000 else None, "blas"):  # threads cost more than such products
-            found += distribution_metrics(pairs, space, plan.seed)
+            for metric in metrics(FeatureMetric, space=space.name, items=kind):
+                found += over_blocks(metric, pairs, space.label, plan.seed)
         suspects = features if copies_of is None else space.of(copies_of)
-        copied = near_copies(suspects, space.of(held), space.of(dataset.train))
-        found.append(
-            Measurement(
-                "near_copy", copied["p"], None, "none", space.label, len(suspects),
-                "p-value: small means samples nearer to training items than held-out items are", copied,
-            )
-        )  # fmt: skip
+        for novelty in metrics(NoveltyMetric, space=space.name, items=kind):
+            read = novelty.read(suspects, space.of(held), space.of(dataset.train), plan.seed)
+            found += _measured(novelty, read, space.label, len(suspects))
         if space.classes and dataset.train.labels is not None:
-            found.append(_class_tv(samples, dataset, space, labels))
+            every = np.concatenate([np.asarray(split.labels) for split in dataset.splits().values()])
+            shares = histogram(every, space.classes)
+            predicted, tested = space.probabilities(samples), space.probabilities(dataset.test.values)
+            for of_classes in metrics(ClassMetric, space=space.name, items=kind):
+                read = of_classes.read(predicted, tested, np.asarray(dataset.test.labels), shares, labels)
+                found += _measured(of_classes, read, space.label, len(predicted))
+    real_items = take(dataset.train if plan.from_train else dataset.test, plan.reference[0])
+    drawn = take(Items(kind, samples, None, dataset.train.facts), np.arange(min(plan.n, len(samples))))
+    for of_items in metrics(ItemMetric, items=kind):
+        found += _measured(of_items, of_items.read(drawn, real_items, dataset.train, plan.seed), None, len(drawn))
     return found
 
 
-def distribution_metrics(pairs: Pairs, space: Space, seed: int) -> list[Measurement]:
-    """Fréchet distance, the four neighbour scores and, in the space `pca`, the classifier two-sample test: means over
-    pairs of (sample features, real features), with half-sampling standard errors."""
+def over_blocks(metric: FeatureMetric, pairs: Pairs, space: str, seed: int) -> list[Measurement]:
+    """The scores of a metric, each the mean over pairs of (sample features, real features) with its standard error.
+
+    p-values are the least over pairs, times their number (Bonferroni).
+    """
     n = len(pairs[0][0])
-    total = len({id(x) for x, _ in pairs}) * n
-    repeats = 20 if n <= 1000 else 8
-
-    def over(statistic: Callable[[np.ndarray, np.ndarray], Any]) -> list[Any]:
-        return [statistic(x, y) for x, y in pairs]
-
-    limits = over(lambda x, y: frechet_infinity(x, y, seed=seed))
-    floors = over(lambda x, y: frechet_floor(y, len(x), len(y)))
-    found = [
-        Measurement(
-            "frechet_distance",
-            float(np.mean(over(frechet_distance))),
-            blocked_half_sampling(frechet_distance, pairs, repeats, seed),
-            "lower",
-            space.label,
-            n,
-            "biased upwards; reads `floor` at equality",
-            {
-                "floor": float(np.mean(floors)),
-                "infinity": float(np.mean([a for a, _ in limits])),
-                "slope": float(np.mean([b for _, b in limits])),
-                "dims": space.dims,
-                "items": total,
-            },
-        )
-    ]
-    scores = over(lambda x, y: neighbour_scores(x, y, K))
-    errors = _neighbour_errors(pairs, repeats, seed)
-    for name in NAMES:
-        value = float(np.mean([s[name] for s in scores]))
-        odd = name == "density" and value > 1.5
-        note = "above 1.5: not interpretable, see recall" if odd else ""
-        better = "none" if name == "density" else "higher"
-        extra = {"k": K, "items": total}
-        found.append(Measurement(name, value, errors[name], better, space.label, n, note, extra))  # type: ignore[arg-type]
-    if space.name == "pca":
-        permutations = 499 if n <= 1000 else 199
-        tested = over(lambda x, y: c2st(x, y, seed=seed, permutations=permutations))
-        error = blocked_half_sampling(lambda x, y: c2st(x, y, permutations=0, seed=seed)[0], pairs, 10, seed)
-        p = min(min(p for _, p in tested) * len(tested), 1.0)
-        found.append(
-            Measurement(
-                "c2st", float(np.mean([a for a, _ in tested])), error, "lower", space.label, n,
-                "cross-fitted AUC: 0.5 not told apart", {"p": p, "permutations": permutations, "items": total},
-            )
-        )  # fmt: skip
+    items = len({id(x) for x, _ in pairs}) * n
+    values = [metric.values(x, y, seed) for x, y in pairs]
+    details = [metric.details(x, y, seed) for x, y in pairs]
+    if metric.halves:
+        errors = halved(lambda x, y: metric.values(x, y, seed), pairs, metric.halves if n <= 1000 else 8, seed)
+    else:  # blocks share one side: their errors are taken for one and the same
+        own = [metric.errors(x, y, seed) for x, y in pairs]
+        errors = {name: float(np.sqrt(np.mean([e[name] ** 2 for e in own]))) for name in own[0]}
+    found = []
+    for name, score in metric.scores.items():
+        extra: dict[str, Any] = {"items": items}
+        for key in details[0].get(name, {}):
+            parts = [d[name][key] for d in details]
+            extra[key] = min(min(parts) * len(parts), 1.0) if key == "p" else float(np.mean(parts))
+        value = float(np.mean([v[name] for v in values]))
+        found.append(Measurement(name, value, errors.get(name), score.better, space, n, score.help, extra))
     return found
 
 
-def _neighbour_errors(pairs: Pairs, repeats: int, seed: int) -> dict[str, float]:
-    """The standard errors of the four neighbour scores, from the same halves."""
-    drawn: list[dict[str, float]] = []
-
-    def keep(x: np.ndarray, y: np.ndarray) -> float:
-        drawn.append(neighbour_scores(x, y, min(K, len(x) - 1)))
-        return 0.0
-
-    blocked_half_sampling(keep, pairs, repeats, seed)
-    n = len(pairs[0][0])
-    scale = np.sqrt((n // 2) / (n - n // 2))
-    grouped = [drawn[i : i + len(pairs)] for i in range(0, len(drawn), len(pairs))]
-    return {
-        name: float(np.std([np.mean([s[name] for s in group]) for group in grouped], ddof=1) * scale) for name in NAMES
-    }
-
-
-def _class_tv(samples: Any, dataset: Dataset, space: Space, asked: np.ndarray | None) -> Measurement:
-    """`class_tv`: predicted classes of samples against the labels of all real items."""
-    real = np.concatenate([np.asarray(split.labels) for split in dataset.splits().values()])
-    reference = histogram(real, space.classes)
-    predicted = space.predict(samples)
-    shares = histogram(predicted, space.classes)
-    generator = np.random.default_rng(0)
-    halves = [generator.permutation(predicted)[: len(predicted) // 2] for _ in range(50)]
-    error = np.std([total_variation(histogram(half, space.classes), reference) for half in halves], ddof=1)
-    tested = space.predict(dataset.test.values)
-    truth = np.asarray(dataset.test.labels)
-    extra: dict[str, Any] = {
-        "shares": shares,
-        "reference": reference,
-        "floor": total_variation_floor(reference, len(predicted)),
-        "classifier_accuracy": float((tested == truth).mean()),
-    }
-    if asked is not None:
-        extra["agreement"] = float((predicted == asked[: len(predicted)]).mean())
-    accuracy = extra["classifier_accuracy"]
-    note = (
-        f"classes as predicted by a classifier that is right on {accuracy:.1%} of test items; biased upwards, see floor"
-    )
-    return Measurement(
-        "class_tv", total_variation(shares, reference), float(error), "lower", space.label, len(predicted), note, extra
-    )
+def _measured(metric: Metric, read: Reading, space: str | None, n: int) -> list[Measurement]:
+    """What a metric read, as measurements; a standard error or a note of its own stands in its extra."""
+    found: list[Measurement] = []
+    for name, value in read.values.items():
+        extra, score = dict(read.extra.get(name, {})), metric.scores[name]
+        stderr, note = extra.pop("stderr", None), extra.pop("note", score.help)
+        found.append(Measurement(name, value, stderr, score.better, space, n, note, extra))
+    return found
 
 
 def _result(

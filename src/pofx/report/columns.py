@@ -46,6 +46,7 @@ def chance(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
+MORE = "More measures"  # the group that a page folds away
 COLUMNS = (
     Column("bits", "bits/dim", "bits_per_dim", "Likelihood", "lower", "−log₂ p per dimension on held-out test data"),
     Column("fd", "FD", "frechet_distance", "Samples", "lower", "Fréchet distance to real data, primary feature space"),
@@ -107,9 +108,15 @@ def cell(column: Column, number: Number | None, best: bool = False) -> Cell:
     return Cell(text, error, symbol, number.value + apart, " · ".join(about), best, flag)
 
 
-def shown(rows: Sequence[Row]) -> list[Column]:
-    """The columns that at least one row fills."""
-    return [c for c in COLUMNS if any(row.number(c.metric) is not None for row in rows)]
+def shown(rows: Sequence[Row], catalogue: Mapping[str, Mapping[str, str]] | None = None) -> list[Column]:
+    """The columns that at least one row fills: the main ones, then those of every other measure of the catalogue."""
+    named = {c.metric for c in COLUMNS}
+    others = (
+        Column(name, about["title"], name, MORE, about["better"], about["help"])
+        for name, about in (catalogue or {}).items()
+        if name not in named
+    )
+    return [c for c in (*COLUMNS, *others) if any(row.number(c.metric) is not None for row in rows)]
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:

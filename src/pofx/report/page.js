@@ -31,6 +31,8 @@
     const hit = row.dataset.text.includes(search.value.trim().toLowerCase());
     row.hidden = !hit || (row.classList.contains("control") && !controls.checked);
   });
+  const more = document.getElementById("more");
+  if (more) more.addEventListener("change", () => table.classList.toggle("all", more.checked));
   search.addEventListener("input", filter);
   controls.addEventListener("change", filter);
 })();

@@ -9,9 +9,10 @@ import jinja2
 import numpy as np
 
 from pofx.report import figures
-from pofx.report.columns import cell, shown
+from pofx.report.columns import MORE, Column, cell, shown
 from pofx.report.limits import limits
 from pofx.report.rows import SYMBOLS, Row, read, rows
+from pofx.report.tradeoffs import tradeoffs
 from pofx.report.verdict import Verdict, decide
 
 HERE = Path(__file__).parent
@@ -43,6 +44,7 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
     """The page as text; `folder` holds the files that the results name."""
     table = rows(results)
     verdict = decide(table)
+    columns = shown(table, results.get("metrics"))
     ink = figures.colours([(r.name, r.family, r.role) for r in table])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -56,8 +58,11 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
         rows=table,
         ink=ink,
         symbols=SYMBOLS,
-        columns=shown(table),
-        cells=_cells(table, verdict),
+        columns=columns,
+        more=MORE,
+        cells=_cells(table, verdict, columns),
+        seen=_seen(results),
+        tradeoffs=tradeoffs(table),
         intervals=_intervals(table, ink),
         speed=_speed(table, ink),
         curves=_curves(table, ink),
@@ -69,13 +74,30 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
     )
 
 
-def _cells(table: Sequence[Row], verdict: Verdict) -> dict[str, list[Any]]:
+def _cells(table: Sequence[Row], verdict: Verdict, columns: Sequence[Column]) -> dict[str, list[Any]]:
     """Cells by row name; numbers of the leaders of an axis are marked as best."""
     leading = {(name, s.axis.metric) for s in verdict.standings if len(s.order) > 1 for name in s.leaders}
     return {
-        row.name: [cell(c, row.number(c.metric), (row.name, c.metric) in leading) for c in shown(table)]
-        for row in table
+        row.name: [cell(c, row.number(c.metric), (row.name, c.metric) in leading) for c in columns] for row in table
     }
+
+
+def _seen(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The self-test as a table: its faults, and per measure and space whether each is seen, with the numbers."""
+    tested = results.get("self_test") or []
+    if not tested:
+        return {}
+    titles = results.get("metrics") or {}
+    lines = [
+        {
+            "title": titles.get(row["metric"], {}).get("title", row["metric"]),
+            "space": row["space"],
+            "honest": row["honest"],
+            "faults": list(row["faults"].values()),
+        }
+        for row in tested
+    ]
+    return {"faults": list(tested[0]["faults"]), "lines": lines}
 
 
 def _intervals(table: Sequence[Row], ink: Mapping[str, str]) -> str:

@@ -6,16 +6,19 @@ sample lies in, over k; coverage is the share of real balls that hold a sample (
 All need equally many items on both sides. Only recall sees a contraction; density above 1.5 is not interpretable.
 """
 
+from typing import Any, ClassVar
+
 import numpy as np
 from jaxtyping import Float
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import radii, tiles
+from pofx.evaluate.metric import FeatureMetric, Score
 
-NAMES = ("precision", "recall", "density", "coverage")
+K = 5
 
 
-def neighbour_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int = 5) -> dict[str, float]:
+def neighbour_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int = K) -> dict[str, float]:
     """Samples x (n, d) against real items y (m, d): the four scores.
 
     Raises:
@@ -37,3 +40,25 @@ def neighbour_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k
         "density": float(held.mean() / k),
         "coverage": float(covered.mean()),
     }
+
+
+class Neighbours(FeatureMetric):
+    """`precision`, `recall`, `density` and `coverage` with k = 5."""
+
+    scores: ClassVar = {
+        "precision": Score("higher", "Precision", "share of samples near a real item"),
+        "recall": Score("higher", "Recall", "share of real items near a sample"),
+        "density": Score(
+            "none", "Density", "real neighbourhoods a sample falls in, per k; above 1.5 not interpretable"
+        ),
+        "coverage": Score("higher", "Coverage", "share of real items with a sample nearby"),
+    }
+    source: ClassVar = "Kynkäänniemi et al., 2019, arXiv 1904.06991; Naeem et al., 2020, arXiv 2002.09797"
+
+    def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        return neighbour_scores(x, y, min(K, len(x) - 1, len(y) - 1))
+
+    def details(
+        self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        return {name: {"k": K} for name in self.scores}

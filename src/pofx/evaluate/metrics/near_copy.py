@@ -6,7 +6,7 @@ them is hypergeometric. K = 0.5, 1, 2 and 5 % of the pool, Bonferroni over the f
 among good samples, which averages over all distances (authenticity, C_T, mean distance ratios) do not.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from scipy.stats import hypergeom
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import nearest
+from pofx.evaluate.metric import NoveltyMetric, Reading, Score
 
 SHARES = (0.005, 0.01, 0.02, 0.05)
 
@@ -56,3 +57,21 @@ def near_copies(
         "closest": [[int(i), int(index[i]), float(gap[i])] for i in order],
         **tails,
     }
+
+
+class NearCopy(NoveltyMetric):
+    """`near_copy`: the p-value of the tail test, with the nearest pairs."""
+
+    scores: ClassVar = {
+        "near_copy": Score("none", "Near-copy p", "small: samples nearer to training items than held-out items are")
+    }
+
+    def read(
+        self,
+        samples: Float[np.ndarray, "n d"],
+        held: Float[np.ndarray, "m d"],
+        train: Float[np.ndarray, "t d"],
+        seed: int = 0,
+    ) -> Reading:
+        found = near_copies(samples, held, train)
+        return Reading({"near_copy": found["p"]}, {"near_copy": found})

@@ -6,10 +6,13 @@ many dimensions and for few items (Chong and Forsyth, 2020, arXiv 1911.07023); t
 printed, and `frechet_infinity` extrapolates it away.
 """
 
+from typing import Any, ClassVar
+
 import numpy as np
 from jaxtyping import Float
 
 from pofx.core.errors import UsageError
+from pofx.evaluate.metric import FeatureMetric, Score
 
 
 def moments(x: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
@@ -63,3 +66,22 @@ def frechet_infinity(
             values.append(frechet_distance(a, b))
     slope, intercept = np.polyfit(inverse, values, 1)
     return float(intercept), float(slope)
+
+
+class FrechetDistance(FeatureMetric):
+    """`frechet_distance`, with its floor and its limit for infinitely many items."""
+
+    scores: ClassVar = {
+        "frechet_distance": Score("lower", "FD", "Fréchet distance to real data; biased upwards, see floor")
+    }
+    source: ClassVar = "Heusel et al., 2017, arXiv 1706.08500"
+
+    def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        return {"frechet_distance": frechet_distance(x, y)}
+
+    def details(
+        self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        infinity, slope = frechet_infinity(x, y, seed=seed)
+        floor = frechet_floor(y, len(x), len(y))
+        return {"frechet_distance": {"floor": floor, "infinity": infinity, "slope": slope, "dims": x.shape[1]}}

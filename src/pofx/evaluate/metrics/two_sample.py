@@ -6,6 +6,8 @@ prediction is a fixed matrix times the labels, so that the permutation null refi
 one matrix product. Labels are permuted within folds. The p-value is exact at every n; a z-test on folds would not be.
 """
 
+from typing import Any, ClassVar
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import cho_factor, cho_solve
@@ -13,6 +15,7 @@ from scipy.stats import rankdata
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import squared
+from pofx.evaluate.metric import FeatureMetric, Score
 
 
 def _folds(n: int, folds: int, generator: np.random.Generator) -> Int[np.ndarray, "{n}"]:
@@ -75,3 +78,21 @@ def c2st(
         scores[out] = kernel[np.ix_(out, rest)] @ cho_solve(factor, nulls[rest] - nulls[rest].mean(0))
     areas = np.concatenate([_auc(scores[fold == f], nulls[fold == f])[None] for f in range(folds)]).mean(0)
     return float(areas[0]), float((areas >= areas[0] - 1e-12).mean())
+
+
+class ClassifierTwoSample(FeatureMetric):
+    """`c2st`: the cross-fitted AUC, with its permutation p-value."""
+
+    scores: ClassVar = {"c2st": Score("lower", "C2ST", "AUC of a classifier real/sample; 0.5: it cannot tell")}
+    source: ClassVar = "Lopez-Paz and Oquab, 2017, arXiv 1610.06545"
+    spaces: ClassVar = ("pca",)
+    halves: ClassVar = 10
+
+    def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        return {"c2st": c2st(x, y, permutations=0, seed=seed)[0]}
+
+    def details(
+        self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        permutations = 499 if len(x) <= 1000 else 199
+        return {"c2st": {"p": c2st(x, y, seed=seed, permutations=permutations)[1], "permutations": permutations}}

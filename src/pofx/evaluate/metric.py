@@ -1,0 +1,140 @@
+"""What a metric is: a file in `evaluate/metrics/` with a class; the evaluation, its self-test and the report find it.
+
+A `FeatureMetric` holds features of samples against features of real items, in any space; a `NoveltyMetric` asks whether
+samples lie nearer to the training items than held-out items do. Both are pure functions of arrays and a seed, state the
+scores they give and which direction is better, and are therefore tested on planted faults by one function for all. An
+`ItemMetric` looks at the items themselves, a `ClassMetric` at the classes that a classifier predicts, an
+`ArtifactMetric` asks the model.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from pofx.core.config import classes, modules
+from pofx.core.representation import Items
+from pofx.data.dataset import Dataset
+from pofx.evaluate.measurement import Better
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number a metric gives: its direction, how a report calls it, and what it says."""
+
+    better: Better
+    title: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a metric found: a value per score, and more about some of them (a floor, a p-value, a note)."""
+
+    values: Mapping[str, float]
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Metric(ABC):
+    """The scores of a metric by name, and where it is measured (empty: everywhere)."""
+
+    scores: ClassVar[Mapping[str, Score]]
+    source: ClassVar[str] = ""
+    spaces: ClassVar[tuple[str, ...]] = ()  # feature spaces
+    kinds: ClassVar[tuple[str, ...]] = ()  # of items
+
+
+class FeatureMetric(Metric):
+    """Samples against real items, as features in one space."""
+
+    halves: ClassVar[int] = 20  # repeats of the half-sampling error; 0 where `errors` knows better
+
+    @abstractmethod
+    def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        """The scores of samples x (n, d) against real items y (m, d)."""
+
+    def errors(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        """Standard errors where a closed form is better than half-sampling. Default: none."""
+        return {}
+
+    def details(
+        self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        """More about scores, once per pair of blocks: floors, p-values. Default: nothing."""
+        return {}
+
+
+class NoveltyMetric(Metric):
+    """Samples and held-out items against the training items, as features in one space."""
+
+    @abstractmethod
+    def read(
+        self,
+        samples: Float[np.ndarray, "n d"],
+        held: Float[np.ndarray, "m d"],
+        train: Float[np.ndarray, "t d"],
+        seed: int = 0,
+    ) -> Reading:
+        """The scores; under the null, samples are as new as held-out items."""
+
+
+class ItemMetric(Metric):
+    """Samples against real items in data space, for the kinds of items it knows."""
+
+    @abstractmethod
+    def read(self, samples: Items, real: Items, train: Items, seed: int = 0) -> Reading:
+        """The scores; `extra[score]["stderr"]` where there is one."""
+
+
+class ClassMetric(Metric):
+    """What a classifier of the training labels makes of samples, in a space that predicts classes."""
+
+    @abstractmethod
+    def read(
+        self,
+        samples: Float[np.ndarray, "n classes"],
+        real: Float[np.ndarray, "m classes"],
+        labels: Int[np.ndarray, "m"],
+        shares: Float[np.ndarray, "classes"],
+        asked: Int[np.ndarray, "n"] | None = None,
+    ) -> Reading:
+        """The scores.
+
+        Args:
+            samples, real: predicted probabilities of samples and of held-out items, whose labels are `labels`.
+            shares: of the classes in the data.
+            asked: the classes that conditional samples were asked for.
+        """
+
+
+class ArtifactMetric(Metric):
+    """What must be asked of the model itself: its codes, its densities."""
+
+    @abstractmethod
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+        """The scores, from as many items as fit into about `seconds`; empty where the model cannot answer."""
+
+
+M = TypeVar("M", bound=Metric)
+
+
+@cache
+def _all() -> tuple[Metric, ...]:
+    found = [metric for module in modules("pofx.evaluate.metrics") for metric in classes(module, Metric)]
+    return tuple(metric() for metric in found)
+
+
+def metrics(kind: type[M], *, space: str = "", items: str = "") -> list[M]:
+    """One of every metric of a kind that is measured in a space and on a kind of items, in the order of their files."""
+    found = [metric for metric in _all() if isinstance(metric, kind)]
+    found = [metric for metric in found if not (space and metric.spaces) or space in metric.spaces]
+    return [metric for metric in found if not (items and metric.kinds) or items in metric.kinds]
+
+
+def catalogue() -> dict[str, dict[str, str]]:
+    """Every score by name, with its direction, title and help: plain JSON, which reports read."""
+    return {name: asdict(score) for metric in _all() for name, score in metric.scores.items()}

@@ -1,0 +1,80 @@
+"""Clipped density and coverage: the share of good samples, and the share of the data that they cover.
+
+Density and coverage after Naeem et al. (2020, arXiv 2002.09797), mended as by Salvy, Talbot and Thirion (2025, arXiv
+2507.01761): no ball reaches farther than the median one, so that an outlier does not vouch for junk; a sample or ball
+counts at most once; the density is divided by what real items score among themselves, and coverage is turned into the
+share of good samples that would be expected to reach it. Both read 1 at equality at any n, and 0.5 for half junk.
+"""
+
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import betabinom
+
+from pofx.core.errors import UsageError
+from pofx.evaluate.distances import radii, tiles
+from pofx.evaluate.metric import FeatureMetric, Score
+
+K = 5
+
+
+@lru_cache(maxsize=64)
+def expected_coverage(good: int, real: int, k: int) -> float:
+    """What unturned coverage reads on average with `good` samples of the real distribution: E min(hits, k) / k.
+
+    The mass of a ball that reaches to the k-th of the real - 1 other items is Beta(k, real - k).
+    """
+    hits = betabinom(good, k, max(real - k, 1))
+    below = hits.pmf(np.arange(k))
+    return float(1 - (below * (1 - np.arange(k) / k)).sum())
+
+
+def share_of(coverage: float, samples: int, real: int, k: int) -> float:
+    """The share of good samples at which `expected_coverage` is `coverage`: bisection, then between two counts."""
+    low, high = 0, 4 * samples
+    if coverage <= 0:
+        return 0.0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if expected_coverage(middle, real, k) < coverage else (low, middle)
+    a, b = expected_coverage(low, real, k), expected_coverage(high, real, k)
+    return (low + (coverage - a) / max(b - a, 1e-12)) / samples
+
+
+def clipped_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int = K) -> tuple[float, float]:
+    """Clipped density and coverage of samples x (n, d) against real items y (m, d).
+
+    Raises:
+        UsageError: a side has k items or fewer.
+    """
+    if min(len(x), len(y)) <= k:
+        raise UsageError(f"k = {k} neighbours need more than {k} items on each side (got {len(x)} and {len(y)})")
+    reach = radii(y, k)
+    clipped = np.minimum(reach, np.median(reach))
+    held, own, hits = np.zeros(len(x)), np.zeros(len(y)), np.zeros(len(y))
+    for rows, _, tile in tiles(y, x):
+        held += (tile < clipped[rows, None]).sum(0)
+        hits[rows] = (tile < reach[rows, None]).sum(1)
+    for rows, _, tile in tiles(y, y):
+        inside = tile < clipped[rows, None]
+        inside[np.arange(len(tile)), np.arange(rows.start, rows.stop)] = False
+        own += inside.sum(0)
+    density = np.minimum(held / k, 1).mean() / max(np.minimum(own / k, 1).mean(), 1e-12)
+    covered = float(np.minimum(hits / k, 1).mean())
+    return float(min(density, 1.0)), float(min(share_of(covered, len(x), len(y), k), 1.0))
+
+
+class Clipped(FeatureMetric):
+    """`clipped_density` and `clipped_coverage`: calibrated shares of good samples and of covered data."""
+
+    scores: ClassVar = {
+        "clipped_density": Score("higher", "Clipped density", "share of samples that lie among real items"),
+        "clipped_coverage": Score("higher", "Clipped coverage", "share of the data that the samples cover"),
+    }
+    source: ClassVar = "Salvy et al., 2025, arXiv 2507.01761"
+
+    def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        density, coverage = clipped_scores(x, y, min(K, len(x) - 1, len(y) - 1))
+        return {"clipped_density": density, "clipped_coverage": coverage}

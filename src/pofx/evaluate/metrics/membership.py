@@ -1,0 +1,145 @@
+"""Membership inference: can an attacker tell which items a model was trained on?
+
+Four attacks, each a score per item, higher for members (equation numbers of none: they are one line each).
+`loss`: log p(x) (Yeom et al., 2018, arXiv 1709.01604). `calibrated`: log p(x) less that of a reference model that never
+saw x (Watson et al., 2022, arXiv 2111.08440). `lira`: the z of log p(x) among several models trained without x (the
+offline attack of Carlini et al., 2022, arXiv 2112.03570). `samples`: nearness to the closest sample, against nearness
+to other real items (for models without a density). Told as AUC with DeLong's interval and as the true positive rate at
+1 % false positives with Clopper and Pearson's; an average over items hides the few that are exposed.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import beta, norm, rankdata
+
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.model import Density
+from pofx.data.dataset import Dataset, take
+from pofx.evaluate.density import log_likelihood
+from pofx.evaluate.distances import nearest
+from pofx.evaluate.metric import ArtifactMetric, NoveltyMetric, Reading, Score
+
+FALSE_POSITIVES = 0.01
+MOST = 1000  # items a side that are scored
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What an attack achieves: AUC with its standard error, TPR at 1 % FPR with a 95 % interval."""
+
+    auc: float
+    stderr: float
+    tpr: float
+    low: float
+    high: float
+
+    @property
+    def p(self) -> float:
+        """One-sided p-value of AUC = ½."""
+        return float(norm.sf((self.auc - 0.5) / max(self.stderr, 1e-12)))
+
+
+def attack(members: Float[np.ndarray, "n"], others: Float[np.ndarray, "m"]) -> Attack:
+    """How well scores separate members (n,) from others (m,); higher means member.
+
+    Raises:
+        UsageError: fewer than 2 items on a side.
+    """
+    n, m = len(members), len(others)
+    if min(n, m) < 2:
+        raise UsageError(f"membership inference needs at least 2 members and 2 others (got {n} and {m})")
+    ranks = rankdata(np.concatenate((members, others)))
+    below = (ranks[:n] - rankdata(members)) / m  # share of others below each member, ties half
+    above = 1 - (ranks[n:] - rankdata(others)) / n
+    auc = float(below.mean())
+    error = float(np.sqrt(below.var(ddof=1) / n + above.var(ddof=1) / m))
+    least = 0.5 / min(n, m) / np.sqrt(3)  # perfect separation is not certainty
+    limit = np.quantile(others, 1 - FALSE_POSITIVES, method="higher")
+    hits = int((members > limit).sum())
+    low = float(beta.ppf(0.025, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(0.975, hits + 1, n - hits)) if hits < n else 1.0
+    return Attack(auc, max(error, float(least)), hits / n, low, high)
+
+
+def calibrated(scores: Float[np.ndarray, "n"], reference: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """log p(x) less the reference's log p(x)."""
+    return np.asarray(scores - reference)
+
+
+def lira(scores: Float[np.ndarray, "n"], without: Float[np.ndarray, "models n"]) -> Float[np.ndarray, "n"]:
+    """The z of each score among those of models trained without the item.
+
+    Raises:
+        UsageError: fewer than 4 models.
+    """
+    if len(without) < 4:
+        raise UsageError(f"LiRA needs at least 4 models trained without the items (got {len(without)}): train 8")
+    spread = without.std(0, ddof=1)
+    pooled = np.sqrt(np.mean(np.square(spread)))  # few models: half of each item's own variance, half of all items'
+    return np.asarray((scores - without.mean(0)) / np.sqrt((spread**2 + pooled**2) / 2 + 1e-24))
+
+
+def nearness(
+    items: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "s d"], real: Float[np.ndarray, "r d"]
+) -> Float[np.ndarray, "n"]:
+    """How much nearer an item lies to a sample than to real items that are neither members nor itself."""
+    return np.asarray(np.log(nearest(items, real)[0] + 1e-12) - np.log(nearest(items, samples)[0] + 1e-12))
+
+
+def told(found: Attack, n: int) -> dict[str, Any]:
+    """An attack as plain values for a report."""
+    return {
+        "stderr": found.stderr,
+        "p": found.p,
+        "tpr": found.tpr,
+        "tpr_interval": [found.low, found.high],
+        "false_positives": FALSE_POSITIVES,
+        "items": n,
+    }
+
+
+class SamplesOnly(NoveltyMetric):
+    """`mia_samples`: the AUC of the attack that has nothing but samples, in one feature space."""
+
+    scores: ClassVar = {
+        "mia_samples": Score("lower", "MIA samples", "AUC of telling training items by their nearest sample; 0.5: none")
+    }
+    source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
+    spaces: ClassVar = ("pca",)
+
+    def read(
+        self,
+        samples: Float[np.ndarray, "n d"],
+        held: Float[np.ndarray, "m d"],
+        train: Float[np.ndarray, "t d"],
+        seed: int = 0,
+    ) -> Reading:
+        order = np.random.default_rng(seed)
+        half = order.permutation(len(held))
+        others, known = held[half[: len(held) // 2]], held[half[len(held) // 2 :]]
+        members = train[order.permutation(len(train))[: len(others)]]
+        found = attack(nearness(members, samples, known), nearness(others, samples, known))
+        return Reading({"mia_samples": found.auc}, {"mia_samples": told(found, len(members))})
+
+
+class LossAttack(ArtifactMetric):
+    """`mia_loss`: the AUC of telling training items from test items by log p(x)."""
+
+    scores: ClassVar = {"mia_loss": Score("lower", "MIA loss", "AUC of telling training items by log p(x); 0.5: none")}
+    source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
+
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+        if artifact.density <= Density.NONE or artifact.model.condition is not None:
+            return Reading({})
+        generator = np.random.default_rng(seed)
+        n = min(len(dataset.test), len(dataset.train), MOST)
+        sides = [take(items, generator.permutation(len(items))[:n]) for items in (dataset.train, dataset.test)]
+        try:
+            members, others = (log_likelihood(artifact, side, seconds=seconds / 2)[0] for side in sides)
+        except Unsupported:
+            return Reading({})
+        found = attack(members, others)
+        return Reading({"mia_loss": found.auc}, {"mia_loss": told(found, len(members))})

@@ -1,0 +1,54 @@
+"""Spectrum of images: is there as much power at every spatial frequency as in real images?
+
+The power of the two-dimensional Fourier transform, averaged over rings of equal frequency and over images, in decibels;
+`spectrum` is the root mean square difference over rings (Durall, Keuper and Keuper, 2020, arXiv 2003.01826, show that
+up-convolutions fail there). The highest ring alone tells of checkerboards and of blur.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from pofx.core.representation import Items
+from pofx.evaluate.metric import ItemMetric, Reading, Score
+from pofx.evaluate.vectors import channels_first
+
+
+def power(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n rings"]:
+    """The mean power per ring of frequency of each image (n, c, h, w): (n, rings), the constant part left out."""
+    h, w = images.shape[-2:]
+    spectrum = np.square(np.abs(np.fft.fft2(images))).mean(1)
+    high, wide = np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None, :]
+    rings = max(min(h, w) // 2, 1)
+    ring = np.minimum((np.sqrt(high**2 + wide**2) * 2 * rings).round().astype(int), rings)
+    sums = np.stack([spectrum[:, ring == r].mean(1) for r in range(1, rings + 1)], 1)
+    return np.asarray(sums)
+
+
+class Spectrum(ItemMetric):
+    """`spectrum` in decibels, with the curves of samples and of real images."""
+
+    scores: ClassVar = {"spectrum": Score("lower", "Spectrum dB", "difference of power over spatial frequencies")}
+    source: ClassVar = "Durall et al., 2020, arXiv 2003.01826"
+    kinds: ClassVar = ("image",)
+
+    def read(self, samples: Items, real: Items, train: Items, seed: int = 0) -> Reading:
+        top = max(int(real.facts.get("levels") or 256) - 1, 1)
+        of = [power(channels_first(np.asarray(items.values)).astype(np.float64) / top) for items in (samples, real)]
+        generator = np.random.default_rng(seed)
+        drawn = []
+        for _ in range(20):
+            halves = [side[generator.permutation(len(side))[: len(side) // 2]] for side in of]
+            drawn.append(_distance(*halves))
+        curves = [_decibels(side).tolist() for side in of]
+        extra = {"stderr": float(np.std(drawn, ddof=1)), "samples": curves[0], "real": curves[1]}
+        return Reading({"spectrum": _distance(*of)}, {"spectrum": extra})
+
+
+def _decibels(power: np.ndarray) -> np.ndarray:
+    return np.asarray(10 * np.log10(np.maximum(power.mean(0), 1e-12)))
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sqrt(np.square(_decibels(a) - _decibels(b)).mean()))

@@ -1,0 +1,53 @@
+"""Vendi ratio: the effective number of different items among samples, over that among as many real items.
+
+exp of the entropy of the eigenvalues of K / n (Friedman and Dieng, 2023, arXiv 2210.02410), with a Gaussian kernel at
+a quarter of the median distance of real items. A cosine kernel is blind to contraction and saturates off the origin;
+the number itself grows with n: hence the kernel, and the ratio at equal n. Below 1: less diverse than the data.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from pofx.core.errors import UsageError
+from pofx.evaluate.distances import squared
+from pofx.evaluate.metric import FeatureMetric, Score
+
+MOST = 1000  # items a side: eigenvalues cost n³
+
+
+def vendi(kernel: Float[np.ndarray, "n n"], order: float | int = 1) -> float:
+    """The effective number of items of a kernel matrix (n, n) with ones on its diagonal, of a Rényi order.
+
+    Raises:
+        UsageError: an order below 0.
+    """
+    if order < 0:
+        raise UsageError(f"order must be 0 or more (got {order})")
+    shares = np.maximum(np.linalg.eigvalsh(kernel / len(kernel)), 0)
+    shares = shares[shares > 1e-12]
+    if order == 1:
+        return float(np.exp(-(shares * np.log(shares)).sum()))
+    if np.isinf(order):
+        return float(1 / shares.max())
+    return float((shares**order).sum() ** (1 / (1 - order)))
+
+
+class VendiRatio(FeatureMetric):
+    """`vendi`: the effective number of samples over that of real items, at equal n."""
+
+    scores: ClassVar = {
+        "vendi": Score("none", "Vendi ratio", "effective number of items over that of real data; best 1")
+    }
+    source: ClassVar = "Friedman and Dieng, 2023, arXiv 2210.02410"
+    halves: ClassVar = 8
+
+    def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        generator = np.random.default_rng(seed)
+        n = min(len(x), len(y), MOST)
+        x, y = x[generator.permutation(len(x))[:n]], y[generator.permutation(len(y))[:n]]
+        gap = squared(y, y)
+        middle = float(np.median(gap[np.triu_indices(n, 1)]))
+        scale = middle / 4 if middle > 0 else 1.0
+        return {"vendi": vendi(np.exp(-squared(x, x) / scale)) / vendi(np.exp(-gap / scale))}

@@ -1,0 +1,95 @@
+"""Comparisons of the same data under the same protocol, made in several folders or on several machines, as one."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pofx.core.errors import UsageError
+from pofx.report.rows import read
+
+ALIKE = (  # what must be equal, and how to name it
+    (("data", "hash"), "data"),
+    (("protocol", "budget"), "training budget"),
+    (("protocol", "measures", "version"), "version of the measures"),
+    (("protocol", "measures", "n"), "number of items measured"),
+    (("protocol", "measures", "seed"), "seed of the arrangement"),
+)
+
+
+def merge(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Write results.json and the files it names into `out`; returns its path.
+
+    Rows of one name become one row with the runs of all; of two runs with the same seed the first is kept. Controls
+    are taken from the first folder that has them.
+
+    Raises:
+        UsageError: folders that hold no comparison, or comparisons that must not stand in one table; says why.
+    """
+    if not folders:
+        raise UsageError("name at least one folder of a comparison")
+    sources = [Path(folder) for folder in folders]
+    for source in sources:
+        if not (source / "results.json").is_file():
+            raise UsageError(f"{source} holds no results.json: name the folder of a comparison")
+    found = [read(source / "results.json") for source in sources]
+    for keys, what in ALIKE:
+        values = [_at(results, keys) for results in found]
+        for source, value in zip(sources[1:], values[1:], strict=True):
+            if value != values[0]:
+                raise UsageError(
+                    f"{sources[0]} and {source} differ in their {what} ({values[0]} and {value}): "
+                    "their numbers must not stand in one table"
+                )
+    target = Path(out)
+    target.mkdir(parents=True, exist_ok=True)
+    whole = dict(found[0])
+    rows: dict[str, dict[str, Any]] = {}
+    for number, (source, results) in enumerate(zip(sources, found, strict=True)):
+        for entry in results["rows"]:
+            row = rows.setdefault(entry["name"], {**entry, "runs": []})
+            if entry.get("role") == "control" and row["runs"]:
+                continue
+            known = {run.get("seed") for run in row["runs"]}
+            row["runs"] += [_kept(run, source, target, number) for run in entry["runs"] if run.get("seed") not in known]
+        whole["skipped"] = {**results.get("skipped", {}), **whole.get("skipped", {})}
+    models = [row for row in rows.values() if row.get("role") != "control"]
+    controls = [row for row in rows.values() if row.get("role") == "control"]
+    whole["rows"] = [*models, *controls]
+    whole["skipped"] = {name: why for name, why in whole["skipped"].items() if name not in rows}
+    seeds = sorted({seed for results in found for seed in results["protocol"].get("seeds", [])})
+    whole["protocol"] = {**found[0]["protocol"], "seeds": seeds}
+    whole["files"] = _copied(found[0].get("files", {}), sources[0], target, 0)
+    whole["command"] = ""
+    path = target / "results.json"
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    aside.replace(path)
+    return path
+
+
+def _at(results: Mapping[str, Any], path: Sequence[str]) -> Any:
+    value: Any = results
+    for key in path:
+        value = (value or {}).get(key)
+    return value
+
+
+def _kept(run: Mapping[str, Any], source: Path, target: Path, number: int) -> dict[str, Any]:
+    return {**run, "files": _copied(run["files"], source, target, number)} if run.get("files") else dict(run)
+
+
+def _copied(files: Mapping[str, str], source: Path, target: Path, number: int) -> dict[str, str]:
+    """The files of a results.json copied beside the new one; those that are gone are left out."""
+    found = {}
+    for key, name in files.items():
+        old = source / name
+        if not old.is_file():
+            continue
+        new = Path(str(number)) / name
+        (target / new).parent.mkdir(parents=True, exist_ok=True)
+        if old.resolve() != (target / new).resolve():
+            shutil.copyfile(old, target / new)
+        found[key] = new.as_posix()
+    return found
