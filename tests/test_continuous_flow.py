@@ -39,7 +39,7 @@ def linear(a: Tensor, **options) -> CNF:
 
 
 def tiny(shape=(3,), condition=None, **options) -> CNF:
-    model = CNF(Continuous(shape), condition, **{"width": 16, "depth": 2, "tolerance": 1e-7, **options})
+    model = CNF(Continuous(shape), condition, **{"width": 12, "depth": 1, "steps": 4, "tolerance": 1e-6, **options})
     for parameter in model.transport.field.last.parameters():  # not at rest
         nn.init.normal_(parameter, std=0.3)
     return model.double().eval()
@@ -169,10 +169,12 @@ def test_draws_and_densities_have_the_gradients_of_the_closed_form():
 @pytest.mark.parametrize("gradient", ["direct", "adjoint"])
 def test_every_solver_trains_towards_the_same_likelihood(solver, gradient):
     a = A[:2, :2]
-    model = linear(a, solver=solver, steps=300 if solver == "euler" else 20, training_tolerance=1e-7, gradient=gradient)
+    model = linear(a, solver=solver, steps=300 if solver == "euler" else 20, training_tolerance=1e-5, gradient=gradient)
     x = torch.randn(50, 2, dtype=torch.float64)
     loss = model.loss(Batch(x))
-    assert float(loss) == pytest.approx(-float(model.log_prob(x).mean()), abs=2e-2 if solver == "euler" else 1e-3)
+    assert float(loss.detach()) == pytest.approx(
+        -float(model.log_prob(x).mean().detach()), abs=2e-2 if solver == "euler" else 1e-3
+    )
     loss.backward()
     b = a.clone().requires_grad_()
     m = torch.matrix_exp(b)
@@ -205,12 +207,12 @@ def test_inverse_and_log_determinant_before_and_after_training(shape, condition)
         z, ladj = model.flow(x, c)
         d, first = x[0].numel(), None if c is None else c[:1]
         jacobian = torch.autograd.functional.jacobian(lambda v, f=first: model.flow(v[None], f)[0].flatten(), x[0])
-        assert torch.allclose(torch.linalg.slogdet(jacobian.reshape(d, d))[1], ladj[0], atol=1e-5)
+        assert torch.allclose(torch.linalg.slogdet(jacobian.reshape(d, d))[1], ladj[0], atol=1e-4)
         with torch.inference_mode():
-            assert torch.allclose(model.decode(z, c), x, atol=1e-5)
-            assert torch.allclose(model.encode(x, c), z, atol=1e-5)
+            assert torch.allclose(model.decode(z, c), x, atol=1e-4)
+            assert torch.allclose(model.encode(x, c), z, atol=1e-4)
             base = -0.5 * (z.flatten(1) ** 2).sum(1) - 0.5 * d * math.log(2 * math.pi)
-            assert torch.allclose(model.log_prob(x, c), base + ladj)
+            assert torch.allclose(model.log_prob(x, c), base + ladj, atol=1e-5)
 
 
 def test_half_the_tolerance_hardly_changes_the_density_and_costs_more():
@@ -233,11 +235,11 @@ def test_answers_do_not_depend_on_the_batch():
     model = tiny((2,), tolerance=1e-5).float()
     for p in model.transport.field.last.parameters():
         nn.init.normal_(p, std=1.0)
-    x = 3 * torch.randn(40, 2)
+    x = 3 * torch.randn(12, 2)
     with torch.inference_mode():
         whole = model.log_prob(x)
         assert torch.equal(model.log_prob(x), whole)
-        alone = torch.cat([model.log_prob(x[i : i + 1]) for i in range(40)])
+        alone = torch.cat([model.log_prob(x[i : i + 1]) for i in range(12)])
         assert torch.allclose(alone, whole, atol=1e-4)
         drawn = model.sample(40, generator=Streams(1, 40))
         some = model.sample(5, generator=Streams(1, 40)[20:25])
@@ -263,6 +265,7 @@ def test_beyond_64_numbers_the_density_is_an_estimate_with_an_error_and_a_functi
         assert torch.allclose(large.log_prob(x[3:5]), mean[3:5], atol=1e-5)
         exact, nothing = large.log_prob_estimate(x, exact=True)
         assert (nothing == 0).all() and (error > 0).all()
+        assert tiny((65,), probes=1).log_prob_estimate(x)[1].isnan().all(), "one probe shows no error"
         assert ((mean - exact).abs() < 5 * error).all()
 
 
@@ -275,6 +278,16 @@ def test_hundreds_of_numbers_cost_no_whole_jacobian_but_where_it_is_asked_for(mo
     with torch.inference_mode():
         assert torch.isfinite(model.log_prob(x)).all()
         assert torch.allclose(model.decode(model.encode(x)), x, atol=1e-2)
+
+
+def test_training_steps_meet_other_times_each_time_and_keep_the_ends_and_the_order():
+    model = CNF(Continuous((2,)), steps=8)
+    ends = torch.tensor([1.0, 0.0])
+    grids = torch.stack([model._grid(ends) for _ in range(200)])
+    assert torch.equal(grids[:, 0], torch.ones(200)) and torch.equal(grids[:, -1], torch.zeros(200))
+    assert (grids.diff(dim=1) < 0).all()
+    assert (grids.mean(0) - torch.linspace(1, 0, 9)).abs().max() < 0.02
+    assert (grids.std(0)[1:-1] > 0.02).all()
 
 
 def test_training_lowers_the_loss_and_evaluations_are_counted():

@@ -96,6 +96,18 @@ def test_the_columns_of_a_sylvester_step_are_orthonormal():
         step_of("sylvester", 3, rank=4)
 
 
+def test_rising_roots_are_found_where_newtons_method_circles():
+    """A nearly level stretch between two steep ones sends Newton's steps from one side to the other."""
+    y = torch.linspace(-80, 80, 4001).double()
+
+    def function(z: Tensor) -> tuple[Tensor, Tensor]:
+        h = z.tanh()
+        return z - 0.999 * h - y, 1.0 - 0.999 * (1.0 - h * h)
+
+    root = rising_root(function, y - 1, y + 1)
+    assert (function(root)[0].abs() <= 1e-15 * y.abs().clamp(min=1)).all()
+
+
 def test_rising_roots_reach_the_precision_of_their_type_and_have_gradients():
     c = torch.linspace(-3, 3, 50).double().requires_grad_()
 
@@ -209,8 +221,8 @@ def test_the_bound_rises_with_its_samples_to_the_exact_value_and_never_beats_it(
     assert means[0] < exact - 0.02 and means[-1] <= exact + 0.03
     few = x[:30]
     assert float((m.bound(few, None, 6_000) - true.log_prob(few)).abs().mean()) < 0.05
-    losses = m.loss(Batch(x))
-    assert float(sum(losses.values())) == pytest.approx(-float(logs.mean()), abs=0.15)
+    losses = [float(sum(m.loss(Batch(x)).values())) for _ in range(10)]
+    assert sum(losses) / 10 == pytest.approx(-float(logs.mean()), abs=0.15)
 
 
 @pytest.mark.parametrize("kind", KINDS)

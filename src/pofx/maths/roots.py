@@ -23,15 +23,17 @@ def rising_root(
     """
     with torch.no_grad():
         x, low, high = (low + high) / 2, low.clone(), high.clone()
+        moved, rests = high - low, torch.zeros_like(x, dtype=torch.bool)
         for _ in range(_MOST):
             value, slope = function(x)
             low, high = torch.where(value <= 0, x, low), torch.where(value >= 0, x, high)
             guess = x - value / slope
-            inside = (guess >= low) & (guess <= high) & torch.isfinite(guess)
-            found = torch.where(inside, guess, (low + high) / 2)
-            still = (found - x).abs() <= 2 * torch.finfo(x.dtype).eps * x.abs().clamp(min=1.0)
+            good = (guess >= low) & (guess <= high) & ((guess - x).abs() <= moved / 2)  # else it may circle for long
+            found = torch.where(rests, x, torch.where(good, guess, (low + high) / 2))
+            moved = (found - x).abs()
+            rests = rests | (moved <= 2 * torch.finfo(x.dtype).eps * x.abs().clamp(min=1.0))
             x = found
-            if bool(still.all()):
+            if bool(rests.all()):
                 break
     if not torch.is_grad_enabled():
         return x

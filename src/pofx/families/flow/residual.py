@@ -25,6 +25,7 @@ from pofx.core.random import Streams
 from pofx.families.flow.chain import ActNorm, Bijection, Chain
 from pofx.families.flow.flow import Flow
 from pofx.maths.distributions import normal_log_prob
+from pofx.maths.estimates import standard_error
 from pofx.nets.lipschitz import LipschitzMLP
 
 EXACT_DIMS = 16  # up to here the log-determinant is exact
@@ -214,7 +215,7 @@ class ResidualFlow(Flow):
         signs = streams.integers(2, blocks, self.probes, d).movedim(0, 2).to(x.dtype)
         tails = streams.uniform(blocks, self.probes).movedim(0, 2).to(x.dtype)
         each = self._estimates(x, condition, 2.0 * signs - 1.0, tails)
-        return each.mean(0), each.std(0) / self.probes**0.5
+        return each.mean(0), standard_error(each)
 
     def _estimates(
         self,
