@@ -94,18 +94,18 @@ class AttentionCache:
 
     def __init__(self, net: CausalAttention, n: int) -> None:
         weight = net.inward.weight
-        self.net, self.length = net, 0
-        self.k = weight.new_empty(n, net.heads, net.length, weight.shape[1] // net.heads)
+        self.net, self.length, self.size = net, 0, weight.shape[1] // net.heads
+        self.k = weight.new_empty(n * net.heads, net.length, self.size)
         self.v = torch.empty_like(self.k)
+        self.none = weight.new_zeros(())
 
     def advance(self, h: Float[Tensor, "n 1 width"]) -> Float[Tensor, "n 1 width"]:
         """The output at the next place: h (n, 1, width) → (n, 1, width)."""
         q, k, v = self.net.project(h, self.length)
-        n, _, heads, size = q.shape
-        self.k[:, :, self.length], self.v[:, :, self.length] = k[:, 0], v[:, 0]
+        self.k[:, self.length], self.v[:, self.length] = k.reshape(-1, self.size), v.reshape(-1, self.size)
         self.length += 1
-        keys = self.k.view(n * heads, -1, size)[:, : self.length]
-        values = self.v.view(n * heads, -1, size)[:, : self.length]
-        scores = torch.bmm(q.reshape(n * heads, 1, size) * (1 / math.sqrt(size)), keys.transpose(1, 2))
-        out: Tensor = self.net.outward(torch.bmm(scores.softmax(-1), values).view(n, 1, heads * size))
+        keys, values = self.k[:, : self.length], self.v[:, : self.length]
+        q = q.reshape(-1, 1, self.size)
+        scores = torch.baddbmm(self.none, q, keys.transpose(1, 2), beta=0, alpha=1 / math.sqrt(self.size))
+        out: Tensor = self.net.outward(torch.bmm(scores.softmax(-1), values).view(len(h), 1, -1))
         return out
