@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pofx.nets.stairs import Stairs, staircase_runs, stairs_linear
+
 silu = nn.functional.silu
 
 
@@ -19,27 +21,39 @@ class MaskedLinear(nn.Linear):
     """A linear layer whose weight is multiplied by a mask given with each call.
 
     The mask is of the weight's dtype and of shape (a, b), where a divides the outputs and b the inputs: one entry for
-    each block of the weight.
+    each block of the weight. Where it lies below `stairs`, its zeros are skipped.
     """
 
-    def forward(self, x: Float[Tensor, "n inputs"], mask: Float[Tensor, "a b"]) -> Float[Tensor, "n outputs"]:  # type: ignore[override]
-        """x (n, inputs) → (n, outputs)."""
+    def forward(  # type: ignore[override]
+        self,
+        x: Float[Tensor, "n inputs"],
+        mask: Float[Tensor, "a b"],
+        stairs: Stairs | None = None,
+        onto: Float[Tensor, "n outputs"] | None = None,
+    ) -> Float[Tensor, "n outputs"]:
+        """x (n, inputs) → (n, outputs), added to `onto`."""
+        if stairs is not None:
+            return stairs_linear(x, self.weight, self.bias, mask, stairs, onto)
         a, b = mask.shape
         device = x.device.type  # under autocast the product is cheaper in the lower precision, and as exact
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
         blocks = self.weight.to(dtype).reshape(a, -1, b, self.in_features // b) * mask.to(dtype)[:, None, :, None]
-        return nn.functional.linear(x, blocks.reshape(self.weight.shape), self.bias)
+        out = nn.functional.linear(x, blocks.reshape(self.weight.shape), self.bias)
+        return out if onto is None else onto + out
 
 
 class MaskedResidual(nn.Module):
     """Positions' features → positions' outputs, causal in a given order of the positions.
 
     `positions` inputs of `features` numbers each become `positions` outputs of `outputs` numbers each. Hidden units are
-    sorted by degree, so that a sampler can compute the units of one degree after the other (`begin`, `advance`).
+    sorted by degree, so that a sampler can compute the units of one degree after the other (`begin`, `advance`), and
+    that a pass over positions in their natural order skips most of the zeros.
     """
 
     degree: Tensor
     hidden_mask: Tensor
+    natural_first: Tensor
+    natural_last: Tensor
 
     def __init__(
         self,
@@ -67,6 +81,16 @@ class MaskedResidual(nn.Module):
         degree = torch.arange(width) * positions // width
         self.register_buffer("degree", degree, persistent=False)
         self.register_buffer("hidden_mask", (degree[:, None] >= degree[None, :]).float(), persistent=False)
+        natural = torch.arange(positions)
+        self.register_buffer("natural_first", self.first_mask(natural), persistent=False)
+        self.register_buffer("natural_last", self.last_mask(natural), persistent=False)
+        self.ends = torch.searchsorted(degree, torch.arange(positions + 1)).tolist()  # of the units of lower degree
+        runs = staircase_runs(positions, width)
+        self.stairs: dict[str, Stairs] = {
+            "first": ((0, width, (positions - 1) * features),),
+            "hidden": tuple((self.ends[a], self.ends[b], self.ends[b]) for a, b in runs),
+            "last": tuple((a * outputs, b * outputs, self.ends[b]) for a, b in runs),
+        }
 
     def first_mask(self, place: Int[Tensor, "positions"]) -> Float[Tensor, "width positions"]:
         """Which positions the first layer sees: (width, positions); place[i] is that of position i in the order."""
@@ -79,22 +103,28 @@ class MaskedResidual(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "n positions features"],
-        place: Int[Tensor, "positions"],
+        place: Int[Tensor, "positions"] | None = None,
         context: Float[Tensor, "n context"] | None = None,
     ) -> Float[Tensor, "n positions outputs"]:
-        """x (n, positions, features), place (positions,), context (n, context) → (n, positions, outputs)."""
-        h = self.first(x.flatten(1), self.first_mask(place))
+        """x (n, positions, features), place (positions,), context (n, context) → (n, positions, outputs).
+
+        Without `place` the order is the natural one, and outputs lie one after the other in memory, each for all items.
+        """
+        stairs: dict[str, Stairs] = self.stairs if place is None else {}
+        first_mask = self.natural_first if place is None else self.first_mask(place)
+        last_mask = self.natural_last if place is None else self.last_mask(place)
+        h = self.first(x.flatten(1), first_mask, stairs.get("first"))
         if self.contexts is not None:
             h = h + self.contexts[0](context)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            r = inner(silu(h), self.hidden_mask)
+            r = inner(silu(h), self.hidden_mask, stairs.get("hidden"))
             if self.contexts is not None:
                 r = r + self.contexts[i + 1](context)
-            h = h + outer(self.dropout(silu(r)), self.hidden_mask)
-        out = self.last(self.dropout(silu(h)), self.last_mask(place))
+            h = outer(self.dropout(silu(r)), self.hidden_mask, stairs.get("hidden"), onto=h)
+        out = self.last(self.dropout(silu(h)), last_mask, stairs.get("last"))
         if self.context_last is not None:
             out = out + self.context_last(context)
-        shaped: Tensor = out.reshape(len(x), self.positions, self.outputs)
+        shaped: Tensor = out.unflatten(1, (self.positions, self.outputs))
         return shaped
 
     def begin(self, n: int, context: Float[Tensor, "n context"] | None = None) -> "MaskedCache":
@@ -124,7 +154,6 @@ class MaskedCache:
         self.last = net.last.bias.expand(n, -1)
         if net.context_last is not None:
             self.last = self.last + net.context_last(context)
-        self.ends = torch.searchsorted(net.degree.contiguous(), torch.arange(net.positions + 1).to(net.degree)).tolist()
 
     def put(self, position: int, features: Float[Tensor, "n features"]) -> None:
         """A position has become known: features (n, features)."""
@@ -132,7 +161,7 @@ class MaskedCache:
 
     def advance(self, step: int, position: int) -> Float[Tensor, "n outputs"]:
         """The outputs of `position`, which is number `step` in the order: (n, outputs). Steps come in order."""
-        net, part, seen = self.net, slice(self.ends[step], self.ends[step + 1]), slice(0, self.ends[step + 1])
+        net, part, seen = self.net, slice(*self.net.ends[step : step + 2]), slice(0, self.net.ends[step + 1])
         if part.start < part.stop:  # inputs that are not known yet are zero, so the first layer needs no mask
             h = self.start[0][:, part] + self.x @ net.first.weight[part].T
             self.active[0][:, part] = silu(h)

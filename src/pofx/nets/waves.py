@@ -15,5 +15,7 @@ def waves(x: Float[Tensor, "*places"], count: int) -> Float[Tensor, "*places {1+
 
     Slow waves tell places apart that fast ones confuse; x itself tells what lies more than a period away.
     """
+    if count == 0:
+        return x[..., None]
     angles = (math.pi / 4) * x[..., None] * 2.0 ** torch.arange(count, dtype=x.dtype, device=x.device)
     return torch.cat((x[..., None], angles.sin(), angles.cos()), -1)

@@ -83,39 +83,53 @@ class Linear(Bijection):
         self.log_diagonal = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(features))
 
-    def _triangles(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
-        eye = torch.eye(len(self.bias), dtype=self.bias.dtype, device=self.bias.device)
-        return self.lower.tril(-1) + eye, self.upper.triu(1) + self.log_diagonal.exp().diag()
+    def _triangles(self, dtype: torch.dtype) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
+        eye = torch.eye(len(self.bias), dtype=dtype, device=self.bias.device)
+        return self.lower.tril(-1) + eye, self.upper.triu(1) + self.log_diagonal.exp().diag().to(dtype)
 
     def forward(
         self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
-        lower, upper = self._triangles()
+        lower, upper = self._triangles(x.dtype)
         y = (x @ (lower @ upper).T)[:, self.order] + self.bias
         return y, self.log_diagonal.sum().expand(len(x))
 
     def inverse(
         self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n d"]:
-        lower, upper = self._triangles()
+        lower, upper = self._triangles(y.dtype)
         v = (y - self.bias)[:, self.order.argsort()].T
         v = torch.linalg.solve_triangular(lower, v, upper=False, unitriangular=True)
         x: Tensor = torch.linalg.solve_triangular(upper, v, upper=True).T
         return x
 
 
+class Base:
+    """The distribution of codes, dimension by dimension: a standard normal."""
+
+    def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return normal_log_prob(z)
+
+    def draw(self, generator: Streams, d: int, temperature: float | int = 1.0) -> Float[Tensor, "n d"]:
+        """One code (n, d) per stream, scaled by the temperature."""
+        return temperature * generator.normal(d)
+
+
 class Chain(nn.Module):
-    """Bijections from x to a standard normal code, given a condition; the density of an event of any shape.
+    """Bijections from x to a code of a simple distribution, given a condition; the density of an event of any shape.
 
     A condition is embedded once and handed to every bijection. Sums over dimensions are float32 at least, and no
     bijection runs under autocast, but for those that say that they know how to (`autocasts`).
     """
 
-    def __init__(self, event: Event, condition: Event | None, context: int, parts: Iterable[Bijection]) -> None:
+    def __init__(
+        self, event: Event, condition: Event | None, context: int, parts: Iterable[Bijection], base: Base | None = None
+    ) -> None:
         super().__init__()
         assert not isinstance(event, dict)
         self.shape = event.shape
         self.features = dims(event)
+        self.base = base or Base()
         self.embed = Conditioner(condition, context)
         self.parts = nn.ModuleList(parts)
 
@@ -130,7 +144,8 @@ class Chain(nn.Module):
         device, wanted = x.device.type, torch.is_autocast_enabled(x.device.type)
         with torch.autocast(device, enabled=False):
             context = self.embed(condition)
-            z, total = x.reshape(len(x), self.features), torch.zeros(len(x), dtype=x.dtype, device=x.device)
+            z = _single(x).reshape(len(x), self.features)
+            total = torch.zeros(len(x), dtype=z.dtype, device=x.device)
             for part in self.bijections:
                 with torch.autocast(device, enabled=wanted and part.autocasts):
                     z, ladj = part(z, context)
@@ -144,7 +159,7 @@ class Chain(nn.Module):
         device, wanted = z.device.type, torch.is_autocast_enabled(z.device.type)
         with torch.autocast(device, enabled=False):
             context = self.embed(condition)
-            x: Tensor = z.reshape(len(z), self.features)
+            x: Tensor = _single(z).reshape(len(z), self.features)
             for part in reversed(self.bijections):
                 with torch.autocast(device, enabled=wanted and part.autocasts):
                     x = part.inverse(x, context)
@@ -155,7 +170,7 @@ class Chain(nn.Module):
     ) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats: (n,)."""
         z, ladj = self(x, condition)
-        log_p: Tensor = normal_log_prob(z).reshape(len(x), -1).sum(-1) + ladj
+        log_p: Tensor = self.base.log_prob(z.reshape(len(x), self.features)).sum(-1) + ladj
         return log_p
 
     def draw(
@@ -165,9 +180,9 @@ class Chain(nn.Module):
         temperature: float | int = 1.0,
     ) -> Float[Tensor, "n *event"]:
         """One x (n, *shape) per stream; codes are multiplied by the temperature."""
-        z = temperature * generator.normal(*self.shape)
+        z = self.base.draw(generator, self.features, temperature).reshape(generator.n, *self.shape)
         weight = next(self.parts.parameters())
-        return self.inverse(z.to(weight), condition)
+        return self.inverse(z.to(weight.device, torch.promote_types(weight.dtype, z.dtype)), condition)
 
     def start(self, take: Callable[[int], Batch], items: int = 2048) -> None:
         """Let every bijection see a first batch, in turn."""
@@ -177,6 +192,11 @@ class Chain(nn.Module):
         for part in self.bijections:
             part.start(z)
             z, _ = part(z, context)
+
+
+def _single(x: Tensor) -> Tensor:
+    """In float32 at least, whatever the precision of the weights."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def shuffled(features: int, seed: int) -> Int[Tensor, "{features}"]:

@@ -2,15 +2,21 @@
 
 Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows", arXiv 1906.04032. `conditioner="coupling"` is
 RQ-NSF (C): sampling costs one pass; "autoregressive" is RQ-NSF (AR): a stronger density, sampled one dimension at a
-time.
+time. Some dimensions may be circles (Rezende et al., 2020, arXiv 2002.02428).
 """
+
+import math
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
+from pofx.core.model import Recipe
 from pofx.families.flow.autoregressive import Autoregressive
-from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
+from pofx.families.flow.chain import ActNorm, Base, Bijection, Chain, Linear, shuffled
+from pofx.families.flow.circle import Circle, OnLines, Torus, Wrap
 from pofx.families.flow.coupling import Coupling, Spline, checkerboard
 from pofx.families.flow.flow import Flow, by_size
 
@@ -24,6 +30,14 @@ class NSF(Flow):
     source = "Durkan et al., 2019, arXiv 1906.04032"
     trains_with = {"lr": 4e-3, "weight_decay": 0.01}
     small = {"layers": 2, "bins": 4, "width": 16, "blocks": 1}
+    recipes = (
+        Recipe(
+            "nsf-coupling",
+            "Durkan et al., 2019, arXiv 1906.04032, RQ-NSF (C)",
+            {"conditioner": "coupling", "layers": 8, "bins": 8},
+            {"lr": 2e-3, "weight_decay": 0.01},
+        ),
+    )
 
     def __init__(
         self,
@@ -32,12 +46,14 @@ class NSF(Flow):
         *,
         layers: int = 2,
         bins: int = 16,
-        bound: float = 6.0,
+        bound: float | int = 6.0,
         width: int = 256,
         blocks: int = 2,
         dropout: float | None = None,
         octaves: int | None = None,
         conditioner: str = "autoregressive",
+        circular: Sequence[int] = (),
+        period: float | int | Sequence[float | int] = 2 * math.pi,
         context: int = 64,
     ) -> None:
         """A flow of `layers` spline layers with `bins` bins on [-bound, bound] standard deviations.
@@ -48,28 +64,56 @@ class NSF(Flow):
                 at least 16 dimensions, and 0 for a smaller one.
             octaves: sines and cosines of the inputs that the conditioners also see; None is 5 for an event of at most
                 3 dimensions, and 0 for a larger one.
+            circular: dimensions, by number, that are circles. Their density is one over a single period, their
+                samples and codes lie in half a period around 0, and values a period apart are the same.
+            period: of the circles, one for all or one each, in the units of the event; a representation that leaves
+                the units as they are (`represent="unscaled"` for points) makes these the data's own.
             context: width of the condition's embedding.
 
         Raises:
-            UsageError: an unknown conditioner.
+            UsageError: an unknown conditioner, a circular dimension that is not there or stands twice, or periods that
+                are not positive or not as many as circles.
         """
         super().__init__(event, condition)
         if conditioner not in CONDITIONERS:
             raise UsageError(f"conditioner must be {' or '.join(CONDITIONERS)} (got '{conditioner}')")
         self.layers, self.bins, self.bound, self.width, self.blocks = layers, bins, bound, width, blocks
         self.dropout, self.octaves, self.conditioner, self.context = dropout, octaves, conditioner, context
+        self.circular, self.period = circular, period
         assert isinstance(event, Continuous)
         d, size = dims(event), context if condition is not None else 0
         drop, octave = by_size(d, dropout, octaves)
-        parts: list[Bijection] = [ActNorm(d)]
-        spline = Spline(bins, bound)
+        circle, periods = _circle(d, circular, period, float(bound))
+        base: Base | None = None if circle is None else Torus(circle)
+        parts: list[Bijection] = [ActNorm(d)] if circle is None else [Wrap(circle, periods)]
+        if circle is not None and not bool(circle.where.all()):
+            parts.append(OnLines(circle, ActNorm(d - len(circular))))
+        spline = Spline(bins, float(bound), circle)
+        autoregressive = partial(Autoregressive, context=size, dropout=drop, octaves=octave, circle=circle)
+        coupling = partial(Coupling, context=size, dropout=drop, octaves=octave, circle=circle)
         for i in range(layers):
             if conditioner == "autoregressive":
-                place = torch.arange(d) if i % 2 == 0 else torch.arange(d).flip(0)
-                parts.append(Autoregressive(place, spline, width, blocks, context=size, dropout=drop, octaves=octave))
+                order = torch.arange(d).flip(0) if i % 2 else None
+                parts.append(autoregressive(d, order, spline, width, blocks))
                 continue
-            if i and i % 2 == 0:
+            if i and i % 2 == 0 and circle is None:  # a linear map of angles is none of circles
                 parts.append(Linear(d, shuffled(d, i)))
-            moved = checkerboard(event.shape, i % 2)
-            parts.append(Coupling(moved, spline, width, blocks, context=size, dropout=drop, octaves=octave))
-        self.flow = Chain(event, condition, context, parts)
+            parts.append(coupling(checkerboard(event.shape, i % 2), spline, width, blocks))
+        self.flow = Chain(event, condition, context, parts, base)
+
+
+def _circle(
+    d: int, circular: Sequence[int], period: float | int | Sequence[float | int], bound: float
+) -> tuple[Circle | None, list[float]]:
+    """Which of d dimensions are circles, and the period of each dimension (1 for a line)."""
+    if not circular:
+        return None, []
+    if len(set(circular)) < len(circular) or not all(0 <= i < d for i in circular):
+        raise UsageError(f"circular must be different numbers in 0 to {d - 1} (got {list(circular)})")
+    each = list(period) if isinstance(period, Sequence) else [period] * len(circular)
+    if len(each) != len(circular) or not all(0 < p < math.inf for p in each):
+        raise UsageError(f"period must be one positive number, or one for each of {len(circular)} (got {period})")
+    where, periods = torch.zeros(d, dtype=torch.bool), [1.0] * d
+    for i, p in zip(circular, each, strict=True):
+        where[i], periods[i] = True, float(p)
+    return Circle(where, bound), periods
