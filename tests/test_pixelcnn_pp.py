@@ -150,3 +150,10 @@ def test_bad_values_are_refused_with_the_mend():
     for key in ("width", "blocks", "scales", "mixtures"):
         with pytest.raises(UsageError, match=f"{key}=2"):
             config.build("pixelcnn++", Discrete((1, 4, 4), 2), **{key: 0})
+
+
+def test_the_width_of_pixelcnn_follows_the_grid_and_its_channels():
+    for shape, width, dropout in (((1, 8, 8), 48, 0.2), ((1, 28, 28), 64, 0.0), ((3, 16, 16), 66, 0.0)):
+        model = config.build("pixelcnn", Discrete(shape, 2), layers=1)
+        assert model.net.mix.in_channels == width and model.net.dropout.p == dropout
+        assert model.width is None and model.dropout is None  # the configuration says what was asked for
