@@ -82,7 +82,7 @@ def digits(args):
         began = time.perf_counter()
         clips = run.sample(args.n, [names[k] for k in wanted], seed=args.seed, temperature=temperature)
         seconds = time.perf_counter() - began
-        folder = args.out / f"clips-{temperature:g}"
+        folder = args.out / f"clips-{round(100 * temperature)}-percent"  # no dot: a dot makes a suffix
         write_items(clips, folder, rate=data.train.facts["rate"])
         heard = judge.predict(vectors(clips))
         right = heard == wanted
