@@ -119,7 +119,8 @@ def test_annealing_estimates_log_z_and_ends_at_the_target():
 def test_draws_carry_the_gradient_of_every_parameter(name):
     row = config.entry(name)
     torch.manual_seed(0)
-    model = row.model(Continuous((2,)), **{**row.values, **row.model.small}).eval().double()
+    sharp = {"tolerance": 1e-9} if "tolerance" in config.defaults(row.model) else {}  # solvers' own errors are rough
+    model = row.model(Continuous((2,)), **{**row.values, **row.model.small, **sharp}).eval().double()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -135,13 +136,13 @@ def test_draws_carry_the_gradient_of_every_parameter(name):
     except Unsupported:
         pytest.skip(f"{name} says that its draws are not differentiable")
     found = float(sum((g * v).sum() for g, v in zip(slopes, way, strict=True) if g is not None))
-    h, ends = 1e-3, []  # solvers with steps of their own choice are rough below
+    h, ends = 1e-4, []
     for sign in (1, -2):
         with torch.no_grad():
             for p, v in zip(model.parameters(), way, strict=True):
                 p.add_(sign * h * v)
             ends.append(float(value()))
-    assert found == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=3e-2, abs=1e-2)
+    assert found == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-2, abs=1e-3)
 
 
 def loss_of(model, density, **options):
