@@ -136,13 +136,19 @@ class _Root(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, residual: Tensor, x: Tensor, again: Tensor, slope: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        residual: Float[Tensor, "n d"],
+        x: Float[Tensor, "n d"],
+        again: Float[Tensor, "n d"],
+        slope: Float[Tensor, "n d"],
+    ) -> Float[Tensor, "n d"]:
         ctx.x, ctx.again, ctx.slope = x, again, slope
         return x.detach().clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, g: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], None, None, None]:
         v = g / ctx.slope
         least = ROUNDING * torch.finfo(g.dtype).eps * (1 + float(v.abs().max()))
         for _ in range(g.shape[1]):
