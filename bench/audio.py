@@ -8,14 +8,12 @@ Data: spoken-digits, 8 kHz, 256 mu-law levels, the official 300 test clips. `bit
 their ends, from the start of each clip, and divides by the number of samples. `digits` writes clips as wav files.
 """
 
-import argparse
-import json
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from lines import measure, parser
 from sklearn.svm import SVC
 
 import pofx
@@ -150,24 +148,15 @@ BARS = {"bits": bits, "digits": digits, "speed": speed}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--condition", choices=("label",), help="of bits: what the model is told")
-    parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--n", type=int, default=300, help="clips of digits")
-    parser.add_argument("--temperatures", type=lambda text: [float(t) for t in text.split(",")], default=[1.0, 0.9])
-    parser.add_argument("--stretch", type=int, default=50, help="whole passes of speed")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--shown", action="store_true", help="show progress bars")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": f"audio-{bar}", **row, "threads": torch.get_num_threads()}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "audio.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    options = parser(__doc__, BARS)
+    options.add_argument("--condition", choices=("label",), help="of bits: what the model is told")
+    options.add_argument("--minutes", type=float, default=15)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--n", type=int, default=300, help="clips of digits")
+    options.add_argument("--temperatures", type=lambda text: [float(t) for t in text.split(",")], default=[1.0, 0.9])
+    options.add_argument("--stretch", type=int, default=50, help="whole passes of speed")
+    args = options.parse_args()
+    measure("audio", BARS, args)
 
 
 if __name__ == "__main__":

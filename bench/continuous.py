@@ -7,14 +7,11 @@
 Results go to <out>/continuous.jsonl, one line as soon as each is known; a second call adds to them.
 """
 
-import argparse
-import json
 import math
 import time
-from pathlib import Path
 
 import numpy as np
-import torch
+from lines import listed, measure, parser
 
 import pofx
 from pofx.data.densities import truth
@@ -95,22 +92,13 @@ BARS = {"plane-cnf": plane_cnf, "plane-others": plane_others, "vae-posterior": v
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--data", type=lambda text: text.split(","))
-    parser.add_argument("--models", type=lambda text: text.split(","))
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--seeds", type=int)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--shown", action="store_true", help="show progress bars")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "continuous.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    options = parser(__doc__, BARS)
+    options.add_argument("--data", type=listed)
+    options.add_argument("--models", type=listed)
+    options.add_argument("--minutes", type=float)
+    options.add_argument("--seeds", type=int)
+    args = options.parse_args()
+    measure("continuous", BARS, args)
 
 
 if __name__ == "__main__":

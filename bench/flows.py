@@ -8,7 +8,6 @@
 <out>/flows.jsonl, one line as soon as each is known; `tables` goes on where it was stopped.
 """
 
-import argparse
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lines import listed, measure, parser
 
 import pofx
 from pofx.core import config
@@ -284,24 +284,16 @@ BARS = {"spline-speed": spline_speed, "coupling-speed": coupling_speed, "tables"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--names", type=lambda text: text.split(","), help="of tables")
-    parser.add_argument("--models", type=lambda text: text.split(","), help="nsf, maf")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    options = parser(__doc__, BARS)
+    options.add_argument("--rounds", type=int, default=40)
+    options.add_argument("--names", type=listed, help="of tables")
+    options.add_argument("--models", type=listed, help="nsf, maf")
+    options.add_argument("--steps", type=int, default=600)
+    options.add_argument("--seeds", type=int, default=2)
+    args = options.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": bar, **row}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "flows.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    measure("flows", BARS, args)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@
 Results go to <out>/foundation.jsonl, one line as soon as each is known; a second call adds to them.
 """
 
-import argparse
-import json
 import math
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from lines import listed, measure, parser
 
 import pofx
 from pofx.data.dataset import take
@@ -155,21 +153,12 @@ BARS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--models", type=lambda text: text.split(","))
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--shown", action="store_true", help="show progress bars")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "foundation.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    options = parser(__doc__, BARS)
+    options.add_argument("--models", type=listed)
+    options.add_argument("--minutes", type=float)
+    options.add_argument("--seeds", type=int, default=3)
+    args = options.parse_args()
+    measure("foundation", BARS, args)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@
 Results go to <out>/image_flows.jsonl, one line as soon as each is known, and sheets of samples beside it.
 """
 
-import argparse
 import json
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from lines import listed, measure, parser
 from PIL import Image
 
 import pofx
@@ -92,23 +91,14 @@ BARS = {"mnist": mnist, "speed": speed}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--models", type=lambda text: text.split(","))
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--items", type=int, default=10_000, help="test images to score")
-    parser.add_argument("--options", type=json.loads, default={}, help="of the model, as JSON")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--shown", action="store_true", help="show progress bars")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "image_flows.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    options = parser(__doc__, BARS)
+    options.add_argument("--models", type=listed)
+    options.add_argument("--minutes", type=float)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--items", type=int, default=10_000, help="test images to score")
+    options.add_argument("--options", type=json.loads, default={}, help="of the model, as JSON")
+    args = options.parse_args()
+    measure("image_flows", BARS, args)
 
 
 if __name__ == "__main__":

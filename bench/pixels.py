@@ -9,9 +9,7 @@ Results go to <out>/pixels.jsonl, one line as soon as each is known; a second ca
 minutes on one thread. MNIST and CIFAR-10 (`cifar10_train.zip`) are read where POFX_DATA says.
 """
 
-import argparse
 import dataclasses
-import json
 import math
 import os
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lines import listed, measure, parser
 from PIL import Image
 
 import pofx
@@ -165,22 +164,13 @@ BARS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--models", type=lambda text: text.split(","))
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--crop", type=int, default=16, help="side of the colour crops, at most 32")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--shown", action="store_true", help="show progress bars")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "pixels.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    options = parser(__doc__, BARS)
+    options.add_argument("--models", type=listed)
+    options.add_argument("--minutes", type=float)
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--crop", type=int, default=16, help="side of the colour crops, at most 32")
+    args = options.parse_args()
+    measure("pixels", BARS, args)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@
 Results go to <out>/targets.jsonl. Truths are closed forms, or quadrature on the line where a target is a product.
 """
 
-import argparse
-import json
 import math
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
+from lines import listed, measure, parser
 
 import pofx
 
@@ -131,23 +129,14 @@ BARS = {"weights": weights, "modes": modes}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--targets", type=lambda text: text.split(","))
-    parser.add_argument("--model", default="nsf")
-    parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--shown", action="store_true", help="show progress bars")
-    args = parser.parse_args()
+    options = parser(__doc__, BARS)
+    options.add_argument("--targets", type=listed)
+    options.add_argument("--model", default="nsf")
+    options.add_argument("--minutes", type=float, default=2.0)
+    options.add_argument("--seeds", type=int, default=1)
+    args = options.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)  # what they say is in the numbers
-    args.out.mkdir(parents=True, exist_ok=True)
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "targets.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    measure("targets", BARS, args)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Results go to <out>/tokens.jsonl. Needs the extra `bench`. Every text is scored 
 test text of tinyshakespeare is the last tenth of its characters, as nanoGPT has it.
 """
 
-import argparse
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lines import measure, parser
 from torch import nn
 
 import pofx
@@ -294,27 +294,18 @@ BARS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", default=list(BARS), help=f"of {', '.join(BARS)}")
-    parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--steps", type=int, default=2000, help="of the recipe")
-    parser.add_argument("--length", type=int, default=128)
-    parser.add_argument("--vocabulary", type=int, default=512)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--options", type=json.loads, default={}, help="JSON of further options of fit")
-    parser.add_argument("--keep", default="", help="folder under --out for the artifact")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--shown", action="store_true", help="show progress bars")
-    args = parser.parse_args()
+    options = parser(__doc__, BARS)
+    options.add_argument("--minutes", type=float, default=3.0)
+    options.add_argument("--steps", type=int, default=2000, help="of the recipe")
+    options.add_argument("--length", type=int, default=128)
+    options.add_argument("--vocabulary", type=int, default=512)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--rounds", type=int, default=15)
+    options.add_argument("--options", type=json.loads, default={}, help="JSON of further options of fit")
+    options.add_argument("--keep", default="", help="folder under --out for the artifact")
+    args = options.parse_args()
     torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for bar in args.bars:
-        for row in BARS[bar](args):
-            line = {"benchmark": bar, **row, "threads": torch.get_num_threads()}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            with (args.out / "tokens.jsonl").open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    measure("tokens", BARS, args)
 
 
 if __name__ == "__main__":
