@@ -1,0 +1,40 @@
+"""Codes: does decoding an encoded item bring it back, and do all parts of the code move?"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pofx.artifact import Artifact
+from pofx.core.model import Encoding
+from pofx.data.dataset import Dataset, take
+from pofx.evaluate.checks.finding import Finding, finding
+
+ACTIVE = 0.01  # share of the widest part's spread above which a part of a code moves
+
+
+def _codes(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
+    if not isinstance(artifact.model, Encoding):
+        return
+    test = take(dataset.test, np.arange(min(64, len(dataset.test))))
+    given = test.labels if artifact.model.condition is not None else None
+    raw = artifact.representation.tensor(test.values).double().flatten(1)
+    back = artifact.representation.tensor(artifact.reconstruct(test.values, given)).double().flatten(1)
+    error = float((raw - back).square().mean() / raw.var().clamp(min=1e-12))
+    exempt = "reconstruction" in artifact.model.exempt
+    result = "ok" if error < (0.5 if exempt else 1e-3) else "warning"
+    yield finding("reconstruction", result, f"decode(encode(x)) misses {error:.2%} of the variance", "larger code")
+
+
+def _collapse(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
+    if not isinstance(artifact.model, Encoding):
+        return
+    test = take(dataset.test, np.arange(min(64, len(dataset.test))))
+    given = test.labels if artifact.model.condition is not None else None
+    spread = artifact.encode(test.values, given).reshape(len(test), -1).std(0)
+    active = int((spread > ACTIVE * max(float(spread.max()), 1e-12)).sum())
+    result = "warning" if active < 0.1 * len(spread) or float(spread.max()) < 1e-6 else "ok"
+    mend = "most of the code is unused: a smaller code, free bits, or a slower rise of the KL weight"
+    yield finding("active codes", result, f"{active} of {len(spread)} parts of the code move with the item", mend)
+
+
+CHECKS = (_codes, _collapse)

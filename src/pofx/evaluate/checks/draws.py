@@ -1,0 +1,47 @@
+"""Draws: the same seed the same samples, whatever the batch; valid items; a condition that matters."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pofx.artifact import Artifact
+from pofx.core.errors import PofxError
+from pofx.core.event import Discrete
+from pofx.data.dataset import Dataset
+from pofx.evaluate.checks.finding import Finding, N, comparable, finding
+
+
+def _seeds(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
+    whole, again, other, part = comparable(
+        *(artifact.sample(24, seed=s, batch_size=b) for s, b in ((seed, 24), (seed, 24), (seed + 1, 24), (seed, 7)))
+    )
+    same = np.array_equal(whole, again) and not np.array_equal(whole, other)
+    mend = "draw only from `generator` in `sample`"
+    yield finding("seeds", "ok" if same else "failed", "equal seeds equal samples" if same else "they differ", mend)
+    share = float(np.mean([np.allclose(a, b, atol=1e-3) if a.dtype.kind == "f" else bool(np.all(a == b)) for a, b in
+                           zip(whole, part, strict=True)]))  # fmt: skip
+    result = "ok" if share > 0.9 else "failed"
+    yield finding("batch size", result, f"{share:.0%} of samples unchanged by the batch size", "couple no items")
+
+
+def _support(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
+    values = artifact.sample(N, seed=seed)
+    try:
+        artifact.representation.tensor(values)
+        yield finding("support", "ok", f"{N} samples are valid items")
+    except PofxError as error:
+        yield finding("support", "failed", str(error), "the model's samples leave the data space")
+
+
+def _condition(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
+    event = artifact.model.condition
+    if not isinstance(event, Discrete) or event.shape or event.classes < 2:
+        return
+    drawn = comparable(*(artifact.sample(N, c, seed=seed) for c in (0, 1)))
+    a, b = (values.reshape(N, -1).astype(float) for values in drawn)
+    moved = float(np.abs(a.mean(0) - b.mean(0)).sum() / max(np.abs(a.std(0)).sum(), 1e-9))
+    result = "ok" if moved > 0.05 else "warning"
+    yield finding("condition", result, f"labels 0 and 1 move the mean by {moved:.2f} spreads", "the label is ignored")
+
+
+CHECKS = (_seeds, _support, _condition)

@@ -1,0 +1,42 @@
+"""Samples against items: as wide, no copies, and for images as much power at the finest frequency."""
+
+from collections.abc import Iterator
+
+from pofx.artifact import Artifact
+from pofx.core.representation import Items
+from pofx.data.dataset import Dataset, take
+from pofx.evaluate.checks.finding import Finding, N, finding
+from pofx.evaluate.features import fit_spaces
+from pofx.evaluate.metrics.near_copy import near_copies
+from pofx.evaluate.metrics.spectrum import Spectrum
+
+DECIBELS = 3.0  # at the finest frequency: twice, or half, the power
+
+
+def _spread_and_copies(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
+    space = fit_spaces(dataset.train, ["pca"], seed=seed)[0]
+    n = min(500, max(len(dataset.test), 50))
+    drawn, real = space(artifact.sample(n, seed=seed)), space.of(dataset.test)[:n]
+    ratio = float(drawn.std(0).mean() / max(real.std(0).mean(), 1e-12))
+    result = "ok" if 0.7 < ratio < 1.4 else "warning"
+    yield finding("spread", result, f"samples spread {ratio:.2f} × as wide as test items", "collapse, or noise")
+    copied = near_copies(drawn, space.of(dataset.test), space.of(dataset.train))
+    result = "warning" if copied["p"] < 0.01 else "ok"
+    seen = f"near-copy p {copied['p']:.3g}, {copied['exact']} exact copies of training items"
+    yield finding("memorisation", result, seen, "the model copies training items: train it less, or on more data")
+
+
+def _finest(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
+    """Up-sampling by transposed convolutions leaves checkerboards, losses that average leave blur."""
+    if dataset.card.kind != "image":
+        return
+    n = min(N, len(dataset.test))
+    drawn = Items("image", artifact.sample(n, seed=seed), None, dataset.test.facts)
+    read = Spectrum().read(drawn, take(dataset.test, range(n)), dataset.train).extra["spectrum"]
+    over = read["samples"][-1] - read["real"][-1]
+    seen = f"{over:+.1f} decibels of power at the finest frequency, against test images"
+    mend = "a checkerboard or noise: resize before convolving" if over > 0 else "blur: the loss averages"
+    yield finding("checkerboard and blur", "warning" if abs(over) > DECIBELS else "ok", seen, mend)
+
+
+CHECKS = (_spread_and_copies, _finest)

@@ -1,0 +1,90 @@
+"""The audit passes sound models and names the fault of spoiled ones."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import pofx
+from pofx.data.sources import load
+from pofx.evaluate.audit import audit, checks
+from pofx.evaluate.checks import codes, densities, samples
+
+
+def results(findings):
+    return {f["check"]: f["result"] for f in findings}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def made(digits):
+    return pofx.fit(digits, "made", steps=60, width=64, progress=False)
+
+
+@pytest.fixture(scope="module")
+def points():
+    x = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    return load(pofx.points(x))
+
+
+def test_checks_are_found_and_a_sound_model_passes(made, digits):
+    assert len(checks()) >= 13
+    found = audit(made, digits)
+    assert all(set(f) == {"check", "result", "seen", "mend"} for f in found)
+    assert {"causality", "seeds", "support", "checkerboard and blur"} <= set(results(found))
+    assert "failed" not in results(found).values(), found
+
+
+@pytest.mark.parametrize("orderings", [1, 3])
+def test_any_one_order_is_causal_and_a_mixture_is_left_out(digits, orderings):
+    run = pofx.fit(digits, "made", steps=3, width=64, ordering="random", orderings=orderings, progress=False)
+    found = results(densities._causality(run, digits, 0)) if orderings == 1 else results(audit(run, digits))
+    assert found.get("causality") == ("ok" if orderings == 1 else None)
+
+
+def test_a_model_that_sees_ahead_fails(made, digits, monkeypatch):
+    terms = made.model.log_prob_terms
+
+    def peeking(x, condition=None):
+        return terms(x, condition) + 1e-2 * x.flip(-1)
+
+    monkeypatch.setattr(made.model, "log_prob_terms", peeking)
+    assert results(densities._causality(made, digits, 0)) == {"causality": "failed"}
+
+
+def test_tails_that_rise_or_break_are_seen(points, monkeypatch):
+    run = pofx.fit(points, "gmm", steps=5, progress=False)
+    assert results(densities._tails(run, points, 0)) == {"tails": "ok"}
+    monkeypatch.setattr(run.model, "log_prob", lambda x, condition=None: x.flatten(1).square().sum(1))
+    assert results(densities._tails(run, points, 0)) == {"tails": "warning"}
+    monkeypatch.setattr(run.model, "log_prob", lambda x, condition=None: x.flatten(1).sum(1) / 0)
+    assert results(densities._tails(run, points, 0)) == {"tails": "failed"}
+
+
+def test_bounds_tighten_and_codes_move(digits):
+    run = pofx.fit(digits, "vae", steps=40, progress=False)
+    found = results(audit(run, digits))
+    assert found["calibration of the bound"] in ("ok", "warning") and found["active codes"] == "ok"
+    one = SimpleNamespace(
+        model=run.model, encode=lambda values, condition=None: np.arange(len(values))[:, None] * np.eye(40)[:1]
+    )
+    assert results(codes._collapse(one, digits, 0)) == {"active codes": "warning"}
+
+
+def test_a_checkerboard_is_seen(digits):
+    board = 12 * (np.indices((8, 8)).sum(0) % 2)
+    real = digits.train.values
+    for drawn, result in ((np.clip(real // 2 + board, 0, 16).astype(real.dtype), "warning"), (real, "ok")):
+        stand_in = SimpleNamespace(sample=lambda n, seed=0, drawn=drawn: drawn[:n])
+        assert results(samples._finest(stand_in, digits, 0)) == {"checkerboard and blur": result}
+
+
+def test_texts_that_end_can_be_examined():
+    data = load(pofx.tokens(["anna", "bob", "eve", "hannah", "otto", "ada"] * 20))
+    run = pofx.fit(data, "made", steps=5, width=64, progress=False)
+    assert np.isfinite(run.score(data.test.values).value).all()
+    assert results(audit(run, data))["causality"] == "ok"
