@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event
-from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
+from pofx.families.flow.chain import Bijection, Chain
 from pofx.families.flow.coupling import Affine
 from pofx.families.flow.flow import Flow
-from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling
+from pofx.families.flow.grid import GridBijection, GridCoupling, grid_step
 from pofx.families.flow.multiscale import Shape, multiscale
 
 
@@ -76,35 +76,10 @@ def glow(
 
     def after(shape: Shape) -> Iterable[GridBijection]:
         for step in range(steps):
-            yield from glow_step(shape, step, transformer, width, blocks, context=context, dropout=dropout)
+            yield from grid_step(shape, step, transformer, width, blocks, context=context, dropout=dropout)
 
     def prior(shape: Shape, leaving: int) -> GridBijection:
         return GridCoupling(shape, leaving, transformer, width, blocks, context=context, dropout=dropout)
 
     channels, height, breadth = shape
     return multiscale((channels, height, breadth), lambda _: (), after, prior, scales or None)
-
-
-def glow_step(
-    shape: Shape,
-    step: int,
-    transformer: Affine,
-    width: int,
-    blocks: int,
-    *,
-    context: int,
-    beside: int = 0,
-    dropout: float | int = 0.0,
-) -> Iterable[GridBijection]:
-    """ActNorm, 1×1 convolution, coupling; one channel alone cannot be split, and has a checkerboard."""
-    channels = shape[0]
-    yield EveryPlace(ActNorm(channels))
-    if channels > 1:
-        yield EveryPlace(Linear(channels, shuffled(channels, step)))
-        yield GridCoupling(
-            shape, channels // 2, transformer, width, blocks, context=context, beside=beside, dropout=dropout
-        )
-    else:
-        yield CheckerboardCoupling(
-            shape, step % 2, transformer, width, blocks, context=context, beside=beside, dropout=dropout
-        )

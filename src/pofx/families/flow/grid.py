@@ -6,13 +6,14 @@ convolution, which is a linear map of the channels at every place, so that its l
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.families.flow.chain import Bijection
-from pofx.families.flow.coupling import Transformer, checkerboard
+from pofx.families.flow.chain import ActNorm, Bijection, Linear, shuffled
+from pofx.families.flow.coupling import Affine, Transformer, checkerboard
 from pofx.nets.grid_conditioner import GridConditioner
 
 Grid = Float[Tensor, "n c h w"]
@@ -152,6 +153,31 @@ class CheckerboardCoupling(GridBijection):
 
     def inverse(self, y: Grid, context: Context = None, beside: Beside = None) -> Grid:
         return self.transformer(y, self._raw(y, context, beside), inverse=True)[0]
+
+
+def grid_step(
+    shape: tuple[int, int, int],
+    step: int,
+    transformer: Affine,
+    width: int,
+    blocks: int,
+    *,
+    context: int,
+    beside: int = 0,
+    dropout: float | int = 0.0,
+) -> Iterable[GridBijection]:
+    """ActNorm, 1×1 convolution, coupling; one channel alone cannot be split, and has a checkerboard."""
+    channels = shape[0]
+    yield EveryPlace(ActNorm(channels))
+    if channels > 1:
+        yield EveryPlace(Linear(channels, shuffled(channels, step)))
+        yield GridCoupling(
+            shape, channels // 2, transformer, width, blocks, context=context, beside=beside, dropout=dropout
+        )
+    else:
+        yield CheckerboardCoupling(
+            shape, step % 2, transformer, width, blocks, context=context, beside=beside, dropout=dropout
+        )
 
 
 def squeeze(x: Grid, factors: tuple[int, int]) -> Float[Tensor, "n C H W"]:

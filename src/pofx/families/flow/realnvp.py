@@ -13,8 +13,7 @@ from pofx.core.event import Continuous, Event, dims
 from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
 from pofx.families.flow.coupling import Affine, Coupling, checkerboard
 from pofx.families.flow.flow import Flow, by_size
-from pofx.families.flow.glow import glow_step
-from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling
+from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling, grid_step
 from pofx.families.flow.multiscale import MultiScale, Shape, multiscale
 
 FORMS = ("auto", "vector", "multiscale")
@@ -35,8 +34,8 @@ class RealNVP(Flow):
         condition: Event | None = None,
         *,
         form: str = "auto",
-        layers: int = 0,
-        width: int = 0,
+        layers: int | None = None,
+        width: int | None = None,
         blocks: int = 1,
         dropout: float | None = None,
         octaves: int | None = None,
@@ -49,8 +48,8 @@ class RealNVP(Flow):
             form: "vector" flattens the event; "multiscale" keeps a grid, with convolutions, and lets half of it leave
                 at each scale; "auto" is multi-scale from 16 × 16 places on.
             layers: couplings; of the multi-scale form, at each scale, half of them by checkerboard and half by
-                channels. 0 is 12, or 6 in the multi-scale form.
-            width: hidden units or channels; 0 is 256, or 64 in the multi-scale form.
+                channels. None is 12, or 6 in the multi-scale form.
+            width: hidden units or channels; None is 256, or 64 in the multi-scale form.
             dropout: share of the conditioners' hidden units that is dropped in training; None is 0.2 for an event of
                 at least 16 dimensions, and 0 for a smaller one or in the multi-scale form.
             scale_bound: one coupling stretches by at most e to this power.
@@ -109,7 +108,7 @@ def real_nvp(
 
     def after(shape: Shape) -> Iterable[GridBijection]:
         for i in range(layers // 2):
-            yield from glow_step(shape, i, affine, width, blocks, context=context, dropout=dropout)
+            yield from grid_step(shape, i, affine, width, blocks, context=context, dropout=dropout)
 
     def prior(shape: Shape, leaving: int) -> GridBijection:
         return GridCoupling(shape, leaving, affine, width, blocks, context=context, dropout=dropout)
