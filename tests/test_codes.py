@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+import pofx
 from pofx.core.errors import UsageError
-from pofx.evaluate.metrics.codes import linear_probe, neighbour_vote, path_length, probes
+from pofx.data.sources import load
+from pofx.evaluate.metrics.codes import CodeProbe, linear_probe, neighbour_vote, path_length, probes
 from pofx.evaluate.metrics.factors import dci, factor_vote, mig, sap
+from pofx.evaluate.metrics.membership import LossAttack
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +72,17 @@ def test_path_length_of_a_linear_decoder_is_its_squared_gain():
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     value, error = path_length(z @ a, (z + 1e-3 * direction) @ a, 1e-3)
     assert value == pytest.approx((a**2).sum() / 3, rel=0.05) and 0 < error < 0.05 * value
+
+
+def test_a_model_is_asked_for_its_codes_and_its_densities():
+    data = load("digits")
+    run = pofx.fit(data, "vae", steps=150, progress=False)
+    read = CodeProbe().read(run, data, seconds=60)
+    about = read.extra["code_linear"]
+    assert read.values["code_linear"] > 0.5 and about["pca"] > 0.9 and 0.05 < about["untrained"] <= 1
+    again = CodeProbe().read(run, data, seconds=60)
+    assert again.values == read.values and again.extra == read.extra
+    told = LossAttack().read(run, data, seconds=60)
+    assert 0.3 < told.values["mia_loss"] < 0.8 and told.extra["mia_loss"]["items"] == len(data.test)
+    bare = pofx.fit(data, "gan", steps=1, progress=False)  # neither codes nor densities
+    assert not CodeProbe().read(bare, data).values and not LossAttack().read(bare, data).values

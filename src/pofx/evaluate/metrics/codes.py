@@ -11,8 +11,11 @@ import time
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
+from pofx.artifact import Artifact
+from pofx.core import config
 from pofx.core.errors import UsageError
 from pofx.core.model import Encoding
 from pofx.data.dataset import Dataset, take
@@ -109,17 +112,27 @@ class CodeProbe(ArtifactMetric):
         flat = {name: vectors(items.values) for name, items in splits.items()}
         codes = {name: artifact.encode(items.values).reshape(len(items), -1) for name, items in splits.items()}
         labels = {name: np.asarray(items.labels) for name, items in splits.items()}
-        found = probes({"codes": components(codes), "pca": components(flat)}, labels)
+        before = untrained(artifact, seed)
+        first_codes = {name: before.encode(items.values).reshape(len(items), -1) for name, items in splits.items()}
+        kinds = {"codes": codes, "pca": flat, "untrained": first_codes}
+        found = probes({kind: components(of) for kind, of in kinds.items()}, labels)
         values = {"code_linear": found["codes"]["linear"], "code_neighbours": found["codes"]["neighbours"]}
-        extra = {
-            f"code_{reader}": {
-                "stderr": found["codes"]["stderr"],
-                "pca": found["pca"][reader],
-                "items": len(labels["train"]),
-            }
+        beside = {
+            f"code_{reader}": {kind: found[kind][reader] for kind in ("pca", "untrained")}
             for reader in ("linear", "neighbours")
         }
+        shared = {"stderr": found["codes"]["stderr"], "items": len(labels["train"])}
+        extra = {name: {**shared, **numbers} for name, numbers in beside.items()}
         return Reading(values, extra)
+
+
+def untrained(artifact: Artifact, seed: int = 0) -> Artifact:
+    """The same model before training, with weights of a seed."""
+    values = config.config(artifact.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = config.entry(artifact.name).model(artifact.model.event, artifact.model.condition, **values)
+    return Artifact(artifact.representation, model.eval().to(artifact.device), artifact.name, artifact.card)
 
 
 def components(splits: dict[str, Float[np.ndarray, "n d"]]) -> dict[str, Float[np.ndarray, "n k"]]:

@@ -1,6 +1,6 @@
 """Membership inference: can an attacker tell which items a model was trained on?
 
-Four attacks, each a score per item, higher for members (equation numbers of none: they are one line each).
+Four attacks, each a score per item, higher for members.
 `loss`: log p(x) (Yeom et al., 2018, arXiv 1709.01604). `calibrated`: log p(x) less that of a reference model that never
 saw x (Watson et al., 2022, arXiv 2111.08440). `lira`: the z of log p(x) among several models trained without x (the
 offline attack of Carlini et al., 2022, arXiv 2112.03570). `samples`: nearness to the closest sample, against nearness
