@@ -1,0 +1,16 @@
+"""Peer libraries as oracles: a module of a peer, or a skip where it is not installed."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+from vision import declare
+
+
+def peer(name: str) -> ModuleType:
+    """The module of a peer by its full name."""
+    declare()
+    return pytest.importorskip(name, reason=f"{name.split('.')[0]} is not installed")
