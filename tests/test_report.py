@@ -12,7 +12,8 @@ import pytest
 
 from pofx.core.errors import CorruptError, UsageError
 from pofx.report.columns import COLUMNS, cell, frame, written
-from pofx.report.figures import FAMILIES, PALETTE, colours, grid, pairs
+from pofx.report.figures.ink import FAMILIES, PALETTE, colours
+from pofx.report.figures.pictures import grid, groups
 from pofx.report.limits import limits
 from pofx.report.merge import merge
 from pofx.report.page import write
@@ -178,7 +179,7 @@ def test_colours_are_those_of_the_families_and_never_shared_by_models():
 def test_grids_take_grey_and_colour(shape):
     images = np.zeros(shape, np.uint8)
     assert grid(images, 2).startswith("data:image/png;base64,")
-    assert pairs(images, images, 3).startswith("data:image/png;base64,")
+    assert groups([images, images], 3).startswith("data:image/png;base64,")
 
 
 class Page(HTMLParser):

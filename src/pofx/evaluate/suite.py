@@ -211,7 +211,7 @@ def over_blocks(metric: FeatureMetric, pairs: Pairs, space: str, seed: int) -> l
         extra: dict[str, Any] = {"items": items}
         for key in details[0].get(name, {}):
             parts = [d[name][key] for d in details]
-            extra[key] = min(min(parts) * len(parts), 1.0) if key == "p" else float(np.mean(parts))
+            extra[key] = min(min(parts) * len(parts), 1.0) if key == "p" else np.mean(parts, axis=0).tolist()
         value = float(np.mean([v[name] for v in values]))
         found.append(Measurement(name, value, errors.get(name), score.better, space, n, score.help, extra))
     return found

@@ -4,15 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.stats import kendalltau
-
-from pofx.report.columns import written
+from pofx.report.agreement import ranks, taus, words
+from pofx.report.blindness import sentences, sights
+from pofx.report.columns import COLUMNS, written
 from pofx.report.rows import Row
+from pofx.report.verdict import decide
 
 
 def limits(results: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     """One sentence or two per limit, the gravest first."""
-    found = [*_seeds(results, rows), *_frechet(rows), *_memoriser(rows), *_kinds(rows), *_spaces(rows)]
+    found = [*_seeds(results, rows), *_frechet(rows), *_memoriser(rows), *_kinds(rows), *words(taus(ranks(rows)))]
+    found += sentences(sights(results), {c.metric: c.title for c in COLUMNS})
     return found + _budget(results) + _data(results) + _failures(rows)
 
 
@@ -28,18 +30,40 @@ def _seeds(results: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
 
 def _frechet(rows: Sequence[Row]) -> list[str]:
     said = []
-    floor = next((r.number("frechet_distance") for r in rows if r.name == "real-test"), None)
-    if floor is not None:
+    real = next((r for r in rows if r.name == "real-test"), None)
+    for space, floor in (real.numbers.get("frechet_distance", {}) if real else {}).items():
         value, error = written(floor.value, floor.stderr)
+        dims, bias = floor.extra.get("dims"), floor.extra.get("floor")
+        where = f"d = {dims:g}, n = {floor.n or '?'}" if dims else f"n = {floor.n or '?'}"
+        expected = f" (a Gaussian of the data's spread would read {bias:.2g})" if bias is not None else ""
         said.append(
-            f"Fréchet distance reads {value}{' ± ' + error if error else ''} on real held-out data (n = "
-            f"{floor.n or '?'}): the floor of the estimator. It depends on n, so compare only within this report."
+            f"In {space or 'its space'} with {where}, Fréchet distance reads {value}{' ± ' + error if error else ''} "
+            f"on real held-out data{expected}: the floor of the estimator. Compare only within this report."
         )
     errors = [n.stderr for r in rows if r.ranked and (n := r.number("frechet_distance")) is not None and n.stderr]
     if errors:
         typical = sorted(errors)[len(errors) // 2]
         least = 2.8 * math.sqrt(2) * typical
         said.append(f"Differences in Fréchet distance below about {least:.2g} are not resolvable (80 % power at 5 %).")
+    return said + _pairs(rows)
+
+
+def _pairs(rows: Sequence[Row]) -> list[str]:
+    """The pairs of models whose order is not known, axis by axis."""
+    said = []
+    for standing in decide(rows).standings:
+        order = standing.order
+        tied = [
+            f"{a} and {b}"
+            for i, a in enumerate(order)
+            for b in order[i + 1 :]
+            if (a, b) not in standing.beats and (b, a) not in standing.beats
+        ]
+        if tied and len(order) > 1:
+            every = len(order) * (len(order) - 1) // 2
+            named = "any of its models" if len(tied) == every else "; ".join(tied[:6])
+            more = f"; and {len(tied) - 6} pairs more" if len(tied) > 6 and len(tied) < every else ""
+            said.append(f"{standing.axis.title}: no test resolves {named}{more}.")
     return said
 
 
@@ -76,31 +100,16 @@ def _kinds(rows: Sequence[Row]) -> list[str]:
     return [said + (" Unlike kinds are not ranked against each other." if len(kinds) > 1 else "")]
 
 
-def _spaces(rows: Sequence[Row]) -> list[str]:
-    tables: dict[str, dict[str, float]] = {}
-    for row in rows:
-        for space, number in row.numbers.get("frechet_distance", {}).items() if row.ranked else ():
-            tables.setdefault(space, {})[row.name] = number.value
-    spaces = list(tables)
-    said = []
-    for i, a in enumerate(spaces):
-        for b in spaces[i + 1 :]:
-            names = sorted(set(tables[a]) & set(tables[b]))
-            if len(names) > 2:
-                tau = kendalltau([tables[a][n] for n in names], [tables[b][n] for n in names]).statistic
-                if math.isfinite(tau):
-                    said.append(
-                        f"The order by Fréchet distance in {a} and in {b} agrees with Kendall's τ = {tau:.2f}"
-                        f"{': it depends on the feature space' if tau < 0.6 else ''}."
-                    )
-    return said
-
-
 def _budget(results: Mapping[str, Any]) -> list[str]:
-    protocol = results["protocol"]
+    runs = [run for row in results["rows"] for run in row["runs"] if row.get("role") != "control"]
+    trials = [int((run.get("cost") or {}).get("trials") or 1) for run in runs]
+    most = max(trials, default=1)
+    tuned = (
+        f"after up to {most} trials of tuning" if most > 1 else "with its shipped settings; none was tuned on this data"
+    )
     return [
-        f"Every model had {protocol['budget']} of training with its shipped settings; none was tuned on this "
-        "data. A family that learns slowly is judged early: a longer --budget may turn the order."
+        f"Every model had {results['protocol']['budget']} of training {tuned}. A family that learns slowly is judged "
+        "early: a longer --budget may turn the order."
     ]
 
 

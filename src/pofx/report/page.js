@@ -6,6 +6,8 @@
     const now = root.dataset.theme || (dark.matches ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
   });
+
+  // The main table: sorted by a heading, filtered by text, family and group of columns.
   const table = document.getElementById("main");
   const body = table.tBodies[0];
   table.querySelectorAll("thead button").forEach((button) => button.addEventListener("click", () => {
@@ -27,12 +29,36 @@
   }));
   const search = document.getElementById("filter");
   const controls = document.getElementById("controls");
-  const filter = () => [...body.rows].forEach((row) => {
-    const hit = row.dataset.text.includes(search.value.trim().toLowerCase());
-    row.hidden = !hit || (row.classList.contains("control") && !controls.checked);
-  });
-  const more = document.getElementById("more");
-  if (more) more.addEventListener("change", () => table.classList.toggle("all", more.checked));
+  const families = [...document.querySelectorAll(".tools input[data-family]")];
+  const filter = () => {
+    const left = new Set(families.filter((box) => !box.checked).map((box) => box.dataset.family));
+    const words = search.value.trim().toLowerCase().split(/\s+/);
+    [...body.rows].forEach((row) => {
+      const text = row.dataset.text.toLowerCase();
+      const control = row.classList.contains("control");
+      row.hidden = !words.every((word) => text.includes(word)) || (control ? !controls.checked : left.has(row.dataset.family));
+    });
+  };
   search.addEventListener("input", filter);
-  controls.addEventListener("change", filter);
+  [controls, ...families].forEach((box) => box.addEventListener("change", filter));
+  document.querySelectorAll(".tools input[data-group]").forEach((box) => box.addEventListener("change", () => {
+    table.querySelectorAll("[data-group]").forEach((part) => {
+      if (part.dataset.group === box.dataset.group) part.hidden = !box.checked;
+    });
+  }));
+
+  // Pictures: a click, or Enter, shows one as large as the window.
+  const large = document.createElement("dialog");
+  large.className = "large";
+  document.body.append(large);
+  large.addEventListener("click", () => large.close());
+  document.querySelectorAll(".tile img").forEach((image) => {
+    image.tabIndex = 0;
+    const show = () => {
+      large.replaceChildren(image.cloneNode());
+      large.showModal();
+    };
+    image.addEventListener("click", show);
+    image.addEventListener("keydown", (event) => { if (event.key === "Enter") show(); });
+  });
 })();

@@ -49,12 +49,12 @@ def frechet_floor(y: Float[np.ndarray, "items d"], n: int, m: int) -> float:
     return float((1 / n + 1 / m) * (values.sum() + pairs / 2 + values.sum() / 4))
 
 
-def frechet_infinity(
+def frechet_curve(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], points: int = 8, repeats: int = 3, seed: int = 0
-) -> tuple[float, float]:
-    """The distance extrapolated to infinitely many items, and the slope against 1/n: the intercept of a regression.
+) -> tuple[Float[np.ndarray, "draws"], Float[np.ndarray, "draws"]]:
+    """1/n and the distance at growing shares of the items; `repeats` draws of each share but the whole; seeded.
 
-    Both sides are subsampled to the same share, so that the bias of the reference goes too; seeded.
+    Both sides are subsampled to the same share, so that the bias of the reference is seen too.
     """
     generator = np.random.default_rng(seed)
     inverse, values = [], []
@@ -64,7 +64,14 @@ def frechet_infinity(
             b = y[generator.permutation(len(y))[: max(int(share * len(y)), 2)]]
             inverse.append((1 / len(a) + 1 / len(b)) / 2)
             values.append(frechet_distance(a, b))
-    slope, intercept = np.polyfit(inverse, values, 1)
+    return np.array(inverse), np.array(values)
+
+
+def frechet_infinity(
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], points: int = 8, repeats: int = 3, seed: int = 0
+) -> tuple[float, float]:
+    """The distance extrapolated to infinitely many items, and the slope against 1/n: a line through `frechet_curve`."""
+    slope, intercept = np.polyfit(*frechet_curve(x, y, points, repeats, seed), 1)
     return float(intercept), float(slope)
 
 
@@ -82,6 +89,9 @@ class FrechetDistance(FeatureMetric):
     def details(
         self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
     ) -> dict[str, dict[str, Any]]:
-        infinity, slope = frechet_infinity(x, y, seed=seed)
+        inverse, distances = frechet_curve(x, y, seed=seed)
+        slope, infinity = np.polyfit(inverse, distances, 1)
+        means = [[float(u), float(distances[inverse == u].mean())] for u in np.unique(inverse)]
         floor = frechet_floor(y, len(x), len(y))
-        return {"frechet_distance": {"floor": floor, "infinity": infinity, "slope": slope, "dims": x.shape[1]}}
+        facts = {"floor": floor, "infinity": float(infinity), "slope": float(slope), "points": means}
+        return {"frechet_distance": {**facts, "dims": x.shape[1]}}
