@@ -4,7 +4,6 @@
 says by its presence that the job is done. A crash, a kill or a lack of memory costs this job alone.
 """
 
-import json
 import platform
 import resource
 import sys
@@ -14,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pofx import __version__
-from pofx.comparison.frozen import thaw, write_arrays
+from pofx.comparison.frozen import thaw
+from pofx.comparison.kept import SHOWN, keep, likelihoods
 from pofx.core.files import read_json, write_json
-from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load
 
-SHOWN = 64  # samples beside their nearest training items
-SPREAD = 1000  # samples of a scatter plot
+SPREAD = 1000  # samples of a scatter plot, and of those among which the worst are looked for
+PATIENCE = 20.0  # seconds of drawing them; a slow model shows its first SHOWN only
 HISTORY = 240  # points of a learning curve
+FROM_TRAINING = {"examples": "images", "best_step": "best_step", "best_validation": "best_validation", "flops": "flops"}
 
 
 def run(folder: Path) -> None:
@@ -48,7 +47,14 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
     measured = evaluate(artifact, dataset, seed=job["first_seed"], cache=root / "spaces")
     training = artifact.card["training"]
     cost = {**measured.get("cost", {}), "train_seconds": training["seconds"], "steps": training["steps"]}
-    values = artifact.sample(SHOWN if dataset.card.kind == "image" else SPREAD, seed=job["seed"])
+    cost |= {new: training[old] for new, old in FROM_TRAINING.items() if training.get(old) is not None}
+    rate = next((m["value"] for m in measured["measurements"] if m["metric"] == "samples_per_second"), None)
+    most = SPREAD if dataset.card.kind != "image" else SPREAD // 4
+    n = int(min(most, max(SHOWN, PATIENCE * (rate or 0.0))))
+    values = artifact.sample(n, seed=job["seed"])
+    files = {"samples": keep(values, dataset.train, folder, "samples", dataset.test)}
+    scored = likelihoods(artifact, dataset, values, folder, job["first_seed"])
+    files |= {"likelihood": scored} if scored else {}
     return {
         "measurements": measured["measurements"],
         "cost": {**cost, "peak_memory_bytes": int(memory), "evaluation_seconds": round(time.time() - began, 2)},
@@ -56,7 +62,7 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
         "training": training,
         "protocol": measured.get("protocol", {}),
         "environment": environment(),
-        "files": {"samples": f"{folder.name}/{keep(values, dataset.train, folder, 'samples')}"},
+        "files": {key: f"{folder.name}/{name}" for key, name in files.items()},
     }
 
 
@@ -112,78 +118,6 @@ def history(path: Path) -> list[dict[str, float]]:
     plain = [p for p in points if "validation" not in p]
     stride = max(1, -(-len(plain) // max(HISTORY - len(judged), 1)))
     return sorted(judged + plain[::stride], key=lambda p: p["seconds"])
-
-
-def keep(values: Any, train: Items, folder: Path, name: str) -> str:
-    """Write items for the report, beside their nearest training items by the Euclidean distance of their vectors.
-
-    Images are kept as uint8 in 0 … 255, everything else as lines of a table and as points in a `plane`: their two
-    coordinates, or the first two principal components of the training items. Returns the file's name.
-    """
-    from pofx.evaluate.distances import nearest
-    from pofx.evaluate.vectors import Vectors
-
-    vectors = Vectors.fit(train)
-    first, known = values[:SHOWN], vectors(train.values)
-    gaps, index = nearest(vectors(first), known)
-    if train.kind == "image":
-        arrays = {"samples": _picture(values, train.facts), "neighbours": _picture(train.values[index], train.facts)}
-        write_arrays(folder / f"{name}.npz", {**arrays, "distances": gaps})
-        return f"{name}.npz"
-    plain: dict[str, Any] = {"plane": _plane(values, vectors(values), known, train.kind)}
-    if isinstance(train.values, pd.DataFrame):
-        near = train.values.iloc[index]
-        plain |= {"columns": [str(c) for c in first.columns], "samples": _lines(first), "neighbours": _lines(near)}
-    elif train.kind == "audio":
-        rate = int(train.facts["rate"])
-        plain |= {"samples": _sounds(first, rate), "neighbours": _sounds([train.values[i] for i in index], rate)}
-        plain["columns"] = ["seconds", "decibels of full scale"]
-    else:
-        plain |= {"samples": _texts(first), "neighbours": _texts([train.values[i] for i in index])}
-        plain["columns"] = (
-            [train.kind] if len(plain["samples"][0]) == 1 else [f"x{i + 1}" for i in range(first.shape[1])]
-        )
-    write_json(folder / f"{name}.json", {**plain, "distances": [float(g) for g in gaps]})
-    return f"{name}.json"
-
-
-def _plane(values: Any, x: np.ndarray, known: np.ndarray, kind: str) -> dict[str, Any]:
-    """{"points": (n, 2), "axes": two names}."""
-    if kind == "points" and values.shape[1] == 2:
-        return {"points": np.round(values, 5).tolist(), "axes": ["x1", "x2"]}
-    some = known[:: max(1, len(known) // 2000)]
-    middle = some.mean(0)
-    axes = np.linalg.svd(some - middle, full_matrices=False)[2][:2]
-    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
-    if len(axes) < 2 or x.shape[1] < 2:
-        return {}
-    return {"points": np.round((x - middle) @ axes.T, 5).tolist(), "axes": ["component 1", "component 2"]}
-
-
-def _picture(values: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
-    levels = int(facts.get("levels") or 256)
-    return np.round(np.asarray(values, np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
-
-
-def _lines(table: pd.DataFrame) -> list[list[Any]]:
-    return list(json.loads(table.to_json(orient="values")))
-
-
-def _sounds(clips: Any, rate: int) -> list[list[Any]]:
-    """Clips as lines: how long and how loud."""
-    power = [float(np.square(c, dtype=np.float64).mean()) if len(c) else 0.0 for c in clips]
-    pairs = zip(clips, power, strict=True)
-    return [[round(len(c) / rate, 3), round(10 * float(np.log10(max(p, 1e-10))), 1)] for c, p in pairs]
-
-
-def _texts(values: Any) -> list[list[Any]]:
-    """Points as lines of numbers, strings and sequences as one text each."""
-    if isinstance(values[0], str):
-        return [[v] for v in values]
-    arrays = [np.asarray(v).ravel() for v in values]
-    if arrays[0].dtype.kind == "f":
-        return [a.tolist() for a in arrays]
-    return [[" ".join(map(str, a.tolist()))] for a in arrays]
 
 
 if __name__ == "__main__":
