@@ -21,6 +21,7 @@ _PUBLIC = {
     "table": "pofx.data.items",
     "tokens": "pofx.data.items",
     "points": "pofx.data.items",
+    "molecules": "pofx.data.molecules",
     "Density": "pofx.core.model",
     "PofxError": "pofx.core.errors",
 }

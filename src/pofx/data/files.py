@@ -16,6 +16,7 @@ from pofx.core.representation import Items
 from pofx.data import items as of
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.members import members
+from pofx.data.molecules import SUFFIX, read_molecules
 from pofx.data.passages import Passages
 from pofx.data.pictures import SUFFIXES as PICTURES
 from pofx.data.pictures import read_pictures
@@ -23,7 +24,7 @@ from pofx.data.recordings import SUFFIXES as RECORDINGS
 from pofx.data.recordings import read_recordings
 from pofx.data.text import distinct, read_text
 
-SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".txt", ".zip", *RECORDINGS)
+SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".txt", SUFFIX, ".zip", *RECORDINGS)
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
 
 
@@ -61,6 +62,8 @@ def contents(path: Path, label: str | None = None) -> Items | tuple[Items, Items
         return of.table_with_label(_frame(path), label, path.name)
     if suffix == ".txt":
         return read_text(path)
+    if suffix == SUFFIX:
+        return read_molecules(path)
     if suffix in RECORDINGS:
         return read_recordings(path)
     raise DataError(f"{path}: nobody reads {suffix or 'a file like this'}: give {', '.join(SUFFIXES)} or a folder")

@@ -2,8 +2,10 @@
 
 `pca`: principal components of the vectors (99 % of the variance, at most 64). `classifier`: the penultimate layer of a
 small network that learned the training labels. `random`: a network with fixed random weights, where there are no
-labels. Each has a name and a hash of what was fitted; fits and the features of data splits are kept in a folder under
-the hash of what they came from, so that comparing many models fits each space once.
+labels. `logmel`: log-mel statistics of sound (see `logmel`). `inception=FILE`, `dinov2=FOLDER`, `clip=FOLDER`: networks
+trained elsewhere (see `pretrained`). Each has a name and a hash of what was fitted or of its weights; fits and the
+features of data splits are kept in a folder under the hash of what they came from, so that comparing many models fits
+each space once.
 """
 
 import hashlib
@@ -20,10 +22,12 @@ import torch
 from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write
 from pofx.core.representation import Items
+from pofx.evaluate.logmel import LogMel
 from pofx.evaluate.networks import Features, apply, random_features, train_classifier
+from pofx.evaluate.pretrained import HINTS, pretrained
 from pofx.evaluate.vectors import Vectors, digest
 
-NAMES = ("pca", "classifier", "random")
+NAMES = ("pca", "classifier", "random", "logmel", *HINTS)
 VERSION = 1  # of the spaces; a change of their making must change it
 DIMS = 64
 Report = Callable[[str], None]
@@ -33,11 +37,20 @@ class Space:
     """A fitted map from items to features, float32 (n, dims). `label` is its name and the first digits of its hash."""
 
     def __init__(
-        self, name: str, vectors: Vectors, arrays: dict[str, np.ndarray], facts: dict[str, Any], folder: Path | None
+        self,
+        name: str,
+        vectors: Vectors,
+        arrays: dict[str, np.ndarray],
+        facts: dict[str, Any],
+        folder: Path | None,
+        embed: Callable[[Any], np.ndarray] | None = None,
+        digest: str = "",
     ) -> None:
+        """`embed`, items → features, stands for what has nothing fitted; `digest` is then its hash."""
         self.name, self.vectors, self.arrays, self.facts, self.folder = name, vectors, arrays, facts, folder
         content = b"".join(k.encode() + np.ascontiguousarray(v).tobytes() for k, v in sorted(arrays.items()))
-        self.hash = hashlib.sha256(content).hexdigest()[:16]
+        self.hash = digest or hashlib.sha256(content).hexdigest()[:16]
+        self.embed = embed
         self.label = f"{name}-{self.hash[:8]}"
         self.classes: int = int(facts.get("classes", 0))  # 0: predicts none
         self._seen: dict[str, np.ndarray] = {}
@@ -47,8 +60,15 @@ class Space:
     def dims(self) -> int:
         return int(self.facts["dims"])
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the protocol of a report says beside name, hash and dims."""
+        return {key: value for key, value in self.facts.items() if key not in ("dims", "inputs")}
+
     def __call__(self, values: Any) -> np.ndarray:
         """Items in data space → features (n, dims)."""
+        if self.embed is not None:
+            return np.asarray(self.embed(values), np.float32)
         x = self.vectors(values)
         if self.name == "pca":
             return np.asarray((x - self.arrays["mean"]) @ self.arrays["components"].T)
@@ -103,14 +123,17 @@ def fit_spaces(
     """The feature spaces of a training split, read from `folder` where they were fitted before.
 
     Args:
-        names: of `pca`, `classifier`, `random`; by default pca and the classifier, or random without labels.
+        names: of `pca`, `classifier`, `random`, `logmel`, `inception=FILE`, `dinov2=FOLDER`, `clip=FOLDER`; by default
+            pca and the classifier, or random without labels, and for sound logmel.
 
     Raises:
-        UsageError: an unknown name, or a classifier without labels.
+        UsageError: an unknown name, a classifier without labels, or a network without weights.
+        DataError: weights that are missing or those of another network.
     """
     if names is None:
-        names = ("pca", "classifier") if train.labels is not None and len(set(train.labels)) > 1 else ("pca", "random")
-    for name in names:
+        labelled = train.labels is not None and np.ndim(train.labels) == 1 and len(set(train.labels)) > 1
+        names = ("pca", "classifier" if labelled else "random", *(("logmel",) if train.kind == "audio" else ()))
+    for name in (text.partition("=")[0] for text in names):
         if name not in NAMES:
             raise unknown("feature space", name, NAMES)
         if name == "classifier" and train.labels is None:
@@ -121,6 +144,17 @@ def fit_spaces(
 
 
 def _fit(name: str, train: Items, source: str, seed: int, folder: Path | None, report: Report | None) -> Space:
+    name, _, given = name.partition("=")
+    if name in HINTS:
+        if report is not None:
+            report(f"loading the feature space {name} from {given}")
+        network = pretrained(name, given, train)
+        return Space(name, Vectors.fit(train), {}, dict(network.facts), folder, network, network.hash)
+    if given:
+        raise UsageError(f"the space '{name}' is fitted here and takes no weights: write '{name}'")
+    if name == "logmel":
+        sound = LogMel.of(train)
+        return Space(name, Vectors.fit(train), {}, sound.facts, folder, sound, sound.hash)
     key = json.dumps([VERSION, name, source, len(train), seed, dict(train.facts)], default=str, sort_keys=True)
     path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz" if folder else None
     kept = _read(path) if path else None

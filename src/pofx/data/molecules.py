@@ -1,0 +1,47 @@
+"""Molecules as items: one SMILES string each (Weininger, 1988). A .smi file holds one a line, then perhaps a name.
+
+They are texts to every model; the fact `molecules` tells the measures that the strings mean molecules. Reading needs no
+chemistry; the measures need the extra `molecules` (RDKit).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pofx.core.errors import DataError
+from pofx.core.representation import Items
+from pofx.data.items import tokens
+
+SUFFIX = ".smi"
+
+
+def molecules(x: Sequence[str], labels: Any = None, name: str = "molecules") -> Items:
+    """SMILES strings, one per molecule; labels are class numbers or names, one per molecule.
+
+    Raises:
+        DataError: not a list of strings, empty, or a string with spaces in it.
+    """
+    if isinstance(x, str) or not len(x) or not all(isinstance(v, str) and v.strip() for v in x):
+        raise DataError(f"{name} must be a list of SMILES strings, none empty: give one string per molecule")
+    spaced = next((i for i, v in enumerate(x) if len(v.split()) > 1), None)
+    if spaced is not None:
+        raise DataError(f"{name}: '{x[spaced]}' (number {spaced}) has spaces, which SMILES has not: drop what follows")
+    found = tokens(list(x), labels=labels, name=name)
+    return Items("tokens", found.values, found.labels, {**found.facts, "molecules": "SMILES"})
+
+
+def read_molecules(path: Path) -> Items:
+    """The molecules of a .smi file: the first word of every line; a first line that starts with SMILES is a heading.
+
+    Raises:
+        DataError: not UTF-8, or no molecules.
+    """
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}): convert it first") from error
+    if lines and lines[0][0].lower() == "smiles":
+        lines = lines[1:]
+    if not lines:
+        raise DataError(f"{path} holds no molecules: give a SMILES string a line")
+    return molecules([words[0] for words in lines], name=path.name)
