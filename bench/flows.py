@@ -13,6 +13,7 @@ import math
 import os
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -233,18 +234,18 @@ def _peer_fit(kind, model, splits, rate, seed, steps):
         return best, log_prob(test).double().numpy()
 
 
-def _our_fit(model, splits, seed, steps):
+def _our_fit(model, splits, rate, seed, steps):
     from pofx.data.dataset import dataset
 
     values = {"nsf": {"layers": 3, "bins": 8, "bound": 5.0}, "maf": {"layers": 5}}[model]
     data = dataset(*(pofx.points(s) for s in splits), "table", source="", licence="", count_overlaps=False)
-    run = pofx.fit(data, model, steps=steps, seed=seed, batch_size=TABLE_BATCH, width=WIDTH, blocks=2,
+    run = pofx.fit(data, model, steps=steps, seed=seed, lr=rate, batch_size=TABLE_BATCH, width=WIDTH, blocks=2,
                    represent="unscaled", progress=False, **values)  # fmt: skip
     return run.card["training"]["best_validation"], run.log_prob(splits[2]).astype(np.float64)
 
 
 def tables(args):
-    """Test log-likelihood in nats on twelve tables: same rows, conditioner, batch, steps and selection for all."""
+    """Test log-likelihood in nats on twelve tables: same rows, conditioner, batch, steps, rates tried and selection."""
     done = _done(args.out / "flows.jsonl", "tables")
     for name in args.names or TABLES:
         *splits, ladj = table(name)
@@ -255,11 +256,9 @@ def tables(args):
             for contestant in ("pofx", "zuko", "nflows"):
                 began, runs = time.process_time(), []
                 for seed in range(args.seeds):
-                    if contestant == "pofx":
-                        runs.append(_our_fit(model, splits, seed, args.steps))
-                        continue
+                    fit = _our_fit if contestant == "pofx" else partial(_peer_fit, contestant)
                     rates = RATES if seed == 0 else (chosen[contestant],)
-                    tried = {r: _peer_fit(contestant, model, splits, r, seed, args.steps) for r in rates}
+                    tried = {r: fit(model, splits, r, seed, args.steps) for r in rates}
                     chosen[contestant] = min(tried, key=lambda r: tried[r][0])
                     runs.append(tried[chosen[contestant]])
                 scores[contestant] = np.mean([r[1] for r in runs], 0) + ladj

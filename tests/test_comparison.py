@@ -10,18 +10,22 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import pofx.report
-from pofx.comparison import compare, frozen, jobs
+from pofx.cli.main import app
+from pofx.comparison import compare, frozen, jobs, tuning
 from pofx.comparison.job import history, keep
-from pofx.comparison.jobs import Job, done, launch, run_jobs
-from pofx.comparison.request import PREFERRED, choose_models, default_folder, duration, refusal, settle, spoken
+from pofx.comparison.jobs import Job, Limits, Orders, launch, memory, run_jobs
+from pofx.comparison.request import PREFERRED, choose_models, default_folder, refusal, settle
 from pofx.core import config
 from pofx.core.errors import UsageError
 from pofx.core.representation import Items
 from pofx.data.dataset import split
 from pofx.data.sources import load
+from pofx.evaluate.arrangement import noised
 from pofx.report.rows import read
+from pofx.train.options import Budget
 from report_fixture import measurements
 
 
@@ -34,7 +38,7 @@ def stand_in(monkeypatch):
     """Jobs that only say that they were run; names in `failing` crash."""
     ran, failing = [], set()
 
-    def pretend(place, limit, tick=lambda: None):
+    def pretend(place, limits, tick=lambda: None):
         job = json.loads((place / "job.json").read_text())
         ran.append(place.name)
         tick()
@@ -43,6 +47,8 @@ def stand_in(monkeypatch):
         if job["model"] is None:
             rows = {name: {"measurements": measurements(1.0, 0.9)} for name in ("real-test", "memoriser", "marginals")}
             plain = {"status": "done", "rows": rows, "files": {}}
+        elif job["trial"] is not None:
+            plain = {"status": "done", "validation": abs(job["trial"] - 2) + 1.0, "seconds": 1.5}
         else:
             plain = {"status": "done", "measurements": measurements(2.0 + len(ran), 0.8, 2.0, "exact"), "cost": {}}
         (place / "result.json").write_text(json.dumps(plain))
@@ -52,29 +58,12 @@ def stand_in(monkeypatch):
     return ran, failing
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("2m", 120), ("1.5 min", 90), ("1h", 3600), ("7", 7), (0.5, 0.5), (".5s", 0.5)]
-)
-def test_a_budget_is_a_time(text, seconds):
-    assert duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "30x", "s", "-3s", "0s", "1:30", "nan", "inf", "1e9s", None, "3s 4s"])
-def test_a_budget_that_is_no_time_is_refused(text):
-    with pytest.raises(UsageError, match="budget is a time such as 30s"):
-        duration(text)
-
-
-def test_durations_are_spoken_and_understood_again():
-    for seconds in (0.5, 7.0, 60.0, 90.0, 3600.0):
-        assert duration(spoken(seconds)) == seconds
-
-
 def test_the_same_request_has_the_same_folder():
     dataset = split(points(), "my data/1")
-    assert default_folder(dataset, 30, 0) == default_folder(dataset, 30, 0)
-    assert len({default_folder(dataset, *a) for a in ((30, 0), (60, 0), (30, 1))}) == 3
-    assert default_folder(dataset, 30, 0).parent.name == "runs"
+    half, one = Budget(minutes=0.5), Budget(minutes=1)
+    assert default_folder(dataset, half, 0) == default_folder(dataset, half, 0)
+    assert len({default_folder(dataset, *a) for a in ((half, 0), (one, 0), (half, 1))}) == 3
+    assert default_folder(dataset, half, 0).parent.name == "runs"
 
 
 def test_another_protocol_in_the_same_folder_is_refused_by_name(tmp_path):
@@ -146,10 +135,10 @@ def test_an_interruption_loses_the_job_under_way_alone(tmp_path, stand_in, monke
     ran, _ = stand_in
     pretend = jobs.launch
 
-    def interrupted(place, limit, tick=lambda: None):
+    def interrupted(place, limits, tick=lambda: None):
         if place.name == "realnvp-seed0":
             raise KeyboardInterrupt
-        return pretend(place, limit, tick)
+        return pretend(place, limits, tick)
 
     monkeypatch.setattr(jobs, "launch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -165,7 +154,7 @@ def test_other_data_in_the_same_folder_is_refused(tmp_path, stand_in):
     compare(points(), models=["nsf"], budget="1s", out=tmp_path)
     with pytest.raises(UsageError, match="hash was"):
         compare(points(130), models=["nsf"], budget="1s", out=tmp_path)
-    with pytest.raises(UsageError, match="seeds must be at least 1"):
+    with pytest.raises(UsageError, match="seeds and trials must be at least 1"):
         compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=0)
 
 
@@ -192,14 +181,15 @@ def command(monkeypatch):
 def test_every_end_of_a_job_has_a_reason(tmp_path, command, code, reason):
     command(code)
     began = time.monotonic()
-    assert reason in str(launch(tmp_path, 1.0))
+    assert reason in str(launch(tmp_path, Limits(1.0, 1e12)))
     assert time.monotonic() - began < 20
 
 
 def test_a_job_that_leaves_no_result_has_failed(tmp_path, command):
     command("pass")
-    run_jobs([Job("nsf", 0)], tmp_path, "digits", 1.0)
-    assert not done(tmp_path / "nsf-seed0")
+    orders = Orders(tmp_path, "digits", Budget(steps=1), 0, Limits(60.0, 1e12))
+    run_jobs([Job("nsf", 0)], orders)
+    assert not orders.done(Job("nsf", 0))
     assert "without a result" in (tmp_path / "nsf-seed0" / "result.json").read_text()
 
 
@@ -247,7 +237,8 @@ def test_learning_curves_are_thinned_but_keep_every_validation(tmp_path):
 def test_a_real_comparison_of_unnamed_points(tmp_path):
     found = compare(points(400), models=["gmm"], budget="0.3s", out=tmp_path)
     table = found.table()
-    assert list(table["status"]) == ["done"] * 4
+    assert list(table["status"]) == ["done"] * 6
+    assert {"noised-real-0.1", "noised-real-0.3"} <= set(table.index)
     assert table.loc["gmm", "FD"] > 0 and table.loc["gmm", "kind"] == "exact"
     assert table.loc["memoriser", "Near-copy p"] < table.loc["real-test", "Near-copy p"]
     assert "<svg" in found.report.read_text()
@@ -262,8 +253,93 @@ def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):
     np.savetxt(
         tmp_path / "p.csv", np.random.default_rng(0).normal(size=(300, 2)), delimiter=",", header="a,b", comments=""
     )
-    found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2)
+    found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2,
+                    options={"nsf": {"width": 32, "represent": "points"}})  # fmt: skip
     words = shlex.split(found.results["command"])
     assert words[3:] == [
         *("--models", "nsf", "--budget", "90s", "--seeds", "2", "--seed", "0", "--out", str(tmp_path / "out")),
+        *("-o", "nsf.width=32", "-o", 'nsf.represent="points"'),
     ]
+    asked = CliRunner().invoke(app, words[1:])
+    assert asked.exit_code == 0, asked.output
+
+
+def test_a_job_that_takes_too_much_memory_is_stopped(tmp_path, command):
+    command("x = bytearray(400_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(60)")
+    began = time.monotonic()
+    assert "its limit is 0.2 GB" in str(launch(tmp_path, Limits(60.0, 2e8)))
+    assert time.monotonic() - began < 50 and memory(2**22 + 1) == 0
+
+
+def test_limits_are_times_and_sizes():
+    assert Limits.of(Budget.of("30s")).seconds == 4 * 30 + 900
+    assert Limits.of(Budget.of("5 steps"), "30m", "8GB") == Limits(1800.0, 8e9)
+    for time_limit, memory_limit in (("5 steps", None), ("soon", None), (None, "much"), (None, "0GB")):
+        with pytest.raises(UsageError, match="limit is a|budget is a time"):
+            Limits.of(Budget.of("30s"), time_limit, memory_limit)
+
+
+def test_other_options_are_another_job(tmp_path, stand_in):
+    ran, _ = stand_in
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path)
+    found = compare(points(), models=["nsf"], budget="1s", out=tmp_path, options={"nsf": {"width": 32}})
+    assert ran == ["controls", "nsf-seed0", "gmm-seed0", "nsf-seed0"]
+    assert found.results["rows"][0]["options"] == {"width": 32}
+    with pytest.raises(UsageError, match="did you mean width"):
+        compare(points(), models=["nsf"], budget="1s", out=tmp_path, options={"nsf": {"widht": 32}})
+    with pytest.raises(UsageError, match="model of this comparison"):
+        compare(points(), models=["nsf"], budget="1s", out=tmp_path, options={"vae": {"width": 32}})
+
+
+def test_trials_are_run_judged_counted_and_not_run_again(tmp_path, stand_in):
+    ran, failing = stand_in
+    found = compare(points(), models=["nsf"], budget="1s", out=tmp_path, trials=3)
+    assert ran == ["controls", *(f"{m}-trial{k}" for k in range(3) for m in ("nsf", "gmm")), "nsf-seed0", "gmm-seed0"]
+    row = found.results["rows"][0]
+    assert [t["validation"] for t in row["trials"]] == [3.0, 2.0, 1.0]
+    assert row["options"] == row["trials"][2]["options"] != {} and row["trials"][0]["options"] == {}
+    assert row["runs"][0]["cost"] == {"trials": 3, "tuning_seconds": 4.5}
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path, trials=3)
+    assert len(ran) == 9
+    failing.add("nsf")
+    (tmp_path / "nsf-trial2" / "result.json").unlink()
+    row = compare(points(), models=["nsf"], budget="1s", out=tmp_path, trials=3).results["rows"][0]
+    assert [t["status"] for t in row["trials"]] == ["done", "done", "failed"]
+    assert row["options"] == row["trials"][1]["options"]
+
+
+def test_settings_differ_and_keep_what_was_given():
+    drawn = tuning.settings("nsf", 6, 0, {"lr": 0.01})
+    assert len({json.dumps(d, sort_keys=True) for d in drawn}) == 6 and all(d["lr"] == 0.01 for d in drawn)
+    assert drawn[0] == {"lr": 0.01} and drawn == tuning.settings("nsf", 6, 0, {"lr": 0.01})
+    assert drawn[1:] != tuning.settings("nsf", 6, 1, {"lr": 0.01})[1:]
+    for options in drawn:
+        pofx.fit(points(), "nsf", steps=1, progress=False, **{**options, "width": 8})
+
+
+@pytest.mark.parametrize("kind", ["points", "table", "tokens", "image", "integers"])
+def test_noised_items_are_farther_the_more_noise_and_stay_items(kind):
+    rng = np.random.default_rng(0)
+    values = {
+        "points": rng.normal(size=(200, 3)).astype(np.float32),
+        "table": pd.DataFrame({"a": rng.normal(size=200), "b": list("xy") * 100, "c": rng.integers(0, 90, 200)}),
+        "tokens": ["ab" + "c" * int(i % 5) for i in range(200)],
+        "image": rng.integers(0, 17, (200, 4, 4)).astype(np.uint8),
+        "integers": rng.integers(0, 5, (200, 6)),
+    }[kind]
+    items = Items("tokens" if kind == "integers" else kind, values, None, {"levels": 17} if kind == "image" else {})
+
+    def moved(level):
+        got = noised(items, items, level, 3).values
+        assert type(got) is type(values) and len(got) == len(values)
+        if isinstance(values, pd.DataFrame):
+            assert list(got.dtypes) == list(values.dtypes) and set(got["b"]) == {"x", "y"}
+            return float((got.to_numpy() != values.to_numpy()).mean())
+        if isinstance(values, list):
+            assert all(len(a) == len(b) and set(a) <= set("abc") for a, b in zip(got, values, strict=True))
+            return float(np.mean([a != b for a, b in zip(got, values, strict=True)]))
+        assert got.dtype == values.dtype and got.min() >= values.min() and got.max() <= values.max()
+        return float(np.square(got.astype(float) - values).mean())
+
+    assert 0 < moved(0.1) < moved(0.3)
+    assert moved(0.0) == 0

@@ -12,10 +12,11 @@ import torch
 
 from pofx.core.errors import TrainingError, UsageError
 from pofx.core.event import Continuous
-from pofx.core.model import Phase
+from pofx.core.model import OnePhase, Phase
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
+from pofx.train.flops import Flops
 from pofx.train.loop import train
 from pofx.train.optim import optimisers, rate
 from pofx.train.options import Budget, TrainOptions
@@ -223,6 +224,75 @@ def test_budget_is_exactly_one():
     for values in ({}, {"steps": 1, "minutes": 1.0}, {"steps": 0}, {"minutes": -1.0}):
         with pytest.raises(UsageError):
             Budget(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "budget", "spoken"),
+    [
+        ("30s", Budget(minutes=0.5), "30 s"),
+        ("2m", Budget(minutes=2), "2 min"),
+        ("1.5 min", Budget(minutes=1.5), "90 s"),
+        ("1h", Budget(minutes=60), "1 h"),
+        (7, Budget(minutes=7 / 60), "7 s"),
+        (".5s", Budget(minutes=0.5 / 60), "0.5 s"),
+        ("500 steps", Budget(steps=500), "500 steps"),
+        ("1step", Budget(steps=1), "1 step"),
+        ("2.5epochs", Budget(epochs=2.5), "2.5 epochs"),
+        ("2e12flops", Budget(flops=2e12), "2e+12 flops"),
+        ("3 TFLOPs", Budget(flops=3e12), "3e+12 flops"),
+        ("4kflop", Budget(flops=4e3), "4000 flops"),
+    ],
+)
+def test_budgets_are_read_and_spoken(text, budget, spoken):
+    assert Budget.of(text) == budget and str(budget) == spoken
+    again = Budget.of(str(budget))
+    assert again.request.keys() == budget.request.keys()
+    assert next(iter(again.request.values())) == pytest.approx(next(iter(budget.request.values())))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "30x", "s", "-3s", "0s", "1:30", "nan", "inf", "1e999s", None, "3s 4s", "2.5 steps", "3 Xflops"]
+)
+def test_a_budget_that_is_none_is_refused(text):
+    with pytest.raises(UsageError, match="budget is a time such as 30s"):
+        Budget.of(text)
+
+
+class Products(OnePhase):
+    """A model whose step multiplies 16 × 3 by 3 × 5: 2 · 240 FLOPs forward, as many for the weight's gradient."""
+
+    name, family, source, events = "products", "test", "a test", (Continuous,)
+
+    def __init__(self):
+        super().__init__(Continuous((3,)), None)
+        self.weight = torch.nn.Parameter(torch.zeros(3, 5))
+
+    def loss(self, batch):
+        return (batch.x @ self.weight - 1).square().mean()
+
+    def sample(self, n, condition=None, *, generator):
+        return torch.zeros(n, 3)
+
+
+def test_flops_are_those_of_the_products_and_end_a_budget():
+    options = TrainOptions(batch_size=16)
+    made = train(Products(), feed(), options=options, budget=Budget(steps=7), shown=False)
+    assert made.flops == 7 * 4 * 240
+    made = train(Products(), feed(), options=options, budget=Budget(flops=9 * 960 + 1), shown=False)
+    assert made.steps == 10
+    with pytest.raises(UsageError, match="hides its FLOPs"):
+        train(Products(), feed(), options=TrainOptions(compile=True), budget=Budget(flops=1e6), shown=False)
+    with pytest.raises(UsageError, match="no FLOPs can be counted"):
+        train(Gaussian(Continuous((3,))), feed(), options=options, budget=Budget(flops=1e6), shown=False)
+
+
+def test_attention_has_its_flops_on_the_cpu():
+    q, k, v = (torch.randn(2, 3, n, 4, requires_grad=True) for n in (5, 7, 7))
+    watch = Flops()
+    with watch.of("both"):
+        torch.nn.functional.scaled_dot_product_attention(q, k, v).sum().backward()
+    product = 2 * 2 * 3 * 5 * 7 * 4
+    assert watch.known == {"both": 7 * product}
 
 
 def test_two_processes_equal_one_with_the_double_batch(tmp_path):

@@ -42,6 +42,7 @@ def fit(
     minutes: float | None = None,
     steps: int | None = None,
     epochs: float | None = None,
+    flops: float | None = None,
     seed: int = 0,
     condition: str | None = None,
     out: str | Path | None = None,
@@ -58,6 +59,7 @@ def fit(
         minutes: the budget of training time; one minute if no budget is given.
         steps: the budget in optimiser steps, instead.
         epochs: the budget in passes over the training items, instead.
+        flops: the budget in FLOPs of matrix products, convolutions and attention, instead.
         condition: "label", or the column of a table that the model is to be conditioned on.
         out: folder of the run: artifact, log and checkpoints; None keeps nothing on disk.
         resume: go on with an interrupted run in `out`; the same request without it starts anew.
@@ -69,9 +71,9 @@ def fit(
         DataError: data that cannot be read or modelled.
         TrainingError: the loss is no longer finite; the last good weights are in `out`.
     """
-    if minutes is None and steps is None and epochs is None:
+    if minutes is None and steps is None and epochs is None and flops is None:
         minutes = 1.0
-    budget = Budget(steps=steps, minutes=minutes, epochs=epochs)
+    budget = Budget(steps=steps, minutes=minutes, epochs=epochs, flops=flops)
     row = config.entry(model)
     model_options, train_options, view_options = sort_options(row, options)
     trainer = TrainOptions.of({**row.trains_with, **train_options})
@@ -118,6 +120,7 @@ def fit(
                 "steps": state["step"],
                 "seconds": round(state["seconds"], 3),
                 "images": state["images"],
+                "flops": state["flops"],
                 "best_step": state["best_step"],
                 "best_validation": state["best"],
                 "started": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(began)),
@@ -146,6 +149,7 @@ def fit(
         "step": result.steps,
         "seconds": result.seconds,
         "images": result.images,
+        "flops": result.flops,
         "best_step": result.best_step,
         "best": result.best_validation,
     }

@@ -37,6 +37,19 @@ def _options(texts: list[str] | None) -> dict[str, Any]:
     return dict(parse(text) for text in texts or [])
 
 
+def _options_of(texts: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Options by model from MODEL.key=value."""
+    from pofx.core.errors import UsageError
+
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in _options(texts).items():
+        model, dot, name = key.partition(".")
+        if not dot:
+            raise UsageError(f"say whose option '{key}' is: MODEL.{key}=…")
+        found.setdefault(model, {})[name] = value
+    return found
+
+
 def _prefix(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
     from pofx.core.errors import UsageError
@@ -150,6 +163,7 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Budget of training time (default 1).")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget of optimiser steps.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Budget of passes over the data.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Budget of FLOPs: 2e12.")] = None,
     condition: Annotated[str | None, typer.Option(help="`label`, or a column of a table.")] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED).")] = None,
@@ -168,6 +182,7 @@ def train(
         minutes=minutes,
         steps=steps,
         epochs=epochs,
+        flops=flops,
         seed=seed,
         condition=condition,
         out=folder,
@@ -319,17 +334,26 @@ def interpolate(
 def evaluate(
     run: Run,
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
+    spaces: Annotated[
+        str | None, typer.Option(help="pca,classifier,random,logmel,inception=FILE,clip=FOLDER,…")
+    ] = None,
+    factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, a row per item of the data.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
     device: Device = "auto",
 ) -> None:
-    """How good is the model: samples and density against real data, with uncertainty."""
+    """How good is the model: samples, density and codes against real data, with uncertainty."""
     from pofx.artifact import load
     from pofx.evaluate.suite import evaluate as measure
 
     artifact = load(run).to(device)
     dataset = _trained_on(artifact, against)
-    result = measure(artifact, dataset, seed=seed, cache=run / "spaces")
+    result = measure(artifact, dataset, seed=seed, spaces=spaces.split(",") if spaces else None, cache=run / "spaces")
+    if factors is not None:
+        from pofx.evaluate.disentanglement import disentanglement
+
+        items = _items(artifact, against or artifact.card["data"]["name"], None)
+        result["measurements"] += [m.json() for m in disentanglement(artifact, items, factors, seed=seed)]
     if as_json:
         typer.echo(json.dumps(result, indent=1))
         return
@@ -352,16 +376,26 @@ def evaluate(
 def audit(
     run: Run,
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
+    membership: Annotated[
+        bool, typer.Option("--membership", help="Attack it by reference models, trained now.")
+    ] = False,
+    references: Annotated[int, typer.Option(help="Of --membership: how many, an even number.")] = 8,
+    reference_seconds: Annotated[float, typer.Option(help="Of --membership: the most that each may train.")] = 20.0,
     as_json: Json = False,
     device: Device = "auto",
 ) -> None:
-    """A doctor for a trained model: seeds, batches, finite densities, codes, condition use, collapse, copying."""
+    """A doctor for a trained model: densities, bounds, tails, causality, codes, seeds, conditions, collapse, copies."""
     from pofx.artifact import load
     from pofx.evaluate.audit import audit as examine
 
     artifact = load(run).to(device)
     dataset = _trained_on(artifact, against)
     findings = examine(artifact, dataset)
+    if membership:
+        from pofx.evaluate.exposure import exposure, recipe
+
+        asked: dict[str, Any] = {"options": recipe(run), "references": references, "seconds": reference_seconds}
+        findings += exposure(artifact, dataset, **asked, progress=lambda line: typer.echo(line, err=True))
     _print(findings, as_json, f"{artifact.name} on {dataset.card.name}")
     if any(f["result"] == "failed" for f in findings):
         raise typer.Exit(1)
@@ -372,12 +406,20 @@ def compare(
     source: Data,
     names: Annotated[str | None, typer.Option("--models", help="a,b,c (default: one per family).")] = None,
     families: Annotated[str | None, typer.Option(help="flow,vae,… (default: all that fit the data).")] = None,
-    budget: Annotated[str, typer.Option(help="Training time each: 30s, 2m, 1h.")] = "30s",
+    budget: Annotated[str, typer.Option(help="Training of each: 30s, 2m, 1h, 500steps, 3epochs or 2e12flops.")] = "30s",
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
     seed: Seed = 0,
+    trials: Annotated[int, typer.Option(help="Sets of options tried per model, judged by validation.")] = 1,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="MODEL.key=value, as often as needed.")
+    ] = None,
+    spaces: Annotated[str | None, typer.Option(help="Feature spaces: pca,classifier,inception=FILE,…")] = None,
+    time_limit: Annotated[str | None, typer.Option(help="The most that one job may take: 30m, 2h.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="The most memory of one job: 8GB.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: over the cluster of RAY_ADDRESS.")] = "local",
     out: Annotated[Path | None, typer.Option(help="Folder of the report (default runs/compare-DATA).")] = None,
 ) -> None:
-    """Which family suits the data: equal training time each, one table, one report. Resumable."""
+    """Which family suits the data: equal training each, one table, one report. Resumable."""
     from pofx.comparison import compare as run_comparison
 
     result = run_comparison(
@@ -388,6 +430,12 @@ def compare(
         seeds=seeds,
         seed=seed,
         out=out or Path("runs") / f"compare-{Path(source).stem}",
+        options=_options_of(option),
+        trials=trials,
+        spaces=spaces.split(",") if spaces else None,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+        engine=engine,
     )
     typer.echo(f"{result}\n\nreport → {result.report}")
 

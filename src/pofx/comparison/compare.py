@@ -1,13 +1,13 @@
 """compare: which family suits my data? One model per family, equal training time, one table, one report.
 
-Every job (a model and a seed) runs in a process of its own under a time limit and leaves a result behind: a crash costs
-one row, an interruption one job, and a second call only what is missing. What may not change between the calls is the
-protocol: data, budget, first seed and version.
+Every job (a model and a seed) runs in a process of its own under limits of time and memory and leaves a result behind:
+a crash costs one row, an interruption one job, and a second call only what is missing. What may not change between the
+calls is the protocol: data, budget, first seed and version.
 """
 
+import json
 import os
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,21 @@ from typing import Any
 import pandas as pd
 
 from pofx import __version__
+from pofx.comparison import cluster, tuning
 from pofx.comparison.frozen import freeze
-from pofx.comparison.jobs import Job, result, run_jobs
-from pofx.comparison.request import BASELINE, choose_models, default_folder, duration, settle, spoken
-from pofx.core import config
-from pofx.core.errors import UsageError
+from pofx.comparison.gather import gather
+from pofx.comparison.jobs import Job, Limits, Orders, run_jobs
+from pofx.comparison.request import checked, choose_models, default_folder, settle
+from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write_json
-from pofx.data.dataset import Dataset
 from pofx.data.sources import load
 from pofx.report.columns import frame, text
 from pofx.report.page import write as write_report
 from pofx.report.rows import SCHEMA, read, rows
 from pofx.report.verdict import decide
+from pofx.train.options import Budget
+
+ENGINES = {"local": run_jobs, "ray": cluster.run_jobs}
 
 
 @dataclass(frozen=True)
@@ -64,101 +67,93 @@ def compare(
     seeds: int = 1,
     out: str | Path | None = None,
     seed: int = 0,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    trials: int = 1,
+    spaces: Sequence[str] | None = None,
+    time_limit: str | float | None = None,
+    memory_limit: str | float | None = None,
+    engine: str = "local",
 ) -> Comparison:
-    """Train models for equal times, measure them alike and write table and report.
+    """Train models under equal budgets, measure them alike and write table and report.
 
     Args:
         data: as in `pofx.fit`.
         models: names of `pofx models`; by default one per family, the first that accepts the data.
         families: take one model of each of these families only.
-        budget: training time of each model: "30s", "2m", "1h", or seconds.
+        budget: training of each model: "30s", "2m", "1h" or seconds; "500 steps", "3 epochs"; "2e12 flops".
         seeds: training runs per model, with seeds seed, seed + 1, …
         out: folder of the comparison; a second call there runs only what is missing or has failed.
+        options: by model, as `pofx.fit` takes them: {"nsf": {"width": 128}}.
+        trials: sets of options tried per model, each under the same budget and judged by validation (see `tuning`);
+            1 trains the options as shipped or given.
+        spaces: feature spaces of the measures, as in `evaluate`.
+        time_limit: the most that one job may take by the clock; by default 4 × the training time + 15 min, or 2 h.
+        memory_limit: the most memory of one job, such as "8GB"; by default nine tenths of the machine's.
+        engine: "local", one process after the other; "ray", all over the cluster of RAY_ADDRESS.
 
     Raises:
-        UsageError: unknown names, a budget that is no time, or a folder that holds a comparison under another protocol.
+        UsageError: unknown names, a budget that is none, or a folder that holds a comparison under another protocol.
         DataError: data that cannot be read.
     """
-    seconds = duration(budget)
-    if seeds < 1:
-        raise UsageError(f"seeds must be at least 1 (got {seeds})")
+    limit = Budget.of(budget)
+    if seeds < 1 or trials < 1:
+        raise UsageError(f"seeds and trials must be at least 1 (got {seeds} and {trials})")
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    limits = Limits.of(limit, time_limit, memory_limit)
     dataset = load(data)
     chosen, skipped = choose_models(dataset, models, families)
+    given = checked(options or {}, chosen)
     named = isinstance(data, str | os.PathLike)
-    folder = Path(out) if out is not None else default_folder(dataset, seconds, seed)
+    folder = Path(out) if out is not None else default_folder(dataset, limit, seed)
     protocol = {
         "schema": SCHEMA,
         "pofx": __version__,
         "data": dataset.card.name,
         "hash": dataset.card.hash,
-        "budget": spoken(seconds),
+        "budget": str(limit),
         "seed": seed,
     }
     settle(folder, protocol)
-    if not named and not (folder / "data" / "card.json").exists():
+    frozen = not named or engine != "local"  # other machines may not have the path
+    if frozen and not (folder / "data" / "card.json").exists():
         freeze(dataset, folder / "data")
-    jobs = [Job(None, seed), *(Job(model, seed + k) for k in range(seeds) for model in chosen)]
-    facts = {
-        "models": chosen,
-        "asked": list(models or ()),
-        "families": list(families or ()),
-        "skipped": skipped,
-        "seeds": [seed + k for k in range(seeds)],
-    }
+    orders = Orders(
+        folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces)
+    )
+    run = ENGINES[engine]
+    controls = Job(None, seed)
+    tuned: dict[str, Any] = {}
+
+    def jobs() -> list[Job]:
+        """The controls, then seed after seed every model with its options."""
+        own = {model: tuned[model]["options"] if model in tuned else given.get(model, {}) for model in chosen}
+        return [controls, *(Job(model, seed + k, own[model]) for k in range(seeds) for model in chosen)]
+
     try:
-        run_jobs(jobs, folder, str(data) if named else None, seconds)
+        if trials > 1:
+            tries = tuning.trials(chosen, trials, seed, given)
+            run([controls, *tries], orders)
+            tuned |= tuning.chosen(tries, orders)
+        run(jobs(), orders)
     finally:
-        results = gather(folder, dataset, protocol, facts, jobs, str(data) if named else None)
+        results = gather(orders, jobs(), dataset, protocol, tuned, models or ())
+        results["skipped"] = skipped
+        if named:
+            asked = {
+                "--models": ",".join(models or ()),
+                "--families": ",".join(families or ()),
+                "--budget": str(limit).replace(" ", ""),
+                "--seeds": str(seeds),
+                "--seed": str(seed),
+                "--trials": str(trials) if trials > 1 else "",
+                "--spaces": ",".join(spaces or ()),
+                "--out": str(folder),
+            }
+            words = [word for item in asked.items() if item[1] for word in item]
+            words += [w for m, own in given.items() for k, v in own.items() for w in ("-o", f"{m}.{k}={json.dumps(v)}")]
+            results["command"] = shlex.join(["pofx", "compare", str(data), *words])
         write_json(folder / "results.json", results)
         write_report(folder / "results.json")
     return Comparison(folder)
-
-
-def gather(
-    folder: Path,
-    dataset: Dataset,
-    protocol: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    jobs: Sequence[Job],
-    data: str | None,
-) -> dict[str, Any]:
-    """results.json from the results of the jobs."""
-    found = {job: result(folder / job.name) for job in jobs}
-    controls = found[jobs[0]]
-    some = next((r for r in [controls, *found.values()] if r.get("environment")), {})
-    listed = []
-    for name in facts["models"]:
-        row = config.entries()[name].traits
-        runs = [{"seed": job.seed, **found[job]} for job in jobs if job.model == name]
-        traits = {**vars(row), "events": list(row.events), "density": row.density.name.lower()}
-        role = "baseline" if name == BASELINE and BASELINE not in facts["asked"] else "model"
-        listed.append({"name": name, "family": row.family, "role": role, "traits": traits, "runs": runs})
-    for name, row in controls.get("rows", {}).items():
-        runs = [{"seed": jobs[0].seed, "status": "done", **row}]
-        listed.append({"name": name, "family": "", "role": "control", "traits": {}, "runs": runs})
-    if not controls.get("rows"):
-        runs = [{"seed": jobs[0].seed, "status": controls["status"], "reason": controls.get("reason", "")}]
-        listed.append({"name": "controls", "family": "", "role": "control", "traits": {}, "runs": runs})
-    measured = some.get("protocol", {})
-    asked = {
-        "--models": ",".join(facts["asked"]),
-        "--families": ",".join(facts["families"]),
-        "--budget": f"{duration(protocol['budget']):g}s",
-        "--seeds": str(len(facts["seeds"])),
-        "--seed": str(protocol["seed"]),
-        "--out": str(folder),
-    }
-    command = shlex.join(["pofx", "compare", data or "", *(part for item in asked.items() if item[1] for part in item)])
-    return {
-        "schema": SCHEMA,
-        "pofx": __version__,
-        "created": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": command if data else "",
-        "data": dataset.card.to_json(),
-        "protocol": {**protocol, "seeds": facts["seeds"], "measures": measured, **some.get("environment", {})},
-        "skipped": dict(facts["skipped"]),
-        "metrics": controls.get("metrics", {}),
-        "self_test": controls.get("self_test", []),
-        "files": controls.get("files", {}),
-        "rows": listed,
-    }

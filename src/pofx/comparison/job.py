@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from pofx import __version__
+from pofx.artifact import Artifact
 from pofx.comparison.frozen import thaw
 from pofx.comparison.kept import SHOWN, keep, likelihoods
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load
+from pofx.train.options import Budget
 
 SPREAD = 1000  # samples of a scatter plot, and of those among which the worst are looked for
 PATIENCE = 20.0  # seconds of drawing them; a slow model shows its first SHOWN only
@@ -32,19 +34,34 @@ def run(folder: Path) -> None:
     job = read_json(folder / "job.json")
     root = folder.parent
     dataset = thaw(root / "data") if job["data"] is None else load(job["data"])
-    result = _controls(dataset, job, root) if job["model"] is None else _model(dataset, job, folder, root)
+    if job["model"] is None:
+        result = _controls(dataset, job, root)
+    else:
+        result = _model(dataset, job, folder, root) if job["trial"] is None else _trial(dataset, job, folder)
     write_json(folder / "result.json", {**result, "status": "done"})
+
+
+def _fit(dataset: Dataset, job: Mapping[str, Any], folder: Path | None) -> Artifact:
+    from pofx.fitting import fit
+
+    budget = Budget.of(job["budget"]).request
+    return fit(dataset, job["model"], **budget, seed=job["seed"], out=folder, progress=False, **job["options"])
+
+
+def _trial(dataset: Dataset, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Train only: validation judges the options of a trial."""
+    training = _fit(dataset, job, None).card["training"]
+    return {"validation": training["best_validation"], "seconds": training["seconds"], "training": training}
 
 
 def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
     from pofx.evaluate.suite import evaluate
-    from pofx.fitting import fit
 
-    artifact = fit(dataset, job["model"], minutes=job["seconds"] / 60, seed=job["seed"], out=folder, progress=False)
+    artifact = _fit(dataset, job, folder)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     artifact.save(folder)
     began = time.time()
-    measured = evaluate(artifact, dataset, seed=job["first_seed"], cache=root / "spaces")
+    measured = evaluate(artifact, dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces")
     training = artifact.card["training"]
     cost = {**measured.get("cost", {}), "train_seconds": training["seconds"], "steps": training["steps"]}
     cost |= {new: training[old] for new, old in FROM_TRAINING.items() if training.get(old) is not None}
@@ -70,12 +87,12 @@ def _controls(dataset: Dataset, job: Mapping[str, Any], root: Path) -> dict[str,
     from pofx.evaluate.metric import catalogue
     from pofx.evaluate.suite import controls, self_tests
 
-    rows = controls(dataset, seed=job["first_seed"], cache=root / "spaces")
+    rows = controls(dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces")
     values = dataset.test.values[: SHOWN if dataset.card.kind == "image" else SPREAD]
     return {
         "rows": {name: {"measurements": row["measurements"]} for name, row in rows.items()},
         "metrics": catalogue(),
-        "self_test": self_tests(dataset, seed=job["first_seed"], cache=root / "spaces"),
+        "self_test": self_tests(dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces"),
         "protocol": next(iter(rows.values()), {}).get("protocol", {}),
         "environment": environment(),
         "files": {"real": keep(values, dataset.train, root, "real")},

@@ -1,4 +1,4 @@
-"""What is asked of a comparison: the budget, the folder, the models; and that a folder keeps to one protocol."""
+"""What is asked of a comparison: the folder and the models; and that a folder keeps to one protocol."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,37 +10,18 @@ from pofx.core.errors import PofxError, UsageError, unknown
 from pofx.core.event import dims
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
+from pofx.fitting import sort_options
 from pofx.represent.choose import choose
+from pofx.train.options import Budget
 
 PREFERRED = ("pixelcnn", "nsf", "vae", "gan", "flow-matching", "rbm", "gmm")  # asked first in their families
 BASELINE = "gmm"  # a classical model that every table holds
-UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-def duration(budget: str | float) -> float:
-    """Seconds of "30s", "2m", "1.5h" or a number of seconds.
-
-    Raises:
-        UsageError: it is not a time, or not a positive one.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h)?\s*", str(budget))
-    if found is None or not (seconds := float(found[1]) * UNITS[found[2] or "s"]) > 0:
-        raise UsageError(f"budget is a time such as 30s, 2m or 1h (got '{budget}')")
-    return seconds
-
-
-def spoken(seconds: float) -> str:
-    """The shortest way to write a duration: 90 → "90 s", 120 → "2 min"."""
-    for unit, long in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= unit and seconds % unit == 0:
-            return f"{seconds / unit:g} {long}"
-    return f"{seconds:g} s"
-
-
-def default_folder(dataset: Dataset, seconds: float, seed: int) -> Path:
+def default_folder(dataset: Dataset, budget: Budget, seed: int) -> Path:
     """The same folder for the same request."""
     name = re.sub(r"\W+", "-", dataset.card.name).strip("-") or "data"
-    return Path("runs") / f"compare-{name}-{dataset.card.hash[:8]}-{spoken(seconds).replace(' ', '')}-seed{seed}"
+    return Path("runs") / f"compare-{name}-{dataset.card.hash[:8]}-{str(budget).replace(' ', '')}-seed{seed}"
 
 
 def settle(folder: Path, protocol: Mapping[str, Any]) -> None:
@@ -103,6 +84,19 @@ def choose_models(
     if not chosen:
         raise UsageError(f"no model takes {dataset.card.name}: {'; '.join(skipped.values())}")
     return chosen, skipped
+
+
+def checked(options: Mapping[str, Mapping[str, Any]], chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Options by model, plain, each known to its owner.
+
+    Raises:
+        UsageError: a model that is not compared, or an option that nobody owns.
+    """
+    for model, own in options.items():
+        if model not in chosen:
+            raise unknown("model of this comparison", model, chosen)
+        sort_options(config.entries()[model], own)
+    return {model: {k: config.plain(v) for k, v in own.items()} for model, own in options.items()}
 
 
 def refusal(name: str, dataset: Dataset) -> str | None:

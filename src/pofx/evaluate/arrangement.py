@@ -27,6 +27,7 @@ from pofx.data.dataset import Dataset, joined, take
 LARGE = 2000  # test items from which halves are large enough
 MOST = 5000  # items on each side
 BLOCKS = 3
+NOISE = (0.1, 0.3)  # of the controls "noised-real"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def arrange(dataset: Dataset, n: int | None = None, seed: int = 0) -> Arrangemen
 
 
 def control_items(dataset: Dataset, plan: Arrangement) -> dict[str, Items]:
-    """The items of the control rows "real-test", "memoriser" and "marginals"."""
+    """The items of the control rows: real-test, memoriser, marginals, and noised-real at every level of NOISE."""
     generator = np.random.default_rng(plan.seed + 1)
     if plan.from_train:
         real = joined([dataset.test, dataset.validation])
@@ -78,7 +79,55 @@ def control_items(dataset: Dataset, plan: Arrangement) -> dict[str, Items]:
         real = take(dataset.test, generator.permutation(np.flatnonzero(~used))[: plan.n])
     train = dataset.train
     copies = take(train, generator.permutation(len(train))[: min(plan.samples, len(train))])
-    return {"real-test": real, "memoriser": copies, "marginals": shuffled(train, plan.samples, plan.seed + 2)}
+    worse = {f"noised-real-{level:g}": noised(real, train, level, plan.seed + 3) for level in NOISE}
+    return {"real-test": real, "memoriser": copies, "marginals": shuffled(train, plan.samples, plan.seed + 2), **worse}
+
+
+def noised(items: Items, train: Items, level: float, seed: int) -> Items:
+    """Items with noise: numbers move by `level` standard deviations of the training items (of all pixels together, for
+    images and sound), everything else is drawn anew from the training items with probability `level`.
+
+    Numbers that are whole stay whole, and all stay within the range of the training items.
+    """
+    import pandas as pd
+
+    generator = np.random.default_rng(seed)
+    values, known = items.values, train.values
+    if isinstance(values, pd.DataFrame):
+        columns = {c: _noised(values[c].to_numpy(), known[c].to_numpy(), level, generator) for c in values.columns}
+        return Items(items.kind, pd.DataFrame(columns), None, items.facts)
+    if items.kind == "audio":
+        spread = float(np.std(np.concatenate([np.ravel(v) for v in known[:200]])))
+        loud = [v + level * spread * generator.standard_normal(np.shape(v)).astype(np.float32) for v in values]
+        return Items(items.kind, [np.clip(v, -1, 1) for v in loud], None, items.facts)
+    if isinstance(values, list) or values.dtype == object:
+        pool = [c for v in known[:1000] for c in v]
+        drawn = [[pool[generator.integers(len(pool))] if generator.random() < level else c for c in v] for v in values]
+        return Items(items.kind, ["".join(d) if isinstance(values[0], str) else d for d in drawn], None, items.facts)
+    if items.kind == "image":
+        moved = np.asarray(values) + level * float(np.std(known)) * generator.standard_normal(values.shape)
+        return Items(items.kind, _as(moved, known), None, items.facts)
+    flat, every = values.reshape(len(values), -1), known.reshape(len(known), -1)
+    if values.dtype.kind == "f":
+        moved = flat + level * every.std(0) * generator.standard_normal(flat.shape)
+        return Items(items.kind, _as(moved, every).reshape(values.shape), None, items.facts)
+    mixed = np.where(generator.random(flat.shape) < level, every[generator.integers(len(every), size=len(flat))], flat)
+    return Items(items.kind, mixed.reshape(values.shape).astype(values.dtype), None, items.facts)
+
+
+def _noised(column: np.ndarray, known: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
+    """A column of a table with noise; categories, and numbers that take few values, are drawn anew."""
+    few = known.dtype.kind not in "fiu" or len(np.unique(known)) <= 20
+    if few:
+        drawn = known[generator.integers(len(known), size=len(column))]
+        return np.where(generator.random(len(column)) < level, drawn, column)
+    return _as(column + level * np.nanstd(known) * generator.standard_normal(len(column)), known)
+
+
+def _as(moved: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Numbers in the range and of the type of known ones."""
+    kept = np.clip(moved, np.nanmin(known), np.nanmax(known))
+    return (np.round(kept) if known.dtype.kind in "iu" else kept).astype(known.dtype)
 
 
 def shuffled(items: Items, n: int, seed: int) -> Items:

@@ -7,16 +7,15 @@ to Gregory and Delbourgo (1982); circles: Rezende et al. (2020), "Normalizing fl
 2002.02428.
 """
 
-import math
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import pad
 
-_LEAST = 1e-3  # smallest bin width, bin height (as a share of the box) and slope
-_ONE = math.log(math.expm1(1 - _LEAST))  # softplus(_ONE) + _LEAST = 1
+_LEAST = 1e-3  # smallest bin width and bin height, as a share of the box
+_STEEP = 7.0  # slopes lie within e to plus and minus this power: data near a lattice asks for steep ones soon
 
 
 def spline_knots(
@@ -31,8 +30,8 @@ def spline_knots(
     bins = (len(free) + 1) // 3
     starts, _, _ = _boxes(free, bins, bound)
     x, y = pad(starts.movedim(1, -1), (0, 1), value=bound)
-    inner = softplus(free[2 * bins : 3 * bins - 1].movedim(0, -1) + _ONE) + _LEAST
-    end = softplus(raw[..., 3 * bins - 1 :].to(inner) + _ONE) + _LEAST
+    inner = _slope(free[2 * bins : 3 * bins - 1].movedim(0, -1))
+    end = _slope(raw[..., 3 * bins - 1 :].to(inner))
     end = end if end.shape[-1] else torch.ones_like(x[..., :1])
     return x, y, torch.cat((end, inner, end), -1)
 
@@ -82,6 +81,11 @@ def _boxes(free: Tensor, bins: int, bound: float) -> tuple[Tensor, Tensor, Tenso
     return torch.stack(starts, 1), sides, shares
 
 
+def _slope(free: Tensor) -> Tensor:
+    """Free numbers → slopes, 0 → 1."""
+    return (_STEEP * torch.tanh(free / _STEEP)).exp()
+
+
 def _slopes(free: Tensor, bins: int, index: Tensor, circular: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of both ends of bin `index` (1, …): slopes, the numbers and values of their parameters, whether they have one."""
     knots = torch.cat((index, index + 1))  # the numbers of knots, of which 0 and K are the ends
@@ -89,8 +93,8 @@ def _slopes(free: Tensor, bins: int, index: Tensor, circular: Tensor | None) -> 
     last = len(free) - 2 * bins - 1
     which = torch.where(inner, knots - 1, last)  # the ends' common parameter stands last
     has = inner if circular is None else inner | circular
-    chosen = free[2 * bins :].gather(0, which) + _ONE if last >= 0 else torch.zeros_like(free[:2])
-    return torch.where(has, softplus(chosen) + _LEAST, 1.0), which, chosen, has
+    chosen = free[2 * bins :].gather(0, which) if last >= 0 else torch.zeros_like(free[:2])
+    return torch.where(has, _slope(chosen), 1.0), which, chosen, has
 
 
 class _Spline(torch.autograd.Function):
@@ -193,7 +197,7 @@ def _spline_backward(
     free = graw.movedim(-1, 0)
     free[: 2 * bins] = (g * (2 * bound * (1 - bins * _LEAST))).flatten(0, 1)
     if len(free) > 2 * bins:
-        gd = torch.stack((gd0, gd1)) * chosen.sigmoid() * has
+        gd = torch.stack((gd0 * d0, gd1 * d1)) * (1 - torch.tanh(chosen / _STEEP) ** 2) * has
         slopes = torch.zeros_like(shares[0, :1]).expand(len(free) - 2 * bins, *xi.shape).clone()
         free[2 * bins :] = slopes.scatter_add_(0, which, gd)
     return torch.where(inside, -gy if inverse else across, outside), graw

@@ -25,6 +25,7 @@ from pofx.core.random import seed_step
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
+from pofx.train.flops import Flops
 from pofx.train.interrupt import WholeSteps
 from pofx.train.optim import optimisers, rate
 from pofx.train.options import Budget, TrainOptions
@@ -42,6 +43,7 @@ class Result:
     steps: int
     seconds: float
     images: int
+    flops: int
     best_step: int
     best_validation: float | None
 
@@ -107,6 +109,8 @@ def train(
     """
     accelerator = accelerator or processes()
     device, world, rank = feed.device, accelerator.num_processes, accelerator.process_index
+    if budget.flops is not None and options.compile:
+        raise UsageError("a compiled step hides its FLOPs: give a budget of time or steps, or compile=false")
     if options.batch_size % world:
         raise UsageError(f"batch_size must be a multiple of the {world} processes (got {options.batch_size})")
     main = accelerator.is_main_process
@@ -131,12 +135,15 @@ def train(
         "judged": 0,
         "judging": 0.0,
     }
-    state |= {"best_step": 0, "best": None}
+    state |= {"flops": 0, "flops_of": {}, "best_step": 0, "best": None}
     best: dict[str, Tensor] | None = None
     if start is not None and checkpoints is not None:
-        state, best = checkpoints.load(start, model, average.model, made)
+        kept, best = checkpoints.load(start, model, average.model, made)
+        state |= kept
     compiled = torch.compile(model) if options.compile else model
     wrapped = accelerator.prepare(compiled, device_placement=[False])
+    flops = Flops(state["flops_of"])
+    state["flops_of"] = flops.known
     log = Log(folder if main else None, after_step=state["step"], track=options.track if main else "")
     judged = _judge_by_validation(validation, options) if validation is not None else None
 
@@ -163,7 +170,12 @@ def train(
     saved = logged = time.monotonic()
     logged_step = state["step"]
     rate_seen, losses = 0.0, {}
-    share = _agree(budget.progress(state["step"], state["seconds"], state["images"], len(feed)), accelerator)
+
+    def spent() -> float:
+        share = budget.progress(state["step"], state["seconds"], state["images"], len(feed), state["flops"])
+        return _agree(share, accelerator)
+
+    share = spent()
     with Bar(model.label, shown and main) as bar, WholeSteps() as whole:
         try:
             while share < 1.0 and phases:
@@ -181,12 +193,14 @@ def train(
                         p.requires_grad_(id(p) in mine)
                     optimiser = made[k]
                     optimiser.zero_grad(set_to_none=True)
-                    with cast():
-                        loss = wrapped(phase.name, batch)
-                    parts = loss if isinstance(loss, dict) else {phase.name: loss}
-                    total = torch.stack([v.float() for v in parts.values()]).sum()
-                    _finite(parts, phase.name, feed, step, options.batch_size, rank, world)
-                    accelerator.backward(total)
+                    with nullcontext() if options.compile else flops.of(phase.name):
+                        with cast():
+                            loss = wrapped(phase.name, batch)
+                        parts = loss if isinstance(loss, dict) else {phase.name: loss}
+                        total = torch.stack([v.float() for v in parts.values()]).sum()
+                        _finite(parts, phase.name, feed, step, options.batch_size, rank, world)
+                        accelerator.backward(total)
+                    state["flops"] += flops.known.get(phase.name, 0) * world
                     norm = torch.nn.utils.clip_grad_norm_(phase.parameters, options.clip or float("inf"))
                     if not torch.isfinite(norm):
                         _name_gradient(model, phase.name, step)
@@ -196,13 +210,14 @@ def train(
                     if phase.after is not None:
                         phase.after()
                     losses.update({name: v.detach() for name, v in parts.items()})
+                if budget.flops is not None and not state["flops"]:
+                    raise UsageError(f"no FLOPs can be counted of {model.label}: give a budget of time or steps")
                 state["step"], state["images"] = step + 1, state["images"] + options.batch_size
                 average.update(model, options.batch_size, state["images"])
                 now = time.monotonic()
                 state["seconds"] = now - began
                 whole.end()
-                share = budget.progress(state["step"], state["seconds"], state["images"], len(feed))
-                share = _agree(share, accelerator)
+                share = spent()
                 if now - logged > 0.5 or share >= 1.0:
                     rate_seen = (state["step"] - logged_step) / max(now - logged, 1e-9)
                     logged, logged_step = now, state["step"]
@@ -239,6 +254,7 @@ def train(
         steps=state["step"],
         seconds=state["seconds"],
         images=state["images"],
+        flops=state["flops"],
         best_step=state["best_step"],
         best_validation=state["best"],
     )

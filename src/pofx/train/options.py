@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -81,30 +82,78 @@ class TrainOptions:
         return cls(**checked)
 
 
+SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+
+
 @dataclass(frozen=True)
 class Budget:
-    """When training ends: after steps, minutes of training time, or epochs; exactly one is given."""
+    """When training ends: after steps, minutes of training time, epochs or FLOPs; exactly one is given."""
 
     steps: int | None = None
     minutes: float | None = None
     epochs: float | None = None
+    flops: float | None = None  # as `pofx.train.flops` counts them
 
     def __post_init__(self) -> None:
-        given = {k: v for k, v in vars(self).items() if v is not None}
+        given = self.request
         if len(given) != 1:
-            raise UsageError(f"give one of steps, minutes or epochs (got {', '.join(given) or 'none'})")
+            raise UsageError(f"give one of steps, minutes, epochs or flops (got {', '.join(given) or 'none'})")
         key, value = next(iter(given.items()))
-        if not value > 0:
-            raise UsageError(f"{key} must be greater than 0 (got {value})")
+        if not 0 < value < math.inf:
+            raise UsageError(f"{key} must be greater than 0 and finite (got {value})")
 
-    def progress(self, step: int, seconds: float, images: int, items: int) -> float:
+    @classmethod
+    def of(cls, text: str | float) -> Self:
+        """A budget from "30s", "2m", "1.5h", "500 steps", "3 epochs", "2e12 flops", "2 Tflops", or seconds.
+
+        Raises:
+            UsageError: the text says none of these, or nothing above 0.
+        """
+        units = r"s|m|min|h|steps?|epochs?|[kMGTP]?(?:flops?|FLOPs?)"
+        found = re.fullmatch(rf"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)\s*({units})?\s*", str(text))
+        value, unit = (float(found[1]), found[2] or "s") if found else (0.0, "s")
+        if not 0 < value < math.inf or (unit.startswith("step") and value != int(value)):
+            raise UsageError(f"budget is a time such as 30s, 2m or 1h, or 500steps, 3epochs, 2e12flops (got '{text}')")
+        if unit in SECONDS:
+            return cls(minutes=value * SECONDS[unit] / 60)
+        if unit.lower().endswith(("flop", "flops")):
+            return cls(flops=value * PREFIXES[unit.lower().removesuffix("s").removesuffix("flop") and unit[0]])
+        return cls(steps=int(value)) if unit.startswith("step") else cls(epochs=value)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The one value by its name, as `pofx.fit` takes it."""
+        return {k: v for k, v in vars(self).items() if v is not None}
+
+    @property
+    def seconds(self) -> float | None:
+        """The training time, where the budget is one."""
+        return None if self.minutes is None else self.minutes * 60
+
+    def progress(self, step: int, seconds: float, images: int, items: int, flops: float = 0.0) -> float:
         """The share of the budget that is spent, from 0 to 1."""
         if self.steps is not None:
             return min(step / self.steps, 1.0)
         if self.minutes is not None:
             return min(seconds / (60 * self.minutes), 1.0)
+        if self.flops is not None:
+            return min(flops / self.flops, 1.0)
         assert self.epochs is not None
         return min(images / (self.epochs * items), 1.0)
 
     def __str__(self) -> str:
-        return next(f"{v:g} {k}" for k, v in vars(self).items() if v is not None)
+        """What `of` reads: "90 s", "2 min", "500 steps"."""
+        if self.seconds is not None:
+            return spoken(self.seconds)
+        key, value = next(iter(self.request.items()))
+        return f"{value:g} {key}" if key == "flops" or value != 1 else f"1 {key.removesuffix('s')}"
+
+
+def spoken(seconds: float) -> str:
+    """The shortest way to write a duration: 90 → "90 s", 120 → "2 min"."""
+    seconds = round(seconds, 9)
+    for unit, long in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:g} {long}"
+    return f"{seconds:g} s"

@@ -25,7 +25,7 @@ class MAF(Flow):
 
     name = "maf"
     source = "Papamakarios et al., 2017, arXiv 1705.07057"
-    trains_with = {"lr": 2e-3, "weight_decay": 0.01}
+    trains_with = {"lr": 4e-3, "weight_decay": 0.01}
     small = {"layers": 3, "width": 32, "blocks": 1}
     recipes = (
         Recipe("iaf", "Kingma et al., 2016, arXiv 1606.04934", {"direction": "sampling", "layers": 4, "width": 128}),

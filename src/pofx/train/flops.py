@@ -1,0 +1,63 @@
+"""FLOPs of training: those of the products of matrices, convolutions and attention that a step really called.
+
+Elementwise work is not counted, as is usual (Kaplan et al., 2020, arXiv 2001.08361, section 2.1). The first
+step of a phase is counted, and that count stands for all of them.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+
+class _Watch(TorchDispatchMode):
+    """Adds up the FLOPs of every operation that passes by, and changes none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        rule = flop_registry.get(func._overloadpacket)
+        if rule is not None:
+            self.total += rule(*args, **(kwargs or {}), out_val=out)
+        elif func._overloadpacket in _ATTENTION:
+            query, key, value = args[_ATTENTION[func._overloadpacket] :][:3]
+            self.total += _attention(query.shape, key.shape, value.shape, backward=len(args) > 5)
+        return out
+
+
+# Attention on the CPU has no rule in PyTorch: operation → where query, key and value stand in its arguments.
+_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: 0,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: 1,
+}
+
+
+def _attention(query: torch.Size, key: torch.Size, value: torch.Size, backward: bool) -> int:
+    """Two products forward; backward recomputes the scores and makes four more."""
+    heads, asked, width = math.prod(query[:-2]), query[-2], query[-1]
+    scores, mix = 2 * heads * asked * key[-2] * width, 2 * heads * asked * key[-2] * value[-1]
+    return 3 * scores + 2 * mix if backward else scores + mix
+
+
+class Flops:
+    """FLOPs of a step by the name of its phase; `known` is plain and survives a checkpoint."""
+
+    def __init__(self, known: dict[str, int] | None = None) -> None:
+        self.known = dict(known or {})
+
+    @contextmanager
+    def of(self, phase: str) -> Iterator[None]:
+        """Around loss and gradient: counts them if they are the first of the phase."""
+        if phase in self.known:
+            yield
+            return
+        with _Watch() as watch:
+            yield
+        self.known[phase] = watch.total
