@@ -32,7 +32,7 @@ def points():
 
 
 def test_checks_are_found_and_a_sound_model_passes(made, digits):
-    assert len(checks()) >= 13
+    assert len(checks()) >= 14
     found = audit(made, digits)
     assert all(set(f) == {"check", "result", "seen", "mend"} for f in found)
     assert {"causality", "seeds", "support", "checkerboard and blur"} <= set(results(found))
@@ -69,6 +69,7 @@ def test_bounds_tighten_and_codes_move(digits):
     run = pofx.fit(digits, "vae", steps=40, progress=False)
     found = results(audit(run, digits))
     assert found["calibration of the bound"] in ("ok", "warning") and found["active codes"] == "ok"
+    assert found["sandwich"] in ("ok", "warning") and "reconstruction" in found and "invertibility" not in found
     one = SimpleNamespace(
         model=run.model, encode=lambda values, condition=None: np.arange(len(values))[:, None] * np.eye(40)[:1]
     )
@@ -81,6 +82,20 @@ def test_a_checkerboard_is_seen(digits):
     for drawn, result in ((np.clip(real // 2 + board, 0, 16).astype(real.dtype), "warning"), (real, "ok")):
         stand_in = SimpleNamespace(sample=lambda n, seed=0, drawn=drawn: drawn[:n])
         assert results(samples._finest(stand_in, digits, 0)) == {"checkerboard and blur": result}
+
+
+def test_collapse_is_seen(points):
+    real = points.train.values
+    for drawn, result in ((real, "ok"), (np.repeat(real[:4], 50, 0), "warning")):
+        stand_in = SimpleNamespace(sample=lambda n, seed=0, drawn=drawn: drawn[:n])
+        assert results(samples._spread_and_copies(stand_in, points, 0))["collapse"] == result
+
+
+def test_an_inverse_that_does_not_invert_fails(points):
+    run = pofx.fit(points, "realnvp", steps=2, progress=False)
+    assert results(codes._codes(run, points, 0)) == {"invertibility": "ok"}
+    broken = SimpleNamespace(model=run.model, representation=run.representation, reconstruct=lambda v, c=None: v * 1.1)
+    assert results(codes._codes(broken, points, 0)) == {"invertibility": "failed"}
 
 
 def test_texts_that_end_can_be_examined():

@@ -174,6 +174,26 @@ class Reparameterised(Explicit):
         """n draws as `sample` makes them, through which gradients flow to the parameters."""
 
 
+class Weighted(Explicit):
+    """A model whose log p(x) is the log of a mean of importance weights over a code that it integrates out."""
+
+    @abstractmethod
+    def importance_weights(
+        self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None, *, particles: int, generator: Streams
+    ) -> Float[Tensor, "n particles"]:
+        """Log-weights log p(x, z) - log q(z | x) of draws z ~ q(z | x): the mean weight is p(x) on average."""
+
+    @abstractmethod
+    def simulate(
+        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
+    ) -> tuple[X, Float[Tensor, "n"]]:
+        """n events as `sample` draws them, each with the log-weight of the very code that made it: (n,).
+
+        Raises:
+            Unsupported: q(z | x) has no density at a given code.
+        """
+
+
 class Factored(Explicit):
     """A model whose log p(x) is a sum of one term per dimension."""
 

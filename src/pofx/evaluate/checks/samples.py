@@ -1,4 +1,4 @@
-"""Samples against items: as wide, no copies, and for images as much power at the finest frequency."""
+"""Samples against items: as wide, as diverse, no copies, and for images as much power at the finest frequency."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,9 @@ from pofx.evaluate.checks.finding import Finding, N, finding
 from pofx.evaluate.features import fit_spaces
 from pofx.evaluate.metrics.near_copy import near_copies
 from pofx.evaluate.metrics.spectrum import Spectrum
+from pofx.evaluate.metrics.vendi import VendiRatio
 
+COLLAPSED = 0.5  # effective modes over those of test items
 DECIBELS = 3.0  # at the finest frequency: twice, or half, the power
 
 
@@ -20,6 +22,10 @@ def _spread_and_copies(artifact: Artifact, dataset: Dataset, seed: int) -> Itera
     ratio = float(drawn.std(0).mean() / max(real.std(0).mean(), 1e-12))
     result = "ok" if 0.7 < ratio < 1.4 else "warning"
     yield finding("spread", result, f"samples spread {ratio:.2f} × as wide as test items", "collapse, or noise")
+    modes = VendiRatio().values(drawn, real, seed)["vendi"]
+    result = "warning" if modes < COLLAPSED else "ok"
+    mend = "few kinds of items are drawn: more diverse batches, a penalty on collapse, or another loss"
+    yield finding("collapse", result, f"{modes:.2f} × as many effective modes as test items", mend)
     copied = near_copies(drawn, space.of(dataset.test), space.of(dataset.train))
     result = "warning" if copied["p"] < 0.01 else "ok"
     seen = f"near-copy p {copied['p']:.3g}, {copied['exact']} exact copies of training items"

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from pofx.core.errors import UsageError
+from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase, Phase
+from pofx.core.model import Batch, Density, Encoding, OnePhase, Phase, Weighted
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Categorical, Gaussian, Levels, Observation
 from pofx.maths.distributions import categorical_draw, normal_log_prob
@@ -29,7 +29,7 @@ from pofx.nets.posterior import PosteriorFlow
 ROWS = 2**23  # decoder outputs held at once by log_prob
 
 
-class VAE(OnePhase, Explicit, Encoding):
+class VAE(OnePhase, Weighted, Encoding):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
@@ -292,11 +292,41 @@ class VAE(OnePhase, Explicit, Encoding):
         self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
     ) -> Shaped[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
+        return self.likelihood.draw(self.outputs(self.draw_prior(n, generator), condition), generator)
+
+    def draw_prior(self, n: int, generator: Streams) -> Float[Tensor, "{n} latent"]:
+        """Draws of p(z)."""
         z = generator.normal(self.latent)
         if self.prior_logits is not None and self.prior_means is not None and self.prior_log_stds is not None:
             pick = categorical_draw(self.prior_logits.expand(n, -1), generator.uniform())
             z = self.prior_means[pick] + self.prior_log_stds[pick].exp() * z
-        return self.likelihood.draw(self.outputs(z, condition), generator)
+        return z
+
+    def importance_weights(
+        self,
+        x: Shaped[Tensor, "n *event"],
+        condition: Shaped[Tensor, "n *condition"] | None = None,
+        *,
+        particles: int,
+        generator: Streams,
+    ) -> Float[Tensor, "n {particles}"]:
+        self.check_condition(len(x), condition)
+        return self.log_weights(x, condition, generator.normal(particles, self.latent))
+
+    def simulate(
+        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
+    ) -> tuple[Shaped[Tensor, "{n} *event"], Float[Tensor, "{n}"]]:
+        self.check_condition(n, condition)
+        if self.bend is not None:
+            raise Unsupported(
+                f"q(z | x) bent by {self.posterior} steps has no density at a given code: posterior=normal"
+            )
+        z = self.draw_prior(n, generator)
+        raw = self.outputs(z, condition)
+        x = self.likelihood.draw(raw, generator)
+        mean, log_std, _ = self.infer(x, condition)
+        log_q = (normal_log_prob((z - mean) / log_std.exp()) - log_std).sum(-1)
+        return x, self.likelihood.log_prob(raw, x) + self.log_prior(z) - log_q
 
 
 def observation_model(event: Continuous | Discrete, kind: str, components: int) -> Observation:
