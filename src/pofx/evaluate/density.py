@@ -2,14 +2,17 @@
 
 An exact log-probability, a bound and an estimate are different things (Theis et al., 2016, arXiv 1511.01844); the kind,
 the unit and the measure travel with the number. The gap to training items shows memorising. A model with class labels
-is scored by its marginal, log Σ_c p(c) p(x | c), so that it stands beside models without.
+is scored by its marginal, log Σ_c p(c) p(x | c), so that it stands beside models without. Texts are told in bits per
+byte of UTF-8 too: bits per token depend on how the text is cut into tokens.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import logsumexp
 
 from pofx.core.errors import Unsupported
@@ -82,7 +85,8 @@ def log_likelihood(
 def likelihood(
     artifact: Scored, train: Items, test: Items, *, seconds: float = 30.0, seed: int = 0
 ) -> list[Measurement]:
-    """`nats` (per item, lower is better), `bits_per_dim` and `log_probs_per_second`; empty where there is no density.
+    """`nats` (per item, lower is better), `bits_per_dim`, for texts `bits_per_byte`, and `log_probs_per_second`; empty
+    where there is no density.
 
     Items are taken in a seeded order until `seconds` have passed: a mean of fewer items is noisier, not biased.
     """
@@ -144,5 +148,25 @@ def likelihood(
             },
         )
 
+    rows = [row("nats", 1.0), row("bits_per_dim", bits)]
+    if are_texts(test):
+        (at, error), (known, known_error) = per_byte(value, test.values), per_byte(seen, train.values)
+        gap = {"train": known, "gap": at - known, "gap_stderr": float(np.hypot(error, known_error)), "noise": None}
+        of_bytes = replace(rows[0], metric="bits_per_byte", value=at, stderr=error, extra={**rows[0].extra, **gap})
+        rows.append(of_bytes)
     speed = Measurement("log_probs_per_second", float(rate), None, "higher", n=n, note=note)
-    return [row("nats", 1.0), row("bits_per_dim", bits), speed]
+    return [*rows, speed]
+
+
+def are_texts(items: Items) -> bool:
+    """Whether items are strings, which have bytes."""
+    return len(items) > 0 and isinstance(items.values, list | tuple) and isinstance(items.values[0], str)
+
+
+def per_byte(log_p: Float[np.ndarray, "n"], texts: Sequence[str]) -> tuple[float, float]:
+    """-log2 p of the first n texts together over their bytes of UTF-8, and its standard error (that of a ratio)."""
+    sizes = np.array([len(text.encode()) for text in texts[: len(log_p)]], np.float64)
+    bits = -log_p / np.log(2)
+    ratio = bits.sum() / max(sizes.sum(), 1)
+    spread = np.std(bits - ratio * sizes, ddof=1) if len(bits) > 1 else 0.0
+    return float(ratio), float(spread / max(sizes.mean(), 1e-12) / np.sqrt(len(bits)))

@@ -3,8 +3,8 @@
 A `FeatureMetric` holds features of samples against features of real items, in any space; a `NoveltyMetric` asks whether
 samples lie nearer to the training items than held-out items do. Both are pure functions of arrays and a seed, state the
 scores they give and which direction is better, and are therefore tested on planted faults by one function for all. An
-`ItemMetric` looks at the items themselves, a `ClassMetric` at the classes that a classifier predicts, an
-`ArtifactMetric` asks the model.
+`ItemMetric` looks at the items themselves, a `DatasetMetric` at what they are good for, a `ClassMetric` at the classes
+that a classifier predicts, an `ArtifactMetric` asks the model.
 """
 
 from abc import ABC, abstractmethod
@@ -51,7 +51,7 @@ class Metric(ABC):
 class FeatureMetric(Metric):
     """Samples against real items, as features in one space."""
 
-    halves: ClassVar[int] = 20  # repeats of the half-sampling error; 0 where `errors` knows better
+    halves: ClassVar[int] = 12  # splits of the half-sampling error; 0 where `errors` knows better
 
     @abstractmethod
     def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
@@ -88,6 +88,14 @@ class ItemMetric(Metric):
     @abstractmethod
     def read(self, samples: Items, real: Items, train: Items, seed: int = 0) -> Reading:
         """The scores; `extra[score]["stderr"]` where there is one."""
+
+
+class DatasetMetric(Metric):
+    """Samples against all splits of the data, in data space: what samples are good for."""
+
+    @abstractmethod
+    def read(self, samples: Items, dataset: Dataset, seed: int = 0) -> Reading:
+        """The scores; `samples.labels` are the classes that conditional samples were asked for, or None."""
 
 
 class ClassMetric(Metric):

@@ -16,13 +16,14 @@ from threadpoolctl import threadpool_limits
 
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, joined, take
-from pofx.evaluate.arrangement import Arrangement, arrange, control_items
+from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised
 from pofx.evaluate.density import likelihood
 from pofx.evaluate.features import Space, fit_spaces
 from pofx.evaluate.measurement import Measurement, finite, halved
 from pofx.evaluate.metric import (
     ArtifactMetric,
     ClassMetric,
+    DatasetMetric,
     FeatureMetric,
     ItemMetric,
     Metric,
@@ -58,7 +59,7 @@ def evaluate(
         samples: items in data space drawn before; by default the artifact draws them, which is timed.
         n: items on each side, at most what the data allows; give all rows of a table the same.
         seed: of the arrangement, the samples and every random choice.
-        spaces: of `pca`, `classifier`, `random`; see `features.fit_spaces`.
+        spaces: of `pca`, `classifier`, `random`, `inception=FILE` …; see `features.fit_spaces`.
         cache: a folder for fitted spaces and features of the data, shared by all rows.
         likelihood_seconds: the time after which no further items are scored, per split.
         progress: called with a line of text as parts begin.
@@ -107,18 +108,19 @@ def controls(
 ) -> dict[str, dict[str, Any]]:
     """The control rows under the protocol of `evaluate` with the same arguments: results by name.
 
-    "real-test" is held-out real data, "memoriser" training items, "marginals" dimensions drawn independently.
+    "real-test" is held-out real data, "memoriser" training items, "marginals" dimensions drawn independently, and
+    "noised-real-0.1" and "-0.3" are the held-out items with noise.
     """
     plan = arrange(dataset, n, seed)
     fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=progress)
     rows = {}
+    fresh = {"real-test": dataset.validation}  # test items may not be judged by test items
+    fresh |= {f"noised-real-{x:g}": noised(dataset.validation, dataset.train, x, plan.seed + 4) for x in NOISE}
     for name, items in control_items(dataset, plan).items():
         if progress is not None:
             progress(f"control row {name}")
         start = time.perf_counter()
-        found = compare_samples(
-            items.values, dataset, plan, fitted, copies_of=dataset.validation if name == "real-test" else None
-        )
+        found = compare_samples(items.values, dataset, plan, fitted, copies_of=fresh.get(name))
         rows[name] = _result(found, dataset, plan, fitted, {"seconds": {"metrics": time.perf_counter() - start}})
     return rows
 
@@ -158,7 +160,7 @@ def compare_samples(
 
     Args:
         labels: the classes that conditional samples were asked for.
-        copies_of: the items that the novelty metrics take for samples, where these may not be the samples themselves.
+        copies_of: the items that metrics of novelty and of use take for samples, where samples are test items.
     """
     say = progress or (lambda line: None)
     kind = dataset.train.kind
@@ -189,6 +191,9 @@ def compare_samples(
     drawn = take(Items(kind, samples, None, dataset.train.facts), np.arange(min(plan.n, len(samples))))
     for of_items in metrics(ItemMetric, items=kind):
         found += _measured(of_items, of_items.read(drawn, real_items, dataset.train, plan.seed), None, len(drawn))
+    useful = Items(kind, samples if copies_of is None else copies_of.values, labels, dataset.train.facts)
+    for of_dataset in metrics(DatasetMetric, items=kind):
+        found += _measured(of_dataset, of_dataset.read(useful, dataset, plan.seed), None, len(useful))
     return found
 
 
@@ -239,7 +244,9 @@ def _result(
         "samples": plan.samples,
         "seed": plan.seed,
         "k": K,
-        "spaces": [{"name": s.name, "label": s.label, "hash": s.hash, "dims": s.dims} for s in spaces],
+        "spaces": [
+            {"name": s.name, "label": s.label, "hash": s.hash, "dims": s.dims, "about": s.about} for s in spaces
+        ],
         "primary_space": next((s.label for s in spaces if s.name == "pca"), spaces[0].label),
         "versions": {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "torch", "pofx")},
     }
