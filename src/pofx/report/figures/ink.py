@@ -19,6 +19,7 @@ INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by the page's colours
 PALETTE = ("#3b78d0", "#dd7a24", "#2d9d78", "#cf4a5e", "#8862cf", "#9c7040", "#1d9ab3", "#c75aa3", "#8d9422", "#5c6bc0")
 FAMILIES = ("autoregressive", "flow", "vae", "gan", "diffusion", "energy", "mixture")
 GREY = "#858b98"
+PIXELS = 128  # of an inch of a figure, at most
 STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -65,6 +66,8 @@ def svg(figure: Figure, salt: str) -> str:
         figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]
+    most = round(PIXELS * figure.get_figwidth())  # letters of one size in all figures
+    text = text.replace("<svg", f'<svg style="max-width:{most}px"', 1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", text, count=1))

@@ -6,6 +6,7 @@ distribution is the diagonal (the probability integral transform of log p(x), af
 graphing highest density regions"); it needs log_prob and samples, not a cdf.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,12 +30,13 @@ def likelihoods(
     found: Mapping[str, Mapping[str, Float[np.ndarray, "_"]]], gaps: Mapping[str, str], ink: Mapping[str, str]
 ) -> str:
     """Two panels per model; found[name] has log p of train, validation, test and samples; gaps[name] is printed."""
-    columns = len(found)
+    columns = min(4, len(found))
+    lines = math.ceil(len(found) / columns)
     with rc_context(STYLE):
-        wide = max(2.35 * columns, 3.2)
-        figure = Figure(figsize=(wide, 3.9), layout="constrained")
-        grid = figure.subplots(2, columns, squeeze=False)
-        for (name, sets), top, bottom in zip(found.items(), grid[0], grid[1], strict=True):
+        figure = Figure(figsize=(max(2.35 * columns, 3.2), 3.7 * lines + 0.2), layout="constrained")
+        grid = figure.subplots(2 * lines, columns, squeeze=False)
+        for i, (name, sets) in enumerate(found.items()):
+            top, bottom = grid[2 * (i // columns)][i % columns], grid[2 * (i // columns) + 1][i % columns]
             parts = [sets[key] for key, _, _ in SPLITS if len(sets.get(key, ()))]
             whole = np.concatenate(parts)
             low, high = np.quantile(whole, (0.01, 0.998))
@@ -49,12 +51,15 @@ def likelihoods(
                     top.stairs(shares, edges, color=colour, linestyle=dash, linewidth=width, fill=key == "train",
                                alpha=0.45 if key == "train" else 1.0, label=key)  # fmt: skip
             top.set_title(name, color=ink[name], loc="left")
-            top.text(1, 1.02, gaps.get(name, ""), transform=top.transAxes, ha="right", fontsize=7.5, color=INK)
+            top.text(0.01, 0.98, gaps.get(name, ""), transform=top.transAxes, va="top", fontsize=7.5, color=INK)
             top.set_yticks([])
             top.set_xlabel("log p(x), nats", fontsize=8)
             top.locator_params(axis="x", nbins=4)
             empty(top)
             _calibration(bottom, sets, ink[name])
+        for i in range(len(found), lines * columns):
+            grid[2 * (i // columns)][i % columns].set_visible(False)
+            grid[2 * (i // columns) + 1][i % columns].set_visible(False)
         named = grid[0][0].get_legend_handles_labels()
         figure.legend(*named, fontsize=8, frameon=False, loc="outside lower center", ncol=3, labelcolor=INK)
         return svg(figure, "likelihoods")
