@@ -74,10 +74,12 @@ class Linear(Bijection):
     """
 
     order: Tensor
+    back: Tensor
 
     def __init__(self, features: int, order: Int[Tensor, "{features}"]) -> None:
         super().__init__()
         self.register_buffer("order", order)
+        self.register_buffer("back", order.argsort(), persistent=False)
         self.lower = nn.Parameter(torch.zeros(features, features))
         self.upper = nn.Parameter(torch.zeros(features, features))
         self.log_diagonal = nn.Parameter(torch.zeros(features))
@@ -98,7 +100,7 @@ class Linear(Bijection):
         self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n d"]:
         lower, upper = self._triangles(y.dtype)
-        v = (y - self.bias)[:, self.order.argsort()].T
+        v = (y - self.bias)[:, self.back].T
         v = torch.linalg.solve_triangular(lower, v, upper=False, unitriangular=True)
         x: Tensor = torch.linalg.solve_triangular(upper, v, upper=True).T
         return x
