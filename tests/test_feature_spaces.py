@@ -11,6 +11,7 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
 from pofx.evaluate.features import fit_spaces
 from pofx.evaluate.logmel import LogMel, mel_bands
+from pofx.evaluate.metrics.frechet import frechet_distance
 from pofx.evaluate.pretrained import rgb
 
 
@@ -136,6 +137,19 @@ def test_clip_features_are_those_of_transformers(tmp_path, projected):
     expected = (out.image_embeds if projected else out.pooler_output).numpy()
     assert space.dims == (10 if projected else 24)
     assert np.allclose(space(items.values), expected, atol=1e-5)
+
+
+def test_the_distance_of_few_items_in_many_dimensions_is_the_definition():
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(30, 64)) @ generator.normal(size=(64, 64)), generator.normal(size=(40, 64)) + 0.5
+    gap = ((x.mean(0) - y.mean(0)) ** 2).sum()
+    a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    cross = np.sqrt(np.maximum(np.linalg.eigvals(a @ b).real, 0)).sum()
+    expected = gap + np.trace(a) + np.trace(b) - 2 * cross
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-8)
+    with pytest.raises(UsageError, match="at least 2 items"):
+        frechet_distance(x[:1], y)
 
 
 # sound
