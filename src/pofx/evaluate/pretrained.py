@@ -91,10 +91,8 @@ def rgb(images: np.ndarray, levels: int) -> np.ndarray:
 def _inception(given: str, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str, dict[str, Any]]:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that was built for another torch
-        raise UsageError(
-            f"the space 'inception' needs torch-fidelity ({error}): pip install 'pofx[inception]'"
-        ) from error
+    except (ImportError, RuntimeError) as error:
+        raise _missing("inception", "torch-fidelity", "pip install 'pofx[inception]'", error) from error
     path = None if given == "download" else Path(given).expanduser()
     if path is not None:
         if not path.is_file():
@@ -130,8 +128,7 @@ def _transformer(
     try:
         from transformers import CLIPVisionModel, CLIPVisionModelWithProjection, Dinov2Model
     except (ImportError, RuntimeError) as error:
-        cause = error.__cause__ or error
-        raise UsageError(f"the space '{name}' needs transformers ({cause}): pip install transformers") from error
+        raise _missing(name, "transformers", "pip install transformers", error) from error
     config = json.loads((folder / "config.json").read_text())
     projected = name == "clip" and config.get("architectures", [""])[0] != "CLIPVisionModel"
     kind = Dinov2Model if name == "dinov2" else CLIPVisionModelWithProjection if projected else CLIPVisionModel
@@ -159,6 +156,13 @@ def _transformer(
     what = "image embedding" if projected else "pooled token"
     dims = int(net.config.projection_dim if projected else net.config.hidden_size)
     return embed, digest.hexdigest()[:16], {"dims": dims, "network": f"{name}, {what}", "resize": f"bicubic to {side}"}
+
+
+def _missing(name: str, library: str, mend: str, error: Exception) -> UsageError:
+    cause = error.__cause__ or error  # transformers wraps what went wrong
+    if isinstance(cause, RuntimeError):
+        mend = "torchvision was built for another torch; install the one that goes with this torch"
+    return UsageError(f"the space '{name}' needs {library}, which cannot be imported ({cause}): {mend}")
 
 
 def resized(x: Tensor, side: int) -> Tensor:
