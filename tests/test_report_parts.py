@@ -266,6 +266,14 @@ def test_limits_name_the_floor_and_what_is_not_resolved(results):
     )
 
 
+def test_a_model_that_hardly_trained_is_named(results):
+    for entry in results["rows"]:
+        if entry["name"] in ("nsf", "gmm"):
+            entry["runs"][1]["cost"]["steps"] = 0
+    said = [s for s in limits(results, rows(results)) if "untrained" in s]
+    assert len(said) == 1 and said[0].startswith("nsf made 0 optimiser steps in a run")
+
+
 class Balanced(HTMLParser):
     """Every element is closed in the order it was opened; counts the cells of the tables."""
 

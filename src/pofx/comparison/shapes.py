@@ -81,7 +81,8 @@ def _edges(x: np.ndarray) -> np.ndarray:
     whole = np.unique(x)
     if len(whole) <= BINS and np.allclose(whole, np.round(whole)):  # a bar for each of a few whole numbers
         return np.arange(whole[0] - 0.5, whole[-1] + 1) if len(whole) and np.ptp(whole) <= 2 * BINS else whole
-    return np.linspace(low, high if high > low else low + 1, BINS + 1)
+    bins = int(np.clip(np.sqrt(len(x)) / 1.5, 8, BINS))
+    return np.linspace(low, high if high > low else low + 1, bins + 1)
 
 
 def _frame(values: Any) -> pd.DataFrame:

@@ -10,12 +10,14 @@ from pofx.report.columns import COLUMNS, written
 from pofx.report.rows import Row
 from pofx.report.verdict import decide
 
+FEW = 20  # optimiser steps below which a model counts as untrained
+
 
 def limits(results: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     """One sentence or two per limit, the gravest first."""
     found = [*_seeds(results, rows), *_frechet(rows), *_memoriser(rows), *_kinds(rows), *words(taus(ranks(rows)))]
     found += sentences(sights(results), {c.metric: c.title for c in COLUMNS})
-    return found + _budget(results) + _data(results) + _failures(rows)
+    return found + _short(rows) + _budget(results) + _data(results) + _failures(rows)
 
 
 def _seeds(results: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
@@ -111,6 +113,20 @@ def _budget(results: Mapping[str, Any]) -> list[str]:
         f"Every model had {results['protocol']['budget']} of training {tuned}. A family that learns slowly is judged "
         "early: a longer --budget may turn the order."
     ]
+
+
+def _short(rows: Sequence[Row]) -> list[str]:
+    """Models that hardly trained: their numbers say nothing of them. Mixtures are fitted without steps."""
+    said = []
+    for row in rows:
+        steps = [run.get("cost", {}).get("steps") for run in row.runs if run.get("status") == "done"]
+        few = [s for s in steps if isinstance(s, int | float) and s < FEW]
+        if few and row.ranked and row.family != "mixture":
+            said.append(
+                f"{row.name} made {min(few):.0f} optimiser steps in {'a run' if len(steps) > 1 else 'its run'}: its "
+                "numbers are those of an untrained model. Give a longer --budget."
+            )
+    return said
 
 
 def _data(results: Mapping[str, Any]) -> list[str]:
