@@ -1,12 +1,15 @@
 """Laws of what is asked with known factors and with reference models."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import pofx
+from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
 from pofx.data.sources import load
@@ -113,3 +116,27 @@ def test_ways_that_are_straight_in_the_data_read_one():
     assert PathLength().read(Leaping(), data).values["path_length"] > 4 * found
     bare = pofx.fit(data, "gmm", steps=1, progress=False)
     assert not PathLength().read(bare, data).values
+
+
+# the command line
+
+
+def test_the_command_line_asks_for_membership_factors_and_spaces(tmp_path):
+    x = points(240, 2)
+    np.savez(tmp_path / "x.npz", x=x)
+    run = tmp_path / "run"
+    pofx.fit(str(tmp_path / "x.npz"), "realnvp", steps=2, width=16, out=run, progress=False)
+    ask = CliRunner()
+    found = ask.invoke(
+        app, ["audit", str(run), "--membership", "--references", "2", "--reference-seconds", "0.2", "--json"]
+    )
+    rows = json.loads(found.stdout[found.stdout.index("[") :])
+    assert {"membership: score", "membership: calibrated", "invertibility"} <= {row["check"] for row in rows}
+    pd.DataFrame({"side": x[:, 0] > 0, "height": x[:, 1]}).to_csv(tmp_path / "factors.csv", index=False)
+    asked = ["evaluate", str(run), "--factors", str(tmp_path / "factors.csv"), "--spaces", "pca", "--json"]
+    result = json.loads(ask.invoke(app, asked).stdout)
+    read = {m["metric"]: m for m in result["measurements"]}
+    assert read["mig"]["extra"]["factors"] == ["side", "height"] and read["mig"]["n"] == 240
+    assert [s["name"] for s in result["protocol"]["spaces"]] == ["pca"]
+    refused = ask.invoke(app, ["evaluate", str(run), "--spaces", "inception"])
+    assert refused.exception is not None and "one of images" in str(refused.exception)
