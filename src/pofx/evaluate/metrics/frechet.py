@@ -31,10 +31,26 @@ def root(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
 
 def frechet_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
     """The squared Fréchet distance of items (n, d) and (m, d), in squared units of the features."""
+    if max(len(x), len(y)) < x.shape[1]:
+        return _narrow(x, y)
     (mx, cx), (my, cy) = moments(x), moments(y)
     r = root(cy)
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(r @ cx @ r), 0)).sum()
     return float(((mx - my) ** 2).sum() + np.trace(cx) + np.trace(cy) - 2 * cross)
+
+
+def _narrow(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
+    """The same for fewer items than dimensions, without a matrix of d × d.
+
+    With centred items A and B the eigenvalues of Σ_r Σ_g are the squared singular values of A Bᵀ over (n - 1) (m - 1).
+    """
+    if min(len(x), len(y)) < 2:
+        raise UsageError(f"a Fréchet distance needs at least 2 items on each side (got {min(len(x), len(y))})")
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    mx, my = x.mean(0), y.mean(0)
+    a, b = (x - mx) / np.sqrt(len(x) - 1), (y - my) / np.sqrt(len(y) - 1)
+    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return float(((mx - my) ** 2).sum() + (a * a).sum() + (b * b).sum() - 2 * cross)
 
 
 def frechet_floor(y: Float[np.ndarray, "items d"], n: int, m: int) -> float:
