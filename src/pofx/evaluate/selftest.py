@@ -112,7 +112,7 @@ def _read(
     values = metric.values(x, y, seed)
     if not metric.halves:
         return values, metric.errors(x, y, seed)
-    return values, halved(lambda a, b: metric.values(a, b, seed), [(x, y)], 6, seed)
+    return values, halved(lambda a, b: metric.values(a, b, seed), [(x, y)], metric.halves, seed)
 
 
 def _seen(honest: float, error: float, value: float, other: float, better: Better) -> dict[str, Any]:

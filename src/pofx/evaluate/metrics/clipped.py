@@ -15,9 +15,11 @@ from scipy.stats import betabinom
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import radii, tiles
+from pofx.evaluate.measurement import halved
 from pofx.evaluate.metric import FeatureMetric, Score
 
 K = 5
+SPLITS = 12  # of the standard error
 
 
 @lru_cache(maxsize=64)
@@ -44,7 +46,7 @@ def share_of(coverage: float, samples: int, real: int, k: int) -> float:
 
 
 def clipped_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int = K) -> tuple[float, float]:
-    """Clipped density and coverage of samples x (n, d) against real items y (m, d).
+    """Clipped density and coverage of samples x (n, d) against real items y (m, d); about 1 at equality, or above.
 
     Raises:
         UsageError: a side has k items or fewer.
@@ -63,7 +65,7 @@ def clipped_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: 
         own += inside.sum(0)
     density = np.minimum(held / k, 1).mean() / max(np.minimum(own / k, 1).mean(), 1e-12)
     covered = float(np.minimum(hits / k, 1).mean())
-    return float(min(density, 1.0)), float(min(share_of(covered, len(x), len(y), k), 1.0))
+    return float(density), float(share_of(covered, len(x), len(y), k))
 
 
 class Clipped(FeatureMetric):
@@ -74,7 +76,15 @@ class Clipped(FeatureMetric):
         "clipped_coverage": Score("higher", "Clipped coverage", "share of the data that the samples cover"),
     }
     source: ClassVar = "Salvy et al., 2025, arXiv 2507.01761"
+    halves: ClassVar = 0
 
     def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        return {name: min(value, 1.0) for name, value in self._shares(x, y).items()}
+
+    def errors(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        """Those of the shares before they are cut at 1: two halves that both read 1 do not make a number certain."""
+        return halved(self._shares, [(x, y)], SPLITS, seed)
+
+    def _shares(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         density, coverage = clipped_scores(x, y, min(K, len(x) - 1, len(y) - 1))
         return {"clipped_density": density, "clipped_coverage": coverage}

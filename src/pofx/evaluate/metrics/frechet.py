@@ -12,7 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from pofx.core.errors import UsageError
+from pofx.evaluate.measurement import vanishing
 from pofx.evaluate.metric import FeatureMetric, Score
+
+SPLITS = 20  # of the standard error
 
 
 def moments(x: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
@@ -98,9 +101,13 @@ class FrechetDistance(FeatureMetric):
         "frechet_distance": Score("lower", "FD", "Fréchet distance to real data; biased upwards, see floor")
     }
     source: ClassVar = "Heusel et al., 2017, arXiv 1706.08500"
+    halves: ClassVar = 0
 
     def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
         return {"frechet_distance": frechet_distance(x, y)}
+
+    def errors(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        return vanishing(self.values, x, y, SPLITS, seed)
 
     def details(
         self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0

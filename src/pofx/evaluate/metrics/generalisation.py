@@ -17,27 +17,30 @@ from scipy.stats import norm
 from pofx.evaluate.distances import squared
 from pofx.evaluate.metric import NoveltyMetric, Reading, Score
 
-STEPS, RATE, MOST = 50, 0.5, 1000
+STEPS, MOST = 50, 1000
 
 
 def _fit(gap: torch.Tensor, dims: int) -> torch.Tensor:
-    """Log-variances (n,) of the mixture that maximise the likelihood of items at squared distances (items, n)."""
-    start = gap.min(0).values.clamp(min=1e-6).div(dims).log()
-    log_variance = start.clone().requires_grad_(True)
-    adam = torch.optim.Adam([log_variance], lr=RATE)
+    """Log-variances (n,) of the mixture that fit items at squared distances (items, n): expectation-maximisation.
+
+    A sample's variance is the mean squared distance per dimension of the items, each by the sample's share in it.
+    """
+    log_variance = gap.min(0).values.clamp(min=1e-6).div(dims).log()
+    least = float(log_variance.median()) - 8  # a copy would have width 0
     for _ in range(STEPS):
-        adam.zero_grad()
-        loss = -_log_likelihood(gap, log_variance, dims).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        with torch.no_grad():  # a copy would have width 0
-            log_variance.clamp_(min=float(start.median()) - 8)
-    return log_variance.detach()
+        weight = _terms(gap, log_variance, dims).softmax(1)
+        total = weight.sum(0)
+        found = (weight * gap).sum(0).div(dims * total.clamp(min=1e-12)).clamp(min=1e-30).log()
+        log_variance = torch.where(total > 1e-9, found, log_variance).clamp(min=least)  # no share: the width stays
+    return log_variance
+
+
+def _terms(gap: torch.Tensor, log_variance: torch.Tensor, dims: int) -> torch.Tensor:
+    return -gap / (2 * log_variance.exp()) - dims / 2 * (log_variance + np.log(2 * np.pi))
 
 
 def _log_likelihood(gap: torch.Tensor, log_variance: torch.Tensor, dims: int) -> torch.Tensor:
-    terms = -gap / (2 * log_variance.exp()) - dims / 2 * (log_variance + np.log(2 * np.pi))
-    return terms.logsumexp(1) - np.log(gap.shape[1])
+    return _terms(gap, log_variance, dims).logsumexp(1) - np.log(gap.shape[1])
 
 
 def feature_likelihood(

@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from pofx.core.errors import UsageError
+from pofx.evaluate.measurement import vanishing
 from pofx.evaluate.metric import FeatureMetric, Score
 
 DIRECTIONS = 500
+SPLITS = 12  # of the standard error
 QUANTILES = 1000  # at which sides of unequal n are compared
 
 
@@ -42,9 +44,13 @@ class Mind(FeatureMetric):
 
     scores: ClassVar = {"mind": Score("lower", "MIND", "3 d × sliced squared Wasserstein distance; biased upwards")}
     source: ClassVar = "Bonneel et al., 2015, JMIV 51"
+    halves: ClassVar = 0
 
     def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
         return {"mind": 3 * x.shape[1] * sliced_wasserstein(x, y, seed=seed)}
+
+    def errors(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
+        return vanishing(self.values, x, y, SPLITS, seed)
 
     def details(
         self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
