@@ -5,7 +5,7 @@ import pytest
 
 import pofx
 from pofx.artifact import Artifact
-from pofx.cli.main import _labels
+from pofx.cli.given import labels
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Discrete
@@ -33,7 +33,7 @@ def test_integers_are_class_numbers_and_strings_are_names():
 
 def test_labels_of_another_file_are_read_by_name():
     other = pofx.points(POINTS, labels=np.resize([1, -1], 12))  # its classes are numbered 0 and 1
-    assert conditional("gmm").conditions(_labels(other), 12, 0).tolist() == [2, 0] * 6
+    assert conditional("gmm").conditions(labels(other), 12, 0).tolist() == [2, 0] * 6
 
 
 @pytest.mark.parametrize("verb", ["score", "encode", "reconstruct"])
