@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from lines import measure, parser
 from torch import nn
+from vision import declare
 
 import pofx
 from pofx.core.config import build
@@ -129,6 +130,7 @@ def _ngram(data, order):
 
 
 def _peer(classes, length, width=128, layers=4, heads=4, expansion=4.0):
+    declare()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(

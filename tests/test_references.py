@@ -32,6 +32,7 @@ from pofx.evaluate.metrics.frechet import FrechetDistance
 from pofx.evaluate.metrics.generalisation import GeneralisationGap
 from pofx.evaluate.metrics.inception_score import InceptionScore
 from pofx.evaluate.metrics.kernel import KernelInceptionDistance, MeanDiscrepancy
+from pofx.evaluate.metrics.label_agreement import LabelAgreement
 from pofx.evaluate.metrics.marginals import Marginals
 from pofx.evaluate.metrics.membership import SamplesOnly, attack
 from pofx.evaluate.metrics.near_copy import NearCopy
@@ -294,6 +295,23 @@ def class_tv():
     ours = ClassBalance().read(p, p, p.argmax(1), shares).values["class_tv"]
     found = np.bincount(p.argmax(1), minlength=7) / 500
     return {"class_tv": (ours, np.maximum(found - shares, 0).sum())}
+
+
+@oracle("label_agreement")
+def label_agreement():
+    """The share of right answers, and Fisher's exact test by scipy of the class where they are fewest."""
+    p, _ = softmax(400, 4, 0)
+    labels = np.random.default_rng(1).permutation(p[:200].argmax(1))
+    labels[:150] = p[:150].argmax(1)
+    asked = np.where(p[200:].argmax(1) == 2, 3, p[200:].argmax(1))
+    found = LabelAgreement().read(p[200:], p[:200], labels, np.full(4, 1 / 4), asked)
+    ps = []
+    for c in range(4):
+        sides = (p[200:].argmax(1)[asked == c] == c, p[:200].argmax(1)[labels == c] == c)
+        table = [[(~right).sum(), right.sum()] for right in sides]
+        ps.append(stats.fisher_exact(table, alternative="greater").pvalue if len(sides[0]) else 1.0)
+    assert found.extra["label_agreement"]["p"] == pytest.approx(min(min(ps) * len(set(asked)), 1))
+    return {"label_agreement": (found.values["label_agreement"], (p[200:].argmax(1) == asked).mean())}
 
 
 @oracle("code_linear", "code_neighbours")
