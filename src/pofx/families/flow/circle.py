@@ -17,6 +17,8 @@ from pofx.core.random import Streams
 from pofx.families.flow.chain import Base, Bijection
 from pofx.nets.waves import waves
 
+SEEN = 8.0  # standard deviations: a network that saw farther would extrapolate, and one far item cost a million nats
+
 
 @dataclass(frozen=True)
 class Circle:
@@ -43,9 +45,10 @@ def sight_size(octaves: int, circle: Circle | None) -> int:
 
 
 def sight(x: Float[Tensor, "n d"], octaves: int, circle: Circle | None) -> Float[Tensor, "n d features"]:
-    """What a network sees of x (n, d): lines with their waves, circles by sines and cosines alone."""
+    """What a network sees of x (n, d): lines up to SEEN and with their waves, circles by sines and cosines alone."""
     if circle is None:
-        return waves(x, octaves)
+        near = (SEEN * torch.tanh(x / SEEN))[..., None]
+        return torch.cat((near, waves(x, octaves)[..., 1:]), -1) if octaves else near
     count = max(octaves, 1)
     turns = (math.pi / circle.bound) * x[..., None] * 2.0 ** torch.arange(count, dtype=x.dtype, device=x.device)
     round_ = torch.cat((torch.zeros_like(x)[..., None], turns.sin(), turns.cos()), -1)
