@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export POFX_DATA
 
-.PHONY: install demo test test-slow check bench docs clean
+.PHONY: install demo test test-slow check bench bench-peers docs clean
 
 install: $(READY)
 
@@ -32,6 +32,10 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/foundation.py
+
+bench-peers: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	OMP_NUM_THREADS=1 $(BIN)/python bench/peers.py
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"

@@ -7,8 +7,9 @@ from types import ModuleType
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
-from vision import declare
+BENCH = Path(__file__).parents[1] / "bench"
+sys.path.append(str(BENCH))
+from vision import declare  # noqa: E402
 
 
 def peer(name: str) -> ModuleType:

@@ -1,0 +1,38 @@
+"""The page's table of peers is what bench/results.json says, and contestants of other sizes do not start."""
+
+import importlib.util
+import json
+
+import pytest
+
+from peers import BENCH, bench
+
+
+@pytest.fixture(scope="module")
+def script():
+    """bench/peers.py, which has the name of a file of the tests."""
+    spec = importlib.util.spec_from_file_location("bench_peers", BENCH / "peers.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_the_results(script):
+    results = json.loads(script.RESULTS.read_text())
+    shown = script.PAGE.read_text().split(script.BEGIN)[1].split(script.END)[0]
+    assert script.table(results["rows"]) in shown
+    assert set(script.PEERS) <= set(results["versions"]) and "/" not in "".join(results["versions"].values())
+    assert {row["group"] for row in results["rows"]} == set(script.BARS)
+    for row in results["rows"]:
+        if "parameters" in row:
+            assert abs(row["parameters"][0] / row["parameters"][1] - 1) < 0.02
+
+
+def test_contestants_are_of_one_size_and_take_turns(script):
+    contests = bench("contests")
+    assert contests.matched({"pofx": 100, "other": 101})
+    with pytest.raises(SystemExit, match="more than 2 % apart"):
+        contests.matched({"pofx": 100, "other": 110})
+    turns = []
+    found = script.race({"pofx": lambda: turns.append(0), "other": lambda: turns.append(1)}, 3)
+    assert turns == [0, 1] * 5 and found["other"].shape == (3, 2)
