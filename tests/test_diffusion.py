@@ -278,6 +278,11 @@ def test_the_unet_takes_any_size_starts_at_zero_and_keeps_items_apart(shape):
         assert torch.allclose(net(x, context)[1:2], net(x[1:2], context[1:2]), atol=1e-4)
 
 
+@pytest.mark.parametrize("width", [4, 20, 52, 100])
+def test_the_unet_takes_every_width_that_is_a_multiple_of_four(width):
+    assert UNet((1, 16, 16), 1, 8, width=width, blocks=1)(torch.randn(2, 1, 16, 16), torch.randn(2, 8)).shape[0] == 2
+
+
 def test_the_network_sees_unit_variance_and_the_untrained_loss_is_its_weight():
     model = Diffusion(Continuous((4,)), path="cosine", prediction="v", width=16)
     data = 3 + 5 * torch.randn(4000, 4)

@@ -101,7 +101,8 @@ class UNet(nn.Module):
                 self.grow.append(nn.Conv2d(now, widths[level - 1], 3, padding=1))
             self.down.append(nn.ModuleList(Block(now, context, dropout) for _ in range(blocks)))
             self.up.append(nn.ModuleList(Block(now, context, dropout) for _ in range(blocks)))
-        self.attention = Attention(now, max(now // 32, 1))
+        heads = max(h for h in range(1, max(now // 32, 1) + 1) if now % h == 0)  # of 32 channels or more
+        self.attention = Attention(now, heads)
         self.norm = _norm(width)
         self.last = _zero(nn.Conv2d(width, outputs * self.patch**2, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
