@@ -30,7 +30,7 @@ from pofx.report.figures import pixels as shown
 
 BINARY_BARS = {"pixelcnn": 83.5}
 BINARY_OPTIONS = {
-    "pixelcnn": {"batch_size": 16, "lr": 3e-3, "validations": 8},
+    "pixelcnn": {"batch_size": 16, "lr": 1e-3, "validations": 12},
     "pixelsnail": {"batch_size": 16, "validations": 8},
 }
 
