@@ -123,7 +123,7 @@ class ArtifactMetric(Metric):
     """What must be asked of the model itself: its codes, its densities."""
 
     @abstractmethod
-    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
         """The scores, from as many items as fit into about `seconds`; empty where the model cannot answer."""
 
 

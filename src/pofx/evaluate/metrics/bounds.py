@@ -70,7 +70,7 @@ class Bounds(ArtifactMetric):
     }
     source: ClassVar = "Wu et al., 2016, arXiv 1611.04273"
 
-    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
         if artifact.density is not Density.BOUND or artifact.model.condition is not None:
             return Reading({})
         order = np.random.default_rng(seed).permutation(len(dataset.test))

@@ -91,7 +91,7 @@ class CodeProbe(ArtifactMetric):
         "code_neighbours": Score("higher", "Code kNN", "accuracy of ten nearest neighbours in the space of codes"),
     }
 
-    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
         if not isinstance(artifact.model, Encoding) or artifact.model.condition is not None:
             return Reading({})  # given its label, a code may leave the label out
         if dataset.train.labels is None or len(set(dataset.train.labels)) < 2:

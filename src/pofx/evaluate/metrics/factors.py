@@ -37,7 +37,7 @@ def _checked(codes: np.ndarray, factors: np.ndarray) -> None:
         raise UsageError(f"disentanglement needs at least 2 codes (got {codes.shape[1]})")
 
 
-def mig(codes: Float[np.ndarray, "n d"], factors: Int[np.ndarray, "n k"], bins: int = BINS) -> float:
+def mig(codes: Float[np.ndarray, "n d"], factors: Int[np.ndarray, "m k"], bins: int = BINS) -> float:
     """The mutual information gap, the mean over factors: 1 best, 0 none.
 
     Raises:

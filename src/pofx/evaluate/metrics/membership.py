@@ -131,7 +131,7 @@ class LossAttack(ArtifactMetric):
     scores: ClassVar = {"mia_loss": Score("lower", "MIA loss", "AUC of telling training items by log p(x); 0.5: none")}
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
 
-    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
         if artifact.density <= Density.NONE or artifact.model.condition is not None:
             return Reading({})
         generator = np.random.default_rng(seed)

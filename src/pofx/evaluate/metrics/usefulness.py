@@ -23,7 +23,7 @@ CLASSES = 20  # values up to which a column is one of classes
 MOST = 5000  # rows a side that are learnt from, and that are judged
 LEAST = 40
 
-Rows = tuple[Float[np.ndarray, "n d"], Shaped[np.ndarray, "n"]]
+Rows = tuple[Float[np.ndarray, "_ d"], Shaped[np.ndarray, "_"]]
 
 
 def merits(train: Rows, test: Rows, classes: bool, seed: int = 0) -> Float[np.ndarray, "m"]:

@@ -29,7 +29,7 @@ class PathLength(ArtifactMetric):
     }
     source: ClassVar = "Karras et al., 2020, arXiv 1912.04958"
 
-    def read(self, artifact: Any, dataset: Dataset, *, seconds: float = 20.0, seed: int = 0) -> Reading:
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
         model = artifact.model
         if not isinstance(model, Encoding) or model.condition is not None or dataset.train.kind == "audio":
             return Reading({})
