@@ -26,7 +26,7 @@ from pofx.core.event import Discrete
 from pofx.core.random import Streams
 from pofx.data.sources import load
 from pofx.families.autoregressive.chain import Uncached
-from pofx.report.figures import pixels as shown
+from pofx.report.figures.pictures import pixels as shown
 
 BINARY_BARS = {"pixelcnn": 83.5}
 BINARY_OPTIONS = {
