@@ -6,6 +6,7 @@ masked autoencoder for distribution estimation", arXiv 1502.03509; residual bloc
 "Autoregressive energy machines", arXiv 1904.05626.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from pofx.nets.stairs import Stairs, staircase_runs, stairs_linear
 
 silu = nn.functional.silu
+Activation = Callable[[Tensor], Tensor]
 
 
 class MaskedLinear(nn.Linear):
@@ -42,12 +44,17 @@ class MaskedLinear(nn.Linear):
         return out if onto is None else onto + out
 
 
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
 class MaskedResidual(nn.Module):
     """Positions' features → positions' outputs, causal in a given order of the positions.
 
     `positions` inputs of `features` numbers each become `positions` outputs of `outputs` numbers each. Hidden units are
     sorted by degree, so that a sampler can compute the units of one degree after the other (`begin`, `advance`), and
-    that a pass over positions in their natural order skips most of the zeros.
+    that a pass over positions in their natural order skips most of the zeros. A block is h + W a(V h), a the
+    activation; with `pre_activation` it is h + W a(V a(h)), and with `last_activation` the last layer sees a(h).
     """
 
     degree: Tensor
@@ -65,9 +72,15 @@ class MaskedResidual(nn.Module):
         *,
         context: int = 0,
         dropout: float = 0.0,
+        activation: Activation = silu,
+        pre_activation: bool = True,
+        last_activation: bool = True,
     ) -> None:
         super().__init__()
         self.positions, self.features, self.outputs = positions, features, outputs
+        self.activation = activation
+        self.before = activation if pre_activation else _unchanged
+        self.at_last = activation if last_activation else _unchanged
         self.first = MaskedLinear(positions * features, width)
         self.inner = nn.ModuleList(MaskedLinear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(MaskedLinear(width, width) for _ in range(blocks))
@@ -117,11 +130,11 @@ class MaskedResidual(nn.Module):
         if self.contexts is not None:
             h = h + self.contexts[0](context)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            r = inner(silu(h), self.hidden_mask, stairs.get("hidden"))
+            r = inner(self.before(h), self.hidden_mask, stairs.get("hidden"))
             if self.contexts is not None:
                 r = r + self.contexts[i + 1](context)
-            h = outer(self.dropout(silu(r)), self.hidden_mask, stairs.get("hidden"), onto=h)
-        out = self.last(self.dropout(silu(h)), last_mask, stairs.get("last"))
+            h = outer(self.dropout(self.activation(r)), self.hidden_mask, stairs.get("hidden"), onto=h)
+        out = self.last(self.dropout(self.at_last(h)), last_mask, stairs.get("last"))
         if self.context_last is not None:
             out = out + self.context_last(context)
         shaped: Tensor = out.unflatten(1, (self.positions, self.outputs))
@@ -149,7 +162,7 @@ class MaskedCache:
             for inner, outer in zip(net.inner, net.outer, strict=True)
         ]
         width, blocks = weight.shape[0], len(net.inner)
-        self.active = [weight.new_zeros(n, width) for _ in range(blocks + 1)]  # silu of the stream before each block
+        self.active = [weight.new_zeros(n, width) for _ in range(blocks + 1)]  # what blocks and the last layer see
         self.inside = [weight.new_zeros(n, width) for _ in range(blocks)]
         self.last = net.last.bias.expand(n, -1)
         if net.context_last is not None:
@@ -164,11 +177,11 @@ class MaskedCache:
         net, part, seen = self.net, slice(*self.net.ends[step : step + 2]), slice(0, self.net.ends[step + 1])
         if part.start < part.stop:  # inputs that are not known yet are zero, so the first layer needs no mask
             h = self.start[0][:, part] + self.x @ net.first.weight[part].T
-            self.active[0][:, part] = silu(h)
             for i, (inner, outer) in enumerate(self.blocks):
+                self.active[i][:, part] = net.before(h)
                 r = self.start[i + 1][:, part] + self.active[i][:, seen] @ inner.weight[part, seen].T
-                self.inside[i][:, part] = silu(r)
+                self.inside[i][:, part] = net.activation(r)
                 h = h + outer.bias[part] + self.inside[i][:, seen] @ outer.weight[part, seen].T
-                self.active[i + 1][:, part] = silu(h)
+            self.active[-1][:, part] = net.at_last(h)
         out = slice(position * net.outputs, (position + 1) * net.outputs)
         return self.last[:, out] + self.active[-1][:, seen] @ net.last.weight[out, seen].T

@@ -53,7 +53,18 @@ class Autoregressive(Bijection):
         self.transformer = transformer.of(order)
         self.octaves, self.circle = octaves, None if circle is None else circle.of(order)
         seen, size = sight_size(octaves, circle), transformer.size
-        self.net = MaskedResidual(features, seen, size, width, blocks, context=context, dropout=dropout)
+        self.net = MaskedResidual(
+            features,
+            seen,
+            size,
+            width,
+            blocks,
+            context=context,
+            dropout=dropout,
+            activation=nn.functional.relu,  # smooth ones learn the sharp columns of tables late or never
+            pre_activation=False,
+            last_activation=not transformer.straight,
+        )
         for parameter in self.net.last.parameters():  # the identity at first
             nn.init.zeros_(parameter)
         if self.net.context_last is not None:

@@ -17,9 +17,13 @@ from pofx.nets.mlp import ResidualMLP
 
 
 class Transformer(ABC):
-    """An elementwise bijection; `size` free parameters per dimension, all zero for the identity."""
+    """An elementwise bijection; `size` free parameters per dimension, all zero for the identity.
+
+    Where `straight`, they are linear in a masked network's last hidden units, which no activation bends once more.
+    """
 
     size: int
+    straight: bool = False
 
     def of(self, dimensions: Int[Tensor, "some"]) -> "Transformer":
         """The same for some of the dimensions, where it treats them differently."""
@@ -62,6 +66,8 @@ class Affine(Transformer):
 
 class Spline(Transformer):
     """A rational-quadratic spline of `bins` bins on [-bound, bound], the identity outside; circles turn before it."""
+
+    straight = True
 
     def __init__(self, bins: int, bound: float, circle: Circle | None = None) -> None:
         self.bins, self.bound, self.circle = bins, bound, circle
