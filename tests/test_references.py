@@ -43,6 +43,7 @@ from pofx.evaluate.metrics.text import TextDiversity
 from pofx.evaluate.metrics.vendi import VendiRatio
 
 ELSEWHERE = {
+    "enough_steps": "test_effort.py::test_the_curve_of_a_sampler_whose_law_is_known",
     "bound_gap": "test_bounds.py::test_the_vae_is_bounded_from_both_sides",
     "sandwich": "test_bounds.py::test_bounds_hold_the_truth_between_them_and_close_with_more_samples",
     "path_length": "test_codes.py::test_path_length_of_a_linear_decoder_is_its_squared_gain",

@@ -79,6 +79,7 @@ class Model(nn.Module, ABC):
     ranks: ClassVar[tuple[int, ...]] = (1, 3)  # lengths of event.shape it can model
     conditions: ClassVar[tuple[type, ...]] = ()  # condition kinds it accepts
     adjustable: ClassVar[tuple[str, ...]] = ()  # constructor values that may change after training
+    effort: ClassVar[str] = ""  # which of these is the number of steps of the sampler
     trains_with: ClassVar[Mapping[str, Any]] = {}  # trainer options under which it trains well
     small: ClassVar[Mapping[str, Any]] = {}  # constructor values of the smallest useful size, for tests
     recipes: ClassVar[tuple[Recipe, ...]] = ()

@@ -92,6 +92,7 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
         shapes=shapes,
         pairs=pairs,
         speed=plots.speed_plot(table, ink),
+        effort=plots.effort_plot(table, ink),
         curves=plots.learning_plot(table, ink),
         samples=cards(results, table, folder, ink),
         novelty=novelty(table),

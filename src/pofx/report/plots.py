@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pofx.report.figures.effort import efforts
 from pofx.report.figures.extrapolation import Line, extrapolation
 from pofx.report.figures.intervals import intervals
 from pofx.report.figures.learning import curves
@@ -48,6 +49,12 @@ def speed_plot(table: Sequence[Row], ink: Ink) -> str:
             points[row.name] = (fast, quality)
     floor = next((r.number("frechet_distance") for r in table if r.name == "real-test"), None)
     return speed(points, floor, ink, "Fréchet distance") if points else ""
+
+
+def effort_plot(table: Sequence[Row], ink: Ink) -> str:
+    """Of the first seed of every model whose sampler has a number of steps."""
+    found = {row.name: number.extra for row in table if (number := row.number("enough_steps")) is not None}
+    return efforts(found, ink) if found else ""
 
 
 def learning_plot(table: Sequence[Row], ink: Ink) -> str:

@@ -15,7 +15,7 @@ from pofx.evaluate.measurement import vanishing
 from pofx.evaluate.metric import FeatureMetric, Score
 
 DIRECTIONS = 500
-SPLITS = 12  # of the standard error
+SPLITS = 24  # of the standard error
 QUANTILES = 1000  # at which sides of unequal n are compared
 
 

@@ -66,6 +66,7 @@ class Diffusion(OnePhase, Explicit, Encoding):
     conditions = (Discrete, Continuous)
     density = Density.ESTIMATE
     adjustable = ("sampler", "steps", "guidance", "probes", "ode_steps")
+    effort = "steps"
     trains_with = {"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500}
     small = {"network": "mlp", "width": 64, "depth": 2}
     recipes = (

@@ -48,6 +48,7 @@ class RBM(OnePhase, Explicit):
     conditions = (Discrete,)
     density = Density.ESTIMATE
     adjustable = ("temperatures", "runs", "sweeps")
+    effort = "sweeps"
     trains_with = {"lr": 2e-3, "clip": 0.0, "precision": "fp32"}
     small = {"hidden": 12, "chains": 64, "decay": 0.0, "temperatures": 200, "runs": 64, "sweeps": 60}
 
