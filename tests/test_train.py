@@ -30,10 +30,26 @@ def feed() -> Feed:
     return Feed(DATA, None, Plain(3), seed=5, device=torch.device("cpu"))
 
 
-def run(steps=60, folder=None, resume=False, poison=-1, **options):
+class Turned(Gaussian):
+    """With a matrix that descends as well, and says that it may be orthogonalised."""
+
+    name = ""
+
+    def __init__(self, event):
+        super().__init__(event)
+        self.turn = torch.nn.Parameter(torch.eye(3))
+
+    def matrices(self):
+        return [self.turn]
+
+    def loss(self, batch):
+        return super().loss(batch) + (batch.x @ self.turn).square().mean()
+
+
+def run(steps=60, folder=None, resume=False, poison=-1, model=None, **options):
     torch.manual_seed(0)
     options = TrainOptions.of({"batch_size": 16, "lr": 0.05, "checkpoint_seconds": 0.0, **options})
-    model = Gaussian(Continuous((3,)), poison=poison)
+    model = model or Gaussian(Continuous((3,)), poison=poison)
     return train(
         model,
         feed(),
@@ -61,8 +77,12 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeypatch):
-    whole = run(folder=tmp_path / "whole")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeypatch, optimizer):
+    def go(folder, resume=False):
+        return run(folder=folder, resume=resume, model=Turned(Continuous((3,))), optimizer=optimizer)
+
+    whole = go(tmp_path / "whole")
     calls = []
     original = Average.update
 
@@ -74,9 +94,9 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeyp
 
     monkeypatch.setattr(Average, "update", dies)
     with pytest.raises(Killed):
-        run(folder=tmp_path / "cut")
+        go(tmp_path / "cut")
     monkeypatch.undo()
-    resumed = run(folder=tmp_path / "cut", resume=True)
+    resumed = go(tmp_path / "cut", resume=True)
     assert resumed.steps == whole.steps == 60
     assert torch.equal(weights(resumed), weights(whole))
     steps = [line["step"] for line in read_log(tmp_path / "cut" / "log.jsonl") if "validation" in line]
@@ -196,10 +216,32 @@ def test_lazy_phases_share_an_optimiser_with_scaled_rate():
     p, q = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
     loss = p.sum
     phases = (Phase("g", (q,), loss), Phase("d", (p,), loss), Phase("d-reg", (p,), loss, every=4))
-    made, owner = optimisers(phases, TrainOptions(lr=1.0))
-    assert owner == [0, 1, 1] and len(made) == 2
+    made, owners = optimisers(phases, TrainOptions(lr=1.0))
+    assert owners == [(0,), (1,), (1,)] and len(made) == 2
     assert made[1].param_groups[0]["lr"] == pytest.approx(4 / 5)
     assert made[0].param_groups[0]["lr"] == pytest.approx(1.0)
+
+
+def test_muon_takes_the_named_matrices_and_adamw_the_rest():
+    matrix, table, bias = (torch.nn.Parameter(torch.randn(*shape)) for shape in ((6, 4), (9, 4), (4,)))
+    phase = Phase("fit", (table, matrix, bias), matrix.sum)
+    (adamw, muon), owners = optimisers((phase,), TrainOptions(lr=0.1, optimizer="muon"), [matrix])
+    assert owners == [(0, 1)]
+    assert [id(p) for p in adamw.param_groups[0]["params"]] == [id(table), id(bias)]
+    before, gradient = matrix.detach().clone(), torch.randn(6, 4)
+    matrix.grad = gradient.clone()
+    muon.step()
+    u, _, vh = torch.linalg.svd(gradient, full_matrices=False)  # its step: the nearest orthogonal matrix, about
+    step = (before - matrix.detach()) / (0.1 * 0.2 * 6**0.5)
+    assert torch.linalg.svdvals(step) == pytest.approx([1.0] * 4, abs=0.35)
+    assert float((step * (u @ vh)).sum() / step.norm() / 2) > 0.97
+    (one,), _ = optimisers((phase,), TrainOptions(), [matrix])  # unless it is chosen
+    assert len(one.param_groups[0]["params"]) == 3
+
+
+def test_a_model_without_hidden_matrices_refuses_muon():
+    with pytest.raises(UsageError, match="optimizer=adamw"):
+        run(steps=2, optimizer="muon")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,10 @@ class Model(nn.Module, ABC):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Start from the data, once before training: `take(n)` gives at most n training items. Default: nothing."""
 
+    def matrices(self) -> Iterable[nn.Parameter]:
+        """The weights (a, b) of maps between hidden layers, which the optimiser "muon" may take. Default: none."""
+        return ()
+
     def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
         """A number to select weights by, lower is better, a mean over the batch; None where the losses say nothing."""
         return None

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.core.errors import TrainingError, UsageError
 from pofx.core.model import Model
@@ -127,7 +127,7 @@ def train(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fast convolutions read this
     phases = tuple(model.phases())
     average = Average(model, options.ema_images, options.ema_ramp)
-    made, owner = optimisers(phases, options)
+    made, owners = optimisers(phases, options, _matrices(model, options))
     state: dict[str, Any] = {
         "step": 0,
         "seconds": time.monotonic() - prepared,
@@ -185,14 +185,15 @@ def train(
                 batch = feed.batch(step, options.batch_size, rank, world)
                 model.train()
                 factor = rate(step, share, options)
-                for phase, k in zip(phases, owner, strict=True):
+                for phase, own in zip(phases, owners, strict=True):
                     if step % phase.every:
                         continue
                     mine = set(map(id, phase.parameters))
                     for p in every:
                         p.requires_grad_(id(p) in mine)
-                    optimiser = made[k]
-                    optimiser.zero_grad(set_to_none=True)
+                    steppers = [made[k] for k in own]
+                    for optimiser in steppers:
+                        optimiser.zero_grad(set_to_none=True)
                     with nullcontext() if options.compile else flops.of(phase.name):
                         with cast():
                             loss = wrapped(phase.name, batch)
@@ -204,9 +205,10 @@ def train(
                     norm = torch.nn.utils.clip_grad_norm_(phase.parameters, options.clip or float("inf"))
                     if not torch.isfinite(norm):
                         _name_gradient(model, phase.name, step)
-                    for group in optimiser.param_groups:
-                        group["lr"] = group["full_lr"] * factor
-                    optimiser.step()
+                    for optimiser in steppers:
+                        for group in optimiser.param_groups:
+                            group["lr"] = group["full_lr"] * factor
+                        optimiser.step()
                     if phase.after is not None:
                         phase.after()
                     losses.update({name: v.detach() for name, v in parts.items()})
@@ -290,6 +292,16 @@ def _judge_by_validation(validation: Feed, options: TrainOptions) -> Callable[[M
         return total / count
 
     return judge
+
+
+def _matrices(model: Model, options: TrainOptions) -> tuple[nn.Parameter, ...]:
+    """What Muon takes, where it is chosen."""
+    if options.optimizer != "muon":
+        return ()
+    found = tuple(model.matrices())
+    if not found:
+        raise UsageError(f"{model.label} has no hidden matrices for muon: pass optimizer=adamw")
+    return found
 
 
 def _finite(parts: dict[str, Tensor], phase: str, feed: Feed, step: int, batch: int, rank: int, world: int) -> None:

@@ -1,39 +1,48 @@
-"""Optimisers and the learning rate: one AdamW per distinct set of parameters, warm-up, then cosine.
+"""Optimisers and the learning rate: AdamW, or Muon for hidden matrices beside it; warm-up, then cosine.
 
-A lazy phase (every k steps) shares the optimiser of the phase that owns the same parameters; its learning rate and
-betas are then scaled by k / (k + 1), as the extra steps ask (Karras et al., 2020, arXiv 1912.04958, appendix B).
+Every distinct set of parameters has its own. A lazy phase (every k steps) shares the optimisers of the phase that owns
+the same parameters; their learning rate and betas are then scaled by k / (k + 1), as the extra steps ask (Karras et
+al., 2020, arXiv 1912.04958, appendix B). Muon (Jordan et al., 2024) steps along the orthogonal matrix nearest to the
+momentum of a matrix; scaled to the length of AdamW's step it takes the same rate and decay (Liu et al., 2025, arXiv
+2502.16982).
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from pofx.core.model import Phase
 from pofx.train.options import TrainOptions
 
 
-def optimisers(phases: tuple[Phase, ...], options: TrainOptions) -> tuple[list[torch.optim.Optimizer], list[int]]:
-    """The distinct optimisers, and for each phase the number of its own."""
+def optimisers(
+    phases: tuple[Phase, ...], options: TrainOptions, matrices: Iterable[nn.Parameter] = ()
+) -> tuple[list[torch.optim.Optimizer], list[tuple[int, ...]]]:
+    """The optimisers, and for each phase the numbers of its own; `matrices` are what Muon takes where it is chosen."""
     sets = [frozenset(map(id, phase.parameters)) for phase in phases]
-    distinct = list(dict.fromkeys(sets))
     made: list[torch.optim.Optimizer] = []
-    for members in distinct:
+    numbers: dict[frozenset[int], tuple[int, ...]] = {}
+    hidden = set(map(id, matrices)) if options.optimizer == "muon" else set()
+    for members in dict.fromkeys(sets):
         mine = [phase for phase, s in zip(phases, sets, strict=True) if s == members]
         lazy = [phase.every for phase in mine if phase.every > 1]
         c = min(lazy) / (min(lazy) + 1) if lazy and len(mine) > 1 else 1.0
-        made.append(
-            torch.optim.AdamW(
-                mine[0].parameters,
-                lr=options.lr * c,
-                betas=(options.betas[0] ** c, options.betas[1] ** c),
-                weight_decay=options.weight_decay,
-                fused=True,
-            )
-        )
+        orthogonal = [p for p in mine[0].parameters if id(p) in hidden]
+        others = [p for p in mine[0].parameters if id(p) not in hidden]
+        first = len(made)
+        lr, decay = options.lr * c, options.weight_decay
+        if others or not orthogonal:
+            betas = (options.betas[0] ** c, options.betas[1] ** c)
+            made.append(torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=decay, fused=True))
+        if orthogonal:
+            made.append(torch.optim.Muon(orthogonal, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+        numbers[members] = tuple(range(first, len(made)))
     for optimiser in made:
         for group in optimiser.param_groups:
             group["full_lr"] = group["lr"]
-    return made, [distinct.index(s) for s in sets]
+    return made, [numbers[members] for members in sets]
 
 
 def rate(step: int, progress: float, options: TrainOptions) -> float:

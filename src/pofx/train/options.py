@@ -9,7 +9,12 @@ from typing import Any, Self
 
 from pofx.core.errors import UsageError, unknown
 
-CHOICES = {"schedule": ("cosine", "constant"), "precision": ("fp32", "bf16", "auto"), "track": ("", "tensorboard")}
+CHOICES = {
+    "optimizer": ("adamw", "muon"),
+    "schedule": ("cosine", "constant"),
+    "precision": ("fp32", "bf16", "auto"),
+    "track": ("", "tensorboard"),
+}
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 1 << 20),
     "lr": (0.0, 10.0),
@@ -29,7 +34,8 @@ class TrainOptions:
     """How to descend. A model class may state its own defaults in `trains_with`; the user's values win."""
 
     batch_size: int = 128  # items per step over all processes
-    lr: float = 1e-3  # of AdamW, after warm-up
+    optimizer: str = "adamw"  # muon: hidden matrices take orthogonal steps, everything else AdamW's
+    lr: float = 1e-3  # after warm-up
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0  # decoupled (Loshchilov and Hutter, 2019, arXiv 1711.05101)
     warmup: int = 100  # steps of linear warm-up

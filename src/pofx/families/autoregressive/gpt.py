@@ -8,7 +8,7 @@ Radford et al., 2018, "Improving language understanding by generative pre-traini
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 import torch
@@ -52,6 +52,7 @@ class GPT(Chain):
     ranks: ClassVar = (0, 1, 2, 3, 4)
     trains_with: ClassVar = {
         "batch_size": 16,
+        "optimizer": "muon",
         "lr": 3e-3,
         "betas": (0.9, 0.99),
         "weight_decay": 0.1,
@@ -102,6 +103,9 @@ class GPT(Chain):
             dropout=dropout,
         )
         self.bias = nn.Parameter(torch.zeros(len(self.places) if grid else 1, event.classes))
+
+    def matrices(self) -> Iterable[nn.Parameter]:
+        return [weight for weight in self.net.parameters() if weight.ndim == 2]
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Start at the frequencies of the classes, at each place of a grid, or wherever a sequence has not ended."""
