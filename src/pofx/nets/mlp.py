@@ -36,9 +36,10 @@ class MLP(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """Linear, then blocks h + W silu(V silu(h)), then linear: deeper nets that still train (He et al., 2016).
+    """Linear, then blocks h + W relu(V h), then linear: deeper nets that still train (He et al., 2016).
 
-    With `by_unit` the outputs lie unit by unit in memory, each for all items: what reads them unit by unit is faster.
+    With `last_activation` the last layer sees relu(h). With `by_unit` the outputs lie unit by unit in memory, each for
+    all items: what reads them unit by unit is faster.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class ResidualMLP(nn.Module):
         context: int = 0,
         zero: bool = False,
         dropout: float = 0.0,
+        last_activation: bool = True,
         by_unit: bool = False,
     ) -> None:
         super().__init__()
-        self.by_unit = by_unit
+        self.last_activation, self.by_unit = last_activation, by_unit
         self.first = nn.Linear(inputs, width)
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
@@ -69,12 +71,12 @@ class ResidualMLP(nn.Module):
         self, x: Float[Tensor, "n inputs"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n outputs"]:
         """x (n, inputs), context (n, context) → (n, outputs)."""
-        silu = torch.nn.functional.silu
+        relu = torch.nn.functional.relu
         h = self.first(x)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            r = inner(silu(h))
+            r = inner(h)
             if self.contexts is not None and context is not None:
                 r = r + self.contexts[i](context)
-            h = h + outer(self.dropout(silu(r)))
-        h = self.dropout(silu(h))
+            h = h + outer(self.dropout(relu(r)))
+        h = self.dropout(relu(h) if self.last_activation else h)
         return torch.addmm(self.last.bias[:, None], self.last.weight, h.T).T if self.by_unit else self.last(h)

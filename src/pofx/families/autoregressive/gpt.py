@@ -53,7 +53,7 @@ class GPT(Chain):
     trains_with: ClassVar = {
         "batch_size": 16,
         "optimizer": "muon",
-        "lr": 3e-3,
+        "lr": 8e-3,
         "betas": (0.9, 0.99),
         "weight_decay": 0.1,
         "precision": "auto",

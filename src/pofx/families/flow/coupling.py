@@ -19,7 +19,7 @@ from pofx.nets.mlp import ResidualMLP
 class Transformer(ABC):
     """An elementwise bijection; `size` free parameters per dimension, all zero for the identity.
 
-    Where `straight`, they are linear in a masked network's last hidden units, which no activation bends once more.
+    Where `straight`, they are linear in a network's last hidden units, which no activation bends once more.
     """
 
     size: int
@@ -117,7 +117,15 @@ class Coupling(Bijection):
         inputs = max(len(self.kept) * sight_size(octaves, self.circle), 1)
         outputs = len(self.moved) * transformer.size
         self.net = ResidualMLP(
-            inputs, outputs, width, blocks, context=context, zero=True, dropout=dropout, by_unit=True
+            inputs,
+            outputs,
+            width,
+            blocks,
+            context=context,
+            zero=True,
+            dropout=dropout,
+            last_activation=not transformer.straight,
+            by_unit=True,
         )
 
     def _raw(
