@@ -32,14 +32,19 @@ class LinearField(nn.Module):
         return x @ self.a.T, None if tangents is None else tangents @ self.a.T
 
 
+PLAIN = {"kinetic": 0.0, "jacobian": 0.0}  # the likelihood alone
+
+
 def linear(a: Tensor, **options) -> CNF:
-    model = CNF(Continuous((len(a),)), width=8, **options).double().eval()
+    model = CNF(Continuous((len(a),)), width=8, **{**PLAIN, **options}).double().eval()
     model.transport.field = LinearField(a)
     return model
 
 
 def tiny(shape=(3,), condition=None, **options) -> CNF:
-    model = CNF(Continuous(shape), condition, **{"width": 12, "depth": 1, "steps": 4, "tolerance": 1e-6, **options})
+    model = CNF(
+        Continuous(shape), condition, **{"width": 12, "depth": 1, "steps": 4, "tolerance": 1e-6, **PLAIN, **options}
+    )
     for parameter in model.transport.field.last.parameters():  # not at rest
         nn.init.normal_(parameter, std=0.3)
     return model.double().eval()
@@ -270,7 +275,7 @@ def test_beyond_64_numbers_the_density_is_an_estimate_with_an_error_and_a_functi
 
 
 def test_hundreds_of_numbers_cost_no_whole_jacobian_but_where_it_is_asked_for(monkeypatch):
-    model = CNF(Continuous((300,)), width=8, depth=1)
+    model = CNF(Continuous((300,)), width=8, depth=1, **PLAIN)
     monkeypatch.setattr(Transport, "axes", lambda self, x: pytest.fail("a whole Jacobian of 300 numbers"))
     x = torch.randn(20, 300)
     model.prepare(lambda n: Batch(x[:n]))
@@ -281,7 +286,7 @@ def test_hundreds_of_numbers_cost_no_whole_jacobian_but_where_it_is_asked_for(mo
 
 
 def test_training_steps_meet_other_times_each_time_and_keep_the_ends_and_the_order():
-    model = CNF(Continuous((2,)), steps=8)
+    model = CNF(Continuous((2,)), steps=8, **PLAIN)
     ends = torch.tensor([1.0, 0.0])
     grids = torch.stack([model._grid(ends) for _ in range(200)])
     assert torch.equal(grids[:, 0], torch.ones(200)) and torch.equal(grids[:, -1], torch.zeros(200))
@@ -291,7 +296,7 @@ def test_training_steps_meet_other_times_each_time_and_keep_the_ends_and_the_ord
 
 
 def test_training_lowers_the_loss_and_evaluations_are_counted():
-    model = CNF(Continuous((2,)), **CNF.small)
+    model = CNF(Continuous((2,)), **CNF.small, **PLAIN)
     x = torch.randn(512, 2) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]])
     model.prepare(lambda n: Batch(x[:n]))
     before = float(model.validation(Batch(x)).detach())

@@ -9,13 +9,13 @@ this, scouts are annealed from the broad normal to the target without any model,
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.artifact import Artifact
 from pofx.core import config
@@ -81,6 +81,9 @@ class ReverseKL(OnePhase):
     def train(self, mode: bool = True) -> "ReverseKL":
         """Always as in use: a draw and its density must come from the same network, without dropout."""
         return super().train(False)
+
+    def matrices(self) -> Iterable[nn.Parameter]:
+        return self.model.matrices()
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         self.model.prepare(take)

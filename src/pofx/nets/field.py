@@ -6,6 +6,7 @@ differentiation needs no second backward pass, so that a trace is trained throug
 """
 
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -49,6 +50,12 @@ class Field(nn.Module):
         self.last = Gated(sizes[-1], features, known)
         for parameter in self.last.parameters():  # at rest at first
             nn.init.zeros_(parameter)
+
+    @property
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights between hidden layers; with a single one those that lead into it."""
+        layers = [cast(Gated, layer) for layer in self.layers]
+        return [layer.linear.weight for layer in layers[1:] or layers]
 
     def forward(
         self,

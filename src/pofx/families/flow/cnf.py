@@ -9,13 +9,13 @@ short to compute. Answers come from an adaptive solver in which every item takes
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torchdiffeq
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Event, dims
@@ -107,8 +107,8 @@ class CNF(Flow):
         solver: of training, by torchdiffeq: "euler", "midpoint" or "rk4" with `steps` steps between times that are
             moved at random; "adaptive_heun", "bosh3", "dopri5" or "dopri8" with `training_tolerance`.
         gradient: "direct" goes back through the solver; "adjoint" solves a second equation, in constant memory.
-        kinetic: weight of ∫ |v|² dt in training, in nats per unit.
-        jacobian: weight of ∫ |∂v/∂x|² dt in training.
+        kinetic, jacobian: weights of ∫ |v|² dt and ∫ |∂v/∂x|² dt in training, in nats per unit: fields that are as
+            smooth as the data lets them be (Finlay et al., 2020, arXiv 2002.02798).
         tolerance: of every step of an item in density, samples and codes (Dormand-Prince 5(4), float32 by default).
         probes: random vectors of the divergence estimate where the event has more than 64 numbers.
         context: width of the condition's embedding.
@@ -117,7 +117,7 @@ class CNF(Flow):
     name = "cnf"
     source = "Grathwohl et al., 2019, arXiv 1810.01367; Chen et al., 2018, arXiv 1806.07366"
     adjustable = ("tolerance", "probes")
-    trains_with = {"lr": 3e-3, "batch_size": 256}
+    trains_with = {"optimizer": "muon", "lr": 6e-3, "batch_size": 256}
     small = {"width": 16, "depth": 2, "octaves": 0, "steps": 2, "tolerance": 2e-4}
 
     def __init__(
@@ -132,8 +132,8 @@ class CNF(Flow):
         steps: int = 8,
         training_tolerance: float = 1e-3,
         gradient: str = "direct",
-        kinetic: float = 0.0,
-        jacobian: float = 0.0,
+        kinetic: float = 0.003,
+        jacobian: float = 0.003,
         tolerance: float = 1e-5,
         probes: int = 1,
         context: int = 64,
@@ -181,6 +181,9 @@ class CNF(Flow):
         return self.transport.evaluations
 
     # training
+
+    def matrices(self) -> Iterable[nn.Parameter]:
+        return self.transport.field.matrices
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         batch = take(2048)

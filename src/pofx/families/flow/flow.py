@@ -76,8 +76,8 @@ class Flow(OnePhase, Reparameterised, Encoding, Tempered):
         return self.flow.inverse(z, condition)
 
 
-def by_size(d: int, dropout: float | None, octaves: int | None) -> tuple[float, int]:
+def by_size(d: int, dropout: float | None, octaves: int | None, few: int = 3) -> tuple[float, int]:
     """The dropout and octaves of conditioners for events of d dimensions, where they are left open: 0.2 from 16
-    dimensions up, for such data overfits; 5 octaves up to 3, for there edges must be sharp."""
+    dimensions up, for such data overfits; 5 octaves up to `few`, for there edges must be sharp."""
     drop = dropout if dropout is not None else (0.2 if d >= 16 else 0.0)
-    return drop, octaves if octaves is not None else (5 if d <= 3 else 0)
+    return drop, octaves if octaves is not None else (5 if d <= few else 0)

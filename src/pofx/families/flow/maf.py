@@ -54,7 +54,7 @@ class MAF(Flow):
             dropout: share of the conditioners' hidden units that is dropped in training; None is 0.2 for an event of
                 at least 16 dimensions, and 0 for a smaller one.
             octaves: sines and cosines of the inputs that the conditioners also see; None is 5 for an event of at most
-                3 dimensions, and 0 for a larger one.
+                2 dimensions, and 0 for a larger one.
             scale_bound: one layer stretches by at most e to this power.
             mixing: what stands between the layers: a "linear" map of all dimensions, or the order "reversed"; "auto"
                 is linear up to 256 dimensions.
@@ -73,7 +73,7 @@ class MAF(Flow):
         self.mixing, self.context = mixing, context
         assert isinstance(event, Continuous)
         d, size = dims(event), context if condition is not None else 0
-        drop, octave = by_size(d, dropout, octaves)
+        drop, octave = by_size(d, dropout, octaves, few=2)
         linear = mixing == "linear" or (mixing == "auto" and 1 < d <= MIXED)
         parts: list[Bijection] = [ActNorm(d)]
         affine = Affine(float(scale_bound))
