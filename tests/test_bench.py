@@ -1,4 +1,4 @@
-"""The page's table of peers is what bench/results.json says, and contestants of other sizes do not start."""
+"""The scripts of bench/: each can start, the page shows their results, contestants of other sizes do not race."""
 
 import importlib.util
 import json
@@ -26,6 +26,12 @@ def test_the_page_shows_the_results(script):
     for row in results["rows"]:
         if "parameters" in row:
             assert abs(row["parameters"][0] / row["parameters"][1] - 1) < 0.02
+
+
+@pytest.mark.parametrize("path", sorted(BENCH.glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_finds_what_it_imports(path):
+    spec = importlib.util.spec_from_file_location(f"bench_{path.stem}", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def test_contestants_are_of_one_size_and_take_turns(script):
