@@ -1,12 +1,15 @@
-"""The walk over a grid cell by cell in raster order, channel by channel, over a network's cache of the cells so far."""
+"""Grids cell by cell in raster order, channel by channel: what their models share, and the walk over a cache."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from pofx.core.errors import UsageError
+from pofx.core.event import Discrete, Event
 from pofx.families.autoregressive.chain import Chain, Cursor
-from pofx.nets.levels import Levels
+from pofx.nets.conditioner import Conditioner
+from pofx.nets.levels import LevelLogits, Levels
 
 
 @runtime_checkable
@@ -44,3 +47,41 @@ class CellCursor(Cursor):
         self.step += 1
         if self.step % self.row_length == 0:
             self.cache.finish(row)
+
+
+class CellByCell(Chain):
+    """A model of a discrete grid (C, H, W) whose conditionals all come from one causal network.
+
+    Subclasses set `net`: levels (n, C, H, W, terms), context → (n, C, H, W, classes), with `begin` for a cache.
+    """
+
+    ranks: ClassVar = (3,)
+
+    net: Any
+
+    def __init__(self, event: Event, condition: Event | None, kernel: int, terms: int) -> None:
+        super().__init__(event, condition)
+        assert isinstance(event, Discrete)
+        if kernel < 3 or kernel % 2 == 0:
+            raise UsageError(f"kernel must be odd and at least 3 (got {kernel}): pass kernel={max(kernel, 2) + 1}")
+        self.kernel, self.terms = kernel, terms
+        self.levels = Levels(event.classes, terms)
+        self.conditioner = Conditioner(condition)
+        self.output = LevelLogits(event.shape, event.classes)
+
+    def logits(
+        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+    ) -> Float[Tensor, "n C H W classes"]:
+        logits: Tensor = self.output(self.net(self.levels(x), self.conditioner(condition)))
+        return logits
+
+    def cursor(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0) -> CellCursor:
+        return CellCursor(self, self.net.begin(n, self.conditioner(condition)), self.levels)
+
+
+def check_width(width: int, channels: int) -> None:
+    """Refuse features that the channels cannot share equally."""
+    if width % channels:
+        raise UsageError(
+            f"width must be a multiple of the {channels} channels (got {width}): pass width={channels * 16}"
+        )

@@ -7,18 +7,12 @@ Germain et al., 2015, arXiv 1502.03509; residual blocks after Durkan and Nash, 2
 import math
 from typing import ClassVar
 
-from jaxtyping import Float, Int, Shaped
-from torch import Tensor
-
 from pofx.core.event import Discrete, Event, dims
-from pofx.families.autoregressive.chain import Chain
-from pofx.families.autoregressive.orders import OrderedCursor, places_of
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.levels import LevelLogits, Levels
+from pofx.families.autoregressive.orders import Ordered
 from pofx.nets.masked import MaskedResidual
 
 
-class MADE(Chain):
+class MADE(Ordered):
     """Masked residual network over discrete dimensions in a fixed order, or a mixture of random orders.
 
     Args:
@@ -37,11 +31,8 @@ class MADE(Chain):
 
     name: ClassVar = "made"
     source: ClassVar = "Germain et al., 2015, arXiv 1502.03509"
-    ranks: ClassVar = (0, 1, 2, 3, 4)
     trains_with: ClassVar = {"batch_size": 128, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 32, "blocks": 1}
-
-    places: Tensor
 
     def __init__(
         self,
@@ -56,14 +47,11 @@ class MADE(Chain):
         dropout: float | None = None,
         ordering_seed: int = 0,
     ) -> None:
-        super().__init__(event, condition)
+        super().__init__(event, condition, terms, orderings, ordering, ordering_seed)
         assert isinstance(event, Discrete)
-        self.width, self.blocks, self.terms, self.dropout = width, blocks, terms, dropout
-        self.orderings, self.ordering, self.ordering_seed = orderings, ordering, ordering_seed
+        self.width, self.blocks, self.dropout = width, blocks, dropout
         d = dims(event)
         units = width or 512 * math.ceil(d / 512)
-        self.levels = Levels(event.classes, terms)
-        self.conditioner = Conditioner(condition)
         self.net = MaskedResidual(
             d,
             self.levels.terms,
@@ -73,23 +61,3 @@ class MADE(Chain):
             context=self.conditioner.width,
             dropout=(0.5 if d < 256 else 0.1) if dropout is None else dropout,
         )
-        self.output = LevelLogits(event.shape, event.classes)
-        places = places_of(super().order(), orderings, ordering, ordering_seed)
-        self.register_buffer("places", places, persistent=False)
-
-    def logits(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> Float[Tensor, "n *event classes"]:
-        out = self.net(self.levels(x.flatten(1)), self.places[ordering], self.conditioner(condition))
-        logits: Tensor = self.output(out.reshape(*x.shape, -1))
-        return logits
-
-    def order(self, ordering: int = 0) -> Int[Tensor, "dims"]:
-        return self.places[ordering].argsort()
-
-    def cursor(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> OrderedCursor:
-        assert isinstance(self.event, Discrete)
-        cache = self.net.begin(n, self.conditioner(condition))
-        return OrderedCursor(cache, self.order(ordering), self.levels, self.output, self.event.shape)

@@ -1,18 +1,20 @@
-"""Orders of drawing: the natural one, random ones, and the walk along one of them over a network's cache.
+"""Orders of drawing: the natural one, random ones, models that take any, and the walk along one over their cache.
 
 A mixture over random orders is scored by the log-mean-exp of their joint log-probabilities (`Chain.log_prob`).
 Uria, Murray and Larochelle, 2014, "A deep and tractable density estimator", arXiv 1310.1757.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.families.autoregressive.chain import Cursor
+from pofx.core.event import Discrete, Event
+from pofx.families.autoregressive.chain import Chain, Cursor
+from pofx.nets.conditioner import Conditioner
 from pofx.nets.levels import LevelLogits, Levels
 
 KINDS = ("natural", "random")
@@ -66,3 +68,44 @@ class OrderedCursor(Cursor):
     def put(self, value: Int[Tensor, "n"]) -> None:
         self.cache.put(self.positions[self.step], self.levels(value))
         self.step += 1
+
+
+class Ordered(Chain):
+    """A model of discrete dimensions in any order, or in a mixture of random ones: one network serves them all.
+
+    Subclasses set `net`: (n, dims, terms), places (dims,), context → (n, dims, classes); `begin` makes its cache.
+    """
+
+    ranks: ClassVar = (0, 1, 2, 3, 4)
+
+    places: Tensor
+    net: Any
+
+    def __init__(
+        self, event: Event, condition: Event | None, terms: int, orderings: int, ordering: str, ordering_seed: int
+    ) -> None:
+        super().__init__(event, condition)
+        assert isinstance(event, Discrete)
+        self.terms, self.orderings, self.ordering, self.ordering_seed = terms, orderings, ordering, ordering_seed
+        self.levels = Levels(event.classes, terms)
+        self.conditioner = Conditioner(condition)
+        self.output = LevelLogits(event.shape, event.classes)
+        places = places_of(super().order(), orderings, ordering, ordering_seed)
+        self.register_buffer("places", places, persistent=False)
+
+    def logits(
+        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+    ) -> Float[Tensor, "n *event classes"]:
+        out = self.net(self.levels(x.flatten(1)), self.places[ordering], self.conditioner(condition))
+        logits: Tensor = self.output(out.reshape(*x.shape, -1))
+        return logits
+
+    def order(self, ordering: int = 0) -> Int[Tensor, "dims"]:
+        return self.places[ordering].argsort()
+
+    def cursor(
+        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+    ) -> OrderedCursor:
+        assert isinstance(self.event, Discrete)
+        cache = self.net.begin(n, self.conditioner(condition))
+        return OrderedCursor(cache, self.order(ordering), self.levels, self.output, self.event.shape)

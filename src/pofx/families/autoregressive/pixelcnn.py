@@ -7,19 +7,12 @@ Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu, 2016, arX
 import math
 from typing import ClassVar
 
-from jaxtyping import Float, Int, Shaped
-from torch import Tensor
-
-from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
-from pofx.families.autoregressive.cells import CellCursor
-from pofx.families.autoregressive.chain import Chain
-from pofx.nets.conditioner import Conditioner
+from pofx.families.autoregressive.cells import CellByCell, check_width
 from pofx.nets.gated import GatedGrid
-from pofx.nets.levels import LevelLogits, Levels
 
 
-class PixelCNN(Chain):
+class PixelCNN(CellByCell):
     """Gated causal convolutions over a discrete grid of shape (C, H, W), exact and conditional.
 
     Args:
@@ -36,7 +29,6 @@ class PixelCNN(Chain):
 
     name: ClassVar = "pixelcnn"
     source: ClassVar = "van den Oord et al., 2016, arXiv 1606.05328"
-    ranks: ClassVar = (3,)
     trains_with: ClassVar = {"batch_size": 64, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 12, "layers": 2, "kernel": 3}
 
@@ -51,21 +43,13 @@ class PixelCNN(Chain):
         terms: int = 16,
         dropout: float | None = None,
     ) -> None:
-        super().__init__(event, condition)
+        super().__init__(event, condition, kernel, terms)
         assert isinstance(event, Discrete)
         channels = event.shape[0]
         large = dims(event) >= 256
         features = channels * math.ceil((64 if large else 48) / channels) if width is None else width
-        if features % channels:
-            raise UsageError(
-                f"width must be a multiple of the {channels} channels (got {width}): pass width={channels * 16}"
-            )
-        if kernel < 3 or kernel % 2 == 0:
-            raise UsageError(f"kernel must be odd and at least 3 (got {kernel}): pass kernel={max(kernel, 2) + 1}")
-        self.width, self.layers, self.kernel, self.terms, self.dropout = width, layers, kernel, terms, dropout
-        self.levels = Levels(event.classes, terms)
-        self.conditioner = Conditioner(condition)
-        self.output = LevelLogits(event.shape, event.classes)
+        check_width(features, channels)
+        self.width, self.layers, self.dropout = width, layers, dropout
         self.net = GatedGrid(
             (channels, event.shape[1], event.shape[2]),
             self.levels.terms,
@@ -76,12 +60,3 @@ class PixelCNN(Chain):
             context=self.conditioner.width,
             dropout=(0.0 if large else 0.2) if dropout is None else dropout,
         )
-
-    def logits(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> Float[Tensor, "n C H W classes"]:
-        logits: Tensor = self.output(self.net(self.levels(x), self.conditioner(condition)))
-        return logits
-
-    def cursor(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0) -> CellCursor:
-        return CellCursor(self, self.net.begin(n, self.conditioner(condition)), self.levels)

@@ -5,20 +5,14 @@ Van den Oord, Kalchbrenner and Kavukcuoglu, 2016, arXiv 1601.06759.
 
 from typing import ClassVar
 
-from jaxtyping import Float, Int, Shaped
-from torch import Tensor
-
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
 from pofx.core.model import Recipe
-from pofx.families.autoregressive.cells import CellCursor
-from pofx.families.autoregressive.chain import Chain
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.levels import LevelLogits, Levels
+from pofx.families.autoregressive.cells import CellByCell, check_width
 from pofx.nets.recurrent_grid import LINES, RecurrentGrid
 
 
-class PixelRNN(Chain):
+class PixelRNN(CellByCell):
     """Residual LSTM layers over a discrete grid of shape (C, H, W), exact and conditional.
 
     Diagonal lines see every earlier cell. Row lines have a blind spot by design: the states above a cell widen by one
@@ -38,7 +32,6 @@ class PixelRNN(Chain):
 
     name: ClassVar = "pixelrnn"
     source: ClassVar = "van den Oord et al., 2016, arXiv 1601.06759 (Diagonal BiLSTM)"
-    ranks: ClassVar = (3,)
     trains_with: ClassVar = {"batch_size": 64, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 6, "layers": 1, "kernel": 3}
     recipes: ClassVar = (
@@ -57,22 +50,13 @@ class PixelRNN(Chain):
         terms: int = 16,
         dropout: float | None = None,
     ) -> None:
-        super().__init__(event, condition)
+        super().__init__(event, condition, kernel, terms)
         assert isinstance(event, Discrete)
         channels, height, breadth = event.shape
         if lines not in LINES:
             raise UsageError(f"lines must be {' or '.join(LINES)} (got '{lines}'): pass lines='diagonal'")
-        if width % channels:
-            raise UsageError(
-                f"width must be a multiple of the {channels} channels (got {width}): pass width={channels * 16}"
-            )
-        if kernel < 3 or kernel % 2 == 0:
-            raise UsageError(f"kernel must be odd and at least 3 (got {kernel}): pass kernel={max(kernel, 2) + 1}")
-        self.lines, self.width, self.layers, self.kernel, self.terms = lines, width, layers, kernel, terms
-        self.dropout = dropout
-        self.levels = Levels(event.classes, terms)
-        self.conditioner = Conditioner(condition)
-        self.output = LevelLogits(event.shape, event.classes)
+        check_width(width, channels)
+        self.lines, self.width, self.layers, self.dropout = lines, width, layers, dropout
         self.net = RecurrentGrid(
             (channels, height, breadth),
             self.levels.terms,
@@ -84,12 +68,3 @@ class PixelRNN(Chain):
             context=self.conditioner.width,
             dropout=(0.2 if dims(event) < 256 else 0.0) if dropout is None else dropout,
         )
-
-    def logits(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> Float[Tensor, "n C H W classes"]:
-        logits: Tensor = self.output(self.net(self.levels(x), self.conditioner(condition)))
-        return logits
-
-    def cursor(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0) -> CellCursor:
-        return CellCursor(self, self.net.begin(n, self.conditioner(condition)), self.levels)

@@ -5,19 +5,13 @@ Chen, Mishra, Rohaninejad and Abbeel, 2018, arXiv 1712.09763.
 
 from typing import ClassVar
 
-from jaxtyping import Float, Int, Shaped
-from torch import Tensor
-
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
-from pofx.families.autoregressive.cells import CellCursor
-from pofx.families.autoregressive.chain import Chain
+from pofx.families.autoregressive.cells import CellByCell
 from pofx.nets.causal_attention import AttentiveGrid
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.levels import LevelLogits, Levels
 
 
-class PixelSNAIL(Chain):
+class PixelSNAIL(CellByCell):
     """Gated causal convolutions and attention over a discrete grid of shape (C, H, W), exact and conditional.
 
     Args:
@@ -35,7 +29,6 @@ class PixelSNAIL(Chain):
 
     name: ClassVar = "pixelsnail"
     source: ClassVar = "Chen et al., 2018, arXiv 1712.09763"
-    ranks: ClassVar = (3,)
     trains_with: ClassVar = {"batch_size": 32, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 8, "blocks": 1, "depth": 1, "heads": 2}
 
@@ -52,18 +45,12 @@ class PixelSNAIL(Chain):
         terms: int = 16,
         dropout: float | None = None,
     ) -> None:
-        super().__init__(event, condition)
+        super().__init__(event, condition, kernel, terms)
         assert isinstance(event, Discrete)
         channels, height, breadth = event.shape
         if width % heads:
             raise UsageError(f"width must be a multiple of the {heads} heads (got {width}): pass width={heads * 16}")
-        if kernel < 3 or kernel % 2 == 0:
-            raise UsageError(f"kernel must be odd and at least 3 (got {kernel}): pass kernel={max(kernel, 2) + 1}")
-        self.width, self.blocks, self.depth, self.kernel, self.heads = width, blocks, depth, kernel, heads
-        self.terms, self.dropout = terms, dropout
-        self.levels = Levels(event.classes, terms)
-        self.conditioner = Conditioner(condition)
-        self.output = LevelLogits(event.shape, event.classes)
+        self.width, self.blocks, self.depth, self.heads, self.dropout = width, blocks, depth, heads, dropout
         self.net = AttentiveGrid(
             (channels, height, breadth),
             self.levels.terms,
@@ -76,12 +63,3 @@ class PixelSNAIL(Chain):
             context=self.conditioner.width,
             dropout=(0.2 if dims(event) < 256 else 0.0) if dropout is None else dropout,
         )
-
-    def logits(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> Float[Tensor, "n C H W classes"]:
-        logits: Tensor = self.output(self.net(self.levels(x), self.conditioner(condition)))
-        return logits
-
-    def cursor(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0) -> CellCursor:
-        return CellCursor(self, self.net.begin(n, self.conditioner(condition)), self.levels)
