@@ -43,7 +43,9 @@ def linear(a: Tensor, **options) -> CNF:
 
 def tiny(shape=(3,), condition=None, **options) -> CNF:
     model = CNF(
-        Continuous(shape), condition, **{"width": 12, "depth": 1, "steps": 4, "tolerance": 1e-6, **PLAIN, **options}
+        Continuous(shape),
+        condition,
+        **{"width": 12, "depth": 1, "training_steps": 4, "tolerance": 1e-6, **PLAIN, **options},
     )
     for parameter in model.transport.field.last.parameters():  # not at rest
         nn.init.normal_(parameter, std=0.3)
@@ -174,7 +176,9 @@ def test_draws_and_densities_have_the_gradients_of_the_closed_form():
 @pytest.mark.parametrize("gradient", ["direct", "adjoint"])
 def test_every_solver_trains_towards_the_same_likelihood(solver, gradient):
     a = A[:2, :2]
-    model = linear(a, solver=solver, steps=300 if solver == "euler" else 20, training_tolerance=1e-5, gradient=gradient)
+    model = linear(
+        a, solver=solver, training_steps=300 if solver == "euler" else 20, training_tolerance=1e-5, gradient=gradient
+    )
     x = torch.randn(50, 2, dtype=torch.float64)
     loss = model.loss(Batch(x))
     assert float(loss.detach()) == pytest.approx(
@@ -188,7 +192,7 @@ def test_every_solver_trains_towards_the_same_likelihood(solver, gradient):
 
 
 def test_the_penalties_are_the_integrals_they_name():
-    model = linear(A[:2, :2], kinetic=1.0, jacobian=1.0, steps=50)
+    model = linear(A[:2, :2], kinetic=1.0, jacobian=1.0, training_steps=50)
     x = torch.randn(20, 2, dtype=torch.float64)
     losses = model.loss(Batch(x))
     assert float(losses["jacobian"]) == pytest.approx(float(A[:2, :2].square().sum()), rel=1e-6)
@@ -286,7 +290,7 @@ def test_hundreds_of_numbers_cost_no_whole_jacobian_but_where_it_is_asked_for(mo
 
 
 def test_training_steps_meet_other_times_each_time_and_keep_the_ends_and_the_order():
-    model = CNF(Continuous((2,)), steps=8, **PLAIN)
+    model = CNF(Continuous((2,)), training_steps=8, **PLAIN)
     ends = torch.tensor([1.0, 0.0])
     grids = torch.stack([model._grid(ends) for _ in range(200)])
     assert torch.equal(grids[:, 0], torch.ones(200)) and torch.equal(grids[:, -1], torch.zeros(200))
@@ -310,7 +314,7 @@ def test_training_lowers_the_loss_and_evaluations_are_counted():
     [
         ({"solver": "rk5"}, "solver"),
         ({"gradient": "magic"}, "gradient"),
-        ({"steps": 0}, "steps must be"),
+        ({"training_steps": 0}, "training_steps must be"),
         ({"tolerance": 0.0}, "tolerance must"),
         ({"kinetic": -1.0}, "kinetic must"),
     ],

@@ -104,8 +104,8 @@ class CNF(Flow):
         width, depth: of the field's perceptron; depth counts hidden layers.
         octaves: sines and cosines of the inputs that the field also sees; None is 3 for an event of at most 3
             dimensions, and 0 for a larger one.
-        solver: of training, by torchdiffeq: "euler", "midpoint" or "rk4" with `steps` steps between times that are
-            moved at random; "adaptive_heun", "bosh3", "dopri5" or "dopri8" with `training_tolerance`.
+        solver: of training, by torchdiffeq: "euler", "midpoint" or "rk4" with `training_steps` steps between times that
+            are moved at random; "adaptive_heun", "bosh3", "dopri5" or "dopri8" with `training_tolerance`.
         gradient: "direct" goes back through the solver; "adjoint" solves a second equation, in constant memory.
         kinetic, jacobian: weights of ∫ |v|² dt and ∫ |∂v/∂x|² dt in training, in nats per unit: fields that are as
             smooth as the data lets them be (Finlay et al., 2020, arXiv 2002.02798).
@@ -118,7 +118,7 @@ class CNF(Flow):
     source = "Grathwohl et al., 2019, arXiv 1810.01367; Chen et al., 2018, arXiv 1806.07366"
     adjustable = ("tolerance", "probes")
     trains_with = {"optimizer": "muon", "lr": 6e-3, "batch_size": 256}
-    small = {"width": 16, "depth": 2, "octaves": 0, "steps": 2, "tolerance": 2e-4}
+    small = {"width": 16, "depth": 2, "octaves": 0, "training_steps": 2, "tolerance": 2e-4}
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class CNF(Flow):
         depth: int = 3,
         octaves: int | None = None,
         solver: str = "rk4",
-        steps: int = 8,
+        training_steps: int = 8,
         training_tolerance: float = 1e-3,
         gradient: str = "direct",
         kinetic: float = 0.003,
@@ -144,7 +144,7 @@ class CNF(Flow):
             raise unknown("solver", solver, FIXED + ADAPTIVE)
         if gradient not in GRADIENTS:
             raise unknown("gradient", gradient, GRADIENTS)
-        for what, number in (("depth", depth), ("steps", steps), ("probes", probes)):
+        for what, number in (("depth", depth), ("training_steps", training_steps), ("probes", probes)):
             if number < 1:
                 raise UsageError(f"{what} must be at least 1 (got {number})")
         for what, value in (("tolerance", tolerance), ("training_tolerance", training_tolerance)):
@@ -153,13 +153,9 @@ class CNF(Flow):
         for what, weight in (("kinetic", kinetic), ("jacobian", jacobian)):
             if weight < 0:
                 raise UsageError(f"{what} must be at least 0 (got {weight:g})")
-        self.width, self.depth, self.octaves, self.solver, self.steps = width, depth, octaves, solver, steps
-        self.training_tolerance, self.gradient, self.kinetic, self.jacobian = (
-            training_tolerance,
-            gradient,
-            kinetic,
-            jacobian,
-        )
+        self.width, self.depth, self.octaves, self.solver = width, depth, octaves, solver
+        self.training_steps, self.training_tolerance, self.gradient = training_steps, training_tolerance, gradient
+        self.kinetic, self.jacobian = kinetic, jacobian
         self.tolerance, self.probes, self.context = tolerance, probes, context
         d, size = dims(event), context if condition is not None else 0
         if d > EXACT_DIMS:
@@ -236,9 +232,9 @@ class CNF(Flow):
 
         Steps that always meet the same times are exploited: the field gains likelihood from the solver's error there.
         """
-        share = torch.arange(self.steps + 1, dtype=ends.dtype, device=ends.device)
-        share[1:-1] += torch.rand(self.steps - 1, dtype=ends.dtype, device=ends.device) - 0.5
-        return ends[0] + (ends[1] - ends[0]) * share / self.steps
+        share = torch.arange(self.training_steps + 1, dtype=ends.dtype, device=ends.device)
+        share[1:-1] += torch.rand(self.training_steps - 1, dtype=ends.dtype, device=ends.device) - 0.5
+        return ends[0] + (ends[1] - ends[0]) * share / self.training_steps
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The density as it will be asked for, whatever solver trains."""
