@@ -129,7 +129,7 @@ class CNF(Flow):
         depth: int = 3,
         octaves: int | None = None,
         solver: str = "rk4",
-        training_steps: int = 8,
+        training_steps: int = 14,
         training_tolerance: float = 1e-3,
         gradient: str = "direct",
         kinetic: float = 0.003,
