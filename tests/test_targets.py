@@ -291,3 +291,9 @@ def test_what_cannot_be_fitted_is_refused_in_words(change, error, words):
     given = {"log_target": gaussian, "dims": 2, **FAST, "steps": 2, "scouts": 8, **change}
     with pytest.raises(error, match=words):
         pofx.fit_density(**given)
+
+
+def test_a_model_that_trains_with_muon_names_its_matrices_to_a_target_too():
+    model = config.build("cnf", Continuous((2,)))
+    wrapped = ReverseKL(model, lambda x: -x.square().sum(1), Budget(steps=1), annealing=0.0, mix=0.0)
+    assert [id(p) for p in wrapped.matrices()] == [id(p) for p in model.matrices()] != []
