@@ -17,7 +17,7 @@ from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.flow.autoregressive import Autoregressive, Inverted
 from pofx.families.flow.circle import Circle
-from pofx.families.flow.coupling import Additive, Affine, Coupling, Spline
+from pofx.families.flow.coupling import Additive, Affine, Couplings, Spline
 from pofx.families.flow.maf import MAF
 from pofx.families.flow.nice import NICE
 from pofx.families.flow.nsf import NSF
@@ -345,7 +345,7 @@ def test_nice_keeps_volumes_but_for_one_scale() -> None:
 
 @pytest.mark.parametrize("name", ["maf", "nsf", "nsf coupling"])
 def test_one_far_value_moves_the_other_dimensions_no_farther(name: str) -> None:
-    part = next(p for p in roughen(built(name, 6), 1.0).flow.parts if isinstance(p, Autoregressive | Coupling))
+    part = next(p for p in roughen(built(name, 6), 1.0).flow.parts if isinstance(p, Autoregressive | Couplings))
     x = torch.randn(20, 6)
     far, farther = (x.clone().index_fill_(1, torch.tensor([0]), v) for v in (1e3, 1e6))
     with torch.no_grad():

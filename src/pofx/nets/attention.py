@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
+from pofx.nets.linear import Linear
 
 BLOCK = 128  # queries that are attended together on the CPU
 
@@ -66,8 +67,8 @@ class CausalAttention(nn.Module):
         if width % heads or (rotary and width // heads % 2):
             raise UsageError(f"width must be {heads} heads of an even size (got {width}): pass width={32 * heads}")
         self.heads, self.rotary, self.length = heads, rotary, length
-        self.inward = nn.Linear(width, 3 * width, bias=False)
-        self.outward = nn.Linear(width, width, bias=False)
+        self.inward = Linear(width, 3 * width, bias=False)
+        self.outward = Linear(width, width, bias=False)
         self.register_buffer("table", turns(length, width // heads) if rotary else None, persistent=False)
 
     def project(

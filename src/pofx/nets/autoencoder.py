@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pofx.nets.linear import Linear
+
 silu = torch.nn.functional.silu
 
 
@@ -22,11 +24,11 @@ class VectorTrunk(nn.Module):
         self, inputs: int, outputs: int, width: int, depth: int, *, context: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.first = nn.Linear(inputs, width)
-        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
-        self.context = nn.Linear(context, width) if context else None
+        self.first = Linear(inputs, width)
+        self.inner = nn.ModuleList(Linear(width, width) for _ in range(depth - 1))
+        self.context = Linear(context, width) if context else None
         self.drop = nn.Dropout(dropout)
-        self.last = nn.Linear(width, outputs)
+        self.last = Linear(width, outputs)
 
     def forward(
         self, x: Float[Tensor, "n inputs"], context: Float[Tensor, "n context"] | None = None
@@ -62,7 +64,7 @@ class ConvBlock(nn.Module):
         groups = math.gcd(8, width)
         self.norms = nn.ModuleList(nn.GroupNorm(groups, width) for _ in range(2))
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        self.context = nn.Linear(context, width) if context else None
+        self.context = Linear(context, width) if context else None
         self.drop = nn.Dropout(dropout)
 
     def forward(
@@ -89,7 +91,7 @@ class ImageEncoder(nn.Module):
         self.downs = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(steps))
         self.blocks = nn.ModuleList(ConvBlock(width, context, dropout) for _ in range(steps))
         low = sizes(height, breadth, steps)[-1]
-        self.last = nn.Linear(width * low[0] * low[1], outputs)
+        self.last = Linear(width * low[0] * low[1], outputs)
 
     def forward(
         self, x: Float[Tensor, "n channels H W"], context: Float[Tensor, "n context"] | None = None
@@ -118,7 +120,7 @@ class ImageDecoder(nn.Module):
         _, height, breadth = shape
         self.sizes = sizes(height, breadth, halvings(height, breadth))[::-1]
         self.width = width
-        self.first = nn.Linear(inputs, width * self.sizes[0][0] * self.sizes[0][1])
+        self.first = Linear(inputs, width * self.sizes[0][0] * self.sizes[0][1])
         self.blocks = nn.ModuleList(ConvBlock(width, context, dropout) for _ in self.sizes)
         self.norm = nn.GroupNorm(math.gcd(8, width), width)
         self.last = nn.Conv2d(width, outputs, 3, padding=1)

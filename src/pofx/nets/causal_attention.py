@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pofx.nets.gated import GroupedConv
+from pofx.nets.linear import Linear
 
 conv2d, pad, silu = nn.functional.conv2d, nn.functional.pad, nn.functional.silu
 
@@ -81,9 +82,9 @@ class PastAttention(nn.Module):
     def __init__(self, width: int, features: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width + features, 2 * width)
-        self.out = nn.Linear(width, 2 * width)
+        self.query = Linear(width, width)
+        self.key_value = Linear(width + features, 2 * width)
+        self.out = Linear(width, 2 * width)
         self.dropout = nn.Dropout(dropout)
         with torch.no_grad():
             self.out.weight.mul_(0.5)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from pofx.core.event import Continuous, Discrete, Event
+from pofx.nets.linear import Linear
 from pofx.nets.mlp import MLP
 
 
@@ -22,12 +23,12 @@ class Conditioner(nn.Module):
         super().__init__()
         self.width = width if condition is not None else 0
         self.table: nn.Embedding | None = None
-        self.linear: nn.Linear | None = None
+        self.linear: Linear | None = None
         self.curved: MLP | None = None
         if isinstance(condition, Discrete):
             self.table = nn.Embedding(condition.classes, width)
         elif isinstance(condition, Continuous):
-            self.linear = nn.Linear(math.prod(condition.shape), width)
+            self.linear = Linear(math.prod(condition.shape), width)
             self.curved = MLP(math.prod(condition.shape), width, (width,), zero=True)
         self.null = nn.Parameter(torch.zeros(width)) if null and condition is not None else None
 

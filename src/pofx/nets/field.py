@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pofx.nets.linear import Linear
 from pofx.nets.waves import waves
 
 _TIMES = 4  # octaves in which the time is seen, the slowest of period 2
@@ -22,7 +23,7 @@ class Gated(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, known: int) -> None:
         super().__init__()
-        self.linear, self.modulation = nn.Linear(inputs, outputs), nn.Linear(known, 2 * outputs)
+        self.linear, self.modulation = Linear(inputs, outputs), Linear(known, 2 * outputs)
 
     def forward(
         self,
@@ -43,8 +44,8 @@ class Field(nn.Module):
         super().__init__()
         self.octaves = octaves
         known = max(16, width // 2)
-        self.time = nn.Linear(1 + 2 * _TIMES, known)
-        self.given = nn.Linear(context, known) if context else None
+        self.time = Linear(1 + 2 * _TIMES, known)
+        self.given = Linear(context, known) if context else None
         sizes = [features * (1 + 2 * octaves), *[width] * depth]
         self.layers = nn.ModuleList(Gated(a, b, known) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.last = Gated(sizes[-1], features, known)

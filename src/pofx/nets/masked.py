@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pofx.nets.stairs import Stairs, staircase_runs, stairs_linear
+from pofx.maths.products import linear
+from pofx.nets.linear import Linear
 
 silu = nn.functional.silu
 Activation = Callable[[Tensor], Tensor]
@@ -23,25 +24,29 @@ class MaskedLinear(nn.Linear):
     """A linear layer whose weight is multiplied by a mask given with each call.
 
     The mask is of the weight's dtype and of shape (a, b), where a divides the outputs and b the inputs: one entry for
-    each block of the weight. Where it lies below `stairs`, its zeros are skipped.
+    each block of the weight.
     """
 
     def forward(  # type: ignore[override]
         self,
         x: Float[Tensor, "n inputs"],
         mask: Float[Tensor, "a b"],
-        stairs: Stairs | None = None,
         onto: Float[Tensor, "n outputs"] | None = None,
+        *,
+        by_unit: bool = False,
     ) -> Float[Tensor, "n outputs"]:
-        """x (n, inputs) → (n, outputs), added to `onto`."""
-        if stairs is not None:
-            return stairs_linear(x, self.weight, self.bias, mask, stairs, onto)
-        a, b = mask.shape
-        device = x.device.type  # under autocast the product is cheaper in the lower precision, and as exact
+        """x (n, inputs) → (n, outputs), added to `onto`; or, if wanted, unit by unit in memory, each for all items."""
+        return linear(x, self._masked(mask, x.device.type), self.bias, onto, by_unit=by_unit)
+
+    def _masked(self, mask: Float[Tensor, "a b"], device: str) -> Float[Tensor, "outputs inputs"]:
+        # under autocast the product is cheaper in the lower precision, and as exact
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
-        blocks = self.weight.to(dtype).reshape(a, -1, b, self.in_features // b) * mask.to(dtype)[:, None, :, None]
-        out = nn.functional.linear(x, blocks.reshape(self.weight.shape), self.bias)
-        return out if onto is None else onto + out
+        weight, mask = self.weight.to(dtype), mask.to(dtype)
+        if mask.shape == weight.shape:
+            return weight * mask
+        a, b = mask.shape
+        blocks = weight.reshape(a, -1, b, self.in_features // b) * mask[:, None, :, None]
+        return blocks.reshape(weight.shape)
 
 
 def _unchanged(x: Tensor) -> Tensor:
@@ -52,9 +57,9 @@ class MaskedResidual(nn.Module):
     """Positions' features → positions' outputs, causal in a given order of the positions.
 
     `positions` inputs of `features` numbers each become `positions` outputs of `outputs` numbers each. Hidden units are
-    sorted by degree, so that a sampler can compute the units of one degree after the other (`begin`, `advance`), and
-    that a pass over positions in their natural order skips most of the zeros. A block is h + W a(V h), a the
-    activation; with `pre_activation` it is h + W a(V a(h)), and with `last_activation` the last layer sees a(h).
+    sorted by degree, so that a sampler can compute the units of one degree after the other (`begin`, `advance`). A
+    block is h + W a(V h), a the activation; with `pre_activation` it is h + W a(V a(h)), and with `last_activation` the
+    last layer sees a(h).
     """
 
     degree: Tensor
@@ -85,8 +90,8 @@ class MaskedResidual(nn.Module):
         self.inner = nn.ModuleList(MaskedLinear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(MaskedLinear(width, width) for _ in range(blocks))
         self.last = MaskedLinear(width, positions * outputs)
-        self.contexts = nn.ModuleList(nn.Linear(context, width) for _ in range(blocks + 1)) if context else None
-        self.context_last = nn.Linear(context, positions * outputs, bias=False) if context else None
+        self.contexts = nn.ModuleList(Linear(context, width) for _ in range(blocks + 1)) if context else None
+        self.context_last = Linear(context, positions * outputs, bias=False) if context else None
         self.dropout = nn.Dropout(dropout)
         for layer in (*self.outer, self.last, *((self.context_last,) if self.context_last is not None else ())):
             with torch.no_grad():
@@ -98,12 +103,6 @@ class MaskedResidual(nn.Module):
         self.register_buffer("natural_first", self.first_mask(natural), persistent=False)
         self.register_buffer("natural_last", self.last_mask(natural), persistent=False)
         self.ends = torch.searchsorted(degree, torch.arange(positions + 1)).tolist()  # of the units of lower degree
-        runs = staircase_runs(positions, width)
-        self.stairs: dict[str, Stairs] = {
-            "first": ((0, width, (positions - 1) * features),),
-            "hidden": tuple((self.ends[a], self.ends[b], self.ends[b]) for a, b in runs),
-            "last": tuple((a * outputs, b * outputs, self.ends[b]) for a, b in runs),
-        }
 
     def first_mask(self, place: Int[Tensor, "positions"]) -> Float[Tensor, "width positions"]:
         """Which positions the first layer sees: (width, positions); place[i] is that of position i in the order."""
@@ -123,18 +122,17 @@ class MaskedResidual(nn.Module):
 
         Without `place` the order is the natural one, and outputs lie one after the other in memory, each for all items.
         """
-        stairs: dict[str, Stairs] = self.stairs if place is None else {}
         first_mask = self.natural_first if place is None else self.first_mask(place)
         last_mask = self.natural_last if place is None else self.last_mask(place)
-        h = self.first(x.flatten(1), first_mask, stairs.get("first"))
+        h = self.first(x.flatten(1), first_mask)
         if self.contexts is not None:
             h = h + self.contexts[0](context)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            r = inner(self.before(h), self.hidden_mask, stairs.get("hidden"))
+            r = inner(self.before(h), self.hidden_mask)
             if self.contexts is not None:
                 r = r + self.contexts[i + 1](context)
-            h = outer(self.dropout(self.activation(r)), self.hidden_mask, stairs.get("hidden"), onto=h)
-        out = self.last(self.dropout(self.at_last(h)), last_mask, stairs.get("last"))
+            h = outer(self.dropout(self.activation(r)), self.hidden_mask, h)
+        out = self.last(self.dropout(self.at_last(h)), last_mask, by_unit=place is None)
         if self.context_last is not None:
             out = out + self.context_last(context)
         shaped: Tensor = out.unflatten(1, (self.positions, self.outputs))
@@ -155,7 +153,7 @@ class MaskedCache:
         biases = [net.first.bias, *(cast(MaskedLinear, layer).bias for layer in net.inner)]
         start = [bias.expand(n, -1) for bias in biases]
         if net.contexts is not None:
-            start = [bias + cast(nn.Linear, linear)(context) for bias, linear in zip(start, net.contexts, strict=True)]
+            start = [bias + cast(Linear, layer)(context) for bias, layer in zip(start, net.contexts, strict=True)]
         self.start: list[Tensor] = start
         self.blocks = [
             (cast(MaskedLinear, inner), cast(MaskedLinear, outer))

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pofx.nets.linear import Linear
+
 
 class MLP(nn.Module):
     """inputs → hidden layers with SiLU → outputs; `zero=True` makes the last layer start at zero."""
@@ -15,9 +17,9 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs, *hidden]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        self.contexts = nn.ModuleList(nn.Linear(context, b) for b in hidden) if context else None
-        self.last = nn.Linear(widths[-1], outputs)
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.contexts = nn.ModuleList(Linear(context, b) for b in hidden) if context else None
+        self.last = Linear(widths[-1], outputs)
         if zero:
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
@@ -57,12 +59,12 @@ class ResidualMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.last_activation, self.by_unit = last_activation, by_unit
-        self.first = nn.Linear(inputs, width)
-        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.contexts = nn.ModuleList(nn.Linear(context, width) for _ in range(blocks)) if context else None
+        self.first = Linear(inputs, width)
+        self.inner = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.outer = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.contexts = nn.ModuleList(Linear(context, width) for _ in range(blocks)) if context else None
         self.dropout = nn.Dropout(dropout)
-        self.last = nn.Linear(width, outputs)
+        self.last = Linear(width, outputs)
         if zero:
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
@@ -74,9 +76,10 @@ class ResidualMLP(nn.Module):
         relu = torch.nn.functional.relu
         h = self.first(x)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            r = inner(h)
             if self.contexts is not None and context is not None:
-                r = r + self.contexts[i](context)
-            h = h + outer(self.dropout(relu(r)))
+                r = relu(inner(h, self.contexts[i](context)))
+            else:
+                r = inner(h, relu=True)
+            h = outer(self.dropout(r), h)
         h = self.dropout(relu(h) if self.last_activation else h)
-        return torch.addmm(self.last.bias[:, None], self.last.weight, h.T).T if self.by_unit else self.last(h)
+        return self.last(h, by_unit=self.by_unit)

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pofx.nets.linear import Linear
+
 silu = nn.functional.silu
 
 
@@ -38,8 +40,8 @@ class PrefixHidden(nn.Module):
         self.inward = nn.Parameter(torch.randn(positions, features + 1, width) / (positions * (features + 1)) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(width))
         self.outward = nn.Parameter(0.1 * torch.randn(positions, width, outputs) / width**0.5)
-        self.context = nn.Linear(context, width) if context else None
-        self.context_last = nn.Linear(context, positions * outputs, bias=False) if context else None
+        self.context = Linear(context, width) if context else None
+        self.context_last = Linear(context, positions * outputs, bias=False) if context else None
         self.dropout = nn.Dropout(dropout)
 
     def start(self, n: int, context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n width"]:

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
+from pofx.nets.linear import Linear
+
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
 
@@ -45,7 +47,7 @@ class Residual(nn.Module):
         super().__init__()
         self.inner = nn.Conv2d(width, width, 3, padding=1)
         self.outer = nn.Conv2d(width, width, 3, padding=1)
-        self.style = nn.Linear(style, 2 * width) if style else None
+        self.style = Linear(style, 2 * width) if style else None
         nn.init.normal_(self.inner.weight, std=GAIN / math.sqrt(9 * width))
         for tensor in (self.inner.bias, self.outer.weight, self.outer.bias):
             nn.init.zeros_(tensor)  # type: ignore[arg-type]
@@ -90,9 +92,9 @@ class Synthesis(nn.Module):
         self.pixels = [h * w for h, w in self.sizes]
         self.inputs = latent + sum(self.pixels)
         self.mapping = nn.Sequential(
-            nn.Linear(latent + context, width), nn.LeakyReLU(SLOPE), nn.Linear(width, width), nn.LeakyReLU(SLOPE)
+            Linear(latent + context, width), nn.LeakyReLU(SLOPE), Linear(width, width), nn.LeakyReLU(SLOPE)
         )
-        self.first = nn.Linear(latent + context, widths[0] * self.pixels[0])
+        self.first = Linear(latent + context, widths[0] * self.pixels[0])
         self.shapes = [(c, *size) for c, size in zip(widths, self.sizes, strict=True)]
         self.widen = nn.ModuleList(
             nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity()
@@ -134,7 +136,7 @@ class ImageFeatures(nn.Module):
             nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity()
             for a, b in zip(widths, widths[1:] + widths[-1:], strict=True)
         )
-        self.last = nn.Linear(widths[-1] * math.prod(self.sizes[-1]), width)
+        self.last = Linear(widths[-1] * math.prod(self.sizes[-1]), width)
 
     def forward(self, x: Float[Tensor, "n C H W"]) -> Float[Tensor, "n width"]:
         """x (n, C, H, W) → (n, width)."""

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pofx.nets.linear import Linear
+
 
 def sinusoids(t: Float[Tensor, "n"], width: int) -> Float[Tensor, "n {width}"]:
     """t (n,) in [0, 1] → (n, width): cosines and sines of 1000 t at frequencies from 1 down to 1/10000."""
@@ -24,7 +26,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int, frequencies: int = 64) -> None:
         super().__init__()
         self.frequencies = frequencies
-        self.layers = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.layers = nn.Sequential(Linear(frequencies, width), nn.SiLU(), Linear(width, width))
 
     def forward(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n width"]:
         embedded: Tensor = self.layers(sinusoids(t, self.frequencies))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import unknown
 from pofx.nets.attention import AttentionCache, CausalAttention
+from pofx.nets.linear import Linear
 
 ACTIVATIONS = ("swiglu", "gelu")
 
@@ -24,8 +25,8 @@ class Feedforward(nn.Module):
         super().__init__()
         self.gated = activation == "swiglu"
         units = max(8, 8 * round(width * expansion * (2 / 3 if self.gated else 1) / 8))
-        self.inward = nn.Linear(width, units * (2 if self.gated else 1), bias=False)
-        self.outward = nn.Linear(units, width, bias=False)
+        self.inward = Linear(width, units * (2 if self.gated else 1), bias=False)
+        self.outward = Linear(units, width, bias=False)
 
     def forward(self, h: Float[Tensor, "n length width"]) -> Float[Tensor, "n length width"]:
         """h (n, length, width) → (n, length, width)."""

@@ -27,6 +27,7 @@ from pofx.train.ema import Average
 from pofx.train.feed import Feed
 from pofx.train.flops import Flops
 from pofx.train.interrupt import WholeSteps
+from pofx.train.memory import keep_freed_memory
 from pofx.train.optim import optimisers, rate
 from pofx.train.options import Budget, TrainOptions
 from pofx.train.progress import Bar, Log
@@ -114,6 +115,7 @@ def train(
     if options.batch_size % world:
         raise UsageError(f"batch_size must be a multiple of the {world} processes (got {options.batch_size})")
     main = accelerator.is_main_process
+    keep_freed_memory()
     model.to(device)
     checkpoints = Checkpoints(folder / "checkpoints") if folder else None
     start = checkpoints.latest() if checkpoints and resume else None

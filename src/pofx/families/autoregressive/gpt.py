@@ -21,6 +21,7 @@ from pofx.core.event import Discrete, Event
 from pofx.core.model import Batch
 from pofx.families.autoregressive.chain import STARTS, Chain, Cursor, ended
 from pofx.maths.distributions import class_counts
+from pofx.maths.products import linear
 from pofx.nets.conditioner import Conditioner
 from pofx.nets.levels import cosine_basis
 from pofx.nets.transformer import Transformer
@@ -151,7 +152,7 @@ class GPT(Chain):
 
     def read(self, features: Float[Tensor, "*places width"], first: int = 0) -> Float[Tensor, "*places classes"]:
         """The logits of features; those of a grid stand at places first, first + 1, …."""
-        out = nn.functional.linear(features, self.table) * (1 / math.sqrt(self.width))
+        out = linear(features, self.table) * (1 / math.sqrt(self.width))
         bias = self.bias if len(self.bias) == 1 else self.bias[first : first + features.shape[-2]]
         return out.to(bias.dtype) + bias
 

@@ -5,10 +5,11 @@ elementwise map is a `Transformer`: affine with a bounded scale, or a rational-q
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.families.flow.chain import Bijection
 from pofx.families.flow.circle import Circle, sight, sight_size
@@ -58,7 +59,8 @@ class Affine(Transformer):
     def __call__(
         self, x: Float[Tensor, "*d"], raw: Float[Tensor, "*d size"], *, inverse: bool = False
     ) -> tuple[Float[Tensor, "*d"], Float[Tensor, "*d"]]:
-        shift, log_scale = raw[..., 0], self.bound * torch.tanh(raw[..., 1] / self.bound)
+        shift, free = raw.unbind(-1)
+        log_scale = self.bound * torch.tanh(free / self.bound)
         if inverse:
             return (x - shift) * (-log_scale).exp(), -log_scale
         return x * log_scale.exp() + shift, log_scale
@@ -89,16 +91,13 @@ class Spline(Transformer):
         return (self.circle.wrapped(y - phase) if inverse else y), ladj
 
 
-class Coupling(Bijection):
-    """Transforms the dimensions where `moved` is true by a network of those where it is not (and of the context)."""
-
-    moved: Tensor
-    kept: Tensor
-    back: Tensor
+class Coupling(nn.Module):
+    """Transforms some dimensions by a network of the others (and of the context); both stand dimension by dimension."""
 
     def __init__(
         self,
-        moved: Bool[Tensor, "d"],
+        moved: Int[Tensor, "moved"],
+        kept: Int[Tensor, "kept"],
         transformer: Transformer,
         width: int,
         blocks: int,
@@ -109,16 +108,11 @@ class Coupling(Bijection):
         circle: Circle | None = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("moved", moved.nonzero()[:, 0], persistent=False)
-        self.register_buffer("kept", (~moved).nonzero()[:, 0], persistent=False)
-        self.register_buffer("back", torch.cat((self.kept, self.moved)).argsort(), persistent=False)
-        self.transformer, self.octaves = transformer.of(self.moved), octaves
-        self.circle = None if circle is None else circle.of(self.kept)
-        inputs = max(len(self.kept) * sight_size(octaves, self.circle), 1)
-        outputs = len(self.moved) * transformer.size
+        self.transformer, self.octaves = transformer.of(moved), octaves
+        self.circle = None if circle is None else circle.of(kept)
         self.net = ResidualMLP(
-            inputs,
-            outputs,
+            max(len(kept) * sight_size(octaves, self.circle), 1),
+            len(moved) * transformer.size,
             width,
             blocks,
             context=context,
@@ -128,28 +122,61 @@ class Coupling(Bijection):
             by_unit=True,
         )
 
-    def _raw(
-        self, kept: Float[Tensor, "n kept"], context: Float[Tensor, "n context"] | None
-    ) -> Float[Tensor, "n moved size"]:
-        seen = sight(kept, self.octaves, self.circle).flatten(1)
-        if kept.shape[1] == 0:  # one dimension: only the context can speak
-            seen = kept.new_zeros(len(kept), 1)
-        raw: Tensor = self.net(seen.to(self.net.first.weight.dtype), context)
-        return raw.unflatten(1, (-1, self.transformer.size))
+    def forward(
+        self,
+        moved: Float[Tensor, "moved n"],
+        kept: Float[Tensor, "kept n"],
+        context: Float[Tensor, "n context"] | None = None,
+        *,
+        inverse: bool = False,
+    ) -> tuple[Float[Tensor, "moved n"], Float[Tensor, "moved n"]]:
+        """moved (moved, n), kept (kept, n) → the moved ones transformed and the logarithms of their slopes."""
+        seen = sight(kept.T, self.octaves, self.circle).flatten(1)
+        if len(kept) == 0:  # one dimension: only the context can speak
+            seen = kept.new_zeros(kept.shape[1], 1)
+        raw = self.net(seen.to(self.net.first.weight.dtype), context).unflatten(1, (-1, self.transformer.size))
+        y, ladj = self.transformer(moved.T, raw, inverse=inverse)
+        return y.T, ladj.T
+
+
+class Couplings(Bijection):
+    """`count` couplings that take turns: the first moves the dimensions where `moved` is true, the next the others."""
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(
+        self, count: int, moved: Bool[Tensor, "d"], transformer: Transformer, width: int, blocks: int, **options: Any
+    ) -> None:
+        """Options are those of a `Coupling`."""
+        super().__init__()
+        first, second = moved.nonzero()[:, 0], (~moved).nonzero()[:, 0]
+        self.turns = nn.ModuleList(
+            Coupling(*((second, first) if i % 2 else (first, second)), transformer, width, blocks, **options)
+            for i in range(count)
+        )
+        self.sizes = [len(first), len(second)]
+        self.register_buffer("order", torch.cat((first, second)), persistent=False)
+        self.register_buffer("back", self.order.argsort(), persistent=False)
 
     def forward(
         self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
-        kept, moved = x.T[self.kept], x.T[self.moved]  # dimension by dimension in memory, as the network's outputs
-        y, ladj = self.transformer(moved.T, self._raw(kept.T, context))
-        return torch.cat((kept, y.T))[self.back].T, ladj.sum(-1)
+        halves = list(x.T[self.order].split(self.sizes))  # dimension by dimension in memory, as the networks' outputs
+        total: Tensor | float = 0.0
+        for i, coupling in enumerate(self.turns):
+            halves[i % 2], ladj = coupling(halves[i % 2], halves[1 - i % 2], context)
+            total = total + ladj.sum(0)
+        assert isinstance(total, Tensor)
+        return torch.cat(halves)[self.back].T, total
 
     def inverse(
         self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n d"]:
-        kept, moved = y.T[self.kept], y.T[self.moved]
-        x, _ = self.transformer(moved.T, self._raw(kept.T, context), inverse=True)
-        return torch.cat((kept, x.T))[self.back].T
+        halves = list(y.T[self.order].split(self.sizes))
+        for i, coupling in reversed(list(enumerate(self.turns))):
+            halves[i % 2], _ = coupling(halves[i % 2], halves[1 - i % 2], context, inverse=True)
+        return torch.cat(halves)[self.back].T
 
 
 def checkerboard(shape: tuple[int, ...], odd: int) -> Bool[Tensor, "dims"]:

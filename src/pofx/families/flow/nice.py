@@ -4,11 +4,9 @@ Dinh, Krueger and Bengio (2015), "NICE: non-linear independent components estima
 cost one pass, and the log-determinant is the same everywhere. The prior is a standard normal.
 """
 
-from functools import partial
-
 from pofx.core.event import Continuous, Event, dims
-from pofx.families.flow.chain import ActNorm, Bijection, Chain
-from pofx.families.flow.coupling import Additive, Coupling, checkerboard
+from pofx.families.flow.chain import ActNorm, Chain
+from pofx.families.flow.coupling import Additive, Couplings, checkerboard
 from pofx.families.flow.flow import Flow, by_size
 
 
@@ -47,8 +45,6 @@ class NICE(Flow):
         assert isinstance(event, Continuous)
         d, size = dims(event), context if condition is not None else 0
         drop, octave = by_size(d, dropout, octaves)
-        coupling = partial(Coupling, context=size, dropout=drop, octaves=octave)
-        parts: list[Bijection] = [ActNorm(d)]
-        for i in range(layers):
-            parts.append(coupling(checkerboard(event.shape, i % 2), Additive(), width, blocks))
-        self.flow = Chain(event, condition, context, [*parts, ActNorm(d)])
+        options = {"context": size, "dropout": drop, "octaves": octave}
+        couplings = Couplings(layers, checkerboard(event.shape, 0), Additive(), width, blocks, **options)
+        self.flow = Chain(event, condition, context, [ActNorm(d), couplings, ActNorm(d)])

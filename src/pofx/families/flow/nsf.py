@@ -7,7 +7,7 @@ time. Some dimensions may be circles (Rezende et al., 2020, arXiv 2002.02428).
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from typing import Any
 
 import torch
 
@@ -17,7 +17,7 @@ from pofx.core.model import Recipe
 from pofx.families.flow.autoregressive import Autoregressive
 from pofx.families.flow.chain import ActNorm, Base, Bijection, Chain, Linear, shuffled
 from pofx.families.flow.circle import Circle, OnLines, Torus, Wrap
-from pofx.families.flow.coupling import Coupling, Spline, checkerboard
+from pofx.families.flow.coupling import Couplings, Spline, checkerboard
 from pofx.families.flow.flow import Flow, by_size
 
 CONDITIONERS = ("coupling", "autoregressive")
@@ -89,16 +89,17 @@ class NSF(Flow):
         if circle is not None and not bool(circle.where.all()):
             parts.append(OnLines(circle, ActNorm(d - len(circular))))
         spline = Spline(bins, float(bound), circle)
-        autoregressive = partial(Autoregressive, context=size, dropout=drop, octaves=octave, circle=circle)
-        coupling = partial(Coupling, context=size, dropout=drop, octaves=octave, circle=circle)
-        for i in range(layers):
-            if conditioner == "autoregressive":
+        options: dict[str, Any] = {"context": size, "dropout": drop, "octaves": octave, "circle": circle}
+        if conditioner == "autoregressive":
+            for i in range(layers):
                 order = torch.arange(d).flip(0) if i % 2 else None
-                parts.append(autoregressive(d, order, spline, width, blocks))
-                continue
-            if i and i % 2 == 0 and circle is None:  # a linear map of angles is none of circles
-                parts.append(Linear(d, shuffled(d, i)))
-            parts.append(coupling(checkerboard(event.shape, i % 2), spline, width, blocks))
+                parts.append(Autoregressive(d, order, spline, width, blocks, **options))
+        else:
+            for i in range(0, layers, 2):
+                if i and circle is None:  # a linear map of angles is none of circles
+                    parts.append(Linear(d, shuffled(d, i)))
+                turns, moved = min(2, layers - i), checkerboard(event.shape, 0)
+                parts.append(Couplings(turns, moved, spline, width, blocks, **options))
         self.flow = Chain(event, condition, context, parts, base)
 
 

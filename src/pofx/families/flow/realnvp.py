@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Event, dims
 from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
-from pofx.families.flow.coupling import Affine, Coupling, checkerboard
+from pofx.families.flow.coupling import Affine, Couplings, checkerboard
 from pofx.families.flow.flow import Flow, by_size
 from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling, grid_step
 from pofx.families.flow.multiscale import MultiScale, Shape, multiscale
@@ -84,14 +84,13 @@ class RealNVP(Flow):
             return
         layers, width = layers or 12, width or 256
         drop, octave = by_size(d, dropout, octaves)
+        options = {"context": size, "dropout": drop, "octaves": octave}
         parts: list[Bijection] = [ActNorm(d)]
-        for i in range(layers):
-            if i and i % 2 == 0:
+        for i in range(0, layers, 2):
+            if i:
                 parts += [Linear(d, shuffled(d, i)), ActNorm(d)]
-            moved = checkerboard(event.shape, i % 2)
-            parts.append(
-                Coupling(moved, Affine(scale_bound), width, blocks, context=size, dropout=drop, octaves=octave)
-            )
+            turns, moved = min(2, layers - i), checkerboard(event.shape, 0)
+            parts.append(Couplings(turns, moved, Affine(scale_bound), width, blocks, **options))
         self.flow = Chain(event, condition, context, parts)
 
 
