@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,6 +16,7 @@ from pofx.report.columns import COLUMNS, cell, frame, written
 from pofx.report.figures.ink import FAMILIES, PALETTE, colours
 from pofx.report.figures.pictures import grid, groups
 from pofx.report.limits import limits
+from pofx.report.luck import prior
 from pofx.report.merge import merge
 from pofx.report.page import write
 from pofx.report.rows import Number, Row, join, read, rows
@@ -64,7 +66,61 @@ def test_higher_is_better_where_the_number_says_so():
 
 def test_nothing_is_claimed_without_a_standard_error_and_timings_have_a_resolution():
     assert difference(Number(1.0), Number(9.0, 0.1)) == 1.0
-    assert difference(Number(100.0), Number(110.0), 0.1) > 0.05 > difference(Number(100.0), Number(200.0), 0.1)
+    speed = Axis("speed", "Speed", "samples_per_second", resolution=0.1)
+    one, close, far = (Number(v, None, "higher") for v in (100.0, 110.0, 200.0))
+    assert not stand(speed, {"a": one, "b": close}).beats and stand(speed, {"a": one, "b": far}).winner == "b"
+
+
+def trained(rng, means, lucks, seeds, within=1.0):
+    """Rows whose trainings vary by `lucks`, in units of the error of a measurement that a row's trainings share."""
+    found = {}
+    for i, (mean, luck) in enumerate(zip(means, lucks, strict=True)):
+        shared = mean + within * rng.normal()
+        found[str(i)] = join([fd(shared + within * luck * rng.normal(), within) for _ in range(seeds)])
+    return found
+
+
+def claims(lucks, seeds, repeats=300):
+    """How often something is told apart where all rows are equal but for the luck of their trainings."""
+    rng = np.random.default_rng(0)
+    found = (stand(AXIS, trained(rng, [0.0] * 7, lucks, seeds)).beats for _ in range(repeats))
+    return np.mean([bool(beats) for beats in found])
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.5, 3.0, 10.0])
+def test_the_luck_of_three_trainings_is_no_difference(luck):
+    assert claims([luck] * 7, 3) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_few_trainings_or_rows_of_very_unlike_luck_seldom_make_a_difference():
+    """A normal test of the same errors claims one in 0.34, 0.22 and 0.10 of the cases."""
+    assert claims([3.0] * 7, 2) < 0.13
+    assert claims([0.1, 0.1, 0.5, 1.0, 3.0, 6.0, 6.0], 3) < 0.16
+    assert claims([0.0, 0.2, 0.5, 0.5, 1.0, 1.0, 6.0], 3) < 0.10
+
+
+def test_the_rows_of_an_axis_lend_each_other_degrees_of_freedom():
+    """Alone, two trainings against two would leave the test two degrees of freedom, and see 0.38 of the differences."""
+    rng = np.random.default_rng(0)
+    means = [0.0, 25.0, 0.0, 25.0, 0.0, 25.0, 0.0]
+    told = [len(stand(AXIS, trained(rng, means, [3.0] * 7, 2)).beats) / 12 for _ in range(50)]
+    assert np.mean(told) > 0.8
+
+
+def test_verdicts_do_not_depend_on_the_unit():
+    numbers = trained(np.random.default_rng(0), [0.0, 3.0, 6.0, 20.0], [1.0, 2.0, 0.5, 1.0], 3)
+    scaled = {k: replace(n, value=1e3 * n.value, stderr=1e3 * n.stderr, luck=1e3 * n.luck) for k, n in numbers.items()}
+    assert stand(AXIS, numbers).beats == stand(AXIS, scaled).beats
+
+
+def test_the_prior_of_variances_finds_what_they_were_drawn_from():
+    rng = np.random.default_rng(0)
+    same = rng.chisquare(2, 4000) / 2 * 3.0
+    common, freedom = prior(same, [2] * 4000)
+    assert common == pytest.approx(3.0, rel=0.05) and freedom > 30
+    variances = 4 * 3.0 / rng.chisquare(4, 4000)
+    common, freedom = prior(variances * rng.chisquare(2, 4000) / 2, [2] * 4000)
+    assert common == pytest.approx(3.0, rel=0.1) and freedom == pytest.approx(4.0, rel=0.15)
 
 
 def test_densities_of_unlike_kinds_are_never_on_one_axis():

@@ -17,7 +17,7 @@ from pofx.core.random import Streams
 from pofx.maths.annealing import log_mean_weight
 from pofx.maths.hamiltonian import hamiltonian_move
 from pofx.maths.importance import effective_share, generalised_pareto_shape, pareto_shape
-from pofx.targets import CLIFF, HOTTEST, ReverseKL, damped
+from pofx.targets import CLIFF, HOTTEST, ReverseKL, damped, truncated
 from pofx.train.options import Budget
 from pofx.weighing import ImportanceSampler, WeightedDraws, anneal, standard_normal
 
@@ -221,6 +221,30 @@ def test_draws_from_the_target_keep_their_modes():
     samples = rng.choice([-4, 4], 400)[:, None] + 0.5 * rng.normal(size=(400, 1))
     found = pofx.fit_density(two, 1, samples=samples, mix=0.7, annealing=0, **FAST)
     assert 0.25 < (found.sample(2000)[:, 0] > 0).mean() < 0.75
+
+
+def test_scouts_and_weighed_draws_keep_modes():
+    """Reverse KL alone falls into one of them, bridged to or not."""
+
+    def two(x):
+        left, right = (-(x - torch.tensor([c, 0.0])).square().sum(1) / (2 * 0.3**2) for c in (-3.0, 3.0))
+        return torch.logaddexp(left, right)
+
+    def share(**options):
+        options = {**FAST, "steps": 200, "layers": 4, "width": 32, **options}
+        return (pofx.fit_density(two, 2, **options).sample(2000, seed=0)[:, 0] > 0).mean()
+
+    assert 0.05 < share() < 0.95
+    assert not 0.02 < share(mix=0.0) < 0.98
+
+
+def test_truncated_weights_are_shares_of_which_none_rules():
+    w = truncated(torch.tensor([0.0, 0.0, 0.0, 100.0]))
+    assert float(w.sum()) == pytest.approx(1.0) and float(w[3]) == pytest.approx(1.0)
+    even = truncated(torch.zeros(100))
+    assert torch.allclose(even, torch.full((100,), 0.01))
+    log_w = torch.zeros(100).index_fill_(0, torch.tensor([7]), 100.0)
+    assert float(truncated(torch.cat((log_w, torch.full((300,), 95.0)))).max()) < 0.2
 
 
 def test_a_lost_mode_is_found_missing(fitted):

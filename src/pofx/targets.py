@@ -2,9 +2,10 @@
 
 A Boltzmann generator (Noé, Olsson, Köhler and Wu, 2019, arXiv 1812.01729): the flow q is fitted by the reverse KL
 divergence E_q[log q - log f], whose gradient goes through the draws, along the path only (Vaitl, Nicoli, Nakajima and
-Kessel, 2022, arXiv 2206.09016). Reverse KL seeks modes; against that stand a bridge from a broad normal to the target,
-draws from the target where there are some, and `ImportanceSampler.missed`. What is left is weighed away. Before all
-this, scouts are annealed from the broad normal to the target without any model, and tell where its mass lies.
+Kessel, 2022, arXiv 2206.09016). It seeks modes and is blind to their shares; against that stand a bridge from a broad
+normal to the target, scouts (chains annealed from there without any model, which tell where the mass lies) or draws
+from the target, then the model's own draws, weighed, and at last `ImportanceSampler.missed`. What is left is weighed
+away.
 """
 
 import math
@@ -37,6 +38,7 @@ from pofx.weighing import ImportanceSampler, anneal, event_density, standard_nor
 HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
 SCOUTING = 50  # temperatures of the scouts
 ENOUGH = 32  # effective scouts without which their weights are left aside
+FADED, LEFT = 0.75, 0.1  # by when scouts give way to weighed draws, and what is left of them
 CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
 DEFAULTS: dict[str, dict[str, Any]] = {
     "nsf": {
@@ -54,7 +56,12 @@ TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.
 
 
 class ReverseKL(OnePhase):
-    """The loss of a model q against a density f: (1 - mix) E_q[log q - log f] - mix E_data[log q], f bridged to."""
+    """The loss of a model q against a density f, bridged to: (1 - mix) E_q[log q - log f] - mix E_data[log q].
+
+    With `fading` data give way to the model's own draws, weighed to those of f: evenly, to `LEFT` of the mix, until
+    `FADED` of the budget is spent. Data hold modes while the target emerges; the weights see their shares, of which the
+    gradient along the path knows nothing.
+    """
 
     events = (Continuous,)
     spent: Tensor
@@ -67,10 +74,12 @@ class ReverseKL(OnePhase):
         *,
         annealing: float,
         mix: float,
+        fading: bool = False,
     ) -> None:
         super().__init__(model.event)
         self.model = model
-        self.log_density, self.budget, self.annealing, self.mix = log_density, budget, annealing, mix
+        self.log_density, self.budget, self.annealing = log_density, budget, annealing
+        self.mix, self.fading = mix, fading
         self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
         self.last: float | None = None
 
@@ -106,7 +115,12 @@ class ReverseKL(OnePhase):
                 p.requires_grad_(True)
         parts = {"reverse": (1 - self.mix) * (log_q - bridge).mean()}
         if self.mix > 0:
-            parts["forward"] = -self.mix * self.model.log_prob(batch.x).mean()
+            given = max(LEFT, 1 - float(self.spent) / FADED) if self.fading else 1.0
+            forward = given * self.model.log_prob(batch.x).mean()
+            if given < 1:
+                w = truncated((bridge - log_q).detach()) - 1 / len(x)  # E_q of the slope of log q is 0: noise goes
+                forward = forward + (1 - given) * (w * self.model.log_prob(x.detach())).sum()
+            parts["forward"] = -self.mix * forward
         return parts
 
     def beta(self) -> float:
@@ -121,6 +135,16 @@ class ReverseKL(OnePhase):
         if not self.annealing:
             return 1.0
         return float(HOTTEST ** max(0.0, 1 - float(self.spent) / self.annealing))
+
+
+def truncated(log_w: Tensor) -> Tensor:
+    """Weights that add up to 1, none of them above the mean of all by more than the root of their number.
+
+    Ionides, 2008, "Truncated importance sampling".
+    """
+    n = len(log_w)
+    w = (log_w - log_w.logsumexp(0) + math.log(n)).exp().clamp(max=math.sqrt(n))
+    return w / w.sum()
 
 
 def damped(log_f: Tensor) -> Tensor:
@@ -139,7 +163,7 @@ def fit_density(
     centre: float | int | Sequence[float] = 0.0,
     scale: float | int | Sequence[float] | None = None,
     samples: Any = None,
-    mix: float | int = 0.5,
+    mix: float | int = 0.8,
     annealing: float | int = 0.5,
     scouts: int = 512,
     minutes: float | None = None,
@@ -162,9 +186,10 @@ def fit_density(
             per coordinate, of the unbounded values (log x for a positive support, logit x for an interval). It should
             reach every mode. By default 0 and 1 (1.8 where both ends are bounded); those of `samples`, if given.
         scouts: chains that are annealed from there to the target first; their mean and spread are the coordinates in
-            which the model is fitted. They cost some 400 evaluations each of log f and its slope; 0 leaves them out.
-        samples: draws from the target, however few, an array (n, dims): they are fitted too (forward KL), with the
-            weight `mix`, so that no mode which they have seen is lost.
+            which the model is fitted, and their ends are fitted too (forward KL), as often as their weights say, with
+            the weight `mix`, so that no mode which they have seen is lost, less and less. They cost some 400
+            evaluations each of log f and its slope; 0 leaves them out.
+        samples: draws from the target, however few, an array (n, dims): they stand for scouts, and `mix` stays.
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
         minutes, steps: the budget; two minutes if none is given.
         out, resume, progress, device, options: as in `pofx.fit`.
@@ -219,7 +244,7 @@ def fit_density(
             begin_run(folder, request, resume)
         density = event_density(log_target, representation)
         loss = ReverseKL(net, _guarded(density, representation), budget, annealing=annealing,
-                         mix=mix if samples is not None else 0.0)  # fmt: skip
+                         mix=mix if samples is not None or scouts else 0.0, fading=samples is None)  # fmt: skip
         result = train(
             loss,
             Feed(raw, None, representation, seed=seed, device=where),
@@ -263,18 +288,23 @@ def _space(
     if not all(0 < s < math.inf for s in std):
         raise UsageError(f"scale must be positive (got {scale}): pass scale=1.0")
     made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
-    if scouts:
-        mean, std = _scouted(event_density(log_target, made), made, scouts, seed)
-        made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
-    return made, made.back(Streams(seed + 4, 16 * batch).normal(free).double())[0]
+    if not scouts:
+        return made, made.back(Streams(seed + 4, 16 * batch).normal(free).double())[0]
+    found, w = _scouted(event_density(log_target, made), free, scouts, seed)
+    centred = (w[:, None] * found).sum(0)
+    spread = (w[:, None] * (found - centred) ** 2).sum(0).sqrt().clamp(min=1e-3)
+    old_mean, old_std = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    mean, std = (old_mean + old_std * centred).tolist(), (old_std * spread).tolist()
+    made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
+    steps = (torch.arange(16 * batch) + 0.5) / (16 * batch)  # as often as their weights say, evenly
+    often = torch.searchsorted(w.cumsum(0), steps.double()).clamp(max=scouts - 1)
+    return made, made.back((found[often] - centred) / spread)[0]
 
 
-def _scouted(
-    log_density: Callable[[Tensor], Tensor], view: Points, scouts: int, seed: int
-) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the target in unbounded values, from chains annealed from the broad normal."""
+def _scouted(log_density: Callable[[Tensor], Tensor], free: int, scouts: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Chains annealed from the broad normal to the target, float64 (scouts, free), and their weights (scouts,)."""
     x, log_w = anneal(
-        lambda streams: streams.normal(view.dims),
+        lambda streams: streams.normal(free),
         standard_normal,
         log_density,
         n=scouts,
@@ -283,11 +313,7 @@ def _scouted(
     )
     log_w = torch.where(log_w.isfinite(), log_w, -torch.inf)
     trusted = bool(log_w.isfinite().any()) and effective_share(log_w) * scouts >= ENOUGH
-    w = (log_w if trusted else torch.zeros_like(log_w)).softmax(0)[:, None]
-    mean = (w * x.double()).sum(0)
-    std = (w * (x.double() - mean) ** 2).sum(0).sqrt().clamp(min=1e-3)
-    old_mean, old_std = torch.tensor(view.mean, dtype=torch.float64), torch.tensor(view.std, dtype=torch.float64)
-    return (old_mean + old_std * mean).tolist(), (old_std * std).tolist()
+    return x.double(), (log_w if trusted else torch.zeros_like(log_w)).softmax(0)
 
 
 def _guarded(log_density: Callable[[Tensor], Tensor], representation: Points) -> Callable[[Tensor], Tensor]:

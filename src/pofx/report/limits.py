@@ -23,7 +23,7 @@ def limits(results: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
 def _seeds(results: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     seeds = len(results["protocol"].get("seeds", [0]))
     if seeds > 1:
-        return [f"{seeds} training seeds per model: the spread between runs is in the intervals, roughly."]
+        return [f"{seeds} trainings per model: the spread between them is in the intervals and in the verdict."]
     return [
         "One training seed per model: the intervals cover the drawing of samples and of test items, not the luck of "
         "training. Ask for more with --seeds."

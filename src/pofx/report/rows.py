@@ -32,6 +32,7 @@ class Number:
     note: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 1
+    luck: float | None = None  # the standard deviation between several trainings
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,13 @@ def join(numbers: Iterable[Number]) -> Number:
     if k == 1:
         return first
     mean = sum(p.value for p in parts) / k
-    between = sum((p.value - mean) ** 2 for p in parts) / (k - 1) / k
+    between = sum((p.value - mean) ** 2 for p in parts) / (k - 1)
     errors = [p.stderr for p in parts if p.stderr is not None]
     within = sum(e**2 for e in errors) / len(errors) if errors else 0.0
     kind = first.kind if len({p.kind for p in parts}) == 1 else "mixed"
+    stderr = math.sqrt(between / k + within)
     return Number(
-        mean, math.sqrt(between + within), first.better, kind, first.space, first.n, first.note, first.extra, k
+        mean, stderr, first.better, kind, first.space, first.n, first.note, first.extra, k, math.sqrt(between)
     )
 
 

@@ -1,14 +1,15 @@
 """The verdict: who can be told apart from whom, axis by axis, and what to use for which need.
 
-Every pair of rows is held against each other by a two-sided z-test on the difference of their numbers; the p-values of
-an axis are adjusted together (Holm, 1979), and rows that no test separates from the leader share its place. Densities
-of unlike kinds are never on one axis. "No separable winner" is an answer; a single score is not.
+Every pair of rows is held against each other by a two-sided test on the difference of their numbers, whose errors
+hold the luck of training where there were several (`luck`); the p-values of an axis are adjusted together (Holm, 1979),
+and rows that no test separates from the leader share its place. Densities of unlike kinds are never on one axis. "No
+separable winner" is an answer; a single score is not.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pofx.report.luck import errors, p_value
 from pofx.report.rows import Number, Row
 
 ALPHA = 0.05
@@ -92,17 +93,10 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def difference(a: Number, b: Number, resolution: float = 0.0) -> float:
+def difference(a: Number, b: Number) -> float:
     """Two-sided p-value of equal values; 1 where a standard error is unknown and nothing can be claimed."""
-    errors = []
-    for number in (a, b):
-        if number.stderr is None and not resolution:
-            return 1.0
-        errors.append(max(number.stderr or 0.0, resolution * abs(number.value)))
-    spread = math.hypot(*errors)
-    if spread == 0:
-        return 1.0 if a.value == b.value else 0.0
-    return math.erfc(abs(a.value - b.value) / spread / math.sqrt(2))
+    found = errors({"a": a, "b": b})
+    return p_value(a.value - b.value, found["a"], found["b"])
 
 
 def stand(axis: Axis, numbers: Mapping[str, Number]) -> Standing:
@@ -112,7 +106,8 @@ def stand(axis: Axis, numbers: Mapping[str, Number]) -> Standing:
         numbers = {name: replace(n, value=max(n.value, axis.chance)) for name, n in numbers.items()}
     order = sorted(numbers, key=lambda name: numbers[name].value, reverse=better == "higher")
     pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]  # a stands before b
-    p = holm([difference(numbers[a], numbers[b], axis.resolution) for a, b in pairs])
+    error = errors(numbers, axis.resolution)
+    p = holm([p_value(numbers[a].value - numbers[b].value, error[a], error[b]) for a, b in pairs])
     beats = {pair for pair, value in zip(pairs, p, strict=True) if value < ALPHA}
     ranks = {
         name: (1 + sum((other, name) in beats for other in order), len(order) - sum((name, o) in beats for o in order))
