@@ -13,6 +13,7 @@ import torch
 from pofx.core.errors import TrainingError, UsageError
 from pofx.core.event import Continuous
 from pofx.core.model import OnePhase, Phase
+from pofx.maths.products import linear
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
@@ -326,6 +327,15 @@ def test_flops_are_those_of_the_products_and_end_a_budget():
         train(Products(), feed(), options=TrainOptions(compile=True), budget=Budget(flops=1e6), shown=False)
     with pytest.raises(UsageError, match="no FLOPs can be counted"):
         train(Gaussian(Continuous((3,))), feed(), options=options, budget=Budget(flops=1e6), shown=False)
+
+
+def test_products_have_their_flops_whichever_library_makes_them():
+    x, weight, onto = (torch.randn(*s, requires_grad=True) for s in ((512, 64), (96, 64), (512, 96)))
+    watch = Flops()
+    for phase, more in {"plain": {}, "rectified": {"relu": True}, "added": {"onto": onto}}.items():
+        with watch.of(phase):
+            linear(x, weight, **more).sum().backward()
+    assert set(watch.known.values()) == {3 * 2 * 512 * 64 * 96}
 
 
 def test_attention_has_its_flops_on_the_cpu():

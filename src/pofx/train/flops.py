@@ -29,6 +29,8 @@ class _Watch(TorchDispatchMode):
         elif func._overloadpacket in _ATTENTION:
             query, key, value = args[_ATTENTION[func._overloadpacket] :][:3]
             self.total += _attention(query.shape, key.shape, value.shape, backward=len(args) > 5)
+        elif func._schema.name == "mkldnn::_linear_pointwise":  # that of `maths.products`
+            self.total += 2 * out.numel() * args[0].shape[-1]
         return out
 
 
