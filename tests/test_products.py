@@ -59,6 +59,13 @@ def test_precision_is_that_of_the_caller() -> None:
         assert linear(x, weight).dtype == torch.bfloat16
 
 
+def test_a_compiler_sees_an_ordinary_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(512, 64), torch.randn(64, 64, requires_grad=True)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    name = linear(x, weight).grad_fn.name()
+    assert name.startswith(("Addmm", "Mm", "T"))
+
+
 def test_leading_axes_are_kept() -> None:
     x, weight = torch.randn(16, 32, 64), torch.randn(96, 64)
     assert agree(linear(x, weight), ordinary(x, weight))

@@ -49,9 +49,10 @@ def linear(
 
 
 def _ordinary(a: Tensor, b: Tensor) -> bool:
-    """Whether both are float32 on the CPU, and stay it."""
+    """Whether both are float32 on the CPU, and stay it; a compiler has its own ways."""
     return (
-        a.dtype == b.dtype == torch.float32
+        not torch.compiler.is_compiling()
+        and a.dtype == b.dtype == torch.float32
         and a.device.type == b.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
     )
