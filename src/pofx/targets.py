@@ -38,7 +38,7 @@ from pofx.weighing import ImportanceSampler, anneal, event_density, standard_nor
 HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
 SCOUTING = 50  # temperatures of the scouts
 ENOUGH = 32  # effective scouts without which their weights are left aside
-FADED, LEFT = 0.75, 0.1  # by when scouts give way to weighed draws, and what is left of them
+FADED = 0.6  # share of the budget in which scouts give way to weighed draws
 CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
 DEFAULTS: dict[str, dict[str, Any]] = {
     "nsf": {
@@ -58,9 +58,9 @@ TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.
 class ReverseKL(OnePhase):
     """The loss of a model q against a density f, bridged to: (1 - mix) E_q[log q - log f] - mix E_data[log q].
 
-    With `fading` data give way to the model's own draws, weighed to those of f: evenly, to `LEFT` of the mix, until
-    `FADED` of the budget is spent. Data hold modes while the target emerges; the weights see their shares, of which the
-    gradient along the path knows nothing.
+    With `fading` data give way to the model's own draws, weighed to those of f: evenly, until `FADED` of the budget is
+    spent. Data hold modes while the target emerges; the weights see their shares, of which the gradient along the path
+    knows nothing.
     """
 
     events = (Continuous,)
@@ -115,8 +115,8 @@ class ReverseKL(OnePhase):
                 p.requires_grad_(True)
         parts = {"reverse": (1 - self.mix) * (log_q - bridge).mean()}
         if self.mix > 0:
-            given = max(LEFT, 1 - float(self.spent) / FADED) if self.fading else 1.0
-            forward = given * self.model.log_prob(batch.x).mean()
+            given = max(0.0, 1 - float(self.spent) / FADED) if self.fading else 1.0
+            forward = given * self.model.log_prob(batch.x).mean() if given > 0 else 0.0
             if given < 1:
                 w = truncated((bridge - log_q).detach()) - 1 / len(x)  # E_q of the slope of log q is 0: noise goes
                 forward = forward + (1 - given) * (w * self.model.log_prob(x.detach())).sum()
