@@ -116,7 +116,9 @@ class ReverseKL(OnePhase):
         parts = {"reverse": (1 - self.mix) * (log_q - bridge).mean()}
         if self.mix > 0:
             given = max(0.0, 1 - float(self.spent) / FADED) if self.fading else 1.0
-            forward = given * self.model.log_prob(batch.x).mean() if given > 0 else 0.0
+            forward = x.new_zeros(())
+            if given > 0:
+                forward = forward + given * self.model.log_prob(batch.x).mean()
             if given < 1:
                 w = truncated((bridge - log_q).detach()) - 1 / len(x)  # E_q of the slope of log q is 0: noise goes
                 forward = forward + (1 - given) * (w * self.model.log_prob(x.detach())).sum()
