@@ -69,7 +69,11 @@ def test_a_compiler_sees_an_ordinary_product(monkeypatch: pytest.MonkeyPatch) ->
 def test_leading_axes_are_kept() -> None:
     x, weight = torch.randn(16, 32, 64), torch.randn(96, 64)
     assert agree(linear(x, weight), ordinary(x, weight))
-    assert agree(linear(x, weight.requires_grad_()), ordinary(x, weight))
+    onto = torch.randn(16, 32, 96)
+    assert agree(linear(x, weight, None, onto), onto + ordinary(x, weight))
+    weight.requires_grad_()
+    assert agree(linear(x, weight), ordinary(x, weight))
+    assert agree(linear(x, weight, None, onto), onto + ordinary(x, weight))
 
 
 def test_one_thing_after_a_product() -> None:
