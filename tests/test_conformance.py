@@ -84,7 +84,7 @@ def law(name: str):
 
     def params():
         for case in cases():
-            marks = [pytest.mark.xdist_group(str(case))]
+            marks = []
             reason = case.row.model.exempt.get(name)
             if reason:
                 marks.append(pytest.mark.xfail(reason=reason, strict=True))
