@@ -107,6 +107,15 @@ def test_the_rows_of_an_axis_lend_each_other_degrees_of_freedom():
     assert np.mean(told) > 0.8
 
 
+def test_numbers_without_an_error_of_their_own_are_held_by_their_trainings():
+    def row(*values):
+        return join([Number(v, None, "higher") for v in values])
+
+    near = {"a": row(1.0, 2.0, 3.0), "b": row(2.0, 3.1, 4.0)}
+    assert not stand(AXIS, near).beats
+    assert stand(AXIS, {"a": row(1.0, 1.1, 1.2), "b": row(9.0, 9.1, 9.2)}).winner == "b"
+
+
 def test_verdicts_do_not_depend_on_the_unit():
     numbers = trained(np.random.default_rng(0), [0.0, 3.0, 6.0, 20.0], [1.0, 2.0, 0.5, 1.0], 3)
     scaled = {k: replace(n, value=1e3 * n.value, stderr=1e3 * n.stderr, luck=1e3 * n.luck) for k, n in numbers.items()}

@@ -16,8 +16,8 @@ from pofx.core.model import Batch, Reparameterised
 from pofx.core.random import Streams
 from pofx.maths.annealing import log_mean_weight
 from pofx.maths.hamiltonian import hamiltonian_move
-from pofx.maths.importance import effective_share, generalised_pareto_shape, pareto_shape
-from pofx.targets import CLIFF, HOTTEST, ReverseKL, damped, truncated
+from pofx.maths.importance import effective_share, generalised_pareto_shape, pareto_shape, truncated
+from pofx.targets import CLIFF, HOTTEST, ReverseKL, damped
 from pofx.train.options import Budget
 from pofx.weighing import ImportanceSampler, WeightedDraws, anneal, standard_normal
 

@@ -27,7 +27,7 @@ from pofx.core.random import Streams, seed_step
 from pofx.data.items import points
 from pofx.data.support import stated
 from pofx.fitting import begin_run, check_request, environment, sort_options
-from pofx.maths.importance import effective_share
+from pofx.maths.importance import effective_share, truncated
 from pofx.represent.support import REAL
 from pofx.represent.table import Points
 from pofx.train.feed import Feed
@@ -137,16 +137,6 @@ class ReverseKL(OnePhase):
         if not self.annealing:
             return 1.0
         return float(HOTTEST ** max(0.0, 1 - float(self.spent) / self.annealing))
-
-
-def truncated(log_w: Tensor) -> Tensor:
-    """Weights that add up to 1, none of them above the mean of all by more than the root of their number.
-
-    Ionides, 2008, "Truncated importance sampling".
-    """
-    n = len(log_w)
-    w = (log_w - log_w.logsumexp(0) + math.log(n)).exp().clamp(max=math.sqrt(n))
-    return w / w.sum()
 
 
 def damped(log_f: Tensor) -> Tensor:

@@ -53,3 +53,13 @@ def generalised_pareto_shape(x: Float[Tensor, "n"]) -> float:
     best = (share * theta).sum()
     shape = float((-best * x).log1p().mean())
     return (n * shape + _PRIOR * 0.5) / (n + _PRIOR)
+
+
+def truncated(log_w: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """Log-weights (n,) → weights (n,) that add up to 1, after those above sqrt(n) times their mean were cut to it.
+
+    Ionides, 2008, "Truncated importance sampling".
+    """
+    n = len(log_w)
+    w = (log_w - log_w.logsumexp(0) + math.log(n)).exp().clamp(max=math.sqrt(n))
+    return w / w.sum()

@@ -52,14 +52,16 @@ def errors(numbers: Mapping[str, Number], resolution: float = 0.0) -> dict[str, 
     """
     unit = {name: _measured(n, resolution) for name, n in numbers.items()}
     several = [name for name, u in unit.items() if u and numbers[name].luck is not None]
-    if not several:
-        return {name: None if u is None else Error(u * u) for name, u in unit.items()}
     ratios = {name: ((numbers[name].luck or 0.0) / (unit[name] or 1.0)) ** 2 for name in several}
     freedom = {name: numbers[name].seeds - 1 for name in several}
-    common, d0 = prior(list(ratios.values()), list(freedom.values()))
+    common, d0 = prior(list(ratios.values()), list(freedom.values())) if several else (0.0, 0.0)
     found: dict[str, Error | None] = {}
     for name, u in unit.items():
         d, k = freedom.get(name, 0), numbers[name].seeds
+        luck = numbers[name].luck
+        if u is not None and not u and luck is not None:  # nothing is known of it but its trainings
+            found[name] = Error(0.0, luck**2 / k, k - 1)
+            continue
         if u is None or d0 + d == 0:
             found[name] = None if u is None else Error(u * u)
             continue
@@ -87,5 +89,6 @@ def _measured(number: Number, resolution: float) -> float | None:
         return None
     within = number.stderr or 0.0
     if number.luck is not None:
-        within = math.sqrt(max(0.0, within**2 - number.luck**2 / number.seeds))
+        left = within**2 - number.luck**2 / number.seeds
+        within = math.sqrt(left) if left > 1e-12 * within**2 else 0.0  # the rest is rounding
     return max(within, resolution * abs(number.value))
