@@ -26,5 +26,6 @@ class CaseByCase(LoadScopeScheduling):
         return case if file.endswith("test_conformance.py") and case else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> CaseByCase:
     return CaseByCase(config, log)

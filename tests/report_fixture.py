@@ -102,7 +102,7 @@ def comparison(folder: Path, kind: str = "image", failed: str = "", seeds: int =
     else:
         (folder / "real.json").write_text(json.dumps(lines(rng, kind)))
     spaces = [
-        dict(name="pca", label="pca-0a1b2c3d", hash="0a1b2c3d00000000", dims=41),
+        dict(name="pca", label="pca-0a1b2c3d", hash="0a1b2c3d00000000", dims=41, about={"variance": 0.990322}),
         dict(name="classifier", label="classifier-4e5f6a7b", hash="4e5f6a7b00000000", dims=32),
     ]
     measures = dict(arrangement="train-blocks", n=360, blocks=3, samples=1080, k=5, spaces=spaces)

@@ -270,6 +270,7 @@ def test_the_page_holds_every_row_and_needs_no_network(tmp_path, kind):
     page = Page(text)
     assert page.rows == [*MODELS, "real-test", "memoriser", "marginals"]
     assert "the loss is not finite" in text
+    assert "principal components of the training items, variance 0.99, 41 dimensions" in text
     assert all(link.startswith(("#", "data:")) for link in page.links)
     assert not re.search(r"https?:|@import|//cdn|url\((?!#|data:)", text)
     assert all(image.get("alt") for image in page.images)

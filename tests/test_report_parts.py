@@ -207,7 +207,7 @@ def test_every_run_has_a_line_of_the_budget_and_a_failed_one_stays(tmp_path):
     assert [line["status"] for line in lines if line["row"].name == "rbm"] == ["failed"] * 2
     first, second = [dict(zip(TITLES, line["cells"], strict=True)) for line in lines if line["row"].name == "nsf"]
     assert first["Tuning trials"] == "1" and first["FLOPs"] == "not measured"
-    assert second["Tuning trials"] == "12" and second["Examples seen"] == "52,345" and second["FLOPs"] == "3.2e+03 G"
+    assert second["Tuning trials"] == "12" and second["Examples seen"] == "52,345" and second["FLOPs"] == "3.2 T"
     nsf["options"] = {"width": 64, "rate": 0.002}
     assert "nsf, tuned: width = 64, rate = 0.002" in write(saved(found, tmp_path)).read_text()
     assert "up to 12 trials" in " ".join(limits(found, rows(found)))

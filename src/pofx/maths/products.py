@@ -43,6 +43,8 @@ def linear(
         return _plain(x, weight, bias, onto, relu)
     if not torch.is_grad_enabled():
         return _fused(x, weight, bias, onto, relu)
+    if x.ndim == 2:
+        return _Linear.apply(x, weight, bias, onto, relu)
     flat = None if onto is None else onto.reshape(-1, onto.shape[-1])
     out = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias, flat, relu)
     return out.view(*x.shape[:-1], -1)

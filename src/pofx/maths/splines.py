@@ -70,8 +70,7 @@ def _leading(raw: Tensor) -> Tensor:
 def _boxes(free: Tensor, bins: int, bound: float) -> tuple[Tensor, Tensor, Tensor]:
     """Where bins start in x and y, their widths and heights, and the softmax behind them, each (2, K, …)."""
     scores = free[: 2 * bins].unflatten(0, (2, bins))
-    shares = (scores - scores.amax(1, keepdim=True)).exp_()
-    shares = shares / shares.sum(1, keepdim=True)
+    shares = scores.softmax(1)
     sides = (shares * (2 * bound * (1 - bins * _LEAST))).add_(2 * bound * _LEAST)
     start = torch.full_like(sides[:, 0], -bound)
     starts = [start]
@@ -156,24 +155,24 @@ def _spline(
     product = xi * rest
     below = s + total * product
     above = d1 * xi * xi + 2 * s * product + d0 * rest * rest
-    log_slope = (s * s * above / (below * below)).log()  # eq. 5
+    slope = s * s * above / (below * below)  # eq. 5
+    log_slope = slope.log()
     if inverse:
         y, log_slope = x0 + xi * width, -log_slope
     else:
         y = y0 + height * xi * (s * xi + d0 * rest) / below  # eq. 4
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
-    saved = (shares, index, width, height, d0, d1, xi, below, above, which, chosen, has, inside)
+    there = (width, height, s, d0, d1, total, xi, rest, product, below, above, slope)  # of the bin and the place in it
+    saved = (shares, index, *there, which, chosen, has, inside)
     return torch.where(inside, y, x), torch.where(inside, log_slope, zero), saved
 
 
 def _spline_backward(
     gy: Tensor, gladj: Tensor, raw: Tensor, saved: list[Tensor], bound: float, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    shares, index, width, height, d0, d1, xi, below, above, which, chosen, has, inside = saved
-    bins = shares.shape[1]
-    s, rest = height / width, 1 - xi
-    total, product, turn = d0 + d1 - 2 * s, xi * rest, rest - xi
-    slope = s * s * above / (below * below)
+    shares, index, *there, which, chosen, has, inside = saved
+    width, height, s, d0, d1, total, xi, rest, product, below, above, slope = there
+    bins, turn = shares.shape[1], rest - xi
     bend = 2 * (d1 * xi + s * turn - d0 * rest) / above - 2 * total * turn / below  # of the log-slope along xi
     outside, gy, gladj = gy, gy * inside, gladj * inside
     if inverse:  # the parameters move the found argument so that f keeps its value
@@ -191,11 +190,10 @@ def _spline_backward(
     gwidth, gheight = -(across * xi + gs * s / width), gy * value / below + gs / width
     g = torch.stack((-across, gy))[:, None] * (torch.arange(bins, device=xi.device).reshape(-1, *[1] * xi.ndim) < index)
     g.scatter_(1, index.expand(2, 1, *xi.shape), torch.stack((gwidth, gheight))[:, None])
-    g *= shares
-    g -= shares * g.sum(1, keepdim=True)
+    g = torch._softmax_backward_data(g, shares, 1, shares.dtype)
     graw = torch.empty_like(raw)
     free = graw.movedim(-1, 0)
-    free[: 2 * bins] = (g * (2 * bound * (1 - bins * _LEAST))).flatten(0, 1)
+    torch.mul(g.flatten(0, 1), 2 * bound * (1 - bins * _LEAST), out=free[: 2 * bins])
     if len(free) > 2 * bins:
         gd = torch.stack((gd0 * d0, gd1 * d1)) * (1 - torch.tanh(chosen / _STEEP) ** 2) * has
         slopes = torch.zeros_like(shares[0, :1]).expand(len(free) - 2 * bins, *xi.shape).clone()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pofx.maths.products import linear
 from pofx.nets.linear import Linear
 
-silu = nn.functional.silu
+relu, silu = nn.functional.relu, nn.functional.silu
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -33,10 +33,11 @@ class MaskedLinear(nn.Linear):
         mask: Float[Tensor, "a b"],
         onto: Float[Tensor, "n outputs"] | None = None,
         *,
+        relu: bool = False,
         by_unit: bool = False,
     ) -> Float[Tensor, "n outputs"]:
-        """x (n, inputs) → (n, outputs), added to `onto`; or, if wanted, unit by unit in memory, each for all items."""
-        return linear(x, self._masked(mask, x.device.type), self.bias, onto, by_unit=by_unit)
+        """x (n, inputs) → (n, outputs), with what `linear` does right after."""
+        return linear(x, self._masked(mask, x.device.type), self.bias, onto, relu=relu, by_unit=by_unit)
 
     def _masked(self, mask: Float[Tensor, "a b"], device: str) -> Float[Tensor, "outputs inputs"]:
         # under autocast the product is cheaper in the lower precision, and as exact
@@ -128,10 +129,12 @@ class MaskedResidual(nn.Module):
         if self.contexts is not None:
             h = h + self.contexts[0](context)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            r = inner(self.before(h), self.hidden_mask)
-            if self.contexts is not None:
-                r = r + self.contexts[i + 1](context)
-            h = outer(self.dropout(self.activation(r)), self.hidden_mask, h)
+            if self.contexts is None and self.activation is relu:
+                r = inner(self.before(h), self.hidden_mask, relu=True)
+            else:
+                given = None if self.contexts is None else self.contexts[i + 1](context)
+                r = self.activation(inner(self.before(h), self.hidden_mask, given))
+            h = outer(self.dropout(r), self.hidden_mask, h)
         out = self.last(self.dropout(self.at_last(h)), last_mask, by_unit=place is None)
         if self.context_last is not None:
             out = out + self.context_last(context)

@@ -81,5 +81,5 @@ class ResidualMLP(nn.Module):
             else:
                 r = inner(h, relu=True)
             h = outer(self.dropout(r), h)
-        h = self.dropout(relu(h) if self.last_activation else h)
+        h = self.dropout(nn.functional.relu_(h) if self.last_activation else h)
         return self.last(h, by_unit=self.by_unit)

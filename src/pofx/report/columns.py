@@ -27,8 +27,8 @@ def seconds(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """Three significant digits with k, M or G."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """Three significant digits with k, M, G, T or P."""
+    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:.3g} {unit}"
     return f"{value:.3g}"

@@ -93,7 +93,7 @@ class Linear(Bijection):
         self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
         lower, upper = self._triangles(x.dtype)
-        y = (x @ (lower @ upper).T)[:, self.order] + self.bias
+        y = nn.functional.linear(x, (lower @ upper)[self.order], self.bias.to(x.dtype))
         return y, self.log_diagonal.sum().expand(len(x))
 
     def inverse(
