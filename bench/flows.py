@@ -18,16 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lines import listed, measure, parser
+from lines import in_turn, listed, measure, parser
 
 import pofx
 from pofx.core import config
 from pofx.core.event import Continuous
 from pofx.core.random import Streams
-from pofx.train.memory import keep_freed_memory
 
 D, BATCH = 8, 512
-IN_A_ROW = 5  # calls of a contestant in its turn
 
 
 # Speed
@@ -110,10 +108,8 @@ def coupling_speed(args):
 
 
 def _race(model, contestants, args, bars):
-    """Each round every contestant runs a few times in a row, as in a training; the ratio is that of medians to the
-    fastest other's."""
+    """Medians of the rounds' times by the clock; the ratio is that to the fastest other's."""
     torch.manual_seed(0)
-    keep_freed_memory()  # as our training does; all profit
     x = torch.randn(BATCH, D)
     optimisers = {
         name: torch.optim.AdamW([p for p in c[0].parameters() if p.requires_grad], lr=1e-4, fused=True)
@@ -139,17 +135,11 @@ def _race(model, contestants, args, bars):
             continue
         for flow, *_ in contestants.values():
             flow.train(what == "train")
-        seconds = {name: [] for name in contestants}
-        for i in range(args.rounds + 3):
-            for name in contestants:
-                began = time.perf_counter()
-                for _ in range(IN_A_ROW):
-                    run(name)
-                if i >= 3:
-                    seconds[name].append((time.perf_counter() - began) / IN_A_ROW)
+        found = in_turn({name: partial(run, name) for name in contestants}, args.rounds)
+        seconds = {name: times[:, 1] for name, times in found.items()}
         medians = {name: float(np.median(s)) for name, s in seconds.items()}
         fastest = min((n for n in medians if n != "pofx"), key=medians.get)
-        each = np.array(seconds["pofx"]) / np.array(seconds[fastest])
+        each = seconds["pofx"] / seconds[fastest]
         yield {
             "model": model,
             "what": what,

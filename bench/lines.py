@@ -1,12 +1,19 @@
-"""What the benchmark scripts share: bars by name on the command line, one JSON line per result, printed and kept."""
+"""What the benchmark scripts share: bars by name on the command line, one JSON line per result, printed and kept; and
+contestants that take turns."""
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+
+from pofx.train.memory import keep_freed_memory
+
+IN_A_ROW, TURN = 5, 0.3  # calls of a contestant in its turn, and the seconds after which it begins none
 
 Bar = Callable[[argparse.Namespace], Iterable[Mapping[str, Any]]]
 
@@ -37,3 +44,22 @@ def measure(name: str, bars: Mapping[str, Bar], args: argparse.Namespace) -> Non
             print(line, flush=True)
             with (args.out / f"{name}.jsonl").open("a") as file:
                 file.write(line + "\n")
+
+
+def in_turn(contestants: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of every contestant's calls, of the processor and by the clock: (rounds, 2) each.
+
+    In its turn each is called a few times in a row, as in a loop of its own; two rounds go before. The process keeps
+    the memory that is freed, as our trainings do; all profit.
+    """
+    keep_freed_memory()
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    for i in range(rounds + 2):
+        for name, run in contestants.items():
+            calls, wall, cpu = 0, time.perf_counter(), time.process_time()
+            while calls < IN_A_ROW and (not calls or time.perf_counter() - wall < TURN):
+                run()
+                calls += 1
+            if i > 1:
+                seconds[name].append(((time.process_time() - cpu) / calls, (time.perf_counter() - wall) / calls))
+    return {name: np.array(rows) for name, rows in seconds.items()}

@@ -9,7 +9,6 @@ is quicker. Distances (`metrics`) run in a process per side; see metrics.py. Nee
 
 import json
 import platform
-import time
 import warnings
 from argparse import Namespace
 from importlib.metadata import version
@@ -19,7 +18,7 @@ import metrics
 import numpy as np
 import torch
 from contests import CONTESTS
-from lines import measure, parser
+from lines import in_turn, measure, parser
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE.parent / "docs" / "benchmarks.md"
@@ -28,25 +27,13 @@ PEERS = ("denoising-diffusion-pytorch", "diffusers", "nflows", "normflows", "prd
          "torchmetrics", "transformers", "zuko")  # fmt: skip
 
 
-def race(contestants, rounds):
-    """Seconds of every contestant, in turn, of the processor and by the clock: (rounds, 2) each; two rounds before."""
-    seconds = {name: [] for name in contestants}
-    for i in range(rounds + 2):
-        for name, run in contestants.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            if i > 1:
-                seconds[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    return {name: np.array(rows) for name, rows in seconds.items()}
-
-
 def group(name):
     """A group of contests as a bar: one row per contest and peer."""
 
     def run(args):
         torch.manual_seed(0)
         for what, contestants, sizes in CONTESTS[name]():
-            found = race(contestants, args.rounds)
+            found = in_turn(contestants, args.rounds)
             for peer in list(contestants)[1:]:
                 ours, theirs = found["pofx"], found[peer]
                 row = {"group": name, "what": what, "peer": peer}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lines import measure, parser
+from lines import in_turn, measure, parser
 from torch import nn
 from vision import declare
 
@@ -211,29 +211,15 @@ def _pair(classes=65, length=256):
     return ours, theirs, sizes
 
 
-def _rounds(ours, theirs, rounds):
-    """Seconds of both, in turn, by the clock and of this process alone: (rounds, 2, 2); one run of each before."""
-    ours(), theirs()
-    found = []
-    for _ in range(rounds):
-        pair = []
-        for run in (ours, theirs):
-            began, busy = time.perf_counter(), time.process_time()
-            run()
-            pair.append((time.perf_counter() - began, time.process_time() - busy))
-        found.append(pair)
-    return np.array(found)
-
-
-def _ratio(found):
+def _ratio(ours, theirs, rounds):
     """Ratios of the medians of CPU time, which other work on the machine disturbs least, and of the clock's."""
-    rows = {"rounds": len(found)}
-    for k, kind in ((1, "cpu"), (0, "wall")):
-        ours, theirs = found[:, 0, k], found[:, 1, k]
-        low, middle, high = np.quantile(ours / theirs, (0.25, 0.5, 0.75))
+    found, rows = in_turn({"ours": ours, "theirs": theirs}, rounds), {"rounds": rounds}
+    for k, kind in enumerate(("cpu", "wall")):
+        sides = [times[:, k] for times in found.values()]
+        low, middle, high = np.quantile(sides[0] / sides[1], (0.25, 0.5, 0.75))
         rows[f"ratio_{kind}"] = round(float(middle), 3)
         rows[f"quartiles_{kind}"] = [round(float(low), 3), round(float(high), 3)]
-        rows[f"ms_{kind}"] = [round(1e3 * float(np.median(v)), 1) for v in (ours, theirs)]
+        rows[f"ms_{kind}"] = [round(1e3 * float(np.median(side)), 1) for side in sides]
     return rows
 
 
@@ -258,7 +244,7 @@ def training(args):
 
         mine = step(ours.train(), lambda: ours.loss(Batch(x)))
         other = step(theirs.train(), lambda: theirs(x, labels=x).loss)
-        yield {"precision": precision, "parameters": sizes, **_ratio(_rounds(mine, other, args.rounds)), "bar": 0.7}
+        yield {"precision": precision, "parameters": sizes, **_ratio(mine, other, args.rounds), "bar": 0.7}
 
 
 def generating(args):
@@ -282,7 +268,7 @@ def generating(args):
                 return ours.sample(16, generator=Streams(next(seeds), 16))
 
         assert mine().shape == other().shape == (16, 256)
-        yield {"precision": precision, "parameters": sizes, **_ratio(_rounds(mine, other, args.rounds)), "bar": 0.4}
+        yield {"precision": precision, "parameters": sizes, **_ratio(mine, other, args.rounds), "bar": 0.4}
 
 
 BARS = {

@@ -10,6 +10,7 @@ from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
+from pofx.maths.distributions import categorical_draw
 from pofx.maths.sharpening import sharpen
 from pofx.nets.levels import Levels, cosine_basis
 from pofx.nets.masked import MaskedResidual
@@ -205,6 +206,19 @@ def test_wrong_prefixes_are_refused():
         rough("made", Discrete((4,), 3), width=8, orderings=2).sample(
             1, generator=Streams(0, 1), prefix=torch.full((1, 4), -1)
         )
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_draw_is_the_class_at_which_the_cumulated_probability_passes(classes):
+    logits = 4 * torch.randn(5000, classes, generator=torch.Generator().manual_seed(0))
+    logits[:500, 0], logits[500:1000, -1] = -torch.inf, -torch.inf
+    u = (torch.arange(5000) + 0.5) / 5000
+    u = u[torch.randperm(5000, generator=torch.Generator().manual_seed(1))]
+    drawn = categorical_draw(logits, u)[:, None]
+    p = logits.double().softmax(-1)
+    upto = p.cumsum(-1).gather(1, drawn)[:, 0]
+    of = p.gather(1, drawn)[:, 0]
+    assert (of > 0).all() and (u <= upto + 1e-12).all() and (u >= upto - of - 1e-12).all()
 
 
 def test_sharpened_draws_follow_the_sharpened_chain():
