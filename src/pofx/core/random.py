@@ -22,14 +22,11 @@ def philox(c0: Words, c1: Words, c2: Words, c3: Words, k0: int, k1: int) -> tupl
     """Philox4x32-10: four 32-bit counters (int64 tensors) and two 32-bit keys → four random 32-bit words."""
     for _ in range(10):
         p0, p1 = c0 * _M0, c2 * _M1  # 64-bit products; signed wrap-around keeps their bits
-        c0, c1, c2, c3 = (
-            ((p1 >> 32) & _LOW) ^ c1 ^ k0,
-            p1 & _LOW,
-            ((p0 >> 32) & _LOW) ^ c3 ^ k1,
-            p0 & _LOW,
-        )
+        c0 = (p1 >> 32).bitwise_xor_(c1).bitwise_xor_(k0).bitwise_and_(_LOW)
+        c2 = (p0 >> 32).bitwise_xor_(c3).bitwise_xor_(k1).bitwise_and_(_LOW)
+        c1, c3 = p1, p0  # of which only the lower halves count
         k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-    return c0, c1, c2, c3
+    return c0, c1 & _LOW, c2, c3 & _LOW
 
 
 class Streams:

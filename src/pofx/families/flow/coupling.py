@@ -62,7 +62,8 @@ class Affine(Transformer):
         shift, free = raw.unbind(-1)
         log_scale = self.bound * torch.tanh(free / self.bound)
         if inverse:
-            return (x - shift) * (-log_scale).exp(), -log_scale
+            log_scale = -log_scale
+            return (x - shift) * log_scale.exp(), log_scale
         return x * log_scale.exp() + shift, log_scale
 
 
@@ -92,7 +93,10 @@ class Spline(Transformer):
 
 
 class Coupling(nn.Module):
-    """Transforms some dimensions by a network of the others (and of the context); both stand dimension by dimension."""
+    """Transforms some dimensions by a network of the others (and of the context).
+
+    It is fastest where every dimension lies in one run of memory, as the networks' outputs do.
+    """
 
     def __init__(
         self,
@@ -124,19 +128,18 @@ class Coupling(nn.Module):
 
     def forward(
         self,
-        moved: Float[Tensor, "moved n"],
-        kept: Float[Tensor, "kept n"],
+        moved: Float[Tensor, "n moved"],
+        kept: Float[Tensor, "n kept"],
         context: Float[Tensor, "n context"] | None = None,
         *,
         inverse: bool = False,
-    ) -> tuple[Float[Tensor, "moved n"], Float[Tensor, "moved n"]]:
-        """moved (moved, n), kept (kept, n) → the moved ones transformed and the logarithms of their slopes."""
-        seen = sight(kept.T, self.octaves, self.circle).flatten(1)
-        if len(kept) == 0:  # one dimension: only the context can speak
-            seen = kept.new_zeros(kept.shape[1], 1)
+    ) -> tuple[Float[Tensor, "n moved"], Float[Tensor, "n moved"]]:
+        """moved (n, moved), kept (n, kept) → the moved ones transformed and the logarithms of their slopes."""
+        seen = sight(kept, self.octaves, self.circle).flatten(1)
+        if kept.shape[1] == 0:  # one dimension: only the context can speak
+            seen = kept.new_zeros(len(kept), 1)
         raw = self.net(seen.to(self.net.first.weight.dtype), context).unflatten(1, (-1, self.transformer.size))
-        y, ladj = self.transformer(moved.T, raw, inverse=inverse)
-        return y.T, ladj.T
+        return self.transformer(moved, raw, inverse=inverse)
 
 
 class Couplings(Bijection):
@@ -162,21 +165,28 @@ class Couplings(Bijection):
     def forward(
         self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
-        halves = list(x.T[self.order].split(self.sizes))  # dimension by dimension in memory, as the networks' outputs
+        halves = self._halves(x)
         total: Tensor | float = 0.0
         for i, coupling in enumerate(self.turns):
             halves[i % 2], ladj = coupling(halves[i % 2], halves[1 - i % 2], context)
-            total = total + ladj.sum(0)
+            total = total + ladj.sum(1)
         assert isinstance(total, Tensor)
-        return torch.cat(halves)[self.back].T, total
+        return self._whole(halves), total
 
     def inverse(
         self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n d"]:
-        halves = list(y.T[self.order].split(self.sizes))
+        halves = self._halves(y)
         for i, coupling in reversed(list(enumerate(self.turns))):
             halves[i % 2], _ = coupling(halves[i % 2], halves[1 - i % 2], context, inverse=True)
-        return torch.cat(halves)[self.back].T
+        return self._whole(halves)
+
+    def _halves(self, x: Float[Tensor, "n d"]) -> list[Tensor]:
+        """The dimensions of each turn, every one for all items in one run of memory."""
+        return list(x.T[self.order].T.split(self.sizes, 1))
+
+    def _whole(self, halves: list[Tensor]) -> Float[Tensor, "n d"]:
+        return torch.cat([half.T for half in halves])[self.back].T
 
 
 def checkerboard(shape: tuple[int, ...], odd: int) -> Bool[Tensor, "dims"]:
