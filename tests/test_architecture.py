@@ -188,3 +188,28 @@ def test_shapes_are_checked_in_the_tests_only():
     code = "import sys, pofx.families.vae.vae; assert 'beartype' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def _documented():
+    """The files that docs/api.md shows."""
+    for name in re.findall(r"^::: pofx\.([\w.]+)", (ROOT.parents[1] / "docs" / "api.md").read_text(), re.MULTILINE):
+        parts = name.split(".")
+        while not (path := ROOT.joinpath(*parts).with_suffix(".py")).exists():
+            parts.pop()
+        yield path
+
+
+def test_documented_arguments_stand_alone_and_exist():
+    """The documentation's builder refuses others."""
+    wrong = []
+    for path in set(_documented()):
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
+            for part in re.findall(r"^Args:\n((?: {4}.*\n?)+)", text or "", re.MULTILINE):
+                there = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
+                wrong += [
+                    (path.name, name)
+                    for name in re.findall(r"^ {4}(\S[^:]*):", part, re.MULTILINE)
+                    if name not in there
+                ]
+    assert not wrong

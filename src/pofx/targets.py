@@ -174,17 +174,19 @@ def fit_density(
         dims: the number of coordinates.
         model: a name of `pofx models`, one with differentiable draws; nsf is then one of couplings, by default.
         support: where f is positive, as in `pofx.points`; f is never asked outside.
-        centre, scale: mean and standard deviation of the broad normal from which everything starts, one for all or one
-            per coordinate, of the unbounded values (log x for a positive support, logit x for an interval). It should
-            reach every mode. By default 0 and 1 (1.8 where both ends are bounded); those of `samples`, if given.
+        centre: mean of the broad normal from which everything starts, one for all or one per coordinate, of the unbounded
+            values (log x for a positive support, logit x for an interval); by default 0, or that of `samples`.
+        scale: its standard deviation, likewise; it should reach every mode. By default 1 (1.8 where both ends are
+            bounded), or that of `samples`.
         scouts: chains that are annealed from there to the target first; their mean and spread are the coordinates in
             which the model is fitted, and their ends are fitted too (forward KL), as often as their weights say, with
             the weight `mix`, so that no mode which they have seen is lost, less and less. They cost some 400
             evaluations each of log f and its slope; 0 leaves them out.
         samples: draws from the target, however few, an array (n, dims): they stand for scouts, and `mix` stays.
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
-        minutes, steps: the budget; two minutes if none is given.
-        out, resume, progress, device, options: as in `pofx.fit`.
+        minutes: the budget; two minutes if none is given.
+        steps: the budget in steps instead.
+        out: as in `pofx.fit`, like `resume`, `progress`, `device` and the options.
 
     Raises:
         Unsupported: the model has no differentiable draws.

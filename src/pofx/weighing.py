@@ -150,7 +150,8 @@ class ImportanceSampler:
         """n draws led from the model to the target over `temperatures` bridges, with their weights.
 
         Args:
-            moves, leaps: Hamiltonian moves at each temperature, and leapfrog steps in each move.
+            moves: Hamiltonian moves at each temperature.
+            leaps: leapfrog steps in each move.
             start: "model", or "broad": from the broad normal instead, as if there were no model.
         """
         if start not in STARTS:

@@ -113,7 +113,8 @@ class ClassMetric(Metric):
         """The scores.
 
         Args:
-            samples, real: predicted probabilities of samples and of held-out items, whose labels are `labels`.
+            samples: predicted probabilities of samples.
+            real: those of held-out items, whose labels are `labels`.
             shares: of the classes in the data.
             asked: the classes that conditional samples were asked for.
         """
