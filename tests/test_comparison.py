@@ -19,7 +19,7 @@ from pofx.comparison.job import history, keep
 from pofx.comparison.jobs import Job, Limits, Orders, launch, memory, run_jobs
 from pofx.comparison.request import PREFERRED, choose_models, default_folder, refusal, settle
 from pofx.core import config
-from pofx.core.errors import UsageError
+from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
 from pofx.data.dataset import split
 from pofx.data.sources import load
@@ -250,16 +250,19 @@ def test_a_real_comparison_of_unnamed_points(tmp_path):
 
 
 def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):
-    np.savetxt(
-        tmp_path / "p.csv", np.random.default_rng(0).normal(size=(300, 2)), delimiter=",", header="a,b", comments=""
-    )
-    found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2,
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)), columns=["a", "b"])
+    frame.assign(kind=["dry", "sweet", "red"] * 100).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(DataError, match="kind"):
+        compare(tmp_path / "p.csv", models=["nsf"], out=tmp_path / "out")
+    found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2, label="kind",
                     options={"nsf": {"width": 32, "represent": "points"}})  # fmt: skip
     words = shlex.split(found.results["command"])
     assert words[3:] == [
-        *("--models", "nsf", "--budget", "90s", "--seeds", "2", "--seed", "0", "--out", str(tmp_path / "out")),
-        *("-o", "nsf.width=32", "-o", 'nsf.represent="points"'),
+        *("--models", "nsf", "--label", "kind", "--budget", "90s", "--seeds", "2", "--seed", "0"),
+        *("--out", str(tmp_path / "out"), "-o", "nsf.width=32", "-o", 'nsf.represent="points"'),
     ]
+    kept = frozen.thaw(tmp_path / "out" / "data")
+    assert set(kept.train.labels) == {0, 1, 2} and list(kept.train.values.columns) == ["a", "b"]
     asked = CliRunner().invoke(app, words[1:])
     assert asked.exit_code == 0, asked.output
 

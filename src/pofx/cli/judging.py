@@ -90,6 +90,7 @@ def compare(
     budget: Annotated[str, typer.Option(help="Training of each: 30s, 2m, 1h, 500steps, 3epochs or 2e12flops.")] = "30s",
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
     seed: given.Seed = 0,
+    label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
     trials: Annotated[int, typer.Option(help="Sets of options tried per model, judged by validation.")] = 1,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="MODEL.key=value, as often as needed.")
@@ -111,6 +112,7 @@ def compare(
         seeds=seeds,
         seed=seed,
         out=out or Path("runs") / f"compare-{Path(source).stem}",
+        label=label,
         options=given.options_of(option),
         trials=trials,
         spaces=spaces.split(",") if spaces else None,

@@ -68,6 +68,7 @@ def compare(
     out: str | Path | None = None,
     seed: int = 0,
     *,
+    label: str | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     trials: int = 1,
     spaces: Sequence[str] | None = None,
@@ -84,6 +85,8 @@ def compare(
         budget: training of each model: "30s", "2m", "1h" or seconds; "500 steps", "3 epochs"; "2e12 flops".
         seeds: training runs per model, with seeds seed, seed + 1, …
         out: folder of the comparison; a second call there runs only what is missing or has failed.
+        label: the column of a table that is no part of its items: classes, by which balance is measured and the feature
+            space of the classifier is trained.
         options: by model, as `pofx.fit` takes them: {"nsf": {"width": 128}}.
         trials: sets of options tried per model, each under the same budget and judged by validation (see `tuning`);
             1 trains the options as shipped or given.
@@ -102,7 +105,7 @@ def compare(
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     limits = Limits.of(limit, time_limit, memory_limit)
-    dataset = load(data)
+    dataset = load(data, label=label)
     chosen, skipped = choose_models(dataset, models, families)
     given = checked(options or {}, chosen)
     named = isinstance(data, str | os.PathLike)
@@ -114,9 +117,10 @@ def compare(
         "hash": dataset.card.hash,
         "budget": str(limit),
         "seed": seed,
+        **({} if label is None else {"label": label}),
     }
     settle(folder, protocol)
-    frozen = not named or engine != "local"  # other machines may not have the path
+    frozen = not named or label is not None or engine != "local"  # other machines may not have the path
     if frozen and not (folder / "data" / "card.json").exists():
         freeze(dataset, folder / "data")
     orders = Orders(
@@ -144,6 +148,7 @@ def compare(
             asked = {
                 "--models": ",".join(models or ()),
                 "--families": ",".join(families or ()),
+                "--label": label or "",
                 "--budget": str(limit).replace(" ", ""),
                 "--seeds": str(seeds),
                 "--seed": str(seed),

@@ -116,7 +116,7 @@ def check_table(x: Any, name: str) -> pd.DataFrame:
     if other:
         raise DataError(
             f"{name} has columns that are not numbers: {_some(other)}: drop them, or encode them as numbers "
-            "(pandas.get_dummies), or name one as the label"
+            "(pandas.get_dummies), or name one as what a model is conditioned on, or as the label of a comparison"
         )
     bad = {c: int((~np.isfinite(x[c].to_numpy(dtype=np.float64, na_value=np.nan))).sum()) for c in x.columns}
     bad = {c: k for c, k in bad.items() if k}
