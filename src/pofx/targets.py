@@ -174,8 +174,9 @@ def fit_density(
         dims: the number of coordinates.
         model: a name of `pofx models`, one with differentiable draws; nsf is then one of couplings, by default.
         support: where f is positive, as in `pofx.points`; f is never asked outside.
-        centre: mean of the broad normal from which everything starts, one for all or one per coordinate, of the unbounded
-            values (log x for a positive support, logit x for an interval); by default 0, or that of `samples`.
+        centre: mean of the broad normal from which everything starts, one for all or one per coordinate, of the
+            unbounded values (log x for a positive support, logit x for an interval); by default 0, or that of
+            `samples`.
         scale: its standard deviation, likewise; it should reach every mode. By default 1 (1.8 where both ends are
             bounded), or that of `samples`.
         scouts: chains that are annealed from there to the target first; their mean and spread are the coordinates in
