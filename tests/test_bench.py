@@ -34,11 +34,16 @@ def test_every_script_finds_what_it_imports(path):
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-def test_contestants_are_of_one_size_and_take_turns(script):
+def test_contestants_are_of_one_size_and_take_turns(monkeypatch):
     contests = bench("contests")
     assert contests.matched({"pofx": 100, "other": 101})
     with pytest.raises(SystemExit, match="more than 2 % apart"):
         contests.matched({"pofx": 100, "other": 110})
     turns = []
-    found = script.race({"pofx": lambda: turns.append(0), "other": lambda: turns.append(1)}, 3)
-    assert turns == [0, 1] * 5 and found["other"].shape == (3, 2)
+    lines, both = bench("lines"), {"pofx": lambda: turns.append(0), "other": lambda: turns.append(1)}
+    found = lines.in_turn(both, 3)
+    assert turns == [*[0] * 5, *[1] * 5] * 5 and found["other"].shape == (3, 2)
+    turns.clear()
+    monkeypatch.setattr(lines, "TURN", 0.0)  # a call that takes longer than a turn
+    lines.in_turn(both, 1)
+    assert turns == [0, 1] * 3
