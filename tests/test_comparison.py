@@ -254,6 +254,8 @@ def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):
     frame.assign(kind=["dry", "sweet", "red"] * 100).to_csv(tmp_path / "p.csv", index=False)
     with pytest.raises(DataError, match="kind"):
         compare(tmp_path / "p.csv", models=["nsf"], out=tmp_path / "out")
+    with pytest.raises(DataError, match="pandas.cut"):
+        compare(frame, models=["nsf"], out=tmp_path / "out", label="b")
     found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2, label="kind",
                     options={"nsf": {"width": 32, "represent": "points"}})  # fmt: skip
     words = shlex.split(found.results["command"])

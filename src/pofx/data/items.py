@@ -154,7 +154,10 @@ def encode_labels(labels: Any, n: int, name: str) -> tuple[np.ndarray, list[str]
         raise DataError(f"{name} has {n} items but labels of shape {array.shape}: give one label per item")
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or (array != np.round(array)).any():
-            raise DataError(f"{name}: labels must be class numbers or names (got fractions or missing values)")
+            raise DataError(
+                f"{name}: labels must be class numbers or names (got fractions or missing values): cut them into "
+                "classes (pandas.cut), or leave the column among the others"
+            )
         array = array.astype(np.int64)
     if array.dtype == object and any(v is None or v != v for v in array):
         raise DataError(f"{name}: some labels are missing: drop those rows or name the missing class")
