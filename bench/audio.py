@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import torch
-from lines import measure, parser
+from harness import measure, parser
 from sklearn.svm import SVC
 
 import pofx
@@ -22,7 +22,7 @@ from pofx.core.random import Streams
 from pofx.data.dataset import joined
 from pofx.data.sources import load
 from pofx.evaluate.vectors import Vectors
-from pofx.families.autoregressive.chain import Uncached
+from pofx.families.autoregressive.conditionals import Uncached
 from pofx.families.autoregressive.wavenet import WaveNet
 from pofx.maths.distributions import categorical_draw
 from pofx.report.files import write_items

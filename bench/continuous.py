@@ -11,7 +11,7 @@ import math
 import time
 
 import numpy as np
-from lines import listed, measure, parser
+from harness import listed, measure, parser
 
 import pofx
 from pofx.data.densities import truth

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lines import in_turn, listed, measure, parser
+from harness import in_turn, listed, measure, parser
 
 import pofx
 from pofx.core import config

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import torch
-from lines import listed, measure, parser
+from harness import listed, measure, parser
 from PIL import Image
 
 import pofx

@@ -14,11 +14,10 @@ from argparse import Namespace
 from importlib.metadata import version
 from pathlib import Path
 
-import metrics
 import numpy as np
 import torch
-from contests import CONTESTS
-from lines import in_turn, measure, parser
+from contestants import CONTESTS
+from harness import in_turn, measure, parser
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE.parent / "docs" / "benchmarks.md"
@@ -50,7 +49,7 @@ def group(name):
 
 def distances(args):
     """FD, KID, neighbours and Vendi of 10,000 × 10,000 items of 64 dimensions."""
-    for row in metrics.speed(Namespace(n=args.n, d=64, rounds=max(args.rounds // 3, 1))):
+    for row in metric_speed.speed(Namespace(n=args.n, d=64, rounds=max(args.rounds // 3, 1))):
         yield {"group": "metrics", **row}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lines import in_turn, measure, parser
+from harness import in_turn, measure, parser
 from torch import nn
 from vision import declare
 

@@ -5,7 +5,7 @@ import pytest
 
 import pofx
 from pofx.artifact import Artifact
-from pofx.cli.given import labels
+from pofx.cli.arguments import labels
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Discrete

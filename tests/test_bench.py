@@ -35,12 +35,12 @@ def test_every_script_finds_what_it_imports(path):
 
 
 def test_contestants_are_of_one_size_and_take_turns(monkeypatch):
-    contests = bench("contests")
+    contests = bench("contestants")
     assert contests.matched({"pofx": 100, "other": 101})
     with pytest.raises(SystemExit, match="more than 2 % apart"):
         contests.matched({"pofx": 100, "other": 110})
     turns = []
-    lines, both = bench("lines"), {"pofx": lambda: turns.append(0), "other": lambda: turns.append(1)}
+    lines, both = bench("harness"), {"pofx": lambda: turns.append(0), "other": lambda: turns.append(1)}
     found = lines.in_turn(both, 3)
     assert turns == [*[0] * 5, *[1] * 5] * 5 and found["other"].shape == (3, 2)
     turns.clear()

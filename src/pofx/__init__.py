@@ -9,9 +9,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "fit": "pofx.fitting",
-    "fit_density": "pofx.targets",
-    "ImportanceSampler": "pofx.weighing",
+    "fit": "pofx.runs.fitting",
+    "fit_density": "pofx.runs.target",
+    "ImportanceSampler": "pofx.runs.weighing",
     "load": "pofx.artifact",
     "Artifact": "pofx.artifact",
     "Score": "pofx.artifact",

@@ -7,7 +7,9 @@ from typing import Any
 
 import typer
 
-from pofx.cli import asking, given, judging
+from pofx.cli import arguments as given
+from pofx.cli import measure as judging
+from pofx.cli import model as asking
 
 app = typer.Typer(
     name="pofx",

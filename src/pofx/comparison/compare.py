@@ -17,10 +17,10 @@ import pandas as pd
 
 from pofx import __version__
 from pofx.comparison import cluster, tuning
-from pofx.comparison.frozen import freeze
-from pofx.comparison.gather import gather
 from pofx.comparison.jobs import Job, Limits, Orders, run_jobs
 from pofx.comparison.request import checked, choose_models, default_folder, settle
+from pofx.comparison.results import gather
+from pofx.comparison.stored import freeze
 from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write_json
 from pofx.data.sources import load

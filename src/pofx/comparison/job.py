@@ -16,8 +16,8 @@ import numpy as np
 
 from pofx import __version__
 from pofx.artifact import Artifact
-from pofx.comparison.frozen import thaw
-from pofx.comparison.kept import SHOWN, keep, likelihoods
+from pofx.comparison.exhibits import SHOWN, keep, likelihoods
+from pofx.comparison.stored import thaw
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load
@@ -42,7 +42,7 @@ def run(folder: Path) -> None:
 
 
 def _fit(dataset: Dataset, job: Mapping[str, Any], folder: Path | None) -> Artifact:
-    from pofx.fitting import fit
+    from pofx.runs.fitting import fit
 
     budget = Budget.of(job["budget"]).request
     return fit(dataset, job["model"], **budget, seed=job["seed"], out=folder, progress=False, **job["options"])

@@ -10,8 +10,8 @@ from pofx.core.errors import PofxError, UsageError, unknown
 from pofx.core.event import dims
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
-from pofx.fitting import sort_options
 from pofx.represent.choose import choose
+from pofx.runs.fitting import sort_options
 from pofx.train.options import Budget
 
 PREFERRED = ("pixelcnn", "nsf", "vae", "gan", "flow-matching", "rbm", "gmm")  # asked first in their families

@@ -23,7 +23,7 @@ from pofx.evaluate.measurement import Better
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreInfo:
     """One number a metric gives: its direction, how a report calls it, and what it says."""
 
     better: Better
@@ -42,7 +42,7 @@ class Reading:
 class Metric(ABC):
     """The scores of a metric by name, and where it is measured (empty: everywhere)."""
 
-    scores: ClassVar[Mapping[str, Score]]
+    scores: ClassVar[Mapping[str, ScoreInfo]]
     source: ClassVar[str] = ""
     spaces: ClassVar[tuple[str, ...]] = ()  # feature spaces
     kinds: ClassVar[tuple[str, ...]] = ()  # of items

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pofx.report.agreement import ranks, taus, words
-from pofx.report.blindness import sentences, sights
 from pofx.report.columns import COLUMNS, written
 from pofx.report.rows import Row
+from pofx.report.self_test import sentences, sights
 from pofx.report.verdict import decide
 
 FEW = 20  # optimiser steps below which a model counts as untrained

@@ -10,17 +10,17 @@ import jinja2
 
 from pofx.report import plots
 from pofx.report.agreement import ranks, taus, words
-from pofx.report.blindness import sights
 from pofx.report.budget import TITLES as BUDGET
 from pofx.report.budget import budget
 from pofx.report.columns import MORE, Cell, Column, cell, frame, shown
-from pofx.report.figures.ink import colours
+from pofx.report.figures.style import colours
 from pofx.report.limits import limits
 from pofx.report.novelty import TITLES as NOVELTY
 from pofx.report.novelty import novelty
 from pofx.report.origin import origin
 from pofx.report.rows import SYMBOLS, Row, read, rows
 from pofx.report.samples import cards
+from pofx.report.self_test import sights
 from pofx.report.tradeoffs import tradeoffs
 from pofx.report.verdict import Verdict, decide
 

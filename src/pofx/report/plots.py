@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pofx.report.figures.effort import efforts
+from pofx.report.figures.column_shapes import differences, marginals
 from pofx.report.figures.extrapolation import Line, extrapolation
 from pofx.report.figures.intervals import intervals
 from pofx.report.figures.learning import curves
 from pofx.report.figures.likelihood import likelihoods
 from pofx.report.figures.plane import Panel, planes
-from pofx.report.figures.shapes import differences, marginals
+from pofx.report.figures.sampler_steps import efforts
 from pofx.report.figures.speed import speed
 from pofx.report.rows import Row
 from pofx.report.samples import kept, load

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pofx.report.figures.ink import GREY
 from pofx.report.figures.pictures import grid, groups
 from pofx.report.figures.scatter import scatter
+from pofx.report.figures.style import GREY
 from pofx.report.rows import Row
 
 LINES = 8  # of samples in a table

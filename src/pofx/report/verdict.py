@@ -9,8 +9,8 @@ separable winner" is an answer; a single score is not.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pofx.report.luck import errors, p_value
 from pofx.report.rows import Number, Row
+from pofx.report.seed_variance import errors, p_value
 
 ALPHA = 0.05
 TIMING = 0.10  # what a speed measured once is good to, as a share of it

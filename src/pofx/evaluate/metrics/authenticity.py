@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pofx.evaluate.distances import nearest, radii
-from pofx.evaluate.metric import NoveltyMetric, Reading, Score
+from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
 
 def authenticity(samples: Float[np.ndarray, "n d"], train: Float[np.ndarray, "t d"]) -> float:
@@ -36,10 +36,12 @@ class Authenticity(NoveltyMetric):
     """`authentic` and `copying`, with what held-out items read as their null."""
 
     scores: ClassVar = {
-        "authentic": Score(
+        "authentic": ScoreInfo(
             "none", "Authentic", "share of samples not nearer to training items than those to each other"
         ),
-        "copying": Score("none", "C_T", "Z of distances to training items against held-out ones; far below 0: copies"),
+        "copying": ScoreInfo(
+            "none", "C_T", "Z of distances to training items against held-out ones; far below 0: copies"
+        ),
     }
     source: ClassVar = "Alaa et al., 2022, arXiv 2102.08921; Meehan et al., 2020, arXiv 2004.05675"
 

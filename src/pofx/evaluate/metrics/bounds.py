@@ -17,7 +17,7 @@ from pofx.core.errors import Unsupported
 from pofx.core.model import Density, Weighted
 from pofx.core.random import Streams
 from pofx.data.dataset import Dataset, take
-from pofx.evaluate.metric import ArtifactMetric, Reading, Score
+from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
 from pofx.maths.sandwich import effective_samples, lower_bound, upper_bound
 
 LADDER = (1, 8, 64)  # importance samples, or noises of a dequantised item
@@ -65,8 +65,8 @@ class Bounds(ArtifactMetric):
     """`bound_gap` with the curve over K, and `sandwich` with both bounds and the effective samples."""
 
     scores: ClassVar = {
-        "bound_gap": Score("lower", "Bound gap", "nats that K importance samples gain over K/8 on held-out items"),
-        "sandwich": Score("lower", "Sandwich", "nats between an upper and a lower bound on log p of own draws"),
+        "bound_gap": ScoreInfo("lower", "Bound gap", "nats that K importance samples gain over K/8 on held-out items"),
+        "sandwich": ScoreInfo("lower", "Sandwich", "nats between an upper and a lower bound on log p of own draws"),
     }
     source: ClassVar = "Wu et al., 2016, arXiv 1611.04273"
 

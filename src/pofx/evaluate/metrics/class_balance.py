@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from pofx.evaluate.metric import ClassMetric, Reading, Score
+from pofx.evaluate.metric import ClassMetric, Reading, ScoreInfo
 
 
 def histogram(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def same_classes(
 class ClassBalance(ClassMetric):
     """`class_tv`: predicted classes of samples against the shares of the data."""
 
-    scores: ClassVar = {"class_tv": Score("lower", "Class TV", "total variation between class frequencies")}
+    scores: ClassVar = {"class_tv": ScoreInfo("lower", "Class TV", "total variation between class frequencies")}
 
     def read(
         self,

@@ -16,7 +16,7 @@ from scipy.stats import betabinom
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import radii, tiles
 from pofx.evaluate.measurement import halved
-from pofx.evaluate.metric import FeatureMetric, Score
+from pofx.evaluate.metric import FeatureMetric, ScoreInfo
 
 K = 5
 SPLITS = 12  # of the standard error
@@ -72,8 +72,8 @@ class Clipped(FeatureMetric):
     """`clipped_density` and `clipped_coverage`: calibrated shares of good samples and of covered data."""
 
     scores: ClassVar = {
-        "clipped_density": Score("higher", "Clipped density", "share of samples that lie among real items"),
-        "clipped_coverage": Score("higher", "Clipped coverage", "share of the data that the samples cover"),
+        "clipped_density": ScoreInfo("higher", "Clipped density", "share of samples that lie among real items"),
+        "clipped_coverage": ScoreInfo("higher", "Clipped coverage", "share of the data that the samples cover"),
     }
     source: ClassVar = "Salvy et al., 2025, arXiv 2507.01761"
     halves: ClassVar = 0

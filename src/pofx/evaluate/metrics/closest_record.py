@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.stats import norm
 
 from pofx.evaluate.distances import nearest
-from pofx.evaluate.metric import NoveltyMetric, Reading, Score
+from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
 DRAWS = 10  # of training items: what is drawn moves the share
 SLACK = 1e-5  # relative difference of two distances that rounding leaves between equal ones
@@ -47,7 +47,9 @@ class ClosestRecord(NoveltyMetric):
     """`closest_record`: the share of samples nearer to training than to held-out rows; ½ for new rows."""
 
     scores: ClassVar = {
-        "closest_record": Score("none", "DCR share", "share of rows nearer to training than to held-out rows; new: ½")
+        "closest_record": ScoreInfo(
+            "none", "DCR share", "share of rows nearer to training than to held-out rows; new: ½"
+        )
     }
     source: ClassVar = "Yao et al., 2025, arXiv 2505.01524, on what it does not show"
     spaces: ClassVar = ("pca",)

@@ -19,7 +19,7 @@ from pofx.core import config
 from pofx.core.errors import UsageError
 from pofx.core.model import Encoding
 from pofx.data.dataset import Dataset, take
-from pofx.evaluate.metric import ArtifactMetric, Reading, Score
+from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
 from pofx.evaluate.vectors import Vectors
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
@@ -87,8 +87,8 @@ class CodeProbe(ArtifactMetric):
     """`code_linear` and `code_neighbours`: what two readers get out of codes, beside principal components."""
 
     scores: ClassVar = {
-        "code_linear": Score("higher", "Code probe", "accuracy of a linear reader of the labels off the codes"),
-        "code_neighbours": Score("higher", "Code kNN", "accuracy of ten nearest neighbours in the space of codes"),
+        "code_linear": ScoreInfo("higher", "Code probe", "accuracy of a linear reader of the labels off the codes"),
+        "code_neighbours": ScoreInfo("higher", "Code kNN", "accuracy of ten nearest neighbours in the space of codes"),
     }
 
     def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:

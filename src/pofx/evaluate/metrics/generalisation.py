@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.stats import norm
 
 from pofx.evaluate.distances import squared
-from pofx.evaluate.metric import NoveltyMetric, Reading, Score
+from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
 STEPS, MOST = 50, 1000
 
@@ -66,8 +66,12 @@ class GeneralisationGap(NoveltyMetric):
     """`feature_gap` in nats per dimension, with a one-sided p-value, and `feature_nll` of held-out items."""
 
     scores: ClassVar = {
-        "feature_gap": Score("none", "Feature gap", "nats per dimension by which samples fit training items better"),
-        "feature_nll": Score("lower", "Feature NLL", "nats per dimension of held-out items under samples made fuzzy"),
+        "feature_gap": ScoreInfo(
+            "none", "Feature gap", "nats per dimension by which samples fit training items better"
+        ),
+        "feature_nll": ScoreInfo(
+            "lower", "Feature NLL", "nats per dimension of held-out items under samples made fuzzy"
+        ),
     }
     source: ClassVar = "Jiralerspong et al., 2023, arXiv 2302.04440"
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from pofx.evaluate.metric import ClassMetric, Reading, Score
+from pofx.evaluate.metric import ClassMetric, Reading, ScoreInfo
 
 
 def inception_score(probabilities: Float[np.ndarray, "n classes"]) -> float:
@@ -23,7 +23,7 @@ class InceptionScore(ClassMetric):
     """`inception_score`, with that of held-out items."""
 
     scores: ClassVar = {
-        "inception_score": Score(
+        "inception_score": ScoreInfo(
             "none", "Inception score", "sureness × spread of predicted classes; see held-out items'"
         )
     }

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import squared
-from pofx.evaluate.metric import FeatureMetric, Score
+from pofx.evaluate.metric import FeatureMetric, ScoreInfo
 
 BLOCK = 1024  # rows and columns of a kernel matrix at a time: 4 MB in float32
 MOST = 500  # items a side that are permuted
@@ -109,7 +109,7 @@ def _cross(signs: Float[np.ndarray, "n p"], k: Float[np.ndarray, "n n"], n: int)
 class KernelInceptionDistance(FeatureMetric):
     """`kid`: the polynomial discrepancy, with its own standard error."""
 
-    scores: ClassVar = {"kid": Score("lower", "KID", "polynomial kernel distance, unbiased; 0: no difference")}
+    scores: ClassVar = {"kid": ScoreInfo("lower", "KID", "polynomial kernel distance, unbiased; 0: no difference")}
     source: ClassVar = "Bińkowski et al., 2018, arXiv 1801.01401"
     halves: ClassVar = 0
 
@@ -123,7 +123,7 @@ class KernelInceptionDistance(FeatureMetric):
 class MeanDiscrepancy(FeatureMetric):
     """`mmd`: the Gaussian discrepancy at the median distance, with its own standard error and a permutation test."""
 
-    scores: ClassVar = {"mmd": Score("lower", "MMD²", "Gaussian kernel distance, unbiased; 0: no difference")}
+    scores: ClassVar = {"mmd": ScoreInfo("lower", "MMD²", "Gaussian kernel distance, unbiased; 0: no difference")}
     source: ClassVar = "Gretton et al., 2012, JMLR 13"
     halves: ClassVar = 0
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import hypergeom
 
-from pofx.evaluate.metric import ClassMetric, Reading, Score
+from pofx.evaluate.metric import ClassMetric, Reading, ScoreInfo
 
 
 def disagreement(
@@ -39,7 +39,7 @@ class LabelAgreement(ClassMetric):
     """`label_agreement` of conditional samples, with its p-value and what held-out items read."""
 
     scores: ClassVar = {
-        "label_agreement": Score("higher", "Label agreement", "share of samples that show the class asked for")
+        "label_agreement": ScoreInfo("higher", "Label agreement", "share of samples that show the class asked for")
     }
     source: ClassVar = "Ravuri and Vinyals, 2019, arXiv 1905.10887, for the question"
 

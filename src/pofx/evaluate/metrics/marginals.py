@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import ks_2samp
 
 from pofx.core.representation import Items
-from pofx.evaluate.metric import ItemMetric, Reading, Score
+from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
 
 PAIRS = 200  # at most this many pairs, drawn with the seed
 
@@ -69,8 +69,12 @@ class Marginals(ItemMetric):
     """`column_shapes` and `pair_trends`, with every column's and pair's number and what training items read."""
 
     scores: ClassVar = {
-        "column_shapes": Score("higher", "Column shapes", "mean over columns of 1 - distance of their distributions"),
-        "pair_trends": Score("higher", "Pair trends", "mean over pairs of columns of 1 - distance of their dependence"),
+        "column_shapes": ScoreInfo(
+            "higher", "Column shapes", "mean over columns of 1 - distance of their distributions"
+        ),
+        "pair_trends": ScoreInfo(
+            "higher", "Pair trends", "mean over pairs of columns of 1 - distance of their dependence"
+        ),
     }
     kinds: ClassVar = ("table", "points")
 

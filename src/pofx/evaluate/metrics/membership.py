@@ -20,7 +20,7 @@ from pofx.core.model import Density
 from pofx.data.dataset import Dataset, take
 from pofx.evaluate.density import log_likelihood
 from pofx.evaluate.distances import nearest
-from pofx.evaluate.metric import ArtifactMetric, NoveltyMetric, Reading, Score
+from pofx.evaluate.metric import ArtifactMetric, NoveltyMetric, Reading, ScoreInfo
 
 FALSE_POSITIVES = 0.01
 MOST = 1000  # items a side that are scored
@@ -105,7 +105,9 @@ class SamplesOnly(NoveltyMetric):
     """`mia_samples`: the AUC of the attack that has nothing but samples, in one feature space."""
 
     scores: ClassVar = {
-        "mia_samples": Score("lower", "MIA samples", "AUC of telling training items by their nearest sample; 0.5: none")
+        "mia_samples": ScoreInfo(
+            "lower", "MIA samples", "AUC of telling training items by their nearest sample; 0.5: none"
+        )
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
     spaces: ClassVar = ("pca",)
@@ -128,7 +130,9 @@ class SamplesOnly(NoveltyMetric):
 class LossAttack(ArtifactMetric):
     """`mia_loss`: the AUC of telling training items from test items by log p(x)."""
 
-    scores: ClassVar = {"mia_loss": Score("lower", "MIA loss", "AUC of telling training items by log p(x); 0.5: none")}
+    scores: ClassVar = {
+        "mia_loss": ScoreInfo("lower", "MIA loss", "AUC of telling training items by log p(x); 0.5: none")
+    }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
 
     def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from pofx.core.errors import UsageError
 from pofx.core.representation import Items
 from pofx.evaluate.measurement import half_sampling
-from pofx.evaluate.metric import ItemMetric, Reading, Score
-from pofx.evaluate.metrics.frechet import frechet_distance, frechet_floor
+from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
+from pofx.maths.frechet import frechet_distance, frechet_floor
 
 RADIUS, PLACES, DIMS = 2, 2048, 64
 MOST = 5000  # molecules a side whose fingerprints are taken
@@ -91,13 +91,15 @@ class Molecules(ItemMetric):
     """Validity, uniqueness, novelty, internal diversity and Fréchet distance on fingerprints of SMILES strings."""
 
     scores: ClassVar = {
-        "validity": Score("higher", "Valid", "share of strings that are molecules"),
-        "uniqueness": Score("higher", "Unique", "share of different molecules among the valid ones"),
-        "novelty": Score("higher", "Novel", "share of the different ones that are no training molecule"),
-        "internal_diversity": Score(
+        "validity": ScoreInfo("higher", "Valid", "share of strings that are molecules"),
+        "uniqueness": ScoreInfo("higher", "Unique", "share of different molecules among the valid ones"),
+        "novelty": ScoreInfo("higher", "Novel", "share of the different ones that are no training molecule"),
+        "internal_diversity": ScoreInfo(
             "none", "Internal diversity", "1 - mean Tanimoto similarity; best that of real ones"
         ),
-        "fingerprint_distance": Score("lower", "FD Morgan", "Fréchet distance of counted fingerprints, valid samples"),
+        "fingerprint_distance": ScoreInfo(
+            "lower", "FD Morgan", "Fréchet distance of counted fingerprints, valid samples"
+        ),
     }
     source: ClassVar = "Polykovskiy et al., 2020, arXiv 1811.12823"
     kinds: ClassVar = ("tokens",)

@@ -14,7 +14,7 @@ from scipy.stats import hypergeom
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import nearest
-from pofx.evaluate.metric import NoveltyMetric, Reading, Score
+from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
 SHARES = (0.005, 0.01, 0.02, 0.05)
 
@@ -63,7 +63,7 @@ class NearCopy(NoveltyMetric):
     """`near_copy`: the p-value of the tail test, with the nearest pairs."""
 
     scores: ClassVar = {
-        "near_copy": Score("none", "Near-copy p", "small: samples nearer to training items than held-out items are")
+        "near_copy": ScoreInfo("none", "Near-copy p", "small: samples nearer to training items than held-out items are")
     }
 
     def read(

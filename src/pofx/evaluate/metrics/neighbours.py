@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import radii, tiles
-from pofx.evaluate.metric import FeatureMetric, Score
+from pofx.evaluate.metric import FeatureMetric, ScoreInfo
 
 K = 5
 
@@ -46,12 +46,12 @@ class Neighbours(FeatureMetric):
     """`precision`, `recall`, `density` and `coverage` with k = 5."""
 
     scores: ClassVar = {
-        "precision": Score("higher", "Precision", "share of samples near a real item"),
-        "recall": Score("higher", "Recall", "share of real items near a sample"),
-        "density": Score(
+        "precision": ScoreInfo("higher", "Precision", "share of samples near a real item"),
+        "recall": ScoreInfo("higher", "Recall", "share of real items near a sample"),
+        "density": ScoreInfo(
             "none", "Density", "real neighbourhoods a sample falls in, per k; above 1.5 not interpretable"
         ),
-        "coverage": Score("higher", "Coverage", "share of real items with a sample nearby"),
+        "coverage": ScoreInfo("higher", "Coverage", "share of real items with a sample nearby"),
     }
     source: ClassVar = "Kynkäänniemi et al., 2019, arXiv 1904.06991; Naeem et al., 2020, arXiv 2002.09797"
 

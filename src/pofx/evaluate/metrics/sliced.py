@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.measurement import vanishing
-from pofx.evaluate.metric import FeatureMetric, Score
+from pofx.evaluate.metric import FeatureMetric, ScoreInfo
 
 DIRECTIONS = 500
 SPLITS = 24  # of the standard error
@@ -42,7 +42,7 @@ def sliced_wasserstein(
 class Mind(FeatureMetric):
     """`mind`: 3 d times the sliced squared Wasserstein-2 distance."""
 
-    scores: ClassVar = {"mind": Score("lower", "MIND", "3 d × sliced squared Wasserstein distance; biased upwards")}
+    scores: ClassVar = {"mind": ScoreInfo("lower", "MIND", "3 d × sliced squared Wasserstein distance; biased upwards")}
     source: ClassVar = "Bonneel et al., 2015, JMIV 51"
     halves: ClassVar = 0
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pofx.core.representation import Items
-from pofx.evaluate.metric import ItemMetric, Reading, Score
+from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
 from pofx.evaluate.vectors import channels_first
 
 
@@ -29,7 +29,7 @@ def power(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n rings"]:
 class Spectrum(ItemMetric):
     """`spectrum` in decibels, with the curves of samples and of real images."""
 
-    scores: ClassVar = {"spectrum": Score("lower", "Spectrum dB", "difference of power over spatial frequencies")}
+    scores: ClassVar = {"spectrum": ScoreInfo("lower", "Spectrum dB", "difference of power over spatial frequencies")}
     source: ClassVar = "Durall et al., 2020, arXiv 2003.01826"
     kinds: ClassVar = ("image",)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pofx.core.representation import Items
-from pofx.evaluate.metric import ItemMetric, Reading, Score
+from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
 
 ORDERS = (1, 2, 3, 4)
 MOST = 200  # texts a side for BLEU, which costs the square of them
@@ -78,9 +78,11 @@ class TextDiversity(ItemMetric):
     """`distinct`, `self_bleu` and `length_ratio`, each over what as many real texts score."""
 
     scores: ClassVar = {
-        "distinct": Score("none", "Distinct", "different n-grams, over those of as many real texts; best 1"),
-        "self_bleu": Score("none", "Self-BLEU", "how much texts repeat one another, over that of real texts; best 1"),
-        "length_ratio": Score("none", "Length", "mean length over that of real texts; best 1"),
+        "distinct": ScoreInfo("none", "Distinct", "different n-grams, over those of as many real texts; best 1"),
+        "self_bleu": ScoreInfo(
+            "none", "Self-BLEU", "how much texts repeat one another, over that of real texts; best 1"
+        ),
+        "length_ratio": ScoreInfo("none", "Length", "mean length over that of real texts; best 1"),
     }
     source: ClassVar = "Li et al., 2016, arXiv 1510.03055; Zhu et al., 2018, arXiv 1802.01886"
     kinds: ClassVar = ("tokens",)

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import squared
-from pofx.evaluate.metric import FeatureMetric, Score
+from pofx.evaluate.metric import FeatureMetric, ScoreInfo
 
 
 def _folds(n: int, folds: int, generator: np.random.Generator) -> Int[np.ndarray, "{n}"]:
@@ -83,7 +83,7 @@ def c2st(
 class ClassifierTwoSample(FeatureMetric):
     """`c2st`: the cross-fitted AUC, with its permutation p-value."""
 
-    scores: ClassVar = {"c2st": Score("lower", "C2ST", "AUC of a classifier real/sample; 0.5: it cannot tell")}
+    scores: ClassVar = {"c2st": ScoreInfo("lower", "C2ST", "AUC of a classifier real/sample; 0.5: it cannot tell")}
     source: ClassVar = "Lopez-Paz and Oquab, 2017, arXiv 1610.06545"
     spaces: ClassVar = ("pca",)
     halves: ClassVar = 10

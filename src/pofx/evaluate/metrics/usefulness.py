@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
-from pofx.evaluate.metric import DatasetMetric, Reading, Score
+from pofx.evaluate.metric import DatasetMetric, Reading, ScoreInfo
 
 SEEDS = 3
 CLASSES = 20  # values up to which a column is one of classes
@@ -68,8 +68,8 @@ class Usefulness(DatasetMetric):
     """`tstr` and `tstr_gap`, with TRTR and the dummy beside it."""
 
     scores: ClassVar = {
-        "tstr": Score("higher", "TSTR", "accuracy or R² on real test rows of a learner of generated rows"),
-        "tstr_gap": Score("lower", "TSTR gap", "what learning from as many real rows gains over generated ones"),
+        "tstr": ScoreInfo("higher", "TSTR", "accuracy or R² on real test rows of a learner of generated rows"),
+        "tstr_gap": ScoreInfo("lower", "TSTR gap", "what learning from as many real rows gains over generated ones"),
     }
     source: ClassVar = "Esteban, Hyland and Rätsch, 2017, arXiv 1706.02633"
     kinds: ClassVar = ("table",)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import squared
-from pofx.evaluate.metric import FeatureMetric, Score
+from pofx.evaluate.metric import FeatureMetric, ScoreInfo
 
 MOST = 1000  # items a side: eigenvalues cost n³
 
@@ -57,7 +57,7 @@ class VendiRatio(FeatureMetric):
     """`vendi`: the effective number of samples over that of real items, at equal n."""
 
     scores: ClassVar = {
-        "vendi": Score("none", "Vendi ratio", "effective number of items over that of real data; best 1")
+        "vendi": ScoreInfo("none", "Vendi ratio", "effective number of items over that of real data; best 1")
     }
     source: ClassVar = "Friedman and Dieng, 2023, arXiv 2210.02410"
     halves: ClassVar = 0  # the number at n/2 is another one, and varies less

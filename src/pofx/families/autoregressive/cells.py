@@ -7,9 +7,9 @@ from torch import Tensor
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event
-from pofx.families.autoregressive.chain import Chain, Cursor
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.levels import LevelLogits, Levels
+from pofx.families.autoregressive.conditionals import Conditionals, Cursor
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class GridCache(Protocol):
 class CellCursor(Cursor):
     """One channel of a cell after the other; `finish` tells the cache that a row is complete."""
 
-    def __init__(self, model: Chain, cache: GridCache, levels: Levels) -> None:
+    def __init__(self, model: Conditionals, cache: GridCache, levels: LevelEmbedding) -> None:
         self.cache, self.levels, self.output = cache, levels, model.output
         channels, _, breadth = model.output.bias.shape[:-1]
         self.row_length, self.step = channels * breadth, 0
@@ -49,7 +49,7 @@ class CellCursor(Cursor):
             self.cache.finish(row)
 
 
-class CellByCell(Chain):
+class CellByCell(Conditionals):
     """A model of a discrete grid (C, H, W) whose conditionals all come from one causal network.
 
     Subclasses set `net`: levels (n, C, H, W, terms), context → (n, C, H, W, classes), with `begin` for a cache.
@@ -65,7 +65,7 @@ class CellByCell(Chain):
         if kernel < 3 or kernel % 2 == 0:
             raise UsageError(f"kernel must be odd and at least 3 (got {kernel}): pass kernel={max(kernel, 2) + 1}")
         self.kernel, self.terms = kernel, terms
-        self.levels = Levels(event.classes, terms)
+        self.levels = LevelEmbedding(event.classes, terms)
         self.conditioner = Conditioner(condition)
         self.output = LevelLogits(event.shape, event.classes)
 

@@ -19,12 +19,12 @@ from torch.utils.checkpoint import checkpoint
 from pofx.core.errors import unknown
 from pofx.core.event import Discrete, Event
 from pofx.core.model import Batch
-from pofx.families.autoregressive.chain import STARTS, Chain, Cursor, ended
+from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor, ended
 from pofx.maths.distributions import class_counts
 from pofx.maths.products import linear
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.levels import cosine_basis
-from pofx.nets.transformer import Transformer
+from pofx.nets.attention.transformer import Transformer
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.level_embedding import cosine_basis
 
 POSITIONS = ("rotary", "learned", "both")
 TABLE = 1 << 22  # logits that are held at a time while terms are computed
@@ -32,7 +32,7 @@ CACHE = 1 << 26  # keys and values that are held at a time while events are draw
 GROUPS = 4  # of sequences of like length in a batch
 
 
-class GPT(Chain):
+class GPT(Conditionals):
     """Decoder-only transformer over discrete sequences or grids, exact, conditional, with cached sampling.
 
     Args:

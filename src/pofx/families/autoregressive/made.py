@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pofx.core.event import Discrete, Event, dims
 from pofx.families.autoregressive.orders import Ordered
-from pofx.nets.masked import MaskedResidual
+from pofx.nets.causal.masked import MaskedResidual
 
 
 class MADE(Ordered):

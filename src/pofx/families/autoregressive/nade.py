@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pofx.core.event import Discrete, Event, dims
 from pofx.families.autoregressive.orders import Ordered
-from pofx.nets.prefix import PrefixHidden
+from pofx.nets.causal.prefix import PrefixHidden
 
 
 class NADE(Ordered):

@@ -1,6 +1,6 @@
 """Orders of drawing: the natural one, random ones, models that take any, and the walk along one over their cache.
 
-A mixture over random orders is scored by the log-mean-exp of their joint log-probabilities (`Chain.log_prob`).
+A mixture over random orders is scored by the log-mean-exp of their joint log-probabilities (`Conditionals.log_prob`).
 Uria, Murray and Larochelle, 2014, "A deep and tractable density estimator", arXiv 1310.1757.
 """
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event
-from pofx.families.autoregressive.chain import Chain, Cursor
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.levels import LevelLogits, Levels
+from pofx.families.autoregressive.conditionals import Conditionals, Cursor
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
 KINDS = ("natural", "random")
 
@@ -52,7 +52,7 @@ class OrderedCursor(Cursor):
         self,
         cache: Cache,
         order: Int[Tensor, "dims"],
-        levels: Levels,
+        levels: LevelEmbedding,
         output: LevelLogits,
         shape: tuple[int, ...],
     ) -> None:
@@ -70,7 +70,7 @@ class OrderedCursor(Cursor):
         self.step += 1
 
 
-class Ordered(Chain):
+class Ordered(Conditionals):
     """A model of discrete dimensions in any order, or in a mixture of random ones: one network serves them all.
 
     Subclasses set `net`: (n, dims, terms), places (dims,), context → (n, dims, classes); `begin` makes its cache.
@@ -87,7 +87,7 @@ class Ordered(Chain):
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.terms, self.orderings, self.ordering, self.ordering_seed = terms, orderings, ordering, ordering_seed
-        self.levels = Levels(event.classes, terms)
+        self.levels = LevelEmbedding(event.classes, terms)
         self.conditioner = Conditioner(condition)
         self.output = LevelLogits(event.shape, event.classes)
         places = places_of(super().order(), orderings, ordering, ordering_seed)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pofx.core.event import Discrete, Event, dims
 from pofx.families.autoregressive.cells import CellByCell, check_width
-from pofx.nets.gated import GatedGrid
+from pofx.nets.causal.gated_conv import GatedGrid
 
 
 class PixelCNN(CellByCell):

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
 from pofx.core.model import Batch
-from pofx.families.autoregressive.chain import STARTS, Chain, Cursor
+from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor
 from pofx.maths.linked_logistics import channel_logits, count, log_terms, start
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.levels import Levels
-from pofx.nets.shifted import ShiftedGrid
-from pofx.nets.shifted_cache import ShiftedCache
+from pofx.nets.causal.shifted_cache import ShiftedCache
+from pofx.nets.causal.shifted_conv import ShiftedGrid
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.level_embedding import LevelEmbedding
 
 COARSEST = 4  # cells of the shorter side at the coarsest scale, where scales are chosen here
 
 
-class PixelCNNPlusPlus(Chain):
+class PixelCNNPlusPlus(Conditionals):
     """Shifted convolutions over a grid (C, H, W) of ordered levels, and mixtures of logistics; exact and conditional.
 
     Args:
@@ -67,7 +67,7 @@ class PixelCNNPlusPlus(Chain):
         self.terms, self.dropout = terms, dropout
         channels, height, breadth = event.shape
         halvings = max((k for k in range(3) if min(height, breadth) >= COARSEST * 2**k), default=0)
-        self.levels = Levels(event.classes, terms)
+        self.levels = LevelEmbedding(event.classes, terms)
         self.conditioner = Conditioner(condition)
         self.net = ShiftedGrid(
             (height, breadth),

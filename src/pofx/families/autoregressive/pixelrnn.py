@@ -9,7 +9,7 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
 from pofx.core.model import Recipe
 from pofx.families.autoregressive.cells import CellByCell, check_width
-from pofx.nets.recurrent_grid import LINES, RecurrentGrid
+from pofx.nets.causal.recurrent_grid import LINES, RecurrentGrid
 
 
 class PixelRNN(CellByCell):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
 from pofx.families.autoregressive.cells import CellByCell
-from pofx.nets.causal_attention import AttentiveGrid
+from pofx.nets.causal.attentive_grid import AttentiveGrid
 
 
 class PixelSNAIL(CellByCell):

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete, Event
 from pofx.core.model import Batch
-from pofx.families.autoregressive.chain import Chain, Cursor, ended
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.dilated import DilatedStack
-from pofx.nets.frames import Frames
-from pofx.nets.levels import LevelLogits, Levels
+from pofx.families.autoregressive.conditionals import Conditionals, Cursor, ended
+from pofx.nets.causal.dilated_conv import DilatedStack
+from pofx.nets.causal.frames import Frames
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
 STARTS = 256  # sequences from which the frequencies of the classes are taken
 TABLE = 1 << 24  # logits that are held at a time while terms are computed
 linear = nn.functional.linear
 
 
-class WaveNet(Chain):
+class WaveNet(Conditionals):
     """Dilated causal convolutions over a discrete sequence, exact, with global and local conditions.
 
     Args:
@@ -82,7 +82,7 @@ class WaveNet(Chain):
         self.width, self.skip, self.layers, self.cycle = width, skip, layers, cycle
         self.taps, self.terms, self.crop, self.dropout = taps, terms, crop, dropout
         self.before = event.classes  # the symbol that stands before the first step
-        self.levels = Levels(event.classes + 1, terms)
+        self.levels = LevelEmbedding(event.classes + 1, terms)
         self.frames: Frames | None = None
         self.conditioner: Conditioner | None = None
         context = 0

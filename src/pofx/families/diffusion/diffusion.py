@@ -27,11 +27,11 @@ from pofx.maths.distributions import normal_log_prob, sum_event
 from pofx.maths.divergence import divergence
 from pofx.maths.paths import PATHS, PREDICTIONS, angle, loss_weight
 from pofx.maths.solvers import SAMPLERS, State, converged, rk4
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.mlp import ResidualMLP
-from pofx.nets.time import TimeEmbedding
-from pofx.nets.unet import UNet
-from pofx.nets.waves import waves
+from pofx.nets.image.unet import UNet
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.fourier import waves
+from pofx.nets.vector.mlp import ResidualMLP
+from pofx.nets.vector.time import TimeEmbedding
 
 TIMES = ("uniform", "logit-normal")
 NETWORKS = ("auto", "mlp", "unet")

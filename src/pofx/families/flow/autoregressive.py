@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pofx.families.flow.chain import Bijection
 from pofx.families.flow.circle import Circle, sight, sight_size
-from pofx.families.flow.coupling import Transformer
-from pofx.nets.masked import MaskedResidual
+from pofx.families.flow.composition import Bijection
+from pofx.families.flow.coupling import Elementwise
+from pofx.nets.causal.masked import MaskedResidual
 
 SWEPT = 48  # dimensions from which sweeps are faster than going one by one
 ROUNDING = 4  # units in the last place by which a converged value may still move
@@ -36,7 +36,7 @@ class Autoregressive(Bijection):
         self,
         features: int,
         order: Int[Tensor, "{features}"] | None,
-        transformer: Transformer,
+        transformer: Elementwise,
         width: int,
         blocks: int,
         *,

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pofx.core.random import Streams
-from pofx.families.flow.chain import Base, Bijection
-from pofx.nets.waves import waves
+from pofx.families.flow.composition import Base, Bijection
+from pofx.nets.vector.fourier import waves
 
 SEEN = 8.0  # standard deviations: a network that saw farther would extrapolate, and one far item cost a million nats
 

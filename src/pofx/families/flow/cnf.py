@@ -21,12 +21,12 @@ from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
-from pofx.families.flow.chain import ActNorm, Bijection, Chain
+from pofx.families.flow.composition import ActNorm, Bijection, Composition
 from pofx.families.flow.flow import Flow
 from pofx.maths.distributions import normal_log_prob
 from pofx.maths.estimates import standard_error
 from pofx.maths.ode import dopri5
-from pofx.nets.field import Field
+from pofx.nets.vector.field import Field
 
 EXACT_DIMS = 64  # up to here a density has the exact divergence
 TRAINED_EXACTLY = 3  # up to here training has it too: beyond, an estimate is cheaper and as good
@@ -162,7 +162,7 @@ class CNF(Flow):
             self.density = Density.ESTIMATE
         waves = octaves if octaves is not None else (3 if d <= 3 else 0)
         transport = Transport(Field(d, width, depth, context=size, octaves=waves), d, tolerance)
-        self.flow = Chain(event, condition, context, [ActNorm(d), transport])
+        self.flow = Composition(event, condition, context, [ActNorm(d), transport])
 
     @property
     def transport(self) -> Transport:

@@ -1,7 +1,7 @@
 """Couplings: some dimensions pass unchanged and tell a network how to transform the others, elementwise.
 
 Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real NVP", arXiv 1605.08803, section 3.2. The
-elementwise map is a `Transformer`: affine with a bounded scale, or a rational-quadratic spline.
+elementwise map is a `Elementwise`: affine with a bounded scale, or a rational-quadratic spline.
 """
 
 from abc import ABC, abstractmethod
@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from pofx.families.flow.chain import Bijection
 from pofx.families.flow.circle import Circle, sight, sight_size
+from pofx.families.flow.composition import Bijection
 from pofx.maths.splines import rational_quadratic_spline
-from pofx.nets.mlp import ResidualMLP
+from pofx.nets.vector.mlp import ResidualMLP
 
 
-class Transformer(ABC):
+class Elementwise(ABC):
     """An elementwise bijection; `size` free parameters per dimension, all zero for the identity.
 
     Where `straight`, they are linear in a network's last hidden units, which no activation bends once more.
@@ -26,7 +26,7 @@ class Transformer(ABC):
     size: int
     straight: bool = False
 
-    def of(self, dimensions: Int[Tensor, "some"]) -> "Transformer":
+    def of(self, dimensions: Int[Tensor, "some"]) -> "Elementwise":
         """The same for some of the dimensions, where it treats them differently."""
         return self
 
@@ -37,7 +37,7 @@ class Transformer(ABC):
         """x (…), raw (…, size) → y (…), log|dy/dx| (…)."""
 
 
-class Additive(Transformer):
+class Additive(Elementwise):
     """y = x + t."""
 
     size = 1
@@ -48,7 +48,7 @@ class Additive(Transformer):
         return (x - raw[..., 0] if inverse else x + raw[..., 0]), torch.zeros_like(x)
 
 
-class Affine(Transformer):
+class Affine(Elementwise):
     """y = x · exp(s) + t with |s| < bound, s = bound · tanh(raw / bound)."""
 
     size = 2
@@ -67,7 +67,7 @@ class Affine(Transformer):
         return x * log_scale.exp() + shift, log_scale
 
 
-class Spline(Transformer):
+class Spline(Elementwise):
     """A rational-quadratic spline of `bins` bins on [-bound, bound], the identity outside; circles turn before it."""
 
     straight = True
@@ -102,7 +102,7 @@ class Coupling(nn.Module):
         self,
         moved: Int[Tensor, "moved"],
         kept: Int[Tensor, "kept"],
-        transformer: Transformer,
+        transformer: Elementwise,
         width: int,
         blocks: int,
         *,
@@ -149,7 +149,7 @@ class Couplings(Bijection):
     back: Tensor
 
     def __init__(
-        self, count: int, moved: Bool[Tensor, "d"], transformer: Transformer, width: int, blocks: int, **options: Any
+        self, count: int, moved: Bool[Tensor, "d"], transformer: Elementwise, width: int, blocks: int, **options: Any
     ) -> None:
         """Options are those of a `Coupling`."""
         super().__init__()

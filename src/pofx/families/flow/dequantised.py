@@ -20,7 +20,7 @@ from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase, Tempered
 from pofx.core.random import Streams
-from pofx.families.flow.chain import Chain
+from pofx.families.flow.composition import Composition
 from pofx.families.flow.dequantiser import Dequantiser
 from pofx.families.flow.glow import glow
 
@@ -84,7 +84,7 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
         )
         size = context if condition is not None else 0
         stack = glow(event.shape, steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
-        self.flow = Chain(event, condition, context, [stack])
+        self.flow = Composition(event, condition, context, [stack])
 
     def log_weights(
         self,

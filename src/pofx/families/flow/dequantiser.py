@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pofx.core.event import Discrete
-from pofx.families.flow.chain import Linear, shuffled
+from pofx.families.flow.composition import LinearMap, shuffled
 from pofx.families.flow.coupling import Affine
 from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling, squeeze, unsqueeze
 from pofx.families.flow.multiscale import factors_of
@@ -46,7 +46,7 @@ class Dequantiser(nn.Module):
             elif shape[0] == 1:
                 parts.append(CheckerboardCoupling(shape, step % 2, affine, width, blocks, beside=1))
             else:
-                parts.append(EveryPlace(Linear(shape[0], shuffled(shape[0], step))))
+                parts.append(EveryPlace(LinearMap(shape[0], shuffled(shape[0], step))))
                 parts.append(GridCoupling(shape, shape[0] // 2, affine, width, blocks, beside=shape[0]))
         self.parts = nn.ModuleList(parts)
 

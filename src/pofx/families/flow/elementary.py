@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Recipe
-from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear
+from pofx.families.flow.composition import ActNorm, Bijection, Composition, LinearMap
 from pofx.families.flow.flow import Flow
 from pofx.maths.elementary import STEPS, Step, step_of
 
@@ -81,6 +81,6 @@ class ElementaryFlow(Flow):
         d, size = dims(event), context if condition is not None else 0
         self.step, self.layers, self.rank, self.reflections, self.context = step, layers, rank, reflections, context
         kind = step_of(step, d, rank=rank, reflections=reflections)
-        parts: list[Bijection] = [ActNorm(d), Linear(d, torch.arange(d))]
+        parts: list[Bijection] = [ActNorm(d), LinearMap(d, torch.arange(d))]
         parts += [Elementary(kind, d, size) for _ in range(layers)]
-        self.flow = Chain(event, condition, context, [*parts, ActNorm(d)])
+        self.flow = Composition(event, condition, context, [*parts, ActNorm(d)])

@@ -15,7 +15,7 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Reparameterised, Tempered
 from pofx.core.random import Streams
-from pofx.families.flow.chain import Chain
+from pofx.families.flow.composition import Composition
 
 
 class Flow(OnePhase, Reparameterised, Encoding, Tempered):
@@ -26,7 +26,7 @@ class Flow(OnePhase, Reparameterised, Encoding, Tempered):
     density: ClassVar[Density] = Density.EXACT
     tempers: ClassVar = ("temperature",)
 
-    flow: Chain
+    flow: Composition
 
     @property
     def code(self) -> Continuous:  # type: ignore[override]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event
-from pofx.families.flow.chain import Bijection, Chain
+from pofx.families.flow.composition import Bijection, Composition
 from pofx.families.flow.coupling import Affine
 from pofx.families.flow.flow import Flow
 from pofx.families.flow.grid import GridBijection, GridCoupling, grid_step
@@ -52,7 +52,7 @@ class Glow(Flow):
         self.dropout, self.scale_bound, self.context = dropout, scale_bound, context
         size = context if condition is not None else 0
         stack = glow(event.shape, steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
-        self.flow = Chain(event, condition, context, [stack])
+        self.flow = Composition(event, condition, context, [stack])
 
 
 def glow(

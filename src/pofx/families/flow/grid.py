@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.families.flow.chain import ActNorm, Bijection, Linear, shuffled
-from pofx.families.flow.coupling import Affine, Transformer, checkerboard
-from pofx.nets.grid_conditioner import GridConditioner
+from pofx.families.flow.composition import ActNorm, Bijection, LinearMap, shuffled
+from pofx.families.flow.coupling import Affine, Elementwise, checkerboard
+from pofx.nets.image.grid_conditioner import GridConditioner
 
 Grid = Float[Tensor, "n c h w"]
 Context = Float[Tensor, "n context"] | None
@@ -72,7 +72,7 @@ class GridCoupling(GridBijection):
         self,
         shape: tuple[int, int, int],
         moved: int,
-        transformer: Transformer,
+        transformer: Elementwise,
         width: int,
         blocks: int,
         *,
@@ -118,7 +118,7 @@ class CheckerboardCoupling(GridBijection):
         self,
         shape: tuple[int, int, int],
         odd: int,
-        transformer: Transformer,
+        transformer: Elementwise,
         width: int,
         blocks: int,
         *,
@@ -170,7 +170,7 @@ def grid_step(
     channels = shape[0]
     yield EveryPlace(ActNorm(channels))
     if channels > 1:
-        yield EveryPlace(Linear(channels, shuffled(channels, step)))
+        yield EveryPlace(LinearMap(channels, shuffled(channels, step)))
         yield GridCoupling(
             shape, channels // 2, transformer, width, blocks, context=context, beside=beside, dropout=dropout
         )

@@ -12,7 +12,7 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Recipe
 from pofx.families.flow.autoregressive import Autoregressive, Inverted
-from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
+from pofx.families.flow.composition import ActNorm, Bijection, Composition, LinearMap, shuffled
 from pofx.families.flow.coupling import Affine
 from pofx.families.flow.flow import Flow, by_size
 
@@ -79,8 +79,8 @@ class MAF(Flow):
         affine = Affine(float(scale_bound))
         for i in range(layers):
             if i and linear:
-                parts.append(Linear(d, shuffled(d, i)))
+                parts.append(LinearMap(d, shuffled(d, i)))
             order = torch.arange(d).flip(0) if i % 2 else None
             layer = Autoregressive(d, order, affine, width, blocks, context=size, dropout=drop, octaves=octave)
             parts.append(layer if direction == "density" else Inverted(layer))
-        self.flow = Chain(event, condition, context, parts)
+        self.flow = Composition(event, condition, context, parts)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.families.flow.chain import Bijection
+from pofx.families.flow.composition import Bijection
 from pofx.families.flow.grid import GridBijection, squeeze, unsqueeze
 
 Shape = tuple[int, int, int]

@@ -5,7 +5,7 @@ cost one pass, and the log-determinant is the same everywhere. The prior is a st
 """
 
 from pofx.core.event import Continuous, Event, dims
-from pofx.families.flow.chain import ActNorm, Chain
+from pofx.families.flow.composition import ActNorm, Composition
 from pofx.families.flow.coupling import Additive, Couplings, checkerboard
 from pofx.families.flow.flow import Flow, by_size
 
@@ -47,4 +47,4 @@ class NICE(Flow):
         drop, octave = by_size(d, dropout, octaves)
         options = {"context": size, "dropout": drop, "octaves": octave}
         couplings = Couplings(layers, checkerboard(event.shape, 0), Additive(), width, blocks, **options)
-        self.flow = Chain(event, condition, context, [ActNorm(d), couplings, ActNorm(d)])
+        self.flow = Composition(event, condition, context, [ActNorm(d), couplings, ActNorm(d)])

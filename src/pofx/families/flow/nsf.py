@@ -15,8 +15,8 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Recipe
 from pofx.families.flow.autoregressive import Autoregressive
-from pofx.families.flow.chain import ActNorm, Base, Bijection, Chain, Linear, shuffled
 from pofx.families.flow.circle import Circle, OnLines, Torus, Wrap
+from pofx.families.flow.composition import ActNorm, Base, Bijection, Composition, LinearMap, shuffled
 from pofx.families.flow.coupling import Couplings, Spline, checkerboard
 from pofx.families.flow.flow import Flow, by_size
 
@@ -97,10 +97,10 @@ class NSF(Flow):
         else:
             for i in range(0, layers, 2):
                 if i and circle is None:  # a linear map of angles is none of circles
-                    parts.append(Linear(d, shuffled(d, i)))
+                    parts.append(LinearMap(d, shuffled(d, i)))
                 turns, moved = min(2, layers - i), checkerboard(event.shape, 0)
                 parts.append(Couplings(turns, moved, spline, width, blocks, **options))
-        self.flow = Chain(event, condition, context, parts, base)
+        self.flow = Composition(event, condition, context, parts, base)
 
 
 def _circle(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Event, dims
-from pofx.families.flow.chain import ActNorm, Bijection, Chain, Linear, shuffled
+from pofx.families.flow.composition import ActNorm, Bijection, Composition, LinearMap, shuffled
 from pofx.families.flow.coupling import Affine, Couplings, checkerboard
 from pofx.families.flow.flow import Flow, by_size
 from pofx.families.flow.grid import CheckerboardCoupling, EveryPlace, GridBijection, GridCoupling, grid_step
@@ -80,7 +80,7 @@ class RealNVP(Flow):
                 context=size,
                 dropout=dropout or 0.0,
             )
-            self.flow = Chain(event, condition, context, [stack])
+            self.flow = Composition(event, condition, context, [stack])
             return
         layers, width = layers or 12, width or 256
         drop, octave = by_size(d, dropout, octaves)
@@ -88,10 +88,10 @@ class RealNVP(Flow):
         parts: list[Bijection] = [ActNorm(d)]
         for i in range(0, layers, 2):
             if i:
-                parts += [Linear(d, shuffled(d, i)), ActNorm(d)]
+                parts += [LinearMap(d, shuffled(d, i)), ActNorm(d)]
             turns, moved = min(2, layers - i), checkerboard(event.shape, 0)
             parts.append(Couplings(turns, moved, Affine(scale_bound), width, blocks, **options))
-        self.flow = Chain(event, condition, context, parts)
+        self.flow = Composition(event, condition, context, parts)
 
 
 def real_nvp(

@@ -22,11 +22,11 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
-from pofx.families.flow.chain import ActNorm, Bijection, Chain
+from pofx.families.flow.composition import ActNorm, Bijection, Composition
 from pofx.families.flow.flow import Flow
 from pofx.maths.distributions import normal_log_prob
 from pofx.maths.estimates import standard_error
-from pofx.nets.lipschitz import LipschitzMLP
+from pofx.nets.vector.lipschitz import LipschitzMLP
 
 EXACT_DIMS = 16  # up to here the log-determinant is exact
 _GOES_ON = 0.5  # probability that the tail of the series has one more term (Chen et al., section 5: geometric, 1/2)
@@ -158,7 +158,7 @@ class ResidualFlow(Flow):
         parts: list[Bijection] = []
         for _ in range(layers):
             parts += [ActNorm(d), ResidualBlock(d, width, depth, coefficient, context=size)]
-        self.flow = Chain(event, condition, context, [*parts, ActNorm(d)])
+        self.flow = Composition(event, condition, context, [*parts, ActNorm(d)])
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         batch = take(2048)

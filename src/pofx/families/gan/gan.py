@@ -19,9 +19,9 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Continuous, Discrete, Event, dims
 from pofx.core.model import Batch, Model, Phase
 from pofx.core.random import Streams
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.mlp import MLP
-from pofx.nets.synthesis import SLOPE, ImageFeatures, Synthesis
+from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.mlp import MLP
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Float[Tensor, "n *event"]) -> Float[Tensor, ""]:

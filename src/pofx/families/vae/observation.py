@@ -35,7 +35,7 @@ class Categorical(nn.Module):
         return raw.argmax(-1)
 
 
-class Levels(nn.Module):
+class LogisticMixture(nn.Module):
     """A mixture of discretised logistics: many ordered classes for few numbers."""
 
     def __init__(self, event: Discrete, components: int) -> None:
@@ -98,4 +98,4 @@ class Gaussian(nn.Module):
         return mean.clamp(-1.0, 1.0) if isinstance(self.event, Bounded) else mean
 
 
-Observation = Categorical | Levels | Gaussian
+Observation = Categorical | LogisticMixture | Gaussian

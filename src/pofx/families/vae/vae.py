@@ -20,11 +20,11 @@ from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Phase, Weighted
 from pofx.core.random import Streams
-from pofx.families.vae.observation import Categorical, Gaussian, Levels, Observation
+from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
 from pofx.maths.distributions import categorical_draw, normal_log_prob
-from pofx.nets.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
-from pofx.nets.conditioner import Conditioner
-from pofx.nets.posterior import PosteriorFlow
+from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.posterior import PosteriorFlow
 
 ROWS = 2**23  # decoder outputs held at once by log_prob
 
@@ -336,4 +336,4 @@ def observation_model(event: Continuous | Discrete, kind: str, components: int) 
     if isinstance(event, Continuous):
         return Gaussian(event)
     ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.classes >= 8)
-    return Levels(event, components) if ordered else Categorical(event)
+    return LogisticMixture(event, components) if ordered else Categorical(event)

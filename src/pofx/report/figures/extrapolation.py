@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from pofx.report.figures.ink import GREY, STYLE, empty, svg
+from pofx.report.figures.style import GREY, STYLE, empty, svg
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pofx.report.figures.ink import STYLE, empty, svg, wide_range
+from pofx.report.figures.style import STYLE, empty, svg, wide_range
 from pofx.report.rows import Number
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pofx.report.figures.ink import STYLE, empty, svg
+from pofx.report.figures.style import STYLE, empty, svg
 
 History = Sequence[Mapping[str, Any]]
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pofx.report.figures.ink import FAINT, GREY, INK, STYLE, empty, svg
+from pofx.report.figures.style import FAINT, GREY, INK, STYLE, empty, svg
 
 SPLITS = (("train", "-", 1.0), ("validation", ":", 1.2), ("test", "--", 1.6))
 

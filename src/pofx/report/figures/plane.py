@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pofx.report.figures.ink import GREY, STYLE, empty, label, svg
+from pofx.report.figures.style import GREY, STYLE, empty, label, svg
 from pofx.report.rows import Number
 
 Panel = tuple[str, str, Mapping[str, tuple[Number, Number]]]

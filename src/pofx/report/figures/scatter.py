@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pofx.report.figures.ink import GREY, STYLE, svg
+from pofx.report.figures.style import GREY, STYLE, svg
 
 
 def scatter(points: np.ndarray, real: np.ndarray | None, colour: str, limits: tuple[float, ...], name: str) -> str:

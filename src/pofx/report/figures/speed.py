@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pofx.report.figures.ink import GREY, STYLE, empty, label, log, svg
+from pofx.report.figures.style import GREY, STYLE, empty, label, log, svg
 from pofx.report.rows import Number
 
 

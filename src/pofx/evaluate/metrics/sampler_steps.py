@@ -1,0 +1,58 @@
+"""What more steps of a sampler buy: the Fréchet distance of samples drawn with fewer and with more of them.
+
+A model with a sampler of many steps says so by `Model.effort`, the name of its number of steps. One run is then
+drawn at several of them, from the same seeds: `enough_steps` is the least number whose distance (in `pca`) lies within
+two standard errors of the least distance. The curve belongs to this model as it is trained; where it still falls at its
+end, the model draws with too few. (Karras et al., 2022, arXiv 2206.00364, compare samplers this way.)
+"""
+
+import time
+from typing import Any, ClassVar
+
+from pofx.data.dataset import Dataset, take
+from pofx.evaluate.arrangement import arrange
+from pofx.evaluate.features import fit_spaces
+from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
+from pofx.evaluate.metrics.frechet import FrechetDistance
+
+SHARES = (0.125, 0.25, 0.5, 1, 2)  # of the model's own number of steps
+ITEMS = 500
+
+
+class Effort(ArtifactMetric):
+    """`enough_steps`, with the curve: distance, its standard error and seconds per 1,000 samples by steps."""
+
+    scores: ClassVar = {
+        "enough_steps": ScoreInfo("lower", "Enough steps", "of the sampler: more of them do not bring samples nearer")
+    }
+    source: ClassVar = "Karras et al., 2022, arXiv 2206.00364"
+
+    def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
+        """From as many samples as fit into about `seconds`; nothing where that is fewer than 50."""
+        model = artifact.model
+        if not model.effort:
+            return Reading({})
+        own = int(getattr(model, model.effort))
+        steps = sorted({max(round(share * own), 1) for share in SHARES})
+        plan = arrange(dataset, None, seed)
+        start = time.perf_counter()
+        artifact.sample(16, seed=seed)
+        each = (time.perf_counter() - start) / 16 / own
+        n = int(min(ITEMS, plan.n, seconds / max(each * sum(steps), 1e-9)))
+        if n < 50:
+            return Reading({})
+        space = fit_spaces(dataset.train, ("pca",), seed=seed)[0]
+        pool = dataset.train if plan.from_train else dataset.test
+        real = space.of(take(pool, plan.reference[0]))
+        metric, curve = FrechetDistance(), []
+        for number in steps:
+            start = time.perf_counter()
+            samples = artifact.using(**{model.effort: number}).sample(n, seed=seed)
+            spent = (time.perf_counter() - start) / n * 1000
+            drawn = space(samples)
+            error = metric.errors(drawn, real, seed)["frechet_distance"]
+            curve.append((number, metric.values(drawn, real, seed)["frechet_distance"], error, spent))
+        best = min(curve, key=lambda point: point[1])
+        enough = next(number for number, distance, error, _ in curve if distance <= best[1] + 2 * max(error, best[2]))
+        facts = {"option": model.effort, "own": own, "curve": [list(point) for point in curve], "items": n}
+        return Reading({"enough_steps": float(enough)}, {"enough_steps": facts})

@@ -1,0 +1,1 @@
+"""Attention over sequences, and the transformers made of it."""

@@ -1,0 +1,1 @@
+"""Networks on feature maps of any height and width."""

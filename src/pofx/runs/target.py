@@ -1,0 +1,328 @@
+"""fit_density: a flow for a density known up to its constant, from that density alone; then exact importance weights.
+
+A Boltzmann generator (Noé, Olsson, Köhler and Wu, 2019, arXiv 1812.01729): the flow q is fitted by the reverse KL
+divergence E_q[log q - log f], whose gradient goes through the draws, along the path only (Vaitl, Nicoli, Nakajima and
+Kessel, 2022, arXiv 2206.09016). It seeks modes and is blind to their shares; against that stand a bridge from a broad
+normal to the target, scouts (chains annealed from there without any model, which tell where the mass lies) or draws
+from the target, then the model's own draws, weighed, and at last `ImportanceSampler.missed`. What is left is weighed
+away.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pofx.artifact import Artifact
+from pofx.core import config
+from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
+from pofx.core.event import Continuous
+from pofx.core.model import Batch, OnePhase, Reparameterised
+from pofx.core.random import Streams, seed_step
+from pofx.data.items import points
+from pofx.data.support import stated
+from pofx.runs.fitting import begin_run, check_request, environment, sort_options
+from pofx.maths.importance import effective_share, truncated
+from pofx.represent.support import REAL
+from pofx.represent.table import Points
+from pofx.train.feed import Feed
+from pofx.train.loop import processes, train
+from pofx.train.options import Budget, TrainOptions
+from pofx.runs.weighing import ImportanceSampler, anneal, event_density, standard_normal
+
+HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
+SCOUTING = 50  # temperatures of the scouts
+ENOUGH = 32  # effective scouts without which their weights are left aside
+FADED = 0.6  # share of the budget in which scouts give way to weighed draws
+CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "nsf": {
+        "conditioner": "coupling",
+        "layers": 6,
+        "bins": 16,
+        "bound": 10.0,
+        "width": 64,
+        "blocks": 1,
+        "octaves": 0,
+        "dropout": 0.0,
+    }
+}
+TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.0, "ema_ramp": 0.1}
+
+
+class ReverseKL(OnePhase):
+    """The loss of a model q against a density f, bridged to: (1 - mix) E_q[log q - log f] - mix E_data[log q].
+
+    With `fading` data give way to the model's own draws, weighed to those of f: evenly, until `FADED` of the budget is
+    spent. Data hold modes while the target emerges; the weights see their shares, of which the gradient along the path
+    knows nothing.
+    """
+
+    events = (Continuous,)
+    spent: Tensor
+
+    def __init__(
+        self,
+        model: Reparameterised,
+        log_density: Callable[[Tensor], Tensor],
+        budget: Budget,
+        *,
+        annealing: float,
+        mix: float,
+        fading: bool = False,
+    ) -> None:
+        super().__init__(model.event)
+        self.model = model
+        self.log_density, self.budget, self.annealing = log_density, budget, annealing
+        self.mix, self.fading = mix, fading
+        self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
+        self.last: float | None = None
+
+    @property
+    def label(self) -> str:
+        return self.model.label
+
+    def train(self, mode: bool = True) -> "ReverseKL":
+        """Always as in use: a draw and its density must come from the same network, without dropout."""
+        return super().train(False)
+
+    def matrices(self) -> Iterable[nn.Parameter]:
+        return self.model.matrices()
+
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        self.model.prepare(take)
+
+    def sample(self, n: int, condition: Tensor | None = None, *, generator: Streams) -> Any:
+        return self.model.sample(n, condition, generator=generator)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        beta = self.beta()
+        streams = Streams(int(torch.randint(2**62, ())), len(batch), device=batch.x.device)
+        x = self.model.rsample(len(batch), generator=streams)
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        for p in parameters:
+            p.requires_grad_(False)  # of the gradient of log q only the path through x is kept: the rest is noise
+        try:
+            log_q = self.model.log_prob(x)
+            bridge = beta * damped(self.log_density(x)) + (1 - beta) * standard_normal(x)
+        finally:
+            for p in parameters:
+                p.requires_grad_(True)
+        parts = {"reverse": (1 - self.mix) * (log_q - bridge).mean()}
+        if self.mix > 0:
+            given = max(0.0, 1 - float(self.spent) / FADED) if self.fading else 1.0
+            forward = x.new_zeros(())
+            if given > 0:
+                forward = forward + given * self.model.log_prob(batch.x).mean()
+            if given < 1:
+                w = truncated((bridge - log_q).detach()) - 1 / len(x)  # E_q of the slope of log q is 0: noise goes
+                forward = forward + (1 - given) * (w * self.model.log_prob(x.detach())).sum()
+            parts["forward"] = -self.mix * forward
+        return parts
+
+    def beta(self) -> float:
+        """The target's share of the bridge now, from `HOTTEST` to 1 evenly in its logarithm; counts one step."""
+        if self.budget.steps is not None:
+            self.spent += 1 / self.budget.steps
+        else:
+            assert self.budget.minutes is not None
+            now = time.monotonic()
+            self.spent += (now - (self.last or now)) / (60 * self.budget.minutes)
+            self.last = now
+        if not self.annealing:
+            return 1.0
+        return float(HOTTEST ** max(0.0, 1 - float(self.spent) / self.annealing))
+
+
+def damped(log_f: Tensor) -> Tensor:
+    """log f with what lies far below the best of the batch drawn up, logarithmically, as Noé et al. do."""
+    floor = log_f.detach().max() - CLIFF
+    below = (floor - log_f).clamp(min=0)
+    return torch.where(below > 0, floor - below.log1p(), log_f)
+
+
+def fit_density(
+    log_target: Callable[[Tensor], Tensor],
+    dims: int,
+    model: str = "nsf",
+    *,
+    support: Any = None,
+    centre: float | int | Sequence[float] = 0.0,
+    scale: float | int | Sequence[float] | None = None,
+    samples: Any = None,
+    mix: float | int = 0.8,
+    annealing: float | int = 0.5,
+    scouts: int = 512,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    device: str | None = None,
+    **options: Any,
+) -> ImportanceSampler:
+    """Fit a model to a density that is known up to a constant factor.
+
+    Args:
+        log_target: log f of a batch, float (n, dims) → (n,), in torch, so that it can be differentiated.
+        dims: the number of coordinates.
+        model: a name of `pofx models`, one with differentiable draws; nsf is then one of couplings, by default.
+        support: where f is positive, as in `pofx.points`; f is never asked outside.
+        centre: mean of the broad normal from which everything starts, one for all or one per coordinate, of the
+            unbounded values (log x for a positive support, logit x for an interval); by default 0, or that of
+            `samples`.
+        scale: its standard deviation, likewise; it should reach every mode. By default 1 (1.8 where both ends are
+            bounded), or that of `samples`.
+        scouts: chains that are annealed from there to the target first; their mean and spread are the coordinates in
+            which the model is fitted, and their ends are fitted too (forward KL), as often as their weights say, with
+            the weight `mix`, so that no mode which they have seen is lost, less and less. They cost some 400
+            evaluations each of log f and its slope; 0 leaves them out.
+        samples: draws from the target, however few, an array (n, dims): they stand for scouts, and `mix` stays.
+        annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
+        minutes: the budget; two minutes if none is given.
+        steps: the budget in steps instead.
+        out: as in `pofx.fit`, like `resume`, `progress`, `device` and the options.
+
+    Raises:
+        Unsupported: the model has no differentiable draws.
+        UsageError: options that nobody knows or that cannot be, or a log_target that does not return (n,) with a slope.
+        TrainingError: log_target is nan or infinite at a draw; the message shows where.
+    """
+    row = config.entry(model)
+    if not issubclass(row.model, Reparameterised):
+        raise Unsupported(f"{model} has no differentiable draws, so that a density cannot lead it: choose nsf")
+    for name, value in (("mix", mix), ("annealing", annealing)):
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} must lie in 0 to 1 (got {value}): pass {name}=0.5")
+    if steps is None and minutes is None:
+        minutes = 2.0
+    budget = Budget(steps=steps, minutes=minutes)
+    model_options, train_options, view_options = sort_options(row, options)
+    if view_options:
+        raise UsageError(f"{', '.join(view_options)} says nothing here: a target is real, within its support")
+    trainer = TrainOptions.of({**row.trains_with, **TRAINS_WITH, **train_options})
+    representation, raw = _space(log_target, dims, support, centre, scale, samples, scouts, trainer.batch_size, seed)
+    accelerator = processes()
+    where = torch.device(device) if device else accelerator.device
+    folder = Path(out) if out is not None else None
+    name = getattr(log_target, "__qualname__", type(log_target).__qualname__)
+    request = {"target": name, "dims": dims, "model": model, "seed": seed, "options": {**options, "support": support}}
+    if folder is not None and resume:
+        check_request(folder, request)
+    values = {**row.values, **DEFAULTS.get(model, {}), **model_options}
+    card: dict[str, Any] = {
+        "data": {"name": f"log_target {name}", "facts": {}},
+        "seed": seed,
+        "training": {"model": model, "budget": str(budget), "options": vars(trainer), "condition": None},
+        "environment": environment(),
+    }
+
+    def artifact(trained: Any, state: dict[str, Any]) -> Artifact:
+        numbers = {"steps": state["step"], "seconds": round(state["seconds"], 3), "images": state["images"]}
+        return Artifact(representation, trained.model, model, {**card, "training": {**card["training"], **numbers}})
+
+    def on_checkpoint(trained: Any, state: dict[str, Any]) -> None:
+        if folder is not None:
+            artifact(trained, state).save(folder)
+
+    with torch.random.fork_rng():
+        seed_step(seed, 0, 1 << 21)
+        net = row.model(representation.event, **values)
+        assert isinstance(net, Reparameterised)
+        if folder is not None and accelerator.is_main_process:
+            begin_run(folder, request, resume)
+        density = event_density(log_target, representation)
+        loss = ReverseKL(net, _guarded(density, representation), budget, annealing=annealing,
+                         mix=mix if samples is not None or scouts else 0.0, fading=samples is None)  # fmt: skip
+        result = train(
+            loss,
+            Feed(raw, None, representation, seed=seed, device=where),
+            options=trainer,
+            budget=budget,
+            seed=seed,
+            folder=folder,
+            resume=resume,
+            shown=progress,
+            on_checkpoint=on_checkpoint,
+            accelerator=accelerator,
+        )
+    state = {"step": result.steps, "seconds": result.seconds, "images": result.images}
+    return ImportanceSampler(artifact(result.model.to("cpu"), state), log_target)
+
+
+def _space(
+    log_target: Callable[[Tensor], Tensor],
+    dims: int,
+    support: Any,
+    centre: Any,
+    scale: Any,
+    samples: Any,
+    scouts: int,
+    batch: int,
+    seed: int,
+) -> tuple[Points, Tensor]:
+    """The coordinates in which the fit works, and raw items that the model may start from: draws, or broad ones."""
+    columns = [f"x{i}" for i in range(dims)]
+    plain = stated(support, columns)
+    if samples is not None:
+        fitted = Points.fit(points(samples, support=plain))
+        if len(fitted.columns) != dims or fitted.constants:
+            raise DataError(f"samples must have {dims} columns that vary (got shape {np.shape(samples)})")
+        return fitted, fitted.tensor(samples)
+    free = dims - 1 if plain == "simplex" else dims
+    ends = [(plain or {}).get(c, (None, None)) if plain != "simplex" else (0.0, 1.0) for c in columns][:free]
+    if scale is None:
+        scale = [1.8 if None not in e else 1.0 for e in ends]
+    mean, std = (np.broadcast_to(np.asarray(v, dtype=np.float64), (free,)).tolist() for v in (centre, scale))
+    if not all(0 < s < math.inf for s in std):
+        raise UsageError(f"scale must be positive (got {scale}): pass scale=1.0")
+    made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
+    if not scouts:
+        return made, made.back(Streams(seed + 4, 16 * batch).normal(free).double())[0]
+    found, w = _scouted(event_density(log_target, made), free, scouts, seed)
+    centred = (w[:, None] * found).sum(0)
+    spread = (w[:, None] * (found - centred) ** 2).sum(0).sqrt().clamp(min=1e-3)
+    old_mean, old_std = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    mean, std = (old_mean + old_std * centred).tolist(), (old_std * spread).tolist()
+    made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
+    steps = (torch.arange(16 * batch) + 0.5) / (16 * batch)  # as often as their weights say, evenly
+    often = torch.searchsorted(w.cumsum(0), steps.double()).clamp(max=scouts - 1)
+    return made, made.back((found[often] - centred) / spread)[0]
+
+
+def _scouted(log_density: Callable[[Tensor], Tensor], free: int, scouts: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Chains annealed from the broad normal to the target, float64 (scouts, free), and their weights (scouts,)."""
+    x, log_w = anneal(
+        lambda streams: streams.normal(free),
+        standard_normal,
+        log_density,
+        n=scouts,
+        temperatures=SCOUTING,
+        seed=seed + (1 << 42),
+    )
+    log_w = torch.where(log_w.isfinite(), log_w, -torch.inf)
+    trusted = bool(log_w.isfinite().any()) and effective_share(log_w) * scouts >= ENOUGH
+    return x.double(), (log_w if trusted else torch.zeros_like(log_w)).softmax(0)
+
+
+def _guarded(log_density: Callable[[Tensor], Tensor], representation: Points) -> Callable[[Tensor], Tensor]:
+    """A density in which values that cannot be learned from are named."""
+
+    def guarded(x: Tensor) -> Tensor:
+        value = log_density(x)
+        bad = ~value.isfinite()
+        if bool(bad.any()):
+            at = representation.items(representation.decode(x.detach()[bad][:1]).cpu())[0]
+            raise TrainingError(
+                f"log_target is {float(value[bad][0].detach())} at x = {np.array2string(at, precision=5)}: state its "
+                "support, or let it fall steeply where it now ends"
+            )
+        return value
+
+    return guarded

@@ -1,0 +1,350 @@
+"""compare: budgets, protocol, choice of models, resuming, crashes. The jobs are stand-ins, but for one real run."""
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pofx.report
+from pofx.cli.main import app
+from pofx.comparison import compare, jobs, stored, tuning
+from pofx.comparison.job import history, keep
+from pofx.comparison.jobs import Job, Limits, Orders, launch, memory, run_jobs
+from pofx.comparison.request import PREFERRED, choose_models, default_folder, refusal, settle
+from pofx.core import config
+from pofx.core.errors import DataError, UsageError
+from pofx.core.representation import Items
+from pofx.data.dataset import split
+from pofx.data.sources import load
+from pofx.evaluate.arrangement import noised
+from pofx.report.rows import read
+from pofx.train.options import Budget
+from report_fixture import measurements
+
+
+def points(n=120):
+    return Items("points", np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32))
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Jobs that only say that they were run; names in `failing` crash."""
+    ran, failing = [], set()
+
+    def pretend(place, limits, tick=lambda: None):
+        job = json.loads((place / "job.json").read_text())
+        ran.append(place.name)
+        tick()
+        if job["model"] in failing:
+            return "TrainingError: no"
+        if job["model"] is None:
+            rows = {name: {"measurements": measurements(1.0, 0.9)} for name in ("real-test", "memoriser", "marginals")}
+            plain = {"status": "done", "rows": rows, "files": {}}
+        elif job["trial"] is not None:
+            plain = {"status": "done", "validation": abs(job["trial"] - 2) + 1.0, "seconds": 1.5}
+        else:
+            plain = {"status": "done", "measurements": measurements(2.0 + len(ran), 0.8, 2.0, "exact"), "cost": {}}
+        (place / "result.json").write_text(json.dumps(plain))
+        return None
+
+    monkeypatch.setattr(jobs, "launch", pretend)
+    return ran, failing
+
+
+def test_the_same_request_has_the_same_folder():
+    dataset = split(points(), "my data/1")
+    half, one = Budget(minutes=0.5), Budget(minutes=1)
+    assert default_folder(dataset, half, 0) == default_folder(dataset, half, 0)
+    assert len({default_folder(dataset, *a) for a in ((half, 0), (one, 0), (half, 1))}) == 3
+    assert default_folder(dataset, half, 0).parent.name == "runs"
+
+
+def test_another_protocol_in_the_same_folder_is_refused_by_name(tmp_path):
+    settle(tmp_path, {"budget": "30 s", "hash": "a"})
+    settle(tmp_path, {"budget": "30 s", "hash": "a"})
+    with pytest.raises(UsageError, match="budget was '30 s', now '60 s'.*another --out"):
+        settle(tmp_path, {"budget": "60 s", "hash": "a"})
+
+
+def test_one_model_per_family_by_preference_and_the_baseline_last():
+    dataset = load("digits")
+    chosen, skipped = choose_models(dataset, None, None)
+    families = {row.traits.family for row in config.entries().values()}
+    assert {config.entry(name).traits.family for name in chosen} | set(skipped) == families
+    assert len(chosen) == len({config.entry(name).traits.family for name in chosen})
+    for name in PREFERRED:
+        if name in config.entries():
+            assert name in chosen
+    assert chosen[-1] == "gmm"
+
+
+def test_a_family_gives_the_first_member_that_accepts_the_data():
+    chosen, skipped = choose_models(split(points(), "points"), None, None)
+    assert "pixelcnn" not in chosen and "nsf" in chosen
+    assert all(refusal(name, split(points(), "points")) is None for name in chosen)
+    assert all(reason for reason in skipped.values())
+
+
+def test_models_and_families_are_checked():
+    dataset = split(points(), "points")
+    assert choose_models(dataset, ["nsf"], None)[0] == ["nsf", "gmm"]
+    assert choose_models(dataset, None, ["flow"])[0] == ["nsf", "gmm"]
+    with pytest.raises(UsageError, match="did you mean nsf"):
+        choose_models(dataset, ["nfs"], None)
+    with pytest.raises(UsageError, match="did you mean flow"):
+        choose_models(dataset, None, ["flows"])
+    with pytest.raises(UsageError, match="pixelcnn cannot model"):
+        choose_models(dataset, ["pixelcnn"], None)
+
+
+def test_a_second_call_trains_nothing_and_a_killed_job_is_run_again(tmp_path, stand_in):
+    ran, _ = stand_in
+    first = compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=2)
+    assert ran == ["controls", "nsf-seed0", "gmm-seed0", "nsf-seed1", "gmm-seed1"]
+    assert first.report.exists() and set(first.table().index) >= {"nsf", "gmm", "real-test", "memoriser", "marginals"}
+    again = compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=2)
+    assert len(ran) == 5
+    pd.testing.assert_frame_equal(first.table(), again.table())
+    (tmp_path / "nsf-seed1" / "result.json").unlink()  # as a kill leaves it
+    (tmp_path / "nsf-seed1" / "half.txt").write_text("left over")
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=2)
+    assert ran[5:] == ["nsf-seed1"] and not (tmp_path / "nsf-seed1" / "half.txt").exists()
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=3)
+    assert ran[6:] == ["nsf-seed2", "gmm-seed2"]
+
+
+def test_a_crash_costs_one_row_which_stays_and_is_tried_again(tmp_path, stand_in):
+    ran, failing = stand_in
+    failing.add("nsf")
+    found = compare(points(), models=["nsf", "realnvp"], budget="1s", out=tmp_path)
+    assert found.table().loc["nsf", "status"] == "failed" and found.table().loc["realnvp", "status"] == "done"
+    assert "TrainingError: no" in found.report.read_text() and "failed: TrainingError: no" in str(found)
+    failing.clear()
+    found = compare(points(), models=["nsf", "realnvp"], budget="1s", out=tmp_path)
+    assert found.table().loc["nsf", "status"] == "done" and ran[-1] == "nsf-seed0" and len(ran) == 5
+
+
+def test_an_interruption_loses_the_job_under_way_alone(tmp_path, stand_in, monkeypatch):
+    ran, _ = stand_in
+    pretend = jobs.launch
+
+    def interrupted(place, limits, tick=lambda: None):
+        if place.name == "realnvp-seed0":
+            raise KeyboardInterrupt
+        return pretend(place, limits, tick)
+
+    monkeypatch.setattr(jobs, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare(points(), models=["nsf", "realnvp"], budget="1s", out=tmp_path)
+    rows = {row["name"]: row["runs"][0]["status"] for row in read(tmp_path / "results.json")["rows"]}
+    assert rows["nsf"] == "done" and rows["realnvp"] == "missing" and (tmp_path / "report.html").exists()
+    monkeypatch.setattr(jobs, "launch", pretend)
+    compare(points(), models=["nsf", "realnvp"], budget="1s", out=tmp_path)
+    assert ran == ["controls", "nsf-seed0", "realnvp-seed0", "gmm-seed0"]
+
+
+def test_other_data_in_the_same_folder_is_refused(tmp_path, stand_in):
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path)
+    with pytest.raises(UsageError, match="hash was"):
+        compare(points(130), models=["nsf"], budget="1s", out=tmp_path)
+    with pytest.raises(UsageError, match="seeds and trials must be at least 1"):
+        compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=0)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Let `launch` run a line of Python in place of the job."""
+
+    def use(code):
+        real = jobs.subprocess.Popen
+        monkeypatch.setattr(jobs.subprocess, "Popen", lambda args, **rest: real([sys.executable, "-c", code], **rest))
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise ValueError('bad')", "ValueError: bad"),
+        ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
+        ("import time; time.sleep(60)", "time limit"),
+        ("import sys; sys.exit(3)", "no message"),
+    ],
+)
+def test_every_end_of_a_job_has_a_reason(tmp_path, command, code, reason):
+    command(code)
+    began = time.monotonic()
+    assert reason in str(launch(tmp_path, Limits(1.0, 1e12)))
+    assert time.monotonic() - began < 20
+
+
+def test_a_job_that_leaves_no_result_has_failed(tmp_path, command):
+    command("pass")
+    orders = Orders(tmp_path, "digits", Budget(steps=1), 0, Limits(60.0, 1e12))
+    run_jobs([Job("nsf", 0)], orders)
+    assert not orders.done(Job("nsf", 0))
+    assert "without a result" in (tmp_path / "nsf-seed0" / "result.json").read_text()
+
+
+@pytest.mark.parametrize("kind", ["points", "table", "tokens", "image"])
+def test_frozen_data_thaws_unchanged(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    values = {
+        "points": rng.normal(size=(40, 2)),
+        "table": pd.DataFrame({"a": rng.normal(size=40), "b": list("xy") * 20}),
+        "tokens": ["ab" + "c" * int(i % 5) for i in range(40)],
+        "image": rng.integers(0, 17, (40, 8, 8)).astype(np.uint8),
+    }[kind]
+    facts = {"levels": 17} if kind == "image" else {}
+    labels = np.arange(40) % 2 if kind == "image" else None
+    dataset = split(Items(kind, values, labels, facts), kind)
+    stored.freeze(dataset, tmp_path / "data")
+    again = stored.thaw(tmp_path / "data")
+    assert again.card == dataset.card
+    for name, items in dataset.splits().items():
+        back = again.splits()[name]
+        if kind == "table":
+            pd.testing.assert_frame_equal(back.values, items.values)
+        else:
+            assert np.array_equal(np.asarray(back.values), np.asarray(items.values))
+        assert (back.labels is None) == (items.labels is None) and dict(back.facts) == dict(items.facts)
+
+
+def test_samples_are_kept_beside_their_nearest_training_items(tmp_path):
+    dataset = load("digits")
+    name = keep(dataset.train.values[:70], dataset.train, tmp_path, "samples")
+    with np.load(tmp_path / name) as arrays:
+        assert arrays["samples"].shape == (70, *dataset.train.values.shape[1:3]) and arrays["samples"].max() == 255
+        assert np.array_equal(arrays["samples"][:64], arrays["neighbours"]) and not arrays["distances"].any()
+
+
+def test_learning_curves_are_thinned_but_keep_every_validation(tmp_path):
+    lines = [{"step": i, "seconds": i / 10, "images": 1, "lr": 0.1, "loss": 2.0} for i in range(1, 2000)]
+    lines += [{"step": 1000, "seconds": 100.0, "validation": 1.5}]
+    (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + '\n{"step": 5, "sec')
+    points_ = history(tmp_path / "log.jsonl")
+    assert len(points_) <= 250 and sum("validation" in p for p in points_) == 1
+    assert points_ == sorted(points_, key=lambda p: p["seconds"]) and points_[0]["loss"] == 2.0
+
+
+def test_a_real_comparison_of_unnamed_points(tmp_path):
+    found = compare(points(400), models=["gmm"], budget="0.3s", out=tmp_path)
+    table = found.table()
+    assert list(table["status"]) == ["done"] * 6
+    assert {"noised-real-0.1", "noised-real-0.3"} <= set(table.index)
+    assert table.loc["gmm", "FD"] > 0 and table.loc["gmm", "kind"] == "exact"
+    assert table.loc["memoriser", "Near-copy p"] < table.loc["real-test", "Near-copy p"]
+    assert "<svg" in found.report.read_text()
+    schema = json.loads((Path(pofx.report.__file__).parent / "results.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(found.results, schema)
+    assert {"kid", "mind", "vendi", "clipped_density"} <= set(found.results["metrics"])
+    assert any(row["faults"]["shifted"]["sees"] for row in found.results["self_test"])
+
+
+def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)), columns=["a", "b"])
+    frame.assign(kind=["dry", "sweet", "red"] * 100).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(DataError, match="kind"):
+        compare(tmp_path / "p.csv", models=["nsf"], out=tmp_path / "out")
+    with pytest.raises(DataError, match="pandas.cut"):
+        compare(frame, models=["nsf"], out=tmp_path / "out", label="b")
+    found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2, label="kind",
+                    options={"nsf": {"width": 32, "represent": "points"}})  # fmt: skip
+    words = shlex.split(found.results["command"])
+    assert words[3:] == [
+        *("--models", "nsf", "--label", "kind", "--budget", "90s", "--seeds", "2", "--seed", "0"),
+        *("--out", str(tmp_path / "out"), "-o", "nsf.width=32", "-o", 'nsf.represent="points"'),
+    ]
+    kept = stored.thaw(tmp_path / "out" / "data")
+    assert set(kept.train.labels) == {0, 1, 2} and list(kept.train.values.columns) == ["a", "b"]
+    asked = CliRunner().invoke(app, words[1:])
+    assert asked.exit_code == 0, asked.output
+
+
+def test_a_job_that_takes_too_much_memory_is_stopped(tmp_path, command):
+    command("x = bytearray(400_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(60)")
+    began = time.monotonic()
+    assert "its limit is 0.2 GB" in str(launch(tmp_path, Limits(60.0, 2e8)))
+    assert time.monotonic() - began < 50 and memory(2**22 + 1) == 0
+
+
+def test_limits_are_times_and_sizes():
+    assert Limits.of(Budget.of("30s")).seconds == 4 * 30 + 900
+    assert Limits.of(Budget.of("5 steps"), "30m", "8GB") == Limits(1800.0, 8e9)
+    for time_limit, memory_limit in (("5 steps", None), ("soon", None), (None, "much"), (None, "0GB")):
+        with pytest.raises(UsageError, match="limit is a|budget is a time"):
+            Limits.of(Budget.of("30s"), time_limit, memory_limit)
+
+
+def test_other_options_are_another_job(tmp_path, stand_in):
+    ran, _ = stand_in
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path)
+    found = compare(points(), models=["nsf"], budget="1s", out=tmp_path, options={"nsf": {"width": 32}})
+    assert ran == ["controls", "nsf-seed0", "gmm-seed0", "nsf-seed0"]
+    assert found.results["rows"][0]["options"] == {"width": 32}
+    with pytest.raises(UsageError, match="did you mean width"):
+        compare(points(), models=["nsf"], budget="1s", out=tmp_path, options={"nsf": {"widht": 32}})
+    with pytest.raises(UsageError, match="model of this comparison"):
+        compare(points(), models=["nsf"], budget="1s", out=tmp_path, options={"vae": {"width": 32}})
+
+
+def test_trials_are_run_judged_counted_and_not_run_again(tmp_path, stand_in):
+    ran, failing = stand_in
+    found = compare(points(), models=["nsf"], budget="1s", out=tmp_path, trials=3)
+    assert ran == ["controls", *(f"{m}-trial{k}" for k in range(3) for m in ("nsf", "gmm")), "nsf-seed0", "gmm-seed0"]
+    row = found.results["rows"][0]
+    assert [t["validation"] for t in row["trials"]] == [3.0, 2.0, 1.0]
+    assert row["options"] == row["trials"][2]["options"] != {} and row["trials"][0]["options"] == {}
+    assert row["runs"][0]["cost"] == {"trials": 3, "tuning_seconds": 4.5}
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path, trials=3)
+    assert len(ran) == 9
+    failing.add("nsf")
+    (tmp_path / "nsf-trial2" / "result.json").unlink()
+    row = compare(points(), models=["nsf"], budget="1s", out=tmp_path, trials=3).results["rows"][0]
+    assert [t["status"] for t in row["trials"]] == ["done", "done", "failed"]
+    assert row["options"] == row["trials"][1]["options"]
+
+
+def test_settings_differ_and_keep_what_was_given():
+    drawn = tuning.settings("nsf", 6, 0, {"lr": 0.01})
+    assert len({json.dumps(d, sort_keys=True) for d in drawn}) == 6 and all(d["lr"] == 0.01 for d in drawn)
+    assert drawn[0] == {"lr": 0.01} and drawn == tuning.settings("nsf", 6, 0, {"lr": 0.01})
+    assert drawn[1:] != tuning.settings("nsf", 6, 1, {"lr": 0.01})[1:]
+    for options in drawn:
+        pofx.fit(points(), "nsf", steps=1, progress=False, **{**options, "width": 8})
+
+
+@pytest.mark.parametrize("kind", ["points", "table", "tokens", "image", "integers"])
+def test_noised_items_are_farther_the_more_noise_and_stay_items(kind):
+    rng = np.random.default_rng(0)
+    values = {
+        "points": rng.normal(size=(200, 3)).astype(np.float32),
+        "table": pd.DataFrame({"a": rng.normal(size=200), "b": list("xy") * 100, "c": rng.integers(0, 90, 200)}),
+        "tokens": ["ab" + "c" * int(i % 5) for i in range(200)],
+        "image": rng.integers(0, 17, (200, 4, 4)).astype(np.uint8),
+        "integers": rng.integers(0, 5, (200, 6)),
+    }[kind]
+    items = Items("tokens" if kind == "integers" else kind, values, None, {"levels": 17} if kind == "image" else {})
+
+    def moved(level):
+        got = noised(items, items, level, 3).values
+        assert type(got) is type(values) and len(got) == len(values)
+        if isinstance(values, pd.DataFrame):
+            assert list(got.dtypes) == list(values.dtypes) and set(got["b"]) == {"x", "y"}
+            return float((got.to_numpy() != values.to_numpy()).mean())
+        if isinstance(values, list):
+            assert all(len(a) == len(b) and set(a) <= set("abc") for a, b in zip(got, values, strict=True))
+            return float(np.mean([a != b for a, b in zip(got, values, strict=True)]))
+        assert got.dtype == values.dtype and got.min() >= values.min() and got.max() <= values.max()
+        return float(np.square(got.astype(float) - values).mean())
+
+    assert 0 < moved(0.1) < moved(0.3)
+    assert moved(0.0) == 0

@@ -1,0 +1,55 @@
+"""What more steps buy: a sampler that comes nearer by a known law is read by it, and its curve is drawn."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import pofx
+from pofx.data.dataset import dataset
+from pofx.data.sources import load
+from pofx.evaluate.metrics.sampler_steps import SHARES, Effort
+from pofx.report.figures.sampler_steps import efforts
+
+
+class Slow:
+    """Normal points, narrower than the data by a factor of 1 - 2^-steps: distance d 4^-steps, 0 from 6 on."""
+
+    def __init__(self, steps=4):
+        self.model = SimpleNamespace(effort="steps", steps=steps)
+
+    def using(self, steps):
+        return Slow(steps)
+
+    def sample(self, n, seed=0):
+        return np.random.default_rng(seed).normal(size=(n, 3)) * (1 - 2.0**-self.model.steps)
+
+
+def points():
+    rng = np.random.default_rng(5)
+    return dataset(*(pofx.points(rng.normal(size=(n, 3))) for n in (1500, 400, 400)), "p", source="", licence="")
+
+
+def test_the_curve_of_a_sampler_whose_law_is_known():
+    read = Effort().read(Slow(), points())
+    curve = read.extra["enough_steps"]["curve"]
+    assert [steps for steps, *_ in curve] == sorted({max(round(4 * share), 1) for share in SHARES})
+    for steps, distance, error, seconds in curve:
+        assert abs(distance - 3 * 4.0**-steps) < 3 * error + 0.06 and seconds > 0  # the floor of 500 items is 0.03
+    assert 2 <= read.values["enough_steps"] <= 4
+
+
+def test_no_steps_no_number_and_too_little_time_neither():
+    one = Slow()
+    one.model.effort = ""
+    assert not Effort().read(one, points()).values
+    assert not Effort().read(Slow(), points(), seconds=0).values
+
+
+@pytest.mark.parametrize("name", ["ddpm", "rbm"])
+def test_models_with_steps_are_read(name):
+    data = load("digits")
+    run = pofx.fit(data, name, steps=3, progress=False)
+    facts = Effort().read(run, data).extra["enough_steps"]
+    assert facts["own"] == getattr(run.model, facts["option"]) and len(facts["curve"]) == len(SHARES)
+    assert "<svg" in efforts({name: facts}, {name: "#336699"})

@@ -1,0 +1,215 @@
+"""What is special to the GAN: exact penalties, lazy scaling, ownership of phases, uncoupled items, no checkerboard."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.nn.functional import softplus
+
+from pofx.core.errors import UsageError
+from pofx.core.event import Bounded, Continuous, Discrete
+from pofx.core.model import Batch
+from pofx.core.random import Streams
+from pofx.families.gan.gan import GAN, gradient_penalty
+from pofx.nets.image.synthesis import Residual, Synthesis, channels, pyramid, resize
+
+EVENTS = [Bounded((1, 8, 8)), Bounded((3, 9, 13)), Continuous((2,))]
+
+
+def model(event=EVENTS[0], condition=None, **values):
+    """A small GAN whose zero-initialised weights are moved, so that every path carries signal."""
+    torch.manual_seed(0)
+    gan = GAN(event, condition, **{**GAN.small, **values})
+    with torch.no_grad():
+        for p in gan.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return gan
+
+
+def batch(event, n=6, condition=None):
+    torch.manual_seed(1)
+    y = None if condition is None else torch.randint(condition.classes, (n,))
+    return Batch(torch.randn(n, *event.shape).tanh(), y)
+
+
+def test_the_penalty_of_a_linear_critic_is_its_squared_norm_for_every_batch_size():
+    w = torch.randn(3, 4, dtype=torch.float64)
+    for n in (1, 2, 7):
+        x = torch.randn(n, 3, 4, dtype=torch.float64)
+        penalty = gradient_penalty(lambda x: (x * w).sum((1, 2)), x)
+        torch.testing.assert_close(penalty.double(), w.square().sum(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_penalty_moves_the_critic(event):
+    gan = model(event)
+    sum(gan("regulariser", batch(event)).values()).backward()
+    slopes = [p.grad for p in gan.critic.parameters() if p.grad is not None and p.ndim > 1]
+    assert len(slopes) > 2 and all(g.abs().sum() > 0 for g in slopes)
+
+
+def test_lazy_penalties_average_to_the_penalty_of_every_step():
+    x = batch(EVENTS[2])
+
+    def slopes(every):
+        gan = model(EVENTS[2], every=every)
+        torch.manual_seed(2)
+        sum(gan("regulariser", x).values()).backward()
+        return [p.grad / every if p.grad is not None else torch.zeros_like(p) for p in gan.critic.parameters()]
+
+    for lazy, eager in zip(slopes(8), slopes(1), strict=True):
+        torch.testing.assert_close(lazy, eager)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_generator_still_learns_when_the_critic_is_sure(dtype):
+    gan = model()
+    logit = torch.full((4,), -50.0, dtype=dtype, requires_grad=True)
+    gan.draw = lambda batch: torch.zeros(4, 1, 8, 8)  # the critic's answers stand in for the networks
+    answers = iter([logit, torch.zeros(4, dtype=dtype)])
+    gan.critic.forward = lambda x, condition=None: next(answers)
+    gan.generator_loss(Batch(torch.zeros(4, 1, 8, 8))).backward()
+    torch.testing.assert_close(logit.grad.float(), torch.full((4,), -0.25), rtol=0, atol=1e-6)
+
+
+def test_losses_are_the_relativistic_pairs():
+    gan = model(EVENTS[2])
+    x = batch(EVENTS[2])
+    torch.manual_seed(3)
+    fake = gan.critic(gan.draw(x))
+    real = gan.critic(x.x)
+    for phase, pairs in (("generator", real - fake), ("critic", fake - real)):
+        torch.manual_seed(3)
+        torch.testing.assert_close(gan(phase, x), softplus(pairs).mean())
+
+
+@pytest.mark.parametrize("condition", [None, Discrete((), 3)])
+def test_each_phase_reaches_only_the_parameters_it_owns(condition):
+    gan = model(condition=condition)
+    owned = {phase.name: {id(p) for p in phase.parameters} for phase in gan.phases()}
+    assert owned["critic"] == owned["regulariser"] == {id(p) for p in gan.critic.parameters()}
+    assert owned["generator"] == {id(p) for p in gan.generator.parameters()}
+    for phase in gan.phases():
+        gan.zero_grad(set_to_none=True)
+        for p in gan.parameters():
+            p.requires_grad_(id(p) in owned[phase.name])
+        loss = gan(phase.name, batch(EVENTS[0], condition=condition))
+        (sum(loss.values()) if isinstance(loss, dict) else loss).backward()
+        moved = {id(p) for p in gan.parameters() if p.grad is not None}
+        assert moved <= owned[phase.name] if phase.name == "regulariser" else moved == owned[phase.name]
+
+
+def test_a_critic_phase_leaves_the_generator_alone_without_freezing():
+    gan = model()
+    for name in ("critic", "regulariser"):
+        loss = gan(name, batch(EVENTS[0]))
+        (sum(loss.values()) if isinstance(loss, dict) else loss).backward()
+    assert all(p.grad is None for p in gan.generator.parameters())
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_no_item_sees_another(event):
+    gan = model(event)
+    x = batch(event).x
+    other = torch.cat((x[:1], torch.randn_like(x[1:])))
+    torch.testing.assert_close(gan.critic(x)[0], gan.critic(other)[0])
+    whole = gan.sample(6, generator=Streams(0, 6))
+    torch.testing.assert_close(whole[2:4], gan.sample(2, generator=Streams(0, 6)[2:4]), rtol=1e-4, atol=1e-5)
+    assert whole.shape == (6, *event.shape) and whole.std(0).mean() > 0.01
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_bounded_events_stay_in_their_bounds(event):
+    gan = model(event)
+    with torch.no_grad():
+        for p in gan.generator.parameters():
+            p.mul_(3)
+    x = gan.sample(16, generator=Streams(0, 16))
+    assert torch.isfinite(x).all() and (x.abs().max() <= 1 or not isinstance(event, Bounded))
+
+
+@pytest.mark.parametrize("condition", [Discrete((), 3), Continuous((2,))])
+def test_projection(condition):
+    gan = model(condition=condition)
+    x = batch(EVENTS[0]).x
+    discrete = isinstance(condition, Discrete)
+    y = torch.arange(6) % 3 if discrete else torch.randn(6, 2)
+    wrong = (y + 1) % 3 if discrete else y + 1
+    assert (gan.critic(x, y) - gan.critic(x, wrong)).abs().min() > 1e-6
+    assert (
+        gan.sample(6, y, generator=Streams(0, 6)) - gan.sample(6, wrong, generator=Streams(0, 6))
+    ).abs().max() > 1e-6
+    plain = copy.deepcopy(gan.critic)
+    for p in plain.embed.parameters():
+        p.data.zero_()
+    torch.testing.assert_close(plain(x, y), plain(x))
+    fresh = GAN(EVENTS[0], condition, **GAN.small)
+    torch.testing.assert_close(fresh.critic(x, y), fresh.critic(x))  # starts unconditional
+
+
+def test_a_constant_stays_constant_inside_under_upsampling():
+    torch.manual_seed(0)
+    block = Residual(8)
+    torch.nn.init.normal_(block.outer.weight)
+    for size in ((8, 8), (7, 13)):
+        h = torch.randn(1, 8, 1, 1).expand(1, 8, *(-(-s // 2) for s in size))
+        inside = block(resize(h, size))[:, :, 2:-2, 2:-2]
+        torch.testing.assert_close(inside, inside[:, :, :1, :1].expand_as(inside), rtol=1e-4, atol=1e-4)
+
+
+def test_every_size_has_its_pyramid():
+    assert pyramid((1, 28, 28)) == [(28, 28), (14, 14), (7, 7)]
+    assert pyramid((1, 9, 13))[-1] == (5, 7)
+    assert [channels(size, 128) for size in pyramid((1, 28, 28))] == [32, 64, 128]
+    for shape in ((1, 1, 1), (2, 3, 30), (1, 8, 8), (3, 32, 32)):
+        net = Synthesis(shape, 4, 8)
+        assert net(torch.randn(2, net.inputs)).shape == (2, *shape)
+
+
+def test_double_backward_survives_bfloat16():
+    gan = model(EVENTS[0], width=32)
+    x = batch(EVENTS[0])
+    values = []
+    for low in (False, True):
+        torch.manual_seed(4)
+        gan.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss = gan("regulariser", x)
+        sum(loss.values()).backward()
+        values.append(loss["r1"].item())
+        assert loss["r1"].dtype == torch.float32
+        assert all(torch.isfinite(p.grad).all() for p in gan.critic.parameters() if p.grad is not None)
+    assert math.isclose(*values, rel_tol=0.05)
+
+
+def test_losses_say_nothing_about_quality_and_bad_values_are_refused():
+    assert model().validation(batch(EVENTS[0])) is None
+    with pytest.raises(UsageError, match="every"):
+        GAN(EVENTS[0], every=0)
+    with pytest.raises(UsageError, match="gamma"):
+        GAN(EVENTS[0], gamma=-1.0)
+
+
+def test_a_gaussian_is_learned():
+    event = Continuous((2,))
+    torch.manual_seed(0)
+    gan = GAN(event, latent=4, width=32, gamma=0.2, every=4)
+    mean, spread = torch.tensor([1.0, -0.5]), torch.tensor([0.5, 1.5])
+    optimisers = {}
+    for phase in gan.phases():
+        key = "generator" if phase.name == "generator" else "critic"
+        optimisers.setdefault(key, torch.optim.Adam(phase.parameters, lr=3e-3, betas=(0.0, 0.9)))
+    for step in range(600):
+        for phase in gan.phases():
+            if step % phase.every == 0:
+                loss = gan(phase.name, Batch(mean + spread * torch.randn(128, 2)))
+                optimiser = optimisers["generator" if phase.name == "generator" else "critic"]
+                optimiser.zero_grad()
+                (sum(loss.values()) if isinstance(loss, dict) else loss).backward()
+                optimiser.step()
+        for optimiser in optimisers.values():
+            optimiser.param_groups[0]["lr"] *= 0.996
+    x = gan.sample(4000, generator=Streams(0, 4000)).detach()
+    torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.15)
+    torch.testing.assert_close(x.std(0), spread, rtol=0.15, atol=0)

@@ -1,0 +1,227 @@
+"""Laws of the variational autoencoder and its observation models."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pofx.core.errors import UsageError
+from pofx.core.event import Bounded, Continuous, Discrete
+from pofx.core.model import Batch
+from pofx.core.random import Streams
+from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture
+from pofx.families.vae.vae import VAE
+from pofx.maths import discretised_logistic
+
+
+class Affine(nn.Module):
+    """A stand-in for a trunk: x → x A + b."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x, context=None):
+        return x @ self.a + self.b
+
+
+def linear_gaussian(off=0.0):
+    """A VAE whose log p(x) is known; `off` moves its posterior away from the true one."""
+    torch.manual_seed(0)
+    m = VAE(Continuous((3,)), latent=2, width=4, depth=1, prior=1).eval()
+    w, b = torch.randn(2, 3), torch.randn(3)
+    free = torch.full((3,), -0.5)
+    a = torch.zeros(2, 6)
+    a[:, 0::2] = w
+    m.decoder = Affine(a, torch.stack((b, free), -1).flatten())
+    log_std = m.likelihood.normal(torch.stack((b, free), -1)[None])[1][0]
+    noise = (2 * log_std).exp()
+    precision = torch.eye(2) + w @ torch.diag(1 / noise) @ w.T
+    cov = torch.linalg.inv(precision)
+    gain = torch.diag(1 / noise) @ w.T @ cov  # posterior mean (x - b) gain
+    std = cov.diagonal().sqrt() * (1 + off)  # a diagonal posterior, unlike the true one
+    raw = 4 * torch.atanh(std.log() / 4)
+    m.encoder = Affine(torch.cat((gain, torch.zeros(3, 2)), 1), torch.cat((-b @ gain + off, raw)))
+    true = torch.distributions.MultivariateNormal(b, w.T @ w + torch.diag(noise))
+    return m, true
+
+
+def test_bound_rises_to_the_exact_value():
+    m, true = linear_gaussian(off=0.3)
+    x = true.sample((50,))
+    exact = true.log_prob(x)
+    far, near = m.bound(x, None, 1), m.bound(x, None, 5000)
+    assert (near - exact).abs().mean() < 0.02
+    assert (exact - far).mean() > 0.2
+
+
+def test_bound_is_monotone_in_the_number_of_samples():
+    m, true = linear_gaussian(off=0.5)
+    x = true.sample((4000,))
+    logs = m.log_weights(x, None, torch.randn(4000, 125, 2)).detach()
+    means = [float((logs[:, :k].logsumexp(1) - math.log(k)).mean()) for k in (1, 5, 25, 125)]
+    assert means == sorted(means)
+    assert means[-1] <= float(true.log_prob(x).mean()) + 0.02
+
+
+def test_one_sample_is_the_elbo():
+    m, true = linear_gaussian(off=0.3)
+    x = true.sample((2000,))
+    torch.manual_seed(1)
+    losses = m.loss(Batch(x))
+    logs = m.log_weights(x, None, torch.randn(2000, 50, 2)).mean()
+    assert float(sum(losses.values()).detach()) == pytest.approx(-float(logs), abs=0.1)
+
+
+EXTREME = [(0.0, 0.0), (0.95, -3.0), (0.99, -7.0), (-1.0, -9.0), (1.7, -2.0), (-30.0, -7.0), (3.0, 5.0), (0.5, 30.0)]
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize(("mean", "log_scale"), EXTREME)
+def test_levels_sum_to_one(levels, mean, log_scale):
+    raw = torch.tensor([0.3, -0.4, mean, 0.1, log_scale, -2.0], requires_grad=True)
+    every = torch.arange(levels)
+    logs = discretised_logistic.log_mass(raw.expand(levels, -1), every, levels)
+    assert float(logs.double().exp().sum()) == pytest.approx(1.0, abs=2e-5)
+    logs.sum().backward()
+    assert torch.isfinite(raw.grad).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 80.0])
+def test_categorical_sums_to_one(scale):
+    event = Discrete((1,), 256)
+    raw = scale * torch.randn(1, 1, 256).expand(256, -1, -1)
+    total = Categorical(event).log_prob(raw, torch.arange(256)[:, None]).exp().sum()
+    assert float(total) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("event", [Continuous((1,)), Bounded((1,))])
+def test_gaussian_integrates_to_one(event):
+    observe = Gaussian(event)
+    observe.start(0.1 * torch.randn(100, 1))
+    grid = torch.linspace(-1, 1, 20_001)[:, None]
+    for free in (-50.0, -3.0, 0.0):
+        raw = torch.tensor([0.4, free]).expand(len(grid), 1, 2)
+        total = observe.log_prob(raw, grid).double().exp().sum() * 1e-4
+        assert float(total) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_level_draws_follow_the_masses():
+    raw = torch.tensor([0.3, -0.4, -0.9, 0.4, -2.0, -1.5])
+    n, levels = 40_000, 9
+    u = Streams(0, n).uniform(2)
+    share = torch.bincount(discretised_logistic.draw(raw.expand(n, -1), u, levels), minlength=levels) / n
+    mass = discretised_logistic.log_mass(raw.expand(levels, -1), torch.arange(levels), levels).exp()
+    assert float((share - mass).abs().sum()) < 0.03
+
+
+def spread_out(m):
+    """Let x depend on z strongly, and let the posterior be a wide normal, under which importance weights are tame."""
+    with torch.no_grad():
+        m.decoder.last.weight.mul_(20)
+        m.encoder.last.weight.zero_()
+        m.encoder.last.bias.copy_(torch.tensor([0.0, 0.0, 0.9, 0.9]))
+
+
+@pytest.mark.parametrize("observation", ["categorical", "logistic"])
+def test_bound_sums_to_at_most_one(observation):
+    torch.manual_seed(0)
+    options = {"latent": 2, "width": 16, "depth": 1, "prior": 3, "importance": 20_000}
+    m = VAE(Discrete((2,), 3), observation=observation, **options)
+    spread_out(m)
+    every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    total = float(m.eval().log_prob(every).exp().sum())
+    assert 0.97 < total < 1.03
+
+
+def test_samples_follow_the_density():
+    torch.manual_seed(0)
+    m = VAE(Discrete((2,), 3), latent=2, width=16, depth=1, prior=3, importance=20_000).eval()
+    spread_out(m)
+    every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    x = m.sample(20_000, generator=Streams(1, 20_000))
+    share = torch.bincount(3 * x[:, 0] + x[:, 1], minlength=9) / len(x)
+    assert float((share - m.log_prob(every).exp()).abs().sum()) < 0.04
+
+
+@pytest.mark.parametrize("options", [{}, {"particles": 4}, {"free_bits": 0.1, "prior": 1}])
+def test_loss_does_not_change_when_the_batch_is_repeated(options, monkeypatch):
+    torch.manual_seed(0)
+    m = VAE(Discrete((1, 4, 4), 17), **{**VAE.small, **options})
+    x = torch.randint(17, (6, 1, 4, 4))
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    monkeypatch.setattr(torch, "randn", lambda *shape, device=None: torch.zeros(*shape))
+    one, two = m.loss(Batch(x)), m.loss(Batch(torch.cat((x, x))))
+    for key in one:
+        assert float(one[key].detach()) == pytest.approx(float(two[key].detach()), rel=1e-5)
+
+
+def test_warmup_is_a_matter_of_training_alone():
+    m = VAE(Continuous((2,)), kl_warmup=10, beta=2.0, **VAE.small).eval()
+    batch = Batch(torch.randn(8, 2))
+    before, weights = float(m.validation(batch)), []
+    for _ in range(20):
+        weights.append(m.kl_weight())
+        m.advance()
+    assert weights[0] == pytest.approx(0.2)
+    assert weights[9:] == [2.0] * 11
+    assert float(m.validation(batch)) == before
+
+
+def test_answers_do_not_depend_on_the_batch():
+    torch.manual_seed(0)
+    m = VAE(Discrete((1, 8, 8), 17), Discrete((), 10), **VAE.small).eval()
+    x, y = torch.randint(17, (5, 1, 8, 8)), torch.arange(5)
+    together, alone = m.log_prob(x, y), torch.cat([m.log_prob(x[i : i + 1], y[i : i + 1]) for i in range(5)])
+    assert torch.allclose(together, alone, rtol=1e-5)
+    assert torch.equal(m.encode(x, y), m.encode(x, y))
+    assert m.decode(m.encode(x, y), y).shape == x.shape
+    assert not torch.allclose(m.log_prob(x, y), m.log_prob(x, y.flip(0)))
+
+
+@pytest.mark.parametrize("event", [Discrete((3, 17, 23), 256), Continuous((1, 9, 20)), Discrete((2, 16, 16), 2)])
+def test_convolutions_take_any_size(event):
+    m = VAE(event, network="conv", **{**VAE.small, "width": 8}).eval()
+    x = m.sample(2, generator=Streams(0, 2))
+    assert x.shape == (2, *event.shape)
+    assert torch.isfinite(m.log_prob(x)).all()
+    assert m.encode(x).shape == (2, 2)
+
+
+def test_a_collapsed_encoder_has_no_active_units():
+    m, true = linear_gaussian()
+    x = true.sample((100,))
+    assert m.active_units(x) == 2
+    m.encoder.a = torch.zeros_like(m.encoder.a)
+    assert m.active_units(x) == 0
+
+
+def test_options_are_checked():
+    with pytest.raises(UsageError, match="observation"):
+        VAE(Discrete((2,), 3), observation="bernoulli")
+    with pytest.raises(UsageError, match="free_bits"):
+        VAE(Discrete((2,), 3), particles=2, free_bits=0.1)
+
+
+def test_training_approaches_a_known_entropy():
+    torch.manual_seed(0)
+    p = torch.tensor([[0.4, 0.05], [0.05, 0.5]])
+    draw = torch.multinomial(p.flatten(), 4000, replacement=True)
+    x = torch.stack((draw // 2, draw % 2), 1)
+    m = VAE(Discrete((2,), 2), latent=2, width=16, depth=1, prior=4, dropout=0.0, importance=500)
+    m.prepare(lambda n: Batch(x[:n]))
+    optimiser = torch.optim.Adam(m.parameters(), 1e-2)
+    for _ in range(400):
+        optimiser.zero_grad()
+        sum(m.loss(Batch(x[torch.randint(4000, (128,))])).values()).backward()
+        optimiser.step()
+    every = torch.cartesian_prod(torch.arange(2), torch.arange(2))
+    found = m.eval().log_prob(every).detach().exp()
+    assert float((found - p.flatten()).abs().sum()) < 0.1
+
+
+def test_levels_are_the_default_for_images_with_many_levels():
+    assert isinstance(VAE(Discrete((1, 8, 8), 17), **VAE.small).likelihood, LogisticMixture)
+    assert isinstance(VAE(Discrete((1, 8, 8), 2), **VAE.small).likelihood, Categorical)
+    assert isinstance(VAE(Discrete((5,), 17), **VAE.small).likelihood, Categorical)
