@@ -14,6 +14,7 @@ from argparse import Namespace
 from importlib.metadata import version
 from pathlib import Path
 
+import metric_speed
 import numpy as np
 import torch
 from contestants import CONTESTS
