@@ -1,7 +1,6 @@
 """Artifacts: representation + model + provenance, the one thing that is saved, loaded, served and evaluated.
 
-Items go in and come out in data space. A folder holds `artifact.json` (plain values) and the weights in safetensors;
-the JSON names the weights by their hash and is renamed into place last, so a reader never sees half an artifact.
+Items go in and come out in data space; `storage` writes it into a folder and reads it back.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,17 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pofx import __version__
+from pofx import storage
 from pofx.core import config
-from pofx.core.errors import CorruptError, DataError, Unsupported, UsageError, unknown
-from pofx.core.event import Bounded, Discrete, dims, event_from_json, event_to_json
-from pofx.core.files import read_json, read_tensors, sha256, write_json, write_tensors
+from pofx.core.errors import DataError, Unsupported, UsageError, unknown
+from pofx.core.event import Bounded, Discrete, dims
 from pofx.core.model import Completing, Density, Encoding, Explicit, Factored, Model, Tempered, X
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
 from pofx.maths.interpolation import spherical, straight
 
-FORMAT = 1
 BATCH = 500  # items per call of the model when sampling or scoring
 
 
@@ -287,41 +284,12 @@ class Artifact:
         return tensor
 
     def save(self, path: str | Path) -> Path:
-        """Write the artifact into a folder; what stood there stays whole until the new one stands.
+        """Write the artifact into a folder; the previous one there stays whole until the new one is.
 
         Raises:
             PofxError: the disk is full or the folder cannot be written.
         """
-        folder = Path(path)
-        aside = folder / "weights.new.safetensors"
-        write_tensors(aside, self.model.state_dict())
-        digest = sha256(aside)
-        weights = folder / f"weights-{digest[:12]}.safetensors"
-        aside.replace(weights)
-        write_json(
-            folder / "artifact.json",
-            {
-                "format": FORMAT,
-                "pofx": __version__,
-                "model": {
-                    "name": self.name,
-                    "options": config.config(self.model),
-                    "event": event_to_json(self.model.event),
-                    "condition": event_to_json(self.model.condition),
-                },
-                "representation": {
-                    "kind": self.representation.kind,
-                    "name": self.representation.name,
-                    "options": config.config(self.representation),
-                },
-                "weights": {"file": weights.name, "sha256": digest},
-                "card": dict(self.card),
-            },
-        )
-        for other in folder.glob("weights-*.safetensors"):
-            if other != weights:
-                other.unlink(missing_ok=True)
-        return folder
+        return storage.save(path, storage.Stored(self.representation, self.model, self.name, self.card))
 
     def _events(self, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, Tensor | None]]:
         """Items batch by batch as events on the model's device, with their stated conditions."""
@@ -383,15 +351,6 @@ class Artifact:
             raise unknown("label", str(value), names) from None
 
 
-def representations() -> dict[tuple[str, str], type[Representation]]:
-    """Every representation by (kind, name)."""
-    found: dict[tuple[str, str], type[Representation]] = {}
-    for module in config.modules("pofx.represent"):
-        for cls in config.classes(module, Representation):
-            found[cls.kind, cls.name] = cls
-    return found
-
-
 def load(path: str | Path, **options: Any) -> Artifact:
     """The artifact in a folder, on the CPU; `options` as in `Artifact.using`.
 
@@ -399,36 +358,5 @@ def load(path: str | Path, **options: Any) -> Artifact:
         UsageError: there is no such folder.
         CorruptError: a file is missing, damaged, changed, or of a newer format.
     """
-    folder = Path(path)
-    if not folder.exists():
-        raise UsageError(f"there is no run at {folder}: train one with `pofx train DATA --model NAME --out {folder}`")
-    if not (folder / "artifact.json").exists() and (folder / "request.json").exists():
-        raise CorruptError(
-            f"the run at {folder} has no weights yet: finish it with `pofx train … --out {folder} --resume`"
-        )
-    plain = read_json(folder / "artifact.json")
-    try:
-        if plain["format"] > FORMAT:
-            raise CorruptError(f"{folder} has format {plain['format']}, this pofx reads {FORMAT}: upgrade pofx")
-        weights = folder / plain["weights"]["file"]
-        tensors = read_tensors(weights)
-        if sha256(weights) != plain["weights"]["sha256"]:
-            raise CorruptError(
-                f"{weights} is not the file that was saved (its hash differs): restore it or train again"
-            )
-        seen = plain["representation"]
-        known = representations()
-        if (seen["kind"], seen["name"]) not in known:
-            raise CorruptError(
-                f"{folder} needs the representation {seen['kind']}/{seen['name']}, which is not installed"
-            )
-        model_plain = plain["model"]
-        event = event_from_json(model_plain["event"])
-        assert event is not None
-        row = config.entry(model_plain["name"])
-        model = row.model(event, event_from_json(model_plain["condition"]), **model_plain["options"])
-        model.load_state_dict(tensors)
-        representation = known[seen["kind"], seen["name"]](**seen["options"])
-    except (KeyError, TypeError, RuntimeError, AssertionError) as error:
-        raise CorruptError(f"{folder} cannot be read ({error}): restore it or train again") from error
-    return Artifact(representation, model.eval(), model_plain["name"], plain["card"]).using(**options)
+    parts = storage.load(path)
+    return Artifact(parts.representation, parts.model, parts.name, parts.card).using(**options)

@@ -257,7 +257,9 @@ def test_log_prob_does_not_depend_on_the_batch_or_the_call(case):
 
 @law("save and load")
 def test_save_load_sample_is_bit_equal(case, tmp_path, monkeypatch):
-    monkeypatch.setattr("pofx.artifact.representations", lambda: {("event", "identity"): lambda: Identity(case.event)})
+    monkeypatch.setattr(
+        "pofx.core.config.representations", lambda: {("event", "identity"): lambda: Identity(case.event)}
+    )
     model = fitted(case)
     artifact = Artifact(Identity(case.event), model, case.name, {"label_frequencies": [1, 1, 1]})
     monkeypatch.setattr(
@@ -338,7 +340,7 @@ def test_wrong_events_are_refused(case):
 
 
 def test_no_option_has_two_owners():
-    from pofx.artifact import representations
+    from pofx.core.config import representations
 
     trainer = set(TrainOptions.__dataclass_fields__)
     view = {key for cls in representations().values() for key in cls.options}

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event
 from pofx.core.model import Model, Traits, traits
+from pofx.core.representation import Representation
 
 GROUP = "pofx.families"
 T = TypeVar("T")
@@ -77,6 +78,15 @@ def entries() -> dict[str, Entry]:
                     raise UsageError(f"two models are called '{row.name}': {rows[row.name].model} and {row.model}")
                 rows[row.name] = row
     return dict(sorted(rows.items()))
+
+
+def representations() -> dict[tuple[str, str], type[Representation]]:
+    """Every representation by (kind, name)."""
+    found: dict[tuple[str, str], type[Representation]] = {}
+    for module in modules("pofx.represent"):
+        for cls in classes(module, Representation):
+            found[cls.kind, cls.name] = cls
+    return found
 
 
 def entry(name: str) -> Entry:

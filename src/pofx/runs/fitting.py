@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pofx import __version__
-from pofx.artifact import Artifact, representations
+from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Discrete
@@ -166,7 +166,7 @@ def sort_options(
     """
     of_model = set(config.defaults(row.model))
     of_trainer = set(TrainOptions.__dataclass_fields__)
-    of_view = {key for cls in representations().values() for key in cls.options} | {"represent"}
+    of_view = {key for cls in config.representations().values() for key in cls.options} | {"represent"}
     sorted_out: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
     for key, value in options.items():
         owner = next((i for i, keys in enumerate((of_model, of_trainer, of_view)) if key in keys), None)
