@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
 import pofx.cli.main as cli
 
@@ -245,12 +243,3 @@ def test_a_killed_run_resumes(sign, tmp_path):
     options = {"width": 16, "batch_size": 16, "checkpoint_seconds": 0.2}
     more = pofx.fit("digits", model="made", steps=state["step"] + 5, out=out, resume=True, progress=False, **options)
     assert more.card["training"]["steps"] == state["step"] + 5
-
-
-def test_every_verb_has_help_with_an_example():
-    runner = CliRunner()
-    verbs = typer.main.get_command(cli.app).commands
-    assert {"models", "train", "evaluate", "compare"} <= set(verbs)
-    for name in verbs:
-        shown = runner.invoke(cli.app, [name, "--help"])
-        assert shown.exit_code == 0 and "Example:" in shown.output, name

@@ -1,34 +1,37 @@
 """pofx, "p of x": every family of deep generative models behind one contract.
 
-Names are imported when they are first used, so that `import pofx` and `pofx --help` load no torch.
+A module offers names here by a line `PUBLIC = ("name", …)`. Modules are searched for that line without being imported,
+and one is imported when its name is first used, so that `import pofx` and `pofx --help` load no torch.
 """
 
+import ast
+import re
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "fit": "pofx.runs.fitting",
-    "fit_density": "pofx.runs.target",
-    "ImportanceSampler": "pofx.runs.weighing",
-    "load": "pofx.artifact",
-    "Artifact": "pofx.artifact",
-    "Score": "pofx.artifact",
-    "compare": "pofx.comparison",
-    "audio": "pofx.data.recordings",
-    "images": "pofx.data.items",
-    "table": "pofx.data.items",
-    "tokens": "pofx.data.items",
-    "points": "pofx.data.items",
-    "molecules": "pofx.data.molecules",
-    "Density": "pofx.core.model",
-    "PofxError": "pofx.core.errors",
-}
-__all__ = list(_PUBLIC)
+
+@cache
+def _public() -> dict[str, str]:
+    """The module of every public name."""
+    root, found = Path(__file__).parent, {}
+    for path in sorted(root.rglob("*.py")):
+        text = path.read_bytes()
+        if b"\nPUBLIC = (" in text:
+            module = ".".join(("pofx", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+            for names in re.findall(rb"^PUBLIC = (\([^)]*\))", text, re.MULTILINE):
+                found |= dict.fromkeys(ast.literal_eval(names.decode()), module)
+    return found
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name.startswith("_") or name not in _public():
         raise AttributeError(f"module 'pofx' has no attribute '{name}'")
-    return getattr(import_module(_PUBLIC[name]), name)
+    return getattr(import_module(_public()[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*_public(), "__version__"))

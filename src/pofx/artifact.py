@@ -21,6 +21,8 @@ from pofx.core.random import Streams
 from pofx.core.representation import Representation
 from pofx.maths.interpolation import spherical, straight
 
+PUBLIC = ("Artifact", "Score", "load")
+
 BATCH = 500  # items per call of the model when sampling or scoring
 
 

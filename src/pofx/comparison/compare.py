@@ -30,6 +30,8 @@ from pofx.report.rows import SCHEMA, read, rows
 from pofx.report.verdict import decide
 from pofx.train.options import Budget
 
+PUBLIC = ("Comparison", "compare")
+
 ENGINES = {"local": run_jobs, "ray": cluster.run_jobs}
 
 

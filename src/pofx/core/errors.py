@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+PUBLIC = ("PofxError",)
+
 
 class PofxError(Exception):
     """Base of every error that pofx raises on purpose; the command line prints its message and exits with `code`."""

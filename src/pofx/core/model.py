@@ -17,6 +17,8 @@ from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Event, check
 from pofx.core.random import Streams
 
+PUBLIC = ("Density",)
+
 X = Any  # Tensor, or dict[str, Tensor] for a product event
 
 

@@ -11,6 +11,8 @@ from pofx.core.representation import Items
 from pofx.data.passages import PASSAGE, Passages
 from pofx.data.support import check_support, stated
 
+PUBLIC = ("images", "points", "table", "tokens")
+
 
 def images(x: Any, levels: int = 256, labels: Any = None, name: str = "images") -> Items:
     """Images with grey or colour levels 0 to levels - 1.

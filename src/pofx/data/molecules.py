@@ -12,6 +12,8 @@ from pofx.core.errors import DataError
 from pofx.core.representation import Items
 from pofx.data.items import tokens
 
+PUBLIC = ("molecules",)
+
 SUFFIX = ".smi"
 
 

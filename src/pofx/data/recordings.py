@@ -18,6 +18,8 @@ from pofx.core.representation import Items
 from pofx.data.items import encode_labels
 from pofx.data.members import folder_labels, members
 
+PUBLIC = ("audio",)
+
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 PIECE = 1 << 16  # samples: longer recordings are cut into pieces of this length
 

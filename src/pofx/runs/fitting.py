@@ -32,6 +32,8 @@ from pofx.train.feed import Feed
 from pofx.train.loop import processes, train
 from pofx.train.options import Budget, TrainOptions
 
+PUBLIC = ("fit",)
+
 JUDGED = 512  # samples drawn to judge a model whose losses say nothing
 
 

@@ -35,6 +35,8 @@ from pofx.train.loop import processes, train
 from pofx.train.options import Budget, TrainOptions
 from pofx.runs.weighing import ImportanceSampler, anneal, event_density, standard_normal
 
+PUBLIC = ("fit_density",)
+
 HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
 SCOUTING = 50  # temperatures of the scouts
 ENOUGH = 32  # effective scouts without which their weights are left aside

@@ -27,6 +27,8 @@ from pofx.maths.hamiltonian import hamiltonian_move
 from pofx.maths.importance import RELIABLE, effective_share, pareto_shape
 from pofx.represent.table import Columns
 
+PUBLIC = ("ImportanceSampler",)
+
 LEAST_SHARE = 0.1  # effective draws as a share of all, below which a warning is due
 ACCEPTED = 0.75  # share of Hamiltonian moves that the step size aims at
 PILOTS = 128  # chains that tune the step sizes, with draws of their own, so that the weights stay unbiased

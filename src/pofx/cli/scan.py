@@ -1,0 +1,91 @@
+"""Verbs are found by scanning, like models: files of `cli/verbs`, and of `apps` and `serve`, that define one.
+
+A file `<verb>.py` defines a verb if it has a function `<verb>` and a text EXAMPLE; its GROUP is the heading of the verb
+in the help. Files are read as syntax trees, and only the verb that is called is imported: `pofx --help` loads no torch.
+"""
+
+import ast
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+PACKAGES = ("cli.verbs", "apps", "serve")
+GROUPS = ("Train", "Use a run", "Evaluate and compare", "Look up")  # the order of the headings; others follow
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What the help shows of a verb, and where its function is."""
+
+    name: str
+    module: str
+    summary: str
+    example: str
+    group: str
+
+
+@cache
+def verbs() -> dict[str, Verb]:
+    """Every verb by name, in the order of the help."""
+    root = Path(__file__).parents[1]
+    found = [
+        verb
+        for package in PACKAGES
+        for path in sorted(root.joinpath(*package.split(".")).glob("*.py"))
+        if (verb := _read(path, f"pofx.{package}.{path.stem}")) is not None
+    ]
+
+    def place(verb: Verb) -> int:
+        return GROUPS.index(verb.group) if verb.group in GROUPS else len(GROUPS)
+
+    return {verb.name: verb for verb in sorted(found, key=place)}
+
+
+def command(verb: Verb) -> Any:
+    """The command of a verb: its module is imported here."""
+    module = importlib.import_module(verb.module)
+    one = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    function = getattr(module, verb.module.rpartition(".")[2])
+    one.command(verb.name, epilog=f"Example: {verb.example}")(function)
+    return typer.main.get_command(one)
+
+
+class Verbs(TyperGroup):
+    """The command `pofx`: lists the verbs by what their files state, and imports the one that is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for verb in verbs().values():
+            self.add_command(TyperCommand(verb.name, help=verb.summary, rich_help_panel=verb.group))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, None if found is None else command(verbs()[str(name)]), rest
+
+
+def _read(path: Path, module: str) -> Verb | None:
+    text = path.read_text(encoding="utf-8")
+    if "\nEXAMPLE = " not in text:
+        return None
+    tree = ast.parse(text)
+    function = next((f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == path.stem), None)
+    if function is None:
+        return None
+    stated = dict(_texts(tree))
+    summary = (ast.get_docstring(function) or "").split("\n\n")[0].replace("\n", " ")
+    return Verb(path.stem.replace("_", "-"), module, summary, stated["EXAMPLE"], stated.get("GROUP", "More"))
+
+
+def _texts(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The texts that a module assigns to names."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.value.value

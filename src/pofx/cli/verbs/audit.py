@@ -1,0 +1,39 @@
+"""pofx audit."""
+
+from typing import Annotated, Any
+
+import typer
+
+from pofx.cli import arguments as given
+
+GROUP = "Evaluate and compare"
+EXAMPLE = "pofx audit runs/digits"
+
+
+def audit(
+    run: given.Run,
+    against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
+    membership: Annotated[
+        bool,
+        typer.Option("--membership", help="Also test for membership inference (trains reference models)."),
+    ] = False,
+    references: Annotated[int, typer.Option(help="Of --membership: number of reference models (even).")] = 8,
+    reference_seconds: Annotated[float, typer.Option(help="Of --membership: training time of each.")] = 20.0,
+    as_json: given.Json = False,
+    device: given.Device = "auto",
+) -> None:
+    """Check a trained model for common faults: density, tails, causality, codes, seeds, conditions, collapse."""
+    from pofx.artifact import load
+    from pofx.evaluate.audit import audit as examine
+
+    artifact = load(run).to(device)
+    dataset = given.trained_on(artifact, against)
+    findings = examine(artifact, dataset)
+    if membership:
+        from pofx.evaluate.reference_models import exposure, recipe
+
+        attack: dict[str, Any] = {"options": recipe(run), "references": references, "seconds": reference_seconds}
+        findings += exposure(artifact, dataset, **attack, progress=lambda line: typer.echo(line, err=True))
+    given.show(findings, as_json, f"{artifact.name} on {dataset.card.name}")
+    if any(f["result"] == "failed" for f in findings):
+        raise typer.Exit(1)

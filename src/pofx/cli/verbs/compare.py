@@ -1,0 +1,51 @@
+"""pofx compare."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pofx.cli import arguments as given
+
+GROUP = "Evaluate and compare"
+EXAMPLE = "pofx compare digits --budget 30s --out runs/demo"
+
+
+def compare(
+    source: given.Data,
+    names: Annotated[str | None, typer.Option("--models", help="a,b,c (default: one per family).")] = None,
+    families: Annotated[str | None, typer.Option(help="flow,vae,… (default: all that fit the data).")] = None,
+    budget: Annotated[str, typer.Option(help="Training of each: 30s, 2m, 1h, 500steps, 3epochs or 2e12flops.")] = "30s",
+    seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
+    seed: given.Seed = 0,
+    label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
+    trials: Annotated[int, typer.Option(help="Sets of options tried per model, compared on validation data.")] = 1,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="MODEL.key=value, repeatable.", metavar="MODEL.KEY=VALUE")
+    ] = None,
+    spaces: Annotated[str | None, typer.Option(help="Feature spaces: pca,classifier,inception=FILE,…")] = None,
+    time_limit: Annotated[str | None, typer.Option(help="The most time of one job: 30m, 2h.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="The most memory of one job: 8GB.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS.")] = "local",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report (default runs/compare-DATA).")] = None,
+) -> None:
+    """Compare models on the same data and budget: one table, one report. Resumable."""
+    from pofx.comparison import compare as run_comparison
+
+    result = run_comparison(
+        source,
+        models=names.split(",") if names else None,
+        families=families.split(",") if families else None,
+        budget=budget,
+        seeds=seeds,
+        seed=seed,
+        out=out or Path("runs") / f"compare-{Path(source).stem}",
+        label=label,
+        options=given.options_of(option),
+        trials=trials,
+        spaces=spaces.split(",") if spaces else None,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+        engine=engine,
+    )
+    typer.echo(f"{result}\n\nreport → {result.report}")

@@ -1,0 +1,53 @@
+"""pofx evaluate."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pofx.cli import arguments as given
+
+GROUP = "Evaluate and compare"
+EXAMPLE = "pofx evaluate runs/digits --against digits --json"
+
+
+def evaluate(
+    run: given.Run,
+    against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
+    spaces: Annotated[
+        str | None, typer.Option(help="pca,classifier,random,logmel,inception=FILE,clip=FOLDER,…")
+    ] = None,
+    factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, one row per item of the data.")] = None,
+    seed: given.Seed = 0,
+    as_json: given.Json = False,
+    device: given.Device = "auto",
+) -> None:
+    """Measure samples, density and codes against real data, with uncertainty."""
+    from pofx.artifact import load
+    from pofx.evaluate.suite import evaluate as measure
+
+    artifact = load(run).to(device)
+    dataset = given.trained_on(artifact, against)
+    result = measure(artifact, dataset, seed=seed, spaces=spaces.split(",") if spaces else None, cache=run / "spaces")
+    if factors is not None:
+        from pofx.evaluate.disentanglement import disentanglement
+
+        items = given.items(artifact, against or artifact.card["data"]["name"], None)
+        result["measurements"] += [m.json() for m in disentanglement(artifact, items, factors, seed=seed)]
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+        return
+    rows = [
+        {
+            "metric": m["metric"],
+            "value": "not finite" if m["value"] is None else f"{m['value']:.4g}",
+            "±": "" if m["stderr"] is None else f"{m['stderr']:.2g}",
+            "better": m["better"],
+            "space": m["space"] or "",
+            "n": m["n"],
+            "note": m["note"],
+        }
+        for m in result["measurements"]
+    ]
+    given.show(rows, False, f"{artifact.name} on {dataset.card.name}")

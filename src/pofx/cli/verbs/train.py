@@ -1,0 +1,53 @@
+"""pofx train."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pofx.cli import arguments as given
+
+GROUP = "Train"
+EXAMPLE = "pofx train digits --model realnvp --minutes 2 -o lr=0.001 --out runs/digits"
+
+
+def train(
+    source: Annotated[str | None, typer.Argument(metavar="DATA", help="A built-in name, a file or a folder.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A name of `pofx models`.")] = None,
+    option: given.Options = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training time (default 1).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget: optimiser steps.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Budget: passes over the data.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Budget: FLOPs, such as 2e12.")] = None,
+    condition: Annotated[str | None, typer.Option(help="`label`, or a column of a table.")] = None,
+    seed: given.Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+) -> None:
+    """Train one model on data, with a progress bar, checkpoints and a log."""
+    from pofx.core.errors import UsageError
+    from pofx.runs.fitting import fit
+
+    if source is None or model is None:
+        raise UsageError("missing DATA or --model: pofx train DATA --model NAME (see `pofx models`, `pofx data`)")
+    folder = out or Path("runs") / f"{Path(source).stem}-{model}-{seed}"
+    run = fit(
+        source,
+        model,
+        minutes=minutes,
+        steps=steps,
+        epochs=epochs,
+        flops=flops,
+        seed=seed,
+        condition=condition,
+        out=folder,
+        resume=resume,
+        **given.options(option),
+    )
+    if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints
+        return
+    training = run.card["training"]
+    typer.echo(
+        f"{model} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}"
+    )

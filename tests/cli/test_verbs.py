@@ -1,0 +1,63 @@
+"""Verbs and public names are found by scanning, and looking them up loads no torch."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import pofx
+from pofx.cli import main as cli
+from pofx.cli import scan
+
+VERBS = scan.verbs()
+
+
+def invoke(*arguments, **environment):
+    return CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "80", **environment})
+
+
+def test_the_verbs_that_users_know_are_found():
+    assert {"train", "sample", "score", "encode", "decode", "interpolate", "evaluate", "audit"} <= set(VERBS)
+    assert {"compare", "report", "models", "data"} <= set(VERBS)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_help_with_an_example_in_80_columns(name):
+    shown = invoke(name, "--help")
+    assert shown.exit_code == 0 and "Example: pofx " in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+
+def test_a_file_elsewhere_adds_a_verb_without_being_imported(tmp_path):
+    (tmp_path / "detect.py").write_text(
+        '"""An app."""\nimport torch_is_not_here\nGROUP = "Apps"\n\nEXAMPLE = "pofx detect x"\n\n'
+        'def detect(run: str) -> None:\n    """Find anomalies\n    in a table.\n\n    More."""\n'
+    )
+    verb = scan._read(tmp_path / "detect.py", "pofx.apps.detect")
+    assert verb == scan.Verb("detect", "pofx.apps.detect", "Find anomalies in a table.", "pofx detect x", "Apps")
+    (tmp_path / "other.py").write_text('"""No verb."""\n\ndef other() -> None:\n    """Nothing."""\n')
+    assert scan._read(tmp_path / "other.py", "pofx.apps.other") is None
+
+
+def test_bare_pofx_shows_help_and_the_version_is_an_option():
+    assert invoke().exit_code == 0 and "train" in invoke().output
+    assert invoke("--version").output.strip() == f"pofx {pofx.__version__}"
+
+
+def test_public_names_are_found_without_importing_them():
+    code = "import sys, pofx; print(*dir(pofx)); assert not {'torch', 'numpy'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = done.stdout.split()
+    assert {"fit", "load", "compare", "images", "table", "Score", "PofxError"} <= set(names)
+    assert not {"Any", "import_module", "cache", "ast", "Path"} & set(names)
+
+
+@pytest.mark.parametrize("name", dir(pofx))
+def test_every_public_name_is_there_and_says_what_it_is(name):
+    assert getattr(pofx, name).__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'fits'"):
+        _ = pofx.fits
