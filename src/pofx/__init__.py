@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 @cache
 def _public() -> dict[str, str]:
     """The module of every public name."""
-    root, found = Path(__file__).parent, {}
+    root = Path(__file__).parent
+    found: dict[str, str] = {}
     for path in sorted(root.rglob("*.py")):
         text = path.read_bytes()
         if b"\nPUBLIC = (" in text:
