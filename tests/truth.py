@@ -51,7 +51,7 @@ class Truth:
         states = enumerate_states(self.event)
         flat = states.flatten(1)
         agree = (flat[:, 1:] == flat[:, :-1]).float().sum(1)
-        energy = agree + (flat == min(c or 0, self.event.classes - 1)).float().sum(1) * 0.7
+        energy = agree + (flat == min(c or 0, self.event.largest - 1)).float().sum(1) * 0.7
         return states, energy.softmax(0)
 
     @property
@@ -66,7 +66,7 @@ class Truth:
 
 def enumerate_states(event: Discrete) -> Tensor:
     """Every x of a tiny discrete event: int64 (classes^dims, *shape)."""
-    flat = list(itertools.product(range(event.classes), repeat=dims(event)))
+    flat = list(itertools.product(range(event.largest), repeat=dims(event)))
     return torch.tensor(flat).reshape(-1, *event.shape)
 
 

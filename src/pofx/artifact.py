@@ -270,7 +270,7 @@ class Artifact:
                 raise Unsupported(f"{self.name} was trained with a condition: give one value per item")
             u = Streams(seed + (1 << 40), n).uniform()
             edges = torch.tensor(np.cumsum(weights) / np.sum(weights), dtype=torch.float32)
-            return torch.bucketize(u, edges).clamp(max=event.classes - 1).to(self.device)
+            return torch.bucketize(u, edges).clamp(max=event.largest - 1).to(self.device)
         if isinstance(event, dict):
             raise Unsupported("product conditions are given to the model itself")
         values = np.asarray(condition)

@@ -155,7 +155,7 @@ def _empty(path):
 def test_clips_of_any_length_are_one_event_and_come_back():
     clips, labels = tones(9)
     view = MuLaw.fit(pofx.audio(clips, RATE, labels))
-    assert view.length == 1024 and view.event.classes == 257 and view.event.end == 256
+    assert view.length == 1024 and view.event.largest == 257 and view.event.end == 256
     assert view.dims == round(np.mean([len(c) for c in clips]))
     raw = view.tensor(clips)
     assert raw.shape == (9, 1024) and raw.dtype == torch.int16
@@ -168,7 +168,7 @@ def test_clips_of_any_length_are_one_event_and_come_back():
     known = view.prefix(clips[0][:50])
     assert known.shape == (1, 1024) and torch.all(known[0, 50:] == -1) and torch.equal(known[0, :50], x[0, :50])
     alike = MuLaw.fit(pofx.audio([tone(300, 128)] * 3, RATE))
-    assert alike.event.classes == 256 and alike.event.end is None and alike.length == 128
+    assert alike.event.largest == 256 and alike.event.end is None and alike.length == 128
     with pytest.raises(DataError, match="clips here have 128"):
         alike.tensor([tone(300, 100)])
     longer = MuLaw.fit(pofx.audio([tone(300, 128)] * 3, RATE), length=200)

@@ -146,9 +146,9 @@ def test_samples_follow_the_truth(case):
     assert x.shape == (n, *case.event.shape)
     real = truth.draw(n, labels, seed=8)
     if isinstance(case.event, Discrete):
-        assert x.dtype == torch.int64 and x.min() >= 0 and x.max() < case.event.classes
-        place = case.event.classes ** torch.arange(x[0].numel())
-        size = int(case.event.classes ** x[0].numel())
+        assert x.dtype == torch.int64 and x.min() >= 0 and x.max() < case.event.largest
+        place = case.event.largest ** torch.arange(x[0].numel())
+        size = int(case.event.largest ** x[0].numel())
         ours, theirs = (torch.bincount((v.flatten(1) * place).sum(1), minlength=size) / n for v in (x, real))
         assert float((ours - theirs).abs().sum() / 2) < 0.3
         return

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pofx.core.event import Continuous, Discrete
+from pofx.core.event import Bounded, Continuous, Discrete, check, select
 from pofx.nets.vector.conditioner import Conditioner
 
 
@@ -35,3 +35,46 @@ def test_widths_and_dropped_conditions():
         embed = Conditioner(condition, 8, null=True)
         out = embed(value, torch.tensor([True, False, False, True]))
         assert out.shape == (4, 8) and (out[0] == 0).all() and not (out[1] == 0).all()
+
+
+EVENTS = {
+    "class": Discrete((), 4),
+    "categories": Discrete((3,), (2, 5, 3)),
+    "text": Discrete((7,), 6, end=0),
+    "levels": Discrete((1, 5, 4), 8),
+    "vector": Continuous((3,)),
+    "signal": Continuous((2, 5)),
+    "grid": Bounded((3, 6, 5)),
+    "row": {"numbers": Continuous((2,)), "categories": Discrete((2,), (2, 3))},
+}
+
+
+def drawn(event, n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(event, dict):
+        return {key: drawn(part, n, seed + i) for i, (key, part) in enumerate(event.items())}
+    if isinstance(event, Discrete):
+        u = torch.rand(n, *event.shape, generator=generator)
+        return (u * torch.tensor(event.counts).reshape(event.shape)).long()
+    return torch.rand(n, *event.shape, generator=generator) * 2 - 1
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_kind_of_condition_has_an_embedding_that_is_a_function_of_the_item(name):
+    event = EVENTS[name]
+    torch.manual_seed(0)
+    embed = Conditioner(event, 8, null=True).requires_grad_(True)
+    value = drawn(event, 6)
+    check(event, value)
+    whole = embed(value)
+    assert whole.shape == (6, 8)
+    assert torch.allclose(embed(select(value, slice(2, 5))), whole[2:5], atol=1e-5)
+    assert len(whole.unique(dim=0)) > 2, "different conditions differ"
+    embed(value, torch.tensor([True] + 5 * [False])).square().sum().backward()
+    assert all(p.grad is not None for p in embed.parameters())
+
+
+def test_what_follows_the_end_of_a_text_changes_nothing_and_the_order_of_its_tokens_does():
+    embed = Conditioner(Discrete((5,), 6, end=0), 8)
+    a, b, c = (torch.tensor([row]) for row in ([2, 3, 0, 0, 0], [2, 3, 0, 4, 5], [3, 2, 0, 0, 0]))
+    assert torch.equal(embed(a), embed(b)) and not torch.allclose(embed(a), embed(c))

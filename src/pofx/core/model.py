@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from pofx.core.errors import DataError, Unsupported
-from pofx.core.event import Event, check
+from pofx.core.event import Condition, Discrete, Event, check, count
 from pofx.core.random import Streams
 
 PUBLIC = ("Density",)
@@ -37,11 +37,11 @@ class Batch:
     """n items: events `x`, their conditions, and for padded sequences a mask of what is real."""
 
     x: X
-    condition: Tensor | None = None
+    condition: X | None = None
     mask: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(next(iter(self.x.values())) if isinstance(self.x, dict) else self.x)
+        return count(self.x)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Model(nn.Module, ABC):
     source: ClassVar[str] = ""  # authors, year, arXiv number
     events: ClassVar[tuple[type, ...]] = ()  # event kinds it can model, the preferred one first
     ranks: ClassVar[tuple[int, ...]] = (1, 3)  # lengths of event.shape it can model
+    unequal: ClassVar[bool] = False  # whether discrete events may differ in their classes by dimension
     conditions: ClassVar[tuple[type, ...]] = ()  # condition kinds it accepts
     adjustable: ClassVar[tuple[str, ...]] = ()  # constructor values that may change after training
     effort: ClassVar[str] = ""  # which of these is the number of steps of the sampler
@@ -97,6 +98,11 @@ class Model(nn.Module, ABC):
             raise Unsupported(
                 f"{self.label} models events with {' or '.join(map(str, self.ranks))} axes (got shape {event.shape})"
             )
+        if isinstance(event, Discrete) and event.uneven and not self.unequal:
+            raise Unsupported(
+                f"{self.label} needs as many classes in every dimension (got {_some(event.counts)}): "
+                "choose another model"
+            )
         if condition is not None and not issubclass(type(condition), self.conditions or ()):
             wanted = " or ".join(e.__name__ for e in self.conditions) or "no"
             raise Unsupported(f"{self.label} takes {wanted} conditions: train it without --condition")
@@ -111,7 +117,7 @@ class Model(nn.Module, ABC):
         """Which parameters descend which loss, and how often."""
 
     @abstractmethod
-    def sample(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams) -> X:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> X:
         """n events, the i-th drawn from stream i of `generator` alone; `len(condition)` must be n."""
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
@@ -129,15 +135,15 @@ class Model(nn.Module, ABC):
         """The loss of a phase: the one entry for training, so that wrappers (DDP, FSDP, compile) see every loss."""
         return next(p for p in self.phases() if p.name == phase).loss(batch)
 
-    def check_condition(self, n: int, condition: Tensor | None) -> None:
+    def check_condition(self, n: int, condition: Condition | None) -> None:
         """Refuse a condition that is missing, undeclared or not of length n."""
         if self.condition is None and condition is not None:
             raise Unsupported(f"{self.label} was trained without a condition: sample it without one")
         if self.condition is not None:
             if condition is None:
                 raise Unsupported(f"{self.label} was trained with a condition: give one value per item")
-            if len(condition) != n:
-                raise DataError(f"n must equal len(condition): n is {n}, the condition has {len(condition)}")
+            if count(condition) != n:
+                raise DataError(f"n must equal len(condition): n is {n}, the condition has {count(condition)}")
             check(self.condition, condition, "condition")
 
 
@@ -162,7 +168,7 @@ class Explicit(Model):
     density: ClassVar[Density]
 
     @abstractmethod
-    def log_prob(self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats: float (n,). Same x, same answer: internal noise has a fixed seed."""
 
     def log_prob_error(self) -> float | None:
@@ -175,9 +181,7 @@ class Reparameterised(Explicit):
     density known up to a constant, without data."""
 
     @abstractmethod
-    def rsample(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
-    ) -> Float[Tensor, "{n} *event"]:
+    def rsample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """n draws as `sample` makes them, through which gradients flow to the parameters."""
 
 
@@ -186,13 +190,13 @@ class Weighted(Explicit):
 
     @abstractmethod
     def importance_weights(
-        self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None, *, particles: int, generator: Streams
+        self, x: X, condition: Condition | None = None, *, particles: int, generator: Streams
     ) -> Float[Tensor, "n particles"]:
         """Log-weights log p(x, z) - log q(z | x) of draws z ~ q(z | x): the mean weight is p(x) on average."""
 
     @abstractmethod
     def simulate(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
+        self, n: int, condition: Condition | None = None, *, generator: Streams
     ) -> tuple[X, Float[Tensor, "n"]]:
         """n events as `sample` draws them, each with the log-weight of the very code that made it: (n,).
 
@@ -210,9 +214,7 @@ class Factored(Explicit):
         return False
 
     @abstractmethod
-    def log_prob_terms(
-        self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def log_prob_terms(self, x: X, condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         """The terms of log p(x | condition) in nats, each in the place of its dimension: (n, *event.shape)."""
 
 
@@ -223,7 +225,7 @@ class Completing(Model):
     def sample(
         self,
         n: int,
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         generator: Streams,
         prefix: Shaped[Tensor, "n *event"] | None = None,
@@ -243,12 +245,16 @@ class Encoding(Model):
     code: Event
 
     @abstractmethod
-    def encode(self, x: X, condition: Shaped[Tensor, "n *condition"] | None = None) -> Shaped[Tensor, "n *code"]:
+    def encode(self, x: X, condition: Condition | None = None) -> Shaped[Tensor, "n *code"]:
         """The code of x, deterministic: (n, *code.shape)."""
 
     @abstractmethod
-    def decode(self, z: Shaped[Tensor, "n *code"], condition: Shaped[Tensor, "n *condition"] | None = None) -> X:
+    def decode(self, z: Shaped[Tensor, "n *code"], condition: Condition | None = None) -> X:
         """The event of a code."""
+
+
+def _some(counts: tuple[int, ...]) -> str:
+    return ", ".join(map(str, counts[:6])) + (", …" if len(counts) > 6 else "")
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,9 @@ def likelihood(
     prior = None
     if isinstance(condition, Discrete) and train.labels is not None:
         note = "given the items' own labels"
-        if condition.classes <= MOST_CLASSES and not condition.shape:
-            counts = np.bincount(np.asarray(train.labels, np.int64), minlength=condition.classes)
-            prior, note = counts / counts.sum(), f"marginal over {condition.classes} classes"
+        if condition.largest <= MOST_CLASSES and not condition.shape:
+            counts = np.bincount(np.asarray(train.labels, np.int64), minlength=condition.largest)
+            prior, note = counts / counts.sum(), f"marginal over {condition.largest} classes"
     elif condition is not None:
         return []
     order = np.random.default_rng(seed)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
-from pofx.core.event import Continuous
+from pofx.core.event import Condition, Continuous
 from pofx.core.model import Batch, OnePhase, Reparameterised
 from pofx.core.random import Streams, seed_step
 from pofx.data.items import points
@@ -99,7 +99,7 @@ class ReverseKL(OnePhase):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         self.model.prepare(take)
 
-    def sample(self, n: int, condition: Tensor | None = None, *, generator: Streams) -> Any:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Any:
         return self.model.sample(n, condition, generator=generator)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ MEMBERS = [  # deep enough to see everything
 ]
 IDS = [f"{name}{'-orderings' if 'orderings' in options else ''}" for name, options in MEMBERS]
 BLIND = {"row-lstm": lambda down, right: right > down}  # by design: cells so far above and to the right, kernel 3
-NAMES = [f"{name}-{event.shape}-{event.classes}-{options.get('orderings', 1)}" for name, event, options in CASES]
+NAMES = [f"{name}-{event.shape}-{event.largest}-{options.get('orderings', 1)}" for name, event, options in CASES]
 
 
 def rough(name, event, condition=None, *, seed=0, dtype=torch.float64, scale=0.3, **options):
@@ -88,7 +88,7 @@ def shaped(name, shape, classes):
 
 def everything(event):
     """Every value of a small discrete event."""
-    values = torch.cartesian_prod(*[torch.arange(event.classes)] * math.prod(event.shape))
+    values = torch.cartesian_prod(*[torch.arange(event.largest)] * math.prod(event.shape))
     return values.reshape(-1, *event.shape)
 
 
@@ -107,7 +107,7 @@ def test_samples_have_the_probabilities_of_the_model(name, event, options):
     model = rough(name, event, **options).eval()
     x, n = everything(event), 4000
     drawn = model.sample(n, generator=Streams(1, n))
-    powers = event.classes ** torch.arange(math.prod(event.shape))
+    powers = event.largest ** torch.arange(math.prod(event.shape))
     counts = torch.bincount((drawn.flatten(1) * powers).sum(1), minlength=len(x)).double()
     expected = torch.zeros(len(x), dtype=torch.float64)
     expected[(x.flatten(1) * powers).sum(1)] = model.log_prob(x).exp() * n

@@ -32,13 +32,13 @@ def given(condition, n, seed=5):
     if condition is None:
         return None
     if isinstance(condition, Discrete):
-        return torch.randint(condition.classes, (n,), generator=generator)
+        return torch.randint(condition.largest, (n,), generator=generator)
     return torch.randn(n, *condition.shape, generator=generator, dtype=torch.float64)
 
 
 def sequences(n, event, seed=1):
     """Random sequences; of an event with an end, filled up with it."""
-    x = torch.randint(event.classes, (n, *event.shape), generator=torch.Generator().manual_seed(seed))
+    x = torch.randint(event.largest, (n, *event.shape), generator=torch.Generator().manual_seed(seed))
     return x if event.end is None else x.masked_fill(ended(x, event.end), event.end)
 
 

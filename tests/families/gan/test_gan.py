@@ -29,7 +29,7 @@ def model(event=EVENTS[0], condition=None, **values):
 
 def batch(event, n=6, condition=None):
     torch.manual_seed(1)
-    y = None if condition is None else torch.randint(condition.classes, (n,))
+    y = None if condition is None else torch.randint(condition.largest, (n,))
     return Batch(torch.randn(n, *event.shape).tanh(), y)
 
 

@@ -40,10 +40,10 @@ def _normalisation(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[
     if not isinstance(model, Explicit) or model.condition is not None or model.density < Density.ESTIMATE:
         return
     with torch.inference_mode():
-        if isinstance(event, Discrete) and event.classes ** dims(event) <= 4096:
-            digits = torch.arange(event.classes ** dims(event))
-            places = event.classes ** torch.arange(dims(event))
-            x = (digits[:, None] // places % event.classes).reshape(-1, *event.shape).to(artifact.device)
+        if isinstance(event, Discrete) and event.largest ** dims(event) <= 4096:
+            digits = torch.arange(event.largest ** dims(event))
+            places = event.largest ** torch.arange(dims(event))
+            x = (digits[:, None] // places % event.largest).reshape(-1, *event.shape).to(artifact.device)
             total = float(model.log_prob(x).double().exp().sum())
         elif isinstance(event, Continuous) and dims(event) == 2:
             axis = torch.linspace(-8, 8, 161)
@@ -77,7 +77,7 @@ def _gap(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
 def _causality(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     """Moving dimension j may change the term of d, or moving d that of j, but never in a circle."""
     model, event = artifact.model, artifact.model.event
-    if not isinstance(model, Factored) or not isinstance(event, Discrete) or event.classes < 2:
+    if not isinstance(model, Factored) or not isinstance(event, Discrete) or event.largest < 2:
         return
     one = take(dataset.test, [0])
     x = artifact.representation.encode(artifact.representation.tensor(one.values), Streams(seed, 1))[0]
@@ -86,7 +86,7 @@ def _causality(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Find
     probed = order[:PROBED].sort().values
     moved = x.flatten(1).repeat(len(probed) + 1, 1)
     rows = torch.arange(1, len(probed) + 1)
-    moved[rows, probed] = (moved[rows, probed] + 1) % event.classes
+    moved[rows, probed] = (moved[rows, probed] + 1) % event.largest
     given = None if condition is None else condition.expand(len(moved), *condition.shape[1:])
     moved = moved.reshape(len(moved), *event.shape).to(artifact.device)
     terms = model.log_prob_terms(moved, given).double().flatten(1)[:, probed]

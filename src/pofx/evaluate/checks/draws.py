@@ -35,7 +35,7 @@ def _support(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Findin
 
 def _condition(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     event = artifact.model.condition
-    if not isinstance(event, Discrete) or event.shape or event.classes < 2:
+    if not isinstance(event, Discrete) or event.shape or event.largest < 2:
         return
     drawn = comparable(*(artifact.sample(N, c, seed=seed) for c in (0, 1)))
     a, b = (values.reshape(N, -1).astype(float) for values in drawn)

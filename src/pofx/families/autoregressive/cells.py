@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Discrete, Event
+from pofx.core.event import Condition, Discrete, Event
 from pofx.families.autoregressive.conditionals import Conditionals, Cursor
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
@@ -65,17 +65,17 @@ class CellByCell(Conditionals):
         if kernel < 3 or kernel % 2 == 0:
             raise UsageError(f"kernel must be odd and at least 3 (got {kernel}): pass kernel={max(kernel, 2) + 1}")
         self.kernel, self.terms = kernel, terms
-        self.levels = LevelEmbedding(event.classes, terms)
+        self.levels = LevelEmbedding(event.largest, terms)
         self.conditioner = Conditioner(condition)
-        self.output = LevelLogits(event.shape, event.classes)
+        self.output = LevelLogits(event.shape, event.largest)
 
     def logits(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n C H W"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n C H W classes"]:
         logits: Tensor = self.output(self.net(self.levels(x), self.conditioner(condition)))
         return logits
 
-    def cursor(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0) -> CellCursor:
+    def cursor(self, n: int, condition: Condition | None = None, ordering: int = 0) -> CellCursor:
         return CellCursor(self, self.net.begin(n, self.conditioner(condition)), self.levels)
 
 

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pofx.core.errors import DataError, Unsupported
-from pofx.core.event import Continuous, Discrete, dims
+from pofx.core.event import Condition, Discrete, dims, select
 from pofx.core.model import Batch, Completing, Density, Factored, OnePhase, Tempered
 from pofx.core.random import Streams
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, sum_event
 from pofx.maths.sharpening import sharpen
+from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.level_embedding import LevelLogits
 
 STARTS = 10_000  # items from which the frequencies of the classes are taken
@@ -42,7 +43,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
     """A model of discrete events that knows log p(x_d | x_1, …, x_{d-1}) for each dimension d."""
 
     events: ClassVar = (Discrete,)
-    conditions: ClassVar = (Discrete, Continuous)
+    conditions: ClassVar = CONDITIONS
     density: ClassVar[Density] = Density.EXACT
     tempers: ClassVar = ("temperature", "top_k", "top_p")
 
@@ -64,7 +65,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
 
     @abstractmethod
     def logits(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event classes"]:
         """The conditionals' logits in one order, in the places of their dimensions: (n, *event.shape, classes)."""
 
@@ -79,7 +80,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
             places = places.reshape(self.event.shape).permute(1, 2, 0).flatten()
         return places
 
-    def cursor(self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0) -> Cursor:
+    def cursor(self, n: int, condition: Condition | None = None, ordering: int = 0) -> Cursor:
         """The conditionals one after the other; by default each by a whole pass."""
         return Uncached(self, n, condition, ordering)
 
@@ -88,13 +89,13 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
         self.output.start(take(STARTS).x)
 
     def dimension_log_prob(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event"]:
         """The terms of one order before ends are counted: what stands behind the end of a sequence may be anything."""
         return categorical_log_prob(self.logits(x, condition, ordering), x)
 
     def ordering_log_prob(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event"]:
         """log p(x_d | the dimensions before d) in nats in one order: (n, *event.shape)."""
         terms = self.dimension_log_prob(x, condition, ordering)
@@ -104,7 +105,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
         return terms.masked_fill(over, 0.0).masked_fill(over & (x != self.end), -torch.inf)
 
     def log_prob_terms(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None
     ) -> Float[Tensor, "n *event"]:
         """log p(x_d | the dimensions before d) in nats, in the place of x_d: (n, *event.shape).
 
@@ -114,9 +115,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
         self._one_order("terms")
         return self.ordering_log_prob(x, condition)
 
-    def log_prob(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats: (n,)."""
         joint = [sum_event(self.ordering_log_prob(x, condition, o)) for o in range(self.orderings)]
         return torch.stack(joint).logsumexp(0) - math.log(self.orderings)
@@ -136,7 +135,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
     def sample(
         self,
         n: int,
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         generator: Streams,
         prefix: Int[Tensor, "n *event"] | None = None,
@@ -168,7 +167,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
             (o, rows) for o in chosen.unique().tolist() for rows in (chosen == o).nonzero()[:, 0].split(self.at_once)
         ]
         for ordering, rows in parts:
-            given = None if condition is None else condition[rows]
+            given = None if condition is None else select(condition, rows)
             of = (len(rows), given, ordering)
             cursor = self.cursor(*of) if cached else Uncached(self, *of)
             over = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
@@ -199,8 +198,8 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
         self._one_order("prefix")
         if tuple(prefix.shape) != (n, *self.event.shape):
             raise DataError(f"prefix must have shape {(n, *self.event.shape)} (got {tuple(prefix.shape)})")
-        if prefix.min() < -1 or prefix.max() >= self.event.classes:
-            raise DataError(f"prefix must lie in -1 to {self.event.classes - 1} (got {prefix.min()} to {prefix.max()})")
+        if prefix.min() < -1 or prefix.max() >= self.event.largest:
+            raise DataError(f"prefix must lie in -1 to {self.event.largest - 1} (got {prefix.min()} to {prefix.max()})")
         open_ = (prefix.flatten(1)[:, self.order()] < 0).long()
         if (open_.diff(dim=1) < 0).any():
             raise DataError(f"prefix has gaps: {self.label} completes what comes first in its order of drawing")
@@ -216,9 +215,7 @@ def ended(x: Int[Tensor, "n length"], end: int) -> Bool[Tensor, "n length"]:
 class Uncached(Cursor):
     """Every conditional by a whole pass: the plain way, against which caches are tested and timed."""
 
-    def __init__(
-        self, model: Conditionals, n: int, condition: Shaped[Tensor, "n *condition"] | None, ordering: int = 0
-    ) -> None:
+    def __init__(self, model: Conditionals, n: int, condition: Condition | None, ordering: int = 0) -> None:
         assert isinstance(model.event, Discrete)
         self.model, self.condition, self.ordering = model, condition, ordering
         device = next(model.parameters()).device

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pofx.core.errors import unknown
-from pofx.core.event import Discrete, Event
+from pofx.core.event import Condition, Discrete, Event
 from pofx.core.model import Batch
 from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor, ended
 from pofx.maths.distributions import class_counts
@@ -87,7 +87,7 @@ class GPT(Conditionals):
         self.places = self.order().tolist()
         self.at_once = max(1, CACHE // (2 * layers * width * len(self.places)))
         self.natural = self.places == sorted(self.places)
-        self.table = nn.Parameter(_smooth(event.classes, width) if grid else torch.randn(event.classes, width))
+        self.table = nn.Parameter(_smooth(event.largest, width) if grid else torch.randn(event.largest, width))
         self.start = nn.Parameter(torch.randn(width))
         sizes = event.shape if kind != "rotary" else ()
         self.axes = nn.ParameterList(nn.Parameter(0.1 * torch.randn(size, width)) for size in sizes)
@@ -103,7 +103,7 @@ class GPT(Conditionals):
             rotary=kind != "learned",
             dropout=dropout,
         )
-        self.bias = nn.Parameter(torch.zeros(len(self.places) if grid else 1, event.classes))
+        self.bias = nn.Parameter(torch.zeros(len(self.places) if grid else 1, event.largest))
 
     def matrices(self) -> Iterable[nn.Parameter]:
         return [weight for weight in self.net.parameters() if weight.ndim == 2]
@@ -120,14 +120,14 @@ class GPT(Conditionals):
         self.bias.copy_(torch.log((counts + 1 / classes) / (counts.sum(-1, keepdim=True) + 1)))
 
     def logits(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event classes"]:
         drawn = self._in_order(x)
         out = self.read(self.features(drawn, self.conditioner(condition)))
         return out[:, self._ranks()].reshape(*x.shape, -1)
 
     def dimension_log_prob(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event"]:
         drawn, context = self._in_order(x), self.conditioner(condition)
         if self.end is None:
@@ -156,9 +156,7 @@ class GPT(Conditionals):
         bias = self.bias if len(self.bias) == 1 else self.bias[first : first + features.shape[-2]]
         return out.to(bias.dtype) + bias
 
-    def cursor(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> "SequenceCursor":
+    def cursor(self, n: int, condition: Condition | None = None, ordering: int = 0) -> "SequenceCursor":
         return SequenceCursor(self, n, self.conditioner(condition))
 
     def _placed(

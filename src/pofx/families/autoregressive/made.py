@@ -55,7 +55,7 @@ class MADE(Ordered):
         self.net = MaskedResidual(
             d,
             self.levels.terms,
-            event.classes,
+            event.largest,
             units,
             blocks,
             context=self.conditioner.width,

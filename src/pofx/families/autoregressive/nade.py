@@ -51,7 +51,7 @@ class NADE(Ordered):
         self.net = PrefixHidden(
             d,
             self.levels.terms,
-            event.classes,
+            event.largest,
             width,
             context=self.conditioner.width,
             dropout=(0.5 if d < 256 else 0.0) if dropout is None else dropout,

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Discrete, Event
+from pofx.core.event import Condition, Discrete, Event
 from pofx.families.autoregressive.conditionals import Conditionals, Cursor
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
@@ -87,14 +87,14 @@ class Ordered(Conditionals):
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.terms, self.orderings, self.ordering, self.ordering_seed = terms, orderings, ordering, ordering_seed
-        self.levels = LevelEmbedding(event.classes, terms)
+        self.levels = LevelEmbedding(event.largest, terms)
         self.conditioner = Conditioner(condition)
-        self.output = LevelLogits(event.shape, event.classes)
+        self.output = LevelLogits(event.shape, event.largest)
         places = places_of(super().order(), orderings, ordering, ordering_seed)
         self.register_buffer("places", places, persistent=False)
 
     def logits(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event classes"]:
         out = self.net(self.levels(x.flatten(1)), self.places[ordering], self.conditioner(condition))
         logits: Tensor = self.output(out.reshape(*x.shape, -1))
@@ -103,9 +103,7 @@ class Ordered(Conditionals):
     def order(self, ordering: int = 0) -> Int[Tensor, "dims"]:
         return self.places[ordering].argsort()
 
-    def cursor(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> OrderedCursor:
+    def cursor(self, n: int, condition: Condition | None = None, ordering: int = 0) -> OrderedCursor:
         assert isinstance(self.event, Discrete)
         cache = self.net.begin(n, self.conditioner(condition))
         return OrderedCursor(cache, self.order(ordering), self.levels, self.output, self.event.shape)

@@ -53,7 +53,7 @@ class PixelCNN(CellByCell):
         self.net = GatedGrid(
             (channels, event.shape[1], event.shape[2]),
             self.levels.terms,
-            event.classes,
+            event.largest,
             features,
             layers,
             kernel,

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Discrete, Event, dims
+from pofx.core.event import Condition, Discrete, Event, dims
 from pofx.core.model import Batch
 from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor
 from pofx.maths.linked_logistics import channel_logits, count, log_terms, start
@@ -67,7 +67,7 @@ class PixelCNNPlusPlus(Conditionals):
         self.terms, self.dropout = terms, dropout
         channels, height, breadth = event.shape
         halvings = max((k for k in range(3) if min(height, breadth) >= COARSEST * 2**k), default=0)
-        self.levels = LevelEmbedding(event.classes, terms)
+        self.levels = LevelEmbedding(event.largest, terms)
         self.conditioner = Conditioner(condition)
         self.net = ShiftedGrid(
             (height, breadth),
@@ -86,7 +86,7 @@ class PixelCNNPlusPlus(Conditionals):
         """Start every dimension near the distribution of its levels."""
         assert isinstance(self.event, Discrete)
         channels, m = self.event.shape[0], self.mixtures
-        log_weights, means, log_scales = start(take(STARTS).x, self.event.classes, m)
+        log_weights, means, log_scales = start(take(STARTS).x, self.event.largest, m)
         parts = self.place.unflatten(-1, (-1, m))  # (H, W, parts, m)
         parts[:, :, 0] = log_weights
         parts[:, :, 1 : 1 + channels] = means.permute(1, 2, 0, 3)
@@ -96,41 +96,37 @@ class PixelCNNPlusPlus(Conditionals):
         """What the net reads: (n, channels * terms, …)."""
         return self.levels(x).movedim(-1, 2).flatten(1, 2)
 
-    def cells(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n H W outputs"]:
+    def cells(self, x: Int[Tensor, "n C H W"], condition: Condition | None = None) -> Float[Tensor, "n H W outputs"]:
         """The mixture of every cell: (n, H, W, outputs)."""
         out = self.net(self.features(x), self.conditioner(condition)).permute(0, 2, 3, 1)
         return out.to(self.place.dtype) + self.place
 
     def ordering_log_prob(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n C H W"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n C H W"]:
         assert isinstance(self.event, Discrete)
         cells = self.cells(x, condition)
         with torch.autocast(x.device.type, enabled=False):  # densities are computed in full precision
-            return log_terms(cells, x.permute(0, 2, 3, 1), self.event.classes).permute(0, 3, 1, 2)
+            return log_terms(cells, x.permute(0, 2, 3, 1), self.event.largest).permute(0, 3, 1, 2)
 
     def logits(
-        self, x: Int[Tensor, "n C H W"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n C H W"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n C H W classes"]:
         assert isinstance(self.event, Discrete)
         cells, values = self.cells(x, condition), x.permute(0, 2, 3, 1)
-        conditionals = [channel_logits(cells, values, self.event.classes, c) for c in range(x.shape[1])]
+        conditionals = [channel_logits(cells, values, self.event.largest, c) for c in range(x.shape[1])]
         return torch.stack(conditionals, 1)
 
-    def cursor(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> "MixtureCursor":
+    def cursor(self, n: int, condition: Condition | None = None, ordering: int = 0) -> "MixtureCursor":
         return MixtureCursor(self, n, condition)
 
 
 class MixtureCursor(Cursor):
     """Cell by cell over the cache of the streams; within a cell, channel by channel over its mixture."""
 
-    def __init__(self, model: PixelCNNPlusPlus, n: int, condition: Shaped[Tensor, "n *condition"] | None) -> None:
+    def __init__(self, model: PixelCNNPlusPlus, n: int, condition: Condition | None) -> None:
         assert isinstance(model.event, Discrete)
-        self.model, self.classes = model, model.event.classes
+        self.model, self.classes = model, model.event.largest
         self.cache = ShiftedCache(model.net, n, model.conditioner(condition))
         self.channels, _, self.breadth = model.event.shape
         self.values = torch.zeros(n, self.channels, dtype=torch.int64, device=model.place.device)  # of the cell at hand

@@ -60,7 +60,7 @@ class PixelRNN(CellByCell):
         self.net = RecurrentGrid(
             (channels, height, breadth),
             self.levels.terms,
-            event.classes,
+            event.largest,
             lines,
             width,
             layers,

@@ -54,7 +54,7 @@ class PixelSNAIL(CellByCell):
         self.net = AttentiveGrid(
             (channels, height, breadth),
             self.levels.terms,
-            event.classes,
+            event.largest,
             width,
             blocks,
             depth,

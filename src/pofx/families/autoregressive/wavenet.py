@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch
 from pofx.families.autoregressive.conditionals import Conditionals, Cursor, ended
 from pofx.nets.causal.dilated_conv import DilatedStack
@@ -81,8 +81,8 @@ class WaveNet(Conditionals):
             raise UsageError(f"cycle must be at most 21 (got {cycle}): pass cycle=10, dilations 1 to 512")
         self.width, self.skip, self.layers, self.cycle = width, skip, layers, cycle
         self.taps, self.terms, self.crop, self.dropout = taps, terms, crop, dropout
-        self.before = event.classes  # the symbol that stands before the first step
-        self.levels = LevelEmbedding(event.classes + 1, terms)
+        self.before = event.largest  # the symbol that stands before the first step
+        self.levels = LevelEmbedding(event.largest + 1, terms)
         self.frames: Frames | None = None
         self.conditioner: Conditioner | None = None
         context = 0
@@ -100,10 +100,10 @@ class WaveNet(Conditionals):
         dilations = [2 ** (i % cycle) for i in reversed(range(layers))]
         self.net = DilatedStack(self.levels.terms, width, skip, dilations, taps=taps, context=context, dropout=dropout)
         self.mix = nn.Linear(skip, skip)
-        self.last = nn.Linear(skip, event.classes, bias=False)
+        self.last = nn.Linear(skip, event.largest, bias=False)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
-        self.output = LevelLogits((), event.classes, end=self.end)
+        self.output = LevelLogits((), event.largest, end=self.end)
 
     @property
     def receptive_field(self) -> int:
@@ -117,13 +117,13 @@ class WaveNet(Conditionals):
         self.output.start(x[self._real(x)])
 
     def logits(
-        self, x: Int[Tensor, "n length"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n length"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n length classes"]:
         rows = torch.arange(len(x), device=x.device)
         return self._window(x, self._context(condition), rows, torch.zeros_like(rows), x.shape[1])
 
     def dimension_log_prob(
-        self, x: Int[Tensor, "n length"], condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
+        self, x: Int[Tensor, "n length"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n length"]:
         """log p of every step that is real, 0 behind the end of a sequence."""
         context, sizes = self._context(condition), self._real(x).sum(1)
@@ -158,9 +158,7 @@ class WaveNet(Conditionals):
         goal = x[rows[:, None], steps.clamp(0, x.shape[1] - 1)].masked_fill(~inside, -1)
         return nn.functional.cross_entropy(logits.flatten(0, 1), goal.flatten(), ignore_index=-1)
 
-    def cursor(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, ordering: int = 0
-    ) -> "StepCursor":
+    def cursor(self, n: int, condition: Condition | None = None, ordering: int = 0) -> "StepCursor":
         return StepCursor(self, n, self._context(condition))
 
     def read(self, h: Float[Tensor, "*places skip"]) -> Float[Tensor, "*places classes"]:
@@ -177,7 +175,7 @@ class WaveNet(Conditionals):
         """Which steps are not certain: everything up to and with the end of a sequence."""
         return torch.ones_like(x, dtype=torch.bool) if self.end is None else ~ended(x, self.end)
 
-    def _context(self, condition: Tensor | None) -> Tensor | None:
+    def _context(self, condition: Condition | None) -> Tensor | None:
         """Features of the condition: of the whole sequence (n, c), or of its frames (n, frames, c)."""
         if condition is None:
             return None
@@ -202,7 +200,7 @@ class WaveNet(Conditionals):
         assert isinstance(self.event, Discrete)
         group: list[int] = []
         for row in sizes.argsort(stable=True).tolist():
-            if group and (len(group) + 1) * int(sizes[row]) * self.event.classes > TABLE:
+            if group and (len(group) + 1) * int(sizes[row]) * self.event.largest > TABLE:
                 yield torch.tensor(group, device=sizes.device)
                 group = []
             group.append(row)

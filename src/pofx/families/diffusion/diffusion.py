@@ -16,11 +16,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError, unknown
-from pofx.core.event import Bounded, Continuous, Discrete, Event, dims
+from pofx.core.event import Bounded, Condition, Continuous, Event, dims, each, select
 from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase, Recipe
 from pofx.core.random import Streams
 from pofx.maths.distributions import normal_log_prob, sum_event
@@ -28,7 +28,7 @@ from pofx.maths.divergence import divergence
 from pofx.maths.paths import PATHS, PREDICTIONS, angle, loss_weight
 from pofx.maths.solvers import SAMPLERS, State, converged, rk4
 from pofx.nets.image.unet import UNet
-from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.fourier import waves
 from pofx.nets.vector.mlp import ResidualMLP
 from pofx.nets.vector.time import TimeEmbedding
@@ -63,7 +63,7 @@ class Diffusion(OnePhase, Explicit, Encoding):
     source = "Song et al., 2021, arXiv 2011.13456; Karras et al., 2022, arXiv 2206.00364"
     events = (Bounded, Continuous)
     ranks = (1, 2, 3)
-    conditions = (Discrete, Continuous)
+    conditions = CONDITIONS
     density = Density.ESTIMATE
     adjustable = ("sampler", "steps", "guidance", "probes", "ode_steps")
     effort = "steps"
@@ -172,19 +172,18 @@ class Diffusion(OnePhase, Explicit, Encoding):
         return out.to(x.dtype)
 
     def embed(
-        self, condition: Shaped[Tensor, "n *condition"] | None, drop: Bool[Tensor, "n"] | None = None
+        self, condition: Condition | None, drop: Bool[Tensor, "n"] | None = None
     ) -> Float[Tensor, "n context"] | None:
         """The context of a condition; where `drop` is true, that of no condition."""
         return self.conditioner(condition, drop)  # type: ignore[no-any-return]
 
-    def denoiser(
-        self, condition: Shaped[Tensor, "n *condition"] | None, *, clip: bool = False
-    ) -> Callable[[Tensor, Tensor], Tensor]:
+    def denoiser(self, condition: Condition | None, *, clip: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x_t, t) = E[x | x_t], guided, of standardised x; `clip` keeps it in the bounds of the event."""
         path, w = PATHS[self.path], self.guidance if condition is not None else 1.0
         wanted = self.embed(condition)
-        everyone = None if condition is None else torch.ones(len(condition), dtype=torch.bool, device=condition.device)
-        free = self.embed(condition, everyone) if w != 1.0 else None
+        free = None
+        if w != 1.0 and wanted is not None:
+            free = self.embed(condition, torch.ones(len(wanted), dtype=torch.bool, device=wanted.device))
 
         def denoise(x: Float[Tensor, "n *event"], t: Float[Tensor, ""]) -> Float[Tensor, "n *event"]:
             point = path(t)
@@ -209,7 +208,7 @@ class Diffusion(OnePhase, Explicit, Encoding):
     def _losses(
         self,
         x: Float[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None,
+        condition: Condition | None,
         u: Float[Tensor, "n"],
         noise: Float[Tensor, "n *event"],
         drop: Bool[Tensor, "n"] | None,
@@ -230,8 +229,8 @@ class Diffusion(OnePhase, Explicit, Encoding):
         """The mean squared error of the prediction, in units of its variance; small events meet several noises each."""
         x, condition = batch.x, batch.condition
         if self.draws > 1:
-            x = x.repeat(self.draws, *[1] * (x.ndim - 1))
-            condition = None if condition is None else condition.repeat(self.draws, *[1] * (condition.ndim - 1))
+            again = torch.arange(len(x), device=x.device).repeat(self.draws)
+            x, condition = x[again], None if condition is None else select(condition, again)
         n = len(x)
         u = (torch.randperm(n, device=x.device) + torch.rand(n, device=x.device)) / n  # stratified
         drop = None
@@ -252,9 +251,7 @@ class Diffusion(OnePhase, Explicit, Encoding):
 
     # use
 
-    def sample(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
-    ) -> Float[Tensor, "{n} *event"]:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """n events by `sampler` in `steps` steps, from noise of `generator` alone: (n, *event)."""
         self.check_condition(n, condition)
         shape = self.shape
@@ -266,20 +263,16 @@ class Diffusion(OnePhase, Explicit, Encoding):
         x = SAMPLERS[self.sampler](denoise, x, grid, PATHS[self.path], lambda: generator.normal(*shape))
         return x * self.scale + self.center
 
-    def encode(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def encode(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         """The noise from which the probability flow leads to x: (n, *event)."""
         return self._flow((x - self.center) / self.scale, condition, 0.0, NOISE)
 
-    def decode(
-        self, z: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def decode(self, z: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         """Where the probability flow leads from the noise z; inverts `encode` up to the error of the integration."""
         return self._flow(z, condition, NOISE, 0.0) * self.scale + self.center
 
     def _flow(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None, start: float, stop: float
+        self, x: Float[Tensor, "n *event"], condition: Condition | None, start: float, stop: float
     ) -> Float[Tensor, "n *event"]:
         self.check_condition(len(x), condition)
         context = self.embed(condition)
@@ -289,9 +282,7 @@ class Diffusion(OnePhase, Explicit, Encoding):
 
         return rk4(field, (x,), start, stop, self.ode_steps)[0]
 
-    def log_prob(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats by the probability flow: (n,); an estimate.
 
         Integrated with steps doubled item by item until the error that this shows is below 0.002 nats per number. Up to
@@ -302,7 +293,7 @@ class Diffusion(OnePhase, Explicit, Encoding):
     def log_prob_within(
         self,
         x: Float[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         tolerance: float,
         exact: bool | None = None,
@@ -316,7 +307,7 @@ class Diffusion(OnePhase, Explicit, Encoding):
         exact = dims(self.event) <= EXACT_DIMS if exact is None else exact
         with torch.inference_mode(False):  # inference tensors have no gradient, and the divergence is made of them
             x = (x.detach().clone().float() - self.center) / self.scale
-            context = self.embed(None if condition is None else condition.clone())
+            context = self.embed(None if condition is None else each(condition, Tensor.clone))
             context = None if context is None else context.detach()
             probes = None
             if not exact:

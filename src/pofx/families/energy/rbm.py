@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Discrete, Event
+from pofx.core.event import Condition, Discrete, Event
 from pofx.core.model import Batch, Density, Explicit, OnePhase
 from pofx.core.random import Streams
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import class_counts
+from pofx.nets.vector.groups import group_count, groups
 
 MOST_CLASSES = 64  # its Gibbs moves visit every class of every dimension
 
@@ -68,18 +69,16 @@ class RBM(OnePhase, Explicit):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        if condition is not None and condition.shape != ():  # type: ignore[union-attr]
-            raise Unsupported(f"rbm takes one class number as its condition (got shape {condition.shape})")  # type: ignore[union-attr]
-        if event.classes > MOST_CLASSES:
+        if event.largest > MOST_CLASSES:
             raise Unsupported(
-                f"rbm takes at most {MOST_CLASSES} classes (got {event.classes}): binarise the items (binarise=dynamic)"
+                f"rbm takes at most {MOST_CLASSES} classes (got {event.largest}): binarise the items (binarise=dynamic)"
             )
-        if not 0 <= features <= event.classes:
-            raise UsageError(f"features must be 0 to {event.classes} (got {features})")
+        if not 0 <= features <= event.largest:
+            raise UsageError(f"features must be 0 to {event.largest} (got {features})")
         self.hidden, self.features, self.chains, self.moves = hidden, features, chains, moves
         self.decay, self.temperatures, self.runs, self.sweeps = decay, temperatures, runs, sweeps
-        self.groups = condition.classes if isinstance(condition, Discrete) else 1
-        size, classes = math.prod(event.shape), event.classes
+        self.groups = group_count(condition, self.name)
+        size, classes = math.prod(event.shape), event.largest
         self.phi: Tensor
         self.register_buffer("phi", class_functions(classes, features, ordered=len(event.shape) == 3), persistent=False)
         self.weight = nn.Parameter(0.01 * torch.randn(size * self.phi.shape[1], hidden))
@@ -165,10 +164,10 @@ class RBM(OnePhase, Explicit):
         return {"contrast": self.free_energy(v, g).mean() - model, "decay": self.decay * self.weight.square().sum()}
 
     def flat(
-        self, x: Int[Tensor, "n *event"], condition: Int[Tensor, "n"] | None
+        self, x: Int[Tensor, "n *event"], condition: Condition | None
     ) -> tuple[Int[Tensor, "n size"], Int[Tensor, "n"]]:
         """Events and conditions as the conditionals want them."""
-        g = torch.zeros(len(x), dtype=torch.int64, device=x.device) if condition is None else condition
+        g = groups(condition, len(x), x.device)
         return x.flatten(1), g
 
     def pseudo(self, v: Int[Tensor, "n size"], g: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
@@ -229,7 +228,7 @@ class RBM(OnePhase, Explicit):
             total *= 0x100000001B3
         return (total & 0x7FFFFFFFFFFFFFFF) or 1
 
-    def log_prob(self, x: Int[Tensor, "n *event"], condition: Int[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """- F(x) - log Z in nats, with the estimated log Z: (n,)."""
         self.check_condition(len(x), condition)
         v, g = self.flat(x, condition)
@@ -241,13 +240,11 @@ class RBM(OnePhase, Explicit):
         self.normaliser()
         return float(self.log_z_error.max())
 
-    def sample(
-        self, n: int, condition: Int[Tensor, "n"] | None = None, *, generator: Streams
-    ) -> Int[Tensor, "{n} *event"]:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Int[Tensor, "{n} *event"]:
         """Ends of Gibbs chains that start at the base rates and are cooled for the first half of their `sweeps`."""
         self.check_condition(n, condition)
         assert isinstance(self.event, Discrete)
-        g = torch.zeros(n, dtype=torch.int64, device=self.base.device) if condition is None else condition
+        g = groups(condition, n, self.base.device)
         v = draw(self.base[g], generator.uniform(self.base.shape[1]))
         for i in range(self.sweeps):
             beta = min(1.0, 2.0 * (i + 1) / self.sweeps)

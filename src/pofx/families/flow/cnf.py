@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 import torchdiffeq
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError, unknown
-from pofx.core.event import Continuous, Event, dims
+from pofx.core.event import Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
 from pofx.families.flow.composition import ActNorm, Bijection, Composition
@@ -242,22 +242,18 @@ class CNF(Flow):
 
     # use
 
-    def encode(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def encode(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         with torch.autocast(x.device.type, enabled=False):
             context = self.flow.embed(condition)
             return self.transport.solve(self._whitened(x, context)[0], context, 1.0, 0.0)[0].reshape(x.shape)
 
-    def log_prob(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         return self.log_prob_estimate(x, condition)[0]
 
     def log_prob_estimate(
         self,
         x: Float[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         exact: bool | None = None,
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pofx.core.event import Event, dims
+from pofx.core.event import Condition, Event, dims
 from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.maths.distributions import normal_log_prob
@@ -140,7 +140,7 @@ class Composition(nn.Module):
         return [part for part in self.parts if isinstance(part, Bijection)]
 
     def forward(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
+        self, x: Float[Tensor, "n *event"], condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n"]]:
         """x (n, *shape) → code (n, *shape) and log|det| (n,)."""
         device, wanted = x.device.type, torch.is_autocast_enabled(x.device.type)
@@ -154,9 +154,7 @@ class Composition(nn.Module):
                 total = total + ladj
         return z.reshape(x.shape), total
 
-    def inverse(
-        self, z: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def inverse(self, z: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         """code (n, *shape) → x (n, *shape)."""
         device, wanted = z.device.type, torch.is_autocast_enabled(z.device.type)
         with torch.autocast(device, enabled=False):
@@ -167,9 +165,7 @@ class Composition(nn.Module):
                     x = part.inverse(x, context)
         return x.reshape(z.shape)
 
-    def log_prob(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats: (n,)."""
         z, ladj = self(x, condition)
         log_p: Tensor = self.base.log_prob(z.reshape(len(x), self.features)).sum(-1) + ladj
@@ -177,7 +173,7 @@ class Composition(nn.Module):
 
     def draw(
         self,
-        condition: Shaped[Tensor, "n *condition"] | None,
+        condition: Condition | None,
         generator: Streams,
         temperature: float | int = 1.0,
     ) -> Float[Tensor, "n *event"]:

@@ -13,16 +13,17 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pofx.core.errors import UsageError, unknown
-from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase, Tempered
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.families.flow.dequantiser import Dequantiser
 from pofx.families.flow.glow import glow
+from pofx.nets.vector.conditioner import CONDITIONS
 
 DEQUANTISATIONS = ("variational", "uniform")
 
@@ -42,7 +43,7 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
     source = "Ho et al., 2019, arXiv 1902.00275; Kingma and Dhariwal, 2018, arXiv 1807.03039"
     events: ClassVar = (Discrete,)
     ranks = (3,)
-    conditions: ClassVar = (Discrete, Continuous)
+    conditions: ClassVar = CONDITIONS
     density = Density.BOUND
     tempers: ClassVar = ("temperature",)
     adjustable = ("importance",)
@@ -89,7 +90,7 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
     def log_weights(
         self,
         x: Int[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None,
+        condition: Condition | None,
         noise: Float[Tensor, "n *event"],
     ) -> Float[Tensor, "n"]:
         """log w of one draw, made from standard normal noise: (n,) nats, whose exponential has the mean P(x)."""
@@ -112,17 +113,13 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
 
         self.flow.start(dequantised)
 
-    def bound(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None, draws: int
-    ) -> Float[Tensor, "n"]:
+    def bound(self, x: Int[Tensor, "n *event"], condition: Condition | None, draws: int) -> Float[Tensor, "n"]:
         """The importance-weighted bound on log P(x): (n,) nats. Its noise is a function of the item."""
         streams, weight = Streams.of_items(0, x), next(self.flow.parts.parameters())
         logs = [self.log_weights(x, condition, streams.normal(*x.shape[1:]).to(weight.dtype)) for _ in range(draws)]
         return torch.stack(logs).logsumexp(0) - math.log(draws)
 
-    def log_prob(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """A lower bound on log P(x) in nats, with `importance` draws: (n,)."""
         self.check_condition(len(x), condition)
         return self.bound(x, condition, self.importance)
@@ -130,7 +127,7 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
     def sample(
         self,
         n: int,
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         generator: Streams,
         temperature: float | int = 1.0,
@@ -141,17 +138,13 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
             raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
         return self.dequantiser.inverse(self.flow.draw(condition, generator, temperature))
 
-    def encode(
-        self, x: Int[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def encode(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         """The code of the middles of the levels: (n, *shape)."""
         self.check_condition(len(x), condition)
         middle = torch.full(x.shape, 0.5, dtype=next(self.flow.parts.parameters()).dtype, device=x.device)
         z: Tensor = self.flow(self.dequantiser.line(x, middle)[0], condition)[0]
         return z
 
-    def decode(
-        self, z: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Int[Tensor, "n *event"]:
+    def decode(self, z: Float[Tensor, "n *event"], condition: Condition | None = None) -> Int[Tensor, "n *event"]:
         self.check_condition(len(z), condition)
         return self.dequantiser.inverse(self.flow.inverse(z, condition))

@@ -35,7 +35,7 @@ class Dequantiser(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, breadth = event.shape
-        self.levels, self.margin = event.classes, margin
+        self.levels, self.margin = event.largest, margin
         self.factors = factors_of(height, breadth)
         f, g = self.factors
         shape = (channels * f * g, height // f, breadth // g)

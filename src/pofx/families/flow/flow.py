@@ -8,21 +8,22 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Continuous, Discrete
+from pofx.core.event import Condition, Continuous
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Reparameterised, Tempered
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
+from pofx.nets.vector.conditioner import CONDITIONS
 
 
 class Flow(OnePhase, Reparameterised, Encoding, Tempered):
     """A model whose `flow` maps x to a standard normal code of the same shape."""
 
     events: ClassVar = (Continuous,)
-    conditions: ClassVar = (Discrete, Continuous)
+    conditions: ClassVar = CONDITIONS
     density: ClassVar[Density] = Density.EXACT
     tempers: ClassVar = ("temperature",)
 
@@ -40,15 +41,13 @@ class Flow(OnePhase, Reparameterised, Encoding, Tempered):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         self.flow.start(take)
 
-    def log_prob(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         return self.flow.log_prob(x, condition)
 
     def sample(
         self,
         n: int,
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         generator: Streams,
         temperature: float | int = 1.0,
@@ -59,20 +58,14 @@ class Flow(OnePhase, Reparameterised, Encoding, Tempered):
             raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
         return self.flow.draw(condition, generator, temperature)
 
-    def rsample(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
-    ) -> Float[Tensor, "{n} *event"]:
+    def rsample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         return self.sample(n, condition, generator=generator)
 
-    def encode(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def encode(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         z: Tensor = self.flow(x, condition)[0]
         return z
 
-    def decode(
-        self, z: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def decode(self, z: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         return self.flow.inverse(z, condition)
 
 

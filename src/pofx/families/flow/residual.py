@@ -15,11 +15,11 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Continuous, Event, dims
+from pofx.core.event import Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
 from pofx.families.flow.composition import ActNorm, Bijection, Composition
@@ -176,9 +176,7 @@ class ResidualFlow(Flow):
             return z + part.net(z, context)[0]
         return part(z, context)[0]
 
-    def encode(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def encode(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         with torch.autocast(x.device.type, enabled=False):
             context, z = self.flow.embed(condition), x.reshape(len(x), self.flow.features)
             for part in self.flow.bijections:
@@ -196,13 +194,11 @@ class ResidualFlow(Flow):
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         return -self.log_prob(batch.x, batch.condition).mean()
 
-    def log_prob(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         return self.log_prob_estimate(x, condition)[0]
 
     def log_prob_estimate(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
+        self, x: Float[Tensor, "n *event"], condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
         """log p(x | condition) in nats and its standard error over the probes: 0 where the density is exact.
 
@@ -220,7 +216,7 @@ class ResidualFlow(Flow):
     def _estimates(
         self,
         x: Float[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None,
+        condition: Condition | None,
         probes: Float[Tensor, "blocks k n d"],
         tails: Float[Tensor, "blocks k n"],
     ) -> Float[Tensor, "k n"]:

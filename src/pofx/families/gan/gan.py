@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, softplus
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Bounded, Continuous, Discrete, Event, dims
+from pofx.core.event import Bounded, Condition, Continuous, Event, concatenated, dims
 from pofx.core.model import Batch, Model, Phase
 from pofx.core.random import Streams
 from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
-from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.mlp import MLP
 
 
@@ -46,9 +46,7 @@ class Generator(nn.Module):
             self.inputs = min(latent, 2 * dims(event))  # more noise than that only slows small events down
             self.net = MLP(self.inputs, dims(event), (width,) * (blocks + 2), context=context)
 
-    def forward(
-        self, z: Float[Tensor, "n inputs"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n *event"]:
+    def forward(self, z: Float[Tensor, "n inputs"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         """z (n, inputs), condition (n, …) → (n, *event.shape), float32."""
         x: Tensor = self.net(z, self.conditioner(condition))
         return x.float()
@@ -68,9 +66,7 @@ class Critic(nn.Module):
         for p in self.embed.parameters():
             nn.init.zeros_(p)
 
-    def forward(
-        self, x: Float[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def forward(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """x (n, *event.shape), condition (n, …) → logits (n,), float32."""
         phi = leaky_relu(self.features(x), SLOPE)
         logit = self.score(phi)[:, 0].float()
@@ -89,7 +85,7 @@ class GAN(Model):
     name = "gan"
     source = "Huang et al., 2024, arXiv 2501.05441"
     events = (Bounded, Continuous)
-    conditions = (Discrete, Continuous)
+    conditions = CONDITIONS
     small: ClassVar[dict[str, Any]] = {"latent": 4, "width": 32, "every": 1}
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 64,
@@ -145,7 +141,7 @@ class GAN(Model):
         with torch.no_grad():
             fake = self.draw(batch)
         x = torch.cat((batch.x, fake))
-        condition = None if batch.condition is None else torch.cat((batch.condition, batch.condition))
+        condition = None if batch.condition is None else concatenated((batch.condition, batch.condition))
         real, fake = self.critic(x, condition).chunk(2)
         return softplus(fake - real).mean()
 
@@ -163,9 +159,7 @@ class GAN(Model):
             "r2": weight * gradient_penalty(critic, fake),
         }
 
-    def sample(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
-    ) -> Float[Tensor, "{n} *event"]:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """One pass, cut to the bounds of a bounded event: float32 (n, *event.shape)."""
         self.check_condition(n, condition)
         x: Tensor = self.generator(generator.normal(self.generator.inputs), condition)

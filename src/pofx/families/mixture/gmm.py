@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.errors import UsageError
+from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Explicit, Phase
 from pofx.core.random import Streams
 from pofx.maths.distributions import categorical_draw
+from pofx.nets.vector.groups import group_count, groups
 
 MOST = 16  # components tried
 LARGEST = 1024  # dimensions with a full covariance
@@ -58,14 +59,12 @@ class GMM(Explicit):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if isinstance(condition, Discrete) and condition.shape != ():
-            raise Unsupported(f"gmm takes one class number as its condition (got shape {condition.shape})")
         if covariance not in ("auto", "full", "diag"):
             raise UsageError(f"covariance must be auto, full or diag (got {covariance!r})")
         if components < 0 or ridge < 0:
             raise UsageError(f"components and ridge must not be negative (got {components} and {ridge})")
         self.components, self.covariance, self.ridge, self.items = components, covariance, ridge, items
-        self.groups = condition.classes if isinstance(condition, Discrete) else 1
+        self.groups = group_count(condition, self.name)
         self.size = math.prod(event.shape)
         self.full = covariance == "full" or (covariance == "auto" and self.size <= LARGEST)
         self.capacity = components or (max(1, min(MOST, 2_000_000 // self.size**2)) if self.full else MOST)
@@ -141,11 +140,11 @@ class GMM(Explicit):
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         return -self.log_prob(batch.x, batch.condition).mean()
 
-    def log_prob(self, x: Float[Tensor, "n *event"], condition: Int[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats, computed in float64: (n,)."""
         self.check_condition(len(x), condition)
         flat = x.flatten(1).double()
-        g = torch.zeros(len(x), dtype=torch.int64, device=x.device) if condition is None else condition
+        g = groups(condition, len(x), x.device)
         found = flat.new_empty(len(x))
         for group in sorted(set(g.tolist())):
             mine = g == group
@@ -168,12 +167,10 @@ class GMM(Explicit):
             parts.append(self.log_weights[group, m].double() + log_normal)
         return torch.stack(parts).logsumexp(0)
 
-    def sample(
-        self, n: int, condition: Int[Tensor, "n"] | None = None, *, generator: Streams
-    ) -> Float[Tensor, "{n} *event"]:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
         device = self.means.device
-        g = torch.zeros(n, dtype=torch.int64, device=device) if condition is None else condition
+        g = groups(condition, n, device)
         pick = categorical_draw(self.log_weights[g], generator.uniform())
         z = generator.normal(self.size)
         x = torch.empty_like(z)

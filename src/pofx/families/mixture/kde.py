@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.errors import UsageError
+from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Explicit, Phase
 from pofx.core.random import Streams
+from pofx.nets.vector.groups import group_count, groups
 
 NARROWEST, WIDEST = 1e-3, 10.0  # bandwidths tried, in units of the spread
 PAIRS = 4_000_000  # distances held at once
@@ -41,12 +42,10 @@ class KDE(Explicit):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if isinstance(condition, Discrete) and condition.shape != ():
-            raise Unsupported(f"kde takes one class number as its condition (got shape {condition.shape})")
         if capacity < 1 or bandwidth < 0:
             raise UsageError(f"capacity must be at least 1 and bandwidth not negative (got {capacity}, {bandwidth})")
         self.capacity, self.bandwidth = capacity, bandwidth
-        self.groups = condition.classes if isinstance(condition, Discrete) else 1
+        self.groups = group_count(condition, self.name)
         self.size = math.prod(event.shape)
         self.points: Tensor
         self.first: Tensor
@@ -86,10 +85,10 @@ class KDE(Explicit):
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         return -self.log_prob(batch.x, batch.condition).mean()
 
-    def log_prob(self, x: Float[Tensor, "n *event"], condition: Int[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats, computed in float64: (n,)."""
         self.check_condition(len(x), condition)
-        g = torch.zeros(len(x), dtype=torch.int64, device=x.device) if condition is None else condition
+        g = groups(condition, len(x), x.device)
         flat, found = x.flatten(1).double(), x.new_empty(len(x), dtype=torch.float64)
         for group in sorted(set(g.tolist())):
             mine, width = g == group, self.widths[group].double()
@@ -100,11 +99,9 @@ class KDE(Explicit):
             found[mine] = torch.cat(logs) - constant
         return found.to(x.dtype)
 
-    def sample(
-        self, n: int, condition: Int[Tensor, "n"] | None = None, *, generator: Streams
-    ) -> Float[Tensor, "{n} *event"]:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
-        g = torch.zeros(n, dtype=torch.int64, device=self.points.device) if condition is None else condition
+        g = groups(condition, n, self.points.device)
         count = self.counts[g]
         pick = self.first[g] + (generator.uniform().double() * count).long().clamp(max=count - 1)
         x = self.points[pick] + self.widths[g] * generator.normal(self.size)

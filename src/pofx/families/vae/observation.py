@@ -19,10 +19,10 @@ class Categorical(nn.Module):
 
     def __init__(self, event: Discrete) -> None:
         super().__init__()
-        self.event, self.outputs = event, event.classes
+        self.event, self.outputs = event, event.largest
 
     def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
-        counts = class_counts(x, self.event.classes).float()
+        counts = class_counts(x, self.event.largest).float()
         return ((counts + 0.1) / (counts + 0.1).sum(-1, keepdim=True)).log()
 
     def log_prob(self, raw: Float[Tensor, "n *event outputs"], x: Int[Tensor, "n *event"]) -> Float[Tensor, "n"]:
@@ -43,20 +43,20 @@ class LogisticMixture(nn.Module):
         self.event, self.components, self.outputs = event, components, 3 * components
 
     def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
-        scaled = 2.0 * x.float() / (self.event.classes - 1) - 1.0
+        scaled = 2.0 * x.float() / (self.event.largest - 1) - 1.0
         spread = torch.linspace(-1.0, 1.0, self.components + 2)[1:-1].to(x.device)
         means = scaled.mean(0)[..., None] + scaled.std(0, unbiased=False)[..., None] * spread
         log_scales = (scaled.std(0, unbiased=False)[..., None] * 0.5 + 1e-2).log().expand_as(means)
         return torch.cat((torch.zeros_like(means), means, log_scales), -1)
 
     def log_prob(self, raw: Float[Tensor, "n *event outputs"], x: Int[Tensor, "n *event"]) -> Float[Tensor, "n"]:
-        return discretised_logistic.log_mass(raw, x, self.event.classes).flatten(1).sum(1)
+        return discretised_logistic.log_mass(raw, x, self.event.largest).flatten(1).sum(1)
 
     def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
-        return discretised_logistic.draw(raw, generator.uniform(*self.event.shape, 2), self.event.classes)
+        return discretised_logistic.draw(raw, generator.uniform(*self.event.shape, 2), self.event.largest)
 
     def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
-        return discretised_logistic.mode(raw, self.event.classes)
+        return discretised_logistic.mode(raw, self.event.largest)
 
 
 class Gaussian(nn.Module):

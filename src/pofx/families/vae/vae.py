@@ -17,13 +17,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.event import Condition, Continuous, Discrete, Event, each, select
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Phase, Weighted
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
 from pofx.maths.distributions import categorical_draw, normal_log_prob
 from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
-from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.posterior import PosteriorFlow
 
 ROWS = 2**23  # decoder outputs held at once by log_prob
@@ -55,7 +55,7 @@ class VAE(OnePhase, Weighted, Encoding):
     source = "Kingma and Welling, 2014, arXiv 1312.6114; Burda et al., 2016, arXiv 1509.00519"
     events = (Discrete, Continuous)
     ranks = (1, 2, 3)
-    conditions = (Discrete, Continuous)
+    conditions = CONDITIONS
     density = Density.BOUND
     adjustable = ("importance",)
     trains_with = {"lr": 2e-3}
@@ -111,7 +111,7 @@ class VAE(OnePhase, Weighted, Encoding):
             )
         else:
             size = math.prod(event.shape)
-            inputs = size * event.classes if isinstance(event, Discrete) and event.classes <= 32 else size
+            inputs = size * event.largest if isinstance(event, Discrete) and event.largest <= 32 else size
             self.encoder = VectorTrunk(inputs, encoded, width, depth, context=context, dropout=dropout)
             self.decoder = VectorTrunk(latent, size * outputs, width, depth, context=context, dropout=dropout)
         with torch.no_grad():
@@ -126,15 +126,15 @@ class VAE(OnePhase, Weighted, Encoding):
     # ── the two conditionals and the prior ──
 
     def infer(
-        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"], Float[Tensor, "n given"]]:
         """Mean and log standard deviation of the normal in q(z | x), and what its flow, if any, is given: (n, size)."""
         event = self.event
         if isinstance(event, Discrete):
-            if not self.convolutional and event.classes <= 32:
-                h = torch.nn.functional.one_hot(x, event.classes).flatten(1).to(self.marginals.dtype)
+            if not self.convolutional and event.largest <= 32:
+                h = torch.nn.functional.one_hot(x, event.largest).flatten(1).to(self.marginals.dtype)
             else:
-                h = x.to(self.marginals.dtype) * (2.0 / max(event.classes - 1, 1)) - 1.0
+                h = x.to(self.marginals.dtype) * (2.0 / max(event.largest - 1, 1)) - 1.0
         else:
             assert isinstance(self.likelihood, Gaussian)
             h = x / self.likelihood.spread - self.marginals[..., 0].detach()
@@ -145,7 +145,7 @@ class VAE(OnePhase, Weighted, Encoding):
     def draw_code(
         self,
         x: Shaped[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None,
+        condition: Condition | None,
         noise: Float[Tensor, "n k latent"],
     ) -> tuple[Float[Tensor, "n k latent"], Float[Tensor, "n k"]]:
         """Draws z ~ q(z | x) from standard normal noise, and log q(z | x)."""
@@ -158,7 +158,7 @@ class VAE(OnePhase, Weighted, Encoding):
         return z, log_q
 
     def outputs(
-        self, z: Float[Tensor, "n latent"], condition: Shaped[Tensor, "n *condition"] | None = None
+        self, z: Float[Tensor, "n latent"], condition: Condition | None = None
     ) -> Float[Tensor, "n *event outputs"]:
         """The observation model's numbers: (n, *shape, outputs)."""
         event, each = self.event, self.likelihood.outputs
@@ -179,7 +179,7 @@ class VAE(OnePhase, Weighted, Encoding):
     def log_weights(
         self,
         x: Shaped[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None,
+        condition: Condition | None,
         noise: Float[Tensor, "n k latent"],
         weight: float = 1.0,
     ) -> Float[Tensor, "n k"]:
@@ -187,7 +187,7 @@ class VAE(OnePhase, Weighted, Encoding):
         k = noise.shape[1]
         z, posterior = self.draw_code(x, condition, noise)
         prior = self.log_prior(z)
-        repeated = None if condition is None else condition.repeat_interleave(k, 0)
+        repeated = None if condition is None else each(condition, lambda part: part.repeat_interleave(k, 0))
         raw = self.outputs(z.flatten(0, 1), repeated)
         likelihood = self.likelihood.log_prob(raw, x.repeat_interleave(k, 0)).reshape(-1, k)
         return likelihood + weight * (prior - posterior)
@@ -236,44 +236,34 @@ class VAE(OnePhase, Weighted, Encoding):
 
     # ── the questions ──
 
-    def bound(
-        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None, particles: int
-    ) -> Float[Tensor, "n"]:
+    def bound(self, x: Shaped[Tensor, "n *event"], condition: Condition | None, particles: int) -> Float[Tensor, "n"]:
         """The importance-weighted bound on log p(x) with fixed noise, the same for every item: (n,) nats."""
         half = Streams(0, -(-particles // 2), device=x.device).normal(self.latent)
         noise = torch.stack((half, -half), 1).flatten(0, 1)[:particles]  # in opposite pairs, for less variance
-        rows = max(1, ROWS // (self.marginals.numel() * min(particles, 64)))
+        most = max(1, ROWS // (self.marginals.numel() * min(particles, 64)))
         found = []
-        for at in range(0, len(x), rows):
-            part = x[at : at + rows]
-            given = None if condition is None else condition[at : at + rows]
+        for at in range(0, len(x), most):
+            part = x[at : at + most]
+            given = None if condition is None else select(condition, slice(at, at + most))
             logs = [self.log_weights(part, given, e.expand(len(part), -1, -1)) for e in torch.split(noise, 64)]
             found.append(torch.cat(logs, 1).logsumexp(1) - math.log(particles))
         return torch.cat(found) if found else x.new_zeros(0, dtype=torch.float32)
 
-    def log_prob(
-        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """A lower bound on log p(x) in nats, with `importance` samples: (n,)."""
         self.check_condition(len(x), condition)
         return self.bound(x, condition, self.importance)
 
-    def encode(
-        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Float[Tensor, "n latent"]:
+    def encode(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n latent"]:
         """Where q(z | x) takes noise 0, which without a flow is its mean: (n, latent)."""
         self.check_condition(len(x), condition)
         return self._center(x, condition)
 
-    def _center(
-        self, x: Shaped[Tensor, "n *event"], condition: Shaped[Tensor, "n *condition"] | None
-    ) -> Float[Tensor, "n latent"]:
+    def _center(self, x: Shaped[Tensor, "n *event"], condition: Condition | None) -> Float[Tensor, "n latent"]:
         mean, _, given = self.infer(x, condition)
         return mean if self.bend is None else self.bend(mean[:, None], given)[0][:, 0]
 
-    def decode(
-        self, z: Float[Tensor, "n latent"], condition: Shaped[Tensor, "n *condition"] | None = None
-    ) -> Shaped[Tensor, "n *event"]:
+    def decode(self, z: Float[Tensor, "n latent"], condition: Condition | None = None) -> Shaped[Tensor, "n *event"]:
         """The mode of p(x | z): (n, *shape)."""
         self.check_condition(len(z), condition)
         return self.likelihood.mode(self.outputs(z, condition))
@@ -281,16 +271,14 @@ class VAE(OnePhase, Weighted, Encoding):
     def active_units(
         self,
         x: Shaped[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         above: float = 1e-2,
     ) -> int:
         """How many code dimensions vary with x: the variance of their posterior mean exceeds `above` (Burda et al.)."""
         return int((self._center(x, condition).var(0) > above).sum())
 
-    def sample(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
-    ) -> Shaped[Tensor, "{n} *event"]:
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Shaped[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
         return self.likelihood.draw(self.outputs(self.draw_prior(n, generator), condition), generator)
 
@@ -305,7 +293,7 @@ class VAE(OnePhase, Weighted, Encoding):
     def importance_weights(
         self,
         x: Shaped[Tensor, "n *event"],
-        condition: Shaped[Tensor, "n *condition"] | None = None,
+        condition: Condition | None = None,
         *,
         particles: int,
         generator: Streams,
@@ -314,7 +302,7 @@ class VAE(OnePhase, Weighted, Encoding):
         return self.log_weights(x, condition, generator.normal(particles, self.latent))
 
     def simulate(
-        self, n: int, condition: Shaped[Tensor, "n *condition"] | None = None, *, generator: Streams
+        self, n: int, condition: Condition | None = None, *, generator: Streams
     ) -> tuple[Shaped[Tensor, "{n} *event"], Float[Tensor, "{n}"]]:
         self.check_condition(n, condition)
         if self.bend is not None:
@@ -335,5 +323,5 @@ def observation_model(event: Continuous | Discrete, kind: str, components: int) 
         raise UsageError(f"observation must be auto, categorical or logistic (got {kind!r})")
     if isinstance(event, Continuous):
         return Gaussian(event)
-    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.classes >= 8)
+    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.largest >= 8)
     return LogisticMixture(event, components) if ordered else Categorical(event)

@@ -1,19 +1,32 @@
-"""Conditions → vectors: the one place where a class number or a vector becomes something a network can add."""
+"""Conditions → vectors: the one place where the value of any event becomes something a network can add.
+
+Classes are looked up, vectors pass a linear map and a small network, sequences a convolutional token encoder, grids a
+convolutional encoder; the parts of a product are embedded each and mixed. `CONDITIONS` lists what is embedded.
+"""
 
 import math
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from pofx.core.event import Continuous, Discrete, Event
+from pofx.core.event import Condition, Continuous, Discrete, Event
+from pofx.nets.image.autoencoder import ImageEncoder
 from pofx.nets.vector.linear import Linear
 from pofx.nets.vector.mlp import MLP
 
+CONDITIONS: tuple[type, ...] = (Discrete, Continuous, dict)  # the kinds of event that a Conditioner embeds
+FEATURES = 32  # channels of the encoders of sequences and grids
+
 
 class Conditioner(nn.Module):
-    """Embeds a condition: class numbers by a table (summed over positions), vectors by a linear map plus a network of
-    one hidden layer, which starts at zero: families that only add an embedding to shifts then learn from |c| as well.
+    """Embeds a condition of any event in `CONDITIONS`.
+
+    - One class, or categories (a count per dimension): tables of vectors, summed over the dimensions.
+    - Vectors and signals: a linear map plus a network of one hidden layer, which starts at zero, so that families which
+      only add an embedding to shifts learn from |c| as well.
+    - Sequences of classes and grids: `TokenEncoder` and a convolutional encoder.
+    - Products: the sum of the parts, plus a network of it that starts at zero.
 
     `width` is 0 without a condition, so that nets can be built with `context=conditioner.width`; `null=True` adds the
     embedding of "no condition" (classifier-free guidance; Ho and Salimans, 2022, arXiv 2207.12598).
@@ -22,29 +35,82 @@ class Conditioner(nn.Module):
     def __init__(self, condition: Event | None, width: int = 64, *, null: bool = False) -> None:
         super().__init__()
         self.width = width if condition is not None else 0
+        self.event = condition
+        self.first: Tensor
         self.table: nn.Embedding | None = None
         self.linear: Linear | None = None
         self.curved: MLP | None = None
-        if isinstance(condition, Discrete):
-            self.table = nn.Embedding(condition.classes, width)
+        self.encoder: TokenEncoder | ImageEncoder | None = None
+        self.parts: nn.ModuleDict | None = None
+        if isinstance(condition, dict):
+            self.parts = nn.ModuleDict({key: Conditioner(part, width) for key, part in condition.items()})
+            self.mix = MLP(width, width, (width,), zero=True)
+        elif isinstance(condition, Discrete) and len(condition.shape) == 3:
+            self.encoder = ImageEncoder(condition.shape, width, FEATURES)
+        elif isinstance(condition, Discrete) and len(condition.shape) == 1 and isinstance(condition.classes, int):
+            self.encoder = TokenEncoder(condition, width)
+        elif isinstance(condition, Discrete):
+            first = torch.tensor((0, *condition.counts[:-1])).cumsum(0)  # of each dimension's rows in the table
+            self.register_buffer("first", first, persistent=False)
+            self.table = nn.Embedding(sum(condition.counts), width)
+        elif isinstance(condition, Continuous) and len(condition.shape) == 3:
+            self.encoder = ImageEncoder(condition.shape, width, FEATURES)
         elif isinstance(condition, Continuous):
             self.linear = Linear(math.prod(condition.shape), width)
             self.curved = MLP(math.prod(condition.shape), width, (width,), zero=True)
         self.null = nn.Parameter(torch.zeros(width)) if null and condition is not None else None
 
     def forward(
-        self, condition: Shaped[Tensor, "n *condition"] | None, drop: Bool[Tensor, "n"] | None = None
+        self, condition: Condition | None, drop: Bool[Tensor, "n"] | None = None
     ) -> Float[Tensor, "n width"] | None:
         """condition (n, …), drop bool (n,) → (n, width), or None without a condition."""
-        if condition is None:
+        if condition is None or self.event is None:
             return None
-        if self.table is not None:
-            embedded = self.table(condition.reshape(len(condition), -1)).sum(1)
-        elif self.linear is not None and self.curved is not None:
-            flat = condition.reshape(len(condition), -1).to(self.linear.weight.dtype)
-            embedded = self.linear(flat) + self.curved(flat)
-        else:
-            return None
+        embedded = self.embed(condition)
         if drop is not None and self.null is not None:
             embedded = torch.where(drop[:, None], self.null.to(embedded.dtype), embedded)
         return embedded
+
+    def embed(self, condition: Condition) -> Float[Tensor, "n width"]:
+        """The embedding of given conditions."""
+        if isinstance(condition, dict):
+            assert self.parts is not None
+            embedded = torch.stack([self.parts[key](condition[key]) for key in self.parts]).sum(0)
+            return embedded + self.mix(embedded)  # type: ignore[no-any-return]
+        if self.table is not None:
+            return self.table(condition.reshape(len(condition), -1) + self.first).sum(1)  # type: ignore[no-any-return]
+        if self.linear is not None and self.curved is not None:
+            flat = condition.reshape(len(condition), -1).to(self.linear.weight.dtype)
+            return self.linear(flat) + self.curved(flat)  # type: ignore[no-any-return]
+        if isinstance(self.event, Discrete) and isinstance(self.encoder, ImageEncoder):
+            condition = condition.to(torch.float32) * (2.0 / max(self.event.largest - 1, 1)) - 1.0
+        assert self.encoder is not None
+        return self.encoder(condition)  # type: ignore[no-any-return]
+
+
+class TokenEncoder(nn.Module):
+    """A sequence of classes int64 (n, length) → (n, outputs): embedded tokens and places, two residual convolutions of
+    three places each, then the mean and the greatest value of each feature up to the end of the sequence."""
+
+    def __init__(self, event: Discrete, outputs: int, width: int = FEATURES) -> None:
+        super().__init__()
+        self.end = event.end
+        self.tokens = nn.Embedding(event.largest, width)
+        self.places = nn.Parameter(0.1 * torch.randn(event.shape[0], width))
+        self.convs = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(2))
+        self.last = Linear(2 * width, outputs)
+
+    def forward(self, x: Int[Tensor, "n length"]) -> Float[Tensor, "n outputs"]:
+        """The first end of a sequence belongs to it, what follows does not."""
+        real = torch.ones_like(x, dtype=torch.bool)
+        if self.end is not None:
+            stops = (x == self.end).long()
+            real = (stops.cumsum(1) - stops) == 0
+        h = self.tokens(x) + self.places
+        for conv in self.convs:
+            seen = (h * real[..., None]).transpose(1, 2)
+            h = h + nn.functional.silu(conv(seen)).transpose(1, 2)
+        mean = (h * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+        greatest = h.masked_fill(~real[..., None], -torch.inf).amax(1)
+        out: Tensor = self.last(torch.cat((mean, greatest), 1))
+        return out
