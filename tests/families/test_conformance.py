@@ -1,103 +1,30 @@
-"""Every law × every model × every kind of event × conditional or not, on tiny models after a short fit.
+"""Every law × every model × every kind of event × conditional or not, on tiny models (see `cases`).
 
 Models come from discovery, their tiny size from `small`; a law that cannot hold is declared in the class's `exempt`
 with its reason and is reported as an expected failure, never skipped in silence.
 """
 
 import copy
-from dataclasses import dataclass
-from functools import cache
 
 import pytest
 import torch
 
+from families.cases import fitted, guided, is_core, law, started
 from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported
-from pofx.core.event import Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Encoding, Explicit, Model
+from pofx.core.event import Continuous, Discrete
+from pofx.core.model import Batch, Density, Encoding, Explicit
 from pofx.core.random import Streams
-from pofx.train.feed import Feed
-from pofx.train.loop import train
-from pofx.train.options import Budget, TrainOptions
-from truth import CLASSES, Identity, Truth, enumerate_states, events_for, grid
-
-STEPS, ITEMS = 250, 2000
+from pofx.train.options import TrainOptions
+from truth import Identity, Truth, enumerate_states, events_for, grid
 
 
-@dataclass(frozen=True)
-class Case:
-    name: str
-    event: Event
-    condition: Event | None
-
-    def __str__(self) -> str:
-        kind = type(self.event).__name__.lower()
-        return f"{self.name}-{kind}{len(self.event.shape)}{'-conditional' if self.condition else ''}"
-
-    @property
-    def row(self) -> config.Entry:
-        return config.entry(self.name)
-
-    def build(self) -> Model:
-        values = {**self.row.model.small, **{k: v for k, v in self.row.values.items()}}
-        torch.manual_seed(0)
-        return self.row.model(self.event, self.condition, **{**values, **self.row.model.small})
-
-    def labels(self, n: int, seed: int = 1) -> torch.Tensor | None:
-        if self.condition is None:
-            return None
-        return torch.randint(CLASSES, (n,), generator=torch.Generator().manual_seed(seed))
-
-
-def cases() -> list[Case]:
-    found = []
-    for name, row in config.entries().items():
-        events = events_for(row.model.events, row.model.ranks)
-        found += [Case(name, event, None) for event in events]
-        if any(issubclass(Discrete, kind) for kind in row.model.conditions):
-            found += [Case(name, event, Discrete((), CLASSES)) for event in events[:1]]
-    return found
-
-
-@cache
-def fitted(case: Case) -> Model:
-    truth, labels = Truth(case.event), case.labels(ITEMS)
-    feed = Feed(truth.draw(ITEMS, labels), labels, Identity(case.event), seed=0, device=torch.device("cpu"))
-    options = {**case.row.trains_with, "precision": "fp32", "warmup": 20, "validations": 1, "compile": False}
-    options["lr"] = max(options.get("lr", 1e-3), 3e-3)
-    model = case.build()
-    likelihood = isinstance(model, Explicit) and model.density >= Density.BOUND
-    with torch.random.fork_rng():
-        return train(
-            model,
-            feed,
-            options=TrainOptions.of(options),
-            budget=Budget(steps=STEPS if likelihood else 3 * STEPS),  # a player or a chain has farther to go
-            seed=0,
-            shown=False,
-        ).model
-
-
-def law(name: str):
-    """Parametrise a law over every case; exemptions become expected failures with their reason."""
-
-    def params():
-        for case in cases():
-            marks = []
-            reason = case.row.model.exempt.get(name)
-            if reason:
-                marks.append(pytest.mark.xfail(reason=reason, strict=True))
-            yield pytest.param(case, id=str(case), marks=marks)
-
-    return pytest.mark.parametrize("case", list(params()))
-
-
-def conditions_of(case: Case, n: int):
+def conditions_of(case, n):
     return None if case.condition is None else torch.ones(n, dtype=torch.int64)
 
 
-@law("normalisation")
+@law("normalisation", fit=True)
 @torch.no_grad()
 def test_a_density_is_worth_what_it_says(case):
     model = fitted(case)
@@ -122,11 +49,11 @@ def test_a_density_is_worth_what_it_says(case):
         assert float(total) == pytest.approx(1.0, abs=tolerance)
 
 
-@law("density of the truth")
+@law("density of the truth", fit=True, conditional=False)
 @torch.no_grad()
 def test_log_prob_of_true_items_nears_the_negative_entropy(case):
     model, truth = fitted(case), Truth(case.event)
-    if not isinstance(model, Explicit) or model.density is Density.RELATIVE or truth.entropy is None or case.condition:
+    if not isinstance(model, Explicit) or model.density is Density.RELATIVE or truth.entropy is None:
         pytest.skip("no density in nats, or no entropy to hold it against")
     n = 200 if model.density is Density.ESTIMATE else 2000
     x = truth.draw(n, seed=9)
@@ -136,7 +63,7 @@ def test_log_prob_of_true_items_nears_the_negative_entropy(case):
     )
 
 
-@law("samples")
+@law("samples", fit=True)
 @torch.no_grad()
 def test_samples_follow_the_truth(case):
     model, truth = fitted(case), Truth(case.event)
@@ -159,12 +86,12 @@ def test_samples_follow_the_truth(case):
     assert (0.55 < ratio).all() and (ratio < 1.6).all()
 
 
-@law("sample and log_prob agree")
+@law("sample and log_prob agree", fit=True, conditional=False)
 @torch.no_grad()
 def test_samples_scored_by_the_model_match_its_own_entropy(case):
     model = fitted(case)
-    if not isinstance(model, Explicit) or model.density is not Density.EXACT or case.condition:
-        pytest.skip("no exact density without a condition")
+    if not isinstance(model, Explicit) or model.density is not Density.EXACT:
+        pytest.skip("no exact density")
     if isinstance(case.event, Discrete):
         log_p = model.log_prob(enumerate_states(case.event)).double()
         entropy = float(-(log_p.exp() * log_p).sum())
@@ -179,7 +106,7 @@ def test_samples_scored_by_the_model_match_its_own_entropy(case):
     assert abs(float(scores.mean()) - entropy) < 4 * float(scores.std()) / n**0.5 + 0.01
 
 
-@law("reconstruction")
+@law("reconstruction", fit=True)
 @torch.no_grad()
 def test_decode_inverts_encode(case):
     model = fitted(case)
@@ -193,19 +120,25 @@ def test_decode_inverts_encode(case):
     assert torch.allclose(model.decode(z, labels).float(), x.float(), atol=2e-2)
 
 
-@law("condition")
+@law("condition", fit=True, conditional=True)
 @torch.no_grad()
-def test_a_condition_changes_the_output_and_is_demanded(case):
-    model = fitted(case)
-    if case.condition is None:
-        with pytest.raises(Unsupported):
-            model.sample(2, torch.zeros(2, dtype=torch.int64), generator=Streams(0, 2))
-        return
+def test_a_condition_changes_the_samples(case):
+    model = guided(case)
     zeros, twos = (torch.full((64,), c) for c in (0, 2))
     a, b = (model.sample(64, c, generator=Streams(0, 64)) for c in (zeros, twos))
     assert not torch.equal(a, b)
     if isinstance(case.event, Continuous):
         assert float(b.mean() - a.mean()) > 0.2 * Truth(case.event).draw(64).std()
+
+
+@law("condition is required")
+@torch.no_grad()
+def test_a_declared_condition_is_required_and_another_refused(case):
+    model = started(case)
+    if case.condition is None:
+        with pytest.raises(Unsupported):
+            model.sample(2, torch.zeros(2, dtype=torch.int64), generator=Streams(0, 2))
+        return
     with pytest.raises(Unsupported):
         model.sample(2, generator=Streams(0, 2))
     with pytest.raises(DataError):
@@ -213,20 +146,18 @@ def test_a_condition_changes_the_output_and_is_demanded(case):
 
 
 def test_an_undeclared_condition_is_refused_at_construction():
-    refused = 0
     for row in config.entries().values():
         if not row.model.conditions:
             event = events_for(row.model.events, row.model.ranks)[0]
             with pytest.raises(Unsupported):
                 row.model(event, Discrete((), 2), **{**row.values, **row.model.small})
-            refused += 1
     assert all(issubclass(Discrete, r.model.conditions) for r in config.entries().values() if r.model.conditions)
 
 
 @law("seeds")
 @torch.no_grad()
 def test_sample_i_is_the_same_whatever_the_batch(case):
-    model = fitted(case)
+    model = started(case)
     labels = case.labels(12)
     streams = Streams(5, 12)
     whole = model.sample(12, labels, generator=streams)
@@ -241,7 +172,7 @@ def test_sample_i_is_the_same_whatever_the_batch(case):
 @law("log_prob is a function of the item")
 @torch.no_grad()
 def test_log_prob_does_not_depend_on_the_batch_or_the_call(case):
-    model = fitted(case)
+    model = started(case)
     if not isinstance(model, Explicit):
         pytest.skip("no density")
     labels = case.labels(16)
@@ -260,7 +191,7 @@ def test_save_load_sample_is_bit_equal(case, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "pofx.core.config.representations", lambda: {("event", "identity"): lambda: Identity(case.event)}
     )
-    model = fitted(case)
+    model = started(case)
     artifact = Artifact(Identity(case.event), model, case.name, {"label_frequencies": [1, 1, 1]})
     monkeypatch.setattr(
         "pofx.core.config.config", lambda o, real=config.config: {} if isinstance(o, Identity) else real(o)
@@ -275,7 +206,7 @@ def test_save_load_sample_is_bit_equal(case, tmp_path, monkeypatch):
 
 @law("gradients")
 def test_every_parameter_gets_its_gradient_in_the_phases_that_own_it(case):
-    model = copy.deepcopy(fitted(case)).train().requires_grad_(True)
+    model = copy.deepcopy(started(case)).train().requires_grad_(True)
     phases = tuple(model.phases())
     labels = case.labels(32)
     batch = Batch(Truth(case.event).draw(32, labels, seed=2), labels)
@@ -301,7 +232,7 @@ def test_every_parameter_gets_its_gradient_in_the_phases_that_own_it(case):
 
 @law("mean loss")
 def test_a_loss_does_not_change_when_the_batch_is_repeated(case):
-    model = copy.deepcopy(fitted(case)).eval()
+    model = copy.deepcopy(started(case)).eval()
     labels = case.labels(16)
     x = Truth(case.event).draw(16, labels, seed=2)
     batches = [Batch(x.repeat(k, *[1] * (x.ndim - 1)), None if labels is None else labels.repeat(k)) for k in (1, 4)]
@@ -354,3 +285,11 @@ def test_no_option_has_two_owners():
 def test_every_model_is_described():
     for name, row in config.entries().items():
         assert row.traits.source and row.traits.summary and row.traits.events, name
+
+
+def test_a_recipe_keeps_what_sets_it_apart_at_its_tiniest_size():
+    """`small` may shrink the sizes of a recipe, but not the values that make it another model than its core."""
+    for row in config.entries().values():
+        if row.values and not is_core(row):
+            known = config.defaults(row.model)
+            assert any(known[k] != v for k, v in row.values.items() if k not in row.model.small), row.name

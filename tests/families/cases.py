@@ -1,0 +1,135 @@
+"""The cases of the conformance suite: every model × every kind of event × conditional or not, at its tiniest size.
+
+Two kinds of law: a *fit law* needs a model that has learned (`fitted`), a *structural law* one that has merely begun
+(`started`). `make test` fits each model class once per kind of event; a recipe is the same class under other
+constructor values, and like further ranks and conditional twins it is held to the structural laws alone. All are
+fitted in `make test-slow`.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import pytest
+import torch
+
+from pofx.core import config
+from pofx.core.event import Discrete, Event
+from pofx.core.model import Density, Explicit, Model
+from pofx.train.feed import Feed
+from pofx.train.loop import train
+from pofx.train.options import Budget, TrainOptions
+from truth import CLASSES, Identity, Truth, events_for
+
+STEPS, ITEMS = 250, 2000
+BEGUN = 12  # steps of a model that has merely begun
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model under one event; `core` names the class's own row, of which the recipes are variations."""
+
+    name: str
+    event: Event
+    condition: Event | None
+    core: bool = True
+    first: bool = True  # of the events of its kind
+
+    def __str__(self) -> str:
+        kind = type(self.event).__name__.lower()
+        return f"{self.name}-{kind}{len(self.event.shape)}{'-conditional' if self.condition else ''}"
+
+    @property
+    def row(self) -> config.Entry:
+        return config.entry(self.name)
+
+    @property
+    def quick(self) -> bool:
+        """Whether `make test` fits it."""
+        return self.core and self.first and self.condition is None
+
+    def build(self) -> Model:
+        torch.manual_seed(0)
+        return self.row.model(self.event, self.condition, **{**self.row.values, **self.row.model.small})
+
+    def labels(self, n: int, seed: int = 1) -> torch.Tensor | None:
+        if self.condition is None:
+            return None
+        return torch.randint(CLASSES, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def is_core(row: config.Entry) -> bool:
+    """The row of the class itself, or its first recipe where only recipes have names."""
+    return row.name == (row.model.name or row.model.recipes[0].name)
+
+
+def cases() -> list[Case]:
+    found = []
+    for name, row in config.entries().items():
+        seen: set[bool] = set()
+        events = events_for(row.model.events, row.model.ranks)
+        for event in events:
+            discrete = isinstance(event, Discrete)
+            found.append(Case(name, event, None, is_core(row), discrete not in seen))
+            seen.add(discrete)
+        if any(issubclass(Discrete, kind) for kind in row.model.conditions):
+            found.append(Case(name, events[0], Discrete((), CLASSES), is_core(row)))
+    return found
+
+
+def _trained(case: Case, steps: int) -> Model:
+    truth, labels = Truth(case.event), case.labels(ITEMS)
+    feed = Feed(truth.draw(ITEMS, labels), labels, Identity(case.event), seed=0, device=torch.device("cpu"))
+    options = {**case.row.trains_with, "precision": "fp32", "warmup": 20, "validations": 1, "compile": False}
+    options["lr"] = max(options.get("lr", 1e-3), 3e-3)
+    model = case.build()
+    with torch.random.fork_rng():
+        return train(
+            model,
+            feed,
+            options=TrainOptions.of(options),
+            budget=Budget(steps=steps),
+            seed=0,
+            shown=False,
+        ).model
+
+
+@cache
+def fitted(case: Case) -> Model:
+    """The model of a case after a short training on its truth."""
+    model = case.build()
+    likelihood = isinstance(model, Explicit) and model.density >= Density.BOUND
+    return _trained(case, STEPS if likelihood else 3 * STEPS)  # a player or a chain has farther to go
+
+
+@cache
+def started(case: Case) -> Model:
+    """The model of a case after its first steps: prepared by the data, no parameter at its initial value."""
+    return _trained(case, BEGUN)
+
+
+@cache
+def guided(case: Case) -> Model:
+    """A conditional model trained long enough for its condition to show."""
+    return _trained(case, STEPS)
+
+
+def law(name: str, *, fit: bool = False, conditional: bool | None = None):
+    """Parametrise a law over the cases; exemptions are expected failures with their reason.
+
+    fit: the law needs fitted models; those beyond the quick ones are marked slow.
+    conditional: only cases with (True) or without (False) a condition.
+    """
+
+    def params():
+        for case in cases():
+            if conditional is not None and conditional != (case.condition is not None):
+                continue
+            marks = []
+            reason = case.row.model.exempt.get(name)
+            if reason:
+                marks.append(pytest.mark.xfail(reason=reason, strict=True))
+            if fit and not (case.quick or (conditional and case.core)):
+                marks.append(pytest.mark.slow)
+            yield pytest.param(case, id=str(case), marks=marks)
+
+    return pytest.mark.parametrize("case", list(params()))
