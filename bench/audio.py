@@ -149,7 +149,7 @@ BARS = {"bits": bits, "digits": digits, "speed": speed}
 
 def main():
     options = parser(__doc__, BARS)
-    options.add_argument("--condition", choices=("label",), help="of bits: what the model is told")
+    options.add_argument("--condition", choices=("label",), help="of bits: what the model is conditioned on")
     options.add_argument("--minutes", type=float, default=15)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--n", type=int, default=300, help="clips of digits")

@@ -1,4 +1,4 @@
-"""Continuous, residual and elementary flows, and posteriors that flows bend: one function per bar, as in foundation.py.
+"""Continuous, residual and elementary flows, and posteriors transformed by flows: one function per bar.
 
     python bench/continuous.py                              every bar (about 75 thread-minutes)
     python bench/continuous.py plane-cnf --data checkerboard --minutes 15

@@ -1,10 +1,10 @@
-"""The bars of the foundation, measured: one function per bar, one JSON line per result, markdown at the end.
+"""The first models (made, pixelcnn, realnvp, nsf, vae, gan, flow-matching, rbm): one function per bar, one JSON line per result, markdown at the end.
 
     python bench/first_models.py                          every bar (about two hours on two cores)
     python bench/first_models.py digits-density --seeds 3 --minutes 2 --models nsf,made
     python bench/first_models.py mnist-frechet --models gan --minutes 30 --out runs/bench
 
-Results go to <out>/foundation.jsonl, one line as soon as each is known; a second call adds to them.
+Results go to <out>/first_models.jsonl, one line as soon as each is known; a second call adds to them.
 """
 
 import math
@@ -158,7 +158,7 @@ def main():
     options.add_argument("--minutes", type=float)
     options.add_argument("--seeds", type=int, default=3)
     args = options.parse_args()
-    measure("foundation", BARS, args)
+    measure("first_models", BARS, args)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
     python bench/grid_models.py digits-density --models pixelcnn++ --seeds 3 --minutes 2
     python bench/grid_models.py colour --models pixelcnn++ --minutes 15
 
-Results go to <out>/pixels.jsonl, one line as soon as each is known; a second call adds to them. Minutes are thread-
-minutes on one thread. MNIST and CIFAR-10 (`cifar10_train.zip`) are read where POFX_DATA says.
+Results go to <out>/grid_models.jsonl, one line as soon as each is known; a second call adds to them. Minutes are thread-
+minutes on one thread. MNIST and CIFAR-10 (`cifar10_train.zip`) are read from the folder POFX_DATA.
 """
 
 import dataclasses
@@ -170,7 +170,7 @@ def main():
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--crop", type=int, default=16, help="side of the colour crops, at most 32")
     args = options.parse_args()
-    measure("pixels", BARS, args)
+    measure("grid_models", BARS, args)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What the benchmark scripts share: bars by name on the command line, one JSON line per result, printed and kept; and
-contestants that take turns."""
+"""What the benchmark scripts share: bars by name on the command line, one JSON line per result, printed and
+stored; and contestants that take turns."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def parser(about: str | None, bars: Mapping[str, Bar]) -> argparse.ArgumentParse
 
 
 def measure(name: str, bars: Mapping[str, Bar], args: argparse.Namespace) -> None:
-    """Measure the bars that were asked for; every result is added to OUT/<name>.jsonl as soon as it is known."""
+    """Measure the requested bars; every result is added to OUT/<name>.jsonl as soon as it is known."""
     for bar in args.bars:
         if bar not in bars:
             raise SystemExit(f"there is no bar '{bar}': choose from {', '.join(bars)}")

@@ -2,7 +2,7 @@
 
     python bench/image_flows.py                                     every bar
     python bench/image_flows.py mnist --models glow --minutes 60 --out runs/bench
-    python bench/image_flows.py mnist --models glow --options '{"steps": 4}' --items 1000
+    python bench/image_flows.py mnist --models glow --options '{"flow_steps": 4}' --items 1000
     python bench/image_flows.py speed
 
 Results go to <out>/image_flows.jsonl, one line as soon as each is known, and sheets of samples beside it.

@@ -1,9 +1,9 @@
-"""Can the numbers be trusted? How often intervals hold the truth, faults are caught and honest samples are accused.
+"""Coverage of intervals, detection rate of planted faults and false-alarm rate of the measures of samples.
 
     python bench/interval_coverage.py intervals              coverage of the 95 % intervals over 200 repeated draws
     python bench/interval_coverage.py faults --splits 100    catch and false-alarm rates at p < 0.01, over random splits
 
-Results go to <out>/trust.jsonl.
+Results go to <out>/interval_coverage.jsonl.
 """
 
 import math
@@ -88,7 +88,7 @@ def split(name, seed):
 
 
 def plant(fault, x, labels, train, seed=0):
-    """Samples with a fault, and the classes that they were asked for; None where there are no classes to spoil."""
+    """Samples with a fault, and the classes they were conditioned on; None where there are no classes to spoil."""
     generator = np.random.default_rng(seed)
     n, middle, asked = len(x), x.mean(0), labels
     if fault == "2 % copies":
@@ -167,7 +167,7 @@ def main():
     args = options.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    measure("trust", BARS, args)
+    measure("interval_coverage", BARS, args)
 
 
 if __name__ == "__main__":

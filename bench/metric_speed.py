@@ -3,10 +3,10 @@
     python bench/metric_speed.py                          10,000 × 10,000 items of 64 dimensions, every side
     python bench/metric_speed.py speed --n 5000 --rounds 7
 
-Every side lives in a process of its own, on one thread, and is asked in turn. Ours gives FD, KID with its standard
+Every side lives in a process of its own, on one thread, and runs in turn. Ours gives FD, KID with its standard
 error over all items, precision, recall, density, coverage and the Vendi ratio; torch-fidelity gives FID and KID of 100
 subsets of 1,000 (its defaults), prdc the four of neighbours; none of them gives Vendi. Values are compared on equal
-definitions: KID over one subset of all items. Results go to <out>/metrics.jsonl. Needs the extra `bench`.
+definitions: KID over one subset of all items. Results go to <out>/metric_speed.jsonl. Needs the extra `bench`.
 """
 
 import argparse
@@ -191,7 +191,7 @@ def main():
     warnings.filterwarnings("ignore")
     if args.side:
         return side(args)
-    measure("metrics", BARS, args)
+    measure("metric_speed", BARS, args)
 
 
 if __name__ == "__main__":

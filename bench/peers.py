@@ -4,7 +4,7 @@
     python bench/peers.py vae metrics          these groups; the others keep what was measured before
 
 Ratios are ours over theirs by the time of the processor, which other work on the machine disturbs least; below 1 ours
-is quicker. Distances (`metrics`) run in a process per side; see metrics.py. Needs the extra `bench`.
+is quicker. Distances (`metrics`) run in a process per side; see metric_speed.py. Needs the extra `bench`.
 """
 
 import json
@@ -84,7 +84,7 @@ def table(rows):
 
 
 def publish(rows):
-    """Write the results, those of other groups kept, and the page between its markers."""
+    """Write the results, leaving those of other groups, and the page between its markers."""
     measured = {row["group"] for row in rows}
     kept = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     every = [

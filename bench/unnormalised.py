@@ -4,7 +4,7 @@
     python bench/unnormalised.py weights --targets banana,wells8 --minutes 2 --seeds 3
     python bench/unnormalised.py modes
 
-Results go to <out>/targets.jsonl. Truths are closed forms, or quadrature on the line where a target is a product.
+Results go to <out>/unnormalised.jsonl. Truths are closed forms, or quadrature on the line where a target is a product.
 """
 
 import math
@@ -61,7 +61,7 @@ TARGETS = {
 
 
 def weights(args):
-    """log Z and effective draws of 10,000 weighed draws, and of 1,000 refined ones."""
+    """log Z and effective sample size of 10,000 importance-weighted draws, and of 1,000 refined ones."""
     for name in args.targets or TARGETS:
         log_target, d, truth = TARGETS[name]()
         for seed in range(args.seeds):
@@ -135,8 +135,8 @@ def main():
     options.add_argument("--minutes", type=float, default=2.0)
     options.add_argument("--seeds", type=int, default=1)
     args = options.parse_args()
-    warnings.simplefilter("ignore", RuntimeWarning)  # what they say is in the numbers
-    measure("targets", BARS, args)
+    warnings.simplefilter("ignore", RuntimeWarning)  # what they warn of is in the numbers
+    measure("unnormalised", BARS, args)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     pofx compare digits --budget 20s --seed 1 --out runs/b
     python bench/verdict_agreement.py runs/a runs/b
 
-A pair that both tell apart in the same order agrees, one that they order against each other contradicts; a pair told in
-one alone stands near the threshold.
+A pair that both separate in the same order agrees, one that they order oppositely contradicts; a pair separated in one
+comparison only is near the threshold.
 """
 
 import json
@@ -23,13 +23,13 @@ def main():
     others = {s.axis.key: s for s in second.standings}
     for a in first.standings:
         b = others[a.axis.key]
-        told = a.beats | b.beats
+        separated = a.beats | b.beats
         against = [pair for pair in a.beats if pair[::-1] in b.beats]
         row = {
             "axis": a.axis.key,
             "pairs": len(a.order) * (len(a.order) - 1) // 2,
-            "told_alike": len(a.beats & b.beats),
-            "told_in_one": len(told) - len(a.beats & b.beats) - 2 * len(against),
+            "separated_alike": len(a.beats & b.beats),
+            "separated_in_one": len(separated) - len(a.beats & b.beats) - 2 * len(against),
             "contradict": against,
             "groups": [a.groups, b.groups],
         }

@@ -8,12 +8,12 @@ import importlib.util
 
 import torch
 
-_KEPT = []
+_DECLARED = []
 
 
 def declare():
-    """Declare what `import torchvision` asks for, where its own operators cannot be loaded."""
-    if _KEPT or importlib.util.find_spec("torchvision") is None:
+    """Declare what `import torchvision` needs, where its own operators cannot be loaded."""
+    if _DECLARED or importlib.util.find_spec("torchvision") is None:
         return
     try:
         import torchvision  # noqa: F401
@@ -23,4 +23,4 @@ def declare():
         library = torch.library.Library("torchvision", "DEF")  # what it declares goes when it is collected
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)
+        _DECLARED.append(library)

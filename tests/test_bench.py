@@ -29,9 +29,13 @@ def test_the_page_shows_the_results(script):
 
 
 @pytest.mark.parametrize("path", sorted(BENCH.glob("*.py")), ids=lambda path: path.stem)
-def test_every_script_finds_what_it_imports(path):
+def test_every_script_finds_what_it_imports_and_its_bars_are_in_the_readme(path):
     spec = importlib.util.spec_from_file_location(f"bench_{path.stem}", path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    described = [line for line in (BENCH / "README.md").read_text().splitlines() if f"`{path.name}`" in line]
+    assert described and all(f"`{bar}`" in described[0] for bar in getattr(module, "BARS", ()))
+    assert f'measure("{path.stem}"' in path.read_text() or not hasattr(module, "BARS")
 
 
 def test_contestants_are_of_one_size_and_take_turns(monkeypatch):

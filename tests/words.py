@@ -18,9 +18,10 @@ def dialect() -> re.Pattern:
 
 
 def files() -> list[Path]:
-    """Everything that a user or a reader of the code reads, but for tests and benchmarks."""
+    """Everything that a user or a reader of the code reads, but for tests."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "Makefile", ROOT / "mkdocs.yml"]
     sources = [p for end in ("py", "j2", "js", "css", "json") for p in (ROOT / "src").rglob(f"*.{end}")]
+    sources += [*(ROOT / "bench").glob("*.py"), ROOT / "bench" / "README.md"]
     return sorted(p for p in [*pages, *sources] if str(p.relative_to(ROOT)) not in GENERATED)
 
 
