@@ -84,7 +84,7 @@ def of_flows():
 
 
 def of_vaes():
-    """A VAE of equal layers on binary images of 28 × 28 as one-hot pairs: 2 × 256 in encoder and decoder, 16 codes, batch 256."""
+    """A VAE of equal layers on binary images of 28 × 28 as one-hot pairs: two layers of 256, 16 codes, batch 256."""
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder

@@ -1,4 +1,4 @@
-"""The first models (made, pixelcnn, realnvp, nsf, vae, gan, flow-matching, rbm): one function per bar, one JSON line per result, markdown at the end.
+"""One model per family on digits and MNIST: one function per bar, one JSON line per result, markdown at the end.
 
     python bench/first_models.py                          every bar (about two hours on two cores)
     python bench/first_models.py digits-density --seeds 3 --minutes 2 --models nsf,made
