@@ -5,8 +5,8 @@
     python bench/grid_models.py digits-density --models pixelcnn++ --seeds 3 --minutes 2
     python bench/grid_models.py colour --models pixelcnn++ --minutes 15
 
-Results go to <out>/grid_models.jsonl, one line as soon as each is known; a second call adds to them. Minutes are thread-
-minutes on one thread. MNIST and CIFAR-10 (`cifar10_train.zip`) are read from the folder POFX_DATA.
+Results go to <out>/grid_models.jsonl, one line as soon as each is known; a second call adds to them. Minutes are
+thread-minutes on one thread. MNIST and CIFAR-10 (`cifar10_train.zip`) are read from the folder POFX_DATA.
 """
 
 import dataclasses
