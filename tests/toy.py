@@ -15,7 +15,7 @@ from pofx.maths.distributions import normal_log_prob, sum_event
 class Gaussian(OnePhase, Explicit):
     """A Gaussian with learned mean and scale."""
 
-    name, source, events, density = "toy-gaussian", "Gauss (1809)", (Continuous,), Density.EXACT
+    name, source, events, best_density = "toy-gaussian", "Gauss (1809)", (Continuous,), Density.EXACT
 
     def __init__(self, event: Event, condition: Event | None = None, *, scale: float = 1.0, poison: int = -1) -> None:
         super().__init__(event, condition)

@@ -22,7 +22,7 @@ class Sum(Weighted):
     """x = z + noise, both standard normal, so p(x) = N(0, 2); q(z | x) = N(x / 2, spread²), exact at spread² = ½."""
 
     events = (Continuous,)
-    density = Density.BOUND
+    best_density = Density.BOUND
 
     def __init__(self, spread, shift=0.0):
         super().__init__(Continuous((1,)))

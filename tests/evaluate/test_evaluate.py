@@ -325,7 +325,7 @@ class Gaussian:
 
     def __init__(self, condition=None, density=Density.EXACT):
         self.model = torch.nn.Linear(1, 1)
-        self.model.condition, self.model.effort = condition, ""
+        self.model.condition = condition
         self.density = density
         self.representation = type("R", (), {"dims": 2})()
 

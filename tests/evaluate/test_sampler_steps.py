@@ -1,25 +1,36 @@
 """What more steps buy: a sampler that comes nearer by a known law is read by it, and its curve is drawn."""
 
+import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import pofx
+from pofx.core.model import Stepwise
 from pofx.data.dataset import dataset
 from pofx.data.sources import load
 from pofx.evaluate.metrics.sampler_steps import SHARES, Effort
 from pofx.report.figures.sampler_steps import efforts
 
 
+class Steps(Stepwise):
+    def __init__(self, steps):
+        self.__dict__["steps"] = steps
+
+    def phases(self):
+        return ()
+
+    def sample(self, n, condition=None, *, generator):
+        raise NotImplementedError
+
+
+@dataclasses.dataclass
 class Slow:
     """Normal points, narrower than the data by a factor of 1 - 2^-steps: distance d 4^-steps, 0 from 6 on."""
 
-    def __init__(self, steps=4):
-        self.model = SimpleNamespace(effort="steps", steps=steps)
-
-    def using(self, steps):
-        return Slow(steps)
+    model: Any = dataclasses.field(default_factory=lambda: Steps(4))
 
     def sample(self, n, seed=0):
         return np.random.default_rng(seed).normal(size=(n, 3)) * (1 - 2.0**-self.model.steps)
@@ -40,8 +51,7 @@ def test_the_curve_of_a_sampler_whose_law_is_known():
 
 
 def test_no_steps_no_number_and_too_little_time_neither():
-    one = Slow()
-    one.model.effort = ""
+    one = Slow(SimpleNamespace())
     assert not Effort().read(one, points()).values
     assert not Effort().read(Slow(), points(), seconds=0).values
 
@@ -51,5 +61,5 @@ def test_models_with_steps_are_read(name):
     data = load("digits")
     run = pofx.fit(data, name, steps=3, progress=False)
     facts = Effort().read(run, data).extra["enough_steps"]
-    assert facts["own"] == getattr(run.model, facts["option"]) and len(facts["curve"]) == len(SHARES)
+    assert facts["own"] == run.model.steps and len(facts["curve"]) == len(SHARES)
     assert "<svg" in efforts({name: facts}, {name: "#336699"})

@@ -4,6 +4,8 @@ A model owns its losses (`phases`), the trainer owns the optimisers. A capabilit
 that proves it (`Explicit`, `Encoding`); `isinstance` finds it, and `traits` reads it off the class.
 """
 
+import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from pofx.core.errors import DataError, Unsupported
+from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event, check, count
 from pofx.core.random import Streams
 
@@ -23,7 +25,7 @@ X = Any  # Tensor, or dict[str, Tensor] for a product event
 
 
 class Density(IntEnum):
-    """What a log_prob is worth. ESTIMATE: unbiased or converging, with an error; RELATIVE: up to a constant."""
+    """The kind of a log_prob. ESTIMATE: unbiased or converging, with an error; RELATIVE: up to a constant."""
 
     NONE = 0
     RELATIVE = 1
@@ -34,11 +36,11 @@ class Density(IntEnum):
 
 @dataclass(frozen=True)
 class Batch:
-    """n items: events `x`, their conditions, and for padded sequences a mask of what is real."""
+    """n items: events `x`, their conditions, and their weights (n,) in the loss, whose mean over all items is 1."""
 
     x: X
     condition: X | None = None
-    mask: Tensor | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return count(self.x)
@@ -46,16 +48,33 @@ class Batch:
 
 @dataclass(frozen=True)
 class Phase:
-    """One descent: these parameters follow this loss, every so many steps; `after` runs when they have moved.
+    """One descent: these parameters follow this loss.
 
-    The loss is a scalar, a mean over the batch, or named scalars whose sum is descended and which are logged apart.
+    Args:
+        loss: of a batch: a scalar, a mean over the batch, or named scalars whose sum is descended, logged one by one.
+        every: steps between two descents.
+        repeats: descents in a row, each on a fresh batch.
+        rate: factor on the trainer's learning rate.
+        after: called after each descent with the losses that led it, by name.
+
+    Two phases have the same parameters, or none in common.
     """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     loss: Callable[[Batch], Tensor | dict[str, Tensor]]
     every: int = 1
-    after: Callable[[], None] | None = None
+    repeats: int = 1
+    rate: float = 1.0
+    after: Callable[[Mapping[str, Tensor]], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.repeats < 1:
+            raise UsageError(
+                f"every and repeats of phase '{self.name}' must be at least 1 (got {self.every} and {self.repeats})"
+            )
+        if not 0 < self.rate < math.inf:
+            raise UsageError(f"rate of phase '{self.name}' must be positive (got {self.rate}): pass rate=1.0")
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,6 @@ class Model(nn.Module, ABC):
     unequal: ClassVar[bool] = False  # whether discrete events may differ in their classes by dimension
     conditions: ClassVar[tuple[type, ...]] = ()  # condition kinds it accepts
     adjustable: ClassVar[tuple[str, ...]] = ()  # constructor values that may change after training
-    effort: ClassVar[str] = ""  # which of these is the number of steps of the sampler
     trains_with: ClassVar[Mapping[str, Any]] = {}  # trainer options under which it trains well
     small: ClassVar[Mapping[str, Any]] = {}  # constructor values of the smallest useful size, for tests
     recipes: ClassVar[tuple[Recipe, ...]] = ()
@@ -163,22 +181,36 @@ class OnePhase(Model):
 
 
 class Explicit(Model):
-    """A model with a density; `density` says what its numbers are worth."""
+    """A model with a density."""
 
-    density: ClassVar[Density]
+    best_density: ClassVar[Density]  # the kind at best, for tables of models
+
+    @property
+    def density(self) -> Density:
+        """The kind of this instance's density, which may be less than the best (an estimate in many dimensions)."""
+        return self.best_density
 
     @abstractmethod
     def log_prob(self, x: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats: float (n,). Same x, same answer: internal noise has a fixed seed."""
 
+    def log_prob_estimate(
+        self, x: X, condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
+        """`log_prob` and its Monte Carlo standard error in nats per item: (n,), (n,), or None where there is no noise.
+
+        The noise is independent between items; what they share is `log_prob_error`.
+        """
+        return self.log_prob(x, condition), None
+
     def log_prob_error(self) -> float | None:
-        """Standard error in nats that all values share (an estimated log Z, say); None where there is none."""
+        """Standard error in nats that all values share (that of an estimated log Z), or None; no mean reduces it."""
         return None
 
 
 class Reparameterised(Explicit):
-    """A model whose draws are differentiable in its parameters, and its log_prob in x: one that can be fitted to a
-    density known up to a constant, without data."""
+    """A model whose draws are differentiable in its parameters, and its log_prob in x: one that can be fitted to an
+    unnormalised density without data."""
 
     @abstractmethod
     def rsample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
@@ -187,6 +219,8 @@ class Reparameterised(Explicit):
 
 class Weighted(Explicit):
     """A model whose log p(x) is the log of a mean of importance weights over a code that it integrates out."""
+
+    importance: int  # draws in `log_prob`, a constructor value; more of them tighten the bound
 
     @abstractmethod
     def importance_weights(
@@ -210,7 +244,7 @@ class Factored(Explicit):
 
     @property
     def in_order(self) -> bool:
-        """Whether each term is given exactly the dimensions before it, as they stand in the event."""
+        """Whether each term is given exactly the dimensions before it, in the order of the event."""
         return False
 
     @abstractmethod
@@ -234,15 +268,55 @@ class Completing(Model):
 
 
 class Tempered(Model):
-    """A model whose `sample` takes keyword arguments (`tempers`) that sharpen its draws, which then leave p(x)."""
+    """A model whose samples can trade diversity for quality; at other values than the defaults they leave p(x)."""
 
-    tempers: ClassVar[tuple[str, ...]]
+    @abstractmethod
+    def sample(
+        self,
+        n: int,
+        condition: Condition | None = None,
+        *,
+        generator: Streams,
+        temperature: float | int = 1.0,
+    ) -> X:
+        """As `Model.sample`; a temperature below 1 draws nearer to the modes."""
+
+    @property
+    def tempers(self) -> tuple[str, ...]:
+        """The names of these options: the keyword arguments of `sample` whose defaults are numbers."""
+        arguments = inspect.signature(self.sample).parameters.values()
+        return tuple(a.name for a in arguments if type(a.default) in (int, float))
+
+
+class Stepwise(Model):
+    """A model whose sampler takes steps, of which more cost time and bring its draws nearer to the model's p(x)."""
+
+    steps: int  # may be set after training
+
+
+class Denoising(Model):
+    """A model that estimates x from x_t = alpha(t) x + sigma(t) noise, with t from 0 (data) to 1 (noise).
+
+    Samplers, guidance, distillation and inverse problems need nothing else.
+    """
+
+    @abstractmethod
+    def schedule(self, t: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """alpha(t) and sigma(t) for a scalar t or one per item (n,), each in a shape that broadcasts over events."""
+
+    @abstractmethod
+    def denoise(self, x_t: X, t: Float[Tensor, "*n"], condition: Condition | None = None) -> X:
+        """E[x | x_t, condition], in the units of the event, differentiable in x_t; t is a scalar or (n,).
+
+        Without a condition it is E[x | x_t], for models that were trained with conditions left out too.
+        """
 
 
 class Encoding(Model):
-    """A model with codes; `decode(encode(x))` returns what the class says it recovers."""
+    """A model with codes."""
 
     code: Event
+    lossless: bool  # whether decode(encode(x)) is x, up to rounding
 
     @abstractmethod
     def encode(self, x: X, condition: Condition | None = None) -> Shaped[Tensor, "n *code"]:
@@ -278,7 +352,7 @@ def traits(model: type[Model], *, name: str = "", source: str = "") -> Traits:
         name=name or model.name,
         family=parts[-2] if len(parts) > 1 else parts[0],
         events=tuple(e.__name__ for e in model.events),
-        density=model.density if issubclass(model, Explicit) else Density.NONE,
+        density=model.best_density if issubclass(model, Explicit) else Density.NONE,
         encodes=issubclass(model, Encoding),
         conditional=bool(model.conditions),
         source=source or model.source,

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
-from pofx.core.event import Condition, Continuous
-from pofx.core.model import Batch, OnePhase, Reparameterised
+from pofx.core.event import Continuous
+from pofx.core.model import Batch, Phase, Reparameterised
+from pofx.core.objective import Objective
 from pofx.core.random import Streams, seed_step
 from pofx.data.items import points
 from pofx.data.support import stated
@@ -57,7 +58,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.0, "ema_ramp": 0.1}
 
 
-class ReverseKL(OnePhase):
+class ReverseKL(Objective):
     """The loss of a model q against a density f, bridged to: (1 - mix) E_q[log q - log f] - mix E_data[log q].
 
     With `fading` data give way to the model's own draws, weighed to those of f: evenly, until `FADED` of the budget is
@@ -65,7 +66,7 @@ class ReverseKL(OnePhase):
     knows nothing.
     """
 
-    events = (Continuous,)
+    model: Reparameterised
     spent: Tensor
 
     def __init__(
@@ -78,29 +79,18 @@ class ReverseKL(OnePhase):
         mix: float,
         fading: bool = False,
     ) -> None:
-        super().__init__(model.event)
-        self.model = model
+        super().__init__(model)
         self.log_density, self.budget, self.annealing = log_density, budget, annealing
         self.mix, self.fading = mix, fading
         self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
         self.last: float | None = None
 
-    @property
-    def label(self) -> str:
-        return self.model.label
-
     def train(self, mode: bool = True) -> "ReverseKL":
         """Always as in use: a draw and its density must come from the same network, without dropout."""
         return super().train(False)
 
-    def matrices(self) -> Iterable[nn.Parameter]:
-        return self.model.matrices()
-
-    def prepare(self, take: Callable[[int], Batch]) -> None:
-        self.model.prepare(take)
-
-    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Any:
-        return self.model.sample(n, condition, generator=generator)
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("model", tuple(self.parameters()), self.loss),)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         beta = self.beta()

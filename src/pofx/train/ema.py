@@ -7,19 +7,18 @@ arXiv 2312.02696): the same average whatever the batch size, and no memory of th
 import copy
 
 import torch
-
-from pofx.core.model import Model
+from torch import nn
 
 
 class Average:
     """A copy of a model that follows it; buffers are copied, parameters averaged."""
 
-    def __init__(self, model: Model, half_life: float, ramp: float) -> None:
+    def __init__(self, model: nn.Module, half_life: float, ramp: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.half_life, self.ramp = half_life, ramp
 
     @torch.no_grad()
-    def update(self, model: Model, batch: int, seen: int) -> None:
+    def update(self, model: nn.Module, batch: int, seen: int) -> None:
         """Follow `model` after a step on `batch` items, `seen` items in all."""
         half_life = min(self.half_life, self.ramp * seen) if self.ramp else self.half_life
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0

@@ -20,7 +20,8 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
 
 from pofx.core.errors import TrainingError, UsageError
-from pofx.core.model import Model
+from pofx.core.model import Model, Phase
+from pofx.core.objective import Objective
 from pofx.core.random import seed_step
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.ema import Average
@@ -32,7 +33,7 @@ from pofx.train.optim import optimisers, rate
 from pofx.train.options import Budget, TrainOptions
 from pofx.train.progress import Bar, Log
 
-Judge = Callable[[Model], float]
+Judge = Callable[[Any], float]
 JUDGING = 0.15  # the largest share of a budget in minutes that judging the weights may take
 
 
@@ -40,7 +41,7 @@ JUDGING = 0.15  # the largest share of a budget in minutes that judging the weig
 class Result:
     """What a training left: the model with its best averaged weights, and how it got there."""
 
-    model: Model
+    model: Any
     steps: int
     seconds: float
     images: int
@@ -83,7 +84,7 @@ def _leave() -> None:
 
 @torch.enable_grad()
 def train(
-    model: Model,
+    model: Model | Objective,
     feed: Feed,
     *,
     options: TrainOptions,
@@ -94,7 +95,7 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
     shown: bool = True,
-    on_checkpoint: Callable[[Model, dict[str, Any]], None] | None = None,
+    on_checkpoint: Callable[[Any, dict[str, Any]], None] | None = None,
     accelerator: Accelerator | None = None,
 ) -> Result:
     """Train a model on a feed, on the feed's device, until the budget is spent.
@@ -112,8 +113,13 @@ def train(
     device, world, rank = feed.device, accelerator.num_processes, accelerator.process_index
     if budget.flops is not None and options.compile:
         raise UsageError("a compiled step hides its FLOPs: give a budget of time or steps, or compile=false")
-    if options.batch_size % world:
-        raise UsageError(f"batch_size must be a multiple of the {world} processes (got {options.batch_size})")
+    if options.batch_size % (world * options.accumulate):
+        many = (
+            f"the {world} processes"
+            if options.accumulate == 1
+            else f"accumulate × processes = {world * options.accumulate}"
+        )
+        raise UsageError(f"batch_size must be a multiple of {many} (got {options.batch_size})")
     main = accelerator.is_main_process
     keep_freed_memory()
     model.to(device)
@@ -167,7 +173,42 @@ def train(
             state["best"], state["best_step"] = value, state["step"]
             best = {k: v.detach().clone() for k, v in average.model.state_dict().items()}
 
+    turns = max((phase.repeats for phase in phases), default=1)  # batches that a step takes
+    parts_of = options.accumulate
+
+    def descend(phase: Phase, steppers: list[torch.optim.Optimizer], number: int, factor: float) -> dict[str, Tensor]:
+        """One descent of a phase on batch `number`; returns its losses."""
+        for optimiser in steppers:
+            optimiser.zero_grad(set_to_none=True)
+        losses: dict[str, Tensor] = {}
+        for part in range(parts_of):
+            where = (number * parts_of + part, options.batch_size // parts_of, rank, world)
+            batch = feed.batch(*where)
+            last = part == parts_of - 1
+            with nullcontext() if last else accelerator.no_sync(wrapped):
+                with nullcontext() if options.compile else flops.of(phase.name):
+                    with cast():
+                        loss = wrapped(phase.name, batch)
+                    parts = loss if isinstance(loss, dict) else {phase.name: loss}
+                    total = torch.stack([v.float() for v in parts.values()]).sum() / parts_of
+                    _finite(parts, phase.name, state["step"], feed.indices(*where))
+                    accelerator.backward(total)
+            state["flops"] += flops.known.get(phase.name, 0) * world
+            for name, value in parts.items():
+                losses[name] = losses.get(name, 0.0) + value.detach() / parts_of
+        norm = torch.nn.utils.clip_grad_norm_(phase.parameters, options.clip or float("inf"))
+        if not torch.isfinite(norm):
+            _name_gradient(model, phase.name, state["step"])
+        for optimiser in steppers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["full_lr"] * factor
+            optimiser.step()
+        if phase.after is not None:
+            phase.after(losses)
+        return losses
+
     every = list(model.parameters())
+    trainable = [p.requires_grad for p in every]
     began = time.monotonic() - state["seconds"]
     saved = logged = time.monotonic()
     logged_step = state["step"]
@@ -184,7 +225,6 @@ def train(
                 step = state["step"]
                 whole.begin()
                 seed_step(seed, step, rank)
-                batch = feed.batch(step, options.batch_size, rank, world)
                 model.train()
                 factor = rate(step, share, options)
                 for phase, own in zip(phases, owners, strict=True):
@@ -194,30 +234,13 @@ def train(
                     for p in every:
                         p.requires_grad_(id(p) in mine)
                     steppers = [made[k] for k in own]
-                    for optimiser in steppers:
-                        optimiser.zero_grad(set_to_none=True)
-                    with nullcontext() if options.compile else flops.of(phase.name):
-                        with cast():
-                            loss = wrapped(phase.name, batch)
-                        parts = loss if isinstance(loss, dict) else {phase.name: loss}
-                        total = torch.stack([v.float() for v in parts.values()]).sum()
-                        _finite(parts, phase.name, feed, step, options.batch_size, rank, world)
-                        accelerator.backward(total)
-                    state["flops"] += flops.known.get(phase.name, 0) * world
-                    norm = torch.nn.utils.clip_grad_norm_(phase.parameters, options.clip or float("inf"))
-                    if not torch.isfinite(norm):
-                        _name_gradient(model, phase.name, step)
-                    for optimiser in steppers:
-                        for group in optimiser.param_groups:
-                            group["lr"] = group["full_lr"] * factor
-                        optimiser.step()
-                    if phase.after is not None:
-                        phase.after()
-                    losses.update({name: v.detach() for name, v in parts.items()})
+                    for turn in range(phase.repeats):
+                        losses.update(descend(phase, steppers, step * turns + turn, factor * phase.rate))
                 if budget.flops is not None and not state["flops"]:
                     raise UsageError(f"no FLOPs can be counted of {model.label}: give a budget of time or steps")
-                state["step"], state["images"] = step + 1, state["images"] + options.batch_size
-                average.update(model, options.batch_size, state["images"])
+                seen = turns * options.batch_size
+                state["step"], state["images"] = step + 1, state["images"] + seen
+                average.update(model, seen, state["images"])
                 now = time.monotonic()
                 state["seconds"] = now - began
                 whole.end()
@@ -247,8 +270,8 @@ def train(
                 keep()
             raise
         finally:
-            for p in every:
-                p.requires_grad_(True)
+            for p, before in zip(every, trainable, strict=True):
+                p.requires_grad_(before)
             log.close()
     if best is None:
         select()
@@ -271,18 +294,18 @@ def _agree(share: float, accelerator: Accelerator) -> float:
     return float(broadcast(torch.tensor(share, dtype=torch.float64, device=accelerator.device)))
 
 
-def _with_weights(model: Model, weights: dict[str, Tensor] | None) -> Model:
+def _with_weights(model: Any, weights: dict[str, Tensor] | None) -> Any:
     if weights is not None:
         model.load_state_dict(weights)
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as a loaded model has them
     return model.eval()
 
 
-def _judge_by_validation(validation: Feed, options: TrainOptions) -> Callable[[Model], float | None]:
+def _judge_by_validation(validation: Feed, options: TrainOptions) -> Callable[[Any], float | None]:
     batches = validation.validation(options.validation_items, options.batch_size)
 
     @torch.no_grad()
-    def judge(model: Model) -> float | None:
+    def judge(model: Any) -> float | None:
         total, count = 0.0, 0
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -296,7 +319,7 @@ def _judge_by_validation(validation: Feed, options: TrainOptions) -> Callable[[M
     return judge
 
 
-def _matrices(model: Model, options: TrainOptions) -> tuple[nn.Parameter, ...]:
+def _matrices(model: Any, options: TrainOptions) -> tuple[nn.Parameter, ...]:
     """What Muon takes, where it is chosen."""
     if options.optimizer != "muon":
         return ()
@@ -306,17 +329,17 @@ def _matrices(model: Model, options: TrainOptions) -> tuple[nn.Parameter, ...]:
     return found
 
 
-def _finite(parts: dict[str, Tensor], phase: str, feed: Feed, step: int, batch: int, rank: int, world: int) -> None:
+def _finite(parts: dict[str, Tensor], phase: str, step: int, indices: Tensor) -> None:
     for name, value in parts.items():
         if not torch.isfinite(value):
-            items = feed.indices(step, batch, rank, world).tolist()
+            items = indices.tolist()
             raise TrainingError(
                 f"the loss '{name}' of phase '{phase}' is {float(value.detach())} at step {step} (training items "
                 f"{', '.join(map(str, items[:8]))}, …): the last good weights are kept; lower lr, or clip harder"
             )
 
 
-def _name_gradient(model: Model, phase: str, step: int) -> None:
+def _name_gradient(model: Any, phase: str, step: int) -> None:
     bad = [n for n, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
     raise TrainingError(
         f"the gradient of {', '.join(bad[:3]) or 'a parameter'} in phase '{phase}' is not finite at step {step}: "

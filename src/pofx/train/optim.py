@@ -7,12 +7,14 @@ momentum of a matrix; scaled to the length of AdamW's step it takes the same rat
 2502.16982).
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 
+from pofx.core.errors import UsageError
 from pofx.core.model import Phase
 from pofx.train.options import TrainOptions
 
@@ -22,6 +24,13 @@ def optimisers(
 ) -> tuple[list[torch.optim.Optimizer], list[tuple[int, ...]]]:
     """The optimisers, and for each phase the numbers of its own; `matrices` are what Muon takes where it is chosen."""
     sets = [frozenset(map(id, phase.parameters)) for phase in phases]
+    for i, j in itertools.combinations(range(len(phases)), 2):
+        if sets[i] != sets[j] and sets[i] & sets[j]:
+            raise UsageError(
+                f"phases '{phases[i].name}' and '{phases[j].name}' share {len(sets[i] & sets[j])} of "
+                f"{len(sets[i])} and {len(sets[j])} parameters: give them equal or disjoint parameters, else two "
+                "optimisers move the same weights"
+            )
     made: list[torch.optim.Optimizer] = []
     numbers: dict[frozenset[int], tuple[int, ...]] = {}
     hidden = set(map(id, matrices)) if options.optimizer == "muon" else set()

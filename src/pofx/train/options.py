@@ -17,6 +17,7 @@ CHOICES = {
 }
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 1 << 20),
+    "accumulate": (1, 1 << 20),
     "lr": (0.0, 10.0),
     "weight_decay": (0.0, 10.0),
     "warmup": (0, 1e9),
@@ -34,6 +35,7 @@ class TrainOptions:
     """How to descend. A model class may state its own defaults in `trains_with`; the user's values win."""
 
     batch_size: int = 128  # items per step over all processes
+    accumulate: int = 1  # parts of a batch whose gradients are added up: less memory, the same step
     optimizer: str = "adamw"  # muon: hidden matrices take orthogonal steps, everything else AdamW's
     lr: float = 1e-3  # after warm-up
     betas: tuple[float, float] = (0.9, 0.99)

@@ -20,11 +20,10 @@ def _codes(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]
     raw = artifact.representation.tensor(test.values).double().flatten(1)
     back = artifact.representation.tensor(artifact.reconstruct(test.values, given)).double().flatten(1)
     error = float((raw - back).square().mean() / raw.var().clamp(min=1e-12))
-    exempt = "reconstruction" in artifact.model.exempt
     seen = f"decode(encode(x)) misses {error:.2%} of the variance"
-    if exempt:
+    if not artifact.model.lossless:
         yield finding("reconstruction", "ok" if error < 0.5 else "warning", seen, "larger code, or longer training")
-    else:  # the class says that codes keep everything
+    else:
         mend = "the inverse does not invert: bound the scales, or compute in float64"
         yield finding("invertibility", "ok" if error < 1e-3 else "failed", seen, mend)
 

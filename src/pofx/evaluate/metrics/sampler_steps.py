@@ -1,14 +1,17 @@
 """What more steps of a sampler buy: the Fréchet distance of samples drawn with fewer and with more of them.
 
-A model with a sampler of many steps says so by `Model.effort`, the name of its number of steps. One run is then
-drawn at several of them, from the same seeds: `enough_steps` is the least number whose distance (in `pca`) lies within
-two standard errors of the least distance. The curve belongs to this model as it is trained; where it still falls at its
-end, the model draws with too few. (Karras et al., 2022, arXiv 2206.00364, compare samplers this way.)
+A `Stepwise` run is sampled at several numbers of steps, from the same seeds: `enough_steps` is the least number whose
+distance (in `pca`) lies within two standard errors of the least distance. The curve belongs to this model as it is
+trained; where it still falls at its end, the model samples with too few steps. (Karras et al., 2022, arXiv 2206.00364,
+compare samplers this way.)
 """
 
+import copy
+import dataclasses
 import time
 from typing import Any, ClassVar
 
+from pofx.core.model import Stepwise
 from pofx.data.dataset import Dataset, take
 from pofx.evaluate.arrangement import arrange
 from pofx.evaluate.features import fit_spaces
@@ -17,6 +20,13 @@ from pofx.evaluate.metrics.frechet import FrechetDistance
 
 SHARES = (0.125, 0.25, 0.5, 1, 2)  # of the model's own number of steps
 ITEMS = 500
+
+
+def at_steps(artifact: Any, steps: int) -> Any:
+    """The same weights, sampled in another number of steps."""
+    model = copy.copy(artifact.model)
+    model.steps = steps
+    return dataclasses.replace(artifact, model=model)
 
 
 class Effort(ArtifactMetric):
@@ -30,9 +40,9 @@ class Effort(ArtifactMetric):
     def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
         """From as many samples as fit into about `seconds`; nothing where that is fewer than 50."""
         model = artifact.model
-        if not model.effort:
+        if not isinstance(model, Stepwise):
             return Reading({})
-        own = int(getattr(model, model.effort))
+        own = model.steps
         steps = sorted({max(round(share * own), 1) for share in SHARES})
         plan = arrange(dataset, None, seed)
         start = time.perf_counter()
@@ -47,12 +57,12 @@ class Effort(ArtifactMetric):
         metric, curve = FrechetDistance(), []
         for number in steps:
             start = time.perf_counter()
-            samples = artifact.using(**{model.effort: number}).sample(n, seed=seed)
+            samples = at_steps(artifact, number).sample(n, seed=seed)
             spent = (time.perf_counter() - start) / n * 1000
             drawn = space(samples)
             error = metric.errors(drawn, real, seed)["frechet_distance"]
             curve.append((number, metric.values(drawn, real, seed)["frechet_distance"], error, spent))
         best = min(curve, key=lambda point: point[1])
         enough = next(number for number, distance, error, _ in curve if distance <= best[1] + 2 * max(error, best[2]))
-        facts = {"option": model.effort, "own": own, "curve": [list(point) for point in curve], "items": n}
+        facts = {"option": "steps", "own": own, "curve": [list(point) for point in curve], "items": n}
         return Reading({"enough_steps": float(enough)}, {"enough_steps": facts})

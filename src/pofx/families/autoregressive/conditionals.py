@@ -44,8 +44,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
 
     events: ClassVar = (Discrete,)
     conditions: ClassVar = CONDITIONS
-    density: ClassVar[Density] = Density.EXACT
-    tempers: ClassVar = ("temperature", "top_k", "top_p")
+    best_density: ClassVar[Density] = Density.EXACT
 
     orderings: int = 1
     ordering: str = "natural"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims, each, select
-from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase, Recipe
+from pofx.core.model import Batch, Denoising, Density, Encoding, Explicit, OnePhase, Recipe, Stepwise
 from pofx.core.random import Streams
 from pofx.maths.distributions import normal_log_prob, sum_event
 from pofx.maths.divergence import divergence
@@ -40,7 +40,7 @@ FEW = 3  # events of at most so many numbers: what is cheap and sharp there is n
 EXACT_DIMS = 16  # up to here the divergence is an exact trace
 
 
-class Diffusion(OnePhase, Explicit, Encoding):
+class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
     """Denoiser along a noising path: fast deterministic or random samplers, a density estimate, invertible codes.
 
     Args:
@@ -64,9 +64,9 @@ class Diffusion(OnePhase, Explicit, Encoding):
     events = (Bounded, Continuous)
     ranks = (1, 2, 3)
     conditions = CONDITIONS
-    density = Density.ESTIMATE
+    best_density = Density.ESTIMATE
+    lossless = True
     adjustable = ("sampler", "steps", "guidance", "probes", "ode_steps")
-    effort = "steps"
     trains_with = {"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500}
     small = {"network": "mlp", "width": 64, "depth": 2}
     recipes = (
@@ -176,6 +176,33 @@ class Diffusion(OnePhase, Explicit, Encoding):
     ) -> Float[Tensor, "n context"] | None:
         """The context of a condition; where `drop` is true, that of no condition."""
         return self.conditioner(condition, drop)  # type: ignore[no-any-return]
+
+    def free(self, n: int) -> Float[Tensor, "{n} context"] | None:
+        """The context of no condition, which a conditional model met in training."""
+        null = self.conditioner.null
+        return None if null is None else null.expand(n, -1)
+
+    def schedule(self, t: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """alpha(t), and sigma(t) in units of the event: the noise is as wide as the data along its first axis."""
+        point, axes = PATHS[self.path](t), [1] * len(self.shape)
+        return point.alpha.reshape(*t.shape, *axes), point.sigma.reshape(*t.shape, *axes) * self.scale
+
+    def denoise(
+        self,
+        x_t: Float[Tensor, "n *event"],
+        t: Float[Tensor, "*n"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "n *event"]:
+        """E[x | x_t, condition] without guidance: (n, *event)."""
+        point = PATHS[self.path](t)
+        phi = angle(point)
+        alpha, size, cos, sin = (
+            v.reshape(*t.shape, *[1] * len(self.shape))
+            for v in (point.alpha, (point.alpha**2 + point.sigma**2).sqrt(), phi.cos(), phi.sin())
+        )
+        x = (x_t - alpha * self.center) / (self.scale * size)
+        out = self.velocity(x, phi.expand(len(x)), self.free(len(x)) if condition is None else self.embed(condition))
+        return (cos * x - sin * out) * self.scale + self.center
 
     def denoiser(self, condition: Condition | None, *, clip: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x_t, t) = E[x | x_t], guided, of standardised x; `clip` keeps it in the bounds of the event."""

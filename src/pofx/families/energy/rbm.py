@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event
-from pofx.core.model import Batch, Density, Explicit, OnePhase
+from pofx.core.model import Batch, Density, Explicit, OnePhase, Stepwise
 from pofx.core.random import Streams
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import class_counts
@@ -27,7 +27,7 @@ from pofx.nets.vector.groups import group_count, groups
 MOST_CLASSES = 64  # its Gibbs moves visit every class of every dimension
 
 
-class RBM(OnePhase, Explicit):
+class RBM(OnePhase, Explicit, Stepwise):
     """Restricted Boltzmann machine with softmax visible units; log Z by annealed importance sampling.
 
     A condition (one class number) chooses the biases; each class then has its own log Z.
@@ -47,9 +47,8 @@ class RBM(OnePhase, Explicit):
     events = (Discrete,)
     ranks = (1, 2, 3)
     conditions = (Discrete,)
-    density = Density.ESTIMATE
+    best_density = Density.ESTIMATE
     adjustable = ("temperatures", "runs", "sweeps")
-    effort = "sweeps"
     trains_with = {"lr": 2e-3, "clip": 0.0, "precision": "fp32"}
     small = {"hidden": 12, "chains": 64, "decay": 0.0, "temperatures": 200, "runs": 64, "sweeps": 60}
 
@@ -97,6 +96,14 @@ class RBM(OnePhase, Explicit):
         self.register_buffer("log_z", torch.zeros(self.groups, dtype=torch.float64))
         self.register_buffer("log_z_error", torch.zeros(self.groups, dtype=torch.float64))
         self.register_buffer("fingerprint", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        return self.sweeps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.sweeps = steps
 
     # ── the two conditionals; v is flat: int64 (n, size), g the class of the condition: int64 (n,) ──
 

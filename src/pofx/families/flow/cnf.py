@@ -158,11 +158,13 @@ class CNF(Flow):
         self.kinetic, self.jacobian = kinetic, jacobian
         self.tolerance, self.probes, self.context = tolerance, probes, context
         d, size = dims(event), context if condition is not None else 0
-        if d > EXACT_DIMS:
-            self.density = Density.ESTIMATE
         waves = octaves if octaves is not None else (3 if d <= 3 else 0)
         transport = Transport(Field(d, width, depth, context=size, octaves=waves), d, tolerance)
         self.flow = Composition(event, condition, context, [ActNorm(d), transport])
+
+    @property
+    def density(self) -> Density:
+        return Density.EXACT if dims(self.event) <= EXACT_DIMS else Density.ESTIMATE
 
     @property
     def transport(self) -> Transport:

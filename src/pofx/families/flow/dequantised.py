@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pofx.core.errors import UsageError, unknown
+from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Encoding, Explicit, OnePhase, Tempered
+from pofx.core.model import Batch, Density, Encoding, OnePhase, Tempered, Weighted
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.families.flow.dequantiser import Dequantiser
@@ -28,7 +28,7 @@ from pofx.nets.vector.conditioner import CONDITIONS
 DEQUANTISATIONS = ("variational", "uniform")
 
 
-class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
+class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
     """Glow for discrete grids with a learned dequantiser: a bound on log P, codes, sampling in one pass.
 
     Args:
@@ -44,8 +44,8 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
     events: ClassVar = (Discrete,)
     ranks = (3,)
     conditions: ClassVar = CONDITIONS
-    density = Density.BOUND
-    tempers: ClassVar = ("temperature",)
+    best_density = Density.BOUND
+    lossless = True
     adjustable = ("importance",)
     trains_with = {"lr": 2e-3, "batch_size": 64, "precision": "auto"}
     small = {"steps": 2, "width": 16, "importance": 16}
@@ -115,9 +115,26 @@ class DequantisedGlow(OnePhase, Explicit, Encoding, Tempered):
 
     def bound(self, x: Int[Tensor, "n *event"], condition: Condition | None, draws: int) -> Float[Tensor, "n"]:
         """The importance-weighted bound on log P(x): (n,) nats. Its noise is a function of the item."""
-        streams, weight = Streams.of_items(0, x), next(self.flow.parts.parameters())
-        logs = [self.log_weights(x, condition, streams.normal(*x.shape[1:]).to(weight.dtype)) for _ in range(draws)]
-        return torch.stack(logs).logsumexp(0) - math.log(draws)
+        logs = self.importance_weights(x, condition, particles=draws, generator=Streams.of_items(0, x))
+        return logs.logsumexp(1) - math.log(draws)
+
+    def importance_weights(
+        self,
+        x: Int[Tensor, "n *event"],
+        condition: Condition | None = None,
+        *,
+        particles: int,
+        generator: Streams,
+    ) -> Float[Tensor, "n {particles}"]:
+        """`log_weights` of draws of the noise that makes levels real."""
+        dtype = next(self.flow.parts.parameters()).dtype
+        noises = (generator.normal(*x.shape[1:]).to(dtype) for _ in range(particles))
+        return torch.stack([self.log_weights(x, condition, noise) for noise in noises], 1)
+
+    def simulate(
+        self, n: int, condition: Condition | None = None, *, generator: Streams
+    ) -> tuple[Int[Tensor, "{n} *event"], Float[Tensor, "{n}"]]:
+        raise Unsupported("the density of the learned noise is not computed at a given noise")
 
     def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """A lower bound on log P(x) in nats, with `importance` draws: (n,)."""

@@ -24,8 +24,8 @@ class Flow(OnePhase, Reparameterised, Encoding, Tempered):
 
     events: ClassVar = (Continuous,)
     conditions: ClassVar = CONDITIONS
-    density: ClassVar[Density] = Density.EXACT
-    tempers: ClassVar = ("temperature",)
+    best_density: ClassVar[Density] = Density.EXACT
+    lossless = True
 
     flow: Composition
 

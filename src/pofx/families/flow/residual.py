@@ -154,11 +154,14 @@ class ResidualFlow(Flow):
         self.terms, self.probes, self.context = terms, probes, context
         d, size = dims(event), context if condition is not None else 0
         self.exact = d <= EXACT_DIMS
-        self.density = Density.EXACT if self.exact else Density.ESTIMATE
         parts: list[Bijection] = []
         for _ in range(layers):
             parts += [ActNorm(d), ResidualBlock(d, width, depth, coefficient, context=size)]
         self.flow = Composition(event, condition, context, [*parts, ActNorm(d)])
+
+    @property
+    def density(self) -> Density:
+        return Density.EXACT if self.exact else Density.ESTIMATE
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         batch = take(2048)

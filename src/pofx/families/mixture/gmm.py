@@ -44,7 +44,7 @@ class GMM(Explicit):
     events = (Continuous,)
     ranks = (1, 2, 3)
     conditions = (Discrete,)
-    density = Density.EXACT
+    best_density = Density.EXACT
     small = {"components": 2, "covariance": "full", "ridge": 1e-3}
 
     def __init__(

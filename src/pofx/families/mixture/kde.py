@@ -34,7 +34,7 @@ class KDE(Explicit):
     events = (Continuous,)
     ranks = (1, 2, 3)
     conditions = (Discrete,)
-    density = Density.EXACT
+    best_density = Density.EXACT
     small = {"capacity": 64}
 
     def __init__(

@@ -10,7 +10,7 @@ whose parameters come from the encoder too (Rezende and Mohamed, 2015, arXiv 150
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float, Shaped
@@ -56,7 +56,8 @@ class VAE(OnePhase, Weighted, Encoding):
     events = (Discrete, Continuous)
     ranks = (1, 2, 3)
     conditions = CONDITIONS
-    density = Density.BOUND
+    best_density = Density.BOUND
+    lossless = False
     adjustable = ("importance",)
     trains_with = {"lr": 2e-3}
     small = {"latent": 2, "width": 32, "depth": 1, "dropout": 0.0, "importance": 64, "prior": 2}
@@ -197,7 +198,7 @@ class VAE(OnePhase, Weighted, Encoding):
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("model", tuple(self.parameters()), self.loss, after=self.advance),)
 
-    def advance(self) -> None:
+    def advance(self, losses: Mapping[str, Tensor]) -> None:
         """Count a step, for the warm-up."""
         self.steps += 1
 

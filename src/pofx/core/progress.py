@@ -1,0 +1,154 @@
+"""Progress of every long call: one record, one callback, and what people see of it.
+
+`progress=True` shows a bar in a terminal and plain lines elsewhere (a pipe, a log file, a notebook without ipywidgets),
+both on stderr; False shows nothing; a callable receives each `Progress` instead.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from pofx.core.errors import UsageError
+
+FIRST, LONGEST = 5.0, 60.0  # seconds between plain lines: they double from the one to the other
+BAR = 20  # characters
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a long call."""
+
+    phase: str  # what is being done: "training", "validation", the name of a measure …
+    step: int = 0  # steps done; 0 where the work has none
+    share: float = 0.0  # of the whole work, from 0 to 1
+    losses: Mapping[str, float] = field(default_factory=dict)
+    rate: float = 0.0  # steps per second
+    remaining: float | None = None  # seconds, where they can be estimated
+    note: str = ""  # a sentence to show once
+
+
+Sink = Callable[[Progress], None]
+
+
+@contextmanager
+def reporting(progress: bool | Sink, title: str) -> Iterator[Sink]:
+    """The one sink behind `progress`; `title` says what the work is for (the name of a model, of a verb).
+
+    Raises:
+        UsageError: progress is neither a truth value nor callable.
+    """
+    if progress is False:
+        yield _nothing
+    elif progress is not True:
+        if not callable(progress):
+            raise UsageError(f"progress must be true, false or a function of a Progress (got {progress!r})")
+        yield progress
+    elif _draws():
+        with _Bar(title) as bar:
+            yield bar
+    else:
+        yield _Lines(title)
+
+
+def _nothing(now: Progress) -> None:
+    return None
+
+
+def _notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    running = shell.get_ipython() if shell is not None else None
+    return type(running).__name__ == "ZMQInteractiveShell"
+
+
+def _draws() -> bool:
+    """Whether a bar can be drawn where the output goes."""
+    if _notebook():
+        return find_spec("ipywidgets") is not None
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def clock(seconds: float) -> str:
+    """A duration as 0:07, 12:05 or 3:00:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) -> str:
+    """One line of at most `width` characters; what does not fit is left out from its end, never cut."""
+    if not now.step and not now.share:
+        return f"{title} {now.phase}  {clock(elapsed)}"[:width]
+    if now.share >= 1.0 and not now.step:
+        return f"{title} {now.phase}"[:width]
+    left = "" if now.remaining is None or now.share >= 1.0 else f" left {clock(now.remaining)}"
+    full = int(round(now.share * BAR))
+    drawn = f" {'━' * full}{' ' * (BAR - full)}" if bar else ""
+    parts = [f"{title} {now.phase}{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"]
+    parts += [f"step {now.step}"] if now.step else []
+    parts += [f"{now.rate:.3g} steps/s"] if now.rate else []
+    parts += [f"{name} {value:.4g}" for name, value in now.losses.items()]
+    shown = parts[0]
+    for part in parts[1:]:
+        if len(shown) + 2 + len(part) > width:
+            break
+        shown += "  " + part
+    return shown[:width]
+
+
+class _Lines:
+    """Plain lines: one at the start, then ever fewer, and one at the end."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.began = title, time.monotonic()
+        self.gap, self.last, self.ended = FIRST, -LONGEST, False
+        self.file = sys.stdout if _notebook() else sys.stderr
+
+    def __call__(self, now: Progress) -> None:
+        if self.file is None:
+            return
+        seconds = time.monotonic()
+        if now.note:
+            print(now.note, file=self.file, flush=True)
+        ends = now.share >= 1.0 and not self.ended
+        if seconds - self.last >= self.gap or ends:
+            first = self.last < 0
+            self.gap = FIRST if first else min(2 * self.gap, LONGEST)
+            self.last, self.ended = seconds, ends
+            print(line(self.title, now, seconds - self.began, 200, bar=False), file=self.file, flush=True)
+
+
+class _Bar:
+    """A bar that is drawn anew in place."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.title, self.began = title, time.monotonic()
+        self.now = Progress("")
+        self.console = Console(stderr=not _notebook())
+        self.live = Live(
+            console=self.console, get_renderable=self._drawn, refresh_per_second=4, vertical_overflow="crop"
+        )
+
+    def _drawn(self) -> Any:
+        from rich.text import Text
+
+        seconds = time.monotonic() - self.began
+        return Text(line(self.title, self.now, seconds, self.console.width - 1, bar=True), no_wrap=True)
+
+    def __enter__(self) -> "_Bar":
+        self.live.start()
+        return self
+
+    def __call__(self, now: Progress) -> None:
+        self.now = now
+        if now.note:
+            self.live.console.print(now.note, markup=False, highlight=False)
+
+    def __exit__(self, *stop: object) -> None:
+        self.live.stop()
