@@ -36,7 +36,8 @@ def site(tmp_path_factory) -> Path:
 
 
 def pofx(site: Path, *arguments: str) -> str:
-    env = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join((str(site), str(Path(__file__).parents[1] / "src")))
+    env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pofx", *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
     )
