@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from peers import peer
 from pofx.core.representation import Items
-from pofx.evaluate.metric import catalogue
+from pofx.evaluate.metric import of_metrics
 from pofx.evaluate.metrics import two_sample
 from pofx.evaluate.metrics.authenticity import Authenticity
 from pofx.evaluate.metrics.class_balance import ClassBalance
@@ -78,7 +78,7 @@ def normal(n, d, seed, scale=1.0, shift=0.0):
 X, Y = normal(300, 6, 0, 1.1, 0.2), normal(300, 6, 1)
 
 
-@pytest.mark.parametrize("name", sorted(catalogue()))
+@pytest.mark.parametrize("name", sorted(of_metrics()))
 def test_every_score_has_a_reference(name):
     if name in ELSEWHERE:
         file, test = ELSEWHERE[name].split("::")
@@ -90,7 +90,7 @@ def test_every_score_has_a_reference(name):
 
 
 def test_references_are_of_scores_that_exist():
-    assert set(ORACLES) | set(ELSEWHERE) <= set(catalogue()) and not set(ORACLES) & set(ELSEWHERE)
+    assert set(ORACLES) | set(ELSEWHERE) <= set(of_metrics()) and not set(ORACLES) & set(ELSEWHERE)
 
 
 # distances

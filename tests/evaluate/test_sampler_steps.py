@@ -60,6 +60,6 @@ def test_no_steps_no_number_and_too_little_time_neither():
 def test_models_with_steps_are_read(name):
     data = load("digits")
     run = pofx.fit(data, name, steps=3, progress=False)
-    facts = Effort().read(run, data).extra["enough_steps"]
+    facts = Effort().read(run, data, seconds=300).extra["enough_steps"]
     assert facts["own"] == run.model.steps and len(facts["curve"]) == len(SHARES)
     assert "<svg" in efforts({name: facts}, {name: "#336699"})

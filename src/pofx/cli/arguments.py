@@ -15,6 +15,7 @@ Options = Annotated[
 Condition = Annotated[str | None, typer.Option("--condition", "-c", help="A label, or several: 3 or 0,1,2.")]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
+Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 
 
@@ -72,16 +73,22 @@ def facts(artifact: Any) -> dict[str, Any]:
     return {"levels": facts.get("levels"), "rate": facts.get("rate")}
 
 
-def items(artifact: Any, source: str, split: str | None) -> Any:
+def items(artifact: Any, source: str, split: str | None, force: bool = False) -> Any:
+    """Items of a source; a split of the run's own data is that of training, unless forced."""
     from pofx.core.errors import unknown
     from pofx.data.sources import load, whole
 
     label = artifact.card.get("data", {}).get("facts", {}).get("label")
     if split is None:
         return whole(source, label=label)
-    splits = load(source, label=label).splits()
+    dataset = load(source, label=label)
+    splits = dataset.splits()
     if split not in splits:
         raise unknown("split", split, splits)
+    if dataset.card.name == artifact.card.get("data", {}).get("name"):
+        from pofx.evaluate.provenance import check_same_data
+
+        check_same_data(artifact, dataset, force=force)
     return splits[split]
 
 

@@ -1,7 +1,7 @@
-"""A doctor for a trained artifact: each finding is ok, warning or failed, with what was seen and the mend.
+"""Checks of a trained artifact for common faults: each finding is ok, warning or failed, with evidence and a remedy.
 
-Checks ask only what the contract promises, so every family takes the same examination; one that does not apply is left
-out. Numbers of items are small: the whole takes seconds. They are found in `evaluate/checks/`, in each file's `CHECKS`.
+Checks use only what the contract promises, so all families share them; a check that does not apply is omitted. They
+look at few items: the whole takes seconds. They are found in `evaluate/checks/`, in each file's `CHECKS`.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from pofx.core.config import modules
 from pofx.core.errors import PofxError, Unsupported
 from pofx.data.dataset import Dataset
 from pofx.evaluate.checks.finding import Finding, finding
+from pofx.evaluate.provenance import check_same_data
 
 Check = Callable[[Artifact, Dataset, int], Iterator[Finding]]
 
@@ -20,17 +21,25 @@ def checks() -> list[Check]:
     return [check for module in modules("pofx.evaluate.checks") for check in vars(module).get("CHECKS", ())]
 
 
-def audit(artifact: Artifact, dataset: Dataset, *, seed: int = 0) -> list[Finding]:
-    """Examine an artifact against the data it was trained on.
+def audit(artifact: Artifact, dataset: Dataset, *, seed: int = 0, force: bool = False) -> list[Finding]:
+    """Check an artifact against the data it was trained on.
+
+    Args:
+        force: check on other data, whose test split may hold training items.
 
     Returns:
         Rows {"check", "result": "ok" | "warning" | "failed", "seen", "mend"}.
+
+    Raises:
+        UsageError: the data is not that of training (and `force` is False).
     """
-    found: list[Finding] = []
+    differs = check_same_data(artifact, dataset, force=force)
+    mend = "its test split may hold training items: name the data of training"
+    found: list[Finding] = [finding("data of training", "warning", "; ".join(differs), mend)] if differs else []
     for check in checks():
         try:
             found += check(artifact, dataset, seed)
-        except Unsupported:  # the model says that this is not asked of it
+        except Unsupported:  # the model lacks this capability
             continue
         except PofxError as error:
             found.append(finding(check.__name__.strip("_"), "failed", str(error), "see the message"))

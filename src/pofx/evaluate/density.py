@@ -21,8 +21,37 @@ from pofx.core.model import Density
 from pofx.core.representation import Items
 from pofx.data.dataset import take
 from pofx.evaluate.measurement import Measurement
+from pofx.evaluate.metric import Axis, ScoreInfo
 
 STEP = 200  # items scored at a time
+SCORES = {
+    "nats": ScoreInfo(
+        "lower", "−log p, nats", "negative log-likelihood of held-out items, nats per item", "likelihood"
+    ),
+    "bits_per_dim": ScoreInfo(
+        "lower",
+        "bits/dim",
+        "negative log₂-likelihood of held-out items per dimension",
+        "likelihood",
+        headline=True,
+        axis=Axis("density", "Likelihood", "bits/dim", "probabilities to rely on", "fewest bits/dim", order=4),
+    ),
+    "bits_per_byte": ScoreInfo(
+        "lower",
+        "bits/byte",
+        "negative log₂-likelihood of held-out texts per byte of UTF-8",
+        "likelihood",
+        headline=True,
+    ),
+    "log_probs_per_second": ScoreInfo(
+        "higher",
+        "log p/s",
+        "items scored per second",
+        "cost",
+        axis=Axis("scoring", "Scoring speed", "log_prob/s", resolution=0.10, order=6),
+        writes="speed",
+    ),
+}
 MOST_CLASSES = 20  # beyond this a marginal costs too much: items are scored under their own labels
 
 

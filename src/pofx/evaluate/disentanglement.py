@@ -16,17 +16,21 @@ from pofx.core.model import Encoding
 from pofx.core.representation import Items
 from pofx.data.dataset import take
 from pofx.evaluate.measurement import Measurement
+from pofx.evaluate.metric import ScoreInfo
 from pofx.evaluate.metrics.factors import dci, factor_vote, mig, sap
 
 MOST = 5000  # items that are encoded
 VALUES = 20  # above this a factor of numbers is cut
-TITLES = {
-    "mig": "MIG: gap of the two codes that know most about a factor",
-    "sap": "SAP: gap of the two codes that predict a factor best",
-    "disentanglement": "DCI: does a code follow one factor alone",
-    "completeness": "DCI: is a factor followed by one code alone",
-    "informativeness": "DCI: held-out accuracy of predicted factors",
-    "factor_vote": "FactorVAE: does the least varying code name the factor held fixed",
+SCORES = {
+    name: ScoreInfo("higher", title, help, "codes")
+    for name, title, help in (
+        ("mig", "MIG", "gap in mutual information between the two codes that know most about a factor"),
+        ("sap", "SAP", "gap in accuracy between the two codes that predict a factor best"),
+        ("disentanglement", "DCI disentanglement", "whether each code follows a single factor"),
+        ("completeness", "DCI completeness", "whether each factor is followed by a single code"),
+        ("informativeness", "DCI informativeness", "held-out accuracy of factors predicted from the codes"),
+        ("factor_vote", "FactorVAE", "accuracy of naming the fixed factor by the code of least variance"),
+    )
 }
 
 
@@ -96,6 +100,6 @@ def disentanglement(artifact: Any, items: Items, factors: pd.DataFrame | Path, *
     chance = scores(generator.normal(size=codes.shape), known, seed)
     facts = {"codes": codes.shape[1], "factors": [str(c) for c in factors.columns]}
     return [
-        Measurement(name, value, None, "higher", None, len(some), TITLES[name], {**facts, "chance": chance[name]})
+        Measurement(name, value, None, "higher", None, len(some), SCORES[name].help, {**facts, "chance": chance[name]})
         for name, value in found.items()
     ]

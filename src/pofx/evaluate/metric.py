@@ -11,24 +11,70 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from pofx.core.config import classes, modules
+from pofx.core.errors import UsageError
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
 from pofx.evaluate.measurement import Better
 
+GROUPS = (  # sections of a report, in their order
+    "likelihood",
+    "samples",
+    "novelty",
+    "classes",
+    "columns",
+    "texts",
+    "molecules",
+    "images",
+    "codes",
+    "sampling",
+    "cost",
+)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of the verdict of a comparison, which one score decides.
+
+    `need` and `why` are the words of a recommendation ("samples most like the data", "smallest Fréchet distance");
+    `resolution` is the least standard error, as a share of the value; `chance` the value that nothing can be better
+    than (an AUC of 0.5); `order` the place among the axes.
+    """
+
+    key: str
+    title: str
+    unit: str
+    need: str = ""
+    why: str = ""
+    resolution: float = 0.0
+    chance: float | None = None
+    order: int = 9
+
 
 @dataclass(frozen=True)
 class ScoreInfo:
-    """One number a metric gives: its direction, how a report calls it, and what it says."""
+    """One number of a metric: its direction, its title and help in a report, and where it appears there.
+
+    `group` is the section it belongs to (GROUPS); `headline` puts it among the few that a terminal and the first table
+    show; `axis` is the axis of the verdict that it decides, if any; `writes` says how it is written.
+    """
 
     better: Better
     title: str
     help: str
+    group: str
+    headline: bool = False
+    axis: Axis | None = None
+    writes: Literal["number", "p-value", "share", "speed"] = "number"
+
+    def __post_init__(self) -> None:
+        if self.group not in GROUPS:
+            raise UsageError(f"group must be one of {', '.join(GROUPS)} (got '{self.group}')")
 
 
 @dataclass(frozen=True)
@@ -144,6 +190,12 @@ def metrics(kind: type[M], *, space: str = "", items: str = "") -> list[M]:
     return [metric for metric in found if not (items and metric.kinds) or items in metric.kinds]
 
 
-def catalogue() -> dict[str, dict[str, str]]:
-    """Every score by name, with its direction, title and help: plain JSON, which reports read."""
-    return {name: asdict(score) for metric in _all() for name, score in metric.scores.items()}
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Every score by name as plain JSON, which reports read: those of metrics and those in `SCORES` of a module."""
+    own = {name: score for module in modules("pofx.evaluate") for name, score in vars(module).get("SCORES", {}).items()}
+    return {name: asdict(score) for name, score in (own | of_metrics()).items()}
+
+
+def of_metrics() -> dict[str, ScoreInfo]:
+    """The scores of every metric by name."""
+    return {name: score for metric in _all() for name, score in metric.scores.items()}

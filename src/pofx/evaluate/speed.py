@@ -9,6 +9,19 @@ from typing import Any
 import torch
 
 from pofx.evaluate.measurement import Measurement
+from pofx.evaluate.metric import Axis, ScoreInfo
+
+SCORES = {
+    "samples_per_second": ScoreInfo(
+        "higher",
+        "Samples/s",
+        "items drawn per second",
+        "cost",
+        headline=True,
+        axis=Axis("sampling", "Sampling speed", "samples/s", resolution=0.10, order=5),
+        writes="speed",
+    )
+}
 
 
 def timed_samples(artifact: Any, n: int, seed: int, condition: Any = None) -> tuple[Any, Measurement]:

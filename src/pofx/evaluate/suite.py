@@ -29,10 +29,12 @@ from pofx.evaluate.metric import (
     Metric,
     NoveltyMetric,
     Reading,
+    catalogue,
     metrics,
 )
 from pofx.evaluate.metrics.class_balance import histogram
 from pofx.evaluate.metrics.neighbours import K
+from pofx.evaluate.provenance import check_same_data
 from pofx.evaluate.selftest import self_test
 from pofx.evaluate.speed import cost, timed_samples
 
@@ -51,9 +53,10 @@ def evaluate(
     spaces: Sequence[str] | None = None,
     cache: Path | str | None = None,
     likelihood_seconds: float = 30.0,
+    force: bool = False,
     progress: Report | None = None,
 ) -> dict[str, Any]:
-    """Measure an artifact: likelihood, distance, diversity, novelty, balance, speed.
+    """Measure an artifact: likelihood, distance, diversity, novelty, class balance, codes, speed.
 
     Args:
         samples: items in data space drawn before; by default the artifact draws them, which is timed.
@@ -62,11 +65,16 @@ def evaluate(
         spaces: of `pca`, `classifier`, `random`, `inception=FILE` …; see `features.fit_spaces`.
         cache: a folder for fitted spaces and features of the data, shared by all rows.
         likelihood_seconds: the time after which no further items are scored, per split.
+        force: measure on data other than that of training, whose test split may hold training items.
         progress: called with a line of text as parts begin.
 
     Returns:
-        {"measurements": [Measurement.json()], "protocol": {…}, "cost": {…}}.
+        {"measurements": [Measurement.json()], "metrics": catalogue(), "protocol": {…}, "cost": {…}}.
+
+    Raises:
+        UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
+    differs = check_same_data(artifact, dataset, force=force)
     say = progress or (lambda line: None)
     start = time.perf_counter()
     plan = arrange(dataset, n, seed)
@@ -94,7 +102,10 @@ def evaluate(
     labels = None if asked is None or asked.ndim != 1 or asked.is_floating_point() else asked.cpu().numpy()
     found += compare_samples(samples, dataset, plan, fitted, labels=labels, progress=progress)
     seconds["metrics"] = time.perf_counter() - start
-    return _result(found, dataset, plan, fitted, {**cost(artifact), "seconds": seconds})
+    result = _result(found, dataset, plan, fitted, {**cost(artifact), "seconds": seconds})
+    if differs:
+        result["protocol"]["data"]["differs"] = differs
+    return {**result, "metrics": catalogue()}
 
 
 def controls(

@@ -13,6 +13,7 @@ EXAMPLE = "pofx audit runs/digits"
 def audit(
     run: given.Run,
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
+    force: given.Force = False,
     membership: Annotated[
         bool,
         typer.Option("--membership", help="Also test for membership inference (trains reference models)."),
@@ -28,7 +29,7 @@ def audit(
 
     artifact = load(run).to(device)
     dataset = given.trained_on(artifact, against)
-    findings = examine(artifact, dataset)
+    findings = examine(artifact, dataset, force=force or against is not None)
     if membership:
         from pofx.evaluate.reference_models import exposure, recipe
 

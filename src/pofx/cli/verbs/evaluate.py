@@ -20,16 +20,26 @@ def evaluate(
     ] = None,
     factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, one row per item of the data.")] = None,
     seed: given.Seed = 0,
+    every: Annotated[bool, typer.Option("--all", help="Every measure, with its note.")] = False,
+    force: given.Force = False,
     as_json: given.Json = False,
     device: given.Device = "auto",
 ) -> None:
     """Measure samples, density and codes against real data, with uncertainty."""
     from pofx.artifact import load
     from pofx.evaluate.suite import evaluate as measure
+    from pofx.report.summary import text
 
     artifact = load(run).to(device)
     dataset = given.trained_on(artifact, against)
-    result = measure(artifact, dataset, seed=seed, spaces=spaces.split(",") if spaces else None, cache=run / "spaces")
+    result = measure(
+        artifact,
+        dataset,
+        seed=seed,
+        spaces=spaces.split(",") if spaces else None,
+        cache=run / "spaces",
+        force=force or against is not None,
+    )
     if factors is not None:
         from pofx.evaluate.disentanglement import disentanglement
 
@@ -38,16 +48,4 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result, indent=1))
         return
-    rows = [
-        {
-            "metric": m["metric"],
-            "value": "not finite" if m["value"] is None else f"{m['value']:.4g}",
-            "±": "" if m["stderr"] is None else f"{m['stderr']:.2g}",
-            "better": m["better"],
-            "space": m["space"] or "",
-            "n": m["n"],
-            "note": m["note"],
-        }
-        for m in result["measurements"]
-    ]
-    given.show(rows, False, f"{artifact.name} on {dataset.card.name}")
+    typer.echo(f"{artifact.name} on {dataset.card.name}\n{text(result, every=every)}")

@@ -16,6 +16,7 @@ def score(
     source: given.Data,
     out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("scores.csv"),
     split: given.Split = None,
+    force: given.Force = False,
     condition: given.Condition = None,
     draws: Annotated[int, typer.Option(help="Dequantisation draws per item, where the data is dequantised.")] = 8,
     per_dim: Annotated[
@@ -28,7 +29,7 @@ def score(
     from pofx.report.files import write_table
 
     artifact = load(run).to(device)
-    items = given.items(artifact, source, split)
+    items = given.items(artifact, source, split, force)
     stated = given.conditions(condition, len(items))
     if stated is None and artifact.model.condition is not None:
         stated = given.labels(items)

@@ -37,10 +37,16 @@ class Authenticity(NoveltyMetric):
 
     scores: ClassVar = {
         "authentic": ScoreInfo(
-            "none", "Authentic", "share of samples not nearer to training items than those to each other"
+            "none",
+            "Authentic",
+            "share of samples that are no nearer to training items than these to one another",
+            "novelty",
         ),
         "copying": ScoreInfo(
-            "none", "C_T", "Z of distances to training items against held-out ones; far below 0: copies"
+            "none",
+            "C_T",
+            "Z of samples' distances to training items against held-out items' distances; far below 0: copies",
+            "novelty",
         ),
     }
     source: ClassVar = "Alaa et al., 2022, arXiv 2102.08921; Meehan et al., 2020, arXiv 2004.05675"

@@ -65,8 +65,15 @@ class Bounds(ArtifactMetric):
     """`bound_gap` with the curve over K, and `sandwich` with both bounds and the effective samples."""
 
     scores: ClassVar = {
-        "bound_gap": ScoreInfo("lower", "Bound gap", "nats that K importance samples gain over K/8 on held-out items"),
-        "sandwich": ScoreInfo("lower", "Sandwich", "nats between an upper and a lower bound on log p of own draws"),
+        "bound_gap": ScoreInfo(
+            "lower", "Bound gap", "nats that K importance samples gain over K/8 on held-out items", "likelihood"
+        ),
+        "sandwich": ScoreInfo(
+            "lower",
+            "Sandwich",
+            "nats between an upper and a lower bound on log p of the model's own samples",
+            "likelihood",
+        ),
     }
     source: ClassVar = "Wu et al., 2016, arXiv 1611.04273"
 

@@ -48,7 +48,15 @@ def same_classes(
 class ClassBalance(ClassMetric):
     """`class_tv`: predicted classes of samples against the shares of the data."""
 
-    scores: ClassVar = {"class_tv": ScoreInfo("lower", "Class TV", "total variation between class frequencies")}
+    scores: ClassVar = {
+        "class_tv": ScoreInfo(
+            "lower",
+            "Class TV",
+            "total variation between the class frequencies of samples and of the data",
+            "classes",
+            headline=True,
+        ),
+    }
 
     def read(
         self,

@@ -72,8 +72,10 @@ class Clipped(FeatureMetric):
     """`clipped_density` and `clipped_coverage`: calibrated shares of good samples and of covered data."""
 
     scores: ClassVar = {
-        "clipped_density": ScoreInfo("higher", "Clipped density", "share of samples that lie among real items"),
-        "clipped_coverage": ScoreInfo("higher", "Clipped coverage", "share of the data that the samples cover"),
+        "clipped_density": ScoreInfo(
+            "higher", "Clipped density", "share of samples that lie among real items", "samples"
+        ),
+        "clipped_coverage": ScoreInfo("higher", "Clipped coverage", "share of the data that samples cover", "samples"),
     }
     source: ClassVar = "Salvy et al., 2025, arXiv 2507.01761"
     halves: ClassVar = 0

@@ -48,8 +48,11 @@ class ClosestRecord(NoveltyMetric):
 
     scores: ClassVar = {
         "closest_record": ScoreInfo(
-            "none", "DCR share", "share of rows nearer to training than to held-out rows; new: ½"
-        )
+            "none",
+            "DCR share",
+            "share of rows nearer to a training row than to a held-out row; new rows: 0.5",
+            "novelty",
+        ),
     }
     source: ClassVar = "Yao et al., 2025, arXiv 2505.01524, on what it does not show"
     spaces: ClassVar = ("pca",)

@@ -87,8 +87,17 @@ class CodeProbe(ArtifactMetric):
     """`code_linear` and `code_neighbours`: what two readers get out of codes, beside principal components."""
 
     scores: ClassVar = {
-        "code_linear": ScoreInfo("higher", "Code probe", "accuracy of a linear reader of the labels off the codes"),
-        "code_neighbours": ScoreInfo("higher", "Code kNN", "accuracy of ten nearest neighbours in the space of codes"),
+        "code_linear": ScoreInfo(
+            "higher",
+            "Code probe",
+            "accuracy of a linear classifier of the labels on the codes",
+            "codes",
+            headline=True,
+            writes="share",
+        ),
+        "code_neighbours": ScoreInfo(
+            "higher", "Code kNN", "accuracy of a ten-nearest-neighbour classifier of the labels on the codes", "codes"
+        ),
     }
 
     def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pofx.evaluate.measurement import vanishing
-from pofx.evaluate.metric import FeatureMetric, ScoreInfo
+from pofx.evaluate.metric import Axis, FeatureMetric, ScoreInfo
 from pofx.maths.frechet import frechet_curve, frechet_distance, frechet_floor
 
 SPLITS = 20  # of the standard error
@@ -20,7 +20,21 @@ class FrechetDistance(FeatureMetric):
     """`frechet_distance`, with its floor and its limit for infinitely many items."""
 
     scores: ClassVar = {
-        "frechet_distance": ScoreInfo("lower", "FD", "Fréchet distance to real data; biased upwards, see floor")
+        "frechet_distance": ScoreInfo(
+            "lower",
+            "FD",
+            "Fréchet distance to real data; biased upwards, compare with its floor",
+            "samples",
+            headline=True,
+            axis=Axis(
+                "quality",
+                "Sample quality",
+                "Fréchet distance",
+                "samples most like the data",
+                "smallest Fréchet distance",
+                order=1,
+            ),
+        ),
     }
     source: ClassVar = "Heusel et al., 2017, arXiv 1706.08500"
     halves: ClassVar = 0

@@ -67,10 +67,16 @@ class GeneralisationGap(NoveltyMetric):
 
     scores: ClassVar = {
         "feature_gap": ScoreInfo(
-            "none", "Feature gap", "nats per dimension by which samples fit training items better"
+            "none",
+            "Feature gap",
+            "nats per dimension by which a mixture on the samples fits training items better than held-out ones",
+            "novelty",
         ),
         "feature_nll": ScoreInfo(
-            "lower", "Feature NLL", "nats per dimension of held-out items under samples made fuzzy"
+            "lower",
+            "Feature NLL",
+            "negative log-likelihood of held-out items under a mixture on the samples, nats per dimension",
+            "samples",
         ),
     }
     source: ClassVar = "Jiralerspong et al., 2023, arXiv 2302.04440"

@@ -24,8 +24,11 @@ class InceptionScore(ClassMetric):
 
     scores: ClassVar = {
         "inception_score": ScoreInfo(
-            "none", "Inception score", "sureness × spread of predicted classes; see held-out items'"
-        )
+            "none",
+            "Inception score",
+            "confidence times spread of the predicted classes; compare with held-out items",
+            "classes",
+        ),
     }
     source: ClassVar = "Salimans et al., 2016, arXiv 1606.03498"
 

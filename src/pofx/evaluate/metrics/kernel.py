@@ -109,7 +109,9 @@ def _cross(signs: Float[np.ndarray, "n p"], k: Float[np.ndarray, "n n"], n: int)
 class KernelInceptionDistance(FeatureMetric):
     """`kid`: the polynomial discrepancy, with its own standard error."""
 
-    scores: ClassVar = {"kid": ScoreInfo("lower", "KID", "polynomial kernel distance, unbiased; 0: no difference")}
+    scores: ClassVar = {
+        "kid": ScoreInfo("lower", "KID", "polynomial kernel distance, unbiased; 0: no difference", "samples"),
+    }
     source: ClassVar = "Bińkowski et al., 2018, arXiv 1801.01401"
     halves: ClassVar = 0
 
@@ -123,7 +125,9 @@ class KernelInceptionDistance(FeatureMetric):
 class MeanDiscrepancy(FeatureMetric):
     """`mmd`: the Gaussian discrepancy at the median distance, with its own standard error and a permutation test."""
 
-    scores: ClassVar = {"mmd": ScoreInfo("lower", "MMD²", "Gaussian kernel distance, unbiased; 0: no difference")}
+    scores: ClassVar = {
+        "mmd": ScoreInfo("lower", "MMD²", "Gaussian kernel distance, unbiased; 0: no difference", "samples"),
+    }
     source: ClassVar = "Gretton et al., 2012, JMLR 13"
     halves: ClassVar = 0
 

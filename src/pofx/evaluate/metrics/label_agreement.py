@@ -39,7 +39,14 @@ class LabelAgreement(ClassMetric):
     """`label_agreement` of conditional samples, with its p-value and what held-out items read."""
 
     scores: ClassVar = {
-        "label_agreement": ScoreInfo("higher", "Label agreement", "share of samples that show the class asked for")
+        "label_agreement": ScoreInfo(
+            "higher",
+            "Label agreement",
+            "share of conditional samples that show the class they were drawn for",
+            "classes",
+            headline=True,
+            writes="share",
+        ),
     }
     source: ClassVar = "Ravuri and Vinyals, 2019, arXiv 1905.10887, for the question"
 

@@ -70,10 +70,18 @@ class Marginals(ItemMetric):
 
     scores: ClassVar = {
         "column_shapes": ScoreInfo(
-            "higher", "Column shapes", "mean over columns of 1 - distance of their distributions"
+            "higher",
+            "Column shapes",
+            "mean over columns of 1 - distance between the two distributions",
+            "columns",
+            headline=True,
         ),
         "pair_trends": ScoreInfo(
-            "higher", "Pair trends", "mean over pairs of columns of 1 - distance of their dependence"
+            "higher",
+            "Pair trends",
+            "mean over pairs of columns of 1 - distance between the two dependences",
+            "columns",
+            headline=True,
         ),
     }
     kinds: ClassVar = ("table", "points")

@@ -106,8 +106,8 @@ class SamplesOnly(NoveltyMetric):
 
     scores: ClassVar = {
         "mia_samples": ScoreInfo(
-            "lower", "MIA samples", "AUC of telling training items by their nearest sample; 0.5: none"
-        )
+            "lower", "MIA samples", "AUC of identifying training items by their nearest sample; chance: 0.5", "novelty"
+        ),
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
     spaces: ClassVar = ("pca",)
@@ -131,7 +131,9 @@ class LossAttack(ArtifactMetric):
     """`mia_loss`: the AUC of telling training items from test items by log p(x)."""
 
     scores: ClassVar = {
-        "mia_loss": ScoreInfo("lower", "MIA loss", "AUC of telling training items by log p(x); 0.5: none")
+        "mia_loss": ScoreInfo(
+            "lower", "MIA loss", "AUC of identifying training items by log p(x); chance: 0.5", "novelty", headline=True
+        ),
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
 

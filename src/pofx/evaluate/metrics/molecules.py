@@ -91,14 +91,30 @@ class Molecules(ItemMetric):
     """Validity, uniqueness, novelty, internal diversity and Fréchet distance on fingerprints of SMILES strings."""
 
     scores: ClassVar = {
-        "validity": ScoreInfo("higher", "Valid", "share of strings that are molecules"),
-        "uniqueness": ScoreInfo("higher", "Unique", "share of different molecules among the valid ones"),
-        "novelty": ScoreInfo("higher", "Novel", "share of the different ones that are no training molecule"),
+        "validity": ScoreInfo(
+            "higher", "Valid", "share of strings that are molecules", "molecules", headline=True, writes="share"
+        ),
+        "uniqueness": ScoreInfo(
+            "higher",
+            "Unique",
+            "share of distinct molecules among the valid ones",
+            "molecules",
+            headline=True,
+            writes="share",
+        ),
+        "novelty": ScoreInfo(
+            "higher",
+            "Novel",
+            "share of the distinct molecules that are not in the training split",
+            "molecules",
+            headline=True,
+            writes="share",
+        ),
         "internal_diversity": ScoreInfo(
-            "none", "Internal diversity", "1 - mean Tanimoto similarity; best that of real ones"
+            "none", "Internal diversity", "1 - mean Tanimoto similarity; compare with real molecules", "molecules"
         ),
         "fingerprint_distance": ScoreInfo(
-            "lower", "FD Morgan", "Fréchet distance of counted fingerprints, valid samples"
+            "lower", "FD Morgan", "Fréchet distance of Morgan count fingerprints of valid samples", "molecules"
         ),
     }
     source: ClassVar = "Polykovskiy et al., 2020, arXiv 1811.12823"

@@ -63,7 +63,14 @@ class NearCopy(NoveltyMetric):
     """`near_copy`: the p-value of the tail test, with the nearest pairs."""
 
     scores: ClassVar = {
-        "near_copy": ScoreInfo("none", "Near-copy p", "small: samples nearer to training items than held-out items are")
+        "near_copy": ScoreInfo(
+            "none",
+            "Near-copy p",
+            "p-value that samples are no nearer to training items than held-out items are; small: copies",
+            "novelty",
+            headline=True,
+            writes="p-value",
+        ),
     }
 
     def read(

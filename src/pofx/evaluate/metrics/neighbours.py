@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import radii, tiles
-from pofx.evaluate.metric import FeatureMetric, ScoreInfo
+from pofx.evaluate.metric import Axis, FeatureMetric, ScoreInfo
 
 K = 5
 
@@ -46,12 +46,29 @@ class Neighbours(FeatureMetric):
     """`precision`, `recall`, `density` and `coverage` with k = 5."""
 
     scores: ClassVar = {
-        "precision": ScoreInfo("higher", "Precision", "share of samples near a real item"),
-        "recall": ScoreInfo("higher", "Recall", "share of real items near a sample"),
+        "precision": ScoreInfo("higher", "Precision", "share of samples near a real item", "samples", headline=True),
+        "recall": ScoreInfo("higher", "Recall", "share of real items near a sample", "samples", headline=True),
         "density": ScoreInfo(
-            "none", "Density", "real neighbourhoods a sample falls in, per k; above 1.5 not interpretable"
+            "none",
+            "Density",
+            "real neighbourhoods that contain a sample, over k; above 1.5 not interpretable",
+            "samples",
         ),
-        "coverage": ScoreInfo("higher", "Coverage", "share of real items with a sample nearby"),
+        "coverage": ScoreInfo(
+            "higher",
+            "Coverage",
+            "share of real items with a sample in their neighbourhood",
+            "samples",
+            headline=True,
+            axis=Axis(
+                "coverage",
+                "Diversity",
+                "coverage of real data",
+                "nothing in the data left out",
+                "highest coverage",
+                order=2,
+            ),
+        ),
     }
     source: ClassVar = "Kynkäänniemi et al., 2019, arXiv 1904.06991; Naeem et al., 2020, arXiv 2002.09797"
 

@@ -26,8 +26,8 @@ class PathLength(ArtifactMetric):
 
     scores: ClassVar = {
         "path_length": ScoreInfo(
-            "lower", "Path length", "squared speed along ways between codes; straight in the data: 1"
-        )
+            "lower", "Path length", "squared speed of decoded items between two codes; 1: linear in the data", "codes"
+        ),
     }
     source: ClassVar = "Karras et al., 2020, arXiv 1912.04958"
 

@@ -33,7 +33,12 @@ class Effort(ArtifactMetric):
     """`enough_steps`, with the curve: distance, its standard error and seconds per 1,000 samples by steps."""
 
     scores: ClassVar = {
-        "enough_steps": ScoreInfo("lower", "Enough steps", "of the sampler: more of them do not bring samples nearer")
+        "enough_steps": ScoreInfo(
+            "lower",
+            "Enough steps",
+            "fewest sampling steps whose samples are no farther from the data than with more steps",
+            "sampling",
+        ),
     }
     source: ClassVar = "Karras et al., 2022, arXiv 2206.00364"
 

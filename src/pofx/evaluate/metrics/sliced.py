@@ -42,7 +42,14 @@ def sliced_wasserstein(
 class Mind(FeatureMetric):
     """`mind`: 3 d times the sliced squared Wasserstein-2 distance."""
 
-    scores: ClassVar = {"mind": ScoreInfo("lower", "MIND", "3 d × sliced squared Wasserstein distance; biased upwards")}
+    scores: ClassVar = {
+        "mind": ScoreInfo(
+            "lower",
+            "MIND",
+            "3 d × sliced squared Wasserstein distance; biased upwards, compare with its floor",
+            "samples",
+        ),
+    }
     source: ClassVar = "Bonneel et al., 2015, JMIV 51"
     halves: ClassVar = 0
 

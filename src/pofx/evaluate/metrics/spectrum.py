@@ -29,7 +29,11 @@ def power(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n rings"]:
 class Spectrum(ItemMetric):
     """`spectrum` in decibels, with the curves of samples and of real images."""
 
-    scores: ClassVar = {"spectrum": ScoreInfo("lower", "Spectrum dB", "difference of power over spatial frequencies")}
+    scores: ClassVar = {
+        "spectrum": ScoreInfo(
+            "lower", "Spectrum dB", "difference of power over spatial frequencies, decibels", "images"
+        ),
+    }
     source: ClassVar = "Durall et al., 2020, arXiv 2003.01826"
     kinds: ClassVar = ("image",)
 

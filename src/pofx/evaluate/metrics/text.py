@@ -78,11 +78,13 @@ class TextDiversity(ItemMetric):
     """`distinct`, `self_bleu` and `length_ratio`, each over what as many real texts score."""
 
     scores: ClassVar = {
-        "distinct": ScoreInfo("none", "Distinct", "different n-grams, over those of as many real texts; best 1"),
-        "self_bleu": ScoreInfo(
-            "none", "Self-BLEU", "how much texts repeat one another, over that of real texts; best 1"
+        "distinct": ScoreInfo(
+            "none", "Distinct", "share of distinct n-grams, over that of as many real texts; best 1", "texts"
         ),
-        "length_ratio": ScoreInfo("none", "Length", "mean length over that of real texts; best 1"),
+        "self_bleu": ScoreInfo(
+            "none", "Self-BLEU", "similarity of samples to one another, over that of real texts; best 1", "texts"
+        ),
+        "length_ratio": ScoreInfo("none", "Length", "mean length over that of real texts; best 1", "texts"),
     }
     source: ClassVar = "Li et al., 2016, arXiv 1510.03055; Zhu et al., 2018, arXiv 1802.01886"
     kinds: ClassVar = ("tokens",)

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import squared
-from pofx.evaluate.metric import FeatureMetric, ScoreInfo
+from pofx.evaluate.metric import Axis, FeatureMetric, ScoreInfo
 
 
 def _folds(n: int, folds: int, generator: np.random.Generator) -> Int[np.ndarray, "{n}"]:
@@ -83,7 +83,16 @@ def c2st(
 class ClassifierTwoSample(FeatureMetric):
     """`c2st`: the cross-fitted AUC, with its permutation p-value."""
 
-    scores: ClassVar = {"c2st": ScoreInfo("lower", "C2ST", "AUC of a classifier real/sample; 0.5: it cannot tell")}
+    scores: ClassVar = {
+        "c2st": ScoreInfo(
+            "lower",
+            "C2ST",
+            "AUC of a classifier between samples and real items; chance: 0.5",
+            "samples",
+            headline=True,
+            axis=Axis("detect", "Hard to detect", "two-sample AUC", chance=0.5, order=3),
+        ),
+    }
     source: ClassVar = "Lopez-Paz and Oquab, 2017, arXiv 1610.06545"
     spaces: ClassVar = ("pca",)
     halves: ClassVar = 10

@@ -68,8 +68,16 @@ class Usefulness(DatasetMetric):
     """`tstr` and `tstr_gap`, with TRTR and the dummy beside it."""
 
     scores: ClassVar = {
-        "tstr": ScoreInfo("higher", "TSTR", "accuracy or R² on real test rows of a learner of generated rows"),
-        "tstr_gap": ScoreInfo("lower", "TSTR gap", "what learning from as many real rows gains over generated ones"),
+        "tstr": ScoreInfo(
+            "higher",
+            "TSTR",
+            "accuracy or R² on real test rows of a model trained on generated rows",
+            "columns",
+            headline=True,
+        ),
+        "tstr_gap": ScoreInfo(
+            "lower", "TSTR gap", "accuracy or R² that training on as many real rows would add", "columns"
+        ),
     }
     source: ClassVar = "Esteban, Hyland and Rätsch, 2017, arXiv 1706.02633"
     kinds: ClassVar = ("table",)

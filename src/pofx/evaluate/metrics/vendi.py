@@ -57,7 +57,12 @@ class VendiRatio(FeatureMetric):
     """`vendi`: the effective number of samples over that of real items, at equal n."""
 
     scores: ClassVar = {
-        "vendi": ScoreInfo("none", "Vendi ratio", "effective number of items over that of real data; best 1")
+        "vendi": ScoreInfo(
+            "none",
+            "Vendi ratio",
+            "effective number of distinct samples over that of as many real items; best 1",
+            "samples",
+        ),
     }
     source: ClassVar = "Friedman and Dieng, 2023, arXiv 2210.02410"
     halves: ClassVar = 0  # the number at n/2 is another one, and varies less

@@ -1,0 +1,58 @@
+"""Is the data still that of the run? A run's card keeps the hash of its splits; other items are refused.
+
+Which items are training items depends on the number of rows and the seed of the split: one row more deals all rows
+anew, and most items of the new test split were trained on. A relative path in another folder is another data set.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pofx.core.errors import UsageError
+from pofx.data.dataset import Dataset
+
+
+def differences(artifact: Any, dataset: Dataset) -> list[str]:
+    """What differs between a data set and the one that the run was trained on, in words; empty where they are equal.
+
+    A card without a hash (a stand-in, a model made by hand) differs in nothing.
+    """
+    trained: Mapping[str, Any] = getattr(artifact, "card", None) or {}
+    trained = trained.get("data") or {}
+    if not trained.get("hash") or trained["hash"] == dataset.card.hash:
+        return []
+    before, now = dict(trained.get("sizes") or {}), dict(dataset.card.sizes)
+    found = []
+    if trained.get("name") != dataset.card.name:
+        found.append(f"it is {dataset.card.name}, not {trained.get('name')}")
+    if trained.get("kind", dataset.card.kind) != dataset.card.kind:
+        found.append(f"it holds {dataset.card.kind} items, not {trained['kind']} items")
+    if before and before != now:
+        a, b = (sum(sizes.values()) for sizes in (before, now))
+        found.append(f"it has {b:,} items, not {a:,}" if a != b else f"its splits are {now}, not {before}")
+    known = dict(trained.get("facts") or {})
+    for key in ("label_names", "columns", "levels", "rate", "classes"):
+        was, new = known.get(key), dataset.card.facts.get(key)
+        if was is not None and list_of(was) != list_of(new):
+            found.append(f"its {key.replace('_', ' ')} differ")
+    return found or ["its values have changed"]
+
+
+def list_of(value: Any) -> list[Any]:
+    """A fact as a list: JSON turns tuples into lists."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def check_same_data(artifact: Any, dataset: Dataset, *, force: bool = False) -> list[str]:
+    """What differs from the data of training, in words; empty where nothing does.
+
+    Raises:
+        UsageError: something differs and `force` is False.
+    """
+    found = differences(artifact, dataset)
+    if found and not force:
+        raise UsageError(
+            f"{dataset.card.name} is not the data that {artifact.name} was trained on: {'; '.join(found)}. Its test "
+            "split may hold training items: name the data of training (--against DATA), or pass --force (force=True) "
+            "to measure on this data anyway"
+        )
+    return found
