@@ -83,8 +83,8 @@ class Artifact:
                 raise unknown(f"sampling option of {self.name}", key, self.model.adjustable)
         if not options:
             return self
-        row, values = config.entry(self.name), config.config(self.model)
-        model = row.model(self.model.event, self.model.condition, **{**values, **options}).to(self.device)
+        values = {**config.config(self.model), **options}
+        model = config.build(self.name, self.model.event, self.model.condition, **values).to(self.device)
         model.load_state_dict(self.model.state_dict())
         return Artifact(self.representation, model.eval(), self.name, self.card)
 

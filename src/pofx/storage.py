@@ -100,8 +100,8 @@ def load(path: str | Path) -> Stored:
         model_plain = plain["model"]
         event = event_from_json(model_plain["event"])
         assert event is not None
-        row = config.entry(model_plain["name"])
-        model = row.model(event, event_from_json(model_plain["condition"]), **model_plain["options"])
+        condition = event_from_json(model_plain["condition"])
+        model = config.build(model_plain["name"], event, condition, **model_plain["options"])
         model.load_state_dict(tensors)
         representation = known[spec["kind"], spec["name"]](**spec["options"])
     except (KeyError, TypeError, RuntimeError, AssertionError) as error:

@@ -104,7 +104,7 @@ def refusal(name: str, dataset: Dataset) -> str | None:
     row = config.entries()[name]
     try:
         event = choose(dataset.train, row.model, {}).event
-        row.model(event, None, **row.values)
+        config.build(row.name, event)
     except (PofxError, ValueError, TypeError) as error:
         return str(error)
     return None if dims(event) else "it has no dimensions"

@@ -7,20 +7,26 @@ representations by scanning `pofx.represent`. No list of names exists anywhere.
 import importlib
 import inspect
 import json
+import numbers
 import pkgutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, TypeVar
 
+import torch
+
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event
 from pofx.core.model import Model, Traits, traits
+from pofx.core.options import short
 from pofx.core.representation import Representation
 
 GROUP = "pofx.families"
+LONGEST = 1_000_000  # characters of one option on the command line
 T = TypeVar("T")
 
 
@@ -108,13 +114,30 @@ def defaults(cls: type) -> dict[str, Any]:
 
 
 def build(name: str, event: Event, condition: Event | None = None, **options: Any) -> Model:
-    """A new model by name; `options` override the values of its recipe and its defaults."""
+    """A new model by name, in float32; `options` override the values of its recipe and its defaults.
+
+    Raises:
+        UsageError: an option that the model does not have, or a value that it cannot have.
+        Unsupported: an event or condition that the model does not take.
+    """
     row = entry(name)
     known = defaults(row.model)
     for key in options:
         if key not in known:
             raise unknown(f"option of {name}", key, known)
-    return row.model(event, condition, **{**row.values, **options})
+    with float32():
+        return row.model(event, condition, **{**row.values, **options})
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """Events and weights are float32, whatever torch's default dtype in this process."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def config(instance: object) -> dict[str, Any]:
@@ -124,23 +147,39 @@ def config(instance: object) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON gives it back: tuples become lists.
+    """A value as JSON gives it back: tuples become lists, numbers of numpy become Python's.
 
     Raises:
         UsageError: the value is not plain.
     """
+
+    def number(value: Any) -> Any:
+        if isinstance(value, numbers.Number):
+            return value.item()  # type: ignore[attr-defined]
+        raise TypeError(f"{type(value).__name__} is no number")
+
     try:
-        return json.loads(json.dumps(value))
-    except TypeError as error:
-        raise UsageError(f"{value!r} is not a plain value ({error}): pass numbers, strings, lists or dicts") from error
+        return json.loads(json.dumps(value, default=number))
+    except (TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise UsageError(
+            f"options must be plain values (got {short(value)}: {error}): pass numbers, strings, lists or dicts"
+        ) from error
 
 
 def parse(text: str) -> tuple[str, Any]:
-    """A `key=value` of the command line; the value is JSON where it reads as such, else a string."""
+    """A `key=value` of the command line; the value is JSON where it reads as such, else a string.
+
+    Raises:
+        UsageError: there is no key, or the value is longer than `LONGEST` or nested too deeply.
+    """
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise UsageError(f"an option is written key=value (got '{text}')")
+        raise UsageError(f"an option must be key=value (got {short(text)}): write width=64")
+    if len(value) > LONGEST:
+        raise UsageError(f"the value of {short(key)} must have at most {LONGEST} characters (got {len(value)})")
     try:
         return key, json.loads(value)
-    except json.JSONDecodeError:
+    except RecursionError as error:
+        raise UsageError(f"the value of {short(key)} is nested too deeply (got {short(value)})") from error
+    except ValueError:  # not JSON, or a number of more digits than Python reads
         return key, {"True": True, "False": False, "None": None}.get(value, value)

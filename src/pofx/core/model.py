@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event, check, count
+from pofx.core.options import Checked
 from pofx.core.random import Streams
 
 PUBLIC = ("Density",)
@@ -87,7 +88,7 @@ class Recipe:
     trains_with: Mapping[str, Any] | None = None
 
 
-class Model(nn.Module, ABC):
+class Model(Checked, nn.Module, ABC):
     """A distribution over an event, perhaps given a condition.
 
     Subclasses state their class variables, call `super().__init__(event, condition)`, and keep every other constructor

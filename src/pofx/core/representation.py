@@ -15,6 +15,7 @@ from torch import Tensor
 from pofx.core.errors import Unsupported
 from pofx.core.event import Event
 from pofx.core.model import Density, X
+from pofx.core.options import Checked
 from pofx.core.random import Streams
 
 
@@ -36,7 +37,7 @@ class Items:
         return len(self.values)
 
 
-class Representation(ABC):
+class Representation(Checked, ABC):
     """Items ↔ events. Constructor arguments are plain values, kept under their own names: they are what is saved."""
 
     kind: ClassVar[str]  # of the items

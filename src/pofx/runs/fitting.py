@@ -99,7 +99,7 @@ def fit(
     event = _condition_event(dataset, condition)
     with torch.random.fork_rng():
         seed_step(seed, 0, 1 << 21)
-        net = row.model(representation.event, event, **{**row.values, **model_options})
+        net = config.build(model, representation.event, event, **model_options)
         if folder is not None and accelerator.is_main_process:
             begin_run(folder, request, resume)
         feeds = {

@@ -207,7 +207,7 @@ def fit_density(
     request = {"target": name, "dims": dims, "model": model, "seed": seed, "options": {**options, "support": support}}
     if folder is not None and resume:
         check_request(folder, request)
-    values = {**row.values, **DEFAULTS.get(model, {}), **model_options}
+    values = {**DEFAULTS.get(model, {}), **model_options}
     card: dict[str, Any] = {
         "data": {"name": f"log_target {name}", "facts": {}},
         "seed": seed,
@@ -225,7 +225,7 @@ def fit_density(
 
     with torch.random.fork_rng():
         seed_step(seed, 0, 1 << 21)
-        net = row.model(representation.event, **values)
+        net = config.build(model, representation.event, **values)
         assert isinstance(net, Reparameterised)
         if folder is not None and accelerator.is_main_process:
             begin_run(folder, request, resume)

@@ -148,7 +148,7 @@ def test_a_weight_is_its_direction_at_the_length_of_its_gain():
 
 def test_bad_values_are_refused_with_the_mend():
     for key in ("width", "blocks", "scales", "mixtures"):
-        with pytest.raises(UsageError, match=f"{key}=2"):
+        with pytest.raises(UsageError, match=f"{key}=1"):
             config.build("pixelcnn++", Discrete((1, 4, 4), 2), **{key: 0})
 
 

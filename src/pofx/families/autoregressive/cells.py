@@ -62,8 +62,8 @@ class CellByCell(Conditionals):
     def __init__(self, event: Event, condition: Event | None, kernel: int, terms: int) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        if kernel < 3 or kernel % 2 == 0:
-            raise UsageError(f"kernel must be odd and at least 3 (got {kernel}): pass kernel={max(kernel, 2) + 1}")
+        if kernel % 2 == 0:
+            raise UsageError(f"kernel must be odd (got {kernel}): pass kernel={kernel + 1}")
         self.kernel, self.terms = kernel, terms
         self.levels = LevelEmbedding(event.largest, terms)
         self.conditioner = Conditioner(condition)

@@ -9,20 +9,20 @@ Radford et al., 2018, "Improving language understanding by generative pre-traini
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pofx.core.errors import unknown
 from pofx.core.event import Condition, Discrete, Event
 from pofx.core.model import Batch
+from pofx.core.options import Depth, Dropout, OneOf, Range, Real, Width
 from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor, ended
 from pofx.maths.distributions import class_counts
 from pofx.maths.products import linear
-from pofx.nets.attention.transformer import Transformer
+from pofx.nets.attention.transformer import ACTIVATIONS, Transformer
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.level_embedding import cosine_basis
 
@@ -68,13 +68,13 @@ class GPT(Conditionals):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int = 128,
-        layers: int = 4,
-        heads: int = 4,
-        expansion: float | int = 4,
-        activation: str = "swiglu",
-        positions: str | None = None,
-        dropout: float = 0.0,
+        width: Width = 128,
+        layers: Depth = 4,
+        heads: Annotated[int, Range(1, 256)] = 4,
+        expansion: Annotated[Real, Range(0, 64, above=True)] = 4,
+        activation: Annotated[str, OneOf(*ACTIVATIONS)] = "swiglu",
+        positions: Annotated[str, OneOf(*POSITIONS)] | None = None,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -82,8 +82,6 @@ class GPT(Conditionals):
         self.activation, self.positions, self.dropout = activation, positions, dropout
         grid = len(event.shape) > 1
         kind = positions or ("both" if grid else "rotary")
-        if kind not in POSITIONS:
-            raise unknown("kind of positions", kind, POSITIONS)
         self.places = self.order().tolist()
         self.at_once = max(1, CACHE // (2 * layers * width * len(self.places)))
         self.natural = self.places == sorted(self.places)

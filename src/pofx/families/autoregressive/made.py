@@ -5,10 +5,11 @@ Germain et al., 2015, arXiv 1502.03509; residual blocks after Durkan and Nash, 2
 """
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pofx.core.event import Discrete, Event, dims
-from pofx.families.autoregressive.orders import Ordered
+from pofx.core.options import Depth, Dropout, OneOf, Range, Width
+from pofx.families.autoregressive.orders import KINDS, Ordered
 from pofx.nets.causal.masked import MaskedResidual
 
 
@@ -39,13 +40,13 @@ class MADE(Ordered):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int | None = None,
-        blocks: int = 2,
-        terms: int = 16,
-        orderings: int = 1,
-        ordering: str = "natural",
-        dropout: float | None = None,
-        ordering_seed: int = 0,
+        width: Width | None = None,
+        blocks: Depth = 2,
+        terms: Width = 16,
+        orderings: Depth = 1,
+        ordering: Annotated[str, OneOf(*KINDS)] = "natural",
+        dropout: Dropout | None = None,
+        ordering_seed: Annotated[int, Range(0, 1 << 62)] = 0,
     ) -> None:
         super().__init__(event, condition, terms, orderings, ordering, ordering_seed)
         assert isinstance(event, Discrete)

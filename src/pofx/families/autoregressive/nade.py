@@ -4,10 +4,11 @@ Larochelle and Murray, 2011, "The neural autoregressive distribution estimator";
 mixtures over orders, after Uria, Murray and Larochelle, 2014, arXiv 1310.1757.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pofx.core.event import Discrete, Event, dims
-from pofx.families.autoregressive.orders import Ordered
+from pofx.core.options import Depth, Dropout, OneOf, Range, Width
+from pofx.families.autoregressive.orders import KINDS, Ordered
 from pofx.nets.causal.prefix import PrefixHidden
 
 
@@ -37,12 +38,12 @@ class NADE(Ordered):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int = 500,
-        terms: int = 16,
-        orderings: int = 1,
-        ordering: str = "natural",
-        dropout: float | None = None,
-        ordering_seed: int = 0,
+        width: Width = 500,
+        terms: Width = 16,
+        orderings: Depth = 1,
+        ordering: Annotated[str, OneOf(*KINDS)] = "natural",
+        dropout: Dropout | None = None,
+        ordering_seed: Annotated[int, Range(0, 1 << 62)] = 0,
     ) -> None:
         super().__init__(event, condition, terms, orderings, ordering, ordering_seed)
         assert isinstance(event, Discrete)

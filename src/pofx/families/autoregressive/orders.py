@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Discrete, Event
 from pofx.families.autoregressive.conditionals import Conditionals, Cursor
 from pofx.nets.vector.conditioner import Conditioner
@@ -21,15 +20,7 @@ KINDS = ("natural", "random")
 
 
 def places_of(natural: Int[Tensor, "dims"], orderings: int, ordering: str, seed: int) -> Int[Tensor, "orderings dims"]:
-    """The place of every dimension in each order: (orderings, dims); several orders are always random.
-
-    Raises:
-        UsageError: fewer than one order, or a kind of order that does not exist.
-    """
-    if orderings < 1:
-        raise UsageError(f"orderings must be at least 1 (got {orderings}): pass orderings=1 for a single order")
-    if ordering not in KINDS:
-        raise UsageError(f"ordering must be {' or '.join(KINDS)} (got '{ordering}'): pass ordering='natural'")
+    """The place of every dimension in each order: (orderings, dims); several orders are always random."""
     drawn = torch.Generator().manual_seed(seed)
     random = orderings > 1 or ordering == "random"
     orders = [torch.randperm(len(natural), generator=drawn) if random else natural for _ in range(orderings)]

@@ -5,9 +5,10 @@ Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu, 2016, arX
 """
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pofx.core.event import Discrete, Event, dims
+from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.families.autoregressive.cells import CellByCell, check_width
 from pofx.nets.causal.gated_conv import GatedGrid
 
@@ -37,11 +38,11 @@ class PixelCNN(CellByCell):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int | None = None,
-        layers: int = 5,
-        kernel: int = 5,
-        terms: int = 16,
-        dropout: float | None = None,
+        width: Width | None = None,
+        layers: Depth = 5,
+        kernel: Annotated[int, Range(3, 63)] = 5,
+        terms: Width = 16,
+        dropout: Dropout | None = None,
     ) -> None:
         super().__init__(event, condition, kernel, terms)
         assert isinstance(event, Discrete)

@@ -6,15 +6,15 @@ Salimans, Karpathy, Chen and Kingma, 2017, arXiv 1701.05517.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Discrete, Event, dims
 from pofx.core.model import Batch
+from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor
 from pofx.maths.linked_logistics import channel_logits, count, log_terms, start
 from pofx.nets.causal.shifted_cache import ShiftedCache
@@ -51,18 +51,15 @@ class PixelCNNPlusPlus(Conditionals):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int = 32,
-        blocks: int = 2,
-        scales: int | None = None,
-        mixtures: int = 10,
-        terms: int = 16,
-        dropout: float | None = None,
+        width: Width = 32,
+        blocks: Depth = 2,
+        scales: Annotated[int, Range(1, 16)] | None = None,
+        mixtures: Annotated[int, Range(1, 256)] = 10,
+        terms: Width = 16,
+        dropout: Dropout | None = None,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        for key, value in (("width", width), ("blocks", blocks), ("scales", scales), ("mixtures", mixtures)):
-            if value is not None and value < 1:
-                raise UsageError(f"{key} must be at least 1 (got {value}): pass {key}=2")
         self.width, self.blocks, self.scales, self.mixtures = width, blocks, scales, mixtures
         self.terms, self.dropout = terms, dropout
         channels, height, breadth = event.shape

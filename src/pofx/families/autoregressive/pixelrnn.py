@@ -3,11 +3,12 @@
 Van den Oord, Kalchbrenner and Kavukcuoglu, 2016, arXiv 1601.06759.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
 from pofx.core.model import Recipe
+from pofx.core.options import Depth, Dropout, OneOf, Range, Width
 from pofx.families.autoregressive.cells import CellByCell, check_width
 from pofx.nets.causal.recurrent_grid import LINES, RecurrentGrid
 
@@ -43,12 +44,12 @@ class PixelRNN(CellByCell):
         event: Event,
         condition: Event | None = None,
         *,
-        lines: str = "diagonal",
-        width: int = 32,
-        layers: int = 4,
-        kernel: int = 7,
-        terms: int = 16,
-        dropout: float | None = None,
+        lines: Annotated[str, OneOf(*LINES)] = "diagonal",
+        width: Width = 32,
+        layers: Depth = 4,
+        kernel: Annotated[int, Range(3, 63)] = 7,
+        terms: Width = 16,
+        dropout: Dropout | None = None,
     ) -> None:
         super().__init__(event, condition, kernel, terms)
         assert isinstance(event, Discrete)

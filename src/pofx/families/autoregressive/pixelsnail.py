@@ -3,10 +3,11 @@
 Chen, Mishra, Rohaninejad and Abbeel, 2018, arXiv 1712.09763.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Discrete, Event, dims
+from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.families.autoregressive.cells import CellByCell
 from pofx.nets.causal.attentive_grid import AttentiveGrid
 
@@ -37,13 +38,13 @@ class PixelSNAIL(CellByCell):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int = 64,
-        blocks: int = 2,
-        depth: int = 2,
-        kernel: int = 3,
-        heads: int = 1,
-        terms: int = 16,
-        dropout: float | None = None,
+        width: Width = 64,
+        blocks: Depth = 2,
+        depth: Depth = 2,
+        kernel: Annotated[int, Range(3, 63)] = 3,
+        heads: Annotated[int, Range(1, 256)] = 1,
+        terms: Width = 16,
+        dropout: Dropout | None = None,
     ) -> None:
         super().__init__(event, condition, kernel, terms)
         assert isinstance(event, Discrete)

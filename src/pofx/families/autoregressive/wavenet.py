@@ -8,7 +8,7 @@ a whole sequence enter every gate (section 2.5, global), signals of frames do so
 """
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch
+from pofx.core.options import Count, Depth, Dropout, Range, Width
 from pofx.families.autoregressive.conditionals import Conditionals, Cursor, ended
 from pofx.nets.causal.dilated_conv import DilatedStack
 from pofx.nets.causal.frames import Frames
@@ -40,9 +41,6 @@ class WaveNet(Conditionals):
         terms: numbers that encode one class at the input, at most as many as there are classes.
         crop: steps of a window in training; from sequences no longer than that every step is taken.
         dropout: of gated features, in training.
-
-    Raises:
-        UsageError: a count below 1, or more dilations than 2^20.
     """
 
     name: ClassVar = "wavenet"
@@ -62,23 +60,17 @@ class WaveNet(Conditionals):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int = 64,
-        skip: int = 64,
-        layers: int = 10,
-        cycle: int = 10,
-        taps: int = 16,
-        terms: int = 16,
-        crop: int = 1000,
-        dropout: float | int = 0.0,
+        width: Width = 64,
+        skip: Width = 64,
+        layers: Depth = 10,
+        cycle: Annotated[int, Range(1, 21)] = 10,
+        taps: Width = 16,
+        terms: Width = 16,
+        crop: Count = 1000,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        values = {"width": width, "skip": skip, "layers": layers, "cycle": cycle, "taps": taps, "crop": crop}
-        for key, value in values.items():
-            if value < 1:
-                raise UsageError(f"{key} must be at least 1 (got {value}): pass {key}=16")
-        if min(cycle, layers) > 21:
-            raise UsageError(f"cycle must be at most 21 (got {cycle}): pass cycle=10, dilations 1 to 512")
         self.width, self.skip, self.layers, self.cycle = width, skip, layers, cycle
         self.taps, self.terms, self.crop, self.dropout = taps, terms, crop, dropout
         self.before = event.largest  # the symbol that stands before the first step

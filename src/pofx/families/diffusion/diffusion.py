@@ -14,14 +14,16 @@ import math
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from pofx.core.errors import UsageError, unknown
+from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims, each, select
 from pofx.core.model import Batch, Denoising, Density, Encoding, Explicit, OnePhase, Recipe, Stepwise
+from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.maths.distributions import normal_log_prob, sum_event
 from pofx.maths.divergence import divergence
@@ -87,34 +89,22 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
         event: Event,
         condition: Event | None = None,
         *,
-        path: str = "linear",
-        prediction: str = "velocity",
-        times: str = "uniform",
-        network: str = "auto",
-        width: int = 0,
-        depth: int = 2,
-        dropout: float = 0.0,
-        condition_dropout: float = 0.1,
-        sampler: str = "heun",
-        steps: int = 16,
-        guidance: float = 1.0,
-        probes: int = 1,
-        ode_steps: int = 32,
+        path: Annotated[str, OneOf(*PATHS)] = "linear",
+        prediction: Annotated[str, OneOf(*PREDICTIONS)] = "velocity",
+        times: Annotated[str, OneOf(*TIMES)] = "uniform",
+        network: Annotated[str, OneOf(*NETWORKS)] = "auto",
+        width: Annotated[int, Range(0, 8192)] = 0,
+        depth: Depth = 2,
+        dropout: Dropout = 0.0,
+        condition_dropout: Unit = 0.1,
+        sampler: Annotated[str, OneOf(*SAMPLERS)] = "heun",
+        steps: Count = 16,
+        guidance: Annotated[Real, Range(-100, 100)] = 1.0,
+        probes: Depth = 1,
+        ode_steps: Count = 32,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        for what, value, known in (
-            ("path", path, PATHS),
-            ("prediction", prediction, PREDICTIONS),
-            ("times", times, TIMES),
-            ("network", network, NETWORKS),
-            ("sampler", sampler, SAMPLERS),
-        ):
-            if value not in known:
-                raise unknown(what, value, known)
-        for what, number in (("depth", depth), ("steps", steps), ("probes", probes), ("ode_steps", ode_steps)):
-            if number < 1:
-                raise UsageError(f"{what} must be at least 1 (got {number})")
         if network == "unet" and len(event.shape) != 3:
             raise UsageError(f"network 'unet' takes events with three axes (got {event.shape}): pass network='mlp'")
         self.path, self.prediction, self.times, self.network = path, prediction, times, network

@@ -10,6 +10,7 @@ exponential family harmonium; Welling, Rosen-Zvi and Hinton, 2005).
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -19,6 +20,7 @@ from torch.nn.functional import softplus
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event
 from pofx.core.model import Batch, Density, Explicit, OnePhase, Stepwise
+from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import class_counts
@@ -57,14 +59,14 @@ class RBM(OnePhase, Explicit, Stepwise):
         event: Event,
         condition: Event | None = None,
         *,
-        hidden: int = 128,
-        features: int = 0,
-        chains: int = 256,
-        moves: int = 1,
-        decay: float = 1e-3,
-        temperatures: int = 1000,
-        runs: int = 100,
-        sweeps: int = 600,
+        hidden: Width = 128,
+        features: Annotated[int, Range(0, 64)] = 0,
+        chains: Count = 256,
+        moves: Count = 1,
+        decay: Unit = 1e-3,
+        temperatures: Count = 1000,
+        runs: Count = 100,
+        sweeps: Count = 600,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)

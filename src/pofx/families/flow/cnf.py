@@ -10,16 +10,16 @@ short to compute. Answers come from an adaptive solver in which every item takes
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torchdiffeq
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Density
+from pofx.core.options import Depth, NonNegative, OneOf, OpenUnit, Range, Width
 from pofx.core.random import Streams
 from pofx.families.flow.composition import ActNorm, Bijection, Composition
 from pofx.families.flow.flow import Flow
@@ -125,34 +125,21 @@ class CNF(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        width: int = 64,
-        depth: int = 3,
-        octaves: int | None = None,
-        solver: str = "rk4",
-        training_steps: int = 14,
-        training_tolerance: float = 1e-3,
-        gradient: str = "direct",
-        kinetic: float = 0.003,
-        jacobian: float = 0.003,
-        tolerance: float = 1e-5,
-        probes: int = 1,
-        context: int = 64,
+        width: Width = 64,
+        depth: Depth = 3,
+        octaves: Annotated[int, Range(0, 16)] | None = None,
+        solver: Annotated[str, OneOf(*FIXED, *ADAPTIVE)] = "rk4",
+        training_steps: Depth = 14,
+        training_tolerance: OpenUnit = 1e-3,
+        gradient: Annotated[str, OneOf(*GRADIENTS)] = "direct",
+        kinetic: NonNegative = 0.003,
+        jacobian: NonNegative = 0.003,
+        tolerance: OpenUnit = 1e-5,
+        probes: Depth = 1,
+        context: Width = 64,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if solver not in FIXED + ADAPTIVE:
-            raise unknown("solver", solver, FIXED + ADAPTIVE)
-        if gradient not in GRADIENTS:
-            raise unknown("gradient", gradient, GRADIENTS)
-        for what, number in (("depth", depth), ("training_steps", training_steps), ("probes", probes)):
-            if number < 1:
-                raise UsageError(f"{what} must be at least 1 (got {number})")
-        for what, value in (("tolerance", tolerance), ("training_tolerance", training_tolerance)):
-            if not 0 < value < 1:
-                raise UsageError(f"{what} must lie between 0 and 1 (got {value:g}): pass {what}=1e-5")
-        for what, weight in (("kinetic", kinetic), ("jacobian", jacobian)):
-            if weight < 0:
-                raise UsageError(f"{what} must be at least 0 (got {weight:g})")
         self.width, self.depth, self.octaves, self.solver = width, depth, octaves, solver
         self.training_steps, self.training_tolerance, self.gradient = training_steps, training_tolerance, gradient
         self.kinetic, self.jacobian = kinetic, jacobian

@@ -10,15 +10,16 @@ Salakhutdinov, 2016, arXiv 1509.00519). The flow is Glow (Kingma and Dhariwal, 2
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pofx.core.errors import Unsupported, UsageError, unknown
+from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Tempered, Weighted
+from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Real, Width
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.families.flow.dequantiser import Dequantiser
@@ -55,26 +56,20 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
         event: Event,
         condition: Event | None = None,
         *,
-        dequantisation: str = "variational",
-        noise_steps: int = 3,
-        margin: float = 0.0005,
-        importance: int = 8,
-        steps: int = 8,
-        width: int = 64,
-        blocks: int = 1,
-        scales: int = 0,
-        dropout: float | int = 0.0,
-        scale_bound: float | int = 2.0,
-        context: int = 64,
+        dequantisation: Annotated[str, OneOf(*DEQUANTISATIONS)] = "variational",
+        noise_steps: Depth = 3,
+        margin: Annotated[Real, Range(0, 0.5, above=True, below=True)] = 0.0005,
+        importance: Count = 8,
+        steps: Depth = 8,
+        width: Width = 64,
+        blocks: Annotated[int, Range(0, 1024)] = 1,
+        scales: Annotated[int, Range(0, 16)] = 0,
+        dropout: Dropout = 0.0,
+        scale_bound: Annotated[Real, Range(0, 20, above=True)] = 2.0,
+        context: Width = 64,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        if dequantisation not in DEQUANTISATIONS:
-            raise unknown("dequantisation", dequantisation, DEQUANTISATIONS)
-        if not 0.0 < margin < 0.5:
-            raise UsageError(f"margin must lie between 0 and 0.5 (got {margin}): pass margin=0.0005")
-        if importance < 1:
-            raise UsageError(f"importance must be at least 1 (got {importance}): pass importance=8")
         self.dequantisation, self.noise_steps, self.margin = dequantisation, noise_steps, margin
         self.importance, self.steps, self.width, self.blocks = importance, steps, width, blocks
         self.scales, self.dropout, self.scale_bound, self.context = scales, dropout, scale_bound, context

@@ -5,13 +5,15 @@ direction is the cheap one, and samples come from an inverse that solves for one
 first, so that without any step the density is a normal of full covariance. A condition moves every step's parameters.
 """
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Recipe
+from pofx.core.options import Depth, OneOf, Range, Width
 from pofx.families.flow.composition import ActNorm, Bijection, Composition, LinearMap
 from pofx.families.flow.flow import Flow
 from pofx.maths.elementary import STEPS, Step, step_of
@@ -66,18 +68,14 @@ class ElementaryFlow(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        step: str = "planar",
-        layers: int = 32,
-        rank: int = 0,
-        reflections: int = 0,
-        context: int = 64,
+        step: Annotated[str, OneOf(*STEPS)] = "planar",
+        layers: Depth = 32,
+        rank: Annotated[int, Range(0, 8192)] = 0,
+        reflections: Annotated[int, Range(0, 8192)] = 0,
+        context: Width = 64,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if step not in STEPS:
-            raise unknown("step", step, STEPS)
-        if layers < 1:
-            raise UsageError(f"layers must be at least 1 (got {layers})")
         d, size = dims(event), context if condition is not None else 0
         self.step, self.layers, self.rank, self.reflections, self.context = step, layers, rank, reflections, context
         kind = step_of(step, d, rank=rank, reflections=reflections)

@@ -5,9 +5,10 @@ convolutions are LU-parametrised (section 3.2), scales are bounded, and the prio
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event
+from pofx.core.options import Depth, Dropout, Range, Real, Width
 from pofx.families.flow.composition import Bijection, Composition
 from pofx.families.flow.coupling import Affine
 from pofx.families.flow.flow import Flow
@@ -38,13 +39,13 @@ class Glow(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        steps: int = 8,
-        width: int = 64,
-        blocks: int = 1,
-        scales: int = 0,
-        dropout: float | int = 0.0,
-        scale_bound: float | int = 2.0,
-        context: int = 64,
+        steps: Depth = 8,
+        width: Width = 64,
+        blocks: Annotated[int, Range(0, 1024)] = 1,
+        scales: Annotated[int, Range(0, 16)] = 0,
+        dropout: Dropout = 0.0,
+        scale_bound: Annotated[Real, Range(0, 20, above=True)] = 2.0,
+        context: Width = 64,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
@@ -67,11 +68,6 @@ def glow(
     dropout: float | int = 0.0,
 ) -> Bijection:
     """The whole of Glow as one bijection of flattened grids (see `Glow` for the arguments)."""
-    for what, number, least in (("steps", steps, 1), ("width", width, 1), ("blocks", blocks, 0), ("scales", scales, 0)):
-        if number < least:
-            raise UsageError(f"{what} must be at least {least} (got {number})")
-    if not scale_bound > 0:
-        raise UsageError(f"scale_bound must be greater than 0 (got {scale_bound}): pass scale_bound=2")
     transformer = Affine(scale_bound)
 
     def after(shape: Shape) -> Iterable[GridBijection]:

@@ -6,11 +6,13 @@ one pass, the density of given data the solution. The conditioner is a residual 
 LU-parametrised linear maps instead of batch normalisation, both as in Durkan et al. (2019), arXiv 1906.04032.
 """
 
+from typing import Annotated
+
 import torch
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Recipe
+from pofx.core.options import Depth, Dropout, OneOf, Range, Real, Width
 from pofx.families.flow.autoregressive import Autoregressive, Inverted
 from pofx.families.flow.composition import ActNorm, Bijection, Composition, LinearMap, shuffled
 from pofx.families.flow.coupling import Affine
@@ -36,15 +38,15 @@ class MAF(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        layers: int = 8,
-        width: int = 256,
-        blocks: int = 2,
-        direction: str = "density",
-        dropout: float | None = None,
-        octaves: int | None = None,
-        scale_bound: float | int = 3.0,
-        mixing: str = "auto",
-        context: int = 64,
+        layers: Depth = 8,
+        width: Width = 256,
+        blocks: Depth = 2,
+        direction: Annotated[str, OneOf(*DIRECTIONS)] = "density",
+        dropout: Dropout | None = None,
+        octaves: Annotated[int, Range(0, 16)] | None = None,
+        scale_bound: Annotated[Real, Range(0, 20, above=True)] = 3.0,
+        mixing: Annotated[str, OneOf("auto", "linear", "reversed")] = "auto",
+        context: Width = 64,
     ) -> None:
         """A flow of `layers` autoregressive layers, whose conditioners are residual nets of `blocks` blocks of `width`
         units.
@@ -59,15 +61,8 @@ class MAF(Flow):
             mixing: what stands between the layers: a "linear" map of all dimensions, or the order "reversed"; "auto"
                 is linear up to 256 dimensions.
             context: width of the condition's embedding.
-
-        Raises:
-            UsageError: an unknown direction or mixing.
         """
         super().__init__(event, condition)
-        if direction not in DIRECTIONS:
-            raise UsageError(f"direction must be {' or '.join(DIRECTIONS)} (got '{direction}')")
-        if mixing not in ("auto", "linear", "reversed"):
-            raise UsageError(f"mixing must be auto, linear or reversed (got '{mixing}')")
         self.layers, self.width, self.blocks, self.direction = layers, width, blocks, direction
         self.dropout, self.octaves, self.scale_bound = dropout, octaves, scale_bound
         self.mixing, self.context = mixing, context

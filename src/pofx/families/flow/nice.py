@@ -4,7 +4,10 @@ Dinh, Krueger and Bengio (2015), "NICE: non-linear independent components estima
 cost one pass, and the log-determinant is the same everywhere. The prior is a standard normal.
 """
 
+from typing import Annotated
+
 from pofx.core.event import Continuous, Event, dims
+from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.families.flow.composition import ActNorm, Composition
 from pofx.families.flow.coupling import Additive, Couplings, checkerboard
 from pofx.families.flow.flow import Flow, by_size
@@ -23,12 +26,12 @@ class NICE(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        layers: int = 6,
-        width: int = 512,
-        blocks: int = 2,
-        dropout: float | None = None,
-        octaves: int | None = None,
-        context: int = 64,
+        layers: Depth = 6,
+        width: Width = 512,
+        blocks: Depth = 2,
+        dropout: Dropout | None = None,
+        octaves: Annotated[int, Range(0, 16)] | None = None,
+        context: Width = 64,
     ) -> None:
         """A flow of `layers` couplings, whose conditioners are residual nets of `blocks` blocks of `width` units.
 

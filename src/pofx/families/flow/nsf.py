@@ -7,13 +7,14 @@ time. Some dimensions may be circles (Rezende et al., 2020, arXiv 2002.02428).
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
 from pofx.core.model import Recipe
+from pofx.core.options import Depth, Dropout, OneOf, Positive, Range, Real, Width
 from pofx.families.flow.autoregressive import Autoregressive
 from pofx.families.flow.circle import Circle, OnLines, Torus, Wrap
 from pofx.families.flow.composition import ActNorm, Base, Bijection, Composition, LinearMap, shuffled
@@ -44,17 +45,17 @@ class NSF(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        layers: int = 2,
-        bins: int = 16,
-        bound: float | int = 6.0,
-        width: int = 256,
-        blocks: int = 2,
-        dropout: float | None = None,
-        octaves: int | None = None,
-        conditioner: str = "autoregressive",
-        circular: Sequence[int] = (),
-        period: float | int | Sequence[float | int] = 2 * math.pi,
-        context: int = 64,
+        layers: Depth = 2,
+        bins: Annotated[int, Range(1, 512)] = 16,
+        bound: Annotated[Real, Range(0, 1000, above=True)] = 6.0,
+        width: Width = 256,
+        blocks: Depth = 2,
+        dropout: Dropout | None = None,
+        octaves: Annotated[int, Range(0, 16)] | None = None,
+        conditioner: Annotated[str, OneOf(*CONDITIONERS)] = "autoregressive",
+        circular: Sequence[Annotated[int, Range(0, 1 << 24)]] = (),
+        period: Positive | Sequence[Positive] = 2 * math.pi,
+        context: Width = 64,
     ) -> None:
         """A flow of `layers` spline layers with `bins` bins on [-bound, bound] standard deviations.
 
@@ -71,12 +72,10 @@ class NSF(Flow):
             context: width of the condition's embedding.
 
         Raises:
-            UsageError: an unknown conditioner, a circular dimension that is not there or stands twice, or periods that
+            UsageError: a circular dimension that is not there or stands twice, or periods that
                 are not positive or not as many as circles.
         """
         super().__init__(event, condition)
-        if conditioner not in CONDITIONERS:
-            raise UsageError(f"conditioner must be {' or '.join(CONDITIONERS)} (got '{conditioner}')")
         self.layers, self.bins, self.bound, self.width, self.blocks = layers, bins, bound, width, blocks
         self.dropout, self.octaves, self.conditioner, self.context = dropout, octaves, conditioner, context
         self.circular, self.period = circular, period

@@ -7,9 +7,11 @@ paper's multi-scale form (section 3.6) with convolutional networks, and those ma
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
-from pofx.core.errors import UsageError, unknown
+from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
+from pofx.core.options import Depth, Dropout, OneOf, Range, Real, Width
 from pofx.families.flow.composition import ActNorm, Bijection, Composition, LinearMap, shuffled
 from pofx.families.flow.coupling import Affine, Couplings, checkerboard
 from pofx.families.flow.flow import Flow, by_size
@@ -33,14 +35,14 @@ class RealNVP(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        form: str = "auto",
-        layers: int | None = None,
-        width: int | None = None,
-        blocks: int = 1,
-        dropout: float | None = None,
-        octaves: int | None = None,
-        scale_bound: float = 2.0,
-        context: int = 64,
+        form: Annotated[str, OneOf(*FORMS)] = "auto",
+        layers: Depth | None = None,
+        width: Width | None = None,
+        blocks: Depth = 1,
+        dropout: Dropout | None = None,
+        octaves: Annotated[int, Range(0, 16)] | None = None,
+        scale_bound: Annotated[Real, Range(0, 20, above=True)] = 2.0,
+        context: Width = 64,
     ) -> None:
         """A flow of `layers` couplings, whose conditioners are residual nets of `blocks` blocks of `width` units.
 
@@ -61,8 +63,6 @@ class RealNVP(Flow):
         self.form, self.layers, self.width, self.blocks = form, layers, width, blocks
         self.dropout, self.octaves, self.scale_bound, self.context = dropout, octaves, scale_bound, context
         assert isinstance(event, Continuous)
-        if form not in FORMS:
-            raise unknown("form", form, FORMS)
         grid = len(event.shape) == 3
         if form == "multiscale" and not grid:
             raise UsageError(f"form=multiscale needs a grid (got shape {event.shape}): pass form=auto")

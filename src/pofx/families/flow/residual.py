@@ -13,14 +13,15 @@ them: an estimate without bias. Noise of training is new in each step; that of a
 import math
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Density
+from pofx.core.options import Depth, OpenUnit, Range, Width
 from pofx.core.random import Streams
 from pofx.families.flow.composition import ActNorm, Bijection, Composition
 from pofx.families.flow.flow import Flow
@@ -135,21 +136,16 @@ class ResidualFlow(Flow):
         event: Event,
         condition: Event | None = None,
         *,
-        layers: int = 16,
-        width: int = 64,
-        depth: int = 3,
-        coefficient: float = 0.97,
-        terms: int = 4,
-        probes: int = 8,
-        context: int = 64,
+        layers: Depth = 16,
+        width: Width = 64,
+        depth: Depth = 3,
+        coefficient: OpenUnit = 0.97,
+        terms: Annotated[int, Range(1, 64)] = 4,
+        probes: Depth = 8,
+        context: Width = 64,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if not 0.0 < coefficient < 1.0:
-            raise UsageError(f"coefficient must lie between 0 and 1 (got {coefficient}): pass coefficient=0.97")
-        for what, number in (("layers", layers), ("depth", depth), ("terms", terms), ("probes", probes)):
-            if number < 1:
-                raise UsageError(f"{what} must be at least 1 (got {number})")
         self.layers, self.width, self.depth, self.coefficient = layers, width, depth, coefficient
         self.terms, self.probes, self.context = terms, probes, context
         d, size = dims(event), context if condition is not None else 0

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, softplus
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Event, concatenated, dims
 from pofx.core.model import Batch, Model, Phase
+from pofx.core.options import Depth, NonNegative, Width
 from pofx.core.random import Streams
 from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
@@ -100,16 +100,14 @@ class GAN(Model):
         event: Event,
         condition: Event | None = None,
         *,
-        latent: int = 64,
-        width: int = 64,
-        blocks: int = 1,
-        gamma: float | None = None,
-        every: int = 8,
+        latent: Width = 64,
+        width: Width = 64,
+        blocks: Depth = 1,
+        gamma: NonNegative | None = None,
+        every: Depth = 8,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if every < 1 or (gamma is not None and gamma < 0):
-            raise UsageError(f"every must be at least 1 and gamma at least 0 (got every={every}, gamma={gamma})")
         self.latent, self.width, self.blocks = latent, width, blocks
         self.gamma, self.every = gamma, every
         self.penalty = gamma if gamma is not None else (1.0 if len(event.shape) == 3 else 0.1)

@@ -10,16 +10,16 @@ import math
 import warnings
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Explicit, Phase
+from pofx.core.options import NonNegative, OneOf, Range
 from pofx.core.random import Streams
 from pofx.maths.distributions import categorical_draw
 from pofx.nets.vector.groups import group_count, groups
@@ -52,17 +52,13 @@ class GMM(Explicit):
         event: Event,
         condition: Event | None = None,
         *,
-        components: int = 0,
-        covariance: str = "auto",
-        ridge: float = 0.0,
-        items: int = 20_000,
+        components: Annotated[int, Range(0, 4096)] = 0,
+        covariance: Annotated[str, OneOf("auto", "full", "diag")] = "auto",
+        ridge: NonNegative = 0.0,
+        items: Annotated[int, Range(1, 100_000_000)] = 20_000,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if covariance not in ("auto", "full", "diag"):
-            raise UsageError(f"covariance must be auto, full or diag (got {covariance!r})")
-        if components < 0 or ridge < 0:
-            raise UsageError(f"components and ridge must not be negative (got {components} and {ridge})")
         self.components, self.covariance, self.ridge, self.items = components, covariance, ridge, items
         self.groups = group_count(condition, self.name)
         self.size = math.prod(event.shape)

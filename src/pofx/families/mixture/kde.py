@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Explicit, Phase
+from pofx.core.options import Count, NonNegative
 from pofx.core.random import Streams
 from pofx.nets.vector.groups import group_count, groups
 
@@ -38,12 +38,10 @@ class KDE(Explicit):
     small = {"capacity": 64}
 
     def __init__(
-        self, event: Event, condition: Event | None = None, *, capacity: int = 10_000, bandwidth: float = 0.0
+        self, event: Event, condition: Event | None = None, *, capacity: Count = 10_000, bandwidth: NonNegative = 0.0
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        if capacity < 1 or bandwidth < 0:
-            raise UsageError(f"capacity must be at least 1 and bandwidth not negative (got {capacity}, {bandwidth})")
         self.capacity, self.bandwidth = capacity, bandwidth
         self.groups = group_count(condition, self.name)
         self.size = math.prod(event.shape)

@@ -11,6 +11,7 @@ whose parameters come from the encoder too (Rezende and Mohamed, 2015, arXiv 150
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Shaped
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, each, select
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Phase, Weighted
+from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
 from pofx.maths.distributions import categorical_draw, normal_log_prob
 from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
+from pofx.nets.vector.posterior import KINDS as POSTERIORS
 from pofx.nets.vector.posterior import PosteriorFlow
 
 ROWS = 2**23  # decoder outputs held at once by log_prob
@@ -68,21 +71,21 @@ class VAE(OnePhase, Weighted, Encoding):
         event: Event,
         condition: Event | None = None,
         *,
-        latent: int = 16,
-        width: int = 256,
-        depth: int = 2,
-        dropout: float = 0.25,
-        network: str = "auto",
-        observation: str = "auto",
-        components: int = 3,
-        prior: int = 20,
-        posterior: str = "normal",
-        posterior_steps: int = 4,
-        particles: int = 1,
-        beta: float = 1.0,
-        kl_warmup: int = 0,
-        free_bits: float = 0.0,
-        importance: int = 256,
+        latent: Width = 16,
+        width: Width = 256,
+        depth: Depth = 2,
+        dropout: Dropout = 0.25,
+        network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
+        observation: Annotated[str, OneOf("auto", "categorical", "logistic")] = "auto",
+        components: Annotated[int, Range(1, 256)] = 3,
+        prior: Annotated[int, Range(1, 10_000)] = 20,
+        posterior: Annotated[str, OneOf("normal", *POSTERIORS)] = "normal",
+        posterior_steps: Depth = 4,
+        particles: Annotated[int, Range(1, 1024)] = 1,
+        beta: NonNegative = 1.0,
+        kl_warmup: Annotated[int, Range(0, 1_000_000_000)] = 0,
+        free_bits: NonNegative = 0.0,
+        importance: Count = 256,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous | Discrete)
@@ -320,8 +323,6 @@ class VAE(OnePhase, Weighted, Encoding):
 
 def observation_model(event: Continuous | Discrete, kind: str, components: int) -> Observation:
     """The observation model of an event."""
-    if kind not in ("auto", "categorical", "logistic"):
-        raise UsageError(f"observation must be auto, categorical or logistic (got {kind!r})")
     if isinstance(event, Continuous):
         return Gaussian(event)
     ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.largest >= 8)

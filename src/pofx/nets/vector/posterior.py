@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.core.errors import UsageError, unknown
 from pofx.maths.elementary import STEPS, step_of
 from pofx.nets.causal.masked import MaskedResidual
 
@@ -23,10 +22,6 @@ class PosteriorFlow(nn.Module):
 
     def __init__(self, kind: str, features: int, steps: int) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise unknown("posterior", kind, ("normal", *KINDS))
-        if steps < 1:
-            raise UsageError(f"posterior_steps must be at least 1 (got {steps}): pass posterior='normal' for none")
         self.steps, self.features = steps, features
         self.nets = nn.ModuleList()
         if kind == "iaf":
