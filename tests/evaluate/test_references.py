@@ -222,7 +222,7 @@ def authenticity():
     return {"authentic": (found["authentic"], (gap[:, 0] > own[at[:, 0]]).mean()), "copying": (found["copying"], z)}
 
 
-@oracle("near_copy")
+@oracle("near_copy", "exact_copies", "distance_ratio")
 def near_copy():
     """Fisher's exact test of each tail, times their number."""
     train, held = normal(400, 6, 2), normal(250, 6, 3)
@@ -234,7 +234,12 @@ def near_copy():
         near = pool[math.ceil(share * 550) - 1]
         table = [[(gap <= near).sum(), (gap > near).sum()], [(base <= near).sum(), (base > near).sum()]]
         ps.append(stats.fisher_exact(table, alternative="greater").pvalue)
-    return {"near_copy": (NearCopy().read(x, held, train).values["near_copy"], 4 * min(ps))}
+    found = NearCopy().read(np.concatenate((x, train[:60])), held, train).values
+    return {
+        "near_copy": (NearCopy().read(x, held, train).values["near_copy"], 4 * min(ps)),
+        "exact_copies": (found["exact_copies"], 60 / 360),
+        "distance_ratio": (found["distance_ratio"], np.median(np.append(gap, np.zeros(60))) / np.median(base)),
+    }
 
 
 @oracle("feature_gap", "feature_nll")
@@ -255,7 +260,7 @@ def feature_gap():
     return {"feature_nll": (found["feature_nll"], -of_held), "feature_gap": (gap, of_train)}
 
 
-@oracle("mia_samples")
+@oracle("mia_samples", "mia_samples_tpr")
 def mia_samples():
     train, held = normal(400, 6, 2), normal(300, 6, 3)
     x = train[:100] + 0.05 * X[:100]
@@ -265,14 +270,20 @@ def mia_samples():
     both = np.concatenate((members, others))
     scores = np.log(cdist(both, known).min(1)) - np.log(cdist(both, x).min(1))
     truth = roc_auc_score(np.repeat((1, 0), 150), scores)
-    return {"mia_samples": (SamplesOnly().read(x, held, train).values["mia_samples"], truth)}
+    found = SamplesOnly().read(x, held, train).values
+    rate = (scores[:150] > np.sort(scores[150:])[148]).mean()  # one false positive in 150
+    return {"mia_samples": (found["mia_samples"], truth), "mia_samples_tpr": (found["mia_samples_tpr"], rate)}
 
 
-@oracle("mia_loss")
+@oracle("mia_loss", "mia_loss_tpr")
 def mia_loss():
     """Of log-probabilities of a known Gaussian shift: the area of scikit-learn on the same scores."""
     a, b = normal(500, 1, 0, shift=0.4)[:, 0], normal(400, 1, 1)[:, 0]
-    return {"mia_loss": (attack(a, b).auc, roc_auc_score(np.repeat((1, 0), (500, 400)), np.concatenate((a, b))))}
+    truth = roc_auc_score(np.repeat((1, 0), (500, 400)), np.concatenate((a, b)))
+    return {
+        "mia_loss": (attack(a, b).auc, truth),
+        "mia_loss_tpr": (attack(a, b).tpr, (a > np.sort(b)[-5]).mean()),
+    }
 
 
 # classes and codes

@@ -43,6 +43,9 @@ SCORES = {
         "likelihood",
         headline=True,
     ),
+    "likelihood_gap": ScoreInfo(
+        "lower", "Train-test gap, nats", "mean log p of training items less that of held-out items", "novelty"
+    ),
     "log_probs_per_second": ScoreInfo(
         "higher",
         "log p/s",
@@ -178,13 +181,15 @@ def likelihood(
         )
 
     rows = [row("nats", 1.0), row("bits_per_dim", bits)]
+    apart = {key: rows[0].extra[key] for key in ("gap", "gap_stderr")}
+    between = Measurement("likelihood_gap", apart["gap"], apart["gap_stderr"], "lower", n=n, note=text)
     if are_texts(test):
         (at, error), (known, known_error) = per_byte(value, test.values), per_byte(seen, train.values)
         gap = {"train": known, "gap": at - known, "gap_stderr": float(np.hypot(error, known_error)), "noise": None}
         of_bytes = replace(rows[0], metric="bits_per_byte", value=at, stderr=error, extra={**rows[0].extra, **gap})
         rows.append(of_bytes)
     speed = Measurement("log_probs_per_second", float(rate), None, "higher", n=n, note=note)
-    return [*rows, speed]
+    return [*rows, between, speed]
 
 
 def are_texts(items: Items) -> bool:

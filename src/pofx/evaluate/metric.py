@@ -61,7 +61,8 @@ class ScoreInfo:
     """One number of a metric: its direction, its title and help in a report, and where it appears there.
 
     `group` is the section it belongs to (GROUPS); `headline` puts it among the few that a terminal and the first table
-    show; `axis` is the axis of the verdict that it decides, if any; `writes` says how it is written.
+    show; `axis` is the axis of the verdict that it decides, if any; `writes` says how it is written; `plane` names a
+    figure of fidelity against diversity, and which of the two this is.
     """
 
     better: Better
@@ -71,6 +72,8 @@ class ScoreInfo:
     headline: bool = False
     axis: Axis | None = None
     writes: Literal["number", "p-value", "share", "speed"] = "number"
+    short: str = ""  # the head of a table's column; empty: the title
+    plane: tuple[str, Literal["fidelity", "diversity"]] | None = None
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:

@@ -73,9 +73,19 @@ class Clipped(FeatureMetric):
 
     scores: ClassVar = {
         "clipped_density": ScoreInfo(
-            "higher", "Clipped density", "share of samples that lie among real items", "samples"
+            "higher",
+            "Clipped density",
+            "share of samples that lie among real items",
+            "samples",
+            plane=("Clipped density and coverage", "fidelity"),
         ),
-        "clipped_coverage": ScoreInfo("higher", "Clipped coverage", "share of the data that samples cover", "samples"),
+        "clipped_coverage": ScoreInfo(
+            "higher",
+            "Clipped coverage",
+            "share of the data that samples cover",
+            "samples",
+            plane=("Clipped density and coverage", "diversity"),
+        ),
     }
     source: ClassVar = "Salvy et al., 2025, arXiv 2507.01761"
     halves: ClassVar = 0

@@ -19,7 +19,7 @@ from pofx.core import config
 from pofx.core.errors import UsageError
 from pofx.core.model import Encoding
 from pofx.data.dataset import Dataset, take
-from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
+from pofx.evaluate.metric import ArtifactMetric, Axis, Reading, ScoreInfo
 from pofx.evaluate.vectors import Vectors
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
@@ -93,6 +93,9 @@ class CodeProbe(ArtifactMetric):
             "accuracy of a linear classifier of the labels on the codes",
             "codes",
             headline=True,
+            axis=Axis(
+                "codes", "Codes", "labels read", "codes of items", "highest accuracy of a linear classifier", order=7
+            ),
             writes="share",
         ),
         "code_neighbours": ScoreInfo(

@@ -89,16 +89,17 @@ def nearness(
     return np.asarray(np.log(nearest(items, real)[0] + 1e-12) - np.log(nearest(items, samples)[0] + 1e-12))
 
 
-def told(found: Attack, n: int) -> dict[str, Any]:
-    """An attack as plain values for a report."""
-    return {
-        "stderr": found.stderr,
-        "p": found.p,
-        "tpr": found.tpr,
-        "tpr_interval": [found.low, found.high],
-        "false_positives": FALSE_POSITIVES,
-        "items": n,
-    }
+def reading(found: Attack, name: str, n: int) -> Reading:
+    """An attack on n members as the scores `name` (AUC) and `name`_tpr."""
+    smooth = (found.tpr * n + 1) / (n + 2)
+    rates = {"tpr": found.tpr, "tpr_interval": [found.low, found.high], "false_positives": FALSE_POSITIVES, "items": n}
+    return Reading(
+        {name: found.auc, f"{name}_tpr": found.tpr},
+        {
+            name: {"stderr": found.stderr, "p": found.p, **rates},
+            f"{name}_tpr": {"stderr": float(np.sqrt(smooth * (1 - smooth) / n)), "interval": rates["tpr_interval"]},
+        },
+    )
 
 
 class SamplesOnly(NoveltyMetric):
@@ -107,6 +108,9 @@ class SamplesOnly(NoveltyMetric):
     scores: ClassVar = {
         "mia_samples": ScoreInfo(
             "lower", "MIA samples", "AUC of identifying training items by their nearest sample; chance: 0.5", "novelty"
+        ),
+        "mia_samples_tpr": ScoreInfo(
+            "lower", "MIA samples TPR", "true positives of that attack at 1 % false positives; chance: 1 %", "novelty"
         ),
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
@@ -124,7 +128,7 @@ class SamplesOnly(NoveltyMetric):
         others, known = held[half[: len(held) // 2]], held[half[len(held) // 2 :]]
         members = train[order.permutation(len(train))[: len(others)]]
         found = attack(nearness(members, samples, known), nearness(others, samples, known))
-        return Reading({"mia_samples": found.auc}, {"mia_samples": told(found, len(members))})
+        return reading(found, "mia_samples", len(members))
 
 
 class LossAttack(ArtifactMetric):
@@ -133,6 +137,9 @@ class LossAttack(ArtifactMetric):
     scores: ClassVar = {
         "mia_loss": ScoreInfo(
             "lower", "MIA loss", "AUC of identifying training items by log p(x); chance: 0.5", "novelty", headline=True
+        ),
+        "mia_loss_tpr": ScoreInfo(
+            "lower", "MIA loss TPR", "true positives of that attack at 1 % false positives; chance: 1 %", "novelty"
         ),
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
@@ -148,4 +155,4 @@ class LossAttack(ArtifactMetric):
         except Unsupported:
             return Reading({})
         found = attack(members, others)
-        return Reading({"mia_loss": found.auc}, {"mia_loss": told(found, len(members))})
+        return reading(found, "mia_loss", len(members))

@@ -9,11 +9,12 @@ among good samples, which averages over all distances (authenticity, C_T, mean d
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import hypergeom
 
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import nearest
+from pofx.evaluate.measurement import half_sampling
 from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
 SHARES = (0.005, 0.01, 0.02, 0.05)
@@ -45,17 +46,22 @@ def near_copies(
     `exact` counts samples at distance 0; `closest` lists [sample, training item, distance], the most suspicious first.
     """
     gap, index = nearest(samples, train)
-    base, _ = nearest(held, train)
-    p, tails = tail_test(gap, base)
-    scale = float(np.median(base))
+    return tails(gap, index, nearest(held, train)[0], shown)
+
+
+def tails(
+    gap: Float[np.ndarray, "n"], index: Int[np.ndarray, "n"], base: Float[np.ndarray, "m"], shown: int = 16
+) -> dict[str, Any]:
+    """`near_copies` from distances of samples (n,) and held-out items (m,) to their nearest training items."""
+    p, found = tail_test(gap, base)
     order = np.argsort(gap, kind="stable")[:shown]
     return {
         "p": p,
-        "ratio": float(np.median(gap)) / scale if scale > 0 else float("nan"),
+        "ratio": _ratio(gap, base),
         "exact": int((gap == 0).sum()),
         "held_exact": int((base == 0).sum()),
         "closest": [[int(i), int(index[i]), float(gap[i])] for i in order],
-        **tails,
+        **found,
     }
 
 
@@ -71,7 +77,15 @@ class NearCopy(NoveltyMetric):
             headline=True,
             writes="p-value",
         ),
+        "exact_copies": ScoreInfo("lower", "Exact copies", "share of samples that equal a training item", "novelty"),
+        "distance_ratio": ScoreInfo(
+            "none",
+            "Distance ratio",
+            "median distance to training items, over that of held-out items; new: 1",
+            "novelty",
+        ),
     }
+    halves: ClassVar = 20  # of the standard error of the ratio
 
     def read(
         self,
@@ -80,5 +94,23 @@ class NearCopy(NoveltyMetric):
         train: Float[np.ndarray, "t d"],
         seed: int = 0,
     ) -> Reading:
-        found = near_copies(samples, held, train)
-        return Reading({"near_copy": found["p"]}, {"near_copy": found})
+        gap, index = nearest(samples, train)
+        base, _ = nearest(held, train)
+        found = tails(gap, index, base)
+        share = found["exact"] / len(gap)
+        smooth = (found["exact"] + 1) / (len(gap) + 2)
+        values = {"near_copy": found["p"], "exact_copies": share, "distance_ratio": found["ratio"]}
+        extra = {
+            "near_copy": found,
+            "exact_copies": {
+                "stderr": float(np.sqrt(smooth * (1 - smooth) / len(gap))),
+                "held": found["held_exact"] / len(base),
+            },
+            "distance_ratio": {"stderr": half_sampling(_ratio, gap, base, self.halves, seed)} if len(base) > 3 else {},
+        }
+        return Reading(values, extra)
+
+
+def _ratio(gap: np.ndarray, base: np.ndarray) -> float:
+    scale = float(np.median(base))
+    return float(np.median(gap)) / scale if scale > 0 else float("nan")

@@ -46,8 +46,22 @@ class Neighbours(FeatureMetric):
     """`precision`, `recall`, `density` and `coverage` with k = 5."""
 
     scores: ClassVar = {
-        "precision": ScoreInfo("higher", "Precision", "share of samples near a real item", "samples", headline=True),
-        "recall": ScoreInfo("higher", "Recall", "share of real items near a sample", "samples", headline=True),
+        "precision": ScoreInfo(
+            "higher",
+            "Precision",
+            "share of samples near a real item",
+            "samples",
+            headline=True,
+            plane=("Precision and recall", "fidelity"),
+        ),
+        "recall": ScoreInfo(
+            "higher",
+            "Recall",
+            "share of real items near a sample",
+            "samples",
+            headline=True,
+            plane=("Precision and recall", "diversity"),
+        ),
         "density": ScoreInfo(
             "none",
             "Density",
