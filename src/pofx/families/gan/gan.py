@@ -1,92 +1,54 @@
-"""Generative adversarial network: a critic learns to tell data from samples, a generator learns to make it fail.
+"""Generative adversarial networks: a critic learns to separate data from samples, a generator learns to deceive it.
 
-Goodfellow et al., 2014 (arXiv 1406.2661), in the form R3GAN of Huang et al., 2024 (arXiv 2501.05441): the loss compares
-pairs of a data item and a sample (Jolicoeur-Martineau, 2018, arXiv 1807.00734), and the squared gradient of the critic
-is penalised on both (R1 and R2; Mescheder et al., 2018, arXiv 1801.04406), which makes training converge locally. The
-penalty is lazy (every few steps, times as much; Karras et al., 2020, arXiv 1912.04958). A condition enters the critic
-by projection (Miyato and Koyama, 2018, arXiv 1802.05637).
+Goodfellow et al., 2014 (arXiv 1406.2661). Losses (`maths.adversarial`), penalties, architectures (`players`) and ways to
+condition are independent choices; the historical models are recipes of them, each with its paper. Penalties are lazy:
+every few steps, times as much (Karras et al., 2020, arXiv 1912.04958). A code of an item is found by descent.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, softplus
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from pofx.core.event import Bounded, Condition, Continuous, Event, concatenated, dims
-from pofx.core.model import Batch, Model, Phase
-from pofx.core.options import Depth, NonNegative, Width
+from pofx.core.errors import Unsupported, UsageError, unknown
+from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
+from pofx.core.model import Batch, Phase, Recipe, Tempered
+from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Unit, Width
 from pofx.core.random import Streams
-from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
-from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
-from pofx.nets.vector.mlp import MLP
+from pofx.families.gan.players import ARCHITECTURES, Build, Critic, Generator
+from pofx.maths import adversarial
+from pofx.maths.augmentation import OPERATIONS
+from pofx.maths.augmentation import augment as augmented
+from pofx.nets.vector.conditioner import CONDITIONS
+
+PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
+WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
+VIEWS = ("flip", "translation")  # the changes under which consistency is asked
+ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Float[Tensor, "n *event"]) -> Float[Tensor, ""]:
-    """Mean over items of |∂D(x)/∂x|², differentiable in the critic's parameters: x (n, …) → scalar."""
-    x = x.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
-    return slope.float().square().flatten(1).sum(1).mean()
+class GAN(Tempered):
+    """GAN: one-step samples from a duel with a critic, no density.
 
-
-class Generator(nn.Module):
-    """Noise (n, inputs) → events; linear at the end, for a tanh dies where most of the data lies at a bound."""
-
-    def __init__(self, event: Continuous, condition: Event | None, latent: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.conditioner = Conditioner(condition, latent)
-        context = self.conditioner.width
-        self.net: Synthesis | MLP
-        if len(event.shape) == 3:
-            self.net = Synthesis(event.shape, latent, width, blocks, context=context)
-            self.inputs = self.net.inputs
-        else:
-            self.inputs = min(latent, 2 * dims(event))  # more noise than that only slows small events down
-            self.net = MLP(self.inputs, dims(event), (width,) * (blocks + 2), context=context)
-
-    def forward(self, z: Float[Tensor, "n inputs"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
-        """z (n, inputs), condition (n, …) → (n, *event.shape), float32."""
-        x: Tensor = self.net(z, self.conditioner(condition))
-        return x.float()
-
-
-class Critic(nn.Module):
-    """D(x | y) = ψ·φ(x) + ⟨e(y), φ(x)⟩; each logit depends on its own item only."""
-
-    def __init__(self, event: Continuous, condition: Event | None, width: int, blocks: int) -> None:
-        super().__init__()
-        spatial = len(event.shape) == 3
-        self.features = (
-            ImageFeatures(event.shape, width, blocks) if spatial else MLP(dims(event), width, (width,) * (blocks + 1))
-        )
-        self.score = nn.Linear(width, 1, bias=False)  # a bias would cancel in the pairs
-        self.embed = Conditioner(condition, width)
-        for p in self.embed.parameters():
-            nn.init.zeros_(p)
-
-    def forward(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """x (n, *event.shape), condition (n, …) → logits (n,), float32."""
-        phi = leaky_relu(self.features(x), SLOPE)
-        logit = self.score(phi)[:, 0].float()
-        embedded = self.embed(condition)
-        return logit if embedded is None else logit + (embedded * phi).float().sum(1)
-
-
-class GAN(Model):
-    """GAN with the relativistic pairing loss and gradient penalties: one-step sampling, no density.
-
-    latent: dimensions of z ~ N(0, I), beside one per pixel and resolution for events (C, H, W); width: channels at 8×8
-    and below, or units of the nets for vectors; blocks: residual blocks per resolution, or hidden layers less two;
-    gamma: weight of the gradient penalties (None: 1 for events (C, H, W), 0.1 for vectors); every: steps between them.
+    architecture: networks for grids ("residual", "mlp", "transposed", "spectral", "split", "style", "style2",
+    "progressive"); vectors get perceptrons. latent: dimensions of the code; width: channels, or units of perceptrons;
+    blocks: residual blocks per resolution, hidden layers less two, or layers of a mapping network. loss: a name of
+    `maths.adversarial.LOSSES`. penalty: "r1", "r2", "r1+r2", "gradient" (to slope 1 between pairs), "clip" (of weights)
+    or "none"; gamma: its weight (None: 1 for grids and 0.1 for vectors, 10, 0.01); every: steps between penalties;
+    differences: above 0, r1 and r2 by finite differences of this size. critic_steps: of the critic, for one of the
+    generator. spectral: spectral norms in the "critic" or in "both". auxiliary: a classifier instead of projection.
+    augment: changes that the critic sees items under; adaptive: the share of sign(D(x)) that their probability follows
+    (0: always). consistency, transport, centring: weights of these terms; normalise: divide the critic's gradient by
+    its norm. mixing: share of samples with two codes; path_length: its weight. growth: items per resolution.
     """
 
-    name = "gan"
-    source = "Huang et al., 2024, arXiv 2501.05441"
+    source = "Goodfellow et al., 2014, arXiv 1406.2661"
     events = (Bounded, Continuous)
     conditions = CONDITIONS
-    small: ClassVar[dict[str, Any]] = {"latent": 4, "width": 32, "every": 1}
+    small: ClassVar[dict[str, Any]] = {"latent": 4, "width": 32, "every": 1, "critic_steps": 1, "growth": 0}
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 64,
         "lr": 1e-3,
@@ -94,71 +56,302 @@ class GAN(Model):
         "clip": 0.0,
         "precision": "auto",
     }
+    recipes = (
+        Recipe(
+            "gan",
+            "Goodfellow et al., 2014, arXiv 1406.2661",
+            {"architecture": "mlp", "loss": "non-saturating", "penalty": "none", "width": 256},
+            {"lr": 2e-4, "betas": [0.5, 0.99]},
+        ),
+        Recipe(
+            "dcgan",
+            "Radford et al., 2015, arXiv 1511.06434",
+            {"architecture": "transposed", "loss": "non-saturating", "penalty": "none", "latent": 100, "width": 32,
+             "norm": "batch"},
+            {"lr": 2e-4, "betas": [0.5, 0.999]},
+        ),
+        Recipe(
+            "lsgan",
+            "Mao et al., 2017, arXiv 1611.04076",
+            {"architecture": "transposed", "loss": "least-squares", "penalty": "none", "latent": 100, "width": 32,
+             "norm": "batch"},
+            {"lr": 2e-4, "betas": [0.5, 0.999]},
+        ),
+        Recipe(
+            "wgan",
+            "Arjovsky et al., 2017, arXiv 1701.07875",
+            {"architecture": "transposed", "loss": "wasserstein", "penalty": "clip", "latent": 100, "width": 32,
+             "norm": "batch", "critic_steps": 5},
+            {"lr": 2e-4, "betas": [0.0, 0.9]},
+        ),
+        Recipe(
+            "wgan-gp",
+            "Gulrajani et al., 2017, arXiv 1704.00028",
+            {"architecture": "transposed", "loss": "wasserstein", "penalty": "gradient", "latent": 100, "width": 32,
+             "critic_steps": 5, "every": 1},
+            {"lr": 4e-4, "betas": [0.0, 0.9]},
+        ),
+        Recipe(
+            "sngan",
+            "Miyato et al., 2018, arXiv 1802.05957",
+            {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
+             "spectral": "critic", "critic_steps": 2},
+            {"lr": 4e-4, "betas": [0.0, 0.9]},
+        ),
+        Recipe(
+            "sagan",
+            "Zhang et al., 2019, arXiv 1805.08318",
+            {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
+             "spectral": "both", "attention": True, "critic_rate": 4.0},
+            {"lr": 1e-4, "betas": [0.0, 0.9]},
+        ),
+        Recipe(
+            "biggan",
+            "Brock et al., 2019, arXiv 1809.11096",
+            {"architecture": "split", "loss": "hinge", "penalty": "none", "latent": 120, "width": 48,
+             "spectral": "both", "attention": True, "critic_steps": 2, "critic_rate": 4.0},
+            {"lr": 1e-4, "betas": [0.0, 0.999]},
+        ),
+        Recipe(
+            "progan",
+            "Karras et al., 2018, arXiv 1710.10196",
+            {"architecture": "progressive", "loss": "wasserstein", "penalty": "gradient", "every": 1, "group": 4,
+             "growth": 20_000},
+            {"lr": 1e-3, "betas": [0.0, 0.99]},
+        ),
+        Recipe(
+            "stylegan",
+            "Karras et al., 2019, arXiv 1812.04948",
+            {"architecture": "style", "loss": "non-saturating", "penalty": "r1", "blocks": 4, "group": 4,
+             "mixing": 0.9},
+            {"lr": 2e-3, "betas": [0.0, 0.99]},
+        ),
+        Recipe(
+            "stylegan2",
+            "Karras et al., 2020, arXiv 1912.04958",
+            {"architecture": "style2", "loss": "non-saturating", "penalty": "r1", "blocks": 4, "group": 4,
+             "mixing": 0.9, "path_length": 2.0},
+            {"lr": 2e-3, "betas": [0.0, 0.99]},
+        ),
+        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}),
+    )  # fmt: skip
+    probability: Tensor
+    mean_length: Tensor
+    slope_square: Tensor
+    seen: Tensor
 
     def __init__(
         self,
         event: Event,
         condition: Event | None = None,
         *,
+        architecture: Annotated[str, OneOf(*ARCHITECTURES)] = "residual",
         latent: Width = 64,
         width: Width = 64,
         blocks: Depth = 1,
+        loss: Annotated[str, OneOf.keys(adversarial.LOSSES)] = "relativistic",
+        penalty: Annotated[str, OneOf(*PENALTIES)] = "r1+r2",
         gamma: NonNegative | None = None,
         every: Depth = 8,
+        differences: NonNegative = 0.0,
+        critic_steps: Depth = 1,
+        critic_rate: Positive = 1.0,
+        spectral: Annotated[str, OneOf("none", "critic", "both")] = "none",
+        norm: Annotated[str, OneOf("none", "batch")] = "none",
+        attention: bool = False,
+        group: Annotated[int, Range(0, 1024)] = 0,
+        auxiliary: bool = False,
+        augment: Sequence[str] = (),
+        adaptive: Unit = 0.0,
+        consistency: NonNegative = 0.0,
+        transport: NonNegative = 0.0,
+        centring: NonNegative = 0.0,
+        normalise: bool = False,
+        mixing: Unit = 0.0,
+        path_length: NonNegative = 0.0,
+        growth: Annotated[int, Range(0, 1_000_000_000)] = 0,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        self.latent, self.width, self.blocks = latent, width, blocks
-        self.gamma, self.every = gamma, every
-        self.penalty = gamma if gamma is not None else (1.0 if len(event.shape) == 3 else 0.1)
-        self.generator = Generator(event, condition, latent, width, blocks)
-        self.critic = Critic(event, condition, width, blocks)
+        for name in augment:
+            if name not in OPERATIONS:
+                raise unknown("augmentation", name, OPERATIONS)
+        if auxiliary and not isinstance(condition, Discrete | None):
+            raise Unsupported("an auxiliary classifier needs classes as its condition: pass auxiliary=false")
+        self.architecture, self.latent, self.width, self.blocks = architecture, latent, width, blocks
+        self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
+        self.critic_steps, self.critic_rate = critic_steps, critic_rate
+        self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
+        self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
+        self.consistency, self.transport, self.centring = consistency, transport, centring
+        self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
+        self.is_grid = len(event.shape) == 3
+        if (augment or consistency) and not self.is_grid:
+            raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
+        self.weight = WEIGHTS.get(penalty, 1.0 if self.is_grid else 0.1) if gamma is None else gamma
+        build = Build(architecture, latent, width, blocks, attention, spectral, norm, group)
+        self.generator = Generator(event, condition, build)
+        self.critic = Critic(event, condition, build, auxiliary=auxiliary)
+        if transport and self.generator.inputs != event.shape[0]:
+            raise Unsupported(
+                f"transport compares noise with events: latent must be {event.shape[0]} for vectors of that length"
+            )
+        self.duel = adversarial.LOSSES[loss]
+        for name, start in (("probability", 0.0), ("mean_length", 0.0), ("slope_square", 0.0)):
+            self.register_buffer(name, torch.full((), start))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    # phases
 
     def phases(self) -> tuple[Phase, ...]:
         generator, critic = tuple(self.generator.parameters()), tuple(self.critic.parameters())
-        return (
-            Phase("generator", generator, self.generator_loss),
-            Phase("critic", critic, self.critic_loss),
-            Phase("regulariser", critic, self.regulariser_loss, every=self.every),
-        )
+        rate = self.critic_rate
+        found = [
+            Phase("critic", critic, self.critic_loss, rate=rate, after=self._after_critic),
+            Phase("generator", generator, self.generator_loss, every=self.critic_steps),
+        ]
+        if self.penalty in ("r1", "r2", "r1+r2", "gradient"):
+            found.append(Phase("regulariser", critic, self.regulariser_loss, every=self.every, rate=rate))
+        if self.path_length and self.generator.styled:
+            found.append(Phase("path", generator, self.path_loss, every=4))
+        return tuple(found)
 
-    def draw(self, batch: Batch) -> Float[Tensor, "n *event"]:
-        """As many samples as the batch has items, under its condition."""
-        z = torch.randn(len(batch), self.generator.inputs, device=batch.x.device)
-        return self.generator(z, batch.condition)
+    def _after_critic(self, losses: Any) -> None:
+        if self.penalty == "clip":
+            with torch.no_grad():
+                for p in self.critic.parameters():
+                    p.clamp_(-self.weight, self.weight)
 
-    def generator_loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """E softplus(D(x) - D(G(z)))."""
-        fake = self.critic(self.draw(batch), batch.condition)
+    @property
+    def stage(self) -> float | None:
+        """How many resolutions a progressive net has grown by: each is added in `growth` items and held as long."""
+        if self.architecture != "progressive" or not self.growth:
+            return None
+        held, share = divmod(float(self.seen) / self.growth, 2)
+        return held + max(share - 1, 0.0)
+
+    def draw(self, batch: Batch) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n inputs"]]:
+        """As many samples as the batch has items, under its condition, and the noise they come from."""
+        n, device = len(batch), batch.x.device
+        z = torch.randn(n, self.generator.inputs, device=device)
+        mixed, crossover = None, 0
+        if self.mixing and self.generator.styled and self.training and torch.rand(()) < self.mixing:
+            mixed = torch.randn(n, self.latent, device=device)
+            crossover = int(torch.randint(1, max(self.generator.net.levels, 2), ()))  # type: ignore[arg-type, operator]
+        x = self.generator(z, batch.condition, mixed=mixed, crossover=crossover, stage=self.stage)
+        return x, z
+
+    def seen_as(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        """Items as the critic sees them: randomly changed, with the present probability."""
+        if not self.augment:
+            return x
+        return augmented(x, self.augment, self.probability if self.adaptive else 1.0)
+
+    def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        x, z = self.draw(batch)
+        seen = adversarial.normalised_gradient(x, self.slope_square) if self.normalise else x
+        phi = self.critic.phi(self.seen_as(seen), stage=self.stage)
+        fake = self.critic.judge(phi, None if self.auxiliary else batch.condition)
+        real = fake.detach()
+        if self.duel.paired:
+            with torch.no_grad():
+                real = self._logits(self.seen_as(batch.x), batch)
+        parts = {"generator": self.duel.generator(real, fake)}
+        if self.critic.classes is not None and batch.condition is not None:
+            parts["class"] = cross_entropy(self.critic.classes(phi), batch.condition)
+        if self.transport:
+            parts["transport"] = self.transport * adversarial.transport_cost(x, z)
+        return parts
+
+    def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            real = self.critic(batch.x, batch.condition)
-        return softplus(real - fake).mean()
+            fake = self.draw(batch)[0]
+        both = torch.cat((self.seen_as(batch.x), self.seen_as(fake)))
+        phi = self.critic.phi(both, stage=self.stage)
+        c = batch.condition
+        condition = None if c is None or self.auxiliary else concatenated((c, c))
+        real, fake_logits = self.critic.judge(phi, condition).chunk(2)
+        parts = {"critic": self.duel.critic(real, fake_logits)}
+        if self.critic.classes is not None and c is not None:
+            parts["class"] = cross_entropy(self.critic.classes(phi[: len(batch)]), c)
+        if self.centring:
+            parts["centring"] = self.centring * adversarial.logit_centring(real, fake_logits)
+        if self.consistency:
+            again = self._logits(augmented(batch.x, VIEWS), batch)
+            parts["consistency"] = self.consistency * (again - real).square().mean()
+        if self.training:
+            self._learn(real.detach(), len(batch))
+        return parts
 
-    def critic_loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """E softplus(D(G(z)) - D(x))."""
-        with torch.no_grad():
-            fake = self.draw(batch)
-        x = torch.cat((batch.x, fake))
-        condition = None if batch.condition is None else concatenated((batch.condition, batch.condition))
-        real, fake = self.critic(x, condition).chunk(2)
-        return softplus(fake - real).mean()
+    def _learn(self, real: Tensor, n: int) -> None:
+        """Count items; lead the probability of augmentation by how sure the critic is of real ones."""
+        self.seen += n
+        if self.adaptive:
+            step = (real.sign().mean() - self.adaptive).sign() * n / ADAPTING
+            self.probability.add_(step).clamp_(0, 0.85)
+
+    def _logits(self, x: Tensor, batch: Batch) -> Tensor:
+        logits: Tensor = self.critic(x, None if self.auxiliary else batch.condition, stage=self.stage)
+        return logits
 
     def regulariser_loss(self, batch: Batch) -> dict[str, Tensor]:
-        """every · γ/2 · (R1 + R2): the penalty on data and on samples."""
+        """every · γ · penalty (γ/2 for R1 and R2), on items as the critic sees them."""
         with torch.no_grad():
-            fake = self.draw(batch)
+            fake = self.draw(batch)[0]
 
         def critic(x: Tensor) -> Tensor:
-            return self.critic(x, batch.condition)
+            k = len(x) // len(batch)
+            c = batch.condition
+            given = Batch(x, c if c is None or k == 1 else concatenated([c] * k))
+            return self._logits(self.seen_as(x), given)
 
-        weight = self.every * self.penalty / 2
-        return {
-            "r1": weight * gradient_penalty(critic, batch.x),
-            "r2": weight * gradient_penalty(critic, fake),
-        }
+        if self.penalty == "gradient":
+            return {"gradient": self.every * self.weight * adversarial.gradient_penalty(critic, batch.x, fake)}
+        penalty: Callable[[Any, Tensor], Tensor] = adversarial.squared_gradient
+        if self.differences:
 
-    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
-        """One pass, cut to the bounds of a bounded event: float32 (n, *event.shape)."""
+            def penalty(f: Any, x: Tensor) -> Tensor:
+                return adversarial.finite_difference_penalty(f, x, self.differences)
+
+        weight = self.every * self.weight / 2
+        sides = {"r1": batch.x, "r2": fake}
+        return {name: weight * penalty(critic, x) for name, x in sides.items() if name in self.penalty}
+
+    def path_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """4 · weight · the path-length penalty on a quarter of the batch."""
+        n = max(len(batch) // 4, 1)
+        net = self.generator.net
+        z = torch.randn(n, self.generator.inputs, device=batch.x.device)
+        c = None if batch.condition is None else select(batch.condition, slice(n))
+        code, *noises = z.split([net.latent, *net.cells], 1)  # type: ignore[misc, list-item]
+        w = net.mapping(code, self.generator.conditioner(c))  # type: ignore[operator]
+        w = w if w.requires_grad else w.requires_grad_()
+        x = net.synthesise([w] * net.levels, noises)  # type: ignore[operator]
+        return 4 * self.path_length * adversarial.path_length(x.float(), w, self.mean_length)
+
+    # sampling and codes
+
+    def sample(
+        self,
+        n: int,
+        condition: Condition | None = None,
+        *,
+        generator: Streams,
+        temperature: float | int = 1.0,
+        truncation: float | int = 1.0,
+    ) -> Float[Tensor, "{n} *event"]:
+        """One pass, cut to the bounds of a bounded event: float32 (n, *event.shape).
+
+        Args:
+            temperature: a factor on the noise (the truncation of Brock et al., 2019, by scale).
+            truncation: how far codes w lie on their way from the mean w (Karras et al., 2019, arXiv 1812.04948, app. B).
+
+        Raises:
+            UsageError: truncation for a generator without codes w.
+        """
         self.check_condition(n, condition)
-        x: Tensor = self.generator(generator.normal(self.generator.inputs), condition)
+        if truncation != 1 and not self.generator.styled:
+            raise UsageError(f"truncation needs codes w, as stylegan2 has them (got {truncation}): pass temperature")
+        z = generator.normal(self.generator.inputs) * temperature
+        x: Tensor = self.generator(z, condition, truncation=truncation, stage=self.stage)
         return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x

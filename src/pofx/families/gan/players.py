@@ -1,0 +1,149 @@
+"""The two players of a duel: a generator of any architecture, and a critic that mirrors it.
+
+Grids (C, H, W) get the networks that `architecture` names; vectors get perceptrons whatever it names. A condition
+enters the generator as a vector, and the critic by projection (Miyato and Koyama, 2018, arXiv 1802.05637) or by an
+auxiliary classifier (Odena, Olah and Shlens, 2017, arXiv 1610.09585).
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
+from torch.nn.utils.parametrizations import spectral_norm
+
+from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
+from pofx.nets.image.spectral_resnet import ResidualFeatures, ResidualSynthesis
+from pofx.nets.image.style import StyleFeatures, StyleSynthesis
+from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
+from pofx.nets.image.transposed import StridedFeatures, TransposedSynthesis
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.mlp import MLP
+
+ARCHITECTURES = ("residual", "mlp", "transposed", "spectral", "split", "style", "style2", "progressive")
+
+
+@dataclass(frozen=True)
+class Build:
+    """How players are built: sizes and choices that both share."""
+
+    architecture: str
+    latent: int
+    width: int
+    blocks: int
+    attention: bool = False
+    spectral: str = "none"  # norms of 1 in no layer, in the "critic", or in "both"
+    norm: str = "none"  # of the transposed critic: "batch" or "none"
+    group: int = 0  # items of the minibatch deviation of the style critics
+
+
+class Generator(nn.Module):
+    """Noise (n, inputs) → events."""
+
+    def __init__(self, event: Continuous, condition: Event | None, build: Build) -> None:
+        super().__init__()
+        latent, width, kind = build.latent, build.width, build.architecture
+        self.conditioner = Conditioner(condition, latent)
+        context, bounded = self.conditioner.width, isinstance(event, Bounded)
+        self.shape = event.shape
+        self.net: nn.Module
+        if len(event.shape) != 3 or kind == "mlp":
+            self.inputs = min(latent, 2 * dims(event))  # more noise than that only slows small events down
+            self.net = MLP(self.inputs, dims(event), (width,) * (build.blocks + 2), context=context)
+            return
+        if kind == "residual":
+            self.net = Synthesis(event.shape, latent, width, build.blocks, context=context)
+        elif kind == "transposed":
+            self.net = TransposedSynthesis(event.shape, latent, width, context=context, bounded=bounded)
+        elif kind in ("spectral", "split"):
+            self.net = ResidualSynthesis(
+                event.shape,
+                latent,
+                width,
+                context=context,
+                bounded=bounded,
+                split=kind == "split",
+                attention=build.attention,
+                spectral=build.spectral == "both",
+            )
+        else:
+            self.net = StyleSynthesis(event.shape, latent, width, kind=kind, mapping=build.blocks, context=context)
+        self.inputs = self.net.inputs
+
+    @property
+    def styled(self) -> bool:
+        """Whether a code w steers every layer, which can be mixed and drawn towards its mean."""
+        return isinstance(self.net, StyleSynthesis) and self.net.mapping is not None
+
+    def forward(
+        self,
+        z: Float[Tensor, "n inputs"],
+        condition: Condition | None = None,
+        *,
+        truncation: float = 1.0,
+        mixed: Float[Tensor, "n latent"] | None = None,
+        crossover: int = 0,
+        stage: float | None = None,
+    ) -> Float[Tensor, "n *event"]:
+        """z (n, inputs), condition (n, …) → (n, *event.shape), float32; the options are those of `StyleSynthesis`."""
+        context = self.conditioner(condition)
+        if isinstance(self.net, StyleSynthesis):
+            x = self.net(z, context, truncation=truncation, mixed=mixed, crossover=crossover, stage=stage)
+        else:
+            x = self.net(z, context)
+        return x.float().reshape(len(z), *self.shape)
+
+
+class Critic(nn.Module):
+    """D(x | y) = ψ·φ(x) + ⟨e(y), φ(x)⟩, or ψ·φ(x) beside class logits from φ(x)."""
+
+    def __init__(self, event: Continuous, condition: Event | None, build: Build, *, auxiliary: bool = False) -> None:
+        super().__init__()
+        width, kind = build.width, build.architecture
+        self.features: nn.Module
+        self.activation = True
+        if len(event.shape) != 3 or kind == "mlp":
+            self.features = MLP(dims(event), width, (width,) * (build.blocks + 1))
+        elif kind == "residual":
+            self.features = ImageFeatures(event.shape, width, build.blocks)
+        elif kind == "transposed":
+            self.features = StridedFeatures(event.shape, width, outputs=(width := 4 * width), norm=build.norm)
+        elif kind in ("spectral", "split"):
+            self.features = ResidualFeatures(
+                event.shape, width, attention=build.attention, spectral=build.spectral != "none"
+            )
+            self.activation = False
+        else:
+            self.features = StyleFeatures(event.shape, width, progressive=kind == "progressive", group=build.group)
+        self.score: nn.Module = nn.Linear(width, 1, bias=False)  # the features have biases; in pairs one would cancel
+        if build.spectral != "none":
+            self.score = spectral_norm(self.score)
+        classes = condition.classes if auxiliary and isinstance(condition, Discrete) else 0
+        self.classes = nn.Linear(width, classes) if classes else None
+        self.embed = Conditioner(None if classes else condition, width)
+        for p in self.embed.parameters():
+            nn.init.zeros_(p)
+
+    def phi(self, x: Float[Tensor, "n *event"], *, stage: float | None = None) -> Float[Tensor, "n width"]:
+        """The features that the logit is linear in."""
+        if isinstance(self.features, StyleFeatures):
+            h = self.features(x, stage=stage)
+        else:
+            h = self.features(x.flatten(1) if isinstance(self.features, MLP) else x)
+        return leaky_relu(h, SLOPE) if self.activation else h
+
+    def forward(
+        self,
+        x: Float[Tensor, "n *event"],
+        condition: Condition | None = None,
+        *,
+        stage: float | None = None,
+    ) -> Float[Tensor, "n"]:
+        """x (n, *event.shape), condition (n, …) → logits (n,), float32."""
+        return self.judge(self.phi(x, stage=stage), condition)
+
+    def judge(self, phi: Float[Tensor, "n width"], condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """Features (n, width) → logits (n,)."""
+        logit = self.score(phi)[:, 0].float()
+        embedded = self.embed(condition)
+        return logit if embedded is None else logit + (embedded * phi).float().sum(1)
