@@ -51,7 +51,7 @@ def digits_samples(args):
     """digits, class total variation and coverage against the real-test control; 3 minutes of training."""
     data = load("digits")
     control = _metrics(controls(data)["real-test"])
-    for name in args.models or ("gan", "flow-matching", "pixelcnn"):
+    for name in args.models or ("r3gan", "flow-matching", "pixelcnn"):
         run = pofx.fit(data, name, minutes=args.minutes or 3, seed=0, progress=args.shown)
         found = _metrics(evaluate(run, data))
         spaces = sorted(k[1] for k in found if k[0] == "coverage")
@@ -91,7 +91,7 @@ def mnist_frechet(args):
     data = load("mnist")
     spaces = fit_spaces(data.train, ["classifier", "pca"], seed=0, folder=args.out / "spaces")
     chosen = np.random.default_rng(0).permutation(len(data.train))[:5000]
-    for name in args.models or ("flow-matching", "gan"):
+    for name in args.models or ("flow-matching", "r3gan"):
         folder = args.out / f"mnist-{name}"
         run = pofx.fit(data, name, minutes=args.minutes or 30, seed=0, out=folder, resume=True, progress=args.shown)
         began = time.perf_counter()

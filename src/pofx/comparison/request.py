@@ -14,7 +14,7 @@ from pofx.represent.choose import choose
 from pofx.runs.fitting import sort_options
 from pofx.train.options import Budget
 
-PREFERRED = ("pixelcnn", "nsf", "vae", "gan", "flow-matching", "rbm", "gmm")  # asked first in their families
+PREFERRED = ("pixelcnn", "nsf", "vae", "r3gan", "flow-matching", "rbm", "gmm")  # asked first in their families
 BASELINE = "gmm"  # a classical model that every table holds
 
 

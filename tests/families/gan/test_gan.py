@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
-from pofx.core.errors import UsageError
+from pofx.core.config import build
+from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
-from pofx.families.gan.gan import GAN, gradient_penalty
+from pofx.families.gan.gan import GAN
+from pofx.maths.adversarial import LOSSES
 from pofx.nets.image.synthesis import Residual, Synthesis, channels, pyramid, resize
 
 EVENTS = [Bounded((1, 8, 8)), Bounded((3, 9, 13)), Continuous((2,))]
@@ -31,14 +33,6 @@ def batch(event, n=6, condition=None):
     torch.manual_seed(1)
     y = None if condition is None else torch.randint(condition.largest, (n,))
     return Batch(torch.randn(n, *event.shape).tanh(), y)
-
-
-def test_the_penalty_of_a_linear_critic_is_its_squared_norm_for_every_batch_size():
-    w = torch.randn(3, 4, dtype=torch.float64)
-    for n in (1, 2, 7):
-        x = torch.randn(n, 3, 4, dtype=torch.float64)
-        penalty = gradient_penalty(lambda x: (x * w).sum((1, 2)), x)
-        torch.testing.assert_close(penalty.double(), w.square().sum(), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -62,26 +56,15 @@ def test_lazy_penalties_average_to_the_penalty_of_every_step():
         torch.testing.assert_close(lazy, eager)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_generator_still_learns_when_the_critic_is_sure(dtype):
-    gan = model()
-    logit = torch.full((4,), -50.0, dtype=dtype, requires_grad=True)
-    gan.draw = lambda batch: torch.zeros(4, 1, 8, 8)  # the critic's answers stand in for the networks
-    answers = iter([logit, torch.zeros(4, dtype=dtype)])
-    gan.critic.forward = lambda x, condition=None: next(answers)
-    gan.generator_loss(Batch(torch.zeros(4, 1, 8, 8))).backward()
-    torch.testing.assert_close(logit.grad.float(), torch.full((4,), -0.25), rtol=0, atol=1e-6)
-
-
 def test_losses_are_the_relativistic_pairs():
     gan = model(EVENTS[2])
     x = batch(EVENTS[2])
     torch.manual_seed(3)
-    fake = gan.critic(gan.draw(x))
+    fake = gan.critic(gan.draw(x)[0])
     real = gan.critic(x.x)
     for phase, pairs in (("generator", real - fake), ("critic", fake - real)):
         torch.manual_seed(3)
-        torch.testing.assert_close(gan(phase, x), softplus(pairs).mean())
+        torch.testing.assert_close(gan(phase, x)[phase], softplus(pairs).mean())
 
 
 @pytest.mark.parametrize("condition", [None, Discrete((), 3)])
@@ -106,6 +89,140 @@ def test_a_critic_phase_leaves_the_generator_alone_without_freezing():
         loss = gan(name, batch(EVENTS[0]))
         (sum(loss.values()) if isinstance(loss, dict) else loss).backward()
     assert all(p.grad is None for p in gan.generator.parameters())
+
+
+RECIPES = [recipe.name for recipe in GAN.recipes]
+
+
+def recipe(name, event, condition=None, **values):
+    torch.manual_seed(0)
+    return build(name, event, condition, **{"width": 16, "latent": 8, **values})
+
+
+@pytest.mark.parametrize("shape", [(1, 27, 31), (5, 1, 64), (3, 16, 16)])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_architecture_takes_any_height_width_and_channels(name, shape):
+    gan = recipe(name, Bounded(shape), Discrete((), 3), growth=0)
+    x = Batch(torch.randn(4, *shape).tanh(), torch.arange(4) % 3)
+    for phase in gan.phases():
+        loss = gan(phase.name, x)
+        assert all(torch.isfinite(v) for v in (loss.values() if isinstance(loss, dict) else [loss]))
+    gan.eval()
+    y = gan.sample(4, x.condition, generator=Streams(0, 4))
+    assert y.shape == x.x.shape and torch.isfinite(y).all() and y.abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_recipe_couples_the_items_of_a_sample(name):
+    gan = recipe(name, EVENTS[0]).eval()
+    whole = gan.sample(5, generator=Streams(3, 5))
+    torch.testing.assert_close(whole[1:3], gan.sample(2, generator=Streams(3, 5)[1:3]), rtol=1e-4, atol=1e-5)
+
+
+def test_critics_under_a_gradient_penalty_couple_no_items():
+    for entry in GAN.recipes:
+        gan = recipe(entry.name, EVENTS[0])
+        if gan.penalty in ("r1", "r2", "r1+r2", "gradient") and not gan.group:
+            x = torch.randn(4, 1, 8, 8)
+            other = torch.cat((x[:1], torch.randn(3, 1, 8, 8)))
+            torch.testing.assert_close(gan.critic(x)[0], gan.critic(other)[0], msg=entry.name)
+
+
+def test_spectral_norms_are_one_and_stay_still_in_eval_mode():
+    gan = recipe("sngan", EVENTS[0])
+    for _ in range(60):
+        gan.critic(torch.randn(2, 1, 8, 8))
+    gan.eval()
+    before = {k: v.clone() for k, v in gan.state_dict().items()}
+    gan.critic(torch.randn(2, 1, 8, 8))
+    assert all(torch.equal(v, before[k]) for k, v in gan.state_dict().items())
+    layers = [m for m in gan.critic.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    for layer in layers:
+        assert float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2)) == pytest.approx(1, abs=1e-2)
+    assert len(layers) > 5
+
+
+def test_clipped_weights_lie_in_their_bounds():
+    gan = recipe("wgan", EVENTS[0])
+    next(p for p in gan.phases() if p.name == "critic").after({})
+    assert max(float(p.detach().abs().max()) for p in gan.critic.parameters()) <= 0.01
+
+
+def test_truncation_draws_codes_towards_their_mean_and_needs_codes():
+    gan = recipe("stylegan2", Bounded((1, 16, 16))).eval()
+    for strength in gan.generator.net.parameters():
+        strength.data.add_(0.1 * torch.randn_like(strength))
+    gan.generator.net.mapping.mean.normal_()
+
+    def spread(psi):
+        streams = Streams(0, 64)
+        return float(gan.sample(64, generator=streams, truncation=psi).std(0).mean())
+
+    assert spread(1.0) == pytest.approx(float(gan.sample(64, generator=Streams(0, 64)).std(0).mean()))
+    assert spread(0.0) < 0.8 * spread(1.0)
+    with pytest.raises(UsageError, match="temperature"):
+        recipe("dcgan", EVENTS[0]).sample(2, generator=Streams(0, 2), truncation=0.5)
+    flat = recipe("dcgan", EVENTS[0]).eval().sample(3, generator=Streams(0, 3), temperature=0.0)
+    torch.testing.assert_close(flat[0], flat[1])
+
+
+def test_the_probability_of_augmentation_follows_a_sure_critic():
+    gan = recipe("r3gan", EVENTS[0], augment=["flip", "translation"], adaptive=0.6)
+    assert float(gan.probability) == 0
+    for sure, direction in ((5.0, 1), (-5.0, -1)):
+        gan.probability.fill_(0.4)
+        gan._learn(torch.full((64,), sure), 64)
+        assert (float(gan.probability) - 0.4) * direction > 0
+    x = torch.randn(8, 1, 8, 8, requires_grad=True)
+    gan.seen_as(x).sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
+def test_a_progressive_net_fades_in_and_ends_as_the_whole_net():
+    gan = recipe("progan", Bounded((1, 32, 32)), growth=100)
+    stages = []
+    for seen in (0, 100, 150, 200, 300, 10_000):
+        gan.seen.fill_(seen)
+        stages.append(gan.stage)
+    assert stages[:5] == [0, 0, 0.5, 1, 1] and stages[-1] > 3
+    z, net = torch.randn(2, 8), gan.generator.net
+    torch.testing.assert_close(net(z, stage=len(net.sizes) - 1.0), net(z))
+    low, high, middle = (net(z, stage=s) for s in (0.999999, 1.0, 0.5))
+    torch.testing.assert_close(low, high, rtol=1e-3, atol=1e-3)
+    whole = torch.nn.functional.interpolate(torch.ones(1, 1, 4, 4), size=(32, 32))
+    assert middle.shape[-2:] == whole.shape[-2:]
+
+
+def test_an_auxiliary_critic_learns_classes_and_needs_them():
+    gan = recipe("dcgan", EVENTS[0], Discrete((), 3), auxiliary=True)
+    parts = gan("critic", batch(EVENTS[0], condition=Discrete((), 3)))
+    assert float(parts["class"].detach()) == pytest.approx(math.log(3), abs=0.3)
+    with pytest.raises(Unsupported, match="auxiliary"):
+        recipe("dcgan", EVENTS[0], Continuous((2,)), auxiliary=True)
+
+
+def test_finite_differences_stand_in_for_exact_penalties():
+    x = batch(EVENTS[2], n=4000)
+    torch.manual_seed(5)
+    exact = model(EVENTS[2])("regulariser", x)
+    torch.manual_seed(5)
+    close = model(EVENTS[2], differences=0.01)("regulariser", x)
+    for name, value in exact.items():
+        assert float(close[name].detach()) == pytest.approx(float(value.detach()), rel=0.15)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_and_term_trains(name):
+    gan = model(
+        EVENTS[2], loss=name, latent=2, transport=0.1, centring=0.1, normalise=True, penalty="r1+r2", differences=0.01
+    )
+    for phase in gan.phases():
+        loss = gan(phase.name, batch(EVENTS[2]))
+        total = sum(loss.values())
+        total.backward()
+        assert torch.isfinite(total)
+    grid = model(EVENTS[0], consistency=1.0, augment=["colour", "cutout"], mixing=1.0)
+    assert "consistency" in grid("critic", batch(EVENTS[0]))
 
 
 @pytest.mark.parametrize("event", EVENTS)

@@ -1,8 +1,8 @@
 """Generative adversarial networks: a critic learns to separate data from samples, a generator learns to deceive it.
 
-Goodfellow et al., 2014 (arXiv 1406.2661). Losses (`maths.adversarial`), penalties, architectures (`players`) and ways to
-condition are independent choices; the historical models are recipes of them, each with its paper. Penalties are lazy:
-every few steps, times as much (Karras et al., 2020, arXiv 1912.04958). A code of an item is found by descent.
+Goodfellow et al., 2014 (arXiv 1406.2661). Losses (`maths.adversarial`), penalties, architectures (`players`) and kinds
+of conditioning are independent choices; the historical models are recipes of them, each with its paper. Penalties are
+lazy: every few steps, times as much (Karras et al., 2020, arXiv 1912.04958).
 """
 
 from collections.abc import Callable, Sequence
@@ -176,7 +176,7 @@ class GAN(Tempered):
         for name in augment:
             if name not in OPERATIONS:
                 raise unknown("augmentation", name, OPERATIONS)
-        if auxiliary and not isinstance(condition, Discrete | None):
+        if auxiliary and not (condition is None or (isinstance(condition, Discrete) and condition.shape == ())):
             raise Unsupported("an auxiliary classifier needs classes as its condition: pass auxiliary=false")
         self.architecture, self.latent, self.width, self.blocks = architecture, latent, width, blocks
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
@@ -207,8 +207,8 @@ class GAN(Tempered):
         generator, critic = tuple(self.generator.parameters()), tuple(self.critic.parameters())
         rate = self.critic_rate
         found = [
-            Phase("critic", critic, self.critic_loss, rate=rate, after=self._after_critic),
             Phase("generator", generator, self.generator_loss, every=self.critic_steps),
+            Phase("critic", critic, self.critic_loss, rate=rate, after=self._after_critic),
         ]
         if self.penalty in ("r1", "r2", "r1+r2", "gradient"):
             found.append(Phase("regulariser", critic, self.regulariser_loss, every=self.every, rate=rate))
@@ -237,7 +237,7 @@ class GAN(Tempered):
         mixed, crossover = None, 0
         if self.mixing and self.generator.styled and self.training and torch.rand(()) < self.mixing:
             mixed = torch.randn(n, self.latent, device=device)
-            crossover = int(torch.randint(1, max(self.generator.net.levels, 2), ()))  # type: ignore[arg-type, operator]
+            crossover = int(torch.randint(1, max(self.generator.levels, 2), ()))
         x = self.generator(z, batch.condition, mixed=mixed, crossover=crossover, stage=self.stage)
         return x, z
 
@@ -344,7 +344,7 @@ class GAN(Tempered):
 
         Args:
             temperature: a factor on the noise (the truncation of Brock et al., 2019, by scale).
-            truncation: how far codes w lie on their way from the mean w (Karras et al., 2019, arXiv 1812.04948, app. B).
+            truncation: the share of its distance from the mean that a code w keeps (Karras et al., 2019, app. B).
 
         Raises:
             UsageError: truncation for a generator without codes w.

@@ -75,6 +75,11 @@ class Generator(nn.Module):
         """Whether a code w steers every layer, which can be mixed and drawn towards its mean."""
         return isinstance(self.net, StyleSynthesis) and self.net.mapping is not None
 
+    @property
+    def levels(self) -> int:
+        """The number of layers that a code w steers."""
+        return self.net.levels if isinstance(self.net, StyleSynthesis) else 0
+
     def forward(
         self,
         z: Float[Tensor, "n inputs"],
@@ -118,7 +123,7 @@ class Critic(nn.Module):
         self.score: nn.Module = nn.Linear(width, 1, bias=False)  # the features have biases; in pairs one would cancel
         if build.spectral != "none":
             self.score = spectral_norm(self.score)
-        classes = condition.classes if auxiliary and isinstance(condition, Discrete) else 0
+        classes = condition.largest if auxiliary and isinstance(condition, Discrete) else 0
         self.classes = nn.Linear(width, classes) if classes else None
         self.embed = Conditioner(None if classes else condition, width)
         for p in self.embed.parameters():
