@@ -14,7 +14,7 @@ def dialect() -> re.Pattern:
     """The words in the first column of CONTRIBUTING's list."""
     table = (ROOT / "CONTRIBUTING.md").read_text().split("<!-- words -->")[1]
     words = [w.strip() for row in re.findall(r"^\| ([a-z][^|]*)\|", table, re.MULTILINE) for w in row.split(",")]
-    return re.compile(rf"\b({'|'.join(words)})\b", re.IGNORECASE)
+    return re.compile(rf"(?<!\.)\b({'|'.join(words)})\b", re.IGNORECASE)
 
 
 def files() -> list[Path]:
