@@ -3,6 +3,7 @@
 import typer
 
 from pofx.cli import arguments as given
+from pofx.cli import output
 
 GROUP = "Look up"
 EXAMPLE = "pofx data"
@@ -13,6 +14,10 @@ def data(as_json: given.Json = False) -> None:
     from pofx.data.files import SUFFIXES
     from pofx.data.sources import catalogue
 
-    given.show(catalogue(), as_json)
-    if not as_json:
-        typer.echo(f"\nFiles: {', '.join(sorted(SUFFIXES))}, folders of images or sound (labels from sub-folders).")
+    rows = catalogue()
+    if as_json:
+        output.as_json(rows)
+        return
+    typer.echo(output.table(rows))
+    files = f"Files: {', '.join(sorted(SUFFIXES))}, folders and zips of images or sound (labels from sub-folders)."
+    typer.echo("\n" + output.paragraph(files))

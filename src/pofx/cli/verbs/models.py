@@ -1,25 +1,83 @@
 """pofx models."""
 
+from typing import Annotated, Any
+
+import typer
+
 from pofx.cli import arguments as given
+from pofx.cli import output
 
 GROUP = "Look up"
-EXAMPLE = "pofx models"
+EXAMPLE = "pofx models nsf"
 
 
-def models(as_json: given.Json = False) -> None:
-    """List the models: family, kind of density, what each does."""
-    from pofx.core.config import entries
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model: its options with types, ranges and defaults.")] = None,
+    as_json: given.Json = False,
+) -> None:
+    """List the models: family, density, what each does; with a NAME its options."""
+    from pofx.core.config import entries, entry
 
-    rows = [
-        {
-            "model": name,
-            "family": row.traits.family,
-            "events": ", ".join(row.traits.events).lower(),
-            "density": row.traits.density.name.lower(),
-            "encodes": "yes" if row.traits.encodes else "no",
-            "conditional": "yes" if row.traits.conditional else "no",
-            "source": row.traits.source,
-        }
-        for name, row in entries().items()
-    ]
-    given.show(rows, as_json)
+    rows = entries() if name is None else {name: entry(name)}
+    if as_json:
+        output.as_json([_plain(row, options=name is not None) for row in rows.values()])
+    elif name is not None:
+        typer.echo(_details(rows[name]))
+    else:
+        typer.echo(_list(rows))
+
+
+def _list(rows: dict[str, Any]) -> str:
+    wide, families = max(map(len, rows)), dict.fromkeys(row.traits.family for row in rows.values())
+    shown = []
+    for family in sorted(families):
+        shown += ["", family]
+        for row in rows.values():
+            if row.traits.family == family:
+                start = f"  {row.name.ljust(wide)}  {row.traits.density.name.lower():<8}  "
+                shown.append(start + output.shortened(row.traits.summary.rstrip("."), output.width() - len(start)))
+    return "\n".join(shown[1:]) + "\n\nOptions of a model: pofx models NAME"
+
+
+def _plain(row: Any, options: bool) -> dict[str, Any]:
+    traits = row.traits
+    plain = {
+        "model": row.name,
+        "family": traits.family,
+        "events": ", ".join(traits.events).lower(),
+        "density": traits.density.name.lower(),
+        "encodes": "yes" if traits.encodes else "no",
+        "conditional": "yes" if traits.conditional else "no",
+        "summary": traits.summary,
+        "source": traits.source,
+    }
+    return plain | ({"options": _options(row), "sampling": _sampling(row)} if options else {})
+
+
+def _options(row: Any) -> list[dict[str, str]]:
+    from pofx.core.describe import options
+
+    found = options(row.model, row.values)
+    return [{"option": o.name, "default": o.default, "values": o.values, "meaning": o.meaning} for o in found]
+
+
+def _sampling(row: Any) -> list[str]:
+    """Options that may change after training: `pofx sample RUN -o KEY=VALUE`."""
+    return sorted({*row.model.adjustable, *getattr(row.model, "tempers", ())})
+
+
+def _details(row: Any) -> str:
+    from pofx.core.describe import options, written
+    from pofx.train.options import TrainOptions
+
+    plain = _plain(row, options=True)
+    about = {key: plain[key] for key in ("family", "events", "density", "encodes", "conditional", "source")}
+    about["sampling"] = ", ".join(plain["sampling"])
+    listed = [f"{row.name}: {row.traits.summary}", "", output.pairs(about), "", "Options of the model: -o KEY=VALUE"]
+    for option in plain["options"]:
+        listed.append(f"  {option['option']}={option['default']}")
+        listed.append(output.paragraph(f"{option['values']}. {option['meaning']}", indent=6))
+    listed += ["", "Options of the trainer: -o KEY=VALUE"]
+    for option in options(TrainOptions, row.trains_with):
+        listed.append(output.paragraph(f"{option.name}={option.default}  {option.meaning}", indent=2))
+    return "\n".join(listed)
