@@ -18,6 +18,7 @@ FLOORS = {
     "train": 2,
     "combine": 3,
     "artifact": 3,
+    "summary": 3,
     "storage": 3,
     "runs": 4,
     "evaluate": 5,

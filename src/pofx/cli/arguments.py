@@ -1,6 +1,5 @@
 """What the verbs are given: their common arguments, and how texts of the command line become values."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,18 +100,3 @@ def trained_on(artifact: Any, against: str | None = None) -> Any:
     if against is None and name not in built_in() and not Path(name).expanduser().exists():
         raise UsageError(f"the run's data ('{name}') cannot be found from here: name it with --against DATA")
     return load(name, label=card["facts"].get("label"))
-
-
-def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title or None, header_style="bold", box=None, pad_edge=False)
-    for key in rows[0] if rows else []:
-        table.add_column(key, overflow="fold", no_wrap=not table.columns)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)

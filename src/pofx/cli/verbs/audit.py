@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments as given
+from pofx.cli import output
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx audit runs/digits"
@@ -35,6 +36,9 @@ def audit(
 
         attack: dict[str, Any] = {"options": recipe(run), "references": references, "seconds": reference_seconds}
         findings += exposure(artifact, dataset, **attack, progress=lambda line: typer.echo(line, err=True))
-    given.show(findings, as_json, f"{artifact.name} on {dataset.card.name}")
+    if as_json:
+        output.as_json(findings)
+    else:
+        typer.echo(f"{artifact.name} on {dataset.card.name}\n{output.table(findings)}")
     if any(f["result"] == "failed" for f in findings):
         raise typer.Exit(1)

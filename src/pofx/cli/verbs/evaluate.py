@@ -1,12 +1,12 @@
 """pofx evaluate."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pofx.cli import arguments as given
+from pofx.cli import output
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx evaluate runs/digits --against digits --json"
@@ -29,6 +29,7 @@ def evaluate(
     from pofx.artifact import load
     from pofx.evaluate.suite import evaluate as measure
     from pofx.report.summary import text
+    from pofx.runs.info import store
 
     artifact = load(run).to(device)
     dataset = given.trained_on(artifact, against)
@@ -45,7 +46,9 @@ def evaluate(
 
         items = given.items(artifact, against or artifact.card["data"]["name"], None)
         result["measurements"] += [m.json() for m in disentanglement(artifact, items, factors, seed=seed)]
+    if against is None:
+        store(run, result)
     if as_json:
-        typer.echo(json.dumps(result, indent=1))
-        return
-    typer.echo(f"{artifact.name} on {dataset.card.name}\n{text(result, every=every)}")
+        output.as_json(result)
+    else:
+        typer.echo(f"{artifact.name} on {dataset.card.name}\n{text(result, width=output.width(), every=every)}")

@@ -1,0 +1,24 @@
+"""pofx info."""
+
+import typer
+
+from pofx.cli import arguments as given
+from pofx.cli import output
+
+GROUP = "Look up"
+EXAMPLE = "pofx info runs/digits"
+
+
+def info(run: given.Run, as_json: given.Json = False) -> None:
+    """Show what is in the folder of a run: model, data, budget, density, numbers."""
+    from pofx.report.summary import text
+    from pofx.runs.info import info as describe
+
+    found = describe(run)
+    if as_json:
+        output.as_json(found)
+        return
+    evaluation = found.pop("evaluation", None)
+    typer.echo(f"{found.pop('summary')}\n\n{output.pairs(found)}")
+    if evaluation is not None:
+        typer.echo(f"\nlast evaluation\n{text(evaluation, width=output.width())}")

@@ -1,0 +1,117 @@
+"""Runs and scores for people: one line for `repr`, facts for `pofx info`, HTML for notebooks.
+
+Everything is read off the artifact and its card; nothing is computed but the few samples that a notebook shows.
+"""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from pofx.core import config
+from pofx.core.model import Density
+
+
+def line(run: Any) -> str:
+    """A run in one line: "nsf on wdbc.csv, exact, 60 steps"."""
+    card = run.card or {}
+    data, training = card.get("data") or {}, card.get("training") or {}
+    parts = [f"{run.name} on {Path(str(data['name'])).name}" if data.get("name") else run.name, density(run)]
+    if training:
+        parts.append(effort(training))
+    if training.get("finished") is False:
+        parts.append("unfinished")
+    return ", ".join(parts)
+
+
+def density(run: Any) -> str:
+    """The kind of density of a run, in words."""
+    return "no density" if run.density is Density.NONE else run.density.name.lower()
+
+
+def effort(training: Mapping[str, Any]) -> str:
+    """How long a run was trained: its steps, or its time where it is fitted without steps."""
+    steps, seconds = training.get("steps") or 0, training.get("seconds") or 0.0
+    if not steps:
+        return f"fitted in {seconds:.1f} s"
+    return f"{steps:,} step{'s' if steps > 1 else ''}"
+
+
+def facts(run: Any) -> dict[str, str]:
+    """What a run is, by name, in words; what its card does not hold is left out."""
+    card = run.card or {}
+    data, training = card.get("data") or {}, card.get("training") or {}
+    found = {"model": f"{run.name} ({_family(run)})", "options": _changed(run)}
+    if data:
+        sizes = data.get("sizes") or {}
+        split = " + ".join(f"{n:,} {part}" for part, n in sizes.items())
+        found["data"] = f"{data.get('name')}: {sum(sizes.values()):,} {data.get('kind')} items ({split})"
+    found["condition"] = _condition(card, training)
+    unit = getattr(run.representation, "unit", "nats")
+    measure = getattr(run.representation, "measure", "")
+    found["density"] = density(run) + (f", in {unit}; measure: {measure}" if run.density else "")
+    if training:
+        done = "" if training.get("finished", True) else "; unfinished"
+        seconds = training.get("seconds") or 0.0
+        time = f" in {seconds:,.1f} s" if training.get("steps") else ""
+        found["training"] = f"{effort(training)}{time}; budget {training.get('budget')}{done}"
+        if training.get("best_validation") is not None:
+            step = training.get("best_step")
+            found["validation"] = f"{training['best_validation']:.4g} at step {step:,}, whose weights these are"
+    found["parameters"] = f"{sum(p.numel() for p in run.model.parameters()):,}"
+    made = card.get("environment") or {}
+    when, version = training.get("started"), made.get("pofx")
+    found["made"] = " ".join(filter(None, (when and f"{when} UTC", version and f"by pofx {version}")))
+    found["seed"] = str(card["seed"]) if "seed" in card else ""
+    return {name: text for name, text in found.items() if text}
+
+
+def _family(run: Any) -> str:
+    return type(run.model).__module__.split(".")[-2]
+
+
+def _changed(run: Any) -> str:
+    """The options that differ from those of the model's name."""
+    row = config.entries().get(run.name)
+    if row is None:
+        return ""
+    usual = {**config.defaults(row.model), **row.values}
+    stored = config.config(run.model)
+    return ", ".join(f"{k}={v}" for k, v in stored.items() if k in usual and config.plain(usual[k]) != v)
+
+
+def _condition(card: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    condition = training.get("condition")
+    if condition is None:
+        return ""
+    names = card.get("label_names") or []
+    shown = ", ".join(map(str, names[:8])) + (", …" if len(names) > 8 else "")
+    return f"{condition}" + (f": {shown}" if shown else "")
+
+
+def html(run: Any) -> str:
+    """A run as HTML for a notebook: its line and its facts."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(text)}</td></tr>"
+        for name, text in facts(run).items()
+    )
+    return f"<b>{escape(line(run))}</b><table>{rows}</table>"
+
+
+def score_line(score: Any) -> str:
+    """Scores in one line: "64 scores, mean -87.21 nats, bound; measure: counting"."""
+    n, mean = len(score.value), float(score.value.mean()) if len(score.value) else float("nan")
+    error = "" if score.stderr is None else f" (± {float(score.stderr.mean()):.2g} per item)"
+    kind = score.density.name.lower()
+    return f"{n:,} scores, mean {mean:.4f} {score.unit}{error}, {kind}; measure: {score.measure}"
+
+
+def score_html(score: Any, n: int = 10) -> str:
+    """Scores as HTML for a notebook: their line and the first n."""
+    rows = []
+    for i, value in enumerate(score.value[:n]):
+        error = "" if score.stderr is None else f"± {score.stderr[i]:.2g}"
+        rows.append(f"<tr><td>{i}</td><td>{value:.4f}</td><td>{error}</td></tr>")
+    more = f"<tr><td>…</td><td>{len(score.value) - n:,} more</td><td></td></tr>" if len(score.value) > n else ""
+    head = f"<tr><th>item</th><th>log p ({escape(score.unit)})</th><th></th></tr>"
+    return f"<b>{escape(score_line(score))}</b><table>{head}{''.join(rows)}{more}</table>"
