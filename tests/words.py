@@ -7,14 +7,15 @@ import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-GENERATED = {"docs/LOG.md"}  # a diary: dated entries are not rewritten
+# a diary, whose dated entries are not rewritten, and pages written from the code
+GENERATED = {"docs/LOG.md", *(f"docs/{page}.md" for page in ("api", "cli", "models", "trainer"))}
 
 
 def dialect() -> re.Pattern:
     """The words in the first column of CONTRIBUTING's list."""
     table = (ROOT / "CONTRIBUTING.md").read_text().split("<!-- words -->")[1]
     words = [w.strip() for row in re.findall(r"^\| ([a-z][^|]*)\|", table, re.MULTILINE) for w in row.split(",")]
-    return re.compile(rf"(?<!\.)\b({'|'.join(words)})\b", re.IGNORECASE)
+    return re.compile(rf"(?<!\.)\b({'|'.join(words)})\b(?!-)", re.IGNORECASE)
 
 
 def files() -> list[Path]:

@@ -17,7 +17,10 @@ def width() -> int:
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True, indent: int = 0) -> str:
-    """Rows with equal keys, aligned; the last column takes the rest of the line and wraps below itself."""
+    """Rows with equal keys, aligned; the last column takes the rest of the line and wraps below itself.
+
+    Where the other columns leave too little of the line, each row becomes a block of names and values.
+    """
     if not rows:
         return ""
     names = list(rows[0])
@@ -26,18 +29,13 @@ def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True, indent: int
     widths = [max(len(line[i]) for line in lines) for i in range(len(names) - 1)]
     left = indent + sum(widths) + 2 * len(widths)
     rest = width() - left
-    if rest < NARROWEST:  # the last column goes below the others
-        left, rest = indent + 4, width() - indent - 4
-    below = left == indent + 4 and bool(widths)
+    if rest < NARROWEST and len(names) > 2:
+        return "\n\n".join(pairs(row, indent) for row in rows)
     shown = []
     for line in lines:
-        start = " " * indent + "  ".join(part.ljust(w) for part, w in zip(line, widths, strict=False))
-        wrapped = textwrap.wrap(line[-1], rest, break_long_words=True, break_on_hyphens=False) or [""]
-        if below:
-            shown += [start.rstrip(), *(" " * left + part for part in wrapped if part)]
-        else:
-            start += "  " if widths else ""
-            shown += [(start if i == 0 else " " * left) + part for i, part in enumerate(wrapped)]
+        start = " " * indent + "".join(part.ljust(w) + "  " for part, w in zip(line, widths, strict=False))
+        wrapped = textwrap.wrap(line[-1], max(rest, NARROWEST), break_on_hyphens=False) or [""]
+        shown += [(start if i == 0 else " " * left) + part for i, part in enumerate(wrapped)]
     return "\n".join(line.rstrip() for line in shown)
 
 

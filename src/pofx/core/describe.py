@@ -1,7 +1,7 @@
 """Options in words, for help and documentation: name, values, default and meaning of each constructor argument.
 
-Types and ranges come from annotations (`pofx.core.options`), meanings from the "Args:" of docstrings, or for the fields of a dataclass
-from the comments beside them: the text is written once, next to the code that it is about.
+Types and ranges come from annotations (`pofx.core.options`), meanings from the "Args:" of docstrings, or for the fields
+of a dataclass from the comments beside them: the text is written once, next to the code that it is about.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pofx.core.model import Model, Tempered
 from pofx.core.options import annotated, wanted
 
 
@@ -43,6 +44,12 @@ def options(cls: type, values: Mapping[str, Any] | None = None, only: tuple[str,
         for name, default in arguments.items()
         if only is None or name in only
     ]
+
+
+def sampling(cls: type[Model]) -> list[str]:
+    """The options of `sample` on the command line: what is adjustable after training, and temperatures."""
+    numbers = [a.name for a in inspect.signature(cls.sample).parameters.values() if type(a.default) in (int, float)]
+    return sorted({*cls.adjustable, *(numbers if issubclass(cls, Tempered) else ())})
 
 
 def written(value: Any) -> str:
@@ -85,5 +92,4 @@ def _comments(cls: type) -> Iterator[tuple[str, str]]:
         source = inspect.getsource(cls)
     except OSError:
         return
-    for name, text in re.findall(r"^    (\w+): [^#\n]*#\s*(.*)$", source, re.MULTILINE):
-        yield name, text
+    yield from re.findall(r"^    (\w+): [^#\n]*#\s*(.*)$", source, re.MULTILINE)

@@ -36,7 +36,7 @@ Sink = Callable[[Progress], None]
 
 @contextmanager
 def reporting(progress: bool | Sink, title: str) -> Iterator[Sink]:
-    """The one sink behind `progress`; `title` says what the work is for (the name of a model, of a verb).
+    """The one sink behind `progress`; `title` names what the work is for (the name of a model, of a verb).
 
     Raises:
         UsageError: progress is neither a truth value nor callable.

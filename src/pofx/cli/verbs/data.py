@@ -8,6 +8,8 @@ from pofx.cli import output
 GROUP = "Look up"
 EXAMPLE = "pofx data"
 
+HIDDEN = ("summary", "download")
+
 
 def data(as_json: given.Json = False) -> None:
     """List the built-in data sets and the file types that are read."""
@@ -18,6 +20,7 @@ def data(as_json: given.Json = False) -> None:
     if as_json:
         output.as_json(rows)
         return
-    typer.echo(output.table(rows))
+    shown = [{**{k: v for k, v in row.items() if k not in HIDDEN}, "summary": row["summary"]} for row in rows]
+    typer.echo(output.table(shown))
     files = f"Files: {', '.join(sorted(SUFFIXES))}, folders and zips of images or sound (labels from sub-folders)."
     typer.echo("\n" + output.paragraph(files))

@@ -40,6 +40,8 @@ def _list(rows: dict[str, Any]) -> str:
 
 
 def _plain(row: Any, options: bool) -> dict[str, Any]:
+    from pofx.core.describe import sampling
+
     traits = row.traits
     plain = {
         "model": row.name,
@@ -51,7 +53,7 @@ def _plain(row: Any, options: bool) -> dict[str, Any]:
         "summary": traits.summary,
         "source": traits.source,
     }
-    return plain | ({"options": _options(row), "sampling": _sampling(row)} if options else {})
+    return plain | ({"options": _options(row), "sampling": sampling(row.model)} if options else {})
 
 
 def _options(row: Any) -> list[dict[str, str]]:
@@ -61,23 +63,22 @@ def _options(row: Any) -> list[dict[str, str]]:
     return [{"option": o.name, "default": o.default, "values": o.values, "meaning": o.meaning} for o in found]
 
 
-def _sampling(row: Any) -> list[str]:
-    """Options that may change after training: `pofx sample RUN -o KEY=VALUE`."""
-    return sorted({*row.model.adjustable, *getattr(row.model, "tempers", ())})
-
-
 def _details(row: Any) -> str:
-    from pofx.core.describe import options, written
+    from pofx.core.describe import options
     from pofx.train.options import TrainOptions
 
     plain = _plain(row, options=True)
     about = {key: plain[key] for key in ("family", "events", "density", "encodes", "conditional", "source")}
     about["sampling"] = ", ".join(plain["sampling"])
-    listed = [f"{row.name}: {row.traits.summary}", "", output.pairs(about), "", "Options of the model: -o KEY=VALUE"]
-    for option in plain["options"]:
-        listed.append(f"  {option['option']}={option['default']}")
-        listed.append(output.paragraph(f"{option['values']}. {option['meaning']}", indent=6))
-    listed += ["", "Options of the trainer: -o KEY=VALUE"]
-    for option in options(TrainOptions, row.trains_with):
-        listed.append(output.paragraph(f"{option.name}={option.default}  {option.meaning}", indent=2))
-    return "\n".join(listed)
+    own = [
+        {"option": f"{o['option']}={o['default']}", "meaning": f"{o['meaning'].rstrip('.')} ({o['values']})".strip()}
+        for o in plain["options"]
+    ]
+    trainer = [
+        {"option": f"{o.name}={o.default}", "meaning": o.meaning or o.values}
+        for o in options(TrainOptions, row.trains_with)
+    ]
+    parts = [output.paragraph(f"{row.name}: {row.traits.summary}"), output.pairs(about)]
+    parts.append(f"Options of the model: -o KEY=VALUE\n{output.table(own, header=False, indent=2)}")
+    parts.append(f"Options of the trainer: -o KEY=VALUE\n{output.table(trainer, header=False, indent=2)}")
+    return "\n\n".join(parts)

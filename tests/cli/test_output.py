@@ -1,0 +1,38 @@
+"""What verbs print fits the terminal, or 80 columns where there is none."""
+
+import pytest
+from typer.testing import CliRunner
+
+from pofx.cli import main as cli
+from pofx.cli import output
+
+LOOK_UPS = [["models"], ["models", "gpt"], ["models", "vae"], ["data"]]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("words", LOOK_UPS, ids=" ".join)
+def test_look_ups_fit(words, width):
+    shown = CliRunner().invoke(cli.app, words, env={"COLUMNS": str(width)})
+    assert shown.exit_code == 0 and max(map(len, shown.output.splitlines())) <= width
+
+
+def test_pofx_models_is_one_line_a_model():
+    from pofx.core.config import entries
+
+    lines = CliRunner().invoke(cli.app, ["models"], env={"COLUMNS": "80"}).output.splitlines()
+    families = {row.traits.family for row in entries().values()}
+    assert len([line for line in lines if line.startswith("  ")]) == len(entries())
+    assert families <= set(lines)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_tables_wrap_their_last_column(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [{"a": "x" * 20, "b": 3, "text": "words " * 30}, {"a": "y", "b": None, "text": "short"}]
+    lines = output.table(rows).splitlines()
+    assert max(map(len, lines)) <= width and "short" in lines[-1]
+    assert " ".join(" ".join(lines).split()).count("words") == 30
+
+
+def test_pairs_leave_out_what_has_no_value():
+    assert output.pairs({"a": "1", "b": None, "c": ""}) == "a  1"

@@ -1,0 +1,48 @@
+"""The documentation is that of the code: generated pages are up to date, all pages are reachable, commands exist."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import pofx
+from pofx.cli import scan
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["api.md", "cli.md", "models.md", "trainer.md"])
+def test_generated_pages_are_those_of_the_code(name, generate):
+    assert set(generate.PAGES) == {"api.md", "cli.md", "models.md", "trainer.md"}
+    assert (DOCS / name).read_text() == generate.PAGES[name](), "run python docs/generate.py"
+
+
+def test_every_public_name_is_documented():
+    text = (DOCS / "api.md").read_text()
+    assert all(re.search(rf"^::: pofx\.\S+\.{name}$", text, re.MULTILINE) for name in set(dir(pofx)) - {"__version__"})
+
+
+def test_every_page_is_in_the_navigation():
+    nav = (ROOT / "mkdocs.yml").read_text()
+    assert all(f": {page.name}" in nav for page in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_commands_in_the_pages_name_verbs_and_options_that_exist(page):
+    known = {verb.name: scan.command(verb) for verb in scan.verbs().values()}
+    for line in re.findall(r"\bpofx ([a-z]+ [^`#\n]*)", page.read_text() if page.name != "LOG.md" else ""):
+        verb, *words = line.split()
+        if verb in known:
+            options = {name for parameter in known[verb].params for name in parameter.opts}
+            used = {word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][\w-]*(=.*)?", word)}
+            assert used <= options | {"--help"}, f"pofx {line}: {used - options}"
