@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pofx.comparison import cluster, compare
+from pofx.comparison import cluster
+from pofx.comparison.compare import compare
 from pofx.comparison.jobs import Job
 from pofx.core.errors import UsageError
 from pofx.core.representation import Items

@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 
 import pofx.report
 from pofx.cli.main import app
-from pofx.comparison import compare, jobs, stored, tuning
+from pofx.comparison import jobs, stored, tuning
+from pofx.comparison.compare import compare
 from pofx.comparison.job import history, keep
-from pofx.comparison.jobs import Job, Limits, Orders, launch, memory, run_jobs
+from pofx.comparison.jobs import Job, Orders, run_jobs
+from pofx.comparison.process import Limits, launch, memory
 from pofx.comparison.request import PREFERRED, choose_models, default_folder, refusal, settle
 from pofx.core import config
 from pofx.core.errors import DataError, UsageError
@@ -38,7 +40,8 @@ def stand_in(monkeypatch):
     """Jobs that only say that they were run; names in `failing` crash."""
     ran, failing = [], set()
 
-    def pretend(place, limits, tick=lambda: None):
+    def pretend(command, output, limits, tick=lambda: None, held=()):
+        place = output.parent
         job = json.loads((place / "job.json").read_text())
         ran.append(place.name)
         tick()
@@ -135,10 +138,10 @@ def test_an_interruption_loses_the_job_under_way_alone(tmp_path, stand_in, monke
     ran, _ = stand_in
     pretend = jobs.launch
 
-    def interrupted(place, limits, tick=lambda: None):
-        if place.name == "realnvp-seed0":
+    def interrupted(command, output, limits, tick=lambda: None, held=()):
+        if output.parent.name == "realnvp-seed0":
             raise KeyboardInterrupt
-        return pretend(place, limits, tick)
+        return pretend(command, output, limits, tick, held)
 
     monkeypatch.setattr(jobs, "launch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -158,15 +161,8 @@ def test_other_data_in_the_same_folder_is_refused(tmp_path, stand_in):
         compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=0)
 
 
-@pytest.fixture
-def command(monkeypatch):
-    """Let `launch` run a line of Python in place of the job."""
-
-    def use(code):
-        real = jobs.subprocess.Popen
-        monkeypatch.setattr(jobs.subprocess, "Popen", lambda args, **rest: real([sys.executable, "-c", code], **rest))
-
-    return use
+def python(code):
+    return [sys.executable, "-c", code]
 
 
 @pytest.mark.parametrize(
@@ -178,15 +174,14 @@ def command(monkeypatch):
         ("import sys; sys.exit(3)", "no message"),
     ],
 )
-def test_every_end_of_a_job_has_a_reason(tmp_path, command, code, reason):
-    command(code)
+def test_every_end_of_a_job_has_a_reason(tmp_path, code, reason):
     began = time.monotonic()
-    assert reason in str(launch(tmp_path, Limits(1.0, 1e12)))
+    assert reason in str(launch(python(code), tmp_path / "output.txt", Limits(1.0, 1e12)))
     assert time.monotonic() - began < 20
 
 
-def test_a_job_that_leaves_no_result_has_failed(tmp_path, command):
-    command("pass")
+def test_a_job_that_leaves_no_result_has_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "command", lambda place: python("pass"))
     orders = Orders(tmp_path, "digits", Budget(steps=1), 0, Limits(60.0, 1e12))
     run_jobs([Job("nsf", 0)], orders)
     assert not orders.done(Job("nsf", 0))
@@ -257,11 +252,11 @@ def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):
     with pytest.raises(DataError, match="pandas.cut"):
         compare(frame, models=["nsf"], out=tmp_path / "out", label="b")
     found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2, label="kind",
-                    options={"nsf": {"width": 32, "represent": "points"}})  # fmt: skip
+                    options={"nsf": {"width": 32, "represent": "standard"}})  # fmt: skip
     words = shlex.split(found.results["command"])
     assert words[3:] == [
         *("--models", "nsf", "--label", "kind", "--budget", "90s", "--seeds", "2", "--seed", "0"),
-        *("--out", str(tmp_path / "out"), "-o", "nsf.width=32", "-o", 'nsf.represent="points"'),
+        *("--out", str(tmp_path / "out"), "-o", "nsf.width=32", "-o", 'nsf.represent="standard"'),
     ]
     kept = stored.thaw(tmp_path / "out" / "data")
     assert set(kept.train.labels) == {0, 1, 2} and list(kept.train.values.columns) == ["a", "b"]
@@ -269,10 +264,10 @@ def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):
     assert asked.exit_code == 0, asked.output
 
 
-def test_a_job_that_takes_too_much_memory_is_stopped(tmp_path, command):
-    command("x = bytearray(400_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(60)")
+def test_a_job_that_takes_too_much_memory_is_stopped(tmp_path):
+    code = "x = bytearray(400_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(60)"
     began = time.monotonic()
-    assert "its limit is 0.2 GB" in str(launch(tmp_path, Limits(60.0, 2e8)))
+    assert "its limit is 0.2 GB" in str(launch(python(code), tmp_path / "output.txt", Limits(60.0, 2e8)))
     assert time.monotonic() - began < 50 and memory(2**22 + 1) == 0
 
 
@@ -280,7 +275,7 @@ def test_limits_are_times_and_sizes():
     assert Limits.of(Budget.of("30s")).seconds == 4 * 30 + 900
     assert Limits.of(Budget.of("5 steps"), "30m", "8GB") == Limits(1800.0, 8e9)
     for time_limit, memory_limit in (("5 steps", None), ("soon", None), (None, "much"), (None, "0GB")):
-        with pytest.raises(UsageError, match="limit is a|budget is a time"):
+        with pytest.raises(UsageError, match="limit must be a"):
             Limits.of(Budget.of("30s"), time_limit, memory_limit)
 
 

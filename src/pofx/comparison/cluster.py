@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pofx.comparison.jobs import Job, Limits, Orders, Watched, fail, launch
+from pofx.comparison.jobs import Job, Orders, Watched, command, fail
+from pofx.comparison.process import Limits, launch
 from pofx.core.errors import UsageError
 from pofx.core.files import write
 
@@ -23,7 +24,8 @@ LEFT = ("checkpoints",)  # stays with the worker
 def run_jobs(jobs: Sequence[Job], orders: Orders, *, gpus: float = 0.0) -> None:
     """Run what has no result yet on the cluster of RAY_ADDRESS, or on this machine's cores where there is none.
 
-    The controls come first, for they fit the feature spaces that all other jobs use.
+    The controls come first, for they fit the feature spaces that all other jobs use; where they fail, nothing else is
+    run.
 
     Args:
         gpus: the share of a GPU that a job takes.
@@ -56,7 +58,10 @@ def run_jobs(jobs: Sequence[Job], orders: Orders, *, gpus: float = 0.0) -> None:
                     watched.tick()
                     for task in ended:
                         job = waiting.pop(task)
-                        watched.end(job, _received(task, orders.folder, orders.folder / job.name))
+                        reason = _received(task, orders.folder, orders.folder / job.name)
+                        watched.end(job, reason)
+                        if job.model is None and reason is not None:
+                            return
     finally:
         if started:
             ray.shutdown()
@@ -68,7 +73,7 @@ def _work(name: str, orders: bytes, shared: bytes, limits: Limits) -> tuple[str 
         root = Path(made)
         unpack(shared, root)
         unpack(orders, root / name)
-        reason = launch(root / name, limits)
+        reason = launch(command(root / name), root / name / "output.txt", limits)
         beside = [p.name for p in root.iterdir() if p.name not in ("data", name)] if name == "controls" else []
         return reason, packed(root / name), packed(root, beside) if beside else b""
 

@@ -5,9 +5,7 @@ a crash costs one row, an interruption one job, and a second call only what is m
 calls is the protocol: data, budget, first seed and version.
 """
 
-import json
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,16 @@ import pandas as pd
 
 from pofx import __version__
 from pofx.comparison import cluster, tuning
-from pofx.comparison.jobs import Job, Limits, Orders, run_jobs
-from pofx.comparison.request import checked, choose_models, default_folder, settle
+from pofx.comparison.jobs import Job, Orders, run_jobs
+from pofx.comparison.process import Limits
+from pofx.comparison.request import checked, choose_models, command_line, default_folder, refuse_failure, settle
 from pofx.comparison.results import gather
 from pofx.comparison.stored import freeze
 from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write_json
+from pofx.core.lock import lock
 from pofx.data.sources import load
+from pofx.evaluate.suite import check
 from pofx.report.columns import frame, text
 from pofx.report.page import write as write_report
 from pofx.report.rows import SCHEMA, read, rows
@@ -98,8 +99,10 @@ def compare(
         engine: "local", one process after the other; "ray", all over the cluster of RAY_ADDRESS.
 
     Raises:
-        UsageError: unknown names, a budget that is none, or a folder that holds a comparison under another protocol.
+        UsageError: unknown names, values out of their range, too few items, a folder that holds a comparison under
+            another protocol or that another call works in; nothing has been trained then.
         DataError: data that cannot be read.
+        TrainingError: every job failed; the report holds the reasons.
     """
     limit = Budget.of(budget)
     if seeds < 1 or trials < 1:
@@ -109,58 +112,60 @@ def compare(
     limits = Limits.of(limit, time_limit, memory_limit)
     dataset = load(data, label=label)
     chosen, skipped = choose_models(dataset, models, families)
-    given = checked(options or {}, chosen)
-    named = isinstance(data, str | os.PathLike)
+    given = checked(options or {}, chosen, dataset)
+    check(dataset, spaces=spaces)
     folder = Path(out) if out is not None else default_folder(dataset, limit, seed)
-    protocol = {
-        "schema": SCHEMA,
-        "pofx": __version__,
-        "data": dataset.card.name,
-        "hash": dataset.card.hash,
-        "budget": str(limit),
-        "seed": seed,
-        **({} if label is None else {"label": label}),
-    }
-    settle(folder, protocol)
-    frozen = not named or label is not None or engine != "local"  # other machines may not have the path
-    if frozen and not (folder / "data" / "card.json").exists():
-        freeze(dataset, folder / "data")
-    orders = Orders(
-        folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces)
-    )
-    run = ENGINES[engine]
-    controls = Job(None, seed)
-    tuned: dict[str, Any] = {}
+    with lock(folder / ".locks" / "comparison.lock", f"the comparison in {folder}"):
+        protocol = {
+            "schema": SCHEMA,
+            "pofx": __version__,
+            "data": dataset.card.name,
+            "hash": dataset.card.hash,
+            "budget": str(limit),
+            "seed": seed,
+            **({} if label is None else {"label": label}),
+        }
+        settle(folder, protocol)
+        named = isinstance(data, str | os.PathLike)
+        frozen = not named or label is not None or engine != "local"  # other machines may not have the path
+        if frozen:
+            freeze(dataset, folder / "data")
+        orders = Orders(
+            folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces),
+            dataset.card.hash,
+        )  # fmt: skip
+        run = ENGINES[engine]
+        controls = Job(None, seed)
+        tuned: dict[str, Any] = {}
 
-    def jobs() -> list[Job]:
-        """The controls, then seed after seed every model with its options."""
-        own = {model: tuned[model]["options"] if model in tuned else given.get(model, {}) for model in chosen}
-        return [controls, *(Job(model, seed + k, own[model]) for k in range(seeds) for model in chosen)]
+        def jobs() -> list[Job]:
+            """The controls, then seed after seed every model with its options."""
+            own = {model: tuned[model]["options"] if model in tuned else given.get(model, {}) for model in chosen}
+            return [controls, *(Job(model, seed + k, own[model]) for k in range(seeds) for model in chosen)]
 
-    try:
-        if trials > 1:
-            tries = tuning.trials(chosen, trials, seed, given)
-            run([controls, *tries], orders)
-            tuned |= tuning.chosen(tries, orders)
-        run(jobs(), orders)
-    finally:
-        results = gather(orders, jobs(), dataset, protocol, tuned, models or ())
-        results["skipped"] = skipped
-        if named:
-            asked = {
-                "--models": ",".join(models or ()),
-                "--families": ",".join(families or ()),
-                "--label": label or "",
-                "--budget": str(limit).replace(" ", ""),
-                "--seeds": str(seeds),
-                "--seed": str(seed),
-                "--trials": str(trials) if trials > 1 else "",
-                "--spaces": ",".join(spaces or ()),
-                "--out": str(folder),
-            }
-            words = [word for item in asked.items() if item[1] for word in item]
-            words += [w for m, own in given.items() for k, v in own.items() for w in ("-o", f"{m}.{k}={json.dumps(v)}")]
-            results["command"] = shlex.join(["pofx", "compare", str(data), *words])
-        write_json(folder / "results.json", results)
-        write_report(folder / "results.json")
+        try:
+            if trials > 1:
+                tries = tuning.trials(chosen, trials, seed, given)
+                run([controls, *tries], orders)
+                tuned |= tuning.chosen(tries, orders)
+            run(jobs(), orders)
+        finally:
+            results = gather(orders, jobs(), dataset, protocol, tuned, models or ())
+            results["skipped"] = skipped
+            if named:
+                flags = {
+                    "models": ",".join(models or ()),
+                    "families": ",".join(families or ()),
+                    "label": label or "",
+                    "budget": str(limit).replace(" ", ""),
+                    "seeds": str(seeds),
+                    "seed": str(seed),
+                    "trials": str(trials) if trials > 1 else "",
+                    "spaces": ",".join(spaces or ()),
+                    "out": str(folder),
+                }
+                results["command"] = command_line(str(data), flags, given)
+            write_json(folder / "results.json", results)
+            write_report(folder / "results.json")
+        refuse_failure(results, folder)
     return Comparison(folder)

@@ -17,7 +17,10 @@ import numpy as np
 from pofx import __version__
 from pofx.artifact import Artifact
 from pofx.comparison.exhibits import SHOWN, keep, likelihoods
+from pofx.comparison.jobs import FOLLOW
+from pofx.comparison.process import follow_caller
 from pofx.comparison.stored import thaw
+from pofx.core.errors import DataError
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load
@@ -34,6 +37,8 @@ def run(folder: Path) -> None:
     job = read_json(folder / "job.json")
     root = folder.parent
     dataset = thaw(root / "data") if job["data"] is None else load(job["data"])
+    if job.get("hash") and dataset.card.hash != job["hash"]:
+        raise DataError(f"{dataset.card.name} has changed since the comparison began: start another one")
     if job["model"] is None:
         result = _controls(dataset, job, root)
     else:
@@ -138,4 +143,6 @@ def history(path: Path) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
+    if FOLLOW in sys.argv[2:]:
+        follow_caller()
     run(Path(sys.argv[1]))

@@ -1,32 +1,29 @@
-"""The jobs of a comparison: what they are, when they are done, and how one runs in a process of its own.
+"""The jobs of a comparison: what they are, when they are done, and how they run one after the other.
 
-A job leaves a result or a reason behind. Here they run one after the other; `cluster` spreads them over machines.
+A job leaves a result, or the reason of its failure, in its folder; `cluster` spreads jobs over machines. The process of
+a job holds a lock while it runs, so that no second one works in the same folder, not even beside that of a killed call.
 """
 
-import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pofx.core.errors import UsageError
+from pofx.comparison.process import Limits, launch
+from pofx.core.errors import CorruptError
 from pofx.core.files import read_json, write_json
+from pofx.core.lock import lock
 from pofx.train.options import Budget, spoken
 
-GRACE = (4.0, 900.0)  # by default a job may take this many times its training time, plus this many seconds
-LONGEST = 7200.0  # … and this many where the budget is no time
-MEMORY = 0.9  # of the machine's memory, by default
-BYTES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+ORPHAN = 30.0  # seconds to wait for the process of a killed call
+FOLLOW = "--with-caller"  # the argument of a job that must not outlive its caller
 
 
 @dataclass(frozen=True)
@@ -49,38 +46,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one job may take: seconds by the clock and bytes of memory, its children's with it."""
-
-    seconds: float
-    memory: float
-
-    @classmethod
-    def of(
-        cls, budget: Budget, time_limit: str | float | None = None, memory_limit: str | float | None = None
-    ) -> "Limits":
-        """Limits from "2h" and "8GB"; by default 4 × the training time + 15 min (2 h where the budget is no time), and
-        nine tenths of the machine's memory.
-
-        Raises:
-            UsageError: a text that is no time or no size.
-        """
-        seconds = LONGEST if budget.seconds is None else GRACE[0] * budget.seconds + GRACE[1]
-        if time_limit is not None:
-            asked = Budget.of(time_limit).seconds
-            if asked is None:
-                raise UsageError(f"a time limit is a time such as 30m or 2h (got '{time_limit}')")
-            seconds = asked
-        memory = MEMORY * psutil.virtual_memory().total
-        if memory_limit is not None:
-            found = re.fullmatch(r"\s*(\d+\.?\d*)\s*([KMGT]?)i?B?\s*", str(memory_limit), re.IGNORECASE)
-            memory = float(found[1]) * BYTES[found[2].upper()] if found else 0.0
-            if memory <= 0:
-                raise UsageError(f"a memory limit is a size such as 8GB (got '{memory_limit}')")
-        return cls(seconds, memory)
-
-
-@dataclass(frozen=True)
 class Orders:
     """What all jobs of a comparison share: where they live, what data, what budget, the seed of all measurements."""
 
@@ -90,6 +55,7 @@ class Orders:
     first_seed: int
     limits: Limits
     spaces: tuple[str, ...] | None = None  # feature spaces; None: those of `evaluate`
+    hash: str = ""  # of the data
 
     def plain(self, job: Job) -> dict[str, Any]:
         """The job as its process reads it."""
@@ -102,6 +68,7 @@ class Orders:
             "options": dict(job.options),
             "trial": job.trial,
             "spaces": None if self.spaces is None else list(self.spaces),
+            "hash": self.hash,
         }
 
     def begin(self, job: Job) -> Path:
@@ -111,43 +78,74 @@ class Orders:
         write_json(place / "job.json", self.plain(job))
         return place
 
+    def lock(self, job: Job) -> AbstractContextManager[int]:
+        """The lock of a job, which its process inherits; the process of a killed call ends within seconds."""
+        path = self.folder / ".locks" / f"{job.name}.lock"
+        return lock(path, f"the job {job.name} of {self.folder}", wait=ORPHAN)
+
     def result(self, job: Job) -> dict[str, Any]:
-        """The result of a job under these orders; `missing` where there is none, or one under others."""
+        """The result of a job under these orders; `missing` where there is none, a damaged one, or one of others."""
         place = self.folder / job.name
-        path = place / "result.json"
-        if not path.exists() or any(
-            read_json(place / "job.json").get(k) != v for k, v in self.plain(job).items() if k != "data"
+        found, given = _read(place / "result.json"), _read(place / "job.json")
+        if (
+            "status" not in found
+            or "model" not in given
+            or any(given.get(k, v) != v for k, v in self._same(job).items())
         ):
             return {"status": "missing", "reason": "not run yet"}
-        return dict(read_json(path))
+        return found
+
+    def _same(self, job: Job) -> dict[str, Any]:
+        """What must be equal for a result to count; a job of an older version does not state all of it."""
+        return {key: value for key, value in self.plain(job).items() if key != "data"}
 
     def done(self, job: Job) -> bool:
         """Whether a job has a result that is not a failure."""
         return self.result(job)["status"] == "done"
 
 
-Tick = Callable[[], None]
-
-
 def run_jobs(jobs: Sequence[Job], orders: Orders) -> None:
-    """Run what has no result yet, one process after the other; failures are kept as results of their own."""
+    """Run what has no result yet, one process after the other; failures are results, too.
+
+    Where the controls fail, nothing else is run.
+    """
     missing = [job for job in jobs if not orders.done(job)]
     with Watched(missing, len(jobs), orders) as watched:
         for job in missing:
-            place = orders.begin(job)
-            watched.begin(job)
-            reason = launch(place, orders.limits, watched.tick)
-            watched.end(job, fail(place, reason))
+            with orders.lock(job) as held:
+                if orders.done(job):  # by a process that outlived the last call for a moment
+                    continue
+                place = orders.begin(job)
+                watched.begin(job)
+                reason = launch(command(place), place / "output.txt", orders.limits, watched.tick, (held,))
+                reason = fail(place, reason)
+                watched.end(job, reason)
+            if job.model is None and reason is not None:
+                return  # what fails for real items fails for samples, too: nothing is trained for it
+
+
+def command(place: Path) -> list[str]:
+    """The command that does the job of a folder."""
+    return [sys.executable, "-m", "pofx.comparison.job", str(place), FOLLOW]
 
 
 def fail(place: Path, reason: str | None) -> str | None:
-    """Keep the reason of a failure as the result of a job; also where it ended well and left no result."""
+    """Store the reason of a failure as the result of a job; also where it ended well and left no result."""
     path = place / "result.json"
-    if reason is None and not (path.exists() and read_json(path).get("status") == "done"):
+    if reason is None and _read(path).get("status") != "done":
         reason = "ended without a result"
     if reason is not None:
         write_json(path, {"status": "failed", "reason": reason})
     return reason
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where the file is missing or damaged, as a crash of the machine may leave it."""
+    try:
+        found = read_json(path)
+    except CorruptError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Watched:
@@ -199,46 +197,3 @@ class Watched:
         mark = "[green]done[/]" if reason is None else "[red]failed[/]"
         after = "" if reason is None else f": {reason}"
         self.console.print(f"{mark} {job.name} in {spoken(round(self.spent[-1]))}{after}")
-
-
-def launch(place: Path, limits: Limits, tick: Tick = lambda: None) -> str | None:
-    """Run the job in a folder as its own process group; the reason of a failure, or None.
-
-    Ctrl-C ends the job under way and goes on to the caller.
-    """
-    with (place / "output.txt").open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pofx.comparison.job", str(place)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        end = time.monotonic() + limits.seconds
-        try:
-            while process.poll() is None:
-                tick()
-                if time.monotonic() > end:
-                    return f"stopped after {spoken(round(limits.seconds))}, its time limit"
-                if (taken := memory(process.pid)) > limits.memory:
-                    return f"stopped at {taken / 1e9:.2g} GB of memory, its limit is {limits.memory / 1e9:.2g} GB"
-                time.sleep(0.2)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if process.returncode < 0:
-        killed = signal.Signals(-process.returncode).name
-        return f"ended by {killed}" + (", perhaps for lack of memory" if killed == "SIGKILL" else "")
-    if process.returncode:
-        lines = (place / "output.txt").read_text(errors="replace").strip().splitlines() or ["no message"]
-        return re.sub(r"^(?:\w+\.)+(\w+(?:Error|Exception|Unsupported)?): ", r"\1: ", lines[-1])[:400]
-    return None
-
-
-def memory(pid: int) -> int:
-    """Bytes of memory that a process and its children hold; 0 once it has gone."""
-    try:
-        process = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
-    except psutil.NoSuchProcess:
-        return 0

@@ -1,18 +1,20 @@
-"""What is asked of a comparison: the folder and the models; and that a folder keeps to one protocol."""
+"""The request of a comparison: folder, models, checks before anything is trained, one protocol per folder."""
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pofx.core import config
-from pofx.core.errors import PofxError, UsageError, unknown
+from pofx.core.errors import CorruptError, PofxError, TrainingError, UsageError, unknown
 from pofx.core.event import dims
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
 from pofx.represent.choose import choose
 from pofx.runs.fitting import sort_options
-from pofx.train.options import Budget
+from pofx.train.options import Budget, TrainOptions
 
 PREFERRED = ("pixelcnn", "nsf", "vae", "r3gan", "flow-matching", "rbm", "gmm")  # asked first in their families
 BASELINE = "gmm"  # a classical model that every table holds
@@ -31,10 +33,11 @@ def settle(folder: Path, protocol: Mapping[str, Any]) -> None:
         UsageError: another protocol; the differences are named.
     """
     path = folder / "protocol.json"
-    if not path.exists():
+    try:
+        before = read_json(path)
+    except CorruptError:  # none, or damaged by a crash of the machine: every job states the budget, data and seed, too
         write_json(path, dict(protocol))
         return
-    before = read_json(path)
     changed = [f"{k} was {before.get(k)!r}, now {v!r}" for k, v in protocol.items() if before.get(k) != v]
     if changed:
         raise UsageError(
@@ -86,28 +89,65 @@ def choose_models(
     return chosen, skipped
 
 
-def checked(options: Mapping[str, Mapping[str, Any]], chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Options by model, plain, each known to its owner.
+def checked(
+    options: Mapping[str, Mapping[str, Any]], chosen: Sequence[str], dataset: Dataset
+) -> dict[str, dict[str, Any]]:
+    """Options by model, plain, each with an owner that takes its value.
 
     Raises:
-        UsageError: a model that is not compared, or an option that nobody owns.
+        UsageError: a model that is not compared, an option without an owner, or a value that its owner refuses.
     """
     for model, own in options.items():
         if model not in chosen:
             raise unknown("model of this comparison", model, chosen)
-        sort_options(config.entries()[model], own)
+        refused = refusal(model, dataset, own)
+        if refused:
+            raise UsageError(f"{model} cannot be trained with {', '.join(own)}: {refused}")
     return {model: {k: config.plain(v) for k, v in own.items()} for model, own in options.items()}
 
 
-def refusal(name: str, dataset: Dataset) -> str | None:
-    """Why a model cannot take the data, by building it; None if it can."""
+def refusal(name: str, dataset: Dataset, options: Mapping[str, Any] | None = None) -> str | None:
+    """Why a model cannot take the data, by building it; None if it can.
+
+    Raises:
+        UsageError: an option that neither the model, the trainer nor a representation has.
+    """
     row = config.entries()[name]
+    of_model, of_trainer, of_view = sort_options(row, options or {})
     try:
-        event = choose(dataset.train, row.model, {}).event
-        config.build(row.name, event)
+        TrainOptions.of({**row.trains_with, **of_trainer})
+        event = choose(dataset.train, row.model, of_view).event
+        config.build(name, event, None, **of_model)
     except (PofxError, ValueError, TypeError) as error:
         return str(error)
     return None if dims(event) else "it has no dimensions"
+
+
+def command_line(data: str, flags: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]) -> str:
+    """The command that makes the same comparison; flags without a value are left out."""
+    words = [word for flag, value in flags.items() if value for word in (f"--{flag}", value)]
+    words += [w for m, own in options.items() for k, v in own.items() for w in ("-o", f"{m}.{k}={json.dumps(v)}")]
+    return shlex.join(["pofx", "compare", data, *words])
+
+
+def refuse_failure(results: Mapping[str, Any], folder: Path) -> None:
+    """Raise where no model has a result.
+
+    Raises:
+        TrainingError: with the reasons, and where they are reported.
+    """
+    runs = [(row, run) for row in results["rows"] for run in row["runs"]]
+    if any(run["status"] == "done" for row, run in runs if row["role"] != "control"):
+        return
+    reasons: dict[str, list[str]] = {}
+    for row, run in runs:
+        if run["status"] == "failed":
+            reasons.setdefault(str(run["reason"]), []).append(row["name"])
+    listed = "; ".join(f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in reasons.items())
+    raise TrainingError(
+        f"no model has a result ({listed or 'no job was run'}): mend that and repeat the command, which runs only what "
+        f"is missing; {folder / 'report.html'} lists every job"
+    )
 
 
 def _takes(name: str, dataset: Dataset) -> bool:

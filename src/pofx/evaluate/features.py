@@ -130,17 +130,34 @@ def fit_spaces(
         UsageError: an unknown name, a classifier without labels, or a network without weights.
         DataError: weights that are missing or those of another network.
     """
+    chosen = check_spaces(train, names)
+    home = Path(folder) if folder is not None else None
+    source = digest(train)
+    return [_fit(name, train, source, seed, home, report) for name in chosen]
+
+
+def check_spaces(train: Items, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The names of the spaces that `fit_spaces` would fit; nothing is fitted.
+
+    Raises:
+        UsageError, DataError: as `fit_spaces` does.
+    """
     if names is None:
         labelled = train.labels is not None and np.ndim(train.labels) == 1 and len(set(train.labels)) > 1
-        names = ("pca", "classifier" if labelled else "random", *(("logmel",) if train.kind == "audio" else ()))
-    for name in (text.partition("=")[0] for text in names):
+        return ("pca", "classifier" if labelled else "random", *(("logmel",) if train.kind == "audio" else ()))
+    for text in names:
+        name, _, given = text.partition("=")
         if name not in NAMES:
             raise unknown("feature space", name, NAMES)
         if name == "classifier" and train.labels is None:
             raise UsageError("a classifier space needs labels: use the spaces 'pca' and 'random'")
-    home = Path(folder) if folder is not None else None
-    source = digest(train)
-    return [_fit(name, train, source, seed, home, report) for name in names]
+        if name in HINTS:
+            pretrained(name, given, train)
+        elif name == "logmel":
+            LogMel.of(train)
+        elif given:
+            raise UsageError(f"the space '{name}' is fitted here and takes no weights: write '{name}'")
+    return tuple(names)
 
 
 def _fit(name: str, train: Items, source: str, seed: int, folder: Path | None, report: Report | None) -> Space:
@@ -150,8 +167,6 @@ def _fit(name: str, train: Items, source: str, seed: int, folder: Path | None, r
             report(f"loading the feature space {name} from {given}")
         network = pretrained(name, given, train)
         return Space(name, Vectors.fit(train), {}, dict(network.facts), folder, network, network.hash)
-    if given:
-        raise UsageError(f"the space '{name}' is fitted here and takes no weights: write '{name}'")
     if name == "logmel":
         sound = LogMel.of(train)
         return Space(name, Vectors.fit(train), {}, sound.facts, folder, sound, sound.hash)

@@ -18,7 +18,7 @@ from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, joined, take
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised
 from pofx.evaluate.density import likelihood
-from pofx.evaluate.features import Space, fit_spaces
+from pofx.evaluate.features import Space, check_spaces, fit_spaces
 from pofx.evaluate.measurement import Measurement, finite, halved
 from pofx.evaluate.metric import (
     ArtifactMetric,
@@ -155,6 +155,17 @@ def self_tests(
         )
         found += [{**row, "space": space.label} for row in rows]
     return found
+
+
+def check(dataset: Dataset, *, n: int | None = None, spaces: Sequence[str] | None = None) -> None:
+    """Refuse what `evaluate` and `controls` would refuse, before anything is trained for it.
+
+    Raises:
+        UsageError: too few items, an unknown feature space, or one that lacks labels or weights.
+        DataError: weights of a feature space that are missing or those of another network.
+    """
+    arrange(dataset, n, 0)
+    check_spaces(dataset.train, spaces)
 
 
 def compare_samples(

@@ -30,7 +30,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder of the report (default runs/compare-DATA).")] = None,
 ) -> None:
     """Compare models on the same data and budget: one table, one report. Resumable."""
-    from pofx.comparison import compare as run_comparison
+    from pofx.comparison.compare import compare as run_comparison
 
     result = run_comparison(
         source,
