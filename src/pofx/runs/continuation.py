@@ -1,7 +1,7 @@
 """Running text longer than a model's window: drawn window after window, each given the last half of the one before.
 
-Within its window a text follows the model's p(x). Beyond it every character follows the model's conditional given at least
-half a window before it: a truncated context, as in the score of passages (`pofx.represent.texts`).
+Within its window a text follows the model's p(x). Beyond it every character follows the model's conditional given at
+least half a window before it: a truncated context, as in the score of passages (`pofx.represent.texts`).
 """
 
 from typing import Any
