@@ -19,7 +19,7 @@ from pofx.comparison.compare import compare
 from pofx.comparison.job import history, keep
 from pofx.comparison.jobs import Job, Orders, run_jobs
 from pofx.comparison.process import Limits, launch, memory
-from pofx.comparison.request import PREFERRED, choose_models, default_folder, refusal, settle
+from pofx.comparison.request import choose_models, default_folder, refusal, settle
 from pofx.core import config
 from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
@@ -82,10 +82,11 @@ def test_one_model_per_family_by_preference_and_the_baseline_last():
     families = {row.traits.family for row in config.entries().values()}
     assert {config.entry(name).traits.family for name in chosen} | set(skipped) == families
     assert len(chosen) == len({config.entry(name).traits.family for name in chosen})
-    for name in PREFERRED:
-        if name in config.entries():
-            assert name in chosen
-    assert chosen[-1] == "gmm"
+    roles = {name: row.traits.role for name, row in config.entries().items()}
+    preferred = [name for name, role in roles.items() if role]
+    assert len({config.entry(name).traits.family for name in preferred}) == len(preferred) == len(families)
+    assert {name for name in preferred if refusal(name, dataset) is None} <= set(chosen)
+    assert [name for name in chosen if roles[name] == "baseline"] == chosen[-1:]
 
 
 def test_a_family_gives_the_first_member_that_accepts_the_data():

@@ -16,9 +16,6 @@ from pofx.represent.choose import choose
 from pofx.runs.fitting import sort_options
 from pofx.train.options import Budget, TrainOptions
 
-PREFERRED = ("pixelcnn", "nsf", "vae", "r3gan", "flow-matching", "rbm", "gmm")  # asked first in their families
-BASELINE = "gmm"  # a classical model that every table holds
-
 
 def default_folder(dataset: Dataset, budget: Budget, seed: int) -> Path:
     """The same folder for the same request."""
@@ -49,7 +46,7 @@ def settle(folder: Path, protocol: Mapping[str, Any]) -> None:
 def choose_models(
     dataset: Dataset, models: Sequence[str] | None, families: Sequence[str] | None
 ) -> tuple[list[str], dict[str, str]]:
-    """Names to run, the baseline last, and a reason for every family that nothing can be run of.
+    """Names to run, the baselines last, and a reason for every family of which nothing can be run.
 
     Raises:
         UsageError: an unknown name, a model that cannot take the data, or nothing to run.
@@ -60,12 +57,12 @@ def choose_models(
             refused = refusal(config.entry(name).name, dataset)
             if refused:
                 raise UsageError(f"{name} cannot model {dataset.card.name}: {refused}")
-        return list(dict.fromkeys([*models, *([BASELINE] if _takes(BASELINE, dataset) else [])])), {}
+        return list(dict.fromkeys([*models, *baselines(dataset)])), {}
     of_family: dict[str, list[str]] = {}
 
-    def place(name: str) -> tuple[int, bool]:
-        """The preferred names first, then whole models before recipes."""
-        return PREFERRED.index(name) if name in PREFERRED else len(PREFERRED), bool(known[name].values)
+    def place(name: str) -> tuple[bool, bool]:
+        """Those that represent their family first, then whole models before recipes."""
+        return not known[name].traits.role, bool(known[name].values)
 
     for name in sorted(known, key=place):
         of_family.setdefault(known[name].traits.family, []).append(name)
@@ -73,20 +70,29 @@ def choose_models(
         if family not in of_family:
             raise unknown("family", family, of_family)
     chosen, skipped = [], {}
-    for family, names in of_family.items():
+    for family, names in sorted(of_family.items()):
         if families and family not in families:
             continue
-        reasons = {name: refusal(name, dataset) for name in names}
-        fit = next((name for name in names if reasons[name] is None), None)
-        if fit is None:
-            skipped[family] = str(reasons[names[0]])
+        reasons: list[str] = []
+        for name in names:
+            refused = refusal(name, dataset)
+            if refused is None:
+                chosen.append(name)
+                break
+            reasons.append(refused)
         else:
-            chosen.append(fit)
-    if BASELINE not in chosen and _takes(BASELINE, dataset):
-        chosen.append(BASELINE)
+            skipped[family] = reasons[0]
+    last = baselines(dataset)
+    chosen = [*(name for name in chosen if name not in last), *last]
     if not chosen:
         raise UsageError(f"no model takes {dataset.card.name}: {'; '.join(skipped.values())}")
     return chosen, skipped
+
+
+def baselines(dataset: Dataset) -> list[str]:
+    """The classical models that every comparison of such data holds."""
+    names = [name for name, row in config.entries().items() if row.traits.role == "baseline"]
+    return [name for name in names if refusal(name, dataset) is None]
 
 
 def checked(
@@ -148,7 +154,3 @@ def refuse_failure(results: Mapping[str, Any], folder: Path) -> None:
         f"no model has a result ({listed or 'no job was run'}): mend that and repeat the command, which runs only what "
         f"is missing; {folder / 'report.html'} lists every job"
     )
-
-
-def _takes(name: str, dataset: Dataset) -> bool:
-    return name in config.entries() and refusal(name, dataset) is None

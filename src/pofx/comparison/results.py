@@ -6,7 +6,6 @@ from typing import Any
 
 from pofx import __version__
 from pofx.comparison.jobs import Job, Orders
-from pofx.comparison.request import BASELINE
 from pofx.core import config
 from pofx.data.dataset import Dataset
 from pofx.report.rows import SCHEMA
@@ -18,14 +17,14 @@ def gather(
     dataset: Dataset,
     protocol: Mapping[str, Any],
     tuned: Mapping[str, Mapping[str, Any]],
-    asked: Sequence[str] = (),
+    named: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of results.json.
 
     Args:
         jobs: the controls first, then models and seeds in the order of the rows.
-        tuned: by model its trials, as `tuning.chosen` tells them; empty where nothing was tuned.
-        asked: models that were named; a baseline that was not is called one.
+        tuned: by model its trials, as `tuning.chosen` returns them; empty where nothing was tuned.
+        named: models that the request names; of the others, classical ones are baselines.
     """
     found = {job.name: orders.result(job) for job in jobs}
     first = jobs[0]
@@ -41,7 +40,7 @@ def gather(
             {
                 "name": name,
                 "family": row.family,
-                "role": "baseline" if name == BASELINE and BASELINE not in asked else "model",
+                "role": "baseline" if row.role == "baseline" and name not in named else "model",
                 "traits": {**vars(row), "events": list(row.events), "density": row.density.name.lower()},
                 "options": dict(own[0].options),
                 "trials": [] if trials is None else trials["trials"],

@@ -65,7 +65,7 @@ def _rows(model: type[Model]) -> Iterator[Entry]:
             model,
             dict(recipe.values),
             {**model.trains_with, **(recipe.trains_with or {})},
-            traits(model, name=recipe.name, source=recipe.source),
+            traits(model, recipe),
         )
 
 

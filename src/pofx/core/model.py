@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -78,6 +78,11 @@ class Phase:
             raise UsageError(f"rate of phase '{self.name}' must be positive (got {self.rate}): pass rate=1.0")
 
 
+# In a comparison: "default" represents its family where it takes the data; "baseline" is a classical model that is
+# added to every table; "" takes part where nothing else of its family does, or when it is named.
+Role = Literal["", "default", "baseline"]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A historical model that is a choice of parts: named constructor values of a core, with their source."""
@@ -86,6 +91,7 @@ class Recipe:
     source: str
     values: Mapping[str, Any]
     trains_with: Mapping[str, Any] | None = None
+    role: Role = ""
 
 
 class Model(Checked, nn.Module, ABC):
@@ -105,6 +111,7 @@ class Model(Checked, nn.Module, ABC):
     trains_with: ClassVar[Mapping[str, Any]] = {}  # trainer options under which it trains well
     small: ClassVar[Mapping[str, Any]] = {}  # constructor values of the smallest useful size, for tests
     recipes: ClassVar[tuple[Recipe, ...]] = ()
+    role: ClassVar[Role] = ""  # of the class under its own name
     exempt: ClassVar[Mapping[str, str]] = {}  # laws of the conformance suite that cannot hold → the reason
 
     def __init__(self, event: Event, condition: Event | None = None) -> None:
@@ -344,18 +351,20 @@ class Traits:
     conditional: bool
     source: str
     summary: str
+    role: Role = ""
 
 
-def traits(model: type[Model], *, name: str = "", source: str = "") -> Traits:
+def traits(model: type[Model], recipe: Recipe | None = None) -> Traits:
     """The traits of a model class, or of a recipe of it under the recipe's name and source."""
     parts = model.__module__.split(".")
     return Traits(
-        name=name or model.name,
+        name=recipe.name if recipe else model.name,
         family=parts[-2] if len(parts) > 1 else parts[0],
         events=tuple(e.__name__ for e in model.events),
         density=model.best_density if issubclass(model, Explicit) else Density.NONE,
         encodes=issubclass(model, Encoding),
         conditional=bool(model.conditions),
-        source=source or model.source,
+        source=recipe.source if recipe else model.source,
         summary=(model.__doc__ or "").strip().split("\n")[0],
+        role=recipe.role if recipe else vars(model).get("role", ""),  # not that of a parent class
     )

@@ -29,6 +29,7 @@ class PixelCNN(CellByCell):
     """
 
     name: ClassVar = "pixelcnn"
+    role: ClassVar = "default"
     source: ClassVar = "van den Oord et al., 2016, arXiv 1606.05328"
     trains_with: ClassVar = {"batch_size": 16, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 12, "layers": 2, "kernel": 3}

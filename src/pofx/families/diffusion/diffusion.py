@@ -76,6 +76,7 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
             "flow-matching",
             "Lipman et al., 2023, arXiv 2210.02747; Liu et al., 2023, arXiv 2209.03003",
             {"path": "linear", "prediction": "velocity", "sampler": "heun", "steps": 16},
+            role="default",
         ),
         Recipe(
             "ddpm",

@@ -45,6 +45,7 @@ class RBM(OnePhase, Explicit, Stepwise):
     """
 
     name = "rbm"
+    role = "default"
     source = "Smolensky, 1986; Hinton, 2002; Tieleman, 2008; Salakhutdinov and Murray, 2008"
     events = (Discrete,)
     ranks = (1, 2, 3)

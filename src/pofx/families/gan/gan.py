@@ -136,7 +136,7 @@ class GAN(Tempered):
              "mixing": 0.9, "path_length": 2.0},
             {"lr": 2e-3, "betas": [0.0, 0.99]},
         ),
-        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}),
+        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}, role="default"),
     )  # fmt: skip
     probability: Tensor
     mean_length: Tensor

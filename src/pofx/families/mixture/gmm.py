@@ -40,6 +40,7 @@ class GMM(Explicit):
     """
 
     name = "gmm"
+    role = "baseline"
     source = "Dempster, Laird and Rubin, 1977"
     events = (Continuous,)
     ranks = (1, 2, 3)

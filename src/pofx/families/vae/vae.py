@@ -55,6 +55,7 @@ class VAE(OnePhase, Weighted, Encoding):
     """
 
     name = "vae"
+    role = "default"
     source = "Kingma and Welling, 2014, arXiv 1312.6114; Burda et al., 2016, arXiv 1509.00519"
     events = (Discrete, Continuous)
     ranks = (1, 2, 3)
