@@ -9,8 +9,9 @@ from torch import nn
 
 from pofx.core.event import Continuous
 from pofx.core.model import Model, Phase
+from pofx.train.devices import processes
 from pofx.train.feed import Feed
-from pofx.train.loop import processes, train
+from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
 from toy import Plain
 
@@ -57,7 +58,7 @@ if __name__ == "__main__":
         options=TrainOptions(batch_size=16, validations=0, clip=0.5, warmup=5),
         budget=Budget(steps=25),
         seed=2,
-        shown=False,
+        progress=False,
         accelerator=accelerator,
     )
     if accelerator.is_main_process:

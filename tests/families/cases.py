@@ -89,7 +89,7 @@ def _trained(case: Case, steps: int) -> Model:
             options=TrainOptions.of(options),
             budget=Budget(steps=steps),
             seed=0,
-            shown=False,
+            progress=False,
         ).model
 
 

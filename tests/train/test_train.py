@@ -18,10 +18,10 @@ from pofx.train.checkpoint import Checkpoints
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
 from pofx.train.flops import Flops
+from pofx.train.log import read_log
 from pofx.train.loop import train
 from pofx.train.optim import optimisers, rate
 from pofx.train.options import Budget, TrainOptions
-from pofx.train.progress import read_log
 from toy import Gaussian, Plain
 
 DATA = torch.randn(101, 3, generator=torch.Generator().manual_seed(0)) * 2 + 1
@@ -60,7 +60,7 @@ def run(steps=60, folder=None, resume=False, poison=-1, model=None, **options):
         validation=feed(),
         folder=folder,
         resume=resume,
-        shown=False,
+        progress=False,
     )
 
 
@@ -98,7 +98,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeyp
         go(tmp_path / "cut")
     monkeypatch.undo()
     resumed = go(tmp_path / "cut", resume=True)
-    assert resumed.steps == whole.steps == 60
+    assert resumed.state.step == whole.state.step == 60
     assert torch.equal(weights(resumed), weights(whole))
     steps = [line["step"] for line in read_log(tmp_path / "cut" / "log.jsonl") if "validation" in line]
     assert steps == sorted(set(steps)), "a resumed log must not repeat steps"
@@ -163,7 +163,7 @@ def test_nan_stops_naming_phase_and_items_and_keeps_the_last_good_weights(tmp_pa
     state = json.loads(next((tmp_path / "checkpoints").glob("step-*/state.json")).read_text())
     assert state["step"] == 19
     again = run(folder=tmp_path, resume=True)
-    assert torch.isfinite(weights(again)).all() and again.steps == 60
+    assert torch.isfinite(weights(again)).all() and again.state.step == 60
 
 
 def test_positions_cover_every_item_once_per_epoch_for_any_number_of_processes():
@@ -319,14 +319,14 @@ class Products(OnePhase):
 
 def test_flops_are_those_of_the_products_and_end_a_budget():
     options = TrainOptions(batch_size=16)
-    made = train(Products(), feed(), options=options, budget=Budget(steps=7), shown=False)
-    assert made.flops == 7 * 4 * 240
-    made = train(Products(), feed(), options=options, budget=Budget(flops=9 * 960 + 1), shown=False)
-    assert made.steps == 10
+    made = train(Products(), feed(), options=options, budget=Budget(steps=7), progress=False)
+    assert made.state.flops == 7 * 4 * 240
+    made = train(Products(), feed(), options=options, budget=Budget(flops=9 * 960 + 1), progress=False)
+    assert made.state.step == 10
     with pytest.raises(UsageError, match="hides its FLOPs"):
-        train(Products(), feed(), options=TrainOptions(compile=True), budget=Budget(flops=1e6), shown=False)
+        train(Products(), feed(), options=TrainOptions(compile=True), budget=Budget(flops=1e6), progress=False)
     with pytest.raises(UsageError, match="no FLOPs can be counted"):
-        train(Gaussian(Continuous((3,))), feed(), options=options, budget=Budget(flops=1e6), shown=False)
+        train(Gaussian(Continuous((3,))), feed(), options=options, budget=Budget(flops=1e6), progress=False)
 
 
 def test_products_have_their_flops_whichever_library_makes_them():
@@ -349,7 +349,8 @@ def test_attention_has_its_flops_on_the_cpu():
 
 def test_two_processes_equal_one_with_the_double_batch(tmp_path):
     script = Path(__file__).parents[1] / "two_processes.py"
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parent)}
+    paths = os.pathsep.join((str(script.parent), str(script.parents[1] / "src")))
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     run_one = [sys.executable, str(script), str(tmp_path / "one.pt")]
     run_two = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"),

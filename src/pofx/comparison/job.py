@@ -125,7 +125,7 @@ def environment() -> dict[str, Any]:
 
 def history(path: Path) -> list[dict[str, float]]:
     """At most HISTORY points {seconds, step, loss, validation} of a log.jsonl; `loss` sums the logged losses."""
-    from pofx.train.progress import read_log
+    from pofx.train.log import read_log
 
     beside = {"step", "seconds", "images", "validation", "lr", "steps_per_second"}
     points = []

@@ -94,6 +94,19 @@ class Recipe:
     role: Role = ""
 
 
+def broken(module: nn.Module) -> str | None:
+    """What is wrong with the weights of a module: parameters must be finite, buffers neither NaN nor +inf; None if they
+    are."""
+    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
+        for name, value in tensors:
+            if not value.is_floating_point():
+                continue
+            bad = ~value.isfinite() if kind == "parameter" else value.isnan() | (value == math.inf)
+            if bool(bad.any()):
+                return f"{int(bad.sum())} of {value.numel()} numbers of the {kind} {name} are not finite"
+    return None
+
+
 class Model(Checked, nn.Module, ABC):
     """A distribution over an event, perhaps given a condition.
 
@@ -154,7 +167,7 @@ class Model(Checked, nn.Module, ABC):
         return ()
 
     def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """A number to select weights by, lower is better, a mean over the batch; None where the losses say nothing."""
+        """A number to select weights by, lower is better, a batch mean; None if no loss is informative (as in GANs)."""
         return None
 
     def forward(self, phase: str, batch: Batch) -> Tensor | dict[str, Tensor]:

@@ -6,6 +6,9 @@ key is the seed, the counter is (block, draw, sample, 0), and nothing is stored 
 """
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float32, Int64, Shaped
@@ -97,6 +100,23 @@ class Streams:
     def integers(self, high: int, *shape: int) -> Int64[Tensor, "{self.n} *shape"]:
         """Uniform on {0, …, high - 1}: int64 (n, *shape)."""
         return ((self.words(math.prod(shape)) * high) >> 32).reshape(self.n, *shape)
+
+
+_GLOBAL = threading.RLock()  # for torch's global generators, which all threads share
+
+
+@contextmanager
+def seeded(seed: int, step: int, rank: int = 0, device: torch.device | str = "cpu") -> Iterator[None]:
+    """torch's global generators, seeded for a step of a training and restored afterwards.
+
+    Losses draw from these generators. Trainings in several threads take turns, so that each draws the numbers of its
+    own seed; other code that draws from the global generators in another thread at the same time changes them.
+    """
+    where = torch.device(device)
+    devices = [] if where.type == "cpu" else [where.index or 0]
+    with _GLOBAL, torch.random.fork_rng(devices=devices, device_type="cuda" if where.type == "cpu" else where.type):
+        seed_step(seed, step, rank)
+        yield
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:

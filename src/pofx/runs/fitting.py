@@ -23,14 +23,18 @@ from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Continuous, Discrete
 from pofx.core.files import read_json, write_json
 from pofx.core.model import Model
+from pofx.core.objective import Objective, trained
+from pofx.core.progress import Sink
 from pofx.core.random import Streams, seed_step
 from pofx.data.dataset import Dataset
 from pofx.data.sources import load as load_data
 from pofx.maths.frechet import frechet_distance
 from pofx.represent.choose import choose
 from pofx.train.feed import Feed
-from pofx.train.loop import processes, train
+from pofx.train.devices import processes
+from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
+from pofx.train.state import State
 
 PUBLIC = ("fit",)
 
@@ -49,7 +53,7 @@ def fit(
     condition: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool | Sink = True,
     device: str | None = None,
     **options: Any,
 ) -> Artifact:
@@ -117,21 +121,17 @@ def fit(
         card = _card(dataset, model, seed, budget, trainer, condition)
         began = time.time()
 
-        def artifact(trained: Model, state: Mapping[str, Any]) -> Artifact:
-            numbers = {
-                "steps": state["step"],
-                "seconds": round(state["seconds"], 3),
-                "images": state["images"],
-                "flops": state["flops"],
-                "best_step": state["best_step"],
-                "best_validation": state["best"],
-                "started": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(began)),
-            }
-            return Artifact(representation, trained, model, {**card, "training": {**card["training"], **numbers}})
+        def artifact(final: Model, state: State) -> Artifact:
+            numbers = {**state.numbers(), "started": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(began))}
+            return Artifact(representation, final, model, {**card, "training": {**card["training"], **numbers}})
 
-        def on_checkpoint(trained: Model, state: Mapping[str, Any]) -> None:
-            if folder is not None:
-                artifact(trained, state).save(folder)
+        def on_checkpoint(objective: Model | Objective | None, state: State) -> None:
+            if folder is None:
+                return
+            if objective is None:
+                discard(folder, state)
+            else:
+                artifact(trained(objective), state).save(folder)
 
         result = train(
             net,
@@ -143,19 +143,18 @@ def fit(
             judge=judge_by_samples(validation) if validation is not None else None,
             folder=folder,
             resume=resume,
-            shown=progress,
+            progress=progress,
+            title=model,
             on_checkpoint=on_checkpoint,
             accelerator=accelerator,
         )
-    state = {
-        "step": result.steps,
-        "seconds": result.seconds,
-        "images": result.images,
-        "flops": result.flops,
-        "best_step": result.best_step,
-        "best": result.best_validation,
-    }
-    return artifact(result.model.to("cpu"), state)
+    return artifact(result.model.to("cpu"), result.state)
+
+
+def discard(folder: Path, state: State) -> None:
+    """Leave no artifact in the folder of a training that failed without good weights, but the reason."""
+    (folder / "artifact.json").unlink(missing_ok=True)
+    write_json(folder / "failed.json", {"error": state.failed, "step": state.step})
 
 
 def sort_options(

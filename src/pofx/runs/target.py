@@ -22,18 +22,21 @@ from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
 from pofx.core.event import Continuous
-from pofx.core.model import Batch, Phase, Reparameterised
-from pofx.core.objective import Objective
+from pofx.core.model import Batch, Model, Phase, Reparameterised
+from pofx.core.objective import Objective, trained
+from pofx.core.progress import Sink
 from pofx.core.random import Streams, seed_step
 from pofx.data.items import points
 from pofx.data.support import stated
-from pofx.runs.fitting import begin_run, check_request, environment, sort_options
+from pofx.runs.fitting import begin_run, check_request, discard, environment, sort_options
 from pofx.maths.importance import effective_share, truncated
 from pofx.represent.support import REAL
 from pofx.represent.table import Points
 from pofx.train.feed import Feed
-from pofx.train.loop import processes, train
+from pofx.train.devices import processes
+from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
+from pofx.train.state import State
 from pofx.runs.weighing import ImportanceSampler, anneal, event_density, standard_normal
 
 PUBLIC = ("fit_density",)
@@ -155,7 +158,7 @@ def fit_density(
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool | Sink = True,
     device: str | None = None,
     **options: Any,
 ) -> ImportanceSampler:
@@ -215,13 +218,18 @@ def fit_density(
         "environment": environment(),
     }
 
-    def artifact(trained: Any, state: dict[str, Any]) -> Artifact:
-        numbers = {"steps": state["step"], "seconds": round(state["seconds"], 3), "images": state["images"]}
-        return Artifact(representation, trained.model, model, {**card, "training": {**card["training"], **numbers}})
+    def artifact(final: Model, state: State) -> Artifact:
+        return Artifact(
+            representation, final, model, {**card, "training": {**card["training"], **state.numbers()}}
+        )
 
-    def on_checkpoint(trained: Any, state: dict[str, Any]) -> None:
-        if folder is not None:
-            artifact(trained, state).save(folder)
+    def on_checkpoint(objective: Model | Objective | None, state: State) -> None:
+        if folder is None:
+            return
+        if objective is None:
+            discard(folder, state)
+        else:
+            artifact(trained(objective), state).save(folder)
 
     with torch.random.fork_rng():
         seed_step(seed, 0, 1 << 21)
@@ -240,12 +248,12 @@ def fit_density(
             seed=seed,
             folder=folder,
             resume=resume,
-            shown=progress,
+            progress=progress,
+            title=model,
             on_checkpoint=on_checkpoint,
             accelerator=accelerator,
         )
-    state = {"step": result.steps, "seconds": result.seconds, "images": result.images}
-    return ImportanceSampler(artifact(result.model.to("cpu"), state), log_target)
+    return ImportanceSampler(artifact(result.model.to("cpu"), result.state), log_target)
 
 
 def _space(

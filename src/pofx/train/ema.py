@@ -5,15 +5,18 @@ arXiv 2312.02696): the same average whatever the batch size, and no memory of th
 """
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class Average:
+
+class Average(Generic[M]):
     """A copy of a model that follows it; buffers are copied, parameters averaged."""
 
-    def __init__(self, model: nn.Module, half_life: float, ramp: float) -> None:
+    def __init__(self, model: M, half_life: float, ramp: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.half_life, self.ramp = half_life, ramp
 
@@ -26,5 +29,10 @@ class Average:
         theirs: list[torch.Tensor] = list(model.parameters())
         if mine:
             torch._foreach_lerp_(mine, theirs, 1.0 - beta)
-        for a, b in zip(self.model.buffers(), model.buffers(), strict=True):
-            a.copy_(b)
+        self.copy_buffers(model)
+
+    @torch.no_grad()
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Take the buffers of `model` as they are."""
+        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)

@@ -1,90 +1,59 @@
 """The one training loop: every family, one player or three, one process or many.
 
-Per step and phase: freeze the other phases' parameters, compute the loss inside the wrapped module's `forward(phase,
-batch)` so that gradients synchronise, descend, average. Devices and processes are 🤗 Accelerate's. A run that is
-stopped at any moment resumes from its last checkpoint and equals the uninterrupted one.
+A training is a `State` of plain numbers, the weights and their average; `Descent.step` advances it. The best averaged
+weights are what it leaves. A run that is stopped at any moment resumes from its last checkpoint and equals the
+uninterrupted one; a run that diverges leaves the last good weights, or none.
 """
 
-import atexit
 import copy
 import time
+import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
 
 from pofx.core.errors import TrainingError, UsageError
-from pofx.core.model import Model, Phase
-from pofx.core.objective import Objective
-from pofx.core.random import seed_step
+from pofx.core.model import Model, broken
+from pofx.core.objective import Objective, trained
+from pofx.core.progress import Progress, Sink, reporting
+from pofx.core.random import seeded
 from pofx.train.checkpoint import Checkpoints
+from pofx.train.descent import Descent
+from pofx.train.devices import agreed, autocast, processes
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
-from pofx.train.flops import Flops
 from pofx.train.interrupt import WholeSteps
-from pofx.train.memory import keep_freed_memory
-from pofx.train.optim import optimisers, rate
+from pofx.train.log import Log
+from pofx.train.memory import reuse_freed_memory
+from pofx.train.optim import rate
 from pofx.train.options import Budget, TrainOptions
-from pofx.train.progress import Bar, Log
+from pofx.train.pace import Pace
+from pofx.train.selection import Judge, Selection
+from pofx.train.soundness import fault
+from pofx.train.state import State
 
-Judge = Callable[[Any], float]
-JUDGING = 0.15  # the largest share of a budget in minutes that judging the weights may take
+Store = Callable[[Model | Objective | None, State], None]
+M = TypeVar("M", bound=nn.Module)
+LOOKED_AT = 1_000  # training items with which samples are compared at the end
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training left: the model with its best averaged weights, and how it got there."""
+    """What a training leaves: the model with its best averaged weights, and how it came to them."""
 
-    model: Any
-    steps: int
-    seconds: float
-    images: int
-    flops: int
-    best_step: int
-    best_validation: float | None
-
-
-def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """The context of a training step: bf16 where asked for, or with "auto" where the device multiplies it faster."""
-    fast = device.type == "cuda" or (device.type == "cpu" and _multiplies_bf16())
-    if precision == "bf16" or (precision == "auto" and fast):
-        return lambda: torch.autocast(device.type, torch.bfloat16)
-    return nullcontext
-
-
-def _multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for products of bf16: AMX tiles, or AVX-512's dot product."""
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-def processes() -> Accelerator:
-    """The GPUs and processes that 🤗 Accelerate finds: without GPUs the processes of torchrun share the CPU (gloo)."""
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # parameters of other phases than the one
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
-    atexit.register(_leave)
-    return accelerator
-
-
-def _leave() -> None:
-    """Let gloo's threads drop their last tensors while Python stands, then end the process group.
-
-    A thread that drops one while the interpreter goes asks for its lock, and the process aborts; the threads outlive
-    the group, for DDP keeps hold of it. Sleeping hands them the lock.
-    """
-    if torch.distributed.is_initialized():
-        time.sleep(0.2)
-        torch.distributed.destroy_process_group()
+    model: Model
+    state: State
 
 
 @torch.enable_grad()
 def train(
-    model: Model | Objective,
+    objective: Model | Objective,
     feed: Feed,
     *,
     options: TrainOptions,
@@ -94,254 +63,246 @@ def train(
     judge: Judge | None = None,
     folder: Path | None = None,
     resume: bool = False,
-    shown: bool = True,
-    on_checkpoint: Callable[[Any, dict[str, Any]], None] | None = None,
+    progress: bool | Sink = True,
+    title: str = "",
+    on_checkpoint: Store | None = None,
     accelerator: Accelerator | None = None,
 ) -> Result:
-    """Train a model on a feed, on the feed's device, until the budget is spent.
+    """Train an objective on a feed, on the feed's device, until the budget is spent.
 
     Args:
-        validation: items whose `model.validation` loss selects the weights; `judge` does so where that is None.
-        folder: where log and checkpoints go; None keeps nothing on disk.
-        resume: go on from the last checkpoint in `folder`, where there is one.
-        on_checkpoint: called with the weights to keep and the state whenever a checkpoint was written.
+        validation: items whose `validation` loss selects the weights; `judge` does so where that is None.
+        folder: where log and checkpoints go; None writes nothing to disk.
+        resume: continue from the last checkpoint in `folder`, where there is one.
+        title: the name of the model as users write it, for the progress.
+        on_checkpoint: called with the good weights and the state whenever a checkpoint was written; with None instead
+            of weights where a training failed before there were any.
 
     Raises:
-        TrainingError: a loss or gradient is not finite; the message names phase, part, parameter and batch.
+        UsageError: options that exclude each other.
+        TrainingError: a loss, gradient, weight or sample is not finite, or impossible; the message states where, and
+            what is stored.
     """
     accelerator = accelerator or processes()
-    device, world, rank = feed.device, accelerator.num_processes, accelerator.process_index
-    if budget.flops is not None and options.compile:
-        raise UsageError("a compiled step hides its FLOPs: give a budget of time or steps, or compile=false")
-    if options.batch_size % (world * options.accumulate):
-        many = (
-            f"the {world} processes"
-            if options.accumulate == 1
-            else f"accumulate × processes = {world * options.accumulate}"
-        )
-        raise UsageError(f"batch_size must be a multiple of {many} (got {options.batch_size})")
-    main = accelerator.is_main_process
-    keep_freed_memory()
-    model.to(device)
-    checkpoints = Checkpoints(folder / "checkpoints") if folder else None
-    start = checkpoints.latest() if checkpoints and resume else None
-    prepared = time.monotonic()
-    if start is None:
-        seed_step(seed, 0, 1 << 20)
-        with torch.no_grad():
-            model.eval().prepare(feed.take)
-    cast = autocast(options.precision, device)
-    if cast is not nullcontext:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fast convolutions read this
-    phases = tuple(model.phases())
-    average = Average(model, options.ema_images, options.ema_ramp)
-    made, owners = optimisers(phases, options, _matrices(model, options))
-    state: dict[str, Any] = {
-        "step": 0,
-        "seconds": time.monotonic() - prepared,
-        "images": 0,
-        "judged": 0,
-        "judging": 0.0,
-    }
-    state |= {"flops": 0, "flops_of": {}, "best_step": 0, "best": None}
-    best: dict[str, Tensor] | None = None
-    if start is not None and checkpoints is not None:
-        kept, best = checkpoints.load(start, model, average.model, made)
-        state |= kept
-    compiled = torch.compile(model) if options.compile else model
-    wrapped = accelerator.prepare(compiled, device_placement=[False])
-    flops = Flops(state["flops_of"])
-    state["flops_of"] = flops.known
-    log = Log(folder if main else None, after_step=state["step"], track=options.track if main else "")
-    judged = _judge_by_validation(validation, options) if validation is not None else None
-
-    def keep() -> None:
-        if checkpoints is not None and main:
-            checkpoints.save(state, model, average.model, best, made)
-            if on_checkpoint is not None:
-                on_checkpoint(_with_weights(copy.deepcopy(average.model), best), state)
-
-    def select() -> None:
-        nonlocal best
-        value = judged(average.model) if judged else None
-        if value is None and judge is not None:
-            value = judge(average.model)
-        if value is None:
-            return
-        log.write({"step": state["step"], "seconds": round(state["seconds"], 3), "validation": value})
-        if value == value and (state["best"] is None or value < state["best"]):
-            state["best"], state["best_step"] = value, state["step"]
-            best = {k: v.detach().clone() for k, v in average.model.state_dict().items()}
-
-    turns = max((phase.repeats for phase in phases), default=1)  # batches that a step takes
-    parts_of = options.accumulate
-
-    def descend(phase: Phase, steppers: list[torch.optim.Optimizer], number: int, factor: float) -> dict[str, Tensor]:
-        """One descent of a phase on batch `number`; returns its losses."""
-        for optimiser in steppers:
-            optimiser.zero_grad(set_to_none=True)
-        losses: dict[str, Tensor] = {}
-        for part in range(parts_of):
-            where = (number * parts_of + part, options.batch_size // parts_of, rank, world)
-            batch = feed.batch(*where)
-            last = part == parts_of - 1
-            with nullcontext() if last else accelerator.no_sync(wrapped):
-                with nullcontext() if options.compile else flops.of(phase.name):
-                    with cast():
-                        loss = wrapped(phase.name, batch)
-                    parts = loss if isinstance(loss, dict) else {phase.name: loss}
-                    total = torch.stack([v.float() for v in parts.values()]).sum() / parts_of
-                    _finite(parts, phase.name, state["step"], feed.indices(*where))
-                    accelerator.backward(total)
-            state["flops"] += flops.known.get(phase.name, 0) * world
-            for name, value in parts.items():
-                losses[name] = losses.get(name, 0.0) + value.detach() / parts_of
-        norm = torch.nn.utils.clip_grad_norm_(phase.parameters, options.clip or float("inf"))
-        if not torch.isfinite(norm):
-            _name_gradient(model, phase.name, state["step"])
-        for optimiser in steppers:
-            for group in optimiser.param_groups:
-                group["lr"] = group["full_lr"] * factor
-            optimiser.step()
-        if phase.after is not None:
-            phase.after(losses)
-        return losses
-
-    every = list(model.parameters())
-    trainable = [p.requires_grad for p in every]
-    began = time.monotonic() - state["seconds"]
-    saved = logged = time.monotonic()
-    logged_step = state["step"]
-    rate_seen, losses = 0.0, {}
-
-    def spent() -> float:
-        share = budget.progress(state["step"], state["seconds"], state["images"], len(feed), state["flops"])
-        return _agree(share, accelerator)
-
-    share = spent()
-    with Bar(model.label, shown and main) as bar, WholeSteps() as whole:
+    _check(options, budget, accelerator)
+    reuse_freed_memory()
+    name = title or objective.label
+    selection = Selection(validation, judge, options, budget)
+    run = _Training(objective, feed, options, budget, seed, name, folder, accelerator, selection, on_checkpoint)
+    with reporting(progress if run.main else False, name) as report, WholeSteps() as whole:
         try:
-            while share < 1.0 and phases:
-                step = state["step"]
-                whole.begin()
-                seed_step(seed, step, rank)
-                model.train()
-                factor = rate(step, share, options)
-                for phase, own in zip(phases, owners, strict=True):
-                    if step % phase.every:
-                        continue
-                    mine = set(map(id, phase.parameters))
-                    for p in every:
-                        p.requires_grad_(id(p) in mine)
-                    steppers = [made[k] for k in own]
-                    for turn in range(phase.repeats):
-                        losses.update(descend(phase, steppers, step * turns + turn, factor * phase.rate))
-                if budget.flops is not None and not state["flops"]:
-                    raise UsageError(f"no FLOPs can be counted of {model.label}: give a budget of time or steps")
-                seen = turns * options.batch_size
-                state["step"], state["images"] = step + 1, state["images"] + seen
-                average.update(model, seen, state["images"])
-                now = time.monotonic()
-                state["seconds"] = now - began
-                whole.end()
-                share = spent()
-                if now - logged > 0.5 or share >= 1.0:
-                    rate_seen = (state["step"] - logged_step) / max(now - logged, 1e-9)
-                    logged, logged_step = now, state["step"]
-                    numbers = {name: float(v) for name, v in losses.items()}
-                    log.write(
-                        {"step": state["step"], "seconds": round(state["seconds"], 3), "images": state["images"]}
-                        | numbers
-                        | {"lr": factor * options.lr, "steps_per_second": round(rate_seen, 2)}
-                    )
-                    bar.update(share, state["step"], rate_seen, numbers)
-                round_now = int(share**0.5 * options.validations)  # denser at the start, where small data overfits
-                due = round_now > state["judged"]
-                if due and (budget.minutes is None or state["judging"] <= JUDGING * state["seconds"] or share >= 1.0):
-                    state["judged"] = round_now
-                    asked = time.monotonic()
-                    select()
-                    state["judging"] += time.monotonic() - asked
-                if now - saved > options.checkpoint_seconds and share < 1.0:
-                    saved = now
-                    keep()
-        except (KeyboardInterrupt, TrainingError) as stop:
-            if isinstance(stop, TrainingError) or not whole.busy:
-                keep()
+            run.start(report, resume)
+            with run.descent.freezing():
+                share = run.share()
+                while share < 1.0 and run.descent.phases:
+                    share = run.advance(share, whole)
+            return run.finish()
+        except TrainingError as error:
+            raise run.failure(str(error)) from error
+        except KeyboardInterrupt:
+            if not whole.busy:
+                run.interrupted()
             raise
         finally:
-            for p, before in zip(every, trainable, strict=True):
-                p.requires_grad_(before)
-            log.close()
-    if best is None:
-        select()
-    keep()
-    return Result(
-        model=_with_weights(average.model, best),
-        steps=state["step"],
-        seconds=state["seconds"],
-        images=state["images"],
-        flops=state["flops"],
-        best_step=state["best_step"],
-        best_validation=state["best"],
-    )
+            run.close()
 
 
-def _agree(share: float, accelerator: Accelerator) -> float:
-    """The main process's clock rules, so that all processes stop at the same step."""
-    if accelerator.num_processes == 1:
-        return share
-    return float(broadcast(torch.tensor(share, dtype=torch.float64, device=accelerator.device)))
+def _check(options: TrainOptions, budget: Budget, accelerator: Accelerator) -> None:
+    if budget.flops is not None and options.compile:
+        raise UsageError("a compiled step hides its FLOPs: give a budget of time or steps, or compile=false")
+    parts = accelerator.num_processes * options.accumulate
+    if options.batch_size % parts:
+        many = f"the {parts} processes" if options.accumulate == 1 else f"accumulate × processes = {parts}"
+        raise UsageError(f"batch_size must be a multiple of {many} (got {options.batch_size})")
 
 
-def _with_weights(model: Any, weights: dict[str, Tensor] | None) -> Any:
-    if weights is not None:
-        model.load_state_dict(weights)
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as a loaded model has them
-    return model.eval()
+@dataclass
+class _Training:
+    """One call of `train`: its settings, its state, and the parts that share them."""
 
+    objective: Model | Objective
+    feed: Feed
+    options: TrainOptions
+    budget: Budget
+    seed: int
+    name: str
+    folder: Path | None
+    accelerator: Accelerator
+    selection: Selection
+    on_checkpoint: Store | None
+    state: State = field(default_factory=State)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    log: Log | None = None
+    rate: float = 0.0
 
-def _judge_by_validation(validation: Feed, options: TrainOptions) -> Callable[[Any], float | None]:
-    batches = validation.validation(options.validation_items, options.batch_size)
+    @property
+    def main(self) -> bool:
+        return self.accelerator.is_main_process
 
-    @torch.no_grad()
-    def judge(model: Any) -> float | None:
-        total, count = 0.0, 0
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            for batch in batches:
-                value = model.validation(batch)
-                if value is None:
-                    return None
-                total, count = total + float(value) * len(batch), count + len(batch)
-        return total / count
-
-    return judge
-
-
-def _matrices(model: Any, options: TrainOptions) -> tuple[nn.Parameter, ...]:
-    """What Muon takes, where it is chosen."""
-    if options.optimizer != "muon":
-        return ()
-    found = tuple(model.matrices())
-    if not found:
-        raise UsageError(f"{model.label} has no hidden matrices for muon: pass optimizer=adamw")
-    return found
-
-
-def _finite(parts: dict[str, Tensor], phase: str, step: int, indices: Tensor) -> None:
-    for name, value in parts.items():
-        if not torch.isfinite(value):
-            items = indices.tolist()
-            raise TrainingError(
-                f"the loss '{name}' of phase '{phase}' is {float(value.detach())} at step {step} (training items "
-                f"{', '.join(map(str, items[:8]))}, …): the last good weights are kept; lower lr, or clip harder"
+    def start(self, report: Sink, resume: bool) -> None:
+        """Start from the data, or from the last checkpoint."""
+        objective, options, device, began = self.objective, self.options, self.feed.device, time.monotonic()
+        self.report = report
+        report(Progress("preparing" if tuple(objective.phases()) else "fitting"))
+        objective.to(device)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints") if self.folder else None
+        found = self.checkpoints.latest() if self.checkpoints and resume else None
+        if found is None:
+            with torch.no_grad(), seeded(self.seed, 0, 1 << 20, device):
+                objective.eval().prepare(self.feed.take)
+        cast = autocast(options.precision, device)
+        if cast is not nullcontext:  # fast convolutions read this
+            objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.descent = Descent(objective, self.feed, options, self.seed, cast)
+        self.average: Average[Model | Objective] = Average(objective, options.ema_images, options.ema_ramp)
+        if found is not None and self.checkpoints is not None:
+            plain, self.selection.best = self.checkpoints.load(
+                found, objective, self.average.model, self.descent.optimisers
             )
+            self.state = State.from_json(plain)
+        self.descent.distribute(self.accelerator, self.state)
+        track = options.track if self.main else ""
+        self.log = Log(self.folder if self.main else None, after_step=self.state.step, track=track)
+        self.pace = Pace(self.name, self.budget, self.state.seconds)
+        self.pace.foresee(self.average.model, self.descent.phases, self.feed, options, cast)
+        self.average.copy_buffers(objective)
+        now = time.monotonic()
+        self.began = began - self.state.seconds  # as if all had been trained without a break
+        self.state.seconds, self.stored, self.logged, self.logged_step = now - self.began, now, now, self.state.step
+
+    def share(self) -> float:
+        """The share of the budget that is spent; 1 where no other step fits in."""
+        state = self.state
+        share = self.budget.progress(state.step, state.seconds, state.images, len(self.feed), state.flops)
+        closing = self.selection.cost(state) if self.selection.possible else 0.0
+        return agreed(share if self.pace.fits(state, closing) else 1.0, self.accelerator)
+
+    def advance(self, share: float, whole: WholeSteps) -> float:
+        """One step and what is due after it; returns the share of the budget that is spent."""
+        state, began = self.state, time.monotonic()
+        whole.begin()
+        self.losses |= self.descent.step(state, share)
+        if self.budget.flops is not None and not state.flops:
+            raise UsageError(f"no FLOPs can be counted of {self.name}: give a budget of time or steps")
+        found = None if self.selection.possible else broken(self.objective)  # else validation finds it
+        if found is not None:
+            raise TrainingError(f"the weights after step {state.step} are broken: {found}")
+        self.average.update(self.objective, self.descent.images, state.images)
+        now = time.monotonic()
+        state.seconds = now - self.began
+        self.pace.record(now - began)
+        whole.end()
+        factor, share = rate(state.step - 1, share, self.options), self.share()
+        note = self.pace.note(state, share) if self.main else ""
+        if now - self.logged > 0.5 or share >= 1.0 or note:
+            self._report(share, factor, note)
+        if self.selection.due(state, share):
+            self.validate(share)
+        if now - self.stored > self.options.checkpoint_seconds and share < 1.0:
+            self.store(self.good())
+            self.stored = time.monotonic()
+        return share
+
+    def _report(self, share: float, factor: float, note: str) -> None:
+        """One line of the log, and the progress."""
+        state, now, numbers = self.state, time.monotonic(), {name: float(v) for name, v in self.losses.items()}
+        if state.step > self.logged_step:
+            self.rate = (state.step - self.logged_step) / max(now - self.logged, 1e-9)
+        self.logged, self.logged_step = now, state.step
+        line = {"step": state.step, "seconds": round(state.seconds, 3), "images": state.images, **numbers}
+        self._write(line | {"lr": factor * self.options.lr, "steps_per_second": round(self.rate, 2)})
+        left = self.pace.remaining(state, share)
+        self.report(Progress("training", state.step, share, numbers, self.rate, left, note))
+
+    def validate(self, share: float) -> None:
+        """A round of validation."""
+        state, numbers = self.state, {name: float(v) for name, v in self.losses.items()}
+        left = self.pace.remaining(state, share)
+        self.report(Progress("validation", state.step, share, numbers, self.rate, left))
+        value = self.selection.round(self.average.model, state, share)
+        if value is not None:
+            self._write({"step": state.step, "seconds": round(state.seconds, 3), "validation": value})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.log is not None:
+            self.log.write(line)
+
+    def good(self) -> Model | Objective | None:
+        """A copy with the best weights; without validation, the averaged ones where they are finite."""
+        if self.selection.best is None and (self.selection.possible or broken(self.average.model)):
+            return None
+        return _with_weights(copy.deepcopy(self.average.model), self.selection.best)
+
+    def store(self, good: Model | Objective | None) -> None:
+        """Write a checkpoint, and hand the good weights on."""
+        if self.checkpoints is None or not self.main:
+            return
+        if broken(self.objective) is None:
+            optimisers, plain = self.descent.optimisers, self.state.to_json()
+            self.checkpoints.save(plain, self.objective, self.average.model, self.selection.best, optimisers)
+        if self.on_checkpoint is not None and (good is not None or self.state.failed is not None):
+            self.on_checkpoint(good, self.state)
+
+    def finish(self) -> Result:
+        """The best weights, once they have been looked at.
+
+        Raises:
+            TrainingError: they cannot be right.
+        """
+        selection, state = self.selection, self.state
+        if selection.possible and selection.best is None:
+            self.validate(1.0)
+        final = _with_weights(self.average.model, selection.best)
+        found = fault(trained(final), self.feed.take(LOOKED_AT))
+        if found is not None:
+            selection.best, selection.possible = None, True  # they are not good
+            raise TrainingError(f"the weights after {state.step} steps cannot be right: {found}")
+        if selection.possible and selection.best is None:
+            warnings.warn(
+                f"the validation of {self.name} was never finite: the last weights are stored; are there held-out "
+                "items far outside the training data?",
+                UserWarning,
+                stacklevel=3,
+            )
+            selection.possible = False
+        self.store(copy.deepcopy(final))
+        phase = "training" if self.descent.phases else f"fitted in {state.seconds:.2g} s"
+        numbers = {name: float(v) for name, v in self.losses.items()}
+        self.report(Progress(phase, state.step, 1.0, numbers, self.rate, 0.0))
+        return Result(trained(final), state)
+
+    def failure(self, reason: str) -> TrainingError:
+        """Store the last good weights, or nothing, after a divergence; the error states which."""
+        state = self.state
+        state.failed = reason
+        good = self.good() if state.step else None
+        if good is not None and fault(trained(good), self.feed.take(LOOKED_AT)) is not None:
+            good = None
+        self.store(good)
+        if self.folder is None:
+            left = "nothing is stored"
+        elif good is None:
+            left = "there are no good weights, and nothing is stored"
+        else:
+            at = f"step {state.best_step}, the best validated ones," if self.selection.best else f"step {state.step}"
+            left = f"the weights of {at} are stored"
+        return TrainingError(f"{reason}; {left}. Lower lr, or set clip=1")
+
+    def interrupted(self) -> None:
+        """Store what there is after an interruption between steps."""
+        if self.log is None:
+            return
+        if self.selection.possible and self.selection.best is None and self.state.step:
+            self.validate(self.share())
+        self.store(self.good())
+
+    def close(self) -> None:
+        if self.log is not None:
+            self.log.close()
 
 
-def _name_gradient(model: Any, phase: str, step: int) -> None:
-    bad = [n for n, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
-    raise TrainingError(
-        f"the gradient of {', '.join(bad[:3]) or 'a parameter'} in phase '{phase}' is not finite at step {step}: "
-        "the last good weights are kept; lower lr, or clip harder"
-    )
+def _with_weights(module: M, weights: dict[str, Tensor] | None) -> M:
+    if weights is not None:
+        module.load_state_dict(weights)
+    module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as loaded models have them
+    return module.eval()

@@ -1,4 +1,4 @@
-"""Optimisers and the learning rate: AdamW, or Muon for hidden matrices beside it; warm-up, then cosine.
+"""Optimisers and the learning rate: AdamW, or Muon for hidden matrices beside it; warm-up, then decay.
 
 Every distinct set of parameters has its own. A lazy phase (every k steps) shares the optimisers of the phase that owns
 the same parameters; their learning rate and betas are then scaled by k / (k + 1), as the extra steps ask (Karras et
@@ -57,4 +57,5 @@ def optimisers(
 def rate(step: int, progress: float, options: TrainOptions) -> float:
     """The factor on the learning rate at a step and a share of the budget."""
     warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
-    return warm * (0.5 * (1 + math.cos(math.pi * progress)) if options.schedule == "cosine" else 1.0)
+    decay = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1.0 - progress, "constant": 1.0}
+    return warm * decay[options.schedule]

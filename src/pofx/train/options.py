@@ -11,7 +11,7 @@ from pofx.core.errors import UsageError, unknown
 
 CHOICES = {
     "optimizer": ("adamw", "muon"),
-    "schedule": ("cosine", "constant"),
+    "schedule": ("cosine", "linear", "constant"),
     "precision": ("fp32", "bf16", "auto"),
     "track": ("", "tensorboard"),
 }
@@ -41,7 +41,7 @@ class TrainOptions:
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0  # decoupled (Loshchilov and Hutter, 2019, arXiv 1711.05101)
     warmup: int = 100  # steps of linear warm-up
-    schedule: str = "cosine"  # to zero at the end of the budget, or constant
+    schedule: str = "cosine"  # cosine or linear to zero at the end of the budget, or constant
     clip: float = 1.0  # largest gradient norm per phase; 0 turns clipping off
     ema_images: float = 20_000  # half-life of the averaged weights, in items seen; 0 turns averaging off
     ema_ramp: float = 0.05  # half-life is at most this share of the items seen so far

@@ -1,0 +1,52 @@
+"""Devices and processes of a training, by 🤗 Accelerate, and the precision of its products."""
+
+import atexit
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
+
+Cast = Callable[[], AbstractContextManager[Any]]
+
+
+def processes() -> Accelerator:
+    """The GPUs and processes that Accelerate finds: without GPUs the processes of torchrun share the CPU (gloo)."""
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # parameters of other phases than the one
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+    atexit.register(_leave)
+    return accelerator
+
+
+def _leave() -> None:
+    """Let gloo's threads free their tensors before interpreter shutdown, then end the process group.
+
+    Freeing one later needs the interpreter's lock and aborts the process; the threads outlive the group, since DDP
+    holds a reference to it. Sleeping hands them the lock.
+    """
+    if torch.distributed.is_initialized():
+        time.sleep(0.2)
+        torch.distributed.destroy_process_group()
+
+
+def agreed(value: float, accelerator: Accelerator) -> float:
+    """The main process's value in every process, so that all stop at the same step."""
+    if accelerator.num_processes == 1:
+        return value
+    return float(broadcast(torch.tensor(value, dtype=torch.float64, device=accelerator.device)))
+
+
+def autocast(precision: str, device: torch.device) -> Cast:
+    """The context of a loss: bf16 by choice, or with "auto" where the device multiplies it faster."""
+    fast = device.type == "cuda" or (device.type == "cpu" and _multiplies_bf16())
+    if precision == "bf16" or (precision == "auto" and fast):
+        return lambda: torch.autocast(device.type, torch.bfloat16)
+    return nullcontext
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for products of bf16: AMX tiles, or AVX-512's dot product."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,52 @@
+"""The log of a run: lines of numbers in log.jsonl, and TensorBoard beside."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pofx.core.errors import UsageError
+
+
+class Log:
+    """Lines of numbers in `<folder>/log.jsonl`; those of steps after a resumed checkpoint are cut off first."""
+
+    def __init__(self, folder: Path | None, *, after_step: int = 0, track: str = "") -> None:
+        self.path = folder / "log.jsonl" if folder else None
+        self.board: Any = None
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [line for line in read_log(self.path) if line.get("step", 0) <= after_step] if after_step else []
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if folder and track == "tensorboard":
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise UsageError("track=tensorboard needs TensorBoard: pip install 'pofx[track]'") from error
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line of plain numbers; it must have a `step`."""
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        if self.board is not None:
+            for key, value in line.items():
+                if key != "step" and isinstance(value, int | float):
+                    self.board.add_scalar(key, value, line["step"])
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log.jsonl; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines

@@ -1,0 +1,99 @@
+"""Which averaged weights are the best so far: those of the lowest validation loss, or of the best samples.
+
+Rounds are even in the root of the budget, denser at the start, where small data overfits. In a budget of time they take
+at most a tenth of it: the number of validation items follows from what the first few cost.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pofx.core.model import Batch
+from pofx.core.random import seeded
+from pofx.train.feed import Feed
+from pofx.train.options import Budget, TrainOptions
+from pofx.train.state import State
+
+Judge = Callable[[Any], float]
+SHARE = 0.1  # of a budget of time, the most that validation may take
+FEWEST = 200  # validation items, where they fit into that share
+PROBE = 8  # items whose cost is measured first
+
+
+class Selection:
+    """The best weights of a training; `best` is None until a validation was finite."""
+
+    def __init__(self, validation: Feed | None, judge: Judge | None, options: TrainOptions, budget: Budget) -> None:
+        self.validation, self.judge, self.options, self.budget = validation, judge, options, budget
+        self.possible = validation is not None or judge is not None  # whether anything selects weights
+        self.best: dict[str, Tensor] | None = None
+        self.batches: list[Batch] | None = None
+
+    def due(self, state: State, share: float) -> bool:
+        """Whether a round of validation is due at a share of the budget."""
+        if not self.possible or int(share**0.5 * self.options.validations) <= state.rounds:
+            return False
+        if self.budget.seconds is None or self.best is None:
+            return True
+        late = share >= 1.0 and self.cost(state) <= SHARE * self.budget.seconds
+        return late or state.validating + self.cost(state) <= SHARE * state.seconds
+
+    def cost(self, state: State) -> float:
+        """Seconds that a round takes."""
+        return state.validating / state.validations if state.validations else 0.0
+
+    def round(self, model: nn.Module, state: State, share: float) -> float | None:
+        """Validate averaged weights, and copy them where they are the best so far; None if nothing judges them."""
+        began = time.monotonic()
+        value = self._loss(model, state)
+        if value is None and self.judge is not None:
+            value = self.judge(model)
+        state.rounds = max(state.rounds, int(share**0.5 * self.options.validations))
+        state.validations += 1
+        state.validating += time.monotonic() - began
+        self.possible = value is not None
+        if value is not None and abs(value) < float("inf") and (state.best is None or value < state.best):
+            state.best, state.best_step = value, state.step
+            self.best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        return value
+
+    @torch.no_grad()
+    def _loss(self, model: nn.Module, state: State) -> float | None:
+        """The mean of `validation` over the validation items, with the same noise each time."""
+        if self.validation is None:
+            return None
+        with seeded(0, 0, device=self.validation.device):
+            if self.batches is None:
+                state.items = state.items or self._items(model, self.validation)
+                self.batches = self.validation.validation(state.items, self.options.batch_size)
+        with seeded(0, 0, device=self.validation.device):
+            total, count = 0.0, 0
+            for batch in self.batches:
+                value = model.validation(batch)  # type: ignore[operator]
+                if value is None:
+                    return None
+                total, count = total + float(value) * len(batch), count + len(batch)
+        return total / count
+
+    def _items(self, model: nn.Module, validation: Feed) -> int:
+        """How many items a round may take."""
+        limit = min(self.options.validation_items, len(validation))
+        whole = self.budget.seconds
+        if whole is None or limit <= PROBE:
+            return limit
+        items = min(PROBE, limit)
+        while True:
+            (batch,) = validation.validation(items, items)
+            began = time.monotonic()
+            if model.validation(batch) is None:  # type: ignore[operator]
+                return limit
+            each = (time.monotonic() - began) / items
+            if items >= min(limit, self.options.batch_size) or 4 * items * each > 0.005 * whole:
+                break
+            items = min(4 * items, limit, self.options.batch_size)
+        even = SHARE * whole / max(self.options.validations, 1) / max(each, 1e-9)
+        most = SHARE * whole / max(each, 1e-9)
+        return int(min(limit, max(PROBE, min(most, max(even, FEWEST)))))

@@ -1,0 +1,136 @@
+"""Laws of budgets of time: kept within a fifth whatever a step and a validation cost, and what they buy is stated."""
+
+import time
+import warnings
+
+import pytest
+import torch
+
+from pofx.core.event import Continuous
+from pofx.core.progress import Progress
+from pofx.train.feed import Feed
+from pofx.train.loop import train
+from pofx.train.options import Budget, TrainOptions
+from toy import Gaussian, Plain
+
+DATA = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0))
+
+
+class Clock:
+    """Time that passes only where a model spends it."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Costly(Gaussian):
+    """A Gaussian whose step takes `step` seconds for a batch of 64, and its validation `each` seconds an item."""
+
+    name = "toy-costly"
+
+    def __init__(self, clock, step, each=0.0, first=0.0):
+        super().__init__(Continuous((2,)))
+        self.clock, self.cost, self.each, self.first = clock, step, each, first
+
+    def __deepcopy__(self, memo):
+        made = Costly(self.clock, self.cost, self.each)
+        made.load_state_dict(self.state_dict())
+        return made
+
+    def loss(self, batch):
+        share = 1 if self.training else 1 / 3  # a forward pass alone
+        self.clock.now += share * self.cost * len(batch) / 64 + (self.first if self.training else 0)
+        self.first = 0.0
+        return super().loss(batch)
+
+    def validation(self, batch):
+        self.clock.now += self.each * len(batch)
+        return -self.log_prob(batch.x).mean()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(time, "monotonic", made)
+    return made
+
+
+def go(clock, seconds, seen=None, **costs):
+    feed = Feed(DATA, None, Plain(2), seed=5, device=torch.device("cpu"))
+    began = clock.now
+    found = train(
+        Costly(clock, **costs),
+        feed,
+        options=TrainOptions(batch_size=64, checkpoint_seconds=1e6),
+        budget=Budget(minutes=seconds / 60),
+        validation=feed,
+        progress=seen.append if seen is not None else False,
+        title="toy-costly",
+    )
+    return found, clock.now - began
+
+
+@pytest.mark.parametrize("seconds", [10.0, 40.0])
+@pytest.mark.parametrize("step", [0.2, 2.0])
+@pytest.mark.parametrize("each", [0.0, 1e-3, 0.02])
+def test_a_budget_of_time_is_kept_within_a_fifth(clock, seconds, step, each):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, spent = go(clock, seconds, step=step, each=each)
+    assert 0.8 * seconds <= spent <= 1.2 * seconds
+    assert found.state.validating <= 0.2 * seconds and found.state.best is not None
+    assert found.state.step >= 0.7 * seconds / step - 2
+
+
+def test_validation_uses_all_its_items_where_they_are_cheap(clock):
+    assert go(clock, 60.0, step=0.5, each=1e-6)[0].state.items == 2000
+    assert 200 <= go(clock, 60.0, step=0.5, each=2e-3)[0].state.items < 2000
+
+
+def test_the_steps_that_a_budget_buys_are_stated_at_the_start(clock):
+    seen: list[Progress] = []
+    with pytest.warns(
+        UserWarning, match=r"the budget of 1 min buys about 3\d steps of toy-costly, too few.*1,000 steps"
+    ):
+        go(clock, 60.0, seen, step=1.7)
+    notes = [(p.note, p.step) for p in seen if p.note]
+    assert len(notes) == 1 and notes[0][0].startswith("toy-costly: one step takes 1.7 s, about 3")
+    assert notes[0][1] <= 3
+
+
+def test_a_fast_training_gives_no_warning(clock):
+    seen: list[Progress] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go(clock, 40.0, seen, step=0.2)
+    assert [p.note for p in seen if p.note] == ["toy-costly: 5 steps/s, about 200 steps in 40 s"]
+
+
+def test_a_first_step_with_what_is_made_once_does_not_count(clock):
+    seen: list[Progress] = []
+    go(clock, 60.0, seen, step=0.2, first=1.0)
+    assert "5 steps/s, about 29" in next(p.note for p in seen if p.note)
+
+
+def test_a_step_that_is_longer_than_the_budget_is_named_before_it_is_made(clock):
+    at = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *rest: at.append((clock.now, str(message)))
+        found, spent = go(clock, 5.0, step=30.0)
+    assert found.state.step == 1
+    assert (
+        at[0][0] < 1000.0 + 5.0 and "one step of toy-costly takes about 30 s here, longer than the budget" in at[0][1]
+    )
+
+
+def test_remaining_time_falls_and_shares_rise(clock):
+    seen: list[Progress] = []
+    go(clock, 60.0, seen, step=0.25)
+    training = [p for p in seen if p.step]
+    assert [p.share for p in training] == sorted(p.share for p in training) and training[-1].share == 1.0
+    assert all(abs(p.remaining - 60 * (1 - p.share)) < 1.0 for p in training[1:-2])
+    assert training[3].rate == pytest.approx(4.0, rel=0.01)
