@@ -54,7 +54,7 @@ class Pace:
         """Seconds until the budget is spent."""
         if self.budget.seconds is not None:
             return max(self.budget.seconds - state.seconds, 0.0)
-        return state.seconds * (1 - share) / share if share > 0 else None
+        return self.step * state.step * (1 - share) / share if share > 0 else None
 
     def note(self, state: State, share: float) -> str:
         """Once, after the first steps: what the budget buys; empty at other times.
@@ -83,7 +83,8 @@ class Pace:
         if self.step > (self.budget.seconds or 0.0):
             first = f"one step of {self.title} takes {self.step:.3g} s, longer than the budget of {self.budget}"
         else:
-            first = f"the budget of {self.budget} buys about {steps} step{'' if steps == 1 else 's'} of {self.title}, too few to learn much"
+            many = "1 step" if steps == 1 else f"{steps} steps"
+            first = f"the budget of {self.budget} buys about {many} of {self.title}, too few to learn much"
         return f"{first}: raise it ({10 * FEW:,} steps take about {needed}), or choose a smaller network or batch_size"
 
     def foresee(
