@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from pofx import __version__
 from pofx.core import config
 from pofx.core.errors import CorruptError, UsageError
@@ -86,7 +88,7 @@ def load(path: str | Path) -> Stored:
         if plain["format"] > FORMAT:
             raise CorruptError(f"{folder} has format {plain['format']}, this pofx reads {FORMAT}: upgrade pofx")
         weights = folder / plain["weights"]["file"]
-        tensors = read_tensors(weights)
+        tensors: Mapping[str, Tensor] = read_tensors(weights)
         if sha256(weights) != plain["weights"]["sha256"]:
             raise CorruptError(
                 f"{weights} is not the file that was saved (its hash differs): restore it or train again"
@@ -101,12 +103,15 @@ def load(path: str | Path) -> Stored:
         event = event_from_json(model_plain["event"])
         assert event is not None
         condition = event_from_json(model_plain["condition"])
-        model = config.build(model_plain["name"], event, condition, **model_plain["options"])
+        name, options, tensors = config.entry(model_plain["name"]).model.upgraded(
+            model_plain["name"], model_plain["options"], tensors
+        )
+        model = config.build(name, event, condition, **options)
         model.load_state_dict(tensors)
         representation = known[spec["kind"], spec["name"]](**spec["options"])
     except (KeyError, TypeError, RuntimeError, AssertionError) as error:
         raise CorruptError(f"{folder} cannot be read ({error}): restore it or train again") from error
-    return Stored(representation, model.eval(), model_plain["name"], plain["card"])
+    return Stored(representation, model.eval(), name, plain["card"])
 
 
 def locate(path: str | Path) -> Path:

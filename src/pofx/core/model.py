@@ -125,6 +125,7 @@ class Model(Checked, nn.Module, ABC):
     small: ClassVar[Mapping[str, Any]] = {}  # constructor values of the smallest useful size, for tests
     recipes: ClassVar[tuple[Recipe, ...]] = ()
     role: ClassVar[Role] = ""  # of the class under its own name
+    former: ClassVar[Mapping[str, str]] = {}  # constructor values by the names that earlier versions saved
     exempt: ClassVar[Mapping[str, str]] = {}  # laws of the conformance suite that cannot hold → the reason
 
     def __init__(self, event: Event, condition: Event | None = None) -> None:
@@ -146,6 +147,13 @@ class Model(Checked, nn.Module, ABC):
             wanted = " or ".join(e.__name__ for e in self.conditions) or "no"
             raise Unsupported(f"{self.label} takes {wanted} conditions: train it without --condition")
         self.event, self.condition = event, condition
+
+    @classmethod
+    def upgraded(
+        cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
+        """The name, constructor values and weights of a run that an earlier version saved, as they are today."""
+        return name, {cls.former.get(key, key): value for key, value in options.items()}, weights
 
     @property
     def label(self) -> str:

@@ -31,7 +31,7 @@ from pofx.families.flow.realnvp import RealNVP
 from truth import enumerate_states
 
 SHAPES = [(2, 4, 4), (1, 5, 5), (1, 3, 6), (3, 5, 7), (1, 9, 9), (4, 2, 1), (1, 1, 1), (1, 1, 5), (1, 16, 16)]
-SMALL = {"steps": 2, "width": 8}
+SMALL = {"flow_steps": 2, "width": 8}
 FLOWS: dict[str, Callable[..., Flow]] = {
     "glow": lambda *a, **k: Glow(*a, **SMALL, **k),
     "realnvp": lambda *a, **k: RealNVP(*a, layers=2, width=8, form="multiscale", **k),
@@ -209,7 +209,7 @@ def test_a_condition_changes_density_and_samples(kind: str, condition: Event) ->
 
 
 def test_autocast_reaches_the_networks_and_leaves_sums_alone() -> None:
-    model = Glow(Continuous((1, 8, 8)), steps=2, width=16).double()
+    model = Glow(Continuous((1, 8, 8)), flow_steps=2, width=16).double()
     x = torch.randn(32, 1, 8, 8, dtype=torch.float64) ** 3
     few_steps(model, x)
     model.requires_grad_(False)
@@ -251,7 +251,7 @@ def trained_on_levels(event: Discrete, dequantisation: str, steps: int = 200) ->
     generator = torch.Generator().manual_seed(0)
     states = enumerate_states(event)
     chances = (torch.randn(len(states), generator=generator)).softmax(0)
-    model = DequantisedGlow(event, dequantisation=dequantisation, importance=4, steps=2, width=16)
+    model = DequantisedGlow(event, dequantisation=dequantisation, importance=4, flow_steps=2, width=16)
     x = states[torch.multinomial(chances, 512, True, generator=generator)]
     model.prepare(lambda n: Batch(x[:n]))
     few_steps(model, x, steps=steps)
@@ -315,7 +315,7 @@ def test_the_bound_stays_below_the_enumerated_mass_and_rises_with_the_draws(dequ
 def test_learned_noise_makes_a_tighter_bound_than_uniform_noise_under_the_same_flow() -> None:
     event = Discrete((1, 2, 2), 3)
     plain, states = trained_on_levels(event, "uniform")
-    learned = DequantisedGlow(event, steps=2, width=16)
+    learned = DequantisedGlow(event, flow_steps=2, width=16)
     learned.flow.load_state_dict(plain.flow.state_dict())
     learned.flow.requires_grad_(False)
     few_steps(learned, states.repeat(4, 1, 1, 1), steps=200)
@@ -356,6 +356,6 @@ def test_values_that_cannot_be_are_refused() -> None:
             DequantisedGlow(event, **wrong)
     with pytest.raises(UsageError, match="temperature"):
         DequantisedGlow(event, **SMALL).sample(2, generator=Streams(0, 2), temperature=-1.0)
-    for wrong in ({"steps": 0}, {"width": 0}, {"scales": -1}, {"scale_bound": 0.0}):
+    for wrong in ({"flow_steps": 0}, {"width": 0}, {"scales": -1}, {"scale_bound": 0.0}):
         with pytest.raises(UsageError):
             Glow(Continuous((1, 4, 4)), **wrong)

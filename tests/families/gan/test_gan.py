@@ -330,3 +330,12 @@ def test_a_gaussian_is_learned():
     x = gan.sample(4000, generator=Streams(0, 4000)).detach()
     torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.15)
     torch.testing.assert_close(x.std(0), spread, rtol=0.15, atol=0)
+
+
+def test_runs_of_earlier_versions_are_read():
+    new = model(EVENTS[2])
+    buffers = dict(new.named_buffers())
+    old = {k: v for k, v in new.state_dict().items() if k not in buffers}
+    name, options, weights = GAN.upgraded("gan", {"latent": 4, "gamma": None}, old)
+    assert name == "r3gan" and options == {"latent": 4, "gamma": None} and set(weights) == set(new.state_dict())
+    assert GAN.upgraded("gan", {"architecture": "mlp"}, {})[0] == "gan"

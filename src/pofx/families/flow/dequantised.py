@@ -37,7 +37,7 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
         noise_steps: couplings of the learned noise.
         margin: levels fill (margin, 1 - margin) before a logit makes them real.
         importance: draws of the noise in `log_prob`.
-        steps, width, blocks, scales, dropout, scale_bound, context: as for `glow`.
+        flow_steps, width, blocks, scales, dropout, scale_bound, context: as for `glow`.
     """
 
     name = "dequantised-glow"
@@ -49,7 +49,8 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
     lossless = True
     adjustable = ("importance",)
     trains_with = {"lr": 2e-3, "batch_size": 64, "precision": "auto"}
-    small = {"steps": 2, "width": 16, "importance": 16}
+    former = {"steps": "flow_steps"}
+    small = {"flow_steps": 2, "width": 16, "importance": 16}
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
         noise_steps: Depth = 3,
         margin: Annotated[Real, Range(0, 0.5, above=True, below=True)] = 0.0005,
         importance: Count = 8,
-        steps: Depth = 8,
+        flow_steps: Depth = 8,
         width: Width = 64,
         blocks: Annotated[int, Range(0, 1024)] = 1,
         scales: Annotated[int, Range(0, 16)] = 0,
@@ -71,7 +72,7 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.dequantisation, self.noise_steps, self.margin = dequantisation, noise_steps, margin
-        self.importance, self.steps, self.width, self.blocks = importance, steps, width, blocks
+        self.importance, self.flow_steps, self.width, self.blocks = importance, flow_steps, width, blocks
         self.scales, self.dropout, self.scale_bound, self.context = scales, dropout, scale_bound, context
         self.code = Continuous(event.shape)
         learned = noise_steps if dequantisation == "variational" else 0
@@ -79,7 +80,7 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
             event, steps=learned, width=width, blocks=blocks, margin=margin, scale_bound=scale_bound
         )
         size = context if condition is not None else 0
-        stack = glow(event.shape, steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
+        stack = glow(event.shape, flow_steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
         self.flow = Composition(event, condition, context, [stack])
 
     def log_weights(

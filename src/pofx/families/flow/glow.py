@@ -20,7 +20,7 @@ class Glow(Flow):
     """Glow for grids: exact density, exact codes, sampling in one pass.
 
     Args:
-        steps: ActNorm, 1×1 convolution and coupling, at each scale.
+        flow_steps: ActNorm, 1×1 convolution and coupling, at each scale.
         width, blocks: of the couplings' networks: hidden channels, and 1×1 layers between the convolutions.
         scales: resolutions at most; 0 takes as many as sides of 4 allow.
         dropout: share of hidden channels' values dropped in training.
@@ -32,14 +32,15 @@ class Glow(Flow):
     source = "Kingma and Dhariwal, 2018, arXiv 1807.03039"
     ranks = (3,)
     trains_with = {"lr": 2e-3, "batch_size": 64, "precision": "auto"}
-    small = {"steps": 2, "width": 16, "blocks": 1}
+    former = {"steps": "flow_steps"}
+    small = {"flow_steps": 2, "width": 16, "blocks": 1}
 
     def __init__(
         self,
         event: Event,
         condition: Event | None = None,
         *,
-        steps: Depth = 8,
+        flow_steps: Depth = 8,
         width: Width = 64,
         blocks: Annotated[int, Range(0, 1024)] = 1,
         scales: Annotated[int, Range(0, 16)] = 0,
@@ -49,10 +50,10 @@ class Glow(Flow):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        self.steps, self.width, self.blocks, self.scales = steps, width, blocks, scales
+        self.flow_steps, self.width, self.blocks, self.scales = flow_steps, width, blocks, scales
         self.dropout, self.scale_bound, self.context = dropout, scale_bound, context
         size = context if condition is not None else 0
-        stack = glow(event.shape, steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
+        stack = glow(event.shape, flow_steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
         self.flow = Composition(event, condition, context, [stack])
 
 

@@ -5,7 +5,7 @@ of conditioning are independent choices; the historical models are recipes of th
 lazy: every few steps, times as much (Karras et al., 2020, arXiv 1912.04958).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -203,6 +203,16 @@ class GAN(Tempered):
         for name, start in (("probability", 0.0), ("mean_length", 0.0), ("slope_square", 0.0)):
             self.register_buffer(name, torch.full((), start))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    @classmethod
+    def upgraded(
+        cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
+        """Before there were recipes, "gan" was today's r3gan, and nothing was counted."""
+        if name == "gan" and "architecture" not in options:
+            counters = {k: torch.zeros(()) for k in ("probability", "mean_length", "slope_square")}
+            return "r3gan", options, {**counters, "seen": torch.zeros((), dtype=torch.int64), **weights}
+        return name, options, weights
 
     # phases
 

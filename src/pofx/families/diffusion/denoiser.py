@@ -1,0 +1,153 @@
+"""The denoiser: one network that estimates the clean item, whatever the path that noises it.
+
+For x_t = alpha x + sigma noise the network learns what x_t does not tell linearly about x and the noise: with both at
+unit variance its input and its target have unit variance at every time (Karras et al., 2022, arXiv 2206.00364). In the
+angle of the quarter circle (see `maths.paths`) its output F is the velocity of the probability flow,
+d x / d angle = F(x, angle), and E[x | x_t] = cos · x - sin · F. Items are standardised along their first axis.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from pofx.core.event import Condition, Continuous, Event, dims
+from pofx.core.model import Batch
+from pofx.maths.paths import Path, angle
+from pofx.nets.image.unet import UNet
+from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.fourier import waves
+from pofx.nets.vector.mlp import ResidualMLP
+from pofx.nets.vector.time import TimeEmbedding
+
+CONTEXT = 128  # features of time and condition
+
+
+class Denoiser(nn.Module):
+    """F(x, angle, context) on standardised items, with the mean and spread of the data that standardise them.
+
+    network: "unet" or "mlp"; width: channels or units; depth: blocks; octaves: waves of each number that a perceptron
+    sees beside it.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        event: Continuous,
+        condition: Event | None,
+        *,
+        network: str,
+        width: int,
+        depth: int,
+        dropout: float,
+        octaves: int,
+    ) -> None:
+        super().__init__()
+        self.shape, self.octaves = event.shape, octaves
+        self.time = TimeEmbedding(CONTEXT)
+        self.conditioner = Conditioner(condition, CONTEXT, null=True)
+        self.net: nn.Module
+        if network == "unet":
+            channels, height, wide = event.shape
+            self.net = UNet((channels, height, wide), channels, CONTEXT, width=width, blocks=depth, dropout=dropout)
+        else:
+            count = dims(event)
+            self.net = ResidualMLP(count * (1 + 2 * octaves), count, width, depth, context=CONTEXT, zero=True)
+        first = event.shape[0] if event.shape else 1
+        self.register_buffer("center", torch.zeros(first, *[1] * (len(event.shape) - 1)))
+        self.register_buffer("scale", torch.ones(first, *[1] * (len(event.shape) - 1)))
+
+    def measure(self, batch: Batch) -> None:
+        """Take the mean and standard deviation of the data along its first axis: channels, or columns."""
+        rows = batch.x.float().transpose(0, 1).flatten(1)
+        deviation = rows.std(1, correction=0)
+        self.center.copy_(rows.mean(1).reshape(self.center.shape))
+        self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0).reshape(self.scale.shape))
+
+    def standardised(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        """Items in units of the event → with mean 0 and variance 1 along the first axis."""
+        return (x - self.center) / self.scale
+
+    def restored(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        """The inverse of `standardised`."""
+        return x * self.scale + self.center
+
+    def velocity(
+        self,
+        x: Float[Tensor, "n *event"],
+        angles: Float[Tensor, "n"],
+        context: Float[Tensor, "n context"] | None = None,
+    ) -> Float[Tensor, "n *event"]:
+        """F: d x / d angle of the probability flow. x is standardised and divided by sqrt(alpha² + sigma²), angles (n,)
+        lie in [0, π/2], context comes from `embed`."""
+        convolves = isinstance(self.net, UNet)
+        with nullcontext() if convolves else torch.autocast(x.device.type, enabled=False):
+            embedded = self.time(angles * (2 / torch.pi))
+            if context is not None:
+                embedded = embedded + context
+            if convolves:
+                out: Tensor = self.net(x, embedded)
+            else:  # hardly slower in float32, and densities need its digits
+                seen = waves(x.float().flatten(1), self.octaves).flatten(1)
+                out = self.net(seen, nn.functional.silu(embedded.float())).reshape(x.shape)
+        return out.to(x.dtype)
+
+    def embed(
+        self, condition: Condition | None, drop: Bool[Tensor, "n"] | None = None
+    ) -> Float[Tensor, "n context"] | None:
+        """The context of a condition; where `drop` is true, that of no condition."""
+        return self.conditioner(condition, drop)  # type: ignore[no-any-return]
+
+    def free(self, n: int) -> Float[Tensor, "{n} context"] | None:
+        """The context of no condition, which a conditional model met in training."""
+        null = self.conditioner.null
+        return None if null is None else null.expand(n, -1)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "n *event"],
+        t: Float[Tensor, "*n"],
+        path: Path,
+        context: Float[Tensor, "n context"] | None = None,
+    ) -> Float[Tensor, "n *event"]:
+        """E[x | x_t] in units of the event, for x_t = alpha x + sigma · scale · noise: (n, *event)."""
+        point = path(t)
+        phi = angle(point)
+        alpha, size, cos, sin = (
+            v.reshape(*t.shape, *[1] * len(self.shape))
+            for v in (point.alpha, (point.alpha**2 + point.sigma**2).sqrt(), phi.cos(), phi.sin())
+        )
+        x = (x_t - alpha * self.center) / (self.scale * size)
+        return self.restored(cos * x - sin * self.velocity(x, phi.expand(len(x)), context))
+
+    def guided(
+        self, condition: Condition | None, path: Path, *, guidance: float = 1.0, clip: bool = False
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """denoise(x_t, t) = E[x | x_t] of standardised x, as samplers take it, with classifier-free guidance:
+        unconditional + guidance · (conditional - unconditional) (Ho and Salimans, 2022, arXiv 2207.12598).
+
+        `clip` keeps the estimate in [-1, 1] of the event.
+        """
+        w = guidance if condition is not None else 1.0
+        wanted = self.embed(condition)
+        free = None if w == 1.0 or wanted is None else self.free(len(wanted))
+
+        def denoise(x: Float[Tensor, "n *event"], t: Float[Tensor, ""]) -> Float[Tensor, "n *event"]:
+            point = path(t)
+            phi = angle(point)
+            angles = phi.expand(len(x))
+            x = x / (point.alpha**2 + point.sigma**2).sqrt()
+            if w == 1.0:
+                out = self.velocity(x, angles, wanted)
+            else:
+                out = self.velocity(x, angles, free)
+                if w != 0.0:
+                    out = out + w * (self.velocity(x, angles, wanted) - out)
+            data = phi.cos() * x - phi.sin() * out
+            return self.standardised(self.restored(data).clamp(-1, 1)) if clip else data
+
+        return denoise
