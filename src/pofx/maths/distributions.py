@@ -1,10 +1,27 @@
 """Log-densities and inverse-CDF draws that several families share. Draws take their noise as an argument."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
+
+FARTHEST = 1e18  # about where a square leaves float32
+
+
+def zero_when_far(
+    log_prob: Callable[[Float[Tensor, "n *event"]], Float[Tensor, "n"]], x: Float[Tensor, "n *event"]
+) -> Float[Tensor, "n"]:
+    """log_prob(x), and -inf where x is so far away that computing it overflows: (n,).
+
+    Densities with normal tails at a scale near 1 are zero there in any number format.
+    """
+    far = (x.abs() >= FARTHEST).flatten(1).any(1)
+    if not bool(far.any()):
+        return log_prob(x)
+    near = x.masked_fill(far.reshape(-1, *[1] * (x.ndim - 1)), 0.0)
+    return log_prob(near).masked_fill(far, -math.inf)
 
 
 def normal_log_prob(

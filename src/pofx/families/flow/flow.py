@@ -16,6 +16,7 @@ from pofx.core.event import Condition, Continuous
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Reparameterised, Tempered
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
+from pofx.maths.distributions import zero_when_far
 from pofx.nets.vector.conditioner import CONDITIONS
 
 
@@ -36,13 +37,13 @@ class Flow(OnePhase, Reparameterised, Encoding, Tempered):
         return Continuous(self.event.shape)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        return -self.log_prob(batch.x, batch.condition).mean()
+        return -self.flow.log_prob(batch.x, batch.condition).mean()
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         self.flow.start(take)
 
     def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        return self.flow.log_prob(x, condition)
+        return zero_when_far(lambda near: self.flow.log_prob(near, condition), x)
 
     def sample(
         self,

@@ -1,18 +1,16 @@
 """The mixture of Gaussians, fitted by expectation maximisation: a classical density with exact values.
 
-Dempster, Laird and Rubin, 1977. scikit-learn's `GaussianMixture` does the fitting, once, in `prepare`; there is nothing
-to descend. The number of components, the covariance and the ridge are chosen by the likelihood of a held-out fifth of
-the training items. Fitting happens in units of each dimension's own spread, so that one ridge suits all.
+Dempster, Laird and Rubin, 1977. There is nothing to descend: `prepare` fits it once. The number of components, the
+covariance and the ridge are chosen by the likelihood of a held-out fifth of the training items, which a few outliers
+cannot rule (`maths.robust`). A fit chooses its ridge anew every few iterations, down to a billionth of a column's
+variance: real data have thin clusters and manifolds. Ridges are in units of each dimension's own variance.
 """
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable
-from operator import itemgetter
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,12 +19,19 @@ from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Explicit, Phase
 from pofx.core.options import NonNegative, OneOf, Range
 from pofx.core.random import Streams
-from pofx.maths.distributions import categorical_draw
+from pofx.families.mixture.expectation import Mixture, clustered, improved, maximised, tolerance
+from pofx.maths.distributions import categorical_draw, zero_when_far
+from pofx.maths.robust import FarItems, centre_and_scale
 from pofx.nets.vector.groups import group_count, groups
 
 MOST = 16  # components tried
 LARGEST = 1024  # dimensions with a full covariance
 PRODUCTS = 2**23  # held at once by sample
+RIDGES = (0.3, 0.1, 1e-2, 1e-3, 1e-5, 1e-7, 1e-9)
+USUAL = 1e-3  # the first ridge, and the only one where there are too few items to choose
+AT_MOST = 30.0  # a column's unit in multiples of its inner spread: the standard deviation may be that of an outlier
+FEWEST = 10  # items, and items per component, from which on there is a choice
+RUNG, ROUNDS = 8, 4  # iterations between two choices of the ridge, and such choices per number of components
 
 
 class GMM(Explicit):
@@ -35,7 +40,8 @@ class GMM(Explicit):
     Args:
         components: of the mixture; 0 chooses among 1, 2, 4, 8, 16, fewer in many dimensions.
         covariance: "full", "diag", or "auto" (the better of the two; diag above 1,024 dimensions).
-        ridge: added to the variances, in units of each dimension's own; 0 chooses among 0.001, 0.01, 0.1, 0.3.
+        ridge: added to the variances, in units of each dimension's own; 0 chooses among 0.3, 0.1, 0.01, 1e-3, 1e-5,
+            1e-7 and 1e-9.
         items: training items looked at, at most.
     """
 
@@ -65,14 +71,14 @@ class GMM(Explicit):
         self.size = math.prod(event.shape)
         self.full = covariance == "full" or (covariance == "auto" and self.size <= LARGEST)
         self.capacity = components or (max(1, min(MOST, 2_000_000 // self.size**2)) if self.full else MOST)
-        unit = torch.eye(self.size) if self.full else torch.ones(self.size)
+        unit = (torch.eye if self.full else torch.ones)(self.size, dtype=torch.float64)
         self.log_weights: Tensor
         self.means: Tensor
         self.factors: Tensor  # Cholesky factors of the covariances, or standard deviations
-        log_weights = torch.full((self.groups, self.capacity), -math.inf)
+        log_weights = torch.full((self.groups, self.capacity), -math.inf, dtype=torch.float64)
         log_weights[:, 0] = 0.0
         self.register_buffer("log_weights", log_weights)
-        self.register_buffer("means", torch.zeros(self.groups, self.capacity, self.size))
+        self.register_buffer("means", torch.zeros(self.groups, self.capacity, self.size, dtype=torch.float64))
         self.register_buffer("factors", unit.repeat(self.groups, self.capacity, *(1,) * unit.ndim))
 
     def phases(self) -> tuple[Phase, ...]:
@@ -81,58 +87,79 @@ class GMM(Explicit):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Fit each class of the condition; a class without items is given the mixture of all."""
         batch = take(self.items)
-        x = batch.x.detach().flatten(1).double().cpu().numpy()
-        every = np.zeros(len(x), dtype=int) if batch.condition is None else batch.condition.cpu().numpy()
+        x = batch.x.detach().flatten(1).double().cpu()
+        every = groups(batch.condition, len(x), x.device).cpu()
         for group in range(self.groups):
             mine = x[every == group]
-            self.store(group, *self.fit(mine if len(mine) else x))
+            self.store(group, self.fit(mine if len(mine) else x))
 
-    def fit(
-        self, x: Float[np.ndarray, "n size"]
-    ) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m size"], Float[np.ndarray, "m size ..."]]:
-        """Weights (m,), means (m, size) and covariances (m, size, size) or variances (m, size) of items (n, size)."""
-        centre, spread = x.mean(0), x.std(0)
-        spread[spread < 1e-8 * (1.0 + np.abs(centre))] = 1.0  # a constant column is left in its own unit
-        if len(x) < 2:
-            return np.ones(1), centre[None], (np.diag(spread**2) if self.full else spread**2)[None]
+    def fit(self, x: Float[Tensor, "n size"]) -> Mixture:
+        """The mixture of items x (n, size), float64, its ridge in the covariances."""
+        centre, inner = centre_and_scale(x)
+        spread = x.std(0, correction=0).minimum(AT_MOST * inner)
+        spread = torch.where(spread > 1e-8 * (1.0 + centre.abs()), spread, torch.ones_like(spread))  # constants stay
         x = (x - centre) / spread
-        rows = np.random.default_rng(0).permutation(len(x))
+        options = self.choices(len(x))
+        if len(x) < 2:
+            found, ridge = maximised(x, x.new_ones(1, 1), full=self.full), 1.0
+        elif len(x) < FEWEST or (self.ridge and len(options) == 1):
+            m, full = options[0]
+            ridge = self.ridge or USUAL
+            found = improved(x, clustered(x, m, full=full), ridge)
+        else:
+            found, ridge = self.selected(x)
+            found = improved(x, found, ridge)
+        covariances = found.with_ridge(ridge)
+        if self.full and not found.full:
+            covariances = torch.diag_embed(covariances)
+        scale = spread[:, None] * spread if self.full else spread.square()
+        return Mixture(found.log_weights, found.means * spread + centre, covariances * scale)
+
+    def selected(self, x: Float[Tensor, "n size"]) -> tuple[Mixture, float]:
+        """The mixture of four fifths of the items (n, size) that fits the others best, and its ridge."""
+        rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         held, rest = x[rows[: len(x) // 5]], x[rows[len(x) // 5 :]]
-        best: tuple[float, dict[str, Any]] = (-math.inf, {})
-        choices = self.choices(len(rest))
-        for choice in choices if len(choices) > 1 and len(x) >= 10 else []:
-            value = float(fitted(choice, rest).score(held))
-            best = max(best, (value, choice), key=itemgetter(0))
-        choice = best[1] or choices[0]
-        found = fitted(choice, x)
-        covariances = found.covariances_
-        if self.full and choice["covariance_type"] == "diag":
-            covariances = np.stack([np.diag(v) for v in covariances])
-        scale = spread[:, None] * spread[None] if self.full else spread**2
-        return found.weights_, found.means_ * spread + centre, covariances * scale
+        far = FarItems(held, rest)
+        best, found = -math.inf, (clustered(rest, 1, full=self.full), USUAL)
+        gains: dict[bool, int] = {True: 0, False: 0}  # sizes without a gain over smaller ones, by kind of covariance
+        for m, full in self.choices(len(rest)):
+            if gains[full] == 2:
+                continue
+            mixture, ridge, value = clustered(rest, m, full=full), self.ridge or USUAL, -math.inf
+            for _ in range(ROUNDS if m > 1 else 1):
+                mixture, before = improved(rest, mixture, ridge, RUNG), value
+                values = {r: self.rated(mixture, r, held, far) for r in ((ridge,) if self.ridge else RIDGES)}
+                ridge = max(values, key=values.__getitem__)
+                value = values[ridge]
+                if value > best:
+                    best, found, gains[full] = value, (mixture, ridge), -1
+                if value < before + tolerance(x):
+                    break
+            gains[full] += 1
+        return found
 
-    def choices(self, n: int) -> list[dict[str, Any]]:
-        """What is tried on n items."""
+    def rated(self, mixture: Mixture, ridge: float, held: Float[Tensor, "n size"], far: FarItems) -> float:
+        """The mean log-likelihood of held-out items, in which a few outliers are bounded; -inf where it is singular."""
+        try:
+            return far.bounded_mean(mixture.log_prob(held, ridge))
+        except RuntimeError:  # torch.linalg's error for a covariance that is singular in float64
+            return -math.inf
+
+    def choices(self, n: int) -> list[tuple[int, bool]]:
+        """Numbers of components and whether covariances are full, as tried on n items."""
         counts = [self.components] if self.components else [m for m in (1, 2, 4, 8, 16) if m <= self.capacity]
-        counts = [m for m in counts if m == 1 or n >= 10 * m] or [1]
-        kinds = [self.covariance] if self.covariance != "auto" else ["full", "diag"] if self.full else ["diag"]
-        ridges = [self.ridge] if self.ridge else [1e-3, 1e-2, 1e-1, 3e-1]
-        return [
-            {"n_components": m, "covariance_type": kind, "reg_covar": ridge}
-            for m, kind, ridge in itertools.product(counts, kinds, ridges)
-        ]
+        kinds = [self.covariance == "full"] if self.covariance != "auto" else [True, False] if self.full else [False]
+        least = {True: max(FEWEST, 2 * self.size), False: FEWEST}  # items per component
+        found = [(m, full) for m, full in itertools.product(counts, kinds) if m == 1 or n >= m * least[full]]
+        return found or [(1, kinds[0])]
 
-    def store(
-        self,
-        group: int,
-        weights: Float[np.ndarray, "m"],
-        means: Float[np.ndarray, "m size"],
-        covariances: Float[np.ndarray, "m size ..."],
-    ) -> None:
-        factors = np.linalg.cholesky(covariances) if self.full else np.sqrt(covariances)
+    def store(self, group: int, found: Mixture) -> None:
+        """Keep the mixture of a class of the condition."""
+        factors = torch.linalg.cholesky(found.covariances) if self.full else found.covariances.sqrt()
         self.log_weights[group].fill_(-math.inf)
-        for buffer, values in ((self.log_weights, np.log(weights)), (self.means, means), (self.factors, factors)):
-            buffer[group, : len(weights)] = torch.as_tensor(values, dtype=buffer.dtype, device=buffer.device)
+        values = ((self.log_weights, found.log_weights), (self.means, found.means), (self.factors, factors))
+        for buffer, value in values:
+            buffer[group, : len(value)] = value
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         return -self.log_prob(batch.x, batch.condition).mean()
@@ -145,7 +172,7 @@ class GMM(Explicit):
         found = flat.new_empty(len(x))
         for group in sorted(set(g.tolist())):
             mine = g == group
-            found[mine] = self.group_log_prob(flat[mine], group)
+            found[mine] = zero_when_far(lambda x, group=group: self.group_log_prob(x, group), flat[mine])
         return found.to(x.dtype)
 
     def group_log_prob(self, x: Float[Tensor, "n size"], group: int) -> Float[Tensor, "n"]:
@@ -169,7 +196,7 @@ class GMM(Explicit):
         device = self.means.device
         g = groups(condition, n, device)
         pick = categorical_draw(self.log_weights[g], generator.uniform())
-        z = generator.normal(self.size)
+        z = generator.normal(self.size).double()
         x = torch.empty_like(z)
         for group, m in {(int(a), int(b)) for a, b in zip(g, pick, strict=True)}:
             mine = (g == group) & (pick == m)
@@ -180,14 +207,4 @@ class GMM(Explicit):
             else:
                 move = factor * z[mine]
             x[mine] = self.means[group, m] + move
-        return x.reshape(n, *self.event.shape)  # type: ignore[union-attr]
-
-
-def fitted(choice: dict[str, Any], x: Float[np.ndarray, "n size"]) -> Any:
-    """scikit-learn's estimator for a choice; one that stops early is as good as its held-out likelihood says."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return GaussianMixture(**choice, max_iter=100, random_state=0).fit(x)
+        return x.float().reshape(n, *self.event.shape)  # type: ignore[union-attr]
