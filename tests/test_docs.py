@@ -1,7 +1,11 @@
 """The documentation is that of the code: generated pages are up to date, all pages are reachable, commands exist."""
 
 import importlib.util
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +50,26 @@ def test_commands_in_the_pages_name_verbs_and_options_that_exist(page):
             options = {name for parameter in known[verb].params for name in parameter.opts}
             used = {word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][\w-]*(=.*)?", word)}
             assert used <= options | {"--help"}, f"pofx {line}: {used - options}"
+
+
+EXAMPLES = re.findall(r"^## (.*)$", (DOCS / "extending.md").read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    """The errors of the examples of docs/extending.md by section, run in a process of their own."""
+    folder = tmp_path_factory.mktemp("extending")
+    command = [sys.executable, ROOT / "tests" / "run_page.py", DOCS / "extending.md", folder]
+    env = {**os.environ, "PYTHONPATH": str(Path(pofx.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("section", EXAMPLES)
+def test_an_extension_is_one_new_file(section, examples):
+    assert examples.get(section) is None, examples[section]
+
+
+def test_most_sections_have_an_example(examples):
+    assert len(examples) >= len(EXAMPLES) - 1

@@ -6,6 +6,7 @@ in the help. Files are read as syntax trees, and only the verb that is called is
 
 import ast
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-PACKAGES = ("cli.verbs", "apps", "serve")
+PACKAGES = ("pofx.cli.verbs", "pofx.apps", "pofx.serve")
 GROUPS = ("Train", "Use a run", "Evaluate and compare", "Look up")  # the order of the headings; others follow
 
 
@@ -33,12 +34,11 @@ class Verb:
 @cache
 def verbs() -> dict[str, Verb]:
     """Every verb by name, in the order of the help."""
-    root = Path(__file__).parents[1]
     found = [
         verb
         for package in PACKAGES
-        for path in sorted(root.joinpath(*package.split(".")).glob("*.py"))
-        if (verb := _read(path, f"pofx.{package}.{path.stem}")) is not None
+        for path in sorted(_files(package))
+        if (verb := _read(path, f"{package}.{path.stem}")) is not None
     ]
 
     def place(verb: Verb) -> int:
@@ -67,6 +67,13 @@ class Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)
         return name, None if found is None else command(verbs()[str(name)]), rest
+
+
+def _files(package: str) -> Iterator[Path]:
+    """The files of a package, which may be spread over several folders or not be there."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        yield from Path(folder).glob("*.py")
 
 
 def _read(path: Path, module: str) -> Verb | None:
