@@ -85,13 +85,17 @@ Role = Literal["", "default", "baseline"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A historical model that is a choice of parts: named constructor values of a core, with their source."""
+    """A historical model that is a choice of parts: named constructor values of a core, with their source.
+
+    `summary` is its line in `pofx models`, where it differs from the first line of the core.
+    """
 
     name: str
     source: str
     values: Mapping[str, Any]
     trains_with: Mapping[str, Any] | None = None
     role: Role = ""
+    summary: str = ""
 
 
 def broken(module: nn.Module) -> str | None:
@@ -386,6 +390,6 @@ def traits(model: type[Model], recipe: Recipe | None = None) -> Traits:
         encodes=issubclass(model, Encoding),
         conditional=bool(model.conditions),
         source=recipe.source if recipe else model.source,
-        summary=(model.__doc__ or "").strip().split("\n")[0],
+        summary=(recipe.summary if recipe else "") or (model.__doc__ or "").strip().split("\n")[0],
         role=recipe.role if recipe else vars(model).get("role", ""),  # not that of a parent class
     )

@@ -36,7 +36,12 @@ class PixelRNN(CellByCell):
     trains_with: ClassVar = {"batch_size": 64, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 6, "layers": 1, "kernel": 3}
     recipes: ClassVar = (
-        Recipe("row-lstm", "van den Oord et al., 2016, arXiv 1601.06759 (Row LSTM)", {"lines": "row"}),
+        Recipe(
+            "row-lstm",
+            "van den Oord et al., 2016, arXiv 1601.06759 (Row LSTM)",
+            {"lines": "row"},
+            summary="LSTM that goes down the rows of a grid.",
+        ),
     )
 
     def __init__(

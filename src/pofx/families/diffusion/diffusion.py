@@ -74,11 +74,13 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
             "Lipman et al., 2023, arXiv 2210.02747; Liu et al., 2023, arXiv 2209.03003",
             {"path": "linear", "prediction": "velocity", "sampler": "heun", "sampler_steps": 16},
             role="default",
+            summary="Straight paths from noise to data, sampled in few steps.",
         ),
         Recipe(
             "ddpm",
             "Ho et al., 2020, arXiv 2006.11239",
             {"path": "vp-linear", "prediction": "epsilon", "sampler": "ancestral", "sampler_steps": 100},
+            summary="Predicts the noise; random sampler of many small steps.",
         ),
     )
 

@@ -58,9 +58,24 @@ class ElementaryFlow(Flow):
     trains_with = {"lr": 5e-3}
     small = {"layers": 6}
     recipes = (
-        Recipe("planar", "Rezende and Mohamed, 2015, arXiv 1505.05770", {"step": "planar", "layers": 32}),
-        Recipe("radial", "Rezende and Mohamed, 2015, arXiv 1505.05770", {"step": "radial", "layers": 32}),
-        Recipe("sylvester", "van den Berg et al., 2018, arXiv 1803.05649", {"step": "sylvester", "layers": 16}),
+        Recipe(
+            "planar",
+            "Rezende and Mohamed, 2015, arXiv 1505.05770",
+            {"step": "planar", "layers": 32},
+            summary="Bends along planes; few parameters.",
+        ),
+        Recipe(
+            "radial",
+            "Rezende and Mohamed, 2015, arXiv 1505.05770",
+            {"step": "radial", "layers": 32},
+            summary="Draws together or apart around points.",
+        ),
+        Recipe(
+            "sylvester",
+            "van den Berg et al., 2018, arXiv 1803.05649",
+            {"step": "sylvester", "layers": 16},
+            summary="Several planar bends at once.",
+        ),
     )
 
     def __init__(

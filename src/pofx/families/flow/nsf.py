@@ -38,6 +38,7 @@ class NSF(Flow):
             "Durkan et al., 2019, arXiv 1906.04032, RQ-NSF (C)",
             {"conditioner": "coupling", "layers": 8, "bins": 8},
             {"lr": 2e-3, "weight_decay": 0.01},
+            summary="Splines in couplings: density and samples both in one pass.",
         ),
     )
 

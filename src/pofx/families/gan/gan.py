@@ -65,6 +65,7 @@ class GAN(Tempered):
             "Goodfellow et al., 2014, arXiv 1406.2661",
             {"architecture": "mlp", "loss": "non-saturating", "penalty": "none", "width": 256},
             {"lr": 2e-4, "betas": [0.5, 0.99]},
+            summary="Perceptrons against each other, the first of all: may lose modes.",
         ),
         Recipe(
             "dcgan",
@@ -72,6 +73,7 @@ class GAN(Tempered):
             {"architecture": "transposed", "loss": "non-saturating", "penalty": "none", "latent": 100, "width": 32,
              "norm": "batch"},
             {"lr": 2e-4, "betas": [0.5, 0.999]},
+            summary="Transposed convolutions with batch normalisation.",
         ),
         Recipe(
             "lsgan",
@@ -79,6 +81,7 @@ class GAN(Tempered):
             {"architecture": "transposed", "loss": "least-squares", "penalty": "none", "latent": 100, "width": 32,
              "norm": "batch"},
             {"lr": 2e-4, "betas": [0.5, 0.999]},
+            summary="The DCGAN with least-squares losses.",
         ),
         Recipe(
             "wgan",
@@ -86,6 +89,7 @@ class GAN(Tempered):
             {"architecture": "transposed", "loss": "wasserstein", "penalty": "clip", "latent": 100, "width": 32,
              "norm": "batch", "critic_steps": 5},
             {"lr": 2e-4, "betas": [0.0, 0.9]},
+            summary="Wasserstein loss, critic with clipped weights.",
         ),
         Recipe(
             "wgan-gp",
@@ -93,6 +97,7 @@ class GAN(Tempered):
             {"architecture": "transposed", "loss": "wasserstein", "penalty": "gradient", "latent": 100, "width": 32,
              "critic_steps": 5, "every": 1},
             {"lr": 4e-4, "betas": [0.0, 0.9]},
+            summary="Wasserstein loss, critic with a gradient penalty.",
         ),
         Recipe(
             "sngan",
@@ -100,6 +105,7 @@ class GAN(Tempered):
             {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
              "spectral": "critic", "critic_steps": 2},
             {"lr": 4e-4, "betas": [0.0, 0.9]},
+            summary="Residual nets, hinge loss, spectral norms in the critic.",
         ),
         Recipe(
             "sagan",
@@ -107,6 +113,7 @@ class GAN(Tempered):
             {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
              "spectral": "both", "attention": True, "critic_rate": 4.0},
             {"lr": 1e-4, "betas": [0.0, 0.9]},
+            summary="SNGAN with self-attention and spectral norms on both sides.",
         ),
         Recipe(
             "biggan",
@@ -114,6 +121,7 @@ class GAN(Tempered):
             {"architecture": "split", "loss": "hinge", "penalty": "none", "latent": 120, "width": 48,
              "spectral": "both", "attention": True, "critic_steps": 2, "critic_rate": 4.0},
             {"lr": 1e-4, "betas": [0.0, 0.999]},
+            summary="SAGAN whose blocks each read a part of the noise.",
         ),
         Recipe(
             "progan",
@@ -121,6 +129,7 @@ class GAN(Tempered):
             {"architecture": "progressive", "loss": "wasserstein", "penalty": "gradient", "every": 1, "group": 4,
              "growth": 20_000},
             {"lr": 1e-3, "betas": [0.0, 0.99]},
+            summary="Resolutions fade in one after the other.",
         ),
         Recipe(
             "stylegan",
@@ -128,6 +137,7 @@ class GAN(Tempered):
             {"architecture": "style", "loss": "non-saturating", "penalty": "r1", "blocks": 4, "group": 4,
              "mixing": 0.9},
             {"lr": 2e-3, "betas": [0.0, 0.99]},
+            summary="A code w steers every layer by instance normalisation.",
         ),
         Recipe(
             "stylegan2",
@@ -135,8 +145,10 @@ class GAN(Tempered):
             {"architecture": "style2", "loss": "non-saturating", "penalty": "r1", "blocks": 4, "group": 4,
              "mixing": 0.9, "path_length": 2.0},
             {"lr": 2e-3, "betas": [0.0, 0.99]},
+            summary="Modulated convolutions, path-length penalty.",
         ),
-        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}, role="default"),
+        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}, role="default",
+            summary="Relativistic pairs with R1 and R2: converges, covers modes."),
     )  # fmt: skip
     probability: Tensor
     mean_length: Tensor
