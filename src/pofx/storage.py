@@ -19,6 +19,7 @@ from pofx.core.event import event_from_json, event_to_json
 from pofx.core.files import read_json, read_tensors, sha256, write_json, write_tensors
 from pofx.core.model import Model
 from pofx.core.representation import Representation
+from pofx.represent.former import renamed
 
 FORMAT = 1
 
@@ -95,10 +96,9 @@ def load(path: str | Path) -> Stored:
             )
         spec = plain["representation"]
         known = config.representations()
-        if (spec["kind"], spec["name"]) not in known:
-            raise CorruptError(
-                f"{folder} needs the representation {spec['kind']}/{spec['name']}, which is not installed"
-            )
+        kind, view, view_options = renamed(spec["kind"], spec["name"], spec["options"])
+        if (kind, view) not in known:
+            raise CorruptError(f"{folder} needs the representation {kind}/{view}, which is not installed")
         model_plain = plain["model"]
         event = event_from_json(model_plain["event"])
         assert event is not None
@@ -108,7 +108,7 @@ def load(path: str | Path) -> Stored:
         )
         model = config.build(name, event, condition, **options)
         model.load_state_dict(tensors)
-        representation = known[spec["kind"], spec["name"]](**spec["options"])
+        representation = known[kind, view](**view_options)
     except (KeyError, TypeError, RuntimeError, AssertionError) as error:
         raise CorruptError(f"{folder} cannot be read ({error}): restore it or train again") from error
     return Stored(representation, model.eval(), name, plain["card"])

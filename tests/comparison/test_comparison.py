@@ -189,13 +189,13 @@ def test_a_job_that_leaves_no_result_has_failed(tmp_path, monkeypatch):
     assert "without a result" in (tmp_path / "nsf-seed0" / "result.json").read_text()
 
 
-@pytest.mark.parametrize("kind", ["points", "table", "tokens", "image"])
+@pytest.mark.parametrize("kind", ["points", "table", "text", "image"])
 def test_frozen_data_thaws_unchanged(tmp_path, kind):
     rng = np.random.default_rng(0)
     values = {
         "points": rng.normal(size=(40, 2)),
         "table": pd.DataFrame({"a": rng.normal(size=40), "b": list("xy") * 20}),
-        "tokens": ["ab" + "c" * int(i % 5) for i in range(40)],
+        "text": ["ab" + "c" * int(i % 5) for i in range(40)],
         "image": rng.integers(0, 17, (40, 8, 8)).astype(np.uint8),
     }[kind]
     facts = {"levels": 17} if kind == "image" else {}
@@ -318,13 +318,13 @@ def test_settings_differ_and_keep_what_was_given():
         pofx.fit(points(), "nsf", steps=1, progress=False, **{**options, "width": 8})
 
 
-@pytest.mark.parametrize("kind", ["points", "table", "tokens", "image", "integers"])
+@pytest.mark.parametrize("kind", ["points", "table", "text", "image", "integers"])
 def test_noised_items_are_farther_the_more_noise_and_stay_items(kind):
     rng = np.random.default_rng(0)
     values = {
         "points": rng.normal(size=(200, 3)).astype(np.float32),
         "table": pd.DataFrame({"a": rng.normal(size=200), "b": list("xy") * 100, "c": rng.integers(0, 90, 200)}),
-        "tokens": ["ab" + "c" * int(i % 5) for i in range(200)],
+        "text": ["ab" + "c" * int(i % 5) for i in range(200)],
         "image": rng.integers(0, 17, (200, 4, 4)).astype(np.uint8),
         "integers": rng.integers(0, 5, (200, 6)),
     }[kind]

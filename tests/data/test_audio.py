@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"a.wav has 8000|b.wav has 16000"):
         whole(tmp_path)
     with pytest.raises(DataError, match="no recordings"):
-        recordings.read_recordings(_empty(tmp_path))
+        recordings.read_recordings(_empty(tmp_path), (".wav",))
     x = tone(440, 100)
     bad = {"finite": [np.append(x, np.nan)], "lie in": [3 * x], "no clips": [], "empty": [x[:0]],
            "channels last": [np.zeros((2, 50), np.float32)], "signed integers": [np.zeros(5, bool)]}  # fmt: skip

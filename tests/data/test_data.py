@@ -15,7 +15,10 @@ from scipy.integrate import dblquad
 from pofx.core.errors import DataError, UsageError
 from pofx.data import densities, shapes
 from pofx.data.dataset import Card, dataset, split, take
-from pofx.data.items import images, points, table, tokens
+from pofx.data.kinds.image import images
+from pofx.data.kinds.points import points
+from pofx.data.kinds.table import table
+from pofx.data.kinds.tokens import tokens
 from pofx.data.sources import catalogue, load, whole
 
 RNG = np.random.default_rng(0)
@@ -268,9 +271,9 @@ BAD = {
     "corrupt zip": (lambda p: load(write(p / "a.zip", b"PK\x03\x04 broken")), DataError, "zip"),
     "corrupt png": (lambda p: load(write(p / "b" / "x.png", b"\x89PNG no").parent), DataError, "x.png"),
     "cut png": (lambda p: load(write(p / "b" / "x.png", png(PICTURES[0])[:60]).parent), DataError, "x.png"),
-    "no pictures": (lambda p: load(write(p / "b" / "x.md", b"#").parent), DataError, "no pictures"),
+    "no pictures": (lambda p: load(write(p / "b" / "x.md", b"#").parent), DataError, "no files of items"),
     "ragged pictures": (lambda p: load(ragged(p)), DataError, "6 x 5"),
-    "unknown suffix": (lambda p: load(write(p / "a.xyz", b"1")), DataError, "nobody reads .xyz"),
+    "unknown suffix": (lambda p: load(write(p / "a.xyz", b"1")), DataError, "no reader for .xyz"),
     "empty csv": (lambda p: load(write(p / "a.csv", b"\n")), DataError, "a.csv"),
     "csv header only": (lambda p: load(write(p / "a.csv", b"x,y\n")), DataError, "empty"),
     "csv with gaps": (lambda p: load(write(p / "a.csv", b"x,y\n1,2\n,4\n5,6\n")), DataError, r"x \(1\)"),
@@ -280,8 +283,8 @@ BAD = {
     "not utf-8": (lambda p: load(write(p / "a.txt", b"\xff\xfe\xfa")), DataError, "UTF-8"),
     "label of npz": (lambda p: load(saved_npz(p), label="z"), UsageError, "unknown array"),
     "two items": (lambda p: load(points(np.ones((2, 2)))), DataError, "at least 3"),
-    "bare array": (lambda p: load(np.ones((9, 2))), UsageError, "pofx.points"),
-    "bare tensor": (lambda p: load(torch.ones(9, 2)), UsageError, "pofx.points"),
+    "bare array": (lambda p: load(np.ones((9, 2), int)), UsageError, "pofx.points"),
+    "bare tensor": (lambda p: load(torch.ones(9, 2, 3)), UsageError, "pofx.points"),
     "float images": (lambda p: images(np.ones((3, 4, 4))), DataError, "integer levels"),
     "levels 300": (lambda p: images(PICTURES, levels=300), UsageError, r"2 to 256 \(got 300\)"),
     "level too high": (lambda p: images(PICTURES, levels=17), DataError, "0 to 16"),

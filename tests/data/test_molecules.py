@@ -21,7 +21,7 @@ def test_smi_files_hold_a_molecule_a_line(tmp_path):
     path = tmp_path / "few.smi"
     path.write_text("SMILES name\nCCO ethanol\n\nc1ccccc1\tbenzene\nC\n")
     found = contents(path)
-    assert found.values == ["CCO", "c1ccccc1", "C"] and found.facts["molecules"] and found.kind == "tokens"
+    assert found.values == ["CCO", "c1ccccc1", "C"] and found.facts["molecules"] and found.kind == "molecules"
     path.write_text("\n".join(ALCOHOLS))
     data = load(str(path))
     assert data.train.facts["molecules"] == "SMILES" and sum(data.card.sizes.values()) == 40
@@ -37,7 +37,7 @@ def test_smi_files_hold_a_molecule_a_line(tmp_path):
 def test_one_molecule_has_many_strings_on_both_sides():
     assert canonical(["OCC", "C(O)C", "C1CC", "", "x"]) == ["CCO", "CCO", None, None, None]
     train = pofx.molecules(["OCC", "C1=CC=CC=C1"])  # ethanol and benzene, written otherwise
-    samples = Items("tokens", ["CCO", "C(C)O", "c1ccccc1", "CCN", "C1CC"], None, train.facts)
+    samples = Items("molecules", ["CCO", "C(C)O", "c1ccccc1", "CCN", "C1CC"], None, train.facts)
     read = Molecules().read(samples, train, train)
     assert read.values["validity"] == 4 / 5
     assert read.values["uniqueness"] == 3 / 4
@@ -60,7 +60,7 @@ def test_diversity_of_equal_and_of_unlike_molecules():
 
 
 def test_the_distance_on_fingerprints_orders_samples_and_says_its_floor():
-    items = lambda strings: Items("tokens", strings, None, {"molecules": "SMILES"})  # noqa: E731
+    items = lambda strings: Items("molecules", strings, None, {"molecules": "SMILES"})  # noqa: E731
     train = items(ALCOHOLS[::2] + RINGS[::2])
     real, same = items(ALCOHOLS[1::4] + RINGS[1::4]), items(ALCOHOLS[3::4] + RINGS[3::4])
     good, one, junk = (
@@ -77,8 +77,7 @@ def test_the_distance_on_fingerprints_orders_samples_and_says_its_floor():
 
 
 def test_other_texts_are_left_alone():
-    texts = Items("tokens", ["CCO", "CCN"])
-    assert not Molecules().read(texts, texts, texts).values
-    assert "validity" in {name for m in metrics(ItemMetric, items="tokens") for name in m.scores}
-    few = Items("tokens", ["x", "C"], None, {"molecules": "SMILES"})
+    assert "validity" not in {name for m in metrics(ItemMetric, items="text") for name in m.scores}
+    assert "validity" in {name for m in metrics(ItemMetric, items="molecules") for name in m.scores}
+    few = Items("molecules", ["x", "C"], None, {"molecules": "SMILES"})
     assert set(Molecules().read(few, few, few).values) == {"validity", "uniqueness", "novelty"}

@@ -13,12 +13,12 @@ from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.model import Density
 from pofx.core.random import Streams
 from pofx.data.dataset import split, take
-from pofx.data.items import tokens
+from pofx.data.kinds.tokens import tokens
 from pofx.data.passages import Passages
 from pofx.data.sources import load, whole
+from pofx.represent.characters import Characters
 from pofx.represent.choose import choose
-from pofx.represent.tokens import Tokens
-from pofx.represent.tokens_bpe import BPE, learn
+from pofx.represent.text_bpe import BPE, learn
 from pofx.train.feed import Feed
 
 RNG = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def test_passages_keep_their_text_around_them(tmp_path):
 
 
 def test_windows_for_training_take_no_memory():
-    view = Tokens.fit(tokens(LONG), length=130)
+    view = Characters.fit(tokens(LONG), length=130)
     windows = view.training(Passages(LONG))
     assert windows.shape == (len(LONG) - 129, 130)
     assert windows.untyped_storage().nbytes() == len(LONG)  # a byte a character
@@ -70,11 +70,11 @@ def test_windows_for_training_take_no_memory():
     with pytest.raises(DataError, match="fewer than the length of 130"):
         view.training(Passages(LONG[:100]))
     with pytest.raises(UsageError, match="at least 128"):
-        Tokens.fit(tokens(LONG), length=100)
+        Characters.fit(tokens(LONG), length=100)
 
 
 @pytest.mark.parametrize(
-    "view", [Tokens.fit(tokens(LONG), length=150), BPE.fit(tokens(LONG), vocabulary=300, length=150)]
+    "view", [Characters.fit(tokens(LONG), length=150), BPE.fit(tokens(LONG), vocabulary=300, length=150)]
 )
 @pytest.mark.parametrize("n", [len(LONG), 200, 90, 3])
 def test_every_code_of_a_text_is_counted_once_with_what_stands_before_it(view, n):
@@ -88,7 +88,7 @@ def test_every_code_of_a_text_is_counted_once_with_what_stands_before_it(view, n
         assert first >= min(at, 75)
         at += k
     assert at == len(codes)
-    if isinstance(view, Tokens):
+    if isinstance(view, Characters):
         assert [view.text(row[mask]) for row, mask in zip(rows, counted, strict=True)] == list(passages)
 
 
@@ -165,16 +165,16 @@ def test_merges_are_the_most_frequent_pairs_in_order():
 def test_byte_pairs_are_asked_for_and_are_a_bound():
     names = tokens([f"anna{i % 7}" + "na" * (i % 4) for i in range(60)])
     model = config.entry("gpt").model
-    assert isinstance(choose(names, model), Tokens)
+    assert isinstance(choose(names, model), Characters)
     assert isinstance(choose(names, model, {"vocabulary": 280}), BPE)
     with pytest.raises(UsageError, match="at least 258"):
         choose(names, model, {"vocabulary": 100})
-    with pytest.raises(UsageError, match="no bytes"):
+    with pytest.raises(UsageError, match="unknown view"):
         choose(tokens(RNG.integers(0, 4, (20, 5))), model, {"represent": "bpe"})
     artifact = pofx.fit(names, "gpt", steps=3, progress=False, represent="bpe", vocabulary=262, **GPT)
     score = artifact.score(["anna1na", "anna"])
     assert score.density is Density.BOUND and score.evaluations == 1 and score.stderr is None
-    assert artifact.representation.dims == Tokens.fit(names).dims  # numbers per character stand side by side
+    assert artifact.representation.dims == Characters.fit(names).dims  # numbers per character stand side by side
     assert all(text.startswith("anna") for text in artifact.sample(3, prefix="anna"))
 
 
@@ -191,7 +191,7 @@ def test_texts_of_one_segmentation_have_no_more_mass_than_texts():
 
 
 def test_unknown_characters_and_wrong_values():
-    view = Tokens.fit(tokens(["abc", "de"]))
+    view = Characters.fit(tokens(["abc", "de"]))
     assert view.items(view.tensor(["a☃e"])) == ["a\ufffde"]
     with pytest.raises(DataError, match="9 characters, the limit is 8"):
         view.tensor(["abcdeabcd"])

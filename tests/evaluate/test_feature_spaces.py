@@ -57,7 +57,7 @@ def test_weights_that_are_missing_or_of_another_network_are_refused(tmp_path):
     with pytest.raises(UsageError, match="dinov2=a FOLDER"):
         fit_spaces(items, ["dinov2="])
     with pytest.raises(UsageError, match="one of images"):
-        fit_spaces(Items("tokens", ["a", "b"]), ["clip=x"])
+        fit_spaces(Items("text", ["a", "b"]), ["clip=x"])
     with pytest.raises(UsageError, match="fitted here"):
         fit_spaces(items, ["pca=x"])
     with pytest.raises(UsageError, match="unknown feature space"):

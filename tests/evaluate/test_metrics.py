@@ -249,8 +249,8 @@ def test_distinct_and_self_bleu_know_repetition():
     assert self_bleu([tuple("the same text")] * 5) == pytest.approx(1.0)
     assert self_bleu([tuple("abcd"), tuple("efgh"), tuple("ijkl")]) < 0.2
     words = ["anna", "bertha", "clara", "dora", "emma", "frieda", "greta", "hanna", "ida", "johanna"]
-    real = Items("tokens", words)
-    read = TextDiversity().read(Items("tokens", ["anna"] * 10), real, real)
+    real = Items("text", words)
+    read = TextDiversity().read(Items("text", ["anna"] * 10), real, real)
     assert read.values["distinct"] < 0.5 and read.values["self_bleu"] > 1
     assert TextDiversity().read(real, real, real).values["length_ratio"] == pytest.approx(1)
 

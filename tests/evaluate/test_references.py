@@ -377,13 +377,13 @@ def spectrum():
 @oracle("distinct", "self_bleu", "length_ratio")
 def texts():
     """Three texts a side, counted by hand."""
-    samples, real = Items("tokens", ["abab"] * 3), Items("tokens", ["abcd", "abce", "abcf"])
+    samples, real = Items("text", ["abab"] * 3), Items("text", ["abcd", "abce", "abcf"])
     found = TextDiversity().read(samples, real, real).values
     # samples: a b | ab ba | aba bab | abab, of 12, 9, 6, 3; real: 6 letters, ab bc cd ce cf, abc bcd bce bcf, all
     distinct = np.mean([2 / 12, 2 / 9, 2 / 6, 1 / 3]) / np.mean([6 / 12, 5 / 9, 4 / 6, 3 / 3])
     # a real text shares 3 of 4, 2 of 3, 1 of 2 and 0 of 1 with the others, one added from pairs on
     real_bleu = (3 / 4 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
-    longer = TextDiversity().read(Items("tokens", ["abcabc", "abcabcab", "abca"]), real, real).values["length_ratio"]
+    longer = TextDiversity().read(Items("text", ["abcabc", "abcabcab", "abca"]), real, real).values["length_ratio"]
     return {
         "distinct": (found["distinct"], distinct),
         "self_bleu": (found["self_bleu"], 1 / real_bleu),

@@ -13,7 +13,11 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete, check
 from pofx.core.model import Density, Model
 from pofx.core.random import Streams
-from pofx.data.items import images, points, table, tokens
+from pofx.data.kinds.image import images
+from pofx.data.kinds.points import points
+from pofx.data.kinds.table import table
+from pofx.data.kinds.tokens import tokens
+from pofx.represent.characters import Characters
 from pofx.represent.choose import choose, options, views
 from pofx.represent.image import Binary, Levels, Logit, Unit
 from pofx.represent.table import EDGE, Points, Table
@@ -239,7 +243,7 @@ def test_tables_refuse_what_they_were_not_fitted_to():
 
 def test_texts_round_trip_with_their_end():
     texts = ["emma", "olivia", "zoë", "", "a b"]
-    fitted = Tokens.fit(tokens(texts))
+    fitted = Characters.fit(tokens(texts))
     assert fitted.event == Discrete((8,), len(set("".join(texts))) + 2, end=0)
     event, ladj = fitted.encode(fitted.tensor(texts), Streams(0, 5))
     check(fitted.event, event)
@@ -266,7 +270,7 @@ CASES = [
     *(view.fit(images(every_level(17), 17)) for view in VIEWS),
     Table.fit(table(frame())),
     Points.fit(points(RNG.normal(size=(20, 3)))),
-    Tokens.fit(tokens(["ab", "c"])),
+    Characters.fit(tokens(["ab", "c"])),
     Tokens.fit(tokens(RNG.integers(0, 3, (5, 4)))),
 ]
 

@@ -42,7 +42,7 @@ def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     from pofx.core.errors import UsageError
 
     if known is None:
-        if artifact.representation.kind != "tokens":
+        if artifact.representation.kind != "text":
             raise UsageError("say how many rows are known: pofx sample RUN --prefix DATA --known 4")
         return text
     values = items(artifact, text, None).values[:n]

@@ -8,26 +8,25 @@ import importlib
 import inspect
 import json
 import numbers
-import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
+from pofx.core.discovery import classes, finished, modules
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event
 from pofx.core.model import Model, Traits, traits
 from pofx.core.options import short
 from pofx.core.representation import Representation
 
-GROUP = "pofx.families"
+GROUP, VIEWS = "pofx.families", "pofx.kinds"  # entry points of models; of kinds of data and their views
 LONGEST = 1_000_000  # characters of one option on the command line
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,21 +38,6 @@ class Entry:
     values: Mapping[str, Any]
     trains_with: Mapping[str, Any]
     traits: Traits
-
-
-def modules(package: str) -> Iterator[ModuleType]:
-    """Every module below a package, imported, in the order of their names."""
-    root = importlib.import_module(package)
-    for found in pkgutil.walk_packages(root.__path__, package + "."):
-        yield importlib.import_module(found.name)
-
-
-def classes(module: ModuleType, of: type[T]) -> Iterator[type[T]]:
-    """The finished subclasses of `of` that a module defines itself."""
-    for value in vars(module).values():
-        if inspect.isclass(value) and issubclass(value, of) and value.__module__ == module.__name__:
-            if not inspect.isabstract(value):
-                yield value
 
 
 def _rows(model: type[Model]) -> Iterator[Entry]:
@@ -87,12 +71,8 @@ def entries() -> dict[str, Entry]:
 
 
 def representations() -> dict[tuple[str, str], type[Representation]]:
-    """Every representation by (kind, name)."""
-    found: dict[tuple[str, str], type[Representation]] = {}
-    for module in modules("pofx.represent"):
-        for cls in classes(module, Representation):
-            found[cls.kind, cls.name] = cls
-    return found
+    """Every representation by (kind, name): of `pofx.represent`, of installed packages, of the running program."""
+    return {(cls.kind, cls.name): cls for cls in finished(Representation, "pofx.represent", VIEWS)}
 
 
 def entry(name: str) -> Entry:

@@ -6,35 +6,18 @@ density travels as `volume` and as the log-determinant that `encode` returns.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Event
+from pofx.core.items import Items
 from pofx.core.model import Density, X
 from pofx.core.options import Checked
 from pofx.core.random import Streams
 
-
-@dataclass(frozen=True)
-class Items:
-    """Raw typed items as a source yields them.
-
-    kind names the data type ("image", "table", "points", "tokens", …); values are in data space (a numpy array, a
-    DataFrame, a list of strings); labels are int64 class numbers, one per item, or None; facts are what the data type
-    must be told about the values (levels of an image, say) and `label_names`, all plain JSON values.
-    """
-
-    kind: str
-    values: Any
-    labels: Any = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.values)
+__all__ = ["Items", "Representation"]
 
 
 class Representation(Checked, ABC):

@@ -4,19 +4,18 @@ A split depends on the number of items, their labels and a seed, never on their 
 splits share is counted, because a near copy of a training item in the test split flatters every model.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
-from pofx.core.representation import Items
+from pofx.core.items import Items
+from pofx.data.kind import content_hash, joined, kind_of, take
 from pofx.data.overlap import overlaps
-from pofx.data.passages import Passages
 
+__all__ = ["SPLITS", "Card", "Dataset", "Source", "content_hash", "dataset", "joined", "split", "take"]
 SPLITS = ("train", "validation", "test")
 
 
@@ -77,36 +76,6 @@ class Source:
     download: bool = False
 
 
-def take(items: Items, indices: Any) -> Items:
-    """The items at these positions, in this order; the row names of a DataFrame are renumbered."""
-    at = np.asarray(indices)
-    at = np.flatnonzero(at) if at.dtype == bool else at.astype(np.int64)
-    values = items.values
-    if isinstance(values, pd.DataFrame):
-        chosen: Any = values.iloc[at].reset_index(drop=True)
-    elif isinstance(values, Passages):
-        chosen = values.taken(at)
-    elif isinstance(values, list | tuple):
-        chosen = [values[i] for i in at]
-    else:
-        chosen = values[at]
-    return replace(items, values=chosen, labels=None if items.labels is None else np.asarray(items.labels)[at])
-
-
-def joined(parts: Sequence[Items]) -> Items:
-    """Items of the same kind, one after the other."""
-    first = parts[0].values
-    values: Any
-    if isinstance(first, pd.DataFrame):
-        values = pd.concat([p.values for p in parts], ignore_index=True)
-    elif isinstance(first, list | tuple):
-        values = [v for p in parts for v in p.values]
-    else:
-        values = np.concatenate([p.values for p in parts])
-    labels = None if parts[0].labels is None else np.concatenate([p.labels for p in parts])
-    return replace(parts[0], values=values, labels=labels)
-
-
 def split(
     items: Items,
     name: str,
@@ -127,16 +96,17 @@ def split(
         DataError: fewer than three items.
         UsageError: fractions that leave nothing to train on.
     """
-    n = len(items)
-    fractions = fractions or ((0.05, 0.1) if isinstance(items.values, Passages) else (0.1, 0.1))
+    n, kind = len(items), kind_of(items)
+    sequential = kind.sequential(items.values)
+    fractions = fractions or ((0.05, 0.1) if sequential else (0.1, 0.1))
     if min(fractions) <= 0 or sum(fractions) >= 1:
         raise UsageError(
             f"fractions must be positive and sum to less than 1 (got {fractions}): pass fractions=(0.1, 0.1)"
         )
     if n < 3:
         raise DataError(f"{name} has {n} items: at least 3 are needed for a training, a validation and a test split")
-    if isinstance(items.values, Passages):
-        train, validation, test = (replace(items, values=piece) for piece in items.values.divided(*fractions))
+    if sequential:
+        train, validation, test = (replace(items, values=piece) for piece in kind.divided(items.values, *fractions))
         return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)
     rng = np.random.default_rng(np.random.SeedSequence([seed, n]))
     order = rng.permutation(n)
@@ -196,30 +166,3 @@ def dataset(
         facts=known,
     )
     return Dataset(train, validation, test, card)
-
-
-def content_hash(parts: Mapping[str, Items]) -> str:
-    """sha256 over the values and labels of all splits, in their order."""
-    digest = hashlib.sha256()
-    for part, items in parts.items():
-        digest.update(f"{part}:{items.kind}:{len(items)}".encode())
-        values = items.values
-        if isinstance(values, pd.DataFrame):
-            digest.update("\x1f".join(map(str, values.columns)).encode())
-            for column in values.columns:
-                digest.update(np.ascontiguousarray(values[column].to_numpy()).tobytes())
-        elif isinstance(values, list | tuple):
-            if values and isinstance(values[0], np.ndarray):
-                for value in values:
-                    digest.update(f"{value.dtype.str}{value.shape}".encode())
-                    digest.update(np.ascontiguousarray(value).data)
-            else:
-                digest.update("\x1e".join(map(str, values)).encode())
-        else:
-            array = np.ascontiguousarray(values)
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(array.data)
-        if items.labels is not None:
-            labels = np.asarray(items.labels)
-            digest.update(np.ascontiguousarray(labels, dtype=None if labels.dtype.kind == "f" else np.int64).data)
-    return digest.hexdigest()

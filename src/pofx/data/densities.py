@@ -16,7 +16,7 @@ from scipy.special import i0e, logsumexp
 
 from pofx.core.errors import unknown
 from pofx.data.dataset import Dataset, Source, dataset
-from pofx.data.items import points
+from pofx.data.kinds.points import points
 
 SIZES = {"train": 20_000, "validation": 4_000, "test": 10_000}
 

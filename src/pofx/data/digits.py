@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pofx.data.dataset import Dataset, Source, split
-from pofx.data.items import images
+from pofx.data.kinds.image import images
 
 
 def load(seed: int = 0) -> Dataset:

@@ -5,26 +5,18 @@ Nothing is ever unpickled.
 """
 
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
-from pofx.core.representation import Items
-from pofx.data import items as of
-from pofx.data.dataset import Dataset, dataset, split, take
+from pofx.core.items import Items
+from pofx.data.dataset import Dataset, dataset, split
+from pofx.data.kind import Kind, kind_of, kinds, take
 from pofx.data.members import members
-from pofx.data.molecules import SUFFIX, read_molecules
-from pofx.data.passages import Passages
-from pofx.data.pictures import SUFFIXES as PICTURES
-from pofx.data.pictures import read_pictures
-from pofx.data.recordings import SUFFIXES as RECORDINGS
-from pofx.data.recordings import read_recordings
-from pofx.data.text import distinct, read_text
 
-SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".txt", SUFFIX, ".zip", *RECORDINGS)
+ARRAYS, ZIP = (".npz", ".npy"), ".zip"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
 
 
@@ -37,8 +29,8 @@ def read(path: Path, *, seed: int = 0, label: str | None = None) -> Dataset:
     found = contents(path, label)
     facts: dict[str, Any] = {"path": path.name, **({} if label is None else {"label": label})}
     if isinstance(found, Items):
-        if path.suffix.lower() == ".txt" and not isinstance(found.values, Passages):
-            found, facts["repeats_removed"] = distinct(found)
+        found, more = kind_of(found).distinct(found)
+        facts |= more
         return split(found, str(path), seed=seed, source=path.name, facts=facts)
     return official(*found, str(path), source=path.name, licence="unknown", facts=facts)
 
@@ -48,32 +40,36 @@ def contents(path: Path, label: str | None = None) -> Items | tuple[Items, Items
     suffix = path.suffix.lower()
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes): give a file with items in it")
-    if label is not None and (path.is_dir() or suffix not in (".csv", ".parquet", ".npz")):
+    reader = next((kind for kind in kinds().values() if suffix in (*kind.reads, *kind.members)), None)
+    if path.is_dir() or suffix == ZIP:
+        reader = _members_kind(path)
+    if label is not None and suffix != ".npz" and not (reader and reader.labelled):
         raise UsageError(f"{path.name} has no column '{label}': label names a column of a table or an array of an .npz")
-    if path.is_dir():
-        return _members(path)
-    if suffix == ".npz":
+    if suffix == ".npz" and not path.is_dir():
         return _npz(path, label)
-    if suffix == ".zip":
-        return _members(path)
-    if suffix == ".npy":
+    if suffix == ".npy" and not path.is_dir():
         return from_array(_npy(path), None, path.name)
-    if suffix in (".csv", ".parquet"):
-        return of.table_with_label(_frame(path), label, path.name)
-    if suffix == ".txt":
-        return read_text(path)
-    if suffix == SUFFIX:
-        return read_molecules(path)
-    if suffix in RECORDINGS:
-        return read_recordings(path)
-    raise DataError(f"{path}: nobody reads {suffix or 'a file like this'}: give {', '.join(SUFFIXES)} or a folder")
+    if reader is None:
+        raise DataError(
+            f"{path}: no reader for {suffix or 'a file like this'}: give {', '.join(suffixes())} or a folder"
+        )
+    return reader.read(path, **({} if label is None else {"label": label}))
 
 
-def _members(path: Path) -> Items:
-    """The recordings or the pictures of a folder or zip: what there are more of."""
-    with members(path, (*RECORDINGS, *PICTURES)) as (names, _):
-        heard = sum(name.lower().endswith(RECORDINGS) for name in names)
-    return read_recordings(path) if 2 * heard > len(names) else read_pictures(path)
+def suffixes() -> tuple[str, ...]:
+    """The endings of the files that some kind reads."""
+    return (*ARRAYS, *(e for kind in kinds().values() for e in (*kind.reads, *kind.members)), ZIP)
+
+
+def _members_kind(path: Path) -> Kind:
+    """The kind of which a folder or zip holds most files."""
+    able = [kind for kind in kinds().values() if kind.members]
+    with members(path, tuple(e for kind in able for e in kind.members)) as (names, _):
+        endings = [PurePosixPath(name).suffix.lower() for name in names]
+    if not endings:
+        known = ", ".join(e for kind in able for e in kind.members)
+        raise DataError(f"{path} holds no files of items: give files ending in {known}")
+    return max(able, key=lambda kind: sum(e in kind.members for e in endings))
 
 
 def from_array(array: np.ndarray, labels: np.ndarray | None, name: str, levels: int | None = None) -> Items:
@@ -82,13 +78,11 @@ def from_array(array: np.ndarray, labels: np.ndarray | None, name: str, levels: 
     Raises:
         DataError: neither images nor a table.
     """
-    if array.ndim == 2:
-        return of.table(array, labels=labels, name=name)
-    if array.ndim in (3, 4):
-        high = int(array.max()) + 1 if array.size and np.issubdtype(array.dtype, np.integer) else 256
-        return of.images(
-            array, levels=levels or (256 if array.dtype == np.uint8 else max(high, 2)), labels=labels, name=name
-        )
+    facts = {} if levels is None else {"levels": levels}
+    for kind in kinds().values():
+        found = kind.of_array(array, labels, name, facts)
+        if found is not None:
+            return found
     raise DataError(f"{name} has shape {array.shape}: give images (n, H, W) or (n, H, W, C), or a table (n, d)")
 
 
@@ -159,12 +153,3 @@ def official(
     held = max(1, min(n // 10, 5000))
     kept, last = take(train, np.arange(n - held)), take(train, np.arange(n - held, n))
     return dataset(kept, last, test, name, source=source, licence=licence, summary=summary, facts=facts)
-
-
-def _frame(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} has no columns: give a table with a header line") from error
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error

@@ -15,8 +15,7 @@ import numpy as np
 from pofx.core.errors import DataError
 from pofx.data.dataset import Dataset, Source, split
 from pofx.data.files import arrays, official
-from pofx.data.items import images
-from pofx.data.pictures import read_pictures
+from pofx.data.kinds.image import Image, images
 
 CLASSES = {
     "MNIST": tuple("0123456789"),
@@ -66,7 +65,7 @@ def cifar10(seed: int, *, summary: str) -> Dataset:
         return load(seed, name="cifar10", original="CIFAR10", summary=summary)
     note = "JPEG-coded: bits/dim are not comparable with published ones; no official test images"
     return split(
-        read_pictures(path),
+        Image().read(path),
         "cifar10",
         seed=seed,
         source=f"{path.name}: the 50,000 training images",

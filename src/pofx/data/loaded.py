@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from pofx.core.errors import DataError
-from pofx.core.representation import Items
-from pofx.data.items import images, points, tokens
+from pofx.core.items import Items
+from pofx.data.kinds.image import images
+from pofx.data.kinds.points import points
+from pofx.data.kinds.text import texts
 
 
 def from_torch(data: Any) -> Items:
@@ -33,7 +35,7 @@ def from_torch(data: Any) -> Items:
     elif isinstance(rows[0], tuple | list) and len(rows[0]) == 1:
         rows = [row[0] for row in rows]
     if isinstance(rows[0], str):
-        return tokens(rows, labels=labels, name=name)
+        return texts(rows, labels=labels, name=name)
     tensors = hasattr(rows[0], "detach")
     arrays = [row.detach().cpu().numpy() if tensors else np.asarray(row) for row in rows]
     shapes = {a.shape for a in arrays}

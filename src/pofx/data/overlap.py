@@ -8,12 +8,13 @@ never lengthens a distance, so that candidates found by a tree in a few dimensio
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.spatial import cKDTree
 
-from pofx.core.representation import Items
+from pofx.core.items import Items
+from pofx.data.kind import kind_of
 
 PAIRS = (("train", "validation"), ("train", "test"), ("validation", "test"))
 SHARE, CHANCE, DIMENSIONS, PROBES, QUERIES = 0.2, 1e-4, 8, 100, 5000
@@ -25,14 +26,16 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
     Each count is the number of items of the second split that have a copy in the first. At most 5,000 items of the
     second split are asked for near copies (evenly spaced), and the count is then scaled up.
     """
-    exact = {f"{a}-{b}": _exact(parts[a], parts[b]) for a, b in PAIRS}
-    first = parts["train"].values
-    if not isinstance(first, np.ndarray | pd.DataFrame) or parts["train"].kind == "tokens":
-        return exact, dict(exact), "near copies of texts and clips are exact copies"
-    flat = {part: _flat(items) for part, items in parts.items()}
-    if parts["train"].kind != "image":
+    kind = kind_of(parts["train"])
+    keys = {part: kind.exact_keys(items.values) for part, items in parts.items()}
+    exact = {f"{a}-{b}": _exact(keys[a], keys[b]) for a, b in PAIRS}
+    found = {part: kind.flat(items.values) for part, items in parts.items()}
+    flat = {part: x for part, x in found.items() if x is not None}
+    if len(flat) < len(parts):
+        return exact, dict(exact), f"near copies of {kind.name} items are exact copies"
+    if kind.unit is None:
         centre, scale = flat["train"].mean(0), flat["train"].std(0)
-        flat = {part: (x - centre) / np.where(scale > 0, scale, 1.0) for part, x in flat.items()}
+        flat = {part: ((x - centre) / np.where(scale > 0, scale, 1.0)).astype(np.float32) for part, x in flat.items()}
     radius = _radius(flat["train"])
     if radius == 0:
         return exact, dict(exact), "near copies are exact copies: the median nearest-neighbour distance is 0"
@@ -41,30 +44,16 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
     near = {}
     for a, b in PAIRS:
         asked = np.linspace(0, len(flat[b]) - 1, min(len(flat[b]), QUERIES)).round().astype(int)
-        found = _near(flat[a], low[a], flat[b][asked], low[b][asked], radius)
-        near[f"{a}-{b}"] = max(round(found * len(flat[b]) / len(asked)), exact[f"{a}-{b}"])
-    units = "pixel levels" if parts["train"].kind == "image" else "standard deviations"
+        count = _near(flat[a], low[a], flat[b][asked], low[b][asked], radius)
+        near[f"{a}-{b}"] = max(round(count * len(flat[b]) / len(asked)), exact[f"{a}-{b}"])
+    units = kind.unit or "standard deviations"
     rule = f"nearest neighbour within {radius:.4g} {units} (Euclidean), at most {QUERIES} items per split asked"
     return exact, near, rule
 
 
-def _keys(items: Items) -> list[bytes | str]:
-    if isinstance(items.values, list | tuple):
-        return [v.tobytes() if isinstance(v, np.ndarray) else str(v) for v in items.values]
-    values = items.values.to_numpy() if isinstance(items.values, pd.DataFrame) else np.asarray(items.values)
-    return [row.tobytes() for row in np.ascontiguousarray(values)]
-
-
-def _exact(a: Items, b: Items) -> int:
-    known = set(_keys(a))
-    return sum(key in known for key in _keys(b))
-
-
-def _flat(items: Items) -> np.ndarray:
-    values = items.values
-    if isinstance(values, pd.DataFrame):
-        values = values.select_dtypes("number").to_numpy()
-    return np.asarray(values, dtype=np.float32).reshape(len(values), -1)
+def _exact(first: list[Any], second: list[Any]) -> int:
+    known = set(first)
+    return sum(key in known for key in second)
 
 
 def _radius(x: np.ndarray) -> float:

@@ -8,26 +8,24 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pofx.core.errors import DataError
-from pofx.core.representation import Items
-from pofx.data.items import images
 from pofx.data.members import folder_labels, members
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
-
-def read_pictures(path: Path) -> Items:
-    """The pictures in a folder or zip, in the order of their names.
+def read_pictures(path: Path, endings: Sequence[str]) -> tuple[np.ndarray, list[str] | None]:
+    """The pictures in a folder, zip or file, in the order of their names: uint8 (n, H, W[, 3]), and their labels.
 
     Raises:
         DataError: no pictures, a damaged one, or pictures of different sizes; a zip that is not whole.
     """
-    with members(path, SUFFIXES) as (names, fetch):
-        return _stack(names, fetch, str(path))
+    if path.is_file() and path.suffix.lower() in endings:
+        return _stack([path.name], lambda name: path.read_bytes(), str(path.parent)), None
+    with members(path, endings) as (names, fetch):
+        if not names:
+            raise DataError(f"{path} holds no pictures: give files ending in {', '.join(endings)}")
+        return _stack(names, fetch, str(path)), folder_labels(names)
 
 
-def _stack(names: Sequence[str], fetch: Callable[[str], bytes], where: str) -> Items:
-    if not names:
-        raise DataError(f"{where} holds no pictures: give files ending in {', '.join(SUFFIXES)}")
+def _stack(names: Sequence[str], fetch: Callable[[str], bytes], where: str) -> np.ndarray:
     arrays: list[np.ndarray] = []
     for name in names:
         arrays.append(_picture(fetch(name), f"{where}/{name}"))
@@ -38,7 +36,7 @@ def _stack(names: Sequence[str], fetch: Callable[[str], bytes], where: str) -> I
             )
     if len({a.shape for a in arrays}) > 1:  # grey and colour mixed: all become colour
         arrays = [np.repeat(a[..., None], 3, -1) if a.ndim == 2 else a for a in arrays]
-    return images(np.stack(arrays), labels=folder_labels(names), name=where)
+    return np.stack(arrays)
 
 
 def _picture(content: bytes, name: str) -> np.ndarray:

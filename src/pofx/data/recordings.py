@@ -9,90 +9,33 @@ import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from pofx.core.errors import DataError, UsageError
-from pofx.core.representation import Items
-from pofx.data.items import encode_labels
+from pofx.core.errors import DataError
+from pofx.data.clips import check_clip
 from pofx.data.members import folder_labels, members
 
-PUBLIC = ("audio",)
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 PIECE = 1 << 16  # samples: longer recordings are cut into pieces of this length
 
 
-def audio(x: Any, rate: int, labels: Any = None, name: str = "audio") -> Items:
-    """Clips of sound: arrays (samples,), or (samples, channels), which are averaged; they may differ in length.
-
-    x holds floats in [-1, 1] or integers, whose full range is [-1, 1]; rate is in samples per second. Labels are class
-    numbers or names, one per clip, or signals that a model is to be led by, float (n, channels, frames).
-
-    Raises:
-        DataError: no clips, an empty one, values that are not finite or out of range.
-        UsageError: a sample rate that is not a positive whole number.
-    """
-    if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate < 1:
-        raise UsageError(f"rate must be a positive whole number of samples per second (got {rate!r}): pass rate=16000")
-    clips = check_clips(x, name)
-    facts: dict[str, Any] = {"rate": int(rate)}
-    if labels is None:
-        return Items("audio", clips, None, facts)
-    signals = np.asarray(labels)
-    if signals.ndim == 3 and np.issubdtype(signals.dtype, np.floating):
-        if len(signals) != len(clips) or not np.isfinite(signals).all():
-            raise DataError(f"{name}: signals must be finite, one per clip, {len(clips)} (got shape {signals.shape})")
-        return Items("audio", clips, signals.astype(np.float32), facts)
-    codes, names = encode_labels(labels, len(clips), name)
-    return Items("audio", clips, codes, {**facts, "label_names": names})
-
-
-def check_clips(x: Any, name: str) -> list[np.ndarray]:
-    """Clips as float32 (samples,) in [-1, 1], checked."""
-    clips = [_clip(value, f"{name}: clip {i}") for i, value in enumerate(x)]
-    if not clips:
-        raise DataError(f"{name} holds no clips: give at least one")
-    return clips
-
-
-def _clip(value: Any, name: str) -> np.ndarray:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    if array.ndim not in (1, 2) or array.size == 0:
-        raise DataError(f"{name} must have shape (samples,) or (samples, channels), not empty (got {array.shape})")
-    if array.dtype == np.uint8:  # as in .wav files: 128 is silence
-        array = (array.astype(np.float32) - 128) / 128
-    elif np.issubdtype(array.dtype, np.signedinteger):
-        array = array.astype(np.float64) / -float(np.iinfo(array.dtype).min)
-    elif not np.issubdtype(array.dtype, np.floating):
-        raise DataError(f"{name} must be floats in [-1, 1] or signed integers (got {array.dtype})")
-    if array.ndim == 2:
-        if array.shape[1] > array.shape[0]:
-            raise DataError(f"{name} has shape {array.shape}, more channels than samples: move the channels last")
-        array = array.mean(1)
-    if not np.isfinite(array).all():
-        raise DataError(f"{name} has {int((~np.isfinite(array)).sum())} samples that are not finite: remove them")
-    if np.abs(array).max() > 1:
-        raise DataError(f"{name} must lie in [-1, 1] (got {array.min():.3g} to {array.max():.3g}): scale it down")
-    return array.astype(np.float32)
-
-
-def read_recordings(path: Path) -> Items:
-    """The recordings of a file, folder or zip, in the order of their names.
+def read_recordings(path: Path, endings: Sequence[str]) -> tuple[list[np.ndarray], int, list[str] | None]:
+    """The recordings of a file, folder or zip, in the order of their names: clips, their sample rate, their labels.
 
     Raises:
         DataError: no recordings, a damaged one, or several sample rates.
     """
-    if path.suffix.lower() in SUFFIXES and path.is_file():
-        return _items([path.name], [read_recording(path.read_bytes(), path.name)], str(path))
-    with members(path, SUFFIXES) as (names, fetch):
+    if path.suffix.lower() in endings and path.is_file():
+        return _clips([path.name], [read_recording(path.read_bytes(), path.name)], str(path))
+    with members(path, endings) as (names, fetch):
         if not names:
-            raise DataError(f"{path} holds no recordings: give files ending in {', '.join(SUFFIXES)}")
-        return _items(names, [read_recording(fetch(name), f"{path}/{name}") for name in names], str(path))
+            raise DataError(f"{path} holds no recordings: give files ending in {', '.join(endings)}")
+        return _clips(names, [read_recording(fetch(name), f"{path}/{name}") for name in names], str(path))
 
 
-def _items(names: Sequence[str], found: Sequence[tuple[np.ndarray, int]], where: str) -> Items:
+def _clips(
+    names: Sequence[str], found: Sequence[tuple[np.ndarray, int]], where: str
+) -> tuple[list[np.ndarray], int, list[str] | None]:
     rates = {rate: name for name, (_, rate) in zip(names, found, strict=True)}
     if len(rates) > 1:
         (a, first), (b, second) = list(rates.items())[:2]
@@ -103,8 +46,8 @@ def _items(names: Sequence[str], found: Sequence[tuple[np.ndarray, int]], where:
         for k, (clip, _) in enumerate(found)
         for i in range(0, len(clip), PIECE)
     ]
-    given = None if labels is None else [label for _, label in pieces]
-    return audio([clip for clip, _ in pieces], next(iter(rates)), given, where)
+    given = None if labels is None else [str(label) for _, label in pieces]
+    return [clip for clip, _ in pieces], next(iter(rates)), given
 
 
 def labels_of(names: Sequence[str]) -> list[str] | None:
@@ -135,11 +78,11 @@ def read_recording(content: bytes, name: str) -> tuple[np.ndarray, int]:
             except (ValueError, struct.error):  # damaged, or a coding that scipy does not know
                 rate, samples = 0, np.zeros(0)
             if len(samples):
-                return _clip(_bounded(samples), name), int(rate)
+                return check_clip(_bounded(samples), name), int(rate)
         import soundfile
 
         samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-        return _clip(_bounded(samples), name), int(rate)
+        return check_clip(_bounded(samples), name), int(rate)
     except ImportError as error:
         raise DataError(f"{name} needs the extra audio: pip install 'pofx[audio]', or give plain .wav files") from error
     except (RuntimeError, EOFError, OSError, TypeError) as error:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from pofx.data.dataset import Dataset, Source, dataset
-from pofx.data.items import images
+from pofx.data.kinds.image import images
 
 SIZE, LEVELS = 32, 5
 FACTORS = {"shape": 3, "scale": 6, "rotation": 40, "x": 32, "y": 32}  # name → number of values

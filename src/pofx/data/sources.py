@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from pofx.core.config import modules
+from pofx.core.discovery import modules
 from pofx.core.errors import DataError, UsageError, unknown
-from pofx.core.representation import Items
-from pofx.data.dataset import Dataset, Source, joined, split
-from pofx.data.files import SUFFIXES, contents, read
-from pofx.data.items import table_with_label
+from pofx.core.items import Items
+from pofx.data.dataset import Dataset, Source, split
+from pofx.data.files import contents, read, suffixes
+from pofx.data.kind import joined, kinds
+from pofx.data.kinds.table import table_with_label
 from pofx.data.loaded import from_torch
 
 
@@ -76,14 +77,20 @@ def whole(data: Any, *, label: str | None = None) -> Items:
 def _in_memory(data: Any, label: str | None) -> Items:
     if isinstance(data, Items):
         return data
-    if isinstance(data, pd.DataFrame):
+    if isinstance(data, pd.DataFrame) and label is not None:
         return table_with_label(data, label, "the DataFrame")
+    if hasattr(data, "detach"):  # a torch tensor, without importing torch
+        data = data.detach().cpu().numpy()
+    for kind in kinds().values():
+        found = kind.of_object(data, f"the {type(data).__name__}")
+        if found is not None:
+            return found
     if hasattr(data, "__getitem__") and type(data).__module__.split(".")[0] not in ("numpy", "builtins"):
-        if type(data).__name__ != "Tensor":
-            return from_torch(data)
+        return from_torch(data)
+    shape = getattr(data, "shape", None)
     raise UsageError(
-        f"an array does not say what it is (got {type(data).__name__}): wrap it in pofx.images, pofx.table, "
-        "pofx.points or pofx.tokens"
+        f"data must state its type (got {type(data).__name__}{'' if shape is None else f' of shape {tuple(shape)}'}): "
+        "wrap it in pofx.images, pofx.table, pofx.points, pofx.tokens, pofx.texts or pofx.audio"
     )
 
 
@@ -95,6 +102,6 @@ def _find(data: str | os.PathLike[str]) -> Source | Path:
     path = Path(data).expanduser()
     if path.exists():
         return path
-    if not isinstance(data, str) or path.suffix.lower() in SUFFIXES or path.parent != Path("."):
+    if not isinstance(data, str) or path.suffix.lower() in suffixes() or path.parent != Path("."):
         raise DataError(f"there is no file or folder {data}: check the path (it was read from {Path.cwd().name}/)")
     raise unknown("data set", data, names)

@@ -9,10 +9,11 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from pofx.core.errors import DataError
-from pofx.data.dataset import Dataset, Source, dataset, take
+from pofx.data.dataset import Dataset, Source, dataset
+from pofx.data.kind import take
+from pofx.data.kinds.audio import Audio
 from pofx.data.known import folder
 from pofx.data.members import members
-from pofx.data.recordings import SUFFIXES, read_recordings
 
 FILE, TEST, VALIDATION = "spoken_digits.zip", range(5), range(5, 10)
 
@@ -30,11 +31,11 @@ def load(seed: int = 0) -> Dataset:
             f"spoken-digits is not in $POFX_DATA: put the recordings of the Free Spoken Digit Dataset "
             f"(digit_speaker_index.wav) into {FILE} in a folder, and set POFX_DATA to it"
         )
-    with members(path, SUFFIXES) as (names, _):
+    with members(path, Audio.members) as (names, _):
         last = [PurePosixPath(name).stem.split("_")[-1] for name in names]
     if not all(part.isdigit() for part in last):
         raise DataError(f"{path}: recordings must be called digit_speaker_index.wav (got {names[0]})")
-    index, items = np.array([int(part) for part in last]), read_recordings(path)
+    index, items = np.array([int(part) for part in last]), Audio().read(path)
     test, validation = np.isin(index, TEST), np.isin(index, VALIDATION)
     return dataset(
         take(items, ~test & ~validation),

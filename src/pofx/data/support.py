@@ -110,3 +110,12 @@ def _check_simplex(values: np.ndarray, columns: Sequence[str]) -> None:
     if off.any():
         row = int(np.flatnonzero(off)[0])
         raise DataError(f"row {row} sums to {sums[row]:g}, not to 1, as in a simplex: divide each row by its sum")
+
+
+def supported(values: np.ndarray, columns: list[str], support: Any) -> dict[str, Any]:
+    """The fact of a stated support; whether its ends belong to it is known once grids have been looked for."""
+    plain = stated(support, columns)
+    if plain is None:
+        return {}
+    check_support(values, columns, plain, np.ones(len(columns), dtype=bool))
+    return {"support": plain}

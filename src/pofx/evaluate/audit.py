@@ -7,7 +7,7 @@ look at few items: the whole takes seconds. They are found in `evaluate/checks/`
 from collections.abc import Callable, Iterator
 
 from pofx.artifact import Artifact
-from pofx.core.config import modules
+from pofx.core.discovery import modules
 from pofx.core.errors import PofxError, Unsupported
 from pofx.data.dataset import Dataset
 from pofx.evaluate.checks.finding import Finding, finding

@@ -16,10 +16,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from pofx.core.config import classes, modules
+from pofx.core.discovery import classes, modules
 from pofx.core.errors import UsageError
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
+from pofx.data.kind import named
 from pofx.evaluate.measurement import Better
 
 GROUPS = (  # sections of a report, in their order
@@ -190,7 +191,8 @@ def metrics(kind: type[M], *, space: str = "", items: str = "") -> list[M]:
     """One of every metric of a kind that is measured in a space and on a kind of items, in the order of their files."""
     found = [metric for metric in _all() if isinstance(metric, kind)]
     found = [metric for metric in found if not (space and metric.spaces) or space in metric.spaces]
-    return [metric for metric in found if not (items and metric.kinds) or items in metric.kinds]
+    served = set(named(items).names) if items else set()
+    return [metric for metric in found if not (items and metric.kinds) or served & set(metric.kinds)]
 
 
 def catalogue() -> dict[str, dict[str, Any]]:

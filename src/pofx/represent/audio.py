@@ -17,7 +17,7 @@ from pofx.core.event import Discrete
 from pofx.core.model import Density
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
-from pofx.data.recordings import check_clips
+from pofx.data.clips import check_clips
 
 LEVELS, MU = 256, 255.0
 SPARE = 1024  # limits are whole multiples of this many samples

@@ -4,22 +4,21 @@ Views are found by scanning this folder. A user who sets an option of a view, or
 """
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
-from pofx.core.config import classes, defaults, modules
+from pofx.core.config import defaults, representations
 from pofx.core.errors import UsageError, unknown
 from pofx.core.model import Model
 from pofx.core.representation import Items, Representation
+from pofx.data.kind import named
 
 BY_NAME = "represent"  # the option that names a view
 
 
-@cache
 def views(kind: str) -> tuple[type[Representation], ...]:
     """The representations of a kind of items, in the order their modules define them (the default ones first)."""
-    found = [view for module in modules("pofx.represent") for view in classes(module, Representation)]
-    return tuple(view for view in found if view.kind == kind)
+    names = named(kind).names
+    return tuple(view for view in representations().values() if view.kind in names)
 
 
 def options(kind: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pofx.core.event import Continuous
 from pofx.core.model import Density
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
-from pofx.data.items import check_points, check_table
+from pofx.data.kinds.table import check_table
+from pofx.data.numbers import check_points
 from pofx.data.support import SIMPLEX, check_support, stated
 from pofx.represent.support import REAL, Opening, kept_inside
 

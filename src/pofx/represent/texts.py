@@ -25,7 +25,7 @@ WINDOW = 128  # codes, of running text
 class Texts(Representation):
     """Strings ↔ int64 (n, length). `passage` is the size of the items of a running text; 0: items are whole texts."""
 
-    kind = "tokens"
+    kind = "text"
     measure = "counting"
     codes_are = "characters"
 

@@ -11,7 +11,7 @@ from pofx.core.event import Continuous
 from pofx.core.model import Density
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
-from pofx.data.items import check_points
+from pofx.data.numbers import check_points
 
 
 class Unscaled(Representation):

@@ -26,7 +26,7 @@ from pofx.core.model import Batch, Model, Phase, Reparameterised
 from pofx.core.objective import Objective, trained
 from pofx.core.progress import Sink
 from pofx.core.random import Streams, seed_step
-from pofx.data.items import points
+from pofx.data.kinds.points import points
 from pofx.data.support import stated
 from pofx.runs.fitting import begin_run, check_request, discard, environment, sort_options
 from pofx.maths.importance import effective_share, truncated

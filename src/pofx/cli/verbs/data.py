@@ -13,7 +13,7 @@ HIDDEN = ("summary", "download")
 
 def data(as_json: given.Json = False) -> None:
     """List the built-in data sets and the file types that are read."""
-    from pofx.data.files import SUFFIXES
+    from pofx.data.files import suffixes
     from pofx.data.sources import catalogue
 
     rows = catalogue()
@@ -22,5 +22,5 @@ def data(as_json: given.Json = False) -> None:
         return
     shown = [{**{k: v for k, v in row.items() if k not in HIDDEN}, "summary": row["summary"]} for row in rows]
     typer.echo(output.table(shown))
-    files = f"Files: {', '.join(sorted(SUFFIXES))}, folders and zips of images or sound (labels from sub-folders)."
+    files = f"Files: {', '.join(sorted(suffixes()))}, folders and zips of images or sound (labels from sub-folders)."
     typer.echo("\n" + output.paragraph(files))

@@ -118,7 +118,7 @@ class Molecules(ItemMetric):
         ),
     }
     source: ClassVar = "Polykovskiy et al., 2020, arXiv 1811.12823"
-    kinds: ClassVar = ("tokens",)
+    kinds: ClassVar = ("molecules",)
 
     def read(self, samples: Items, real: Items, train: Items, seed: int = 0) -> Reading:
         if not train.facts.get("molecules"):

@@ -87,7 +87,7 @@ class TextDiversity(ItemMetric):
         "length_ratio": ScoreInfo("none", "Length", "mean length over that of real texts; best 1", "texts"),
     }
     source: ClassVar = "Li et al., 2016, arXiv 1510.03055; Zhu et al., 2018, arXiv 1802.01886"
-    kinds: ClassVar = ("tokens",)
+    kinds: ClassVar = ("text",)
 
     def read(self, samples: Items, real: Items, train: Items, seed: int = 0) -> Reading:
         generator = np.random.default_rng(seed)

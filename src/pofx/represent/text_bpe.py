@@ -55,12 +55,10 @@ class BPE(Texts):
         """The merges of the training texts, and their length in codes as `characters` has it in characters.
 
         Raises:
-            UsageError: sequences of numbers, a vocabulary below 258, or 🤗 tokenizers is not installed.
+            UsageError: a vocabulary below 258, or 🤗 tokenizers is not installed.
         """
         values = items.values
         vocabulary = int(options.get("vocabulary", VOCABULARY))
-        if isinstance(values, np.ndarray):
-            raise UsageError("sequences of numbers have no bytes: leave represent and vocabulary away")
         if vocabulary < 258:
             raise UsageError(f"vocabulary must be at least 258, the bytes, an end and a pair (got {vocabulary})")
         running = isinstance(values, Passages)

@@ -1,0 +1,365 @@
+"""A data type and everything that the library must know of it: one class, one file in `pofx/data/kinds`.
+
+Reading, selecting, joining, hashing, perturbing, vectors for metrics, display, writing. Kinds are found by scanning
+that folder, the entry-point group `pofx.kinds`, and the subclasses that a program defines; nothing else in the library
+branches on the name of a kind. No torch here, so that reports and the command line can use it.
+"""
+
+import hashlib
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from pofx.core.discovery import finished
+from pofx.core.errors import UsageError, unknown
+from pofx.core.items import Items
+
+PACKAGE, GROUP = "pofx.data.kinds", "pofx.kinds"
+FOLDER = "/"  # the ending of an output that is a folder of files
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a kind must know of its items beside their values: plain JSON values, with their types."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Items for a person: pictures uint8 (n, H, W) or (n, H, W, C), or else lines of a table under column names."""
+
+    pictures: np.ndarray | None = None
+    columns: Sequence[str] = ()
+    lines: Sequence[Sequence[Any]] = ()
+
+
+class Kind(ABC):
+    """A data type. Methods take values in data space, or Items where they need the facts; none changes its arguments.
+
+    The defaults are those of numpy arrays with one item per row of the first axis.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    viewed_as: ClassVar[str | None] = None  # another kind, whose views and metrics serve this one too
+    hashed_as: ClassVar[str | None] = None  # the name in hashes, where it is another one
+    reads: ClassVar[tuple[str, ...]] = ()  # endings of files of many items
+    members: ClassVar[tuple[str, ...]] = ()  # endings of files of one item, alone, in folders and in zips
+    outputs: ClassVar[tuple[str, ...]] = (".npz", ".npy")  # endings that `write` knows; the first is the default
+    facts_type: ClassVar[type[Facts]] = Facts
+    pictorial: ClassVar[bool] = False  # whether items are shown as pictures
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The kind and those whose views and metrics serve it: ("molecules", "text")."""
+        return (self.name,) if self.viewed_as is None else (self.name, *named(self.viewed_as).names)
+
+    def facts(self, items: Items | Mapping[str, Any]) -> Any:
+        """The typed facts of items, or of a plain mapping; keys of other owners are left out."""
+        plain = items.facts if isinstance(items, Items) else items
+        known = {f.name for f in fields(self.facts_type)}
+        return self.facts_type(**{k: v for k, v in plain.items() if k in known and v is not None})
+
+    # --- reading
+
+    def read(self, path: Path, **options: Any) -> Items | tuple[Items, Items]:
+        """The items of a file with an ending in `reads` or `members`, or of a folder or zip of `members`; or its
+        training and test items where it states them. Options are the `reader_options`.
+
+        Raises:
+            DataError: empty, damaged, not finite, or of another type.
+        """
+        raise UsageError(f"{self.name} items are not read from files (got {path}): wrap them in Python")
+
+    def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
+        """A bare array of a file as items of this kind, or None where its type and shape are those of another kind."""
+        return None
+
+    def of_object(self, value: Any, name: str) -> Items | None:
+        """An object in memory as items of this kind, where nothing else can be meant; None otherwise."""
+        return None
+
+    labelled: ClassVar[bool] = False  # whether `read` takes `label`, the name of a column that holds labels
+
+    def distinct(self, items: Items) -> tuple[Items, dict[str, Any]]:
+        """Items of a file without copies that mean nothing, and facts of what was removed."""
+        return items, {}
+
+    # --- selecting and comparing
+
+    def take(self, values: Any, at: np.ndarray) -> Any:
+        """The values at these positions int64 (k,), in this order."""
+        return values[at]
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Values one after the other."""
+        return np.concatenate(list(parts))
+
+    def update(self, hash: Any, values: Any) -> None:
+        """Feed the content of values to a hash of `hashlib`."""
+        array = np.ascontiguousarray(values)
+        hash.update(f"{array.dtype.str}{array.shape}".encode())
+        hash.update(array.data if array.size else b"")
+
+    def exact_keys(self, values: Any) -> list[Any]:
+        """A hashable key per item: equal keys are equal items."""
+        return [row.tobytes() for row in np.ascontiguousarray(values)]
+
+    def flat(self, values: Any) -> np.ndarray | None:
+        """Items as float32 (n, d) between which distances have a meaning; None where near copies are exact copies."""
+        return None
+
+    unit: ClassVar[str | None] = None  # of the distances of `flat`; None: standardise by the training items
+
+    def same(self, a: Any, b: Any) -> np.ndarray:
+        """Whether item i of a and of b are equal, but for rounding: bool (n,)."""
+        first, second = np.asarray(a), np.asarray(b)
+        if first.shape != second.shape:
+            return np.zeros(max(len(first), len(second)), bool)
+        close = np.isclose(first, second, atol=1e-3) if first.dtype.kind == "f" else first == second
+        return np.asarray(close.reshape(len(first), -1).all(1))
+
+    def sequential(self, values: Any) -> bool:
+        """Whether items follow one another, as passages of a text, instead of being independent draws."""
+        return False
+
+    def divided(self, values: Any, validation: float, test: float) -> tuple[Any, Any, Any]:
+        """Sequential items in their order as training, validation and test items, the last two with these shares."""
+        raise UsageError(f"{self.name} items are not sequential: divide them with `split`")
+
+    def byte_sizes(self, values: Any) -> np.ndarray | None:
+        """Bytes of each item int64 (n,), for likelihoods per byte; None where items have no such size."""
+        return None
+
+    # --- perturbing, for control rows of an evaluation
+
+    @abstractmethod
+    def noised(self, values: Any, known: Any, level: float, generator: np.random.Generator) -> Any:
+        """Values with noise: numbers move by `level` standard deviations of the known values and stay in their range,
+        everything else is drawn anew from the known values with probability `level`."""
+
+    def shuffled(self, values: Any, n: int, generator: np.random.Generator) -> Any:
+        """n items whose every dimension is drawn from that dimension of the values, independently of the others."""
+        flat = values.reshape(len(values), -1)
+        mixed = np.take_along_axis(flat, generator.integers(len(flat), size=(n, flat.shape[1])), 0)
+        return mixed.reshape(n, *values.shape[1:])
+
+    # --- vectors, for metrics (see `pofx.data.vectors`)
+
+    @abstractmethod
+    def plan(self, items: Items) -> dict[str, Any]:
+        """How items like these become vectors: plain JSON values, with `scaling` ("standard", "idf" or "none") and for
+        images `shape` (channels, height, width)."""
+
+    @abstractmethod
+    def raw(self, values: Any, plan: Mapping[str, Any]) -> np.ndarray:
+        """Values as float32 (n, d) before scaling."""
+
+    # --- showing and writing
+
+    def columns(self, values: Any) -> pd.DataFrame | None:
+        """Items as rows of named columns, where they are that."""
+        return None
+
+    def plane(self, values: Any) -> np.ndarray | None:
+        """Items as points of the plane (n, 2), where they are that."""
+        return None
+
+    @abstractmethod
+    def shown(self, values: Any, facts: Mapping[str, Any]) -> Shown:
+        """The items as a report shows them."""
+
+    def preview(self, items: Items, width: int = 80, n: int = 5) -> str:
+        """The first n items as text for a terminal of this width; empty where only pictures or sound show them."""
+        return ""
+
+    def describe(self, items: Items) -> str:
+        """One line: "1,797 images of 8 x 8, 17 levels"."""
+        return f"{len(items):,} items"
+
+    def write(
+        self, items: Items, to: Path | BinaryIO, *, ending: str | None = None, columns: int | None = None
+    ) -> None:
+        """Write items to a file, to a folder (a path that ends in nothing, where `outputs` holds "/"), or to a stream.
+
+        Args:
+            items: their labels and condition are written with them where the format has a place for them.
+            ending: of the format; by default that of the path, and for a stream the first of `outputs`.
+            columns: of a grid of pictures.
+
+        Raises:
+            UsageError: an ending that does not fit the items; those that do are named.
+            PofxError: the disk is full or the folder cannot be written.
+        """
+        if isinstance(to, Path):
+            ending = self.check_output(to) if ending is None else ending
+            if ending == FOLDER:
+                for name, content in self.files(items):
+                    _write(to / name, content)
+            else:
+                _write(to, self.content(items, ending, columns))
+            return
+        to.write(self.content(items, ending or next(e for e in self.outputs if e != FOLDER), columns))
+
+    def check_output(self, path: Path) -> str:
+        """The ending of a path to write to, one of `outputs`.
+
+        Raises:
+            UsageError: the kind cannot be written so.
+        """
+        ending = path.suffix.lower() or FOLDER
+        if ending not in self.outputs:
+            fits = ", ".join("a folder" if e == FOLDER else e for e in self.outputs)
+            raise UsageError(f"{self.name} items cannot be written to '{path.name}': choose a name ending in {fits}")
+        return ending
+
+    def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
+        """The content of one file of this ending."""
+        array = np.asarray(items.values)
+        if ending == ".npy":
+            return npy(array)
+        extra = {"y": items.labels} if items.labels is not None else {}
+        return npz({"x": array, **extra})
+
+    def files(self, items: Items) -> Iterator[tuple[str, bytes]]:
+        """Name and content of a file per item."""
+        raise UsageError(f"{self.name} items are not written as one file each: choose {', '.join(self.outputs)}")
+
+    def to_json(self, values: Any) -> Any:
+        """The values as plain JSON values."""
+        return np.asarray(values).tolist()
+
+    def from_json(self, plain: Any, facts: Mapping[str, Any]) -> Any:
+        """The values that `to_json` made."""
+        return np.asarray(plain)
+
+    def pack(self, values: Any) -> dict[str, np.ndarray]:
+        """The values as named arrays without objects, exactly; `unpack` is the inverse."""
+        return {"values": np.asarray(values)}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray]) -> Any:
+        return arrays["values"]
+
+
+def kinds() -> dict[str, Kind]:
+    """Every kind by name, those of the library first."""
+    return {cls.name: cls() for cls in finished(Kind, PACKAGE, GROUP)}  # type: ignore[type-abstract]
+
+
+def named(name: str) -> Kind:
+    """The kind of this name.
+
+    Raises:
+        UsageError: there is none; the nearest names are in the message.
+    """
+    known = kinds()
+    if name not in known:
+        raise unknown("kind of items", name, known)
+    return known[name]
+
+
+def kind_of(items: Items) -> Kind:
+    """The kind of items."""
+    return named(items.kind)
+
+
+def of_card(card: Mapping[str, Any]) -> Kind:
+    """The kind of the items of a data card, also of one that called texts and molecules tokens (pofx 0.1)."""
+    facts = card.get("facts") or {}
+    if card["kind"] == "tokens" and "classes" not in facts:
+        return named("molecules" if facts.get("molecules") else "text")
+    return named(card["kind"])
+
+
+def take(items: Items, indices: Any) -> Items:
+    """The items at these positions (numbers, or a bool per item), in this order, with all that belongs to them."""
+    at = np.asarray(indices)
+    at = np.flatnonzero(at) if at.dtype == bool else at.astype(np.int64)
+    return replace(
+        items,
+        values=kind_of(items).take(items.values, at),
+        labels=None if items.labels is None else np.asarray(items.labels)[at],
+        condition=None if items.condition is None else take(items.condition, at),
+        weight=None if items.weight is None else np.asarray(items.weight)[at],
+    )
+
+
+def joined(parts: Sequence[Items]) -> Items:
+    """Items of the same kind, one after the other."""
+    first = parts[0]
+    given = [p.condition for p in parts if p.condition is not None]
+    return replace(
+        first,
+        values=kind_of(first).join([p.values for p in parts]),
+        labels=None if first.labels is None else np.concatenate([p.labels for p in parts]),
+        condition=joined(given) if first.condition is not None else None,
+        weight=None if first.weight is None else np.concatenate([p.weight for p in parts]),
+    )
+
+
+def digest(items: Items) -> str:
+    """sha256 over the kind, values, labels and condition of items: 64 hexadecimal digits."""
+    return content_hash({"items": items})
+
+
+def content_hash(parts: Mapping[str, Items]) -> str:
+    """sha256 over splits of a data set, in their order."""
+    hash = hashlib.sha256()
+    for part, items in parts.items():
+        _update(hash, part, items)
+    return hash.hexdigest()
+
+
+def _update(hash: Any, part: str, items: Items) -> None:
+    kind = kind_of(items)
+    hash.update(f"{part}:{kind.hashed_as or kind.name}:{len(items)}".encode())
+    kind.update(hash, items.values)
+    if items.labels is not None:
+        labels = np.asarray(items.labels)
+        hash.update(np.ascontiguousarray(labels, dtype=None if labels.dtype.kind == "f" else np.int64).data)
+    if items.weight is not None:
+        hash.update(np.ascontiguousarray(items.weight, dtype=np.float64).data)
+    if items.condition is not None:
+        _update(hash, "condition", items.condition)
+
+
+def in_range(moved: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Numbers in the range and of the type of known ones; whole numbers stay whole."""
+    inside = np.clip(moved, np.nanmin(known), np.nanmax(known))
+    return (np.round(inside) if known.dtype.kind in "iu" else inside).astype(known.dtype)
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as the content of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npz(arrays: Mapping[str, Any]) -> bytes:
+    """Named arrays as the content of a compressed .npz file."""
+    buffer = io.BytesIO()
+    plain: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
+    np.savez_compressed(buffer, allow_pickle=False, **plain)
+    return buffer.getvalue()
+
+
+def lines_of(rows: Sequence[Mapping[Any, Any]], ending: str) -> bytes:
+    """Rows with equal keys as the content of a .csv or .json file."""
+    if ending == ".json":
+        return (json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+    text = pd.DataFrame(list(rows)).to_csv(index=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _write(path: Path, content: bytes) -> None:
+    from pofx.core.files import write  # here: it loads torch
+
+    fill: Callable[[Path], Any] = lambda aside: aside.write_bytes(content)  # noqa: E731
+    write(path, fill)

@@ -1,0 +1,61 @@
+"""Molecules: one SMILES string each (Weininger, 1988). A .smi file holds one a line, then perhaps a name.
+
+They are texts to every model; metrics of molecules need the extra `molecules` (RDKit), reading needs no chemistry.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pofx.core.errors import DataError
+from pofx.core.items import Items
+from pofx.data.kinds.text import Text, texts
+
+PUBLIC = ("molecules",)
+
+
+def molecules(x: Sequence[str], labels: Any = None, name: str = "molecules") -> Items:
+    """SMILES strings, one per molecule; labels are class numbers or names, one per molecule.
+
+    Raises:
+        DataError: not a list of strings, empty, or a string with spaces in it.
+    """
+    if isinstance(x, str) or not len(x) or not all(isinstance(v, str) and v.strip() for v in x):
+        raise DataError(f"{name} must be a list of SMILES strings, none empty: give one string per molecule")
+    spaced = next((i for i, v in enumerate(x) if len(v.split()) > 1), None)
+    if spaced is not None:
+        raise DataError(f"{name}: '{x[spaced]}' (number {spaced}) has spaces, which SMILES has not: drop what follows")
+    found = texts(list(x), labels=labels, name=name)
+    return Items("molecules", found.values, found.labels, {**found.facts, "molecules": "SMILES"})
+
+
+class Molecules(Text):
+    name = "molecules"
+    summary = "molecules as SMILES strings"
+    viewed_as: ClassVar = "text"
+    reads = (".smi",)
+    outputs = (".smi", ".txt", ".json", ".csv", ".npz")
+
+    def read(self, path: Path, **options: Any) -> Items:
+        """The first word of every line; a first line that starts with SMILES is a heading."""
+        try:
+            lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except (UnicodeDecodeError, OSError) as error:
+            raise DataError(f"{path} is not UTF-8 text ({error}): convert it first") from error
+        if lines and lines[0][0].lower() == "smiles":
+            lines = lines[1:]
+        if not lines:
+            raise DataError(f"{path} holds no molecules: give a SMILES string a line")
+        return molecules([words[0] for words in lines], name=path.name)
+
+    def distinct(self, items: Items) -> tuple[Items, dict[str, Any]]:
+        return items, {}
+
+    def of_object(self, value: Any, name: str) -> Items | None:
+        return None  # strings are texts, unless wrapped
+
+    def describe(self, items: Items) -> str:
+        return f"{len(items):,} molecules"
+
+    def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
+        return super().content(items, ".txt" if ending == ".smi" else ending, columns)

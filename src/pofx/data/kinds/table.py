@@ -1,0 +1,246 @@
+"""Tables: rows of named columns, a DataFrame."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.items import Items
+from pofx.data.kind import Kind, Shown, in_range, lines_of, npy, npz
+from pofx.data.labels import with_labels
+from pofx.data.numbers import check_points, some
+from pofx.data.support import supported
+
+PUBLIC = ("table",)
+
+CATEGORIES = 20  # one-hot columns of a category column; the rest share one
+FEW = 20  # distinct numbers up to which a column is perturbed as categories are
+
+
+def table(x: Any, labels: Any = None, name: str = "table", support: Any = None) -> Items:
+    """Rows of numeric columns: a DataFrame, or an array (n, d) whose columns are then called x0, x1, ….
+
+    support says where values can lie at all, and samples always do: "positive", "unit", (low, high) with None for no
+    end, a dict of these by column, or "simplex" where all columns are positive and each row sums to 1.
+
+    Raises:
+        DataError: empty, not finite, outside the support, or with columns that are not numbers.
+    """
+    frame = check_table(x, name)
+    facts = supported(frame.to_numpy(dtype=np.float64), list(frame.columns), support)
+    return Items("table", frame, *with_labels(labels, len(frame), name, facts))
+
+
+def table_with_label(frame: pd.DataFrame, label: str | None, name: str) -> Items:
+    """A table whose column `label`, if any, becomes the labels."""
+    if label is None:
+        return table(frame, name=name)
+    if label not in frame.columns:
+        raise unknown(f"label column of {name}", label, map(str, frame.columns))
+    return table(frame.drop(columns=[label]), labels=frame[label].to_numpy(), name=name)
+
+
+def check_table(x: Any, name: str) -> pd.DataFrame:
+    """The table as a DataFrame of numbers, checked."""
+    if not isinstance(x, pd.DataFrame):
+        array = check_points(x, name)
+        x = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        raise DataError(f"{name} is empty ({x.shape[0]} rows, {x.shape[1]} columns): give at least one of each")
+    x = x.rename(columns=str)
+    if x.columns.duplicated().any():
+        raise DataError(f"{name} has columns of the same name: {some(x.columns[x.columns.duplicated()])}: rename them")
+    other = [c for c in x.columns if not pd.api.types.is_numeric_dtype(x[c]) or pd.api.types.is_complex_dtype(x[c])]
+    if other:
+        raise DataError(
+            f"{name} has columns that are not numbers: {some(other)}: drop them, or encode them as numbers "
+            "(pandas.get_dummies), or name one as what a model is conditioned on, or as the label of a comparison"
+        )
+    bad = {c: int((~np.isfinite(x[c].to_numpy(dtype=np.float64, na_value=np.nan))).sum()) for c in x.columns}
+    bad = {c: k for c, k in bad.items() if k}
+    if bad:
+        counts = some([f"{c} ({k})" for c, k in bad.items()])
+        raise DataError(f"{name} has values that are missing or not finite in: {counts}: fill them or drop the rows")
+    frame = x.reset_index(drop=True)
+    return pd.DataFrame({c: frame[c].to_numpy(dtype=_plain(frame[c])) for c in frame.columns})
+
+
+def _plain(column: pd.Series) -> np.dtype:
+    """The numpy type of a column of numbers: its own, int64 for truth values, float64 for half precision."""
+    kind = column.dtype if isinstance(column.dtype, np.dtype) else np.dtype(getattr(column.dtype, "numpy_dtype", float))
+    if kind.kind == "b":
+        return np.dtype(np.int64)
+    return np.dtype(np.float64) if kind == np.float16 else kind.newbyteorder("=")
+
+
+class Table(Kind):
+    name = "table"
+    summary = "rows of named columns"
+    reads = (".csv", ".parquet")
+    labelled = True
+    outputs = (".csv", ".parquet", ".npz", ".npy", ".json")
+
+    def read(self, path: Path, label: str | None = None, **options: Any) -> Items:
+        from pofx.data.frames import read_frame
+
+        return table_with_label(read_frame(path), label, path.name)
+
+    def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
+        return table(array, labels=labels, name=name) if array.ndim == 2 else None
+
+    def of_object(self, value: Any, name: str) -> Items | None:
+        return table(value, name=name) if isinstance(value, pd.DataFrame) else None
+
+    def take(self, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
+        return values.iloc[at].reset_index(drop=True)
+
+    def join(self, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(list(parts), ignore_index=True)
+
+    def update(self, hash: Any, values: pd.DataFrame) -> None:
+        hash.update("\x1f".join(map(str, values.columns)).encode("utf-8", "surrogatepass"))
+        for name in values.columns:
+            hash.update(_content(values[name]))
+
+    def exact_keys(self, values: pd.DataFrame) -> list[Any]:
+        return list(zip(*(_comparable(values[c]) for c in values.columns), strict=True))
+
+    def flat(self, values: pd.DataFrame) -> np.ndarray | None:
+        numbers = values.select_dtypes("number")
+        return numbers.to_numpy(dtype=np.float64, na_value=np.nan) if numbers.shape[1] == values.shape[1] else None
+
+    def same(self, a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
+        equal = np.ones(len(a), bool)
+        for name in a.columns:
+            if numeric(a[name]):
+                x, y = (f[name].to_numpy(dtype=np.float64, na_value=np.nan) for f in (a, b))
+                equal &= np.isclose(x, y, atol=1e-3, equal_nan=True)
+            else:
+                equal &= np.array(_comparable(a[name]) == _comparable(b[name]), dtype=bool)
+        return equal
+
+    def noised(
+        self, values: pd.DataFrame, known: pd.DataFrame, level: float, generator: np.random.Generator
+    ) -> pd.DataFrame:
+        """Categories, and numbers that take few values, are drawn anew."""
+        moved = {}
+        for name in values.columns:
+            column, of = values[name], known[name]
+            if numeric(of) and isinstance(of.dtype, np.dtype) and of.nunique() > FEW:
+                x = column.to_numpy()
+                noise = level * float(np.nanstd(of)) * generator.standard_normal(len(x))
+                moved[name] = pd.Series(in_range(x + noise, of.to_numpy()))
+            else:
+                drawn = of.iloc[generator.integers(len(of), size=len(column))].reset_index(drop=True)
+                anew = pd.Series(generator.random(len(column)) < level)
+                moved[name] = column.reset_index(drop=True).where(~anew, drawn).astype(of.dtype)
+        return pd.DataFrame(moved)
+
+    def shuffled(self, values: pd.DataFrame, n: int, generator: np.random.Generator) -> pd.DataFrame:
+        drawn = {
+            c: values[c].iloc[generator.integers(len(values), size=n)].reset_index(drop=True) for c in values.columns
+        }
+        return pd.DataFrame(drawn)
+
+    def plan(self, items: Items) -> dict[str, Any]:
+        """Numbers as they are, everything else one-hot."""
+        columns: list[list[Any]] = []
+        for name in items.values.columns:
+            column = items.values[name]
+            often = None if numeric(column) else column.astype(str).value_counts().index[:CATEGORIES].tolist()
+            columns.append([name, often])
+        return {"scaling": "standard", "columns": columns}
+
+    def raw(self, values: pd.DataFrame, plan: Mapping[str, Any]) -> np.ndarray:
+        parts = []
+        for name, categories in plan["columns"]:
+            if categories is None:
+                parts.append(
+                    pd.to_numeric(values[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)[:, None]
+                )
+            else:
+                text = values[name].astype(str).to_numpy()
+                parts.append((text[:, None] == np.array(categories, dtype=object)[None]).astype(np.float64))
+        return np.concatenate(parts, 1)
+
+    def columns(self, values: pd.DataFrame) -> pd.DataFrame | None:
+        return values
+
+    def shown(self, values: pd.DataFrame, facts: Mapping[str, Any]) -> Shown:
+        return Shown(columns=[str(c) for c in values.columns], lines=self.to_json(values)["rows"])
+
+    def preview(self, items: Items, width: int = 80, n: int = 5) -> str:
+        return items.values.head(n).to_string(index=False, line_width=width, float_format="%.4g")
+
+    def describe(self, items: Items) -> str:
+        return f"{len(items):,} rows of {items.values.shape[1]} columns"
+
+    def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
+        frame: pd.DataFrame = items.values
+        if items.condition is not None and isinstance(items.condition.values, pd.DataFrame):
+            frame = pd.concat([frame, items.condition.values.reset_index(drop=True)], axis=1)
+        if ending == ".csv":
+            return frame.to_csv(index=False).encode("utf-8", "surrogatepass")
+        if ending == ".parquet":
+            buffer = io.BytesIO()
+            frame.to_parquet(buffer)
+            return buffer.getvalue()
+        if ending == ".json":
+            return lines_of(frame.to_dict("records"), ending)
+        if not all(numeric(frame[c]) for c in frame.columns):
+            raise UsageError(f"a table with columns that are not numbers is not written as {ending}: choose .csv")
+        array = frame.to_numpy()
+        return npy(array) if ending == ".npy" else npz({"x": array, "columns": np.array(frame.columns, dtype=str)})
+
+    def to_json(self, values: pd.DataFrame) -> Any:
+        return {
+            "columns": [str(c) for c in values.columns],
+            "dtypes": [str(d) for d in values.dtypes],
+            "rows": [list(row) for row in zip(*(_plain_values(values[c]) for c in values.columns), strict=True)],
+        }
+
+    def from_json(self, plain: Any, facts: Mapping[str, Any]) -> Any:
+        frame = pd.DataFrame(plain["rows"], columns=plain["columns"])
+        return frame.astype(dict(zip(plain["columns"], plain["dtypes"], strict=True)))
+
+    def pack(self, values: pd.DataFrame) -> dict[str, np.ndarray]:
+        buffer = io.BytesIO()
+        values.to_parquet(buffer)
+        return {"parquet": np.frombuffer(buffer.getvalue(), np.uint8)}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        return pd.read_parquet(io.BytesIO(arrays["parquet"].tobytes()))
+
+
+def numeric(column: pd.Series) -> bool:
+    """Whether a column holds numbers; truth values are categories."""
+    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
+
+
+def _plain_values(column: pd.Series) -> list[Any]:
+    """A column as plain JSON values: dates as ISO text, None for what is missing."""
+    found = column.map(lambda v: v.isoformat(), na_action="ignore") if column.dtype.kind in "mM" else column
+    there = column.notna()
+    return [v if known else None for v, known in zip(found.tolist(), there, strict=True)]
+
+
+def _content(column: pd.Series) -> bytes:
+    """The content of a column for hashes; truth values count as whole numbers."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufM":
+        return np.ascontiguousarray(column.to_numpy()).tobytes()
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "b":
+        return column.to_numpy(np.int64).tobytes()
+    return "\x1e".join(column.astype(object).map(repr)).encode("utf-8", "surrogatepass")
+
+
+def _comparable(column: pd.Series) -> np.ndarray:
+    """A column as values that can be compared and hashed, with one mark for what is missing."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iubf":
+        return column.to_numpy()
+    found = column.astype(object).to_numpy(copy=True)
+    found[column.isna().to_numpy()] = None
+    return found

@@ -1,0 +1,86 @@
+"""Tokens: sequences of equal length of class numbers, int64 (n, length); the fact `classes` says how many there are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pofx.core.errors import DataError
+from pofx.core.items import Items
+from pofx.data.kind import Facts, Kind, Shown, lines_of
+from pofx.data.kinds.text import are_strings, ngrams, texts
+from pofx.data.labels import with_labels
+from pofx.data.numbers import refuse_masked
+
+PUBLIC = ("tokens",)
+
+ONE_HOT = 4096  # dimensions up to which vectors are one-hot
+
+
+def tokens(x: Any, classes: int | None = None, labels: Any = None, name: str = "tokens") -> Items:
+    """Sequences of equal length of class numbers (an integer array (n, length)); or texts, as `texts` takes them.
+
+    `classes` is the size of the alphabet of an integer array; by default one more than its largest value.
+
+    Raises:
+        DataError: empty, of another type, or values out of range.
+    """
+    if isinstance(x, str) or are_strings(x):
+        return texts(x, labels=labels, name=name)
+    refuse_masked(x, name)
+    array = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
+        got = f"{array.dtype} {array.shape}"
+        raise DataError(f"{name} must be a list of strings or an integer array (n, length), not empty (got {got})")
+    size = int(array.max()) + 1 if classes is None else classes
+    if array.min() < 0 or array.max() >= size:
+        raise DataError(f"{name} must lie in 0 to {size - 1} (got {array.min()} to {array.max()}): pass classes=…")
+    return Items("tokens", array.astype(np.int64), *with_labels(labels, len(array), name, {"classes": size}))
+
+
+@dataclass(frozen=True)
+class TokenFacts(Facts):
+    classes: int = 2  # size of the alphabet
+
+
+class Tokens(Kind):
+    name = "tokens"
+    summary = "sequences of class numbers"
+    outputs = (".npz", ".npy", ".csv")
+    facts_type: ClassVar = TokenFacts
+
+    def noised(self, values: Any, known: Any, level: float, generator: np.random.Generator) -> Any:
+        drawn = np.take_along_axis(known, generator.integers(len(known), size=values.shape), 0)
+        return np.where(generator.random(values.shape) < level, drawn, values).astype(values.dtype)
+
+    def plan(self, items: Items) -> dict[str, Any]:
+        """One-hot where this is small, else counts of 1- and 2-grams."""
+        classes = int(items.values.max()) + 1
+        if classes * items.values.shape[1] <= ONE_HOT:
+            return {"scaling": "standard", "classes": classes}
+        return {"scaling": "idf"}
+
+    def raw(self, values: Any, plan: Mapping[str, Any]) -> np.ndarray:
+        array = np.asarray(values)
+        if "classes" in plan:
+            hot = array[:, :, None] == np.arange(plan["classes"])
+            return np.asarray(hot.reshape(len(array), -1), np.float32)
+        return ngrams([" ".join(map(str, row)) for row in array.tolist()], words=True)
+
+    def shown(self, values: Any, facts: Mapping[str, Any]) -> Shown:
+        return Shown(columns=[self.name], lines=[[" ".join(map(str, row))] for row in np.asarray(values).tolist()])
+
+    def preview(self, items: Items, width: int = 80, n: int = 5) -> str:
+        return "".join(f"{line[0][:width]}\n" for line in self.shown(items.values[:n], items.facts).lines)
+
+    def describe(self, items: Items) -> str:
+        return f"{len(items):,} sequences of {items.values.shape[1]} of {self.facts(items).classes} classes"
+
+    def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
+        if ending == ".csv":
+            return lines_of([{f"x{i}": v for i, v in enumerate(row)} for row in items.values.tolist()], ending)
+        return super().content(items, ending, columns)
+
+    def from_json(self, plain: Any, facts: Mapping[str, Any]) -> Any:
+        return np.asarray(plain, np.int64)

@@ -1,0 +1,37 @@
+"""Labels of any type as class numbers and the names of the classes."""
+
+from typing import Any
+
+import numpy as np
+
+from pofx.core.errors import DataError
+
+
+def encode_labels(labels: Any, n: int, name: str) -> tuple[np.ndarray, list[str]]:
+    """Labels of any kind as class numbers int64 (n,), and the names of the classes in the order of the numbers."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or len(array) != n:
+        raise DataError(f"{name} has {n} items but labels of shape {array.shape}: give one label per item")
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all() or (array != np.round(array)).any():
+            raise DataError(
+                f"{name}: labels must be class numbers or names (got fractions or missing values): cut them into "
+                "classes (pandas.cut), or leave the column among the others"
+            )
+        array = array.astype(np.int64)
+    if array.dtype == object and any(v is None or v != v for v in array):
+        raise DataError(f"{name}: some labels are missing: drop those rows or name the missing class")
+    if np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() < max(2 * len(np.unique(array)), 16):
+        return array.astype(np.int64), [str(k) for k in range(int(array.max()) + 1)]
+    names, codes = np.unique(array.astype(str) if array.dtype == object else array, return_inverse=True)
+    if len(names) > max(2, n // 2):
+        raise DataError(f"{name}: {len(names)} different labels for {n} items: labels name classes, not items")
+    return codes.astype(np.int64), [str(v) for v in names]
+
+
+def with_labels(labels: Any, n: int, name: str, facts: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Class numbers, and the facts with the names of the classes; (None, facts) without labels."""
+    if labels is None:
+        return None, facts
+    codes, names = encode_labels(labels, n, name)
+    return codes, {**facts, "label_names": names}

@@ -1,0 +1,59 @@
+"""Arrays of numbers from whatever holds them, checked: what images, points and tables share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pofx.core.errors import DataError
+
+
+def as_array(x: Any, name: str) -> np.ndarray:
+    """A numpy array of a list, a tensor or an array.
+
+    Raises:
+        DataError: masked values, ragged rows or mixed types.
+    """
+    if hasattr(x, "detach"):  # a torch tensor, without importing torch
+        x = x.detach().cpu().numpy()
+    refuse_masked(x, name)
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"{name}: the items differ in shape: resize them to one shape ({error})") from error
+    if array.dtype == object:
+        raise DataError(f"{name} has dtype object (ragged rows or mixed types): give numbers of one shape")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def refuse_masked(x: Any, name: str) -> None:
+    """Refuse arrays with masked values: what is behind a mask is no data."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        count = int(np.ma.getmaskarray(x).sum())
+        raise DataError(f"{name} has {count} masked values, which are missing: fill them or drop their rows")
+
+
+def check_points(x: Any, name: str) -> np.ndarray:
+    """The points as a float array (n, d), float32 or float64, checked."""
+    array = as_array(x, name)
+    if array.ndim != 2 or array.size == 0:
+        raise DataError(f"{name} must have shape (n, d) and not be empty (got {array.shape})")
+    if (
+        array.dtype == bool
+        or not np.issubdtype(array.dtype, np.number)
+        or np.issubdtype(array.dtype, np.complexfloating)
+    ):
+        raise DataError(f"{name} must be real numbers (got {array.dtype}): convert them with astype(float)")
+    if not np.issubdtype(array.dtype, np.floating) or array.dtype == np.float16:
+        array = array.astype(np.float64)
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        row = int(np.flatnonzero(~np.isfinite(array).all(1))[0])
+        raise DataError(f"{name} has {bad} values that are not finite (first in row {row}): remove or fill them first")
+    return array
+
+
+def some(names: Sequence[Any]) -> str:
+    """The first five names, and how many more there are."""
+    shown = ", ".join(map(str, list(names)[:5]))
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,54 @@
+"""Texts as characters, each a class. Class 0 ends a text and fills the rest; class 1 is any character not seen in
+training."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from pofx.core.model import Density
+from pofx.core.representation import Items
+from pofx.data.passages import PASSAGE, Passages
+from pofx.represent.texts import WINDOW, Texts, lengths
+
+UNKNOWN, MARK = 1, "\ufffd"
+
+
+class Characters(Texts):
+    """Strings ↔ int64 (n, length); the log-mass is that of the text with its end."""
+
+    name = "characters"
+    summary = "characters as classes, to a fixed length"
+    volume = Density.EXACT
+    options = ("length",)
+
+    def __init__(self, classes: int, characters: str, length: int = 0, passage: int = 0) -> None:
+        super().__init__(classes, length, passage)
+        self.characters = characters
+        self._alphabet = ["", MARK, *characters]
+        points = np.array([ord(c) for c in characters], dtype=np.int64)
+        self._index = np.full(
+            int(points.max(initial=0)) + 2, UNKNOWN, dtype=np.int64
+        )  # by code point; the last: others
+        self._index[points] = np.arange(2, len(points) + 2)
+
+    @classmethod
+    def fit(cls, items: Items, **options: Any) -> Self:
+        """The alphabet of the training texts; by default their greatest length and a little more, for longer ones."""
+        values = items.values
+        if isinstance(values, Passages):
+            characters, length, passage = "".join(sorted(set(values.text))), WINDOW, PASSAGE
+        else:
+            characters = "".join(sorted(set().union(*values)))
+            length, passage = lengths(np.asarray([len(v) for v in values])), 0
+        return cls(len(characters) + 2, characters, int(options.get("length", length)), passage)
+
+    def codes(self, text: str) -> np.ndarray:
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        return self._index[np.minimum(points, len(self._index) - 1)]
+
+    def text(self, codes: np.ndarray) -> str:
+        return "".join(self._alphabet[k] for k in codes)
+
+    @property
+    def dims(self) -> int:
+        return self.passage or self.length

@@ -1,0 +1,171 @@
+"""Laws of every kind of data: selecting, joining, hashing, packing, showing and writing keep the items."""
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pofx.core.errors import UsageError
+from pofx.core.items import Items
+from pofx.data.kind import FOLDER, content_hash, digest, joined, kind_of, kinds, named, of_card, take
+from pofx.data.kinds.audio import audio
+from pofx.data.kinds.image import images
+from pofx.data.kinds.molecules import molecules
+from pofx.data.kinds.points import points
+from pofx.data.kinds.table import table
+from pofx.data.kinds.text import texts
+from pofx.data.kinds.tokens import tokens
+from pofx.data.vectors import Vectors
+
+RNG = np.random.default_rng(0)
+WORDS = ["".join(RNG.choice(list("abcdef"), 3 + i % 4)) for i in range(40)]
+CASES = {
+    "image": images(RNG.integers(0, 17, (40, 5, 4)), levels=17, labels=np.arange(40) % 3),
+    "colour": images(RNG.integers(0, 256, (40, 5, 4, 3))),
+    "table": table(pd.DataFrame({"a": RNG.normal(size=40), "b": RNG.integers(0, 90, 40)}), labels=["u", "v"] * 20),
+    "points": points(RNG.normal(size=(40, 2))),
+    "tokens": tokens(RNG.integers(0, 5, (40, 6)), classes=6),
+    "text": texts(WORDS),
+    "passages": texts("To be, or not to be, that is the question:\n" * 60),
+    "molecules": molecules(["C" * (i % 7 + 1) + "O" for i in range(40)]),
+    "audio": audio([0.5 * np.sin(np.arange(500 + 10 * i) / 9) for i in range(40)], 8000),
+}
+
+
+@pytest.fixture(params=CASES)
+def items(request) -> Items:
+    return CASES[request.param]
+
+
+def test_every_kind_has_a_case():
+    assert {case.kind for case in CASES.values()} == set(kinds())
+
+
+def test_digest_sees_values_order_labels_and_condition(items):
+    again = take(items, np.arange(len(items)))
+    assert digest(items) == digest(again) and len(digest(items)) == 64
+    changed = [take(items, np.arange(len(items))[::-1]), take(items, np.arange(len(items) - 1))]
+    changed += [replace(items, labels=np.arange(len(items)) % 4), replace(items, condition=items)]
+    changed += [replace(items, weight=np.ones(len(items)))]
+    assert len({digest(items), *(digest(other) for other in changed)}) == 6
+
+
+def test_take_and_join_carry_all_that_belongs_to_an_item(items):
+    n = len(items)
+    whole = replace(items, labels=np.arange(n) % 2, condition=points(np.arange(n)[:, None]), weight=np.arange(n))
+    mask = np.arange(n) % 3 == 0
+    a, b = take(whole, mask), take(whole, ~mask)
+    assert a.condition.values[:, 0].tolist() == a.weight.tolist() == np.flatnonzero(mask).tolist()
+    both = joined([a, b])
+    back = take(both, np.argsort(np.concatenate([a.weight, b.weight])))
+    assert kind_of(items).exact_keys(back.values) == kind_of(items).exact_keys(items.values)
+    assert back.labels.tolist() == whole.labels.tolist()
+
+
+def test_values_survive_packing_and_json(items):
+    kind = kind_of(items)
+    arrays = kind.pack(items.values)
+    assert all(array.dtype != object for array in arrays.values())
+    for again in (kind.unpack(arrays), kind.from_json(kind.to_json(items.values), items.facts)):
+        assert digest(replace(items, values=again)) == digest(items) and type(again) is type(items.values)
+
+
+def test_noise_and_shuffling_make_items_of_the_same_sort(items):
+    kind = kind_of(items)
+    none = kind.noised(items.values, items.values, 0.0, np.random.default_rng(0))
+    assert kind.same(none, items.values).all()
+    much = kind.noised(items.values, items.values, 0.5, np.random.default_rng(0))
+    assert len(much) == len(items) and not kind.same(much, items.values).all()
+    mixed = kind.shuffled(items.values, 30, np.random.default_rng(0))
+    for values in (much, mixed):
+        assert Vectors.fit(items)(values).shape == (len(values), Vectors.fit(items)(items.values).shape[1])
+    assert len(mixed) == 30 and kind.exact_keys(mixed) == kind.exact_keys(
+        kind.shuffled(items.values, 30, np.random.default_rng(0))
+    )
+
+
+def test_vectors_are_scaled_by_the_training_items_and_survive_their_state(items):
+    vectors = Vectors.fit(items)
+    x = vectors(items.values)
+    assert x.dtype == np.float32 and np.isfinite(x).all()
+    assert np.array_equal(Vectors(vectors.plan, vectors.arrays)(items.values), x)
+    if vectors.plan["scaling"] == "standard":
+        assert np.allclose(x.mean(0), 0, atol=1e-4) and np.allclose(x.std(0)[x.std(0) > 1e-3], 1, atol=1e-3)
+
+
+def test_items_are_shown_as_pictures_or_lines(items):
+    kind = kind_of(items)
+    shown = kind.shown(take(items, range(3)).values, items.facts)
+    assert (shown.pictures is not None) == kind.pictorial
+    if shown.pictures is not None:
+        assert shown.pictures.dtype == np.uint8 and len(shown.pictures) == 3
+    else:
+        assert len(shown.lines) == 3 and all(len(line) == len(shown.columns) for line in shown.lines)
+    assert kind.describe(items) and all(len(line) <= 80 for line in kind.preview(items).splitlines())
+
+
+def test_every_output_is_written_and_others_are_refused(items, tmp_path):
+    kind = kind_of(items)
+    for ending in kind.outputs:
+        path = tmp_path / ("folder" if ending == FOLDER else f"x{ending}")
+        assert kind.check_output(path) == ending
+        kind.write(items, path)
+        if ending == FOLDER:
+            assert len(list(path.iterdir())) == len(items)
+        else:
+            stream = io.BytesIO()
+            kind.write(items, stream, ending=ending)
+            assert len(stream.getvalue()) == path.stat().st_size > 0
+    with pytest.raises(UsageError, match=r"choose a name ending in .*npz"):
+        kind.write(items, tmp_path / "x.xyz")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_brightest_level_is_white(tmp_path):
+    from PIL import Image
+
+    items = images(np.array([[[0, 16]]]), levels=17)
+    kind_of(items).write(items, tmp_path / "x.png")
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "x.png")))) == {0, 96, 255}
+
+
+def test_texts_with_line_breaks_are_kept_apart():
+    kind, stream = named("text"), io.BytesIO()
+    kind.write(texts(["a\nb", "c"]), stream, ending=".txt")
+    assert stream.getvalue() == b"=== 1 ===\na\nb\n=== 2 ===\nc\n"
+
+
+def test_the_condition_of_a_table_is_written_beside_it(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2.0]})
+    items = Items("table", frame, None, {}, Items("table", pd.DataFrame({"plan": ["x", "y"]})))
+    named("table").write(items, tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == "a,plan\n1.0,x\n2.0,y\n"
+
+
+def test_cards_of_older_runs_name_their_kind():
+    assert of_card({"kind": "tokens", "facts": {"molecules": "SMILES"}}).name == "molecules"
+    assert of_card({"kind": "tokens", "facts": {}}).name == "text"
+    assert of_card({"kind": "tokens", "facts": {"classes": 3}}).name == "tokens"
+    assert of_card({"kind": "image", "facts": {"levels": 17}}).name == "image"
+
+
+def test_hashes_do_not_change_between_versions():
+    """The card of a saved run holds the hash of its data: these are those of pofx 0.1."""
+    assert content_hash({"train": texts(["ab", "c"])}).startswith(TEXTS)
+    frame = pd.DataFrame({"a": [1.5, 2.0], "b": [1, 2], "c": [True, False]})
+    assert content_hash({"train": table(frame, labels=["u", "v"])}).startswith(TABLE)
+    assert content_hash({"train": images(np.arange(8).reshape(2, 2, 2), levels=8)}).startswith(IMAGES)
+    assert content_hash({"train": audio([np.zeros(3), np.ones(2)], 8000)}).startswith(AUDIO)
+
+
+TEXTS, TABLE, IMAGES, AUDIO = "ebc079305f55", "8b3b459915e6", "6984d958eacd", "5b4a16e79467"
+
+
+def test_kinds_load_no_torch():
+    code = "import sys; from pofx.data.kind import kinds; kinds(); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
