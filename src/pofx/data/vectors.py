@@ -46,8 +46,8 @@ class Vectors:
             count = np.maximum(there.sum(0), 1)
             mean = np.where(there, raw, 0).sum(0) / count
             scale = np.sqrt(np.where(there, (raw - mean) ** 2, 0).sum(0) / count)
-            vectors.arrays["mean"] = mean.astype(np.float32)
-            vectors.arrays["scale"] = np.where(scale > 1e-6 * np.abs(mean) + 1e-12, scale, 1).astype(np.float32)
+            vectors.arrays["mean"] = mean
+            vectors.arrays["scale"] = np.where(scale > 1e-6 * np.abs(mean) + 1e-12, scale, 1)
         return vectors
 
     def __call__(self, values: Any) -> np.ndarray:
