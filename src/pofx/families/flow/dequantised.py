@@ -134,8 +134,18 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
 
     def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """A lower bound on log P(x) in nats, with `importance` draws: (n,)."""
+        return self.log_prob_estimate(x, condition)[0]
+
+    def log_prob_estimate(
+        self, x: Int[Tensor, "n *event"], condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+        """The bound and its standard error, from the scatter of the weights of each item; nan for a single draw."""
         self.check_condition(len(x), condition)
-        return self.bound(x, condition, self.importance)
+        draws = Streams.of_items(0, x)
+        log_w = self.importance_weights(x, condition, particles=self.importance, generator=draws)
+        value = log_w.logsumexp(1) - math.log(self.importance)
+        error = (log_w - value[:, None]).exp().std(1) / self.importance**0.5
+        return value, error if self.importance > 1 else torch.full_like(value, math.nan)
 
     def sample(
         self,

@@ -10,6 +10,7 @@ whose parameters come from the encoder too (Rezende and Mohamed, 2015, arXiv 150
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -23,13 +24,17 @@ from pofx.core.model import Batch, Density, Encoding, OnePhase, Phase, Weighted
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
-from pofx.maths.distributions import categorical_draw, normal_log_prob
+from pofx.maths.distributions import FARTHEST, categorical_draw, normal_log_prob
+from pofx.maths.sandwich import lower_bound
 from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.posterior import KINDS as POSTERIORS
 from pofx.nets.vector.posterior import PosteriorFlow
 
 ROWS = 2**23  # decoder outputs held at once by log_prob
+LEAST_MIXED = 16  # importance samples from which on some come from other proposals than q
+WIDER = 2.0  # how much wider the second proposal is than q
+LOOSE = 0.3  # standard error of a bound, in nats, above which about a tenth or fewer of 100 weights count
 
 
 class VAE(OnePhase, Weighted, Encoding):
@@ -189,13 +194,17 @@ class VAE(OnePhase, Weighted, Encoding):
         weight: float = 1.0,
     ) -> Float[Tensor, "n k"]:
         """log p(x | z) + weight (log p(z) - log q(z | x)) for z drawn from noise (n, k, latent) → (n, k)."""
-        k = noise.shape[1]
         z, posterior = self.draw_code(x, condition, noise)
-        prior = self.log_prior(z)
+        return self.log_likelihood(x, condition, z) + weight * (self.log_prior(z) - posterior)
+
+    def log_likelihood(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Float[Tensor, "n k latent"]
+    ) -> Float[Tensor, "n k"]:
+        """log p(x | z) of k codes for each item."""
+        k = z.shape[1]
         repeated = None if condition is None else each(condition, lambda part: part.repeat_interleave(k, 0))
         raw = self.outputs(z.flatten(0, 1), repeated)
-        likelihood = self.likelihood.log_prob(raw, x.repeat_interleave(k, 0)).reshape(-1, k)
-        return likelihood + weight * (prior - posterior)
+        return self.likelihood.log_prob(raw, x.repeat_interleave(k, 0)).reshape(-1, k)
 
     # ── training ──
 
@@ -237,27 +246,87 @@ class VAE(OnePhase, Weighted, Encoding):
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The negative importance-weighted bound, whatever the training weights are."""
-        return -self.bound(batch.x, batch.condition, min(self.importance, 16)).mean()
+        return -self.bound(batch.x, batch.condition, min(self.importance, 16))[0].mean()
 
     # ── the questions ──
 
-    def bound(self, x: Shaped[Tensor, "n *event"], condition: Condition | None, particles: int) -> Float[Tensor, "n"]:
-        """The importance-weighted bound on log p(x) with fixed noise, the same for every item: (n,) nats."""
-        half = Streams(0, -(-particles // 2), device=x.device).normal(self.latent)
-        noise = torch.stack((half, -half), 1).flatten(0, 1)[:particles]  # in opposite pairs, for less variance
+    def bound(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, particles: int
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+        """The importance-weighted bound on log p(x) in nats and its standard error, (n,) each.
+
+        The noise is a function of the item, so that errors of items are independent and average out.
+        """
+        streams, values, errors = Streams.of_items(0, x), [], []
         most = max(1, ROWS // (self.marginals.numel() * min(particles, 64)))
-        found = []
         for at in range(0, len(x), most):
-            part = x[at : at + most]
+            part, stream = x[at : at + most], streams[at : at + most]
             given = None if condition is None else select(condition, slice(at, at + most))
-            logs = [self.log_weights(part, given, e.expand(len(part), -1, -1)) for e in torch.split(noise, 64)]
-            found.append(torch.cat(logs, 1).logsumexp(1) - math.log(particles))
-        return torch.cat(found) if found else x.new_zeros(0, dtype=torch.float32)
+            log_w = self.proposal_weights(part, given, particles, stream)
+            value = lower_bound(log_w)
+            share = (log_w - value[:, None]).exp()
+            values.append(value)
+            errors.append(share.std(1) / particles**0.5 if particles > 1 else torch.full_like(value, math.nan))
+        if not values:
+            return x.new_zeros(0, dtype=torch.float32), x.new_zeros(0, dtype=torch.float32)
+        return torch.cat(values), torch.cat(errors)
+
+    def proposal_weights(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, particles: int, generator: Streams
+    ) -> Float[Tensor, "n {particles}"]:
+        """Log-weights of codes drawn from three proposals: q(z | x), the same twice as wide, and the prior.
+
+        Each code is weighed against the mixture of the three (the balance heuristic of Veach and Guibas, 1995), so that
+        no weight exceeds p(x | z) over the prior's share: an encoder too narrow for the posterior, as early in
+        training, would give weights without a variance. A posterior bent by a flow has no density at given codes: then
+        q alone.
+        """
+        if self.bend is not None or particles < LEAST_MIXED:
+            half = generator.normal(-(-particles // 2), self.latent)
+            noise = torch.stack((half, -half), 2).flatten(1, 2)[:, :particles]  # opposite pairs: less variance
+            return torch.cat([self.log_weights(x, condition, e) for e in torch.split(noise, 64, 1)], 1)
+        mean, log_std, _ = self.infer(x, condition)
+        few = particles // 8
+        counts = (particles - 2 * few, few, few)
+        half = generator.normal(-(-particles // 2), self.latent)
+        noise = torch.stack((half, -half), 2).flatten(1, 2)[:, : sum(counts[:2])]
+        noise = torch.cat((noise[:, : counts[0]], WIDER * noise[:, counts[0] :]), 1)
+        near = mean[:, None] + log_std.exp()[:, None] * noise
+        z = torch.cat((near, self.draw_prior(len(x), generator, few)), 1)
+        log_prior, scaled = self.log_prior(z), (z - mean[:, None]) / log_std.exp()[:, None]
+        log_q = (normal_log_prob(scaled) - log_std[:, None]).sum(-1)
+        log_wide = (normal_log_prob(scaled / WIDER) - log_std[:, None] - math.log(WIDER)).sum(-1)
+        proposals = torch.stack((log_q, log_wide, log_prior), -1)
+        shares = torch.tensor(counts, dtype=z.dtype, device=z.device) / particles
+        log_weights = log_prior - (proposals + shares.log()).logsumexp(-1)
+        likelihood = torch.cat([self.log_likelihood(x, condition, part) for part in torch.split(z, 64, 1)], 1)
+        return likelihood + log_weights
 
     def log_prob(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """A lower bound on log p(x) in nats, with `importance` samples: (n,)."""
+        return self.log_prob_estimate(x, condition)[0]
+
+    def log_prob_estimate(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+        """The bound and its standard error, from the scatter of the weights of each item.
+
+        Warns:
+            RuntimeWarning: for many items few of the weights count, so that the bound is loose, its error too small.
+        """
         self.check_condition(len(x), condition)
-        return self.bound(x, condition, self.importance)
+        far = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        if isinstance(self.event, Continuous):
+            far = (x.abs() >= FARTHEST).flatten(1).any(1)
+            x = x.masked_fill(far.reshape(-1, *[1] * (x.ndim - 1)), 0.0)
+        value, error = self.bound(x, condition, self.importance)
+        if len(x) and float((error > LOOSE).float().mean()) > 0.1:
+            warnings.warn(
+                "few importance weights count for many items, so that their bound is loose: pass a larger importance",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return value.masked_fill(far, -math.inf), error.masked_fill(far, 0.0)
 
     def encode(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n latent"]:
         """Where q(z | x) takes noise 0, which without a flow is its mean: (n, latent)."""
@@ -285,13 +354,13 @@ class VAE(OnePhase, Weighted, Encoding):
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Shaped[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
-        return self.likelihood.draw(self.outputs(self.draw_prior(n, generator), condition), generator)
+        return self.likelihood.draw(self.outputs(self.draw_prior(n, generator)[:, 0], condition), generator)
 
-    def draw_prior(self, n: int, generator: Streams) -> Float[Tensor, "{n} latent"]:
-        """Draws of p(z)."""
-        z = generator.normal(self.latent)
+    def draw_prior(self, n: int, generator: Streams, k: int = 1) -> Float[Tensor, "{n} {k} latent"]:
+        """k draws of p(z) for each of n streams."""
+        z = generator.normal(k, self.latent)
         if self.prior_logits is not None and self.prior_means is not None and self.prior_log_stds is not None:
-            pick = categorical_draw(self.prior_logits.expand(n, -1), generator.uniform())
+            pick = categorical_draw(self.prior_logits.expand(n, k, -1), generator.uniform(k))
             z = self.prior_means[pick] + self.prior_log_stds[pick].exp() * z
         return z
 
@@ -314,7 +383,7 @@ class VAE(OnePhase, Weighted, Encoding):
             raise Unsupported(
                 f"q(z | x) bent by {self.posterior} steps has no density at a given code: posterior=normal"
             )
-        z = self.draw_prior(n, generator)
+        z = self.draw_prior(n, generator)[:, 0]
         raw = self.outputs(z, condition)
         x = self.likelihood.draw(raw, generator)
         mean, log_std, _ = self.infer(x, condition)
