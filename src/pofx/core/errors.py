@@ -34,6 +34,14 @@ class CorruptError(PofxError):
     """A saved file is damaged, incomplete or of another format."""
 
 
+class WriteError(PofxError):
+    """A file or folder could not be written; its previous content is unchanged."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason  # alone, without the path
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that nobody knows, with the nearest names that somebody does."""
     names = sorted(known)

@@ -1,70 +1,187 @@
-"""Files that survive interruption: written aside, then renamed; tensors in safetensors, the rest in JSON."""
+"""Files that survive interruption: written aside, flushed to the disk, then renamed. Tensors are in safetensors, the
+rest in JSON; what is read is bounded: regular files only, JSON of limited size and depth.
 
+A file is flushed before its name refers to it, and the folder after that (Pillai et al., 2014, "All file systems are
+not created equal"): after a loss of power a name refers to the previous content or to the new one, never to half of it.
+"""
+
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pofx.core.errors import CorruptError, PofxError
+from pofx.core.errors import CorruptError, WriteError
+
+LARGEST_JSON = 1 << 28  # bytes
+DEEPEST_JSON = 100  # containers within containers
+ABANDONED = 24 * 3600.0  # seconds after which a temporary file of another machine belongs to nobody
 
 
 def write(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a file or folder aside, then put it in place of `path` at once.
 
     Raises:
-        PofxError: the disk is full or the folder cannot be written; what stood at `path` still does.
+        WriteError: the disk is full or the folder cannot be written; the previous content of `path` is unchanged.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    aside, old = _beside(path, "part"), _beside(path, "old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(aside)
+        aside.touch()
+        mode = stat.S_IMODE(aside.stat().st_mode)  # as the umask of this process has it: some libraries write 0600
+        aside.unlink()
         fill(aside)
-        if aside.is_dir() and path.exists():
+        if not aside.is_dir():
+            aside.chmod(mode)
+        elif path.exists():
+            _remove(old)
             path.rename(old)
+        for part in (*(aside.rglob("*") if aside.is_dir() else ()), aside):
+            flush(part)
         aside.replace(path)
-    except (OSError, SafetensorError) as error:
+        flush(path.parent)
+    except (OSError, SafetensorError, WriteError) as error:
         if old.exists() and not path.exists():
             old.rename(path)
-        raise PofxError(
-            f"could not write {path}: {error}; make room or choose another --out (nothing was lost)"
-        ) from error
+        reason = _reason(error, path)
+        raise WriteError(f"could not write {path}: {reason}; make room or choose another --out", reason) from error
     finally:
         for left in (aside, old):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """What is wrong, without the names of temporary files."""
+    if isinstance(error, WriteError):
+        return error.reason
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        file = next((p for p in path.parents if p.exists() and not p.is_dir()), path.parent)
+        return f"{file} is a file, not a folder"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}@{socket.gethostname()}.{ending}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # a folder that may be written but not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that flush no folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def tidy(folder: Path, *, alone: bool = False) -> None:
+    """Remove what interrupted writers left in a folder, and put back what they had moved away.
+
+    Args:
+        alone: nobody else writes there (the caller holds its lock); otherwise only what belongs to processes of this
+            machine that are gone, or is a day old.
+    """
+    for left in [*folder.glob(".*.part"), *folder.glob(".*.old")] if folder.is_dir() else []:
+        name, writer, ending = _split(left.name)
+        if writer is None or not (alone or _gone(left, writer)):
+            continue
+        try:
+            if ending == "old" and not left.with_name(name).exists():
+                left.rename(left.with_name(name))
             else:
-                left.unlink(missing_ok=True)
+                _remove(left)
+        except OSError:  # another process tidies as well, or the folder is read-only
+            pass
+
+
+def _split(name: str) -> tuple[str, str | None, str]:
+    """ ".NAME.PID@HOST.part" (or ".NAME.PID.part", as earlier versions wrote) → name, pid with host, ending."""
+    rest, _, ending = name[1:].rpartition(".")
+    target, _, writer = rest.rpartition(".")
+    while target and not writer.split("@")[0].isdigit():  # a host name with dots
+        target, _, more = target.rpartition(".")
+        writer = f"{more}.{writer}"
+    return (target, writer, ending) if target else (name, None, ending)
+
+
+def _gone(path: Path, writer: str) -> bool:
+    pid, _, host = writer.partition("@")
+    if host in ("", socket.gethostname()):
+        try:
+            os.kill(int(pid), 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except OSError:  # alive, and another user's
+            pass
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED
+    except OSError:
+        return False
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as JSON, atomically."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
+    try:
+        content = f"{text}\n".encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can hold
+        content = f"{json.dumps(value, indent=1)}\n".encode()
 
     def fill(aside: Path) -> None:
-        aside.write_text(text + "\n", encoding="utf-8")
+        aside.write_bytes(content)
 
     write(path, fill)
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read JSON of bounded size and depth.
 
     Raises:
-        CorruptError: the file is missing or is not JSON.
+        CorruptError: the file is missing, no regular file, empty, or not JSON.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CorruptError(f"{path} is missing: is {path.parent} a run of pofx?") from error
-    except (OSError, ValueError) as error:
-        raise CorruptError(f"{path} is damaged ({error}): restore it or train again") from error
+    with _reading(path):
+        size = regular(path).st_size
+        if size > LARGEST_JSON:
+            raise CorruptError(f"{path} must be a JSON file of at most {LARGEST_JSON} bytes (got {size}): restore it")
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if not _shallow(plain):
+            raise ValueError(f"more than {DEEPEST_JSON} containers within one another")
+        return plain
+
+
+def _shallow(plain: Any) -> bool:
+    level = [plain]
+    for _ in range(DEEPEST_JSON + 1):
+        level = [v for c in level if isinstance(c, dict | list) for v in (c.values() if isinstance(c, dict) else c)]
+        if not level:
+            return True
+    return False
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -77,17 +194,64 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read named tensors.
 
     Raises:
-        CorruptError: the file is missing or damaged.
+        CorruptError: the file is missing, no regular file, or damaged.
     """
-    try:
+    with _reading(path):
+        regular(path)
         return load_file(path)
+
+
+def read_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """The shapes and types of named tensors, without the tensors: name → (shape, "F32").
+
+    Raises:
+        CorruptError: the file is missing, no regular file, or damaged.
+    """
+    with _reading(path):
+        regular(path)
+        with safe_open(path, framework="pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}
+            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
+
+
+def regular(path: Path) -> os.stat_result:
+    """The state of a regular file; pipes and devices, which never end, are refused.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no regular file.
+    """
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise ValueError("it is not a regular file")
+    return state
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing: is {path.parent} a run of pofx?") from error
-    except (OSError, SafetensorError, ValueError) as error:
+    except PermissionError as error:
+        raise CorruptError(f"{path} may not be read by this user: ask its owner, or use chmod") from error
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CorruptError(f"{path} is damaged ({error}): restore it or train again") from error
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The hash of a file's content, hexadecimal.
+
+    Raises:
+        CorruptError: the file is missing or no regular file.
+    """
+    with _reading(path):
+        regular(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(plain: Any) -> str:
+    """The hash of plain values, the same for equal values in any order of their keys."""
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

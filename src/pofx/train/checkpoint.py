@@ -1,10 +1,11 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped.
 
-A checkpoint is a folder `step-<number>` of safetensors and one JSON file, written aside and renamed; the one before it
-is removed only when the new one stands. Random streams need no state: they are functions of the step.
+A checkpoint is a folder `step-<number>` of safetensors and one JSON file with their hashes, written aside and renamed.
+Random streams need no state: they are functions of the step.
 """
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pofx.core.errors import CorruptError
-from pofx.core.files import read_json, read_tensors, write, write_json, write_tensors
+from pofx.core.files import read_json, read_shapes, read_tensors, sha256, write, write_json, write_tensors
+
+STORED = 2  # checkpoints of a run on disk
 
 
 def _flatten(optimisers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -42,15 +45,19 @@ def _restore(optimisers: list[torch.optim.Optimizer], flat: dict[str, Tensor]) -
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder."""
+    """The checkpoints of one run, in a folder; the last `STORED` are there, so that a damaged one costs little."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def latest(self) -> Path | None:
-        """The newest complete checkpoint, or None."""
-        found = [p for p in self.folder.glob("step-*") if (p / "state.json").exists()]
-        return max(found, key=lambda p: int(p.name.removeprefix("step-")), default=None)
+        """The newest checkpoint that is whole, or None. A note says so where a newer one is damaged."""
+        found = sorted(self.folder.glob("step-*"), key=_step, reverse=True)
+        for path in found:
+            if _whole(path):
+                return path
+            warnings.warn(f"{path} is damaged or incomplete: resuming from an earlier state", stacklevel=2)
+        return None
 
     def save(
         self,
@@ -60,21 +67,29 @@ class Checkpoints:
         best: dict[str, Tensor] | None,
         optimisers: list[torch.optim.Optimizer],
     ) -> None:
-        """Write the state after `state["step"]` steps, then remove older checkpoints."""
+        """Write the state after `state["step"]` steps, then remove all but the last `STORED` checkpoints.
+
+        Raises:
+            WriteError: the disk is full or the folder cannot be written; the earlier checkpoints are unchanged.
+        """
+        parts = {"model": model.state_dict(), "average": average.state_dict(), "optimisers": _flatten(optimisers)}
+        parts |= {"best": best} if best is not None else {}
 
         def fill(aside: Path) -> None:
             aside.mkdir(parents=True, exist_ok=True)
-            write_tensors(aside / "model.safetensors", model.state_dict())
-            write_tensors(aside / "average.safetensors", average.state_dict())
-            write_tensors(aside / "optimisers.safetensors", _flatten(optimisers))
-            if best is not None:
-                write_tensors(aside / "best.safetensors", best)
-            write_json(aside / "state.json", state)
+            hashes = {}
+            for name, tensors in parts.items():
+                file = aside / f"{name}.safetensors"
+                write_tensors(file, tensors)
+                hashes[file.name] = sha256(file)
+            write_json(aside / "state.json", {**state, "files": hashes})
 
         target = self.folder / f"step-{state['step']:09d}"
         write(target, fill)
-        for other in self.folder.glob("step-*"):
-            if other != target:
+        others = sorted((p for p in self.folder.glob("step-*") if p != target), key=_step)
+        earlier = [p for p in others if _step(p) < state["step"]][-(STORED - 1) :]
+        for other in others:
+            if other not in earlier:  # later ones are damaged, or this run would not have come here
                 shutil.rmtree(other, ignore_errors=True)
 
     def load(
@@ -86,6 +101,7 @@ class Checkpoints:
             CorruptError: a file is damaged, or belongs to a model of another shape.
         """
         state = read_json(path / "state.json")
+        state.pop("files", None)
         try:
             model.load_state_dict(read_tensors(path / "model.safetensors"))
             average.load_state_dict(read_tensors(path / "average.safetensors"))
@@ -94,3 +110,23 @@ class Checkpoints:
             raise CorruptError(f"{path} does not fit this model ({error}): start again in a new --out") from error
         best = path / "best.safetensors"
         return state, read_tensors(best) if best.exists() else None
+
+
+def _step(path: Path) -> int:
+    digits = path.name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else -1
+
+
+def _whole(path: Path) -> bool:
+    """Whether a checkpoint holds what was written. Those of version 0.1 list no hashes."""
+    try:
+        state = read_json(path / "state.json")
+        files = state.get("files") or dict.fromkeys(f"{n}.safetensors" for n in ("model", "average", "optimisers"))
+        for name, expected in files.items():
+            if expected is None:
+                read_shapes(path / name)
+            elif sha256(path / name) != expected:
+                return False
+        return isinstance(state["step"], int)
+    except (CorruptError, KeyError, TypeError, AttributeError):
+        return False
