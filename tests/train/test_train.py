@@ -102,7 +102,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeyp
     assert torch.equal(weights(resumed), weights(whole))
     steps = [line["step"] for line in read_log(tmp_path / "cut" / "log.jsonl") if "validation" in line]
     assert steps == sorted(set(steps)), "a resumed log must not repeat steps"
-    assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 1
+    assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 2
 
 
 def test_restored_moments_lie_in_memory_as_their_weights_do(tmp_path):

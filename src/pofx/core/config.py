@@ -20,9 +20,9 @@ import torch
 
 from pofx.core.discovery import classes, finished, modules
 from pofx.core.errors import UsageError, unknown
-from pofx.core.event import Event
+from pofx.core.event import Event, event_from_json, event_to_json
 from pofx.core.model import Model, Traits, traits
-from pofx.core.options import short
+from pofx.core.options import check_value, short
 from pofx.core.representation import Representation
 
 GROUP, VIEWS = "pofx.families", "pofx.kinds"  # entry points of models; of kinds of data and their views
@@ -118,6 +118,54 @@ def float32() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def model_to_json(name: str, model: Model) -> dict[str, Any]:
+    """Plain values from which `model_from_json` builds the model again, but for its weights."""
+    return {
+        "name": name,
+        "options": config(model),
+        "event": event_to_json(model.event),
+        "condition": event_to_json(model.condition),
+    }
+
+
+def model_from_json(given: Mapping[str, Any]) -> Model:
+    """The model that `model_to_json` described, with new weights.
+
+    Raises:
+        UsageError: a value of another type or out of its range, or a model that is not installed.
+    """
+    for key, kind in (("name", str), ("options", dict), ("event", dict)):
+        check_value(f"model: {key}", given.get(key), kind)
+    event = event_from_json(given["event"])
+    assert event is not None
+    return build(given["name"], event, event_from_json(given.get("condition")), **given["options"])
+
+
+def representation_to_json(view: Representation) -> dict[str, Any]:
+    """Plain values from which `representation_from_json` builds the representation again, but for its weights."""
+    return {"kind": type(view).kind, "name": type(view).name, "options": config(view)}
+
+
+def representation_from_json(given: Mapping[str, Any]) -> Representation:
+    """The representation that `representation_to_json` described.
+
+    Raises:
+        UsageError: a value of another type or out of its range, or a representation that is not installed.
+    """
+    for key, kind in (("kind", str), ("name", str), ("options", dict)):
+        check_value(f"representation: {key}", given.get(key), kind)
+    known = representations()
+    if (given["kind"], given["name"]) not in known:
+        raise unknown("representation", f"{given['kind']}/{given['name']}", ["/".join(key) for key in known])
+    cls = known[given["kind"], given["name"]]
+    names = inspect.signature(cls).parameters
+    for key in given["options"]:
+        if key not in names:
+            raise unknown(f"value of the representation {given['kind']}/{given['name']}", str(key), names)
+    with float32():
+        return cls(**given["options"])
 
 
 def config(instance: object) -> dict[str, Any]:

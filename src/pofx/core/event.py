@@ -7,13 +7,17 @@ their product. Families see only these kinds; pixels, columns and letters become
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, UsageError
+from pofx.core.options import OneOf, Range, Size, check_value
+
+MOST_AXES, MOST_DIMS = 8, 1 << 31  # of an event that is read from a file
+Classes = Annotated[int, Range(1, 1 << 24)]
 
 
 @dataclass(frozen=True)
@@ -160,18 +164,31 @@ def event_to_json(event: Event | None) -> Any:
 
 
 def event_from_json(plain: Any) -> Event | None:
-    """The event that `event_to_json` wrote."""
+    """The event that `event_to_json` wrote.
+
+    Raises:
+        UsageError: values that no event has.
+    """
     if plain is None:
         return None
-    if plain["kind"] == "product":
+    check_value("event", plain, dict)
+    if plain.get("kind") == "product":
+        check_value("event: parts", plain.get("parts"), dict[str, dict])
         parts: dict[str, Event] = {}
         for key, part in plain["parts"].items():
             event = event_from_json(part)
             assert event is not None
             parts[key] = event
         return parts
+    check_value("event: kind", plain.get("kind"), Annotated[str, OneOf(*KINDS)])
+    check_value("event: shape", plain.get("shape"), tuple[Size, ...])
     shape = tuple(plain["shape"])
+    if len(shape) > MOST_AXES or math.prod(shape) > MOST_DIMS:
+        raise UsageError(f"event: shape must have at most {MOST_AXES} axes and {MOST_DIMS} numbers (got {list(shape)})")
     if plain["kind"] == "discrete":
-        classes = plain["classes"]
-        return Discrete(shape, classes if isinstance(classes, int) else tuple(classes), plain.get("end"))
+        classes, end = plain.get("classes"), plain.get("end")
+        check_value("event: classes", classes, Classes | tuple[Classes, ...])
+        event = Discrete(shape, classes if isinstance(classes, int) else tuple(classes), end)
+        check_value("event: end", end, Annotated[int, Range(0, event.largest - 1)] | None)
+        return event
     return KINDS[plain["kind"]](shape)  # type: ignore[call-arg]

@@ -6,8 +6,10 @@ density travels as `volume` and as the log-determinant that `encode` returns.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
@@ -87,6 +89,17 @@ class Representation(Checked, ABC):
         raise Unsupported(
             f"{self.kind} items seen as {self.name} cannot be completed: choose a view with discrete parts"
         )
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of a learned view, which are saved beside those of the model. Default: none."""
+        return {}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave, of the same names and shapes."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move its tensors, if any, to a device."""
+        return self
 
     @property
     @abstractmethod

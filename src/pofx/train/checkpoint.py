@@ -6,13 +6,14 @@ Random streams need no state: they are functions of the step.
 
 import shutil
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pofx.core.errors import CorruptError
+from pofx.core.errors import CorruptError, WriteError
 from pofx.core.files import read_json, read_shapes, read_tensors, sha256, write, write_json, write_tensors
 
 STORED = 2  # checkpoints of a run on disk
@@ -69,8 +70,7 @@ class Checkpoints:
     ) -> None:
         """Write the state after `state["step"]` steps, then remove all but the last `STORED` checkpoints.
 
-        Raises:
-            WriteError: the disk is full or the folder cannot be written; the earlier checkpoints are unchanged.
+        Where the disk is full even without the older of them, training goes on, with a warning: the next may be stored.
         """
         parts = {"model": model.state_dict(), "average": average.state_dict(), "optimisers": _flatten(optimisers)}
         parts |= {"best": best} if best is not None else {}
@@ -85,12 +85,19 @@ class Checkpoints:
             write_json(aside / "state.json", {**state, "files": hashes})
 
         target = self.folder / f"step-{state['step']:09d}"
-        write(target, fill)
         others = sorted((p for p in self.folder.glob("step-*") if p != target), key=_step)
-        earlier = [p for p in others if _step(p) < state["step"]][-(STORED - 1) :]
-        for other in others:
-            if other not in earlier:  # later ones are damaged, or this run would not have come here
-                shutil.rmtree(other, ignore_errors=True)
+        earlier = [p for p in others if _step(p) < state["step"]]  # later ones are damaged, or we would not be here
+        try:
+            write(target, fill)
+        except WriteError:
+            _remove(p for p in others if p not in earlier[-1:])
+            try:
+                write(target, fill)
+            except WriteError as error:
+                left = f"the last one is of step {_step(earlier[-1])}" if earlier else "there is none"
+                warnings.warn(f"{error}. Training goes on without this checkpoint; {left}", stacklevel=2)
+                return
+        _remove(p for p in others if p not in earlier[-(STORED - 1) :])
 
     def load(
         self, path: Path, model: nn.Module, average: nn.Module, optimisers: list[torch.optim.Optimizer]
@@ -110,6 +117,11 @@ class Checkpoints:
             raise CorruptError(f"{path} does not fit this model ({error}): start again in a new --out") from error
         best = path / "best.safetensors"
         return state, read_tensors(best) if best.exists() else None
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _step(path: Path) -> int:
