@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pofx.evaluate.metric import catalogue
+
 MODELS = {  # name: family, density kind, bits, FD, coverage, samples/s, encodes
     "pixelcnn": ("autoregressive", "exact", 1.80, 2.9, 0.93, 420.0, False),
     "nsf": ("flow", "bound", 1.96, 5.1, 0.86, 5200.0, True),
@@ -122,6 +124,7 @@ def comparison(folder: Path, kind: str = "image", failed: str = "", seeds: int =
             versions={"pofx": "0.1.0", "python": "3.x", "torch": "2.x"},
         ),
         "skipped": {},
+        "metrics": catalogue(),
         "files": {"real": "real.npz" if kind == "image" else "real.json"},
         "rows": rows,
     }  # fmt: skip

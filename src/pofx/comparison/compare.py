@@ -8,6 +8,7 @@ calls is the protocol: data, budget, first seed and version.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from pofx.core.files import write_json
 from pofx.core.lock import lock
 from pofx.data.sources import load
 from pofx.evaluate.suite import check
-from pofx.report.columns import frame, text
+from pofx.report.columns import frame
+from pofx.report.numbers import plain
 from pofx.report.page import write as write_report
-from pofx.report.rows import SCHEMA, read, rows
-from pofx.report.verdict import decide
+from pofx.report.results import Results
+from pofx.report.rows import SCHEMA, read
+from pofx.report.terminal import text
 from pofx.train.options import Budget
 
 PUBLIC = ("Comparison", "compare")
@@ -36,7 +39,7 @@ PUBLIC = ("Comparison", "compare")
 ENGINES = {"local": run_jobs, "ray": cluster.run_jobs}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """A finished comparison: the folder that holds results.json and report.html."""
 
@@ -54,12 +57,28 @@ class Comparison:
 
     def table(self) -> pd.DataFrame:
         """One row per model and control: values, standard errors ("… ±"), kind of density, status."""
-        return frame(rows(self.results))
+        read_ = self._read()
+        return frame(read_.rows, read_.metrics)
+
+    def _read(self) -> Results:
+        return Results(self.results, self.folder)
+
+    def __repr__(self) -> str:
+        results = self._read()
+        n, name = len(results.models), Path(results.data["name"]).name
+        return f"comparison of {n} model{'s' * (n != 1)} on {name}, {results.protocol['budget']} each: {self.report}"
 
     def __str__(self) -> str:
-        """The verdict and the main columns, for a terminal."""
-        table = rows(self.results)
-        return f"{text(table)}\n\n{decide(table).headline}"
+        """The main measures, the verdict and what to use, in lines of at most 80 characters."""
+        return text(self._read())
+
+    def _repr_html_(self) -> str:
+        """The verdict and the table, for a notebook."""
+        results = self._read()
+        said = [results.verdict.headline, *results.verdict.warnings, *results.verdict.next]
+        lines = "".join(f"<p>{escape(line)}</p>" for line in said)
+        shown = self.table().drop(columns=["family", "role"], errors="ignore").dropna(axis=1, how="all")
+        return f"{lines}{shown.to_html(na_rep='', float_format=lambda v: plain(v, 3))}<p>{escape(str(self.report))}</p>"
 
 
 def compare(

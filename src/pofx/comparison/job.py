@@ -68,7 +68,9 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
     began = time.time()
     measured = evaluate(artifact, dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces")
     training = artifact.card["training"]
-    cost = {**measured.get("cost", {}), "train_seconds": training["seconds"], "steps": training["steps"]}
+    cost = {**measured.get("cost", {}), "train_seconds": training["seconds"]}
+    if list(artifact.model.phases()):  # a classical model takes no steps
+        cost["steps"] = training["steps"]
     cost |= {new: training[old] for new, old in FROM_TRAINING.items() if training.get(old) is not None}
     rate = next((m["value"] for m in measured["measurements"] if m["metric"] == "samples_per_second"), None)
     most = SPREAD if dataset.card.kind != "image" else SPREAD // 4

@@ -44,7 +44,7 @@ SCORES = {
         headline=True,
     ),
     "likelihood_gap": ScoreInfo(
-        "lower", "Train-test gap, nats", "mean log p of training items less that of held-out items", "novelty"
+        "lower", "Train-test gap, nats", "mean log p of training items less that of held-out items", "novelty", null=0.0
     ),
     "log_probs_per_second": ScoreInfo(
         "higher",

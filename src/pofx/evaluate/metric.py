@@ -72,9 +72,11 @@ class ScoreInfo:
     group: str
     headline: bool = False
     axis: Axis | None = None
-    writes: Literal["number", "p-value", "share", "speed"] = "number"
+    writes: Literal["number", "p-value", "share", "speed", "seconds", "count", "bytes"] = "number"
     short: str = ""  # the head of a table's column; empty: the title
     plane: tuple[str, Literal["fidelity", "diversity"]] | None = None
+    null: float | None = None  # the score of a model that copies nothing
+    suspect: Literal["", "low", "high"] = ""  # the direction that means copies, where `better` does not state it
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:

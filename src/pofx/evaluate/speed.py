@@ -20,8 +20,12 @@ SCORES = {
         headline=True,
         axis=Axis("sampling", "Sampling speed", "samples/s", resolution=0.10, order=5),
         writes="speed",
-    )
-}
+    ),
+    "train_seconds": ScoreInfo("none", "Training", "wall-clock time of training", "cost", writes="seconds"),
+    "steps": ScoreInfo("none", "Steps", "optimiser steps", "cost", writes="count"),
+    "parameters": ScoreInfo("none", "Parameters", "numbers that were learned", "cost", writes="count", short="Params"),
+    "peak_memory_bytes": ScoreInfo("lower", "Memory", "largest resident memory of the process", "cost", writes="bytes"),
+}  # the last four are facts of a training, which a comparison states
 
 
 def timed_samples(artifact: Any, n: int, seed: int, condition: Any = None) -> tuple[Any, Measurement]:

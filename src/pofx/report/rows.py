@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from pofx.core.errors import CorruptError
+from pofx.report.metrics import Info
 
 SCHEMA = 1
-DENSITIES = ("bits_per_dim", "nats")
+COPIES = 0.01  # p-value of a test of novelty below which a row is said to copy its training data
 SYMBOLS = {"exact": "=", "bound": "≤", "estimate": "≈", "relative": "∝", "none": "–"}
 
 
 @dataclass(frozen=True)
 class Number:
-    """A measured value with its standard error (None: unknown) and what it is worth."""
+    """A measured value with its standard error (None: unknown) and its kind."""
 
     value: float
     stderr: float | None = None
@@ -32,7 +33,7 @@ class Number:
     note: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 1
-    luck: float | None = None  # the standard deviation between several trainings
+    between: float | None = None  # the standard deviation between several trainings
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Row:
     def ranked(self) -> bool:
         """Whether the row takes part in the verdict."""
         return self.role != "control" and bool(self.numbers)
+
+    def least_p(self, metrics: Mapping[str, Info]) -> float:
+        """The least p-value of the tests of novelty; 1 where there is none."""
+        tests = [m for m, info in metrics.items() if info.group == "novelty" and info.writes == "p-value"]
+        return min((n.value for m in tests if (n := self.number(m)) is not None), default=1.0)
 
     def number(self, metric: str, space: str | None = None) -> Number | None:
         """A number by metric; without a space the first one that was measured."""
@@ -110,7 +116,7 @@ def _number(entry: Mapping[str, Any]) -> Number | None:
         float(value),
         None if stderr is None or not math.isfinite(float(stderr)) else float(stderr),
         str(entry.get("better") or "none"),
-        str(extra.get("density") or "").lower() if entry["metric"] in DENSITIES else "",
+        str(extra.get("density") or "").lower(),
         str(entry.get("space") or ""),
         entry.get("n"),
         str(entry.get("note") or ""),
@@ -118,7 +124,7 @@ def _number(entry: Mapping[str, Any]) -> Number | None:
     )
 
 
-def _row(entry: Mapping[str, Any]) -> Row:
+def _row(entry: Mapping[str, Any], metrics: Mapping[str, Info]) -> Row:
     done = [run for run in entry["runs"] if run["status"] == "done"]
     gathered: dict[str, dict[str, list[Number]]] = {}
     for run in done:
@@ -130,9 +136,9 @@ def _row(entry: Mapping[str, Any]) -> Row:
                 spaces = gathered.setdefault(measurement["metric"], {})
                 spaces.setdefault(number.space, []).append(number)
     numbers = {m: {s: join(ns) for s, ns in spaces.items()} for m, spaces in gathered.items()}
-    copied = [n for ns in gathered.get("near_copy", {}).values() for n in ns]
-    if copied:
-        numbers["near_copy"] = {"": _least(copied), **numbers["near_copy"]}
+    for name in gathered:
+        if name in metrics and metrics[name].writes == "p-value":
+            numbers[name] = {"": _least([n for ns in gathered[name].values() for n in ns]), **numbers[name]}
     failed = [run for run in entry["runs"] if run["status"] == "failed"]
     reason = "; ".join(dict.fromkeys(str(run.get("reason", "")) for run in failed))
     status = "done" if done and not failed else "partly" if done else "failed" if failed else "missing"
@@ -148,7 +154,14 @@ def _row(entry: Mapping[str, Any]) -> Row:
     )
 
 
-def rows(results: Mapping[str, Any]) -> list[Row]:
+def copies(row: Row, metrics: Mapping[str, Info], real: Row | None = None) -> bool:
+    """Whether a test of novelty finds training data among the samples, and none among real held-out items."""
+    if row.least_p(metrics) >= COPIES:
+        return False
+    return real is None or real.least_p(metrics) >= COPIES
+
+
+def rows(results: Mapping[str, Any], metrics: Mapping[str, Info]) -> list[Row]:
     """All rows in the order of the file: models first, controls last."""
-    found = [_row(entry) for entry in results["rows"]]
+    found = [_row(entry, metrics) for entry in results["rows"]]
     return sorted(found, key=lambda row: row.role == "control")

@@ -1,10 +1,10 @@
-"""The luck of training: how far two trainings of one model lie apart, and what a few seeds tell of that.
+"""The variance between trainings of one model, and what a few seeds show of it.
 
 A variance from two or three seeds is itself a guess. The rows of an axis lend each other strength: variances, in units
 of each number's own error of measurement, are taken as draws from one scaled inverse chi-square distribution, whose
-place and spread follow from their logarithms, and each row's is drawn towards it by as much as that is worth (Smyth,
-2004, "Linear models and empirical Bayes methods for assessing differential expression in microarray experiments"), but
-never below itself: rows are few, and one that trains by luck shows it seldom. Differences are then held against
+place and spread follow from their logarithms, and each row's is drawn towards it as their number warrants (Smyth, 2004,
+"Linear models and empirical Bayes methods for assessing differential expression in microarray experiments"), but never
+below itself: rows are few, and one whose trainings differ much seldom shows it. Differences are then compared with
 Student's t with the degrees of freedom that both give (Satterthwaite, 1946).
 """
 
@@ -51,16 +51,16 @@ def errors(numbers: Mapping[str, Number], resolution: float = 0.0) -> dict[str, 
     variance of the others, if there are any with several.
     """
     unit = {name: _measured(n, resolution) for name, n in numbers.items()}
-    several = [name for name, u in unit.items() if u and numbers[name].luck is not None]
-    ratios = {name: ((numbers[name].luck or 0.0) / (unit[name] or 1.0)) ** 2 for name in several}
+    several = [name for name, u in unit.items() if u and numbers[name].between is not None]
+    ratios = {name: ((numbers[name].between or 0.0) / (unit[name] or 1.0)) ** 2 for name in several}
     freedom = {name: numbers[name].seeds - 1 for name in several}
     common, d0 = prior(list(ratios.values()), list(freedom.values())) if several else (0.0, 0.0)
     found: dict[str, Error | None] = {}
     for name, u in unit.items():
         d, k = freedom.get(name, 0), numbers[name].seeds
-        luck = numbers[name].luck
-        if u is not None and not u and luck is not None:  # nothing is known of it but its trainings
-            found[name] = Error(0.0, luck**2 / k, k - 1)
+        between = numbers[name].between
+        if u is not None and not u and between is not None:  # nothing is known of it but its trainings
+            found[name] = Error(0.0, between**2 / k, k - 1)
             continue
         if u is None or d0 + d == 0:
             found[name] = None if u is None else Error(u * u)
@@ -88,7 +88,7 @@ def _measured(number: Number, resolution: float) -> float | None:
     if number.stderr is None and not resolution:
         return None
     within = number.stderr or 0.0
-    if number.luck is not None:
-        left = within**2 - number.luck**2 / number.seeds
+    if number.between is not None:
+        left = within**2 - number.between**2 / number.seeds
         within = math.sqrt(left) if left > 1e-12 * within**2 else 0.0  # the rest is rounding
     return max(within, resolution * abs(number.value))

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pofx.report.columns import chance, short, written
+from pofx.report.numbers import chance, short, written
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": " "}
 WORTH = {"exact": "exact", "bound": "upper bound", "estimate": "estimate", "relative": "up to a constant"}

@@ -41,12 +41,14 @@ class Authenticity(NoveltyMetric):
             "Authentic",
             "share of samples that are no nearer to training items than these to one another",
             "novelty",
+            suspect="low",
         ),
         "copying": ScoreInfo(
             "none",
             "C_T",
             "Z of samples' distances to training items against held-out items' distances; far below 0: copies",
             "novelty",
+            suspect="low",
         ),
     }
     source: ClassVar = "Alaa et al., 2022, arXiv 2102.08921; Meehan et al., 2020, arXiv 2004.05675"

@@ -52,6 +52,8 @@ class ClosestRecord(NoveltyMetric):
             "DCR share",
             "share of rows nearer to a training row than to a held-out row; new rows: 0.5",
             "novelty",
+            null=0.5,
+            suspect="high",
         ),
     }
     source: ClassVar = "Yao et al., 2025, arXiv 2505.01524, on what it does not show"

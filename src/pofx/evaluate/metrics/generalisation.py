@@ -71,6 +71,7 @@ class GeneralisationGap(NoveltyMetric):
             "Feature gap",
             "nats per dimension by which a mixture on the samples fits training items better than held-out ones",
             "novelty",
+            suspect="high",
         ),
         "feature_nll": ScoreInfo(
             "lower",

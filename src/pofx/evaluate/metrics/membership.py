@@ -107,10 +107,18 @@ class SamplesOnly(NoveltyMetric):
 
     scores: ClassVar = {
         "mia_samples": ScoreInfo(
-            "lower", "MIA samples", "AUC of identifying training items by their nearest sample; chance: 0.5", "novelty"
+            "lower",
+            "MIA samples",
+            "AUC of identifying training items by their nearest sample; chance: 0.5",
+            "novelty",
+            null=0.5,
         ),
         "mia_samples_tpr": ScoreInfo(
-            "lower", "MIA samples TPR", "true positives of that attack at 1 % false positives; chance: 1 %", "novelty"
+            "lower",
+            "MIA samples TPR",
+            "true positives of that attack at 1 % false positives; chance: 1 %",
+            "novelty",
+            null=0.01,
         ),
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
@@ -136,10 +144,19 @@ class LossAttack(ArtifactMetric):
 
     scores: ClassVar = {
         "mia_loss": ScoreInfo(
-            "lower", "MIA loss", "AUC of identifying training items by log p(x); chance: 0.5", "novelty", headline=True
+            "lower",
+            "MIA loss",
+            "AUC of identifying training items by log p(x); chance: 0.5",
+            "novelty",
+            headline=True,
+            null=0.5,
         ),
         "mia_loss_tpr": ScoreInfo(
-            "lower", "MIA loss TPR", "true positives of that attack at 1 % false positives; chance: 1 %", "novelty"
+            "lower",
+            "MIA loss TPR",
+            "true positives of that attack at 1 % false positives; chance: 1 %",
+            "novelty",
+            null=0.01,
         ),
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"

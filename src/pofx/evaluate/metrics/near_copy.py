@@ -83,6 +83,8 @@ class NearCopy(NoveltyMetric):
             "Distance ratio",
             "median distance to training items, over that of held-out items; new: 1",
             "novelty",
+            null=1.0,
+            suspect="low",
         ),
     }
     halves: ClassVar = 20  # of the standard error of the ratio

@@ -90,7 +90,15 @@ class ClassifierTwoSample(FeatureMetric):
             "AUC of a classifier between samples and real items; chance: 0.5",
             "samples",
             headline=True,
-            axis=Axis("detect", "Hard to detect", "two-sample AUC", chance=0.5, order=3),
+            axis=Axis(
+                "detect",
+                "Hard to detect",
+                "two-sample AUC",
+                need="samples most like the data",
+                why="hardest to distinguish from real items: lowest two-sample AUC",
+                chance=0.5,
+                order=3,
+            ),  # fmt: skip
         ),
     }
     source: ClassVar = "Lopez-Paz and Oquab, 2017, arXiv 1610.06545"

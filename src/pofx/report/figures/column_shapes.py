@@ -38,7 +38,10 @@ def marginals(real: Sequence[Mapping[str, Any]], models: Mapping[str, Sequence[M
                         axes.plot(at, of["shares"], "o", color=ink[name], markersize=3.5)
                 axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0, fontsize=7)
             axes.set_title(str(column["name"])[:26], loc="left")
-            axes.set_ylim(0, 2.2 * max(max(column["shares"]), 1e-9))  # a model in one point would flatten all others
+            highest = max(column["shares"])
+            models_ = max((max(of["shares"]) for of in own.values() if len(of.get("shares", ()))), default=0.0)
+            top = max(highest, min(models_, 1.5 * highest), 1e-9)  # a model in one point would flatten all others
+            axes.set_ylim(0, 1.06 * top)
             axes.set_yticks([])
             if "edges" in column:
                 axes.locator_params(axis="x", nbins=4)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from pofx.report.figures.style import GREY, STYLE, empty, svg
+from pofx.report.numbers import plain
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ def extrapolation(lines: Mapping[str, Line], floor: str, ink: Mapping[str, str])
         if min(values) > 0 and max(values) / min(values) > 8:  # even about 0, where an intercept may fall below it
             width = min(values)
             axes.set_yscale("asinh", linear_width=width)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: "" if 0 < abs(y) < 0.3 * width else f"{y:g}"))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: "" if 0 < abs(y) < 0.3 * width else plain(y)))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlim(0, right * 1.02)
         axes.margins(y=0.08)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda u, _: "∞" if u <= 0 else f"{1 / u:,.0f}"))

@@ -32,7 +32,8 @@ def planes(panels: Sequence[Panel], controls: Sequence[str], ink: Mapping[str, s
                 put(max(get()[0], -0.12), min(get()[1], 1.16))
             empty(axes)
         for axes, (_, _, points) in zip(grid, panels, strict=True):
-            label(figure, axes, {name: (x.value, y.value) for name, (x, y) in points.items()}, ink)
+            at = {name: (x.value, y.value) for name, (x, y) in points.items()}
+            label(figure, axes, at, ink, [bar for x, y in points.values() for bar in _bars(x, y)])
         return svg(figure, "planes")
 
 
@@ -40,3 +41,12 @@ def _within(number: Number) -> list[list[float]]:
     """The half-widths of a 95 % interval, cut where a share ends."""
     half = 1.96 * (number.stderr or 0.0)
     return [[min(half, max(number.value, 0.0))], [min(half, max(1 - number.value, 0.0))]]
+
+
+def _bars(x: Number, y: Number) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    (left,), (right,) = _within(x)
+    (low,), (high,) = _within(y)
+    return [
+        ((x.value - left, y.value), (x.value + right, y.value)),
+        ((x.value, y.value - low), (x.value, y.value + high)),
+    ]

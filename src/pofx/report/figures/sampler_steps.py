@@ -26,10 +26,10 @@ def efforts(found: Mapping[str, Mapping[str, Any]], ink: Mapping[str, str]) -> s
         values = [point[1] for facts in found.values() for point in facts["curve"]]
         if min(values) > 0 and max(values) / min(values) > 8:
             by_steps.set_yscale("log")
-            log(by_steps.yaxis, (1, 2, 5))
-        for axes, title in ((by_steps, "steps of the sampler"), (by_time, "seconds per 1,000 samples")):
+            log(by_steps.yaxis, values)
+        for axes, title, k in ((by_steps, "steps of the sampler", 0), (by_time, "seconds per 1,000 samples", 3)):
             axes.set_xscale("log")
-            log(axes.xaxis)
+            log(axes.xaxis, [point[k] for facts in found.values() for point in facts["curve"] if point[k] > 0])
             axes.margins(x=0.14)
             axes.set_xlabel(title)
             empty(axes)

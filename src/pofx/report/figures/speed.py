@@ -25,13 +25,13 @@ def speed(points: Mapping[str, tuple[Number, Number]], floor: Number | None, ink
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         axes = figure.subplots()
         axes.set_xscale("log")
-        log(axes.xaxis)
         rates, values = [f.value for f, _ in points.values()], [q.value for _, q in points.values() if q.value > 0]
+        log(axes.xaxis, rates)
         room = max(2.0, (max(rates) / min(rates)) ** 0.18)
         axes.set_xlim(min(rates) / room, max(rates) * room)
         if values and max(values) / min(values) > 8:
             axes.set_yscale("log")
-            log(axes.yaxis, (1, 2, 5))
+            log(axes.yaxis, values)
         at = {name: (fast.value, quality.value) for name, (fast, quality) in points.items()}
         best = front(at)
         if len(best) > 1:
@@ -49,5 +49,9 @@ def speed(points: Mapping[str, tuple[Number, Number]], floor: Number | None, ink
         axes.set_ylabel(f"{title}  (better ↓)")
         axes.margins(y=0.15)
         empty(axes)
-        label(figure, axes, at, ink)
+        bars = [
+            ((f.value, q.value - 1.96 * (q.stderr or 0.0)), (f.value, q.value + 1.96 * (q.stderr or 0.0)))
+            for f, q in points.values()
+        ]
+        label(figure, axes, at, ink, bars)
         return svg(figure, "speed")

@@ -5,7 +5,9 @@ and in dark.
 """
 
 import io
+import math
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +17,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from pofx.report.numbers import short
+
 INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by the page's colours
 PALETTE = ("#3b78d0", "#dd7a24", "#2d9d78", "#cf4a5e", "#8862cf", "#9c7040", "#1d9ab3", "#c75aa3", "#8d9422", "#5c6bc0")
-FAMILIES = ("autoregressive", "flow", "vae", "gan", "diffusion", "energy", "mixture")
 GREY = "#858b98"
 PIXELS = 128  # of an inch of a figure, at most
 STYLE: Any = {
@@ -44,15 +47,26 @@ STYLE: Any = {
 
 
 def colours(rows: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """A colour per (name, family, role): the first member of a family has its family's, controls are grey."""
+    """A colour per (name, family, role): the first member of a family has its family's, controls are grey.
+
+    The colour of a family follows from its name, so that it is the same in every report where no other took it first.
+    """
     taken: dict[str, str] = {}
-    spare = iter([c for i, c in enumerate(PALETTE) if i >= len(FAMILIES)] * (1 + len(rows)))
-    for name, family, role in rows:
-        own = PALETTE[FAMILIES.index(family)] if family in FAMILIES else ""
-        if role == "control":
-            taken[name] = GREY
-        else:
-            taken[name] = own if own and own not in taken.values() else next(spare)
+    free = list(PALETTE)
+    for first in (True, False):
+        families: set[str] = set()
+        for name, family, role in rows:
+            if role == "control":
+                taken[name] = GREY
+            elif first and family and family not in families:
+                families.add(family)
+                start = zlib.crc32(family.encode()) % len(PALETTE)
+                order = [*PALETTE[start:], *PALETTE[:start]]
+                taken[name] = next((c for c in order if c in free), order[0])
+                if taken[name] in free:
+                    free.remove(taken[name])
+            elif not first and name not in taken:
+                taken[name] = free.pop(0) if free else PALETTE[len(taken) % len(PALETTE)]
     return taken
 
 
@@ -77,11 +91,13 @@ def svg(figure: Figure, salt: str) -> str:
     return text.replace(INK, "var(--ink)").replace(FAINT, "var(--line)")
 
 
-def log(axis: Axis, subs: tuple[int, ...] = (1,)) -> None:
-    """Plain numbers on a logarithmic axis."""
-    axis.set_major_locator(LogLocator(subs=subs))
+def log(axis: Axis, values: Sequence[float]) -> None:
+    """Plain numbers on a logarithmic axis, at least three where the values span little."""
+    spread = max(values) / min(values) if values and min(values) > 0 else 1.0
+    subs = (1, 2, 3, 4, 5, 6, 8) if spread < 4 else (1, 2, 3, 5) if spread < 20 else (1, 2, 5) if spread < 300 else (1,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.0e}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def empty(axes: Axes) -> None:
@@ -94,33 +110,55 @@ def wide_range(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic axis where the values span more than a factor of thirty."""
     if values and min(values) > 0 and max(values) / min(values) > 30:
         axes.set_xscale("log")
-        log(axes.xaxis)
+        log(axes.xaxis, values)
 
 
-def label(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, float]], ink: Mapping[str, str]) -> None:
-    """A name beside each point, on the first side where it covers no other point or name."""
+def label(
+    figure: Figure,
+    axes: Axes,
+    points: Mapping[str, tuple[float, float]],
+    ink: Mapping[str, str],
+    bars: Sequence[tuple[tuple[float, float], tuple[float, float]]] = (),
+) -> None:
+    """A name beside each point, where it covers no other name, point or bar; a thin line leads to one that is far.
+
+    Args:
+        bars: the ends of intervals, in data coordinates.
+    """
     figure.draw_without_rendering()
-    at = {name: axes.transData.transform(xy) for name, xy in points.items()}
     scale = figure.dpi / 72
-    taken: list[tuple[float, float, float, float]] = []
+    at = {name: axes.transData.transform(xy) for name, xy in points.items()}
+    inside = axes.get_window_extent()
+    boxes = [(x - 6 * scale, y - 6 * scale, x + 6 * scale, y + 6 * scale) for x, y in at.values()]
+    for a, b in bars:
+        (x0, y0), (x1, y1) = axes.transData.transform(a), axes.transData.transform(b)
+        boxes.append((min(x0, x1) - scale, min(y0, y1) - scale, max(x0, x1) + scale, max(y0, y1) + scale))
 
-    def box(name: str, side: tuple[float, float, str]) -> tuple[float, float, float, float]:
-        dx, dy, align = side
-        width = 6.2 * scale * len(name)
-        left = at[name][0] + dx * scale - (width if align == "right" else 0)
-        return (left, at[name][1] + dy * scale - 2, left + width, at[name][1] + (dy + 11) * scale)
+    def box(name: str, dx: float, dy: float) -> tuple[float, float, float, float]:
+        width = 6.4 * scale * len(name)
+        left = at[name][0] + dx * scale - (width if dx < 0 else 0 if dx > 0 else width / 2)
+        low = at[name][1] + (dy - 5) * scale
+        return left, low, left + width, low + 11 * scale
 
-    def clash(name: str, side: tuple[float, float, str]) -> float:
-        a = box(name, side)
-        boxes = [*taken, *((x - 6, y - 6, x + 6, y + 6) for other, (x, y) in at.items() if other != name)]
-        over = [(min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])) for b in boxes]
-        outside: float = max(0.0, a[2] - figure.bbox.width) + max(0.0, -a[0])
-        return float(sum(max(0.0, w) * max(0.0, h) for w, h in over) + 100 * outside)
+    def cost(name: str, dx: float, dy: float) -> float:
+        a = box(name, dx, dy)
+        over = sum(
+            max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1])) for b in boxes
+        )
+        outside = max(0.0, a[2] - inside.x1) + max(0.0, inside.x0 - a[0])
+        outside += max(0.0, a[3] - inside.y1) + max(0.0, inside.y0 - a[1])
+        return over + 60 * scale * outside + 0.6 * math.hypot(dx, dy) * scale
 
-    sides = [(8.0, -4.0, "left"), (-8.0, -4.0, "right"), (8.0, 7.0, "left"), (8.0, -16.0, "left"),
-             (-8.0, 7.0, "right"), (-8.0, -16.0, "right")]  # fmt: skip
-    for name in sorted(points, key=lambda n: at[n][0]):
-        side = min(sides, key=lambda s: clash(name, s))
-        taken.append(box(name, side))
-        axes.annotate(name, points[name], side[:2], textcoords="offset points", ha=side[2], color=ink[name],
-                      fontweight="bold", fontsize=9.5)  # fmt: skip
+    places = [
+        (radius * math.cos(turn), radius * math.sin(turn))
+        for radius in (11, 19, 29, 41, 55, 71)
+        for turn in (i * math.pi / 8 for i in (0, 8, 1, 15, 7, 9, 2, 14, 6, 10, 3, 13, 5, 11, 4, 12))
+    ]
+    for name in sorted(points, key=lambda n: -at[n][1]):
+        dx, dy = min(places, key=lambda place: cost(name, *place))
+        boxes.append(box(name, dx, dy))
+        line = {"arrowstyle": "-", "color": ink.get(name, GREY), "lw": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 3}
+        side = "right" if dx < 0 else "left" if dx > 0 else "center"
+        axes.annotate(name, points[name], (dx, dy), textcoords="offset points", ha=side, va="center",
+                      color=ink.get(name, GREY), fontweight="bold", fontsize=9,
+                      arrowprops=line if math.hypot(dx, dy) > 20 else None)  # fmt: skip

@@ -1,7 +1,7 @@
 """Do the feature spaces agree on the order? Ranks by measure and space, and Kendall's τ between the spaces.
 
-A measure in a space that favours a family says more of the space than of the models (Stein et al., 2023, arXiv
-2306.04675): an order is worth believing where two spaces, made in different ways, give it.
+A measure in a space that favours a family describes the space rather than the models (Stein et al., 2023, arXiv
+2306.04675): trust an order where two spaces of different origin agree on it.
 """
 
 import math
@@ -11,9 +11,39 @@ from itertools import combinations
 
 from scipy.stats import kendalltau, rankdata
 
+from pofx.report.numbers import plain
+from pofx.report.results import Results
 from pofx.report.rows import Row
+from pofx.report.section import Section, fill
 
-AGREE = 0.6  # τ from which the orders are said to agree
+AGREE = 0.6  # τ from which the orders count as agreeing
+
+
+class Agreement(Section):
+    order, id, title, short = 50, "agreement", "Do the feature spaces agree?", "Spaces"
+
+    def html(self, results: Results) -> str | None:
+        found = ranks(results.rows)
+        if not found:
+            return None
+        return fill(
+            "sections/agreement.html.j2",
+            results,
+            ranks=found,
+            taus=taus(found),
+            agreement=sentences(results),
+            shown=[row for row in results.ranked if any(row.name in k.ranks for k in found)],
+            named={name: info.head for name, info in results.metrics.items()},
+            plain=plain,
+        )
+
+
+def sentences(results: Results) -> list[str]:
+    """Whether the spaces agree on the order by the first measure of the verdict that they all have."""
+    listed = taus(ranks(results.rows))
+    axes = sorted((i.axis for i in results.metrics.values() if i.axis), key=lambda axis: axis.order)
+    first = next((axis for axis in axes if any(t.metric == axis.metric for t in listed)), None)
+    return words(listed, first.metric, first.unit) if first else []
 
 
 @dataclass(frozen=True)
@@ -72,9 +102,9 @@ def taus(found: Sequence[Ranks]) -> list[Tau]:
     return listed
 
 
-def words(listed: Sequence[Tau], metric: str = "frechet_distance", title: str = "Fréchet distance") -> list[str]:
+def words(listed: Sequence[Tau], metric: str, title: str) -> list[str]:
     """A sentence per pair of spaces for one measure: do they agree on the order?"""
-    said = []
+    found = []
     for t in listed:
         if t.metric != metric:
             continue
@@ -85,8 +115,8 @@ def words(listed: Sequence[Tau], metric: str = "frechet_distance", title: str = 
             else "they do not agree: the order depends on the feature space"
         )  # fmt: skip
         chance = f"; so few models give as much by chance (p = {t.p:.2f})" if t.tau >= AGREE and t.p > 0.05 else ""
-        said.append(
+        found.append(
             f"The order of {t.n} models by {title} in {t.first} and in {t.second}: Kendall's τ = {t.tau:.2f}, "
             f"{verdict}{chance}."
         )
-    return said
+    return found

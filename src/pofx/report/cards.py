@@ -1,11 +1,9 @@
 """What each model draws, the real items first: image grids, scatter plots and tables, and the nearest real items.
 
-The first samples of the first seed, not chosen; beside them the worst by d(train) / d(test), which are.
+The first samples of the first seed, not selected; beside them the worst by d(train) / d(test), which are.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,46 +11,26 @@ import numpy as np
 from pofx.report.figures.pictures import grid, groups
 from pofx.report.figures.scatter import scatter
 from pofx.report.figures.style import GREY
-from pofx.report.rows import Row
+from pofx.report.numbers import plain
+from pofx.report.results import Results
 
 LINES = 8  # of samples in a table
+FIT = 5  # columns of a table that can be read without scrolling
 PAIRS = 24  # samples beside their neighbours
 REAL = "real test items"
 
 
-def load(folder: Path, name: str | None) -> dict[str, Any] | None:
-    """Arrays of an .npz or lists of a .json that results.json names; None where the file is gone."""
-    if not name or not (folder / name).is_file():
-        return None
-    try:
-        if name.endswith(".npz"):
-            with np.load(folder / name, allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else None
-    except (OSError, ValueError):
-        return None
-
-
-def kept(row: Row, folder: Path, what: str) -> dict[str, Any] | None:
-    """A file of the first run of a row that ended well."""
-    run = next((r for r in row.runs if r["status"] == "done" and r.get("files")), None)
-    return load(folder, run["files"].get(what)) if run is not None else None
-
-
-def cards(
-    results: Mapping[str, Any], table: Sequence[Row], folder: Path, ink: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def cards(results: Results) -> list[dict[str, Any]]:
     """A card per model that left samples, real items first; what a card has depends on the kind of data."""
-    real = load(folder, (results.get("files") or {}).get("real"))
-    shown = [(REAL, real), *((row.name, kept(row, folder, "samples")) for row in table if row.role != "control")]
+    real = results.stored_real
+    shown = [(REAL, real), *((row.name, results.stored(row, "samples")) for row in results.models)]
     over = _points(real)
     edges = _edges(over)
     made = []
     for name, arrays in shown:
         if arrays is None or len(arrays.get("samples", ())) == 0:
             continue
-        card: dict[str, Any] = {"name": name, "colour": ink.get(name, GREY), "real": arrays is real}
+        card: dict[str, Any] = {"name": name, "colour": results.ink.get(name, GREY), "real": arrays is real}
         card |= _pictures(arrays) if _is_image(arrays["samples"]) else _listed(arrays)
         points = _points(arrays)
         if points is not None:
@@ -80,19 +58,50 @@ def _pictures(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listed(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    card: dict[str, Any] = {"columns": arrays.get("columns", ["x"]), "lines": lines(arrays["samples"])}
+    """Lines of a table; where items have more columns than fit, the first ones, or those that show a copy best."""
+    names = list(arrays.get("columns", ["x"]))
+    first = np.arange(min(FIT, len(names)))
+    card: dict[str, Any] = {"columns": _names(names, first), "lines": lines(arrays["samples"], LINES, first)}
+    card |= {"all_columns": len(names)}
     near, test = arrays.get("neighbours") or [], arrays.get("test_neighbours") or []
     if near:
-        card["near"] = _beside(arrays["samples"], near, test, LINES // 2)
+        at = telling(arrays["samples"][: LINES // 2], near, test, len(names))
+        card |= {"near": _beside(arrays["samples"], near, test, LINES // 2, at), "near_columns": _names(names, at)}
     if arrays.get("worst_samples"):
         chosen, train, tested = (arrays[f"worst_{key}"] for key in ("samples", "neighbours", "test_neighbours"))
-        card |= {"worst_near": _beside(chosen, train, tested, LINES), "ratios": _ratios(arrays)}
+        at = telling(chosen[:LINES], train, tested, len(names))
+        card |= {"worst_near": _beside(chosen, train, tested, LINES, at), "worst_columns": _names(names, at)}
+        card |= {"ratios": _ratios(arrays)}
     return card
 
 
-def _beside(samples: Any, train: Any, test: Any, most: int) -> list[list[tuple[str, list[str]]]]:
+def _names(names: Sequence[str], at: np.ndarray) -> list[str]:
+    return [str(names[i]) for i in at]
+
+
+def telling(samples: Any, train: Any, test: Any, width: int) -> np.ndarray:
+    """The FIT columns in which samples agree best with their training items and differ most from test items."""
+    if width <= FIT or not len(test):
+        return np.arange(min(FIT, width))
+    n = min(len(samples), len(train), len(test))
+    scores = []
+    for column in range(width):
+        sides = [[line[column] for line in list(side)[:n]] for side in (samples, train, test)]
+        try:
+            a, b, c = (np.asarray(side, float) for side in sides)
+        except (TypeError, ValueError):
+            scores.append(float(np.mean([x != z for x, z in zip(sides[0], sides[2], strict=True)])
+                                - np.mean([x != y for x, y in zip(sides[0], sides[1], strict=True)])))  # fmt: skip
+            continue
+        spread = float(np.nanstd(np.concatenate((a, b, c)))) or 1.0
+        scores.append(float(np.nanmean(np.abs(a - c) - np.abs(a - b)) / spread))
+    order = np.argsort(-np.nan_to_num(np.array(scores), nan=-np.inf), kind="stable")
+    return np.sort(order[:FIT])
+
+
+def _beside(samples: Any, train: Any, test: Any, most: int, at: np.ndarray) -> list[list[tuple[str, list[str]]]]:
     """Groups of (what it is, its cells): a sample, the nearest training item and, if known, the nearest test item."""
-    sides = [("sample", lines(samples, most)), ("training", lines(train, most)), ("test", lines(test, most))]
+    sides = [(what, lines(of, most, at)) for what, of in (("sample", samples), ("training", train), ("test", test))]
     return [[(what, of[i]) for what, of in sides if i < len(of)] for i in range(min(most, len(sides[0][1])))]
 
 
@@ -116,11 +125,12 @@ def _edges(points: np.ndarray | None) -> tuple[float, ...]:
     return (float(low[0] - pad[0]), float(high[0] + pad[0]), float(low[1] - pad[1]), float(high[1] + pad[1]))
 
 
-def lines(values: Any, most: int = LINES) -> list[list[str]]:
-    """Items as cells of a table."""
+def lines(values: Any, most: int = LINES, at: np.ndarray | None = None) -> list[list[str]]:
+    """Items as cells of a table, of the columns `at`."""
 
     def text(value: Any) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)[:80]
+        value = value.item() if isinstance(value, np.generic) else value
+        return plain(value) if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)[:80]
 
     listed = [line if isinstance(line, list | tuple | np.ndarray) else [line] for line in list(values)[:most]]
-    return [[text(v.item() if isinstance(v, np.generic) else v) for v in line] for line in listed]
+    return [[text(line[i]) for i in (range(len(line)) if at is None else at) if i < len(line)] for line in listed]
