@@ -15,7 +15,6 @@ from harness import listed, measure, parser
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from pofx.evaluate.measurement import halved
 from pofx.evaluate.metric import ClassMetric, FeatureMetric, NoveltyMetric, metrics
 
 N, D = 300, 6  # of the intervals
@@ -28,20 +27,13 @@ def pair(seed, scale, shift):
     return generator.normal(size=(N, D)) * scale + shift, generator.normal(size=(N, D))
 
 
-def errors(metric, x, y, seed):
-    """The standard errors that a report would state."""
-    if metric.halves:
-        return halved(lambda a, b: metric.values(a, b, seed), [(x, y)], metric.halves, seed)
-    return metric.errors(x, y, seed)
-
-
 def covered(metric, setting, draws):
     """Per score: how often value ± 1.96 standard errors holds the mean of twice as many other draws at the same n."""
     truths = [metric.values(*pair(10_000 + s, *SETTINGS[setting]), s) for s in range(2 * draws)]
     found = []
     for s in range(draws):
         x, y = pair(s, *SETTINGS[setting])
-        found.append((metric.values(x, y, s), errors(metric, x, y, s)))
+        found.append((metric.values(x, y, s), metric.errors(x, y, s)))
     for score in metric.scores:
         drawn = np.array([t[score] for t in truths])
         gaps = np.array([v[score] - drawn.mean() for v, _ in found])
@@ -118,7 +110,7 @@ def alarms(x, asked, real, train, classify, seed):
     (y, labels), (t, _) = real, train
     found = {}
     for metric in metrics(FeatureMetric, space="pca"):
-        found |= {k: v["p"] for k, v in metric.details(x, y, seed).items() if "p" in v}
+        found |= {k: v["p"] for k, v in metric.tests(x, y, seed).items() if "p" in v}
     for metric in metrics(NoveltyMetric, space="pca"):
         found |= {k: v["p"] for k, v in metric.read(x, y, t, seed).extra.items() if "p" in v}
     if classify is not None:

@@ -20,7 +20,6 @@ from pofx.evaluate.metrics.spectrum import Spectrum, power
 from pofx.evaluate.metrics.text import TextDiversity, distinct, self_bleu
 from pofx.evaluate.metrics.vendi import VendiRatio, vendi
 from pofx.evaluate.selftest import FAULTS, blind, self_test
-from pofx.evaluate.suite import over_blocks
 
 METRICS = metrics(FeatureMetric)
 IDS = [type(metric).__name__ for metric in METRICS]
@@ -56,10 +55,10 @@ def test_standard_errors_are_those_of_fresh_draws(metric):
     n, d, draws = 300, 6, 30
     shifted = lambda seed: normal(n, d, seed) * 1.1 + 0.15  # noqa: E731
     values = [metric.values(shifted(s), normal(n, d, 500 + s), s) for s in range(draws)]
-    stated = [over_blocks(metric, [(shifted(s), normal(n, d, 500 + s))], "", s) for s in range(6)]
+    stated = [metric.read([(shifted(s), normal(n, d, 500 + s))], s).extra for s in range(6)]
     for name in metric.scores:
         true = np.std([v[name] for v in values], ddof=1)
-        said = np.mean([m.stderr for row in stated for m in row if m.metric == name])
+        said = np.mean([extra[name]["stderr"] for extra in stated])
         assert 0.6 < said / true < 1.9, (name, said, true)
 
 
@@ -300,6 +299,6 @@ def test_honest_items_raise_no_alarm_beyond_the_nominal_rate():
     for s in range(12):
         real, reference = normal(200, 4, s), normal(200, 4, 100 + s)
         for metric in METRICS:
-            for extra in metric.details(real, reference, s).values():
+            for extra in metric.tests(real, reference, s).values():
                 alarms += [extra["p"] < 0.05] if "p" in extra else []
     assert np.mean(alarms) < 0.25

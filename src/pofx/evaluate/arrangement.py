@@ -26,7 +26,7 @@ from pofx.data.dataset import Dataset, joined, take
 
 LARGE = 2000  # test items from which halves are large enough
 MOST = 5000  # items on each side
-BLOCKS = 3
+BLOCKS, ENOUGH = 3, 3000  # blocks at most, and items in all of them from which further blocks add little
 NOISE = (0.1, 0.3)  # of the controls "noised-real"
 
 
@@ -61,7 +61,10 @@ def arrange(dataset: Dataset, n: int | None = None, seed: int = 0) -> Arrangemen
         most = min(held + len(dataset.validation), train, MOST)
         name, size = "train-blocks", most if n is None else min(n, most)
         order = generator.permutation(train)
-        blocks = tuple(order[i * size : (i + 1) * size] for i in range(min(BLOCKS, train // max(size, 1))))
+        blocks = tuple(
+            order[i * size : (i + 1) * size]
+            for i in range(min(BLOCKS, train // max(size, 1), max(ENOUGH // max(size, 1), 1)))
+        )
     if size < 20:
         raise UsageError(f"evaluation needs at least 20 items on each side (got {size}): give more data or a larger n")
     return Arrangement(name, size, blocks, size * len(blocks), seed)

@@ -18,6 +18,7 @@ from pofx.core.errors import UsageError
 
 Better = Literal["lower", "higher", "none"]
 Statistic = Callable[..., float]
+HALF = 300  # items of the largest half of a half-sampling error
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,14 @@ def halved(
 ) -> dict[str, float]:
     """The standard errors of several statistics, of each the mean over pairs of blocks, from the same halves.
 
-    A block that stands in several pairs (the same array object) is split once per repeat, so that what the pairs share
-    is not averaged away.
+    A block that is part of several pairs (the same array object) is split once per repeat, so that what the pairs share
+    is not averaged away. Of blocks of more than 2 × HALF items the halves are two disjoint draws of HALF of the largest
+    and as large a share of the others; the error is scaled to the full n as one that falls as 1 / √n (Politis and
+    Romano, 1994), so that its cost does not grow with n.
     """
-    odd, _ = _splits(statistics, pairs, repeats, seed)
-    return {name: float(np.sqrt(np.mean(np.square(of)))) for name, of in odd.items()}
+    share = min(0.5, HALF / max(len(block) for pair in pairs for block in pair))
+    odd, _ = _splits(statistics, pairs, repeats, seed, share)
+    return {name: float(np.sqrt(np.mean(np.square(of)) * 2 * share)) for name, of in odd.items()}
 
 
 def vanishing(
@@ -121,7 +125,7 @@ def vanishing(
     in their difference, plus a quadratic part that is the same for both. The linear part's variance is too large by
     twice that of the quadratic part, for it starts from the estimate, not from the truth; the quadratic one is right.
     """
-    odd, even = _splits(statistics, [(x, y)], repeats, seed)
+    odd, even = _splits(statistics, [(x, y)], repeats, seed, 0.5)
     found = {}
     for name in odd:
         linear, quadratic = float(np.mean(np.square(odd[name]))), float(np.var(even[name], ddof=1))
@@ -134,8 +138,12 @@ def _splits(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     repeats: int,
     seed: int,
+    share: float,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Half the difference and half the sum of what the two halves of each split read, by name."""
+    """Half the difference and half the sum of the values on the two parts of each split, by name.
+
+    A part is a share (at most a half) of each block.
+    """
     if repeats < 2:
         raise UsageError(f"repeats must be at least 2 (got {repeats})")
     if min(min(len(x), len(y)) for x, y in pairs) < 4:
@@ -150,7 +158,7 @@ def _splits(
                 orders[id(block)] = generator.permutation(len(block))
         read = []
         for side in (0, 1):
-            halves = {key: order[side::2][: len(order) // 2] for key, order in orders.items()}
+            halves = {key: order[side::2][: max(int(share * len(order)), 2)] for key, order in orders.items()}
             values = [statistics(x[halves[id(x)]], y[halves[id(y)]]) for x, y in pairs]
             read.append({name: float(np.mean([v[name] for v in values])) for name in values[0]})
         for name in read[0]:

@@ -8,7 +8,7 @@ that a classifier predicts, an `ArtifactMetric` asks the model.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar
@@ -21,7 +21,7 @@ from pofx.core.errors import UsageError
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
 from pofx.data.kind import named
-from pofx.evaluate.measurement import Better
+from pofx.evaluate.measurement import Better, halved
 
 GROUPS = (  # sections of a report, in their order
     "likelihood",
@@ -83,6 +83,9 @@ class ScoreInfo:
             raise UsageError(f"group must be one of {', '.join(GROUPS)} (got '{self.group}')")
 
 
+Pairs = Sequence[tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]]
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a metric found: a value per score, and more about some of them (a floor, a p-value, a note)."""
@@ -103,21 +106,49 @@ class Metric(ABC):
 class FeatureMetric(Metric):
     """Samples against real items, as features in one space."""
 
-    halves: ClassVar[int] = 12  # splits of the half-sampling error; 0 where `errors` knows better
+    halves: ClassVar[int] = 12  # splits of the half-sampling error; 0 where `errors` is better
 
     @abstractmethod
     def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
         """The scores of samples x (n, d) against real items y (m, d)."""
 
     def errors(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
-        """Standard errors where a closed form is better than half-sampling. Default: none."""
-        return {}
+        """Standard errors. Default: half-sampling."""
+        return halved(lambda a, b: self.values(a, b, seed), [(x, y)], max(self.halves, 2), seed)
 
     def details(
         self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
     ) -> dict[str, dict[str, Any]]:
-        """More about scores, once per pair of blocks: floors, p-values. Default: nothing."""
+        """More about scores, numbers that are averaged over pairs of blocks: floors, limits. Default: nothing."""
         return {}
+
+    def tests(
+        self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        """Tests of equality, {score: {"p": …}}, made on one pair of blocks. Default: none."""
+        return {}
+
+    def read(self, pairs: Pairs, seed: int = 0) -> Reading:
+        """The scores, each the mean over pairs of blocks (samples, real items), with standard errors and details.
+
+        Half-sampling errors are those of the mean. Others are taken for that of one pair, for the pairs share one side;
+        they and the p-values are measured on the first pair.
+        """
+        x, y = pairs[0]
+        values = [self.values(a, b, seed) for a, b in pairs]
+        details = [self.details(a, b, seed) for a, b in pairs]
+        if self.halves:
+            errors = halved(lambda a, b: self.values(a, b, seed), pairs, self.halves, seed)
+        else:
+            errors = self.errors(x, y, seed)
+        found = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+        extra: dict[str, dict[str, Any]] = {name: {"stderr": errors[name]} for name in found if name in errors}
+        for name, of in details[0].items():
+            means = {key: np.mean([d[name][key] for d in details], axis=0).tolist() for key in of}
+            extra.setdefault(name, {}).update(means)
+        for name, of in self.tests(x, y, seed).items():
+            extra.setdefault(name, {}).update(of)
+        return Reading(found, extra)
 
 
 class NoveltyMetric(Metric):

@@ -19,7 +19,7 @@ from pofx.data.dataset import Dataset, joined, take
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised
 from pofx.evaluate.density import likelihood
 from pofx.evaluate.features import Space, check_spaces, fit_spaces
-from pofx.evaluate.measurement import Measurement, finite, halved
+from pofx.evaluate.measurement import Measurement, finite
 from pofx.evaluate.metric import (
     ArtifactMetric,
     ClassMetric,
@@ -39,7 +39,6 @@ from pofx.evaluate.selftest import self_test
 from pofx.evaluate.speed import cost, timed_samples
 
 Report = Callable[[str], None]
-Pairs = list[tuple[np.ndarray, np.ndarray]]
 VERSION = 2  # of the protocol: numbers of different versions are not comparable
 
 
@@ -197,7 +196,9 @@ def compare_samples(
         pairs = [(whole[i % len(whole)], block) for i, block in enumerate(blocks)]
         with threadpool_limits(1 if plan.n <= 1000 else None, "blas"):  # threads cost more than such products
             for metric in metrics(FeatureMetric, space=space.name, items=kind):
-                found += over_blocks(metric, pairs, space.label, plan.seed)
+                read = metric.read(pairs, plan.seed)
+                items = {name: {"items": len(whole) * plan.n, **read.extra.get(name, {})} for name in read.values}
+                found += _measured(metric, Reading(read.values, items), space.label, plan.n)
         suspects = features if copies_of is None else space.of(copies_of)
         for novelty in metrics(NoveltyMetric, space=space.name, items=kind):
             read = novelty.read(suspects, space.of(held), space.of(dataset.train), plan.seed)
@@ -216,31 +217,6 @@ def compare_samples(
     useful = Items(kind, samples if copies_of is None else copies_of.values, labels, dataset.train.facts)
     for of_dataset in metrics(DatasetMetric, items=kind):
         found += _measured(of_dataset, of_dataset.read(useful, dataset, plan.seed), None, len(useful))
-    return found
-
-
-def over_blocks(metric: FeatureMetric, pairs: Pairs, space: str, seed: int) -> list[Measurement]:
-    """The scores of a metric, each the mean over pairs of (sample features, real features) with its standard error.
-
-    p-values are the least over pairs, times their number (Bonferroni).
-    """
-    n = len(pairs[0][0])
-    items = len({id(x) for x, _ in pairs}) * n
-    values = [metric.values(x, y, seed) for x, y in pairs]
-    details = [metric.details(x, y, seed) for x, y in pairs]
-    if metric.halves:
-        errors = halved(lambda x, y: metric.values(x, y, seed), pairs, metric.halves if n <= 1000 else 8, seed)
-    else:  # blocks share one side: their errors are taken for one and the same
-        own = [metric.errors(x, y, seed) for x, y in pairs]
-        errors = {name: float(np.sqrt(np.mean([e[name] ** 2 for e in own]))) for name in own[0]}
-    found = []
-    for name, score in metric.scores.items():
-        extra: dict[str, Any] = {"items": items}
-        for key in details[0].get(name, {}):
-            parts = [d[name][key] for d in details]
-            extra[key] = min(min(parts) * len(parts), 1.0) if key == "p" else np.mean(parts, axis=0).tolist()
-        value = float(np.mean([v[name] for v in values]))
-        found.append(Measurement(name, value, errors.get(name), score.better, space, n, score.help, extra))
     return found
 
 

@@ -12,14 +12,15 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from pofx.evaluate.distances import nearest, radii
+from pofx.evaluate.distances import nearest, own_gaps
 from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
 
 def authenticity(samples: Float[np.ndarray, "n d"], train: Float[np.ndarray, "t d"]) -> float:
     """The share of samples (n, d) that are no nearer to training items (t, d) than those are to one another."""
     gap, index = nearest(samples, train)
-    return float((gap > np.sqrt(radii(train, 1))[index]).mean())
+    which, at = np.unique(index, return_inverse=True)  # only these training items are asked for their own neighbour
+    return float((gap > own_gaps(train, which)[at]).mean())
 
 
 def copying(samples: Float[np.ndarray, "n"], held: Float[np.ndarray, "m"]) -> float:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.stats import betabinom
 
 from pofx.core.errors import UsageError
-from pofx.evaluate.distances import radii, tiles
+from pofx.evaluate.distances import crowding, overlap
 from pofx.evaluate.measurement import halved
 from pofx.evaluate.metric import FeatureMetric, ScoreInfo
 
@@ -53,18 +53,9 @@ def clipped_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: 
     """
     if min(len(x), len(y)) <= k:
         raise UsageError(f"k = {k} neighbours need more than {k} items on each side (got {len(x)} and {len(y)})")
-    reach = radii(y, k)
-    clipped = np.minimum(reach, np.median(reach))
-    held, own, hits = np.zeros(len(x)), np.zeros(len(y)), np.zeros(len(y))
-    for rows, _, tile in tiles(y, x):
-        held += (tile < clipped[rows, None]).sum(0)
-        hits[rows] = (tile < reach[rows, None]).sum(1)
-    for rows, _, tile in tiles(y, y):
-        inside = tile < clipped[rows, None]
-        inside[np.arange(len(tile)), np.arange(rows.start, rows.stop)] = False
-        own += inside.sum(0)
-    density = np.minimum(held / k, 1).mean() / max(np.minimum(own / k, 1).mean(), 1e-12)
-    covered = float(np.minimum(hits / k, 1).mean())
+    found = overlap(x, y, k)
+    density = np.minimum(found.clipped / k, 1).mean() / max(np.minimum(crowding(y, k) / k, 1).mean(), 1e-12)
+    covered = float(np.minimum(found.hits / k, 1).mean())
     return float(density), float(share_of(covered, len(x), len(y), k))
 
 

@@ -10,37 +10,42 @@ import math
 from typing import ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
+from scipy.special import logsumexp
 from scipy.stats import norm
 
 from pofx.evaluate.distances import squared
 from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
-STEPS, MOST = 50, 1000
+STEPS, MOST = 20, 1000
 
 
-def _fit(gap: torch.Tensor, dims: int) -> torch.Tensor:
+def _fit(gap: np.ndarray, dims: int) -> np.ndarray:
     """Log-variances (n,) of the mixture that fit items at squared distances (items, n): expectation-maximisation.
 
     A sample's variance is the mean squared distance per dimension of the items, each by the sample's share in it.
     """
-    log_variance = gap.min(0).values.clamp(min=1e-6).div(dims).log()
-    least = float(log_variance.median()) - 8  # a copy would have width 0
+    log_variance = np.log(np.maximum(gap.min(0), 1e-6) / dims)
+    least = np.float32(np.median(log_variance) - 8)  # a copy would have width 0
     for _ in range(STEPS):
-        weight = _terms(gap, log_variance, dims).softmax(1)
+        weight = _terms(gap, log_variance, dims)
+        weight -= weight.max(1, keepdims=True)
+        np.exp(weight, out=weight)
+        weight /= weight.sum(1, keepdims=True)
         total = weight.sum(0)
-        found = (weight * gap).sum(0).div(dims * total.clamp(min=1e-12)).clamp(min=1e-30).log()
-        log_variance = torch.where(total > 1e-9, found, log_variance).clamp(min=least)  # no share: the width stays
+        found = np.log(np.maximum(np.einsum("ij,ij->j", weight, gap) / (dims * np.maximum(total, 1e-12)), 1e-30))
+        log_variance = np.maximum(np.where(total > 1e-9, found, log_variance), least)  # no share: the width stays
     return log_variance
 
 
-def _terms(gap: torch.Tensor, log_variance: torch.Tensor, dims: int) -> torch.Tensor:
-    return -gap / (2 * log_variance.exp()) - dims / 2 * (log_variance + np.log(2 * np.pi))
+def _terms(gap: np.ndarray, log_variance: np.ndarray, dims: int) -> np.ndarray:
+    terms = gap * (-0.5 * np.exp(-log_variance))
+    terms -= (dims / 2 * (log_variance + np.log(2 * np.pi))).astype(gap.dtype)
+    return np.asarray(terms)
 
 
-def _log_likelihood(gap: torch.Tensor, log_variance: torch.Tensor, dims: int) -> torch.Tensor:
-    return _terms(gap, log_variance, dims).logsumexp(1) - np.log(gap.shape[1])
+def _log_likelihood(gap: np.ndarray, log_variance: np.ndarray, dims: int) -> np.ndarray:
+    return np.asarray(logsumexp(_terms(gap, log_variance, dims), axis=1) - np.log(gap.shape[1]))
 
 
 def feature_likelihood(
@@ -52,12 +57,12 @@ def feature_likelihood(
     show no gap.
     """
     d, scale = samples.shape[1], max(float(train.std()), 1e-12)
-    a, b = (torch.as_tensor(squared(items / scale, samples / scale)).float() for items in (train, held))
+    a, b = (squared(items / scale, samples / scale).astype(np.float32) for items in (train, held))
     of_train, of_held = np.empty(len(train)), np.zeros(len(held))
     for start in (0, 1):
         widths = _fit(a[start::2], d)
-        of_train[1 - start :: 2] = _log_likelihood(a[1 - start :: 2], widths, d).double().numpy()
-        of_held += _log_likelihood(b, widths, d).double().numpy() / 2
+        of_train[1 - start :: 2] = _log_likelihood(a[1 - start :: 2], widths, d)
+        of_held += _log_likelihood(b, widths, d) / 2
     shift = d * np.log(scale)
     return of_train - shift, of_held - shift
 

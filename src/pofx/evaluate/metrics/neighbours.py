@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pofx.core.errors import UsageError
-from pofx.evaluate.distances import radii, tiles
+from pofx.evaluate.distances import overlap
 from pofx.evaluate.metric import Axis, FeatureMetric, ScoreInfo
 
 K = 5
@@ -26,19 +26,12 @@ def neighbour_scores(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k
     """
     if min(len(x), len(y)) <= k:
         raise UsageError(f"k = {k} neighbours need more than {k} items on each side (got {len(x)} and {len(y)})")
-    reach_x, reach_y = radii(x, k), radii(y, k)
-    held = np.zeros(len(x))  # real balls around each sample
-    recalled, covered = np.zeros(len(y), bool), np.zeros(len(y), bool)
-    for rows, _, tile in tiles(y, x):
-        inside = tile < reach_y[rows, None]
-        held += inside.sum(0)
-        covered[rows] = inside.any(1)
-        recalled[rows] = (tile < reach_x).any(1)
+    found = overlap(x, y, k)
     return {
-        "precision": float((held > 0).mean()),
-        "recall": float(recalled.mean()),
-        "density": float(held.mean() / k),
-        "coverage": float(covered.mean()),
+        "precision": float((found.balls > 0).mean()),
+        "recall": float(found.recalled.mean()),
+        "density": float(found.balls.mean() / k),
+        "coverage": float((found.hits > 0).mean()),
     }
 
 

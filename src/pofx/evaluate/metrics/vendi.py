@@ -6,7 +6,7 @@ the number itself grows with n: hence the kernel, and the ratio at equal n. Belo
 """
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,8 +14,9 @@ from jaxtyping import Float
 from pofx.core.errors import UsageError
 from pofx.evaluate.distances import squared
 from pofx.evaluate.metric import FeatureMetric, ScoreInfo
+from pofx.evaluate.remembered import remembered
 
-MOST = 1000  # items a side: eigenvalues cost n³
+MOST = 400  # items a side: eigenvalues cost n³
 
 
 def vendi(kernel: Float[np.ndarray, "n n"], order: float | int = 1) -> float:
@@ -36,13 +37,17 @@ def vendi(kernel: Float[np.ndarray, "n n"], order: float | int = 1) -> float:
 
 
 def left_out(kernel: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n"]:
-    """The entropy of the eigenvalues of K / n with each item left out in turn: (n,), from one decomposition.
+    """The entropy of the eigenvalues of K / n with each item left out in turn: (n,), from one decomposition."""
+    return _left_out(*np.linalg.eigh(kernel / len(kernel)))
+
+
+def _left_out(shares: Float[np.ndarray, "n"], vectors: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n"]:
+    """`left_out` from eigenvalues and eigenvectors of K / n.
 
     λ log λ - λ = ∫ λ / (1 + t) - log((λ + t) / t) dt over t > 0, and by the determinant lemma leaving item i out
     multiplies ∏ (λ_j + t) by Σ_j U_ij² t / (λ_j + t), U the eigenvectors: one integral per item.
     """
-    n = len(kernel)
-    shares, vectors = np.linalg.eigh(kernel / n)
+    n = len(shares)
     shares, parts = np.maximum(shares, 0), np.square(vectors)
     at = np.linspace(-28, 14, 253)  # log t
     t = np.exp(at)
@@ -53,6 +58,15 @@ def left_out(kernel: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n"]:
     return np.asarray(-rest / left + np.log(left))
 
 
+@remembered()
+def entropy(items: Float[np.ndarray, "n d"], scale: float) -> tuple[float, float]:
+    """The entropy of the eigenvalues of exp(-|a - b|² / scale) / n, and its jackknife variance."""
+    shares, vectors = np.linalg.eigh(np.exp(-squared(items, items) / scale) / len(items))
+    seen = np.maximum(shares[shares > 1e-12], 1e-300)
+    value = -float((seen * np.log(seen)).sum())
+    return value, (len(items) - 1) * float(_left_out(shares, vectors).var())
+
+
 class VendiRatio(FeatureMetric):
     """`vendi`: the effective number of samples over that of real items, at equal n."""
 
@@ -60,7 +74,7 @@ class VendiRatio(FeatureMetric):
         "vendi": ScoreInfo(
             "none",
             "Vendi ratio",
-            "effective number of distinct samples over that of as many real items; best 1",
+            f"effective number of distinct samples over that of as many real items (at most {MOST}); best 1",
             "samples",
         ),
     }
@@ -68,20 +82,24 @@ class VendiRatio(FeatureMetric):
     halves: ClassVar = 0  # the number at n/2 is another one, and varies less
 
     def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
-        of_x, of_y = self._kernels(x, y, seed)
-        return {"vendi": vendi(of_x) / vendi(of_y)}
+        (of_x, _), (of_y, _) = self._entropies(x, y, seed)
+        return {"vendi": math.exp(of_x - of_y)}
 
     def errors(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:
-        """The jackknife of both entropies, the width of the kernel held fixed."""
-        of_x, of_y = self._kernels(x, y, seed)
-        spread = sum((len(k) - 1) * float(left_out(k).var()) for k in (of_x, of_y))
-        return {"vendi": vendi(of_x) / vendi(of_y) * math.sqrt(spread)}
+        """The jackknife of both entropies."""
+        (of_x, spread_x), (of_y, spread_y) = self._entropies(x, y, seed)
+        return {"vendi": math.exp(of_x - of_y) * math.sqrt(spread_x + spread_y)}
 
-    def _kernels(self, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def details(
+        self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        return {"vendi": {"items": min(len(x), len(y), MOST)}}
+
+    def _entropies(self, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[tuple[float, float], tuple[float, float]]:
         generator = np.random.default_rng(seed)
         n = min(len(x), len(y), MOST)
-        x, y = x[generator.permutation(len(x))[:n]], y[generator.permutation(len(y))[:n]]
-        gap = squared(y, y)
-        middle = float(np.median(gap[np.triu_indices(n, 1)]))
+        y = y[generator.permutation(len(y))[:n]]
+        x = x[generator.permutation(len(x))[:n]]
+        middle = float(np.median(squared(y, y)[np.triu_indices(n, 1)]))
         scale = middle / 4 if middle > 0 else 1.0
-        return np.exp(-squared(x, x) / scale), np.exp(-gap / scale)
+        return entropy(x, scale), entropy(y, scale)
