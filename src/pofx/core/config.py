@@ -16,16 +16,20 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
+import psutil
 import torch
 
 from pofx.core.discovery import classes, finished, modules
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event, event_from_json, event_to_json
+from pofx.core.limits import limited, spoken_bytes
 from pofx.core.model import Model, Traits, traits
 from pofx.core.options import check_value, short
 from pofx.core.representation import Representation
 
 GROUP, VIEWS = "pofx.families", "pofx.kinds"  # entry points of models; of kinds of data and their views
+COPIES = 5  # of the weights in training: weights, gradients, two moments, averages
+MOST_TENSORS = 100_000  # of a model
 LONGEST = 1_000_000  # characters of one option on the command line
 
 
@@ -97,7 +101,8 @@ def build(name: str, event: Event, condition: Event | None = None, **options: An
     """A new model by name, in float32; `options` override the values of its recipe and its defaults.
 
     Raises:
-        UsageError: an option that the model does not have, or a value that it cannot have.
+        UsageError: an option that the model does not have, a value that it cannot have, or values that together make a
+            model too large for this machine.
         Unsupported: an event or condition that the model does not take.
     """
     row = entry(name)
@@ -105,7 +110,15 @@ def build(name: str, event: Event, condition: Event | None = None, **options: An
     for key in options:
         if key not in known:
             raise unknown(f"option of {name}", key, known)
-    with float32():
+    room = psutil.virtual_memory().available / COPIES
+
+    def refuse(reason: str) -> UsageError:
+        limit = f"training keeps {COPIES} copies of it in {spoken_bytes(COPIES * room)}"
+        return UsageError(
+            f"{name} with these options is too large: {reason}; {limit}: pass a smaller width or fewer layers"
+        )
+
+    with float32(), limited(room, MOST_TENSORS, refuse):
         return row.model(event, condition, **{**row.values, **options})
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pofx.core.errors import Unsupported, UsageError, unknown
+from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
 from pofx.core.model import Batch, Phase, Recipe, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Unit, Width
@@ -176,7 +176,7 @@ class GAN(Tempered):
         attention: bool = False,
         group: Annotated[int, Range(0, 1024)] = 0,
         auxiliary: bool = False,
-        augment: Sequence[str] = (),
+        augment: Sequence[Annotated[str, OneOf(*OPERATIONS)]] = (),
         adaptive: Unit = 0.0,
         consistency: NonNegative = 0.0,
         transport: NonNegative = 0.0,
@@ -188,9 +188,6 @@ class GAN(Tempered):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        for name in augment:
-            if name not in OPERATIONS:
-                raise unknown("augmentation", name, OPERATIONS)
         if auxiliary and not (condition is None or (isinstance(condition, Discrete) and condition.shape == ())):
             raise Unsupported("an auxiliary classifier needs classes as its condition: pass auxiliary=false")
         self.architecture, self.latent, self.width, self.blocks = architecture, latent, width, blocks
