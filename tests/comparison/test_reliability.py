@@ -20,8 +20,10 @@ from pofx.comparison import jobs
 from pofx.comparison.compare import compare
 from pofx.comparison.jobs import Job, Orders, run_jobs
 from pofx.comparison.process import Limits, launch
+from pofx.comparison.status import writer
 from pofx.core.errors import PofxError, TrainingError, UsageError
 from pofx.core.lock import lock
+from pofx.core.progress import Progress
 from pofx.core.representation import Items
 from pofx.train.options import Budget
 
@@ -223,6 +225,25 @@ def test_where_the_controls_fail_nothing_is_trained_for_it(tmp_path, monkeypatch
     with pytest.raises(TrainingError, match="controls: stopped at 9 GB"):
         compare(points(), models=["nsf"], budget="1s", out=tmp_path)
     assert ran == ["controls"]
+
+
+def test_progress_is_one_callback_with_the_share_of_the_whole(tmp_path, monkeypatch, capfd):
+    def trains(command, output, limits, tick, held):
+        place = output.parent
+        writer(place)(Progress("training", 10, 0.5, {"loss": 1.0}, 3.0))
+        tick()
+        (place / "result.json").write_text('{"status": "done", "rows": {}, "measurements": [], "cost": {}}')
+
+    monkeypatch.setattr(jobs, "launch", trains)
+    found: list[Progress] = []
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path, progress=found.append)
+    assert all(0 <= a.share <= b.share <= 1 for a, b in zip(found, found[1:], strict=False)) and found[-1].share == 1
+    assert found[0].phase == "reading the data" and any("nsf-seed0: training" in now.phase for now in found)
+    assert [now.note for now in found if now.note][-1].startswith("gmm-seed0: done")
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path, progress=False)
+    assert capfd.readouterr().err == ""
+    compare(points(), models=["nsf"], budget="1s", out=tmp_path / "b", progress=True)
+    assert "nsf-seed0: done" in capfd.readouterr().err
 
 
 def test_what_a_child_prints_last_is_its_reason_and_ctrl_c_ends_it(tmp_path):

@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pofx.comparison.jobs import Job, Orders, Watched, command, fail
+from pofx.comparison.jobs import Job, Orders, command, fail
 from pofx.comparison.process import Limits, launch
+from pofx.comparison.status import Status
 from pofx.core.errors import UsageError
 from pofx.core.files import write
+from pofx.core.progress import Sink
 
 CPUS = 1  # of a worker that a job takes; Ray tells PyTorch to use as many threads
 LEFT = ("checkpoints",)  # stays with the worker
 
 
-def run_jobs(jobs: Sequence[Job], orders: Orders, *, gpus: float = 0.0) -> None:
+def run_jobs(jobs: Sequence[Job], orders: Orders, report: Sink, *, gpus: float = 0.0) -> None:
     """Run what has no result yet on the cluster of RAY_ADDRESS, or on this machine's cores where there is none.
 
     The controls come first, for they fit the feature spaces that all other jobs use; where they fail, nothing else is
@@ -45,23 +47,23 @@ def run_jobs(jobs: Sequence[Job], orders: Orders, *, gpus: float = 0.0) -> None:
         ray.init(log_to_driver=False, include_dashboard=False)
     work = ray.remote(num_cpus=CPUS, num_gpus=gpus, max_retries=0)(_work)
     try:
-        with Watched(missing, len(jobs), orders) as watched:
-            for wave in ([job for job in missing if job.model is None], [j for j in missing if j.model is not None]):
-                shared = ray.put(packed(orders.folder, ["data", "spaces"]))
-                waiting = {}
-                for job in wave:
-                    place = orders.begin(job)
-                    watched.begin(job)
-                    waiting[work.remote(place.name, packed(place), shared, orders.limits)] = job
-                while waiting:
-                    ended, _ = ray.wait(list(waiting), timeout=0.5)
-                    watched.tick()
-                    for task in ended:
-                        job = waiting.pop(task)
-                        reason = _received(task, orders.folder, orders.folder / job.name)
-                        watched.end(job, reason)
-                        if job.model is None and reason is not None:
-                            return
+        status = Status(len(missing), orders.budget, report)
+        for wave in ([job for job in missing if job.model is None], [j for j in missing if j.model is not None]):
+            shared = ray.put(packed(orders.folder, ["data", "spaces"]))
+            waiting = {}
+            for job in wave:
+                place = orders.begin(job)
+                status.begin(job.name)
+                waiting[work.remote(place.name, packed(place), shared, orders.limits)] = job
+            while waiting:
+                ended, _ = ray.wait(list(waiting), timeout=0.5)
+                status.show(next(iter(waiting.values())).name, None)
+                for task in ended:
+                    job = waiting.pop(task)
+                    reason = _received(task, orders.folder, orders.folder / job.name)
+                    status.end(job.name, reason)
+                    if job.model is None and reason is not None:
+                        return
     finally:
         if started:
             ray.shutdown()

@@ -24,6 +24,7 @@ from pofx.comparison.stored import freeze
 from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write_json
 from pofx.core.lock import lock
+from pofx.core.progress import Progress, Sink, reporting
 from pofx.data.sources import load
 from pofx.evaluate.suite import check
 from pofx.report.columns import frame
@@ -97,6 +98,7 @@ def compare(
     time_limit: str | float | None = None,
     memory_limit: str | float | None = None,
     engine: str = "local",
+    progress: bool | Sink = True,
 ) -> Comparison:
     """Train models under equal budgets, measure them alike and write table and report.
 
@@ -115,6 +117,8 @@ def compare(
         spaces: feature spaces of the measures, as in `evaluate`.
         time_limit: the most that one job may take by the clock; by default 4 × the training time + 15 min, or 2 h.
         memory_limit: the most memory of one job, such as "8GB"; by default nine tenths of the machine's.
+        progress: True shows a bar in a terminal and lines elsewhere; False nothing; a function is called with every
+            `Progress`.
         engine: "local", one process after the other; "ray", all over the cluster of RAY_ADDRESS.
 
     Raises:
@@ -129,62 +133,64 @@ def compare(
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     limits = Limits.of(limit, time_limit, memory_limit)
-    dataset = load(data, label=label)
-    chosen, skipped = choose_models(dataset, models, families)
-    given = checked(options or {}, chosen, dataset)
-    check(dataset, spaces=spaces)
-    folder = Path(out) if out is not None else default_folder(dataset, limit, seed)
-    with lock(folder / ".locks" / "comparison.lock", f"the comparison in {folder}"):
-        protocol = {
-            "schema": SCHEMA,
-            "pofx": __version__,
-            "data": dataset.card.name,
-            "hash": dataset.card.hash,
-            "budget": str(limit),
-            "seed": seed,
-            **({} if label is None else {"label": label}),
-        }
-        settle(folder, protocol)
-        named = isinstance(data, str | os.PathLike)
-        frozen = not named or label is not None or engine != "local"  # other machines may not have the path
-        if frozen:
-            freeze(dataset, folder / "data")
-        orders = Orders(
-            folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces),
-            dataset.card.hash,
-        )  # fmt: skip
-        run = ENGINES[engine]
-        controls = Job(None, seed)
-        tuned: dict[str, Any] = {}
+    with reporting(progress, "compare") as report:
+        report(Progress("reading the data"))
+        dataset = load(data, label=label)
+        chosen, skipped = choose_models(dataset, models, families)
+        given = checked(options or {}, chosen, dataset)
+        check(dataset, spaces=spaces)
+        folder = Path(out) if out is not None else default_folder(dataset, limit, seed)
+        with lock(folder / ".locks" / "comparison.lock", f"the comparison in {folder}"):
+            protocol = {
+                "schema": SCHEMA,
+                "pofx": __version__,
+                "data": dataset.card.name,
+                "hash": dataset.card.hash,
+                "budget": str(limit),
+                "seed": seed,
+                **({} if label is None else {"label": label}),
+            }
+            settle(folder, protocol)
+            named = isinstance(data, str | os.PathLike)
+            frozen = not named or label is not None or engine != "local"  # other machines may not have the path
+            if frozen:
+                freeze(dataset, folder / "data")
+            orders = Orders(
+                folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces),
+                dataset.card.hash,
+            )  # fmt: skip
+            run = ENGINES[engine]
+            controls = Job(None, seed)
+            tuned: dict[str, Any] = {}
 
-        def jobs() -> list[Job]:
-            """The controls, then seed after seed every model with its options."""
-            own = {model: tuned[model]["options"] if model in tuned else given.get(model, {}) for model in chosen}
-            return [controls, *(Job(model, seed + k, own[model]) for k in range(seeds) for model in chosen)]
+            def jobs() -> list[Job]:
+                """The controls, then seed after seed every model with its options."""
+                own = {model: tuned[model]["options"] if model in tuned else given.get(model, {}) for model in chosen}
+                return [controls, *(Job(model, seed + k, own[model]) for k in range(seeds) for model in chosen)]
 
-        try:
-            if trials > 1:
-                tries = tuning.trials(chosen, trials, seed, given)
-                run([controls, *tries], orders)
-                tuned |= tuning.chosen(tries, orders)
-            run(jobs(), orders)
-        finally:
-            results = gather(orders, jobs(), dataset, protocol, tuned, models or ())
-            results["skipped"] = skipped
-            if named:
-                flags = {
-                    "models": ",".join(models or ()),
-                    "families": ",".join(families or ()),
-                    "label": label or "",
-                    "budget": str(limit).replace(" ", ""),
-                    "seeds": str(seeds),
-                    "seed": str(seed),
-                    "trials": str(trials) if trials > 1 else "",
-                    "spaces": ",".join(spaces or ()),
-                    "out": str(folder),
-                }
-                results["command"] = command_line(str(data), flags, given)
-            write_json(folder / "results.json", results)
-            write_report(folder / "results.json")
-        refuse_failure(results, folder)
+            try:
+                if trials > 1:
+                    tries = tuning.trials(chosen, trials, seed, given)
+                    run([controls, *tries], orders, report)
+                    tuned |= tuning.chosen(tries, orders)
+                run(jobs(), orders, report)
+            finally:
+                results = gather(orders, jobs(), dataset, protocol, tuned, models or ())
+                results["skipped"] = skipped
+                if named:
+                    flags = {
+                        "models": ",".join(models or ()),
+                        "families": ",".join(families or ()),
+                        "label": label or "",
+                        "budget": str(limit).replace(" ", ""),
+                        "seeds": str(seeds),
+                        "seed": str(seed),
+                        "trials": str(trials) if trials > 1 else "",
+                        "spaces": ",".join(spaces or ()),
+                        "out": str(folder),
+                    }
+                    results["command"] = command_line(str(data), flags, given)
+                write_json(folder / "results.json", results)
+                write_report(folder / "results.json")
+            refuse_failure(results, folder)
     return Comparison(folder)

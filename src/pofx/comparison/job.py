@@ -19,6 +19,7 @@ from pofx.artifact import Artifact
 from pofx.comparison.exhibits import SHOWN, keep, likelihoods
 from pofx.comparison.jobs import FOLLOW
 from pofx.comparison.process import follow_caller
+from pofx.comparison.status import writer
 from pofx.comparison.stored import thaw
 from pofx.core.errors import DataError
 from pofx.core.files import read_json, write_json
@@ -40,33 +41,35 @@ def run(folder: Path) -> None:
     if job.get("hash") and dataset.card.hash != job["hash"]:
         raise DataError(f"{dataset.card.name} has changed since the comparison began: start another one")
     if job["model"] is None:
-        result = _controls(dataset, job, root)
+        result = _controls(dataset, job, folder, root)
     else:
         result = _model(dataset, job, folder, root) if job["trial"] is None else _trial(dataset, job, folder)
     write_json(folder / "result.json", {**result, "status": "done"})
 
 
-def _fit(dataset: Dataset, job: Mapping[str, Any], folder: Path | None) -> Artifact:
+def _fit(dataset: Dataset, job: Mapping[str, Any], folder: Path | None, place: Path) -> Artifact:
     from pofx.runs.fitting import fit
 
     budget = Budget.of(job["budget"]).request
-    return fit(dataset, job["model"], **budget, seed=job["seed"], out=folder, progress=False, **job["options"])
+    return fit(dataset, job["model"], **budget, seed=job["seed"], out=folder, progress=writer(place), **job["options"])
 
 
 def _trial(dataset: Dataset, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Train only: validation judges the options of a trial."""
-    training = _fit(dataset, job, None).card["training"]
+    training = _fit(dataset, job, None, folder).card["training"]
     return {"validation": training["best_validation"], "seconds": training["seconds"], "training": training}
 
 
 def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
     from pofx.evaluate.suite import evaluate
 
-    artifact = _fit(dataset, job, folder)
+    artifact = _fit(dataset, job, folder, folder)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     artifact.save(folder)
     began = time.time()
-    measured = evaluate(artifact, dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces")
+    measured = evaluate(
+        artifact, dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces", progress=writer(folder)
+    )
     training = artifact.card["training"]
     cost = {**measured.get("cost", {}), "train_seconds": training["seconds"]}
     if list(artifact.model.phases()):  # a classical model takes no steps
@@ -90,16 +93,17 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
     }
 
 
-def _controls(dataset: Dataset, job: Mapping[str, Any], root: Path) -> dict[str, Any]:
+def _controls(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
     from pofx.evaluate.metric import catalogue
     from pofx.evaluate.suite import controls, self_tests
 
-    rows = controls(dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces")
+    given = {"seed": job["first_seed"], "spaces": job["spaces"], "cache": root / "spaces", "progress": writer(folder)}
+    rows = controls(dataset, **given)
     values = dataset.test.values[: SHOWN if dataset.card.kind == "image" else SPREAD]
     return {
         "rows": {name: {"measurements": row["measurements"]} for name, row in rows.items()},
         "metrics": catalogue(),
-        "self_test": self_tests(dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces"),
+        "self_test": self_tests(dataset, **given),
         "protocol": next(iter(rows.values()), {}).get("protocol", {}),
         "environment": environment(),
         "files": {"real": keep(values, dataset.train, root, "real")},

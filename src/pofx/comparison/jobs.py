@@ -6,21 +6,20 @@ a job holds a lock while it runs, so that no second one works in the same folder
 
 import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from pofx.comparison.process import Limits, launch
+from pofx.comparison.status import Status, read
 from pofx.core.errors import CorruptError
 from pofx.core.files import read_json, write_json
 from pofx.core.lock import lock
-from pofx.train.options import Budget, spoken
+from pofx.core.progress import Sink
+from pofx.train.options import Budget
 
 ORPHAN = 30.0  # seconds to wait for the process of a killed call
 FOLLOW = "--with-caller"  # the argument of a job that must not outlive its caller
@@ -104,24 +103,30 @@ class Orders:
         return self.result(job)["status"] == "done"
 
 
-def run_jobs(jobs: Sequence[Job], orders: Orders) -> None:
+def run_jobs(jobs: Sequence[Job], orders: Orders, report: Sink = lambda now: None) -> None:
     """Run what has no result yet, one process after the other; failures are results, too.
 
     Where the controls fail, nothing else is run.
     """
     missing = [job for job in jobs if not orders.done(job)]
-    with Watched(missing, len(jobs), orders) as watched:
-        for job in missing:
-            with orders.lock(job) as held:
-                if orders.done(job):  # by a process that outlived the last call for a moment
-                    continue
-                place = orders.begin(job)
-                watched.begin(job)
-                reason = launch(command(place), place / "output.txt", orders.limits, watched.tick, (held,))
-                reason = fail(place, reason)
-                watched.end(job, reason)
-            if job.model is None and reason is not None:
-                return  # what fails for real items fails for samples, too: nothing is trained for it
+    status = Status(len(missing), orders.budget, report)
+    for job in missing:
+        with orders.lock(job) as held:
+            if orders.done(job):  # by a process that outlived the last call for a moment
+                status.skip()
+                continue
+            place = orders.begin(job)
+            status.begin(job.name)
+            tick = partial(_show, status, job.name, place)
+            reason = launch(command(place), place / "output.txt", orders.limits, tick, (held,))
+            reason = fail(place, reason)
+            status.end(job.name, reason)
+        if job.model is None and reason is not None:
+            return  # what fails for real items fails for samples, too: nothing is trained for it
+
+
+def _show(status: Status, name: str, place: Path) -> None:
+    status.show(name, read(place))
 
 
 def command(place: Path) -> list[str]:
@@ -146,54 +151,3 @@ def _read(path: Path) -> dict[str, Any]:
     except CorruptError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-class Watched:
-    """A progress bar over jobs, with a line for each that has ended."""
-
-    def __init__(self, jobs: Sequence[Job], total: int, orders: Orders) -> None:
-        self.jobs, self.console, self.spent = jobs, Console(stderr=True), list[float]()
-        self.each = orders.budget.seconds
-        self.began: dict[Job, float] = {}
-        self.running: list[Job] = []
-        if jobs:
-            what = f"{len(jobs)} of {total} jobs to run in {orders.folder}"
-            self.console.print(f"{what}, {orders.budget} of training each")
-        columns = (
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-        )
-        self.progress = Progress(*columns, console=self.console, transient=True)
-        self.task = self.progress.add_task("", total=len(jobs), left="")
-
-    def __enter__(self) -> "Watched":
-        if self.jobs:
-            self.progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
-
-    def begin(self, job: Job) -> None:
-        self.began[job] = time.monotonic()
-        self.running.append(job)
-        self.tick()
-
-    def tick(self) -> None:
-        """Show what runs, and about how long the rest takes."""
-        ended, left = len(self.spent), ""
-        each = sum(self.spent) / ended if ended > 1 else None if self.each is None else self.each + 15
-        if each is not None and self.running:
-            whole = each * (len(self.jobs) - ended) / len(self.running)
-            left = f"about {spoken(round(max(0.0, whole - (time.monotonic() - self.began[self.running[0]]))))} left"
-        self.progress.update(self.task, description=", ".join(j.name for j in self.running), completed=ended, left=left)
-
-    def end(self, job: Job, reason: str | None) -> None:
-        self.running.remove(job)
-        self.spent.append(time.monotonic() - self.began[job])
-        mark = "[green]done[/]" if reason is None else "[red]failed[/]"
-        after = "" if reason is None else f": {reason}"
-        self.console.print(f"{mark} {job.name} in {spoken(round(self.spent[-1]))}{after}")

@@ -30,6 +30,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder of the report (default runs/compare-DATA).")] = None,
 ) -> None:
     """Compare models on the same data and budget: one table, one report. Resumable."""
+    typer.echo(f"compare: reading {source}", err=True)  # before the imports, which take seconds
     from pofx.comparison.compare import compare as run_comparison
 
     result = run_comparison(
