@@ -20,12 +20,12 @@ import pofx
 from pofx.core.event import Discrete
 from pofx.core.random import Streams
 from pofx.data.dataset import joined
+from pofx.data.kind import named
 from pofx.data.sources import load
 from pofx.evaluate.vectors import Vectors
 from pofx.families.autoregressive.conditionals import Uncached
 from pofx.families.autoregressive.wavenet import WaveNet
 from pofx.maths.distributions import categorical_draw
-from pofx.report.files import write_items
 
 FLOORS = {"order-1 Markov": 5.449, "AR-16 with energy context": 5.251}
 ROUNDS = 5
@@ -81,7 +81,7 @@ def digits(args):
         clips = run.sample(args.n, [names[k] for k in wanted], seed=args.seed, temperature=temperature)
         seconds = time.perf_counter() - began
         folder = args.out / f"clips-{round(100 * temperature)}-percent"  # no dot: a dot makes a suffix
-        write_items(clips, folder, rate=data.train.facts["rate"])
+        named("audio").write(pofx.audio(clips, data.train.facts["rate"]), folder)
         heard = judge.predict(vectors(clips))
         right = heard == wanted
         yield {

@@ -14,10 +14,10 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.random import Streams
 from pofx.data import recordings
 from pofx.data.dataset import content_hash, split, take
+from pofx.data.kind import named
 from pofx.data.overlap import overlaps
 from pofx.data.sources import load, whole
 from pofx.evaluate.vectors import Vectors, digest
-from pofx.report.files import write_items
 from pofx.represent.audio import MuLaw, linear, mu_law
 
 RATE = 8000
@@ -197,14 +197,15 @@ def test_feature_vectors_tell_pitches_apart_and_bear_silence():
 
 def test_clips_are_written_as_wav_files(tmp_path):
     clips, _ = tones(3)
-    write_items(clips, tmp_path / "out", rate=RATE)
+    kind, items = named("audio"), pofx.audio(clips, RATE)
+    kind.write(items, tmp_path / "out")
     for i, clip in enumerate(clips):
         rate, read = wavfile.read(tmp_path / "out" / f"{i}.wav")
         assert rate == RATE and read.dtype == np.int16 and np.abs(read / 32767 - clip).max() < 1e-4
-    write_items(clips, tmp_path / "all.wav", rate=RATE)
+    kind.write(items, tmp_path / "all.wav")
     assert len(wavfile.read(tmp_path / "all.wav")[1]) == sum(map(len, clips)) + 2 * RATE // 4
     with pytest.raises(UsageError, match="folder"):
-        write_items(clips, tmp_path / "a.png", rate=RATE)
+        kind.write(items, tmp_path / "a.png")
 
 
 @pytest.fixture(scope="module")
@@ -251,9 +252,9 @@ def test_evaluation_audit_and_report_can_read_sound(run, tmp_path):
 
     clips, labels = tones(240)
     data = split(pofx.audio(clips, RATE, [("low", "high")[k] for k in labels]), "tones")
-    found = {(m["metric"]): m["value"] for m in evaluate(pofx.load(run), data, seed=0)["measurements"]}
+    found = {(m["metric"]): m["value"] for m in evaluate(pofx.load(run), data, seed=0, force=True)["measurements"]}
     assert 0 < found["bits_per_dim"] < 9 and "frechet" in " ".join(found)
-    findings = {f["check"]: f["result"] for f in audit(pofx.load(run), data)}
+    findings = {f["check"]: f["result"] for f in audit(pofx.load(run), data, force=True)}
     assert findings["seeds"] == "ok" and findings["finite density"] == "ok"
     plain = read_json(tmp_path / keep(clips[:4], data.train, tmp_path, "samples"))
     assert plain["columns"][0] == "seconds" and plain["samples"][0][0] == pytest.approx(len(clips[0]) / RATE, abs=1e-3)

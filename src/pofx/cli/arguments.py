@@ -1,4 +1,4 @@
-"""What the verbs are given: their common arguments, and how texts of the command line become values."""
+"""Arguments that verbs share, and how the texts of the command line become values."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,44 +6,116 @@ from typing import Annotated, Any
 import typer
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run, as `pofx train` wrote it.")]
-Data = Annotated[str, typer.Argument(help="A built-in name (see `pofx data`) or a file or folder.")]
+Data = Annotated[str, typer.Argument(help="A built-in name (see `pofx data`), a file or a folder.", metavar="DATA")]
 Seed = Annotated[int, typer.Option("--seed", "-s", help="The same seed gives the same numbers.")]
 Options = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="key=value, as often as needed.", metavar="KEY=VALUE")
+    list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE, repeatable.", metavar="KEY=VALUE")
 ]
-Condition = Annotated[str | None, typer.Option("--condition", "-c", help="A label, or several: 3 or 0,1,2.")]
+Condition = Annotated[
+    str | None,
+    typer.Option(
+        "--condition", "-c", "--given", help="A value, several (0,1,2), by name (country=Norway,age=30), or a file."
+    ),
+]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
+Against = Annotated[str | None, typer.Option(help="Data to measure against (default: that of the run).")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 
+STDOUT = "-"
+LINES = (".txt", ".smi")  # formats that a terminal shows as they are
+
 
 def options(texts: list[str] | None) -> dict[str, Any]:
+    """Options from KEY=VALUE."""
     from pofx.core.config import parse
 
     return dict(parse(text) for text in texts or [])
 
 
 def options_of(texts: list[str] | None) -> dict[str, dict[str, Any]]:
-    """Options by model from MODEL.key=value."""
+    """Options by model from MODEL.KEY=VALUE."""
     from pofx.core.errors import UsageError
 
     found: dict[str, dict[str, Any]] = {}
     for key, value in options(texts).items():
         model, dot, name = key.partition(".")
         if not dot:
-            raise UsageError(f"say whose option '{key}' is: MODEL.{key}=…")
+            raise UsageError(f"option '{key}' needs its model: pass -o MODEL.{key}=VALUE")
         found.setdefault(model, {})[name] = value
     return found
+
+
+def sampling(artifact: Any, texts: list[str] | None, also: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
+    """The artifact under the sampling options of the command line, and those that `sample` takes itself.
+
+    Raises:
+        UsageError: an option that sampling from this model does not have; the ones it has are named.
+    """
+    from pofx.core.errors import unknown
+    from pofx.core.model import Tempered
+
+    given, model = options(texts), artifact.model
+    tempers = model.tempers if isinstance(model, Tempered) else ()
+    for key in given:
+        if key not in (*tempers, *model.adjustable, *also):
+            raise unknown(f"sampling option of {artifact.name}", key, (*tempers, *model.adjustable, *also))
+    adjusted = {key: value for key, value in given.items() if key in model.adjustable}
+    return artifact.using(**adjusted), {key: value for key, value in given.items() if key not in model.adjustable}
+
+
+def kind_of_run(run: Path) -> Any:
+    """The kind of the items of a run, from its card alone: no weights are loaded."""
+    from pofx.core.errors import CorruptError
+    from pofx.core.files import read_json
+    from pofx.data.kind import of_card
+    from pofx.storage import locate
+
+    path = locate(run) / "artifact.json"
+    if not path.exists():
+        return None  # loading the run reports what is missing
+    try:
+        return of_card(read_json(path)["card"]["data"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptError(f"{path} has no card of its data ({error}): restore it or train again") from error
+
+
+def destination(run: Path, out: str | None, name: str) -> Path | None:
+    """Where items are written, checked before anything is computed; None: to the screen.
+
+    Raises:
+        UsageError: an ending that does not fit the items of the run.
+    """
+    kind = kind_of_run(run)
+    if out == STDOUT or kind is None:
+        return None
+    if out is None:
+        ending = kind.outputs[0]
+        return None if ending in LINES else Path(name + ("" if ending == "/" else ending))
+    path = Path(out)
+    kind.check_output(path)
+    return path
+
+
+def as_items(artifact: Any, values: Any) -> Any:
+    """Values of a run as Items with the facts of its data."""
+    from pofx.core.items import Items
+    from pofx.data.kind import of_card
+
+    data = artifact.card["data"]
+    facts = {k: v for k, v in data["facts"].items() if k not in ("label_names", "exact_duplicates", "overlap_rule")}
+    return Items(of_card(data).name, values, facts=facts)
 
 
 def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
     from pofx.core.errors import UsageError
+    from pofx.data.kind import of_card
 
     if known is None:
-        if artifact.representation.kind != "text":
-            raise UsageError("say how many rows are known: pofx sample RUN --prefix DATA --known 4")
+        if of_card(artifact.card["data"]).outputs[0] not in LINES:
+            raise UsageError("--prefix DATA needs --known: the number of rows that are given, such as --known 4")
         return text
     values = items(artifact, text, None).values[:n]
     if isinstance(values, list):
@@ -66,12 +138,6 @@ def labels(items: Any) -> Any:
     return items.labels if items.labels is None or not names else [str(names[k]) for k in items.labels]
 
 
-def facts(artifact: Any) -> dict[str, Any]:
-    """What a file of items must be told: the levels of images, the sample rate of sound."""
-    facts = artifact.card.get("data", {}).get("facts", {})
-    return {"levels": facts.get("levels"), "rate": facts.get("rate")}
-
-
 def items(artifact: Any, source: str, split: str | None, force: bool = False) -> Any:
     """Items of a source; a split of the run's own data is that of training, unless forced."""
     from pofx.core.errors import unknown
@@ -92,11 +158,12 @@ def items(artifact: Any, source: str, split: str | None, force: bool = False) ->
 
 
 def trained_on(artifact: Any, against: str | None = None) -> Any:
+    """The data set of a run, or the one named instead."""
     from pofx.core.errors import UsageError
     from pofx.data.sources import built_in, load
 
     card = artifact.card["data"]
     name = against or card["name"]
     if against is None and name not in built_in() and not Path(name).expanduser().exists():
-        raise UsageError(f"the run's data ('{name}') cannot be found from here: name it with --against DATA")
+        raise UsageError(f"the data of the run ('{name}') is not found from here: pass --against DATA")
     return load(name, label=card["facts"].get("label"))

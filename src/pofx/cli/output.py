@@ -2,13 +2,20 @@
 
 import json
 import shutil
+import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 
 NARROWEST = 24  # columns that the last column of a table has at least
+ROWS = 5  # items shown beside a file
+FIRST, LONGEST = 2.0, 60.0  # seconds between the lines of `waiting`
 
 
 def width() -> int:
@@ -58,3 +65,64 @@ def shortened(text: str, length: int) -> str:
 def as_json(value: Any) -> None:
     """Print a value as JSON."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def items(items: Any, path: Path | None, done: str, *, columns: int | None = None, stream: bool = False) -> None:
+    """Write items to a path, or as they are to stdout, or show them; `done` is the sentence about it."""
+    from pofx.data.kind import kind_of
+
+    kind = kind_of(items)
+    if stream:
+        sys.stdout.flush()
+        kind.write(items, sys.stdout.buffer, columns=columns)
+        sys.stdout.buffer.flush()
+        typer.echo(done, err=True)
+        return
+    shown = kind.preview(items, width(), len(items) if path is None else ROWS).removesuffix("\n")
+    if shown:
+        typer.echo(shown + "\n")
+    if path is not None:
+        kind.write(items, path, columns=columns)
+    typer.echo(done if path is None else f"{done} → {path}")
+
+
+def least_probable(items: Any, log_prob: Any, n: int) -> str:
+    """The n items with the smallest log p, the smallest first."""
+    import numpy as np
+
+    from pofx.data.kind import kind_of, take
+
+    order = np.argsort(log_prob, kind="stable")[:n]
+    kind, chosen = kind_of(items), take(items, order)
+    frame = kind.columns(chosen.values)
+    if frame is not None:
+        frame = frame.reset_index(drop=True)
+        frame.insert(0, "item", order)
+        frame.insert(1, "log p", np.asarray(log_prob)[order])
+        return str(frame.to_string(index=False, line_width=width(), float_format="%.5g")) + "\n"
+    rows = [{"item": int(i), "log p": f"{log_prob[i]:.4f}"} for i in order]
+    if not kind.pictorial:
+        lines = kind.shown(chosen.values, items.facts).lines
+        for row, line in zip(rows, lines, strict=True):
+            row["shown"] = shortened(" ".join(" ".join(map(str, line)).split()), max(width() - 30, NARROWEST))
+    return table(rows) + "\n"
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Lines on stderr while something long without progress of its own is done: the first after two seconds."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def show() -> None:
+        gap = FIRST
+        while not ended.wait(gap):
+            typer.echo(f"{what}: {time.monotonic() - began:.0f} s", err=True)
+            gap = min(2 * gap, LONGEST)
+
+    shower = threading.Thread(target=show, daemon=True)
+    shower.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        shower.join()

@@ -4,32 +4,31 @@ from typing import Annotated, Any
 
 import typer
 
-from pofx.cli import arguments as given
-from pofx.cli import output
+from pofx.cli import arguments, output
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx audit runs/digits"
 
 
 def audit(
-    run: given.Run,
+    run: arguments.Run,
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
-    force: given.Force = False,
+    force: arguments.Force = False,
     membership: Annotated[
         bool,
         typer.Option("--membership", help="Also test for membership inference (trains reference models)."),
     ] = False,
     references: Annotated[int, typer.Option(help="Of --membership: number of reference models (even).")] = 8,
     reference_seconds: Annotated[float, typer.Option(help="Of --membership: training time of each.")] = 20.0,
-    as_json: given.Json = False,
-    device: given.Device = "auto",
+    as_json: arguments.Json = False,
+    device: arguments.Device = "auto",
 ) -> None:
     """Check a trained model for common faults: density, tails, causality, codes, seeds, conditions, collapse."""
     from pofx.artifact import load
     from pofx.evaluate.audit import audit as examine
 
     artifact = load(run).to(device)
-    dataset = given.trained_on(artifact, against)
+    dataset = arguments.trained_on(artifact, against)
     findings = examine(artifact, dataset, force=force or against is not None)
     if membership:
         from pofx.evaluate.reference_models import exposure, recipe

@@ -5,19 +5,19 @@ from typing import Annotated
 
 import typer
 
-from pofx.cli import arguments as given
+from pofx.cli import arguments
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx compare digits --budget 30s --out runs/demo"
 
 
 def compare(
-    source: given.Data,
+    source: arguments.Data,
     names: Annotated[str | None, typer.Option("--models", help="a,b,c (default: one per family).")] = None,
     families: Annotated[str | None, typer.Option(help="flow,vae,… (default: all that fit the data).")] = None,
     budget: Annotated[str, typer.Option(help="Training of each: 30s, 2m, 1h, 500steps, 3epochs or 2e12flops.")] = "30s",
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
-    seed: given.Seed = 0,
+    seed: arguments.Seed = 0,
     label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
     trials: Annotated[int, typer.Option(help="Sets of options tried per model, compared on validation data.")] = 1,
     option: Annotated[
@@ -42,7 +42,7 @@ def compare(
         seed=seed,
         out=out or Path("runs") / f"compare-{Path(source).stem}",
         label=label,
-        options=given.options_of(option),
+        options=arguments.options_of(option),
         trials=trials,
         spaces=spaces.split(",") if spaces else None,
         time_limit=time_limit,

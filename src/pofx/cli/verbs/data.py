@@ -2,8 +2,7 @@
 
 import typer
 
-from pofx.cli import arguments as given
-from pofx.cli import output
+from pofx.cli import arguments, output
 
 GROUP = "Look up"
 EXAMPLE = "pofx data"
@@ -11,7 +10,7 @@ EXAMPLE = "pofx data"
 HIDDEN = ("summary", "download")
 
 
-def data(as_json: given.Json = False) -> None:
+def data(as_json: arguments.Json = False) -> None:
     """List the built-in data sets and the file types that are read."""
     from pofx.data.files import suffixes
     from pofx.data.sources import catalogue

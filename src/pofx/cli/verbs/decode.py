@@ -5,23 +5,26 @@ from typing import Annotated
 
 import typer
 
-from pofx.cli import arguments as given
+from pofx.cli import arguments, output
 
 GROUP = "Use a run"
 EXAMPLE = "pofx decode runs/digits codes.npz --out grid.png"
 
 
 def decode(
-    run: given.Run,
-    codes: Annotated[Path, typer.Argument(help="A .npz or .npy file of codes.")],
-    out: Annotated[Path, typer.Option(help=".npz, .npy, .png (grid), .csv or .txt")] = Path("decoded.npz"),
-    condition: given.Condition = None,
-    device: given.Device = "auto",
+    run: arguments.Run,
+    codes: Annotated[Path, typer.Argument(help="A .npz or .npy file of codes.", metavar="CODES")],
+    out: Annotated[str | None, typer.Option(help="As in `pofx sample` (default decoded.png, .csv …).")] = None,
+    condition: arguments.Condition = None,
+    device: arguments.Device = "auto",
 ) -> None:
     """Compute the item of each code."""
     from pofx.artifact import load
-    from pofx.report.files import read_array, write_items
+    from pofx.report.files import read_array
 
-    artifact, z = load(run).to(device), read_array(codes)
-    write_items(artifact.decode(z, given.conditions(condition, len(z))), out, **given.facts(artifact))
-    typer.echo(f"{len(z)} items → {out}")
+    path = arguments.destination(run, out, "decoded")
+    z = read_array(codes)
+    artifact = load(run).to(device)
+    with output.waiting(f"decoding {len(z):,} codes by {artifact.name}"):
+        values = artifact.decode(z, arguments.conditions(condition, len(z)))
+    output.items(arguments.as_items(artifact, values), path, f"{len(z)} items", stream=out == arguments.STDOUT)

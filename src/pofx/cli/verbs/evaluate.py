@@ -5,25 +5,24 @@ from typing import Annotated
 
 import typer
 
-from pofx.cli import arguments as given
-from pofx.cli import output
+from pofx.cli import arguments, output
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx evaluate runs/digits --against digits --json"
 
 
 def evaluate(
-    run: given.Run,
+    run: arguments.Run,
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
     spaces: Annotated[
         str | None, typer.Option(help="pca,classifier,random,logmel,inception=FILE,clip=FOLDER,…")
     ] = None,
     factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, one row per item of the data.")] = None,
-    seed: given.Seed = 0,
+    seed: arguments.Seed = 0,
     every: Annotated[bool, typer.Option("--all", help="Every measure, with its note.")] = False,
-    force: given.Force = False,
-    as_json: given.Json = False,
-    device: given.Device = "auto",
+    force: arguments.Force = False,
+    as_json: arguments.Json = False,
+    device: arguments.Device = "auto",
 ) -> None:
     """Measure samples, density and codes against real data, with uncertainty."""
     from pofx.artifact import load
@@ -32,7 +31,7 @@ def evaluate(
     from pofx.runs.info import store
 
     artifact = load(run).to(device)
-    dataset = given.trained_on(artifact, against)
+    dataset = arguments.trained_on(artifact, against)
     result = measure(
         artifact,
         dataset,
@@ -44,7 +43,7 @@ def evaluate(
     if factors is not None:
         from pofx.evaluate.disentanglement import disentanglement
 
-        items = given.items(artifact, against or artifact.card["data"]["name"], None)
+        items = arguments.items(artifact, against or artifact.card["data"]["name"], None)
         result["measurements"] += [m.json() for m in disentanglement(artifact, items, factors, seed=seed)]
     if against is None:
         store(run, result)

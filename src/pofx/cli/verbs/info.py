@@ -2,14 +2,13 @@
 
 import typer
 
-from pofx.cli import arguments as given
-from pofx.cli import output
+from pofx.cli import arguments, output
 
 GROUP = "Look up"
 EXAMPLE = "pofx info runs/digits"
 
 
-def info(run: given.Run, as_json: given.Json = False) -> None:
+def info(run: arguments.Run, as_json: arguments.Json = False) -> None:
     """Show what is in the folder of a run: model, data, budget, density, numbers."""
     from pofx.report.summary import text
     from pofx.runs.info import info as describe

@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pofx.cli import arguments as given
-from pofx.cli import output
+from pofx.cli import arguments, output
 
 GROUP = "Look up"
 EXAMPLE = "pofx models nsf"
@@ -13,7 +12,7 @@ EXAMPLE = "pofx models nsf"
 
 def models(
     name: Annotated[str | None, typer.Argument(help="A model: its options with types, ranges and defaults.")] = None,
-    as_json: given.Json = False,
+    as_json: arguments.Json = False,
 ) -> None:
     """List the models: family, density, what each does; with a NAME its options."""
     from pofx.core.config import entries, entry

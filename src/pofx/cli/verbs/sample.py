@@ -1,48 +1,56 @@
 """pofx sample."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pofx.cli import arguments as given
+from pofx.cli import arguments, output
 
 GROUP = "Use a run"
 EXAMPLE = "pofx sample runs/digits -n 64 --condition 3 --out grid.png"
 
 
 def sample(
-    run: given.Run,
+    run: arguments.Run,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     out: Annotated[
-        Path | None,
-        typer.Option(help=".npz, .npy, .png (grid), .csv, .txt, .wav or a folder of .wav (default samples.npz)."),
+        str | None,
+        typer.Option(help="A file, or a folder of single files; the ending is the format; - is the screen."),
     ] = None,
-    condition: given.Condition = None,
-    seed: given.Seed = 0,
+    condition: arguments.Condition = None,
+    seed: arguments.Seed = 0,
     prefix: Annotated[
         str | None, typer.Option(help="Items to complete: a text, or data whose first --known parts are given.")
     ] = None,
     known: Annotated[
         int | None, typer.Option(min=1, help="With --prefix DATA: rows of images, or characters, that are given.")
     ] = None,
-    option: given.Options = None,
-    device: given.Device = "auto",
+    option: arguments.Options = None,
+    device: arguments.Device = "auto",
 ) -> None:
-    """Draw new items; -o KEY=VALUE sets sampling options such as temperature."""
+    """Draw new items; -o KEY=VALUE sets sampling options such as temperature.
+
+    Without --out, texts are shown, tables are shown in part and written to samples.csv, images go to samples.png, sound
+    to a folder. Texts of a running text may be longer than the model's window: -o length=400.
+    """
     from pofx.artifact import load
     from pofx.core.errors import UsageError
-    from pofx.core.model import Tempered
-    from pofx.report.files import write_items
+    from pofx.runs.continuation import long_texts
 
     if known is not None and prefix is None:
-        raise UsageError("--known needs --prefix DATA: it says how many parts of each of these items are given")
-    options = given.options(option)
+        raise UsageError("--known needs --prefix DATA: it is the number of parts of each of its items that are given")
+    path = arguments.destination(run, out, "samples")
     artifact = load(run).to(device)
-    names = artifact.model.tempers if isinstance(artifact.model, Tempered) else ()
-    tempering = {key: options.pop(key) for key in names if key in options}
-    start = None if prefix is None else given.beginnings(artifact, prefix, known, n)
-    drawn = artifact.using(**options).sample(n, given.conditions(condition, n), seed=seed, prefix=start, **tempering)
-    out = out or Path("samples" if artifact.representation.kind == "audio" else "samples.npz")
-    write_items(drawn, out, **given.facts(artifact))
-    typer.echo(f"{n} {'tempered samples, which do not follow p(x),' if tempering else 'samples'} → {out}")
+    artifact, tempering = arguments.sampling(artifact, option, also=("length",))
+    length = tempering.pop("length", None)
+    stated = arguments.conditions(condition, n)
+    with output.waiting(f"drawing {n:,} samples of {artifact.name}"):
+        start = None if prefix is None else arguments.beginnings(artifact, prefix, known, n)
+        if length is None:
+            drawn = artifact.sample(n, stated, seed=seed, prefix=start, **tempering)
+        else:
+            drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
+    done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
+    output.items(arguments.as_items(artifact, drawn), path, done, stream=out == arguments.STDOUT)
+    if not (artifact.card.get("training") or {}).get("finished", True):
+        typer.echo(f"pofx: {run} is an unfinished run: continue it with pofx train --resume --out {run}", err=True)

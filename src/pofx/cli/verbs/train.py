@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pofx.cli import arguments as given
+from pofx.cli import arguments
 
 GROUP = "Train"
 EXAMPLE = "pofx train digits --model realnvp --minutes 2 -o lr=0.001 --out runs/digits"
@@ -15,13 +15,13 @@ EXAMPLE = "pofx train digits --model realnvp --minutes 2 -o lr=0.001 --out runs/
 def train(
     source: Annotated[str | None, typer.Argument(metavar="DATA", help="A built-in name, a file or a folder.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="A name of `pofx models`.")] = None,
-    option: given.Options = None,
+    option: arguments.Options = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training time (default 1).")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget: optimiser steps.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Budget: passes over the data.")] = None,
     flops: Annotated[float | None, typer.Option(help="Budget: FLOPs, such as 2e12.")] = None,
     condition: Annotated[str | None, typer.Option(help="`label`, or a column of a table.")] = None,
-    seed: given.Seed = 0,
+    seed: arguments.Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
 ) -> None:
@@ -43,7 +43,7 @@ def train(
         condition=condition,
         out=folder,
         resume=resume,
-        **given.options(option),
+        **arguments.options(option),
     )
     if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints
         return
