@@ -5,20 +5,25 @@ Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu, 2016, arX
 """
 
 import math
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from torch import Tensor
 
 from pofx.core.event import Discrete, Event, dims
 from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.families.autoregressive.cells import CellByCell, check_width
 from pofx.nets.causal.gated_conv import GatedGrid
 
+MANY = 32  # classes above which a step on a large grid has to be cheaper
+
 
 class PixelCNN(CellByCell):
     """Gated causal convolutions over a discrete grid of shape (C, H, W), exact and conditional.
 
     Args:
-        width: features of each stack, a multiple of the number of channels; None takes 48 below 256 dimensions and 64
-            from there on, or the next multiple above.
+        width: features of each stack, a multiple of the number of channels; None takes 48 below 256 dimensions, and
+            from there on 64, or 32 for more than 32 classes, or the next multiple above.
         layers: gated layers; the field of view grows by kernel // 2 rows and columns with each.
         kernel: odd width of the convolutions.
         terms: numbers that encode one class at the input, at most classes - 1.
@@ -33,6 +38,13 @@ class PixelCNN(CellByCell):
     source: ClassVar = "van den Oord et al., 2016, arXiv 1606.05328"
     trains_with: ClassVar = {"batch_size": 16, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 12, "layers": 2, "kernel": 3}
+
+    @classmethod
+    def upgraded(
+        cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
+        """Earlier versions stored no width where they had chosen it."""
+        return super().upgraded(name, {**options, "width": len(weights["net.v_place"])}, weights)
 
     def __init__(
         self,
@@ -49,14 +61,15 @@ class PixelCNN(CellByCell):
         assert isinstance(event, Discrete)
         channels = event.shape[0]
         large = dims(event) >= 256
-        features = channels * math.ceil((64 if large else 48) / channels) if width is None else width
-        check_width(features, channels)
+        if width is None:
+            width = channels * math.ceil((32 if large and event.largest > MANY else 64 if large else 48) / channels)
+        check_width(width, channels)
         self.width, self.layers, self.dropout = width, layers, dropout
         self.net = GatedGrid(
             (channels, event.shape[1], event.shape[2]),
             self.levels.terms,
             event.largest,
-            features,
+            width,
             layers,
             kernel,
             context=self.conditioner.width,

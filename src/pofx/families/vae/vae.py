@@ -12,7 +12,7 @@ whose parameters come from the encoder too (Rezende and Mohamed, 2015, arXiv 150
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -31,6 +31,7 @@ from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.posterior import KINDS as POSTERIORS
 from pofx.nets.vector.posterior import PosteriorFlow
 
+LARGEST = 1024  # positions up to which a grid is modelled by perceptrons
 ROWS = 2**23  # decoder outputs held at once by log_prob
 LEAST_MIXED = 16  # importance samples from which on some come from other proposals than q
 WIDER = 2.0  # how much wider the second proposal is than q
@@ -42,9 +43,11 @@ class VAE(OnePhase, Weighted, Encoding):
 
     Args:
         latent: dimensions of the code.
-        width, depth: of the networks; depth counts hidden layers (perceptrons only).
+        width: of the networks; None takes 256, or 32 channels on grids of more than 1,024 positions.
+        depth: hidden layers (perceptrons only).
         dropout: share of hidden units dropped in training.
-        network: "mlp", "conv", or "auto" (conv for images of at least 256 positions).
+        network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many
+            weights.
         observation: "categorical", "logistic" or "auto" for Discrete events (auto: logistic from 8 classes on in
             images); Continuous events have a Gaussian.
         components: of the logistic mixture.
@@ -78,7 +81,7 @@ class VAE(OnePhase, Weighted, Encoding):
         condition: Event | None = None,
         *,
         latent: Width = 16,
-        width: Width = 256,
+        width: Width | None = None,
         depth: Depth = 2,
         dropout: Dropout = 0.25,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
@@ -95,6 +98,12 @@ class VAE(OnePhase, Weighted, Encoding):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous | Discrete)
+        grid = len(event.shape) == 3
+        positions = event.shape[-1] * event.shape[-2] if grid else 0
+        self.convolutional = grid and (network == "conv" or (network == "auto" and positions > LARGEST))
+        if width is None:
+            width = 32 if self.convolutional and positions > LARGEST else 256
+        network = "conv" if self.convolutional else "mlp"
         self.latent, self.width, self.depth, self.dropout = latent, width, depth, dropout
         self.network, self.observation, self.components = network, observation, components
         self.prior, self.particles, self.beta, self.kl_warmup = prior, particles, beta, kl_warmup
@@ -108,9 +117,6 @@ class VAE(OnePhase, Weighted, Encoding):
         self.likelihood = observation_model(event, observation, components)
         self.conditioner = Conditioner(condition, 32)
         context = self.conditioner.width
-        grid = len(event.shape) == 3
-        positions = event.shape[-1] * event.shape[-2] if grid else 0
-        self.convolutional = grid and (network == "conv" or (network == "auto" and positions >= 256))
         self.encoder: ImageEncoder | VectorTrunk
         self.decoder: ImageDecoder | VectorTrunk
         outputs = self.likelihood.outputs
@@ -132,6 +138,14 @@ class VAE(OnePhase, Weighted, Encoding):
         self.prior_log_stds = nn.Parameter(torch.zeros(prior, latent)) if prior > 1 else None
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @classmethod
+    def upgraded(
+        cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
+        """Earlier versions chose the network by another size."""
+        network = "conv" if weights["encoder.first.weight"].ndim == 4 else "mlp"
+        return super().upgraded(name, {**options, "network": network}, weights)
 
     # ── the two conditionals and the prior ──
 
