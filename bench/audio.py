@@ -22,7 +22,7 @@ from pofx.core.random import Streams
 from pofx.data.dataset import joined
 from pofx.data.kind import named
 from pofx.data.sources import load
-from pofx.evaluate.vectors import Vectors
+from pofx.data.vectors import Vectors
 from pofx.families.autoregressive.conditionals import Uncached
 from pofx.families.autoregressive.wavenet import WaveNet
 from pofx.maths.distributions import categorical_draw

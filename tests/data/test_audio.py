@@ -14,10 +14,10 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.random import Streams
 from pofx.data import recordings
 from pofx.data.dataset import content_hash, split, take
-from pofx.data.kind import named
+from pofx.data.kind import digest, named
 from pofx.data.overlap import overlaps
 from pofx.data.sources import load, whole
-from pofx.evaluate.vectors import Vectors, digest
+from pofx.data.vectors import Vectors
 from pofx.represent.audio import MuLaw, linear, mu_law
 
 RATE = 8000

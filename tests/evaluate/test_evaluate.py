@@ -13,6 +13,8 @@ from pofx.core.model import Density
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, dataset, take
 from pofx.data.digits import load
+from pofx.data.kind import digest
+from pofx.data.vectors import Vectors
 from pofx.evaluate.arrangement import arrange, control_items, shuffled
 from pofx.evaluate.density import likelihood
 from pofx.evaluate.distances import nearest, radii, squared
@@ -23,7 +25,6 @@ from pofx.evaluate.metrics.near_copy import near_copies, tail_test
 from pofx.evaluate.metrics.neighbours import neighbour_scores
 from pofx.evaluate.metrics.two_sample import c2st
 from pofx.evaluate.suite import compare_samples, controls, evaluate
-from pofx.evaluate.vectors import Vectors, digest
 from pofx.maths.frechet import frechet_distance, frechet_floor, frechet_infinity
 
 

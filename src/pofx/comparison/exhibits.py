@@ -1,6 +1,6 @@
 """What a job keeps for the report beside its numbers: samples and their neighbours, marginals, likelihoods of items.
 
-Nearest items are the Euclidean ones of `evaluate.vectors`. The samples shown are the first of their seed, not chosen;
+Nearest items are the Euclidean ones of `data.vectors`. The samples shown are the first of their seed, not chosen;
 the worst ones are those that lie nearest to a training item for their distance to the nearest test item, d(train) /
 d(test): fresh samples are as near to the one as to the other, a copy is at 0 (section 4 of Meehan, Chaudhuri and
 Dasgupta, 2020, arXiv 2004.05675, counts the same two distances).
@@ -33,8 +33,8 @@ def keep(values: Any, train: Items, folder: Path, name: str, test: Items | None 
     coordinates, or the first two principal components of the training items. Returns the file's name.
     """
     from pofx.comparison.column_shapes import shapes
+    from pofx.data.vectors import Vectors
     from pofx.evaluate.distances import nearest
-    from pofx.evaluate.vectors import Vectors
 
     vectors = Vectors.fit(train)
     known, mine = vectors(train.values), vectors(values)

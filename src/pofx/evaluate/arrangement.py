@@ -16,13 +16,15 @@ Near-copy tests hold samples against test items (with validation items in `train
 validation items against test items.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from pofx.core.errors import UsageError
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, joined, take
+from pofx.data.kind import kind_of
 
 LARGE = 2000  # test items from which halves are large enough
 MOST = 5000  # items on each side
@@ -87,69 +89,36 @@ def control_items(dataset: Dataset, plan: Arrangement) -> dict[str, Items]:
 
 
 def noised(items: Items, train: Items, level: float, seed: int) -> Items:
-    """Items with noise: numbers move by `level` standard deviations of the training items (of all pixels together, for
-    images and sound), everything else is drawn anew from the training items with probability `level`.
-
-    Numbers that are whole stay whole, and all stay within the range of the training items.
-    """
-    import pandas as pd
-
-    generator = np.random.default_rng(seed)
-    values, known = items.values, train.values
-    if isinstance(values, pd.DataFrame):
-        columns = {c: _noised(values[c].to_numpy(), known[c].to_numpy(), level, generator) for c in values.columns}
-        return Items(items.kind, pd.DataFrame(columns), None, items.facts)
-    if items.kind == "audio":
-        spread = float(np.std(np.concatenate([np.ravel(v) for v in known[:200]])))
-        loud = [v + level * spread * generator.standard_normal(np.shape(v)).astype(np.float32) for v in values]
-        return Items(items.kind, [np.clip(v, -1, 1) for v in loud], None, items.facts)
-    if isinstance(values, list) or values.dtype == object:
-        pool = [c for v in known[:1000] for c in v]
-        drawn = [[pool[generator.integers(len(pool))] if generator.random() < level else c for c in v] for v in values]
-        return Items(items.kind, ["".join(d) if isinstance(values[0], str) else d for d in drawn], None, items.facts)
-    if items.kind == "image":
-        moved = np.asarray(values) + level * float(np.std(known)) * generator.standard_normal(values.shape)
-        return Items(items.kind, _as(moved, known), None, items.facts)
-    flat, every = values.reshape(len(values), -1), known.reshape(len(known), -1)
-    if values.dtype.kind == "f":
-        moved = flat + level * every.std(0) * generator.standard_normal(flat.shape)
-        return Items(items.kind, _as(moved, every).reshape(values.shape), None, items.facts)
-    mixed = np.where(generator.random(flat.shape) < level, every[generator.integers(len(every), size=len(flat))], flat)
-    return Items(items.kind, mixed.reshape(values.shape).astype(values.dtype), None, items.facts)
-
-
-def _noised(column: np.ndarray, known: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
-    """A column of a table with noise; categories, and numbers that take few values, are drawn anew."""
-    few = known.dtype.kind not in "fiu" or len(np.unique(known)) <= 20
-    if few:
-        drawn = known[generator.integers(len(known), size=len(column))]
-        return np.where(generator.random(len(column)) < level, drawn, column)
-    return _as(column + level * np.nanstd(known) * generator.standard_normal(len(column)), known)
-
-
-def _as(moved: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Numbers in the range and of the type of known ones."""
-    kept = np.clip(moved, np.nanmin(known), np.nanmax(known))
-    return (np.round(kept) if known.dtype.kind in "iu" else kept).astype(known.dtype)
+    """Items with noise of `level` standard deviations of the training items; see `Kind.noised`."""
+    values = kind_of(items).noised(items.values, train.values, level, np.random.default_rng(seed))
+    return Items(items.kind, values, None, items.facts)
 
 
 def shuffled(items: Items, n: int, seed: int) -> Items:
-    """n items whose every dimension is drawn from that dimension of the items, independently of the others.
+    """n items whose every dimension is drawn from that of the items, independently; see `Kind.shuffled`."""
+    values = kind_of(items).shuffled(items.values, n, np.random.default_rng(seed))
+    return Items(items.kind, values, None, items.facts)
 
-    Strings are shuffled by position; each keeps the length of one of them.
+
+def of_one_length(samples: Any, dataset: Dataset) -> tuple[Any, Dataset, str]:
+    """Samples and real items cut to one length where items are passages of running text, whose length means nothing.
+
+    A longer text lies nearer to a training passage, whatever it says. Other items are left as they are. The third value
+    says what was cut.
     """
-    import pandas as pd
-
-    generator = np.random.default_rng(seed)
-    values = items.values
-    if isinstance(values, pd.DataFrame):
-        columns = {c: values[c].to_numpy()[generator.integers(len(values), size=n)] for c in values.columns}
-        return Items(items.kind, pd.DataFrame(columns), None, items.facts)
-    if isinstance(values, list) or values.dtype == object:
-        lengths = [len(values[i]) for i in generator.integers(len(values), size=n)]
-        at = [[v[p] for v in values if len(v) > p] for p in range(max(map(len, values)))]
-        drawn = [[at[p][generator.integers(len(at[p]))] for p in range(length)] for length in lengths]
-        return Items(items.kind, ["".join(d) if isinstance(values[0], str) else d for d in drawn], None, items.facts)
-    flat = values.reshape(len(values), -1)
-    mixed = np.take_along_axis(flat, generator.integers(len(flat), size=(n, flat.shape[1])), 0)
-    return Items(items.kind, mixed.reshape(n, *values.shape[1:]), None, items.facts)
+    real = dataset.train.values
+    if not kind_of(dataset.train).sequential(real):
+        return samples, dataset, ""
+    length = min(int(np.median([len(v) for v in values])) for values in (samples, real))
+    parts = {
+        name: items
+        if int(np.median([len(v) for v in items.values])) <= length
+        else replace(items, values=[v[:length] for v in items.values])
+        for name, items in dataset.splits().items()
+    }
+    cut = Dataset(parts["train"], parts["validation"], parts["test"], dataset.card)
+    return (
+        [v[:length] for v in samples],
+        Dataset(parts["train"], parts["validation"], parts["test"], dataset.card),
+        said,
+    )

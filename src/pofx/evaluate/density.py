@@ -17,13 +17,13 @@ from scipy.special import logsumexp
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Discrete
-from pofx.core.model import Density
+from pofx.core.model import Density, Explicit
 from pofx.core.representation import Items
 from pofx.data.dataset import take
 from pofx.evaluate.measurement import Measurement
 from pofx.evaluate.metric import Axis, ScoreInfo
 
-STEP = 200  # items scored at a time
+FIRST, STEP = 20, 200  # items scored at first, and at most, at a time
 SCORES = {
     "nats": ScoreInfo(
         "lower", "−log p, nats", "negative log-likelihood of held-out items, nats per item", "likelihood"
@@ -102,11 +102,16 @@ def log_likelihood(
     """log p of as many items, from the first on, as fit into the time: values, errors, a Score, items per second."""
     values, errors, found = [], [], None
     start = time.perf_counter()
-    for at in range(0, len(items), STEP):
-        value, stderr, found = _score(artifact, take(items, np.arange(at, min(at + STEP, len(items)))), prior)
+    at, size = 0, FIRST
+    while at < len(items):
+        value, stderr, found = _score(artifact, take(items, np.arange(at, min(at + size, len(items)))), prior)
         values.append(value)
         errors.append(stderr)
-        if time.perf_counter() - start > seconds:
+        at += size
+        spent = time.perf_counter() - start
+        left = int((seconds - spent) * at / max(spent, 1e-9)) if seconds < float("inf") else STEP
+        size = min(4 * size, STEP, left)
+        if size < 1:
             break
     spent = time.perf_counter() - start
     value = np.concatenate(values)
@@ -145,7 +150,14 @@ def likelihood(
     kind = Density(found.density)
     n = len(value)
     spread = float(np.std(value, ddof=1) / np.sqrt(n)) if n > 1 else None
-    own = None if errors is None else float(np.sqrt((errors**2).mean() / n))  # as if independent between items
+    # an error that all items share (of an estimated log Z) does not average out; the items' own are in their spread
+    shared = float(artifact.model.log_prob_error() or 0.0) if isinstance(artifact.model, Explicit) else 0.0
+    own = None
+    if errors is not None:
+        independent = np.maximum(errors**2 - shared**2, 0).mean() / n
+        own = float(np.sqrt(independent + shared**2))
+    if spread is not None:
+        spread = float(np.hypot(spread, shared))
     bits = 1 / (dims * np.log(2))
     better = "lower" if kind > Density.RELATIVE else "none"
     notes = {
@@ -186,6 +198,8 @@ def likelihood(
     if are_texts(test):
         (at, error), (known, known_error) = per_byte(value, test.values), per_byte(seen, train.values)
         gap = {"train": known, "gap": at - known, "gap_stderr": float(np.hypot(error, known_error)), "noise": None}
+        bytes_each = float(np.mean([len(text.encode()) for text in test.values[:n]]))
+        error = float(np.hypot(error, shared / max(bytes_each, 1e-12) / np.log(2)))
         of_bytes = replace(rows[0], metric="bits_per_byte", value=at, stderr=error, extra={**rows[0].extra, **gap})
         rows.append(of_bytes)
     speed = Measurement("log_probs_per_second", float(rate), None, "higher", n=n, note=note)

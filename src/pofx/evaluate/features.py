@@ -22,10 +22,11 @@ import torch
 from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write
 from pofx.core.representation import Items
+from pofx.data.kind import digest
+from pofx.data.vectors import Vectors
 from pofx.evaluate.logmel import LogMel
 from pofx.evaluate.networks import Features, apply, random_features, train_classifier
 from pofx.evaluate.pretrained import HINTS, pretrained
-from pofx.evaluate.vectors import Vectors, digest
 
 NAMES = ("pca", "classifier", "random", "logmel", *HINTS)
 VERSION = 1  # of the spaces; a change of their making must change it

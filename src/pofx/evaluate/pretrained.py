@@ -25,7 +25,6 @@ from torch import Tensor
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
-from pofx.evaluate.vectors import channels_first
 
 HINTS = {
     "inception": "a FILE of torch-fidelity's weights (weights-inception-2015-12-05-6726825d.pth), or 'download'",
@@ -170,3 +169,8 @@ def resized(x: Tensor, side: int) -> Tensor:
     small = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in
              x.permute(0, 2, 3, 1).numpy()]  # fmt: skip
     return torch.as_tensor(np.stack(small)).permute(0, 3, 1, 2).float()
+
+
+def channels_first(images: np.ndarray) -> np.ndarray:
+    """(n, h, w) or (n, h, w, c) → (n, c, h, w)."""
+    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)

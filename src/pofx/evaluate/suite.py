@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, joined, take
-from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised
+from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
 from pofx.evaluate.density import likelihood
 from pofx.evaluate.features import Space, check_spaces, fit_spaces
 from pofx.evaluate.measurement import Measurement, finite
@@ -52,7 +52,7 @@ def evaluate(
     seed: int = 0,
     spaces: Sequence[str] | None = None,
     cache: Path | str | None = None,
-    likelihood_seconds: float = 30.0,
+    likelihood_seconds: float = 12.0,
     force: bool = False,
     progress: Report | None = None,
 ) -> dict[str, Any]:
@@ -95,14 +95,17 @@ def evaluate(
     for metric in metrics(ArtifactMetric, items=dataset.train.kind):
         say(f"asking the model: {', '.join(metric.scores)}")
         start = time.perf_counter()
-        read = metric.read(artifact, dataset, seconds=likelihood_seconds / 2, seed=seed)
+        read = metric.read(artifact, dataset, seconds=likelihood_seconds / 3, seed=seed)
         found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
         seconds[type(metric).__name__] = time.perf_counter() - start
     start = time.perf_counter()
     labels = None if asked is None or asked.ndim != 1 or asked.is_floating_point() else asked.cpu().numpy()
-    found += compare_samples(samples, dataset, plan, fitted, labels=labels, progress=progress)
+    samples, held, cut = of_one_length(samples, dataset)
+    found += compare_samples(samples, held, plan, fitted, labels=labels, progress=progress)
     seconds["metrics"] = time.perf_counter() - start
     result = _result(found, dataset, plan, fitted, {**cost(artifact), "seconds": seconds})
+    if cut:
+        result["protocol"]["cut"] = cut
     if differs:
         result["protocol"]["data"]["differs"] = differs
     return {**result, "metrics": catalogue()}

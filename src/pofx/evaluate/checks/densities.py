@@ -10,7 +10,7 @@ from pofx.core.event import Continuous, Discrete, dims
 from pofx.core.model import Density, Explicit, Factored
 from pofx.core.random import Streams
 from pofx.data.dataset import Dataset, take
-from pofx.evaluate.checks.finding import Finding, N, finding
+from pofx.evaluate.checks.finding import Finding, affordable, finding
 
 PROBED = 24  # dimensions that are moved to see which terms follow
 FAR = (10.0, 1e3)  # where tails are looked at, in spreads of the events
@@ -19,7 +19,7 @@ FAR = (10.0, 1e3)  # where tails are looked at, in spreads of the events
 def _density(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     if artifact.density is Density.NONE:
         return
-    test = take(dataset.test, np.arange(min(N, len(dataset.test))))
+    test = affordable(artifact, dataset.test)
     given = test.labels if artifact.model.condition is not None else None
     scored = artifact.score(test.values, given)
     bad = int((~np.isfinite(scored.value)).sum())
@@ -62,7 +62,7 @@ def _gap(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
         return
     means, errors = [], []
     for items in (dataset.train, dataset.test):
-        part = take(items, np.arange(min(N, len(items))))
+        part = affordable(artifact, items)
         values = artifact.score(part.values, part.labels if artifact.model.condition is not None else None).value
         means.append(float(values.mean()))
         errors.append(float(values.std()) / len(part) ** 0.5)

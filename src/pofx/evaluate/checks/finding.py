@@ -1,10 +1,15 @@
 """What a check says: ok, warning or failed, with what was seen and the mend."""
 
+import time
 from typing import Any
 
 import numpy as np
 
+from pofx.core.representation import Items
+from pofx.data.dataset import take
+
 N = 200  # items that most checks look at
+PATIENCE = 4.0  # seconds that a check may spend on scoring them
 Finding = dict[str, str]
 
 
@@ -23,3 +28,12 @@ def comparable(*drawn: Any) -> list[np.ndarray]:
         return [arrays(values) for values in drawn]
     longest = max(len(clip) for clips in drawn for clip in clips)
     return [np.stack([np.pad(c, (0, longest - len(c)), constant_values=2.0) for c in clips]) for clips in drawn]
+
+
+def affordable(artifact: Any, items: Items) -> Items:
+    """The first N items, or as many as can be scored in PATIENCE seconds (at least 20): densities may be slow."""
+    few = take(items, np.arange(min(10, len(items))))
+    start = time.perf_counter()
+    artifact.score(few.values, few.labels if artifact.model.condition is not None else None)
+    each = (time.perf_counter() - start) / len(few)
+    return take(items, np.arange(min(N, len(items), max(int(PATIENCE / max(each, 1e-9)), 20))))

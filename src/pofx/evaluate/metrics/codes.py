@@ -19,8 +19,8 @@ from pofx.core import config
 from pofx.core.errors import UsageError
 from pofx.core.model import Encoding
 from pofx.data.dataset import Dataset, take
+from pofx.data.vectors import Vectors
 from pofx.evaluate.metric import ArtifactMetric, Axis, Reading, ScoreInfo
-from pofx.evaluate.vectors import Vectors
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 MOST = {"train": 2000, "validation": 500, "test": 1000}  # items that are encoded

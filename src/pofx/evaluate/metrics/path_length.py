@@ -1,11 +1,12 @@
-"""Path length: do items change evenly along the way between two codes, or in leaps and detours?
+"""Path length: do decoded items change evenly between two codes, or in leaps and detours?
 
-For pairs of held-out items, two points near each other on the way between their codes are decoded; their squared
-distance over the squared step is the path length (after Karras et al., 2020, arXiv 1912.04958, without its network), in
-the space of vectors. It is told over that of the straight line between the decoded ends, which is what a code that is
-linear in the data reads: 1 is as short as can be. Steps are a tenth of the way, for decoded items are rounded.
+For pairs of held-out items, two neighbouring points on the path between their codes are decoded; their squared distance
+over the squared step is the path length (after Karras et al., 2020, arXiv 1912.04958, without its network), in the
+space of vectors. Reported relative to the straight line between the decoded endpoints; a linear code scores 1, the
+minimum. Steps are a tenth of the path, for decoded items are rounded.
 """
 
+import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,16 +14,16 @@ import numpy as np
 from pofx.core.errors import Unsupported
 from pofx.core.model import Encoding
 from pofx.data.dataset import Dataset, take
+from pofx.data.vectors import Vectors
 from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
 from pofx.evaluate.metrics.codes import path_length
-from pofx.evaluate.vectors import Vectors
 
 STEP = 0.1
 PAIRS = 200
 
 
 class PathLength(ArtifactMetric):
-    """`path_length`: squared speed of decoded items along ways between codes, over that of the straight line."""
+    """`path_length`: squared speed of decoded items on paths between codes, over that of the straight line."""
 
     scores: ClassVar = {
         "path_length": ScoreInfo(
@@ -39,10 +40,13 @@ class PathLength(ArtifactMetric):
         pairs = min(PAIRS, len(dataset.test) // 2)
         if pairs < 20:
             return Reading({})
-        order = generator.permutation(len(dataset.test))[: 2 * pairs]
-        starts, ends = (take(dataset.test, at).values for at in (order[:pairs], order[pairs:]))
-        steps = round(1 / STEP) + 1
+        order, steps = generator.permutation(len(dataset.test)), round(1 / STEP) + 1
+        first, second = (take(dataset.test, at).values for at in (order[:4], order[4:8]))
         try:
+            start = time.perf_counter()
+            artifact.interpolate(first, second, steps)
+            pairs = max(min(pairs, int(4 * seconds / max(time.perf_counter() - start, 1e-9))), 20)
+            starts, ends = (take(dataset.test, at).values for at in (order[:pairs], order[pairs : 2 * pairs]))
             decoded = artifact.interpolate(starts, ends, steps)
         except Unsupported:  # discrete codes, between which there is nothing
             return Reading({})

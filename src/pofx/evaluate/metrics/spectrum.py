@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from pofx.core.representation import Items
 from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
-from pofx.evaluate.vectors import channels_first
+from pofx.evaluate.pretrained import channels_first
 
 
 def power(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n rings"]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pofx.core.representation import Items
+from pofx.data.kind import kind_of
 from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
 
 ORDERS = (1, 2, 3, 4)
@@ -100,6 +101,8 @@ class TextDiversity(ItemMetric):
             "length_ratio": lambda t: float(np.mean([len(x) for x in t])),
         }
         values, extra = {}, {}
+        if kind_of(train).sequential(train.values):
+            del pairs["length_ratio"]  # passages of running text have no length of their own
         for name, of in pairs.items():
             most = min(n, MOST) if name == "self_bleu" else n
             left, right = ([side[i] for i in some[:most]] for side in (a, b))
