@@ -234,6 +234,9 @@ def test_the_global_generator_is_left_alone(digits):
     assert torch.equal(before, torch.get_rng_state())
 
 
+KIND_OF = {"DataFrame": "table", "list": "text", "i": "tokens", "f": "points"}
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -247,7 +250,7 @@ def test_the_global_generator_is_left_alone(digits):
     ids=["frame", "strings", "integers", "points"],
 )
 def test_every_kind_of_items_has_vectors_and_margins(values):
-    items = Items("points", values)
+    items = Items(KIND_OF[type(values).__name__ if not isinstance(values, np.ndarray) else values.dtype.kind], values)
     vectors = Vectors.fit(items)(values)
     assert vectors.dtype == np.float32 and len(vectors) == 40 and np.isfinite(vectors).all()
     mixed = shuffled(items, 25, 0)
@@ -256,7 +259,7 @@ def test_every_kind_of_items_has_vectors_and_margins(values):
     space = fit_spaces(items, ("pca",))[0]
     assert space(mixed.values).shape == (25, space.dims)
     with pytest.raises(DataError, match="no items"):
-        Vectors.fit(Items("points", values[:0]))
+        Vectors.fit(Items(items.kind, values[:0]))
 
 
 # the suite

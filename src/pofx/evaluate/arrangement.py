@@ -4,7 +4,7 @@ Every row, model or control, is n items against n real ones; a score at another 
 arrangements, by the size of the test split:
 
 - `held-out` (2,000 test items or more): the reference is one half of the test split; the control "real-test" is the
-  other half. No row has seen the reference, so a memoriser scores like real data; the near-copy test tells them apart.
+  other half. No row has seen the reference, so a memoriser scores like real data; the near-copy test separates them.
 - `train-blocks` (smaller): halves of so small a split would leave every score within its own noise. The reference is
   training items in up to three blocks of n, the control is the test and validation items together (n of them), and a
   score is the mean over blocks. A model gets n samples per block. Being close to training items pays here, and the
@@ -51,7 +51,7 @@ def arrange(dataset: Dataset, n: int | None = None, seed: int = 0) -> Arrangemen
     """The arrangement of a data set, with at most n items on each side.
 
     Raises:
-        UsageError: fewer than 20 items could stand on each side.
+        UsageError: fewer than 20 items on each side.
     """
     train, held = len(dataset.train), len(dataset.test)
     generator = np.random.default_rng(seed)
@@ -103,8 +103,8 @@ def shuffled(items: Items, n: int, seed: int) -> Items:
 def of_one_length(samples: Any, dataset: Dataset) -> tuple[Any, Dataset, str]:
     """Samples and real items cut to one length where items are passages of running text, whose length means nothing.
 
-    A longer text lies nearer to a training passage, whatever it says. Other items are left as they are. The third value
-    says what was cut.
+    A longer text lies nearer to a training passage, whatever its words. Other items are left as they are. The third
+    value describes what was cut.
     """
     real = dataset.train.values
     if not kind_of(dataset.train).sequential(real):
@@ -117,8 +117,4 @@ def of_one_length(samples: Any, dataset: Dataset) -> tuple[Any, Dataset, str]:
         for name, items in dataset.splits().items()
     }
     cut = Dataset(parts["train"], parts["validation"], parts["test"], dataset.card)
-    return (
-        [v[:length] for v in samples],
-        Dataset(parts["train"], parts["validation"], parts["test"], dataset.card),
-        said,
-    )
+    return [v[:length] for v in samples], cut, f"samples and passages of running text are cut to {length} characters"

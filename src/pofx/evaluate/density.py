@@ -1,9 +1,9 @@
-"""Likelihood: nats per item and bits per dimension of held-out items, with what the number is worth.
+"""Likelihood: nats per item and bits per dimension of held-out items, with the kind of the number.
 
 An exact log-probability, a bound and an estimate are different things (Theis et al., 2016, arXiv 1511.01844); the kind,
 the unit and the measure travel with the number. The gap to training items shows memorising. A model with class labels
-is scored by its marginal, log Σ_c p(c) p(x | c), so that it stands beside models without. Texts are told in bits per
-byte of UTF-8 too: bits per token depend on how the text is cut into tokens.
+is scored by its marginal, log Σ_c p(c) p(x | c), so that it can be compared with models without. Texts are reported in
+bits per byte of UTF-8 too: bits per token depend on how the text is cut into tokens.
 """
 
 import time
@@ -59,7 +59,7 @@ MOST_CLASSES = 20  # beyond this a marginal costs too much: items are scored und
 
 
 class Scored(Protocol):
-    """What this metric asks of an artifact."""
+    """What this metric needs of an artifact."""
 
     @property
     def card(self) -> Mapping[str, Any]: ...

@@ -1,7 +1,7 @@
 """Codes against known factors of variation: a table of factors, one row per item in the order of the data's file.
 
 The scores are those of `metrics/factors.py`; numbers of many values are cut at their deciles first. They presume that
-factors vary on their own; what they read of random codes of the same size is told beside them.
+factors vary on their own; the scores of random codes of the same size are reported too.
 """
 
 from pathlib import Path

@@ -25,7 +25,7 @@ def tiles(
 ) -> Iterator[tuple[slice, slice, Float[np.ndarray, "rows columns"]]]:
     """Squared distances of (n, d) and (m, d) as (rows, columns, tile), by rows; never negative.
 
-    A tile spans all of y unless `columns` says how many. It is overwritten by the next one.
+    A tile spans all of y unless `columns` is given. It is overwritten by the next one.
     """
     kind = _precision(x, y)
     shift = y.mean(0)

@@ -4,7 +4,7 @@
 small network that learned the training labels. `random`: a network with fixed random weights, where there are no
 labels. `logmel`: log-mel statistics of sound (see `logmel`). `inception=FILE`, `dinov2=FOLDER`, `clip=FOLDER`: networks
 trained elsewhere (see `pretrained`). Each has a name and a hash of what was fitted or of its weights; fits and the
-features of data splits are kept in a folder under the hash of what they came from, so that comparing many models fits
+features of data splits are stored in a folder under the hash of what they came from, so that comparing many models fits
 each space once.
 """
 
@@ -47,7 +47,7 @@ class Space:
         embed: Callable[[Any], np.ndarray] | None = None,
         digest: str = "",
     ) -> None:
-        """`embed`, items → features, stands for what has nothing fitted; `digest` is then its hash."""
+        """`embed`, items → features, replaces what is fitted; `digest` is then its hash."""
         self.name, self.vectors, self.arrays, self.facts, self.folder = name, vectors, arrays, facts, folder
         content = b"".join(k.encode() + np.ascontiguousarray(v).tobytes() for k, v in sorted(arrays.items()))
         self.hash = digest or hashlib.sha256(content).hexdigest()[:16]
@@ -63,7 +63,7 @@ class Space:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the protocol of a report says beside name, hash and dims."""
+        """What the protocol of a report has beside name, hash and dims."""
         return {key: value for key, value in self.facts.items() if key not in ("dims", "inputs")}
 
     def __call__(self, values: Any) -> np.ndarray:
@@ -76,7 +76,7 @@ class Space:
         return apply(self.net, x) / float(self.arrays["rms"])
 
     def of(self, items: Items) -> np.ndarray:
-        """The features of a data split, kept in memory and in the folder."""
+        """The features of a data split, cached in memory and in the folder."""
         key = digest(items)
         if key not in self._seen:
             path = self.folder / f"{self.label}-items-{key}.npz" if self.folder else None
@@ -231,7 +231,7 @@ def _network(
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a kept file; None where there is none or it is damaged (it is then made again)."""
+    """The arrays of a stored file; None where there is none or it is damaged (it is then made again)."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             return {k: kept[k] for k in kept.files}

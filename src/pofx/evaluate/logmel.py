@@ -39,7 +39,7 @@ def mel_bands(rate: int, window: int, bands: int = BANDS) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LogMel:
-    """Clips (samples,) → float32 (n, 64); `facts` tell the rate, the frames and how much sound there is."""
+    """Clips (samples,) → float32 (n, 64); `facts` are the rate, the frames and the amount of sound."""
 
     rate: int
     clips: int  # in the training split

@@ -1,10 +1,10 @@
 """What a metric is: a file in `evaluate/metrics/` with a class; the evaluation, its self-test and the report find it.
 
-A `FeatureMetric` holds features of samples against features of real items, in any space; a `NoveltyMetric` asks whether
+A `FeatureMetric` holds features of samples against features of real items, in any space; a `NoveltyMetric` tests if
 samples lie nearer to the training items than held-out items do. Both are pure functions of arrays and a seed, state the
 scores they give and which direction is better, and are therefore tested on planted faults by one function for all. An
 `ItemMetric` looks at the items themselves, a `DatasetMetric` at what they are good for, a `ClassMetric` at the classes
-that a classifier predicts, an `ArtifactMetric` asks the model.
+that a classifier predicts, an `ArtifactMetric` uses the model.
 """
 
 from abc import ABC, abstractmethod
@@ -62,7 +62,7 @@ class ScoreInfo:
     """One number of a metric: its direction, its title and help in a report, and where it appears there.
 
     `group` is the section it belongs to (GROUPS); `headline` puts it among the few that a terminal and the first table
-    show; `axis` is the axis of the verdict that it decides, if any; `writes` says how it is written; `plane` names a
+    show; `axis` is the axis of the verdict that it decides, if any; `writes` is its format; `plane` names a
     figure of fidelity against diversity, and which of the two this is.
     """
 
@@ -204,7 +204,7 @@ class ClassMetric(Metric):
 
 
 class ArtifactMetric(Metric):
-    """What must be asked of the model itself: its codes, its densities."""
+    """What needs the model itself: its codes, its densities."""
 
     @abstractmethod
     def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:

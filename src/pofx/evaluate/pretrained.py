@@ -38,7 +38,7 @@ DEVIATIONS = {"dinov2": (0.229, 0.224, 0.225), "clip": (0.26862954, 0.26130258, 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A loaded network: uint8 RGB images (n, 3, h, w) → features (n, dims); facts say what it is, plain JSON."""
+    """A loaded network: uint8 RGB images (n, 3, h, w) → features (n, dims); facts describe it, plain JSON."""
 
     embed: Callable[[Tensor], Tensor]
     hash: str

@@ -1,4 +1,4 @@
-"""Membership inference with reference models: can training items be told by what the same recipe learns without them?
+"""Membership inference with reference models: are training items identified by models of the same recipe without them?
 
 Reference models of the same recipe are trained for a short time on random halves of training and test items together,
 each half and its complement, so that every item is out of exactly half of them, members and others alike. An item's
@@ -32,7 +32,7 @@ from pofx.runs.fitting import fit
 REFERENCES = 8
 MOST = 500  # members, and others, that are attacked
 EXPOSED = 0.6  # AUC above which an attack that chance does not explain is warned of
-DRAWN = 2000  # samples that stand for a model without a density
+DRAWN = 2000  # samples that replace the density of a model without one
 
 
 def exposure(
@@ -62,7 +62,9 @@ def exposure(
     if references < 2 or references % 2:
         raise UsageError(f"references must be even and at least 2 (got {references}): pass references={REFERENCES}")
     if isinstance(dataset.train.values, Passages):
-        raise Unsupported("passages of running text follow one another: membership is asked of items drawn apart")
+        raise Unsupported(
+            "passages of running text follow one another: membership inference needs items drawn independently"
+        )
     say = progress or (lambda line: None)
     items, members = suspects(dataset, seed)
     space = fit_spaces(dataset.train, ["pca"], seed=seed)[0]
@@ -98,13 +100,13 @@ def exposure(
 
 
 def recipe(run: Path) -> dict[str, Any]:
-    """The options that the run in a folder was trained with; none where it does not say."""
+    """The options that the run in a folder was trained with; none where there is no request."""
     request = run / "request.json"
     return dict(read_json(request)["options"]) if request.is_file() else {}
 
 
 def positions(dataset: Dataset, seed: int) -> np.ndarray:
-    """Where the attacked items stand among training and test items together: members and others in turn."""
+    """The places of the attacked items among training and test items together: members and others in turn."""
     generator = np.random.default_rng(seed)
     n = min(len(dataset.train), len(dataset.test), MOST)
     inside = generator.permutation(len(dataset.train))[:n]
@@ -144,5 +146,5 @@ def row(name: str, found: Attack, about: str) -> Finding:
     seen = (
         f"AUC {found.auc:.3f} ± {half:.3f}, TPR at 1 % FPR {found.tpr:.3f} [{found.low:.3f}, {found.high:.3f}] {about}"
     )
-    mend = "training items can be told: stop earlier, a smaller model, more data"
+    mend = "training items are identifiable: train for fewer steps, or use a smaller model or more data"
     return finding(f"membership: {name}", "warning" if warned else "ok", seen, mend)

@@ -1,4 +1,4 @@
-"""Results of functions of arrays, kept by the arrays' content: what several metrics ask of one reference costs once.
+"""Results of functions of arrays, cached by the arrays' content: what several metrics need of one reference costs once.
 
 The key is a hash of the bytes (about a millisecond a megabyte), so that an array changed in place is another one.
 """

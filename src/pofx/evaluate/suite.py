@@ -93,7 +93,7 @@ def evaluate(
     found += likelihood(artifact, dataset.train, dataset.test, seconds=likelihood_seconds, seed=seed)
     seconds["likelihood"] = time.perf_counter() - start
     for metric in metrics(ArtifactMetric, items=dataset.train.kind):
-        say(f"asking the model: {', '.join(metric.scores)}")
+        say(f"querying the model: {', '.join(metric.scores)}")
         start = time.perf_counter()
         read = metric.read(artifact, dataset, seconds=likelihood_seconds / 3, seed=seed)
         found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
@@ -190,7 +190,7 @@ def compare_samples(
     """Every metric that needs samples alone, for items in data space.
 
     Args:
-        labels: the classes that conditional samples were asked for.
+        labels: the classes that samples are conditioned on.
         copies_of: the items that metrics of novelty and of use take for samples, where samples are test items.
     """
     say = progress or (lambda line: None)
@@ -231,7 +231,7 @@ def compare_samples(
 
 
 def _measured(metric: Metric, read: Reading, space: str | None, n: int) -> list[Measurement]:
-    """What a metric read, as measurements; a standard error or a note of its own stands in its extra."""
+    """What a metric read, as measurements; a standard error or a note of its own is in its extra."""
     found: list[Measurement] = []
     for name, value in read.values.items():
         extra, score = dict(read.extra.get(name, {})), metric.scores[name]

@@ -90,7 +90,7 @@ def _causality(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Find
     given = None if condition is None else condition.expand(len(moved), *condition.shape[1:])
     moved = moved.reshape(len(moved), *event.shape).to(artifact.device)
     terms = model.log_prob_terms(moved, given).double().flatten(1)[:, probed]
-    known = torch.isfinite(terms).all(0)  # what stands behind an end has no terms to compare
+    known = torch.isfinite(terms).all(0)  # places after an end have no terms to compare
     changed = ((terms[1:] - terms[0]).abs() > 1e-4) & known
     changed.fill_diagonal_(False)
     left = list(range(len(probed)))

@@ -1,4 +1,4 @@
-"""What a check says: ok, warning or failed, with what was seen and the mend."""
+"""The result of a check: ok, warning or failed, with evidence and a remedy."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ Finding = dict[str, str]
 
 
 def finding(check: str, result: str, seen: str, mend: str = "") -> Finding:
-    """One row of an audit; a mend is told only where something is amiss."""
+    """One row of an audit; with a remedy where something is wrong."""
     return {"check": check, "result": result, "seen": seen, "mend": "" if result == "ok" else mend}
 
 

@@ -19,7 +19,7 @@ from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 def authenticity(samples: Float[np.ndarray, "n d"], train: Float[np.ndarray, "t d"]) -> float:
     """The share of samples (n, d) that are no nearer to training items (t, d) than those are to one another."""
     gap, index = nearest(samples, train)
-    which, at = np.unique(index, return_inverse=True)  # only these training items are asked for their own neighbour
+    which, at = np.unique(index, return_inverse=True)  # only these training items need their own neighbour
     return float((gap > own_gaps(train, which)[at]).mean())
 
 

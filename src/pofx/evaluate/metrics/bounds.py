@@ -1,7 +1,7 @@
 """How far a bound may be from the truth: from below by more importance samples, from above on the model's own draws.
 
 `bound_gap` is what K importance samples gain over K/8 on held-out items, for models that take importance samples and
-for representations that dequantise: a gain that has died out says that the bound is nearly tight, or that no sample met
+for representations that dequantise: a gain near 0 shows that the bound is nearly tight, or that no sample met
 the rest. `sandwich` is the difference between an upper and a lower bound on log p(x), where both can be had: on draws
 of the model itself, whose codes are known (Wu et al., 2016, arXiv 1611.04273). The truth lies between them there; that
 test items are bounded as tightly is what the K-curve is to confirm.

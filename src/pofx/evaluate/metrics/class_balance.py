@@ -1,6 +1,6 @@
 """Class balance: are the classes drawn as often as they occur? Total variation between two class histograms.
 
-The classes of samples are those a classifier predicts; it errs, so its accuracy on held-out items is told beside the
+The classes of samples are those a classifier predicts; it errs, so its accuracy on held-out items is beside the
 number, and so is what the distance reads on average for n perfect draws (it is biased upwards for small n). Its p-value
 holds what the classifier sees in samples against what it sees in held-out items, so that its errors are on both sides.
 """

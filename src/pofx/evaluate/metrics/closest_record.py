@@ -1,7 +1,7 @@
 """Closest records: the share of samples that lie nearer to training items than to as many held-out items. A smell test.
 
 As many training as held-out items are drawn, for the nearer side is else simply the larger one; samples exactly between
-both count half to each side (copies of a record that stands in both, say). Half is what samples that know nothing of
+both count half to each side (copies of a record in both, for example). Half is what samples that know nothing of
 single training items read. A share near a half proves nothing: data that passes has been attacked with success (Yao et
 al., 2025, arXiv 2505.01524, "The DCR Delusion"), and a memoriser whose record was not drawn passes for half of its
 copies. Privacy is measured by membership inference, copies by `near_copy`.
@@ -38,7 +38,7 @@ def closest_share(
         shares.append(float(won.mean()))
         np.add.at(found[0], drawn[0][i], won / DRAWS)
         np.add.at(found[1], drawn[1][j], (1 - won) / DRAWS)
-    # of a new sample's closest items either may be the one that was trained on: each is a coin worth what it attracts
+    # of a new sample's closest items either may be the one that was trained on: each is a coin weighted by its samples
     error = 0.5 * np.sqrt(sum(float(np.square(of).sum()) for of in found)) / len(samples)
     return float(np.mean(shares)), max(float(error), 1e-9)
 

@@ -53,7 +53,7 @@ def feature_likelihood(
 ) -> tuple[Float[np.ndarray, "t"], Float[np.ndarray, "m"]]:
     """Log-likelihoods in nats of training (t,) and held-out items (m,) under the mixture on samples (n, d).
 
-    Widths are fitted to one half of the training items and judged on the other, and the other way round: fresh samples
+    Widths are fitted to one half of the training items and judged on the other, and vice versa: fresh samples
     show no gap.
     """
     d, scale = samples.shape[1], max(float(train.std()), 1e-12)

@@ -1,6 +1,6 @@
-"""Label agreement: do samples that were asked for a class show that class?
+"""Label agreement: do conditional samples show the class they are conditioned on?
 
-The share of conditional samples that a classifier takes for what they were asked to be. It errs on real items too, so
+The share of conditional samples that a classifier assigns to that class. It errs on real items too, so
 that for every class Fisher's exact test holds its errors on samples against its errors on held-out items of the class;
 the least p-value, times the number of classes, catches two swapped classes among many that are right. Ravuri and
 Vinyals (2019, arXiv 1905.10887) train a classifier on samples instead, which also needs many of them.

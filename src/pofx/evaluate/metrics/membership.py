@@ -1,10 +1,10 @@
-"""Membership inference: can an attacker tell which items a model was trained on?
+"""Membership inference: can an attacker identify the items that a model was trained on?
 
 Four attacks, each a score per item, higher for members.
 `loss`: log p(x) (Yeom et al., 2018, arXiv 1709.01604). `calibrated`: log p(x) less that of a reference model that never
 saw x (Watson et al., 2022, arXiv 2111.08440). `lira`: the z of log p(x) among several models trained without x (the
 offline attack of Carlini et al., 2022, arXiv 2112.03570). `samples`: nearness to the closest sample, against nearness
-to other real items (for models without a density). Told as AUC with DeLong's interval and as the true positive rate at
+to other real items (for models without a density). Reported as AUC with DeLong's interval and true positive rate at
 1 % false positives with Clopper and Pearson's; an average over items hides the few that are exposed.
 """
 
@@ -140,7 +140,7 @@ class SamplesOnly(NoveltyMetric):
 
 
 class LossAttack(ArtifactMetric):
-    """`mia_loss`: the AUC of telling training items from test items by log p(x)."""
+    """`mia_loss`: the AUC of separating training items from test items by log p(x)."""
 
     scores: ClassVar = {
         "mia_loss": ScoreInfo(

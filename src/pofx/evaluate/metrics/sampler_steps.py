@@ -3,7 +3,7 @@
 A `Stepwise` run is sampled at several numbers of steps, from the same seeds: `enough_steps` is the least number whose
 distance (in `pca`) lies within two standard errors of the least distance. The curve belongs to this model as it is
 trained; where it still falls at its end, the model samples with too few steps. (Karras et al., 2022, arXiv 2206.00364,
-compare samplers this way.)
+compare samplers by it.)
 """
 
 import copy

@@ -2,7 +2,7 @@
 
 The power of the two-dimensional Fourier transform, averaged over rings of equal frequency and over images, in decibels;
 `spectrum` is the root mean square difference over rings (Durall, Keuper and Keuper, 2020, arXiv 2003.01826, show that
-up-convolutions fail there). The highest ring alone tells of checkerboards and of blur.
+up-convolutions fail there). The highest ring alone shows checkerboards and blur.
 """
 
 from typing import ClassVar
