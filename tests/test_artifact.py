@@ -5,35 +5,24 @@ import pytest
 
 import pofx
 from pofx.artifact import Artifact
-from pofx.cli.arguments import labels
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import Discrete
+from pofx.data.conditions import type_of
 from pofx.maths.interpolation import spherical, straight
 from pofx.represent.choose import choose
+from pofx.represent.labels import Labels
 
 POINTS = np.random.default_rng(0).normal(size=(12, 2))
 NAMES = ["-1", "0", "1"]
 
 
-def conditional(name: str) -> Artifact:
+def conditional(name: str, names: list[str] = NAMES) -> Artifact:
     row = config.entry(name)
     view = choose(pofx.points(POINTS), row.model)
-    model = config.build(name, view.event, Discrete((), len(NAMES)), **row.model.small).eval()
-    return Artifact(view, model, name, {"label_names": NAMES, "label_frequencies": [1, 1, 1]})
-
-
-def test_integers_are_class_numbers_and_strings_are_names():
-    artifact = conditional("gmm")
-    assert artifact.conditions([0, 1, 2], 3, 0).tolist() == [0, 1, 2]
-    assert artifact.conditions(np.array([2, 0]), 2, 0).tolist() == [2, 0]
-    assert artifact.conditions(["-1", "0", "1"], 3, 0).tolist() == [0, 1, 2]
-    assert artifact.conditions("1", 2, 0).tolist() == [2, 2]
-
-
-def test_labels_of_another_file_are_read_by_name():
-    other = pofx.points(POINTS, labels=np.resize([1, -1], 12))  # its classes are numbered 0 and 1
-    assert conditional("gmm").conditions(labels(other), 12, 0).tolist() == [2, 0] * 6
+    labels = Labels(names, [1] * len(names), type_of(names))
+    model = config.build(name, view.event, labels.event, **row.model.small).eval()
+    card = {"label_names": names, "training": {"condition": "label"}}
+    return Artifact(view, model, name, card, labels)
 
 
 @pytest.mark.parametrize("verb", ["score", "encode", "reconstruct"])
@@ -111,14 +100,14 @@ def test_spherical_ways_keep_norms_and_begin_and_end_where_they_should():
 
 
 @pytest.mark.parametrize("name", ["nsf", "realnvp"])
-@pytest.mark.parametrize("way", ["auto", "straight"])
-def test_flows_interpolate_from_item_to_item(name, way):
+@pytest.mark.parametrize("path", ["auto", "straight"])
+def test_flows_interpolate_from_item_to_item(name, path):
     view = choose(pofx.points(POINTS), config.entry(name).model)
     run = Artifact(view, config.build(name, view.event, **config.entry(name).model.small).eval(), name, {})
-    ways = run.interpolate(POINTS[:2], POINTS[2:4], steps=4, way=way).reshape(2, 4, 2)
-    assert np.allclose(ways[:, 0], POINTS[:2], atol=1e-3) and np.allclose(ways[:, -1], POINTS[2:4], atol=1e-3)
+    paths = run.interpolate(POINTS[:2], POINTS[2:4], steps=4, path=path).reshape(2, 4, 2)
+    assert np.allclose(paths[:, 0], POINTS[:2], atol=1e-3) and np.allclose(paths[:, -1], POINTS[2:4], atol=1e-3)
     with pytest.raises(UsageError, match="spherical or straight"):
-        run.interpolate(POINTS[:1], POINTS[1:2], way="curved")
+        run.interpolate(POINTS[:1], POINTS[1:2], path="curved")
 
 
 @pytest.mark.parametrize("name", ["nsf", "realnvp"])

@@ -22,11 +22,13 @@ from torch import Tensor
 from pofx import __version__
 from pofx.core import config, files
 from pofx.core.errors import CorruptError, PofxError, UsageError, WriteError
+from pofx.core.event import Discrete, Event
 from pofx.core.files import digest, read_json, read_shapes, read_tensors, sha256, write_json, write_tensors
 from pofx.core.limits import limited
 from pofx.core.model import Model, broken
 from pofx.core.options import Range, check_value
 from pofx.core.representation import Representation
+from pofx.data.conditions import type_of
 from pofx.represent.former import renamed
 
 FORMAT = 2
@@ -175,6 +177,8 @@ def _read(folder: Path, plain: Mapping[str, Any]) -> Stored:
             model = config.model_from_json(described)
             view = config.representation_from_json(seen)
             given = plain.get("conditioning")
+            if plain["format"] == 1 and given is None:
+                given = former_conditioning(plain["card"], model.condition)
             conditioning = None if given is None else config.representation_from_json(given)
         if view.event != model.event:
             raise CorruptError(f"{folder}: its representation makes {view.event}, its model takes {model.event}")
@@ -200,6 +204,19 @@ def _upgraded(given: dict[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dic
     name, options, weights = config.entry(given["name"]).model.upgraded(given["name"], given["options"], tensors)
     model = {**given, "name": name, "options": dict(options)}
     return model, {f"model.{key}": value for key, value in weights.items()}
+
+
+def former_conditioning(card: Mapping[str, Any], condition: Event | None) -> dict[str, Any] | None:
+    """The conditioning of an artifact that was saved without one: labels by the names of the card, or signals."""
+    if condition is None or isinstance(condition, dict):
+        return None
+    if not isinstance(condition, Discrete):
+        return {"kind": "signal", "name": "plain", "options": {"shape": list(condition.shape)}}
+    names = [str(name) for name in card.get("label_names") or range(condition.largest)]
+    counts = list(card.get("label_frequencies") or [0] * len(names))
+    column = str(card.get("training", {}).get("condition") or "label")
+    options = {"names": names, "counts": (counts + [0] * len(names))[: len(names)], "dtype": type_of(names)}
+    return {"kind": "label", "name": "classes", "options": options | {"column": "" if column == "label" else column}}
 
 
 TYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}

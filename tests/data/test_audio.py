@@ -271,7 +271,7 @@ def test_a_signal_per_clip_leads_the_model_through_fit():
     drawn = artifact.sample(2, signals[:2], seed=0)
     other = artifact.sample(2, signals[2:4], seed=0)
     assert len(drawn[0]) == 96 and not np.array_equal(drawn[0], other[0])
-    with pytest.raises(pofx.PofxError, match="one value per item"):
+    with pytest.raises(pofx.PofxError, match="give one per item"):
         artifact.sample(2)
 
 

@@ -18,8 +18,8 @@ from pofx.maths.annealing import log_mean_weight
 from pofx.maths.hamiltonian import hamiltonian_move
 from pofx.maths.importance import effective_share, generalised_pareto_shape, pareto_shape, truncated
 from pofx.runs.target import CLIFF, HOTTEST, ReverseKL, damped
-from pofx.train.options import Budget
 from pofx.runs.weighing import ImportanceSampler, WeightedDraws, anneal, standard_normal
+from pofx.train.options import Budget
 
 COVARIANCE, MEAN = torch.tensor([[1.0, 0.8], [0.8, 2.0]]), torch.tensor([1.0, -2.0])
 LOG_Z = 3 + math.log(2 * math.pi) + 0.5 * math.log(float(COVARIANCE.det()))

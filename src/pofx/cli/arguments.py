@@ -125,17 +125,23 @@ def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     return values[:, :known]
 
 
-def conditions(text: str | None, n: int) -> Any:
-    if text is None:
-        return None
-    values = text.split(",")
-    return values[0] if len(values) == 1 else [values[i % len(values)] for i in range(n)]
+def columns(text: str | None) -> Any:
+    """The condition of a training: "label", a column, or several with commas between them."""
+    return text if text is None or "," not in text else [name.strip() for name in text.split(",")]
 
 
-def labels(items: Any) -> Any:
-    """The labels of items by name: another file may number its classes otherwise than the training data did."""
-    names = items.facts.get("label_names")
-    return items.labels if items.labels is None or not names else [str(names[k]) for k in items.labels]
+def conditions(artifact: Any, text: str | None, n: int) -> Any:
+    """n conditions from the command line, repeated in turn: written out, or the items of a file."""
+    from pofx.data.kind import take
+    from pofx.data.sources import read_conditions
+
+    if text is None or artifact.conditioning is None:
+        return text
+    if Path(text).is_file():
+        items = read_conditions(Path(text))
+        return take(items, [i % len(items) for i in range(n)])
+    values = artifact.conditioning.written(text)
+    return [values[i % len(values)] for i in range(n)]
 
 
 def items(artifact: Any, source: str, split: str | None, force: bool = False) -> Any:
@@ -145,8 +151,8 @@ def items(artifact: Any, source: str, split: str | None, force: bool = False) ->
 
     label = artifact.card.get("data", {}).get("facts", {}).get("label")
     if split is None:
-        return whole(source, label=label)
-    dataset = load(source, label=label)
+        return whole(source, label=label, condition=artifact.condition_source)
+    dataset = load(source, label=label, condition=artifact.condition_source)
     splits = dataset.splits()
     if split not in splits:
         raise unknown("split", split, splits)
@@ -166,4 +172,4 @@ def trained_on(artifact: Any, against: str | None = None) -> Any:
     name = against or card["name"]
     if against is None and name not in built_in() and not Path(name).expanduser().exists():
         raise UsageError(f"the data of the run ('{name}') is not found from here: pass --against DATA")
-    return load(name, label=card["facts"].get("label"))
+    return load(name, label=card["facts"].get("label"), condition=artifact.condition_source)

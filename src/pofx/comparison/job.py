@@ -61,6 +61,7 @@ def _trial(dataset: Dataset, job: Mapping[str, Any], folder: Path) -> dict[str, 
 
 
 def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
+    from pofx.evaluate.conditions import drawn
     from pofx.evaluate.suite import evaluate
 
     artifact = _fit(dataset, job, folder, folder)
@@ -78,7 +79,7 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
     rate = next((m["value"] for m in measured["measurements"] if m["metric"] == "samples_per_second"), None)
     most = SPREAD if dataset.card.kind != "image" else SPREAD // 4
     n = int(min(most, max(SHOWN, PATIENCE * (rate or 0.0))))
-    values = artifact.sample(n, seed=job["seed"])
+    values = drawn(artifact, dataset.test, n, seed=job["seed"]).values
     files = {"samples": keep(values, dataset.train, folder, "samples", dataset.test)}
     scored = likelihoods(artifact, dataset, values, folder, job["first_seed"])
     files |= {"likelihood": scored} if scored else {}

@@ -13,7 +13,7 @@ from pofx.core.event import dims
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
 from pofx.represent.choose import choose
-from pofx.runs.fitting import sort_options
+from pofx.runs.options import sort_options
 from pofx.train.options import Budget, TrainOptions
 
 
@@ -119,11 +119,11 @@ def refusal(name: str, dataset: Dataset, options: Mapping[str, Any] | None = Non
         UsageError: an option that neither the model, the trainer nor a representation has.
     """
     row = config.entries()[name]
-    of_model, of_trainer, of_view = sort_options(row, options or {})
+    own = sort_options(row, options or {})
     try:
-        TrainOptions.of({**row.trains_with, **of_trainer})
-        event = choose(dataset.train, row.model, of_view).event
-        config.build(name, event, None, **of_model)
+        TrainOptions.of({**row.trains_with, **own.trainer})
+        event = choose(dataset.train, row.model, own.view).event
+        config.build(name, event, None, **own.options)
     except (PofxError, ValueError, TypeError) as error:
         return str(error)
     return None if dims(event) else "it has no dimensions"

@@ -5,14 +5,17 @@ representations by scanning `pofx.represent`. No list of names exists anywhere.
 """
 
 import importlib
+import importlib.util
 import inspect
 import json
 import numbers
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +26,7 @@ from pofx.core.discovery import classes, finished, modules
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event, event_from_json, event_to_json
 from pofx.core.limits import limited, spoken_bytes
-from pofx.core.model import Model, Traits, traits
+from pofx.core.model import Default, Model, Traits, traits
 from pofx.core.options import check_value, short
 from pofx.core.representation import Representation
 
@@ -42,11 +45,12 @@ class Entry:
     values: Mapping[str, Any]
     trains_with: Mapping[str, Any]
     traits: Traits
+    default_for: tuple[Default, ...] = ()
 
 
 def _rows(model: type[Model]) -> Iterator[Entry]:
     if model.name:
-        yield Entry(model.name, model, {}, dict(model.trains_with), traits(model))
+        yield entry_of(model)
     for recipe in model.recipes:
         yield Entry(
             recipe.name,
@@ -54,7 +58,14 @@ def _rows(model: type[Model]) -> Iterator[Entry]:
             dict(recipe.values),
             {**model.trains_with, **(recipe.trains_with or {})},
             traits(model, recipe),
+            recipe.default_for,
         )
+
+
+def entry_of(model: type[Model]) -> Entry:
+    """The row of a model class, under its name, or that of the class where it states none."""
+    name = model.name or model.__name__
+    return Entry(name, model, {}, dict(model.trains_with), traits(model), model.default_for)
 
 
 @cache
@@ -86,9 +97,46 @@ def entry(name: str) -> Entry:
         UsageError: nobody knows the name; the nearest names are in the message.
     """
     rows = entries()
-    if name not in rows:
-        raise unknown("model", name, rows)
-    return rows[name]
+    if name in rows:
+        return rows[name]
+    for model in _alive(Model):
+        if (model.name or model.__name__) == name:
+            return entry_of(model)
+    raise unknown("model", name, rows)
+
+
+def _alive(model: type[Model]) -> Iterator[type[Model]]:
+    """The finished model classes that the running program has defined or imported."""
+    for child in model.__subclasses__():
+        if not inspect.isabstract(child):
+            yield child
+        yield from _alive(child)
+
+
+def class_in_file(path: str | Path, name: str) -> type[Model]:
+    """The model class of this name in a Python file, which is run.
+
+    Raises:
+        UsageError: no such file, it cannot be run, or it has no such class.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}: write the model as file.py:Class")
+    module = f"_pofx_{file.stem}_{abs(hash(file.resolve()))}"
+    if module not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module, file)
+        assert spec is not None and spec.loader is not None
+        made = importlib.util.module_from_spec(spec)
+        sys.modules[module] = made
+        try:
+            spec.loader.exec_module(made)
+        except Exception as error:
+            del sys.modules[module]
+            raise UsageError(f"{file} cannot be run ({type(error).__name__}: {error}): mend it first") from error
+    found = {c.__name__: c for c in classes(sys.modules[module], Model)}
+    if name not in found:
+        raise unknown(f"model class of {file.name}", name, found)
+    return found[name]
 
 
 def defaults(cls: type) -> dict[str, Any]:

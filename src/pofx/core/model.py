@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import Condition, Discrete, Event, check, count
+from pofx.core.event import Condition, Discrete, Event, check, count, dims
 from pofx.core.options import Checked
 from pofx.core.random import Streams
 
@@ -84,6 +84,20 @@ Role = Literal["", "default", "baseline"]
 
 
 @dataclass(frozen=True)
+class Default:
+    """Events for which a model is the default: of this type, with so many axes and at least so many dimensions."""
+
+    event: type
+    rank: int = 1
+    least: int = 0
+
+    def fits(self, event: Event) -> bool:
+        if isinstance(event, dict) or self.event is dict:
+            return isinstance(event, self.event)
+        return type(event) is self.event and len(event.shape) == self.rank and dims(event) >= self.least
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A historical model that is a choice of parts: named constructor values of a core, with their source.
 
@@ -95,6 +109,7 @@ class Recipe:
     values: Mapping[str, Any]
     trains_with: Mapping[str, Any] | None = None
     role: Role = ""
+    default_for: tuple[Default, ...] = ()
     summary: str = ""
 
 
@@ -129,7 +144,9 @@ class Model(Checked, nn.Module, ABC):
     small: ClassVar[Mapping[str, Any]] = {}  # constructor values of the smallest useful size, for tests
     recipes: ClassVar[tuple[Recipe, ...]] = ()
     role: ClassVar[Role] = ""  # of the class under its own name
+    default_for: ClassVar[tuple[Default, ...]] = ()  # events for which it is taken where no model is named
     former: ClassVar[Mapping[str, str]] = {}  # constructor values by the names that earlier versions saved
+    companions: ClassVar[Mapping[str, str]] = {}  # constructor arguments that are runs → "training" or "kept"
     exempt: ClassVar[Mapping[str, str]] = {}  # laws of the conformance suite that cannot hold → the reason
 
     def __init__(self, event: Event, condition: Event | None = None) -> None:

@@ -119,6 +119,23 @@ def seeded(seed: int, step: int, rank: int = 0, device: torch.device | str = "cp
         yield
 
 
+class Still(Streams):
+    """Streams without randomness, in the middle of every distribution: what conditions are encoded with."""
+
+    def __getitem__(self, part: slice) -> "Still":
+        start, stop, _ = part.indices(self.n)
+        return Still(self.seed, max(stop - start, 0), device=self.device)
+
+    def words(self, count: int) -> Int64[Tensor, "{self.n} {count}"]:
+        return torch.full((self.n, count), 1 << 31, device=self.device)
+
+    def uniform(self, *shape: int) -> Float32[Tensor, "{self.n} *shape"]:
+        return torch.full((self.n, *shape), 0.5, device=self.device)
+
+    def normal(self, *shape: int) -> Float32[Tensor, "{self.n} *shape"]:
+        return torch.zeros(self.n, *shape, device=self.device)
+
+
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
     """Seed torch's global generators for one training step, so that a resumed run continues the very same stream."""
     counter = [torch.tensor(v) for v in (step, rank, 0, 1)]

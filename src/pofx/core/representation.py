@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from pofx.core.errors import Unsupported
+from pofx.core.errors import CorruptError, Unsupported, UsageError
 from pofx.core.event import Event
 from pofx.core.items import Items
 from pofx.core.model import Density, X
@@ -32,6 +32,8 @@ class Representation(Checked, ABC):
     options: ClassVar[tuple[str, ...]] = ()  # constructor arguments that a user may set
 
     on_request: ClassVar[bool] = False  # only for users who name it, or set an option that no other view has
+
+    conditional: ClassVar[bool] = False  # a view of conditions only, the first choice for them
 
     measure: str  # of the density in data space: "counting" or "Lebesgue"
     volume: Density  # EXACT: identity or invertible; BOUND: dequantised; NONE: no density survives
@@ -64,6 +66,46 @@ class Representation(Checked, ABC):
     @abstractmethod
     def decode(self, x: X) -> Tensor:
         """Events → raw items; the inverse of `encode` up to its noise."""
+
+    def impossible(self, values: Any) -> Mapping[int, str]:
+        """The items whose probability is zero under every model of this representation: number → reason.
+
+        `tensor` accepts them, with any valid value in their place.
+        """
+        return {}
+
+    def as_batch(self, values: Any) -> Any:
+        """One item given by itself as a batch of one; batches unchanged."""
+        return values
+
+    def unfamiliar(self, raw: Tensor) -> str:
+        """A warning about valid items unlike all training items, as a condition; empty where there is none."""
+        return ""
+
+    def draw(self, streams: Streams) -> Tensor | None:
+        """Raw items as often as they occur in the training items, or None where that is not known."""
+        return None
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move what the representation computes with. Default: nothing."""
+        return self
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors to save beside the constructor arguments. Default: none."""
+        return {}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the tensors of `state`."""
+        if tensors:
+            raise CorruptError(f"{self.kind}/{self.name} has no tensors (got {', '.join(tensors)}): train again")
+
+    def written(self, text: str) -> Any:
+        """Items written on a command line: labels with commas between them, a text, columns as age=30,plan=pro.
+
+        Raises:
+            UsageError: items of this kind are not written as text.
+        """
+        raise UsageError(f"{self.kind} items are not written on a command line: give a file of them")
 
     def training(self, values: Any) -> Tensor:
         """Items in data space → the raw tensor (n, …) to train on; by default that of `tensor`.

@@ -12,6 +12,7 @@ import numpy as np
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
+from pofx.data.conditions import columns_of, conditioned
 from pofx.data.dataset import Dataset, dataset, split
 from pofx.data.kind import Kind, kind_of, kinds, take
 from pofx.data.members import members
@@ -20,14 +21,17 @@ ARRAYS, ZIP = (".npz", ".npy"), ".zip"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
 
 
-def read(path: Path, *, seed: int = 0, label: str | None = None) -> Dataset:
+def read(path: Path, *, seed: int = 0, label: str | None = None, condition: Any = None) -> Dataset:
     """The data set in a file or folder; splits that an .npz states (`x_train`, `x_test`) are kept.
 
     Raises:
         DataError: empty, damaged, not finite, or of a type nobody reads.
     """
-    found = contents(path, label)
+    found = contents(path, label, condition)
     facts: dict[str, Any] = {"path": path.name, **({} if label is None else {"label": label})}
+    columns = columns_of(condition)
+    if columns is not None:
+        facts["condition"] = columns
     if isinstance(found, Items):
         found, more = kind_of(found).distinct(found)
         facts |= more
@@ -35,7 +39,7 @@ def read(path: Path, *, seed: int = 0, label: str | None = None) -> Dataset:
     return official(*found, str(path), source=path.name, licence="unknown", facts=facts)
 
 
-def contents(path: Path, label: str | None = None) -> Items | tuple[Items, Items]:
+def contents(path: Path, label: str | None = None, condition: Any = None) -> Items | tuple[Items, Items]:
     """The items of a file or folder in their order, or its training and test items where it states them."""
     suffix = path.suffix.lower()
     if path.is_file() and path.stat().st_size == 0:
@@ -46,14 +50,21 @@ def contents(path: Path, label: str | None = None) -> Items | tuple[Items, Items
     if label is not None and suffix != ".npz" and not (reader and reader.labelled):
         raise UsageError(f"{path.name} has no column '{label}': label names a column of a table or an array of an .npz")
     if suffix == ".npz" and not path.is_dir():
-        return _npz(path, label)
+        found = _npz(path, label)
+        if not isinstance(found, Items):
+            return tuple(conditioned(part, condition, path.name) for part in found)  # type: ignore[return-value]
+        return conditioned(found, condition, path.name)
     if suffix == ".npy" and not path.is_dir():
-        return from_array(_npy(path), None, path.name)
+        return conditioned(from_array(_npy(path), None, path.name), condition, path.name)
     if reader is None:
         raise DataError(
             f"{path}: no reader for {suffix or 'a file like this'}: give {', '.join(suffixes())} or a folder"
         )
-    return reader.read(path, **({} if label is None else {"label": label}))
+    if reader.labelled:
+        return reader.read(path, label=label, condition=condition)
+    read_items = reader.read(path)
+    assert isinstance(read_items, Items)
+    return conditioned(read_items, condition, path.name)
 
 
 def suffixes() -> tuple[str, ...]:

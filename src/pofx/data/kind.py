@@ -53,6 +53,7 @@ class Kind(ABC):
     members: ClassVar[tuple[str, ...]] = ()  # endings of files of one item, alone, in folders and in zips
     outputs: ClassVar[tuple[str, ...]] = (".npz", ".npy")  # endings that `write` knows; the first is the default
     facts_type: ClassVar[type[Facts]] = Facts
+    labels: ClassVar[bool] = False  # whether items are labels, the same as `Items.labels` where these are known
     pictorial: ClassVar[bool] = False  # whether items are shown as pictures
 
     @property
@@ -166,6 +167,14 @@ class Kind(ABC):
     def columns(self, values: Any) -> pd.DataFrame | None:
         """Items as rows of named columns, where they are that."""
         return None
+
+    def with_columns(self, items: Items, more: Any) -> Any | None:
+        """The values with further columns, those of the condition, as they were in the data; None for other kinds."""
+        return None
+
+    def without_columns(self, values: Any, names: Sequence[str]) -> tuple[Any, Any]:
+        """Items without the columns of these names, and those columns; (the items, None) where they are not there."""
+        return values, None
 
     def plane(self, values: Any) -> np.ndarray | None:
         """Items as points of the plane (n, 2), where they are that."""
@@ -325,7 +334,7 @@ def _update(hash: Any, part: str, items: Items) -> None:
         hash.update(np.ascontiguousarray(labels, dtype=None if labels.dtype.kind == "f" else np.int64).data)
     if items.weight is not None:
         hash.update(np.ascontiguousarray(items.weight, dtype=np.float64).data)
-    if items.condition is not None:
+    if items.condition is not None and not (kind_of(items.condition).labels and items.labels is not None):
         _update(hash, "condition", items.condition)
 
 

@@ -10,6 +10,9 @@ from pofx.core.errors import DataError
 def encode_labels(labels: Any, n: int, name: str) -> tuple[np.ndarray, list[str]]:
     """Labels of any kind as class numbers int64 (n,), and the names of the classes in the order of the numbers."""
     array = np.asarray(labels)
+    if array.dtype.kind == "S" or (array.dtype == object and any(isinstance(v, bytes) for v in array.flat)):
+        plain = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in array.flat]
+        array = np.array(plain, dtype=object).reshape(array.shape)
     if array.ndim != 1 or len(array) != n:
         raise DataError(f"{name} has {n} items but labels of shape {array.shape}: give one label per item")
     if np.issubdtype(array.dtype, np.floating):

@@ -8,15 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pofx.core.discovery import modules
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
+from pofx.data.conditions import LABEL, as_items, columns_of, conditioned
 from pofx.data.dataset import Dataset, Source, split
 from pofx.data.files import contents, read, suffixes
-from pofx.data.kind import joined, kinds
-from pofx.data.kinds.table import table_with_label
+from pofx.data.frames import read_frame
+from pofx.data.kind import joined, kinds, take
+from pofx.data.kinds.table import table_of
 from pofx.data.loaded import from_torch
 
 
@@ -33,7 +36,7 @@ def catalogue() -> list[dict[str, Any]]:
     return [{key: getattr(source, key) for key in keys} for source in built_in().values()]
 
 
-def load(data: Any, *, seed: int = 0, label: str | None = None) -> Dataset:
+def load(data: Any, *, seed: int = 0, label: str | None = None, condition: Any = None) -> Dataset:
     """The data set that `data` names or holds, split into training, validation and test.
 
     Args:
@@ -42,21 +45,41 @@ def load(data: Any, *, seed: int = 0, label: str | None = None) -> Dataset:
             `pofx.points` or `pofx.tokens`; a Dataset.
         seed: of the split. Leave it alone to compare models: the test split is then always the same.
         label: the column (of a table) or array (of an .npz file) that holds the labels.
+        condition: what a model is given with each item: "label", a column or a list of columns of the table, or items
+            beside the data, one for each (see `pofx.data.conditions`).
 
     Raises:
-        UsageError: nobody knows the name, or `label` does not exist.
+        UsageError: nobody knows the name, or `label` or a column of the condition does not exist.
         DataError: the file is missing, damaged, empty, not finite or of another type; the message names it.
     """
     if isinstance(data, Dataset):
-        return data
+        return given(data, condition)
     if isinstance(data, str | os.PathLike):
         found = _find(data)
-        return found.load(seed) if isinstance(found, Source) else read(found, seed=seed, label=label)
-    items = _in_memory(data, label)
+        if isinstance(found, Source):
+            return given(found.load(seed), condition)
+        return read(found, seed=seed, label=label, condition=condition)
+    items = _in_memory(data, label, condition)
     return split(items, items.kind, seed=seed)
 
 
-def whole(data: Any, *, label: str | None = None) -> Items:
+def given(data: Dataset, condition: Any) -> Dataset:
+    """A data set whose items have conditions; those beside the data are for its items in the order of `whole`."""
+    named = condition == LABEL if isinstance(condition, str) else columns_of(condition) is not None
+    if condition is None or (named and data.train.condition is not None):
+        return data
+    splits = data.splits()
+    if not isinstance(condition, str):
+        every = conditioned(joined(list(splits.values())), condition, data.card.name)
+        ends = np.cumsum([len(items) for items in splits.values()])
+        parts = [take(every, np.arange(b - len(items), b)) for items, b in zip(splits.values(), ends, strict=True)]
+    else:
+        parts = [conditioned(items, condition, data.card.name) for items in splits.values()]
+    train, validation, test = parts
+    return Dataset(train, validation, test, data.card)
+
+
+def whole(data: Any, *, label: str | None = None, condition: Any = None) -> Items:
     """Every item that `data` names or holds, in the order of the file or object: what a user has scored or encoded.
 
     One item is enough. Where splits are stated they follow one another: training, validation, test. Arguments and
@@ -67,18 +90,33 @@ def whole(data: Any, *, label: str | None = None) -> Items:
         if isinstance(found, Source):
             data = found.load(0)
         else:
-            items = contents(found, label)
+            items = contents(found, label, condition)
             return items if isinstance(items, Items) else joined(items)
     if isinstance(data, Dataset):
-        return joined(list(data.splits().values()))
-    return _in_memory(data, label)
+        return conditioned(joined(list(data.splits().values())), condition)
+    return _in_memory(data, label, condition)
 
 
-def _in_memory(data: Any, label: str | None) -> Items:
+def read_conditions(path: Path) -> Items:
+    """The conditions in a file, one for each item: the rows of a table, or items of any other kind."""
+    if path.suffix.lower() in (".csv", ".parquet"):
+        return as_items(read_frame(path))
+    found = contents(path)
+    if not isinstance(found, Items):
+        raise UsageError(f"{path} states a training and a test split: give a file of conditions alone")
+    return as_items(found)
+
+
+def _in_memory(data: Any, label: str | None, condition: Any) -> Items:
     if isinstance(data, Items):
-        return data
-    if isinstance(data, pd.DataFrame) and label is not None:
-        return table_with_label(data, label, "the DataFrame")
+        return conditioned(data, condition, f"the {data.kind} items")
+    if isinstance(data, pd.DataFrame):
+        return table_of(data, label, condition, "the DataFrame")
+    return conditioned(_typed(data), condition)
+
+
+def _typed(data: Any) -> Items:
+    """An object in memory as items of the kind that it must be."""
     if hasattr(data, "detach"):  # a torch tensor, without importing torch
         data = data.detach().cpu().numpy()
     for kind in kinds().values():

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.special import logsumexp
 
@@ -22,6 +23,7 @@ from pofx.core.representation import Items
 from pofx.data.dataset import take
 from pofx.evaluate.measurement import Measurement
 from pofx.evaluate.metric import Axis, ScoreInfo
+from pofx.represent.labels import Labels
 
 FIRST, STEP = 20, 200  # items scored at first, and at most, at a time
 SCORES = {
@@ -67,28 +69,22 @@ class Scored(Protocol):
     def model(self) -> Any: ...
     @property
     def representation(self) -> Any: ...
+    @property
+    def conditioning(self) -> Any: ...
     def score(self, values: Any, condition: Any = None) -> Any: ...
 
 
-def _named(artifact: Scored, labels: np.ndarray) -> np.ndarray:
-    """Class numbers as the artifact takes them: the names of the classes where it has some."""
-    names = artifact.card.get("label_names")
-    return np.array([str(name) for name in names])[labels] if names else labels
-
-
-def _score(artifact: Scored, items: Items, prior: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, Any]:
+def _score(
+    artifact: Scored, items: Items, prior: Mapping[Any, float] | None
+) -> tuple[np.ndarray, np.ndarray | None, Any]:
     """log p of items in nats, its standard errors or None, and the last Score."""
-    condition = artifact.model.condition
-    if condition is None:
-        found = artifact.score(items.values)
-        return found.value, found.stderr, found
-    if prior is None:  # scored under the items' own labels
-        found = artifact.score(items.values, _named(artifact, items.labels))
+    if prior is None:  # scored under the items' own conditions, where the model has some
+        found = artifact.score(items)
         return found.value, found.stderr, found
     parts, errors = [], []
-    for c in np.flatnonzero(prior):
-        found = artifact.score(items.values, _named(artifact, np.full(len(items), c)))
-        parts.append(found.value + np.log(prior[c]))
+    for label, share in prior.items():
+        found = artifact.score(items.values, label)
+        parts.append(found.value + np.log(share))
         errors.append(np.zeros(len(items)) if found.stderr is None else found.stderr)
     logs = np.stack(parts)
     total = logsumexp(logs, axis=0)
@@ -97,7 +93,7 @@ def _score(artifact: Scored, items: Items, prior: np.ndarray | None) -> tuple[np
 
 
 def log_likelihood(
-    artifact: Scored, items: Items, *, seconds: float = 30.0, prior: np.ndarray | None = None
+    artifact: Scored, items: Items, *, seconds: float = 30.0, prior: Mapping[Any, float] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None, Any, float]:
     """log p of as many items, from the first on, as fit into the time: values, errors, a Score, items per second."""
     values, errors, found = [], [], None
@@ -129,13 +125,14 @@ def likelihood(
     """
     condition, note = artifact.model.condition, ""
     prior = None
-    if isinstance(condition, Discrete) and train.labels is not None:
-        note = "given the items' own labels"
-        if condition.largest <= MOST_CLASSES and not condition.shape:
-            counts = np.bincount(np.asarray(train.labels, np.int64), minlength=condition.largest)
-            prior, note = counts / counts.sum(), f"marginal over {condition.largest} classes"
-    elif condition is not None:
-        return []
+    if condition is not None:
+        note = "given the items' own conditions"
+        conditioning = artifact.conditioning
+        if isinstance(condition, Discrete) and condition.largest <= MOST_CLASSES and isinstance(conditioning, Labels):
+            shares = np.asarray(conditioning.counts) / sum(conditioning.counts)
+            labels = conditioning.items(torch.arange(condition.largest))
+            prior = {label: share for label, share in zip(labels, shares, strict=True) if share > 0}
+            note = f"marginal over {condition.largest} classes"
     order = np.random.default_rng(seed)
     test = take(test, order.permutation(len(test)))
     train = take(train, order.permutation(len(train))[: len(test)])

@@ -93,7 +93,7 @@ def disentanglement(artifact: Any, items: Items, factors: pd.DataFrame | Path, *
     generator = np.random.default_rng(seed)
     at = generator.permutation(len(items))[:MOST]
     some = take(items, at)
-    given = some.labels if model.condition is not None else None
+    given = some.condition if model.condition is not None else None
     codes = np.asarray(artifact.encode(some.values, given), np.float64).reshape(len(some), -1)
     known = factor_table(factors.iloc[at])
     found = scores(codes, known, seed)

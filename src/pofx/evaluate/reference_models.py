@@ -23,6 +23,7 @@ from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, joined, take
 from pofx.data.passages import Passages
 from pofx.evaluate.checks.finding import Finding, finding
+from pofx.evaluate.conditions import drawn
 from pofx.evaluate.density import log_likelihood
 from pofx.evaluate.distances import nearest
 from pofx.evaluate.features import Space, fit_spaces
@@ -135,8 +136,8 @@ def scores(artifact: Artifact, items: Items, space: Space, *, seconds: float, se
     """What an attacker reads off the model for the first items, as many as fit into the time: higher for members."""
     if artifact.density > Density.NONE:
         return np.asarray(log_likelihood(artifact, items, seconds=seconds)[0])
-    drawn = space(artifact.sample(DRAWN, seed=seed))
-    return np.asarray(-np.log(nearest(space(items.values), drawn)[0] + 1e-12))
+    samples = space(drawn(artifact, items, DRAWN, seed=seed).values)
+    return np.asarray(-np.log(nearest(space(items.values), samples)[0] + 1e-12))
 
 
 def row(name: str, found: Attack, about: str) -> Finding:

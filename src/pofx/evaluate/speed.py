@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from pofx.core.items import Items
+from pofx.evaluate.conditions import drawn
 from pofx.evaluate.measurement import Measurement
 from pofx.evaluate.metric import Axis, ScoreInfo
 
@@ -28,11 +30,12 @@ SCORES = {
 }  # the last four are facts of a training, which a comparison states
 
 
-def timed_samples(artifact: Any, n: int, seed: int, condition: Any = None) -> tuple[Any, Measurement]:
-    """n samples and the measurement `samples_per_second`, at the batch size the artifact uses."""
-    artifact.sample(min(n, 2), None if condition is None else condition[: min(n, 2)], seed=seed + 1)  # warm up
+def timed_samples(artifact: Any, items: Items, n: int, seed: int) -> tuple[Items, Measurement]:
+    """n samples, under the conditions of items where needed, and the measurement `samples_per_second`, at the batch
+    size that the artifact uses."""
+    drawn(artifact, items, min(n, 2), seed=seed + 1)  # warm up
     start = time.perf_counter()
-    samples = artifact.sample(n, condition, seed=seed)
+    samples = drawn(artifact, items, n, seed=seed)
     if artifact.device.type == "cuda":
         torch.cuda.synchronize(artifact.device)
     spent = time.perf_counter() - start

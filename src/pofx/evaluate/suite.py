@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, joined, take
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
+from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.density import likelihood
 from pofx.evaluate.features import Space, check_spaces, fit_spaces
 from pofx.evaluate.measurement import Measurement, finite
@@ -77,15 +78,16 @@ def evaluate(
     differs = check_same_data(artifact, dataset, force=force)
     say = progress or (lambda line: None)
     start = time.perf_counter()
+    dataset = with_conditions(artifact, dataset)
     plan = arrange(dataset, n, seed)
     fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=progress)
     seconds = {"spaces": time.perf_counter() - start}
     found: list[Measurement] = []
-    asked = None
+    labels = None
     if samples is None:
         say(f"drawing {plan.samples} samples")
-        asked = artifact.conditions(None, plan.samples, seed) if artifact.model.condition is not None else None
-        samples, speed = timed_samples(artifact, plan.samples, seed)
+        own, speed = timed_samples(artifact, dataset.test, plan.samples, seed)
+        samples, labels = own.values, own.labels
         found.append(speed)
         seconds["samples"] = float(speed.extra["seconds"])
     start = time.perf_counter()
@@ -99,7 +101,6 @@ def evaluate(
         found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
         seconds[type(metric).__name__] = time.perf_counter() - start
     start = time.perf_counter()
-    labels = None if asked is None or asked.ndim != 1 or asked.is_floating_point() else asked.cpu().numpy()
     samples, held, cut = of_one_length(samples, dataset)
     found += compare_samples(samples, held, plan, fitted, labels=labels, progress=progress)
     seconds["metrics"] = time.perf_counter() - start

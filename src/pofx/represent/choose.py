@@ -3,11 +3,11 @@
 Views are found by scanning this folder. A user who sets an option of a view, or names it (`represent="unit"`), gets it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pofx.core.config import defaults, representations
-from pofx.core.errors import UsageError, unknown
+from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.model import Model
 from pofx.core.representation import Items, Representation
 from pofx.data.kind import named
@@ -35,9 +35,36 @@ def choose(items: Items, model: type[Model], options: Mapping[str, Any] | None =
     Raises:
         UsageError: no view of the items is an event that the model takes, or an option that no view knows.
     """
-    wanted = dict(options or {})
+    available = tuple(view for view in views(items.kind) if not view.conditional)
+    name = model.name or model.__name__
+    return _choose(items, available, model.events, dict(options or {}), f"{name} takes", "another model or view")
+
+
+def choose_conditioning(items: Items, model: type[Model]) -> Representation:
+    """The representation of these conditions, of the training items, for a class of models.
+
+    Raises:
+        Unsupported: the model takes no condition.
+        UsageError: no view of the conditions is an event that the model takes.
+    """
+    name = model.name or model.__name__
+    if not model.conditions:
+        raise Unsupported(f"{name} takes no condition: train it without one, or choose another model")
+    every = views(items.kind)
+    available = tuple(view for view in every if view.conditional) or every
+    return _choose(items, available, model.conditions, {}, f"as its condition {name} takes", "another model")
+
+
+def _choose(
+    items: Items,
+    available: Sequence[type[Representation]],
+    events: Sequence[type],
+    wanted: dict[str, Any],
+    who: str,
+    mend: str,
+) -> Representation:
+    """The first of the available views that is of the first possible kind of event."""
     named = wanted.pop(BY_NAME, None)
-    available = views(items.kind)
     if not available:
         raise UsageError(f"nothing represents items of kind '{items.kind}': add a file to pofx/represent")
     if named is not None:
@@ -54,7 +81,7 @@ def choose(items: Items, model: type[Model], options: Mapping[str, Any] | None =
     if not able:
         raise UsageError(f"no one view of {items.kind} items has all of the options {', '.join(wanted)}: set fewer")
     fitted: dict[type[Representation], Representation] = {}
-    for event in model.events:
+    for event in events:
         for fits in (_is, issubclass):
             for view in able:
                 if view not in fitted:
@@ -62,8 +89,8 @@ def choose(items: Items, model: type[Model], options: Mapping[str, Any] | None =
                 if fits(type(fitted[view].event), event):
                     return fitted[view]
     raise UsageError(
-        f"{model.name or model.__name__} takes {' or '.join(e.__name__ for e in model.events)} events; "
-        f"{items.kind} items offer {', '.join(_offers(fitted.values()))}: choose another model or view"
+        f"{who} {' or '.join(e.__name__ for e in events)} events; "
+        f"{items.kind} items offer {', '.join(_offers(fitted.values()))}: choose {mend}"
     )
 
 

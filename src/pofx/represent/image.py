@@ -8,6 +8,7 @@ view takes y = logit(a + (1 - 2a) s) (Dinh, Sohl-Dickstein and Bengio, 2016, 160
 import math
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,9 @@ class ImageView(Representation):
         height, width = values.shape[1:3]
         shape = (1 if flat else values.shape[3], height, width)
         return cls(shape, int(items.facts.get("levels", 256)), flat, **options)
+
+    def as_batch(self, values: Any) -> Any:
+        return values[None] if np.ndim(values) == 3 - self.flat else values
 
     def tensor(self, values: Any) -> Tensor:
         array = check_images(values, self.levels, "images")

@@ -48,6 +48,12 @@ class Texts(Representation):
         """How many codes of the text begin before each place in it: int64, as many as places."""
         return places
 
+    def as_batch(self, values: Any) -> Any:
+        return [values] if isinstance(values, str) else values
+
+    def written(self, text: str) -> Any:
+        return [text]
+
     def tensor(self, values: Any) -> Tensor:
         if isinstance(values, Passages):
             return torch.from_numpy(self._windows(values)[0])

@@ -10,34 +10,31 @@ away.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
-from pofx.core.event import Continuous
-from pofx.core.model import Batch, Model, Phase, Reparameterised
-from pofx.core.objective import Objective, trained
+from pofx.core.model import Batch, Phase, Reparameterised
+from pofx.core.objective import Objective
 from pofx.core.progress import Sink
-from pofx.core.random import Streams, seed_step
+from pofx.core.random import Streams, seeded
 from pofx.data.kinds.points import points
 from pofx.data.support import stated
-from pofx.runs.fitting import begin_run, check_request, discard, environment, sort_options
 from pofx.maths.importance import effective_share, truncated
 from pofx.represent.support import REAL
 from pofx.represent.table import Points
-from pofx.train.feed import Feed
-from pofx.train.devices import processes
-from pofx.train.loop import train
-from pofx.train.options import Budget, TrainOptions
-from pofx.train.state import State
+from pofx.runs.options import sort_options
+from pofx.runs.run import Job, execute
 from pofx.runs.weighing import ImportanceSampler, anneal, event_density, standard_normal
+from pofx.train.devices import processes
+from pofx.train.feed import Feed
+from pofx.train.options import Budget, TrainOptions
 
 PUBLIC = ("fit_density",)
 
@@ -160,7 +157,9 @@ def fit_density(
     resume: bool = False,
     progress: bool | Sink = True,
     device: str | None = None,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    **flat: Any,
 ) -> ImportanceSampler:
     """Fit a model to a density that is known up to a constant factor.
 
@@ -182,7 +181,7 @@ def fit_density(
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
         minutes: the budget; two minutes if none is given.
         steps: the budget in steps instead.
-        out: as in `pofx.fit`, like `resume`, `progress`, `device` and the options.
+        out: as in `pofx.fit`, like `resume`, `progress`, `device`, `options`, `trainer` and the flat options.
 
     Raises:
         Unsupported: the model has no differentiable draws.
@@ -198,62 +197,49 @@ def fit_density(
     if steps is None and minutes is None:
         minutes = 2.0
     budget = Budget(steps=steps, minutes=minutes)
-    model_options, train_options, view_options = sort_options(row, options)
-    if view_options:
-        raise UsageError(f"{', '.join(view_options)} says nothing here: a target is real, within its support")
-    trainer = TrainOptions.of({**row.trains_with, **TRAINS_WITH, **train_options})
-    representation, raw = _space(log_target, dims, support, centre, scale, samples, scouts, trainer.batch_size, seed)
+    stated_options = sort_options(row, flat, options=options, trainer=trainer, view=None)
+    if stated_options.view:
+        raise UsageError(f"{', '.join(stated_options.view)} has no effect here: a target is real, within its support")
+    train_options = TrainOptions.of({**row.trains_with, **TRAINS_WITH, **stated_options.trainer})
+    representation, raw = _space(
+        log_target, dims, support, centre, scale, samples, scouts, train_options.batch_size, seed
+    )
     accelerator = processes()
     where = torch.device(device) if device else accelerator.device
-    folder = Path(out) if out is not None else None
     name = getattr(log_target, "__qualname__", type(log_target).__qualname__)
-    request = {"target": name, "dims": dims, "model": model, "seed": seed, "options": {**options, "support": support}}
-    if folder is not None and resume:
-        check_request(folder, request)
-    values = {**DEFAULTS.get(model, {}), **model_options}
-    card: dict[str, Any] = {
-        "data": {"name": f"log_target {name}", "facts": {}},
-        "seed": seed,
-        "training": {"model": model, "budget": str(budget), "options": vars(trainer), "condition": None},
-        "environment": environment(),
-    }
-
-    def artifact(final: Model, state: State) -> Artifact:
-        return Artifact(
-            representation, final, model, {**card, "training": {**card["training"], **state.numbers()}}
-        )
-
-    def on_checkpoint(objective: Model | Objective | None, state: State) -> None:
-        if folder is None:
-            return
-        if objective is None:
-            discard(folder, state)
-        else:
-            artifact(trained(objective), state).save(folder)
-
-    with torch.random.fork_rng():
-        seed_step(seed, 0, 1 << 21)
-        net = config.build(model, representation.event, **values)
-        assert isinstance(net, Reparameterised)
-        if folder is not None and accelerator.is_main_process:
-            begin_run(folder, request, resume)
-        density = event_density(log_target, representation)
-        loss = ReverseKL(net, _guarded(density, representation), budget, annealing=annealing,
-                         mix=mix if samples is not None or scouts else 0.0, fading=samples is None)  # fmt: skip
-        result = train(
-            loss,
-            Feed(raw, None, representation, seed=seed, device=where),
-            options=trainer,
-            budget=budget,
-            seed=seed,
-            folder=folder,
-            resume=resume,
-            progress=progress,
-            title=model,
-            on_checkpoint=on_checkpoint,
-            accelerator=accelerator,
-        )
-    return ImportanceSampler(artifact(result.model.to("cpu"), result.state), log_target)
+    with seeded(seed, 0, 1 << 21), config.float32():
+        values = {**row.values, **DEFAULTS.get(model, {}), **stated_options.options}
+        net = row.model(representation.event, **values)
+    assert isinstance(net, Reparameterised)
+    loss = ReverseKL(
+        net,
+        _guarded(event_density(log_target, representation), representation),
+        budget,
+        annealing=annealing,
+        mix=mix if samples is not None or scouts else 0.0,
+        fading=samples is None,
+    )
+    job = Job(
+        name=model,
+        objective=loss,
+        representation=representation,
+        feed=Feed(raw, None, representation, seed=seed, device=where),
+        trainer=train_options,
+        budget=budget,
+        seed=seed,
+        card={"data": {"name": f"log_target {name}", "facts": {}}, "training": {"condition": None}},
+        request={
+            "target": name,
+            "dims": dims,
+            "model": model,
+            "seed": seed,
+            "options": {**stated_options.options, **stated_options.trainer, "support": support},
+            "budget": budget.request,
+        },
+    )
+    folder = Path(out) if out is not None else None
+    run = execute(job, folder, resume=resume, progress=progress, accelerator=accelerator)
+    return ImportanceSampler(run, log_target)
 
 
 def _space(

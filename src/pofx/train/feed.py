@@ -10,20 +10,34 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pofx.core.model import Batch
-from pofx.core.random import Streams
+from pofx.core.event import each, select
+from pofx.core.model import Batch, X
+from pofx.core.random import Still, Streams
 from pofx.core.representation import Representation
 
 
 class Feed:
-    """Raw items (n, …) and their conditions (n, …) on a device, encoded batch by batch."""
+    """Raw items (n, …) with their conditions and weights on a device, encoded batch by batch.
+
+    Conditions are raw items of `conditioning`, or without one the values of an event.
+    """
 
     def __init__(
-        self, raw: Tensor, condition: Tensor | None, representation: Representation, *, seed: int, device: torch.device
+        self,
+        raw: Tensor,
+        condition: X | None,
+        representation: Representation,
+        *,
+        conditioning: Representation | None = None,
+        weight: Tensor | None = None,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.raw = _moved(raw, device)
-        self.condition = None if condition is None else condition.to(device)
-        self.representation, self.seed, self.device = representation, seed, device
+        self.condition = None if condition is None else each(condition, lambda part: part.to(device))
+        self.conditioning = None if conditioning is None else conditioning.to(device)
+        self.weight = None if weight is None else weight.float().to(device)
+        self.representation, self.seed, self.device = representation.to(device), seed, device
         self._permutation = lru_cache(maxsize=2)(self._permute)
 
     def __len__(self) -> int:
@@ -66,7 +80,10 @@ class Feed:
 
     def _encode(self, index: Tensor, streams: Streams) -> Batch:
         x, _ = self.representation.encode(self.raw[index], streams)
-        return Batch(x, None if self.condition is None else self.condition[index])
+        condition = None if self.condition is None else select(self.condition, index)
+        if condition is not None and self.conditioning is not None:
+            condition, _ = self.conditioning.encode(condition, Still(0, len(index), device=self.device))
+        return Batch(x, condition, weight=None if self.weight is None else self.weight[index])
 
 
 def _moved(raw: Tensor, device: torch.device) -> Tensor:

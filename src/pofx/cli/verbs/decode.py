@@ -26,5 +26,5 @@ def decode(
     z = read_array(codes)
     artifact = load(run).to(device)
     with output.waiting(f"decoding {len(z):,} codes by {artifact.name}"):
-        values = artifact.decode(z, arguments.conditions(condition, len(z)))
+        values = artifact.decode(z, arguments.conditions(artifact, condition, len(z)))
     output.items(arguments.as_items(artifact, values), path, f"{len(z)} items", stream=out == arguments.STDOUT)

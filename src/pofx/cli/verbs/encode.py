@@ -27,6 +27,6 @@ def encode(
     artifact = load(run).to(device)
     items = arguments.items(artifact, source, split, force)
     with output.waiting(f"encoding {len(items):,} items by {artifact.name}"):
-        z = artifact.encode(items.values, arguments.labels(items) if artifact.model.condition is not None else None)
+        z = artifact.encode(items)
     write_arrays({"z": z} | ({} if items.labels is None else {"y": items.labels}), out)
     typer.echo(f"{len(z)} codes of shape {z.shape[1:]} → {out}")

@@ -25,9 +25,9 @@ def interpolate(
 
     target = arguments.destination(run, out, "interpolation")
     artifact = load(run).to(device)
-    stated = arguments.conditions(condition, 1)
+    stated = arguments.conditions(artifact, condition, pairs)
     with output.waiting(f"interpolating {pairs} pairs of samples of {artifact.name}"):
-        ends = artifact.sample(2 * pairs, stated, seed=seed)
-        between = artifact.interpolate(ends[:pairs], ends[pairs:], steps, stated, way=path)
+        first, last = (artifact.draw(pairs, stated, seed=s) for s in (seed, seed + (1 << 20)))
+        between = artifact.interpolate(first.values, last.values, steps, first.condition, path=path)
     items = arguments.as_items(artifact, between)
     output.items(items, target, f"{pairs} paths of {steps} items", columns=steps, stream=out == arguments.STDOUT)

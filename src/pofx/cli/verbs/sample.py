@@ -43,7 +43,7 @@ def sample(
     artifact = load(run).to(device)
     artifact, tempering = arguments.sampling(artifact, option, also=("length",))
     length = tempering.pop("length", None)
-    stated = arguments.conditions(condition, n)
+    stated = arguments.conditions(artifact, condition, n)
     with output.waiting(f"drawing {n:,} samples of {artifact.name}"):
         start = None if prefix is None else arguments.beginnings(artifact, prefix, known, n)
         if length is None:

@@ -35,12 +35,10 @@ def score(
     check_ending(out, ".csv")
     artifact = load(run).to(device)
     items = arguments.items(artifact, source, split, force)
-    stated = arguments.conditions(condition, len(items))
-    if stated is None and artifact.model.condition is not None:
-        stated = arguments.labels(items)
+    stated = arguments.conditions(artifact, condition, len(items))
     with output.waiting(f"scoring {len(items):,} items by {artifact.name}"):
-        scored = artifact.score(items.values, stated, draws=draws)
-        terms = artifact.log_prob_terms(items.values, stated).reshape(len(items), -1) if per_dim else None
+        scored = artifact.score(items, stated, draws=draws)
+        terms = artifact.log_prob_terms(items, stated).reshape(len(items), -1) if per_dim else None
     error = scored.stderr if scored.stderr is not None else [None] * len(items)
     kind = {"density": scored.density.name.lower(), "unit": scored.unit, "measure": scored.measure}
     rows = [

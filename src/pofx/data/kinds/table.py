@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
-from pofx.data.kind import Kind, Shown, in_range, lines_of, npy, npz
+from pofx.data.conditions import conditioned, split_columns
+from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
 from pofx.data.labels import with_labels
 from pofx.data.numbers import check_points, some
 from pofx.data.support import supported
@@ -35,13 +37,27 @@ def table(x: Any, labels: Any = None, name: str = "table", support: Any = None) 
     return Items("table", frame, *with_labels(labels, len(frame), name, facts))
 
 
-def table_with_label(frame: pd.DataFrame, label: str | None, name: str) -> Items:
-    """A table whose column `label`, if any, becomes the labels."""
-    if label is None:
-        return table(frame, name=name)
-    if label not in frame.columns:
-        raise unknown(f"label column of {name}", label, map(str, frame.columns))
-    return table(frame.drop(columns=[label]), labels=frame[label].to_numpy(), name=name)
+def table_of(frame: pd.DataFrame, label: str | None, condition: Any, name: str) -> Items:
+    """A table whose column `label`, if any, becomes the labels, and columns of it the condition.
+
+    A single column of labels is both, so that evaluations know the classes.
+    """
+    order = [str(c) for c in frame.columns]
+    frame, given = split_columns(frame, condition, name)
+    labels = None
+    if label is not None:
+        if given is not None and given.facts.get("column") == label:
+            labels = given.values
+        elif label not in frame.columns:
+            raise unknown(f"label column of {name}", label, map(str, frame.columns))
+        else:
+            labels, frame = frame[label].to_numpy(), frame.drop(columns=[label])
+    elif given is not None and kind_of(given).labels:
+        labels = given.values
+    items = table(frame, labels=labels, name=name)
+    if given is None:
+        return conditioned(items, condition, name)
+    return replace(items, condition=given, facts={**items.facts, "order": order})
 
 
 def check_table(x: Any, name: str) -> pd.DataFrame:
@@ -84,10 +100,10 @@ class Table(Kind):
     labelled = True
     outputs = (".csv", ".parquet", ".npz", ".npy", ".json")
 
-    def read(self, path: Path, label: str | None = None, **options: Any) -> Items:
+    def read(self, path: Path, label: str | None = None, condition: Any = None, **options: Any) -> Items:
         from pofx.data.frames import read_frame
 
-        return table_with_label(read_frame(path), label, path.name)
+        return table_of(read_frame(path), label, condition, path.name)
 
     def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
         return table(array, labels=labels, name=name) if array.ndim == 2 else None
@@ -169,6 +185,19 @@ class Table(Kind):
 
     def columns(self, values: pd.DataFrame) -> pd.DataFrame | None:
         return values
+
+    def with_columns(self, items: Items, more: pd.DataFrame) -> pd.DataFrame:
+        frame = pd.concat([items.values.reset_index(drop=True), more.reset_index(drop=True)], axis=1)
+        order = [c for c in items.facts.get("order", ()) if c in frame.columns]
+        return frame[[*order, *(c for c in frame.columns if c not in order)]]
+
+    def without_columns(self, values: Any, names: Sequence[str]) -> tuple[Any, Any]:
+        if not names or not isinstance(values, pd.DataFrame):
+            return values, None
+        frame = values.rename(columns=str)
+        if not set(names) <= set(frame.columns):
+            return values, None
+        return frame.drop(columns=list(names)), frame[list(names)] if len(names) > 1 else frame[names[0]]
 
     def shown(self, values: pd.DataFrame, facts: Mapping[str, Any]) -> Shown:
         return Shown(columns=[str(c) for c in values.columns], lines=self.to_json(values)["rows"])

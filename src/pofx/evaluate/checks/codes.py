@@ -16,7 +16,7 @@ def _codes(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]
     if not isinstance(artifact.model, Encoding):
         return
     test = take(dataset.test, np.arange(min(64, len(dataset.test))))
-    given = test.labels if artifact.model.condition is not None else None
+    given = test.condition if artifact.model.condition is not None else None
     raw = artifact.representation.tensor(test.values).double().flatten(1)
     back = artifact.representation.tensor(artifact.reconstruct(test.values, given)).double().flatten(1)
     error = float((raw - back).square().mean() / raw.var().clamp(min=1e-12))
@@ -32,7 +32,7 @@ def _collapse(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Findi
     if not isinstance(artifact.model, Encoding):
         return
     test = take(dataset.test, np.arange(min(64, len(dataset.test))))
-    given = test.labels if artifact.model.condition is not None else None
+    given = test.condition if artifact.model.condition is not None else None
     spread = artifact.encode(test.values, given).reshape(len(test), -1).std(0)
     active = int((spread > ACTIVE * max(float(spread.max()), 1e-12)).sum())
     result = "warning" if active < 0.1 * len(spread) or float(spread.max()) < 1e-6 else "ok"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pofx.artifact import Artifact
-from pofx.core.event import Continuous, Discrete, dims
+from pofx.core.event import Continuous, Discrete, dims, each
 from pofx.core.model import Density, Explicit, Factored
 from pofx.core.random import Streams
 from pofx.data.dataset import Dataset, take
@@ -20,13 +20,12 @@ def _density(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Findin
     if artifact.density is Density.NONE:
         return
     test = affordable(artifact, dataset.test)
-    given = test.labels if artifact.model.condition is not None else None
+    given = test.condition if artifact.model.condition is not None else None
     scored = artifact.score(test.values, given)
     bad = int((~np.isfinite(scored.value)).sum())
     result = "ok" if not bad else "failed"
     yield finding("finite density", result, f"{bad} of {len(test)} test items are not finite", "bound the scales")
-    drawn = artifact.sample(len(test), given, seed=seed)
-    own = artifact.score(drawn, given).value
+    own = artifact.score(artifact.draw(len(test), given, seed=seed).values, given).value
     spread = np.hypot(own.std(), scored.value.std()) / len(test) ** 0.5
     z = float((scored.value.mean() - own.mean()) / max(spread, 1e-9))
     seen = f"test items score {scored.value.mean():.2f}, own samples {own.mean():.2f} {scored.unit}"
@@ -63,7 +62,7 @@ def _gap(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     means, errors = [], []
     for items in (dataset.train, dataset.test):
         part = affordable(artifact, items)
-        values = artifact.score(part.values, part.labels if artifact.model.condition is not None else None).value
+        values = artifact.score(part).value
         means.append(float(values.mean()))
         errors.append(float(values.std()) / len(part) ** 0.5)
     gap = means[0] - means[1]
@@ -81,13 +80,13 @@ def _causality(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Find
         return
     one = take(dataset.test, [0])
     x = artifact.representation.encode(artifact.representation.tensor(one.values), Streams(seed, 1))[0]
-    condition = artifact.conditions(None, 1, seed) if model.condition is not None else None
+    condition = artifact.condition_events(one.condition, 1, seed)
     order = torch.randperm(dims(event), generator=torch.Generator().manual_seed(seed))
     probed = order[:PROBED].sort().values
     moved = x.flatten(1).repeat(len(probed) + 1, 1)
     rows = torch.arange(1, len(probed) + 1)
     moved[rows, probed] = (moved[rows, probed] + 1) % event.largest
-    given = None if condition is None else condition.expand(len(moved), *condition.shape[1:])
+    given = None if condition is None else each(condition, lambda v: v.expand(len(moved), *v.shape[1:]))
     moved = moved.reshape(len(moved), *event.shape).to(artifact.device)
     terms = model.log_prob_terms(moved, given).double().flatten(1)[:, probed]
     known = torch.isfinite(terms).all(0)  # places after an end have no terms to compare

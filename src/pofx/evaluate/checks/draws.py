@@ -3,17 +3,22 @@
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from pofx.artifact import Artifact
 from pofx.core.errors import PofxError
 from pofx.core.event import Discrete
 from pofx.data.dataset import Dataset
 from pofx.evaluate.checks.finding import Finding, N, comparable, finding
+from pofx.evaluate.conditions import drawn
 
 
 def _seeds(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     whole, again, other, part = comparable(
-        *(artifact.sample(24, seed=s, batch_size=b) for s, b in ((seed, 24), (seed, 24), (seed + 1, 24), (seed, 7)))
+        *(
+            drawn(artifact, dataset.test, 24, seed=s, batch_size=b).values
+            for s, b in ((seed, 24), (seed, 24), (seed + 1, 24), (seed, 7))
+        )
     )
     same = np.array_equal(whole, again) and not np.array_equal(whole, other)
     mend = "draw only from `generator` in `sample`"
@@ -25,7 +30,7 @@ def _seeds(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]
 
 
 def _support(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
-    values = artifact.sample(N, seed=seed)
+    values = drawn(artifact, dataset.test, N, seed=seed).values
     try:
         artifact.representation.tensor(values)
         yield finding("support", "ok", f"{N} samples are valid items")
@@ -34,14 +39,20 @@ def _support(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Findin
 
 
 def _condition(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
-    event = artifact.model.condition
-    if not isinstance(event, Discrete) or event.shape or event.largest < 2:
+    event, conditioning = artifact.model.condition, artifact.conditioning
+    if conditioning is None or not isinstance(event, Discrete) or event.shape or event.largest < 2:
         return
-    drawn = comparable(*(artifact.sample(N, c, seed=seed) for c in (0, 1)))
-    a, b = (values.reshape(N, -1).astype(float) for values in drawn)
+    labels = conditioning.items(torch.arange(2))
+    both = comparable(*(artifact.draw(N, label, seed=seed).values for label in labels))
+    a, b = (values.reshape(N, -1).astype(float) for values in both)
     moved = float(np.abs(a.mean(0) - b.mean(0)).sum() / max(np.abs(a.std(0)).sum(), 1e-9))
     result = "ok" if moved > 0.05 else "warning"
-    yield finding("condition", result, f"labels 0 and 1 move the mean by {moved:.2f} spreads", "the label is ignored")
+    yield finding(
+        "condition",
+        result,
+        f"labels {labels[0]} and {labels[1]} move the mean by {moved:.2f} spreads",
+        "the label is ignored",
+    )
 
 
 CHECKS = (_seeds, _support, _condition)

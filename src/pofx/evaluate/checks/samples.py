@@ -6,6 +6,7 @@ from pofx.artifact import Artifact
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, take
 from pofx.evaluate.checks.finding import Finding, N, finding
+from pofx.evaluate.conditions import drawn
 from pofx.evaluate.features import fit_spaces
 from pofx.evaluate.metrics.near_copy import near_copies
 from pofx.evaluate.metrics.spectrum import Spectrum
@@ -18,15 +19,15 @@ DECIBELS = 3.0  # at the finest frequency: twice, or half, the power
 def _spread_and_copies(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     space = fit_spaces(dataset.train, ["pca"], seed=seed)[0]
     n = min(500, max(len(dataset.test), 50))
-    drawn, real = space(artifact.sample(n, seed=seed)), space.of(dataset.test)[:n]
-    ratio = float(drawn.std(0).mean() / max(real.std(0).mean(), 1e-12))
+    samples, real = space(drawn(artifact, dataset.test, n, seed=seed).values), space.of(dataset.test)[:n]
+    ratio = float(samples.std(0).mean() / max(real.std(0).mean(), 1e-12))
     result = "ok" if 0.7 < ratio < 1.4 else "warning"
     yield finding("spread", result, f"samples spread {ratio:.2f} × as wide as test items", "collapse, or noise")
-    modes = VendiRatio().values(drawn, real, seed)["vendi"]
+    modes = VendiRatio().values(samples, real, seed)["vendi"]
     result = "warning" if modes < COLLAPSED else "ok"
     mend = "few kinds of items are drawn: more diverse batches, a penalty on collapse, or another loss"
     yield finding("collapse", result, f"{modes:.2f} × as many effective modes as test items", mend)
-    copied = near_copies(drawn, space.of(dataset.test), space.of(dataset.train))
+    copied = near_copies(samples, space.of(dataset.test), space.of(dataset.train))
     result = "warning" if copied["p"] < 0.01 else "ok"
     seen = f"near-copy p {copied['p']:.3g}, {copied['exact']} exact copies of training items"
     yield finding("memorisation", result, seen, "the model copies training items: train it less, or on more data")
@@ -37,8 +38,8 @@ def _finest(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding
     if dataset.card.kind != "image":
         return
     n = min(N, len(dataset.test))
-    drawn = Items("image", artifact.sample(n, seed=seed), None, dataset.test.facts)
-    read = Spectrum().read(drawn, take(dataset.test, range(n)), dataset.train).extra["spectrum"]
+    samples = Items("image", drawn(artifact, dataset.test, n, seed=seed).values, None, dataset.test.facts)
+    read = Spectrum().read(samples, take(dataset.test, range(n)), dataset.train).extra["spectrum"]
     over = read["samples"][-1] - read["real"][-1]
     seen = f"{over:+.1f} decibels of power at the finest frequency, against test images"
     mend = "a checkerboard or noise: resize before convolving" if over > 0 else "blur: the loss averages"

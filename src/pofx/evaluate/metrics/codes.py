@@ -110,7 +110,7 @@ class CodeProbe(ArtifactMetric):
             return Reading({})
         first = take(dataset.train, np.arange(min(20, len(dataset.train))))
         start = time.perf_counter()
-        artifact.encode(first.values)
+        artifact.encode(first)
         each = (time.perf_counter() - start) / len(first)
         share = min(1.0, seconds / max(each * sum(MOST.values()), 1e-9))
         generator = np.random.default_rng(seed)
@@ -122,10 +122,10 @@ class CodeProbe(ArtifactMetric):
             return Reading({})
         vectors = Vectors.fit(dataset.train)
         flat = {name: vectors(items.values) for name, items in splits.items()}
-        codes = {name: artifact.encode(items.values).reshape(len(items), -1) for name, items in splits.items()}
+        codes = {name: artifact.encode(items).reshape(len(items), -1) for name, items in splits.items()}
         labels = {name: np.asarray(items.labels) for name, items in splits.items()}
         before = untrained(artifact, seed)
-        first_codes = {name: before.encode(items.values).reshape(len(items), -1) for name, items in splits.items()}
+        first_codes = {name: before.encode(items).reshape(len(items), -1) for name, items in splits.items()}
         kinds = {"codes": codes, "pca": flat, "untrained": first_codes}
         found = probes({kind: components(of) for kind, of in kinds.items()}, labels)
         values = {"code_linear": found["codes"]["linear"], "code_neighbours": found["codes"]["neighbours"]}

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pofx.core.model import Stepwise
 from pofx.data.dataset import Dataset, take
 from pofx.evaluate.arrangement import arrange
+from pofx.evaluate.conditions import drawn
 from pofx.evaluate.features import fit_spaces
 from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
 from pofx.evaluate.metrics.frechet import FrechetDistance
@@ -51,7 +52,7 @@ class Effort(ArtifactMetric):
         steps = sorted({max(round(share * own), 1) for share in SHARES})
         plan = arrange(dataset, None, seed)
         start = time.perf_counter()
-        artifact.sample(16, seed=seed)
+        drawn(artifact, dataset.test, 16, seed=seed)
         each = (time.perf_counter() - start) / 16 / own
         n = int(min(ITEMS, plan.n, seconds / max(each * sum(steps), 1e-9)))
         if n < 50:
@@ -62,11 +63,11 @@ class Effort(ArtifactMetric):
         metric, curve = FrechetDistance(), []
         for number in steps:
             start = time.perf_counter()
-            samples = at_steps(artifact, number).sample(n, seed=seed)
+            samples = drawn(at_steps(artifact, number), dataset.test, n, seed=seed).values
             spent = (time.perf_counter() - start) / n * 1000
-            drawn = space(samples)
-            error = metric.errors(drawn, real, seed)["frechet_distance"]
-            curve.append((number, metric.values(drawn, real, seed)["frechet_distance"], error, spent))
+            features = space(samples)
+            error = metric.errors(features, real, seed)["frechet_distance"]
+            curve.append((number, metric.values(features, real, seed)["frechet_distance"], error, spent))
         best = min(curve, key=lambda point: point[1])
         enough = next(number for number, distance, error, _ in curve if distance <= best[1] + 2 * max(error, best[2]))
         facts = {"option": "steps", "own": own, "curve": [list(point) for point in curve], "items": n}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pofx.core.event import Condition, Discrete, Event
-from pofx.core.model import Batch
+from pofx.core.model import Batch, Default
 from pofx.core.options import Depth, Dropout, OneOf, Range, Real, Width
 from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor, ended
 from pofx.maths.distributions import class_counts
@@ -61,6 +61,7 @@ class GPT(Conditionals):
         "validations": 16,
         "validation_items": 512,
     }
+    default_for: ClassVar = (Default(Discrete, 1),)
     small: ClassVar = {"width": 24, "layers": 2, "heads": 2}
 
     def __init__(

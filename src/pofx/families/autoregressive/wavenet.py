@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch
+from pofx.core.model import Batch, Default
 from pofx.core.options import Count, Depth, Dropout, Range, Width
 from pofx.families.autoregressive.conditionals import Conditionals, Cursor, ended
 from pofx.nets.causal.dilated_conv import DilatedStack
@@ -53,6 +53,7 @@ class WaveNet(Conditionals):
         "validations": 10,
         "validation_items": 100,
     }
+    default_for: ClassVar = (Default(Discrete, 1, 2048),)
     small: ClassVar = {"width": 16, "skip": 16, "layers": 2}
 
     def __init__(

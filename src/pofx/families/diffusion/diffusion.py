@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims, select
-from pofx.core.model import Batch, Denoising, Density, Encoding, Explicit, OnePhase, Recipe, Stepwise
+from pofx.core.model import Batch, Default, Denoising, Density, Encoding, Explicit, OnePhase, Recipe, Stepwise
 from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import Denoiser
@@ -75,6 +75,7 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
             {"path": "linear", "prediction": "velocity", "sampler": "heun", "sampler_steps": 16},
             role="default",
             summary="Straight paths from noise to data, sampled in few steps.",
+            default_for=(Default(Bounded, 3),),
         ),
         Recipe(
             "ddpm",

@@ -13,7 +13,7 @@ import torch
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Event, dims
-from pofx.core.model import Recipe
+from pofx.core.model import Default, Recipe
 from pofx.core.options import Depth, Dropout, OneOf, Positive, Range, Real, Width
 from pofx.families.flow.autoregressive import Autoregressive
 from pofx.families.flow.circle import Circle, OnLines, Torus, Wrap
@@ -31,6 +31,7 @@ class NSF(Flow):
     role = "default"
     source = "Durkan et al., 2019, arXiv 1906.04032"
     trains_with = {"lr": 4e-3, "weight_decay": 0.01}
+    default_for = (Default(Continuous, 1),)
     small = {"layers": 2, "bins": 4, "width": 16, "blocks": 1}
     recipes = (
         Recipe(
