@@ -405,7 +405,7 @@ class Artifact:
             if condition is None and self.conditioning is not None:
                 condition = values.condition
             values = values.values
-        if self.conditioning is None:
+        if self.conditioning is None or not self.condition_columns:
             return values, condition
         values, inside = named(self.representation.kind).without_columns(values, self.condition_columns)
         return values, inside if condition is None else condition

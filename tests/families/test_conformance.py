@@ -16,6 +16,7 @@ from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch, Density, Encoding, Explicit
 from pofx.core.random import Streams
+from pofx.represent.labels import Labels
 from pofx.train.options import TrainOptions
 from truth import Identity, Truth, enumerate_states, events_for, grid
 
@@ -188,11 +189,11 @@ def test_log_prob_does_not_depend_on_the_batch_or_the_call(case):
 
 @law("save and load")
 def test_save_load_sample_is_bit_equal(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "pofx.core.config.representations", lambda: {("event", "identity"): lambda: Identity(case.event)}
-    )
+    views = {("event", "identity"): lambda: Identity(case.event), ("label", "classes"): Labels}
+    monkeypatch.setattr("pofx.core.config.representations", lambda: views)
     model = started(case)
-    artifact = Artifact(Identity(case.event), model, case.name, {"label_frequencies": [1, 1, 1]})
+    labels = None if case.condition is None else Labels(["a", "b", "c"], [1, 1, 1])
+    artifact = Artifact(Identity(case.event), model, case.name, {}, labels)
     monkeypatch.setattr(
         "pofx.core.config.config", lambda o, real=config.config: {} if isinstance(o, Identity) else real(o)
     )
@@ -272,14 +273,19 @@ def test_wrong_events_are_refused(case):
 
 def test_no_option_has_two_owners():
     from pofx.core.config import representations
+    from pofx.runs.fitting import fit
+    from pofx.runs.options import arguments
+    from pofx.runs.target import fit_density
 
     trainer = set(TrainOptions.__dataclass_fields__)
+    own = arguments(fit) | arguments(fit_density)
     view = {key for cls in representations().values() for key in cls.options}
     for name, row in config.entries().items():
         options = set(config.defaults(row.model))
         assert not options & trainer, f"{name}: {options & trainer} are also trainer options"
         assert not options & view, f"{name}: {options & view} are also options of a representation"
-    assert not trainer & view
+        assert not options & own, f"{name}: {options & own} are also arguments of fit or fit_density"
+    assert not trainer & view and not (trainer | view - {"support"}) & own
 
 
 def test_every_model_is_described():
