@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from pofx.core.errors import CorruptError, Unsupported, UsageError
+from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Event
 from pofx.core.items import Items
 from pofx.core.model import Density, X
@@ -85,19 +85,6 @@ class Representation(Checked, ABC):
     def draw(self, streams: Streams) -> Tensor | None:
         """Raw items as often as they occur in the training items, or None where that is not known."""
         return None
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move what the representation computes with. Default: nothing."""
-        return self
-
-    def state(self) -> dict[str, Tensor]:
-        """The tensors to save beside the constructor arguments. Default: none."""
-        return {}
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the tensors of `state`."""
-        if tensors:
-            raise CorruptError(f"{self.kind}/{self.name} has no tensors (got {', '.join(tensors)}): train again")
 
     def written(self, text: str) -> Any:
         """Items written on a command line: labels with commas between them, a text, columns as age=30,plan=pro.
