@@ -51,7 +51,16 @@ def _fit(dataset: Dataset, job: Mapping[str, Any], folder: Path | None, place: P
     from pofx.runs.fitting import fit
 
     budget = Budget.of(job["budget"]).request
-    return fit(dataset, job["model"], **budget, seed=job["seed"], out=folder, progress=writer(place), **job["options"])
+    return fit(
+        dataset,
+        job["model"],
+        **budget,
+        seed=job["seed"],
+        out=folder,
+        overwrite=folder is not None,
+        progress=writer(place),
+        **job["options"],
+    )
 
 
 def _trial(dataset: Dataset, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def fit(
     condition: Any = None,
     out: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool | Sink = True,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -68,6 +69,7 @@ def fit(
             belongs to the items one by one: a DataFrame, a Series, an array, labels, texts, Items.
         out: folder of the run: artifact, log and checkpoints; None writes nothing to disk.
         resume: continue an interrupted run in `out`; data, model and options may be left out.
+        overwrite: replace a run that is in `out`; without it that is refused.
         progress: True shows the progress, False nothing; a function receives each `Progress`.
         device: "cpu" or "cuda"; by default the process's own GPU where there is one.
         options: constructor values of the model, by name.
@@ -144,7 +146,7 @@ def fit(
         },
     )
     _tell(notes, progress)
-    return execute(job, folder, resume=resume, progress=progress, accelerator=accelerator)
+    return execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
 
 
 def condition_of(dataset: Dataset, condition: Any) -> Any:

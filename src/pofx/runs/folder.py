@@ -1,7 +1,7 @@
 """The folder of a run: one writer at a time, nothing overwritten without request, and a state that is always known.
 
-A folder holds `request.json` (what is to be trained), `checkpoints/` and `log.jsonl` (how far it has come) and, from the
-first checkpoint on, an artifact whose card states under "training", "finished" whether the training is complete.
+A folder holds `request.json` (what is to be trained), `checkpoints/` and `log.jsonl` (how far it has come) and, from
+the first checkpoint on, an artifact whose card states under "training", "finished" whether the training is complete.
 """
 
 import dataclasses
@@ -21,10 +21,12 @@ from pofx.core.errors import CorruptError, UsageError, WriteError
 from pofx.core.files import read_json, write_json
 from pofx.core.lock import lock
 
+FREE = ("budget", "source")  # of a request: a resumed run may differ in them
+
 
 @dataclass(frozen=True)
 class Status:
-    """What a folder holds. `state` is "empty", "begun" (a request, no weights), "unfinished", "finished" or "failed"."""
+    """`state` is "empty", "begun" (a request, no weights), "unfinished", "finished" or "failed"."""
 
     state: str
     model: str = ""
@@ -117,7 +119,7 @@ class RunFolder:
         write_json(self.path / "request.json", dict(self.request))
 
     def store(self, artifact: Artifact) -> None:
-        """Save an artifact while training goes on. What cannot be written is a warning: the next may be, or `finish`."""
+        """Save an artifact during training. What cannot be written is a warning: the next may be, or `finish`."""
         if self.path is None:
             return
         try:
@@ -174,7 +176,12 @@ class RunFolder:
 
 @contextmanager
 def run_folder(
-    out: str | Path | None, request: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False, main: bool = True
+    out: str | Path | None,
+    request: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    main: bool = True,
 ) -> Iterator[RunFolder]:
     """The folder of a run, locked while it is trained; `main` is False in all processes of a run but one.
 
@@ -183,7 +190,7 @@ def run_folder(
         WriteError: the folder cannot be made.
     """
     if resume and overwrite:
-        raise UsageError("resume and overwrite exclude each other: pass --resume to continue, --overwrite to start anew")
+        raise UsageError("resume and overwrite exclude each other: pass --resume to continue or --overwrite to replace")
     if out is None:
         if resume:
             raise UsageError("resume needs the folder of the run: pass --out FOLDER")
@@ -216,7 +223,7 @@ def check_request(folder: Path, request: Mapping[str, Any]) -> None:
     if before is None:
         warnings.warn(f"{folder / 'request.json'} is damaged: resuming as the present request states", stacklevel=2)
         return
-    changed = [k for k, v in request.items() if before.get(k) != config.plain(v)]
+    changed = [k for k, v in request.items() if k not in FREE and before.get(k) != config.plain(v)]
     if changed:
         raise UsageError(
             f"{folder} holds another run: {', '.join(f'{k} was {before.get(k)!r}' for k in changed)}; "

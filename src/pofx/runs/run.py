@@ -13,21 +13,17 @@ from typing import Any
 from accelerate import Accelerator
 
 from pofx.artifact import Artifact
-from pofx.core import config
-from pofx.core.errors import UsageError
-from pofx.core.files import read_json, write_json
 from pofx.core.model import Model
 from pofx.core.objective import Objective, trained
 from pofx.core.progress import Sink
 from pofx.core.representation import Representation
 from pofx.runs.environment import environment
+from pofx.runs.folder import run_folder
 from pofx.train.devices import processes
 from pofx.train.feed import Feed
 from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
 from pofx.train.state import State
-
-FREE = ("budget", "source")  # of a request: a resumed run may differ in them
 
 
 @dataclass(frozen=True)
@@ -68,73 +64,42 @@ def execute(
     folder: Path | None = None,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool | Sink = True,
     accelerator: Accelerator | None = None,
 ) -> Artifact:
     """Train a job until its budget is spent; in `folder`, where one is given.
 
     Raises:
-        UsageError: the folder holds another run, to resume.
+        UsageError: the folder holds another run, to resume, or one that would be replaced without `overwrite`.
         TrainingError: a loss is no longer finite.
     """
     accelerator = accelerator or processes()
-    if folder is not None and resume:
-        check_request(folder, job.request)
-    if folder is not None and accelerator.is_main_process:
-        begin(folder, job.request, resume)
+    main = accelerator.is_main_process
+    with run_folder(folder, job.request, resume=resume, overwrite=overwrite, main=main) as run:
+        if main:
+            run.begin()
 
-    def on_checkpoint(objective: Model | Objective | None, state: State) -> None:
-        if folder is None:
-            return
-        if objective is None:
-            discard(folder, state)
-        else:
-            job.artifact(objective, state).save(folder)
+        def on_checkpoint(objective: Model | Objective | None, state: State) -> None:
+            if objective is None:
+                run.discard(str(state.failed), state.step)
+            else:
+                run.store(job.artifact(objective, state))
 
-    result = train(
-        job.objective,
-        job.feed,
-        options=job.trainer,
-        budget=job.budget,
-        seed=job.seed,
-        validation=job.validation,
-        judge=job.judge,
-        folder=folder,
-        resume=resume,
-        progress=progress,
-        title=job.name,
-        on_checkpoint=on_checkpoint,
-        accelerator=accelerator,
-    )
-    return replace(job, objective=result.model.to("cpu")).artifact(result.model, result.state).to("cpu")
-
-
-def discard(folder: Path, state: State) -> None:
-    """Leave no artifact in the folder of a training that failed without good weights, but the reason."""
-    (folder / "artifact.json").unlink(missing_ok=True)
-    write_json(folder / "failed.json", {"error": state.failed, "step": state.step})
-
-
-def check_request(folder: Path, request: Mapping[str, Any]) -> None:
-    """Refuse to resume another run than the one in the folder."""
-    path = folder / "request.json"
-    if not path.exists():
-        return
-    before = read_json(path)
-    changed = [k for k, v in request.items() if k not in FREE and before.get(k) != config.plain(v)]
-    if changed:
-        raise UsageError(
-            f"{folder} holds another run: {', '.join(f'{k} was {before.get(k)!r}' for k in changed)}; "
-            "resume it with the same request, or choose another --out"
+        result = train(
+            job.objective,
+            job.feed,
+            options=job.trainer,
+            budget=job.budget,
+            seed=job.seed,
+            validation=job.validation,
+            judge=job.judge,
+            folder=folder,
+            resume=resume,
+            progress=progress,
+            title=job.name,
+            on_checkpoint=on_checkpoint,
+            accelerator=accelerator,
         )
-
-
-def begin(folder: Path, request: Mapping[str, Any], resume: bool) -> None:
-    """Write the request of a run; the previous run in its folder can then no longer be resumed."""
-    path = folder / "request.json"
-    if resume and path.exists():
-        return
-    if path.exists():
-        for old in (folder / "checkpoints").glob("step-*/state.json"):
-            old.unlink(missing_ok=True)
-    write_json(path, config.plain(dict(request)))
+        final = replace(job, objective=result.model.to("cpu")).artifact(result.model, result.state).to("cpu")
+        return run.finish(final) if main else final

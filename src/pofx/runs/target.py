@@ -155,6 +155,7 @@ def fit_density(
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool | Sink = True,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -181,7 +182,7 @@ def fit_density(
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
         minutes: the budget; two minutes if none is given.
         steps: the budget in steps instead.
-        out: as in `pofx.fit`, like `resume`, `progress`, `device`, `options`, `trainer` and the flat options.
+        out: as in `pofx.fit`, like `resume`, `overwrite`, `progress`, `device` and the options.
 
     Raises:
         Unsupported: the model has no differentiable draws.
@@ -238,7 +239,7 @@ def fit_density(
         },
     )
     folder = Path(out) if out is not None else None
-    run = execute(job, folder, resume=resume, progress=progress, accelerator=accelerator)
+    run = execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
     return ImportanceSampler(run, log_target)
 
 

@@ -24,14 +24,18 @@ def train(
     seed: arguments.Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
 ) -> None:
     """Train one model on data, with a progress bar, checkpoints and a log."""
     from pofx.core.errors import UsageError
     from pofx.runs.fitting import fit
+    from pofx.runs.options import refuse_arguments
 
-    if source is None or model is None:
-        raise UsageError("missing DATA or --model: pofx train DATA --model NAME (see `pofx models`, `pofx data`)")
-    folder = out or Path("runs") / f"{Path(source).stem}-{model}-{seed}"
+    if source is None and not (resume and out is not None):
+        raise UsageError("missing DATA: pofx train DATA --model NAME (see `pofx data`), or --resume --out RUN")
+    options = arguments.options(option)
+    refuse_arguments(options, fit)
+    folder = out or Path("runs") / f"{Path(source or '').stem}-{Path(model or 'default').stem}-{seed}"
     run = fit(
         source,
         model,
@@ -43,11 +47,12 @@ def train(
         condition=arguments.columns(condition),
         out=folder,
         resume=resume,
-        **arguments.options(option),
+        overwrite=overwrite,
+        **options,
     )
     if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints
         return
     training = run.card["training"]
     typer.echo(
-        f"{model} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}"
+        f"{run.name} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}"
     )
