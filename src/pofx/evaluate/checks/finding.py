@@ -34,6 +34,6 @@ def affordable(artifact: Any, items: Items) -> Items:
     """The first N items, or as many as can be scored in PATIENCE seconds (at least 20): densities may be slow."""
     few = take(items, np.arange(min(10, len(items))))
     start = time.perf_counter()
-    artifact.score(few.values, few.labels if artifact.model.condition is not None else None)
+    artifact.score(few)
     each = (time.perf_counter() - start) / len(few)
     return take(items, np.arange(min(N, len(items), max(int(PATIENCE / max(each, 1e-9)), 20))))
