@@ -1,6 +1,6 @@
 """The jobs of a comparison on a Ray cluster: one task per job, on whatever machine has room.
 
-Orders, data and fitted feature spaces travel to a worker as bytes and the job's folder comes back the same way, so that
+Orders, data and fitted feature spaces travel to a worker as bytes and the job's folder comes back likewise, so that
 the machines need no disk in common, only pofx. A job that ends is written down at once: an interrupted comparison goes
 on with what is missing, and a lost machine costs the jobs that were on it. The limits of a job hold on its worker.
 """
@@ -19,7 +19,7 @@ from pofx.core.errors import UsageError
 from pofx.core.files import write
 from pofx.core.progress import Sink
 
-CPUS = 1  # of a worker that a job takes; Ray tells PyTorch to use as many threads
+CPUS = 1  # of a worker that a job takes; Ray sets as many threads for PyTorch
 LEFT = ("checkpoints",)  # stays with the worker
 
 

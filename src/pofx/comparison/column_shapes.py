@@ -1,7 +1,7 @@
 """The shape of a table's columns and the strength of their pairs, small enough to keep: histograms and one matrix.
 
 Numbers are counted in equal bins between the training items' 0.5 % and 99.5 % quantiles (the end bins take the rest),
-so that the histograms of two sets stand over one another. Pairs: Spearman's rank correlation of two numbers, the
+so that the histograms of two sets share their bins. Pairs: Spearman's rank correlation of two numbers, the
 correlation ratio of the ranks of a number by a category, Cramér's V of two categories (Cramér, 1946, section 21.9).
 """
 

@@ -22,14 +22,14 @@ from pofx.data.dataset import Dataset, take
 
 SHOWN = 64  # samples beside their nearest items
 WORST = 16  # samples nearest to the training items
-SCORED = 400  # items of each split whose log p is kept
+SCORED = 400  # items of each split whose log p is stored
 SCORING = 6.0  # seconds per split; slow densities leave fewer items
 
 
 def keep(values: Any, train: Items, folder: Path, name: str, test: Items | None = None) -> str:
     """Write items for the report beside their nearest training (and test) items, and the WORST of all of them.
 
-    Images are kept as uint8 in 0 … 255, everything else as lines of a table and as points in a `plane`: their two
+    Images are stored as uint8 in 0 … 255, everything else as lines of a table and as points in a `plane`: their two
     coordinates, or the first two principal components of the training items. Returns the file's name.
     """
     from pofx.comparison.column_shapes import shapes

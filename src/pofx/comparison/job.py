@@ -1,7 +1,7 @@
 """One job of a comparison, in its own process: train one model with one seed, measure it, keep what the report shows.
 
 `python -m pofx.comparison.job FOLDER` reads FOLDER/job.json and leaves result.json there, written aside and renamed: it
-says by its presence that the job is done. A crash, a kill or a lack of memory costs this job alone.
+shows by its presence that the job is done. A crash, a kill or a lack of memory costs this job alone.
 """
 
 import platform

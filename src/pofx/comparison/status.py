@@ -79,7 +79,7 @@ def writer(place: Path) -> Callable[[Any], None]:
             aside.write_text(json.dumps(plain))
             os.replace(aside, place / FILE)
         except OSError:
-            return  # progress is not worth a job
+            return  # a job does not fail for want of a progress file
 
     return write
 

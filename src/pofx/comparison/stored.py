@@ -1,4 +1,4 @@
-"""Data without a name, kept for the jobs of a comparison: arrays as .npz, tables as .parquet, the rest as JSON."""
+"""Data without a name, stored for the jobs of a comparison: arrays as .npz, tables as .parquet, the rest as JSON."""
 
 import io
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from pofx.data.passages import Passages
 
 
 def freeze(dataset: Dataset, folder: Path) -> None:
-    """Keep a data set in a folder."""
+    """Store a data set in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, items in dataset.splits().items():
         plain: dict[str, Any] = {"kind": items.kind, "facts": dict(items.facts), "values": "json"}
@@ -36,7 +36,7 @@ def freeze(dataset: Dataset, folder: Path) -> None:
 
 
 def thaw(folder: Path) -> Dataset:
-    """The data set that `freeze` kept."""
+    """The data set that `freeze` stored."""
     parts = {}
     for name in SPLITS:
         plain = read_json(folder / f"{name}.json")

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm
 
-from pofx.evaluate.measurement import Better, finite, halved
+from pofx.evaluate.measurement import Better, finite
 from pofx.evaluate.metric import FeatureMetric, NoveltyMetric, metrics
 
 LEVEL = 0.01
@@ -109,10 +109,9 @@ def self_test(
 def _read(
     metric: FeatureMetric, x: np.ndarray, y: np.ndarray, seed: int
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    values = metric.values(x, y, seed)
-    if not metric.halves:
-        return values, metric.errors(x, y, seed)
-    return values, halved(lambda a, b: metric.values(a, b, seed), [(x, y)], metric.halves, seed)
+    """The scores and their standard errors (0 where there is none)."""
+    found = metric.read([(x, y)], seed)
+    return found.values, {name: float(found.extra.get(name, {}).get("stderr") or 0.0) for name in found.values}
 
 
 def _seen(honest: float, error: float, value: float, other: float, better: Better) -> dict[str, Any]:

@@ -16,7 +16,7 @@ SHOWN = ("cost",)  # groups that are shown whole
 
 @dataclass(frozen=True)
 class Column:
-    """A measure and the group of columns that it stands in."""
+    """A measure and its group of columns."""
 
     info: Info
     group: str
@@ -44,7 +44,7 @@ class Cell:
 
 
 def cell(info: Info, number: Number | None, best: bool = False) -> Cell:
-    """A cell of the table; the tooltip says where the number comes from."""
+    """A cell of the table; the tooltip gives the origin of the number."""
     if number is None:
         return Cell("–", title="not measured, or the model cannot")
     text, error = write(info.writes, number.value, number.stderr)

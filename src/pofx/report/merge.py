@@ -21,11 +21,11 @@ ALIKE = (  # what must be equal, and how to name it
 def merge(folders: Sequence[str | Path], out: str | Path) -> Path:
     """Write results.json and the files it names into `out`; returns its path.
 
-    Rows of one name become one row with the runs of all; of two runs with the same seed the first is kept. Controls
+    Rows of one name become one row with the runs of all; of two runs with the same seed the first is used. Controls
     are taken from the first folder that has them.
 
     Raises:
-        UsageError: folders that hold no comparison, or comparisons that must not stand in one table; says why.
+        UsageError: folders that hold no comparison, or comparisons that must not be joined; the message gives the reason.
     """
     if not folders:
         raise UsageError("name at least one folder of a comparison")
@@ -40,7 +40,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Path:
             if value != values[0]:
                 raise UsageError(
                     f"{sources[0]} and {source} differ in their {what} ({values[0]} and {value}): "
-                    "their numbers must not stand in one table"
+                    "their numbers are not comparable"
                 )
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)

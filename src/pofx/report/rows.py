@@ -16,7 +16,7 @@ from pofx.core.errors import CorruptError
 from pofx.report.metrics import Info
 
 SCHEMA = 1
-COPIES = 0.01  # p-value of a test of novelty below which a row is said to copy its training data
+COPIES = 0.01  # p-value of a test of novelty below which a row counts as copying its training data
 SYMBOLS = {"exact": "=", "bound": "≤", "estimate": "≈", "relative": "∝", "none": "–"}
 
 

@@ -27,7 +27,7 @@ class Sight:
 
 
 def sights(results: Mapping[str, Any]) -> dict[str, Sight]:
-    """By metric; empty where no self-test was kept."""
+    """By metric; empty where no self-test was stored."""
     found: dict[str, dict[str, bool]] = {}
     for line in results.get("self_test") or ():
         own = found.setdefault(str(line["metric"]), {})

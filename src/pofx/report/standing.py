@@ -64,7 +64,7 @@ def stand(axis: Axis, numbers: Mapping[str, Number]) -> Standing:
     if axis.chance is not None:
         numbers = {name: replace(n, value=max(n.value, axis.chance)) for name, n in numbers.items()}
     order = sorted(numbers, key=lambda name: numbers[name].value, reverse=better == "higher")
-    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]  # a stands before b
+    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]  # a is ranked before b
     error = errors(numbers, axis.resolution)
     p = holm([p_value(numbers[a].value - numbers[b].value, error[a], error[b]) for a, b in pairs])
     beats = {pair for pair, value in zip(pairs, p, strict=True) if value < ALPHA}
@@ -90,7 +90,7 @@ def standings(rows: Sequence[Row], metrics: Mapping[str, Info]) -> list[Standing
 
 
 def _densities(axis: Axis, numbers: Mapping[str, Number]) -> list[Standing]:
-    """One standing per kind of density and space: unlike kinds are never ranked."""
+    """One order per kind of density and space: unlike kinds are never ranked."""
     alike: dict[tuple[str, str], dict[str, Number]] = {}
     for name, number in numbers.items():
         if number.kind in KINDS:

@@ -12,7 +12,7 @@ WIDTH = 80
 
 
 def text(results: Results, width: int = WIDTH) -> str:
-    """The table, what to use, and why no more can be said."""
+    """The table, what to use, and why no more is separable."""
     verdict = results.verdict
     lines = [table(results, width), "", *textwrap.wrap(verdict.headline, width)]
     if verdict.advice:

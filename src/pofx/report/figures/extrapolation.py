@@ -1,7 +1,7 @@
 """Fréchet distance against 1/n: where the line meets the axis is the distance without the bias of few items.
 
 Both sides are subsampled; the bias at n goes as 1/n and differs from model to model (Chong and Forsyth, 2020, arXiv
-1911.07023), so that two models may change places on the way to the axis.
+1911.07023), so that two models may change places before the axis.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Values with their 95 % intervals, one panel per measure: who can be told apart at a glance."""
+"""Values with their 95 % intervals, one panel per measure: which models are separable at a glance."""
 
 from collections.abc import Mapping, Sequence
 

@@ -15,7 +15,7 @@ History = Sequence[Mapping[str, Any]]
 def curves(histories: Mapping[str, Sequence[History]], ink: Mapping[str, str]) -> str:
     """Losses against seconds: one panel per model, each with its own scale; one dotted line per seed.
 
-    A ring marks the best validation of a seed, whose weights were kept.
+    A ring marks the best validation of a seed, whose weights are used.
     """
     columns = min(4, max(1, len(histories)))
     lines = math.ceil(len(histories) / columns)

@@ -1,6 +1,6 @@
 """Grids of sample images: one image pixel per pixel, enlarged by the browser.
 
-Small images are kept as they are (PNG); photographs from 40 pixels on are packed with loss (WebP), for a page of seven
+Small images are stored without loss (PNG); photographs from 40 pixels on are packed with loss (WebP), for a page of seven
 models must stay light.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-PLAIN = 40  # pixels up to which an image is kept without loss
+PLAIN = 40  # pixels up to which an image is stored without loss
 
 
 def pixels(images: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class Table(Section):
 
 
 def cells(results: Results, columns: list[Column]) -> dict[str, list[Cell]]:
-    """Cells by row name; numbers of the leaders of an axis are marked as best, each says where it comes from."""
+    """Cells by row name; numbers of the leaders of an axis are marked as best, each with its origin."""
     leading = {
         (name, s.axis.metric) for s in results.verdict.standings if len(s.order) > 1 for name in s.leaders
     }  # fmt: skip
