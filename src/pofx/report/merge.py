@@ -25,7 +25,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Path:
     are taken from the first folder that has them.
 
     Raises:
-        UsageError: folders that hold no comparison, or comparisons that must not be joined; the message gives the reason.
+        UsageError: folders that hold no comparison, or comparisons that must not be joined, with the reason.
     """
     if not folders:
         raise UsageError("name at least one folder of a comparison")

@@ -1,6 +1,6 @@
 """Grids of sample images: one image pixel per pixel, enlarged by the browser.
 
-Small images are stored without loss (PNG); photographs from 40 pixels on are packed with loss (WebP), for a page of seven
+Small images are stored exactly (PNG); photographs from 40 pixels on are packed with loss (WebP), for a page of seven
 models must stay light.
 """
 
