@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 FARTHEST = 1e18  # about where a square leaves float32
@@ -17,11 +17,14 @@ def zero_when_far(
 
     Densities with normal tails at a scale near 1 are zero there in any number format.
     """
-    far = (x.abs() >= FARTHEST).flatten(1).any(1)
-    if not bool(far.any()):
-        return log_prob(x)
-    near = x.masked_fill(far.reshape(-1, *[1] * (x.ndim - 1)), 0.0)
+    near, far = near_items(x)
     return log_prob(near).masked_fill(far, -math.inf)
+
+
+def near_items(x: Float[Tensor, "n *event"]) -> tuple[Float[Tensor, "n *event"], Bool[Tensor, "n"]]:
+    """x with zeros in the place of items that are so far away that squares overflow, and which these are: (n,)."""
+    far = (x.abs() >= FARTHEST).flatten(1).any(1)
+    return x.masked_fill(far.reshape(-1, *[1] * (x.ndim - 1)), 0.0), far
 
 
 def normal_log_prob(

@@ -5,6 +5,7 @@ times say how the loss weighs the times (Karras et al., 2022, arXiv 2206.00364);
 model, since all of them ask for nothing but E[x | x_t]. Codes and log p come from its probability flow.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import Denoiser
 from pofx.families.diffusion.probability_flow import NOISE, FlowLikelihood, carried, likelihood
+from pofx.maths.distributions import near_items
 from pofx.maths.paths import PATHS, PREDICTIONS, angle, loss_weight
 from pofx.maths.solvers import SAMPLERS
 from pofx.nets.vector.conditioner import CONDITIONS
@@ -269,13 +271,12 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
         """
         self.check_condition(len(x), condition)
         exact = dims(self.event) <= EXACT_DIMS if exact is None else exact
-        net = self.denoiser
+        net, (x, far) = self.denoiser, near_items(x)
         with torch.no_grad():
             standardised, context = net.standardised(x.float()), net.embed(condition)
         found = likelihood(net, standardised, context, tolerance=tolerance, exact=exact, probes=self.probes)
         if len(x) and float(found.integration.max()) > tolerance:
             late, worst = int((found.integration > tolerance).sum()), float(found.integration.max())
             warnings.warn(f"log_prob of {late} items is known to ±{worst:.2g} nats only", RuntimeWarning)
-        return FlowLikelihood(
-            found.value - net.scale.log().expand(self.shape).sum(), found.integration, found.sampling, found.evaluations
-        )
+        value = (found.value - net.scale.log().expand(self.shape).sum()).masked_fill(far, -math.inf)
+        return FlowLikelihood(value, found.integration, found.sampling, found.evaluations)

@@ -8,6 +8,7 @@ kinetic energy and the Jacobian of the field (Finlay et al., 2020, arXiv 2002.02
 short to compute. Answers come from an adaptive solver in which every item takes its own steps (`maths.ode`).
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from pofx.core.options import Depth, NonNegative, OneOf, OpenUnit, Range, Width
 from pofx.core.random import Streams
 from pofx.families.flow.composition import ActNorm, Bijection, Composition
 from pofx.families.flow.flow import Flow
-from pofx.maths.distributions import normal_log_prob
+from pofx.maths.distributions import near_items, normal_log_prob
 from pofx.maths.estimates import standard_error
 from pofx.maths.ode import dopri5
 from pofx.nets.vector.field import Field
@@ -251,6 +252,7 @@ class CNF(Flow):
         The probes are a function of the item, so that the same x has the same answer; one shows no error: nan.
         """
         exact = self.flow.features <= EXACT_DIMS if exact is None else exact
+        x, far = near_items(x)
         with torch.autocast(x.device.type, enabled=False):
             context = self.flow.embed(condition)
             flat, ladj = self._whitened(x, context)
@@ -269,7 +271,7 @@ class CNF(Flow):
                 values.append(normal_log_prob(z).sum(-1) + ways.mean(0))
                 errors.append(torch.zeros_like(values[-1]) if exact else standard_error(ways))
             self.transport.evaluations = most
-        return torch.cat(values) + ladj, torch.cat(errors)
+        return (torch.cat(values) + ladj).masked_fill(far, -math.inf), torch.cat(errors)
 
     def _whitened(
         self, x: Float[Tensor, "n *event"], context: Float[Tensor, "n context"] | None

@@ -25,7 +25,7 @@ from pofx.core.options import Depth, OpenUnit, Range, Width
 from pofx.core.random import Streams
 from pofx.families.flow.composition import ActNorm, Bijection, Composition
 from pofx.families.flow.flow import Flow
-from pofx.maths.distributions import normal_log_prob
+from pofx.maths.distributions import near_items, normal_log_prob
 from pofx.maths.estimates import standard_error
 from pofx.nets.vector.lipschitz import LipschitzMLP
 
@@ -206,11 +206,12 @@ class ResidualFlow(Flow):
         if self.exact:
             exact = super().log_prob(x, condition)
             return exact, torch.zeros_like(exact)
+        x, far = near_items(x)
         streams, blocks, d = Streams.of_items(0, x), self.layers, self.flow.features
         signs = streams.integers(2, blocks, self.probes, d).movedim(0, 2).to(x.dtype)
         tails = streams.uniform(blocks, self.probes).movedim(0, 2).to(x.dtype)
         each = self._estimates(x, condition, 2.0 * signs - 1.0, tails)
-        return each.mean(0), standard_error(each)
+        return each.mean(0).masked_fill(far, -math.inf), standard_error(each)
 
     def _estimates(
         self,

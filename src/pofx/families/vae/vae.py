@@ -24,7 +24,7 @@ from pofx.core.model import Batch, Density, Encoding, OnePhase, Phase, Weighted
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
-from pofx.maths.distributions import FARTHEST, categorical_draw, normal_log_prob
+from pofx.maths.distributions import categorical_draw, near_items, normal_log_prob
 from pofx.maths.sandwich import lower_bound
 from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
@@ -331,8 +331,7 @@ class VAE(OnePhase, Weighted, Encoding):
         self.check_condition(len(x), condition)
         far = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if isinstance(self.event, Continuous):
-            far = (x.abs() >= FARTHEST).flatten(1).any(1)
-            x = x.masked_fill(far.reshape(-1, *[1] * (x.ndim - 1)), 0.0)
+            x, far = near_items(x)
         value, error = self.bound(x, condition, self.importance)
         if len(x) and float((error > LOOSE).float().mean()) > 0.1:
             warnings.warn(
