@@ -236,7 +236,7 @@ class Artifact:
             far.append(torch.stack([beyond for _, _, beyond in found]).any(0).cpu())
         log_w, error, beyond = torch.cat(logs, 1), torch.cat(errors, 1), torch.cat(far)
         for row in beyond.nonzero()[:, 0].tolist():
-            impossible.setdefault(row, "it is farther from the training items than the arithmetic can tell")
+            impossible.setdefault(row, "it is too far from the training items for the arithmetic")
         value = log_w.logsumexp(0) - np.log(draws)
         value[list(impossible)] = -torch.inf
         share = (log_w - value).nan_to_num(-torch.inf).exp() / draws  # of each draw in the mean
@@ -433,12 +433,12 @@ class Artifact:
         """Which places of the events are the items, where they have others before or behind them; None for all.
 
         Raises:
-            Unsupported: the model has no density of a part of an event given what stands before it.
+            Unsupported: the model has no density of a part of an event given the text before it.
         """
         counted = self.representation.counted(values)
         if counted is not None and not (isinstance(self.model, Factored) and self.model.in_order):
             raise Unsupported(
-                f"{self.name} cannot score a part of a running text given what stands before it: train an "
+                f"{self.name} cannot score a part of a running text given the text before it: train an "
                 "autoregressive model in the natural order, or give texts a line an item"
             )
         return counted

@@ -46,7 +46,7 @@ class Streams:
 
     @classmethod
     def of_items(cls, seed: int, x: Shaped[Tensor, "n *event"]) -> "Streams":
-        """Streams keyed by the content of each item of x (n, …): equal items meet equal noise, wherever they stand."""
+        """Streams keyed by the content of each item of x (n, …): equal items meet equal noise, in any batch."""
         bits = x.detach().flatten(1)
         bits = bits.float().view(torch.int32).long() if bits.is_floating_point() else bits.long()
         place = torch.arange(1, bits.shape[1] + 1, device=x.device)

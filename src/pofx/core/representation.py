@@ -1,4 +1,4 @@
-"""Representations: from the user's items to event tensors and back, with the change of volume kept.
+"""Representations: from the user's items to event tensors and back, with the change of volume.
 
 A representation has two steps. `tensor` checks items in data space and stacks them into a raw tensor that lives on the
 device; `encode` turns a batch of raw items into events, anew at each step where it draws noise. What the two do to a
@@ -23,7 +23,7 @@ __all__ = ["Items", "Representation"]
 
 
 class Representation(Checked, ABC):
-    """Items ↔ events. Constructor arguments are plain values, kept under their own names: they are what is saved."""
+    """Items ↔ events. Constructor arguments are plain values, stored under their own names: they are what is saved."""
 
     kind: ClassVar[str]  # of the items
     name: ClassVar[str]  # of this view of them
@@ -104,7 +104,7 @@ class Representation(Checked, ABC):
     def counted(self, values: Any) -> Tensor | None:
         """Which places of the events of `tensor(values)` are the items: bool (n, *event.shape), or None for all.
 
-        The others are what stands before an item, given which it is scored, and what nothing is known about behind it.
+        The others are what comes before an item, given which it is scored, and what nothing is known about behind it.
         """
         return None
 

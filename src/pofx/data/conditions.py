@@ -1,7 +1,7 @@
-"""Conditions as items: the one way in, whatever a user gives.
+"""Conditions as items, whatever a user gives.
 
 "label", columns of the table itself, or something beside the items, one for each: labels, rows of mixed types, texts,
-images, signals. Columns are taken out of the table before anything else is asked of it.
+images, signals. Columns are taken out of the table before it is checked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ def as_items(value: Any) -> Items:
     float array (n, d) is rows, (n, channels, frames) signals.
 
     Raises:
-        DataError: empty, or of a type that says nothing.
+        DataError: empty, or of an unknown type.
     """
     if isinstance(value, Items):
         frame = kind_of(value).columns(value.values)

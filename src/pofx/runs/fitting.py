@@ -184,7 +184,7 @@ def _recalled(
     budget: dict[str, Any],
     folder: Path,
 ) -> tuple[Any, Any, Any, Any, dict[str, Any], int, dict[str, Any]]:
-    """What a resumed run is not told again, from its request."""
+    """What the call of a resumed run leaves out, from its request."""
     source = data if data is not None else before.get("source") or before.get("data")
     if data is None and not isinstance(source, str):
         raise UsageError(f"the data of {folder} was in memory: pass it again, as data=…")

@@ -1,4 +1,4 @@
-"""One run, from a prepared training to an artifact with its card: what every way to train a model shares.
+"""One run, from a prepared training to an artifact with its card: what all trainings share.
 
 A `Job` holds what is trained, on what, and how. `execute` trains it in a folder, where log, checkpoints and the
 artifact of the best weights so far are written while it goes on, so that it can be stopped and resumed at any time.
