@@ -1,4 +1,4 @@
-"""Which weights of a run are the best where the losses are not informative: those whose samples are nearest to the data.
+"""Which weights are the best where the losses are not informative: those whose samples are nearest to the data.
 
 The quality of a GAN fluctuates while its losses stay level. Samples are compared with validation items by the Fréchet
 distance of their 32 principal components; the held-out reference shows by how much a model is off.
