@@ -64,7 +64,7 @@ CASES = {
     "unknown data name": (lambda d: "digit", TRAIN, 2, "digits"),
     "unknown file type": (lambda d: csv(d / "x.xyz", "1"), TRAIN, 1, "x.xyz"),
     "empty csv": (lambda d: csv(d / "x.csv", ""), TRAIN, 1, "x.csv"),
-    "csv of words": (lambda d: csv(d / "x.csv", "a,b\n" + "red,1\n" * 40), TRAIN, 1, "a"),
+    "csv of ids": (lambda d: csv(d / "x.csv", "a,b\n" + "".join(f"id{i},{i}\n" for i in range(40))), TRAIN, 1, "a"),
     "csv with a gap": (lambda d: csv(d / "x.csv", "a,b\n" + "1,2\n" * 40 + "1,\n"), TRAIN, 1, "b"),
     "NaN in points": (lambda d: npz(d / "x.npz", x=NOT_FINITE), TRAIN, 1, "finite"),
     "damaged npz": (lambda d: csv(d / "x.npz", "PK broken"), TRAIN, 1, "x.npz"),

@@ -152,6 +152,10 @@ def dataset(
     for part, items in parts.items():
         if len(items) == 0:
             raise DataError(f"{name}: the {part} split is empty")
+    shared = kind_of(train).shared([items.values for items in parts.values()])
+    if shared:
+        parts = {part: replace(items, facts={**items.facts, **shared}) for part, items in parts.items()}
+        train, validation, test = parts.values()
     exact, near, rule = overlaps(parts) if count_overlaps else ({}, {}, "not counted: splits are independent draws")
     known = {**dict(train.facts), **dict(facts or {}), "exact_duplicates": exact, "overlap_rule": rule}
     card = Card(

@@ -70,9 +70,15 @@ def check_support(values: np.ndarray, columns: Sequence[str], support: Any, clos
     Raises:
         DataError: the first offending value, with its column, row and the support.
     """
+    for reason in outside(values, columns, support, closed).values():
+        raise DataError(reason)
+
+
+def outside(values: np.ndarray, columns: Sequence[str], support: Any, closed: np.ndarray) -> dict[int, str]:
+    """The rows outside a support, each with its reason."""
     if support == SIMPLEX:
-        _check_simplex(values, columns)
-        return
+        return _outside_simplex(values, columns)
+    reasons: dict[int, str] = {}
     for column, (low, high) in (support or {}).items():
         at = list(columns).index(column)
         x, ends = values[:, at], bool(closed[at])
@@ -81,8 +87,7 @@ def check_support(values: np.ndarray, columns: Sequence[str], support: Any, clos
             bad |= (x < low - ROUNDING * abs(low)) if ends else (x <= low)
         if high is not None:
             bad |= (x > high + ROUNDING * abs(high)) if ends else (x >= high)
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
+        for row in np.flatnonzero(bad).tolist():
             brackets = "[]" if ends else "()"
             limits = f"{'-inf' if low is None else f'{low:g}'}, {'inf' if high is None else f'{high:g}'}"
             edge = not ends and x[row] in (low, high)
@@ -91,25 +96,29 @@ def check_support(values: np.ndarray, columns: Sequence[str], support: Any, clos
                 if edge
                 else "widen the support, or leave such rows out"
             )
-            raise DataError(
+            reasons.setdefault(
+                row,
                 f"column {column} is {x[row]:g} in row {row}, outside its support {brackets[0]}{limits}{brackets[1]}: "
-                f"{mend}"
+                f"{mend}",
             )
+    return dict(sorted(reasons.items()))
 
 
-def _check_simplex(values: np.ndarray, columns: Sequence[str]) -> None:
+def _outside_simplex(values: np.ndarray, columns: Sequence[str]) -> dict[int, str]:
+    reasons: dict[int, str] = {}
     bad = ~(values > 0)
-    if bad.any():
-        row, at = (int(v) for v in np.argwhere(bad)[0])
-        raise DataError(
+    for row, at in np.argwhere(bad).tolist():
+        reasons.setdefault(
+            row,
             f"column {columns[at]} is {values[row, at]:g} in row {row}, outside the open simplex: replace zeros by a "
-            "small share and divide each row by its sum"
+            "small share and divide each row by its sum",
         )
     sums = values.sum(1)
-    off = np.abs(sums - 1) > SUM_TOLERANCE
-    if off.any():
-        row = int(np.flatnonzero(off)[0])
-        raise DataError(f"row {row} sums to {sums[row]:g}, not to 1, as in a simplex: divide each row by its sum")
+    for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE).tolist():
+        reasons.setdefault(
+            row, f"row {row} sums to {sums[row]:g}, not to 1, as in a simplex: divide each row by its sum"
+        )
+    return dict(sorted(reasons.items()))
 
 
 def supported(values: np.ndarray, columns: list[str], support: Any) -> dict[str, Any]:

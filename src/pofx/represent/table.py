@@ -1,11 +1,14 @@
-"""Rows of numbers as standardised real vectors: y = (x - mean) / std, with log|det| = -sum log std.
+"""Rows as standardised real vectors: y = (x - mean) / std, with log|det| = -sum log std.
 
-Columns on a grid (whole numbers, or few distinct values with the same number of decimals) are counted in steps k of the
-grid and dequantised (k + u, u uniform in (0, 1)), so that a density gives a lower bound on the log-mass of a value and
-never grows without limit on the grid. Columns that never vary are kept aside and put back. A support that the user
-states is opened to the whole space first, so that every model of real vectors keeps it, with an exact Jacobian.
+Columns on a grid (whole numbers, decimals, lattices, truth values, categories, dates; see `pofx.data.schema`) are
+counted in steps k and dequantised (k + u, u uniform in (0, 1)), so that a density gives a lower bound on the log-mass
+of a value and never grows without limit on the grid. Columns that never vary are set aside and put back. A support that
+the user states is opened to the whole space first, so that every model of real vectors keeps it, with an exact
+Jacobian; that of truth values and categories is known. A row that cannot occur has probability zero, not an error.
 """
 
+import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,18 +23,20 @@ from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.kinds.table import check_table
 from pofx.data.numbers import check_points
-from pofx.data.support import SIMPLEX, check_support, stated
+from pofx.data.schema import describe, numbers, restored
+from pofx.data.support import SIMPLEX, check_support, outside, stated
 from pofx.represent.support import REAL, Opening, kept_inside
 
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 does not round k + u up to k + 1
-FINEST = 4  # decimals of the finest grid that is looked for
+GRIDS = ("whole", "decimal", "lattice", "bool", "category", "date")
+UNBOUNDED = {"type": "whole", "low": -(2**62), "high": 2**62, "offset": 0}  # of runs that hold no schema
 
 
 class Columns(Representation):
     """What tables and points share: raw float64 (n, d) of the varying columns ↔ standardised float32 (n, d).
 
-    Raw values of a column on a grid are whole numbers, its value times 10^decimals; decimals is -1 where there is no
-    grid. They come back exactly while their standard deviation is below about 400,000 steps, the limit of float32.
+    Raw values of a column on a grid are whole numbers of steps; decimals is -1 where there is no grid. They come back
+    exactly while their standard deviation is below about 400,000 steps, the limit of float32.
     """
 
     unit = "nats"
@@ -41,91 +46,100 @@ class Columns(Representation):
         self,
         columns: list[str],
         dtypes: list[str],
-        constants: dict[str, float],
+        constants: dict[str, Any],
         mean: list[float],
         std: list[float],
         decimals: list[int],
         support: Any = None,
+        schema: Any = None,
     ) -> None:
         """mean and std are those of the unbounded values; support is in plain form (see `data/support.py`)."""
         self.columns, self.dtypes, self.constants = columns, dtypes, constants
-        self.mean, self.std, self.decimals, self.support = mean, std, decimals, support
+        self.mean, self.std, self.decimals, self.support, self.schema = mean, std, decimals, support, schema
         self.varying = [c for c in columns if c not in constants]
-        self._opening = Opening(support, self.varying, decimals)
+        self._about: dict[str, Any] = schema or _schema_of(columns, constants, decimals)
+        self._opening = Opening(_in_steps(support, self._about), self.varying, decimals)
         self.event = Continuous((self._opening.dims,))
         self._shift, self._scale = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
         self._grid = torch.tensor(decimals) != REAL
+        self._atoms = {c: about["atoms"] for c, about in self._about.items() if about.get("atoms")}
         if self._opening.simplex:
             self.measure = f"Lebesgue on the first {self.dims} coordinates"
+        if bool(self._grid.any()):
+            self.volume = Density.BOUND
+            self.measure = "counting" if bool(self._grid.all()) else "Lebesgue, counting on columns on a grid"
+        if self._atoms:
+            self.volume = min(self.volume, Density.ESTIMATE)
 
     @classmethod
-    def _statistics(cls, frame: pd.DataFrame, grids: bool, support: Any) -> dict[str, Any]:
-        x = frame.to_numpy(dtype=np.float64)
-        constant = (x == x[:1]).all(0)
-        if constant.all():
+    def _statistics(cls, frame: pd.DataFrame, schema: dict[str, Any], support: Any) -> dict[str, Any]:
+        columns = list(frame.columns)
+        support = stated(support, columns)
+        if all(about["type"] == "constant" for about in schema.values()):
             raise DataError("every column is constant: there is nothing to learn; give columns that vary")
-        support = stated(support, list(frame.columns))
-        if support == SIMPLEX and constant.any():
-            raise DataError(
-                f"column {frame.columns[constant][0]} of a simplex never varies: leave it out and divide each row of "
-                "the others by its sum"
-            )
-        decimals = [_decimals(c) if grids and support != SIMPLEX else REAL for c in x[:, ~constant].T]
-        kept, grid = _steps(x[:, ~constant], decimals), np.asarray(decimals) != REAL
-        varying = list(frame.columns[~constant])
-        check_support(x, list(frame.columns), support, _closed(frame.columns, varying, grid))
-        opening = Opening(support, varying, decimals)
-        middle = torch.from_numpy(kept + 0.5 * grid)
+        fixed = {c: about["value"] for c, about in schema.items() if about["type"] == "constant"}
+        if support == SIMPLEX:
+            if fixed:
+                raise DataError(
+                    f"column {next(iter(fixed))} of a simplex never varies: leave it out and divide each row of the "
+                    "others by its sum"
+                )
+            schema = {c: {"type": "real"} for c in columns}
+        varying = [c for c in columns if c not in fixed]
+        decimals = [_decimals(schema[c]) for c in varying]
+        grid = np.asarray(decimals) != REAL
+        if support is not None:
+            check_support(_plain(frame), columns, support, _closed(columns, varying, grid))
+        raw, _ = numbers(frame, {c: schema[c] for c in varying})
+        opening = Opening(_in_steps(support, schema), varying, decimals)
+        middle = torch.from_numpy(raw + 0.5 * grid)
         y = opening.forward(middle)[0].numpy()
         width = opening.slopes(middle).square().mean(0).numpy() * grid if grid.any() else 0.0
+        std = np.sqrt(y.var(0) + width / 12)
+        for c, about in schema.items():
+            if about.get("atoms"):
+                warnings.warn(
+                    f"column {c}: {about['atoms']:.0%} of the values repeat, so it has no density; log_prob grows "
+                    "without limit there and is rated an estimate: round it to a grid, or drop it",
+                    stacklevel=2,
+                )
         return {
-            "columns": list(frame.columns),
+            "columns": columns,
             "dtypes": [str(d) for d in frame.dtypes],
-            "constants": {c: float(v) for c, v, k in zip(frame.columns, x[0], constant, strict=True) if k},
+            "constants": fixed,
             "mean": y.mean(0).tolist(),
-            "std": np.sqrt(y.var(0) + width / 12).tolist(),
+            "std": np.where(std > 0, std, 1.0).tolist(),
             "decimals": decimals,
             "support": support,
+            "schema": schema,
         }
 
-    def _checked(self, frame: pd.DataFrame) -> Tensor:
+    def _checked(self, frame: pd.DataFrame) -> tuple[Tensor, dict[int, str]]:
+        """Raw rows, and those that cannot occur with their reasons: a typical row is in their place."""
+        reasons: dict[int, str] = {}
         if self.support is not None:
-            closed = _closed(self.columns, self.varying, self._grid.numpy())
-            check_support(frame[self.columns].to_numpy(dtype=np.float64), self.columns, self.support, closed)
-        for column, value in self.constants.items():
-            differs = frame[column].to_numpy(dtype=np.float64) != value
-            if differs.any():
-                row = int(np.flatnonzero(differs)[0])
-                raise DataError(
-                    f"column {column} was always {value:g} in training, but row {row} differs: a density of it does "
-                    "not exist; drop the column or train on data in which it varies"
-                )
-        x = _steps(frame[self.varying].to_numpy(dtype=np.float64), self.decimals)
-        off = ~_whole(x) & (np.asarray(self.decimals) != REAL)
-        if off.any():
-            row, column = np.argwhere(off)[0]
-            name, places = self.varying[column], self.decimals[column]
-            held = f"at most {places} decimals" if places else "whole numbers"
-            raise DataError(
-                f"column {name} held {held} in training, but row {row} is {frame[name].iloc[row]}: round it, or "
-                "train on data like it"
+            reasons |= outside(
+                _plain(frame), self.columns, self.support, _closed(self.columns, self.varying, self._grid.numpy())
             )
-        return torch.from_numpy(np.where(np.asarray(self.decimals) == REAL, x, np.round(x)))
+        x, found = numbers(frame[self.columns], {c: self._about[c] for c in self.columns})
+        x = x[:, [self.columns.index(c) for c in self.varying]]
+        reasons = {**found, **reasons}
+        if reasons:
+            typical = self.decode(torch.zeros(1, self.dims))[0].numpy()
+            x[list(reasons)] = typical
+        return torch.from_numpy(x), reasons
 
-    def _restored(self, raw: Tensor) -> np.ndarray:
-        """Every column again: float64 (n, all)."""
-        full = np.empty((len(raw), len(self.columns)))
-        values = raw.detach().to("cpu", torch.float64).numpy() / 10.0 ** np.maximum(self.decimals, 0)
-        for i, column in enumerate(self.columns):
-            constant = column in self.constants
-            full[:, i] = self.constants[column] if constant else values[:, self.varying.index(column)]
-        return full
-
-    def _typed(self, values: np.ndarray, column: str, dtype: str) -> np.ndarray:
-        """A column of floats in its own type, where it is still inside its support."""
-        places = REAL if column in self.constants else self.decimals[self.varying.index(column)]
-        ends = [0.0, None] if self._opening.simplex else (self.support or {}).get(column)
-        return values.astype(dtype) if ends is None or places != REAL else kept_inside(values, dtype, *ends)
+    def _columns(self, raw: Tensor) -> dict[str, Any]:
+        """Every column again, in its own type."""
+        values = raw.detach().to("cpu", torch.float64).numpy()
+        found = {}
+        for column, dtype in zip(self.columns, self.dtypes, strict=True):
+            about = self._about[column]
+            x = np.zeros(len(values)) if column in self.constants else values[:, self.varying.index(column)]
+            ends = [0.0, None] if self._opening.simplex else (self.support or {}).get(column)
+            inside = about["type"] == "real" and ends is not None
+            found[column] = kept_inside(x, dtype, *ends) if inside else restored(x, about, dtype)
+        return found
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
         noise_ladj: Tensor | float = 0.0
@@ -162,36 +176,67 @@ def _closed(columns: Any, varying: list[str], grid: np.ndarray) -> np.ndarray:
     return np.array([c not in varying or bool(grid[varying.index(c)]) for c in columns])
 
 
+def _decimals(about: Mapping[str, Any]) -> int:
+    return int(about.get("places", 0)) if about["type"] in GRIDS else REAL
+
+
+def _schema_of(columns: list[str], constants: Mapping[str, Any], decimals: list[int]) -> dict[str, Any]:
+    """The schema of a run that holds none."""
+    found: dict[str, Any] = {c: {"type": "constant", "value": constants[c]} for c in columns if c in constants}
+    for c, places in zip([c for c in columns if c not in constants], decimals, strict=True):
+        found[c] = (
+            {"type": "real"} if places == REAL else {"type": "decimal", "places": places} if places else dict(UNBOUNDED)
+        )
+    return found
+
+
+def _in_steps(support: Any, schema: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The support that opens the raw columns: as stated, and what truth values and categories have by themselves."""
+    if support == SIMPLEX:
+        return support
+    found: dict[str, Any] = {}
+    for column, about in schema.items():
+        ends = (support or {}).get(column)
+        if about["type"] == "bool":
+            found[column] = [0, 1]
+        elif about["type"] == "category":
+            found[column] = [0, len(about["categories"]) - 1]
+        elif ends is not None:
+            offset, step = about.get("offset", 0), about.get("step", 1)
+            found[column] = [None if end is None else (end - offset) / step for end in ends]
+    return found or None
+
+
+def _plain(frame: pd.DataFrame) -> np.ndarray:
+    """The numbers of a table, NaN for what is none: float64 (n, d)."""
+    return np.stack([pd.to_numeric(frame[c], errors="coerce").to_numpy(np.float64) for c in frame.columns], 1)
+
+
 class Table(Columns):
-    """Tables of numeric columns, standardised; columns on a grid dequantised."""
+    """Tables, standardised; columns on a grid, categories and dates dequantised."""
 
     kind = "table"
     name = "standard"
-    summary = "columns standardised; whole numbers and decimal grids dequantised"
-    measure: ClassVar[str] = "Lebesgue"  # replaced below where there are columns on a grid
+    summary = "columns standardised; whole numbers, decimal grids, categories and dates dequantised"
+    measure: ClassVar[str] = "Lebesgue"  # replaced where there are columns on a grid
     volume = Density.EXACT
-
-    def __init__(
-        self,
-        columns: list[str],
-        dtypes: list[str],
-        constants: dict[str, float],
-        mean: list[float],
-        std: list[float],
-        decimals: list[int],
-        support: Any = None,
-    ) -> None:
-        super().__init__(columns, dtypes, constants, mean, std, decimals, support)
-        if bool(self._grid.any()):
-            self.volume = Density.BOUND
-            self.measure = "counting" if bool(self._grid.all()) else "Lebesgue, counting on columns on a grid"
 
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
         support = options.pop("support", items.facts.get("support"))
-        return cls(**cls._statistics(check_table(items.values, "table"), grids=True, support=support), **options)
+        frame = check_table(items.values, "table")
+        schema = items.facts.get("schema")
+        if schema is None or set(schema) != set(frame.columns):
+            schema = describe(frame)
+        return cls(**cls._statistics(frame, {c: dict(schema[c]) for c in frame.columns}, support), **options)
 
     def tensor(self, values: Any) -> Tensor:
+        return self._checked(self._table(values))[0]
+
+    def impossible(self, values: Any) -> Mapping[int, str]:
+        return self._checked(self._table(values))[1]
+
+    def _table(self, values: Any) -> pd.DataFrame:
         frame = check_table(values, "table")
         if set(frame.columns) != set(self.columns):
             missing, extra = set(self.columns) - set(frame.columns), set(frame.columns) - set(self.columns)
@@ -199,19 +244,14 @@ class Table(Columns):
                 f"the table must have the columns it was trained on (missing: {', '.join(sorted(missing)) or 'none'}; "
                 f"unknown: {', '.join(sorted(extra)) or 'none'})"
             )
-        return self._checked(frame[self.columns])
+        words = [c for c in self.columns if self._about[c]["type"] not in ("category", "date")]
+        bad = [c for c in words if not pd.api.types.is_numeric_dtype(frame[c])]
+        if bad:
+            raise DataError(f"column {bad[0]} held numbers in training, here it holds words: give numbers")
+        return frame[self.columns]
 
     def items(self, raw: Tensor) -> Any:
-        full = self._restored(raw)
-        columns: dict[str, np.ndarray] = {}
-        for i, (column, dtype) in enumerate(zip(self.columns, self.dtypes, strict=True)):
-            values = full[:, i]
-            if np.issubdtype(np.dtype(dtype), np.integer):
-                range_ = np.iinfo(dtype)
-                columns[column] = values.round().clip(max(range_.min, -(2**62)), min(range_.max, 2**62)).astype(dtype)
-            else:
-                columns[column] = self._typed(values, column, dtype)
-        return pd.DataFrame(columns)
+        return pd.DataFrame(self._columns(raw))
 
 
 class Points(Columns):
@@ -227,39 +267,35 @@ class Points(Columns):
     def fit(cls, items: Items, **options: Any) -> Self:
         support = options.pop("support", items.facts.get("support"))
         frame = _frame(check_points(items.values, "points"))
-        return cls(**cls._statistics(frame, grids=False, support=support), **options)
+        return cls(
+            **cls._statistics(frame, {c: _real(a, frame[c]) for c, a in describe(frame).items()}, support), **options
+        )
 
     def tensor(self, values: Any) -> Tensor:
+        return self._checked(self._points(values))[0]
+
+    def impossible(self, values: Any) -> Mapping[int, str]:
+        return self._checked(self._points(values))[1]
+
+    def _points(self, values: Any) -> pd.DataFrame:
         array = check_points(values, "points")
         if array.shape[1] != len(self.columns):
             raise DataError(f"points must have shape (n, {len(self.columns)}) (got {array.shape})")
-        return self._checked(_frame(array))
+        return _frame(array)
 
     def items(self, raw: Tensor) -> Any:
-        full, dtype = self._restored(raw), self.dtypes[0]
-        return np.stack([self._typed(full[:, i], c, dtype) for i, c in enumerate(self.columns)], 1)
+        found = self._columns(raw)
+        return np.stack([np.asarray(found[c], dtype=self.dtypes[0]) for c in self.columns], 1)
+
+
+def _real(about: dict[str, Any], column: pd.Series) -> dict[str, Any]:
+    """A coordinate is real whatever its values: where they repeat as those of a grid do, they are atoms."""
+    if about["type"] == "constant":
+        return about
+    repeated = float(column.duplicated(keep=False).mean())
+    atoms = about.get("atoms") or (repeated if about["type"] != "real" and len(column) >= 20 else 0)
+    return {"type": "real", **({"atoms": round(atoms, 3)} if atoms > 0.1 else {})}
 
 
 def _frame(array: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
-
-
-def _decimals(x: np.ndarray) -> int:
-    """Decimals of a column on a grid: 0 for whole numbers, more where a value occurs twice on average, else -1."""
-    if _whole(x).all():
-        return 0
-    if len(np.unique(x)) <= len(x) / 2:
-        for places in range(1, FINEST + 1):
-            if _whole(x * 10.0**places).all():
-                return places
-    return REAL
-
-
-def _whole(x: np.ndarray) -> np.ndarray:
-    """Where x is whole, but for the rounding of decimal fractions to binary ones."""
-    return np.asarray(np.abs(x - np.round(x)) <= 3e-7 * np.abs(x))
-
-
-def _steps(x: np.ndarray, decimals: list[int]) -> np.ndarray:
-    """Columns in steps of their grids."""
-    return np.asarray(x * 10.0 ** np.maximum(decimals, 0))

@@ -15,6 +15,7 @@ from pofx.data.conditions import conditioned, split_columns
 from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
 from pofx.data.labels import with_labels
 from pofx.data.numbers import check_points, some
+from pofx.data.schema import describe
 from pofx.data.support import supported
 
 PUBLIC = ("table",)
@@ -33,7 +34,8 @@ def table(x: Any, labels: Any = None, name: str = "table", support: Any = None) 
         DataError: empty, not finite, outside the support, or with columns that are not numbers.
     """
     frame = check_table(x, name)
-    facts = supported(frame.to_numpy(dtype=np.float64), list(frame.columns), support)
+    plain = np.stack([pd.to_numeric(frame[c], errors="coerce").to_numpy(np.float64) for c in frame.columns], 1)
+    facts = supported(plain, list(frame.columns), support) if support is not None else {}
     return Items("table", frame, *with_labels(labels, len(frame), name, facts))
 
 
@@ -61,7 +63,7 @@ def table_of(frame: pd.DataFrame, label: str | None, condition: Any, name: str) 
 
 
 def check_table(x: Any, name: str) -> pd.DataFrame:
-    """The table as a DataFrame of numbers, checked."""
+    """The table as a DataFrame of numbers, truth values, words and dates, checked."""
     if not isinstance(x, pd.DataFrame):
         array = check_points(x, name)
         x = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
@@ -70,26 +72,44 @@ def check_table(x: Any, name: str) -> pd.DataFrame:
     x = x.rename(columns=str)
     if x.columns.duplicated().any():
         raise DataError(f"{name} has columns of the same name: {some(x.columns[x.columns.duplicated()])}: rename them")
-    other = [c for c in x.columns if not pd.api.types.is_numeric_dtype(x[c]) or pd.api.types.is_complex_dtype(x[c])]
+    other = [c for c in x.columns if not (_numbers(x[c]) or _words(x[c]) or x[c].dtype.kind == "M")]
     if other:
         raise DataError(
-            f"{name} has columns that are not numbers: {some(other)}: drop them, or encode them as numbers "
-            "(pandas.get_dummies), or name one as what a model is conditioned on, or as the label of a comparison"
+            f"{name} has columns that are no numbers, words, truth values or dates: {some(other)}: drop them"
         )
-    bad = {c: int((~np.isfinite(x[c].to_numpy(dtype=np.float64, na_value=np.nan))).sum()) for c in x.columns}
+    bad = {c: _unusable(x[c]) for c in x.columns}
     bad = {c: k for c, k in bad.items() if k}
     if bad:
         counts = some([f"{c} ({k})" for c, k in bad.items()])
         raise DataError(f"{name} has values that are missing or not finite in: {counts}: fill them or drop the rows")
     frame = x.reset_index(drop=True)
-    return pd.DataFrame({c: frame[c].to_numpy(dtype=_plain(frame[c])) for c in frame.columns})
+    return pd.DataFrame(
+        {c: frame[c].to_numpy(dtype=_plain(frame[c])) if _numbers(frame[c]) else frame[c] for c in frame.columns}
+    )
+
+
+def _numbers(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
+
+
+def _words(column: pd.Series) -> bool:
+    """Whether a column holds words, categories, or truth values with gaps: any of which may be missing."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype):
+        return True
+    plain = str | bool | int | float | np.generic
+    return column.dtype == object and all(isinstance(v, plain) or pd.isna(v) for v in column)
+
+
+def _unusable(column: pd.Series) -> int:
+    """How many values are missing or not finite, where they may not be."""
+    if _numbers(column):
+        return int((~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))).sum())
+    return int(column.isna().sum()) if column.dtype.kind == "M" else 0
 
 
 def _plain(column: pd.Series) -> np.dtype:
-    """The numpy type of a column of numbers: its own, int64 for truth values, float64 for half precision."""
+    """The numpy type of a column of numbers: its own, float64 for half precision."""
     kind = column.dtype if isinstance(column.dtype, np.dtype) else np.dtype(getattr(column.dtype, "numpy_dtype", float))
-    if kind.kind == "b":
-        return np.dtype(np.int64)
     return np.dtype(np.float64) if kind == np.float16 else kind.newbyteorder("=")
 
 
@@ -110,6 +130,10 @@ class Table(Kind):
 
     def of_object(self, value: Any, name: str) -> Items | None:
         return table(value, name=name) if isinstance(value, pd.DataFrame) else None
+
+    def shared(self, parts: Sequence[pd.DataFrame]) -> dict[str, Any]:
+        """The description of the columns, from all splits."""
+        return {"schema": describe(self.join(parts))}
 
     def take(self, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
         return values.iloc[at].reset_index(drop=True)
