@@ -421,7 +421,13 @@ class Artifact:
         )
 
     def _events(self, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, X | None]]:
-        """Items batch by batch as events on the model's device, with their stated conditions."""
+        """Items batch by batch as events on the model's device, with their stated conditions.
+
+        Raises:
+            DataError: an item that cannot occur, whose event would be that of another one.
+        """
+        for row, reason in self.representation.impossible(values).items():
+            raise DataError(f"row {row} cannot occur: {reason}; leave it out")
         raw = self.representation.tensor(values)
         given = self._given(condition, count(raw))
         for i in range(0, count(raw), batch_size):

@@ -108,13 +108,6 @@ class Representation(Checked, ABC):
         """
         return None
 
-    def impossible(self, values: Any) -> Mapping[int, str]:
-        """The items whose probability is zero under every model of this representation: number → reason.
-
-        `tensor` accepts them, with any valid value in their place.
-        """
-        return {}
-
     def prefix(self, values: Any) -> Tensor:
         """The beginnings of items → int64 events (n, *event.shape) with -1 in the places that are not known.
 

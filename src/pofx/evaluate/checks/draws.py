@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pofx.artifact import Artifact
-from pofx.core.errors import PofxError
+from pofx.core.errors import DataError, PofxError
 from pofx.core.event import Discrete
 from pofx.data.dataset import Dataset
 from pofx.evaluate.checks.finding import Finding, N, comparable, finding
@@ -33,6 +33,8 @@ def _support(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Findin
     values = drawn(artifact, dataset.test, N, seed=seed).values
     try:
         artifact.representation.tensor(values)
+        for reason in artifact.representation.impossible(values).values():
+            raise DataError(reason)
         yield finding("support", "ok", f"{N} samples are valid items")
     except PofxError as error:
         yield finding("support", "failed", str(error), "the model's samples leave the data space")
