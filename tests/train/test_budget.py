@@ -1,4 +1,4 @@
-"""Laws of budgets of time: kept within a fifth whatever a step and a validation cost, and what they buy is stated."""
+"""Laws of budgets of time: met within a fifth whatever a step and a validation cost, and what they buy is stated."""
 
 import time
 import warnings
@@ -76,7 +76,7 @@ def go(clock, seconds, seen=None, **costs):
 @pytest.mark.parametrize("seconds", [10.0, 40.0])
 @pytest.mark.parametrize("step", [0.2, 2.0])
 @pytest.mark.parametrize("each", [0.0, 1e-3, 0.02])
-def test_a_budget_of_time_is_kept_within_a_fifth(clock, seconds, step, each):
+def test_a_budget_of_time_is_met_within_a_fifth(clock, seconds, step, each):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found, spent = go(clock, seconds, step=step, each=each)

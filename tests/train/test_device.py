@@ -1,4 +1,4 @@
-"""Every verb runs where it is told to; of several processes the first speaks."""
+"""Every verb runs on the device that is requested; of several processes only the first prints."""
 
 import sys
 

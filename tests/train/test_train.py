@@ -32,7 +32,7 @@ def feed() -> Feed:
 
 
 class Turned(Gaussian):
-    """With a matrix that descends as well, and says that it may be orthogonalised."""
+    """With a matrix that descends as well, and may be orthogonalised."""
 
     name = ""
 
@@ -240,31 +240,47 @@ def test_muon_takes_the_named_matrices_and_adamw_the_rest():
     assert len(one.param_groups[0]["params"]) == 3
 
 
+def test_a_batch_that_no_data_can_fill_is_refused():
+    with pytest.raises(UsageError, match=r"batch_size must be at most 1024 for 101 items \(got 1000000\)"):
+        run(steps=1, batch_size=1_000_000)
+
+
 def test_a_model_without_hidden_matrices_refuses_muon():
     with pytest.raises(UsageError, match="optimizer=adamw"):
         run(steps=2, optimizer="muon")
 
 
 @pytest.mark.parametrize(
-    "values, said",
+    "values, message",
     [
         ({"lerning": 1}, "unknown trainer option"),
         ({"lr": "fast"}, "must be a number"),
-        ({"lr": -1}, "must lie in"),
+        ({"lr": -1}, "must be a number from 0 to 10"),
         ({"batch_size": 2.5}, "whole number"),
-        ({"precision": "fp8"}, "must be one of"),
+        ({"precision": "fp8"}, "must be fp32, bf16 or auto"),
         ({"betas": [1.5, 2]}, "betas"),
         ({"compile": 1}, "true or false"),
-        ({"warmup": float("nan")}, "must be finite"),
+        ({"warmup": float("nan")}, "must be a whole number"),
+        ({"ema_images": float("nan")}, "must be a number"),
+        ({"accumulate": 0}, "must be a whole number from 1"),
+        ({"optimizer": ["adamw"]}, "must be adamw or muon"),
     ],
 )
-def test_bad_options_are_refused_with_the_mend(values, said):
-    with pytest.raises(UsageError, match=said):
+def test_bad_options_are_refused_with_the_mend(values, message):
+    with pytest.raises(UsageError, match=message):
         TrainOptions.of(values)
 
 
 def test_budget_is_exactly_one():
-    for values in ({}, {"steps": 1, "minutes": 1.0}, {"steps": 0}, {"minutes": -1.0}):
+    for values in (
+        {},
+        {"steps": 1, "minutes": 1.0},
+        {"steps": 0},
+        {"minutes": -1.0},
+        {"steps": 2.5},
+        {"steps": "5"},
+        {"epochs": True},
+    ):
         with pytest.raises(UsageError):
             Budget(**values)
 

@@ -14,12 +14,13 @@ import numpy as np
 
 from pofx.comparison.jobs import Job, Orders
 from pofx.core import config
-from pofx.train.options import RANGES, TrainOptions
+from pofx.train.options import TrainOptions
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.5)
 WIDTH = (0.5, 1.0, 2.0)
 BATCH = (0.5, 1.0, 2.0)
 LR = 4.0  # as many times larger or smaller
+HIGHEST = 10.0  # learning rate
 
 
 def trials(models: Sequence[str], count: int, seed: int, given: Mapping[str, Mapping[str, Any]]) -> list[Job]:
@@ -38,7 +39,7 @@ def settings(model: str, count: int, seed: int, given: Mapping[str, Any]) -> lis
     for _ in range(100 * count):
         if len(found) == count:
             break
-        lr = min(trainer["lr"] * math.exp(generator.uniform(-1, 1) * math.log(LR)), RANGES["lr"][1])
+        lr = min(trainer["lr"] * math.exp(generator.uniform(-1, 1) * math.log(LR)), HIGHEST)
         batch = max(1, int(trainer["batch_size"] * generator.choice(BATCH)))
         drawn: dict[str, Any] = {"lr": float(f"{lr:.2g}"), "batch_size": batch}
         if isinstance(own.get("dropout"), float):

@@ -137,7 +137,19 @@ class Still(Streams):
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Seed torch's global generators for one training step, so that a resumed run continues the very same stream."""
-    counter = [torch.tensor(v) for v in (step, rank, 0, 1)]
-    words = philox(counter[0], counter[1], counter[2], counter[3], seed & _LOW, (seed >> 32) & _LOW)
-    torch.manual_seed(int(words[0]) | ((int(words[1]) & 0x7FFFFFFF) << 32))
+    """Seed torch's global generators for one training step, so that a resumed run continues the very same stream.
+
+    Those of devices that are not in use are left out: `torch.manual_seed` would note a stack trace for each of them.
+    """
+    c0, c1, c2, c3, k0, k1 = step, rank, 0, 1, seed & _LOW, (seed >> 32) & _LOW
+    for _ in range(10):  # `philox` of whole numbers
+        p0, p1 = c0 * _M0, c2 * _M1
+        c0, c2 = (p1 >> 32) ^ c1 ^ k0, (p0 >> 32) ^ c3 ^ k1
+        c1, c3 = p1 & _LOW, p0 & _LOW
+        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
+    number = c0 | ((c1 & 0x7FFFFFFF) << 32)
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped.
+"""Checkpoints: everything that a stopped run needs to continue bit by bit as if it had not been stopped.
 
 A checkpoint is a folder `step-<number>` of safetensors and one JSON file with their hashes, written aside and renamed.
 Random streams need no state: they are functions of the step.
@@ -29,8 +29,8 @@ def _flatten(optimisers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
 
 
 def _restore(optimisers: list[torch.optim.Optimizer], flat: dict[str, Tensor]) -> None:
-    """Give the optimisers their state again, each tensor laid out in memory as its parameter is: fused optimisers pair
-    the two by place, so that moments of another layout would be those of other weights."""
+    """Restore the state of optimisers, each tensor with the memory layout of its parameter: fused optimisers pair the
+    two by memory position, so that moments of another layout would belong to other weights."""
     for i, optimiser in enumerate(optimisers):
         plain = optimiser.state_dict()
         state: dict[int, dict[str, Tensor]] = {}

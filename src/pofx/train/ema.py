@@ -19,16 +19,16 @@ class Average(Generic[M]):
     def __init__(self, model: M, half_life: float, ramp: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.half_life, self.ramp = half_life, ramp
+        self.mine: list[torch.Tensor] = list(self.model.parameters())
+        self.theirs: list[torch.Tensor] = list(model.parameters())
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: int, seen: int) -> None:
         """Follow `model` after a step on `batch` items, `seen` items in all."""
         half_life = min(self.half_life, self.ramp * seen) if self.ramp else self.half_life
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
-        mine: list[torch.Tensor] = list(self.model.parameters())
-        theirs: list[torch.Tensor] = list(model.parameters())
-        if mine:
-            torch._foreach_lerp_(mine, theirs, 1.0 - beta)
+        if self.mine:
+            torch._foreach_lerp_(self.mine, self.theirs, 1.0 - beta)
         self.copy_buffers(model)
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
-"""FLOPs of training: those of the products of matrices, convolutions and attention that a step really called.
+"""FLOPs of training: those of the matrix products, convolutions and attention that a step executed.
 
-Elementwise work is not counted, as is usual (Kaplan et al., 2020, arXiv 2001.08361, section 2.1). The first
-step of a phase is counted, and that count stands for all of them.
+Elementwise work is not counted, as is usual (Kaplan et al., 2020, arXiv 2001.08361, section 2.1). The first descent of
+a phase is counted; all others are taken to need as many.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 
 class _Watch(TorchDispatchMode):
-    """Adds up the FLOPs of every operation that passes by, and changes none."""
+    """Adds up the FLOPs of every operation without changing any."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Watch(TorchDispatchMode):
         return out
 
 
-# Attention on the CPU has no rule in PyTorch: operation → where query, key and value stand in its arguments.
+# Attention on the CPU has no rule in PyTorch: operation → position of query, key and value in its arguments.
 _ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: 0,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: 1,
@@ -43,8 +43,8 @@ _ATTENTION = {
 
 def _attention(query: torch.Size, key: torch.Size, value: torch.Size, backward: bool) -> int:
     """Two products forward; backward recomputes the scores and makes four more."""
-    heads, asked, width = math.prod(query[:-2]), query[-2], query[-1]
-    scores, mix = 2 * heads * asked * key[-2] * width, 2 * heads * asked * key[-2] * value[-1]
+    heads, queries, width = math.prod(query[:-2]), query[-2], query[-1]
+    scores, mix = 2 * heads * queries * key[-2] * width, 2 * heads * queries * key[-2] * value[-1]
     return 3 * scores + 2 * mix if backward else scores + mix
 
 
@@ -56,7 +56,7 @@ class Flops:
 
     @contextmanager
     def of(self, phase: str) -> Iterator[None]:
-        """Around loss and gradient: counts them if they are the first of the phase."""
+        """Counts what is executed in its block (loss and gradient), if it is the first descent of the phase."""
         if phase in self.known:
             yield
             return

@@ -1,5 +1,5 @@
-"""Ctrl-C between steps: an interruption waits until the step under way is whole, for a state that was saved amid a step
-would not resume as the uninterrupted run goes on. A second Ctrl-C strikes at once, and then nothing new is saved."""
+"""Ctrl-C between steps: an interruption is delayed to the end of the current step, since a state that is saved within a
+step would not resume bit by bit. A second Ctrl-C takes effect at once, and then nothing is saved."""
 
 import signal
 from types import FrameType, TracebackType
@@ -12,31 +12,31 @@ class WholeSteps:
     """Delays KeyboardInterrupt from `begin` to `end`; only for signals that would raise it (in the main thread)."""
 
     def __init__(self) -> None:
-        self.busy = self.asked = False
+        self.busy = self.requested = False
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
             if signal.getsignal(number) is signal.default_int_handler:
                 try:
-                    self.before[number] = signal.signal(number, self._hear)
-                except ValueError:  # not the main thread, which alone hears signals
+                    self.before[number] = signal.signal(number, self._received)
+                except ValueError:  # not the main thread, which alone receives signals
                     break
         return self
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if not self.busy or self.asked:
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        if not self.busy or self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
 
     def begin(self) -> None:
         """A step begins."""
         self.busy = True
 
     def end(self) -> None:
-        """The step is whole: an interruption that came meanwhile strikes now."""
+        """The step is complete: an interruption that arrived during it takes effect now."""
         self.busy = False
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
 
     def __exit__(

@@ -41,6 +41,7 @@ from pofx.train.state import State
 
 Store = Callable[[Model | Objective | None, State], None]
 M = TypeVar("M", bound=nn.Module)
+LARGE = 1_024  # items of a batch that may be larger than the training data
 LOOKED_AT = 1_000  # training items with which samples are compared at the end
 
 
@@ -86,7 +87,7 @@ def train(
             what is stored.
     """
     accelerator = accelerator or processes()
-    _check(options, budget, accelerator)
+    _check(options, budget, len(feed), accelerator)
     reuse_freed_memory()
     name = title or objective.label
     selection = Selection(validation, judge, options, budget)
@@ -109,7 +110,10 @@ def train(
             run.close()
 
 
-def _check(options: TrainOptions, budget: Budget, accelerator: Accelerator) -> None:
+def _check(options: TrainOptions, budget: Budget, items: int, accelerator: Accelerator) -> None:
+    most = max(items, LARGE)
+    if options.batch_size > most:
+        raise UsageError(f"batch_size must be at most {most} for {items} items (got {options.batch_size})")
     if budget.flops is not None and options.compile:
         raise UsageError("a compiled step hides its FLOPs: give a budget of time or steps, or compile=false")
     parts = accelerator.num_processes * options.accumulate

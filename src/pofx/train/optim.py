@@ -1,10 +1,10 @@
 """Optimisers and the learning rate: AdamW, or Muon for hidden matrices beside it; warm-up, then decay.
 
 Every distinct set of parameters has its own. A lazy phase (every k steps) shares the optimisers of the phase that owns
-the same parameters; their learning rate and betas are then scaled by k / (k + 1), as the extra steps ask (Karras et
-al., 2020, arXiv 1912.04958, appendix B). Muon (Jordan et al., 2024) steps along the orthogonal matrix nearest to the
-momentum of a matrix; scaled to the length of AdamW's step it takes the same rate and decay (Liu et al., 2025, arXiv
-2502.16982).
+the same parameters; their learning rate and betas are then scaled by k / (k + 1), to make up for the extra steps
+(Karras et al., 2020, arXiv 1912.04958, appendix B). Muon (Jordan et al., 2024) steps along the orthogonal matrix
+nearest to the momentum of a matrix; scaled to the length of AdamW's step it takes the same rate and decay (Liu et al.,
+2025, arXiv 2502.16982).
 """
 
 import itertools

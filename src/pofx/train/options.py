@@ -3,54 +3,38 @@
 import dataclasses
 import math
 import re
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pofx.core.errors import UsageError, unknown
+from pofx.core.options import Count, NonNegative, OneOf, Range, Real, check_value, fits, short
 
-CHOICES = {
-    "optimizer": ("adamw", "muon"),
-    "schedule": ("cosine", "linear", "constant"),
-    "precision": ("fp32", "bf16", "auto"),
-    "track": ("", "tensorboard"),
-}
-RANGES: dict[str, tuple[float, float]] = {
-    "batch_size": (1, 1 << 20),
-    "accumulate": (1, 1 << 20),
-    "lr": (0.0, 10.0),
-    "weight_decay": (0.0, 10.0),
-    "warmup": (0, 1e9),
-    "clip": (0.0, 1e9),
-    "ema_images": (0.0, 1e12),
-    "ema_ramp": (0.0, 1e3),
-    "validations": (0, 1e6),
-    "validation_items": (1, 1e9),
-    "checkpoint_seconds": (0.0, 1e9),
-}
+Beta = Annotated[Real, Range(0, 1, below=True)]
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """How to descend. A model class may state its own defaults in `trains_with`; the user's values win."""
 
-    batch_size: int = 128  # items per step over all processes
-    accumulate: int = 1  # parts of a batch whose gradients are added up: less memory, the same step
-    optimizer: str = "adamw"  # muon: hidden matrices take orthogonal steps, everything else AdamW's
-    lr: float = 1e-3  # after warm-up
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0  # decoupled (Loshchilov and Hutter, 2019, arXiv 1711.05101)
-    warmup: int = 100  # steps of linear warm-up
-    schedule: str = "cosine"  # cosine or linear to zero at the end of the budget, or constant
-    clip: float = 1.0  # largest gradient norm per phase; 0 turns clipping off
-    ema_images: float = 20_000  # half-life of the averaged weights, in items seen; 0 turns averaging off
-    ema_ramp: float = 0.05  # half-life is at most this share of the items seen so far
-    precision: str = "fp32"  # bf16: autocast; auto: bf16 where the device multiplies it faster
+    batch_size: Annotated[int, Range(1, 1 << 20)] = 128  # items per step over all processes
+    accumulate: Annotated[int, Range(1, 1 << 20)] = 1  # parts of a batch, one after the other: less memory, same step
+    optimizer: Annotated[str, OneOf("adamw", "muon")] = "adamw"  # muon: orthogonal steps for hidden matrices
+    lr: Annotated[Real, Range(0, 10)] = 1e-3  # learning rate after warm-up
+    betas: tuple[Beta, Beta] = (0.9, 0.99)  # decay rates of Adam's two averages
+    weight_decay: Annotated[Real, Range(0, 10)] = 0.0  # decoupled (Loshchilov and Hutter, 2019, arXiv 1711.05101)
+    warmup: Annotated[int, Range(0, 1e9)] = 100  # steps of linear warm-up
+    schedule: Annotated[str, OneOf("cosine", "linear", "constant")] = "cosine"  # decay to 0 at the end of the budget
+    clip: NonNegative = 1.0  # largest gradient norm per phase; 0 turns clipping off
+    ema_images: Annotated[Real, Range(0, 1e12)] = 20_000.0  # half-life of averaged weights in items seen; 0: no average
+    ema_ramp: Annotated[Real, Range(0, 1e3)] = 0.05  # half-life is at most this share of the items seen so far
+    precision: Annotated[str, OneOf("fp32", "bf16", "auto")] = "fp32"  # auto: bf16 where it is faster
     compile: bool = False  # torch.compile the losses
-    validations: int = 24  # times that the weights are judged, evenly over the root of the budget
-    validation_items: int = 2_000  # items of the validation split used each time
-    checkpoint_seconds: float = 60.0  # between checkpoints
-    track: str = ""  # "tensorboard" writes event files beside log.jsonl
+    validations: Annotated[int, Range(0, 1_000_000)] = 24  # rounds of validation, even in the root of the budget
+    validation_items: Count = 2_000  # items of the validation split used each time
+    checkpoint_seconds: NonNegative = 60.0  # between checkpoints
+    track: Annotated[str, OneOf("", "tensorboard")] = ""  # "tensorboard" writes event files beside log.jsonl
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -59,35 +43,25 @@ class TrainOptions:
         Raises:
             UsageError: an unknown key (the nearest is named), or a value out of its range.
         """
-        known = {f.name: f for f in dataclasses.fields(cls)}
-        checked: dict[str, Any] = {}
+        hints = limits()
+        known = {f.name: f.default for f in dataclasses.fields(cls)}
         for key, value in values.items():
             if key not in known:
                 raise unknown("trainer option", key, known)
-            default = known[key].default
-            if key == "betas":
-                if not (isinstance(value, list | tuple) and len(value) == 2 and all(0 <= b < 1 for b in value)):
-                    raise UsageError(f"betas must be two numbers in [0, 1) (got {value!r}): pass betas=[0.9,0.99]")
-                value = (float(value[0]), float(value[1]))
-            elif key in CHOICES and value not in CHOICES[key]:
-                raise UsageError(f"{key} must be one of {', '.join(filter(None, CHOICES[key]))} (got {value!r})")
-            elif isinstance(default, bool):
-                if not isinstance(value, bool):
-                    raise UsageError(f"{key} must be true or false (got {value!r})")
-            elif isinstance(default, int | float):
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    raise UsageError(f"{key} must be a number (got {value!r})")
-                if not math.isfinite(value):
-                    raise UsageError(f"{key} must be finite (got {value!r})")
-                if isinstance(default, int) and value != int(value):
-                    raise UsageError(f"{key} must be a whole number (got {value!r})")
-                value = type(default)(value)
-            if key in RANGES:
-                low, high = RANGES[key]
-                if not low <= value <= high:
-                    raise UsageError(f"{key} must lie in {low:g} to {high:g} (got {value:g})")
-            checked[key] = value
-        return cls(**checked)
+            check_value(key, value, hints[key], known[key])
+        return cls(**{key: _as(known[key], value) for key, value in values.items()})
+
+
+def limits() -> dict[str, Any]:
+    """The type and range of every option."""
+    return typing.get_type_hints(TrainOptions, include_extras=True)
+
+
+def _as(default: Any, value: Any) -> Any:
+    """A value in the type of its default: JSON and users write 1 for 1.0, and lists for tuples."""
+    if isinstance(default, tuple):
+        return tuple(map(float, value))
+    return value if isinstance(default, str | bool) else type(default)(value)
 
 
 SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -108,15 +82,17 @@ class Budget:
         if len(given) != 1:
             raise UsageError(f"give one of steps, minutes, epochs or flops (got {', '.join(given) or 'none'})")
         key, value = next(iter(given.items()))
-        if not 0 < value < math.inf:
-            raise UsageError(f"{key} must be greater than 0 and finite (got {value})")
+        kind = int if key == "steps" else Real
+        if not fits(value, kind) or not value > 0:
+            what = "a whole number above 0" if kind is int else "a finite number above 0"
+            raise UsageError(f"{key} must be {what} (got {short(value)}): pass {key}={'1000' if kind is int else '2'}")
 
     @classmethod
     def of(cls, text: str | float) -> Self:
         """A budget from "30s", "2m", "1.5h", "500 steps", "3 epochs", "2e12 flops", "2 Tflops", or seconds.
 
         Raises:
-            UsageError: the text says none of these, or nothing above 0.
+            UsageError: the text is none of these, or not above 0.
         """
         units = r"s|m|min|h|steps?|epochs?|[kMGTP]?(?:flops?|FLOPs?)"
         found = re.fullmatch(rf"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)\s*({units})?\s*", str(text))
@@ -159,7 +135,7 @@ class Budget:
 
 
 def spoken(seconds: float) -> str:
-    """The shortest way to write a duration: 90 → "90 s", 120 → "2 min"."""
+    """The shortest form of a duration: 90 → "90 s", 120 → "2 min"."""
     seconds = round(seconds, 9)
     for unit, long in ((3600.0, "h"), (60.0, "min")):
         if seconds >= unit and seconds % unit == 0:

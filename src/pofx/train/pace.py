@@ -1,6 +1,6 @@
 """The pace of a training: what a step costs, how many the budget buys, and whether another one fits into it.
 
-A budget of time is kept to within half a step, plus what is left to do at its end. Where it buys too few steps to learn
+A budget of time is met to within half a step, plus what is left to do at its end. Where it buys too few steps to learn
 from, or not even one, a warning states so at the start.
 """
 
