@@ -15,7 +15,7 @@ from pofx.report.numbers import plain
 from pofx.report.results import Results
 
 LINES = 8  # of samples in a table
-FIT = 5  # columns of a table that can be read without scrolling
+FIT = 4  # columns of a table that can be read without scrolling
 PAIRS = 24  # samples beside their neighbours
 REAL = "real test items"
 
