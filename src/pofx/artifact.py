@@ -174,6 +174,7 @@ class Artifact:
         options: dict[str, Any] = dict(tempering)
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise DataError(f"n must be a whole number of at least 1 (got {n!r})")
+        self._warn_of_failure()
         raw_condition = self._raw_condition(condition, int(n), seed)
         given = self._condition_events(raw_condition)
         streams = Streams(seed, n, device=self.device)
@@ -217,6 +218,7 @@ class Artifact:
         Raises:
             Unsupported: the model has no density, or its representation preserves none.
         """
+        self._warn_of_failure()
         if not isinstance(self.model, Explicit) or self.density is Density.NONE:
             raise Unsupported(f"{self.name} has no density here: compare its samples with `pofx evaluate`")
         if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
@@ -386,6 +388,12 @@ class Artifact:
         if note:
             warnings.warn(note, stacklevel=3)
         return raw if count(raw) == n else each(raw, lambda v: v.expand(n, *v.shape[1:]))  # type: ignore[no-any-return]
+
+    def _warn_of_failure(self) -> None:
+        training = self.card.get("training")
+        failed = training.get("failed") if isinstance(training, Mapping) else None
+        if failed:
+            warnings.warn(f"the training of this run failed: {failed}", stacklevel=3)
 
     def _condition_events(self, raw: Tensor | None) -> X | None:
         if raw is None or self.conditioning is None:
