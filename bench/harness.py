@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pofx.train.memory import keep_freed_memory
+from pofx.train.memory import reuse_freed_memory
 
 IN_A_ROW, TURN = 5, 0.3  # calls of a contestant in its turn, and the seconds after which it begins none
 
@@ -52,7 +52,7 @@ def in_turn(contestants: Mapping[str, Callable[[], Any]], rounds: int) -> dict[s
     In its turn each is called a few times in a row, as in a loop of its own; two rounds go before. The process keeps
     the memory that is freed, as our trainings do; all profit.
     """
-    keep_freed_memory()
+    reuse_freed_memory()
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for i in range(rounds + 2):
         for name, run in contestants.items():

@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -33,10 +34,22 @@ def pofx(
         typer.echo(context.get_help())
 
 
+def note(message: Warning | str, *about: Any) -> None:
+    """Show a warning as a sentence, without the line of code that it comes from, once."""
+    text = f"pofx: {message}"
+    if text not in _noted:
+        _noted.add(text)
+        typer.echo(text, err=True)
+
+
+_noted: set[str] = set()
+
+
 def main() -> None:
     """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     from pofx.core.errors import PofxError
 
+    warnings.showwarning = note
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(standalone_mode=False) or 0

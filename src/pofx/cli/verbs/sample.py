@@ -52,5 +52,3 @@ def sample(
             drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
     done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
     output.items(arguments.as_items(artifact, drawn), path, done, stream=out == arguments.STDOUT)
-    if not (artifact.card.get("training") or {}).get("finished", True):
-        typer.echo(f"pofx: {run} is an unfinished run: continue it with pofx train --resume --out {run}", err=True)
