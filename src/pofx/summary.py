@@ -3,13 +3,19 @@
 Everything is read off the artifact and its card; nothing is computed but the few samples that a notebook shows.
 """
 
+import base64
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from pofx.core import config
+from pofx.core.errors import PofxError
+from pofx.core.items import Items
 from pofx.core.model import Density
+from pofx.data.kind import of_card
+
+CELL = 120  # characters of a cell
 
 
 def line(run: Any) -> str:
@@ -90,12 +96,35 @@ def _condition(card: Mapping[str, Any], training: Mapping[str, Any]) -> str:
 
 
 def html(run: Any) -> str:
-    """A run as HTML for a notebook: its line and its facts."""
+    """A run as HTML for a notebook: its line, its facts, and a row of samples."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(text)}</td></tr>"
         for name, text in facts(run).items()
     )
-    return f"<b>{escape(line(run))}</b><table>{rows}</table>"
+    return f"<b>{escape(line(run))}</b><table>{rows}</table>{_samples(run)}"
+
+
+def _samples(run: Any, n: int = 8) -> str:
+    """The first samples of seed 0: a row of pictures, or rows of a table."""
+    data = (run.card or {}).get("data")
+    if not data:
+        return ""
+    try:
+        kind, values = of_card(data), run.sample(n, seed=0)
+        if kind.pictorial:
+            picture = kind.content(Items(kind.name, values, facts=data["facts"]), ".png", n)
+            return f"<img alt='samples' src='data:image/png;base64,{base64.b64encode(picture).decode()}'>"
+        shown = kind.shown(values, data["facts"])
+    except PofxError as error:
+        return f"<p>{escape(str(error))}</p>"
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in shown.columns)
+    rows = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in line)}</tr>" for line in shown.lines)
+    return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return escape(text if len(text) <= CELL else text[: CELL - 1] + "…")
 
 
 def score_line(score: Any) -> str:

@@ -5,9 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+MOST = 1 << 62  # of a seed
+
 Run = Annotated[Path, typer.Argument(help="Folder of a run, as `pofx train` wrote it.")]
 Data = Annotated[str, typer.Argument(help="A built-in name (see `pofx data`), a file or a folder.", metavar="DATA")]
-Seed = Annotated[int, typer.Option("--seed", "-s", help="The same seed gives the same numbers.")]
+Seed = Annotated[
+    int, typer.Option("--seed", "-s", min=-MOST, max=MOST, help="The same seed gives the same numbers.", metavar="INT")
+]
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE, repeatable.", metavar="KEY=VALUE")
 ]
@@ -110,9 +114,12 @@ def as_items(artifact: Any, values: Any) -> Any:
 
 def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
-    from pofx.core.errors import UsageError
+    from pofx.core.errors import Unsupported, UsageError
+    from pofx.core.model import Completing
     from pofx.data.kind import of_card
 
+    if not isinstance(artifact.model, Completing):
+        raise Unsupported(f"{artifact.name} cannot complete a partial item: train an autoregressive model")
     if known is None:
         if of_card(artifact.card["data"]).outputs[0] not in LINES:
             raise UsageError("--prefix DATA needs --known: the number of rows that are given, such as --known 4")

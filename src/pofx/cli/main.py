@@ -65,6 +65,9 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         typer.echo(f"pofx: {INTERRUPTED}", err=True)
         sys.exit(130)
+    except MemoryError as error:
+        typer.echo(f"pofx: not enough memory ({error}): draw fewer items, or take a smaller model", err=True)
+        sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

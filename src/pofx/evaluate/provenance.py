@@ -9,6 +9,7 @@ from typing import Any
 
 from pofx.core.errors import UsageError
 from pofx.data.dataset import Dataset
+from pofx.data.kind import take
 
 
 def differences(artifact: Any, dataset: Dataset) -> list[str]:
@@ -46,9 +47,15 @@ def check_same_data(artifact: Any, dataset: Dataset, *, force: bool = False) -> 
     """What differs from the data of training, in words; empty where nothing does.
 
     Raises:
-        UsageError: something differs and `force` is False.
+        UsageError: something differs and `force` is False, or it is data of another kind.
+        DataError: items that the artifact cannot take.
     """
     found = differences(artifact, dataset)
+    kind = ((getattr(artifact, "card", None) or {}).get("data") or {}).get("kind", dataset.card.kind)
+    if found and dataset.card.kind != kind:
+        raise UsageError(f"{artifact.name} models {kind} items, {dataset.card.name} holds {dataset.card.kind} items")
+    if found and force:
+        artifact.representation.tensor(take(dataset.test, [0]).values)  # refuses items of another shape
     if found and not force:
         raise UsageError(
             f"{dataset.card.name} is not the data that {artifact.name} was trained on: {'; '.join(found)}. Its test "

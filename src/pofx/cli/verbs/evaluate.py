@@ -32,6 +32,12 @@ def evaluate(
 
     artifact = load(run).to(device)
     dataset = arguments.trained_on(artifact, against)
+    more = []
+    if factors is not None:  # first: a wrong file is refused before anything long is done
+        from pofx.evaluate.disentanglement import disentanglement
+
+        items = arguments.items(artifact, against or artifact.card["data"]["name"], None)
+        more = [m.json() for m in disentanglement(artifact, items, factors, seed=seed)]
     result = measure(
         artifact,
         dataset,
@@ -40,11 +46,7 @@ def evaluate(
         cache=run / "spaces",
         force=force or against is not None,
     )
-    if factors is not None:
-        from pofx.evaluate.disentanglement import disentanglement
-
-        items = arguments.items(artifact, against or artifact.card["data"]["name"], None)
-        result["measurements"] += [m.json() for m in disentanglement(artifact, items, factors, seed=seed)]
+    result["measurements"] += more
     if against is None:
         store(run, result)
     if as_json:

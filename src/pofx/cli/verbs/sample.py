@@ -12,7 +12,7 @@ EXAMPLE = "pofx sample runs/digits -n 64 --condition 3 --out grid.png"
 
 def sample(
     run: arguments.Run,
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    n: Annotated[int, typer.Option("-n", max=10_000_000, help="How many.")] = 64,
     out: Annotated[
         str | None,
         typer.Option(help="A file, or a folder of single files; the ending is the format; - is the screen."),
