@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from families.rough import rough
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Continuous, Discrete
@@ -68,16 +69,6 @@ MEMBERS = [  # deep enough to see everything
 IDS = [f"{name}{'-orderings' if 'orderings' in options else ''}" for name, options in MEMBERS]
 BLIND = {"row-lstm": lambda down, right: right > down}  # by design: cells so far above and to the right, kernel 3
 NAMES = [f"{name}-{event.shape}-{event.largest}-{options.get('orderings', 1)}" for name, event, options in CASES]
-
-
-def rough(name, event, condition=None, *, seed=0, dtype=torch.float64, scale=0.3, **options):
-    """A model in float64 with weights far from its start."""
-    torch.manual_seed(seed)
-    model = config.build(name, event, condition, **options).to(dtype)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(scale * torch.randn_like(p))
-    return model
 
 
 def shaped(name, shape, classes):

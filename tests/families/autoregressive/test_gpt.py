@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from test_autoregressive import rough
 
+from families.rough import rough
 from pofx.core import config
 from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete

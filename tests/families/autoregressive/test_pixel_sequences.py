@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_autoregressive import rough
 
+from families.rough import rough
 from pofx.core import config
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
