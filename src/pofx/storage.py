@@ -100,7 +100,7 @@ def save(path: str | Path, parts: Stored) -> Path:
 
 
 def load(path: str | Path) -> Stored:
-    """The parts of the artifact in a folder, on the CPU, in evaluation mode. A note says so of an unfinished run.
+    """The parts of the artifact in a folder, on the CPU, in evaluation mode. An unfinished run gives a warning.
 
     Raises:
         UsageError: there is no such folder.

@@ -23,11 +23,11 @@ class DataError(PofxError):
 
 
 class Unsupported(PofxError):
-    """The model cannot do this; the message says what to do instead."""
+    """The model cannot do this; the message states what to do instead."""
 
 
 class TrainingError(PofxError):
-    """Training cannot go on; the last good weights are kept."""
+    """Training cannot go on; the last good weights are saved."""
 
 
 class CorruptError(PofxError):

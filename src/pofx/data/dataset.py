@@ -1,4 +1,4 @@
-"""Data sets: three fixed splits of raw items, and a card that says where they came from and how far they overlap.
+"""Data sets: three fixed splits of raw items, and a card of where they came from and how far they overlap.
 
 A split depends on the number of items, their labels and a seed, never on their content. What the
 splits share is counted, because a near copy of a training item in the test split flatters every model.

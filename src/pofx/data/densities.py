@@ -204,7 +204,7 @@ def truth(name: str) -> Truth:
 
 
 def load(seed: int, *, name: str) -> Dataset:
-    """Three independent draws of a density; labels say which mode, ring, moon or arm a point came from."""
+    """Three independent draws of a density; labels are the mode, ring, moon or arm that a point came from."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
     drawn = {part: truth(name).draw(n, rng) for part, n in SIZES.items()}
     items = {part: points(x.astype(np.float32), labels=y, name=name) for part, (x, y) in drawn.items()}

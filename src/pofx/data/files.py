@@ -22,7 +22,7 @@ IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label",
 
 
 def read(path: Path, *, seed: int = 0, label: str | None = None, condition: Any = None) -> Dataset:
-    """The data set in a file or folder; splits that an .npz states (`x_train`, `x_test`) are kept.
+    """The data set in a file or folder; the splits of an .npz that states them (`x_train`, `x_test`) are used.
 
     Raises:
         DataError: empty, damaged, not finite, or of a type nobody reads.

@@ -1,4 +1,4 @@
-"""A torch Dataset as items: every x is read once and told what it is by its type and shape."""
+"""A torch Dataset as items: every x is read once, and its kind follows from its type and shape."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def from_torch(data: Any) -> Items:
     lies on 256 levels (as torchvision's ToTensor makes it), a float vector, or a string.
 
     Raises:
-        DataError: empty, items of different shapes, or of a type that says nothing.
+        DataError: empty, items of different shapes, or of a type that fits no kind.
     """
     name = type(data).__name__
     try:

@@ -1,4 +1,4 @@
-"""The files in a folder or a zip, by suffix: one way to list and read both."""
+"""The files in a folder or a zip, by suffix: one interface to list and read both."""
 
 import zipfile
 from collections.abc import Callable, Iterator, Sequence

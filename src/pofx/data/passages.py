@@ -1,4 +1,4 @@
-"""Running text as items: consecutive passages, each of which knows what stands before it.
+"""Running text as items: consecutive passages, each of which knows what precedes it.
 
 A list of short strings like any other, so that every metric can read it; whoever can use the context finds the whole
 text beside it. Passages never overlap and leave nothing out, so what is counted per passage is counted once.

@@ -1,6 +1,6 @@
 """Recordings as audio items: files, folders and zips of sound, mixed down to one channel, of one sample rate.
 
-Names state labels: the folder that holds a recording, or else what stands before the first underscore of its name.
+Names state labels: the folder that holds a recording, or else what precedes the first underscore of its name.
 Plain .wav files are read by scipy; everything else, and what it refuses, needs the extra `audio`.
 """
 
@@ -51,7 +51,7 @@ def _clips(
 
 
 def labels_of(names: Sequence[str]) -> list[str] | None:
-    """What the names of files say of them: folders, or the parts before the first underscore, where these are few."""
+    """The labels in the names of files: folders, or the parts before the first underscore, where these are few."""
     folders = folder_labels(names)
     if folders is not None:
         return folders
@@ -73,7 +73,7 @@ def read_recording(content: bytes, name: str) -> tuple[np.ndarray, int]:
 
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that say nothing of the sound
+                    warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks without sound
                     rate, samples = wavfile.read(io.BytesIO(content))
             except (ValueError, struct.error):  # damaged, or a coding that scipy does not know
                 rate, samples = 0, np.zeros(0)

@@ -65,7 +65,7 @@ def _interval(one: Any, column: str) -> tuple[float | None, float | None]:
 
 
 def check_support(values: np.ndarray, columns: Sequence[str], support: Any, closed: np.ndarray) -> None:
-    """Refuse values float (n, d) outside a support in plain form; `closed` (d,) says where its ends belong to it.
+    """Refuse values float (n, d) outside a support in plain form; `closed` (d,) is true where its ends belong to it.
 
     Raises:
         DataError: the first offending value, with its column, row and the support.

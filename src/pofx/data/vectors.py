@@ -1,6 +1,6 @@
 """Items of any kind → float vectors: what every feature space starts from.
 
-A kind says how its items become numbers (`Kind.plan`, `Kind.raw`); here these are scaled by the training items: to mean
+A kind defines how items become numbers (`Kind.plan`, `Kind.raw`); here these are scaled by the training items: to mean
 0 and deviation 1, or by inverse document frequencies to unit length. Missing numbers take the training mean.
 """
 

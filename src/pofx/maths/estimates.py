@@ -1,4 +1,4 @@
-"""What independent estimates of one number say about the error of their mean."""
+"""The standard error of the mean of independent estimates."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -1,6 +1,6 @@
-"""Ways between codes: straight, or along the sphere where standard normal codes live.
+"""Paths between codes: straight, or along the sphere where standard normal codes live.
 
-The norm of a normal code of many dimensions hardly varies, and a straight way would cut through the empty middle; so
+The norm of a normal code of many dimensions hardly varies, and a straight path would cut through the empty middle; so
 directions go along the great circle and norms change evenly (White, 2016, "Sampling generative networks",
 arXiv 1609.04468).
 """
@@ -20,7 +20,7 @@ def straight(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], steps: in
 def spherical(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], steps: int) -> Float[np.ndarray, "n {steps} d"]:
     """From a (n, d) to b (n, d) along great circles, with norms between theirs: (n, steps, d).
 
-    Where a and b are parallel, opposite or zero the way is straight.
+    Where a and b are parallel, opposite or zero the path is straight.
     """
     norm_a, norm_b = (np.linalg.norm(v, axis=1)[:, None] for v in (a, b))
     least = np.finfo(a.dtype).tiny

@@ -2,7 +2,7 @@
 
 The pair of orders 5 and 4 of Dormand and Prince (1980), J. Comp. Appl. Math. 6; step control as in Hairer, Nørsett and
 Wanner (1993), "Solving ordinary differential equations I", section II.4. Solvers that share one step size over a batch
-tie an item's density and samples to the batch that they happen to stand in.
+tie an item's density and samples to the batch that they happen to be in.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _STAGES = (
 )
 _TIMES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
-_SHORTEST = 2.0**-12  # of the whole way; a step this short is taken whatever its error
+_SHORTEST = 2.0**-12  # of the whole interval; a step this short is taken whatever its error
 
 
 def dopri5(
@@ -37,13 +37,13 @@ def dopri5(
 
     Returns:
         y at `stop` (n, d), evaluations of the slope per item (n,), and how many steps per item missed the tolerance at
-        the shortest step, 2^-12 of the way (n,). Gradients flow through y; the choice of the steps has none.
+        the shortest step, 2^-12 of the interval (n,). Gradients flow through y; the choice of the steps has none.
     """
     n, way = len(y), stop - start
     done, evaluations = y.clone(), torch.zeros(n, dtype=torch.int64, device=y.device)
     missed = torch.zeros_like(evaluations)
     items = torch.arange(n, device=y.device)
-    at, step = y.new_zeros(n), y.new_full((n,), 1 / 16)  # shares of the way
+    at, step = y.new_zeros(n), y.new_full((n,), 1 / 16)  # shares of the interval
     if n == 0 or way == 0:
         return done, evaluations, missed
     first = slope(y, at + start, items)

@@ -2,7 +2,7 @@
 
 An interval goes by the logit, a half-line by the logarithm, the open simplex by isometric log-ratios: log-ratios in an
 orthonormal basis, which treat all parts alike (Egozcue et al., 2003, "Isometric logratio transformations for
-compositional data analysis"). The way back never leaves the open support, even where float32 would round onto its edge.
+compositional data analysis"). The inverse never leaves the open support, even where float32 would round onto its edge.
 """
 
 import math

@@ -1,1 +1,1 @@
-"""Representations: one file per data type; items ↔ event tensors, with the change of volume kept."""
+"""Representations: one file per data type; items ↔ event tensors, with the change of volume."""

@@ -1,7 +1,7 @@
 """Texts as byte pairs: frequent runs of bytes become one code, so that sequences are shorter and never unknown.
 
 The pairs are merged in the order in which training found them (Sennrich, Haddow and Birch, 2016, arXiv 1508.07909),
-over bytes as in Radford et al., 2019. A text has many segmentations and the model is asked for one of them, so the
+over bytes as in Radford et al., 2019. A text has many segmentations and the model scores one of them, so the
 log-mass of its codes is a lower bound on that of the text. Needs the extra `text` (🤗 tokenizers).
 """
 
@@ -131,7 +131,7 @@ def _tokenizer(known: dict[str, int], pairs: list[tuple[str, str]]) -> Any:
 
 
 def _symbols() -> list[str]:
-    """The printable stand-ins of the bytes 0 to 255 that 🤗 tokenizers works with: printable bytes stand for
+    """The printable symbols for the bytes 0 to 255 that 🤗 tokenizers works with: printable bytes represent
     themselves, the others for the characters from 256 on."""
     plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))

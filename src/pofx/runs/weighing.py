@@ -1,4 +1,4 @@
-"""Draws of a fitted model weighed against the density that it stands for: expectations, log Z, and what they are worth.
+"""Importance sampling with a fitted model as the proposal: expectations, log Z, and their diagnostics.
 
 Weights are w = f(x) / q(x) with f unnormalised: their mean estimates Z, weighted means of draws estimate those of the
 target. `refine` leads the draws on from q to f through a bridge by annealed importance sampling (Neal, 2001) with
@@ -107,7 +107,7 @@ class ImportanceSampler:
     def __post_init__(self) -> None:
         model, view = self.artifact.model, self.artifact.representation
         if not isinstance(model, Reparameterised) or self.artifact.density is not Density.EXACT:
-            raise Unsupported(f"{self.artifact.name} has no exact density to weigh its draws by: fit nsf")
+            raise Unsupported(f"{self.artifact.name} has no exact density for importance weights: fit nsf")
         if not isinstance(view, Columns):
             raise Unsupported(f"{view.kind} items have no density that a target could be held against: give points")
 
@@ -121,7 +121,7 @@ class ImportanceSampler:
         return self.artifact.save(path)
 
     def sample(self, n: int, *, seed: int = 0) -> np.ndarray:
-        """n draws of the model, not weighed."""
+        """n draws of the model, without weights."""
         return np.asarray(self.artifact.sample(n, seed=seed))
 
     def log_prob(self, x: Any) -> np.ndarray:
@@ -178,9 +178,9 @@ class ImportanceSampler:
     def missed(self, n: int = 1_000, *, temperatures: int = 200, seed: int = 0) -> tuple[float, float]:
         """Nats of log Z that the model may have missed, and the standard error; the sign that a mode was lost.
 
-        The weights of a model's own draws cannot tell what it never draws. Annealing from the broad normal finds modes
+        The weights of a model's own draws cannot show what it never draws. Annealing from the broad normal finds modes
         on its own, and its log Z is low on average: where it lies above the model's, by several errors, mass is
-        missing. The other way round says nothing.
+        missing. The converse does not hold.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)

@@ -52,7 +52,7 @@ class Checkpoints:
         self.folder = folder
 
     def latest(self) -> Path | None:
-        """The newest checkpoint that is whole, or None. A note says so where a newer one is damaged."""
+        """The newest checkpoint that is whole, or None. A damaged newer one gives a warning."""
         found = sorted(self.folder.glob("step-*"), key=_step, reverse=True)
         for path in found:
             if _whole(path):

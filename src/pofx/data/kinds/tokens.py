@@ -1,4 +1,4 @@
-"""Tokens: sequences of equal length of class numbers, int64 (n, length); the fact `classes` says how many there are."""
+"""Tokens: sequences of equal length of class numbers, int64 (n, length); the fact `classes` is their number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

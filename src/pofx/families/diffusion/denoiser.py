@@ -1,6 +1,6 @@
 """The denoiser: one network that estimates the clean item, whatever the path that noises it.
 
-For x_t = alpha x + sigma noise the network learns what x_t does not tell linearly about x and the noise: with both at
+For x_t = alpha x + sigma noise the network learns what no linear map of x_t gives of x and the noise: with both at
 unit variance its input and its target have unit variance at every time (Karras et al., 2022, arXiv 2206.00364). In the
 angle of the quarter circle (see `maths.paths`) its output F is the velocity of the probability flow,
 d x / d angle = F(x, angle), and E[x | x_t] = cos · x - sin · F. Items are standardised along their first axis.

@@ -1,8 +1,8 @@
 """Diffusion and flow matching: learn to remove noise, then walk from noise to data along a path.
 
 One network (`denoiser`) learns E[x | x_t] for x_t = alpha x + sigma noise. Path, prediction type and distribution of
-times say how the loss weighs the times (Karras et al., 2022, arXiv 2206.00364); every sampler works with every trained
-model, since all of them ask for nothing but E[x | x_t]. Codes and log p come from its probability flow.
+times are the weights of the loss (Karras et al., 2022, arXiv 2206.00364); every sampler works with every trained
+model, since all of them need nothing but E[x | x_t]. Codes and log p come from its probability flow.
 """
 
 import math
@@ -57,7 +57,7 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
         ode_steps: Runge-Kutta steps of `encode` and `decode`.
         octaves: waves of each number that the perceptron sees beside it; noises: noise levels per item and step.
 
-    `octaves`, `noises` and `spacing` are chosen by the size of the event where they are None, and kept as chosen.
+    `octaves`, `noises` and `spacing` are chosen by the size of the event where they are None, and saved as chosen.
     """
 
     source = "Song et al., 2021, arXiv 2011.13456; Karras et al., 2022, arXiv 2206.00364"

@@ -1,4 +1,4 @@
-"""The probability flow of a denoiser: invertible codes, and log p by the change of volume along the way.
+"""The probability flow of a denoiser: invertible codes, and log p by the change of volume along it.
 
 With F the velocity in the angle of the quarter circle (`denoiser`), from data at 0 to noise at π/2:
 log p(x_0) = log N(x_1) + ∫ div F d angle (Chen et al., 2018, arXiv 1806.07366; Song et al., 2021, arXiv 2011.13456,

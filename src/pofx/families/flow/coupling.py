@@ -1,4 +1,4 @@
-"""Couplings: some dimensions pass unchanged and tell a network how to transform the others, elementwise.
+"""Couplings: some dimensions pass unchanged and are the input of a network that transforms the others, elementwise.
 
 Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real NVP", arXiv 1605.08803, section 3.2. The
 elementwise map is a `Elementwise`: affine with a bounded scale, or a rational-quadratic spline.

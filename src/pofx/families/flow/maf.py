@@ -2,7 +2,7 @@
 
 `direction="density"` is MAF (Papamakarios, Pavlakou and Murray, 2017, arXiv 1705.07057): the density costs one pass,
 a sample the solution of a triangular system. "sampling" is IAF (Kingma et al., 2016, arXiv 1606.04934): a sample costs
-one pass, the density of given data the solution. The conditioner is a residual masked network, and between layers stand
+one pass, the density of given data the solution. The conditioner is a residual masked network, and between layers are
 LU-parametrised linear maps instead of batch normalisation, both as in Durkan et al. (2019), arXiv 1906.04032.
 """
 
@@ -19,7 +19,7 @@ from pofx.families.flow.coupling import Affine
 from pofx.families.flow.flow import Flow, by_size
 
 DIRECTIONS = ("density", "sampling")
-MIXED = 256  # dimensions up to which linear maps stand between the layers
+MIXED = 256  # dimensions up to which linear maps are between the layers
 
 
 class MAF(Flow):
@@ -63,7 +63,7 @@ class MAF(Flow):
             octaves: sines and cosines of the inputs that the conditioners also see; None is 5 for an event of at most
                 2 dimensions, and 0 for a larger one.
             scale_bound: one layer stretches by at most e to this power.
-            mixing: what stands between the layers: a "linear" map of all dimensions, or the order "reversed"; "auto"
+            mixing: what is between the layers: a "linear" map of all dimensions, or the order "reversed"; "auto"
                 is linear up to 256 dimensions.
             context: width of the condition's embedding.
         """

@@ -26,7 +26,7 @@ from pofx.nets.vector.conditioner import CONDITIONS
 
 PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
-VIEWS = ("flip", "translation")  # the changes under which consistency is asked
+VIEWS = ("flip", "translation")  # the changes under which consistency is required
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 

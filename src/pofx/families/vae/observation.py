@@ -1,4 +1,4 @@
-"""Observation models p(x | z): what a decoder's outputs say about each scalar of x. Each sums or integrates to 1.
+"""Observation models p(x | z): of each scalar of x, given a decoder's outputs. Each sums or integrates to 1.
 
 `outputs` numbers per scalar come in as (n, *shape, outputs); `start` turns the data's marginals into the biases with
 which training begins, so that the decoder only has to learn the differences.

@@ -73,7 +73,7 @@ class VAE(OnePhase, Weighted, Encoding):
     adjustable = ("importance",)
     trains_with = {"lr": 2e-3}
     small = {"latent": 2, "width": 32, "depth": 1, "dropout": 0.0, "importance": 64, "prior": 2}
-    exempt = {"reconstruction": "a code keeps what the bound finds worth keeping, so x comes back only roughly"}
+    exempt = {"reconstruction": "a code holds what lowers the loss, so x is recovered only roughly"}
 
     def __init__(
         self,
@@ -290,7 +290,7 @@ class VAE(OnePhase, Weighted, Encoding):
     ) -> Float[Tensor, "n {particles}"]:
         """Log-weights of codes drawn from three proposals: q(z | x), the same twice as wide, and the prior.
 
-        Each code is weighed against the mixture of the three (the balance heuristic of Veach and Guibas, 1995), so that
+        Weights are against the mixture of the three (the balance heuristic of Veach and Guibas, 1995), so that
         no weight exceeds p(x | z) over the prior's share: an encoder too narrow for the posterior, as early in
         training, would give weights without a variance. A posterior bent by a flow has no density at given codes: then
         q alone.

@@ -153,7 +153,7 @@ class StyleSynthesis(nn.Module):
         stage: float | None = None,
     ) -> Float[Tensor, "n C H W"]:
         """z (n, inputs), context (n, context) → (n, C, H, W). From style layer `crossover` on, w is that of `mixed`;
-        every w lies `truncation` of its way from the mean of w."""
+        the distance of every w from the mean of w is multiplied by `truncation`."""
         code, *noises = z.split([self.latent, *self.cells], 1)
         if self.mapping is None:
             return self._progressive(code, context, stage)
