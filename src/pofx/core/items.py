@@ -11,7 +11,7 @@ class Items:
 
     kind names the data type ("image", "table", "points", "tokens", …; see `pofx.data.kind`); values are in data space
     (a numpy array, a DataFrame, a list of strings); labels are int64 class numbers, one per item, or None; facts are
-    what the data type must know beside the values (such as levels of an image) and `label_names`, all plain JSON values;
+    what the data type must know beside the values (levels of an image) and `label_names`, all plain JSON values;
     condition holds what a model is given with each item, items of a kind of their own; weight is one number per item.
     """
 
