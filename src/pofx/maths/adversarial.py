@@ -131,8 +131,9 @@ class _Normalised(torch.autograd.Function):
 def normalised_gradient(
     x: Float[Tensor, "n *event"], square: Float[Tensor, ""], decay: float = 0.9
 ) -> Float[Tensor, "n *event"]:
-    """x itself; its gradient is divided by √(running |g|² · numel), so that a generator's other terms count the same
-    whatever the scale of the critic's loss. `square`, a scalar buffer, holds the running |g|² and is updated in place.
+    """x itself; its gradient is divided by √(running |g|² · numel), so that a generator's other terms have the same
+    weight whatever the scale of the critic's loss. `square`, a scalar buffer, holds the running |g|² and is updated in
+    place.
 
     Adversarial flow models, 2025, arXiv 2511.22475.
     """

@@ -104,7 +104,7 @@ class Radial(Step):
 class Sylvester(Step):
     """y = x + Q A tanh(B Qᵀ x + b): Q with `rank` orthonormal columns, A and B upper triangular with A_ii B_ii > -1.
 
-    Q is the product of `reflections` Householder reflections, of which the first `rank` columns are kept; the diagonals
+    Q is the product of `reflections` Householder reflections, of which the first `rank` columns are used; the diagonals
     of A and B are between -1 and 1.
     """
 

@@ -1,4 +1,4 @@
-"""The standard error of the mean of independent estimates."""
+"""The error of a mean, from independent estimates of one number."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 RELIABLE = 0.7  # largest k at which the estimates still converge at a practical rate
-_PRIOR = 10  # observations that the prior guess k = 1/2 is worth (Vehtari et al.)
+_PRIOR = 10  # observations that the prior guess k = 1/2 counts as (Vehtari et al.)
 _LEAST_TAIL = 5  # weights without which a tail cannot be fitted
 
 

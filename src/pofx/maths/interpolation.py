@@ -1,6 +1,6 @@
 """Paths between codes: straight, or along the sphere where standard normal codes live.
 
-The norm of a normal code of many dimensions hardly varies, and a straight path would cut through the empty middle; so
+The norm of a normal code of many dimensions hardly varies, and a straight line would cut through the empty middle; so
 directions go along the great circle and norms change evenly (White, 2016, "Sampling generative networks",
 arXiv 1609.04468).
 """

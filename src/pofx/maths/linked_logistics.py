@@ -2,8 +2,8 @@
 
 All channels share one component: p(x) = sum over k of π_k · product over c of P_k(x_c | x_1, …, x_{c-1}), where the
 mean of channel c is linear in the earlier values. Given those, the conditional of channel c is again a mixture, with
-weights in proportion to π_k times what component k said of the earlier channels; so terms and tables are exact.
-Salimans, Karpathy, Chen and Kingma, 2017, PixelCNN++, arXiv 1701.05517 (section 2.2, equation 3).
+weights in proportion to π_k times the likelihood of the earlier channels under component k; so terms and tables are
+exact. Salimans, Karpathy, Chen and Kingma, 2017, PixelCNN++, arXiv 1701.05517 (section 2.2, equation 3).
 
 One cell is described by raw (…, count(channels, m)): m log-weights, then means and log-scales of every channel, then
 the coefficients of the earlier channels, whose tanh is taken.
@@ -87,7 +87,7 @@ def start(
 ) -> tuple[Float[Tensor, "{m}"], Float[Tensor, "*event {m}"], Float[Tensor, "*event {m}"]]:
     """Log-weights, means and log-scales near the distribution of each dimension of x.
 
-    Means are quantiles, a quarter of the spread wide: narrower ones ask the net for the last digit of a mean before it
+    Means are quantiles, a quarter of the spread wide: narrower ones need the last digit of a mean before it
     knows which component to take. The last component is broad and light, for values that are rare.
     """
     values = on_scale(x, levels, torch.get_default_dtype()).sort(0).values

@@ -2,7 +2,7 @@
 
 The pair of orders 5 and 4 of Dormand and Prince (1980), J. Comp. Appl. Math. 6; step control as in Hairer, Nørsett and
 Wanner (1993), "Solving ordinary differential equations I", section II.4. Solvers that share one step size over a batch
-tie an item's density and samples to the batch that they happen to be in.
+tie an item's density and samples to the batch that they are in.
 """
 
 from collections.abc import Callable
@@ -39,23 +39,23 @@ def dopri5(
         y at `stop` (n, d), evaluations of the slope per item (n,), and how many steps per item missed the tolerance at
         the shortest step, 2^-12 of the interval (n,). Gradients flow through y; the choice of the steps has none.
     """
-    n, way = len(y), stop - start
+    n, span = len(y), stop - start
     done, evaluations = y.clone(), torch.zeros(n, dtype=torch.int64, device=y.device)
     missed = torch.zeros_like(evaluations)
     items = torch.arange(n, device=y.device)
     at, step = y.new_zeros(n), y.new_full((n,), 1 / 16)  # shares of the interval
-    if n == 0 or way == 0:
+    if n == 0 or span == 0:
         return done, evaluations, missed
     first = slope(y, at + start, items)
     evaluations += 1
     while len(items):
         step = torch.minimum(step, 1 - at)
-        slopes, h = [first], (step * way)[:, None]
+        slopes, h = [first], (step * span)[:, None]
         reached = y
         for weights, share in zip(_STAGES, _TIMES, strict=True):
             move = torch.stack([w * k for w, k in zip(weights, slopes, strict=True) if w], 0).sum(0)
             reached = y + h * move
-            slopes.append(slope(reached, start + way * (at + share * step), items))
+            slopes.append(slope(reached, start + span * (at + share * step), items))
         evaluations[items] += 6
         error = (
             (h.detach() * torch.stack([w * k for w, k in zip(_ERROR, slopes, strict=True) if w], 0).sum(0))

@@ -90,8 +90,9 @@ def split(
 def loss_weight(prediction: str, point: Point) -> Float[Tensor, "*time"]:
     """The squared error of `prediction`, in units of its variance, per squared error of the unit-variance v.
 
-    For data of unit variance, what x_t does not tell linearly of p x + q noise is a multiple of the circle's v; hence
-    all predictions are one network under other weights over time (Karras et al., 2022, arXiv 2206.00364, section 5).
+    For data of unit variance, the part of p x + q noise that is not linear in x_t is a multiple of the circle's v;
+    hence all predictions are one network under other weights over time (Karras et al., 2022, arXiv 2206.00364, section
+    5).
     """
     p, q = target(prediction, point)
     det = point.alpha * q - point.sigma * p

@@ -14,7 +14,7 @@ from torch import Tensor
 
 WORTH = 2**20  # multiplications from which oneDNN's longer start pays
 SLIM = range(2, 16)  # columns of a result whose transpose is faster
-MANY = 2**15  # numbers in a layer of few inputs from which its gradients are worth a function of our own
+MANY = 2**15  # numbers in a layer of few inputs from which a function of our own computes its gradients faster
 _HERE = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _HERE else None
 
@@ -51,7 +51,7 @@ def linear(
 
 
 def _ordinary(a: Tensor, b: Tensor) -> bool:
-    """Whether both are float32 on the CPU, and stay it; a compiler has its own ways."""
+    """Whether both are float32 on the CPU, and stay it; a compiler has its own kernels."""
     return (
         not torch.compiler.is_compiling()
         and a.dtype == b.dtype == torch.float32

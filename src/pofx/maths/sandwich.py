@@ -4,7 +4,7 @@ The log of the mean of K weights of draws z ~ q is at most log p(x) on average (
 Where x was drawn from the model, the code that made it is an exact draw from the posterior; put in the place of one of
 the K, it makes the same number at least log p(x) on average (the bidirectional idea of Grosse et al., 2016, arXiv
 1606.02275, and Wu et al., 2016, arXiv 1611.04273, with a single step): the difference is a Kullback-Leibler divergence
-of the two ways to draw K codes. Both hold on average over draws, not for each.
+of the two procedures that draw K codes. Both hold on average over draws, not for each.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Paths from noise to data that need one function, denoise(x_t, t) = E[x | x_t], and integration with an error check.
+"""Samplers from noise to data by one function, denoise(x_t, t) = E[x | x_t], and integration with an error check.
 
 Every sampler walks the given times, from 1 down to 0, on any path of `maths.paths`. Along the probability flow
 dx_t = E[x | x_t] d alpha + E[noise | x_t] d sigma: a line integral in the (alpha, sigma) plane, so that no derivative

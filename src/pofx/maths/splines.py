@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 _LEAST = 1e-3  # smallest bin width and bin height, as a share of the box
-_STEEP = 7.0  # slopes lie within e to plus and minus this power: data near a lattice asks for steep ones soon
+_STEEP = 7.0  # slopes lie within e to plus and minus this power: data near a lattice needs steep ones soon
 
 
 def spline_knots(
@@ -90,7 +90,7 @@ def _slopes(free: Tensor, bins: int, index: Tensor, circular: Tensor | None) -> 
     knots = torch.cat((index, index + 1))  # the numbers of knots, of which 0 and K are the ends
     inner = (knots > 0) & (knots < bins)
     last = len(free) - 2 * bins - 1
-    which = torch.where(inner, knots - 1, last)  # the ends' common parameter stands last
+    which = torch.where(inner, knots - 1, last)  # the ends' common parameter is last
     has = inner if circular is None else inner | circular
     chosen = free[2 * bins :].gather(0, which) if last >= 0 else torch.zeros_like(free[:2])
     return torch.where(has, _slope(chosen), 1.0), which, chosen, has

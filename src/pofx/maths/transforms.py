@@ -57,7 +57,7 @@ def inside(low: Float[Tensor, "d"], high: Float[Tensor, "d"]) -> tuple[Float[Ten
 
 
 def contrasts(d: int) -> Float[Tensor, "{d} {d}-1"]:
-    """Orthonormal columns, orthogonal to the ones: the j-th weighs the first j parts against the next; float64."""
+    """Orthonormal columns, orthogonal to the ones: the j-th contrasts the first j parts with the next; float64."""
     j = torch.arange(1, d, dtype=torch.float64)
     rows = torch.arange(d)[:, None]
     before = (j * (j + 1)).rsqrt()

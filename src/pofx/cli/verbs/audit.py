@@ -38,6 +38,14 @@ def audit(
     if as_json:
         output.as_json(findings)
     else:
-        typer.echo(f"{artifact.name} on {dataset.card.name}\n{output.table(findings)}")
+        rows = [
+            {
+                "result": finding["result"],
+                "check": finding["check"],
+                "seen": finding["seen"] + (f"; fix: {finding['mend']}" if finding.get("mend") else ""),
+            }
+            for finding in findings
+        ]
+        typer.echo(f"{artifact.name} on {dataset.card.name}\n{output.table(rows, header=False)}")
     if any(f["result"] == "failed" for f in findings):
         raise typer.Exit(1)

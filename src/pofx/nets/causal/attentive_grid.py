@@ -1,7 +1,7 @@
 """Gated causal convolutions and attention over all earlier cells of a grid, in turn.
 
 One stream holds for each cell what is known of the cells strictly before it. Convolutions see its near past sharply,
-attention its whole past. Keys and values also hold the cells themselves, so they stand one place later than their
+attention its whole past. Keys and values also hold the cells themselves, so they are one place later than their
 cells: cell i attends to cells up to i - 1, and before them to a nothing, by the causal flag of the attention alone.
 No mask is a number that large scores could outweigh. The channels of a cell enter only at the head, one after the
 other. Chen, Mishra, Rohaninejad and Abbeel, 2018, "PixelSNAIL: an improved autoregressive generative model", arXiv
@@ -90,7 +90,7 @@ class PastAttention(nn.Module):
             self.out.weight.mul_(0.5)
 
     def queries(self, h: Float[Tensor, "n cells width"]) -> Float[Tensor, "n heads cells size"]:
-        """What each cell asks: (n, heads, cells, width / heads)."""
+        """The query of each cell: (n, heads, cells, width / heads)."""
         return self.query(silu(h)).unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def past(

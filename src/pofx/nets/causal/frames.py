@@ -1,7 +1,7 @@
 """Frames → steps: a signal of a few frames as features of every step of a longer sequence.
 
 Frames are mixed with their neighbours (they are given, so both sides may be seen), then interpolated linearly between
-the middles of the stretches that they stand for: the local conditioning of van den Oord et al., 2016, "WaveNet: a
+the middles of the stretches that they represent: the local conditioning of van den Oord et al., 2016, "WaveNet: a
 generative model for raw audio", arXiv 1609.03499 (section 2.5), with a fixed kernel in place of a transposed
 convolution.
 """

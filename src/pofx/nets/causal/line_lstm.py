@@ -31,20 +31,20 @@ def unskew(x: Float[Tensor, "*lead H skewed"]) -> Float[Tensor, "*lead H skewed-
 
 
 class LineLSTM(nn.Module):
-    """The recurrence of `ways` independent LSTMs; a place's next state sees the states at `offsets` from it.
+    """The recurrence of `directions` independent LSTMs; a place's next state sees the states at `offsets` from it.
 
     Inputs are the gates' pre-activations, 4 width features per place. There is no bias, so that a state that starts at
-    zero and is given zeros stays zero: cells outside of the grid say nothing.
+    zero and is given zeros stays zero: cells outside of the grid contribute nothing.
     """
 
-    def __init__(self, width: int, offsets: tuple[int, ...], ways: int = 1) -> None:
+    def __init__(self, width: int, offsets: tuple[int, ...], directions: int = 1) -> None:
         super().__init__()
         self.width, self.offsets = width, offsets
         inputs = len(offsets) * width
-        self.weight = nn.Parameter(torch.randn(ways, inputs, 4 * width) / inputs**0.5)
+        self.weight = nn.Parameter(torch.randn(directions, inputs, 4 * width) / inputs**0.5)
 
-    def neighbours(self, h: Float[Tensor, "ways n places width"]) -> Float[Tensor, "ways n places seen"]:
-        """The states at the offsets of every place, zero beyond the ends: (ways, n, places, offsets * width)."""
+    def neighbours(self, h: Float[Tensor, "directions n places width"]) -> Float[Tensor, "directions n places seen"]:
+        """The states at the offsets of every place, zero beyond the ends: (directions, n, places, offsets * width)."""
         places, side = h.shape[2], max(map(abs, self.offsets))
         wide = pad(h, (0, 0, side, side))
         return torch.cat([wide[:, :, side + o : side + o + places] for o in self.offsets], -1)
@@ -57,13 +57,15 @@ class LineLSTM(nn.Module):
         c = sigmoid(forget) * c + sigmoid(enter) * torch.tanh(new)
         return sigmoid(leave) * torch.tanh(c), c
 
-    def forward(self, given: Float[Tensor, "steps ways n places gates"]) -> Float[Tensor, "steps ways n places width"]:
+    def forward(
+        self, given: Float[Tensor, "steps directions n places gates"]
+    ) -> Float[Tensor, "steps directions n places width"]:
         """Gates' inputs of every step → states of every step."""
-        _, ways, n, places, _ = given.shape
-        h = c = given.new_zeros(ways, n, places, self.width)
+        _, directions, n, places, _ = given.shape
+        h = c = given.new_zeros(directions, n, places, self.width)
         states = []
         for now in given.unbind():  # not given[t], whose gradient would be a whole tensor of zeros per step
-            seen = self.neighbours(h).reshape(ways, n * places, -1)
+            seen = self.neighbours(h).reshape(directions, n * places, -1)
             h, c = self.update(now + torch.bmm(seen, self.weight).reshape(now.shape), c)
             states.append(h)
         return torch.stack(states)
@@ -72,7 +74,7 @@ class LineLSTM(nn.Module):
 class RowLSTM(nn.Module):
     """Down the rows: the state of a cell sees the three states above it."""
 
-    ways, reach = 1, 2  # reach: cells that the input convolution sees, to the left and the cell itself
+    directions, reach = 1, 2  # reach: cells that the input convolution sees, to the left and the cell itself
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -88,7 +90,7 @@ class RowLSTM(nn.Module):
 
 
 class RowState:
-    """What a Row LSTM keeps while a grid is drawn cell by cell: what the row above says, and the row at hand."""
+    """What a Row LSTM keeps while a grid is drawn cell by cell: the states of the row above, and the row at hand."""
 
     def __init__(self, lines: LineLSTM, n: int, breadth: int) -> None:
         self.lines = lines
@@ -97,7 +99,7 @@ class RowState:
         self.h, self.memory = torch.zeros_like(self.memory_above), torch.zeros_like(self.memory_above)
 
     def cell(self, column: int, given: Float[Tensor, "n gates"]) -> Float[Tensor, "n width"]:
-        """The state of the cell in this column; the last call for a column stands."""
+        """The state of the cell in this column; the last call for a column counts."""
         h, c = self.lines.update(given + self.above[:, column], self.memory_above[:, column])
         self.h[:, column], self.memory[:, column] = h, c
         return h
@@ -111,16 +113,16 @@ class RowState:
 class DiagonalBiLSTM(nn.Module):
     """Along the diagonals from both sides; the state of a cell sees every cell that comes before it."""
 
-    ways, reach = 2, 1
+    directions, reach = 2, 1
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.lines = LineLSTM(width, (-1, 0), ways=2)
+        self.lines = LineLSTM(width, (-1, 0), directions=2)
 
     def forward(self, given: Float[Tensor, "n gates H W"]) -> Float[Tensor, "n width H W"]:
-        """Gates' inputs of both ways → the sum of their states."""
+        """Gates' inputs of both directions → the sum of their states."""
         left, right = given.chunk(2, 1)
-        both = skew(torch.stack((left, right.flip(3))))  # (ways, n, gates, H, H + W - 1)
+        both = skew(torch.stack((left, right.flip(3))))  # (directions, n, gates, H, H + W - 1)
         states = self.lines(both.permute(4, 0, 1, 3, 2).contiguous())  # lines of H places
         left, right = unskew(states.permute(1, 2, 4, 3, 0))
         return left + down(right.flip(3))
@@ -133,8 +135,8 @@ class DiagonalBiLSTM(nn.Module):
 class DiagonalState:
     """What a Diagonal BiLSTM keeps while a grid is drawn cell by cell.
 
-    The way from the left moves with the cells; that from the right follows when a row is complete. `given` holds the
-    latter's inputs of the row at hand.
+    The direction from the left moves with the cells; that from the right follows when a row is complete. `given` holds
+    the latter's inputs of the row at hand.
     """
 
     def __init__(self, lines: LineLSTM, n: int, breadth: int) -> None:
@@ -144,7 +146,7 @@ class DiagonalState:
         self.above, self.left, self.memory = zeros, zeros.clone(), zeros.clone()
 
     def cell(self, column: int, given: Float[Tensor, "n gates"]) -> Float[Tensor, "n width"]:
-        """The sum of both states of the cell in this column; the last call for a column stands."""
+        """The sum of both states of the cell in this column; the last call for a column counts."""
         from_left, self.given[:, column] = given.chunk(2, 1)
         outside = torch.zeros_like(self.left[:, 0])
         h, c = (self.left[:, column - 1], self.memory[:, column - 1]) if column else (outside, outside)
@@ -154,7 +156,7 @@ class DiagonalState:
         return h + self.right[:, column]
 
     def finish(self) -> None:
-        """The row at hand is complete: the way from the right passes through it."""
+        """The row at hand is complete: the direction from the right passes through it."""
         h = c = torch.zeros_like(self.left[:, 0])
         states = []
         for column in reversed(range(self.breadth)):

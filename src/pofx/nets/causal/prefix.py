@@ -2,8 +2,8 @@
 
 The pre-activation after k positions is a running sum, a_k = bias + sum of the first k positions' contributions, so that
 d positions cost O(d width) per item. Larochelle and Murray, 2011, "The neural autoregressive distribution estimator".
-SiLU stands where the paper has the logistic function: 102 instead of 120 nats after 300 steps on binarised MNIST.
-A position that is known also adds a vector of its own, which tells "known" from "zero": the masks as inputs of Uria,
+SiLU replaces the logistic function of the paper: 102 instead of 120 nats after 300 steps on binarised MNIST. A position
+that is known also adds a vector of its own, which distinguishes "known" from "zero": the masks as inputs of Uria,
 Murray and Larochelle, 2014, "A deep and tractable density estimator", arXiv 1310.1757.
 """
 

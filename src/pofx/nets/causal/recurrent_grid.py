@@ -2,10 +2,10 @@
 channel.
 
 A masked convolution that leaves out the cell itself, then layers that add W LSTM(V u) to their input u, then two
-pointwise layers. Features form one group per channel of a cell; group c sees only the channels before c.
-All features leave out the cell that they stand for. So the way from the right, which enters one row further down, would
-never meet the last cell of a row; here it also sees the cells themselves, which are known by then: no blind spot.
-Van den Oord, Kalchbrenner and Kavukcuoglu, 2016, arXiv 1601.06759 (sections 3.3 to 3.5, table 1).
+pointwise layers. Features form one group per channel of a cell; group c sees only the channels before c. All features
+leave out the cell that they belong to. So the direction from the right, which enters one row further down, would never
+meet the last cell of a row; here it also sees the cells themselves, which are known by then: no blind spot. Van den
+Oord, Kalchbrenner and Kavukcuoglu, 2016, arXiv 1601.06759 (sections 3.3 to 3.5, table 1).
 """
 
 from typing import cast
@@ -24,7 +24,7 @@ LINES: dict[str, type[RowLSTM] | type[DiagonalBiLSTM]] = {"row": RowLSTM, "diago
 class RecurrentLayer(nn.Module):
     """u + W LSTM(V u): streams of twice the LSTM's width; a context is added before the gates.
 
-    `features` are those of a whole cell, which the way from the right sees.
+    `features` are those of a whole cell, which the direction from the right sees.
     """
 
     lstm: RowLSTM | DiagonalBiLSTM
@@ -34,9 +34,9 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.lstm = LINES[lines](width)
-        gates = 4 * self.lstm.ways
+        gates = 4 * self.lstm.directions
         self.enter = GroupedConv(2 * width, gates * width, self.lstm.reach, groups, parts=gates)
-        self.own = nn.Conv2d(features, 4 * width, 1, bias=False) if self.lstm.ways == 2 else None
+        self.own = nn.Conv2d(features, 4 * width, 1, bias=False) if self.lstm.directions == 2 else None
         self.leave = GroupedConv(width, 2 * width, 1, groups)
         self.context = nn.Linear(context, gates * width, bias=False) if context else None
         self.dropout = nn.Dropout2d(dropout)

@@ -1,6 +1,6 @@
 """Shifted causal convolutions over a grid, in two streams that shrink and grow again.
 
-Causality comes from where a kernel stands, not from masks. The stream `above` sees the rows before a cell's own; the
+Causality comes from the place of a kernel, not from masks. The stream `above` sees the rows before a cell's own; the
 stream `left` sees what lies to the left in that row too, and takes in the first stream at every block. Each is a U-net
 of gated residual blocks: coarse cells see far at a quarter of the cost, skips carry the fine ones across.
 Salimans, Karpathy, Chen and Kingma, 2017, "PixelCNN++", arXiv 1701.05517 (sections 2.2 to 2.4); weight normalisation:

@@ -153,7 +153,7 @@ class StyleSynthesis(nn.Module):
         stage: float | None = None,
     ) -> Float[Tensor, "n C H W"]:
         """z (n, inputs), context (n, context) → (n, C, H, W). From style layer `crossover` on, w is that of `mixed`;
-        the distance of every w from the mean of w is multiplied by `truncation`."""
+        every w is mean + `truncation` (w - mean), with the mean of w."""
         code, *noises = z.split([self.latent, *self.cells], 1)
         if self.mapping is None:
             return self._progressive(code, context, stage)

@@ -70,7 +70,7 @@ class UNet(nn.Module):
 
     Args:
         width: channels at the largest resolution (after the patches), a multiple of 4; twice as many below it.
-        blocks: residual blocks at each resolution on the way down (one more on the way up).
+        blocks: residual blocks at each resolution going down (one more going up).
         patch: side of the squares of positions that become channels; 0 takes 2 from 16 a side on, else 1.
         smallest: resolutions halve while the longer side is larger than this.
     """

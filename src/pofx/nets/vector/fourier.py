@@ -13,7 +13,7 @@ from torch import Tensor
 def waves(x: Float[Tensor, "*places"], count: int) -> Float[Tensor, "*places {1+2*count}"]:
     """x (…) → x and its sines and cosines at `count` octaves, the slowest of period 8: (…, 1 + 2 count).
 
-    Slow waves tell places apart that fast ones confuse; x itself tells what lies more than a period away.
+    Slow waves separate places that fast ones confuse; x itself separates what lies more than a period apart.
     """
     if count == 0:
         return x[..., None]

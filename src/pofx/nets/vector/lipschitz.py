@@ -33,7 +33,7 @@ class LipschitzLinear(nn.Module):
 
     @torch.no_grad()
     def _singular(self) -> tuple[Float[Tensor, "outputs"], Float[Tensor, "inputs"]]:
-        """The first pair of singular vectors; kept in training, so that the next step starts from it."""
+        """The first pair of singular vectors; stored in training, so that the next step starts from it."""
         weight, u = self.linear.weight, self.u
         before = 0.0
         for _ in range(_MOST):

@@ -3,7 +3,8 @@
 Planar and radial steps: Rezende and Mohamed, 2015, arXiv 1505.05770; Sylvester: van den Berg et al., 2018, arXiv
 1803.05649 (both in `maths.elementary`); inverse autoregressive: Kingma et al., 2016, arXiv 1606.04934, eqs. 13, 14. An
 elementary step's parameters come whole from the encoder, added to learned ones; an autoregressive step has a masked
-network that a short vector from the encoder steers. Only this direction is needed: q is asked at its own draws alone.
+network that a short vector from the encoder steers. Only this direction is needed: q is evaluated at its own draws
+alone.
 """
 
 import torch
