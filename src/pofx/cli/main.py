@@ -49,7 +49,7 @@ def main() -> None:
     """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     from pofx.core.errors import PofxError
 
-    warnings.showwarning = note
+    warnings.showwarning = note  # type: ignore[assignment]  # only the message is shown
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(standalone_mode=False) or 0

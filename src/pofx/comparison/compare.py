@@ -6,7 +6,7 @@ calls is the protocol: data, budget, first seed and version.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -37,7 +37,7 @@ from pofx.train.options import Budget
 
 PUBLIC = ("Comparison", "compare")
 
-ENGINES = {"local": run_jobs, "ray": cluster.run_jobs}
+ENGINES: dict[str, Callable[[Sequence[Job], Orders, Sink], None]] = {"local": run_jobs, "ray": cluster.run_jobs}
 
 
 @dataclass(frozen=True, repr=False)
