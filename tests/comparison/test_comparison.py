@@ -248,8 +248,6 @@ def test_a_real_comparison_of_unnamed_points(tmp_path):
 def test_the_command_of_a_report_asks_for_the_same_again(tmp_path, stand_in):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)), columns=["a", "b"])
     frame.assign(kind=["dry", "sweet", "red"] * 100).to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(DataError, match="kind"):
-        compare(tmp_path / "p.csv", models=["nsf"], out=tmp_path / "out")
     with pytest.raises(DataError, match="pandas.cut"):
         compare(frame, models=["nsf"], out=tmp_path / "out", label="b")
     found = compare(tmp_path / "p.csv", models=["nsf"], budget="90s", out=tmp_path / "out", seeds=2, label="kind",

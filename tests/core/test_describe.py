@@ -12,7 +12,6 @@ UNDESCRIBED = {
     ("realnvp", "blocks"),
     *((name, option) for name in ("nsf", "nsf-coupling") for option in ("layers", "bins", "bound", "blocks")),
     ("nsf", "conditioner"), ("nsf-coupling", "conditioner"),
-    *(("gan", option) for option in ("latent", "width", "blocks", "gamma", "every")),
 }  # fmt: skip
 
 

@@ -255,7 +255,7 @@ def test_evaluation_audit_and_report_can_read_sound(run, tmp_path):
     found = {(m["metric"]): m["value"] for m in evaluate(pofx.load(run), data, seed=0, force=True)["measurements"]}
     assert 0 < found["bits_per_dim"] < 9 and "frechet" in " ".join(found)
     findings = {f["check"]: f["result"] for f in audit(pofx.load(run), data, force=True)}
-    assert findings["seeds"] == "ok" and findings["finite density"] == "ok"
+    assert findings["seeds"] == "ok" and findings["finite density"] == "ok", findings
     plain = read_json(tmp_path / keep(clips[:4], data.train, tmp_path, "samples"))
     assert plain["columns"][0] == "seconds" and plain["samples"][0][0] == pytest.approx(len(clips[0]) / RATE, abs=1e-3)
 

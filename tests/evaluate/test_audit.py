@@ -1,5 +1,6 @@
 """The audit passes sound models and names the fault of spoiled ones."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,18 +77,28 @@ def test_bounds_tighten_and_codes_move(digits):
     assert results(codes._collapse(one, digits, 0)) == {"active codes": "warning"}
 
 
+def drawing(like, drawn):
+    """An artifact that draws these values."""
+    return SimpleNamespace(
+        conditioning=None,
+        condition_source=None,
+        sample=lambda n, seed=0: drawn[:n],
+        draw=lambda n, condition=None, seed=0: dataclasses.replace(like, values=drawn[:n], labels=None),
+    )
+
+
 def test_a_checkerboard_is_seen(digits):
     board = 12 * (np.indices((8, 8)).sum(0) % 2)
     real = digits.train.values
     for drawn, result in ((np.clip(real // 2 + board, 0, 16).astype(real.dtype), "warning"), (real, "ok")):
-        stand_in = SimpleNamespace(sample=lambda n, seed=0, drawn=drawn: drawn[:n])
+        stand_in = drawing(digits.train, drawn)
         assert results(samples._finest(stand_in, digits, 0)) == {"checkerboard and blur": result}
 
 
 def test_collapse_is_seen(points):
     real = points.train.values
     for drawn, result in ((real, "ok"), (np.repeat(real[:4], 50, 0), "warning")):
-        stand_in = SimpleNamespace(sample=lambda n, seed=0, drawn=drawn: drawn[:n])
+        stand_in = drawing(points.train, drawn)
         assert results(samples._spread_and_copies(stand_in, points, 0))["collapse"] == result
 
 

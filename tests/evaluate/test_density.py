@@ -27,12 +27,14 @@ Unnormalised.__abstractmethods__ = frozenset()
 
 def read(shared, own, n=400):
     def score(values, condition=None):
-        value = np.asarray(values)[:, 0]
+        value = np.asarray(values.values)[:, 0]
         return Score(value, Density.ESTIMATE, "nats", "Lebesgue", np.full(len(value), np.hypot(shared, own)), 1)
 
     model = object.__new__(Unnormalised)
     object.__setattr__(model, "__dict__", {"shared": shared, "condition": None})
-    artifact = SimpleNamespace(model=model, score=score, card={}, representation=SimpleNamespace(dims=2))
+    artifact = SimpleNamespace(
+        model=model, score=score, card={}, conditioning=None, representation=SimpleNamespace(dims=2)
+    )
     items = [Items("points", np.random.default_rng(s).normal(size=(n, 2))) for s in (0, 1)]
     return {m.metric: m for m in likelihood(artifact, *items)}
 

@@ -326,6 +326,7 @@ class Gaussian:
 
     card: dict = {}
     device = torch.device("cpu")
+    conditioning = condition_source = None
 
     def __init__(self, condition=None, density=Density.EXACT):
         self.model = torch.nn.Linear(1, 1)
@@ -339,7 +340,12 @@ class Gaussian:
     def sample(self, n, condition=None, *, seed=0):
         return normal(n, 2, seed)
 
+    def draw(self, n, condition=None, *, seed=0):
+        return Items("points", self.sample(n, seed=seed))
+
     def score(self, values, condition=None):
+        if isinstance(values, Items):
+            values = values.values
         shift = 0 if condition is None else np.asarray(condition)[:, None]
         return Score(-((values - shift) ** 2).sum(1) / 2 - np.log(2 * np.pi), self.density)
 

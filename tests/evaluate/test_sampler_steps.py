@@ -32,8 +32,11 @@ class Slow:
 
     model: Any = dataclasses.field(default_factory=lambda: Steps(4))
 
-    def sample(self, n, seed=0):
-        return np.random.default_rng(seed).normal(size=(n, 3)) * (1 - 2.0**-self.model.steps)
+    conditioning = None
+
+    def draw(self, n, condition=None, *, seed=0):
+        x = np.random.default_rng(seed).normal(size=(n, 3)) * (1 - 2.0**-self.model.steps)
+        return pofx.points(x)
 
 
 def points():

@@ -178,12 +178,13 @@ class Scores:
     """An artifact whose log p is minus the first coordinate."""
 
     def __init__(self, density=Density.EXACT, condition=None):
-        self.density, self.card = density, {}
+        self.density, self.card, self.conditioning = density, {}, None
         self.model = type("Model", (), {"condition": condition})()
         self.representation = type("Representation", (), {"dims": 2, "event": Continuous((2,))})()
 
     def score(self, values, condition=None):
-        record = {"value": -np.asarray(values)[:, 0].astype(float), "stderr": None, "density": self.density}
+        rows = values.values if isinstance(values, Items) else values
+        record = {"value": -np.asarray(rows)[:, 0].astype(float), "stderr": None, "density": self.density}
         return type("Score", (), {**record, "unit": "nats"})()
 
 

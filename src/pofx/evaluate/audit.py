@@ -11,6 +11,7 @@ from pofx.core.discovery import modules
 from pofx.core.errors import PofxError, Unsupported
 from pofx.data.dataset import Dataset
 from pofx.evaluate.checks.finding import Finding, finding
+from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.provenance import check_same_data
 
 Check = Callable[[Artifact, Dataset, int], Iterator[Finding]]
@@ -34,6 +35,7 @@ def audit(artifact: Artifact, dataset: Dataset, *, seed: int = 0, force: bool = 
         UsageError: the data is not that of training (and `force` is False).
     """
     differs = check_same_data(artifact, dataset, force=force)
+    dataset = with_conditions(artifact, dataset)
     mend = "its test split may hold training items: name the data of training"
     found: list[Finding] = [finding("data of training", "warning", "; ".join(differs), mend)] if differs else []
     for check in checks():

@@ -149,7 +149,7 @@ def test_a_linear_field_has_the_log_determinant_of_its_trace_and_carries_normals
 
 def test_the_estimate_of_a_trace_is_unbiased():
     """The mean over 10,000 vectors of signs lies within 3 standard errors of the trace."""
-    model = linear(A, tolerance=1e-6, probes=10_000)
+    model = linear(A, tolerance=1e-6, probes=1000)
     x = torch.randn(1, 3, dtype=torch.float64)
     with torch.inference_mode():
         exact = model.log_prob(x)
@@ -266,7 +266,7 @@ def test_large_batches_are_cut_into_parts(monkeypatch):
 def test_beyond_64_numbers_the_density_is_an_estimate_with_an_error_and_a_function_of_x():
     small, large = tiny((64,)), tiny((65,), probes=16)
     assert small.density is Density.EXACT and large.density is Density.ESTIMATE
-    assert CNF.density is Density.EXACT
+    assert CNF.best_density is Density.EXACT
     x = torch.randn(8, 65, dtype=torch.float64)
     with torch.inference_mode():
         mean, error = large.log_prob_estimate(x)

@@ -125,7 +125,7 @@ def test_the_series_is_an_unbiased_estimate_of_the_determinant_and_of_its_gradie
 
 def test_beyond_16_numbers_the_density_is_an_estimate_with_an_error_that_is_a_function_of_x():
     model = build((20,), coefficient=0.9, probes=32)
-    assert model.density is Density.ESTIMATE and ResidualFlow.density is Density.EXACT
+    assert model.density is Density.ESTIMATE and ResidualFlow.best_density is Density.EXACT
     x = torch.randn(16, 20, dtype=torch.float64)
     model.prepare(lambda n: Batch(x[:n]))
     with torch.inference_mode():

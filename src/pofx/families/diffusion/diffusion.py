@@ -55,7 +55,8 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
         probes: random vectors of the divergence estimate where the event has more than 16 numbers; two or more show its
             standard error.
         ode_steps: Runge-Kutta steps of `encode` and `decode`.
-        octaves: waves of each number that the perceptron sees beside it; noises: noise levels per item and step.
+        octaves: waves of each number that the perceptron sees beside it.
+        noises: noise levels per item and step.
 
     `octaves`, `noises` and `spacing` are chosen by the size of the event where they are None, and saved as chosen.
     """

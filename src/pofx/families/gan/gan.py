@@ -33,16 +33,33 @@ ADAPTING = 100_000  # items in which the probability of augmentation can go from
 class GAN(Tempered):
     """GAN: one-step samples from a duel with a critic, no density.
 
-    architecture: networks for grids ("residual", "mlp", "transposed", "spectral", "split", "style", "style2",
-    "progressive"); vectors get perceptrons. latent: dimensions of the code; width: channels, or units of perceptrons;
-    blocks: residual blocks per resolution, hidden layers less two, or layers of a mapping network. loss: a name of
-    `maths.adversarial.LOSSES`. penalty: "r1", "r2", "r1+r2", "gradient" (to slope 1 between pairs), "clip" (of weights)
-    or "none"; gamma: its weight (None: 1 for grids and 0.1 for vectors, 10, 0.01); every: steps between penalties;
-    differences: above 0, r1 and r2 by finite differences of this size. critic_steps: of the critic, for one of the
-    generator. spectral: spectral norms in the "critic" or in "both". auxiliary: a classifier instead of projection.
-    augment: changes that the critic sees items under; adaptive: the share of sign(D(x)) that their probability follows
-    (0: always). consistency, transport, centring: weights of these terms; normalise: divide the critic's gradient by
-    its norm. mixing: share of samples with two codes; path_length: its weight. growth: items per resolution.
+    Args:
+        architecture: networks for grids; vectors get perceptrons whatever it is.
+        latent: dimensions of the code z.
+        width: channels, or units of perceptrons.
+        blocks: residual blocks per resolution, hidden layers less two, or layers of a mapping network.
+        loss: a name of `maths.adversarial.LOSSES`.
+        penalty: of the critic: its squared slope on data, samples or both (r1, r2), slope 1 between pairs (gradient),
+            clipped weights (clip), or none.
+        gamma: weight of the penalty; None takes 1 for grids and 0.1 for vectors, 10 for "gradient", 0.01 for "clip".
+        every: steps between penalties, which count as many times.
+        differences: above 0, r1 and r2 by finite differences of this size.
+        critic_steps: steps of the critic for one of the generator.
+        critic_rate: factor on the critic's learning rate.
+        spectral: which layers keep a spectral norm of 1.
+        norm: of the transposed critic.
+        attention: a layer of self-attention in spectral networks.
+        group: items of the minibatch deviation that style critics see; 0 leaves it out.
+        auxiliary: a classifier instead of projection brings the condition to the critic.
+        augment: changes under which the critic sees items.
+        adaptive: share of sign(D(x)) that the probability of these changes follows; 0 makes it 1.
+        consistency: weight of the change of logits under flips and translations.
+        transport: weight of the distance between noise and samples.
+        centring: weight of the squared sum of a pair's logits.
+        normalise: divide the critic's gradient by its running norm.
+        mixing: share of steps with two codes w in one sample.
+        path_length: weight of the path-length penalty.
+        growth: items after which a progressive net adds a resolution; 0 starts at full size.
     """
 
     source = "Goodfellow et al., 2014, arXiv 1406.2661"
