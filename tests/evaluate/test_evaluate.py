@@ -26,6 +26,7 @@ from pofx.evaluate.metrics.neighbours import neighbour_scores
 from pofx.evaluate.metrics.two_sample import c2st
 from pofx.evaluate.suite import compare_samples, controls, evaluate
 from pofx.maths.frechet import frechet_distance, frechet_floor, frechet_infinity
+from pofx.represent.labels import Labels
 
 
 def normal(n: int, d: int, seed: int, scale: float = 1.0) -> np.ndarray:
@@ -326,12 +327,13 @@ class Gaussian:
 
     card: dict = {}
     device = torch.device("cpu")
-    conditioning = condition_source = None
+    condition_source = None
 
     def __init__(self, condition=None, density=Density.EXACT):
         self.model = torch.nn.Linear(1, 1)
         self.model.condition = condition
         self.density = density
+        self.conditioning = None if condition is None else Labels(["0", "1"], [100, 100], "int64")
         self.representation = type("R", (), {"dims": 2})()
 
     def conditions(self, condition, n, seed):
@@ -346,7 +348,7 @@ class Gaussian:
     def score(self, values, condition=None):
         if isinstance(values, Items):
             values = values.values
-        shift = 0 if condition is None else np.asarray(condition)[:, None]
+        shift = 0 if condition is None else int(condition)
         return Score(-((values - shift) ** 2).sum(1) / 2 - np.log(2 * np.pi), self.density)
 
 
