@@ -146,7 +146,6 @@ class Model(Checked, nn.Module, ABC):
     role: ClassVar[Role] = ""  # of the class under its own name
     default_for: ClassVar[tuple[Default, ...]] = ()  # events for which it is taken where no model is named
     former: ClassVar[Mapping[str, str]] = {}  # constructor values by the names that earlier versions saved
-    companions: ClassVar[Mapping[str, str]] = {}  # constructor arguments that are runs → "training" or "saved"
     exempt: ClassVar[Mapping[str, str]] = {}  # laws of the conformance suite that cannot hold → the reason
 
     def __init__(self, event: Event, condition: Event | None = None) -> None:

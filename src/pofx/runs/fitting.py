@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pofx.artifact import Artifact
 from pofx.core import config
-from pofx.core.errors import UsageError
+from pofx.core.errors import Unsupported, UsageError
 from pofx.core.files import read_json
 from pofx.core.items import Items
 from pofx.core.model import Model
@@ -170,8 +169,9 @@ def _feed(
 ) -> Feed:
     raw = representation.training(items.values) if training else representation.tensor(items.values)
     given = None if conditioning is None or items.condition is None else conditioning.tensor(items.condition.values)
-    weight = None if items.weight is None else torch.as_tensor(np.asarray(items.weight, dtype=np.float32))
-    return Feed(raw, given, representation, conditioning=conditioning, weight=weight, seed=seed, device=device)
+    if items.weight is not None:
+        raise Unsupported("items with weights cannot be trained on: no loss uses weights yet; repeat items instead")
+    return Feed(raw, given, representation, conditioning=conditioning, seed=seed, device=device)
 
 
 def _recalled(
