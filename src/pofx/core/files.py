@@ -235,7 +235,7 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing: is {path.parent} a run of pofx?") from error
     except PermissionError as error:
-        raise CorruptError(f"{path} may not be read by this user: ask its owner, or use chmod") from error
+        raise CorruptError(f"{path} may not be read by this user: contact its owner, or use chmod") from error
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CorruptError(f"{path} is damaged ({error}): restore it or train again") from error
 

@@ -1,7 +1,7 @@
 """Limits of what a constructor may build: memory and time are bounded before they are taken.
 
 The number of tensors that modules register, their size together, and the size of every single tensor that is made on
-the way are compared with a limit while the constructor runs; the first that exceeds it ends the construction.
+DEBUG compared with a limit while the constructor runs; the first that exceeds it ends the construction.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Well-known image sets by name: from the folder $POFX_DATA, else downloaded by torchvision.
 
 MNIST (LeCun, Cortes and Burges, 1998), Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017, 1708.07747) and CIFAR-10
-(Krizhevsky, 2009). The official test split is kept; the last 5,000 training images become the validation split.
+(Krizhevsky, 2009). The official test split is unchanged; the last 5,000 training images become the validation split.
 """
 
 import os
@@ -37,7 +37,7 @@ def load(seed: int, *, name: str, original: str, summary: str) -> Dataset:
     """The data set `name` from $POFX_DATA/<name>.npz, else downloaded.
 
     Raises:
-        DataError: neither there nor to be had; the message says how to get it.
+        DataError: neither there nor to be had; the message states how to get it.
     """
     local = folder()
     path = local / f"{name.replace('-', '_')}.npz" if local else None

@@ -24,7 +24,7 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
     """Exact and near duplicates per pair of splits, and the rule of the count in words.
 
     Each count is the number of items of the second split that have a copy in the first. At most 5,000 items of the
-    second split are asked for near copies (evenly spaced), and the count is then scaled up.
+    second split are searched for near copies (evenly spaced), and the count is then scaled up.
     """
     kind = kind_of(parts["train"])
     keys = {part: kind.exact_keys(items.values) for part, items in parts.items()}
@@ -47,7 +47,7 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
         count = _near(flat[a], low[a], flat[b][asked], low[b][asked], radius)
         near[f"{a}-{b}"] = max(round(count * len(flat[b]) / len(asked)), exact[f"{a}-{b}"])
     units = kind.unit or "standard deviations"
-    rule = f"nearest neighbour within {radius:.4g} {units} (Euclidean), at most {QUERIES} items per split asked"
+    rule = f"nearest neighbour within {radius:.4g} {units} (Euclidean), at most {QUERIES} items per split searched"
     return exact, near, rule
 
 

@@ -1,8 +1,8 @@
 """Supports as a user states them: where values can lie at all, for every column alike or column by column.
 
 "positive", "unit" (0 to 1), "real", a pair (low, high) with None for no end, a dict of these by column, or "simplex":
-the columns are positive and each row sums to 1. Nothing is inferred from data: values that happen to lie above zero say
-nothing of those to come.
+the columns are positive and each row sums to 1. Nothing is inferred from data: that all values lie above zero
+proves nothing about those to come.
 """
 
 import math

@@ -178,7 +178,7 @@ class DatasetMetric(Metric):
 
     @abstractmethod
     def read(self, samples: Items, dataset: Dataset, seed: int = 0) -> Reading:
-        """The scores; `samples.labels` are the classes that conditional samples were asked for, or None."""
+        """The scores; `samples.labels` are the classes that conditional samples are conditioned on, or None."""
 
 
 class ClassMetric(Metric):
@@ -191,7 +191,7 @@ class ClassMetric(Metric):
         real: Float[np.ndarray, "m classes"],
         labels: Int[np.ndarray, "m"],
         shares: Float[np.ndarray, "classes"],
-        asked: Int[np.ndarray, "n"] | None = None,
+        wanted: Int[np.ndarray, "n"] | None = None,
     ) -> Reading:
         """The scores.
 
@@ -199,7 +199,7 @@ class ClassMetric(Metric):
             samples: predicted probabilities of samples.
             real: those of held-out items, whose labels are `labels`.
             shares: of the classes in the data.
-            asked: the classes that conditional samples were asked for.
+            wanted: the classes that conditional samples are conditioned on.
         """
 
 

@@ -155,7 +155,7 @@ class Binary(ImageView):
     """
 
     name = "binary"
-    summary = "binarised: dynamic, static or threshold; only where asked for, or where a model takes nothing else"
+    summary = "binarised: dynamic, static or threshold; only where requested, or where a model takes nothing else"
     measure = "counting, of the binarised image"
     volume = Density.EXACT
     options = ("binarise",)
@@ -183,7 +183,7 @@ class Binary(ImageView):
         return _filled((2 * self._rows(values).long() > self.levels - 1).long(), self.shape[1])
 
     def _own_noise(self, raw: Tensor) -> Tensor:
-        """Uniform noise that belongs to an image: equal images get equal noise, wherever they stand."""
+        """Uniform noise that belongs to an image: equal images get equal noise, wherever they occur."""
         weights = Streams(0, 1, device=raw.device).words(self.dims)[0]
         image = ((raw.flatten(1).long() + 1) * weights).sum(1, keepdim=True) & 0xFFFFFFFF
         block = torch.arange(-(-self.dims // 4), device=raw.device).expand(len(raw), -1)

@@ -1,7 +1,7 @@
 """Texts as sequences of codes: what all alphabets share. Short texts end and are filled up; running text is windows.
 
 A window of running text has no end: training sees windows at every offset, and a passage is scored as the last part of
-the window that ends with it, given what stands before it there. So every code of a text is counted once, with at least
+the window that ends with it, given what precedes it there. So every code of a text is counted once, with at least
 half a window of context (those at the beginning with what there is), and passages sum to the log-mass of their text.
 """
 

@@ -2,10 +2,10 @@
 
 A Boltzmann generator (Noé, Olsson, Köhler and Wu, 2019, arXiv 1812.01729): the flow q is fitted by the reverse KL
 divergence E_q[log q - log f], whose gradient goes through the draws, along the path only (Vaitl, Nicoli, Nakajima and
-Kessel, 2022, arXiv 2206.09016). It seeks modes and is blind to their shares; against that stand a bridge from a broad
-normal to the target, scouts (chains annealed from there without any model, which tell where the mass lies) or draws
-from the target, then the model's own draws, weighed, and at last `ImportanceSampler.missed`. What is left is weighed
-away.
+Kessel, 2022, arXiv 2206.09016). It seeks modes and is blind to their shares; against that work a bridge from a broad
+normal to the target, scouts (chains annealed from there without any model, which show where the mass lies) or draws
+from the target, then the model's own importance-weighted draws, and at last `ImportanceSampler.missed`. Importance
+weights correct what is left.
 """
 
 import math
@@ -41,7 +41,7 @@ PUBLIC = ("fit_density",)
 HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
 SCOUTING = 50  # temperatures of the scouts
 ENOUGH = 32  # effective scouts without which their weights are left aside
-FADED = 0.6  # share of the budget in which scouts give way to weighed draws
+FADED = 0.6  # share of the budget in which scouts are replaced by importance-weighted draws
 CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
 DEFAULTS: dict[str, dict[str, Any]] = {
     "nsf": {
@@ -61,8 +61,8 @@ TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.
 class ReverseKL(Objective):
     """The loss of a model q against a density f, bridged to: (1 - mix) E_q[log q - log f] - mix E_data[log q].
 
-    With `fading` data give way to the model's own draws, weighed to those of f: evenly, until `FADED` of the budget is
-    spent. Data hold modes while the target emerges; the weights see their shares, of which the gradient along the path
+    With `fading` data are replaced by the model's own draws, importance-weighted to those of f: evenly, until `FADED`
+    of the budget is spent. Data hold modes while the target emerges; the weights see their shares, of which the gradient along the path
     knows nothing.
     """
 
@@ -98,7 +98,7 @@ class ReverseKL(Objective):
         x = self.model.rsample(len(batch), generator=streams)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         for p in parameters:
-            p.requires_grad_(False)  # of the gradient of log q only the path through x is kept: the rest is noise
+            p.requires_grad_(False)  # of the gradient of log q only the path through x is used: the rest is noise
         try:
             log_q = self.model.log_prob(x)
             bridge = beta * damped(self.log_density(x)) + (1 - beta) * standard_normal(x)
@@ -168,17 +168,17 @@ def fit_density(
         log_target: log f of a batch, float (n, dims) → (n,), in torch, so that it can be differentiated.
         dims: the number of coordinates.
         model: a name of `pofx models`, one with differentiable draws; nsf is then one of couplings, by default.
-        support: where f is positive, as in `pofx.points`; f is never asked outside.
+        support: where f is positive, as in `pofx.points`; f is never evaluated outside.
         centre: mean of the broad normal from which everything starts, one for all or one per coordinate, of the
             unbounded values (log x for a positive support, logit x for an interval); by default 0, or that of
             `samples`.
         scale: its standard deviation, likewise; it should reach every mode. By default 1 (1.8 where both ends are
             bounded), or that of `samples`.
         scouts: chains that are annealed from there to the target first; their mean and spread are the coordinates in
-            which the model is fitted, and their ends are fitted too (forward KL), as often as their weights say, with
-            the weight `mix`, so that no mode which they have seen is lost, less and less. They cost some 400
+            which the model is fitted, and their ends are fitted too (forward KL), as often as their weights
+            require, with the weight `mix`, so that no mode which they have seen is lost, less and less. They cost some 400
             evaluations each of log f and its slope; 0 leaves them out.
-        samples: draws from the target, however few, an array (n, dims): they stand for scouts, and `mix` stays.
+        samples: draws from the target, however few, an array (n, dims): they replace scouts, and `mix` stays.
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
         minutes: the budget; two minutes if none is given.
         steps: the budget in steps instead.
@@ -278,7 +278,7 @@ def _space(
     old_mean, old_std = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
     mean, std = (old_mean + old_std * centred).tolist(), (old_std * spread).tolist()
     made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
-    steps = (torch.arange(16 * batch) + 0.5) / (16 * batch)  # as often as their weights say, evenly
+    steps = (torch.arange(16 * batch) + 0.5) / (16 * batch)  # as often as their weights require, evenly
     often = torch.searchsorted(w.cumsum(0), steps.double()).clamp(max=scouts - 1)
     return made, made.back((found[often] - centred) / spread)[0]
 

@@ -277,7 +277,7 @@ def _tuned(
 ) -> dict[float, float]:
     """The step size at each temperature: pilot chains seek the accepted share, each temperature going on from the last.
 
-    Found before the weighing begins and by other chains, so that the moves that are weighed do not know them.
+    Found before importance weighting begins and by other chains, so that weighted moves do not know them.
     """
     size, sizes = 0.5 / x.shape[1] ** 0.25, {}
     for k, beta in enumerate(betas[1:]):

@@ -27,7 +27,7 @@ FEW = 20  # distinct numbers up to which a column is perturbed as categories are
 def table(x: Any, labels: Any = None, name: str = "table", support: Any = None) -> Items:
     """Rows of numeric columns: a DataFrame, or an array (n, d) whose columns are then called x0, x1, ….
 
-    support says where values can lie at all, and samples always do: "positive", "unit", (low, high) with None for no
+    support states where values can lie at all, and samples always do: "positive", "unit", (low, high) with None for no
     end, a dict of these by column, or "simplex" where all columns are positive and each row sums to 1.
 
     Raises:

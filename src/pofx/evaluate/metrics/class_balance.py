@@ -64,7 +64,7 @@ class ClassBalance(ClassMetric):
         real: Float[np.ndarray, "m classes"],
         labels: Int[np.ndarray, "m"],
         shares: Float[np.ndarray, "classes"],
-        asked: Int[np.ndarray, "n"] | None = None,
+        wanted: Int[np.ndarray, "n"] | None = None,
     ) -> Reading:
         predicted, classes = samples.argmax(1), len(shares)
         found = histogram(predicted, classes)
@@ -82,6 +82,6 @@ class ClassBalance(ClassMetric):
             "note": f"classes as predicted by a classifier that is right on {right:.1%} of test items; biased upwards, "
             "see floor",
         }
-        if asked is not None:
-            extra["agreement"] = float((predicted == asked[: len(predicted)]).mean())
+        if wanted is not None:
+            extra["agreement"] = float((predicted == wanted[: len(predicted)]).mean())
         return Reading({"class_tv": total_variation(found, shares)}, {"class_tv": extra})

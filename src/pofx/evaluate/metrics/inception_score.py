@@ -38,7 +38,7 @@ class InceptionScore(ClassMetric):
         real: Float[np.ndarray, "m classes"],
         labels: Int[np.ndarray, "m"],
         shares: Float[np.ndarray, "classes"],
-        asked: Int[np.ndarray, "n"] | None = None,
+        wanted: Int[np.ndarray, "n"] | None = None,
     ) -> Reading:
         generator = np.random.default_rng(0)
         halves = [generator.permutation(len(samples))[: len(samples) // 2] for _ in range(20)]

@@ -17,20 +17,20 @@ from pofx.evaluate.metric import ClassMetric, Reading, ScoreInfo
 
 def disagreement(
     predicted: Int[np.ndarray, "n"],
-    asked: Int[np.ndarray, "n"],
+    wanted: Int[np.ndarray, "n"],
     real: Int[np.ndarray, "m"],
     labels: Int[np.ndarray, "m"],
 ) -> tuple[float, dict[int, float]]:
     """The p-value that samples of some class are taken for others more often than real items, and those by class.
 
     Args:
-        predicted, asked: classes that a classifier sees in samples, and those they were asked for.
+        predicted, wanted: classes that a classifier sees in samples, and those they are conditioned on.
         real, labels: classes that it sees in held-out items, and their labels.
     """
     found = {}
-    for c in np.intersect1d(asked, labels).tolist():
-        wrong, base = int((predicted[asked == c] != c).sum()), int((real[labels == c] != c).sum())
-        n, m = int((asked == c).sum()), int((labels == c).sum())
+    for c in np.intersect1d(wanted, labels).tolist():
+        wrong, base = int((predicted[wanted == c] != c).sum()), int((real[labels == c] != c).sum())
+        n, m = int((wanted == c).sum()), int((labels == c).sum())
         found[c] = float(hypergeom.sf(wrong - 1, n + m, wrong + base, n))
     return min(min(found.values(), default=1.0) * len(found), 1.0), found
 
@@ -56,18 +56,18 @@ class LabelAgreement(ClassMetric):
         real: Float[np.ndarray, "m classes"],
         labels: Int[np.ndarray, "m"],
         shares: Float[np.ndarray, "classes"],
-        asked: Int[np.ndarray, "n"] | None = None,
+        wanted: Int[np.ndarray, "n"] | None = None,
     ) -> Reading:
-        if asked is None:
+        if wanted is None:
             return Reading({})
-        predicted, seen, asked = samples.argmax(1), real.argmax(1), asked[: len(samples)]
-        n, hits = len(predicted), int((predicted == asked).sum())
-        p, classes = disagreement(predicted, asked, seen, labels)
+        predicted, seen, wanted = samples.argmax(1), real.argmax(1), wanted[: len(samples)]
+        n, hits = len(predicted), int((predicted == wanted).sum())
+        p, classes = disagreement(predicted, wanted, seen, labels)
         smoothed = (hits + 1) / (n + 2)  # an error of 0 at the ends would be too sure
         extra: dict[str, Any] = {
             "stderr": float(np.sqrt(smoothed * (1 - smoothed) / n)),
             "p": p,
             "held": float((seen == labels).mean()),
-            "by_class": {str(c): float((predicted[asked == c] == c).mean()) for c in classes},
+            "by_class": {str(c): float((predicted[wanted == c] == c).mean()) for c in classes},
         }
         return Reading({"label_agreement": hits / n}, {"label_agreement": extra})

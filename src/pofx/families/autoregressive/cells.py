@@ -24,7 +24,7 @@ class GridCache(Protocol):
 
 
 class CellCursor(Cursor):
-    """One channel of a cell after the other; `finish` tells the cache that a row is complete."""
+    """One channel of a cell after the other; `finish` informs the cache that a row is complete."""
 
     def __init__(self, model: Conditionals, cache: GridCache, levels: LevelEmbedding) -> None:
         self.cache, self.levels, self.output = cache, levels, model.output

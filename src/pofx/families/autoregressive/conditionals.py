@@ -71,7 +71,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
     def order(self, ordering: int = 0) -> Int[Tensor, "dims"]:
         """The dimensions of the flattened event in the order in which they are drawn.
 
-        By default as they stand; those of a grid (C, H, W) cell by cell in raster order, channel after channel.
+        By default in their own order; those of a grid (C, H, W) cell by cell in raster order, channel after channel.
         """
         assert isinstance(self.event, Discrete)
         places = torch.arange(dims(self.event))
@@ -90,7 +90,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
     def dimension_log_prob(
         self, x: Int[Tensor, "n *event"], condition: Condition | None = None, ordering: int = 0
     ) -> Float[Tensor, "n *event"]:
-        """The terms of one order before ends are counted: what stands behind the end of a sequence may be anything."""
+        """The terms of one order before ends are counted: what follows the end of a sequence may be anything."""
         return categorical_log_prob(self.logits(x, condition, ordering), x)
 
     def ordering_log_prob(
@@ -212,7 +212,7 @@ def ended(x: Int[Tensor, "n length"], end: int) -> Bool[Tensor, "n length"]:
 
 
 class Uncached(Cursor):
-    """Every conditional by a whole pass: the plain way, against which caches are tested and timed."""
+    """Every conditional by a whole pass: the plain method, against which caches are tested and timed."""
 
     def __init__(self, model: Conditionals, n: int, condition: Condition | None, ordering: int = 0) -> None:
         assert isinstance(model.event, Discrete)

@@ -1,6 +1,6 @@
-"""GPT: all conditionals p(x_d | earlier x) from a causal transformer over the dimensions, whatever they stand for.
+"""GPT: all conditionals p(x_d | earlier x) from a causal transformer over the dimensions, whatever they represent.
 
-A learned start stands before the first dimension; the table that embeds the classes is also the one that reads them
+A learned start precedes the first dimension; the table that embeds the classes is also the one that reads them
 out (Press and Wolf, 2017, arXiv 1608.05859). A grid is drawn cell by cell and also learns its rows, columns and
 channels; its classes are levels, whose table starts smooth. Behind the end of a sequence nothing is computed.
 Radford et al., 2018, "Improving language understanding by generative pre-training"; grids after Chen et al., 2020,
@@ -150,7 +150,7 @@ class GPT(Conditionals):
         return out
 
     def read(self, features: Float[Tensor, "*places width"], first: int = 0) -> Float[Tensor, "*places classes"]:
-        """The logits of features; those of a grid stand at places first, first + 1, …."""
+        """The logits of features; those of a grid lie at places first, first + 1, …."""
         out = linear(features, self.table) * (1 / math.sqrt(self.width))
         bias = self.bias if len(self.bias) == 1 else self.bias[first : first + features.shape[-2]]
         return out.to(bias.dtype) + bias
@@ -216,7 +216,7 @@ class SequenceCursor(Cursor):
         self.model, self.context, self.cache = model, context, model.net.begin(n)
         self.h: Tensor | None = model.start.expand(n, 1, -1)  # the embedded place whose features come next
         self.step = 0
-        self.out: Tensor = model.start  # logits of the place at hand, once asked for
+        self.out: Tensor = model.start  # logits of the place at hand, computed at the first use
 
     @torch.no_grad()
     def logits(self) -> Float[Tensor, "n classes"]:

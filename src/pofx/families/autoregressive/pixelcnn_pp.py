@@ -1,6 +1,6 @@
 """PixelCNN++: p(x) of a grid of ordered levels, cell by cell, each cell a mixture of discretised logistics.
 
-Shifted convolutions at several resolutions say which mixture; within a cell the later channels follow the earlier ones
+Shifted convolutions at several resolutions determine the mixture; within a cell the later channels follow the earlier ones
 linearly. Near levels share their probability, and the cost does not grow with their number.
 Salimans, Karpathy, Chen and Kingma, 2017, arXiv 1701.05517.
 """
@@ -30,7 +30,7 @@ class PixelCNNPlusPlus(Conditionals):
 
     Args:
         width: features of each stream.
-        blocks: gated residual blocks on the way down, and as many on the way up, at each scale.
+        blocks: gated residual blocks on the descending path, and as many on the ascending one, at each scale.
         scales: resolutions, each half as fine as the one before; None takes 3, or fewer on grids below 16 cells.
         mixtures: logistics per cell.
         terms: numbers that encode one level at the input, at most classes - 1.

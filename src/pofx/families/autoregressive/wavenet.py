@@ -1,6 +1,6 @@
 """WaveNet: p(x) of a long sequence, every conditional from a window of the past, by dilated causal convolutions.
 
-A learned symbol stands endlessly before the first step, so that short pasts look like none other. The field of view
+A learned symbol repeats endlessly before the first step, so that short pasts look like none other. The field of view
 is finite: training takes windows of the rows with their whole pasts, which gives the exact conditionals of those
 steps, and nothing behind the end of a sequence is computed. Far steps are combined first, near ones last, so that only
 the first layers compute much of a window's past. Van den Oord et al., 2016, arXiv 1609.03499; conditions that hold for
@@ -74,7 +74,7 @@ class WaveNet(Conditionals):
         assert isinstance(event, Discrete)
         self.width, self.skip, self.layers, self.cycle = width, skip, layers, cycle
         self.taps, self.terms, self.crop, self.dropout = taps, terms, crop, dropout
-        self.before = event.largest  # the symbol that stands before the first step
+        self.before = event.largest  # the symbol before the first step
         self.levels = LevelEmbedding(event.largest + 1, terms)
         self.frames: Frames | None = None
         self.conditioner: Conditioner | None = None

@@ -111,11 +111,11 @@ class RBM(OnePhase, Explicit, Stepwise):
     # ── the two conditionals; v is flat: int64 (n, size), g the class of the condition: int64 (n,) ──
 
     def hidden_input(self, v: Int[Tensor, "n size"], g: Int[Tensor, "n"]) -> Float[Tensor, "n hidden"]:
-        """What the visibles tell the hidden units: (n, hidden)."""
+        """Input of the hidden units from the visibles: (n, hidden)."""
         return nn.functional.embedding(v, self.phi).flatten(1) @ self.weight + self.hidden_bias[g]
 
     def visible_logits(self, h: Float[Tensor, "n hidden"], g: Int[Tensor, "n"]) -> Float[Tensor, "n size classes"]:
-        """What the hidden units tell the visibles: (n, size, classes)."""
+        """Input of the visibles from the hidden units: (n, size, classes)."""
         field = (h @ self.weight.T).reshape(len(h), -1, self.phi.shape[1])
         return field @ self.phi.T + self.given(self.visible_bias, g)
 
@@ -163,7 +163,7 @@ class RBM(OnePhase, Explicit, Stepwise):
             self.particles.copy_(draw(self.base[self.particle_groups], u))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """A scalar whose gradient is that of - mean log p, with the chains standing for the model's samples."""
+        """A scalar whose gradient is that of - mean log p, with the chains as the model's samples."""
         v, g = self.flat(batch.x, batch.condition)
         if self.training:
             with torch.no_grad():

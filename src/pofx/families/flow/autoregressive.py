@@ -26,7 +26,7 @@ ROUNDING = 4  # units in the last place by which a converged value may still mov
 class Autoregressive(Bijection):
     """y_i = transformer(x_i; parameters that depend on the x_j that come before x_i).
 
-    `order` lists the dimensions as they come; None is as they stand.
+    `order` lists the dimensions as they come; None is their own order.
     """
 
     order: Tensor
@@ -172,7 +172,7 @@ class _Root(torch.autograd.Function):
 
 
 class Inverted(Bijection):
-    """Another bijection the other way round: its inverse is the fast direction of the one inside, and the other way."""
+    """Another bijection reversed: its inverse is the fast direction of the one inside, and the reverse."""
 
     def __init__(self, inner: Bijection) -> None:
         super().__init__()

@@ -2,9 +2,9 @@
 
     log p(x) = log N(z) - ∫_0^1 div v dt   (Chen et al., 2018, arXiv 1806.07366, eq. 8), integrated from 1 back to 0
 
-with the exact divergence, or the estimate u·J u with one vector u of random signs for the whole way (FFJORD, Grathwohl
+with the exact divergence, or the estimate u·J u with one vector u of random signs for the whole path (FFJORD, Grathwohl
 et al., 2019, arXiv 1810.01367). Training follows the likelihood through a solver of few steps and may punish the
-kinetic energy and the Jacobian of the field (Finlay et al., 2020, arXiv 2002.02798), which keeps the ways straight and
+kinetic energy and the Jacobian of the field (Finlay et al., 2020, arXiv 2002.02798), which keeps the paths straight and
 short to compute. Answers come from an adaptive solver in which every item takes its own steps (`maths.ode`).
 """
 
@@ -40,7 +40,7 @@ Signs = Float[Tensor, "k n d"]
 
 
 class Transport(Bijection):
-    """The way from x, at time 1, to z, at time 0, and back; `tolerance` is that of every step of every item."""
+    """The path from x, at time 1, to z, at time 0, and back; `tolerance` is that of every step of every item."""
 
     def __init__(self, field: Field, features: int, tolerance: float) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Transport(Bijection):
         self.evaluations = int(evaluations.max()) if len(x) else 0
         if bool((missed > 0).any()):
             late = int((missed > 0).sum())
-            warnings.warn(f"the ways of {late} items missed the tolerance {self.tolerance:g}", RuntimeWarning)
+            warnings.warn(f"the paths of {late} items missed the tolerance {self.tolerance:g}", RuntimeWarning)
         return state[:, :d], state[:, d:].T
 
 
@@ -218,7 +218,7 @@ class CNF(Flow):
         return tuple(end[-1] for end in ends)
 
     def _grid(self, ends: Float[Tensor, "2"]) -> Float[Tensor, "times"]:
-        """The times between which training steps: inner ones move at random by up to half a step either way.
+        """The times between which training steps: inner ones move at random by up to half a step in either direction.
 
         Steps that always meet the same times are exploited: the field gains likelihood from the solver's error there.
         """
@@ -227,7 +227,7 @@ class CNF(Flow):
         return ends[0] + (ends[1] - ends[0]) * share / self.training_steps
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        """The density as it will be asked for, whatever solver trains."""
+        """The density as it will be evaluated, whatever solver trains."""
         return -self.log_prob(batch.x, batch.condition).mean()
 
     # use

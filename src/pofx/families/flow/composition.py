@@ -121,7 +121,7 @@ class Composition(nn.Module):
     """Bijections from x to a code of a simple distribution, given a condition; the density of an event of any shape.
 
     A condition is embedded once and handed to every bijection. Sums over dimensions are float32 at least, and no
-    bijection runs under autocast, but for those that say that they know how to (`autocasts`).
+    bijection runs under autocast, except those that declare that they can (`autocasts`).
     """
 
     def __init__(

@@ -129,15 +129,15 @@ class Coupling(nn.Module):
     def forward(
         self,
         moved: Float[Tensor, "n moved"],
-        kept: Float[Tensor, "n kept"],
+        fixed: Float[Tensor, "n fixed"],
         context: Float[Tensor, "n context"] | None = None,
         *,
         inverse: bool = False,
     ) -> tuple[Float[Tensor, "n moved"], Float[Tensor, "n moved"]]:
-        """moved (n, moved), kept (n, kept) → the moved ones transformed and the logarithms of their slopes."""
-        seen = sight(kept, self.octaves, self.circle).flatten(1)
-        if kept.shape[1] == 0:  # one dimension: only the context can speak
-            seen = kept.new_zeros(len(kept), 1)
+        """moved (n, moved), fixed (n, fixed) → the moved ones transformed and the logarithms of their slopes."""
+        seen = sight(fixed, self.octaves, self.circle).flatten(1)
+        if fixed.shape[1] == 0:  # one dimension: only the context can speak
+            seen = fixed.new_zeros(len(fixed), 1)
         raw = self.net(seen.to(self.net.first.weight.dtype), context).unflatten(1, (-1, self.transformer.size))
         return self.transformer(moved, raw, inverse=inverse)
 

@@ -65,7 +65,7 @@ class EveryPlace(GridBijection):
 class GridCoupling(GridBijection):
     """The last `moved` channels are transformed, elementwise, by a network of the others (of nothing, if all move).
 
-    The network may run under autocast; what it says is taken in x's own precision.
+    The network may run under autocast; its output is taken in x's own precision.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ class NSF(Flow):
             context: width of the condition's embedding.
 
         Raises:
-            UsageError: a circular dimension that is not there or stands twice, or periods that
+            UsageError: a circular dimension that is not there or is listed twice, or periods that
                 are not positive or not as many as circles.
         """
         super().__init__(event, condition)

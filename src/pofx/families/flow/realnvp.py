@@ -1,7 +1,7 @@
 """Real NVP: couplings whose elementwise map is affine, so that density and sampling cost one pass each.
 
 Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real NVP", arXiv 1605.08803. Batch normalisation is
-replaced by ActNorm, and between pairs of couplings stand LU-parametrised linear maps (Kingma and Dhariwal, 2018,
+replaced by ActNorm, and between pairs of couplings lie LU-parametrised linear maps (Kingma and Dhariwal, 2018,
 "Glow", arXiv 1807.03039), which a small event can afford over all its dimensions at once. A large grid takes the
 paper's multi-scale form (section 3.6) with convolutional networks, and those maps are of the channels at every place.
 """

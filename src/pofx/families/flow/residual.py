@@ -67,7 +67,7 @@ class ResidualBlock(Bijection):
 
         Args:
             probes: (k, n, d) of independent entries with mean 0 and variance 1.
-            tails: (k, n), uniform in (0, 1); they say where each series ends.
+            tails: (k, n), uniform in (0, 1); they determine where each series ends.
             terms: of the series that are always summed.
 
         Its gradient is unbiased too, by another series: ∂ log det(I + J) = E[v·(∂J) Σ_k (-J)^k v] (eq. 8).
@@ -90,7 +90,7 @@ class ResidualBlock(Bijection):
     def inverse(
         self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n d"]:
-        """The fixed point of x = y - g(x); every item stops where it stands still, whatever the others do.
+        """The fixed point of x = y - g(x); every item stops where it no longer moves, whatever the others do.
 
         Warns:
             RuntimeWarning: some items did not come to rest within the steps that the coefficient promises.
