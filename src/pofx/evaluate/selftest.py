@@ -53,7 +53,7 @@ def _cluster(real: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _filled(real: np.ndarray, kept: np.ndarray, n: int) -> np.ndarray:
-    """n of the retained items, the missing ones replaced by means of neighbours: copies would be a fault of their own."""
+    """n of the retained items, the missing ones replaced by means of neighbours: copies are another fault."""
     from sklearn.neighbors import NearestNeighbors
 
     left = real[kept]

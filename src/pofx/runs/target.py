@@ -62,8 +62,8 @@ class ReverseKL(Objective):
     """The loss of a model q against a density f, bridged to: (1 - mix) E_q[log q - log f] - mix E_data[log q].
 
     With `fading` data are replaced by the model's own draws, importance-weighted to those of f: evenly, until `FADED`
-    of the budget is spent. Data hold modes while the target emerges; the weights see their shares, of which the gradient along the path
-    knows nothing.
+    of the budget is spent. Data hold modes while the target emerges; the weights see their shares, of which the
+    gradient along the path knows nothing.
     """
 
     model: Reparameterised
@@ -176,8 +176,8 @@ def fit_density(
             bounded), or that of `samples`.
         scouts: chains that are annealed from there to the target first; their mean and spread are the coordinates in
             which the model is fitted, and their ends are fitted too (forward KL), as often as their weights
-            require, with the weight `mix`, so that no mode which they have seen is lost, less and less. They cost some 400
-            evaluations each of log f and its slope; 0 leaves them out.
+            require, with the weight `mix`, so that no mode which they have seen is lost, less and less. They cost
+            some 400 evaluations each of log f and its slope; 0 leaves them out.
         samples: draws from the target, however few, an array (n, dims): they replace scouts, and `mix` stays.
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
         minutes: the budget; two minutes if none is given.

@@ -1,6 +1,6 @@
 """PixelCNN++: p(x) of a grid of ordered levels, cell by cell, each cell a mixture of discretised logistics.
 
-Shifted convolutions at several resolutions determine the mixture; within a cell the later channels follow the earlier ones
+Shifted convolutions at several resolutions state the mixture; within a cell the later channels follow the earlier ones
 linearly. Near levels share their probability, and the cost does not grow with their number.
 Salimans, Karpathy, Chen and Kingma, 2017, arXiv 1701.05517.
 """
