@@ -1,9 +1,11 @@
 """Write the reference pages of the documentation from the code: python docs/generate.py
 
 docs/cli.md (verbs and their options), docs/trainer.md (options of the trainer), docs/models.md (models and their
-options) and docs/api.md (public names). tests/test_docs.py checks that the pages are those of the code.
+options), docs/api.md (public names), and the list of members in each docs/families/*.md. tests/test_docs.py checks that
+the pages are those of the code.
 """
 
+import re
 from pathlib import Path
 
 import pofx
@@ -117,8 +119,28 @@ def api() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def members(family: str) -> str:
+    """The page of a family, whose text is written by hand, with the list of the members that exist."""
+    page = (HERE / "families" / f"{family}.md").read_text(encoding="utf-8")
+    table = [row("model", "what it is", "density", "source"), "|---|---|---|---|"]
+    table += [
+        row(f"[`{r.name}`](../models.md#{r.name.replace('+', '')})", r.traits.summary,
+            r.traits.density.name.lower(), r.traits.source)
+        for r in entries().values() if r.traits.family == family
+    ]  # fmt: skip
+    block = "\n".join([f"<!-- members of {family} -->", *table, "<!-- end -->"])
+    return re.sub(r"<!-- members of .*?<!-- end -->", lambda _: block, page, flags=re.DOTALL)
+
+
+def families() -> list[str]:
+    """The families of this package: folders of `pofx/families`."""
+    return sorted(p.parent.name for p in (Path(pofx.__file__).parent / "families").glob("*/__init__.py"))
+
+
 PAGES = {"cli.md": cli, "trainer.md": trainer, "models.md": models, "api.md": api}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")
+    for family in families():
+        (HERE / "families" / f"{family}.md").write_text(members(family), encoding="utf-8")

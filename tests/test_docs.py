@@ -31,6 +31,23 @@ def test_generated_pages_are_those_of_the_code(name, generate):
     assert (DOCS / name).read_text() == generate.PAGES[name](), "run python docs/generate.py"
 
 
+@pytest.mark.parametrize("family", sorted(p.parent.name for p in (ROOT / "src/pofx/families").glob("*/__init__.py")))
+def test_every_family_has_a_page_with_its_members(family, generate):
+    page = DOCS / "families" / f"{family}.md"
+    assert page.is_file(), f"write {page.relative_to(ROOT)} (idea, mathematics, when to use it, what can go wrong)"
+    assert page.read_text() == generate.members(family), "run python docs/generate.py"
+    headings = re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
+    assert headings == ["The idea", "Mathematics", "When to use it", "What can go wrong", "Members"]
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "tutorials").glob("*.md")), ids=lambda page: page.stem)
+def test_every_block_of_a_tutorial_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "tutorial"}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        exec(compile(block, page.name, "exec"), names)
+
+
 def test_every_public_name_is_documented():
     text = (DOCS / "api.md").read_text()
     assert all(re.search(rf"^::: pofx\.\S+\.{name}$", text, re.MULTILINE) for name in set(dir(pofx)) - {"__version__"})
@@ -38,10 +55,10 @@ def test_every_public_name_is_documented():
 
 def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text()
-    assert all(f": {page.name}" in nav for page in DOCS.glob("*.md"))
+    assert all(f": {page.relative_to(DOCS)}" in nav for page in DOCS.rglob("*.md"))
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
 def test_commands_in_the_pages_name_verbs_and_options_that_exist(page):
     known = {verb.name: scan.command(verb) for verb in scan.verbs().values()}
     for line in re.findall(r"\bpofx ([a-z]+ [^`#\n]*)", page.read_text() if page.name != "LOG.md" else ""):
