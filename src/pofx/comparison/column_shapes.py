@@ -12,14 +12,15 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from pofx.data.kinds.table import numeric
+
 COLUMNS = 12  # the first ones; more would not be read
 BINS = 24
 CATEGORIES = 10  # the most frequent; the rest are counted together
 
 
-def shapes(values: Any, train: Any) -> dict[str, Any]:
-    """{"columns": [{"name", "edges" or "categories", "shares"}], "pairs": matrix} of a table or of points (n, d)."""
-    table, known = _frame(values), _frame(train)
+def shapes(table: pd.DataFrame, known: pd.DataFrame) -> dict[str, Any]:
+    """{"columns": [{"name", "edges" or "categories", "shares"}], "pairs": matrix} of rows, in bins of known ones."""
     columns: list[dict[str, Any]] = []
     for name in known.columns[:COLUMNS]:
         if numeric(known[name]):
@@ -70,11 +71,6 @@ def _pair(a: pd.Series, b: pd.Series) -> float:
     return float(np.sqrt(min(chi / counts.sum() / least, 1.0)))
 
 
-def numeric(column: pd.Series) -> bool:
-    """Whether a column holds numbers; booleans are categories."""
-    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
-
-
 def _edges(x: np.ndarray) -> np.ndarray:
     x = x[np.isfinite(x)]
     low, high = np.quantile(x, (0.005, 0.995)) if len(x) else (0.0, 1.0)
@@ -83,13 +79,6 @@ def _edges(x: np.ndarray) -> np.ndarray:
         return np.arange(whole[0] - 0.5, whole[-1] + 1) if len(whole) and np.ptp(whole) <= 2 * BINS else whole
     bins = int(np.clip(np.sqrt(len(x)) / 1.5, 8, BINS))
     return np.linspace(low, high if high > low else low + 1, bins + 1)
-
-
-def _frame(values: Any) -> pd.DataFrame:
-    if isinstance(values, pd.DataFrame):
-        return values
-    flat = np.asarray(values, float).reshape(len(values), -1)
-    return pd.DataFrame(flat, columns=[f"x{i + 1}" for i in range(flat.shape[1])])
 
 
 def _short(values: np.ndarray) -> list[float]:

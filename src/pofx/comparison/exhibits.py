@@ -6,19 +6,17 @@ d(test): fresh samples are as near to the one as to the other, a copy is at 0 (s
 Dasgupta, 2020, arXiv 2004.05675, counts the same two distances).
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from pofx.comparison.stored import write_arrays
 from pofx.core.errors import Unsupported
 from pofx.core.files import write_json
-from pofx.core.representation import Items
+from pofx.core.items import Items
+from pofx.data.arrays import write_arrays
 from pofx.data.dataset import Dataset, take
+from pofx.data.kind import kind_of
 
 SHOWN = 64  # samples beside their nearest items
 WORST = 16  # samples nearest to the training items
@@ -29,14 +27,14 @@ SCORING = 6.0  # seconds per split; slow densities leave fewer items
 def keep(values: Any, train: Items, folder: Path, name: str, test: Items | None = None) -> str:
     """Write items for the report beside their nearest training (and test) items, and the WORST of all of them.
 
-    Images are stored as uint8 in 0 … 255, everything else as lines of a table and as points in a `plane`: their two
-    coordinates, or the first two principal components of the training items. Returns the file's name.
+    Items of pictorial kinds are stored as their pictures, all others as lines of a table and as points in a `plane`:
+    their own, or the first two principal components of the training items. Returns the file's name.
     """
     from pofx.comparison.column_shapes import shapes
     from pofx.data.vectors import Vectors
     from pofx.evaluate.distances import nearest
 
-    vectors = Vectors.fit(train)
+    kind, vectors = kind_of(train), Vectors.fit(train)
     known, mine = vectors(train.values), vectors(values)
     gaps, index = nearest(mine, known)
     sets: dict[str, tuple[Items, np.ndarray]] = {"neighbours": (train, index)}
@@ -48,24 +46,20 @@ def keep(values: Any, train: Items, folder: Path, name: str, test: Items | None 
         ratio = np.where(others > 0, gaps / np.maximum(others, 1e-12), np.where(gaps > 0, np.inf, 1.0))
         worst = np.argsort(ratio, kind="stable")[:WORST]
         facts |= {"test_distances": others[:SHOWN], "worst_ratios": ratio[worst], "worst_index": worst}
-    if train.kind == "image":
-        shown = {"samples": _picture(values if test is None else values[:SHOWN], train.facts)}
-        shown |= {key: _picture(of.values[i[:SHOWN]], train.facts) for key, (of, i) in sets.items()}
-        if len(worst):
-            shown["worst_samples"] = _picture(values[worst], train.facts)
-            shown |= {f"worst_{key}": _picture(of.values[i[worst]], train.facts) for key, (of, i) in sets.items()}
-        write_arrays(folder / f"{name}.npz", {**shown, **facts})
-        return f"{name}.npz"
-    plain: dict[str, Any] = {"plane": _plane(values, mine, known, train.kind)}
-    if train.kind in ("table", "points"):
-        plain["shapes"] = shapes(values, train.values)
     first = np.arange(min(SHOWN, len(mine)))
-    plain["samples"] = _listed(_at(values, first), train)
-    plain["columns"] = _columns(values, plain["samples"], train)
-    plain |= {key: _listed(_at(of.values, i[first]), train) for key, (of, i) in sets.items()}
+    chosen = {"samples": (values, first), **{key: (of.values, i[first]) for key, (of, i) in sets.items()}}
     if len(worst):
-        plain["worst_samples"] = _listed(_at(values, worst), train)
-        plain |= {f"worst_{key}": _listed(_at(of.values, i[worst]), train) for key, (of, i) in sets.items()}
+        chosen["worst_samples"] = (values, worst)
+        chosen |= {f"worst_{key}": (of.values, i[worst]) for key, (of, i) in sets.items()}
+    shown = {key: kind.shown(kind.take(of, at), train.facts) for key, (of, at) in chosen.items()}
+    if kind.pictorial:
+        pictures = {key: one.pictures for key, one in shown.items() if one.pictures is not None}
+        write_arrays(folder / f"{name}.npz", {**pictures, **facts})
+        return f"{name}.npz"
+    plain: dict[str, Any] = {"plane": _plane(kind.plane(values), mine, known)}
+    if kind.columnar:
+        plain["shapes"] = shapes(kind.columns(values), kind.columns(train.values))
+    plain |= {key: one.lines for key, one in shown.items()} | {"columns": shown["samples"].columns}
     numbers = {key: [float(v) if np.isfinite(v) else None for v in of] for key, of in facts.items()}
     write_json(folder / f"{name}.json", {**plain, **numbers})
     return f"{name}.json"
@@ -96,31 +90,10 @@ def likelihoods(artifact: Any, dataset: Dataset, own: Any, folder: Path, seed: i
     return "likelihood.json"
 
 
-def _at(values: Any, index: np.ndarray) -> Any:
-    if isinstance(values, pd.DataFrame):
-        return values.iloc[index]
-    return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
-
-
-def _listed(values: Any, train: Items) -> list[list[Any]]:
-    """Items as lines of a table."""
-    if isinstance(values, pd.DataFrame):
-        return list(json.loads(values.to_json(orient="values")))
-    return _sounds(values, int(train.facts["rate"])) if train.kind == "audio" else _texts(values)
-
-
-def _columns(values: Any, lines: list[list[Any]], train: Items) -> list[str]:
-    if isinstance(values, pd.DataFrame):
-        return [str(c) for c in values.columns]
-    if train.kind == "audio":
-        return ["seconds", "decibels of full scale"]
-    return [train.kind] if len(lines[0]) == 1 else [f"x{i + 1}" for i in range(len(lines[0]))]
-
-
-def _plane(values: Any, x: np.ndarray, known: np.ndarray, kind: str) -> dict[str, Any]:
-    """{"points": (n, 2), "axes": two names}."""
-    if kind == "points" and values.shape[1] == 2:
-        return {"points": np.round(values, 5).tolist(), "axes": ["x1", "x2"]}
+def _plane(own: np.ndarray | None, x: np.ndarray, known: np.ndarray) -> dict[str, Any]:
+    """{"points": (n, 2), "axes": two names}: the items' own plane, or principal components of their vectors."""
+    if own is not None:
+        return {"points": np.round(own, 5).tolist(), "axes": ["x1", "x2"]}
     some = known[:: max(1, len(known) // 2000)]
     middle = some.mean(0)
     axes = np.linalg.svd(some - middle, full_matrices=False)[2][:2]
@@ -128,25 +101,3 @@ def _plane(values: Any, x: np.ndarray, known: np.ndarray, kind: str) -> dict[str
     if len(axes) < 2 or x.shape[1] < 2:
         return {}
     return {"points": np.round((x - middle) @ axes.T, 5).tolist(), "axes": ["component 1", "component 2"]}
-
-
-def _picture(values: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
-    levels = int(facts.get("levels") or 256)
-    return np.round(np.asarray(values, np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
-
-
-def _sounds(clips: Any, rate: int) -> list[list[Any]]:
-    """Clips as lines: how long and how loud."""
-    power = [float(np.square(c, dtype=np.float64).mean()) if len(c) else 0.0 for c in clips]
-    pairs = zip(clips, power, strict=True)
-    return [[round(len(c) / rate, 3), round(10 * float(np.log10(max(p, 1e-10))), 1)] for c, p in pairs]
-
-
-def _texts(values: Any) -> list[list[Any]]:
-    """Points as lines of numbers, strings and sequences as one text each."""
-    if isinstance(values[0], str):
-        return [[v] for v in values]
-    arrays = [np.asarray(v).ravel() for v in values]
-    if arrays[0].dtype.kind == "f":
-        return [a.tolist() for a in arrays]
-    return [[" ".join(map(str, a.tolist()))] for a in arrays]

@@ -4,7 +4,6 @@
 shows by its presence that the job is done. A crash, a kill or a lack of memory costs this job alone.
 """
 
-import platform
 import resource
 import sys
 import time
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from pofx import __version__
 from pofx.artifact import Artifact
 from pofx.comparison.exhibits import SHOWN, keep, likelihoods
 from pofx.comparison.jobs import FOLLOW
@@ -24,7 +22,9 @@ from pofx.comparison.stored import thaw
 from pofx.core.errors import DataError
 from pofx.core.files import read_json, write_json
 from pofx.data.dataset import Dataset
+from pofx.data.kind import kind_of
 from pofx.data.sources import load
+from pofx.runs.environment import environment
 from pofx.train.options import Budget
 
 SPREAD = 1000  # samples of a scatter plot, and of those among which the worst are looked for
@@ -86,7 +86,7 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
         cost["steps"] = training["steps"]
     cost |= {new: training[old] for new, old in FROM_TRAINING.items() if training.get(old) is not None}
     rate = next((m["value"] for m in measured["measurements"] if m["metric"] == "samples_per_second"), None)
-    most = SPREAD if dataset.card.kind != "image" else SPREAD // 4
+    most = _spread(dataset)
     n = int(min(most, max(SHOWN, PATIENCE * (rate or 0.0))))
     values = drawn(artifact, dataset.test, n, seed=job["seed"]).values
     files = {"samples": keep(values, dataset.train, folder, "samples", dataset.test)}
@@ -109,7 +109,8 @@ def _controls(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path
 
     given = {"seed": job["first_seed"], "spaces": job["spaces"], "cache": root / "spaces", "progress": writer(folder)}
     rows = controls(dataset, **given)
-    values = dataset.test.values[: SHOWN if dataset.card.kind == "image" else SPREAD]
+    kind, held = kind_of(dataset.test), len(dataset.test)
+    values = kind.take(dataset.test.values, np.arange(min(SHOWN if kind.pictorial else SPREAD, held)))
     return {
         "rows": {name: {"measurements": row["measurements"]} for name, row in rows.items()},
         "metrics": catalogue(),
@@ -120,23 +121,9 @@ def _controls(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path
     }
 
 
-def environment() -> dict[str, Any]:
-    """Versions and machine of this process."""
-    import scipy
-    import torch
-
-    cuda = torch.cuda.is_available()
-    return {
-        "versions": {
-            "pofx": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-        },
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if cuda else f"CPU ({platform.machine()})",
-    }
+def _spread(dataset: Dataset) -> int:
+    """Samples among which the worst are looked for: fewer pictures, which take longer to draw and have no scatter."""
+    return SPREAD // 4 if kind_of(dataset.test).pictorial else SPREAD
 
 
 def history(path: Path) -> list[dict[str, float]]:

@@ -10,6 +10,8 @@ from pofx.core import config
 from pofx.data.dataset import Dataset
 from pofx.report.rows import SCHEMA
 
+VERSIONS = ("pofx", "python", "torch", "numpy", "scipy")  # that a protocol states
+
 
 def gather(
     orders: Orders,
@@ -64,7 +66,7 @@ def gather(
             "trials": max((len(t["trials"]) for t in tuned.values()), default=1),
             "limits": vars(orders.limits),
             "measures": some.get("protocol", {}),
-            **some.get("environment", {}),
+            **_machine(some.get("environment", {})),
         },
         "skipped": {},
         "metrics": controls.get("metrics", {}),
@@ -72,6 +74,12 @@ def gather(
         "files": controls.get("files", {}),
         "rows": listed,
     }
+
+
+def _machine(made: Mapping[str, Any]) -> dict[str, Any]:
+    """What the protocol states of the environment of the jobs."""
+    versions = {name: made[name] for name in VERSIONS if name in made}
+    return {"versions": versions, "threads": made.get("threads"), "device": made.get("device")} if made else {}
 
 
 def _with_cost(result: dict[str, Any], spent: Mapping[str, Any]) -> dict[str, Any]:

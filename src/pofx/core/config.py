@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -31,6 +31,7 @@ from pofx.core.options import check_value, short
 from pofx.core.representation import Representation
 
 GROUP, VIEWS = "pofx.families", "pofx.kinds"  # entry points of models; of kinds of data and their views
+T = TypeVar("T")
 COPIES = 5  # of the weights in training: weights, gradients, two moments, averages
 MOST_TENSORS = 100_000  # of a model
 LONGEST = 1_000_000  # characters of one option on the command line
@@ -113,15 +114,15 @@ def _alive(model: type[Model]) -> Iterator[type[Model]]:
         yield from _alive(child)
 
 
-def class_in_file(path: str | Path, name: str) -> type[Model]:
-    """The model class of this name in a Python file, which is run.
+def class_in_file(path: str | Path, name: str, of: type[T]) -> type[T]:
+    """The class of this name, a subclass of `of`, in a Python file, which is run.
 
     Raises:
         UsageError: no such file, it cannot be run, or it has no such class.
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise UsageError(f"there is no file {file}: write the model as file.py:Class")
+        raise UsageError(f"there is no file {file}: write the {of.__name__.lower()} as file.py:Class")
     module = f"_pofx_{file.stem}_{abs(hash(file.resolve()))}"
     if module not in sys.modules:
         spec = importlib.util.spec_from_file_location(module, file)
@@ -133,9 +134,9 @@ def class_in_file(path: str | Path, name: str) -> type[Model]:
         except Exception as error:
             del sys.modules[module]
             raise UsageError(f"{file} cannot be run ({type(error).__name__}: {error}): mend it first") from error
-    found = {c.__name__: c for c in classes(sys.modules[module], Model)}
+    found = {c.__name__: c for c in classes(sys.modules[module], of)}
     if name not in found:
-        raise unknown(f"model class of {file.name}", name, found)
+        raise unknown(f"{of.__name__.lower()} class of {file.name}", name, found)
     return found[name]
 
 

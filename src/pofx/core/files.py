@@ -146,6 +146,15 @@ def _gone(path: Path, writer: str) -> bool:
         return False
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file with this content, atomically."""
+
+    def fill(aside: Path) -> None:
+        aside.write_bytes(content)
+
+    write(path, fill)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as JSON, atomically."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
@@ -153,11 +162,7 @@ def write_json(path: Path, value: Any) -> None:
         content = f"{text}\n".encode()
     except UnicodeEncodeError:  # half a surrogate pair, which only an escape can hold
         content = f"{json.dumps(value, indent=1)}\n".encode()
-
-    def fill(aside: Path) -> None:
-        aside.write_bytes(content)
-
-    write(path, fill)
+    write_bytes(path, content)
 
 
 def read_json(path: Path) -> Any:

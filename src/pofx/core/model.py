@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -78,20 +78,18 @@ class Phase:
             raise UsageError(f"rate of phase '{self.name}' must be positive (got {self.rate}): pass rate=1.0")
 
 
-# In a comparison: "default" represents its family where it takes the data; "baseline" is a classical model that is
-# added to every table; "" takes part where nothing else of its family does, or when it is named.
-Role = Literal["", "default", "baseline"]
-
-
 @dataclass(frozen=True)
 class Default:
-    """Events for which a model is the default: of this type, with so many axes and at least so many dimensions."""
+    """Where a model is taken though none is named: by `fit`, and for its family by `compare`, for events of this type
+    with so many axes and at least so many dimensions. Without a type: for its family, for all events that it models."""
 
-    event: type
+    event: type | None = None
     rank: int = 1
     least: int = 0
 
     def fits(self, event: Event) -> bool:
+        if self.event is None:
+            return False
         if isinstance(event, dict) or self.event is dict:
             return isinstance(event, self.event)
         return type(event) is self.event and len(event.shape) == self.rank and dims(event) >= self.least
@@ -108,7 +106,6 @@ class Recipe:
     source: str
     values: Mapping[str, Any]
     trains_with: Mapping[str, Any] | None = None
-    role: Role = ""
     default_for: tuple[Default, ...] = ()
     summary: str = ""
 
@@ -143,8 +140,8 @@ class Model(Checked, nn.Module, ABC):
     trains_with: ClassVar[Mapping[str, Any]] = {}  # trainer options under which it trains well
     small: ClassVar[Mapping[str, Any]] = {}  # constructor values of the smallest useful size, for tests
     recipes: ClassVar[tuple[Recipe, ...]] = ()
-    role: ClassVar[Role] = ""  # of the class under its own name
-    default_for: ClassVar[tuple[Default, ...]] = ()  # events for which it is taken where no model is named
+    default_for: ClassVar[tuple[Default, ...]] = ()  # where it is taken though no model is named
+    baseline: ClassVar[bool] = False  # a classical model that every comparison holds, beside those of the families
     former: ClassVar[Mapping[str, str]] = {}  # constructor values by the names that earlier versions saved
     exempt: ClassVar[Mapping[str, str]] = {}  # laws of the conformance suite that cannot hold → the reason
 
@@ -392,7 +389,7 @@ class Traits:
     conditional: bool
     source: str
     summary: str
-    role: Role = ""
+    baseline: bool = False
 
 
 def traits(model: type[Model], recipe: Recipe | None = None) -> Traits:
@@ -407,5 +404,5 @@ def traits(model: type[Model], recipe: Recipe | None = None) -> Traits:
         conditional=bool(model.conditions),
         source=recipe.source if recipe else model.source,
         summary=(recipe.summary if recipe else "") or (model.__doc__ or "").strip().split("\n")[0],
-        role=recipe.role if recipe else vars(model).get("role", ""),  # not that of a parent class
+        baseline=recipe is None and vars(model).get("baseline", False),  # not that of a parent class
     )

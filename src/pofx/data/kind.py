@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -55,6 +55,7 @@ class Kind(ABC):
     facts_type: ClassVar[type[Facts]] = Facts
     labels: ClassVar[bool] = False  # whether items are labels, the same as `Items.labels` where these are known
     pictorial: ClassVar[bool] = False  # whether items are shown as pictures
+    columnar: ClassVar[bool] = False  # whether items are rows of named columns, which `columns` gives
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -160,7 +161,7 @@ class Kind(ABC):
     @abstractmethod
     def plan(self, items: Items) -> dict[str, Any]:
         """How items like these become vectors: plain JSON values, with `scaling` ("standard", "idf" or "none") and for
-        images `shape` (channels, height, width)."""
+        pictorial kinds `shape` (channels, height, width)."""
 
     @abstractmethod
     def raw(self, values: Any, plan: Mapping[str, Any]) -> np.ndarray:
@@ -372,7 +373,6 @@ def lines_of(rows: Sequence[Mapping[Any, Any]], ending: str) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from pofx.core.files import write  # here: it loads torch
+    from pofx.core.files import write_bytes  # here: it loads torch
 
-    fill: Callable[[Path], Any] = lambda aside: aside.write_bytes(content)  # noqa: E731
-    write(path, fill)
+    write_bytes(path, content)

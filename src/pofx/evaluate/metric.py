@@ -20,7 +20,7 @@ from pofx.core.discovery import classes, modules
 from pofx.core.errors import UsageError
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
-from pofx.data.kind import named
+from pofx.data.kind import Kind, named
 from pofx.evaluate.measurement import Better, halved
 
 GROUPS = (  # sections of a report, in their order
@@ -95,12 +95,17 @@ class Reading:
 
 
 class Metric(ABC):
-    """The scores of a metric by name, and where it is measured (empty: everywhere)."""
+    """The scores of a metric by name, and where it is measured."""
 
     scores: ClassVar[Mapping[str, ScoreInfo]]
     source: ClassVar[str] = ""
-    spaces: ClassVar[tuple[str, ...]] = ()  # feature spaces
-    kinds: ClassVar[tuple[str, ...]] = ()  # of items
+    once: ClassVar[bool] = False  # in the main feature space only, instead of in every one
+    kinds: ClassVar[tuple[str, ...]] = ()  # of items; empty: all
+
+    @classmethod
+    def takes(cls, kind: Kind) -> bool:
+        """Whether it is made for such items: by default of `kinds`, or what is viewed as one of them."""
+        return not cls.kinds or bool(set(kind.names) & set(cls.kinds))
 
 
 class FeatureMetric(Metric):
@@ -220,12 +225,15 @@ def _all() -> tuple[Metric, ...]:
     return tuple(metric() for metric in found)
 
 
-def metrics(kind: type[M], *, space: str = "", items: str = "") -> list[M]:
-    """One of every metric of a kind that is measured in a space and on a kind of items, in the order of their files."""
-    found = [metric for metric in _all() if isinstance(metric, kind)]
-    found = [metric for metric in found if not (space and metric.spaces) or space in metric.spaces]
-    served = set(named(items).names) if items else set()
-    return [metric for metric in found if not (items and metric.kinds) or served & set(metric.kinds)]
+def metrics(kind: type[M], *, main: bool = True, items: str = "") -> list[M]:
+    """One of every metric of a kind, in the order of their files.
+
+    Args:
+        main: of those for the main feature space; False: of those for further ones.
+        items: the kind of items, which the metric takes.
+    """
+    found = [metric for metric in _all() if isinstance(metric, kind) and (main or not metric.once)]
+    return [metric for metric in found if not items or metric.takes(named(items))]
 
 
 def catalogue() -> dict[str, dict[str, Any]]:

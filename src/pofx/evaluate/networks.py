@@ -6,12 +6,18 @@ arXiv 1512.00567) and dropout keep features of training and of fresh items alike
 """
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pofx.evaluate.space import FittedSpace
+
 BATCH = 1000
+DIMS = 64  # features at most
+LARGE = 10_000  # items from which a network has as many; smaller data gets half
 
 
 class Features(nn.Module):
@@ -113,3 +119,34 @@ def apply(net: Features, x: np.ndarray, *, classes: bool = False) -> np.ndarray:
         block = torch.as_tensor(x[start : start + BATCH])
         parts.append(net(block).softmax(1) if classes else net.features(block))
     return torch.cat(parts).numpy()
+
+
+class Network(FittedSpace):
+    """A space of features of such a network; it predicts classes where it learned some."""
+
+    def embed(self, x: np.ndarray) -> np.ndarray:
+        return apply(self.net, x) / float(self.arrays["rms"])
+
+    def probabilities(self, values: Any) -> np.ndarray:
+        if not self.classes:
+            return super().probabilities(values)
+        return apply(self.net, self.vectors(values), classes=True)
+
+    @cached_property
+    def net(self) -> Features:
+        net = Features(self.facts["inputs"], self.vectors.shape, self.dims, max(self.classes, 1))
+        net.load_state_dict({k[4:]: torch.as_tensor(v) for k, v in self.arrays.items() if k.startswith("net.")})
+        return net.eval()
+
+
+def width(n: int) -> int:
+    """The number of features for n training items."""
+    return DIMS if n >= LARGE else DIMS // 2
+
+
+def learned(net: Features, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and facts of a network, with the scale of its features of the training vectors."""
+    features = apply(net, x[:LARGE])
+    arrays = {f"net.{k}": v.numpy() for k, v in net.state_dict().items()}
+    arrays["rms"] = np.sqrt(((features - features.mean(0)) ** 2).mean()) + np.float32(1e-12)
+    return arrays, {"inputs": x.shape[1], "dims": net.neck.out_features}

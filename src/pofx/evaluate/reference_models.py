@@ -26,7 +26,8 @@ from pofx.evaluate.checks.finding import Finding, finding
 from pofx.evaluate.conditions import drawn
 from pofx.evaluate.density import log_likelihood
 from pofx.evaluate.distances import nearest
-from pofx.evaluate.features import Space, fit_spaces
+from pofx.evaluate.features import main_space
+from pofx.evaluate.space import Space
 from pofx.evaluate.metrics.membership import Attack, attack, calibrated, lira
 from pofx.runs.fitting import fit
 
@@ -68,7 +69,7 @@ def exposure(
         )
     say = progress or (lambda line: None)
     items, members = suspects(dataset, seed)
-    space = fit_spaces(dataset.train, ["pca"], seed=seed)[0]
+    space = main_space(dataset.train, seed=seed)
     own = scores(artifact, items, space, seconds=60.0, seed=seed)
     items, members = take(items, np.arange(len(own))), members[: len(own)]
     pool = joined([dataset.train, dataset.test])

@@ -68,6 +68,7 @@ def self_test(
     train: Float[np.ndarray, "t d"],
     *,
     space: str,
+    main: bool = True,
     items: str = "",
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -75,13 +76,14 @@ def self_test(
 
     Args:
         real: held-out items (n, d), which the faults spoil; `reference`: those that all are held against.
+        main: whether this is the main space, in which some metrics are measured only.
 
     Returns:
         Rows {"metric", "space", "honest", "stderr", "faults": {fault: {"value", "z", "sees"}}}.
     """
     spoiled = {fault: spoil(fault, real, train, seed) for fault in FAULTS}
     rows: list[dict[str, Any]] = []
-    for metric in metrics(FeatureMetric, space=space, items=items):
+    for metric in metrics(FeatureMetric, main=main, items=items):
         honest, errors = _read(metric, real, reference, seed)
         found = {fault: _read(metric, x, reference, seed) for fault, x in spoiled.items()}
         for name in metric.scores:
@@ -90,7 +92,7 @@ def self_test(
             row = {"metric": name, "space": space, "honest": honest[name], "stderr": errors[name], "faults": faults}
             rows.append(row)
     half = len(real) // 2
-    for novelty in metrics(NoveltyMetric, space=space, items=items):
+    for novelty in metrics(NoveltyMetric, main=main, items=items):
         base = novelty.read(real[:half], real[half:], train, seed)
         read = {fault: novelty.read(x[:half], real[half:], train, seed) for fault, x in spoiled.items()}
         for name, value in base.values.items():

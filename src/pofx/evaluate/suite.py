@@ -19,7 +19,7 @@ from pofx.data.dataset import Dataset, joined, take
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
 from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.density import likelihood
-from pofx.evaluate.features import Space, check_spaces, fit_spaces
+from pofx.evaluate.features import check_spaces, fit_spaces, main_of
 from pofx.evaluate.measurement import Measurement, finite
 from pofx.evaluate.metric import (
     ArtifactMetric,
@@ -37,6 +37,7 @@ from pofx.evaluate.metrics.class_balance import histogram
 from pofx.evaluate.metrics.neighbours import K
 from pofx.evaluate.provenance import check_same_data
 from pofx.evaluate.selftest import self_test
+from pofx.evaluate.space import Space
 from pofx.evaluate.speed import cost, timed_samples
 
 Report = Callable[[str], None]
@@ -63,7 +64,7 @@ def evaluate(
         samples: items in data space drawn before; by default the artifact draws them, which is timed.
         n: items on each side, at most what the data allows; give all rows of a table the same.
         seed: of the arrangement, the samples and every random choice.
-        spaces: of `pca`, `classifier`, `random`, `inception=FILE` …; see `features.fit_spaces`.
+        spaces: names as `pca`, `classifier`, `inception=FILE`, or file.py:Class; see `features.fit_spaces`.
         cache: a folder for fitted spaces and features of the data, shared by all rows.
         likelihood_seconds: the time after which no further items are scored, per split.
         force: measure on data other than that of training, whose test split may hold training items.
@@ -155,13 +156,20 @@ def self_tests(
     """
     plan = arrange(dataset, n, seed)
     found = []
-    for space in fit_spaces(dataset.train, spaces, seed=seed, folder=cache):
+    fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache)
+    for space in fitted:
         if progress is not None:
             progress(f"self-test of the measures in the space {space.label}")
         real = space.of(control_items(dataset, plan)["real-test"])[:SELF_TEST]
         reference = space.of(dataset.train if plan.from_train else dataset.test)[plan.reference[0][:SELF_TEST]]
         rows = self_test(
-            real, reference, space.of(dataset.train), space=space.name, items=dataset.train.kind, seed=seed
+            real,
+            reference,
+            space.of(dataset.train),
+            space=space.name,
+            main=space is main_of(fitted),
+            items=dataset.train.kind,
+            seed=seed,
         )
         found += [{**row, "space": space.label} for row in rows]
     return found
@@ -199,6 +207,7 @@ def compare_samples(
     found = []
     held = joined([dataset.test, dataset.validation]) if plan.from_train and copies_of is None else dataset.test
     for space in spaces:
+        main = space is main_of(spaces)
         say(f"metrics in the space {space.label}")
         features = space(samples)
         real = space.of(dataset.train if plan.from_train else dataset.test)
@@ -206,19 +215,19 @@ def compare_samples(
         whole = [features[i * plan.n : (i + 1) * plan.n] for i in range(max(len(features) // plan.n, 1))]
         pairs = [(whole[i % len(whole)], block) for i, block in enumerate(blocks)]
         with threadpool_limits(1 if plan.n <= 1000 else None, "blas"):  # threads cost more than such products
-            for metric in metrics(FeatureMetric, space=space.name, items=kind):
+            for metric in metrics(FeatureMetric, main=main, items=kind):
                 read = metric.read(pairs, plan.seed)
                 items = {name: {"items": len(whole) * plan.n, **read.extra.get(name, {})} for name in read.values}
                 found += _measured(metric, Reading(read.values, items), space.label, plan.n)
         suspects = features if copies_of is None else space.of(copies_of)
-        for novelty in metrics(NoveltyMetric, space=space.name, items=kind):
+        for novelty in metrics(NoveltyMetric, main=main, items=kind):
             read = novelty.read(suspects, space.of(held), space.of(dataset.train), plan.seed)
             found += _measured(novelty, read, space.label, len(suspects))
         if space.classes and dataset.train.labels is not None:
             every = np.concatenate([np.asarray(split.labels) for split in dataset.splits().values()])
             shares = histogram(every, space.classes)
             predicted, tested = space.probabilities(samples), space.probabilities(dataset.test.values)
-            for of_classes in metrics(ClassMetric, space=space.name, items=kind):
+            for of_classes in metrics(ClassMetric, main=main, items=kind):
                 read = of_classes.read(predicted, tested, np.asarray(dataset.test.labels), shares, labels)
                 found += _measured(of_classes, read, space.label, len(predicted))
     real_items = take(dataset.train if plan.from_train else dataset.test, plan.reference[0])
@@ -256,7 +265,7 @@ def _result(
         "spaces": [
             {"name": s.name, "label": s.label, "hash": s.hash, "dims": s.dims, "about": s.about} for s in spaces
         ],
-        "primary_space": next((s.label for s in spaces if s.name == "pca"), spaces[0].label),
+        "primary_space": main_of(spaces).label,
         "versions": {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "torch", "pofx")},
     }
     plain: dict[str, Any] = finite(

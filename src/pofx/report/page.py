@@ -16,14 +16,13 @@ def write(path: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         CorruptError: the file is missing, damaged or of another schema.
     """
-    from pofx.core.files import write as write_file  # here: it loads torch
+    from pofx.core.files import write_bytes  # here: it loads torch
 
     source = Path(path)
     results = Results(read(source), source.parent)
     target = Path(out) if out is not None else source.with_name("report.html")
     for place, text in ((target, page(results)), (target.with_suffix(".csv"), sheet(results))):
-        content = text.encode()
-        write_file(place, lambda aside, content=content: aside.write_bytes(content))  # type: ignore[misc]
+        write_bytes(place, text.encode())
     return target
 
 

@@ -39,14 +39,14 @@ def sections() -> list[Section]:
 def fill(template: str, results: Results, **values: Any) -> str:
     """A template of `pofx/report`, given the results and some values."""
     return (
-        environment()
+        templates()
         .get_template(template)
         .render(r=results, data=results.data, protocol=results.protocol, ink=results.ink, **values)
     )
 
 
 @cache
-def environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     """The templates; every value is escaped unless it is marked safe."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True

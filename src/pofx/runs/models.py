@@ -24,7 +24,7 @@ def model_entry(model: Any) -> config.Entry:
         raise UsageError(f"model must be a name, a subclass of Model or 'file.py:Class' (got {model!r})")
     path, colon, name = model.rpartition(":")
     if colon and path.endswith(".py"):
-        return config.entry_of(config.class_in_file(path, name))
+        return config.entry_of(config.class_in_file(path, name, Model))
     return config.entry(model)
 
 

@@ -20,7 +20,7 @@ def decode(
 ) -> None:
     """Compute the item of each code."""
     from pofx.artifact import load
-    from pofx.report.files import read_array
+    from pofx.data.arrays import read_array
 
     path = arguments.destination(run, out, "decoded")
     z = read_array(codes)

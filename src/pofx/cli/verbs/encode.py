@@ -21,12 +21,12 @@ def encode(
 ) -> None:
     """Compute the code of each item."""
     from pofx.artifact import load
-    from pofx.report.files import check_ending, write_arrays
+    from pofx.data.arrays import check_ending, write_arrays
 
     check_ending(out, ".npz")
     artifact = load(run).to(device)
     items = arguments.items(artifact, source, split, force)
     with output.waiting(f"encoding {len(items):,} items by {artifact.name}"):
         z = artifact.encode(items)
-    write_arrays({"z": z} | ({} if items.labels is None else {"y": items.labels}), out)
+    write_arrays(out, {"z": z} | ({} if items.labels is None else {"y": items.labels}))
     typer.echo(f"{len(z)} codes of shape {z.shape[1:]} → {out}")

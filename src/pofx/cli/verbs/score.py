@@ -30,7 +30,7 @@ def score(
     --top 10 shows the most unusual items. For a small table that holds outliers itself, `gmm` is a robust first choice.
     """
     from pofx.artifact import load
-    from pofx.report.files import check_ending, write_table
+    from pofx.data.arrays import check_ending, write_table
 
     check_ending(out, ".csv")
     artifact = load(run).to(device)

@@ -31,6 +31,7 @@ def points(x: Any, labels: Any = None, name: str = "points", support: Any = None
 class Points(Kind):
     name = "points"
     summary = "points of real coordinates"
+    columnar = True
     outputs = (".csv", ".npz", ".npy", ".json", ".png")
 
     def of_object(self, value: Any, name: str) -> Items | None:

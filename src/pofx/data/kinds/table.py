@@ -118,6 +118,7 @@ class Table(Kind):
     summary = "rows of named columns"
     reads = (".csv", ".parquet")
     labelled = True
+    columnar = True
     outputs = (".csv", ".parquet", ".npz", ".npy", ".json")
 
     def read(self, path: Path, label: str | None = None, condition: Any = None, **options: Any) -> Items:

@@ -9,22 +9,23 @@ from pofx.artifact import Artifact
 from pofx.core.errors import DataError, PofxError
 from pofx.core.event import Discrete
 from pofx.data.dataset import Dataset
-from pofx.evaluate.checks.finding import Finding, N, comparable, finding
+from pofx.data.kind import kind_of
+from pofx.data.vectors import Vectors
+from pofx.evaluate.checks.finding import Finding, N, finding
 from pofx.evaluate.conditions import drawn
 
 
 def _seeds(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
-    whole, again, other, part = comparable(
-        *(
-            drawn(artifact, dataset.test, 24, seed=s, batch_size=b).values
-            for s, b in ((seed, 24), (seed, 24), (seed + 1, 24), (seed, 7))
-        )
+    kind = kind_of(dataset.test)
+    whole, again, other, part = (
+        drawn(artifact, dataset.test, 24, seed=s, batch_size=b).values
+        for s, b in ((seed, 24), (seed, 24), (seed + 1, 24), (seed, 7))
     )
-    same = np.array_equal(whole, again) and not np.array_equal(whole, other)
+    first = kind.exact_keys(whole)
+    same = first == kind.exact_keys(again) and first != kind.exact_keys(other)
     mend = "draw only from `generator` in `sample`"
     yield finding("seeds", "ok" if same else "failed", "equal seeds equal samples" if same else "they differ", mend)
-    share = float(np.mean([np.allclose(a, b, atol=1e-3) if a.dtype.kind == "f" else bool(np.all(a == b)) for a, b in
-                           zip(whole, part, strict=True)]))  # fmt: skip
+    share = float(kind.same(whole, part).mean())
     result = "ok" if share > 0.9 else "failed"
     yield finding("batch size", result, f"{share:.0%} of samples unchanged by the batch size", "couple no items")
 
@@ -45,8 +46,8 @@ def _condition(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Find
     if conditioning is None or not isinstance(event, Discrete) or event.shape or event.largest < 2:
         return
     labels = conditioning.items(torch.arange(2))
-    both = comparable(*(artifact.draw(N, label, seed=seed).values for label in labels))
-    a, b = (values.reshape(N, -1).astype(float) for values in both)
+    vectors = Vectors.fit(dataset.train)
+    a, b = (vectors(artifact.draw(N, label, seed=seed).values).astype(np.float64) for label in labels)
     moved = float(np.abs(a.mean(0) - b.mean(0)).sum() / max(np.abs(a.std(0)).sum(), 1e-9))
     result = "ok" if moved > 0.05 else "warning"
     yield finding(

@@ -1,13 +1,14 @@
 """Samples against items: as wide, as diverse, no copies, and for images as much power at the finest frequency."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pofx.artifact import Artifact
-from pofx.core.representation import Items
 from pofx.data.dataset import Dataset, take
+from pofx.data.kind import kind_of
 from pofx.evaluate.checks.finding import Finding, N, finding
 from pofx.evaluate.conditions import drawn
-from pofx.evaluate.features import fit_spaces
+from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.near_copy import near_copies
 from pofx.evaluate.metrics.spectrum import Spectrum
 from pofx.evaluate.metrics.vendi import VendiRatio
@@ -17,7 +18,7 @@ DECIBELS = 3.0  # at the finest frequency: twice, or half, the power
 
 
 def _spread_and_copies(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
-    space = fit_spaces(dataset.train, ["pca"], seed=seed)[0]
+    space = main_space(dataset.train, seed=seed)
     n = min(500, max(len(dataset.test), 50))
     samples, real = space(drawn(artifact, dataset.test, n, seed=seed).values), space.of(dataset.test)[:n]
     ratio = float(samples.std(0).mean() / max(real.std(0).mean(), 1e-12))
@@ -35,10 +36,10 @@ def _spread_and_copies(artifact: Artifact, dataset: Dataset, seed: int) -> Itera
 
 def _finest(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     """Up-sampling by transposed convolutions leaves checkerboards, losses that average leave blur."""
-    if dataset.card.kind != "image":
+    if not Spectrum.takes(kind_of(dataset.test)):
         return
     n = min(N, len(dataset.test))
-    samples = Items("image", drawn(artifact, dataset.test, n, seed=seed).values, None, dataset.test.facts)
+    samples = replace(drawn(artifact, dataset.test, n, seed=seed), kind=dataset.test.kind, facts=dataset.test.facts)
     read = Spectrum().read(samples, take(dataset.test, range(n)), dataset.train).extra["spectrum"]
     over = read["samples"][-1] - read["real"][-1]
     seen = f"{over:+.1f} decibels of power at the finest frequency, against test images"

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm
 
+from pofx.data.kind import Kind
 from pofx.evaluate.distances import nearest
 from pofx.evaluate.metric import NoveltyMetric, Reading, ScoreInfo
 
@@ -57,8 +58,11 @@ class ClosestRecord(NoveltyMetric):
         ),
     }
     source: ClassVar = "Yao et al., 2025, arXiv 2505.01524, on what it does not show"
-    spaces: ClassVar = ("pca",)
-    kinds: ClassVar = ("table", "points")
+    once: ClassVar = True
+
+    @classmethod
+    def takes(cls, kind: Kind) -> bool:
+        return kind.columnar
 
     def read(
         self,

@@ -15,13 +15,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from pofx.core.representation import Items
+from pofx.data.kind import Kind, kind_of
+from pofx.data.kinds.table import numeric
 from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
 
 PAIRS = 200  # at most this many pairs, drawn with the seed
-
-
-def _numeric(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def column_shapes(samples: pd.DataFrame, real: pd.DataFrame) -> dict[str, float]:
@@ -29,7 +27,7 @@ def column_shapes(samples: pd.DataFrame, real: pd.DataFrame) -> dict[str, float]
     found = {}
     for name in real.columns:
         a, b = samples[name], real[name]
-        if _numeric(b):
+        if numeric(b):
             found[str(name)] = 1 - kolmogorov_smirnov(a.dropna().to_numpy(float), b.dropna().to_numpy(float))
         else:
             p, q = (side.astype(str).value_counts(normalize=True) for side in (a, b))
@@ -50,7 +48,7 @@ def pair_trends(samples: pd.DataFrame, real: pd.DataFrame, seed: int = 0) -> dic
     pairs = list(combinations(real.columns, 2))
     if len(pairs) > PAIRS:
         pairs = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:PAIRS]]
-    numeric = [name for name in real.columns if _numeric(real[name])]
+    numeric = [name for name in real.columns if numeric(real[name])]
     ranks = [side[numeric].rank().corr().fillna(0).to_numpy(float) for side in (samples, real)]
     at = {name: i for i, name in enumerate(numeric)}
     cut = {name: _cut(samples[name], real[name]) for name in real.columns}
@@ -66,7 +64,7 @@ def pair_trends(samples: pd.DataFrame, real: pd.DataFrame, seed: int = 0) -> dic
 
 def _cut(a: pd.Series, b: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Two columns as strings; numbers as the decile of the second that they fall in."""
-    if not _numeric(b):
+    if not numeric(b):
         return a.astype(str).reset_index(drop=True), b.astype(str).reset_index(drop=True)
     edges = np.unique(np.nanquantile(b.to_numpy(float), np.linspace(0.1, 0.9, 9)))
     first, second = (pd.Series(np.searchsorted(edges, side.to_numpy(float)).astype(str)) for side in (a, b))
@@ -92,7 +90,10 @@ class Marginals(ItemMetric):
             headline=True,
         ),
     }
-    kinds: ClassVar = ("table", "points")
+
+    @classmethod
+    def takes(cls, kind: Kind) -> bool:
+        return kind.columnar
 
     def read(self, samples: Items, real: Items, train: Items, seed: int = 0) -> Reading:
         a, b, c = (_frame(items) for items in (samples, real, train))
@@ -124,5 +125,6 @@ def _error(of: Callable[..., dict[str, float]], a: pd.DataFrame, b: pd.DataFrame
 
 
 def _frame(items: Items) -> pd.DataFrame:
-    values = items.values
-    return values if isinstance(values, pd.DataFrame) else pd.DataFrame(np.asarray(values).reshape(len(values), -1))
+    frame = kind_of(items).columns(items.values)
+    assert frame is not None
+    return frame

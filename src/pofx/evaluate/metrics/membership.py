@@ -122,7 +122,7 @@ class SamplesOnly(NoveltyMetric):
         ),
     }
     source: ClassVar = "Yeom et al., 2018, arXiv 1709.01604"
-    spaces: ClassVar = ("pca",)
+    once: ClassVar = True
 
     def read(
         self,

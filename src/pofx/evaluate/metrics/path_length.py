@@ -12,14 +12,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pofx.core.errors import Unsupported
+from pofx.core.items import Items
 from pofx.core.model import Encoding
 from pofx.data.dataset import Dataset, take
+from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
 from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
 from pofx.evaluate.metrics.codes import path_length
 
 STEP = 0.1
 PAIRS = 200
+
+
+def has_distances(items: Items) -> bool:
+    """Whether distances of items' vectors are distances of the items: not so for counts of n-grams or spectra."""
+    kind = kind_of(items)
+    return kind.columnar or kind.flat(kind.take(items.values, np.arange(1))) is not None
 
 
 class PathLength(ArtifactMetric):
@@ -34,7 +42,7 @@ class PathLength(ArtifactMetric):
 
     def read(self, artifact: Any, dataset: Dataset, *, seconds: float | int = 20.0, seed: int = 0) -> Reading:
         model = artifact.model
-        if not isinstance(model, Encoding) or model.condition is not None or dataset.train.kind == "audio":
+        if not isinstance(model, Encoding) or model.condition is not None or not has_distances(dataset.train):
             return Reading({})
         generator = np.random.default_rng(seed)
         pairs = min(PAIRS, len(dataset.test) // 2)

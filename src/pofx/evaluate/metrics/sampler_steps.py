@@ -15,7 +15,7 @@ from pofx.core.model import Stepwise
 from pofx.data.dataset import Dataset, take
 from pofx.evaluate.arrangement import arrange
 from pofx.evaluate.conditions import drawn
-from pofx.evaluate.features import fit_spaces
+from pofx.evaluate.features import main_space
 from pofx.evaluate.metric import ArtifactMetric, Reading, ScoreInfo
 from pofx.evaluate.metrics.frechet import FrechetDistance
 
@@ -57,7 +57,7 @@ class Effort(ArtifactMetric):
         n = int(min(ITEMS, plan.n, seconds / max(each * sum(steps), 1e-9)))
         if n < 50:
             return Reading({})
-        space = fit_spaces(dataset.train, ("pca",), seed=seed)[0]
+        space = main_space(dataset.train, seed=seed)
         pool = dataset.train if plan.from_train else dataset.test
         real = space.of(take(pool, plan.reference[0]))
         metric, curve = FrechetDistance(), []

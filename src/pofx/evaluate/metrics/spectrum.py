@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from pofx.core.representation import Items
+from pofx.data.kind import Kind, kind_of
 from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
-from pofx.evaluate.pretrained import channels_first
 
 
 def power(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n rings"]:
@@ -35,11 +35,15 @@ class Spectrum(ItemMetric):
         ),
     }
     source: ClassVar = "Durall et al., 2020, arXiv 2003.01826"
-    kinds: ClassVar = ("image",)
+
+    @classmethod
+    def takes(cls, kind: Kind) -> bool:
+        return kind.pictorial
 
     def read(self, samples: Items, real: Items, train: Items, seed: int = 0) -> Reading:
-        top = max(int(real.facts.get("levels") or 256) - 1, 1)
-        of = [power(channels_first(np.asarray(items.values)).astype(np.float64) / top) for items in (samples, real)]
+        kind, plan = kind_of(real), kind_of(real).plan(train)
+        sides = (kind.raw(items.values, plan).reshape(-1, *plan["shape"]) for items in (samples, real))
+        of = [power(pixels.astype(np.float64)) for pixels in sides]
         generator = np.random.default_rng(seed)
         drawn = []
         for _ in range(20):

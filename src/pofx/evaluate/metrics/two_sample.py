@@ -132,7 +132,7 @@ class ClassifierTwoSample(FeatureMetric):
         ),
     }
     source: ClassVar = "Lopez-Paz and Oquab, 2017, arXiv 1610.06545"
-    spaces: ClassVar = ("pca",)
+    once: ClassVar = True
     halves: ClassVar = 0
 
     def values(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], seed: int = 0) -> dict[str, float]:

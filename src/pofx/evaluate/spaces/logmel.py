@@ -8,13 +8,14 @@ band's mean and standard deviation over time: 64 numbers in units of 10 decibels
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from pofx.core.errors import UsageError
 from pofx.core.representation import Items
+from pofx.data.kind import kind_of
+from pofx.evaluate.space import Space
 
 BANDS = 32
 WINDOW, HOP = 0.032, 0.016  # seconds
@@ -37,46 +38,42 @@ def mel_bands(rate: int, window: int, bands: int = BANDS) -> np.ndarray:
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
-@dataclass(frozen=True)
-class LogMel:
-    """Clips (samples,) → float32 (n, 64); `facts` are the rate, the frames and the amount of sound."""
+class LogMel(Space):
+    """`logmel`: clips (samples,) → float32 (n, 64)."""
 
-    rate: int
-    clips: int  # in the training split
-    seconds: float  # of them together
+    name: ClassVar = "logmel"
+    summary: ClassVar = "log-mel statistics of sound"
+    source: ClassVar = "Kilgour et al., 2019, arXiv 1812.08466, for the idea"
+    kinds: ClassVar = ("audio",)
+    items: ClassVar = "sound"
+    order: ClassVar = 30
+
+    def __init__(self, rate: int, clips: int, seconds: float, folder: Path | None = None) -> None:
+        """Args:
+        rate: samples per second.
+        clips: in the training split.
+        seconds: of them together.
+        """
+        self.rate = rate
+        frames = {"rate": rate, "window": self.window, "hop": max(8, round(HOP * rate)), "bands": BANDS}
+        content = json.dumps({"dims": 2 * BANDS, **frames}, sort_keys=True)
+        facts = {"dims": 2 * BANDS, **frames, "train_clips": clips, "train_seconds": seconds}
+        super().__init__(facts, hashlib.sha256(content.encode()).hexdigest()[:16], folder)
 
     @classmethod
-    def of(cls, train: Items) -> "LogMel":
-        """For clips like the training items.
+    def default_for(cls, train: Items) -> bool:
+        return bool(set(kind_of(train).names) & set(cls.kinds))
 
-        Raises:
-            UsageError: the items are not sound.
-        """
-        if train.kind != "audio":
-            raise UsageError(f"the space 'logmel' is one of sound (got {train.kind} items): use 'pca' or 'random'")
-        rate = int(train.facts["rate"])
-        return cls(rate, len(train), round(sum(len(clip) for clip in train.values) / rate, 3))
+    @classmethod
+    def fit(cls, train: Items, *, given: str = "", seed: int = 0, folder: Path | None = None) -> Self:
+        rate = int(kind_of(train).facts(train).rate)
+        return cls(rate, len(train), round(sum(len(clip) for clip in train.values) / rate, 3), folder)
 
     @property
     def window(self) -> int:
         return max(16, round(WINDOW * self.rate))
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        frames = {"rate": self.rate, "window": self.window, "hop": max(8, round(HOP * self.rate)), "bands": BANDS}
-        return {
-            "dims": 2 * BANDS,
-            **frames,
-            "train_clips": self.clips,
-            "train_seconds": self.seconds,
-        }
-
-    @property
-    def hash(self) -> str:
-        frames = {key: self.facts[key] for key in ("dims", "rate", "window", "hop", "bands")}
-        return hashlib.sha256(json.dumps(frames, sort_keys=True).encode()).hexdigest()[:16]
-
-    def __call__(self, values: Any) -> np.ndarray:
+    def features(self, values: Any) -> np.ndarray:
         weights, hop = mel_bands(self.rate, self.window), int(self.facts["hop"])
         return np.stack([self._clip(np.asarray(clip, np.float64), weights, hop) for clip in values])
 

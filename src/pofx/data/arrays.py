@@ -4,6 +4,8 @@ Items are written by their kind (`pofx.data.kind`).
 """
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from pofx.core.errors import DataError, UsageError
-from pofx.core.files import write
+from pofx.core.files import write, write_bytes
+from pofx.data.kind import npz
 
 
 def check_ending(path: Path, ending: str) -> None:
@@ -24,16 +27,19 @@ def check_ending(path: Path, ending: str) -> None:
         raise UsageError(f"the name of the file must end in {ending} (got '{path.name}')")
 
 
-def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Named arrays → .npz."""
     check_ending(path, ".npz")
+    write_bytes(path, npz(arrays))
 
-    def fill(aside: Path) -> None:
-        with aside.open("wb") as file:
-            plain: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
-            np.savez_compressed(file, **plain)
 
-    write(path, fill)
+def stored_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a .npz file that can be made again; None where there is none or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {k: stored[k] for k in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Feature spaces, one file each; they are found by scanning this folder."""
