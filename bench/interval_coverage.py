@@ -109,9 +109,9 @@ def alarms(x, asked, real, train, classify, seed):
     """The p-values of all metrics that give one, by score."""
     (y, labels), (t, _) = real, train
     found = {}
-    for metric in metrics(FeatureMetric, space="pca"):
+    for metric in metrics(FeatureMetric):
         found |= {k: v["p"] for k, v in metric.tests(x, y, seed).items() if "p" in v}
-    for metric in metrics(NoveltyMetric, space="pca"):
+    for metric in metrics(NoveltyMetric):
         found |= {k: v["p"] for k, v in metric.read(x, y, t, seed).extra.items() if "p" in v}
     if classify is not None:
         shares = np.bincount(labels, minlength=10) / len(labels)

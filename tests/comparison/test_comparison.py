@@ -22,6 +22,7 @@ from pofx.comparison.process import Limits, launch, memory
 from pofx.comparison.request import choose_models, default_folder, refusal, settle
 from pofx.core import config
 from pofx.core.errors import DataError, UsageError
+from pofx.core.model import Default
 from pofx.core.representation import Items
 from pofx.data.dataset import split
 from pofx.data.sources import load
@@ -82,11 +83,17 @@ def test_one_model_per_family_by_preference_and_the_baseline_last():
     families = {row.traits.family for row in config.entries().values()}
     assert {config.entry(name).traits.family for name in chosen} | set(skipped) == families
     assert len(chosen) == len({config.entry(name).traits.family for name in chosen})
-    roles = {name: row.traits.role for name, row in config.entries().items()}
-    preferred = [name for name, role in roles.items() if role]
-    assert len({config.entry(name).traits.family for name in preferred}) == len(preferred) == len(families)
+    rows = config.entries()
+    preferred = [name for name, row in rows.items() if Default() in row.default_for or row.traits.baseline]
+    assert len({rows[name].traits.family for name in preferred}) == len(preferred) == len(families)
     assert {name for name in preferred if refusal(name, dataset) is None} <= set(chosen)
-    assert [name for name in chosen if roles[name] == "baseline"] == chosen[-1:]
+    assert [name for name in chosen if rows[name].traits.baseline] == chosen[-1:]
+
+
+def test_a_default_for_such_events_comes_before_the_default_of_its_family():
+    data = pofx.tokens(np.random.default_rng(0).integers(0, 3, (200, 6)))
+    chosen, _ = choose_models(split(data, "tokens"), None, ["autoregressive"])
+    assert chosen == ["gpt"]
 
 
 def test_a_family_gives_the_first_member_that_accepts_the_data():

@@ -9,9 +9,10 @@ import pofx
 from peers import peer
 from pofx.core.errors import DataError, UsageError
 from pofx.core.representation import Items
+from pofx.data.kind import named
 from pofx.evaluate.features import fit_spaces
-from pofx.evaluate.logmel import LogMel, mel_bands
 from pofx.evaluate.pretrained import rgb
+from pofx.evaluate.spaces.logmel import LogMel, mel_bands
 from pofx.maths.frechet import frechet_distance
 
 
@@ -76,13 +77,13 @@ def test_weights_that_are_missing_or_of_another_network_are_refused(tmp_path):
 
 def test_every_image_becomes_rgb():
     grey = pictures(2, 4, 1, levels=17).values
-    found = rgb(grey, 17)
+    found = rgb(named("image").shown(grey, {"levels": 17}).pictures)
     assert found.shape == (2, 3, 4, 4) and (found[:, 0] == found[:, 2]).all()
     assert np.array_equal(found[:, 0], np.rint(grey * 255.0 / 16))
     colours = pictures(2, 4).values
-    assert np.array_equal(rgb(colours, 256), colours.transpose(0, 3, 1, 2))
+    assert np.array_equal(rgb(colours), colours.transpose(0, 3, 1, 2))
     with pytest.raises(UsageError, match="grey or RGB"):
-        rgb(pictures(2, 4, 4).values, 256)
+        rgb(pictures(2, 4, 4).values)
 
 
 # transformers

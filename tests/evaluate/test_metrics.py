@@ -37,7 +37,7 @@ def test_metrics_are_found_and_their_scores_have_one_owner():
     assert len(names) == len(set(names)) >= 15
     assert set(names) <= set(catalogue())
     assert [type(m) for m in metrics(ItemMetric, items="image")] == [Spectrum]
-    assert "c2st" not in {n for m in metrics(FeatureMetric, space="classifier") for n in m.scores}
+    assert "c2st" not in {n for m in metrics(FeatureMetric, main=False) for n in m.scores}
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=IDS)

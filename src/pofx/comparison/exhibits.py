@@ -57,8 +57,9 @@ def keep(values: Any, train: Items, folder: Path, name: str, test: Items | None 
         write_arrays(folder / f"{name}.npz", {**pictures, **facts})
         return f"{name}.npz"
     plain: dict[str, Any] = {"plane": _plane(kind.plane(values), mine, known)}
-    if kind.columnar:
-        plain["shapes"] = shapes(kind.columns(values), kind.columns(train.values))
+    table, rows = kind.columns(values), kind.columns(train.values)
+    if kind.columnar and table is not None and rows is not None:
+        plain["shapes"] = shapes(table, rows)
     plain |= {key: one.lines for key, one in shown.items()} | {"columns": shown["samples"].columns}
     numbers = {key: [float(v) if np.isfinite(v) else None for v in of] for key, of in facts.items()}
     write_json(folder / f"{name}.json", {**plain, **numbers})

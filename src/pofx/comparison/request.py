@@ -11,6 +11,7 @@ from pofx.core import config
 from pofx.core.errors import CorruptError, PofxError, TrainingError, UsageError, unknown
 from pofx.core.event import dims
 from pofx.core.files import read_json, write_json
+from pofx.core.model import Default
 from pofx.data.dataset import Dataset
 from pofx.represent.choose import choose
 from pofx.runs.options import sort_options
@@ -60,9 +61,10 @@ def choose_models(
         return list(dict.fromkeys([*models, *baselines(dataset)])), {}
     of_family: dict[str, list[str]] = {}
 
-    def place(name: str) -> tuple[bool, bool]:
-        """Those that represent their family first, then whole models before recipes."""
-        return not known[name].traits.role, bool(known[name].values)
+    def place(name: str) -> tuple[float, bool, bool]:
+        """Defaults for such events first, then those for their family, then whole models before recipes."""
+        row = known[name]
+        return -_default(row, dataset), Default() not in row.default_for, bool(row.values)
 
     for name in sorted(known, key=place):
         of_family.setdefault(known[name].traits.family, []).append(name)
@@ -89,9 +91,20 @@ def choose_models(
     return chosen, skipped
 
 
+def _default(row: config.Entry, dataset: Dataset) -> float:
+    """1 for a default for the events that a model makes of the data, 2 for one for so many dimensions; else 0."""
+    if all(default.event is None for default in row.default_for):
+        return 0
+    try:
+        event = choose(dataset.train, row.model, {}).event
+    except PofxError:
+        return 0
+    return max((1 + (default.least > 0) for default in row.default_for if default.fits(event)), default=0)
+
+
 def baselines(dataset: Dataset) -> list[str]:
     """The classical models that every comparison of such data holds."""
-    names = [name for name, row in config.entries().items() if row.traits.role == "baseline"]
+    names = [name for name, row in config.entries().items() if row.traits.baseline]
     return [name for name in names if refusal(name, dataset) is None]
 
 

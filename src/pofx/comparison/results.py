@@ -42,7 +42,7 @@ def gather(
             {
                 "name": name,
                 "family": row.family,
-                "role": "baseline" if row.role == "baseline" and name not in named else "model",
+                "role": "baseline" if row.baseline and name not in named else "model",
                 "traits": {**vars(row), "events": list(row.events), "density": row.density.name.lower()},
                 "options": dict(own[0].options),
                 "trials": [] if trials is None else trials["trials"],

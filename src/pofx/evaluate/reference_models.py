@@ -27,8 +27,8 @@ from pofx.evaluate.conditions import drawn
 from pofx.evaluate.density import log_likelihood
 from pofx.evaluate.distances import nearest
 from pofx.evaluate.features import main_space
-from pofx.evaluate.space import Space
 from pofx.evaluate.metrics.membership import Attack, attack, calibrated, lira
+from pofx.evaluate.space import Space
 from pofx.runs.fitting import fit
 
 REFERENCES = 8

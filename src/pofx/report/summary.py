@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pofx.report.metrics import GROUPS
 from pofx.report.numbers import chance, short, written
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": " "}
@@ -51,7 +52,7 @@ def text(result: Mapping[str, Any], *, width: int = 80, every: bool = False) -> 
 def _in_order(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     names = list(about)
     groups = list(dict.fromkeys(of.get("group", "") for of in about.values()))
-    order = [g for g in ORDER if g in groups] + [g for g in groups if g not in ORDER]
+    order = [g for g in GROUPS if g in groups] + [g for g in groups if g not in GROUPS]
 
     def place(row: Mapping[str, Any]) -> tuple[int, int]:
         name = row["metric"]
@@ -59,9 +60,6 @@ def _in_order(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> li
         return order.index(group) if group in order else len(order), names.index(name) if name in names else len(names)
 
     return sorted(rows, key=place)
-
-
-ORDER = ("likelihood", "samples", "novelty", "classes", "columns", "texts", "molecules", "images", "codes", "sampling")
 
 
 def _line(row: Mapping[str, Any], about: Mapping[str, Any], width: int, every: bool = False) -> str:

@@ -83,7 +83,7 @@ def _headline(found: Sequence[Standing]) -> str:
 def _suspicious(rows: Sequence[Row], found: Sequence[Standing], real: Row | None) -> list[str]:
     """Models nearer to the reference than real held-out items, and those below a classical baseline, by axis."""
     said: list[str] = []
-    baselines = [row.name for row in rows if row.role == "baseline" or row.traits.get("role") == "baseline"]
+    baselines = [row.name for row in rows if row.role == "baseline" or row.traits.get("baseline")]
     first = next((s for s in found if s.axis.need and not s.axis.kind), None)
     if first is None:
         return said

@@ -1,4 +1,7 @@
-"""`clip=FOLDER`: the image embedding, or without a projection the pooled token (Radford et al., 2021, arXiv 2103.00020)."""
+"""`clip=FOLDER`: the image embedding, or without a projection the pooled token.
+
+Radford et al., 2021, arXiv 2103.00020.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from torch import Tensor
 
 from pofx.core.event import Discrete, Event, dims
+from pofx.core.model import Default
 from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.families.autoregressive.cells import CellByCell, check_width
 from pofx.nets.causal.gated_conv import GatedGrid
@@ -34,7 +35,7 @@ class PixelCNN(CellByCell):
     """
 
     name: ClassVar = "pixelcnn"
-    role: ClassVar = "default"
+    default_for: ClassVar = (Default(),)
     source: ClassVar = "van den Oord et al., 2016, arXiv 1606.05328"
     trains_with: ClassVar = {"batch_size": 16, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 12, "layers": 2, "kernel": 3}

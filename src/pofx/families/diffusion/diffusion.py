@@ -76,9 +76,8 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
             "flow-matching",
             "Lipman et al., 2023, arXiv 2210.02747; Liu et al., 2023, arXiv 2209.03003",
             {"path": "linear", "prediction": "velocity", "sampler": "heun", "sampler_steps": 16},
-            role="default",
             summary="Straight paths from noise to data, sampled in few steps.",
-            default_for=(Default(Bounded, 3),),
+            default_for=(Default(Bounded, 3), Default()),
         ),
         Recipe(
             "ddpm",

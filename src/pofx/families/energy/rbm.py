@@ -19,7 +19,7 @@ from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event
-from pofx.core.model import Batch, Density, Explicit, OnePhase, Stepwise
+from pofx.core.model import Batch, Default, Density, Explicit, OnePhase, Stepwise
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
@@ -45,7 +45,7 @@ class RBM(OnePhase, Explicit, Stepwise):
     """
 
     name = "rbm"
-    role = "default"
+    default_for = (Default(),)
     source = "Smolensky, 1986; Hinton, 2002; Tieleman, 2008; Salakhutdinov and Murray, 2008"
     events = (Discrete,)
     ranks = (1, 2, 3)

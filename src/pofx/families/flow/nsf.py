@@ -28,10 +28,9 @@ class NSF(Flow):
     """Flow of rational-quadratic splines: exact density, exact codes."""
 
     name = "nsf"
-    role = "default"
     source = "Durkan et al., 2019, arXiv 1906.04032"
     trains_with = {"lr": 4e-3, "weight_decay": 0.01}
-    default_for = (Default(Continuous, 1),)
+    default_for = (Default(Continuous, 1), Default())
     small = {"layers": 2, "bins": 4, "width": 16, "blocks": 1}
     recipes = (
         Recipe(

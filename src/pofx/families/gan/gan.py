@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
-from pofx.core.model import Batch, Phase, Recipe, Tempered
+from pofx.core.model import Batch, Default, Phase, Recipe, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.gan.players import ARCHITECTURES, Build, Critic, Generator
@@ -164,7 +164,7 @@ class GAN(Tempered):
             {"lr": 2e-3, "betas": [0.0, 0.99]},
             summary="Modulated convolutions, path-length penalty.",
         ),
-        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}, role="default",
+        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}, default_for=(Default(),),
             summary="Relativistic pairs with R1 and R2: converges, covers modes."),
     )  # fmt: skip
     probability: Tensor

@@ -46,7 +46,7 @@ class GMM(Explicit):
     """
 
     name = "gmm"
-    role = "baseline"
+    baseline = True
     source = "Dempster, Laird and Rubin, 1977"
     events = (Continuous,)
     ranks = (1, 2, 3)

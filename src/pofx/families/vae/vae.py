@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, each, select
-from pofx.core.model import Batch, Density, Encoding, OnePhase, Phase, Weighted
+from pofx.core.model import Batch, Default, Density, Encoding, OnePhase, Phase, Weighted
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
@@ -63,7 +63,7 @@ class VAE(OnePhase, Weighted, Encoding):
     """
 
     name = "vae"
-    role = "default"
+    default_for = (Default(),)
     source = "Kingma and Welling, 2014, arXiv 1312.6114; Burda et al., 2016, arXiv 1509.00519"
     events = (Discrete, Continuous)
     ranks = (1, 2, 3)
