@@ -141,6 +141,57 @@ def test_families_and_nets_name_no_modality():
             assert not (names | args) & (words - {"images"}), f"{path}: {(names | args) & words}"
 
 
+KINDS = {"image", "table", "text", "audio", "tokens", "points", "signal", "molecules", "label"}
+HOMES = ("data/kinds/", "data/kind.py")  # where a kind may be named
+FORMER = ("represent/former.py",)  # names in runs of format 1
+
+
+def _kinds_compared(tree):
+    """Comparisons and matches with the name of a kind, and tests for the containers of one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            words = {c.value for side in sides for c in ast.walk(side) if isinstance(c, ast.Constant)}
+            if words & KINDS and any("kind" in ast.unparse(side) for side in sides):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Match) and "kind" in ast.unparse(node.subject):
+            yield ast.unparse(node.subject)
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+            keys = {k.value for k in node.value.keys if isinstance(k, ast.Constant)}
+            if keys & KINDS and "kind" in ast.unparse(node.slice):
+                yield ast.unparse(node)
+
+
+def test_no_file_but_its_home_compares_a_kind_by_name():
+    from pofx.data.kind import kinds
+
+    assert {name for name, kind in kinds().items() if type(kind).__module__.startswith("pofx.data.kinds")} == KINDS
+    found = {}
+    for path in FILES:
+        inside = path.relative_to(ROOT).as_posix()
+        if not inside.startswith(HOMES) and inside not in FORMER:
+            found[inside] = list(_kinds_compared(ast.parse(path.read_text())))
+    assert not {path: wrong for path, wrong in found.items() if wrong}
+    caught = _kinds_compared(ast.parse("if train.kind in ('table', 'points') or {'image': 1}[items.kind]: pass"))
+    assert len(list(caught)) == 2
+
+
+def test_metrics_and_reports_test_no_containers():
+    """Whether values are a DataFrame is the business of their kind."""
+    for path in FILES:
+        if part(where(path)) in ("evaluate", "comparison", "report", "apps", "serve"):
+            assert not re.search(r"isinstance\([^)]*DataFrame", path.read_text()), path
+
+
+def test_no_file_compares_a_feature_space_by_name():
+    for path in FILES:
+        if not path.relative_to(ROOT).as_posix().startswith("evaluate/spaces/"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Compare) and "space" in ast.unparse(node):
+                    words = {c.value for c in ast.walk(node) if isinstance(c, ast.Constant)}
+                    assert not words & {"pca", "classifier", "random", "logmel"}, f"{path}: {ast.unparse(node)}"
+
+
 def test_help_imports_no_torch():
     import subprocess
     import sys

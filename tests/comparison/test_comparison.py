@@ -224,8 +224,8 @@ def test_samples_are_kept_beside_their_nearest_training_items(tmp_path):
     dataset = load("digits")
     name = keep(dataset.train.values[:70], dataset.train, tmp_path, "samples")
     with np.load(tmp_path / name) as arrays:
-        assert arrays["samples"].shape == (70, *dataset.train.values.shape[1:3]) and arrays["samples"].max() == 255
-        assert np.array_equal(arrays["samples"][:64], arrays["neighbours"]) and not arrays["distances"].any()
+        assert arrays["samples"].shape == (64, *dataset.train.values.shape[1:3]) and arrays["samples"].max() == 255
+        assert np.array_equal(arrays["samples"], arrays["neighbours"]) and not arrays["distances"].any()
 
 
 def test_learning_curves_are_thinned_but_keep_every_validation(tmp_path):

@@ -145,7 +145,7 @@ def test_lines_are_kept_beside_both_neighbours(tmp_path, kind):
     kept = json.loads((tmp_path / keep(own, dataset.train, tmp_path, "samples", dataset.test)).read_text())
     assert kept["samples"] == kept["neighbours"] and len(kept["test_neighbours"]) == SHOWN
     assert kept["worst_ratios"] == [0.0] * WORST
-    assert [c["name"] for c in kept["shapes"]["columns"]] == (["a", "b"] if kind == "table" else ["x1", "x2", "x3"])
+    assert [c["name"] for c in kept["shapes"]["columns"]] == (["a", "b"] if kind == "table" else ["x0", "x1", "x2"])
 
 
 def test_pairs_are_the_known_coefficients():

@@ -16,7 +16,7 @@ from pofx.core.files import write_json
 from pofx.core.items import Items
 from pofx.data.arrays import write_arrays
 from pofx.data.dataset import Dataset, take
-from pofx.data.kind import kind_of
+from pofx.data.kind import Kind, kind_of
 
 SHOWN = 64  # samples beside their nearest items
 WORST = 16  # samples nearest to the training items
@@ -56,7 +56,7 @@ def keep(values: Any, train: Items, folder: Path, name: str, test: Items | None 
         pictures = {key: one.pictures for key, one in shown.items() if one.pictures is not None}
         write_arrays(folder / f"{name}.npz", {**pictures, **facts})
         return f"{name}.npz"
-    plain: dict[str, Any] = {"plane": _plane(kind.plane(values), mine, known)}
+    plain: dict[str, Any] = {"plane": _plane(kind, values, mine, known)}
     table, rows = kind.columns(values), kind.columns(train.values)
     if kind.columnar and table is not None and rows is not None:
         plain["shapes"] = shapes(table, rows)
@@ -91,10 +91,12 @@ def likelihoods(artifact: Any, dataset: Dataset, own: Any, folder: Path, seed: i
     return "likelihood.json"
 
 
-def _plane(own: np.ndarray | None, x: np.ndarray, known: np.ndarray) -> dict[str, Any]:
+def _plane(kind: Kind, values: Any, x: np.ndarray, known: np.ndarray) -> dict[str, Any]:
     """{"points": (n, 2), "axes": two names}: the items' own plane, or principal components of their vectors."""
+    own, rows = kind.plane(values), kind.columns(values)
     if own is not None:
-        return {"points": np.round(own, 5).tolist(), "axes": ["x1", "x2"]}
+        axes_of = ["x", "y"] if rows is None else [str(name) for name in rows.columns]
+        return {"points": np.round(own, 5).tolist(), "axes": axes_of}
     some = known[:: max(1, len(known) // 2000)]
     middle = some.mean(0)
     axes = np.linalg.svd(some - middle, full_matrices=False)[2][:2]

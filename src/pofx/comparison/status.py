@@ -7,9 +7,7 @@ A job writes its own progress to a small file in its folder; the caller reads it
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pofx.core.progress import Progress, Sink
 from pofx.train.options import Budget, spoken
@@ -63,13 +61,11 @@ class Status:
         self.report(Progress(f"{ended} of {self.jobs} jobs done", share=ended / max(self.jobs, 1), note=note))
 
 
-def writer(place: Path) -> Callable[[Any], None]:
+def writer(place: Path) -> Sink:
     """In a job: write its progress for the caller, a few times a second at most."""
     last = [0.0]
 
-    def write(now: Any) -> None:
-        if not isinstance(now, Progress):
-            now = Progress(str(now))
+    def write(now: Progress) -> None:
         if time.monotonic() - last[0] < PAUSE and now.step:
             return
         last[0] = time.monotonic()

@@ -34,6 +34,22 @@ class Progress:
 Sink = Callable[[Progress], None]
 
 
+class Parts:
+    """Progress through the named parts of a long call, of about equal length."""
+
+    def __init__(self, report: Sink, total: int) -> None:
+        self.report, self.total, self.begun = report, max(total, 1), 0
+
+    def __call__(self, phase: str) -> None:
+        """A part begins."""
+        self.report(Progress(phase, share=min(self.begun / self.total, 0.99)))
+        self.begun += 1
+
+    def end(self) -> None:
+        """All parts are done."""
+        self.report(Progress("done", share=1.0))
+
+
 @contextmanager
 def reporting(progress: bool | Sink, title: str) -> Iterator[Sink]:
     """The one sink behind `progress`; `title` names what the work is for (the name of a model, of a verb).

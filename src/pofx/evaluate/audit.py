@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pofx.artifact import Artifact
 from pofx.core.discovery import modules
 from pofx.core.errors import PofxError, Unsupported
+from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset
 from pofx.evaluate.checks.finding import Finding, finding
 from pofx.evaluate.conditions import with_conditions
@@ -22,11 +23,14 @@ def checks() -> list[Check]:
     return [check for module in modules("pofx.evaluate.checks") for check in vars(module).get("CHECKS", ())]
 
 
-def audit(artifact: Artifact, dataset: Dataset, *, seed: int = 0, force: bool = False) -> list[Finding]:
+def audit(
+    artifact: Artifact, dataset: Dataset, *, seed: int = 0, force: bool = False, progress: bool | Sink = True
+) -> list[Finding]:
     """Check an artifact against the data it was trained on.
 
     Args:
         force: check on other data, whose test split may hold training items.
+        progress: True shows the progress, False nothing; a function receives each `Progress`.
 
     Returns:
         Rows {"check", "result": "ok" | "warning" | "failed", "seen", "mend"}.
@@ -38,11 +42,16 @@ def audit(artifact: Artifact, dataset: Dataset, *, seed: int = 0, force: bool = 
     dataset = with_conditions(artifact, dataset)
     mend = "its test split may hold training items: name the data of training"
     found: list[Finding] = [finding("data of training", "warning", "; ".join(differs), mend)] if differs else []
-    for check in checks():
-        try:
-            found += check(artifact, dataset, seed)
-        except Unsupported:  # the model lacks this capability
-            continue
-        except PofxError as error:
-            found.append(finding(check.__name__.strip("_"), "failed", str(error), "see the message"))
+    with reporting(progress, f"audit {artifact.name}") as report:
+        say = Parts(report, len(checks()))
+        for check in checks():
+            name = check.__name__.strip("_").replace("_", " ")
+            say(name)
+            try:
+                found += check(artifact, dataset, seed)
+            except Unsupported:  # the model lacks this capability
+                continue
+            except PofxError as error:
+                found.append(finding(name, "failed", str(error), "see the message"))
+        say.end()
     return found

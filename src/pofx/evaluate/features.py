@@ -17,6 +17,10 @@ PACKAGE, GROUP = "pofx.evaluate.spaces", "pofx.spaces"
 Report = Callable[[str], None]
 
 
+def _nothing(phase: str) -> None:
+    return None
+
+
 def spaces() -> dict[str, type[Space]]:
     """Every feature space by name, in their order."""
     found = finished(Space, PACKAGE, GROUP)
@@ -29,7 +33,7 @@ def fit_spaces(
     *,
     seed: int = 0,
     folder: Path | str | None = None,
-    report: Report | None = None,
+    report: Report = _nothing,
 ) -> list[Space]:
     """The feature spaces of a training split, read from `folder` where they were fitted before.
 
@@ -45,8 +49,7 @@ def fit_spaces(
     found = []
     for cls, given in _chosen(train, names):
         cls.check(train, given)
-        if report is not None:
-            report(f"feature space {cls.name}")
+        report(f"feature space {cls.name}")
         found.append(cls.fit(train, given=given, seed=seed, folder=home))
     return found
 
@@ -61,6 +64,11 @@ def check_spaces(train: Items, names: Sequence[str] | None = None) -> tuple[str,
     for cls, given in chosen:
         cls.check(train, given)
     return tuple(names) if names is not None else tuple(cls.name for cls, _ in chosen)
+
+
+def count_spaces(train: Items, names: Sequence[str] | None = None) -> int:
+    """How many spaces `fit_spaces` would fit."""
+    return len(_chosen(train, names))
 
 
 def main_space(train: Items, *, seed: int = 0, folder: Path | str | None = None) -> Space:

@@ -7,7 +7,7 @@ the score itself, the score less the mean of the models without the item, and it
 al., 2022, arXiv 2112.03570). Attacks are lower bounds: an attacker with longer trained references may know more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from jaxtyping import Bool, Float
 from pofx.artifact import Artifact
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.files import read_json
+from pofx.core.items import Items
 from pofx.core.model import Density
-from pofx.core.representation import Items
+from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, joined, take
 from pofx.data.passages import Passages
 from pofx.evaluate.checks.finding import Finding, finding
@@ -45,13 +46,14 @@ def exposure(
     references: int = REFERENCES,
     seconds: float = 20.0,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: bool | Sink = True,
 ) -> list[Finding]:
     """Attack an artifact with reference models, each trained for at most `seconds`.
 
     Args:
         options: those it was trained with, as `fit` takes them (`options` of the run's request.json).
         references: how many models to train: even, and at least 8 for LiRA.
+        progress: True shows the progress, False nothing; a function receives each `Progress`.
 
     Returns:
         Rows as of `audit`: AUC with its 95 % interval, and the true positive rate at 1 % false positives with Clopper
@@ -67,7 +69,6 @@ def exposure(
         raise Unsupported(
             "passages of running text follow one another: membership inference needs items drawn independently"
         )
-    say = progress or (lambda line: None)
     items, members = suspects(dataset, seed)
     space = main_space(dataset.train, seed=seed)
     own = scores(artifact, items, space, seconds=60.0, seed=seed)
@@ -78,20 +79,23 @@ def exposure(
     trained = artifact.card["training"]
     budget = min(seconds, float(trained["seconds"])) / 60
     out = np.full((references, len(own)), np.nan)
-    for k, inside in enumerate(halves):
-        say(f"reference model {k + 1} of {references}")
-        part = replace(dataset, train=take(pool, np.flatnonzero(inside)), test=take(pool, np.flatnonzero(~inside)))
-        model = fit(
-            part,
-            artifact.name,
-            minutes=budget,
-            seed=seed + k + 1,
-            condition=trained["condition"],
-            progress=False,
-            **(options or {}),
-        )
-        told = scores(model, items, space, seconds=float("inf"), seed=seed)
-        out[k] = np.where(inside[at], np.nan, told)
+    with reporting(progress, "membership") as report:
+        say = Parts(report, references)
+        for k, inside in enumerate(halves):
+            say(f"reference model {k + 1} of {references}")
+            part = replace(dataset, train=take(pool, np.flatnonzero(inside)), test=take(pool, np.flatnonzero(~inside)))
+            model = fit(
+                part,
+                artifact.name,
+                minutes=budget,
+                seed=seed + k + 1,
+                condition=trained["condition"],
+                progress=False,
+                **(options or {}),
+            )
+            told = scores(model, items, space, seconds=float("inf"), seed=seed)
+            out[k] = np.where(inside[at], np.nan, told)
+        say.end()
     without = np.stack([column[~np.isnan(column)] for column in out.T], 1)  # every item: half of the models
     attacks = {"score": own, "calibrated": calibrated(own, without.mean(0))}
     if len(without) >= 4:

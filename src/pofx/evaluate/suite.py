@@ -6,7 +6,7 @@ the controls: real held-out data above, independent marginals below, and a memor
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pofx.core.representation import Items
+from pofx.core.items import Items
+from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, joined, take
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
 from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.density import likelihood
-from pofx.evaluate.features import check_spaces, fit_spaces, main_of
+from pofx.evaluate.features import Report, check_spaces, count_spaces, fit_spaces, main_of
 from pofx.evaluate.measurement import Measurement, finite
 from pofx.evaluate.metric import (
     ArtifactMetric,
@@ -40,7 +41,6 @@ from pofx.evaluate.selftest import self_test
 from pofx.evaluate.space import Space
 from pofx.evaluate.speed import cost, timed_samples
 
-Report = Callable[[str], None]
 SELF_TEST = 500  # items on each side of the self-test
 VERSION = 2  # of the protocol: numbers of different versions are not comparable
 
@@ -56,7 +56,7 @@ def evaluate(
     cache: Path | str | None = None,
     likelihood_seconds: float = 12.0,
     force: bool = False,
-    progress: Report | None = None,
+    progress: bool | Sink = True,
 ) -> dict[str, Any]:
     """Measure an artifact: likelihood, distance, diversity, novelty, class balance, codes, speed.
 
@@ -68,7 +68,7 @@ def evaluate(
         cache: a folder for fitted spaces and features of the data, shared by all rows.
         likelihood_seconds: the time after which no further items are scored, per split.
         force: measure on data other than that of training, whose test split may hold training items.
-        progress: called with a line of text as parts begin.
+        progress: True shows the progress, False nothing; a function receives each `Progress`.
 
     Returns:
         {"measurements": [Measurement.json()], "metrics": catalogue(), "protocol": {…}, "cost": {…}}.
@@ -77,34 +77,38 @@ def evaluate(
         UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
     differs = check_same_data(artifact, dataset, force=force)
-    say = progress or (lambda line: None)
-    start = time.perf_counter()
     dataset = with_conditions(artifact, dataset)
     plan = arrange(dataset, n, seed)
-    fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=progress)
-    seconds = {"spaces": time.perf_counter() - start}
-    found: list[Measurement] = []
-    labels = None
-    if samples is None:
-        say(f"drawing {plan.samples} samples")
-        own, speed = timed_samples(artifact, dataset.test, plan.samples, seed)
-        samples, labels = own.values, own.labels
-        found.append(speed)
-        seconds["samples"] = float(speed.extra["seconds"])
-    start = time.perf_counter()
-    say("scoring held-out items")
-    found += likelihood(artifact, dataset.train, dataset.test, seconds=likelihood_seconds, seed=seed)
-    seconds["likelihood"] = time.perf_counter() - start
-    for metric in metrics(ArtifactMetric, items=dataset.train.kind):
-        say(f"querying the model: {', '.join(metric.scores)}")
+    with reporting(progress, f"evaluate {artifact.name}") as report:
+        asked = metrics(ArtifactMetric, items=dataset.train.kind)
+        say = Parts(report, 2 * count_spaces(dataset.train, spaces) + 2 + len(asked) + 1)
+        seconds: dict[str, float] = {}
+        found: list[Measurement] = []
         start = time.perf_counter()
-        read = metric.read(artifact, dataset, seconds=likelihood_seconds / 3, seed=seed)
-        found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
-        seconds[type(metric).__name__] = time.perf_counter() - start
-    start = time.perf_counter()
-    samples, held, cut = of_one_length(samples, dataset)
-    found += compare_samples(samples, held, plan, fitted, labels=labels, progress=progress)
-    seconds["metrics"] = time.perf_counter() - start
+        fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=say)
+        seconds["spaces"] = time.perf_counter() - start
+        labels = None
+        if samples is None:
+            say(f"drawing {plan.samples} samples")
+            own, speed = timed_samples(artifact, dataset.test, plan.samples, seed)
+            samples, labels = own.values, own.labels
+            found.append(speed)
+            seconds["samples"] = float(speed.extra["seconds"])
+        start = time.perf_counter()
+        say("scoring held-out items")
+        found += likelihood(artifact, dataset.train, dataset.test, seconds=likelihood_seconds, seed=seed)
+        seconds["likelihood"] = time.perf_counter() - start
+        for metric in asked:
+            say(f"querying the model: {', '.join(metric.scores)}")
+            start = time.perf_counter()
+            read = metric.read(artifact, dataset, seconds=likelihood_seconds / 3, seed=seed)
+            found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
+            seconds[type(metric).__name__] = time.perf_counter() - start
+        start = time.perf_counter()
+        samples, held, cut = of_one_length(samples, dataset)
+        found += compare_samples(samples, held, plan, fitted, labels=labels, report=say)
+        seconds["metrics"] = time.perf_counter() - start
+        say.end()
     result = _result(found, dataset, plan, fitted, {**cost(artifact), "seconds": seconds})
     if cut:
         result["protocol"]["cut"] = cut
@@ -120,7 +124,7 @@ def controls(
     seed: int = 0,
     spaces: Sequence[str] | None = None,
     cache: Path | str | None = None,
-    progress: Report | None = None,
+    progress: bool | Sink = True,
 ) -> dict[str, dict[str, Any]]:
     """The control rows under the protocol of `evaluate` with the same arguments: results by name.
 
@@ -128,16 +132,19 @@ def controls(
     "noised-real-0.1" and "-0.3" are the held-out items with noise.
     """
     plan = arrange(dataset, n, seed)
-    fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=progress)
     rows = {}
     fresh = {"real-test": dataset.validation}  # test items may not be judged by test items
     fresh |= {f"noised-real-{x:g}": noised(dataset.validation, dataset.train, x, plan.seed + 4) for x in NOISE}
-    for name, items in control_items(dataset, plan).items():
-        if progress is not None:
-            progress(f"control row {name}")
-        start = time.perf_counter()
-        found = compare_samples(items.values, dataset, plan, fitted, copies_of=fresh.get(name))
-        rows[name] = _result(found, dataset, plan, fitted, {"seconds": {"metrics": time.perf_counter() - start}})
+    held = control_items(dataset, plan)
+    with reporting(progress, "controls") as report:
+        say = Parts(report, count_spaces(dataset.train, spaces) + len(held))
+        fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=say)
+        for name, items in held.items():
+            say(f"control row {name}")
+            start = time.perf_counter()
+            found = compare_samples(items.values, dataset, plan, fitted, copies_of=fresh.get(name))
+            rows[name] = _result(found, dataset, plan, fitted, {"seconds": {"metrics": time.perf_counter() - start}})
+        say.end()
     return rows
 
 
@@ -148,7 +155,7 @@ def self_tests(
     seed: int = 0,
     spaces: Sequence[str] | None = None,
     cache: Path | str | None = None,
-    progress: Report | None = None,
+    progress: bool | Sink = True,
 ) -> list[dict[str, Any]]:
     """What every metric reads on honest and on spoiled real items, under the protocol of `evaluate`; see `selftest`.
 
@@ -156,22 +163,25 @@ def self_tests(
     """
     plan = arrange(dataset, n, seed)
     found = []
+    held = control_items(dataset, plan)["real-test"]
     fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache)
-    for space in fitted:
-        if progress is not None:
-            progress(f"self-test of the measures in the space {space.label}")
-        real = space.of(control_items(dataset, plan)["real-test"])[:SELF_TEST]
-        reference = space.of(dataset.train if plan.from_train else dataset.test)[plan.reference[0][:SELF_TEST]]
-        rows = self_test(
-            real,
-            reference,
-            space.of(dataset.train),
-            space=space.name,
-            main=space is main_of(fitted),
-            items=dataset.train.kind,
-            seed=seed,
-        )
-        found += [{**row, "space": space.label} for row in rows]
+    with reporting(progress, "self-test") as report:
+        say = Parts(report, len(fitted))
+        for space in fitted:
+            say(f"self-test of the measures in the space {space.label}")
+            real = space.of(held)[:SELF_TEST]
+            reference = space.of(dataset.train if plan.from_train else dataset.test)[plan.reference[0][:SELF_TEST]]
+            rows = self_test(
+                real,
+                reference,
+                space.of(dataset.train),
+                space=space.name,
+                main=space is main_of(fitted),
+                items=dataset.train.kind,
+                seed=seed,
+            )
+            found += [{**row, "space": space.label} for row in rows]
+        say.end()
     return found
 
 
@@ -194,15 +204,16 @@ def compare_samples(
     *,
     labels: np.ndarray | None = None,
     copies_of: Items | None = None,
-    progress: Report | None = None,
+    report: Report | None = None,
 ) -> list[Measurement]:
     """Every metric that needs samples alone, for items in data space.
 
     Args:
         labels: the classes that samples are conditioned on.
         copies_of: the items that metrics of novelty and of use take for samples, where samples are test items.
+        report: called as parts begin.
     """
-    say = progress or (lambda line: None)
+    say = report or (lambda phase: None)
     kind = dataset.train.kind
     found = []
     held = joined([dataset.test, dataset.validation]) if plan.from_train and copies_of is None else dataset.test
@@ -230,6 +241,7 @@ def compare_samples(
             for of_classes in metrics(ClassMetric, main=main, items=kind):
                 read = of_classes.read(predicted, tested, np.asarray(dataset.test.labels), shares, labels)
                 found += _measured(of_classes, read, space.label, len(predicted))
+    say("metrics in data space")
     real_items = take(dataset.train if plan.from_train else dataset.test, plan.reference[0])
     drawn = take(Items(kind, samples, None, dataset.train.facts), np.arange(min(plan.n, len(samples))))
     for of_items in metrics(ItemMetric, items=kind):

@@ -34,7 +34,7 @@ def audit(
         from pofx.evaluate.reference_models import exposure, recipe
 
         attack: dict[str, Any] = {"options": recipe(run), "references": references, "seconds": reference_seconds}
-        findings += exposure(artifact, dataset, **attack, progress=lambda line: typer.echo(line, err=True))
+        findings += exposure(artifact, dataset, **attack)
     if as_json:
         output.as_json(findings)
     else:

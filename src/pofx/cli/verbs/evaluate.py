@@ -15,7 +15,8 @@ def evaluate(
     run: arguments.Run,
     against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
     spaces: Annotated[
-        str | None, typer.Option(help="pca,classifier,random,logmel,inception=FILE,clip=FOLDER,…")
+        str | None,
+        typer.Option("--spaces", "--features", help="Feature spaces: pca,classifier,inception=FILE,mine.py:MySpace,…"),
     ] = None,
     factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, one row per item of the data.")] = None,
     seed: arguments.Seed = 0,

@@ -48,13 +48,13 @@ def pair_trends(samples: pd.DataFrame, real: pd.DataFrame, seed: int = 0) -> dic
     pairs = list(combinations(real.columns, 2))
     if len(pairs) > PAIRS:
         pairs = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:PAIRS]]
-    numeric = [name for name in real.columns if numeric(real[name])]
-    ranks = [side[numeric].rank().corr().fillna(0).to_numpy(float) for side in (samples, real)]
-    at = {name: i for i, name in enumerate(numeric)}
+    of_numbers = [name for name in real.columns if numeric(real[name])]
+    ranks = [side[of_numbers].rank().corr().fillna(0).to_numpy(float) for side in (samples, real)]
+    at = {name: i for i, name in enumerate(of_numbers)}
     cut = {name: _cut(samples[name], real[name]) for name in real.columns}
     found = {}
     for a, b in pairs:
-        if a in numeric and b in numeric:
+        if a in of_numbers and b in of_numbers:
             found[f"{a}, {b}"] = 1 - abs(float(ranks[0][at[a], at[b]] - ranks[1][at[a], at[b]])) / 2
         else:
             p, q = ((cut[a][i] + "|" + cut[b][i]).value_counts(normalize=True) for i in range(2))
