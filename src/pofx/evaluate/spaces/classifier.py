@@ -11,7 +11,7 @@ from pofx.evaluate.networks import Network, learned, train_classifier, width
 
 
 class Classifier(Network):
-    """`classifier`: the features by which a small network tells the labels apart."""
+    """`classifier`: the features of a small network that learned the labels."""
 
     name: ClassVar = "classifier"
     summary: ClassVar = "a small network that learned the labels"
