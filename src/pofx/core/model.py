@@ -313,6 +313,25 @@ class Completing(Model):
         """n events that equal `prefix` where it is not -1, and are drawn given that elsewhere."""
 
 
+class Infilling(Model):
+    """A model that draws the unknown dimensions of an event given the known ones, whichever these are."""
+
+    @abstractmethod
+    def complete(self, x: X, known: X, condition: Condition | None = None, *, generator: Streams) -> X:
+        """x where `known`, bool in the shape of x, and draws given that elsewhere."""
+
+
+class Marginal(Infilling, Explicit):
+    """A model that answers for any subset of the dimensions: its density, and draws of the others given it.
+
+    The conditional is a difference: log p(a | b) = log p(a, b) - log p(b).
+    """
+
+    @abstractmethod
+    def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """log p of the known dimensions in nats, the others integrated out; `known` is bool in the shape of x."""
+
+
 class Tempered(Model):
     """A model whose samples can trade diversity for quality; at other values than the defaults they leave p(x)."""
 
