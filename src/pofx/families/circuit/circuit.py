@@ -116,6 +116,10 @@ class Circuit(OnePhase, Marginal):
             )
         return Normals(dims(part), self.states, self.floor)
 
+    @property
+    def _leaves(self) -> list[Leaf]:
+        return list(self.leaves)  # type: ignore[arg-type]
+
     # --- the tree
 
     @property
@@ -141,8 +145,8 @@ class Circuit(OnePhase, Marginal):
             self.parents.copy_(torch.tensor(rooted(spanning_tree(weights), len(columns))))
         self.items.fill_(len(batch))
         chosen = torch.randperm(len(batch))[torch.arange(self.states) % len(batch)].to(self.parents.device)
-        for leaf, x, (_, known) in zip(self.leaves, filled, values, strict=True):
-            leaf.start(x, known, x[chosen])  # type: ignore[operator]
+        for leaf, x, (_, known) in zip(self._leaves, filled, values, strict=True):
+            leaf.start(x, known, x[chosen])
         same = 0.5 * torch.eye(self.states).to(self.edges) + 0.5 * torch.rand_like(self.edges) / self.states
         self.edges.copy_((same / same.sum(2, keepdim=True)).log())
 
@@ -170,8 +174,8 @@ class Circuit(OnePhase, Marginal):
     def _leaf_values(self, values: Values, *, raw: bool) -> tuple[Tensor, Tensor | float]:
         leaves: list[Tensor] = []
         factor: Tensor | float = 0.0
-        for leaf, (x, known) in zip(self.leaves, values, strict=True):
-            found, log_factor = leaf.values(x, known, raw=raw)  # type: ignore[operator]
+        for leaf, (x, known) in zip(self._leaves, values, strict=True):
+            found, log_factor = leaf.values(x, known, raw=raw)
             leaves.append(found)
             factor = factor + log_factor
         return (leaves[0] if len(leaves) == 1 else torch.cat(leaves)), factor
@@ -226,8 +230,8 @@ class Circuit(OnePhase, Marginal):
         prior = self.prior / max(int(self.items), 1)
         maximise(self.root, self.root_rows, 0, step, prior, self.states)
         maximise(self.edges, self.edge_rows, 2, step, prior, self.states)
-        for leaf in self.leaves:
-            leaf.maximise(step, prior)  # type: ignore[operator]
+        for leaf in self._leaves:
+            leaf.maximise(step, prior)
         self.updates += 1
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
@@ -292,10 +296,10 @@ class Circuit(OnePhase, Marginal):
         drawn: dict[tuple[str, ...], Tensor] = {}
         start = 0
         for k, (path, part) in enumerate(self.parts):
-            leaf, own = self.leaves[k], torch.arange(self.sizes[k], device=root.device)
-            leaf.ready()  # type: ignore[operator]
+            leaf_k, own = self._leaves[k], torch.arange(self.sizes[k], device=root.device)
+            leaf_k.ready()
             states, noise = z[start : start + self.sizes[k]], u[:, 1, start : start + self.sizes[k]].T
-            found = leaf.draw(own, states, noise).T  # type: ignore[operator]
+            found = leaf_k.draw(own, states, noise).T
             if x is not None and values is not None:
                 given, seen = values[k]
                 found = given if seen is None else torch.where(seen, given, found)

@@ -42,6 +42,10 @@ class Leaf(nn.Module, ABC):
         """Values of the variables `at` in states z, by uniforms u."""
 
     @abstractmethod
+    def ready(self) -> None:
+        """Compute what draws need, once for all of them."""
+
+    @abstractmethod
     def maximise(self, step: float, prior: float) -> None:
         """A step of expectation maximisation by the gradients."""
 
@@ -93,7 +97,8 @@ class Tables(Leaf):
             levels = torch.arange(self.classes, device=self.open.device)[None, :, None]
             return log_bins(self.means, self.log_scales.clamp(-7, 7), levels, self.classes).exp()
         if self.bases:
-            mix, basis = self.log_table, self.log_basis
+            mix: Tensor = self.log_table
+            basis: Tensor = self.log_basis
             if not raw:
                 mix, basis = mix.log_softmax(1), basis.log_softmax(1)
             return basis.exp().T @ mix.exp()
@@ -114,7 +119,6 @@ class Tables(Leaf):
         return (cdf < u[..., None] * cdf[..., -1:]).sum(-1).clamp(max=self.classes - 1)
 
     def ready(self) -> None:
-        """Compute what draws need, once for all levels of a tree."""
         self.drawn_from = self.table(raw=False).mT.double().cumsum(-1)
 
     def maximise(self, step: float, prior: float) -> None:
@@ -179,7 +183,7 @@ class Normals(Leaf):
         self.seen = -items if self.seen is None else self.seen - items
 
     def ready(self) -> None:
-        """Draws need nothing more."""
+        pass
 
     def draw(self, at: Int[Tensor, "k"], z: Int[Tensor, "k n"], u: Float[Tensor, "k n"]) -> Num[Tensor, "k n"]:
         normal = math.sqrt(2) * torch.erfinv(2 * u.double() - 1)

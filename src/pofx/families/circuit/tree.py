@@ -117,7 +117,8 @@ def levels(parents: Sequence[int], device: torch.device) -> tuple[Level, ...]:
     children: dict[int, list[int]] = {}
     for node, parent in enumerate(parents):
         children.setdefault(parent, []).append(node)
-    found, nodes, above, at = [], children[-1], [-1], 0
+    found: list[Level] = []
+    nodes, above, at = children[-1], [-1], 0
     while nodes:
         places = {node: k for k, node in enumerate(above)}
         parent_at = [places[parents[node]] for node in nodes]
