@@ -100,13 +100,13 @@ def chunks(leaf: Float[Tensor, "d n states"]) -> list[slice]:
 
 def downward(
     total: Float[Tensor, "n"],
-    tables: tuple[Tensor, Tensor, Tensor],
+    probabilities: tuple[Tensor, Tensor, Tensor],
     stored: Sequence[list[Tensor]],
     tree: Sequence[Level],
     found: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     """Write the gradient of leaves, and add those of root and edges, to `found`; `total` is the gradient of log p."""
-    leaf, root, edges = tables
+    leaf, root, edges = probabilities
     nodes, messages, scales = stored
     of_leaf, of_root, of_edges = found
     share = total[:, None] / (nodes[0][0] @ root)[:, None]
