@@ -23,7 +23,7 @@ from pofx.core.event import Condition, Continuous, Discrete, Event, count, dims,
 from pofx.core.model import Batch, Density, Marginal, OnePhase, Phase, Recipe, X
 from pofx.core.options import NonNegative, OneOf, Range, Unit
 from pofx.core.random import Streams
-from pofx.families.circuit.leaves import Known, Leaf, Normals, Tables
+from pofx.families.circuit.leaves import Known, Leaf, Normals, Classes
 from pofx.families.circuit.maximisation import maximise
 from pofx.families.circuit.passes import LogProb, upward
 from pofx.families.circuit.tree import Level, binned, bins_for, levels, mutual_information, rooted, spanning_tree
@@ -111,7 +111,7 @@ class Circuit(OnePhase, Marginal):
         if isinstance(part, Discrete):
             ordered = len(part.shape) > 1 and part.largest > MANY
             bases = self.bases or (BASES if ordered else 0)
-            return Tables(
+            return Classes(
                 part, self.states, bases if not part.uneven else 0, self.leaf == "logistic" and not part.uneven
             )
         return Normals(dims(part), self.states, self.floor)

@@ -1,7 +1,7 @@
 """Leaves: p(x | state) of every variable of a part of an event, and how expectation maximisation moves them.
 
 A leaf gives the probabilities of n items under every state, up to a factor per item that it returns as a logarithm.
-What is unknown has probability 1 under every state: that is the integral over it. Tables over many ordered classes can
+What is unknown has probability 1 under every state: that is the integral over it. Classes over many ordered classes can
 be mixtures of a few distributions over the classes that all variables share, so that neighbouring classes learn from
 each other; logistic leaves are discretised (Salimans et al., 2017, arXiv 1701.05517) and learn by gradients alone.
 """
@@ -50,7 +50,7 @@ class Leaf(nn.Module, ABC):
         """A step of expectation maximisation by the gradients."""
 
 
-class Tables(Leaf):
+class Classes(Leaf):
     """Discrete variables: a free table per variable, mixtures of shared distributions, or discretised logistics."""
 
     def __init__(self, event: Discrete, states: int, bases: int, logistic: bool) -> None:

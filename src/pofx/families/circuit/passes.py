@@ -64,7 +64,13 @@ class LogProb(torch.autograd.Function):
     """log p(x) (n,) of leaf probabilities (d, n, states), root (states,) and edges (e, states, states)."""
 
     @staticmethod
-    def forward(ctx: Any, leaf: Tensor, root: Tensor, edges: Tensor, tree: Sequence[Level]) -> Tensor:
+    def forward(
+        ctx: Any,
+        leaf: Float[Tensor, "d n states"],
+        root: Float[Tensor, "states"],
+        edges: Float[Tensor, "e states states"],
+        tree: Sequence[Level],
+    ) -> Float[Tensor, "n"]:
         ctx.save_for_backward(leaf, root, edges)
         ctx.tree, ctx.stored = tree, []
         logs = []
