@@ -23,7 +23,7 @@ from pofx.core.event import Condition, Continuous, Discrete, Event, count, dims,
 from pofx.core.model import Batch, Density, Marginal, OnePhase, Phase, Recipe, X
 from pofx.core.options import NonNegative, OneOf, Range, Unit
 from pofx.core.random import Streams
-from pofx.families.circuit.leaves import Known, Leaf, Normals, Classes
+from pofx.families.circuit.leaves import Classes, Known, Leaf, Normals
 from pofx.families.circuit.maximisation import maximise
 from pofx.families.circuit.passes import LogProb, upward
 from pofx.families.circuit.tree import Level, binned, bins_for, levels, mutual_information, rooted, spanning_tree
