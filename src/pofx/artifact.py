@@ -178,6 +178,7 @@ class Artifact:
         raw_condition = self._raw_condition(condition, int(n), seed)
         given = self._condition_events(raw_condition)
         streams = Streams(seed, n, device=self.device)
+        inside = Streams(seed + (1 << 41), n, device=self.device)  # of what events leave open
         known = self._prefixes(prefix, n)
         raw = []
         for i in range(0, n, batch_size):
@@ -186,7 +187,7 @@ class Artifact:
             if known is not None:
                 options["prefix"] = known[i : i + batch_size]
             x = self.model.sample(len(part), c, generator=part, **options)
-            raw.append(each(self.representation.decode(x), Tensor.cpu))
+            raw.append(each(self.representation.drawn(x, inside[i : i + batch_size]), Tensor.cpu))
         facts = {k: v for k, v in self.card.get("data", {}).get("facts", {}).items() if k not in NOT_OF_ITEMS}
         items = Items(self.representation.kind, self.representation.items(concatenated(raw)), facts=facts)
         if self.conditioning is None or raw_condition is None:

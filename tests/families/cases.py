@@ -125,7 +125,8 @@ def law(name: str, *, fit: bool = False, conditional: bool | None = None):
             if conditional is not None and conditional != (case.condition is not None):
                 continue
             marks = []
-            reason = case.row.model.exempt.get(name)
+            kind = type(case.event).__name__.lower()
+            reason = case.row.model.exempt.get(name) or case.row.model.exempt.get(f"{name} of {kind} events")
             if reason:
                 marks.append(pytest.mark.xfail(reason=reason, strict=True))
             if fit and not (case.quick or (conditional and case.core)):

@@ -98,15 +98,42 @@ def test_lattices_of_any_step_are_dequantised(scale):
     assert np.allclose(out.a, x.a, atol=1e-9 * scale) and not fitted.impossible(x)
 
 
-def test_a_heavy_value_is_reported_and_never_exact():
+def test_a_heavy_value_of_a_coordinate_is_reported_and_never_exact():
     x = RNG.normal(size=(1000, 2))
     x[RNG.random(1000) < 0.7, 0] = 0.0
-    for view, items in ((Table, table(x)), (Points, points(x))):
-        with pytest.warns(UserWarning, match="x0.*values repeat"):
-            assert view.fit(items).volume is Density.ESTIMATE
+    with pytest.warns(UserWarning, match="x0.*values repeat"):
+        assert Points.fit(points(x)).volume is Density.ESTIMATE
     k = RNG.integers(0, 3, (1000, 2)).astype(float)
     with pytest.warns(UserWarning, match="values repeat"):
         assert Points.fit(points((k - k.mean(0)) / k.std(0))).volume is Density.ESTIMATE
+
+
+def test_heavy_and_missing_values_of_a_column_are_values_of_their_own():
+    x = pd.DataFrame({"a": RNG.normal(size=1000), "b": RNG.normal(size=1000), "c": RNG.integers(0, 50, 1000) * 1.0})
+    x.loc[RNG.random(1000) < 0.5, "a"] = 0.0
+    x.loc[RNG.random(1000) < 0.3, "a"] = 1.5
+    x.loc[RNG.random(1000) < 0.3, ["b", "c"]] = np.nan
+    fitted = Table.fit(table(x))
+    assert fitted.volume is Density.BOUND and "single values" in fitted.measure and fitted.dims == 6
+    event, ladj = fitted.encode(fitted.tensor(x), Streams(0, 1000))
+    assert torch.isfinite(event).all() and torch.isfinite(ladj).all()
+    out = fitted.items(fitted.decode(event))
+    pd.testing.assert_frame_equal(out, x, atol=1e-5)
+    assert (out.a == 0).sum() == (x.a == 0).sum() and not fitted.impossible(x)
+    full = pd.DataFrame({"a": RNG.normal(size=100), "b": RNG.normal(size=100)})
+    reasons = Table.fit(table(full)).impossible(full.assign(a=full.a.mask(full.index == 3)))
+    assert list(reasons) == [3] and "missing" in reasons[3]
+
+
+def test_the_state_and_the_number_make_a_density():
+    """p(state) p(number | state) of a known law: the bound is within its noise of the truth, and never far above it."""
+    n = 4000
+    x = pd.DataFrame({"a": np.where(RNG.random(n) < 0.4, np.nan, RNG.normal(size=n)), "b": RNG.normal(size=n)})
+    run = pofx.fit(pofx.table(x), "gmm", steps=1, progress=False)
+    log_normal = [-0.5 * v**2 - 0.5 * np.log(2 * np.pi) for v in (x.a, x.b)]
+    truth = np.where(x.a.isna(), np.log(0.4), np.log(0.6) + log_normal[0]) + log_normal[1]
+    gap = truth - run.log_prob(x, draws=64)
+    assert -0.02 < gap.mean() < 0.1
 
 
 def test_continuous_columns_of_either_precision_have_no_atoms():

@@ -68,6 +68,11 @@ class Discrete:
         return (self.classes,) * math.prod(self.shape) if isinstance(self.classes, int) else self.classes
 
     @property
+    def by_dimension(self) -> bool:
+        """Whether the number of classes is stated for every dimension."""
+        return not isinstance(self.classes, int)
+
+    @property
     def uneven(self) -> bool:
         """Whether dimensions differ in their number of classes."""
         return not isinstance(self.classes, int) and len(set(self.classes)) > 1

@@ -67,6 +67,10 @@ class Representation(Checked, ABC):
     def decode(self, x: X) -> Tensor:
         """Events → raw items; the inverse of `encode` up to its noise."""
 
+    def drawn(self, x: X, generator: Streams) -> Tensor:
+        """Events of samples → raw items: `decode`, where what the event leaves open is drawn from `generator`."""
+        return self.decode(x)
+
     def impossible(self, values: Any) -> Mapping[int, str]:
         """The items whose probability is zero under every model of this representation: number → reason.
 

@@ -152,7 +152,7 @@ def dataset(
     for part, items in parts.items():
         if len(items) == 0:
             raise DataError(f"{name}: the {part} split is empty")
-    shared = kind_of(train).shared([items.values for items in parts.values()])
+    shared = kind_of(train).shared(list(parts.values()))
     if shared:
         parts = {part: replace(items, facts={**items.facts, **shared}) for part, items in parts.items()}
         train, validation, test = parts.values()

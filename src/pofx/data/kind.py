@@ -93,7 +93,7 @@ class Kind(ABC):
         """Items of a file without copies that mean nothing, and facts of what was removed."""
         return items, {}
 
-    def shared(self, parts: Sequence[Any]) -> dict[str, Any]:
+    def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
         """Facts that all splits of a data set decide together, plain JSON values."""
         return {}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pofx.core.config import defaults, representations
 from pofx.core.errors import Unsupported, UsageError, unknown
+from pofx.core.event import Discrete
 from pofx.core.model import Model
 from pofx.core.representation import Items, Representation
 from pofx.data.kind import named
@@ -37,7 +38,9 @@ def choose(items: Items, model: type[Model], options: Mapping[str, Any] | None =
     """
     available = tuple(view for view in views(items.kind) if not view.conditional)
     name = model.name or model.__name__
-    return _choose(items, available, model.events, dict(options or {}), f"{name} takes", "another model or view")
+    return _choose(
+        items, available, model.events, dict(options or {}), f"{name} takes", "another model or view", model.unequal
+    )
 
 
 def choose_conditioning(items: Items, model: type[Model]) -> Representation:
@@ -62,6 +65,7 @@ def _choose(
     wanted: dict[str, Any],
     who: str,
     mend: str,
+    unequal: bool = True,
 ) -> Representation:
     """The first of the available views that is of the first possible kind of event."""
     named = wanted.pop(BY_NAME, None)
@@ -86,7 +90,10 @@ def _choose(
             for view in able:
                 if view not in fitted:
                     fitted[view] = view.fit(items, **wanted)
-                if fits(type(fitted[view].event), event):
+                found = fitted[view].event
+                if isinstance(found, Discrete) and found.by_dimension and not unequal:
+                    continue
+                if fits(type(found), event):
                     return fitted[view]
     raise UsageError(
         f"{who} {' or '.join(e.__name__ for e in events)} events; "

@@ -44,13 +44,13 @@ class Opening:
         return torch.ones_like(raw) if self.simplex else to_line(raw, *self.ends(raw.device))[1].exp()
 
     def forward(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw (n, d) → unbounded (n, e) and log|det| (n,)."""
+        """Raw (n, d) → unbounded (n, e) and log|det|, of each column (n, d) or of all of a simplex (n, 1)."""
         if not self.bounded:
-            return raw, torch.zeros(len(raw), dtype=raw.dtype, device=raw.device)
+            return raw, torch.zeros_like(raw)
         if self.simplex:
-            return simplex_to_space(raw / raw.sum(-1, keepdim=True))
-        y, ladj = to_line(raw, *self.ends(raw.device))
-        return y, ladj.sum(-1)
+            y, ladj = simplex_to_space(raw / raw.sum(-1, keepdim=True))
+            return y, ladj[:, None]
+        return to_line(raw, *self.ends(raw.device))
 
     def back(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Unbounded (n, e) → raw (n, d), strictly inside the support, and log|det d raw / d y| (n,)."""

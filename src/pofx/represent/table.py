@@ -5,8 +5,14 @@ counted in steps k and dequantised (k + u, u uniform in (0, 1)), so that a densi
 of a value and never grows without limit on the grid. Columns that never vary are set aside and put back. A support that
 the user states is opened to the whole space first, so that every model of real vectors keeps it, with an exact
 Jacobian; that of truth values and categories is known. A row that cannot occur has probability zero, not an error.
+
+A missing value, and one that many rows of a real column have, is a value of its own: the column has a second one, its
+state (0: as any other, 1, 2, …: such a value), which is dequantised like a category. Where a state gives the value, the
+number in its place is noise u ~ N(0, 1), whose log-density is subtracted: the mean over u of p(y, u) / q(u) is the
+probability of the rest (the bound of variational dequantisation; Ho et al., 2019, arXiv 1902.00275).
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -23,20 +29,22 @@ from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.kinds.table import check_table
 from pofx.data.numbers import check_points
-from pofx.data.schema import describe, numbers, restored
+from pofx.data.schema import GRIDS, LEFT_OUT, describe, measure_of, numbers, restored
 from pofx.data.support import SIMPLEX, check_support, outside, stated
+from pofx.represent.states import States
 from pofx.represent.support import REAL, Opening, kept_inside
 
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 does not round k + u up to k + 1
-GRIDS = ("whole", "decimal", "lattice", "bool", "category", "date")
+NUMBERS = ("whole", "decimal", "lattice", "levels", "real", "constant")
 UNBOUNDED = {"type": "whole", "low": -(2**62), "high": 2**62, "offset": 0}  # of runs that hold no schema
 
 
 class Columns(Representation):
-    """What tables and points share: raw float64 (n, d) of the varying columns ↔ standardised float32 (n, d).
+    """What tables and points share: raw float64 (n, d) of the varying columns ↔ standardised float32 (n, d + states).
 
-    Raw values of a column on a grid are whole numbers of steps; decimals is -1 where there is no grid. They come back
-    exactly while their standard deviation is below about 400,000 steps, the limit of float32.
+    Raw values of a column on a grid are whole numbers of steps, NaN where they are missing; decimals is -1 where there
+    is no grid. They come back exactly while their standard deviation is below about 400,000 steps, the limit of
+    float32. mean, std and decimals also have those of the states, behind those of the columns.
     """
 
     unit = "nats"
@@ -52,13 +60,16 @@ class Columns(Representation):
         decimals: list[int],
         support: Any = None,
         schema: Any = None,
+        left_out: Any = None,
     ) -> None:
         """mean and std are those of the unbounded values; support is in plain form (see `data/support.py`)."""
         self.columns, self.dtypes, self.constants = columns, dtypes, constants
         self.mean, self.std, self.decimals, self.support, self.schema = mean, std, decimals, support, schema
+        self.left_out = left_out
         self.varying = [c for c in columns if c not in constants]
         self._about: dict[str, Any] = schema or _schema_of(columns, constants, decimals)
-        self._opening = Opening(_in_steps(support, self._about), self.varying, decimals)
+        self._states = States([self._about[c] for c in self.varying])
+        self._opening = _opening(support, self._about, self.varying, self._states, decimals)
         self.event = Continuous((self._opening.dims,))
         self._shift, self._scale = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
         self._grid = torch.tensor(decimals) != REAL
@@ -67,7 +78,7 @@ class Columns(Representation):
             self.measure = f"Lebesgue on the first {self.dims} coordinates"
         if bool(self._grid.any()):
             self.volume = Density.BOUND
-            self.measure = "counting" if bool(self._grid.all()) else "Lebesgue, counting on columns on a grid"
+            self.measure = measure_of(self._about)
         if self._atoms:
             self.volume = min(self.volume, Density.ESTIMATE)
 
@@ -86,16 +97,25 @@ class Columns(Representation):
                 )
             schema = {c: {"type": "real"} for c in columns}
         varying = [c for c in columns if c not in fixed]
-        decimals = [_decimals(schema[c]) for c in varying]
+        states = States([schema[c] for c in varying])
+        decimals = [_decimals(schema[c]) for c in varying] + [0] * states.count
         grid = np.asarray(decimals) != REAL
         if support is not None:
-            check_support(_plain(frame), columns, support, _closed(columns, varying, grid))
+            check_support(_plain(frame, schema), columns, support, _closed(columns, varying, grid))
         raw, _ = numbers(frame, {c: schema[c] for c in varying})
-        opening = Opening(_in_steps(support, schema), varying, decimals)
-        middle = torch.from_numpy(raw + 0.5 * grid)
-        y = opening.forward(middle)[0].numpy()
-        width = opening.slopes(middle).square().mean(0).numpy() * grid if grid.any() else 0.0
-        std = np.sqrt(y.var(0) + width / 12)
+        inner, given = states.apart(torch.from_numpy(raw))
+        opening = _opening(support, schema, varying, states, decimals)
+        typical = inner.masked_fill(given, torch.nan).nanmedian(0).values.nan_to_num(0.0)
+        middle = torch.where(given, typical, inner) + torch.from_numpy(0.5 * grid)
+        y = opening.forward(middle)[0]
+        if opening.simplex:
+            mean, std = y.mean(0).numpy(), y.std(0, correction=0).numpy()
+        else:
+            there = (~given).double()
+            count = there.sum(0).clamp(min=1.0)
+            center = (y * there).sum(0) / count
+            width = (opening.slopes(middle).square() * there).sum(0) / count * torch.from_numpy(grid)
+            mean, std = center.numpy(), (((y - center).square() * there).sum(0) / count + width / 12).sqrt().numpy()
         for c, about in schema.items():
             if about.get("atoms"):
                 warnings.warn(
@@ -107,7 +127,7 @@ class Columns(Representation):
             "columns": columns,
             "dtypes": [str(d) for d in frame.dtypes],
             "constants": fixed,
-            "mean": y.mean(0).tolist(),
+            "mean": mean.tolist(),
             "std": np.where(std > 0, std, 1.0).tolist(),
             "decimals": decimals,
             "support": support,
@@ -118,9 +138,9 @@ class Columns(Representation):
         """Raw rows, and those that cannot occur with their reasons: a typical row is in their place."""
         reasons: dict[int, str] = {}
         if self.support is not None:
-            reasons |= outside(
-                _plain(frame), self.columns, self.support, _closed(self.columns, self.varying, self._grid.numpy())
-            )
+            plain = _plain(frame[self.columns], self._about)
+            closed = _closed(self.columns, self.varying, self._grid.numpy())
+            reasons |= outside(plain, self.columns, self.support, closed)
         x, found = numbers(frame[self.columns], {c: self._about[c] for c in self.columns})
         x = x[:, [self.columns.index(c) for c in self.varying]]
         reasons = {**found, **reasons}
@@ -137,28 +157,43 @@ class Columns(Representation):
             about = self._about[column]
             x = np.zeros(len(values)) if column in self.constants else values[:, self.varying.index(column)]
             ends = [0.0, None] if self._opening.simplex else (self.support or {}).get(column)
-            inside = about["type"] == "real" and ends is not None
+            inside = about["type"] == "real" and ends is not None and not self._states.of(about)
             found[column] = kept_inside(x, dtype, *ends) if inside else restored(x, about, dtype)
         return found
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        inner, given = self._states.apart(raw)
+        shift, scale = self._shift.to(raw.device), self._scale.to(raw.device)
         noise_ladj: Tensor | float = 0.0
         if bool(self._grid.any()):
-            grid, scale = self._grid.to(raw.device), self._scale.to(raw.device)
-            edge = (scale / self._opening.slopes(raw + 0.5 * grid) * 2.0**-20).clamp(EDGE, 0.4) * grid
+            grid = self._grid.to(raw.device)
+            if self._states.count:
+                inner = torch.where(given, self._typical.to(raw.device), inner)
+            edge = (scale / self._opening.slopes(inner + 0.5 * grid) * 2.0**-20).clamp(EDGE, 0.4) * grid
             noise = edge + (1 - 2 * edge) * generator.uniform(self.dims)
-            noise_ladj = (-2 * edge).log1p().sum(-1)  # the noise has the density 1 / (1 - 2 edge)
-            raw = raw + noise * grid
-        z, ladj = self._opening.forward(raw)
-        y = (z - self._shift.to(raw.device)) / self._scale.to(raw.device)
-        return y.float(), ladj + noise_ladj - float(self._scale.log().sum())
+            noise_ladj = (-2 * edge).log1p()  # the noise has the density 1 / (1 - 2 edge)
+            inner = inner + noise * grid
+        z, ladj = self._opening.forward(inner)
+        y = (z - shift) / scale
+        if not self._states.count:
+            return y.float(), (ladj + noise_ladj).sum(-1) - float(self._scale.log().sum())
+        u = generator.normal(self.dims).double()
+        own = ladj + noise_ladj - scale.log()
+        instead = 0.5 * u.square() + 0.5 * math.log(2 * math.pi)
+        return torch.where(given, u, y).float(), torch.where(given, instead, own).sum(-1)
+
+    @property
+    def _typical(self) -> Tensor:
+        """A possible number of every column and state."""
+        inner = self.back(torch.zeros(1, self.dims, dtype=torch.float64))[0]
+        return torch.where(self._grid, inner.floor(), inner)
 
     def decode(self, x: Tensor) -> Tensor:
-        raw = self.back(x.double())[0]
-        return torch.where(self._grid.to(x.device), raw.floor(), raw)
+        inner = self.back(x.double())[0]
+        return self._states.together(torch.where(self._grid.to(x.device), inner.floor(), inner))
 
     def back(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Events in their own type → raw items with their fractions of a step, and log|det d raw / d event| (n,).
+        """Events in their own type → raw items (and states) with their fractions of a step, and log|det d raw/d event|.
 
         Differentiable, as `decode` is not on a grid.
         """
@@ -190,6 +225,16 @@ def _schema_of(columns: list[str], constants: Mapping[str, Any], decimals: list[
     return found
 
 
+def _opening(
+    support: Any, schema: Mapping[str, Mapping[str, Any]], varying: list[str], states: States, decimals: list[int]
+) -> Opening:
+    """The opening of the varying columns and of the states behind them."""
+    inner = _in_steps(support, schema)
+    if states.count:
+        inner = (inner or {}) | {f"state {i}": [0, k] for i, k in enumerate(states.sizes)}
+    return Opening(inner, [*varying, *(f"state {i}" for i in range(states.count))], decimals)
+
+
 def _in_steps(support: Any, schema: Mapping[str, Mapping[str, Any]]) -> Any:
     """The support that opens the raw columns: as stated, and what truth values and categories have by themselves."""
     if support == SIMPLEX:
@@ -207,9 +252,13 @@ def _in_steps(support: Any, schema: Mapping[str, Mapping[str, Any]]) -> Any:
     return found or None
 
 
-def _plain(frame: pd.DataFrame) -> np.ndarray:
-    """The numbers of a table, NaN for what is none: float64 (n, d)."""
-    return np.stack([pd.to_numeric(frame[c], errors="coerce").to_numpy(np.float64) for c in frame.columns], 1)
+def _plain(frame: pd.DataFrame, schema: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
+    """The numbers of a table, NaN for what is none or a value of its own: float64 (n, d)."""
+    found = []
+    for c in frame.columns:
+        x = pd.to_numeric(frame[c].astype(object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        found.append(np.where(np.isin(x, schema[c].get("heavy", ())), np.nan, x))
+    return np.stack(found, 1)
 
 
 class Table(Columns):
@@ -224,11 +273,8 @@ class Table(Columns):
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
         support = options.pop("support", items.facts.get("support"))
-        frame = check_table(items.values, "table")
-        schema = items.facts.get("schema")
-        if schema is None or set(schema) != set(frame.columns):
-            schema = describe(frame)
-        return cls(**cls._statistics(frame, {c: dict(schema[c]) for c in frame.columns}, support), **options)
+        frame, schema, left_out = described(items)
+        return cls(**cls._statistics(frame, schema, support), left_out=left_out, **options)
 
     def tensor(self, values: Any) -> Tensor:
         return self._checked(self._table(values))[0]
@@ -237,21 +283,48 @@ class Table(Columns):
         return self._checked(self._table(values))[1]
 
     def _table(self, values: Any) -> pd.DataFrame:
-        frame = check_table(values, "table")
-        if set(frame.columns) != set(self.columns):
-            missing, extra = set(self.columns) - set(frame.columns), set(frame.columns) - set(self.columns)
-            raise DataError(
-                f"the table must have the columns it was trained on (missing: {', '.join(sorted(missing)) or 'none'}; "
-                f"unknown: {', '.join(sorted(extra)) or 'none'})"
-            )
-        words = [c for c in self.columns if self._about[c]["type"] not in ("category", "date")]
-        bad = [c for c in words if not pd.api.types.is_numeric_dtype(frame[c])]
-        if bad:
-            raise DataError(f"column {bad[0]} held numbers in training, here it holds words: give numbers")
-        return frame[self.columns]
+        return matching(values, self.columns, self.left_out or {}, self._about)
 
     def items(self, raw: Tensor) -> Any:
         return pd.DataFrame(self._columns(raw))
+
+
+def described(items: Items) -> tuple[pd.DataFrame, dict[str, Any], dict[str, str] | None]:
+    """The table of training items, checked, its schema, and the columns that are left out."""
+    frame = check_table(items.values, "table")
+    schema = items.facts.get("schema")
+    if schema is None or not set(schema) >= set(frame.columns):
+        schema = describe(frame, items.facts.get("stated"))
+    out = dict(items.facts.get("left_out") or {})
+    for column in frame.columns:
+        if schema[column]["type"] in LEFT_OUT:
+            raise DataError(
+                f"column {column} holds an id or free text, of which nearly every value is different: drop it, or "
+                f"state schema={{'{column}': 'category'}}"
+            )
+    return frame, {c: dict(schema[c]) for c in frame.columns}, out or None
+
+
+def matching(
+    values: Any, columns: list[str], left_out: Mapping[str, str], schema: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """A table with the columns of training, in their order.
+
+    Raises:
+        DataError: other columns, or numbers in training that are words here.
+    """
+    frame = check_table(values, "table", {c: "number" for c in columns if schema[c]["type"] in NUMBERS})
+    missing, extra = set(columns) - set(frame.columns), set(frame.columns) - set(columns) - set(left_out)
+    if missing or extra:
+        raise DataError(
+            f"the table must have the columns it was trained on (missing: {', '.join(sorted(missing)) or 'none'}; "
+            f"unknown: {', '.join(sorted(extra)) or 'none'})"
+        )
+    given = values if isinstance(values, pd.DataFrame) else frame
+    for c in columns:
+        if schema[c]["type"] in NUMBERS and frame[c].isna().all() and not given.rename(columns=str)[c].isna().all():
+            raise DataError(f"column {c} held numbers in training, here it holds words: give numbers")
+    return frame[columns]
 
 
 class Points(Columns):
@@ -293,7 +366,8 @@ def _real(about: dict[str, Any], column: pd.Series) -> dict[str, Any]:
     if about["type"] == "constant":
         return about
     repeated = float(column.duplicated(keep=False).mean())
-    atoms = about.get("atoms") or (repeated if about["type"] != "real" and len(column) >= 20 else 0)
+    odd = about["type"] != "real" or "heavy" in about
+    atoms = repeated if odd and len(column) >= 20 else about.get("atoms", 0)
     return {"type": "real", **({"atoms": round(atoms, 3)} if atoms > 0.1 else {})}
 
 

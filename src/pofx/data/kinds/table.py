@@ -1,6 +1,7 @@
 """Tables: rows of named columns, a DataFrame."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
+from pofx.data.columns import left_out, selected, types_of
 from pofx.data.conditions import conditioned, split_columns
 from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
 from pofx.data.labels import with_labels
@@ -24,26 +26,73 @@ CATEGORIES = 20  # one-hot columns of a category column; the rest share one
 FEW = 20  # distinct numbers up to which a column is perturbed as categories are
 
 
-def table(x: Any, labels: Any = None, name: str = "table", support: Any = None) -> Items:
-    """Rows of numeric columns: a DataFrame, or an array (n, d) whose columns are then called x0, x1, ….
+def table(
+    x: Any,
+    labels: Any = None,
+    name: str = "table",
+    support: Any = None,
+    schema: Any = None,
+    columns: Any = None,
+    drop: Any = None,
+) -> Items:
+    """Rows of named columns of any types: a DataFrame, or an array (n, d) whose columns are then called x0, x1, ….
 
-    support states where values can lie at all, and samples always do: "positive", "unit", (low, high) with None for no
-    end, a dict of these by column, or "simplex" where all columns are positive and each row sums to 1.
+    Numbers, truth values, dates and categories are modelled, missing values too. Columns of words of which nearly every
+    one is different (ids, free text) are left out with a warning.
+
+    Args:
+        support: where values can lie at all, and samples always do: "positive", "unit", (low, high) with None for no
+            end, a dict of these by column, or "simplex" where all columns are positive and each row sums to 1.
+        schema: types by column where the guess is wrong: "number", "real" (never on a grid), "category", "bool",
+            "date", "id", "text" (both left out), or the list of ordered categories.
+        columns: those to model, by default all.
+        drop: columns to leave out.
 
     Raises:
-        DataError: empty, not finite, outside the support, or with columns that are not numbers.
+        DataError: empty, not finite, outside the support, or with columns that hold neither numbers, words nor dates.
     """
-    frame = check_table(x, name)
-    plain = np.stack([pd.to_numeric(frame[c], errors="coerce").to_numpy(np.float64) for c in frame.columns], 1)
-    facts = supported(plain, list(frame.columns), support) if support is not None else {}
+    if isinstance(x, pd.DataFrame):
+        x = selected(x, columns, drop, name)
+    stated = types_of(schema)
+    frame = check_table(x, name, stated)
+    words = [c for c in frame.columns if c in stated or not (numeric(frame[c]) or frame[c].dtype.kind in "bM")]
+    out = left_out(describe(frame[words], stated), stated, len(frame))
+    facts: dict[str, Any] = {"stated": stated} if stated else {}
+    if out:
+        frame = frame.drop(columns=list(out))
+        if frame.shape[1] == 0:
+            raise DataError(
+                f"{name} has no columns but ids and free text ({some(list(out))}): state schema={{'{next(iter(out))}': "
+                "'category'}, or give texts as pofx.texts"
+            )
+        for column, reason in out.items():
+            if column not in stated:
+                warnings.warn(
+                    f"column {column} of {name} is left out, {reason}: schema={{'{column}': 'category'}} models it",
+                    stacklevel=2,
+                )
+        facts["left_out"] = out
+    if support is not None:
+        plain = np.stack([pd.to_numeric(frame[c], errors="coerce").to_numpy(np.float64) for c in frame.columns], 1)
+        facts |= supported(plain, list(frame.columns), support)
     return Items("table", frame, *with_labels(labels, len(frame), name, facts))
 
 
-def table_of(frame: pd.DataFrame, label: str | None, condition: Any, name: str) -> Items:
+def table_of(
+    frame: pd.DataFrame,
+    label: str | None,
+    condition: Any,
+    name: str,
+    *,
+    schema: Any = None,
+    columns: Any = None,
+    drop: Any = None,
+) -> Items:
     """A table whose column `label`, if any, becomes the labels, and columns of it the condition.
 
     A single column of labels is both, so that evaluations know the classes.
     """
+    frame = selected(frame, columns, drop, name)
     order = [str(c) for c in frame.columns]
     frame, given = split_columns(frame, condition, name)
     labels = None
@@ -56,13 +105,14 @@ def table_of(frame: pd.DataFrame, label: str | None, condition: Any, name: str) 
             labels, frame = frame[label].to_numpy(), frame.drop(columns=[label])
     elif given is not None and kind_of(given).labels:
         labels = given.values
-    items = table(frame, labels=labels, name=name)
+    types = {c: kind for c, kind in types_of(schema).items() if c in frame.columns or c not in order}
+    items = table(frame, labels=labels, name=name, schema=types)
     if given is None:
         return conditioned(items, condition, name)
     return replace(items, condition=given, facts={**items.facts, "order": order})
 
 
-def check_table(x: Any, name: str) -> pd.DataFrame:
+def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The table as a DataFrame of numbers, truth values, words and dates, checked."""
     if not isinstance(x, pd.DataFrame):
         array = check_points(x, name)
@@ -72,23 +122,46 @@ def check_table(x: Any, name: str) -> pd.DataFrame:
     x = x.rename(columns=str)
     if x.columns.duplicated().any():
         raise DataError(f"{name} has columns of the same name: {some(x.columns[x.columns.duplicated()])}: rename them")
-    other = [c for c in x.columns if not (_numbers(x[c]) or _words(x[c]) or x[c].dtype.kind == "M")]
+    frame = x.reset_index(drop=True)
+    found = {c: _column(frame[c], (stated or {}).get(c)) for c in frame.columns}
+    other = [c for c, column in found.items() if column is None]
     if other:
         raise DataError(
             f"{name} has columns that are no numbers, words, truth values or dates: {some(other)}: drop them"
         )
-    bad = {c: _unusable(x[c]) for c in x.columns}
-    bad = {c: k for c, k in bad.items() if k}
+    checked = pd.DataFrame({c: column for c, column in found.items() if column is not None})
+    infinite = {c: _infinite(checked[c]) for c in checked.columns}
+    bad = [f"{c} ({k})" for c, k in infinite.items() if k]
     if bad:
-        counts = some([f"{c} ({k})" for c, k in bad.items()])
-        raise DataError(f"{name} has values that are missing or not finite in: {counts}: fill them or drop the rows")
-    frame = x.reset_index(drop=True)
-    return pd.DataFrame(
-        {c: frame[c].to_numpy(dtype=_plain(frame[c])) if _numbers(frame[c]) else frame[c] for c in frame.columns}
-    )
+        raise DataError(f"{name} has values that are not finite in: {some(bad)}: drop the rows, or make them missing")
+    return checked
+
+
+def _column(column: pd.Series, stated: Any) -> pd.Series | np.ndarray | None:
+    """A column in a type that is modelled; None where it has no such type."""
+    if stated in ("number", "real") and not _numbers(column):
+        column = pd.to_numeric(column.astype(object), errors="coerce").astype(np.float64)
+    if column.dtype == object and _plain_numbers(column):
+        column = pd.to_numeric(column, errors="coerce")
+    if _numbers(column):
+        if isinstance(column.dtype, np.dtype) or not column.isna().any():
+            return column.to_numpy(dtype=_plain(column))
+        return column
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or _words(column):
+        return column
+    return None
+
+
+def _plain_numbers(column: pd.Series) -> bool:
+    """Whether objects are numbers, some of which may be missing."""
+    known = column.dropna().tolist()
+    real = (int, float, np.integer, np.floating)
+    return bool(known) and all(isinstance(v, real) and not isinstance(v, bool) for v in known)
 
 
 def _numbers(column: pd.Series) -> bool:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return False
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
 
 
@@ -97,14 +170,13 @@ def _words(column: pd.Series) -> bool:
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype):
         return True
     plain = str | bool | int | float | np.generic
-    return column.dtype == object and all(isinstance(v, plain) or pd.isna(v) for v in column)
+    return column.dtype == object and all(isinstance(v, plain) or v is None or v is pd.NA for v in column)
 
 
-def _unusable(column: pd.Series) -> int:
-    """How many values are missing or not finite, where they may not be."""
-    if _numbers(column):
-        return int((~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))).sum())
-    return int(column.isna().sum()) if column.dtype.kind == "M" else 0
+def _infinite(column: pd.Series) -> int:
+    if not numeric(column):
+        return 0
+    return int(np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).sum())
 
 
 def _plain(column: pd.Series) -> np.dtype:
@@ -132,9 +204,9 @@ class Table(Kind):
     def of_object(self, value: Any, name: str) -> Items | None:
         return table(value, name=name) if isinstance(value, pd.DataFrame) else None
 
-    def shared(self, parts: Sequence[pd.DataFrame]) -> dict[str, Any]:
+    def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
         """The description of the columns, from all splits."""
-        return {"schema": describe(self.join(parts))}
+        return {"schema": describe(self.join([part.values for part in parts]), parts[0].facts.get("stated"))}
 
     def take(self, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
         return values.iloc[at].reset_index(drop=True)
@@ -272,7 +344,7 @@ class Table(Kind):
 
 def numeric(column: pd.Series) -> bool:
     """Whether a column holds numbers; truth values are categories."""
-    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
+    return bool(_numbers(column) and not pd.api.types.is_bool_dtype(column))
 
 
 def _plain_values(column: pd.Series) -> list[Any]:

@@ -21,6 +21,7 @@ from pofx.core.model import Batch, Completing, Density, Factored, OnePhase, Temp
 from pofx.core.random import Streams
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, sum_event
 from pofx.maths.sharpening import sharpen
+from pofx.nets.vector.column_embedding import ColumnLogits
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.level_embedding import LevelLogits
 
@@ -49,7 +50,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
     orderings: int = 1
     ordering: str = "natural"
     at_once: int = 1 << 30  # events that are drawn together
-    output: LevelLogits
+    output: LevelLogits | ColumnLogits
 
     @property
     def in_order(self) -> bool:

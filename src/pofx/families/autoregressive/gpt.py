@@ -23,6 +23,7 @@ from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Curs
 from pofx.maths.distributions import class_counts
 from pofx.maths.products import linear
 from pofx.nets.attention.transformer import ACTIVATIONS, Transformer
+from pofx.nets.vector.column_embedding import first_rows
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.level_embedding import cosine_basis
 
@@ -51,6 +52,7 @@ class GPT(Conditionals):
     name: ClassVar = "gpt"
     source: ClassVar = "Radford et al., 2018; rotary positions: Su et al., 2021, arXiv 2104.09864"
     ranks: ClassVar = (0, 1, 2, 3, 4)
+    unequal: ClassVar = True
     trains_with: ClassVar = {
         "batch_size": 16,
         "optimizer": "muon",
@@ -82,11 +84,16 @@ class GPT(Conditionals):
         self.width, self.layers, self.heads, self.expansion = width, layers, heads, expansion
         self.activation, self.positions, self.dropout = activation, positions, dropout
         grid = len(event.shape) > 1
-        kind = positions or ("both" if grid else "rotary")
+        self.columns = event.by_dimension  # every dimension has classes of its own
+        kind = positions or ("both" if grid else "learned" if self.columns else "rotary")
         self.places = self.order().tolist()
         self.at_once = max(1, CACHE // (2 * layers * width * len(self.places)))
+        self.rows: Tensor
+        self.lacking: Tensor
         self.natural = self.places == sorted(self.places)
-        self.table = nn.Parameter(_smooth(event.largest, width) if grid else torch.randn(event.largest, width))
+        rows = sum(event.counts) if self.columns else event.largest
+        smooth = grid and not self.columns
+        self.table = nn.Parameter(_smooth(rows, width) if smooth else torch.randn(rows, width))
         self.start = nn.Parameter(torch.randn(width))
         sizes = event.shape if kind != "rotary" else ()
         self.axes = nn.ParameterList(nn.Parameter(0.1 * torch.randn(size, width)) for size in sizes)
@@ -102,7 +109,13 @@ class GPT(Conditionals):
             rotary=kind != "learned",
             dropout=dropout,
         )
-        self.bias = nn.Parameter(torch.zeros(len(self.places) if grid else 1, event.largest))
+        self.bias = nn.Parameter(torch.zeros(len(self.places) if grid or self.columns else 1, event.largest))
+        if self.columns:
+            counts = torch.tensor(event.counts)[self.places]
+            there = torch.arange(event.largest) < counts[:, None]
+            row = first_rows(event.counts)[self.places][:, None] + torch.arange(event.largest)
+            self.register_buffer("rows", row.where(there, 0), persistent=False)  # of the table, by place and class
+            self.register_buffer("lacking", torch.where(there, 0.0, -torch.inf), persistent=False)
 
     def matrices(self) -> Iterable[nn.Parameter]:
         return [weight for weight in self.net.parameters() if weight.ndim == 2]
@@ -145,15 +158,26 @@ class GPT(Conditionals):
     ) -> Float[Tensor, "n length width"]:
         """Features of each place of sequences in the order of drawing, from the places before it."""
         start = self.start.expand(len(drawn), 1, -1)
-        h = torch.cat((start, nn.functional.embedding(drawn[:, :-1], self.table)), 1)
+        h = torch.cat((start, self.embedded(drawn[:, :-1], 0)), 1)
         out: Tensor = self.net(self.drop(self._placed(h, context)))
         return out
 
     def read(self, features: Float[Tensor, "*places width"], first: int = 0) -> Float[Tensor, "*places classes"]:
         """The logits of features; those of a grid lie at places first, first + 1, …."""
+        if self.columns:
+            places = slice(first, first + features.shape[-2])
+            tables = nn.functional.embedding(self.rows[places], self.table)
+            logits = torch.einsum("...lw,lkw->...lk", features, tables.to(features.dtype)) / math.sqrt(self.width)
+            return logits.to(self.bias.dtype) + self.bias[places] + self.lacking[places]
         out = linear(features, self.table) * (1 / math.sqrt(self.width))
         bias = self.bias if len(self.bias) == 1 else self.bias[first : first + features.shape[-2]]
         return out.to(bias.dtype) + bias
+
+    def embedded(self, drawn: Int[Tensor, "n length"], first: int) -> Float[Tensor, "n length width"]:
+        """The vectors of the classes at places first, first + 1, …."""
+        if self.columns:
+            drawn = drawn + self.rows[first : first + drawn.shape[1], 0]
+        return nn.functional.embedding(drawn, self.table)
 
     def cursor(self, n: int, condition: Condition | None = None, ordering: int = 0) -> "SequenceCursor":
         return SequenceCursor(self, n, self.conditioner(condition))
@@ -230,7 +254,7 @@ class SequenceCursor(Cursor):
     def put(self, value: Int[Tensor, "n"]) -> None:
         if self.h is not None:
             self.logits()
-        self.h = nn.functional.embedding(value, self.model.table)[:, None]
+        self.h = self.model.embedded(value[:, None], self.step)
         self.step += 1
 
 

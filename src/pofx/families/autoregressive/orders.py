@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pofx.core.event import Condition, Discrete, Event
 from pofx.families.autoregressive.conditionals import Conditionals, Cursor
+from pofx.nets.vector.column_embedding import ColumnEmbedding, ColumnLogits
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
@@ -43,8 +44,8 @@ class OrderedCursor(Cursor):
         self,
         cache: Cache,
         order: Int[Tensor, "dims"],
-        levels: LevelEmbedding,
-        output: LevelLogits,
+        levels: LevelEmbedding | ColumnEmbedding,
+        output: LevelLogits | ColumnLogits,
         shape: tuple[int, ...],
     ) -> None:
         self.cache, self.levels, self.output = cache, levels, output
@@ -57,7 +58,8 @@ class OrderedCursor(Cursor):
         return logits
 
     def put(self, value: Int[Tensor, "n"]) -> None:
-        self.cache.put(self.positions[self.step], self.levels(value))
+        position = self.positions[self.step]
+        self.cache.put(position, self.levels(value, position))
         self.step += 1
 
 
@@ -68,6 +70,7 @@ class Ordered(Conditionals):
     """
 
     ranks: ClassVar = (0, 1, 2, 3, 4)
+    unequal: ClassVar = True
 
     places: Tensor
     net: Any
@@ -78,9 +81,14 @@ class Ordered(Conditionals):
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.terms, self.orderings, self.ordering, self.ordering_seed = terms, orderings, ordering, ordering_seed
-        self.levels = LevelEmbedding(event.largest, terms)
+        self.levels: LevelEmbedding | ColumnEmbedding
+        self.output: LevelLogits | ColumnLogits
         self.conditioner = Conditioner(condition)
-        self.output = LevelLogits(event.shape, event.largest)
+        if isinstance(event.classes, int):
+            self.levels, self.output = LevelEmbedding(event.largest, terms), LevelLogits(event.shape, event.largest)
+        else:
+            self.levels = ColumnEmbedding(event.classes, terms)
+            self.output = ColumnLogits(event.shape, event.classes)
         places = places_of(super().order(), orderings, ordering, ordering_seed)
         self.register_buffer("places", places, persistent=False)
 

@@ -35,8 +35,8 @@ class LevelEmbedding(nn.Module):
         else:
             self.register_buffer("table", table, persistent=False)
 
-    def forward(self, x: Int[Tensor, "*place"]) -> Float[Tensor, "*place terms"]:
-        """x int64 (…) → (…, terms)."""
+    def forward(self, x: Int[Tensor, "*place"], place: int | None = None) -> Float[Tensor, "*place terms"]:
+        """x int64 (…) → (…, terms); every dimension, whatever its `place`, has the same table."""
         return nn.functional.embedding(x, self.table)
 
 

@@ -1,0 +1,168 @@
+"""Rows as classes, one or two dimensions a column: what makes every model of discrete events one of mixed rows.
+
+Categories and few whole numbers are classes by themselves, other numbers quantile intervals with a density inside
+(see `represent/intervals`), a missing value is a class of its own. A column of very many categories has two dimensions,
+its number in two digits, so that no table of the size of its vocabulary is ever held. The density of a row is exact,
+P(classes) times the densities inside; where two digits have more codes than categories it lacks the mass of the others.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.event import Discrete
+from pofx.core.model import Density
+from pofx.core.random import Still, Streams
+from pofx.core.representation import Items, Representation
+from pofx.data.columns import listed
+from pofx.data.schema import measure_of, numbers, restored
+from pofx.data.support import SIMPLEX, outside, stated
+from pofx.represent.intervals import Intervals, intervals_of
+from pofx.represent.table import described, matching
+
+MOST = 256  # classes of a dimension
+ROWS_EACH = 20  # training rows in an interval, at least, where intervals are not stated
+
+
+class Bins(Representation):
+    """A DataFrame ↔ raw float64 (n, columns that vary), in steps of a grid or NaN ↔ classes (n, dimensions)."""
+
+    kind = "table"
+    name = "bins"
+    summary = "every column as classes: categories, whole numbers, quantile intervals with a density inside"
+    options = ("intervals", "leading")
+    noisy = False
+    measure: ClassVar[str]
+    volume = Density.EXACT
+
+    def __init__(
+        self,
+        columns: list[str],
+        dtypes: list[str],
+        schema: dict[str, Any],
+        parts: list[dict[str, Any]],
+        support: Any = None,
+        left_out: Any = None,
+        intervals: int | None = None,
+        leading: Any = None,
+    ) -> None:
+        """Args:
+        parts: the classes of each column that varies, in the order of the dimensions (see `intervals_of`).
+        intervals: of a column of numbers, at most; None takes 2 n^(1/3), at most 100.
+        leading: columns that come first, given which the others can be drawn.
+        """
+        self.columns, self.dtypes, self.schema, self.parts = columns, dtypes, schema, parts
+        self.support, self.left_out, self.intervals, self.leading = support, left_out, intervals, leading
+        self.varying = order_of(columns, schema, listed(leading))
+        self._intervals = Intervals(parts)
+        counts: list[int] = []
+        self._base: list[int] = []  # of columns in two digits, else 0
+        self.places: list[int] = []  # the first dimension of each column
+        spare = False
+        for classes in self._intervals.counts:
+            base = math.isqrt(classes - 1) + 1 if classes > MOST else 0
+            self.places.append(len(counts))
+            counts += [-(-classes // base), base] if base else [classes]
+            self._base.append(base)
+            spare |= bool(base) and counts[-2] * base > classes
+        self.event = Discrete((len(counts),), tuple(counts))
+        self.measure = measure_of(schema)
+        if spare:
+            self.volume = Density.BOUND
+
+    @classmethod
+    def fit(cls, items: Items, **options: Any) -> Self:
+        frame, schema, left_out = described(items)
+        count, leading = options.pop("intervals", None), listed(options.pop("leading", None))
+        support = stated(items.facts.get("support"), list(frame.columns))
+        if support == SIMPLEX:
+            raise UsageError("a simplex cannot be seen as bins: choose a model of real vectors")
+        for column in leading:
+            if column not in frame.columns:
+                raise unknown("column in leading", column, frame.columns)
+        if count is not None and not 2 <= int(count) <= MOST - 20:
+            raise UsageError(f"intervals must be 2 to {MOST - 20} (got {count}): pass intervals=64")
+        if all(about["type"] == "constant" for about in schema.values()):
+            raise DataError("every column is constant: there is nothing to learn; give columns that vary")
+        varying = order_of(list(frame.columns), schema, leading)
+        raw, _ = numbers(frame, {c: schema[c] for c in varying})
+        most = count or max(4, min(100, round(2 * len(frame) ** (1 / 3)), len(frame) // ROWS_EACH))
+        parts = [intervals_of(x, schema[c], most, (support or {}).get(c)) for c, x in zip(varying, raw.T, strict=True)]
+        dtypes = [str(d) for d in frame.dtypes]
+        return cls(list(frame.columns), dtypes, schema, parts, support, left_out, count, leading or None)
+
+    def _checked(self, values: Any) -> tuple[Tensor, dict[int, str]]:
+        """Raw rows, and those that cannot occur with their reasons: possible values are in their place."""
+        frame = matching(values, self.columns, self.left_out or {}, self.schema)
+        x, reasons = numbers(frame, {c: self.schema[c] for c in self.columns})
+        if self.support is not None:
+            plain = np.stack(
+                [pd.to_numeric(frame[c].astype(object), errors="coerce").to_numpy(np.float64) for c in self.columns], 1
+            )
+            for row, reason in outside(plain, self.columns, self.support, np.ones(len(self.columns), bool)).items():
+                reasons[row] = reason
+        x = x[:, [self.columns.index(c) for c in self.varying]]
+        if reasons:
+            middle = torch.zeros(1, len(self.varying), dtype=torch.int64)
+            x[list(reasons)] = self._intervals.values(middle, torch.full(middle.shape, 0.5))[0].numpy()
+        return torch.from_numpy(x), reasons
+
+    def tensor(self, values: Any) -> Tensor:
+        return self._checked(values)[0]
+
+    def impossible(self, values: Any) -> Mapping[int, str]:
+        return self._checked(values)[1]
+
+    def items(self, raw: Tensor) -> Any:
+        x = raw.detach().to("cpu", torch.float64).numpy()
+        found = {}
+        for column, dtype in zip(self.columns, self.dtypes, strict=True):
+            at = self.varying.index(column) if column in self.varying else None
+            found[column] = restored(np.zeros(len(x)) if at is None else x[:, at], self.schema[column], dtype)
+        return pd.DataFrame(found)
+
+    def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        classes, log_f = self._intervals.classes(raw)
+        return self._digits(classes), log_f.sum(1)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.drawn(x, Still(0, len(x), device=x.device))
+
+    def drawn(self, x: Tensor, generator: Streams) -> Tensor:
+        classes = self._whole(x)
+        return self._intervals.values(classes, generator.uniform(classes.shape[1]))
+
+    def _digits(self, classes: Tensor) -> Tensor:
+        """Classes of columns (n, columns) → of dimensions (n, dimensions); -1 stays -1."""
+        if not any(self._base):
+            return classes
+        found = []
+        for value, base in zip(classes.T, self._base, strict=True):
+            digits = [value] if not base else [value.div(base, rounding_mode="floor"), value % base]
+            found += [digit.masked_fill(value < 0, -1) for digit in digits]
+        return torch.stack(found, 1)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        if not any(self._base):
+            return x
+        found = []
+        for place, base, classes in zip(self.places, self._base, self._intervals.counts, strict=True):
+            value = x[:, place] * base + x[:, place + 1] if base else x[:, place]
+            found.append(value.clamp(max=classes - 1))
+        return torch.stack(found, 1)
+
+    @property
+    def dims(self) -> int:
+        return len(self.varying)
+
+
+def order_of(columns: Sequence[str], schema: Mapping[str, Mapping[str, Any]], leading: Sequence[str]) -> list[str]:
+    """The columns that vary in the order in which they are drawn."""
+    varying = [c for c in columns if schema[c]["type"] != "constant"]
+    return [*(c for c in leading if c in varying), *(c for c in varying if c not in leading)]
