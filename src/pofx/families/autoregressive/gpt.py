@@ -166,8 +166,8 @@ class GPT(Conditionals):
         """The logits of features; those of a grid lie at places first, first + 1, …."""
         if self.columns:
             places = slice(first, first + features.shape[-2])
-            tables = nn.functional.embedding(self.rows[places], self.table)
-            logits = torch.einsum("...lw,lkw->...lk", features, tables.to(features.dtype)) / math.sqrt(self.width)
+            vectors = nn.functional.embedding(self.rows[places], self.table)
+            logits = torch.einsum("...lw,lkw->...lk", features, vectors.to(features.dtype)) / math.sqrt(self.width)
             return logits.to(self.bias.dtype) + self.bias[places] + self.lacking[places]
         out = linear(features, self.table) * (1 / math.sqrt(self.width))
         bias = self.bias if len(self.bias) == 1 else self.bias[first : first + features.shape[-2]]
