@@ -2,7 +2,7 @@
 
 Between knots at quantiles the distribution function is linear; beyond the outermost ones, at the shares p and 1 - p,
 the tails are those of a normal distribution whose scale is estimated from what lies there. So a value has a density, a
-standard normal score z = Φ⁻¹(F(x)), and the way back, in closed form.
+standard normal score z = Φ⁻¹(F(x)), and the inverse, in closed form.
 """
 
 import math

@@ -35,7 +35,6 @@ class Copula(Explicit, Within):
     """
 
     name = "copula"
-    baseline = True
     source = "Sklar, 1959; Nelsen, 2006"
     events = (Continuous,)
     ranks = (1,)
@@ -140,7 +139,13 @@ class Copula(Explicit, Within):
         return x.float()
 
     def within(
-        self, group: int, low: Tensor, high: Tensor, noise: Tensor, spread: Tensor, pick: Tensor
+        self,
+        group: int,
+        low: Float[Tensor, "n size"],
+        high: Float[Tensor, "n size"],
+        noise: Float[Tensor, "n size"],
+        spread: Float[Tensor, "n size particles"],
+        pick: Float[Tensor, "n"],
     ) -> Float[Tensor, "n size"]:
         """Normal scores given that x lies between low and high, dimension by dimension; equal ends are a value.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pofx.core.event import Condition, Continuous, Discrete, Event, count
@@ -29,7 +29,6 @@ class Independent(Explicit):
     """
 
     name = "independent"
-    baseline = True
     source = "Watanabe, 1960"
     events = (dict, Discrete, Continuous)
     ranks = (1,)
@@ -98,13 +97,13 @@ class Classes(nn.Module):
         there = torch.arange(event.largest) < size
         self.register_buffer("log_p", torch.where(there, 0.0, -torch.inf).log_softmax(-1))
 
-    def fit(self, x: Tensor) -> None:
+    def fit(self, x: Int[Tensor, "n *event"]) -> None:
         counts = class_counts(x.flatten(1), self.log_p.shape[1]).double()
         there = self.log_p.isfinite()
         smoothed = torch.where(there, counts + 1.0 / there.sum(1, keepdim=True), 0.0)
         self.log_p.copy_((smoothed / smoothed.sum(1, keepdim=True)).log())
 
-    def forward(self, x: Tensor) -> Float[Tensor, "n"]:
+    def forward(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "n"]:
         return self.log_p.T.gather(0, x.flatten(1)).sum(1)
 
     def draw(self, generator: Streams) -> Tensor:
@@ -132,7 +131,7 @@ class Numbers(nn.Module):
         self.register_buffer("tails", torch.ones(size, 2, dtype=torch.float64))
         self.register_buffer("used", torch.tensor(count))
 
-    def fit(self, x: Tensor) -> None:
+    def fit(self, x: Float[Tensor, "n size"]) -> None:
         most = self.knots.shape[1]
         used = most if self.stated else max(2, min(most, round(2 * len(x) ** (1 / 3))))
         found = margins(x.double(), used)
@@ -143,7 +142,7 @@ class Numbers(nn.Module):
         used = int(self.used)
         return Margins(self.knots[:, :used].contiguous(), self.shares[:, :used].contiguous(), self.tails)
 
-    def forward(self, x: Tensor) -> Float[Tensor, "n"]:
+    def forward(self, x: Float[Tensor, "n size"]) -> Float[Tensor, "n"]:
         return zero_when_far(lambda x: self.margins().scores(x)[1].sum(1), x.double()).to(x.dtype)
 
     def draw(self, generator: Streams) -> Tensor:
