@@ -195,6 +195,18 @@ class Model(Checked, nn.Module, ABC):
         """A number to select weights by, lower is better, a batch mean; None if no loss is informative (as in GANs)."""
         return None
 
+    def telemetry(self) -> Mapping[str, Tensor | float]:
+        """Numbers about the last step beside its losses, never descended: for the log and the report. Default: none."""
+        return {}
+
+    def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
+        """What is wrong with a training, by name: sentences that each name a fix, given its latest numbers.
+
+        Args:
+            numbers: telemetry and validation by name, with "share" of the budget that is spent. Default: nothing.
+        """
+        return {}
+
     def forward(self, phase: str, batch: Batch) -> Tensor | dict[str, Tensor]:
         """The loss of a phase: the one entry for training, so that wrappers (DDP, FSDP, compile) see every loss."""
         return next(p for p in self.phases() if p.name == phase).loss(batch)

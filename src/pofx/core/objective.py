@@ -5,7 +5,7 @@ the model: they are an `Objective`, whose `model` is what the artifact keeps.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, Self, TypeVar
 
 from jaxtyping import Float
@@ -42,6 +42,14 @@ class Objective(nn.Module, ABC):
     def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
         """As `Model.validation`."""
         return self.model.validation(batch)
+
+    def telemetry(self) -> Mapping[str, Tensor | float]:
+        """As `Model.telemetry`."""
+        return self.model.telemetry()
+
+    def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
+        """As `Model.health`."""
+        return self.model.health(numbers)
 
     def forward(self, phase: str, batch: Batch) -> Tensor | dict[str, Tensor]:
         """As `Model.forward`."""

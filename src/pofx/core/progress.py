@@ -29,6 +29,7 @@ class Progress:
     rate: float = 0.0  # steps per second
     remaining: float | None = None  # seconds, where they can be estimated
     note: str = ""  # a sentence to show once
+    telemetry: Mapping[str, float] = field(default_factory=dict)  # numbers beside the losses
 
 
 Sink = Callable[[Progress], None]
@@ -106,7 +107,7 @@ def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) ->
     parts = [f"{title} {now.phase}{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"]
     parts += [f"step {now.step}"] if now.step else []
     parts += [f"{now.rate:.3g} steps/s"] if now.rate else []
-    parts += [f"{name} {value:.4g}" for name, value in now.losses.items()]
+    parts += [f"{name} {value:.4g}" for name, value in {**now.losses, **now.telemetry}.items()]
     shown = parts[0]
     for part in parts[1:]:
         if len(shown) + 2 + len(part) > width:

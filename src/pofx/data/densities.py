@@ -128,6 +128,13 @@ def gaussians8() -> Mixture:
     return _round(means, math.sqrt(2) / 4, np.arange(8))
 
 
+def gaussians25() -> Mixture:
+    """25 Gaussians on a 5 x 5 grid of spacing 2, standard deviation 0.05: on which duels lose modes."""
+    at = 2.0 * np.arange(-2, 3)
+    means = np.stack(np.meshgrid(at, at, indexing="ij"), -1).reshape(-1, 2)
+    return _round(means, 0.05, np.arange(25))
+
+
 def gmm2d() -> Mixture:
     """Four correlated Gaussians of unequal weight, two of which overlap."""
     angle, long, short = np.array([0.3, 1.2, 2.2, 0.9]), np.array([1.0, 0.8, 1.2, 0.4]), np.array([0.3, 0.2, 0.4, 0.2])
@@ -183,6 +190,7 @@ def _round(means: np.ndarray, std: float, classes: np.ndarray, weights: np.ndarr
 
 TRUTHS: dict[str, Callable[[], Truth]] = {
     "gaussians8": gaussians8,
+    "gaussians25": gaussians25,
     "checkerboard": Checkerboard,
     "rings": rings,
     "moons": moons,

@@ -16,6 +16,7 @@ from pofx.data.conditions import columns_of, conditioned
 from pofx.data.dataset import Dataset, dataset, split
 from pofx.data.kind import Kind, kind_of, kinds, take
 from pofx.data.members import members
+from pofx.data.pairs import is_paired, pairs
 
 ARRAYS, ZIP = (".npz", ".npy"), ".zip"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
@@ -41,6 +42,8 @@ def read(path: Path, *, seed: int = 0, label: str | None = None, condition: Any 
 
 def contents(path: Path, label: str | None = None, condition: Any = None) -> Items | tuple[Items, Items]:
     """The items of a file or folder in their order, or its training and test items where it states them."""
+    if is_paired(path, condition):
+        return pairs(path, condition)
     suffix = path.suffix.lower()
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes): give a file with items in it")

@@ -20,6 +20,7 @@ from pofx.core.progress import Progress, Sink
 from pofx.core.random import seeded
 from pofx.core.representation import Representation
 from pofx.data.dataset import Dataset
+from pofx.data.kind import kind_of
 from pofx.data.sources import load as load_data
 from pofx.represent.choose import choose, choose_conditioning
 from pofx.runs.models import default_model, model_entry
@@ -124,7 +125,7 @@ def fit(
         conditioning=conditioning,
         feed=feeds["train"],
         validation=validation,
-        judge=judge_by_samples(validation) if validation is not None else None,
+        judge=judge_by_samples(validation, dataset.validation.labels) if validation is not None else None,
         trainer=train_options,
         budget=limit,
         seed=seed,
@@ -153,7 +154,7 @@ def condition_of(dataset: Dataset, condition: Any) -> Any:
     given = dataset.train.condition
     if given is None:
         return None
-    if isinstance(condition, str):
+    if isinstance(condition, str) and not kind_of(given).pictorial:
         return condition
     columns = given.facts.get("columns")
     return list(columns) if columns else {"kind": given.kind}

@@ -5,7 +5,7 @@ artifact of the best weights so far are written while it goes on, so that it can
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pofx.train.devices import processes
 from pofx.train.feed import Feed
 from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
+from pofx.train.selection import Judge
 from pofx.train.state import State
 
 
@@ -41,7 +42,7 @@ class Job:
     request: Mapping[str, Any]  # what a resumed run must agree with
     conditioning: Representation | None = None
     validation: Feed | None = None
-    judge: Callable[[Any], float] | None = None
+    judge: Judge | None = None
     began: float = field(default_factory=time.time)
 
     def artifact(self, objective: Model | Objective, state: State) -> Artifact:

@@ -1,13 +1,16 @@
 """Which weights are the best where the losses are not informative: those whose samples are nearest to the data.
 
 The quality of a GAN fluctuates while its losses stay level. Samples are compared with validation items by the Fréchet
-distance of their 32 principal components; the held-out reference shows by how much a model is off.
+distance of their 32 principal components; the held-out reference shows by how much a model is off. The same samples
+show a collapse: how many of them are near copies of one another, and over how many classes they spread.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from pofx.core.event import Discrete, Event, count
@@ -15,26 +18,59 @@ from pofx.core.model import Model, X
 from pofx.core.random import Streams
 from pofx.maths.frechet import frechet_distance
 from pofx.train.feed import Feed
+from pofx.train.selection import Judge
 
 JUDGED = 512  # samples drawn each time
 COMPONENTS = 32
+CLUSTERS = 10  # that take the place of classes where there are no labels
+RARE = 0.01  # the share of validation items that lie as near to another one as near copies do
 
 
-def judge_by_samples(validation: Feed) -> Callable[[Model], float]:
-    """The Fréchet distance of a model's samples from the validation items: lower is better."""
+def judge_by_samples(validation: Feed, labels: Any = None) -> Judge:
+    """A judge of models by samples: {"validation": the Fréchet distance from validation items, lower is better,
+    "near-duplicate share", "class entropy" and "class entropy of data" in nats}.
+
+    Args:
+        labels: of the validation items, one class each; clusters take their place where there are none.
+    """
     real = validation.take(JUDGED)
     event = validation.representation.event
     flat = _flat(real.x, event)
     mean = flat.mean(0)
     axes = np.linalg.svd(flat - mean, full_matrices=False)[2][:COMPONENTS].T
+    reference = (flat - mean) @ axes
+    nearest = np.sort(cdist(reference, reference), axis=1)[:, 1] if len(reference) > 1 else np.zeros(1)
+    close = float(np.quantile(nearest, RARE))
+    classes = None if labels is None or np.ndim(labels) != 1 else np.asarray(labels)[validation.taken(JUDGED).cpu()]
+    if classes is None or len(set(classes.tolist())) < 2:
+        classes = _clusters(reference)
 
     @torch.inference_mode()
-    def judge(model: Model) -> float:
+    def judge(model: Model) -> dict[str, float]:
         n = count(real.x)
         drawn = model.sample(n, real.condition, generator=Streams(7, n, device=validation.device))
-        return float(frechet_distance((_flat(drawn, event) - mean) @ axes, (flat - mean) @ axes))
+        samples = (_flat(drawn, event) - mean) @ axes
+        found = {"validation": float(frechet_distance(samples, reference))}
+        if n > 1 and np.isfinite(samples).all():
+            apart = np.sort(cdist(samples, samples), axis=1)[:, 1]
+            found["near-duplicate share"] = float((apart < close).mean())
+            predicted = classes[cdist(samples, reference).argmin(1)]
+            found |= {"class entropy": _entropy(predicted), "class entropy of data": _entropy(classes)}
+        return found
 
     return judge
+
+
+def _clusters(x: Float[np.ndarray, "n d"]) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
+    return np.asarray(KMeans(min(CLUSTERS, len(x)), n_init=1, random_state=0).fit(x).labels_)
+
+
+def _entropy(classes: np.ndarray) -> float:
+    """Of the shares of classes, in nats."""
+    shares = np.unique(classes, return_counts=True)[1] / len(classes)
+    return float(-(shares * np.log(shares)).sum())
 
 
 def _flat(x: X, event: Event) -> np.ndarray:

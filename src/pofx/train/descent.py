@@ -36,6 +36,7 @@ class Descent:
         self.turns = max((phase.repeats for phase in self.phases), default=1)  # batches per step
         self.images = self.turns * options.batch_size  # items per step
         self.flops = Flops()
+        self.norms: dict[str, Tensor] = {}  # of the gradient, of the last descent of each phase
 
     def distribute(self, accelerator: Accelerator, state: State) -> None:
         """Compile and distribute the objective, once its state is complete."""
@@ -101,6 +102,7 @@ class Descent:
         norm = nn.utils.clip_grad_norm_(phase.parameters, self.options.clip or float("inf"))
         if not torch.isfinite(norm):
             raise TrainingError(_bad_gradient(self.objective, phase.name, state.step))
+        self.norms[phase.name] = norm.detach()
         for optimiser in chosen:
             for group in optimiser.param_groups:
                 group["lr"] = group["full_lr"] * factor

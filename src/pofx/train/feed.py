@@ -69,8 +69,12 @@ class Feed:
 
     def take(self, n: int) -> Batch:
         """At most n items in a fixed random order, for a model's start from the data."""
-        index = self._permutation(-1)[:n]
+        index = self.taken(n)
         return self._encode(index, Streams(self.seed + 2, len(index), device=self.device))
+
+    def taken(self, n: int) -> Tensor:
+        """The numbers of the items that `take` gives."""
+        return self._permutation(-1)[:n]
 
     def validation(self, limit: int, batch: int) -> list[Batch]:
         """The first `limit` items in batches, always with the same noise."""

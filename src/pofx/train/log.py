@@ -1,4 +1,8 @@
-"""The log of a run: lines of numbers in log.jsonl, and TensorBoard beside."""
+"""The log of a run: lines of numbers in log.jsonl, and TensorBoard beside.
+
+Every line has `step` and `seconds`. Lines of training hold the losses by name, lines of validation `validation`; both
+may hold `telemetry`, further numbers by name. A line with `warning` is a sentence about the health of the training.
+"""
 
 import json
 from pathlib import Path
@@ -30,7 +34,7 @@ class Log:
             with self.path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         if self.board is not None:
-            for key, value in line.items():
+            for key, value in {**line, **line.get("telemetry", {})}.items():
                 if key != "step" and isinstance(value, int | float):
                     self.board.add_scalar(key, value, line["step"])
 

@@ -8,7 +8,7 @@ uninterrupted one; a run that diverges leaves the last good weights, or none.
 import copy
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,9 +216,22 @@ class _Training:
             self.rate = (state.step - self.logged_step) / max(now - self.logged, 1e-9)
         self.logged, self.logged_step = now, state.step
         line = {"step": state.step, "seconds": round(state.seconds, 3), "images": state.images, **numbers}
-        self._write(line | {"lr": factor * self.options.lr, "steps_per_second": round(self.rate, 2)})
+        line |= {"lr": factor * self.options.lr, "steps_per_second": round(self.rate, 2)}
+        telemetry = {name: float(v) for name, v in self.objective.telemetry().items()}
+        norms = {f"gradient norm of {name}": float(v) for name, v in self.descent.norms.items()}
+        self._write(line | {"telemetry": telemetry | norms})
         left = self.pace.remaining(state, share)
-        self.report(Progress("training", state.step, share, numbers, self.rate, left, note))
+        self.report(Progress("training", state.step, share, numbers, self.rate, left, note, telemetry))
+        self._warn(telemetry | norms, share)
+
+    def _warn(self, numbers: Mapping[str, float], share: float) -> None:
+        """Show and store, once each, what the objective finds wrong with its latest numbers."""
+        state = self.state
+        for name, sentence in self.objective.health({**numbers, "share": share}).items():
+            if name not in state.warnings:
+                state.warnings[name] = sentence
+                self._write({"step": state.step, "seconds": round(state.seconds, 3), "warning": sentence})
+                self.report(Progress("training", state.step, share, note=f"{self.name}: {sentence}"))
 
     def validate(self, share: float) -> None:
         """A round of validation."""
@@ -227,7 +240,11 @@ class _Training:
         self.report(Progress("validation", state.step, share, numbers, self.rate, left))
         value = self.selection.round(self.average.model, state, share)
         if value is not None:
-            self._write({"step": state.step, "seconds": round(state.seconds, 3), "validation": value})
+            line = {"step": state.step, "seconds": round(state.seconds, 3), "validation": value}
+            telemetry = self.selection.telemetry
+            self._write(line | {"telemetry": telemetry} if telemetry else line)
+            best = {} if state.best is None else {"best validation": state.best}
+            self._warn({**telemetry, "validation": value, **best}, share)
 
     def _write(self, line: dict[str, Any]) -> None:
         if self.log is not None:

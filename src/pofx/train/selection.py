@@ -5,7 +5,7 @@ at most a tenth of it: the number of validation items follows from what the firs
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from pofx.train.feed import Feed
 from pofx.train.options import Budget, TrainOptions
 from pofx.train.state import State
 
-Judge = Callable[[Any], float]
+Judge = Callable[[Any], Mapping[str, float]]  # "validation" selects; further numbers are telemetry
 SHARE = 0.1  # of a budget of time, the most that validation may take
 FEWEST = 200  # validation items, where they fit into that share
 PROBE = 8  # items whose cost is measured first
@@ -31,6 +31,7 @@ class Selection:
         self.possible = validation is not None or judge is not None  # whether anything selects weights
         self.best: dict[str, Tensor] | None = None
         self.batches: list[Batch] | None = None
+        self.telemetry: dict[str, float] = {}  # of the last round
 
     def due(self, state: State, share: float) -> bool:
         """Whether a round of validation is due at a share of the budget."""
@@ -50,7 +51,8 @@ class Selection:
         began = time.monotonic()
         value = self._loss(model, state)
         if value is None and self.judge is not None:
-            value = self.judge(model)
+            numbers = dict(self.judge(model))
+            value, self.telemetry = numbers.pop("validation"), numbers
         state.rounds = max(state.rounds, int(share**0.5 * self.options.validations))
         state.validations += 1
         state.validating += time.monotonic() - began

@@ -22,6 +22,7 @@ class State:
     items: int = 0  # validation items per round; 0 until the first
     best_step: int = 0
     best: float | None = None  # the lowest validation so far
+    warnings: dict[str, str] = field(default_factory=dict)  # about the health of the training, by name
     failed: str | None = None  # why the training cannot go on
 
     def to_json(self) -> dict[str, Any]:
@@ -42,5 +43,6 @@ class State:
             "flops": self.flops,
             "best_step": self.best_step,
             "best_validation": self.best,
+            "warnings": list(self.warnings.values()),
             "failed": self.failed,
         }

@@ -12,7 +12,9 @@ from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
+from pofx.families.gan.control import MIXES, direction_of, span
 from pofx.families.gan.gan import GAN
+from pofx.families.gan.health import symptoms
 from pofx.maths.adversarial import LOSSES
 from pofx.nets.image.synthesis import Residual, Synthesis, channels, pyramid, resize
 
@@ -218,7 +220,7 @@ def test_every_loss_and_term_trains(name):
     )
     for phase in gan.phases():
         loss = gan(phase.name, batch(EVENTS[2]))
-        total = sum(loss.values())
+        total = sum(loss.values()) if isinstance(loss, dict) else loss
         total.backward()
         assert torch.isfinite(total)
     grid = model(EVENTS[0], consistency=1.0, augment=["colour", "cutout"], mixing=1.0)
@@ -311,7 +313,7 @@ def test_losses_say_nothing_about_quality_and_bad_values_are_refused():
 def test_a_gaussian_is_learned():
     event = Continuous((2,))
     torch.manual_seed(0)
-    gan = GAN(event, latent=4, width=32, gamma=0.2, every=4)
+    gan = GAN(event, latent=4, units=32, gamma=0.2, every=4, inversion="optimisation")
     mean, spread = torch.tensor([1.0, -0.5]), torch.tensor([0.5, 1.5])
     optimisers = {}
     for phase in gan.phases():
@@ -333,9 +335,111 @@ def test_a_gaussian_is_learned():
 
 
 def test_runs_of_earlier_versions_are_read():
-    new = model(EVENTS[2])
+    new = model(EVENTS[2], inversion="optimisation")
     buffers = dict(new.named_buffers())
     old = {k: v for k, v in new.state_dict().items() if k not in buffers}
     name, options, weights = GAN.upgraded("gan", {"latent": 4, "gamma": None}, old)
-    assert name == "r3gan" and options == {"latent": 4, "gamma": None} and set(weights) == set(new.state_dict())
+    known = {"latent": 4, "gamma": None, "inversion": "optimisation", "units": 64}
+    assert name == "r3gan" and options == known
+    assert set(weights) == set(new.state_dict())
     assert GAN.upgraded("gan", {"architecture": "mlp"}, {})[0] == "gan"
+
+
+def test_codes_by_optimisation_recover_samples_item_by_item():
+    gan = model(EVENTS[2], inversion_steps=200, latent=2).eval()
+    x = gan.sample(5, generator=Streams(0, 5)).detach()
+    with torch.inference_mode():
+        z = gan.encode(x.clone())
+        back = gan.decode(z)
+        alone = gan.encode(x[:2].clone())
+    assert float((back - x).square().mean()) < 1e-2 * float(x.var())
+    torch.testing.assert_close(alone, z[:2], rtol=1e-3, atol=1e-3)
+    assert z.shape == (5, *gan.code.shape)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "sngan", "biggan", "stylegan2", "progan", "r3gan", "gan"])
+def test_every_architecture_encodes_and_its_encoder_learns_without_moving_the_generator(name):
+    condition = Discrete((), 3)
+    gan = recipe(name, EVENTS[1], condition, growth=0)
+    x = batch(EVENTS[1], condition=condition)
+    before = {k: v.clone() for k, v in gan.generator.state_dict().items()}
+    phase = next(p for p in gan.phases() if p.name == "inversion")
+    descent = torch.optim.Adam(phase.parameters, lr=1e-2)
+    losses = []
+    for _ in range(12):
+        descent.zero_grad()
+        loss = gan("inversion", x)
+        loss.backward()
+        descent.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    after = gan.generator.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
+    gan.eval()
+    assert gan.decode(gan.encode(x.x, x.condition), x.condition).shape == x.x.shape
+
+
+def test_style_mixing_takes_the_layers_that_it_names_from_a_second_code():
+    assert [span(m, 9) for m in MIXES] == [(0, 3), (3, 6), (6, 9)] and span("none", 9) == (0, 0)
+    event = Bounded((1, 28, 28))
+    gan = recipe("stylegan2", event, mix_levels="coarse").eval()
+    plain = recipe("stylegan2", event).eval()
+    plain.load_state_dict(gan.state_dict())
+    mixed, own = gan.sample(3, generator=Streams(0, 3)), plain.sample(3, generator=Streams(0, 3))
+    assert not torch.allclose(mixed, own)
+    gan.mix_levels = "none"
+    torch.testing.assert_close(gan.sample(3, generator=Streams(0, 3)), own)
+    with pytest.raises(UsageError, match="mix_levels needs codes w"):
+        recipe("dcgan", EVENTS[0], mix_levels="fine").sample(2, generator=Streams(0, 2))
+
+
+@pytest.mark.parametrize("name", ["dcgan", "sngan", "biggan", "stylegan", "stylegan2", "progan", "r3gan", "gan"])
+def test_directions_move_samples_by_their_strength(name):
+    gan = recipe(name, EVENTS[1]).eval()
+    first, last = direction_of(gan.generator, "sefa", 1), direction_of(gan.generator, "sefa", 4)
+    assert first.shape == last.shape and not torch.allclose(first, last)
+    own = gan.sample(4, generator=Streams(0, 4))
+    gan.direction, gan.strength = 1, 3.0
+    assert not torch.allclose(gan.sample(4, generator=Streams(0, 4)), own)
+    gan.strength = 0.0
+    torch.testing.assert_close(gan.sample(4, generator=Streams(0, 4)), own)
+    with pytest.raises(UsageError, match="direction must be at most"):
+        direction_of(gan.generator, "sefa", 4000)
+
+
+def test_principal_directions_and_class_arithmetic_need_codes_w():
+    gan = recipe("stylegan2", EVENTS[0], Discrete((), 3)).eval()
+    given = torch.tensor([0, 1, 2, 0])
+    own = gan.sample(4, given, generator=Streams(0, 4))
+    gan.directions, gan.direction = "ganspace", 2
+    assert not torch.allclose(gan.sample(4, given, generator=Streams(0, 4)), own)
+    gan.direction, gan.plus, gan.minus = 0, 1, 2
+    assert not torch.allclose(gan.sample(4, given, generator=Streams(0, 4)), own)
+    gan.minus = 1
+    torch.testing.assert_close(gan.sample(4, given, generator=Streams(0, 4)), own)
+    with pytest.raises(Unsupported, match="sefa"):
+        direction_of(recipe("r3gan", EVENTS[0]).generator, "ganspace", 1)
+    plain = recipe("stylegan2", EVENTS[0], plus=1)
+    with pytest.raises(Unsupported, match="condition label"):
+        plain.sample(2, generator=Streams(0, 2))
+
+
+def test_health_names_collapse_divergence_and_a_critic_that_wins():
+    fine = {"share": 0.5, "class entropy": 2.2, "class entropy of data": 2.3, "near-duplicate share": 0.02,
+            "validation": 1.0, "best validation": 0.9, "critic accuracy": 0.8}  # fmt: skip
+    assert not symptoms(fine)
+    assert set(symptoms({**fine, "class entropy": 0.1})) == {"collapse"}
+    assert set(symptoms({**fine, "near-duplicate share": 0.9})) == {"collapse"}
+    assert set(symptoms({**fine, "validation": 9.0})) == {"divergence"}
+    assert set(symptoms({**fine, "critic accuracy": 0.999})) == {"critic"}
+    assert not symptoms({**fine, "share": 0.01, "class entropy": 0.0, "critic accuracy": 1.0})
+    for sentence in symptoms({**fine, "class entropy": 0.1, "validation": 9.0, "critic accuracy": 1.0}).values():
+        assert "Pass" in sentence or "pass" in sentence
+
+
+def test_telemetry_follows_the_critic():
+    gan = model(EVENTS[2])
+    assert not gan.telemetry()
+    gan("critic", batch(EVENTS[2]))
+    assert set(gan.telemetry()) == {"D(real)", "D(fake)", "critic accuracy"}
+    assert all(v.ndim == 0 and not v.requires_grad for v in gan.telemetry().values())

@@ -10,18 +10,23 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
-from pofx.core.model import Batch, Default, Phase, Recipe, Tempered
+from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.gan.players import ARCHITECTURES, Build, Critic, Generator
+from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, direction_of, span
+from pofx.families.gan.health import symptoms
+from pofx.families.gan.inversion import KINDS, Inverting, Steps
+from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
+from pofx.families.gan.recipes import RECIPES
 from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
+from pofx.maths.checkerboard import overlap_imbalance
 from pofx.nets.vector.conditioner import CONDITIONS
 
 PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
@@ -30,18 +35,20 @@ VIEWS = ("flip", "translation")  # the changes under which consistency is requir
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
-class GAN(Tempered):
+class GAN(Tempered, Inverting):
     """GAN: one-step samples from a duel with a critic, no density.
 
     Args:
         architecture: networks for grids; vectors get perceptrons whatever it is.
         latent: dimensions of the code z.
-        width: channels, or units of perceptrons.
+        width: channels of the networks for grids.
+        units: of each layer of perceptrons.
         blocks: residual blocks per resolution, hidden layers less two, or layers of a mapping network.
         loss: a name of `maths.adversarial.LOSSES`.
         penalty: of the critic: its squared slope on data, samples or both (r1, r2), slope 1 between pairs (gradient),
             clipped weights (clip), or none.
-        gamma: weight of the penalty; None takes 1 for grids and 0.1 for vectors, 10 for "gradient", 0.01 for "clip".
+        gamma: weight of the penalty; None takes 1 for grids and 0.1 for vectors, ten times as much for "gradient" of
+            grids, 0.01 for "clip".
         every: steps between penalties, which count as many times.
         differences: above 0, r1 and r2 by finite differences of this size.
         critic_steps: steps of the critic for one of the generator.
@@ -49,24 +56,39 @@ class GAN(Tempered):
         spectral: which layers keep a spectral norm of 1.
         norm: of the transposed critic.
         attention: a layer of self-attention in spectral networks.
+        upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
+        balance: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
+        shuffle: places by which the critic of signals moves what it hears at random.
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
         augment: changes under which the critic sees items.
         adaptive: share of sign(D(x)) that the probability of these changes follows; 0 makes it 1.
         consistency: weight of the change of logits under flips and translations.
+        l1: weight of the absolute difference of a sample from the item that has its condition.
         transport: weight of the distance between noise and samples.
         centring: weight of the squared sum of a pair's logits.
         normalise: divide the critic's gradient by its running norm.
         mixing: share of steps with two codes w in one sample.
         path_length: weight of the path-length penalty.
         growth: items after which a progressive net adds a resolution; 0 starts at full size.
+        inversion: how items get codes: a learned encoder, or optimisation from the middle of the noise.
+        inversion_steps: steps of optimisation per item, after the encoder where there is one; None is 0 with an
+            encoder and 100 without.
+        mix_levels: samples take coarse, middle or fine styles from a second code.
+        directions: unsupervised directions of the code: singular vectors of the layers that read it (sefa), or
+            principal components of codes w (ganspace).
+        direction: number of the direction along which samples move; 0 leaves them.
+        plus: a class towards whose mean w samples move; -1 leaves it out.
+        minus: a class from whose mean w they move away; -1 leaves it out.
+        strength: how far, in standard deviations of the code, or in differences of the classes.
     """
 
     source = "Goodfellow et al., 2014, arXiv 1406.2661"
     events = (Bounded, Continuous)
     conditions = CONDITIONS
+    adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
-        "latent": 4, "width": 32, "every": 1, "critic_steps": 1, "growth": 0,
+        "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
         "group": 0,  # a deviation over the batch is no mean over it
     }  # fmt: skip
     trains_with: ClassVar[dict[str, Any]] = {
@@ -76,97 +98,7 @@ class GAN(Tempered):
         "clip": 0.0,
         "precision": "auto",
     }
-    recipes = (
-        Recipe(
-            "gan",
-            "Goodfellow et al., 2014, arXiv 1406.2661",
-            {"architecture": "mlp", "loss": "non-saturating", "penalty": "none", "width": 256},
-            {"lr": 2e-4, "betas": [0.5, 0.99]},
-            summary="Perceptrons against each other, the first of all: may lose modes.",
-        ),
-        Recipe(
-            "dcgan",
-            "Radford et al., 2015, arXiv 1511.06434",
-            {"architecture": "transposed", "loss": "non-saturating", "penalty": "none", "latent": 100, "width": 32,
-             "norm": "batch"},
-            {"lr": 2e-4, "betas": [0.5, 0.999]},
-            summary="Transposed convolutions with batch normalisation.",
-        ),
-        Recipe(
-            "lsgan",
-            "Mao et al., 2017, arXiv 1611.04076",
-            {"architecture": "transposed", "loss": "least-squares", "penalty": "none", "latent": 100, "width": 32,
-             "norm": "batch"},
-            {"lr": 2e-4, "betas": [0.5, 0.999]},
-            summary="The DCGAN with least-squares losses.",
-        ),
-        Recipe(
-            "wgan",
-            "Arjovsky et al., 2017, arXiv 1701.07875",
-            {"architecture": "transposed", "loss": "wasserstein", "penalty": "clip", "latent": 100, "width": 32,
-             "norm": "batch", "critic_steps": 5},
-            {"lr": 2e-4, "betas": [0.0, 0.9]},
-            summary="Wasserstein loss, critic with clipped weights.",
-        ),
-        Recipe(
-            "wgan-gp",
-            "Gulrajani et al., 2017, arXiv 1704.00028",
-            {"architecture": "transposed", "loss": "wasserstein", "penalty": "gradient", "latent": 100, "width": 32,
-             "critic_steps": 5, "every": 1},
-            {"lr": 4e-4, "betas": [0.0, 0.9]},
-            summary="Wasserstein loss, critic with a gradient penalty.",
-        ),
-        Recipe(
-            "sngan",
-            "Miyato et al., 2018, arXiv 1802.05957",
-            {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
-             "spectral": "critic", "critic_steps": 2},
-            {"lr": 4e-4, "betas": [0.0, 0.9]},
-            summary="Residual nets, hinge loss, spectral norms in the critic.",
-        ),
-        Recipe(
-            "sagan",
-            "Zhang et al., 2019, arXiv 1805.08318",
-            {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
-             "spectral": "both", "attention": True, "critic_rate": 4.0},
-            {"lr": 1e-4, "betas": [0.0, 0.9]},
-            summary="SNGAN with self-attention and spectral norms on both sides.",
-        ),
-        Recipe(
-            "biggan",
-            "Brock et al., 2019, arXiv 1809.11096",
-            {"architecture": "split", "loss": "hinge", "penalty": "none", "latent": 120, "width": 48,
-             "spectral": "both", "attention": True, "critic_steps": 2, "critic_rate": 4.0},
-            {"lr": 1e-4, "betas": [0.0, 0.999]},
-            summary="SAGAN whose blocks each read a part of the noise.",
-        ),
-        Recipe(
-            "progan",
-            "Karras et al., 2018, arXiv 1710.10196",
-            {"architecture": "progressive", "loss": "wasserstein", "penalty": "gradient", "every": 1, "group": 4,
-             "growth": 20_000},
-            {"lr": 1e-3, "betas": [0.0, 0.99]},
-            summary="Resolutions fade in one after the other.",
-        ),
-        Recipe(
-            "stylegan",
-            "Karras et al., 2019, arXiv 1812.04948",
-            {"architecture": "style", "loss": "non-saturating", "penalty": "r1", "blocks": 4, "group": 4,
-             "mixing": 0.9},
-            {"lr": 2e-3, "betas": [0.0, 0.99]},
-            summary="A code w steers every layer by instance normalisation.",
-        ),
-        Recipe(
-            "stylegan2",
-            "Karras et al., 2020, arXiv 1912.04958",
-            {"architecture": "style2", "loss": "non-saturating", "penalty": "r1", "blocks": 4, "group": 4,
-             "mixing": 0.9, "path_length": 2.0},
-            {"lr": 2e-3, "betas": [0.0, 0.99]},
-            summary="Modulated convolutions, path-length penalty.",
-        ),
-        Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}, default_for=(Default(),),
-            summary="Relativistic pairs with R1 and R2: converges, covers modes."),
-    )  # fmt: skip
+    recipes = RECIPES
     probability: Tensor
     mean_length: Tensor
     slope_square: Tensor
@@ -180,6 +112,7 @@ class GAN(Tempered):
         architecture: Annotated[str, OneOf(*ARCHITECTURES)] = "residual",
         latent: Width = 64,
         width: Width = 64,
+        units: Width = 128,
         blocks: Depth = 1,
         loss: Annotated[str, OneOf.keys(adversarial.LOSSES)] = "relativistic",
         penalty: Annotated[str, OneOf(*PENALTIES)] = "r1+r2",
@@ -191,41 +124,62 @@ class GAN(Tempered):
         spectral: Annotated[str, OneOf("none", "critic", "both")] = "none",
         norm: Annotated[str, OneOf("none", "batch")] = "none",
         attention: bool = False,
+        upsampling: Annotated[str, OneOf(*UPSAMPLING)] = "transposed",
+        balance: NonNegative = 0.0,
+        shuffle: Annotated[int, Range(0, 1024)] = 2,
         group: Annotated[int, Range(0, 1024)] = 0,
         auxiliary: bool = False,
         augment: Sequence[Annotated[str, OneOf(*OPERATIONS)]] = (),
         adaptive: Unit = 0.0,
         consistency: NonNegative = 0.0,
+        l1: NonNegative = 0.0,
         transport: NonNegative = 0.0,
         centring: NonNegative = 0.0,
         normalise: bool = False,
         mixing: Unit = 0.0,
         path_length: NonNegative = 0.0,
         growth: Annotated[int, Range(0, 1_000_000_000)] = 0,
+        inversion: Annotated[str, OneOf(*KINDS)] = "encoder",
+        inversion_steps: Steps | None = None,
+        mix_levels: Annotated[str, OneOf("none", *MIXES)] = "none",
+        directions: Annotated[str, OneOf(*DIRECTIONS)] = "sefa",
+        direction: Annotated[int, Range(0, 8192)] = 0,
+        plus: Annotated[int, Range(-1, 1 << 24)] = -1,
+        minus: Annotated[int, Range(-1, 1 << 24)] = -1,
+        strength: Annotated[float | int, Range(-1000, 1000)] = 1.0,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
         if auxiliary and not (condition is None or (isinstance(condition, Discrete) and condition.shape == ())):
             raise Unsupported("an auxiliary classifier needs classes as its condition: pass auxiliary=false")
+        if auxiliary and architecture == "unet":
+            raise Unsupported("a critic of patches has no classifier of whole items: pass auxiliary=false")
         self.architecture, self.latent, self.width, self.blocks = architecture, latent, width, blocks
+        self.units = units
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
+        self.l1, self.upsampling, self.balance, self.shuffle = l1, upsampling, balance, shuffle
         self.consistency, self.transport, self.centring = consistency, transport, centring
         self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
+        self.mix_levels, self.directions, self.direction = mix_levels, directions, direction
+        self.plus, self.minus, self.strength = plus, minus, strength
         self.is_grid = len(event.shape) == 3
         if (augment or consistency) and not self.is_grid:
             raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
-        self.weight = WEIGHTS.get(penalty, 1.0 if self.is_grid else 0.1) if gamma is None else gamma
-        build = Build(architecture, latent, width, blocks, attention, spectral, norm, group)
+        usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
+        self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.1) if gamma is None else gamma
+        build = Build(architecture, latent, width, units, blocks, attention, spectral, norm, upsampling, shuffle, group)
         self.generator = Generator(event, condition, build)
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
         if transport and self.generator.inputs != event.shape[0]:
             raise Unsupported(
                 f"transport compares noise with events: latent must be {event.shape[0]} for vectors of that length"
             )
+        self.give_codes(inversion, inversion_steps, latent, width if self.is_grid else units)
         self.duel = adversarial.LOSSES[loss]
+        self.latest: dict[str, Tensor] = {}
         for name, start in (("probability", 0.0), ("mean_length", 0.0), ("slope_square", 0.0)):
             self.register_buffer(name, torch.full((), start))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
@@ -237,7 +191,10 @@ class GAN(Tempered):
         """Before there were recipes, "gan" was today's r3gan, and nothing was counted."""
         if name == "gan" and "architecture" not in options:
             counters = {k: torch.zeros(()) for k in ("probability", "mean_length", "slope_square")}
-            return "r3gan", options, {**counters, "seen": torch.zeros((), dtype=torch.int64), **weights}
+            weights = {**counters, "seen": torch.zeros((), dtype=torch.int64), **weights}
+            name = "r3gan"
+        if "inversion" not in options:  # there was none
+            options = {**options, "inversion": "optimisation", "units": options.get("width", 64)}
         return name, options, weights
 
     # phases
@@ -253,7 +210,7 @@ class GAN(Tempered):
             found.append(Phase("regulariser", critic, self.regulariser_loss, every=self.every, rate=rate))
         if self.path_length and self.generator.styled:
             found.append(Phase("path", generator, self.path_loss, every=4))
-        return tuple(found)
+        return (*found, *self.inversion_phases())
 
     def _after_critic(self, losses: Any) -> None:
         if self.penalty == "clip":
@@ -277,7 +234,7 @@ class GAN(Tempered):
         if self.mixing and self.generator.styled and self.training and torch.rand(()) < self.mixing:
             mixed = torch.randn(n, self.latent, device=device)
             crossover = int(torch.randint(1, max(self.generator.levels, 2), ()))
-        x = self.generator(z, batch.condition, mixed=mixed, crossover=crossover, stage=self.stage)
+        x = self.generator(z, batch.condition, mixed=mixed, span=(crossover, None), stage=self.stage)
         return x, z
 
     def seen_as(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
@@ -289,7 +246,7 @@ class GAN(Tempered):
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         x, z = self.draw(batch)
         seen = adversarial.normalised_gradient(x, self.slope_square) if self.normalise else x
-        phi = self.critic.phi(self.seen_as(seen), stage=self.stage)
+        phi = self.critic.phi(self.seen_as(seen), batch.condition, stage=self.stage)
         fake = self.critic.judge(phi, None if self.auxiliary else batch.condition)
         real = fake.detach()
         if self.duel.paired:
@@ -298,6 +255,12 @@ class GAN(Tempered):
         parts = {"generator": self.duel.generator(real, fake)}
         if self.critic.classes is not None and batch.condition is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi), batch.condition)
+        if self.balance:
+            layers = [m for m in self.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
+            uneven = [overlap_imbalance(layer.weight.float(), layer.stride) for layer in layers]
+            parts["balance"] = self.balance * torch.stack(uneven).sum() if uneven else x.new_zeros(())
+        if self.l1:
+            parts["l1"] = self.l1 * (x - batch.x).abs().mean()
         if self.transport:
             parts["transport"] = self.transport * adversarial.transport_cost(x, z)
         return parts
@@ -306,9 +269,10 @@ class GAN(Tempered):
         with torch.no_grad():
             fake = self.draw(batch)[0]
         both = torch.cat((self.seen_as(batch.x), self.seen_as(fake)))
-        phi = self.critic.phi(both, stage=self.stage)
         c = batch.condition
-        condition = None if c is None or self.auxiliary else concatenated((c, c))
+        twice = None if c is None else concatenated((c, c))
+        phi = self.critic.phi(both, twice, stage=self.stage)
+        condition = None if self.auxiliary else twice
         real, fake_logits = self.critic.judge(phi, condition).chunk(2)
         parts = {"critic": self.duel.critic(real, fake_logits)}
         if self.critic.classes is not None and c is not None:
@@ -320,7 +284,22 @@ class GAN(Tempered):
             parts["consistency"] = self.consistency * (again - real).square().mean()
         if self.training:
             self._learn(real.detach(), len(batch))
+            self._observe(real.detach().float(), fake_logits.detach().float())
         return parts
+
+    def _observe(self, real: Tensor, fake: Tensor) -> None:
+        """Remember what telemetry reports; the accuracy as a running mean, for one batch states little."""
+        accuracy = (real[:256, None] > fake[None, :256]).float().mean()
+        before = self.latest.get("critic accuracy", accuracy)
+        self.latest = {"D(real)": real.mean(), "D(fake)": fake.mean(), "critic accuracy": before.lerp(accuracy, 0.02)}
+        if self.adaptive:
+            self.latest["augmentation"] = self.probability.clone()
+
+    def telemetry(self) -> Mapping[str, Tensor]:
+        return self.latest
+
+    def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
+        return symptoms(numbers)
 
     def _learn(self, real: Tensor, n: int) -> None:
         """Count items; lead the probability of augmentation by how sure the critic is of real ones."""
@@ -389,8 +368,24 @@ class GAN(Tempered):
             UsageError: truncation for a generator without codes w.
         """
         self.check_condition(n, condition)
-        if truncation != 1 and not self.generator.styled:
-            raise UsageError(f"truncation needs codes w, as stylegan2 has them (got {truncation}): pass temperature")
+        styled = self.generator.styled
+        for option, value, idle in (("truncation", truncation, 1), ("mix_levels", self.mix_levels, "none")):
+            if value != idle and not styled:
+                raise UsageError(f"{option} needs codes w, as stylegan2 has them (got {value}): pass temperature")
         z = generator.normal(self.generator.inputs) * temperature
-        x: Tensor = self.generator(z, condition, truncation=truncation, stage=self.stage)
-        return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x
+        mixed = generator.normal(self.latent) * temperature if self.mix_levels != "none" else None
+        x: Tensor = self.generator(
+            z, condition, truncation=truncation, mixed=mixed, span=span(self.mix_levels, self.generator.levels),
+            shift=self._shift(), stage=self.stage,
+        )  # fmt: skip
+        return self.bounded(x)
+
+    def _shift(self) -> Tensor | None:
+        """What is added to every code: a direction, and the difference of two classes."""
+        shift = None
+        if self.direction:
+            shift = self.strength * direction_of(self.generator, self.directions, self.direction)
+        if self.plus >= 0 or self.minus >= 0:
+            moved = self.strength * class_shift(self.generator, self.condition, self.plus, self.minus)
+            shift = moved if shift is None else shift + moved
+        return shift

@@ -7,6 +7,7 @@ auxiliary classifier (Odena, Olah and Shlens, 2017, arXiv 1610.09585).
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
@@ -16,11 +17,14 @@ from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dim
 from pofx.nets.image.spectral_resnet import ResidualFeatures, ResidualSynthesis
 from pofx.nets.image.style import StyleFeatures, StyleSynthesis
 from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
+from pofx.nets.image.translation import PatchFeatures, Translator, to_size
 from pofx.nets.image.transposed import StridedFeatures, TransposedSynthesis
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.mlp import MLP
+from pofx.nets.vector.wave import WaveFeatures, WaveSynthesis
 
-ARCHITECTURES = ("residual", "mlp", "transposed", "spectral", "split", "style", "style2", "progressive")
+ARCHITECTURES = ("residual", "mlp", "transposed", "spectral", "split", "style", "style2", "progressive", "unet", "wave")
+UPSAMPLING = ("transposed", "resize")
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,21 @@ class Build:
     architecture: str
     latent: int
     width: int
+    units: int
     blocks: int
     attention: bool = False
     spectral: str = "none"  # norms of 1 in no layer, in the "critic", or in "both"
     norm: str = "none"  # of the transposed critic: "batch" or "none"
+    upsampling: str = "transposed"  # of the transposed generator: or "resize"
+    shuffle: int = 0  # places of phase shuffle in the critic of signals
     group: int = 0  # items of the minibatch deviation of the style critics
+
+
+def given_image(event: Event, condition: Event | None) -> int:
+    """The channels of the image that a translation reads, where the condition is one; else 0."""
+    grid = isinstance(condition, Continuous) and len(condition.shape) == 3
+    assert not grid or isinstance(condition, Continuous)
+    return condition.shape[0] if grid else 0  # type: ignore[union-attr]
 
 
 class Generator(nn.Module):
@@ -43,18 +57,28 @@ class Generator(nn.Module):
     def __init__(self, event: Continuous, condition: Event | None, build: Build) -> None:
         super().__init__()
         latent, width, kind = build.latent, build.width, build.architecture
-        self.conditioner = Conditioner(condition, latent)
+        translated = kind == "unet" and given_image(event, condition) > 0
+        self.conditioner = Conditioner(None if translated else condition, latent)
         context, bounded = self.conditioner.width, isinstance(event, Bounded)
         self.shape = event.shape
         self.net: nn.Module
-        if len(event.shape) != 3 or kind == "mlp":
+        if kind == "wave" and len(event.shape) == 1:
+            self.net = WaveSynthesis(event.shape[0], latent, width, context=context, bounded=bounded)
+            self.inputs = self.net.inputs
+            return
+        if len(event.shape) != 3 or kind in ("mlp", "wave"):
             self.inputs = min(latent, 2 * dims(event))  # more noise than that only slows small events down
-            self.net = MLP(self.inputs, dims(event), (width,) * (build.blocks + 2), context=context)
+            self.net = MLP(self.inputs, dims(event), (build.units,) * (build.blocks + 2), context=context)
             return
         if kind == "residual":
             self.net = Synthesis(event.shape, latent, width, build.blocks, context=context)
+        elif kind == "unet":
+            given = given_image(event, condition)
+            self.net = Translator(event.shape, given, width, context=context, bounded=bounded)
         elif kind == "transposed":
-            self.net = TransposedSynthesis(event.shape, latent, width, context=context, bounded=bounded)
+            self.net = TransposedSynthesis(
+                event.shape, latent, width, context=context, bounded=bounded, resize=build.upsampling == "resize"
+            )
         elif kind in ("spectral", "split"):
             self.net = ResidualSynthesis(
                 event.shape,
@@ -87,14 +111,24 @@ class Generator(nn.Module):
         *,
         truncation: float = 1.0,
         mixed: Float[Tensor, "n latent"] | None = None,
-        crossover: int = 0,
+        span: tuple[int, int | None] = (0, None),
+        shift: Float[Tensor, "code"] | None = None,
         stage: float | None = None,
     ) -> Float[Tensor, "n *event"]:
-        """z (n, inputs), condition (n, …) → (n, *event.shape), float32; the options are those of `StyleSynthesis`."""
+        """z (n, inputs), condition (n, …) → (n, *event.shape), float32; the options are those of `StyleSynthesis`.
+
+        `shift` is added to every w, or to the code z of a net without w.
+        """
+        if isinstance(self.net, Translator) and self.net.given:
+            assert isinstance(condition, Tensor)
+            return self.net(z, None, condition).float()  # type: ignore[no-any-return]
         context = self.conditioner(condition)
         if isinstance(self.net, StyleSynthesis):
-            x = self.net(z, context, truncation=truncation, mixed=mixed, crossover=crossover, stage=stage)
+            if shift is not None and not self.styled:
+                z, shift = z + nn.functional.pad(shift, (0, z.shape[1] - len(shift))), None
+            x = self.net(z, context, truncation=truncation, mixed=mixed, span=span, shift=shift, stage=stage)
         else:
+            z = z if shift is None else z + nn.functional.pad(shift, (0, z.shape[1] - len(shift)))
             x = self.net(z, context)
         return x.float().reshape(len(z), *self.shape)
 
@@ -106,11 +140,17 @@ class Critic(nn.Module):
         super().__init__()
         width, kind = build.width, build.architecture
         self.features: nn.Module
-        self.activation = True
-        if len(event.shape) != 3 or kind == "mlp":
+        self.activation, self.given = True, 0  # given: channels of the image beside which items are judged
+        if kind == "wave" and len(event.shape) == 1:
+            self.features = WaveFeatures(event.shape[0], width, outputs=(width := 4 * width), shuffle=build.shuffle)
+        elif len(event.shape) != 3 or kind in ("mlp", "wave"):
+            width = build.units
             self.features = MLP(dims(event), width, (width,) * (build.blocks + 1))
         elif kind == "residual":
             self.features = ImageFeatures(event.shape, width, build.blocks)
+        elif kind == "unet":
+            self.given = given_image(event, condition)
+            self.features = PatchFeatures(event.shape[0] + self.given, width)
         elif kind == "transposed":
             self.features = StridedFeatures(event.shape, width, outputs=(width := 4 * width), norm=build.norm)
         elif kind in ("spectral", "split"):
@@ -125,12 +165,19 @@ class Critic(nn.Module):
             self.score = spectral_norm(self.score)
         classes = condition.largest if auxiliary and isinstance(condition, Discrete) else 0
         self.classes = nn.Linear(width, classes) if classes else None
-        self.embed = Conditioner(None if classes else condition, width)
+        self.embed = Conditioner(None if classes or self.given else condition, width)
         for p in self.embed.parameters():
             nn.init.zeros_(p)
 
-    def phi(self, x: Float[Tensor, "n *event"], *, stage: float | None = None) -> Float[Tensor, "n width"]:
-        """The features that the logit is linear in."""
+    def phi(
+        self, x: Float[Tensor, "n *event"], condition: Condition | None = None, *, stage: float | None = None
+    ) -> Float[Tensor, "logits width"]:
+        """The features that the logits are linear in, one row per item or, item by item, per patch."""
+        if isinstance(self.features, PatchFeatures):
+            if self.given:
+                assert isinstance(condition, Tensor)
+                x = torch.cat((x, to_size(condition.to(x.dtype), (x.shape[2], x.shape[3]))), 1)
+            return leaky_relu(self.features(x).flatten(0, 1), SLOPE)
         if isinstance(self.features, StyleFeatures):
             h = self.features(x, stage=stage)
         else:
@@ -143,12 +190,14 @@ class Critic(nn.Module):
         condition: Condition | None = None,
         *,
         stage: float | None = None,
-    ) -> Float[Tensor, "n"]:
-        """x (n, *event.shape), condition (n, …) → logits (n,), float32."""
-        return self.judge(self.phi(x, stage=stage), condition)
+    ) -> Float[Tensor, "logits"]:
+        """x (n, *event.shape), condition (n, …) → logits (n,), float32; of patches as in `judge`."""
+        return self.judge(self.phi(x, condition, stage=stage), condition)
 
-    def judge(self, phi: Float[Tensor, "n width"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """Features (n, width) → logits (n,)."""
-        logit = self.score(phi)[:, 0].float()
+    def judge(self, phi: Float[Tensor, "logits width"], condition: Condition | None = None) -> Float[Tensor, "logits"]:
+        """Features (n, width) → logits (n,); of every patch of every item where the critic judges patches."""
+        logit: Tensor = self.score(phi)[:, 0].float()
         embedded = self.embed(condition)
+        if embedded is not None and len(embedded) != len(phi):
+            embedded = embedded.repeat_interleave(len(phi) // len(embedded), 0)
         return logit if embedded is None else logit + (embedded * phi).float().sum(1)

@@ -148,21 +148,25 @@ class StyleSynthesis(nn.Module):
         context: Float[Tensor, "n context"] | None = None,
         *,
         mixed: Float[Tensor, "n latent"] | None = None,
-        crossover: int = 0,
+        span: tuple[int, int | None] = (0, None),
         truncation: float = 1.0,
+        shift: Float[Tensor, "width"] | None = None,
         stage: float | None = None,
     ) -> Float[Tensor, "n C H W"]:
-        """z (n, inputs), context (n, context) → (n, C, H, W). From style layer `crossover` on, w is that of `mixed`;
-        every w is mean + `truncation` (w - mean), with the mean of w."""
+        """z (n, inputs), context (n, context) → (n, C, H, W). In the style layers of `span`, w is that of `mixed`;
+        every w is mean + `truncation` (w - mean) + `shift`, with the mean of w."""
         code, *noises = z.split([self.latent, *self.cells], 1)
         if self.mapping is None:
             return self._progressive(code, context, stage)
         ws = [self.mapping(code, context)] * self.levels
         if mixed is not None:
             other = self.mapping(mixed, context)
-            ws = ws[:crossover] + [other] * (self.levels - crossover)
+            start, stop = span[0], self.levels if span[1] is None else span[1]
+            ws = ws[:start] + [other] * (stop - start) + ws[stop:]
         if truncation != 1.0:
             ws = [torch.lerp(self.mapping.mean.to(w.dtype), w, truncation) for w in ws]
+        if shift is not None:
+            ws = [w + shift.to(w.dtype) for w in ws]
         return self.synthesise(ws, noises)
 
     def synthesise(self, ws: list[Tensor], noises: list[Tensor]) -> Float[Tensor, "n C H W"]:

@@ -11,7 +11,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, relu
+from torch.nn.functional import interpolate, leaky_relu, relu
 
 from pofx.nets.image.synthesis import SLOPE, pyramid
 from pofx.nets.vector.linear import Linear
@@ -38,9 +38,12 @@ class TransposedSynthesis(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], latent: int = 100, width: int = 32, *, context: int = 0, bounded: bool = True
-    ) -> None:
+        self, shape: tuple[int, ...], latent: int = 100, width: int = 32, *, context: int = 0, bounded: bool = True,
+        resize: bool = False,
+    ) -> None:  # fmt: skip
+        """`resize`: grow by the nearest neighbour and convolve, in place of transposed convolutions."""
         super().__init__()
+        self.resize = resize
         self.inputs, self.bounded = latent, bounded
         self.sizes = pyramid(shape)[::-1]
         widths = [width * 2**k for k in range(len(self.sizes))][::-1]
@@ -48,7 +51,9 @@ class TransposedSynthesis(nn.Module):
         self.first = Linear(latent + context, math.prod(self.start))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths)
         self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False)
+            nn.Conv2d(a, b, 3, padding=1, bias=False)
+            if resize
+            else nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False)
             for a, b in zip(widths, widths[1:], strict=False)
         )
         self.last = nn.Conv2d(widths[-1], shape[0], 3, padding=1)
@@ -61,7 +66,10 @@ class TransposedSynthesis(nn.Module):
         h = self.first(z if context is None else torch.cat((z, context), 1)).reshape(-1, *self.start)
         h = relu(self.norms[0](h))
         for up, norm, (height, width) in zip(self.ups, self.norms[1:], self.sizes[1:], strict=True):
-            h = relu(norm(up(h)[:, :, :height, :width]))
+            if self.resize:
+                h = relu(norm(up(interpolate(h, size=(height, width), mode="nearest"))))
+            else:
+                h = relu(norm(up(h)[:, :, :height, :width]))
         x: Tensor = self.last(h)
         return x.tanh() if self.bounded else x
 

@@ -1,0 +1,107 @@
+"""Steering a trained generator: style mixing, unsupervised directions, arithmetic of classes in the space of codes w.
+
+Styles of three ranges of layers can come from another code (Karras et al., 2019, arXiv 1812.04948, section 3.1).
+Directions without labels: the right singular vectors of the layers that read the code (SeFa; Shen and Zhou, 2021, arXiv
+2007.06600, equation 8), or the principal components of many codes w (GANSpace; Härkönen et al., 2020, arXiv
+2004.02546). Differences of the mean w of classes move a sample from one class towards another.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.event import Discrete, Event
+from pofx.core.random import Streams
+from pofx.families.gan.players import Generator
+from pofx.nets.image.equalised import EqualisedLinear
+from pofx.nets.image.style import StyleSynthesis
+from pofx.nets.image.synthesis import Synthesis
+from pofx.nets.image.translation import Translator
+from pofx.nets.vector.mlp import MLP
+
+MIXES = ("coarse", "middle", "fine")
+DIRECTIONS = ("sefa", "ganspace")
+CODES = 4096  # drawn for means and principal components
+
+
+def span(mix: str, levels: int) -> tuple[int, int]:
+    """The style layers (start, stop) that a second code steers; coarse, middle and fine share all layers."""
+    if mix == "none":
+        return 0, 0
+    part = MIXES.index(mix)
+    return round(levels * part / 3), round(levels * (part + 1) / 3)
+
+
+def readers(generator: Generator) -> Float[Tensor, "rows code"]:
+    """The weights of all layers that read the code (w, or else z), one above the other."""
+    net = generator.net
+    if isinstance(net, StyleSynthesis) and net.mapping is not None:
+        styles = [part for part in net.blocks.modules() if isinstance(part, EqualisedLinear)]
+        return torch.cat([layer.weight * layer.scale for layer in styles])
+    if isinstance(net, MLP):
+        return net.layers[0].weight  # type: ignore[return-value]
+    if isinstance(net, Translator):
+        raise Unsupported("a translation has no code to move along: pass direction=0")
+    layers = [net.first, *([net.mapping[0]] if isinstance(net, Synthesis) else [])]  # type: ignore[list-item, index]
+    width = getattr(net, "latent", None) or getattr(net, "inputs") - sum(getattr(net, "parts", ()))  # noqa: B009
+    return torch.cat([layer.weight[:, :width] for layer in layers])  # type: ignore[union-attr, index]
+
+
+def direction_of(generator: Generator, kind: str, number: int) -> Float[Tensor, "code"]:
+    """The direction of this number, from 1, as long as one standard deviation of codes along it.
+
+    Raises:
+        Unsupported: ganspace for a generator without codes w.
+        UsageError: there are fewer directions.
+    """
+    if kind == "sefa":
+        _, _, axes = torch.linalg.svd(readers(generator).detach().float(), full_matrices=False)
+        spread = axes @ _codes(generator).T if generator.styled else None
+        scales = torch.ones(len(axes), device=axes.device) if spread is None else spread.std(1)
+    else:
+        if not generator.styled:
+            raise Unsupported("ganspace needs codes w, as stylegan2 has them: pass directions=sefa")
+        w = _codes(generator)
+        _, values, axes = torch.linalg.svd(w - w.mean(0), full_matrices=False)
+        scales = values / len(w) ** 0.5
+    if number > len(axes):
+        raise UsageError(f"direction must be at most {len(axes)} for this model (got {number}): pass direction=1")
+    axis = axes[number - 1]
+    return axis * scales[number - 1] * torch.sign(axis[axis.abs().argmax()])
+
+
+def class_shift(generator: Generator, condition: Event | None, plus: int, minus: int) -> Float[Tensor, "code"]:
+    """E[w | plus] - E[w | minus]; -1 leaves a class out: the mean over all classes takes its place.
+
+    Raises:
+        Unsupported: a generator without codes w, or without classes as its condition.
+    """
+    if not generator.styled or not isinstance(condition, Discrete) or condition.shape != ():
+        raise Unsupported("plus and minus need codes w and classes: train stylegan2 with --condition label")
+    if max(plus, minus) >= condition.largest:
+        raise UsageError(f"plus and minus must be classes from 0 to {condition.largest - 1} (got {max(plus, minus)})")
+
+    def mean(chosen: int) -> Tensor:
+        device = next(generator.parameters()).device
+        classes = torch.arange(CODES, device=device) % condition.largest if chosen < 0 else None
+        given = torch.full((CODES,), chosen, device=device) if classes is None else classes
+        return _codes(generator, given).mean(0)
+
+    return mean(plus) - mean(minus)
+
+
+def _codes(generator: Generator, condition: Tensor | None = None) -> Float[Tensor, "codes width"]:
+    """Codes w of noise that is always the same, under conditions drawn evenly where the generator has classes."""
+    net = generator.net
+    assert isinstance(net, StyleSynthesis) and net.mapping is not None
+    device = net.mapping.mean.device
+    z = Streams(0, CODES, device=device).normal(net.latent)
+    event = generator.conditioner.event
+    if event is not None and condition is None:
+        if not isinstance(event, Discrete) or event.shape != ():
+            raise Unsupported("directions of a conditional model need classes as its condition: pass direction=0")
+        condition = torch.arange(CODES, device=device) % event.largest
+    mapping: nn.Module = net.mapping
+    w: Tensor = mapping(z, generator.conditioner(condition))
+    return w.detach().float()

@@ -1,0 +1,45 @@
+"""What is wrong with a duel, by its numbers: collapse, divergence, a critic that wins; each with its usual fixes."""
+
+import math
+from collections.abc import Mapping
+
+YOUNG = 0.25  # share of the budget before which samples may be alike
+COVERED = 0.7  # of the effective classes of the data, below which samples collapsed
+COPIES = 0.3  # near-duplicate share from which on samples collapsed
+WORSE = 3.0  # times the best validation
+WON = 0.99  # critic accuracy
+
+
+def symptoms(numbers: Mapping[str, float]) -> dict[str, str]:
+    """Sentences by name: "collapse", "divergence", "critic".
+
+    Args:
+        numbers: "share" of the budget; of a validation "validation", "best validation", "near-duplicate share", "class
+            entropy", "class entropy of data"; of steps "critic accuracy".
+    """
+    found: dict[str, str] = {}
+    share = numbers.get("share", 1.0)
+    if share < YOUNG:
+        return found
+    copies = numbers.get("near-duplicate share", 0.0)
+    modes = math.exp(numbers.get("class entropy", 0.0))
+    due = math.exp(numbers.get("class entropy of data", 0.0))
+    if "class entropy" in numbers and (modes < COVERED * due or copies > COPIES):
+        found["collapse"] = (
+            f"the generator collapses: samples spread over {modes:.1f} classes where the data has {due:.1f}, and "
+            f"{copies:.0%} are near copies of one another. Pass loss=relativistic and penalty=r1+r2, group=4 for style "
+            "nets, or a larger batch_size"
+        )
+    now, best = numbers.get("validation"), numbers.get("best validation")
+    if now is not None and best is not None and now > WORSE * best:
+        found["divergence"] = (
+            f"the duel diverges: samples are {now / best:.1f} times as far from the data as at best (those weights are "
+            "stored). Lower lr, or pass penalty=r1+r2 or a larger gamma"
+        )
+    if numbers.get("critic accuracy", 0.0) > WON:
+        found["critic"] = (
+            f"the critic wins: it orders {numbers['critic accuracy']:.1%} of pairs correctly, which leaves the "
+            "generator without direction. Pass penalty=r1+r2 or spectral=critic, lower critic_rate, or pass augment "
+            "for few items"
+        )
+    return found

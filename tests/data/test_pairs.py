@@ -1,0 +1,67 @@
+"""Pairs of images: two folders by name or in order, halves side by side, sets of unequal size."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pofx
+from pofx.core.errors import DataError, UsageError
+from pofx.data.sources import load
+
+
+def write(folder, arrays, names=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{names[i] if names else i:03d}.png")
+
+
+@pytest.fixture
+def sides():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (40, 6, 8), dtype=np.uint8), rng.integers(0, 256, (40, 6, 8), dtype=np.uint8)
+
+
+def test_folders_are_paired_by_name_and_halves_by_side(tmp_path, sides):
+    a, b = sides
+    write(tmp_path / "two" / "A", a)
+    write(tmp_path / "two" / "B", b)
+    items = pofx.pairs(tmp_path / "two")
+    assert np.array_equal(items.values, b) and np.array_equal(items.condition.values, a)
+    turned = pofx.pairs(tmp_path / "two", "B")
+    assert np.array_equal(turned.values, a) and np.array_equal(turned.condition.values, b)
+    write(tmp_path / "one", np.concatenate((a, b), 2))
+    beside = pofx.pairs(tmp_path / "one", "left")
+    assert np.array_equal(beside.values, b) and np.array_equal(beside.condition.values, a)
+    data = load(tmp_path / "two", condition="A")
+    whole = {v.tobytes(): c.tobytes() for v, c in zip(b, a, strict=True)}
+    for split in data.splits().values():
+        assert all(whole[v.tobytes()] == c.tobytes() for v, c in zip(split.values, split.condition.values, strict=True))
+
+
+def test_sets_of_unequal_size_are_repeated_in_turn(tmp_path, sides):
+    a, b = sides
+    write(tmp_path / "A", a[:5])
+    write(tmp_path / "B", b[:12])
+    items = pofx.pairs(tmp_path)
+    assert len(items) == len(items.condition) == 12
+    assert np.array_equal(items.condition.values[5:10], a[:5])
+
+
+def test_wrong_folders_are_named(tmp_path, sides):
+    a, _ = sides
+    write(tmp_path / "A", a[:3])
+    with pytest.raises(UsageError, match="one other"):
+        pofx.pairs(tmp_path)
+    write(tmp_path / "odd", a[:3, :, :7])
+    with pytest.raises(DataError, match="even width"):
+        pofx.pairs(tmp_path / "odd", "left")
+
+
+def test_a_translation_is_trained_from_folders_and_drawn_for_new_images(tmp_path, sides):
+    a, b = sides
+    write(tmp_path / "data" / "A", a)
+    write(tmp_path / "data" / "B", b)
+    for name in ("pix2pix", "cyclegan"):
+        run = pofx.fit(tmp_path / "data", name, steps=2, condition="A", width=16, out=tmp_path / name, progress=False)
+        drawn = pofx.load(tmp_path / name).sample(3, condition=a[:3])
+        assert drawn.shape == (3, 6, 8) and np.array_equal(drawn, run.sample(3, condition=a[:3]))

@@ -1,0 +1,52 @@
+"""WaveGAN: any length, phase shuffle item by item, clips in and out."""
+
+import numpy as np
+import pytest
+import torch
+
+import pofx
+from pofx.core.config import build
+from pofx.core.event import Bounded, Discrete
+from pofx.core.model import Batch
+from pofx.core.random import Streams
+from pofx.nets.vector.wave import WaveFeatures, shuffled
+
+
+@pytest.mark.parametrize("length", [5, 100, 257])
+def test_signals_of_any_length(length):
+    torch.manual_seed(0)
+    gan = build("wavegan", Bounded((length,)), Discrete((), 3), width=4, latent=8)
+    x = Batch(torch.rand(4, length) * 2 - 1, torch.arange(4) % 3)
+    for phase in gan.phases():
+        loss = gan(phase.name, x)
+        assert all(torch.isfinite(v) for v in (loss.values() if isinstance(loss, dict) else [loss]))
+    y = gan.eval().sample(4, x.condition, generator=Streams(0, 4))
+    assert y.shape == x.x.shape and y.abs().max() <= 1
+    torch.testing.assert_close(gan.sample(2, x.condition[:2], generator=Streams(0, 4)[:2]), y[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_phase_shuffle_moves_every_item_by_its_own_number_of_places():
+    torch.manual_seed(0)
+    h = torch.arange(20.0).repeat(64, 2, 1)
+    moved = shuffled(h, 3)
+    shifts = moved[:, 0, 10] - 10
+    assert set(shifts.tolist()) == {-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0}
+    torch.testing.assert_close(moved[:, 0], moved[:, 1])
+    one = moved[shifts == 2][0, 0]
+    assert one[:18].tolist() == list(range(2, 20)) and one[18:].tolist() == [18, 17]  # reflected
+    net = WaveFeatures(100, 4, 8)
+    x = torch.rand(3, 100)
+    assert not torch.equal(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
+def test_clips_are_cut_or_filled_and_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = [rng.uniform(-0.5, 0.5, n).astype(np.float32) for n in rng.integers(60, 130, 40)]
+    data = pofx.audio(clips, rate=1000)
+    run = pofx.fit(data, "wavegan", steps=2, represent="waveform", length=100, width=4, progress=False)
+    drawn = run.sample(3)
+    assert [len(clip) for clip in drawn] == [100] * 3 and max(np.abs(c).max() for c in drawn) <= 1
+    longest = pofx.fit(data, "wavegan", steps=1, represent="waveform", width=4, progress=False)
+    assert len(longest.sample(1)[0]) >= max(len(c) for c in clips) - 10

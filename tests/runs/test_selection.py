@@ -1,0 +1,62 @@
+"""Judging by samples: what is near, what is collapsed, and what the log and the card keep of it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import pofx
+from pofx.core.event import Continuous
+from pofx.core.progress import Progress
+from pofx.core.random import Streams
+from pofx.runs.selection import judge_by_samples
+from pofx.train.feed import Feed
+from pofx.train.log import read_log
+from truth import Identity
+
+
+class Drawer:
+    def __init__(self, draw):
+        self.draw = draw
+
+    def sample(self, n, condition=None, *, generator: Streams):
+        return self.draw(n)
+
+
+@pytest.fixture
+def judge():
+    torch.manual_seed(0)
+    centres = torch.tensor([[-3.0, 0], [3, 0], [0, 3], [0, -3]])
+    labels = torch.arange(400) % 4
+    feed = Feed(centres[labels] + 0.3 * torch.randn(400, 2), None, Identity(Continuous((2,))), seed=0,
+                device=torch.device("cpu"))  # fmt: skip
+    return centres, judge_by_samples(feed, labels.numpy()), judge_by_samples(feed)
+
+
+def test_honest_samples_spread_over_the_classes_and_collapsed_ones_do_not(judge):
+    centres, labelled, clustered = judge
+    for found in (labelled, clustered):
+        good = found(Drawer(lambda n: centres[torch.arange(n) % 4] + 0.3 * torch.randn(n, 2)))
+        one = found(Drawer(lambda n: centres[:1] + 1e-4 * torch.randn(n, 2)))
+        assert good["validation"] < 0.1 < one["validation"]
+        assert good["near-duplicate share"] < 0.1 and one["near-duplicate share"] > 0.9
+        assert good["class entropy"] > 0.9 * good["class entropy of data"]
+        assert one["class entropy"] < 0.2
+    assert labelled(Drawer(lambda n: centres[torch.arange(n) % 4]))["class entropy of data"] == pytest.approx(np.log(4))
+
+
+def test_telemetry_and_warnings_are_shown_logged_and_stored(tmp_path):
+    seen: list[Progress] = []
+    run = pofx.fit("gaussians8", "gan", steps=60, out=tmp_path / "run", progress=seen.append, units=8, lr=1e-6,
+                   validations=6)  # fmt: skip
+    lines = read_log(tmp_path / "run" / "log.jsonl")
+    training = [line for line in lines if "lr" in line]
+    judged = [line for line in lines if "validation" in line]
+    assert {"D(real)", "D(fake)", "gradient norm of critic"} <= set(training[-1]["telemetry"])
+    assert {"class entropy", "near-duplicate share"} <= set(judged[-1]["telemetry"])
+    warned = [line["warning"] for line in lines if "warning" in line]
+    assert warned and any("collapses" in w for w in warned)  # it has hardly moved from its start
+    assert run.card["training"]["warnings"] == warned
+    assert any("collapses" in p.note for p in seen)
+    assert json.loads((tmp_path / "run" / "artifact.json").read_text())["card"]["training"]["warnings"] == warned
