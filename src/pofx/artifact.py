@@ -3,9 +3,7 @@
 Items go in and come out in data space; `storage` writes it into a folder and reads it back.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,68 +12,36 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pofx import storage
+from pofx import scoring, storage, summary
+from pofx.companions import given_companions, made
+from pofx.conditioned import apart, condition_events, events, given, raw_condition, warn_of_failure
 from pofx.core import config
+from pofx.core.companion import companions
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
-from pofx.core.event import Bounded, Discrete, concatenated, count, dims, each, select
+from pofx.core.event import Bounded, Discrete, concatenated, dims, each, select
 from pofx.core.items import Items
-from pofx.core.model import Completing, Density, Encoding, Explicit, Factored, Model, Tempered, X
-from pofx.core.random import Still, Streams
-from pofx.core.representation import Representation
-from pofx.data.conditions import LABEL, columns_of
-from pofx.data.kind import kind_of, named
+from pofx.core.model import Completing, Encoding, Factored, Tempered, X
+from pofx.core.random import Streams
+from pofx.data.kind import kind_of
 from pofx.maths.interpolation import spherical, straight
+from pofx.parts import Parts
+from pofx.scoring import Score
 
-PUBLIC = ("Artifact", "Score", "load")
+PUBLIC = ("Artifact", "load")
 
 BATCH = 500  # items per call of the model when sampling or scoring
-FAR = 1e4  # standardised units from which on a log p that is not a number is one that underflowed
 NOT_OF_ITEMS = ("exact_duplicates", "overlap_rule", "label_names")  # facts of a data set that its samples do not share
 
 
-@dataclass(frozen=True)
-class Score:
-    """log p of each item with its kind: value[i] in `unit` under `measure`, ± stderr[i] where it is estimated."""
-
-    value: np.ndarray
-    density: Density
-    unit: str
-    measure: str
-    stderr: np.ndarray | None
-    evaluations: int  # of the model's log_prob per item
-    reasons: Mapping[int, str] = field(default_factory=dict)  # of items with probability zero (-inf), by their number
-
-
-@dataclass(frozen=True)
-class Artifact:
+@dataclass(frozen=True, repr=False)
+class Artifact(Parts):
     """A trained model with the representations of its items and conditions, and the card of how it was trained."""
 
-    representation: Representation
-    model: Model
-    name: str  # the model's name in `pofx models`
-    card: Mapping[str, Any] = field(default_factory=dict)
-    conditioning: Representation | None = None  # of the conditions, where the model takes one
+    def __repr__(self) -> str:
+        return f"<Artifact: {summary.line(self)}>"
 
-    @property
-    def density(self) -> Density:
-        """The kind of this artifact's log_prob: the lesser of the model's density and the representation's volume."""
-        return min(self.model.density, self.representation.volume) if isinstance(self.model, Explicit) else Density.NONE
-
-    @property
-    def device(self) -> torch.device:
-        tensors = list(self.model.parameters()) + list(self.model.buffers())
-        return tensors[0].device if tensors else torch.device("cpu")
-
-    @property
-    def condition_source(self) -> str | list[str] | None:
-        """Where the condition is found in data like the training data: "label", a column or columns; else None."""
-        named = self.card.get("training", {}).get("condition")
-        return named if isinstance(named, str | list) else None
-
-    @property
-    def condition_columns(self) -> list[str]:
-        """The columns of the table from which the condition was taken; none where it was something else."""
-        return [] if self.condition_source == LABEL else columns_of(self.condition_source) or []
+    def _repr_html_(self) -> str:
+        return summary.html(self)
 
     def to(self, device: torch.device | str = "auto") -> Self:
         """Move the model; everything else follows it. "auto" is the GPU where there is one.
@@ -106,7 +72,9 @@ class Artifact:
                 raise unknown(f"sampling option of {self.name}", key, self.model.adjustable)
         if not options:
             return self
-        values = {**config.config(self.model), **options}
+        runs = given_companions(type(self.model), options)
+        kept = {name: one for name, one in companions(self.model).items() if name not in options}
+        values = {**config.config(self.model), **options, **kept, **made(type(self.model), runs, self)}
         model = config.build(self.name, self.model.event, self.model.condition, **values).to(self.device)
         model.load_state_dict(self.model.state_dict())
         return replace(self, model=model.eval())
@@ -174,25 +142,25 @@ class Artifact:
         options: dict[str, Any] = dict(tempering)
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise DataError(f"n must be a whole number of at least 1 (got {n!r})")
-        self._warn_of_failure()
-        raw_condition = self._raw_condition(condition, int(n), seed)
-        given = self._condition_events(raw_condition)
+        warn_of_failure(self)
+        raw = raw_condition(self, condition, int(n), seed)
+        stated = condition_events(self, raw)
         streams = Streams(seed, n, device=self.device)
         inside = Streams(seed + (1 << 41), n, device=self.device)  # of what events leave open
         known = self._prefixes(prefix, n)
-        raw = []
+        drawn = []
         for i in range(0, n, batch_size):
             part = streams[i : i + batch_size]
-            c = None if given is None else select(given, slice(i, i + batch_size))
+            c = None if stated is None else select(stated, slice(i, i + batch_size))
             if known is not None:
                 options["prefix"] = known[i : i + batch_size]
             x = self.model.sample(len(part), c, generator=part, **options)
-            raw.append(each(self.representation.drawn(x, inside[i : i + batch_size]), Tensor.cpu))
+            drawn.append(each(self.representation.under(c).drawn(x, inside[i : i + batch_size]), Tensor.cpu))
         facts = {k: v for k, v in self.card.get("data", {}).get("facts", {}).items() if k not in NOT_OF_ITEMS}
-        items = Items(self.representation.kind, self.representation.items(concatenated(raw)), facts=facts)
-        if self.conditioning is None or raw_condition is None:
+        items = Items(self.representation.kind, self.representation.items(concatenated(drawn)), facts=facts)
+        if self.conditioning is None or raw is None:
             return items
-        used = Items(self.conditioning.kind, self.conditioning.items(raw_condition))
+        used = Items(self.conditioning.kind, self.conditioning.items(raw))
         names_of = self.card.get("label_names")
         if names_of and isinstance(self.model.condition, Discrete) and self.model.condition.shape == ():
             numbers = {str(name): k for k, name in enumerate(names_of)}
@@ -219,62 +187,8 @@ class Artifact:
         Raises:
             Unsupported: the model has no density, or its representation preserves none.
         """
-        self._warn_of_failure()
-        if not isinstance(self.model, Explicit) or self.density is Density.NONE:
-            raise Unsupported(f"{self.name} has no density here: compare its samples with `pofx evaluate`")
-        if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-            raise UsageError(f"draws must be a whole number of at least 1 (got {draws!r}): pass draws=8")
-        values, condition = self._apart(values, condition)
-        raw, impossible = self.representation.tensor(values), dict(self.representation.impossible(values))
-        given, counted = self._given(condition, count(raw)), self._counted(values)
-        draws = draws if self.representation.volume is Density.BOUND and self.representation.noisy else 1
-        logs, errors, far = [], [], []
-        for i in range(0, count(raw), batch_size):
-            part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(self.device))
-            c = None if given is None else select(given, slice(i, i + batch_size))
-            of = None if counted is None else counted[i : i + batch_size].to(self.device)
-            found = [self._log_prob(part, c, of, streams) for streams in _repeated(part, draws)]
-            logs.append(torch.stack([log_p for log_p, _, _ in found]).cpu())
-            errors.append(torch.stack([error for _, error, _ in found]).cpu())
-            far.append(torch.stack([beyond for _, _, beyond in found]).any(0).cpu())
-        log_w, error, beyond = torch.cat(logs, 1), torch.cat(errors, 1), torch.cat(far)
-        for row in beyond.nonzero()[:, 0].tolist():
-            impossible.setdefault(row, "it is too far from the training items for the arithmetic")
-        value = log_w.logsumexp(0) - np.log(draws)
-        value[list(impossible)] = -torch.inf
-        share = (log_w - value).nan_to_num(-torch.inf).exp() / draws  # of each draw in the mean
-        variance = (share * error).square().sum(0)  # delta method on the log of a mean, draws independent
-        if draws > 1:
-            variance = variance + draws * share.var(0)
-        variance = variance + float(self.model.log_prob_error() or 0.0) ** 2
-        exact = draws == 1 and not bool(error.any()) and self.model.log_prob_error() is None
-        return Score(
-            value=value.numpy(),
-            density=self.density,
-            unit=self.representation.unit,
-            measure=self.representation.measure,
-            stderr=None if exact else variance.sqrt().numpy(),
-            evaluations=draws,
-            reasons=dict(sorted(impossible.items())),
-        )
-
-    def _log_prob(
-        self, raw: Tensor, condition: X | None, counted: Tensor | None, streams: Streams
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """log p of raw items under one noise, its standard error, and which items are beyond the arithmetic: (n,)."""
-        assert isinstance(self.model, Explicit)
-        x, ladj = self.representation.encode(raw, streams)
-        size = _largest(x, count(raw)).to(ladj.device)
-        x = each(x, lambda v: v.nan_to_num(0.0, 0.0, 0.0) if v.is_floating_point() else v)
-        if counted is None:
-            log_p, error = self.model.log_prob_estimate(x, condition)
-        else:
-            assert isinstance(self.model, Factored)
-            terms, error = self.model.log_prob_terms(x, condition), None
-            log_p = torch.where(counted, terms, 0.0).flatten(1).sum(1)
-        beyond = ~size.isfinite() | (log_p.isnan() & (size > FAR))
-        value = torch.where(beyond, -torch.inf, log_p.double() + ladj.double())
-        return value, torch.zeros_like(value) if error is None else error.double(), beyond
+        warn_of_failure(self)
+        return scoring.score(self, values, condition, draws, batch_size)
 
     @torch.inference_mode()
     def log_prob_terms(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
@@ -285,10 +199,10 @@ class Artifact:
         """
         if not isinstance(self.model, Factored) or not isinstance(self.model.event, Discrete):
             raise Unsupported(f"{self.name} has no log p per dimension: train an autoregressive model")
-        values, condition = self._apart(values, condition)
-        events = self._events(values, condition, batch_size)
-        terms = torch.cat([self.model.log_prob_terms(x, given).cpu() for x, given in events])
-        counted = self._counted(values)
+        values, condition = apart(self, values, condition)
+        pairs = events(self, values, condition, batch_size)
+        terms = torch.cat([self.model.log_prob_terms(x, c).cpu() for x, c in pairs])
+        counted = scoring.counted(self, values)
         return (terms if counted is None else torch.where(counted, terms, 0.0)).numpy()
 
     @torch.inference_mode()
@@ -299,8 +213,8 @@ class Artifact:
             Unsupported: the model has no codes, or was trained with a condition and none is given.
         """
         model = self._encoding()
-        events = self._events(*self._apart(values, condition), batch_size)
-        return torch.cat([model.encode(x, given).cpu() for x, given in events]).numpy()
+        pairs = events(self, *apart(self, values, condition), batch_size)
+        return torch.cat([model.encode(x, c).cpu() for x, c in pairs]).numpy()
 
     @torch.inference_mode()
     def decode(self, codes: Any, condition: Any = None, *, batch_size: int = BATCH) -> Any:
@@ -310,20 +224,20 @@ class Artifact:
         shape = model.code.shape if not isinstance(model.code, dict) else ()
         if tuple(z.shape[1:]) != tuple(shape):
             raise DataError(f"codes must have shape (n, {', '.join(map(str, shape))}) (got {tuple(z.shape)})")
-        return self._decoded(z, self._given(condition, len(z)), batch_size)
+        return self._decoded(z, given(self, condition, len(z)), batch_size)
 
     def reconstruct(self, values: Any, condition: Any = None) -> Any:
         """decode(encode(values))."""
-        values, condition = self._apart(values, condition)
+        values, condition = apart(self, values, condition)
         return self.decode(self.encode(values, condition), condition)
 
-    def _decoded(self, z: Tensor, given: X | None, batch_size: int) -> Any:
+    def _decoded(self, z: Tensor, stated: X | None, batch_size: int) -> Any:
         """Items of codes under conditions that are events."""
         model, raw = self._encoding(), []
         for i in range(0, len(z), batch_size):
-            c = None if given is None else select(given, slice(i, i + batch_size))
+            c = None if stated is None else select(stated, slice(i, i + batch_size))
             x = model.decode(z[i : i + batch_size].to(self.device), c)
-            raw.append(each(self.representation.decode(x), Tensor.cpu))
+            raw.append(each(self.representation.under(c).decode(x), Tensor.cpu))
         return self.representation.items(concatenated(raw))
 
     @torch.inference_mode()
@@ -349,14 +263,14 @@ class Artifact:
             raise UsageError(f"steps must be a whole number of at least 2 (got {steps!r}): pass steps=8")
         if path == "auto":
             path = "straight" if isinstance(code, Bounded) or dims(code) < 2 else "spherical"
-        (a, inside), (b, _) = self._apart(a, condition), self._apart(b, condition)
+        (a, inside), (b, _) = apart(self, a, condition), apart(self, b, condition)
         za, zb = self.encode(a, inside), self.encode(b, inside)
         between = spherical if path == "spherical" else straight
         codes = between(za.reshape(len(za), -1), zb.reshape(len(zb), -1), steps).reshape(-1, *za.shape[1:])
-        given = self._given(inside, len(za))
-        if given is not None:
-            given = select(given, torch.arange(len(za), device=self.device).repeat_interleave(steps))
-        return self._decoded(torch.as_tensor(codes, dtype=torch.float32), given, BATCH)
+        stated = given(self, inside, len(za))
+        if stated is not None:
+            stated = select(stated, torch.arange(len(za), device=self.device).repeat_interleave(steps))
+        return self._decoded(torch.as_tensor(codes, dtype=torch.float32), stated, BATCH)
 
     def condition_events(self, condition: Any, n: int, seed: int = 0) -> X | None:
         """The conditions of n items as the model takes them, on its device; None for a model without a condition.
@@ -365,59 +279,7 @@ class Artifact:
             condition: as in `sample`.
             seed: of conditions drawn as they occur in training, where none is given.
         """
-        return self._condition_events(self._raw_condition(condition, n, seed))
-
-    def _raw_condition(self, condition: Any, n: int, seed: int | None) -> Tensor | None:
-        """Conditions in data space → raw, n of them; without a seed they must be given."""
-        if self.conditioning is None:
-            if condition is not None:
-                raise Unsupported(f"{self.name} was trained without a condition: omit it, or train with --condition")
-            return None
-        if isinstance(condition, Items):
-            condition = condition.values
-        if condition is None:
-            drawn = None if seed is None else self.conditioning.draw(Streams(seed + (1 << 40), n))
-            if drawn is None:
-                raise Unsupported(
-                    f"{self.name} was trained with a condition: give one per item, by --condition or condition="
-                )
-            return drawn
-        raw = self.conditioning.tensor(self.conditioning.as_batch(condition))
-        if count(raw) not in (1, n):
-            raise DataError(f"n must equal len(condition): n is {n}, the condition has {count(raw)}")
-        note = self.conditioning.unfamiliar(raw)
-        if note:
-            warnings.warn(note, stacklevel=3)
-        return raw if count(raw) == n else each(raw, lambda v: v.expand(n, *v.shape[1:]))  # type: ignore[no-any-return]
-
-    def _warn_of_failure(self) -> None:
-        training = self.card.get("training")
-        failed = training.get("failed") if isinstance(training, Mapping) else None
-        if failed:
-            warnings.warn(f"the training of this run failed: {failed}", stacklevel=3)
-
-    def _condition_events(self, raw: Tensor | None) -> X | None:
-        if raw is None or self.conditioning is None:
-            return None
-        raw = each(raw, lambda v: v.to(self.device))
-        found, _ = self.conditioning.encode(raw, Still(0, count(raw), device=self.device))
-        self.model.check_condition(count(raw), found)
-        return found
-
-    def _given(self, condition: Any, n: int) -> X | None:
-        """The conditions of given items as events, which must be stated: drawn ones would be those of other items."""
-        return self._condition_events(self._raw_condition(condition, n, None))
-
-    def _apart(self, values: Any, condition: Any) -> tuple[Any, Any]:
-        """Items and their conditions, which may be columns of a table or part of `Items`."""
-        if isinstance(values, Items):
-            if condition is None and self.conditioning is not None:
-                condition = values.condition
-            values = values.values
-        if self.conditioning is None or not self.condition_columns:
-            return values, condition
-        values, inside = named(self.representation.kind).without_columns(values, self.condition_columns)
-        return values, inside if condition is None else condition
+        return condition_events(self, raw_condition(self, condition, n, seed))
 
     def save(self, path: str | Path) -> Path:
         """Write the artifact into a folder; the previous one there stays whole until the new one is.
@@ -425,38 +287,7 @@ class Artifact:
         Raises:
             PofxError: the disk is full or the folder cannot be written.
         """
-        return storage.save(
-            path, storage.Stored(self.representation, self.model, self.name, self.card, self.conditioning)
-        )
-
-    def _events(self, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, X | None]]:
-        """Items batch by batch as events on the model's device, with their stated conditions.
-
-        Raises:
-            DataError: an item that cannot occur, whose event would be that of another one.
-        """
-        for row, reason in self.representation.impossible(values).items():
-            raise DataError(f"row {row} cannot occur: {reason}; leave it out")
-        raw = self.representation.tensor(values)
-        given = self._given(condition, count(raw))
-        for i in range(0, count(raw), batch_size):
-            part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(self.device))
-            x, _ = self.representation.encode(part, next(_repeated(part, 1)))
-            yield x, None if given is None else select(given, slice(i, i + batch_size))
-
-    def _counted(self, values: Any) -> Tensor | None:
-        """Which places of the events are the items, where they have others before or behind them; None for all.
-
-        Raises:
-            Unsupported: the model has no density of a part of an event given the text before it.
-        """
-        counted = self.representation.counted(values)
-        if counted is not None and not (isinstance(self.model, Factored) and self.model.in_order):
-            raise Unsupported(
-                f"{self.name} cannot score a part of a running text given the text before it: train an "
-                "autoregressive model in the natural order, or give texts a line an item"
-            )
-        return counted
+        return storage.save(path, self)
 
     def _prefixes(self, prefix: Any, n: int) -> Tensor | None:
         """Partial items as n events with -1 in the places to be drawn, on the model's device."""
@@ -473,20 +304,6 @@ class Artifact:
         if not isinstance(self.model, Encoding):
             raise Unsupported(f"{self.name} has no codes: choose a flow, a VAE or a diffusion model to encode")
         return self.model
-
-
-def _repeated(raw: Tensor, draws: int) -> Iterator[Streams]:
-    """Streams keyed by the items, which continue from draw to draw."""
-    streams = Streams.of_items(1, raw)
-    for _ in range(draws):
-        yield streams
-
-
-def _largest(x: X, n: int) -> Tensor:
-    """The greatest absolute value of the real parts of each event: (n,)."""
-    if isinstance(x, dict):
-        return torch.stack([_largest(part, n) for part in x.values()]).amax(0)
-    return x.abs().double().reshape(n, -1).amax(1) if x.is_floating_point() else torch.zeros(n, dtype=torch.float64)
 
 
 def load(path: str | Path, **options: Any) -> Artifact:

@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +20,15 @@ from torch import Tensor
 
 from pofx import __version__
 from pofx.core import config, files
+from pofx.core.companion import beneath, companions, load_weights
 from pofx.core.errors import CorruptError, PofxError, UsageError, WriteError
 from pofx.core.event import Discrete, Event
 from pofx.core.files import digest, read_json, read_shapes, read_tensors, sha256, write_json, write_tensors
 from pofx.core.limits import limited
-from pofx.core.model import Model, broken
+from pofx.core.model import broken
 from pofx.core.options import Range, check_value
-from pofx.core.representation import Representation
 from pofx.data.conditions import type_of
+from pofx.parts import Parts
 from pofx.represent.former import renamed
 
 FORMAT = 2
@@ -44,26 +44,7 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Stored:
-    """What a folder holds: the parts of an artifact."""
-
-    representation: Representation
-    model: Model
-    name: str  # the model's name in `pofx models`
-    card: Mapping[str, Any] = field(default_factory=dict)
-    conditioning: Representation | None = None  # of the model's condition
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The weights of all parts, each under the name of its part."""
-        found = {f"model.{key}": value for key, value in self.model.state_dict().items()}
-        for part, view in (("representation", self.representation), ("conditioning", self.conditioning)):
-            if view is not None:
-                found |= {f"{part}.{key}": value for key, value in view.state().items()}
-        return found
-
-
-def save(path: str | Path, parts: Stored) -> Path:
+def save(path: str | Path, parts: Parts) -> Path:
     """Write the parts of an artifact into a folder; the previous artifact stays whole until the new one is.
 
     Raises:
@@ -99,7 +80,7 @@ def save(path: str | Path, parts: Stored) -> Path:
     return folder
 
 
-def load(path: str | Path) -> Stored:
+def load(path: str | Path) -> Parts:
     """The parts of the artifact in a folder, on the CPU, in evaluation mode. An unfinished run gives a warning.
 
     Raises:
@@ -156,7 +137,7 @@ def _sealed(plain: dict[str, Any]) -> dict[str, Any]:
     return {**plain, "hash": digest(plain)}
 
 
-def _read(folder: Path, plain: Mapping[str, Any]) -> Stored:
+def _read(folder: Path, plain: Mapping[str, Any]) -> Parts:
     with _checking(folder):
         check_value(f"{FILE}: weights", plain["weights"], dict[str, str])
         name = plain["weights"].get("file", "")
@@ -184,7 +165,7 @@ def _read(folder: Path, plain: Mapping[str, Any]) -> Stored:
             raise CorruptError(f"{folder}: its representation makes {view.event}, its model takes {model.event}")
         if conditioning is not None and conditioning.event != model.condition:
             raise CorruptError(f"{folder}: its conditions are {conditioning.event}, its model takes {model.condition}")
-        stored = Stored(view, model.eval(), described["name"], plain["card"], conditioning)
+        stored = Parts(view, model.eval(), described["name"], plain["card"], conditioning)
         _compare(folder, stored.tensors(), shapes, former=plain["format"] == 1)
         _fill(stored, _verified(weights, plain) if tensors is None else tensors, weights)
         return stored
@@ -238,18 +219,17 @@ def _compare(folder: Path, made: Mapping[str, Tensor], shapes: Mapping[str, Any]
             raise CorruptError(f"{folder}: the weights '{key}' must be {wanted} (got {got}): restore it or train again")
 
 
-def _fill(stored: Stored, tensors: Mapping[str, Tensor], weights: Path) -> None:
+def _fill(stored: Parts, tensors: Mapping[str, Tensor], weights: Path) -> None:
     """Give the parts their weights, all of them sound."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "representation": {}, "conditioning": {}}
-    for key, value in tensors.items():
-        part, _, name = key.partition(".")
-        parts[part][name] = value
-    stored.model.load_state_dict(parts["model"])
+    load_weights(stored.model, tensors)
     fault = broken(stored.model)
+    for companion in companions(stored.model).values():
+        fault = fault or broken(companion.module)
     for part, view in (("representation", stored.representation), ("conditioning", stored.conditioning)):
-        if view is not None and parts[part]:
-            view.load_state(parts[part])
-            bad = [k for k, v in parts[part].items() if v.is_floating_point() and bool(torch.isnan(v).any())]
+        own = beneath(tensors, part)
+        if view is not None and own:
+            view.load_state(own)
+            bad = [k for k, v in own.items() if v.is_floating_point() and bool(torch.isnan(v).any())]
             fault = fault or (f"{bad[0]} holds values that are not finite" if bad else None)
     if fault is not None:
         raise CorruptError(f"{weights}: {fault}: train again")

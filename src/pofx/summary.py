@@ -22,7 +22,8 @@ def line(run: Any) -> str:
     """A run in one line: "nsf on wdbc.csv, exact, 60 steps"."""
     card = run.card or {}
     data, training = card.get("data") or {}, card.get("training") or {}
-    parts = [f"{run.name} on {Path(str(data['name'])).name}" if data.get("name") else run.name, density(run)]
+    model = f"{run.name} on codes of {card['on']['model']}" if card.get("on") else run.name
+    parts = [f"{model} on {Path(str(data['name'])).name}" if data.get("name") else model, density(run)]
     if training:
         parts.append(effort(training))
     if training.get("finished") is False:
@@ -53,6 +54,10 @@ def facts(run: Any) -> dict[str, str]:
         split = " + ".join(f"{n:,} {part}" for part, n in sizes.items())
         found["data"] = f"{data.get('name')}: {sum(sizes.values()):,} {data.get('kind')} items ({split})"
     found["condition"] = _condition(card, training)
+    for name, origin in {"on": card.get("on"), **(card.get("companions") or {})}.items():
+        if origin:
+            place = f" at {origin['path']}" if origin.get("path") else ""
+            found[name] = f"{origin['model']}{place} ({str(origin.get('hash'))[:12]})"
     unit = getattr(run.representation, "unit", "nats")
     measure = getattr(run.representation, "measure", "")
     found["density"] = density(run) + (f", in {unit}; measure: {measure}" if run.density else "")

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
+from pofx.core.companion import Companion, companion_arguments
 from pofx.core.discovery import classes, finished, modules
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event, event_from_json, event_to_json
@@ -159,6 +160,9 @@ def build(name: str, event: Event, condition: Event | None = None, **options: An
     for key in options:
         if key not in known:
             raise unknown(f"option of {name}", key, known)
+    for key, kind in companion_arguments(row.model).items():
+        if isinstance(options.get(key), Mapping):
+            options[key] = companion_from_json(kind, key, options[key])
     room = psutil.virtual_memory().available / COPIES
 
     def refuse(reason: str) -> UsageError:
@@ -205,6 +209,17 @@ def model_from_json(given: Mapping[str, Any]) -> Model:
     return build(given["name"], event, event_from_json(given.get("condition")), **given["options"])
 
 
+def companion_from_json(kind: type[Companion], key: str, given: Mapping[str, Any]) -> Companion:
+    """The companion that `config` described, with new weights.
+
+    Raises:
+        UsageError: as `model_from_json`.
+    """
+    for part, type_ in (("model", dict), ("path", str), ("hash", str)):
+        check_value(f"{key}: {part}", given.get(part), type_)
+    return kind(model_from_json(given["model"]), given["model"]["name"], given["path"], given["hash"])
+
+
 def representation_to_json(view: Representation) -> dict[str, Any]:
     """Plain values from which `representation_from_json` builds the representation again, but for its weights."""
     return {"kind": type(view).kind, "name": type(view).name, "options": config(view)}
@@ -231,9 +246,20 @@ def representation_from_json(given: Mapping[str, Any]) -> Representation:
 
 
 def config(instance: object) -> dict[str, Any]:
-    """The constructor values of a model or representation, as plain JSON values."""
+    """The constructor values of a model or representation, as plain JSON values.
+
+    A companion is described by its model, path and hash where it is saved inside the artifact, else it is None.
+    """
     names = [k for k in inspect.signature(type(instance).__init__).parameters if k != "self"]
-    return dict(plain({k: getattr(instance, k) for k in names if k not in ("event", "condition")}))
+    values = {k: getattr(instance, k) for k in names if k not in ("event", "condition")}
+    return dict(plain({k: _described(v) if isinstance(v, Companion) else v for k, v in values.items()}))
+
+
+def _described(companion: Companion) -> dict[str, Any] | None:
+    if not companion.travels:
+        return None
+    model = model_to_json(companion.name, companion.module)
+    return {"model": model, "path": companion.path, "hash": companion.hash}
 
 
 def plain(value: Any) -> Any:

@@ -423,6 +423,38 @@ class Encoding(Model):
         """The event of a code."""
 
 
+class Latent(Encoding):
+    """An encoding model whose codes carry the density of x: for every density p of codes, E[w p(z)] is at most p(x).
+
+    w is log p(x | z) - log q(z | x) where a code has many x, or log|det dz/dx| where it has one. So a model of its
+    codes and this model together have a log p(x).
+    """
+
+    @property
+    @abstractmethod
+    def volume(self) -> Density:
+        """EXACT where w p(z) is p(x); BOUND where its mean over codes of x is at most p(x); at least of that kind."""
+
+    @property
+    @abstractmethod
+    def random_codes(self) -> bool:
+        """Whether q(z | x) has many codes of x, so that more draws tighten a bound."""
+
+    @abstractmethod
+    def draw_code(self, x: X, condition: Condition | None = None, *, generator: Streams) -> Shaped[Tensor, "n *code"]:
+        """z ~ q(z | x): what a model of codes is trained on."""
+
+    @abstractmethod
+    def weigh_code(
+        self, x: X, condition: Condition | None = None, *, generator: Streams
+    ) -> tuple[Shaped[Tensor, "n *code"], Float[Tensor, "n"]]:
+        """The z of `draw_code`, and log w in nats."""
+
+    @abstractmethod
+    def draw_given(self, z: Shaped[Tensor, "n *code"], condition: Condition | None = None, *, generator: Streams) -> X:
+        """x ~ p(x | z)."""
+
+
 def _some(counts: tuple[int, ...]) -> str:
     return ", ".join(map(str, counts[:6])) + (", …" if len(counts) > 6 else "")
 

@@ -239,6 +239,9 @@ def wanted(hint: Any) -> str:
     }
     if hint is None or hint is type(None):
         return "none"
+    spoken = getattr(hint, "in_words", None) if inspect.isclass(hint) else None
+    if isinstance(spoken, str):
+        return spoken
     return words.get(hint) or (f"a {hint.__name__}" if inspect.isclass(hint) else "a function" if origin else str(hint))
 
 

@@ -40,6 +40,8 @@ class Representation(Checked, ABC):
 
     noisy: bool = True  # a bound by its noise, which more draws tighten
 
+    no_density: str = ""  # why, where the volume is NONE
+
     event: Event
 
     @classmethod
@@ -70,6 +72,14 @@ class Representation(Checked, ABC):
     def drawn(self, x: X, generator: Streams) -> Tensor:
         """Events of samples → raw items: `decode`, where what the event leaves open is drawn from `generator`."""
         return self.decode(x)
+
+    def under(self, condition: X | None) -> "Representation":
+        """This view of items that have these conditions, events of their own; most views do not depend on them."""
+        return self
+
+    def events(self, raw: Tensor, generator: Streams) -> X:
+        """The events of `encode` alone, where no density is needed: in training."""
+        return self.encode(raw, generator)[0]
 
     def impossible(self, values: Any) -> Mapping[int, str]:
         """The items whose probability is zero under every model of this representation: number → reason.

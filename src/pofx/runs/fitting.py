@@ -22,7 +22,7 @@ from pofx.core.representation import Representation
 from pofx.data.dataset import Dataset
 from pofx.data.kind import kind_of
 from pofx.data.sources import load as load_data
-from pofx.represent.choose import choose, choose_conditioning
+from pofx.runs.held import condition_of_run, held, plain_options, views
 from pofx.runs.models import default_model, model_entry
 from pofx.runs.options import BUDGETS, sort_options
 from pofx.runs.run import Job, execute
@@ -44,6 +44,7 @@ def fit(
     flops: float | None = None,
     seed: int = 0,
     condition: Any = None,
+    on: Any = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -67,6 +68,8 @@ def fit(
         flops: the budget in FLOPs of matrix products, convolutions and attention, instead.
         condition: what the model is conditioned on: "label", a column of the table or a list of columns, or what
             belongs to the items one by one: a DataFrame, a Series, an array, labels, texts, Items.
+        on: a trained run (folder or artifact) of a model with codes: the new model is trained on its codes. The run is
+            saved inside the artifact; a condition that it was trained with is the default here.
         out: folder of the run: artifact, log and checkpoints; None writes nothing to disk.
         resume: continue an interrupted run in `out`; data, model and options may be left out.
         overwrite: replace a run that is in `out`; without it that is refused.
@@ -87,6 +90,7 @@ def fit(
     budget = {"minutes": minutes, "steps": steps, "epochs": epochs, "flops": flops}
     if resume and folder is not None and (folder / "request.json").exists() and (data is None or model is None):
         before = read_json(folder / "request.json")
+        on = before.get("on_path") if on is None else on
         source, data, model, condition, flat, seed, budget = _recalled(
             before, data, model, condition, flat, seed, budget, folder
         )
@@ -95,8 +99,12 @@ def fit(
     if not any(v is not None for v in budget.values()):
         budget["minutes"] = 1.0
     limit = Budget(**budget)  # type: ignore[arg-type]
+    if on is not None and condition is None:
+        condition = condition_of_run(on, folder if resume else None)
     dataset = load_data(data, condition=condition)
     notes = []
+    if model is None and on is not None:
+        raise UsageError("a model on the codes of another must be named: pass model=NAME (see `pofx models`)")
     if model is None:
         model = default_model(dataset.train)
         notes.append(f"model {model}, the default for {dataset.train.kind} items")
@@ -105,11 +113,10 @@ def fit(
     train_options = TrainOptions.of({**row.trains_with, **sorted_options.trainer})
     accelerator = processes()
     where = torch.device(device) if device else accelerator.device
-    representation = choose(dataset.train, row.model, sorted_options.view)
-    given = dataset.train.condition
-    conditioning = None if given is None else choose_conditioning(given, row.model)
+    others = held(row, on, sorted_options.options, folder, resume)
+    representation, conditioning = views(row, others, dataset.train, sorted_options.view, where)
     with seeded(seed, 0, 1 << 21), config.float32():
-        values = {**row.values, **sorted_options.options}
+        values = {**row.values, **sorted_options.options, **others.made(row)}
         net = row.model(representation.event, None if conditioning is None else conditioning.event, **values)
     feeds = {
         split: _feed(items, representation, conditioning, split == "train", seed, where)
@@ -133,6 +140,7 @@ def fit(
             "data": dataset.card.to_json(),
             "label_names": dataset.train.facts.get("label_names"),
             "training": {"condition": stated},
+            **others.card,
         },
         request={
             "data": dataset.card.name,
@@ -140,7 +148,12 @@ def fit(
             "model": row.name,
             "seed": seed,
             "condition": stated,
-            "options": {**sorted_options.options, **sorted_options.trainer, **sorted_options.view},
+            **others.request,
+            "options": {
+                **plain_options(row, sorted_options, others),
+                **sorted_options.trainer,
+                **sorted_options.view,
+            },
             "budget": limit.request,
             "source": str(Path(source).resolve()) if _is_file(source) else source if isinstance(source, str) else None,
         },

@@ -21,7 +21,7 @@ from pofx.core.errors import CorruptError, UsageError, WriteError
 from pofx.core.files import read_json, write_json
 from pofx.core.lock import lock
 
-FREE = ("budget", "source")  # of a request: a resumed run may differ in them
+FREE = ("budget", "source", "on_path", "companion_paths")  # of a request: a resumed run may differ in them
 
 
 @dataclass(frozen=True)

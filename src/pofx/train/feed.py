@@ -83,10 +83,10 @@ class Feed:
         return [self._encode(index[i : i + batch], streams[i : i + batch]) for i in range(0, len(index), max(batch, 1))]
 
     def _encode(self, index: Tensor, streams: Streams) -> Batch:
-        x, _ = self.representation.encode(self.raw[index], streams)
         condition = None if self.condition is None else select(self.condition, index)
         if condition is not None and self.conditioning is not None:
             condition, _ = self.conditioning.encode(condition, Still(0, len(index), device=self.device))
+        x = self.representation.under(condition).events(self.raw[index], streams)
         return Batch(x, condition, weight=None if self.weight is None else self.weight[index])
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Batch, Density, Encoding, OnePhase, Reparameterised, Tempered
+from pofx.core.model import Batch, Density, Latent, OnePhase, Reparameterised, Tempered
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.maths.distributions import zero_when_far
 from pofx.nets.vector.conditioner import CONDITIONS
 
 
-class Flow(OnePhase, Reparameterised, Encoding, Tempered):
+class Flow(OnePhase, Reparameterised, Latent, Tempered):
     """A model whose `flow` maps x to a standard normal code of the same shape."""
 
     events: ClassVar = (Continuous,)
@@ -68,6 +68,32 @@ class Flow(OnePhase, Reparameterised, Encoding, Tempered):
 
     def decode(self, z: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         return self.flow.inverse(z, condition)
+
+    # ── the density of a model of codes ──
+
+    @property
+    def volume(self) -> Density:
+        return self.density
+
+    @property
+    def random_codes(self) -> bool:
+        return False
+
+    def draw_code(
+        self, x: Float[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
+    ) -> Float[Tensor, "n *event"]:
+        return self.encode(x, condition)
+
+    def weigh_code(
+        self, x: Float[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
+    ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n"]]:
+        z, ladj = self.flow(x, condition)
+        return z, ladj
+
+    def draw_given(
+        self, z: Float[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
+    ) -> Float[Tensor, "n *event"]:
+        return self.decode(z, condition)
 
 
 def by_size(d: int, dropout: float | None, octaves: int | None, few: int = 3) -> tuple[float, int]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, each, select
-from pofx.core.model import Batch, Default, Density, Encoding, OnePhase, Phase, Weighted
+from pofx.core.model import Batch, Default, Density, Latent, OnePhase, Phase, Weighted
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
@@ -38,7 +38,7 @@ WIDER = 2.0  # how much wider the second proposal is than q
 LOOSE = 0.3  # standard error of a bound, in nats, above which about a tenth or fewer of 100 weights count
 
 
-class VAE(OnePhase, Weighted, Encoding):
+class VAE(OnePhase, Weighted, Latent):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
@@ -166,7 +166,7 @@ class VAE(OnePhase, Weighted, Encoding):
         mean, log_std, given = out.split((self.latent, self.latent, out.shape[-1] - 2 * self.latent), -1)
         return mean, 4.0 * torch.tanh(log_std / 4.0), given  # softly within e^-4 … e^4
 
-    def draw_code(
+    def posterior_draws(
         self,
         x: Shaped[Tensor, "n *event"],
         condition: Condition | None,
@@ -208,7 +208,7 @@ class VAE(OnePhase, Weighted, Encoding):
         weight: float = 1.0,
     ) -> Float[Tensor, "n k"]:
         """log p(x | z) + weight (log p(z) - log q(z | x)) for z drawn from noise (n, k, latent) → (n, k)."""
-        z, posterior = self.draw_code(x, condition, noise)
+        z, posterior = self.posterior_draws(x, condition, noise)
         return self.log_likelihood(x, condition, z) + weight * (self.log_prior(z) - posterior)
 
     def log_likelihood(
@@ -246,7 +246,7 @@ class VAE(OnePhase, Weighted, Encoding):
             kl = (0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std).mean(0)  # per dimension, eq. 10
             kl = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
         else:
-            codes, log_q = self.draw_code(x, batch.condition, noise)
+            codes, log_q = self.posterior_draws(x, batch.condition, noise)
             z = codes[:, 0]
             kl = (log_q[:, 0] - self.log_prior(z)).mean()
             kl = kl.clamp(min=self.free_bits * self.latent) if self.free_bits else kl
@@ -376,6 +376,35 @@ class VAE(OnePhase, Weighted, Encoding):
             pick = categorical_draw(self.prior_logits.expand(n, k, -1), generator.uniform(k))
             z = self.prior_means[pick] + self.prior_log_stds[pick].exp() * z
         return z
+
+    # ── the density of a model of codes ──
+
+    @property
+    def volume(self) -> Density:
+        return Density.BOUND
+
+    @property
+    def random_codes(self) -> bool:
+        return True
+
+    def draw_code(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
+    ) -> Float[Tensor, "n latent"]:
+        self.check_condition(len(x), condition)
+        return self.posterior_draws(x, condition, generator.normal(1, self.latent))[0][:, 0]
+
+    def weigh_code(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
+    ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n"]]:
+        self.check_condition(len(x), condition)
+        z, log_q = self.posterior_draws(x, condition, generator.normal(1, self.latent))
+        return z[:, 0], (self.log_likelihood(x, condition, z) - log_q)[:, 0]
+
+    def draw_given(
+        self, z: Float[Tensor, "n latent"], condition: Condition | None = None, *, generator: Streams
+    ) -> Shaped[Tensor, "n *event"]:
+        self.check_condition(len(z), condition)
+        return self.likelihood.draw(self.outputs(z, condition), generator)
 
     def importance_weights(
         self,

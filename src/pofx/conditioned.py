@@ -1,0 +1,100 @@
+"""Items with their conditions, from data space to what a model takes: events on its device, batch by batch.
+
+A condition is one for all items or one per item. Where items are given, theirs must be given too; drawn ones would be
+those of other items.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from pofx.core.errors import DataError, Unsupported
+from pofx.core.event import count, each, select
+from pofx.core.items import Items
+from pofx.core.model import X
+from pofx.core.random import Still, Streams
+from pofx.data.kind import named
+from pofx.parts import Parts
+
+
+def raw_condition(run: Parts, condition: Any, n: int, seed: int | None) -> Tensor | None:
+    """Conditions in data space → raw, n of them; without a seed they must be given."""
+    if run.conditioning is None:
+        if condition is not None:
+            raise Unsupported(f"{run.name} was trained without a condition: omit it, or train with --condition")
+        return None
+    if isinstance(condition, Items):
+        condition = condition.values
+    if condition is None:
+        drawn = None if seed is None else run.conditioning.draw(Streams(seed + (1 << 40), n))
+        if drawn is None:
+            raise Unsupported(
+                f"{run.name} was trained with a condition: give one per item, by --condition or condition="
+            )
+        return drawn
+    raw = run.conditioning.tensor(run.conditioning.as_batch(condition))
+    if count(raw) not in (1, n):
+        raise DataError(f"n must equal len(condition): n is {n}, the condition has {count(raw)}")
+    note = run.conditioning.unfamiliar(raw)
+    if note:
+        warnings.warn(note, stacklevel=4)
+    return raw if count(raw) == n else each(raw, lambda v: v.expand(n, *v.shape[1:]))  # type: ignore[no-any-return]
+
+
+def condition_events(run: Parts, raw: Tensor | None) -> X | None:
+    """Raw conditions as the model takes them, on its device."""
+    if raw is None or run.conditioning is None:
+        return None
+    raw = each(raw, lambda v: v.to(run.device))
+    found, _ = run.conditioning.encode(raw, Still(0, count(raw), device=run.device))
+    run.model.check_condition(count(raw), found)
+    return found
+
+
+def given(run: Parts, condition: Any, n: int) -> X | None:
+    """The conditions of given items as events, which must be stated."""
+    return condition_events(run, raw_condition(run, condition, n, None))
+
+
+def apart(run: Parts, values: Any, condition: Any) -> tuple[Any, Any]:
+    """Items and their conditions, which may be columns of a table or part of `Items`."""
+    if isinstance(values, Items):
+        if condition is None and run.conditioning is not None:
+            condition = values.condition
+        values = values.values
+    if run.conditioning is None or not run.condition_columns:
+        return values, condition
+    values, inside = named(run.representation.kind).without_columns(values, run.condition_columns)
+    return values, inside if condition is None else condition
+
+
+def events(run: Parts, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, X | None]]:
+    """Items batch by batch as events on the model's device, with their stated conditions.
+
+    Raises:
+        DataError: an item that cannot occur, whose event would be that of another one.
+    """
+    for row, reason in run.representation.impossible(values).items():
+        raise DataError(f"row {row} cannot occur: {reason}; leave it out")
+    raw = run.representation.tensor(values)
+    stated = given(run, condition, count(raw))
+    for i in range(0, count(raw), batch_size):
+        part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(run.device))
+        c = None if stated is None else select(stated, slice(i, i + batch_size))
+        yield run.representation.under(c).events(part, next(repeated(part, 1))), c
+
+
+def repeated(raw: Tensor, draws: int) -> Iterator[Streams]:
+    """Streams keyed by the items, which continue from draw to draw."""
+    streams = Streams.of_items(1, raw)
+    for _ in range(draws):
+        yield streams
+
+
+def warn_of_failure(run: Parts) -> None:
+    training = run.card.get("training")
+    failed = training.get("failed") if isinstance(training, Mapping) else None
+    if failed:
+        warnings.warn(f"the training of this run failed: {failed}", stacklevel=4)
