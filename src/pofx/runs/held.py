@@ -4,6 +4,7 @@ The view of the data follows from them: codes of the first stage, or the view of
 stage or a companion was trained with are seen as it sees them.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +182,9 @@ def plain_options(row: Entry, given: Sorted, on: Held) -> dict[str, Any]:
 def _stored(folder: Path) -> Any:
     """The artifact in the folder of a run that is resumed, where there is one."""
     try:
-        return storage.load(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that the run is unfinished
+            return storage.load(folder)
     except PofxError:
         return None
 
