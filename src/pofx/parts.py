@@ -1,6 +1,6 @@
 """The parts of an artifact: a trained model, the representations of its items and conditions, and its card.
 
-What can be read off them without a question to the model stands here; `Artifact` asks the model.
+What is here follows from the parts alone; `Artifact` draws, scores and encodes with the model.
 """
 
 from collections.abc import Mapping
