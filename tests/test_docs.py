@@ -40,7 +40,10 @@ def test_every_family_has_a_page_with_its_members(family, generate):
     assert headings == ["The idea", "Mathematics", "When to use it", "What can go wrong", "Members"]
 
 
-@pytest.mark.parametrize("page", sorted((DOCS / "tutorials").glob("*.md")), ids=lambda page: page.stem)
+PAGES = sorted([*(DOCS / "tutorials").glob("*.md"), *(DOCS / "uses").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_of_a_tutorial_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "tutorial"}

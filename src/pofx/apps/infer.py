@@ -1,0 +1,361 @@
+"""From a simulator back to its parameters: p(θ | x) learned from simulations (Cranmer et al., 2020, arXiv 1911.01429).
+
+Neural posterior estimation fits q(θ | x) by maximum likelihood on pairs from prior and simulator (Papamakarios and
+Murray, 2016, arXiv 1605.06376), any conditional model of this library being q. Neural likelihood estimation fits
+q(x | θ) (Papamakarios et al., 2019, arXiv 1805.07226) and draws from prior × likelihood by tempered particles. Further
+rounds simulate where the posterior of one observation lies, by truncated priors (Deistler et al., 2022, arXiv
+2210.04815), which need no correction. Bounds of the prior are supports of q, so nothing leaks outside. Held-out
+simulations check the calibration of every answer.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from pofx.apps.prior import Prior
+from pofx.apps.simulate import complete, simulate
+from pofx.artifact import Artifact, load
+from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.files import read_json, write_json
+from pofx.core.progress import Sink
+from pofx.data.dataset import dataset
+from pofx.data.kinds.points import points
+from pofx.evaluate.calibration import Calibration, calibration
+from pofx.maths.particles import tempered
+from pofx.runs.fitting import fit
+
+PUBLIC = ("Posterior", "infer")
+
+METHODS = ("posterior", "likelihood")
+HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
+MOST = 1_000
+TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
+SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2}  # of the default model
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """p(θ | x) of a simulator, for any x; made by `infer`.
+
+    Attributes:
+        prior: of the parameters.
+        runs: trained models, averaged as a mixture.
+        method: "posterior" (the runs are q(θ | x)) or "likelihood" (they are q(x | θ)).
+        held_out: parameters and data that no run has seen.
+        x: the observation that is meant where none is given.
+        failed: share of simulations that failed.
+        rounds: of simulation.
+    """
+
+    prior: Prior
+    runs: tuple[Artifact, ...]
+    method: str
+    held_out: tuple[np.ndarray, np.ndarray]
+    x: np.ndarray | None = None
+    failed: float = 0.0
+    rounds: int = 1
+
+    def sample(self, n: int | Sequence[int], x: Any = None, *, seed: int = 0) -> np.ndarray:
+        """Parameters float64 (n, d) of the posterior of one observation.
+
+        Args:
+            n: how many; a tuple of one number is read as in torch.
+            x: the observation; by default that of `infer`.
+        """
+        n = math.prod(n) if isinstance(n, Sequence) else int(n)
+        if n < 1:
+            raise UsageError(f"n must be at least 1 (got {n})")
+        x = self._observation(x)
+        if self.method == "likelihood":
+            return tempered(
+                lambda count, s: self.prior.sample(count, s),
+                self.prior.log_prob,
+                lambda theta: self._likelihood(theta, x),
+                n,
+                seed=seed,
+            )
+        parts = np.array_split(np.arange(n), len(self.runs))
+        drawn = [
+            run.sample(len(part), condition=np.repeat(x[None], len(part), 0), seed=seed + i)
+            for i, (run, part) in enumerate(zip(self.runs, parts, strict=True))
+            if len(part)
+        ]
+        return np.concatenate(drawn).astype(np.float64)
+
+    def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
+        """Log-density float64 (n,) of parameters (n, d); with the method "likelihood" without its constant."""
+        theta, x = np.atleast_2d(np.asarray(theta, np.float64)), self._observation(x)
+        inside = np.isfinite(self.prior.log_prob(theta))
+        value = np.full(len(theta), -np.inf)
+        if not inside.any():
+            return value
+        if self.method == "likelihood":
+            value[inside] = self.prior.log_prob(theta[inside]) + self._likelihood(theta[inside], x)
+            return value
+        given = np.repeat(x[None], int(inside.sum()), 0)
+        logs = [run.log_prob(theta[inside], condition=given) for run in self.runs]
+        value[inside] = logsumexp(np.stack(logs), axis=0) - math.log(len(logs))
+        return value
+
+    def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
+        """The parameters (d,) of highest posterior density: the best of 1,000 draws, refined."""
+        x = self._observation(x)
+        start = self.sample(1_000, x, seed=seed)
+        best = start[np.argmax(self.log_prob(start, x))]
+        scale = start.std(0) + 1e-12
+        bounds = [(low, high) for low, high in zip(*self._box(best, scale), strict=True)]
+        found = minimize(
+            lambda u: -min(float(self.log_prob(best + u * scale, x)[0]), 1e300),
+            np.zeros(len(best)), method="Nelder-Mead", bounds=bounds, options={"maxiter": 200 * len(best)},
+        )  # fmt: skip
+        return np.asarray(best + found.x * scale)
+
+    def check(self, n: int = 300, *, draws: int = 200, seed: int = 0) -> Calibration:
+        """Calibration on n held-out simulations: ranks, random regions, expected coverage.
+
+        After several rounds it holds for the region that the last round simulated.
+        """
+        theta, x = (part[:n] for part in self.held_out)
+        if len(theta) < 20:
+            raise DataError(f"a check needs at least 20 held-out simulations (got {len(theta)}): simulate more")
+        if self.method == "likelihood":
+            drawn = np.stack([self.sample(draws, one, seed=seed + i) for i, one in enumerate(x)])
+        else:
+            drawn = self._many(x, draws, seed)
+        return calibration(theta, drawn, lambda values, i: self.log_prob(values, x[i]), seed=seed)
+
+    def predictive(self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, seed: int = 0) -> np.ndarray:
+        """Data (n, …) simulated from parameters of the posterior: they should look like the observation."""
+        return simulate(simulator, self.sample(n, x, seed=seed), seed=seed)
+
+    def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:
+        """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
+        from pofx.apps.pair_plot import pair_plot
+
+        return pair_plot(Path(path), self.sample(n, x, seed=seed), self.prior.names, truth)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the posterior to a folder, from which `Posterior.load` reads it.
+
+        Raises:
+            UsageError: the prior was not given as texts, such as "uniform(0, 1)", so that it cannot be written.
+        """
+        folder = Path(folder)
+        if self.prior.written is None:
+            raise UsageError('only priors given as texts can be saved: pass {"name": "uniform(0, 1)", …}')
+        for i, run in enumerate(self.runs):
+            run.save(folder / f"run-{i}")
+        theta, x = self.held_out
+        plain = {
+            "prior": self.prior.written,
+            "method": self.method,
+            "runs": len(self.runs),
+            "held_out": {"theta": theta.tolist(), "x": x.tolist()},
+            "x": None if self.x is None else self.x.tolist(),
+            "failed": self.failed,
+            "rounds": self.rounds,
+        }
+        write_json(folder / "posterior.json", plain)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Posterior":
+        """A posterior that `save` wrote."""
+        folder = Path(folder)
+        if not (folder / "posterior.json").is_file():
+            raise UsageError(f"there is no posterior in {folder}: make one with `pofx infer … --out {folder}`")
+        plain = read_json(folder / "posterior.json")
+        held = tuple(np.asarray(plain["held_out"][name], np.float64) for name in ("theta", "x"))
+        return cls(
+            Prior.of(plain["prior"]),
+            tuple(load(folder / f"run-{i}") for i in range(plain["runs"])),
+            plain["method"],
+            (held[0], held[1]),
+            None if plain["x"] is None else np.asarray(plain["x"], np.float64),
+            plain["failed"],
+            plain["rounds"],
+        )
+
+    def at(self, x: Any) -> "Posterior":
+        """The same with another observation as the default."""
+        return replace(self, x=self._observation(x))
+
+    def _observation(self, x: Any) -> np.ndarray:
+        if x is None:
+            if self.x is None:
+                raise UsageError("an observation is missing: pass x")
+            return self.x
+        return checked(x, self.held_out[1].shape[1:])
+
+    def _box(self, best: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        low, high = np.array(self.prior.bounds).T
+        inner = 1e-9 * np.where(np.isfinite(high - low), high - low, 1.0)
+        return (low + inner - best) / scale, (high - inner - best) / scale
+
+    def _likelihood(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        given = np.repeat(x[None], len(theta), 0)
+        logs = [run.log_prob(given, condition=theta) for run in self.runs]
+        return np.asarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)))
+
+    def _many(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
+        """Draws (n, draws, d) for several observations in one call of every run."""
+        parts = [len(p) for p in np.array_split(np.arange(draws), len(self.runs))]
+        found = [
+            run.sample(len(x) * k, condition=np.repeat(x, k, 0), seed=seed + i).reshape(len(x), k, -1)
+            for i, (run, k) in enumerate(zip(self.runs, parts, strict=True)) if k
+        ]  # fmt: skip
+        return np.concatenate(found, 1).astype(np.float64)
+
+
+def infer(
+    simulator: Callable[..., Any] | None,
+    prior: Any,
+    *,
+    simulations: int = 10_000,
+    observation: Any = None,
+    rounds: int = 1,
+    method: str = "posterior",
+    model: str = "nsf",
+    members: int = 1,
+    steps: int | None = None,
+    data: tuple[Any, Any] | None = None,
+    workers: int = 1,
+    vectorised: bool = False,
+    seed: int = 0,
+    progress: bool | Sink = True,
+    options: Mapping[str, Any] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> Posterior:
+    """Learn the posterior of a simulator's parameters.
+
+    Args:
+        simulator: from parameters (d,) to data, see `pofx.apps.simulate`; None with `data`.
+        prior: a dict of scipy distributions or texts by parameter, or a torch Distribution over vectors.
+        simulations: in all rounds together.
+        observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
+        rounds: of simulation; later ones simulate only where the posterior of the observation lies.
+        method: "posterior" fits q(θ | x), "likelihood" fits q(x | θ) and draws by particles.
+        model: of q, any conditional model with a density.
+        members: models with different seeds, averaged.
+        steps: of training per round; by default 40 passes, between 400 and 4,000.
+        data: parameters (n, d) from the prior and their data (n, …), where they are simulated already.
+        workers: processes that simulate; -1 takes all cores.
+        vectorised: the simulator takes all parameters at once.
+        progress: as in `fit`.
+        options, trainer: of the model and of its training, as in `fit`.
+
+    Raises:
+        UsageError: an unknown method, a simulator or an observation of the wrong shape.
+        DataError: too few simulations with finite data.
+    """
+    prior = Prior.of(prior)
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if rounds < 1 or (rounds > 1 and (observation is None or simulator is None or method != "posterior")):
+        raise UsageError(f"{rounds} rounds need an observation, a simulator and the method 'posterior'")
+    if not 1 <= members <= 100:
+        raise UsageError(f"members must be 1 to 100 (got {members})")
+    if (simulator is None) == (data is None):
+        raise UsageError("pass a simulator, or the simulations as data=(theta, x), and not both")
+    if data is not None:
+        theta, x = (np.asarray(part, np.float64) for part in data)
+        if theta.ndim != 2 or theta.shape[1] != len(prior) or len(theta) != len(x):
+            raise DataError(f"data must be parameters (n, {len(prior)}) and n data (got {theta.shape} and {x.shape})")
+    else:
+        theta, x = np.empty((0, len(prior))), np.empty(0)
+    posterior, failed = None, 0.0
+    for turn in range(rounds):
+        if simulator is not None:
+            count = simulations // rounds + (turn < simulations % rounds)
+            fresh, kept = _proposed(prior, posterior, count, seed + 7919 * turn, theta)
+            made = simulate(simulator, fresh, workers=workers, vectorised=vectorised, seed=seed + turn)
+            theta, x = (fresh, made) if turn == 0 else (np.concatenate([theta[kept], fresh]),
+                                                        np.concatenate([x[kept], made]))  # fmt: skip
+        theta, x, failed = complete(theta, x)
+        given = None if observation is None else checked(observation, x.shape[1:])
+        posterior = _fitted(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
+        posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1)
+    assert posterior is not None
+    return posterior
+
+
+def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An observation as the simulator's data are.
+
+    Raises:
+        DataError: another shape, or values that are not finite.
+    """
+    found = np.asarray(x, np.float64)
+    if found.shape == (1, *shape):
+        found = found[0]
+    if found.shape != shape:
+        raise DataError(f"the observation must have the shape {shape} of the simulated data (got {found.shape})")
+    if not np.isfinite(found).all():
+        raise DataError("the observation has values that are not finite: remove or fill them first")
+    return found
+
+
+def _proposed(
+    prior: Prior, posterior: Posterior | None, n: int, seed: int, before: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters of the prior inside the region that the posterior leaves, and which former ones lie inside."""
+    if posterior is None:
+        return prior.sample(n, seed), np.zeros(len(before), bool)
+    reach = np.quantile(posterior.log_prob(posterior.sample(2_000, seed=seed)), TAIL)
+    found: list[np.ndarray] = []
+    tried = 0
+    while sum(len(part) for part in found) < n:
+        drawn = prior.sample(max(4 * n, 10_000), seed + 1 + tried)
+        found.append(drawn[posterior.log_prob(drawn) >= reach])
+        tried += 1
+        if tried == 50 and sum(len(part) for part in found) < n / 10:
+            warnings.warn("the posterior is much narrower than the prior: the rest of this round is drawn from it",
+                          stacklevel=3)  # fmt: skip
+            more = posterior.sample(n, seed=seed)
+            found.append(more[np.isfinite(prior.log_prob(more))])
+    return np.concatenate(found)[:n], posterior.log_prob(before) >= reach
+
+
+def _fitted(
+    prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int, steps: int | None,
+    seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
+) -> Posterior:  # fmt: skip
+    order = np.random.default_rng([seed, 5]).permutation(len(theta))
+    held = min(max(int(HELD_OUT * len(theta)), 10), MOST)
+    test, validation, train = np.split(order, [held, 2 * held])
+    events, given = (theta, x) if method == "posterior" else (x, theta)
+    support = prior.support if method == "posterior" else None
+    if events.ndim != 2:
+        raise UsageError(f"the method 'likelihood' needs data in rows (got shape {x.shape[1:]}): summarise them")
+    first, second, third = (points(events[rows], support=support) for rows in (train, validation, test))
+    whole = dataset(first, second, third, "simulations", source="", licence="", count_overlaps=False)
+    conditions = np.concatenate([given[train], given[validation], given[test]])
+    whole = _conditioned(whole, conditions)
+    values = {**(SMALL if model == "nsf" else {}), **(options or {})}
+    batch = int(np.clip(len(train) // 8, 32, 256))
+    count = steps if steps is not None else int(np.clip(40 * len(train) / batch, 400, 4_000))
+    training = {"batch_size": batch, **(trainer or {})}
+    runs = tuple(
+        fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training)
+        for i in range(members)
+    )
+    return Posterior(prior, runs, method, (theta[test], x[test]))
+
+
+def _conditioned(whole: Any, conditions: np.ndarray) -> Any:
+    """A data set whose splits have these conditions, in their order."""
+    from pofx.data.conditions import conditioned
+
+    parts, at = {}, 0
+    for name in ("train", "validation", "test"):
+        items = getattr(whole, name)
+        parts[name] = conditioned(items, conditions[at : at + len(items)])
+        at += len(items)
+    return replace(whole, **parts)

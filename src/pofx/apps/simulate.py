@@ -1,0 +1,135 @@
+"""Runs of a simulator in parallel; a run that fails is counted, never a reason to lose the others."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from pofx.core.errors import DataError, UsageError, unknown
+
+CHUNKS = 8  # of work per worker, so that slow parameters do not leave others idle
+
+
+def simulate(
+    simulator: Callable[..., Any], theta: np.ndarray, *, workers: int = 1, vectorised: bool = False, seed: int = 0
+) -> np.ndarray:
+    """Data float64 (n, …) of parameters float64 (n, d); a failed run is a row of NaN.
+
+    Args:
+        simulator: from parameters (d,) to data; it may take a second argument, a numpy Generator of its own run. With
+            `vectorised` from (n, d) to (n, …), and one Generator.
+        workers: processes; -1 takes all cores.
+
+    Raises:
+        UsageError: the simulator cannot be called with parameters, or returns data of changing shapes.
+        DataError: every run failed; the first error is in the message.
+    """
+    seeds = np.random.SeedSequence(seed).spawn(len(theta))
+    takes = _takes(simulator)
+    if vectorised:
+        out = simulator(theta, np.random.default_rng(seed)) if takes == 2 else simulator(theta)
+        found = np.asarray(out, np.float64)
+        if len(found) != len(theta):
+            raise UsageError(f"a vectorised simulator must return {len(theta)} rows (got {len(found)})")
+        return found
+    count = 1 if workers == 1 else CHUNKS * (workers if workers > 0 else 16)
+    parts = [p for p in np.array_split(np.arange(len(theta)), count) if len(p)]
+    runs = Parallel(n_jobs=workers)(
+        delayed(_several)(simulator, theta[part], [seeds[i] for i in part], takes) for part in parts
+    )
+    rows = [row for chunk in runs for row in chunk]
+    good = [row for row in rows if isinstance(row, np.ndarray)]
+    if not good:
+        raise DataError(f"every run of the simulator failed: the first with {rows[0]}")
+    shapes = {row.shape for row in good}
+    if len(shapes) > 1:
+        raise UsageError(f"the simulator must return data of one shape (got {sorted(shapes)[:3]}): summarise it first")
+    blank = np.full(shapes.pop(), np.nan)
+    return np.stack([row if isinstance(row, np.ndarray) else blank for row in rows])
+
+
+def complete(theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The runs whose data are finite, and the share of those that are not, with a warning where some are.
+
+    Raises:
+        DataError: fewer than 20 are left.
+    """
+    good = np.isfinite(x.reshape(len(x), -1)).all(1)
+    if good.sum() < 20:
+        raise DataError(f"{good.sum()} of {len(x)} runs have finite data: at least 20 are needed, check the simulator")
+    failed = 1 - float(good.mean())
+    if failed:
+        warnings.warn(
+            f"{failed:.1%} of the runs failed or are not finite and are left out: the posterior is that of parameters "
+            "whose runs succeed",
+            stacklevel=3,
+        )
+    return theta[good], x[good], failed
+
+
+def _takes(simulator: Callable[..., Any]) -> int:
+    """Whether a simulator takes a random generator after the parameters."""
+    import inspect
+
+    try:
+        kinds = [p.kind for p in inspect.signature(simulator).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        return 1
+    needed = sum(kind in (0, 1) for kind in kinds)
+    if needed not in (1, 2):
+        raise UsageError(
+            f"a simulator must take parameters, or parameters and a numpy Generator (got {needed} arguments)"
+        )
+    return needed
+
+
+def _several(simulator: Callable[..., Any], theta: np.ndarray, seeds: list[Any], takes: int) -> list[Any]:
+    rows: list[Any] = []
+    for one, seed in zip(theta, seeds, strict=True):
+        try:
+            out = simulator(one, np.random.default_rng(seed)) if takes == 2 else simulator(one)
+            rows.append(np.asarray(out, np.float64))
+        except Exception as error:  # whatever a simulator raises
+            rows.append(f"{type(error).__name__}: {error}")
+    return rows
+
+
+def function_of(written: str) -> Callable[..., Any]:
+    """The function "file.py:name".
+
+    Raises:
+        UsageError: there is no such file or function.
+    """
+    path, colon, name = written.rpartition(":")
+    file = Path(path).expanduser()
+    if not colon or not file.is_file():
+        raise UsageError(f"a simulator must be file.py:function (got {written!r}): check the path")
+    values: dict[str, Any] = {"__name__": "simulator", "__file__": str(file)}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), values)  # the user's own file
+    if not callable(values.get(name)):
+        raise unknown(f"function of {file.name}", name, [k for k, v in values.items() if callable(v)])
+    return values[name]
+
+
+def read_observation(path: Path) -> np.ndarray:
+    """One observation of a .csv (numbers, with or without a line of names), .npy or .npz (array `x` or the only one).
+
+    Raises:
+        DataError: the file cannot be read so.
+    """
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False), np.float64)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return np.asarray(file["x" if "x" in file.files else file.files[0]], np.float64)
+        rows = path.read_text(encoding="utf-8-sig").strip().splitlines()
+        numbers = [[float(v) for v in row.split(",")] for row in rows[-1:]]
+        if len(rows) > 2 or (len(rows) == 2 and not any(c.isalpha() for c in rows[0])):
+            numbers = [[float(v) for v in row.split(",")] for row in rows]
+        return np.squeeze(np.asarray(numbers, np.float64))
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{path} holds no observation: give a .csv of numbers, .npy or .npz ({error})") from None

@@ -1,0 +1,77 @@
+"""pofx infer."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pofx.cli import arguments, output
+
+GROUP = "Uses"
+EXAMPLE = 'pofx infer lab.py:simulate -p "rate=uniform(0, 1)" --observation seen.csv --out runs/lab'
+
+
+def infer(
+    simulator: Annotated[
+        str,
+        typer.Argument(help="file.py:function, from parameters (d,) to data; a second argument is a numpy Generator."),
+    ],
+    prior: Annotated[
+        list[str],
+        typer.Option(
+            "--prior",
+            "-p",
+            help="NAME=DISTRIBUTION, one per parameter, in order: "
+            "uniform(low, high), normal(mean, sd), lognormal, gamma, beta, …",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the posterior.")],
+    observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation.")] = None,
+    simulations: Annotated[int, typer.Option(min=20)] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Later ones simulate where the posterior lies.")] = 1,
+    method: Annotated[str, typer.Option(help="posterior or likelihood.")] = "posterior",
+    model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
+    members: Annotated[int, typer.Option(min=1, help="Models that are averaged.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that simulate; -1: all cores.")] = 1,
+    n: Annotated[int, typer.Option("-n", min=1, help="Draws of the posterior of the observation.")] = 2_000,
+    seed: arguments.Seed = 0,
+    options: arguments.Options = None,
+    as_json: arguments.Json = False,
+) -> None:
+    """Learn the posterior of a simulator's parameters, with checks of its calibration."""
+    import numpy as np
+
+    from pofx.apps.infer import infer as learn
+    from pofx.apps.simulate import function_of, read_observation
+    from pofx.core.errors import UsageError
+
+    written = dict(part.split("=", 1) for part in prior if "=" in part)
+    if len(written) < len(prior):
+        raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
+    seen = None if observation is None else read_observation(observation)
+    posterior = learn(
+        function_of(simulator), written, simulations=simulations, observation=seen, rounds=rounds, method=method,
+        model=model, members=members, workers=workers, seed=seed, options=arguments.options(options),
+    )  # fmt: skip
+    posterior.save(out)
+    check = posterior.check(seed=seed)
+    found = {"failed": posterior.failed, "calibration": check.to_json()}
+    if seen is not None:
+        draws = posterior.sample(n, seed=seed)
+        posterior.pairs(out / "pairs.png", seed=seed)
+        np.savetxt(out / "samples.csv", draws, delimiter=",", header=",".join(posterior.prior.names), comments="")
+        low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=0)
+        found["parameters"] = {
+            name: {"median": float(m), "interval_90": [float(a), float(b)]}
+            for name, m, a, b in zip(posterior.prior.names, middle, low, high, strict=True)
+        }
+    if as_json:
+        output.as_json(found)
+        return
+    for name, row in found.get("parameters", {}).items():
+        typer.echo(f"{name}: {row['median']:.4g}  [{row['interval_90'][0]:.4g}, {row['interval_90'][1]:.4g}]")
+    level, low_end, high_end = check.coverage[0.9]
+    typer.echo(f"90 % regions hold {level:.0%} of held-out truths [{low_end:.0%}, {high_end:.0%}]")
+    typer.echo(f"ranks: least p {min(check.sbc):.3f}; random regions: error {check.tarp:.3f}")
+    typer.echo("calibrated" if check.sound else "NOT calibrated: simulate more, train longer, or use --members 3")
+    typer.echo(f"posterior → {out}")

@@ -1,0 +1,196 @@
+"""Posteriors of simulators against closed forms; bounds, failures, checks of calibration, saving."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import pofx
+from pofx.apps.infer import infer
+from pofx.apps.prior import Prior
+from pofx.apps.simulate import simulate
+from pofx.core.errors import DataError, UsageError
+from pofx.evaluate.calibration import calibration, tarp
+from pofx.maths.particles import tempered
+
+NORMAL = {"a": "normal(0, 1)", "b": "normal(0, 1)"}
+QUICK = {"width": 32, "layers": 2, "blocks": 1, "bins": 6}
+
+
+def noisy(theta, rng):
+    """x = θ + 0.5 noise: the posterior of x is N(0.8 x, 0.2)."""
+    return theta + 0.5 * rng.standard_normal(theta.shape)
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    return infer(noisy, NORMAL, simulations=2_000, vectorised=True, steps=250, options=QUICK, progress=False)
+
+
+def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
+    for x in ([0.0, 0.0], [1.0, -1.0]):
+        draws = gaussian.sample(4_000, x, seed=1)
+        assert np.abs(draws.mean(0) - 0.8 * np.array(x)).max() < 0.08
+        assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.06
+        truth = stats.norm(0.8 * np.array(x), 0.2**0.5).logpdf(draws).sum(1)
+        assert abs((gaussian.log_prob(draws, x) - truth).mean()) < 0.06
+        assert np.abs(gaussian.map(x) - 0.8 * np.array(x)).max() < 0.25
+    assert gaussian.sample((7,), [0, 0]).shape == (7, 2)
+
+
+def test_held_out_simulations_find_it_calibrated_and_a_wrong_one_not(gaussian):
+    found = gaussian.check(150, draws=100)
+    assert found.sound, found
+    assert found.coverage[0.9][1] <= 0.9 <= found.coverage[0.9][2]
+    theta, x = gaussian.held_out
+    narrow = 0.8 * x[:150, None] + 0.2 * np.random.default_rng(0).standard_normal((150, 100, 2))
+    assert not calibration(theta[:150], narrow).sound
+
+
+def test_particles_draw_from_the_product_of_prior_and_likelihood():
+    x = np.array([1.0, -0.5])
+    draws = tempered(
+        lambda n, seed: np.random.default_rng(seed).standard_normal((n, 2)),
+        lambda t: stats.norm.logpdf(t).sum(1),
+        lambda t: stats.norm(t, 0.1).logpdf(x).sum(1),
+        2_000,
+        seed=0,
+    )
+    exact = 0.01 / 1.01
+    assert np.abs(draws.mean(0) - x / 1.01).max() < 0.015
+    assert np.abs(draws.std(0) / exact**0.5 - 1).max() < 0.12
+
+
+def test_a_likelihood_gives_the_same_posterior():
+    found = infer(noisy, NORMAL, simulations=1_500, vectorised=True, method="likelihood", steps=150, options=QUICK,
+                  progress=False)  # fmt: skip
+    draws = found.sample(500, [1.0, -1.0], seed=0)
+    assert np.abs(draws.mean(0) - [0.8, -0.8]).max() < 0.2
+    assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.12
+
+
+def test_a_bounded_prior_never_leaks():
+    prior = {"rate": "uniform(0, 1)", "scale": stats.lognorm(0.5)}
+    found = infer(lambda t, rng: t + 0.3 * rng.standard_normal(t.shape), prior, simulations=600, vectorised=True,
+                  steps=60, options=QUICK, progress=False)  # fmt: skip
+    draws = found.sample(3_000, [0.0, 0.1])
+    assert ((draws[:, 0] >= 0) & (draws[:, 0] <= 1) & (draws[:, 1] >= 0)).all()
+    assert found.log_prob([[1.2, 1.0], [0.5, -1.0]], [0.5, 1.0]).tolist() == [-np.inf, -np.inf]
+    with pytest.raises(UsageError, match="texts can be saved"):
+        found.save("nowhere")
+
+
+def test_rounds_simulate_where_the_posterior_lies():
+    seen = []
+
+    def simulator(theta, rng):
+        seen.append(theta)
+        return theta + 0.05 * rng.standard_normal(theta.shape)
+
+    found = infer(simulator, {"a": "uniform(-5, 5)", "b": "uniform(-5, 5)"}, simulations=800, rounds=2,
+                  observation=[1.0, 2.0], vectorised=True, steps=120, options=QUICK, progress=False)  # fmt: skip
+    assert seen[1].std(0).max() < 0.5 * seen[0].std(0).max()
+    assert np.abs(found.sample(1_000).mean(0) - [1.0, 2.0]).max() < 0.25
+    assert found.rounds == 2
+
+
+def test_failed_runs_are_counted_and_left_out():
+    def simulator(theta, rng):
+        if theta[0] > 1:
+            raise FloatingPointError("diverged")
+        return theta + rng.standard_normal(2)
+
+    theta = Prior.of(NORMAL).sample(200, 0)
+    x = simulate(simulator, theta)
+    assert np.isnan(x[theta[:, 0] > 1]).all()
+    with pytest.warns(UserWarning, match="failed or are not finite"):
+        found = infer(None, NORMAL, data=(theta, x), steps=5, options=QUICK, progress=False)
+    assert found.failed == pytest.approx((theta[:, 0] > 1).mean())
+
+    def broken(theta):
+        raise ValueError("no")
+
+    with pytest.raises(DataError, match="every run of the simulator failed: the first with ValueError: no"):
+        simulate(broken, theta)
+
+
+def test_runs_in_parallel_equal_runs_in_turn():
+    theta = Prior.of(NORMAL).sample(30, 0)
+    simulator = lambda theta, rng: theta + rng.standard_normal(2)  # noqa: E731 - sent to processes by value
+    one = simulate(simulator, theta, seed=3)
+    assert np.array_equal(one, simulate(simulator, theta, workers=2, seed=3))
+    assert len(np.unique(one - theta)) == 60
+
+
+def test_a_posterior_is_saved_and_loaded(gaussian, tmp_path):
+    again = pofx.Posterior.load(gaussian.at([0.3, 0.1]).save(tmp_path / "p"))
+    assert np.array_equal(again.sample(10, seed=2), gaussian.sample(10, [0.3, 0.1], seed=2))
+    assert again.check(30, draws=20).n == 30
+    assert gaussian.pairs(tmp_path / "pairs.png", [0, 0], n=200, truth=[0, 0]).stat().st_size > 1_000
+
+
+def test_priors_of_scipy_texts_and_torch_agree():
+    theta = np.array([[0.5, -1.0], [2.0, 0.0]])
+    texts = Prior.of({"a": "uniform(-1, 1)", "b": "normal(0, 2)"})
+    assert texts.log_prob(theta)[0] == pytest.approx(-np.log(2) + stats.norm(0, 2).logpdf(-1))
+    assert texts.log_prob(theta)[1] == -np.inf
+    box = Prior.of(torch.distributions.Independent(torch.distributions.Uniform(-torch.ones(3), torch.ones(3)), 1))
+    assert box.bounds == ((-1, 1),) * 3
+    assert np.array_equal(box.sample(5, 1), box.sample(5, 1))
+    assert Prior.of(torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))).support == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Prior.of({"a": "unifrom(0, 1)"}), "unifrom"),
+        (lambda: Prior.of({"a": "uniform 0 1"}), "must be written as"),
+        (lambda: Prior.of({"a": "normal(0, -1)"}), "is no distribution"),
+        (lambda: Prior.of(3), "got int"),
+        (lambda: infer(noisy, NORMAL, method="ratoi", progress=False), "ratoi"),
+        (lambda: infer(noisy, NORMAL, rounds=2, progress=False), "need an observation"),
+        (lambda: infer(None, NORMAL, progress=False), "simulator, or the simulations"),
+        (lambda: infer(None, NORMAL, data=(np.zeros((30, 3)), np.zeros((30, 2)))), "must be parameters"),
+        (lambda: simulate(lambda t: np.zeros(int(t[0])), np.array([[1.0], [2.0]])), "one shape"),
+        (lambda: simulate(lambda: 0, np.zeros((3, 1))), "got 0 arguments"),
+    ],
+)
+def test_wrong_requests_are_refused(call, message):
+    with pytest.raises((UsageError, DataError), match=message):
+        call()
+
+
+def test_observations_of_another_shape_are_refused(gaussian):
+    with pytest.raises(DataError, match="shape"):
+        gaussian.sample(3, [1.0, 2.0, 3.0])
+    with pytest.raises(DataError, match="not finite"):
+        gaussian.sample(3, [1.0, np.nan])
+    with pytest.raises(UsageError, match="observation is missing"):
+        gaussian.sample(3)
+
+
+def test_random_regions_see_a_bias_that_ranks_alone_would_miss():
+    rng = np.random.default_rng(0)
+    theta = rng.standard_normal((400, 2))
+    right = rng.standard_normal((400, 100, 2))  # the prior: calibrated, if useless
+    assert tarp(theta, right) < 0.09
+    assert tarp(theta, theta[:, None] + 0.1 + 0.3 * right) > 0.1
+
+
+def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
+    from typer.testing import CliRunner
+
+    from pofx.cli.main import app
+
+    (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.5 * rng.standard_normal(2)\n")
+    (tmp_path / "seen.csv").write_text("u,v\n0.5,-0.5\n")
+    command = ["infer", f"{tmp_path}/lab.py:f", "-p", "a=normal(0, 1)", "-p", "b=uniform(-2, 2)",
+               "--simulations", "200", "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/p", "-n", "50", "-o", "width=16",
+               "-o", "layers=1"]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "90 % regions hold" in done.output
+    assert {"posterior.json", "samples.csv", "pairs.png"} <= {p.name for p in (tmp_path / "p").iterdir()}
+    again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
+    assert again.exit_code == 2
+    assert "unknown function of lab.py 'g'" in " ".join(again.output.split())
