@@ -185,7 +185,8 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.5 * rng.standard_normal(2)\n")
     (tmp_path / "seen.csv").write_text("u,v\n0.5,-0.5\n")
     command = ["infer", f"{tmp_path}/lab.py:f", "-p", "a=normal(0, 1)", "-p", "b=uniform(-2, 2)",
-               "--simulations", "200", "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/p", "-n", "50", "-o", "width=16",
+               "--simulations", "200", "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/p", "-n", "50",
+               "-o", "width=16",
                "-o", "layers=1"]  # fmt: skip
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output

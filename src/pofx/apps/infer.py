@@ -249,7 +249,8 @@ def infer(
         workers: processes that simulate; -1 takes all cores.
         vectorised: the simulator takes all parameters at once.
         progress: as in `fit`.
-        options, trainer: of the model and of its training, as in `fit`.
+        options: of the model, as in `fit`.
+        trainer: of its training, as in `fit`.
 
     Raises:
         UsageError: an unknown method, a simulator or an observation of the wrong shape.
