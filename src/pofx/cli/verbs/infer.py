@@ -1,7 +1,7 @@
 """pofx infer."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,7 +55,7 @@ def infer(
     )  # fmt: skip
     posterior.save(out)
     check = posterior.check(seed=seed)
-    found = {"failed": posterior.failed, "calibration": check.to_json()}
+    found: dict[str, Any] = {"failed": posterior.failed, "calibration": check.to_json()}
     if seen is not None:
         draws = posterior.sample(n, seed=seed)
         posterior.pairs(out / "pairs.png", seed=seed)
