@@ -38,17 +38,28 @@ def options(texts: list[str] | None) -> dict[str, Any]:
     return dict(parse(text) for text in texts or [])
 
 
-def options_of(texts: list[str] | None) -> dict[str, dict[str, Any]]:
-    """Options by model from MODEL.KEY=VALUE."""
+def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Options by model from MODEL.KEY=VALUE, and those of reading the data from KEY=VALUE."""
     from pofx.core.errors import UsageError
+    from pofx.data.kind import reading_options
 
     found: dict[str, dict[str, Any]] = {}
+    reading: dict[str, Any] = {}
     for key, value in options(texts).items():
         model, dot, name = key.partition(".")
+        if not dot and key in reading_options():
+            reading[key] = value
+            continue
         if not dot:
             raise UsageError(f"option '{key}' needs its model: pass -o MODEL.{key}=VALUE")
         found.setdefault(model, {})[name] = value
-    return found
+    return found, reading
+
+
+def as_read(artifact: Any) -> dict[str, Any]:
+    """How the data of a run was read: its column of labels and the options of reading, for `load` and `whole`."""
+    facts = artifact.card.get("data", {}).get("facts", {})
+    return {"label": facts.get("label"), "reading": facts.get("reading")}
 
 
 def sampling(artifact: Any, texts: list[str] | None, also: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
@@ -156,10 +167,10 @@ def items(artifact: Any, source: str, split: str | None, force: bool = False) ->
     from pofx.core.errors import unknown
     from pofx.data.sources import load, whole
 
-    label = artifact.card.get("data", {}).get("facts", {}).get("label")
+    how = as_read(artifact)
     if split is None:
-        return whole(source, label=label, condition=artifact.condition_source)
-    dataset = load(source, label=label, condition=artifact.condition_source)
+        return whole(source, condition=artifact.condition_source, **how)
+    dataset = load(source, condition=artifact.condition_source, **how)
     splits = dataset.splits()
     if split not in splits:
         raise unknown("split", split, splits)
@@ -179,4 +190,4 @@ def trained_on(artifact: Any, against: str | None = None) -> Any:
     name = against or card["name"]
     if against is None and name not in built_in() and not Path(name).expanduser().exists():
         raise UsageError(f"the data of the run ('{name}') is not found from here: pass --against DATA")
-    return load(name, label=card["facts"].get("label"), condition=artifact.condition_source)
+    return load(name, condition=artifact.condition_source, **as_read(artifact))

@@ -93,6 +93,7 @@ def compare(
     *,
     label: str | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    reading: Mapping[str, Any] | None = None,
     trials: int = 1,
     spaces: Sequence[str] | None = None,
     time_limit: str | float | None = None,
@@ -112,6 +113,7 @@ def compare(
         label: the column of a table that is no part of its items: classes, by which balance is measured and the feature
             space of the classifier is trained.
         options: by model, as `pofx.fit` takes them: {"nsf": {"width": 128}}.
+        reading: options of reading the data, as `pofx.fit` takes them: {"size": 64}.
         trials: sets of options tried per model, each under the same budget and judged by validation (see `tuning`);
             1 trains the options as shipped or given.
         spaces: feature spaces of the measures, as in `evaluate`.
@@ -135,7 +137,7 @@ def compare(
     limits = Limits.of(limit, time_limit, memory_limit)
     with reporting(progress, "compare") as report:
         report(Progress("reading the data"))
-        dataset = load(data, label=label)
+        dataset = load(data, label=label, reading=reading)
         chosen, skipped = choose_models(dataset, models, families)
         given = checked(options or {}, chosen, dataset)
         check(dataset, spaces=spaces)
@@ -152,7 +154,9 @@ def compare(
             }
             settle(folder, protocol)
             named = isinstance(data, str | os.PathLike)
-            frozen = not named or label is not None or engine != "local"  # other machines may not have the path
+            frozen = (
+                not named or label is not None or bool(reading) or engine != "local"
+            )  # other machines may not have the path
             if frozen:
                 freeze(dataset, folder / "data")
             orders = Orders(
@@ -189,7 +193,7 @@ def compare(
                         "spaces": ",".join(spaces or ()),
                         "out": str(folder),
                     }
-                    results["command"] = command_line(str(data), flags, given)
+                    results["command"] = command_line(str(data), flags, given, reading or {})
                 write_json(folder / "results.json", results)
                 write_report(folder / "results.json")
             refuse_failure(results, folder)

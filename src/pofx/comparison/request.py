@@ -142,9 +142,15 @@ def refusal(name: str, dataset: Dataset, options: Mapping[str, Any] | None = Non
     return None if dims(event) else "it has no dimensions"
 
 
-def command_line(data: str, flags: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]) -> str:
+def command_line(
+    data: str,
+    flags: Mapping[str, str],
+    options: Mapping[str, Mapping[str, Any]],
+    reading: Mapping[str, Any] | None = None,
+) -> str:
     """The command that makes the same comparison; flags without a value are left out."""
     words = [word for flag, value in flags.items() if value for word in (f"--{flag}", value)]
+    words += [w for k, v in (reading or {}).items() for w in ("-o", f"{k}={json.dumps(v)}")]
     words += [w for m, own in options.items() for k, v in own.items() for w in ("-o", f"{m}.{k}={json.dumps(v)}")]
     return shlex.join(["pofx", "compare", data, *words])
 

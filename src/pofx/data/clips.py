@@ -1,10 +1,14 @@
 """Clips of sound from arrays, checked."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 from pofx.core.errors import DataError
+from pofx.data.numbers import refuse_masked
+
+CANCELLED = 0.01  # of the power of the channels, below which their mean has lost them
 
 
 def check_clips(x: Any, name: str) -> list[np.ndarray]:
@@ -17,6 +21,7 @@ def check_clips(x: Any, name: str) -> list[np.ndarray]:
 
 def check_clip(value: Any, name: str) -> np.ndarray:
     """A clip as float32 (samples,) in [-1, 1], checked; channels are averaged."""
+    refuse_masked(value, name)
     array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     if array.ndim not in (1, 2) or array.size == 0:
         raise DataError(f"{name} must have shape (samples,) or (samples, channels), not empty (got {array.shape})")
@@ -29,9 +34,23 @@ def check_clip(value: Any, name: str) -> np.ndarray:
     if array.ndim == 2:
         if array.shape[1] > array.shape[0]:
             raise DataError(f"{name} has shape {array.shape}, more channels than samples: move the channels last")
-        array = array.mean(1)
+        array = _mixed(array, name)
     if not np.isfinite(array).all():
         raise DataError(f"{name} has {int((~np.isfinite(array)).sum())} samples that are not finite: remove them")
     if np.abs(array).max() > 1:
         raise DataError(f"{name} must lie in [-1, 1] (got {array.min():.3g} to {array.max():.3g}): scale it down")
     return array.astype(np.float32)
+
+
+def _mixed(array: np.ndarray, name: str) -> np.ndarray:
+    """The mean of channels; a warning where they cancel, as a channel and its inverse do."""
+    if not np.isfinite(array).all():
+        return array.mean(1)
+    mixed, of_channels = array.mean(1), float(np.square(array, dtype=np.float64).mean())
+    if array.shape[1] > 1 and np.square(mixed, dtype=np.float64).mean() < CANCELLED * of_channels:
+        warnings.warn(
+            f"{name}: the {array.shape[1]} channels cancel each other, so that their mean is nearly silent: pass one "
+            "of them, or turn one over",
+            UserWarning,
+        )
+    return mixed

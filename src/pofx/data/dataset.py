@@ -4,7 +4,7 @@ A split depends on the number of items, their labels and a seed, never on their 
 splits share is counted, because a near copy of a training item in the test split flatters every model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
-from pofx.data.kind import content_hash, joined, kind_of, take
+from pofx.data.kind import content_hash, joined, kind_of, loaded, take
 from pofx.data.overlap import overlaps
 
 __all__ = ["SPLITS", "Card", "Dataset", "Source", "content_hash", "dataset", "joined", "split", "take"]
 SPLITS = ("train", "validation", "test")
+COUNTED = 20_000  # items of a split on the disk among which copies are counted
 
 
 @dataclass(frozen=True)
@@ -108,18 +109,38 @@ def split(
     if sequential:
         train, validation, test = (replace(items, values=piece) for piece in kind.divided(items.values, *fractions))
         return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)
-    rng = np.random.default_rng(np.random.SeedSequence([seed, n]))
-    order = rng.permutation(n)
+    test, validation, train = (take(items, part) for part in _dealt(items, seed, [fractions[1], fractions[0]]))
+    return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)
+
+
+def held_out(items: Items, seed: int = 0) -> tuple[Items, Items]:
+    """Training items without a tenth of them, at most 5,000, and that tenth: where only the test split is stated."""
+    if len(items) < 2:
+        raise DataError(f"the training split has {len(items)} items: at least 2 are needed")
+    last, first = _dealt(items, seed, [min(0.1, 5000 / len(items))])
+    return take(items, first), take(items, last)
+
+
+def _dealt(items: Items, seed: int, shares: Sequence[float]) -> list[np.ndarray]:
+    """Positions of the items in parts of these shares and in what is left; every class in these proportions."""
+    n = len(items)
+    order = np.random.default_rng(np.random.SeedSequence([seed, n])).permutation(n)
     classes = None if items.labels is None or np.ndim(items.labels) > 1 else np.asarray(items.labels)
     if classes is not None:
         order = _interleave(classes[order], order)
-    n_validation, n_test = (max(1, round(f * n)) for f in fractions)
     # Evenly spaced ranks of an order sorted by class give each class its share.
     ranks = np.arange(n) if classes is None else np.argsort(_order_key(n), kind="stable")
-    chosen = order[ranks]
-    parts = np.split(chosen, [n_test, n_test + n_validation])
-    test, validation, train = (take(items, np.sort(p)) for p in parts)
-    return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)
+    ends = np.cumsum([max(1, round(share * n)) for share in shares])
+    return [np.sort(part) for part in np.split(order[ranks], ends)]
+
+
+def sampled(data: Dataset, seed: int = 0) -> Dataset:
+    """A data set in memory: the same, or seeded samples of splits on the disk, whose sizes the facts state."""
+    parts = {part: loaded(items, seed) for part, items in data.splits().items()}
+    found = {part: [len(items), data.card.sizes[part]] for part, items in parts.items()}
+    if all(n == of for n, of in found.values()):
+        return Dataset(**parts, card=data.card)
+    return Dataset(**parts, card=replace(data.card, facts={**data.card.facts, "sampled": found}))
 
 
 def _interleave(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -152,11 +173,18 @@ def dataset(
     for part, items in parts.items():
         if len(items) == 0:
             raise DataError(f"{name}: the {part} split is empty")
+<<<<<<< HEAD
     shared = kind_of(train).shared(list(parts.values()))
+=======
+    shared = kind_of(train).shared([loaded(items).values for items in parts.values()])
+>>>>>>> cf0caab (Files as people have them: dialects, sizes, turned and hidden pictures, cut sound, hostile archives; data on the disk; augmentation)
     if shared:
         parts = {part: replace(items, facts={**items.facts, **shared}) for part, items in parts.items()}
         train, validation, test = parts.values()
-    exact, near, rule = overlaps(parts) if count_overlaps else ({}, {}, "not counted: splits are independent draws")
+    small = {part: loaded(items, most=COUNTED) for part, items in parts.items()}
+    exact, near, rule = overlaps(small) if count_overlaps else ({}, {}, "not counted: splits are independent draws")
+    if any(len(small[part]) < len(items) for part, items in parts.items()):
+        rule += f", of at most {COUNTED:,} sampled items of a split, whose content is hashed as well"
     known = {**dict(train.facts), **dict(facts or {}), "exact_duplicates": exact, "overlap_rule": rule}
     card = Card(
         name=name,

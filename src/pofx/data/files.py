@@ -1,10 +1,12 @@
-"""Files as items: .npz and .npy arrays, .csv and .parquet tables, .txt texts; folders and zips of images or sound.
+"""Files as items: .npz and .npy arrays, tables, texts; folders and zips of images or sound; any of them gzipped.
 
 What an array is follows from its type and shape: integers (n, H, W) or (n, H, W, C) are images, numbers (n, d) a table.
-Nothing is ever unpickled.
+Nothing is ever unpickled. Arrays that are large stay on the disk (see `pofx.data.on_disk`).
 """
 
+import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,24 +14,38 @@ import numpy as np
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
+from pofx.data import on_disk
+from pofx.data.bounded import check_regular, read_npy, reading, unzipped
 from pofx.data.conditions import columns_of, conditioned
-from pofx.data.dataset import Dataset, dataset, split
-from pofx.data.kind import Kind, kind_of, kinds, take
+from pofx.data.dataset import Dataset, dataset, held_out, split
+from pofx.data.kind import ARRAYS, Kind, kind_of, kinds, named, reading_options, take
 from pofx.data.members import members
+<<<<<<< HEAD
 from pofx.data.pairs import is_paired, pairs
+=======
+from pofx.data.on_disk import Mapped, OnDisk, Windows
+>>>>>>> cf0caab (Files as people have them: dialects, sizes, turned and hidden pictures, cut sound, hostile archives; data on the disk; augmentation)
 
-ARRAYS, ZIP = (".npz", ".npy"), ".zip"
+ENDINGS, ZIP, GZIP = (".npz", ".npy"), ".zip", ".gz"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
 
 
-def read(path: Path, *, seed: int = 0, label: str | None = None, condition: Any = None) -> Dataset:
-    """The data set in a file or folder; the splits of an .npz that states them (`x_train`, `x_test`) are used.
+def read(
+    path: Path,
+    *,
+    seed: int = 0,
+    label: str | None = None,
+    condition: Any = None,
+    options: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """The data set in a file or folder; the splits that it states (`x_train`, `x_test`; train/, test/) are used.
 
     Raises:
         DataError: empty, damaged, not finite, or of a type nobody reads.
     """
-    found = contents(path, label, condition)
+    found = contents(path, label, condition, options)
     facts: dict[str, Any] = {"path": path.name, **({} if label is None else {"label": label})}
+    facts |= {"reading": dict(options)} if options else {}
     columns = columns_of(condition)
     if columns is not None:
         facts["condition"] = columns
@@ -37,42 +53,97 @@ def read(path: Path, *, seed: int = 0, label: str | None = None, condition: Any 
         found, more = kind_of(found).distinct(found)
         facts |= more
         return split(found, str(path), seed=seed, source=path.name, facts=facts)
-    return official(*found, str(path), source=path.name, licence="unknown", facts=facts)
+    if len(found) == 3:
+        return dataset(*found, str(path), source=path.name, licence="unknown", facts=facts)
+    if path.suffix.lower() in ENDINGS:
+        return official(found[0], found[1], str(path), source=path.name, licence="unknown", facts=facts)
+    train, validation = held_out(found[0], seed)
+    return dataset(train, validation, found[1], str(path), source=path.name, licence="unknown", facts=facts)
 
 
+<<<<<<< HEAD
 def contents(path: Path, label: str | None = None, condition: Any = None) -> Items | tuple[Items, Items]:
     """The items of a file or folder in their order, or its training and test items where it states them."""
     if is_paired(path, condition):
         return pairs(path, condition)
     suffix = path.suffix.lower()
+=======
+def contents(
+    path: Path, label: str | None = None, condition: Any = None, options: Mapping[str, Any] | None = None
+) -> Items | tuple[Items, ...]:
+    """The items of a file or folder in their order, or its (training, validation and) test items where it states them.
+
+    Raises:
+        DataError: as of `read`.
+        UsageError: an option that this kind of file does not have.
+    """
+    check_regular(path)
+    suffix, given = path.suffix.lower(), dict(options or {})
+>>>>>>> cf0caab (Files as people have them: dialects, sizes, turned and hidden pictures, cut sound, hostile archives; data on the disk; augmentation)
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes): give a file with items in it")
+    if suffix == GZIP and path.is_file():
+        return _gzipped(path, label, condition, given)
     reader = next((kind for kind in kinds().values() if suffix in (*kind.reads, *kind.members)), None)
     if path.is_dir() or suffix == ZIP:
         reader = _members_kind(path)
     if label is not None and suffix != ".npz" and not (reader and reader.labelled):
         raise UsageError(f"{path.name} has no column '{label}': label names a column of a table or an array of an .npz")
-    if suffix == ".npz" and not path.is_dir():
-        found = _npz(path, label)
-        if not isinstance(found, Items):
-            return tuple(conditioned(part, condition, path.name) for part in found)  # type: ignore[return-value]
-        return conditioned(found, condition, path.name)
-    if suffix == ".npy" and not path.is_dir():
-        return conditioned(from_array(_npy(path), None, path.name), condition, path.name)
-    if reader is None:
+    if suffix in ENDINGS and not path.is_dir():
+        _check_options(given, set(ARRAYS), path.name)
+        found = _npz(path, label, given) if suffix == ".npz" else _one_array(path, given)
+    elif reader is None:
         raise DataError(
             f"{path}: no reader for {suffix or 'a file like this'}: give {', '.join(suffixes())} or a folder"
         )
-    if reader.labelled:
-        return reader.read(path, label=label, condition=condition)
-    read_items = reader.read(path)
-    assert isinstance(read_items, Items)
-    return conditioned(read_items, condition, path.name)
+    else:
+        kind = given.pop("kind", None)
+        _check_options(given, {*reader.reading}, f"{reader.name} files ({path.name})")
+        if reader.labelled:
+            return _as_kind(reader.read(path, label=label, condition=condition, **given), kind, path.name)
+        found = reader.read(path, **given)
+    if not isinstance(found, Items):
+        return tuple(conditioned(part, condition, path.name) for part in found)
+    return conditioned(found, condition, path.name)
+
+
+def _check_options(given: Mapping[str, Any], known: set[str], what: str) -> None:
+    for name in given:
+        if name not in known:
+            raise unknown(f"option of reading {what}", name, known or reading_options())
 
 
 def suffixes() -> tuple[str, ...]:
     """The endings of the files that some kind reads."""
-    return (*ARRAYS, *(e for kind in kinds().values() for e in (*kind.reads, *kind.members)), ZIP)
+    return (*ENDINGS, *(e for kind in kinds().values() for e in (*kind.reads, *kind.members)), ZIP, GZIP)
+
+
+def _gzipped(path: Path, label: str | None, condition: Any, options: dict[str, Any]) -> Items | tuple[Items, ...]:
+    """The items of a file within a .gz, which is unpacked into a temporary folder."""
+    inner = PurePosixPath(path.stem)
+    if inner.suffix.lower() not in suffixes() or inner.suffix.lower() in (ZIP, GZIP):
+        raise DataError(f"{path}: what is packed must end in {', '.join(suffixes()[:-2])} (got '{inner.name}')")
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder) / inner.name
+        with unpacked.open("wb") as file:
+            unzipped(path, file)
+        found = contents(unpacked, label, condition, {"on_disk": False, **options} if _is_array(inner) else options)
+    return found
+
+
+def _is_array(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in ENDINGS
+
+
+def _as_kind(found: Items | tuple[Items, ...], kind: str | None, name: str) -> Items | tuple[Items, ...]:
+    """Rows of numbers as another kind of items, where that is stated."""
+    if kind is None or not isinstance(found, Items) or found.kind == kind:
+        return found
+    frame = kind_of(found).columns(found.values)
+    if frame is None:
+        raise UsageError(f"{name} holds {found.kind} items, not {kind} items: leave kind= out")
+    items = from_array(frame.to_numpy(), None, name, kind=kind)
+    return Items(items.kind, items.values, found.labels, {**found.facts, **items.facts}, found.condition)
 
 
 def _members_kind(path: Path) -> Kind:
@@ -86,70 +157,139 @@ def _members_kind(path: Path) -> Kind:
     return max(able, key=lambda kind: sum(e in kind.members for e in endings))
 
 
-def from_array(array: np.ndarray, labels: np.ndarray | None, name: str, levels: int | None = None) -> Items:
-    """An array as items, by its type and shape.
+def from_array(
+    array: np.ndarray, labels: np.ndarray | None, name: str, levels: Any = None, kind: str | None = None
+) -> Items:
+    """An array as items, by its type and shape, or of the stated kind.
 
     Raises:
         DataError: neither images nor a table.
     """
     facts = {} if levels is None else {"levels": levels}
-    for kind in kinds().values():
-        found = kind.of_array(array, labels, name, facts)
+    if kind is not None:
+        found = named(kind).of_values(array, labels, name, facts)
+        if found is None:
+            raise UsageError(f"{name} cannot be read as {kind} (shape {array.shape}, {array.dtype}): leave kind= out")
+        return found
+    for able in kinds().values():
+        found = able.of_array(array, labels, name, facts)
         if found is not None:
             return found
     raise DataError(f"{name} has shape {array.shape}: give images (n, H, W) or (n, H, W, C), or a table (n, d)")
 
 
-def _npy(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            return np.asarray(np.load(file, allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise _damaged(path, error) from error
+def _one_array(path: Path, options: Mapping[str, Any]) -> Items:
+    """The items of a .npy, in memory or on the disk."""
+    kind, levels = options.get("kind"), options.get("levels")
+    stays = options.get("on_disk", path.stat().st_size > on_disk.LARGE)
+    if not isinstance(stays, bool):
+        raise UsageError(f"on_disk must be true or false (got {stays!r}): pass on_disk=true")
+    if "window" in options or stays:
+        source = Mapped(path)
+        if len(source.shape) == 1:
+            kind, source = kind or "tokens", Windows(source, _window(options))  # type: ignore[assignment]
+        if not stays:
+            return from_array(source.rows(np.arange(source.shape[0])), None, path.name, levels, kind)
+        return named(kind or _kind_of_source(source, path)).on_disk(OnDisk(source), None, path.name, {"levels": levels})
+    with reading(path, ".npy array"), path.open("rb") as file:
+        array = read_npy(file, path.stat().st_size, str(path))
+    if array.ndim == 1:
+        raise DataError(
+            f"{path} has shape {array.shape}: give images (n, H, W) or (n, H, W, C), or a table (n, d); for one long "
+            "sequence of tokens pass window=128, for numbers save x[:, None]"
+        )
+    return from_array(array, None, path.name, levels, kind)
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    if "allow_pickle" in str(error) or "Object arrays" in str(error):
-        return DataError(f"{path} holds Python objects (dtype object), which are never unpickled: save plain numbers")
-    return DataError(f"{path} cannot be read, it is damaged or of another format ({error}): write it again")
+def _window(options: Mapping[str, Any]) -> int:
+    window = options.get("window", 128)
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise UsageError(f"window must be a whole number of tokens from 1 (got {window!r}): pass window=128")
+    return window
+
+
+def _kind_of_source(source: Any, path: Path) -> str:
+    """The kind of an array on the disk, from its first items."""
+    few = source.rows(np.arange(min(3, source.shape[0])))
+    return from_array(few, None, path.name, 256 if few.ndim > 2 else None).kind
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
-    """Every array of an .npz file."""
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (ValueError, EOFError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
+    """Every array of an .npz file.
+
+    Raises:
+        DataError: damaged, encrypted, of Python objects, or larger than the memory.
+    """
+    check_regular(path)
+    with reading(path, ".npz file"), zipfile.ZipFile(path) as file:
+        found = {}
+        for info in file.infolist():
+            if info.filename.endswith(".npy"):
+                with file.open(info) as member:
+                    stream: Any = member
+                    name = f"{path} ({info.filename})"
+                    found[info.filename.removesuffix(".npy")] = read_npy(stream, info.file_size, name)
+        return found
 
 
-def _npz(path: Path, label: str | None) -> Items | tuple[Items, Items]:
+def _npz(path: Path, label: str | None, options: Mapping[str, Any]) -> Items | tuple[Items, ...]:
     found = arrays(path)
     if not found:
         raise DataError(f"{path} holds no arrays: save some with numpy.savez(path, x=…)")
+    return of_arrays(found, path.name, label, options)
+
+
+def of_arrays(
+    found: Mapping[str, np.ndarray], name: str, label: str | None = None, options: Mapping[str, Any] | None = None
+) -> Items | tuple[Items, ...]:
+    """Named arrays as items: x and y, or x_train, x_test with their labels.
+
+    Raises:
+        DataError: none of them is called x.
+        UsageError: there is no array of that label.
+    """
+    options = options or {}
     if label is not None and label not in found:
-        raise unknown(f"array of {path.name}", label, found)
-    levels = int(found["levels"]) if "levels" in found and found["levels"].size == 1 else None
+        raise unknown(f"array of {name}", label, found)
+    levels = options.get("levels", _levels(found.get("levels"), name))
     if "x_train" in found and "x_test" in found:
-        return _stated_splits(found, path.name, levels)
+        return _stated_splits(found, name, levels, options.get("kind"))
     values = next((key for key in IMAGES if key in found), None)
     if values is None:
         if len(found) > 1:
-            raise DataError(f"{path} holds {', '.join(found)}: call the items x (and labels y), or x_train, x_test")
+            raise DataError(f"{name} holds {', '.join(found)}: call the items x (and labels y), or x_train, x_test")
         values = next(iter(found))
-    labels = label or next((key for key in LABELS if key in found), None)
-    return from_array(found[values], None if labels is None else found[labels], path.name, levels)
+    labels = label or next((key for key in LABELS if key in found and key != values), None)
+    return from_array(found[values], None if labels is None else found[labels], name, levels, options.get("kind"))
 
 
-def _stated_splits(found: dict[str, np.ndarray], name: str, levels: int | None) -> tuple[Items, Items]:
-    """The training and test items of an .npz, read as one, so that levels and class numbers mean the same in both."""
-    parts = found["x_train"], found["x_test"]
-    if parts[0].shape[1:] != parts[1].shape[1:]:
-        raise DataError(f"{name}: x_train has shape {parts[0].shape}, x_test {parts[1].shape}: give items of one shape")
-    labels = np.concatenate((found["y_train"], found["y_test"])) if "y_train" in found and "y_test" in found else None
-    both = from_array(np.concatenate(parts), labels, name, levels)
-    n = len(parts[0])
-    return take(both, np.arange(n)), take(both, np.arange(n, len(both)))
+def _levels(array: np.ndarray | None, name: str) -> int | None:
+    if array is None or array.size != 1:
+        return None
+    value = array.ravel()[0].item()
+    if array.dtype.kind not in "iuf" or not np.isfinite(value) or value != int(value) or not 2 <= value <= 256:
+        raise DataError(f"{name}: levels must be a whole number from 2 to 256 (got {value!r}): leave it out or mend it")
+    return int(value)
+
+
+def _stated_splits(found: Mapping[str, np.ndarray], name: str, levels: Any, kind: str | None) -> tuple[Items, ...]:
+    """The training and test items of an .npz, read as one, so that levels and class numbers mean the same in both.
+
+    Validation items (x_val, x_validation) stay what they are where there are some.
+    """
+    middle = next((k for k in ("val", "validation", "valid") if f"x_{k}" in found), None)
+    splits = ["train", *([] if middle is None else [middle]), "test"]
+    parts = [np.asarray(found[f"x_{part}"]) for part in splits]
+    for part, array in zip(splits, parts, strict=True):
+        if array.shape[1:] != parts[0].shape[1:]:
+            raise DataError(
+                f"{name}: x_train has shape {parts[0].shape}, x_{part} {array.shape}: give items of one shape"
+            )
+    labels = [found.get(f"y_{part}") for part in splits]
+    every: Any = np.concatenate(labels) if all(y is not None for y in labels) else None  # type: ignore[arg-type]
+    both = from_array(np.concatenate(parts), every, name, levels, kind)
+    ends = np.cumsum([len(part) for part in parts])
+    return tuple(take(both, np.arange(b - len(p), b)) for p, b in zip(parts, ends, strict=True))
 
 
 def official(

@@ -1,23 +1,193 @@
-"""Tables from files: .csv and .parquet as DataFrames."""
+"""Tables from files as DataFrames: .csv and .tsv in any dialect, .parquet, .feather, .jsonl, .json, .xlsx.
 
+What a spreadsheet or `to_csv` adds is no data: a column that counts the rows and has no name is left out, with a
+warning, and so are columns without name and values at the end of every line.
+"""
+
+import io
+import json
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError
+from pofx.data.bounded import check_regular, reading
+from pofx.data.dialect import Dialect, dialect_of, rows_of, text_of
+from pofx.data.typed import typed
+
+TEXTS, SHEETS = (".csv", ".tsv", ".tab"), (".xlsx", ".xls", ".ods")
+ENDINGS = (*TEXTS, ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson", ".json", *SHEETS)
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """The table in a .csv or .parquet file.
+def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """The table in a file.
+
+    Args:
+        options: of `dialect.OPTIONS`, by name.
 
     Raises:
         DataError: damaged, without columns, or of another format.
     """
+    options, ending = options or {}, path.suffix.lower()
+    check_regular(path)
+    if ending in TEXTS:
+        with reading(path, "table"):
+            return parsed(text_of(path, options.get("encoding")), path.name, options)
+    with reading(path, "table"):
+        if ending in SHEETS:
+            return without_index(_sheet(path), path.name)
+        if ending == ".parquet":
+            return _plain(pd.read_parquet(path))
+        if ending in (".feather", ".arrow"):
+            return _plain(_arrow(path))
+        return _records(path, options)
+
+
+def parsed(text: str, name: str, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """A text as a table, each column in its own type.
+
+    Raises:
+        DataError: no columns, names that occur twice, or rows with more fields than there are names.
+    """
+    options = options or {}
+    dialect = dialect_of(text, name, options)
+    first = rows_of(text, dialect.start, dialect.separator)
+    names, has_index = _names(first, dialect, name)
+    body = io.StringIO(text)
     try:
-        return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} has no columns: give a table with a header line") from error
-    except (ValueError, OSError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            raw = pd.read_csv(
+                body, sep=dialect.separator, header=None, names=names, skiprows=dialect.start, dtype=str,
+                keep_default_na=False, na_filter=False, index_col=False, skip_blank_lines=True,
+            )  # fmt: skip
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(
-            f"{path} cannot be read, it is damaged or of another format ({error}): write it again"
+            f"{name} cannot be cut into {len(names)} columns ({' '.join(str(error).split())}): mend that line, quote "
+            "fields that hold the separator, or pass separator=…"
+        ) from error
+    if dialect.header:
+        raw = raw.iloc[1:].reset_index(drop=True)
+    raw = raw.fillna("")
+    if has_index:
+        warnings.warn(
+            f"{name}: the first field of each row has no name: taken for names of rows, left out", UserWarning
+        )
+        raw = raw.drop(columns=names[0])
+    comma = dialect.separator != ","
+    frame = pd.DataFrame({c: typed(raw[c], decimal=options.get("decimal"), comma=comma) for c in raw.columns})
+    return without_index(frame, name)
+
+
+def _names(rows: list[list[str]], dialect: Dialect, name: str) -> tuple[list[str], bool]:
+    """The names of the columns, and whether the first one holds names of rows, for which the header has no field."""
+    width = max((len(row) for row in rows[1:] if row), default=0) or len(rows[0])
+    if not dialect.header:
+        return [f"x{i}" for i in range(max(width, len(rows[0])))], False
+    names = [field.strip() for field in rows[0]]
+    names[0] = names[0].lstrip("#%").strip() or names[0]
+    has_index = width == len(names) + 1 and all(len(row) == width for row in rows[1:])
+    if has_index:
+        names = ["", *names]
+    twice = sorted({n for n in names if n and names.count(n) > 1})
+    if twice:
+        raise DataError(f"{name} has columns of the same name: {', '.join(twice[:5])}: rename them")
+    return [n or f"Unnamed: {i}" for i, n in enumerate(names)], has_index
+
+
+def without_index(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table without the columns that number its rows and have no name, and without empty ones that have none."""
+    gone = []
+    for column in frame.columns:
+        if not str(column).startswith("Unnamed: ") and column not in ("", "level_0", "__index_level_0__"):
+            continue
+        values = frame[column]
+        counts = values.dtype.kind in "iu" and len(values) and (np.diff(values.to_numpy()) == 1).all()
+        if counts and int(values.iloc[0]) in (0, 1):
+            gone.append(column)
+        elif values.isna().all() and frame.shape[1] > 1:
+            gone.append(column)
+    if gone and len(gone) < frame.shape[1]:
+        warnings.warn(
+            f"{name}: {', '.join(map(repr, gone))} only counts the rows or is empty: left out",
+            UserWarning,
+            stacklevel=2,
+        )
+        return frame.drop(columns=gone)
+    return frame
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with numpy's types where Arrow's hold nothing that these cannot."""
+    changed = {}
+    for name in frame.columns:
+        column = frame[name]
+        if isinstance(column.dtype, pd.ArrowDtype):
+            column = column.convert_dtypes(dtype_backend="numpy_nullable")
+        if isinstance(column.dtype, pd.BooleanDtype):
+            column = column.astype(bool) if not column.isna().any() else column.astype(object)
+        elif str(column.dtype)[:3] in ("Int", "UIn", "Flo") and not column.isna().any():
+            column = column.astype(np.dtype(str(column.dtype).lower()))
+        changed[name] = column
+    return without_index(pd.DataFrame(changed, columns=frame.columns), "the table")
+
+
+def _arrow(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+
+    if path.suffix.lower() == ".feather":
+        return pd.read_feather(path)
+    with pa.memory_map(str(path)) as source:
+        try:
+            return pa.ipc.open_file(source).read_all().to_pandas()
+        except pa.ArrowInvalid:
+            source.seek(0)
+            return pa.ipc.open_stream(source).read_all().to_pandas()
+
+
+def _records(path: Path, options: Mapping[str, Any]) -> pd.DataFrame:
+    """Objects with equal keys: one a line (.jsonl), or a list of them (.json)."""
+    text = text_of(path, options.get("encoding"))
+    if path.suffix.lower() == ".json":
+        found = json.loads(text)
+    else:
+        found = []
+        for number, line in enumerate(text.split("\n"), 1):
+            try:
+                found += [json.loads(line)] if line.strip() else []
+            except ValueError as error:
+                raise DataError(f"{path}: line {number} is no JSON ({error}): write an object a line") from error
+    if isinstance(found, dict) and found and all(isinstance(v, list) for v in found.values()):
+        return _plain(pd.DataFrame(found))
+    if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
+        raise DataError(f"{path} must hold a list of objects with equal keys, or one a line: write records")
+    nested = sorted({str(k) for row in found for k, v in row.items() if isinstance(v, list | dict)})
+    if nested:
+        raise DataError(f"{path} has lists or objects as values of {', '.join(nested[:5])}: give one value each")
+    return _plain(_exact(pd.DataFrame(found), found))
+
+
+def _exact(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Whole numbers beyond 2^53 beside missing ones, which pandas would make floats."""
+    for name in frame.columns:
+        values = [row.get(name) for row in rows]
+        known = [v for v in values if v is not None]
+        if frame[name].dtype.kind == "f" and all(isinstance(v, int) and not isinstance(v, bool) for v in known):
+            if any(abs(v) > 2**53 for v in known):
+                frame[name] = pd.array(values, dtype="Int64")
+    return frame
+
+
+def _sheet(path: Path) -> pd.DataFrame:
+    """The first sheet of a workbook."""
+    try:
+        return pd.read_excel(path)
+    except ImportError as error:
+        raise DataError(
+            f"{path.name} is a workbook, which needs a library ({error.name or 'openpyxl'}): pip install openpyxl, or "
+            "save the sheet as .csv"
         ) from error

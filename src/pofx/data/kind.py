@@ -20,6 +20,7 @@ import pandas as pd
 from pofx.core.discovery import finished
 from pofx.core.errors import UsageError, unknown
 from pofx.core.items import Items
+from pofx.data.on_disk import HASHED, OnDisk, joined_rows
 
 PACKAGE, GROUP = "pofx.data.kinds", "pofx.kinds"
 FOLDER = "/"  # the ending of an output that is a folder of files
@@ -70,9 +71,9 @@ class Kind(ABC):
 
     # --- reading
 
-    def read(self, path: Path, **options: Any) -> Items | tuple[Items, Items]:
+    def read(self, path: Path, **options: Any) -> Items | tuple[Items, ...]:
         """The items of a file with an ending in `reads` or `members`, or of a folder or zip of `members`; or its
-        training and test items where it states them. Options are the `reader_options`.
+        splits where it states them, (training, test) or (training, validation, test). Options are those of `reading`.
 
         Raises:
             DataError: empty, damaged, not finite, or of another type.
@@ -83,10 +84,23 @@ class Kind(ABC):
         """A bare array of a file as items of this kind, or None where its type and shape are those of another kind."""
         return None
 
+    def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
+        """An array that is stated to hold items of this kind; None where it cannot."""
+        return self.of_array(array, labels, name, facts)
+
+    def on_disk(self, values: Any, labels: Any, name: str, facts: Mapping[str, Any]) -> Items:
+        """Values that stay on the disk (see `pofx.data.on_disk`) as items of this kind.
+
+        Raises:
+            UsageError: the kind has no such items.
+        """
+        raise UsageError(f"{self.name} items are read into memory: leave on_disk out, or give a smaller {name}")
+
     def of_object(self, value: Any, name: str) -> Items | None:
         """An object in memory as items of this kind, where nothing else can be meant; None otherwise."""
         return None
 
+    reading: ClassVar[Mapping[str, str]] = {}  # options of `read`: name → what it does
     labelled: ClassVar[bool] = False  # whether `read` takes `label`, the name of a column that holds labels
 
     def distinct(self, items: Items) -> tuple[Items, dict[str, Any]]:
@@ -266,6 +280,22 @@ def kinds() -> dict[str, Kind]:
     return {cls.name: cls() for cls in finished(Kind, PACKAGE, GROUP)}  # type: ignore[type-abstract]
 
 
+ARRAYS: Mapping[str, str] = {
+    "kind": "of the items of an array or table, where its shape does not show it: points, table, image or tokens",
+    "on_disk": "true: items stay in the file and are read when needed, as those of large files are",
+    "levels": "of images in an array, 2 to 256; found by default",
+    "window": "tokens of an item, of one long sequence of tokens in a file",
+}
+
+
+def reading_options() -> dict[str, str]:
+    """Every option of reading: name → what it does."""
+    found = dict(ARRAYS)
+    for kind in kinds().values():
+        found |= kind.reading
+    return found
+
+
 def named(name: str) -> Kind:
     """The kind of this name.
 
@@ -297,11 +327,21 @@ def take(items: Items, indices: Any) -> Items:
     at = np.flatnonzero(at) if at.dtype == bool else at.astype(np.int64)
     return replace(
         items,
-        values=kind_of(items).take(items.values, at),
+        values=items.values.taken(at) if isinstance(items.values, OnDisk) else kind_of(items).take(items.values, at),
         labels=None if items.labels is None else np.asarray(items.labels)[at],
         condition=None if items.condition is None else take(items.condition, at),
         weight=None if items.weight is None else np.asarray(items.weight)[at],
     )
+
+
+def parted(items: Items, splits: Sequence[str]) -> tuple[Items, ...]:
+    """Items by their stated splits: (training, test), or (training, validation, test).
+
+    Validation items alone beside the training items are the test split: what is held out is held out.
+    """
+    of = np.array(splits)
+    names = [s for s in ("train", "validation", "test") if (of == s).any()]
+    return tuple(take(items, of == name) for name in names)
 
 
 def joined(parts: Sequence[Items]) -> Items:
@@ -310,11 +350,28 @@ def joined(parts: Sequence[Items]) -> Items:
     given = [p.condition for p in parts if p.condition is not None]
     return replace(
         first,
-        values=kind_of(first).join([p.values for p in parts]),
+        values=_joined_values(first, [p.values for p in parts]),
         labels=None if first.labels is None else np.concatenate([p.labels for p in parts]),
         condition=joined(given) if first.condition is not None else None,
         weight=None if first.weight is None else np.concatenate([p.weight for p in parts]),
     )
+
+
+def _joined_values(first: Items, values: Sequence[Any]) -> Any:
+    left = [isinstance(v, OnDisk) for v in values]
+    if all(left):
+        return joined_rows(values)
+    return kind_of(first).join([v[:] if isinstance(v, OnDisk) else v for v in values])
+
+
+def loaded(items: Items, seed: int = 0, most: int | None = None) -> Items:
+    """Items in memory: all of them, or the sample that stands for those on the disk, whose size the facts state."""
+    if not isinstance(items.values, OnDisk):
+        return items
+    at = items.values.sample(seed, most)
+    small = take(items, at)
+    facts = {**items.facts, "sampled": [len(at), len(items)]} if len(at) < len(items) else items.facts
+    return replace(small, values=small.values[:], facts=facts)
 
 
 def digest(items: Items) -> str:
@@ -333,7 +390,12 @@ def content_hash(parts: Mapping[str, Items]) -> str:
 def _update(hash: Any, part: str, items: Items) -> None:
     kind = kind_of(items)
     hash.update(f"{part}:{kind.hashed_as or kind.name}:{len(items)}".encode())
-    kind.update(hash, items.values)
+    if isinstance(items.values, OnDisk):  # the content of some, which stands for all
+        hash.update(items.values.source.stamp.encode())
+        hash.update(np.ascontiguousarray(items.values.at).data)
+        kind.update(hash, items.values.taken(items.values.sample(most=HASHED))[:])
+    else:
+        kind.update(hash, items.values)
     if items.labels is not None:
         labels = np.asarray(items.labels)
         hash.update(np.ascontiguousarray(labels, dtype=None if labels.dtype.kind == "f" else np.int64).data)

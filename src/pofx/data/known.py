@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pofx.core.errors import DataError
+from pofx.core.items import Items
 from pofx.data.dataset import Dataset, Source, split
 from pofx.data.files import arrays, official
 from pofx.data.kinds.image import Image, images
@@ -64,8 +65,10 @@ def cifar10(seed: int, *, summary: str) -> Dataset:
     if path is None or not path.exists():
         return load(seed, name="cifar10", original="CIFAR10", summary=summary)
     note = "JPEG-coded: bits/dim are not comparable with published ones; no official test images"
+    found = Image().read(path)
+    assert isinstance(found, Items)
     return split(
-        Image().read(path),
+        found,
         "cifar10",
         seed=seed,
         source=f"{path.name}: the 50,000 training images",

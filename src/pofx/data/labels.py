@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 
 from pofx.core.errors import DataError
+from pofx.data.numbers import refuse_masked
 
 
 def encode_labels(labels: Any, n: int, name: str) -> tuple[np.ndarray, list[str]]:
     """Labels of any kind as class numbers int64 (n,), and the names of the classes in the order of the numbers."""
+    refuse_masked(labels, f"{name}: labels")
+    if hasattr(labels, "detach"):
+        labels = labels.detach().cpu().numpy()
     array = np.asarray(labels)
     if array.dtype.kind == "S" or (array.dtype == object and any(isinstance(v, bytes) for v in array.flat)):
         plain = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in array.flat]

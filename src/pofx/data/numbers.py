@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pofx.core.errors import DataError
 
@@ -51,6 +52,18 @@ def check_points(x: Any, name: str) -> np.ndarray:
         row = int(np.flatnonzero(~np.isfinite(array).all(1))[0])
         raise DataError(f"{name} has {bad} values that are not finite (first in row {row}): remove or fill them first")
     return array
+
+
+def frame_of(x: Any, name: str) -> pd.DataFrame:
+    """An array (n, d) as a table of columns x0, x1, …, in their own type: whole numbers and truth values stay exact.
+
+    Raises:
+        DataError: another shape, type, or values that are not finite.
+    """
+    array = as_array(x, name)
+    if array.ndim != 2 or array.dtype.kind not in "iub":
+        array = check_points(array, name)
+    return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
 
 
 def some(names: Sequence[Any]) -> str:

@@ -1,53 +1,83 @@
 """Recordings as audio items: files, folders and zips of sound, mixed down to one channel, of one sample rate.
 
 Names state labels: the folder that holds a recording, or else what precedes the first underscore of its name.
-Plain .wav files are read by scipy; everything else, and what it refuses, needs the extra `audio`.
+Plain .wav files are read by scipy; everything else, and what it refuses, needs the extra `audio`. A file that is cut,
+or holds values far outside [-1, 1], is refused: a square wave or half a word is no recording.
 """
 
 import io
 import struct
 import warnings
 from collections.abc import Sequence
+from math import gcd
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, UsageError
+from pofx.data.bounded import read_bytes, reading
 from pofx.data.clips import check_clip
-from pofx.data.members import folder_labels, members
+from pofx.data.members import folder_labels, members, stated_splits
 
 PIECE = 1 << 16  # samples: longer recordings are cut into pieces of this length
+OVERSHOOT = 1.5  # the largest value that rounding and lossy coding explain
+LONGEST = 1 << 28  # samples of one file, of all channels
+CHANNELS = 64
+OPEN_END = (0, 0xFFFFFFFF)  # sizes that programs write which stream
+EXTRA = "pip install 'pofx[audio]'"
+
+Recorded = tuple[list[np.ndarray], int, list[str] | None, list[str] | None]
 
 
-def read_recordings(path: Path, endings: Sequence[str]) -> tuple[list[np.ndarray], int, list[str] | None]:
-    """The recordings of a file, folder or zip, in the order of their names: clips, their sample rate, their labels.
+def read_recordings(path: Path, endings: Sequence[str], rate: Any = None) -> Recorded:
+    """The recordings of a file, folder or zip, in the order of their names: clips, rate, labels, stated splits.
+
+    Args:
+        rate: resample all of them to so many samples per second.
 
     Raises:
-        DataError: no recordings, a damaged one, or several sample rates.
+        DataError: no recordings, a damaged or cut one, or several sample rates and no `rate`.
+        UsageError: a rate that is no positive whole number.
     """
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= 1_000_000):
+        raise UsageError(f"rate must be a positive whole number of samples per second (got {rate!r}): pass rate=16000")
     if path.suffix.lower() in endings and path.is_file():
-        return _clips([path.name], [read_recording(path.read_bytes(), path.name)], str(path))
+        return _clips([path.name], [_at(read_recording(read_bytes(path), path.name), rate)], str(path), None)
     with members(path, endings) as (names, fetch):
         if not names:
             raise DataError(f"{path} holds no recordings: give files ending in {', '.join(endings)}")
-        return _clips(names, [read_recording(fetch(name), f"{path}/{name}") for name in names], str(path))
+        found = [_at(read_recording(fetch(name), f"{path}/{name}"), rate) for name in names]
+    splits = stated_splits(names)
+    return _clips(names if splits is None else splits[1], found, str(path), None if splits is None else splits[0])
+
+
+def _at(recording: tuple[np.ndarray, int], rate: int | None) -> tuple[np.ndarray, int]:
+    """A recording at another sample rate, by a polyphase filter."""
+    clip, own = recording
+    if rate is None or rate == own:
+        return recording
+    from scipy.signal import resample_poly
+
+    common = gcd(rate, own)
+    return resample_poly(clip, rate // common, own // common).clip(-1, 1).astype(np.float32), rate
 
 
 def _clips(
-    names: Sequence[str], found: Sequence[tuple[np.ndarray, int]], where: str
-) -> tuple[list[np.ndarray], int, list[str] | None]:
+    names: Sequence[str], found: Sequence[tuple[np.ndarray, int]], where: str, splits: Sequence[str] | None
+) -> Recorded:
     rates = {rate: name for name, (_, rate) in zip(names, found, strict=True)}
     if len(rates) > 1:
         (a, first), (b, second) = list(rates.items())[:2]
-        raise DataError(f"{where}: sample rates differ: {first} has {a}, {second} has {b}: resample them to one rate")
+        raise DataError(
+            f"{where}: sample rates differ: {first} has {a}, {second} has {b}: pass rate={min(rates)} to resample them"
+        )
     labels = labels_of(names)
-    pieces = [
-        (clip[i : i + PIECE], None if labels is None else labels[k])
-        for k, (clip, _) in enumerate(found)
-        for i in range(0, len(clip), PIECE)
-    ]
-    given = None if labels is None else [str(label) for _, label in pieces]
-    return [clip for clip, _ in pieces], next(iter(rates)), given
+    pieces = [(clip[i : i + PIECE], k) for k, (clip, _) in enumerate(found) for i in range(0, len(clip), PIECE)]
+    at = [k for _, k in pieces]
+    given = None if labels is None else [labels[k] for k in at]
+    stated = None if splits is None else [splits[k] for k in at]
+    return [clip for clip, _ in pieces], next(iter(rates)), given, stated
 
 
 def labels_of(names: Sequence[str]) -> list[str] | None:
@@ -65,30 +95,91 @@ def read_recording(content: bytes, name: str) -> tuple[np.ndarray, int]:
     """The samples of a file, float32 (samples,), and its sample rate.
 
     Raises:
-        DataError: damaged, or a format that needs the extra `audio`.
+        DataError: damaged, cut, out of range, or a format that needs the extra `audio`.
     """
-    try:
+    with reading(name, "recording", "it is not a whole recording: remove it or write it again"):
         if PurePosixPath(name).suffix.lower() == ".wav":
-            from scipy.io import wavfile
+            _check_wav(content, name)
+            found = _plain_wav(content)
+            if found is not None:
+                return check_clip(_bounded(found[1], name), name), found[0]
+        return _decoded(content, name)
 
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks without sound
-                    rate, samples = wavfile.read(io.BytesIO(content))
-            except (ValueError, struct.error):  # damaged, or a coding that scipy does not know
-                rate, samples = 0, np.zeros(0)
-            if len(samples):
-                return check_clip(_bounded(samples), name), int(rate)
+
+def _check_wav(content: bytes, name: str) -> None:
+    """Refuse a header that states impossible channels, or more sound than there is."""
+    if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
+        raise DataError(f"{name} is not a whole recording (no RIFF header): remove it or write it again")
+    order, place = (">" if content[:4] == b"RIFX" else "<"), 12
+    while place + 8 <= len(content):
+        tag, size = content[place : place + 4], struct.unpack(order + "I", content[place + 4 : place + 8])[0]
+        there = len(content) - place - 8
+        if tag == b"fmt " and there >= 16:
+            channels, rate = struct.unpack(order + "HI", content[place + 10 : place + 16])
+            if not 1 <= channels <= CHANNELS or not 1 <= rate:
+                raise DataError(f"{name} states {channels} channels at {rate} Hz: it is damaged, write it again")
+        if tag == b"data":
+            if size not in OPEN_END and size > there:
+                raise DataError(
+                    f"{name} is not a whole recording: its header states {size:,} bytes of sound, the file holds "
+                    f"{there:,}: fetch or write it again"
+                )
+            if size == 0 and there == 0:
+                raise DataError(f"{name} holds no sound: remove it")
+            return
+        place += 8 + size + size % 2
+    raise DataError(f"{name} is not a whole recording (it holds no sound): remove it or write it again")
+
+
+def _plain_wav(content: bytes) -> tuple[int, np.ndarray] | None:
+    """Rate and samples of a plain .wav; None where scipy does not know its coding."""
+    from scipy.io import wavfile
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks without sound; cuts are found before
+            rate, samples = wavfile.read(io.BytesIO(content))
+    except (ValueError, struct.error):
+        return None
+    return (int(rate), samples) if len(samples) else None
+
+
+def _decoded(content: bytes, name: str) -> tuple[np.ndarray, int]:
+    """What libsndfile reads."""
+    try:
         import soundfile
+    except (ImportError, OSError) as error:
+        raise DataError(f"{name} needs the extra audio: {EXTRA}, or give plain .wav files") from error
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        frames, channels = file.frames, file.channels
+        if frames * channels > LONGEST:
+            raise DataError(f"{name} holds {frames:,} samples of {channels} channels: cut it into shorter files")
+        samples = file.read(dtype="float32", always_2d=True)
+        if len(samples) < frames:
+            raise DataError(
+                f"{name} is not a whole recording: {len(samples):,} of its {frames:,} samples are there: write it again"
+            )
+        return check_clip(_bounded(samples, name), name), int(file.samplerate)
 
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-        return check_clip(_bounded(samples), name), int(rate)
-    except ImportError as error:
-        raise DataError(f"{name} needs the extra audio: pip install 'pofx[audio]', or give plain .wav files") from error
-    except (RuntimeError, EOFError, OSError, TypeError) as error:
-        raise DataError(f"{name} is not a whole recording ({error}): remove it or write it again") from error
 
+def _bounded(samples: np.ndarray, name: str) -> np.ndarray:
+    """Samples in [-1, 1]: what lies a little outside, as lossy codings and mixing leave it, is clipped with a warning.
 
-def _bounded(samples: np.ndarray) -> np.ndarray:
-    """Lossy codings overshoot a little: what lies outside [-1, 1] by decoding alone is clipped."""
-    return samples.clip(-1, 1) if np.issubdtype(samples.dtype, np.floating) else samples
+    Raises:
+        DataError: values that are not finite, or far outside: they are in another unit.
+    """
+    if not np.issubdtype(samples.dtype, np.floating):
+        return samples
+    if not np.isfinite(samples).all():
+        count = int((~np.isfinite(samples)).sum())
+        raise DataError(f"{name} has {count} samples that are not finite: remove the recording or write it again")
+    most = float(np.abs(samples).max(initial=0.0))
+    if most > OVERSHOOT:
+        raise DataError(
+            f"{name} must lie in [-1, 1] (got values up to {most:.4g}): divide by that, or write 16-bit integers"
+        )
+    if most > 1:
+        count = int((np.abs(samples) > 1).sum())
+        if count > 1e-3 * samples.size:
+            warnings.warn(f"{name}: {count:,} samples beyond ±1 (up to {most:.3g}) are clipped", UserWarning)
+    return samples.clip(-1, 1)

@@ -4,23 +4,22 @@ Built-in data sets are found by scanning this folder for modules with a tuple `S
 """
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pofx.core.discovery import modules
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.conditions import LABEL, as_items, columns_of, conditioned
-from pofx.data.dataset import Dataset, Source, split
+from pofx.data.dataset import Dataset, Source, dataset, held_out, split
 from pofx.data.files import contents, read, suffixes
-from pofx.data.frames import read_frame
-from pofx.data.kind import joined, kinds, take
-from pofx.data.kinds.table import table_of
-from pofx.data.loaded import from_torch
+from pofx.data.frames import ENDINGS, read_frame
+from pofx.data.in_memory import in_memory
+from pofx.data.kind import joined, take
 
 
 @cache
@@ -36,31 +35,54 @@ def catalogue() -> list[dict[str, Any]]:
     return [{key: getattr(source, key) for key in keys} for source in built_in().values()]
 
 
-def load(data: Any, *, seed: int = 0, label: str | None = None, condition: Any = None) -> Dataset:
+def load(
+    data: Any,
+    *,
+    seed: int = 0,
+    label: str | None = None,
+    condition: Any = None,
+    reading: Mapping[str, Any] | None = None,
+) -> Dataset:
     """The data set that `data` names or holds, split into training, validation and test.
 
     Args:
-        data: a built-in name; a path (.npz, .npy, .csv, .parquet, .txt, .wav, a folder or zip of images or sound); a
-            DataFrame; a torch Dataset of x or (x, y); Items made by `pofx.images`, `pofx.audio`, `pofx.table`,
-            `pofx.points` or `pofx.tokens`; a Dataset.
+        data: a built-in name; a path (an array, a table, texts, pictures, sound: a file, a folder or a zip); a
+            DataFrame, an array, a list, a mapping of columns or of x and y; a torch or 🤗 Dataset; Items made by
+            `pofx.images`, `pofx.audio`, `pofx.table`, `pofx.points` or `pofx.tokens`; a Dataset.
         seed: of the split. Leave it alone to compare models: the test split is then always the same.
         label: the column (of a table) or array (of an .npz file) that holds the labels.
         condition: what a model is given with each item: "label", a column or a list of columns of the table, or items
             beside the data, one for each (see `pofx.data.conditions`).
+        reading: options of reading by name, such as {"size": 64} of pictures or {"separator": ";"} of tables; see
+            `pofx.data.kind.reading_options`.
 
     Raises:
-        UsageError: nobody knows the name, or `label` or a column of the condition does not exist.
+        UsageError: nobody knows the name, or `label`, an option or a column of the condition does not exist.
         DataError: the file is missing, damaged, empty, not finite or of another type; the message names it.
     """
+    reading = {k: v for k, v in (reading or {}).items() if v is not None}
     if isinstance(data, Dataset):
+        _refuse_reading(reading, "a data set in memory")
         return given(data, condition)
     if isinstance(data, str | os.PathLike):
         found = _find(data)
         if isinstance(found, Source):
+            _refuse_reading(reading, found.name)
             return given(found.load(seed), condition)
-        return read(found, seed=seed, label=label, condition=condition)
-    items = _in_memory(data, label, condition)
-    return split(items, items.kind, seed=seed)
+        return read(found, seed=seed, label=label, condition=condition, options=reading)
+    made = in_memory(data, label, condition, reading)
+    if isinstance(made, Items):
+        return split(made, made.kind, seed=seed, facts={"reading": reading} if reading else None)
+    facts: dict[str, Any] = {"source": "given by the caller", "licence": "unknown"}
+    if len(made) == 3:
+        return dataset(*made, made[0].kind, **facts)
+    train, validation = held_out(made[0], seed)
+    return dataset(train, validation, made[1], made[0].kind, **facts)
+
+
+def _refuse_reading(reading: Mapping[str, Any], name: str) -> None:
+    if reading:
+        raise UsageError(f"{', '.join(reading)} change how files are read, which {name} is not: leave them out")
 
 
 def given(data: Dataset, condition: Any) -> Dataset:
@@ -79,7 +101,9 @@ def given(data: Dataset, condition: Any) -> Dataset:
     return Dataset(train, validation, test, data.card)
 
 
-def whole(data: Any, *, label: str | None = None, condition: Any = None) -> Items:
+def whole(
+    data: Any, *, label: str | None = None, condition: Any = None, reading: Mapping[str, Any] | None = None
+) -> Items:
     """Every item that `data` names or holds, in the order of the file or object: what a user has scored or encoded.
 
     One item is enough. Where splits are stated they follow one another: training, validation, test. Arguments and
@@ -90,46 +114,22 @@ def whole(data: Any, *, label: str | None = None, condition: Any = None) -> Item
         if isinstance(found, Source):
             data = found.load(0)
         else:
-            items = contents(found, label, condition)
+            items = contents(found, label, condition, reading)
             return items if isinstance(items, Items) else joined(items)
     if isinstance(data, Dataset):
         return conditioned(joined(list(data.splits().values())), condition)
-    return _in_memory(data, label, condition)
+    made = in_memory(data, label, condition, reading or {})
+    return made if isinstance(made, Items) else joined(made)
 
 
 def read_conditions(path: Path) -> Items:
     """The conditions in a file, one for each item: the rows of a table, or items of any other kind."""
-    if path.suffix.lower() in (".csv", ".parquet"):
+    if path.suffix.lower() in ENDINGS:
         return as_items(read_frame(path))
     found = contents(path)
     if not isinstance(found, Items):
         raise UsageError(f"{path} states a training and a test split: give a file of conditions alone")
     return as_items(found)
-
-
-def _in_memory(data: Any, label: str | None, condition: Any) -> Items:
-    if isinstance(data, Items):
-        return conditioned(data, condition, f"the {data.kind} items")
-    if isinstance(data, pd.DataFrame):
-        return table_of(data, label, condition, "the DataFrame")
-    return conditioned(_typed(data), condition)
-
-
-def _typed(data: Any) -> Items:
-    """An object in memory as items of the kind that it must be."""
-    if hasattr(data, "detach"):  # a torch tensor, without importing torch
-        data = data.detach().cpu().numpy()
-    for kind in kinds().values():
-        found = kind.of_object(data, f"the {type(data).__name__}")
-        if found is not None:
-            return found
-    if hasattr(data, "__getitem__") and type(data).__module__.split(".")[0] not in ("numpy", "builtins"):
-        return from_torch(data)
-    shape = getattr(data, "shape", None)
-    raise UsageError(
-        f"data must state its type (got {type(data).__name__}{'' if shape is None else f' of shape {tuple(shape)}'}): "
-        "wrap it in pofx.images, pofx.table, pofx.points, pofx.tokens, pofx.texts or pofx.audio"
-    )
 
 
 def _find(data: str | os.PathLike[str]) -> Source | Path:

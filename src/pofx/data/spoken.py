@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from pofx.core.errors import DataError
+from pofx.core.items import Items
 from pofx.data.dataset import Dataset, Source, dataset
 from pofx.data.kind import take
 from pofx.data.kinds.audio import Audio
@@ -36,6 +37,7 @@ def load(seed: int = 0) -> Dataset:
     if not all(part.isdigit() for part in last):
         raise DataError(f"{path}: recordings must be called digit_speaker_index.wav (got {names[0]})")
     index, items = np.array([int(part) for part in last]), Audio().read(path)
+    assert isinstance(items, Items)
     test, validation = np.isin(index, TEST), np.isin(index, VALIDATION)
     return dataset(
         take(items, ~test & ~validation),

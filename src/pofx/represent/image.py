@@ -17,7 +17,7 @@ from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Density
 from pofx.core.random import Streams, philox
 from pofx.core.representation import Items, Representation
-from pofx.data.kinds.image import check_images
+from pofx.data.levels import check_images
 
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 never rounds k + u up to k + 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pofx.artifact import Artifact
 from pofx.core import config
@@ -20,15 +21,17 @@ from pofx.core.progress import Progress, Sink
 from pofx.core.random import seeded
 from pofx.core.representation import Representation
 from pofx.data.dataset import Dataset
-from pofx.data.kind import kind_of
+from pofx.data.kind import kind_of, loaded
+from pofx.data.on_disk import OnDisk
 from pofx.data.sources import load as load_data
+from pofx.represent.augment import augmentation, split_augmentation
 from pofx.runs.held import condition_of_run, held, plain_options, views
 from pofx.runs.models import default_model, model_entry
-from pofx.runs.options import BUDGETS, sort_options
+from pofx.runs.options import BUDGETS, sort_options, split_reading
 from pofx.runs.run import Job, execute
 from pofx.runs.selection import judge_by_samples
 from pofx.train.devices import processes
-from pofx.train.feed import Feed
+from pofx.train.feed import Augment, Feed, Stored
 from pofx.train.options import Budget, TrainOptions
 
 PUBLIC = ("fit",)
@@ -53,13 +56,14 @@ def fit(
     options: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
     view: Mapping[str, Any] | None = None,
+    reading: Mapping[str, Any] | None = None,
     **flat: Any,
 ) -> Artifact:
     """Train a model on data.
 
     Args:
-        data: a built-in name, a path, a DataFrame, a torch Dataset, `pofx.images(…)` and the like, or a Dataset. A
-            float array (n, d) is read as points, a list of strings as texts. Not needed to resume a run on a file.
+        data: a built-in name, a path, a DataFrame, a torch or 🤗 Dataset, `pofx.images(…)` and the like, or a Dataset.
+            A float array (n, d) is read as points, a list of strings as texts. Not needed to resume a run on a file.
         model: a name of `pofx models`, a subclass of Model, or "file.py:Class"; by default the one for this kind of
             data.
         minutes: the budget of training time; one minute if no budget is given.
@@ -78,6 +82,7 @@ def fit(
         options: constructor values of the model, by name.
         trainer: options of the trainer (`TrainOptions`), by name.
         view: options of the representation, by name; `represent` names the view.
+        reading: options of reading the data, by name: size, crop, grey of pictures, separator of tables …
         flat: any of these options, whoever owns them.
 
     Raises:
@@ -99,14 +104,16 @@ def fit(
     if not any(v is not None for v in budget.values()):
         budget["minutes"] = 1.0
     limit = Budget(**budget)  # type: ignore[arg-type]
+    augmented, flat = split_augmentation(flat)
+    read_as, flat = split_reading(flat, None if model is None else model_entry(model).model)
     if on is not None and condition is None:
         condition = condition_of_run(on, folder if resume else None)
-    dataset = load_data(data, condition=condition)
+    dataset = load_data(data, condition=condition, reading={**read_as, **(reading or {})})
     notes = []
     if model is None and on is not None:
         raise UsageError("a model on the codes of another must be named: pass model=NAME (see `pofx models`)")
     if model is None:
-        model = default_model(dataset.train)
+        model = default_model(loaded(dataset.train, seed))
         notes.append(f"model {model}, the default for {dataset.train.kind} items")
     row = model_entry(model)
     sorted_options = sort_options(row, flat, options=options, trainer=trainer, view=view)
@@ -114,12 +121,13 @@ def fit(
     accelerator = processes()
     where = torch.device(device) if device else accelerator.device
     others = held(row, on, sorted_options.options, folder, resume)
-    representation, conditioning = views(row, others, dataset.train, sorted_options.view, where)
+    representation, conditioning = views(row, others, loaded(dataset.train, seed), sorted_options.view, where)
+    augment = augmentation(dataset.train, augmented)
     with seeded(seed, 0, 1 << 21), config.float32():
         values = {**row.values, **sorted_options.options, **others.made(row)}
         net = row.model(representation.event, None if conditioning is None else conditioning.event, **values)
     feeds = {
-        split: _feed(items, representation, conditioning, split == "train", seed, where)
+        split: _feed(items, representation, conditioning, split == "train", seed, where, augment)
         for split, items in (("train", dataset.train), ("validation", dataset.validation))
         if len(items)
     }
@@ -139,7 +147,7 @@ def fit(
         card={
             "data": dataset.card.to_json(),
             "label_names": dataset.train.facts.get("label_names"),
-            "training": {"condition": stated},
+            "training": {"condition": stated, **({"augmentation": augmented} if augmented else {})},
             **others.card,
         },
         request={
@@ -150,6 +158,8 @@ def fit(
             "condition": stated,
             **others.request,
             "options": {
+                **augmented,
+                **read_as,
                 **plain_options(row, sorted_options, others),
                 **sorted_options.trainer,
                 **sorted_options.view,
@@ -180,12 +190,18 @@ def _feed(
     training: bool,
     seed: int,
     device: torch.device,
+    augment: Augment | None,
 ) -> Feed:
-    raw = representation.training(items.values) if training else representation.tensor(items.values)
+    raw: Tensor | Stored
+    if isinstance(items.values, OnDisk):
+        raw = Stored(items.values, representation.tensor)
+    else:
+        raw = representation.training(items.values) if training else representation.tensor(items.values)
     given = None if conditioning is None or items.condition is None else conditioning.tensor(items.condition.values)
     if items.weight is not None:
         raise Unsupported("items with weights cannot be trained on: no loss uses weights yet; repeat items instead")
-    return Feed(raw, given, representation, conditioning=conditioning, seed=seed, device=device)
+    augment = augment if training else None
+    return Feed(raw, given, representation, conditioning=conditioning, augment=augment, seed=seed, device=device)
 
 
 def _recalled(

@@ -1,4 +1,4 @@
-"""Options and their owners: the constructor of the model, the trainer, the view of the data, or the call itself.
+"""Options and their owners: the reading of the data, the constructor of the model, the trainer, the view, or the call.
 
 Options can be given apart (`options=`, `trainer=`, `view=`) or flat, by name alone; a flat name has exactly one owner,
 which the tests guarantee for every model.
@@ -11,6 +11,7 @@ from typing import Any
 
 from pofx.core import config
 from pofx.core.errors import UsageError, unknown
+from pofx.data.kind import reading_options
 from pofx.represent.choose import BY_NAME
 from pofx.train.options import TrainOptions
 
@@ -58,11 +59,19 @@ def sort_options(row: config.Entry, flat: Mapping[str, Any], **apart: Mapping[st
     for key, value in flat.items():
         possible = [owner for owner in OWNERS if key in owners[owner]]
         if not possible:
-            raise unknown(f"option of {row.name}", key, set().union(*owners.values()))
+            raise unknown(f"option of {row.name}", key, set().union(*owners.values(), reading_options()))
         if key in found[possible[0]]:
             raise UsageError(f"{key} is given twice, flat and in {possible[0]}: give it once")
         found[possible[0]][key] = value
     return Sorted(**found)
+
+
+def split_reading(flat: Mapping[str, Any], model: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Flat options in two: those of reading the data, and all others. A model's own option of that name comes first."""
+    names = reading_options()
+    own = set(config.defaults(model)) if model is not None and set(flat) & set(names) else set()
+    found = {key: value for key, value in flat.items() if key in names and key not in own}
+    return found, {key: value for key, value in flat.items() if key not in found}
 
 
 def refuse_arguments(flat: Mapping[str, Any], call: Callable[..., Any]) -> None:

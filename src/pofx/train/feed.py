@@ -1,12 +1,17 @@
-"""The feed: training items on the device as a whole, and batch number s of the run as a function of s.
+"""The feed: training items on the device as a whole, or on the disk, and batch s of the run as a function of s.
 
 Positions run 0, 1, 2, … over the whole run; position p is item permutation(p // n)[p % n]. Batch s takes positions
 s·B to (s+1)·B, each process its share, and noise of the representation is drawn from stream p. So no item is dropped
-or counted twice, a resumed run sees what the uninterrupted one saw, and two processes see what one would.
+or counted twice, a resumed run sees what the uninterrupted one saw, and two processes see what one would. Items on the
+disk are read batch by batch, the next one in the background while the present one is trained on.
 """
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,26 +19,59 @@ from pofx.core.event import each, select
 from pofx.core.model import Batch, X
 from pofx.core.random import Still, Streams
 from pofx.core.representation import Representation
+from pofx.data.on_disk import OnDisk
+
+Augment = Callable[[Tensor, Streams], Tensor]  # raw items → raw items, with the noise of their positions
+
+
+class Stored:
+    """Raw items that stay on the disk: a batch is read where it is needed, or earlier in a thread of its own."""
+
+    def __init__(self, values: OnDisk, tensor: Callable[[Any], Tensor]) -> None:
+        self.values, self.tensor = values, tensor
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="pofx-read")
+        self.ahead: tuple[bytes, Future[Tensor]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        at = index.cpu().numpy()
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None and ahead[0] == at.tobytes():
+            return ahead[1].result()
+        return self._read(at)
+
+    def prepare(self, index: Tensor) -> None:
+        """Begin to read these items."""
+        at = index.cpu().numpy()
+        self.ahead = at.tobytes(), self.thread.submit(self._read, at)
+
+    def _read(self, at: np.ndarray) -> Tensor:
+        return self.tensor(self.values[at])
 
 
 class Feed:
     """Raw items (n, …) with their conditions and weights on a device, encoded batch by batch.
 
-    Conditions are raw items of `conditioning`, or without one the values of an event.
+    Conditions are raw items of `conditioning`, or without one the values of an event. `augment` changes the items of
+    training batches, each position of the run with noise of its own.
     """
 
     def __init__(
         self,
-        raw: Tensor,
+        raw: Tensor | Stored,
         condition: X | None,
         representation: Representation,
         *,
         conditioning: Representation | None = None,
         weight: Tensor | None = None,
+        augment: Augment | None = None,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.raw = _moved(raw, device)
+        self.raw = raw if isinstance(raw, Stored) else _moved(raw, device)
+        self.augment = augment
         self.condition = None if condition is None else each(condition, lambda part: part.to(device))
         self.conditioning = None if conditioning is None else conditioning.to(device)
         self.weight = None if weight is None else weight.float().to(device)
@@ -64,8 +102,13 @@ class Feed:
         """This process's share of batch number `step`, encoded with the noise of its positions."""
         index = self.indices(step, batch, rank, world)
         share = batch // world
-        streams = Streams(self.seed + 1, share, first=step * batch + rank * share, device=self.device)
-        return self._encode(index, streams)
+        first = step * batch + rank * share
+        raw = self._raw(index)
+        if isinstance(self.raw, Stored):
+            self.raw.prepare(self.indices(step + 1, batch, rank, world))
+        if self.augment is not None:
+            raw = self.augment(raw, Streams(self.seed + 4, share, first=first, device=self.device))
+        return self._encode(index, Streams(self.seed + 1, share, first=first, device=self.device), raw)
 
     def take(self, n: int) -> Batch:
         """At most n items in a fixed random order, for a model's start from the data."""
@@ -82,11 +125,15 @@ class Feed:
         streams = Streams(self.seed + 3, len(index), device=self.device)
         return [self._encode(index[i : i + batch], streams[i : i + batch]) for i in range(0, len(index), max(batch, 1))]
 
-    def _encode(self, index: Tensor, streams: Streams) -> Batch:
+    def _raw(self, index: Tensor) -> Tensor:
+        return self.raw[index].to(self.device)
+
+    def _encode(self, index: Tensor, streams: Streams, raw: Tensor | None = None) -> Batch:
         condition = None if self.condition is None else select(self.condition, index)
         if condition is not None and self.conditioning is not None:
             condition, _ = self.conditioning.encode(condition, Still(0, len(index), device=self.device))
-        x = self.representation.under(condition).events(self.raw[index], streams)
+        raw = self._raw(index) if raw is None else raw
+        x = self.representation.under(condition).events(raw, streams)
         return Batch(x, condition, weight=None if self.weight is None else self.weight[index])
 
 

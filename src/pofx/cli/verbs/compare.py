@@ -21,7 +21,10 @@ def compare(
     label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
     trials: Annotated[int, typer.Option(help="Sets of options tried per model, compared on validation data.")] = 1,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="MODEL.key=value, repeatable.", metavar="MODEL.KEY=VALUE")
+        list[str] | None,
+        typer.Option(
+            "--option", "-o", help="MODEL.key=value, or key=value of reading the data.", metavar="MODEL.KEY=VALUE"
+        ),
     ] = None,
     spaces: Annotated[str | None, typer.Option(help="Feature spaces: pca,classifier,inception=FILE,…")] = None,
     time_limit: Annotated[str | None, typer.Option(help="The most time of one job: 30m, 2h.")] = None,
@@ -33,6 +36,7 @@ def compare(
     typer.echo(f"compare: reading {source}", err=True)  # before the imports, which take seconds
     from pofx.comparison.compare import compare as run_comparison
 
+    of_models, reading = arguments.options_of(option)
     result = run_comparison(
         source,
         models=names.split(",") if names else None,
@@ -42,7 +46,8 @@ def compare(
         seed=seed,
         out=out or Path("runs") / f"compare-{Path(source).stem}",
         label=label,
-        options=arguments.options_of(option),
+        options=of_models,
+        reading=reading,
         trials=trials,
         spaces=spaces.split(",") if spaces else None,
         time_limit=time_limit,

@@ -11,7 +11,7 @@ import numpy as np
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
 from pofx.data.clips import check_clips
-from pofx.data.kind import FOLDER, Facts, Kind, Shown, npz
+from pofx.data.kind import FOLDER, Facts, Kind, Shown, npz, parted
 from pofx.data.labels import encode_labels
 from pofx.data.recordings import read_recordings
 
@@ -57,9 +57,12 @@ class Audio(Kind):
     outputs = (FOLDER, ".wav", ".npz")
     facts_type: ClassVar = AudioFacts
 
-    def read(self, path: Path, **options: Any) -> Items:
-        clips, rate, labels = read_recordings(path, self.members, **options)
-        return audio(clips, rate, labels, str(path))
+    reading: ClassVar = {"rate": "of recordings: samples per second to which all are resampled"}
+
+    def read(self, path: Path, **options: Any) -> Items | tuple[Items, ...]:
+        clips, rate, labels, splits = read_recordings(path, self.members, **options)
+        items = audio(clips, rate, labels, str(path))
+        return items if splits is None else parted(items, splits)
 
     def take(self, values: Any, at: np.ndarray) -> Any:
         return [values[i] for i in at]

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
-from pofx.data.kind import FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
+from pofx.data.kind import ARRAYS, FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
 from pofx.data.labels import with_labels
+from pofx.data.levels import check_images, levels_of
 from pofx.data.numbers import as_array
 
 PUBLIC = ("images",)
@@ -20,36 +20,19 @@ PUBLIC = ("images",)
 SIDE = 640  # pixels of the longer side of a grid
 
 
-def images(x: Any, levels: int = 256, labels: Any = None, name: str = "images") -> Items:
+def images(x: Any, levels: int | None = None, labels: Any = None, name: str = "images") -> Items:
     """Images with grey or colour levels 0 to levels - 1.
 
-    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 4; labels are class numbers or names, one per image.
+    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 4, or floats in [0, 1]; channels may come first, as in
+    (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one per image.
 
     Raises:
         DataError: empty, of another shape or type, or levels out of range.
     """
-    return Items("image", check_images(x, levels, name), *with_labels(labels, len(x), name, {"levels": int(levels)}))
-
-
-def check_images(x: Any, levels: int, name: str) -> np.ndarray:
-    """The images as uint8 (n, H, W) or (n, H, W, C), checked."""
-    if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 2 <= levels <= 256:
-        raise UsageError(f"levels must be 2 to 256 (got {levels}): pass levels=256 for 8-bit images")
-    array = as_array(x, name)
-    if array.ndim not in (3, 4) or (array.ndim == 4 and not 1 <= array.shape[-1] <= 4):
-        hint = ": move the channels last" if array.ndim == 4 and array.shape[1] in (1, 3) else ""
-        raise DataError(f"{name} must have shape (n, H, W) or (n, H, W, 1 to 4 channels) (got {array.shape}){hint}")
-    if array.size == 0:
-        raise DataError(f"{name} is empty (shape {array.shape}): give at least one image with at least one pixel")
-    if not (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
-        raise DataError(
-            f"{name} must hold integer levels 0 to {levels - 1} (got {array.dtype}): "
-            "scale and round them, (x * 255).round().astype('uint8') for values in [0, 1]"
-        )
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= levels:
-        raise DataError(f"{name} must lie in 0 to {levels - 1} (got {low} to {high}): pass levels={max(high + 1, 2)}")
-    return np.ascontiguousarray(array, dtype=np.uint8)
+    values = check_images(x, levels, name)
+    if levels is None:
+        levels = levels_of(as_array(x, name))
+    return Items("image", values, *with_labels(labels, len(values), name, {"levels": int(levels)}))
 
 
 @dataclass(frozen=True)
@@ -66,20 +49,36 @@ class Image(Kind):
     pictorial = True
     unit = "pixel levels"
 
-    def read(self, path: Path, **options: Any) -> Items:
-        from pofx.data.pictures import read_pictures
+    reading: ClassVar = {
+        "size": "of pictures: 64, or [height,width]; the shorter side is scaled, the middle cut out",
+        "crop": "with size: cut the middle out (true, the default), or squeeze pictures into it (false)",
+        "grey": "true: pictures become grey; false: all become colour; by default as they are",
+        "on_disk": ARRAYS["on_disk"],
+    }
 
-        array, labels = read_pictures(path, self.members, **options)
-        return images(array, labels=labels, name=str(path))
+    def read(self, path: Path, **options: Any) -> Items | tuple[Items, ...]:
+        from pofx.data.picture_files import read_pictures
+
+        return read_pictures(path, self.members, **options)
 
     def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
         if array.ndim not in (3, 4):
             return None
         levels = facts.get("levels")
-        if levels is None:
-            high = int(array.max()) + 1 if array.size and np.issubdtype(array.dtype, np.integer) else 256
-            levels = 256 if array.dtype == np.uint8 else max(high, 2)
+        if levels is None and array.size and array.dtype.kind in "iu":
+            high = int(array.max()) + 1
+            levels = 2 if high == 2 else 256 if array.dtype == np.uint8 or high > 256 else max(high, 2)
         return images(array, levels=levels, labels=labels, name=name)
+
+    def on_disk(self, values: Any, labels: Any, name: str, facts: Mapping[str, Any]) -> Items:
+        from pofx.data.on_disk import Changed, OnDisk
+
+        few = values[: min(len(values), 4)]
+        levels = facts.get("levels") or levels_of(few)
+        item = check_images(few, levels, name).shape[1:]
+        if few.shape[1:] != item or few.dtype != np.uint8:
+            values = OnDisk(Changed(values.source, lambda x: check_images(x, levels, name), item, np.uint8), values.at)
+        return Items("image", values, *with_labels(labels, len(values), name, {"levels": int(levels)}))
 
     def of_object(self, value: Any, name: str) -> Items | None:
         """Bytes are levels: nothing else is meant by a uint8 array of three or four axes."""

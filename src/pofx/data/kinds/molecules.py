@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pofx.core.errors import DataError
 from pofx.core.items import Items
 from pofx.data.kinds.text import Text, texts
+from pofx.data.text import decoded
 
 PUBLIC = ("molecules",)
 
@@ -38,10 +39,7 @@ class Molecules(Text):
 
     def read(self, path: Path, **options: Any) -> Items:
         """The first word of every line; a first line that starts with SMILES is a heading."""
-        try:
-            lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        except (UnicodeDecodeError, OSError) as error:
-            raise DataError(f"{path} is not UTF-8 text ({error}): convert it first") from error
+        lines = [line.split() for line in decoded(path, options.get("encoding")).split("\n") if line.strip()]
         if lines and lines[0][0].lower() == "smiles":
             lines = lines[1:]
         if not lines:

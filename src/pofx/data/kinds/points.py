@@ -34,6 +34,9 @@ class Points(Kind):
     columnar = True
     outputs = (".csv", ".npz", ".npy", ".json", ".png")
 
+    def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
+        return points(array, labels=labels, name=name) if array.ndim == 2 else None
+
     def of_object(self, value: Any, name: str) -> Items | None:
         """Reals in rows: a float array (n, d)."""
         reals = isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim == 2

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.columns import left_out, selected, types_of
 from pofx.data.conditions import conditioned, split_columns
+from pofx.data.dialect import OPTIONS
+from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
 from pofx.data.labels import with_labels
-from pofx.data.numbers import check_points, some
+from pofx.data.numbers import frame_of, some
 from pofx.data.schema import describe
 from pofx.data.support import supported
 
@@ -115,8 +117,7 @@ def table_of(
 def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The table as a DataFrame of numbers, truth values, words and dates, checked."""
     if not isinstance(x, pd.DataFrame):
-        array = check_points(x, name)
-        x = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+        x = frame_of(x, name)
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise DataError(f"{name} is empty ({x.shape[0]} rows, {x.shape[1]} columns): give at least one of each")
     x = x.rename(columns=str)
@@ -188,15 +189,14 @@ def _plain(column: pd.Series) -> np.dtype:
 class Table(Kind):
     name = "table"
     summary = "rows of named columns"
-    reads = (".csv", ".parquet")
+    reads = ENDINGS
+    reading: ClassVar = OPTIONS
     labelled = True
     columnar = True
     outputs = (".csv", ".parquet", ".npz", ".npy", ".json")
 
     def read(self, path: Path, label: str | None = None, condition: Any = None, **options: Any) -> Items:
-        from pofx.data.frames import read_frame
-
-        return table_of(read_frame(path), label, condition, path.name)
+        return table_of(read_frame(path, options), label, condition, path.name)
 
     def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
         return table(array, labels=labels, name=name) if array.ndim == 2 else None

@@ -15,6 +15,7 @@ from pofx.data.numbers import refuse_masked
 
 PUBLIC = ("tokens",)
 
+BLOCK = 1 << 22  # tokens read at once
 ONE_HOT = 4096  # dimensions up to which vectors are one-hot
 
 
@@ -49,6 +50,20 @@ class Tokens(Kind):
     summary = "sequences of class numbers"
     outputs = (".npz", ".npy", ".csv")
     facts_type: ClassVar = TokenFacts
+
+    def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
+        return tokens(array, labels=labels, name=name) if array.ndim == 2 and array.dtype.kind in "iu" else None
+
+    def on_disk(self, values: Any, labels: Any, name: str, facts: Mapping[str, Any]) -> Items:
+        """The largest of all tokens states the size of the alphabet: the file is read once, in blocks."""
+        if values.ndim != 2 or values.dtype.kind not in "iu":
+            raise DataError(f"{name} must hold whole numbers in one or two axes (got {values.dtype} {values.shape})")
+        block = max(BLOCK // values.shape[1], 1)
+        ends = [(part.min(), part.max()) for part in (values[i : i + block] for i in range(0, len(values), block))]
+        low, high = int(min(a for a, _ in ends)), int(max(b for _, b in ends))
+        if low < 0:
+            raise DataError(f"{name} must hold tokens from 0 (got {low}): shift them")
+        return Items("tokens", values, *with_labels(labels, len(values), name, {"classes": high + 1}))
 
     def noised(self, values: Any, known: Any, level: float, generator: np.random.Generator) -> Any:
         drawn = np.take_along_axis(known, generator.integers(len(known), size=values.shape), 0)

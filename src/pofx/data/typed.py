@@ -1,0 +1,104 @@
+"""Columns of text as what they mean: numbers, truth values, codes, words (dates among them). Nothing is rounded.
+
+Digits with leading zeros are codes; whole numbers stay exact at any size; decimal commas and thousands are understood;
+"NA" is missing among numbers, and a word among words.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pofx.core.errors import UsageError
+from pofx.data.dialect import MISSING
+
+EXACT = 2**53  # whole numbers up to which float64 is exact
+WHOLE = r"[+-]?\d+"
+REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+SPECIAL = r"[+-]?(?:inf|Inf|INF|infinity|Infinity)"
+TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
+
+
+def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False) -> pd.Series:
+    """A column of strings in the type that all of its values have.
+
+    Args:
+        decimal: the decimal mark, where it is stated.
+        comma: whether a lone comma before three digits is a decimal mark, as it is where fields end in semicolons.
+    """
+    if decimal not in (None, ".", ","):
+        raise UsageError(f"decimal must be . or , (got {decimal!r}): pass decimal=,")
+    stripped = column.str.strip()
+    missing = stripped.isin(MISSING)
+    known = stripped[~missing].drop_duplicates()
+    if len(known) == 0 and len(set(stripped[missing]) - {""}) < 2:  # "NA" and "None" side by side are words
+        return pd.Series(np.full(len(column), np.nan), name=column.name)
+    number = _numbers(known, decimal, comma) if len(known) else None
+    if number is not None:
+        return _filled(number, stripped, missing)
+    if len(known) and known.isin(TRUTH).all():
+        flags = stripped.map(TRUTH)
+        return flags.astype(bool) if not missing.any() else flags.where(~missing, None).astype(object)
+    words = column.where(stripped != "")
+    return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
+
+
+def _numbers(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series | None:
+    """The values of different texts, or None where they are no numbers."""
+    if _all(known, WHOLE):
+        codes = known.str.fullmatch(r"[+-]?0\d+")
+        if codes.any():
+            return None  # 007 is a code
+        return _whole(known)
+    if decimal != "," and _all(known, f"{REAL}|{SPECIAL}"):
+        if known.str.fullmatch(r"0\d+").any() and known.str.fullmatch(r"\d+").mean() > 0.5:
+            return None
+        return pd.to_numeric(known)
+    for mark, groups in _marks(known, decimal, comma):
+        grouped = rf"[+-]?\d{{1,3}}(?:[{groups}]\d{{3}})+(?:{re.escape(mark)}\d*)?" if groups else ""
+        plain = rf"[+-]?(?:\d+(?:{re.escape(mark)}\d*)?|{re.escape(mark)}\d+)(?:[eE][+-]?\d+)?"
+        if _all(known, f"{plain}|{grouped}" if groups else plain):
+            text = known.str.replace(rf"[{groups}]", "", regex=True) if groups else known
+            text = text.str.replace(mark, ".", regex=False)
+            return _whole(text) if _all(text, WHOLE) else pd.to_numeric(text)
+    return None
+
+
+def _marks(known: pd.Series, decimal: str | None, comma: bool) -> list[tuple[str, str]]:
+    """Decimal marks with the separators of thousands beside them, the likelier first."""
+    spaces = " '\u00a0\u202f\u2019"
+    point, european = (".", f",{spaces}"), (",", f".{spaces}")
+    if decimal is not None:
+        return [point] if decimal == "." else [european]
+    one_comma = known.str.count(",").max() <= 1 and not known.str.contains(".", regex=False).any()
+    return [european, point] if comma or not one_comma and _all(known, r"[^,]*(?:,\d*)?") else [point, european]
+
+
+def _whole(known: pd.Series) -> pd.Series | None:
+    """Whole numbers exactly: int64, uint64, or None (they stay text) where neither holds them."""
+    values = [int(v) for v in known]
+    low, high = min(values), max(values)
+    if low >= -(2**63) and high < 2**63:
+        return pd.Series(np.array(values, dtype=np.int64), index=known.index)
+    if low >= 0 and high < 2**64:
+        return pd.Series(np.array(values, dtype=np.uint64), index=known.index)
+    return None
+
+
+def _filled(number: pd.Series, stripped: pd.Series, missing: pd.Series) -> pd.Series:
+    """The values of all rows from those of different texts."""
+    texts = stripped.loc[number.index]
+    table = pd.Series(number.to_numpy(), index=texts.to_numpy())
+    if not missing.any():
+        return pd.Series(table.loc[stripped.to_numpy()].to_numpy(), name=stripped.name)
+    large = number.dtype.kind in "iu" and (number.abs() if number.dtype.kind == "i" else number).max() > EXACT
+    found = pd.Series(table.reindex(stripped.where(~missing).to_numpy()).to_numpy(), name=stripped.name)
+    if large:
+        exact: Any = [None if gone else int(table.loc[text]) for text, gone in zip(stripped, missing, strict=True)]
+        return pd.Series(pd.array(exact, dtype="Int64" if number.dtype.kind == "i" else "UInt64"), name=stripped.name)
+    return found
+
+
+def _all(values: pd.Series, pattern: str) -> bool:
+    return bool(values.str.fullmatch(pattern).all())
