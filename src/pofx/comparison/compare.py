@@ -25,6 +25,8 @@ from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write_json
 from pofx.core.lock import lock
 from pofx.core.progress import Progress, Sink, reporting
+from pofx.data.dataset import sampled
+from pofx.data.on_disk import OnDisk
 from pofx.data.sources import load
 from pofx.evaluate.suite import check
 from pofx.report.columns import frame
@@ -138,6 +140,10 @@ def compare(
     with reporting(progress, "compare") as report:
         report(Progress("reading the data"))
         dataset = load(data, label=label, reading=reading)
+        left = isinstance(dataset.train.values, OnDisk)
+        if left and (label is not None or engine != "local" or not isinstance(data, str | os.PathLike)):
+            raise UsageError("data on the disk is compared by its path, on this machine: leave label and engine out")
+        dataset = sampled(dataset, seed)  # measured on that; jobs train on all of it
         chosen, skipped = choose_models(dataset, models, families)
         given = checked(options or {}, chosen, dataset)
         check(dataset, spaces=spaces)
@@ -154,14 +160,14 @@ def compare(
             }
             settle(folder, protocol)
             named = isinstance(data, str | os.PathLike)
-            frozen = (
+            frozen = not left and (
                 not named or label is not None or bool(reading) or engine != "local"
-            )  # other machines may not have the path
+            )  # no path there
             if frozen:
                 freeze(dataset, folder / "data")
             orders = Orders(
                 folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces),
-                dataset.card.hash,
+                dataset.card.hash, dict(reading or {}),
             )  # fmt: skip
             run = ENGINES[engine]
             controls = Job(None, seed)

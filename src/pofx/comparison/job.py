@@ -21,7 +21,7 @@ from pofx.comparison.status import writer
 from pofx.comparison.stored import thaw
 from pofx.core.errors import DataError
 from pofx.core.files import read_json, write_json
-from pofx.data.dataset import Dataset
+from pofx.data.dataset import Dataset, sampled
 from pofx.data.kind import kind_of
 from pofx.data.sources import load
 from pofx.runs.environment import environment
@@ -37,11 +37,11 @@ def run(folder: Path) -> None:
     """Do the job that FOLDER/job.json describes."""
     job = read_json(folder / "job.json")
     root = folder.parent
-    dataset = thaw(root / "data") if job["data"] is None else load(job["data"])
+    dataset = thaw(root / "data") if job["data"] is None else load(job["data"], reading=job.get("reading"))
     if job.get("hash") and dataset.card.hash != job["hash"]:
         raise DataError(f"{dataset.card.name} has changed since the comparison began: start another one")
     if job["model"] is None:
-        result = _controls(dataset, job, folder, root)
+        result = _controls(sampled(dataset, job["first_seed"]), job, folder, root)
     else:
         result = _model(dataset, job, folder, root) if job["trial"] is None else _trial(dataset, job, folder)
     write_json(folder / "result.json", {**result, "status": "done"})
@@ -76,7 +76,7 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
     artifact = _fit(dataset, job, folder, folder)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     artifact.save(folder)
-    began = time.time()
+    dataset, began = sampled(dataset, job["first_seed"]), time.time()
     measured = evaluate(
         artifact, dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces", progress=writer(folder)
     )

@@ -55,6 +55,7 @@ class Orders:
     limits: Limits
     spaces: tuple[str, ...] | None = None  # feature spaces; None: those of `evaluate`
     hash: str = ""  # of the data
+    reading: Mapping[str, Any] = field(default_factory=dict)  # options of reading it
 
     def plain(self, job: Job) -> dict[str, Any]:
         """The job as its process reads it."""
@@ -63,6 +64,7 @@ class Orders:
             "seed": job.seed,
             "first_seed": self.first_seed,
             "data": self.data,
+            **({"reading": dict(self.reading)} if self.reading and self.data is not None else {}),
             "budget": str(self.budget),
             "options": dict(job.options),
             "trial": job.trial,

@@ -36,7 +36,7 @@ def reading(name: str | Path, what: str = "file", mend: str = "write it again") 
     except FileNotFoundError as error:
         raise DataError(f"there is no file {name}: check the path") from error
     except PermissionError as error:
-        raise DataError(f"{name} may not be read by this user: ask its owner, or use chmod") from error
+        raise DataError(f"{name} may not be read by this user: use chmod, or log in as its owner") from error
     except MemoryError as error:
         raise DataError(f"{name} needs more memory than there is ({_plain(error)}): {mend}") from error
     except Exception as error:  # decoders raise anything: zlib.error, RuntimeError, struct.error, KeyError …

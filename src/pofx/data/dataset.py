@@ -173,11 +173,7 @@ def dataset(
     for part, items in parts.items():
         if len(items) == 0:
             raise DataError(f"{name}: the {part} split is empty")
-<<<<<<< HEAD
-    shared = kind_of(train).shared(list(parts.values()))
-=======
-    shared = kind_of(train).shared([loaded(items).values for items in parts.values()])
->>>>>>> cf0caab (Files as people have them: dialects, sizes, turned and hidden pictures, cut sound, hostile archives; data on the disk; augmentation)
+    shared = kind_of(train).shared([loaded(items) for items in parts.values()])
     if shared:
         parts = {part: replace(items, facts={**items.facts, **shared}) for part, items in parts.items()}
         train, validation, test = parts.values()

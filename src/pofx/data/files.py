@@ -20,11 +20,8 @@ from pofx.data.conditions import columns_of, conditioned
 from pofx.data.dataset import Dataset, dataset, held_out, split
 from pofx.data.kind import ARRAYS, Kind, kind_of, kinds, named, reading_options, take
 from pofx.data.members import members
-<<<<<<< HEAD
-from pofx.data.pairs import is_paired, pairs
-=======
 from pofx.data.on_disk import Mapped, OnDisk, Windows
->>>>>>> cf0caab (Files as people have them: dialects, sizes, turned and hidden pictures, cut sound, hostile archives; data on the disk; augmentation)
+from pofx.data.pairs import is_paired, pairs
 
 ENDINGS, ZIP, GZIP = (".npz", ".npy"), ".zip", ".gz"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
@@ -61,13 +58,6 @@ def read(
     return dataset(train, validation, found[1], str(path), source=path.name, licence="unknown", facts=facts)
 
 
-<<<<<<< HEAD
-def contents(path: Path, label: str | None = None, condition: Any = None) -> Items | tuple[Items, Items]:
-    """The items of a file or folder in their order, or its training and test items where it states them."""
-    if is_paired(path, condition):
-        return pairs(path, condition)
-    suffix = path.suffix.lower()
-=======
 def contents(
     path: Path, label: str | None = None, condition: Any = None, options: Mapping[str, Any] | None = None
 ) -> Items | tuple[Items, ...]:
@@ -78,8 +68,9 @@ def contents(
         UsageError: an option that this kind of file does not have.
     """
     check_regular(path)
+    if is_paired(path, condition):
+        return pairs(path, condition)
     suffix, given = path.suffix.lower(), dict(options or {})
->>>>>>> cf0caab (Files as people have them: dialects, sizes, turned and hidden pictures, cut sound, hostile archives; data on the disk; augmentation)
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes): give a file with items in it")
     if suffix == GZIP and path.is_file():

@@ -365,7 +365,7 @@ def _joined_values(first: Items, values: Sequence[Any]) -> Any:
 
 
 def loaded(items: Items, seed: int = 0, most: int | None = None) -> Items:
-    """Items in memory: all of them, or the sample that stands for those on the disk, whose size the facts state."""
+    """Items in memory: all of them, or a sample of those on the disk, whose size the facts state."""
     if not isinstance(items.values, OnDisk):
         return items
     at = items.values.sample(seed, most)
@@ -390,7 +390,7 @@ def content_hash(parts: Mapping[str, Items]) -> str:
 def _update(hash: Any, part: str, items: Items) -> None:
     kind = kind_of(items)
     hash.update(f"{part}:{kind.hashed_as or kind.name}:{len(items)}".encode())
-    if isinstance(items.values, OnDisk):  # the content of some, which stands for all
+    if isinstance(items.values, OnDisk):  # the content of a sample
         hash.update(items.values.source.stamp.encode())
         hash.update(np.ascontiguousarray(items.values.at).data)
         kind.update(hash, items.values.taken(items.values.sample(most=HASHED))[:])

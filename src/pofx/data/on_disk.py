@@ -16,7 +16,7 @@ from pofx.core.errors import DataError
 from pofx.data.bounded import check_memory, npy_header, reading
 
 LARGE = 1 << 30  # bytes in memory above which a file is read from the disk
-SAMPLE = 1 << 28  # bytes of the sample of a split that stands for it where all items would be read
+SAMPLE = 1 << 28  # bytes of the sample of a split where all items would be read
 FEWEST = 1000  # items of such a sample, at least
 HASHED = 4096  # items whose content is hashed
 

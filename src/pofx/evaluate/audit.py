@@ -10,7 +10,7 @@ from pofx.artifact import Artifact
 from pofx.core.discovery import modules
 from pofx.core.errors import PofxError, Unsupported
 from pofx.core.progress import Parts, Sink, reporting
-from pofx.data.dataset import Dataset
+from pofx.data.dataset import Dataset, sampled
 from pofx.evaluate.checks.finding import Finding, finding
 from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.provenance import check_same_data
@@ -39,6 +39,7 @@ def audit(
         UsageError: the data is not that of training (and `force` is False).
     """
     differs = check_same_data(artifact, dataset, force=force)
+    dataset = sampled(dataset, seed)
     dataset = with_conditions(artifact, dataset)
     mend = "its test split may hold training items: name the data of training"
     found: list[Finding] = [finding("data of training", "warning", "; ".join(differs), mend)] if differs else []

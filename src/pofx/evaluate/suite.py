@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pofx.core.items import Items
 from pofx.core.progress import Parts, Sink, reporting
-from pofx.data.dataset import Dataset, joined, take
+from pofx.data.dataset import Dataset, joined, sampled, take
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
 from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.density import likelihood
@@ -77,6 +77,7 @@ def evaluate(
         UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
     differs = check_same_data(artifact, dataset, force=force)
+    dataset = sampled(dataset, seed)
     dataset = with_conditions(artifact, dataset)
     plan = arrange(dataset, n, seed)
     with reporting(progress, f"evaluate {artifact.name}") as report:
@@ -131,6 +132,7 @@ def controls(
     "real-test" is held-out real data, "memoriser" training items, "marginals" dimensions drawn independently, and
     "noised-real-0.1" and "-0.3" are the held-out items with noise.
     """
+    dataset = sampled(dataset, seed)
     plan = arrange(dataset, n, seed)
     rows = {}
     fresh = {"real-test": dataset.validation}  # test items may not be judged by test items
@@ -267,7 +269,11 @@ def _result(
 ) -> dict[str, Any]:
     protocol = {
         "version": VERSION,
-        "data": {"name": dataset.card.name, "hash": dataset.card.hash},
+        "data": {
+            "name": dataset.card.name,
+            "hash": dataset.card.hash,
+            **({"sampled": dataset.card.facts["sampled"]} if "sampled" in dataset.card.facts else {}),
+        },
         "arrangement": plan.name,
         "n": plan.n,
         "blocks": len(plan.reference),

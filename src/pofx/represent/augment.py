@@ -17,6 +17,7 @@ from torch import Tensor
 from pofx.core.errors import UsageError
 from pofx.core.items import Items
 from pofx.core.random import Streams
+from pofx.data.kind import kind_of
 
 OPTIONS = {
     "flip": "images: mirrored left and right in half of the times (true)",
@@ -94,6 +95,6 @@ def augmentation(items: Items, options: Mapping[str, Any]) -> Augmentation | Non
     """
     if not options:
         return None
-    if items.kind != "image":
+    if not kind_of(items).pictorial:
         raise UsageError(f"{', '.join(options)} change images, the data holds {items.kind} items: leave them out")
     return Augmentation(**options)

@@ -190,13 +190,19 @@ class Table(Kind):
     name = "table"
     summary = "rows of named columns"
     reads = ENDINGS
-    reading: ClassVar = OPTIONS
+    reading: ClassVar = {
+        **OPTIONS,
+        "columns": "of a table to model: age,income",
+        "drop": "columns of a table to leave out: id,name",
+        "schema": "types of columns where the guess is wrong: zip=category,day=date",
+    }
     labelled = True
     columnar = True
     outputs = (".csv", ".parquet", ".npz", ".npy", ".json")
 
     def read(self, path: Path, label: str | None = None, condition: Any = None, **options: Any) -> Items:
-        return table_of(read_frame(path, options), label, condition, path.name)
+        chosen = {k: v for k, v in options.items() if k not in OPTIONS}
+        return table_of(read_frame(path, options), label, condition, path.name, **chosen)
 
     def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
         return table(array, labels=labels, name=name) if array.ndim == 2 else None
