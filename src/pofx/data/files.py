@@ -69,7 +69,7 @@ def contents(
     """
     check_regular(path)
     if is_paired(path, condition):
-        return pairs(path, condition)
+        return pairs(path, condition, options)
     suffix, given = path.suffix.lower(), dict(options or {})
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes): give a file with items in it")

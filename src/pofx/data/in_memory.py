@@ -52,7 +52,9 @@ def in_memory(data: Any, label: str | None, condition: Any, options: Mapping[str
         return found
     frame = _frame(data)
     if frame is not None:
-        return table_of(frame, label, condition, f"the {type(data).__name__}", **options)
+        chosen = {k: v for k, v in options.items() if k in ("columns", "drop", "schema")}
+        _refuse({k: v for k, v in options.items() if k not in chosen}, "tables in memory")
+        return table_of(frame, label, condition, f"the {type(data).__name__}", **chosen)
     made = _typed(data, label, options)
     if not isinstance(made, Items):
         return tuple(conditioned(part, condition) for part in made)

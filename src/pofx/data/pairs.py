@@ -4,28 +4,32 @@ Folders whose files have the same names are paired by name, others in the order 
 (sets without pairs, as CycleGAN takes them) its images are repeated in turn.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.data.kind import joined
 from pofx.data.kinds.image import Image, images
 from pofx.data.members import members
-from pofx.data.pictures import read_pictures
+from pofx.data.picture_files import read_pictures
 
 PUBLIC = ("pairs",)
 HALVES = ("left", "right")
 ENDINGS = Image.members
 
 
-def pairs(path: str | Path, condition: str = "A") -> Items:
+def pairs(path: str | Path, condition: str = "A", reading: Mapping[str, Any] | None = None) -> Items:
     """Images with images as their condition.
 
     Args:
         path: a folder with two folders of pictures, or of pictures whose two halves belong together.
         condition: the folder that holds the conditions; or "left" or "right", the half that is the condition.
+        reading: options of reading pictures: size, crop, grey.
 
     Raises:
         UsageError: there is no such folder, or more than one other.
@@ -33,7 +37,7 @@ def pairs(path: str | Path, condition: str = "A") -> Items:
     """
     path = Path(path)
     if condition in HALVES and not (path / condition).is_dir():
-        whole = read_pictures(path, ENDINGS)[0]
+        whole = _pixels(path, reading)
         if whole.shape[2] % 2:
             raise DataError(f"pictures side by side must have an even width (got {whole.shape[2]}): cut one column")
         sides = dict(zip(HALVES, np.split(whole, 2, axis=2), strict=True))
@@ -47,7 +51,7 @@ def pairs(path: str | Path, condition: str = "A") -> Items:
             f"{path} must hold the folder '{condition}' and one other (got {', '.join(folders) or 'none'}): "
             "name the folder of the conditions, or left or right for pictures side by side"
         )
-    (values, names), (given, known) = (_read(path / name) for name in (others[0], condition))
+    (values, names), (given, known) = (_read(path / name, reading) for name in (others[0], condition))
     if names == known or len(values) == len(given):
         return replace(images(values, name=str(path)), condition=images(given, name=str(path)))
     most = max(len(values), len(given))
@@ -60,6 +64,11 @@ def is_paired(path: Path, condition: object) -> bool:
     return path.is_dir() and isinstance(condition, str) and (condition in HALVES or (path / condition).is_dir())
 
 
-def _read(folder: Path) -> tuple[np.ndarray, list[str]]:
+def _read(folder: Path, reading: Mapping[str, Any] | None) -> tuple[np.ndarray, list[str]]:
     with members(folder, ENDINGS) as (names, _):
-        return read_pictures(folder, ENDINGS)[0], [Path(name).stem for name in names]
+        return _pixels(folder, reading), [Path(name).stem for name in names]
+
+
+def _pixels(folder: Path, reading: Mapping[str, Any] | None) -> np.ndarray:
+    found = read_pictures(folder, ENDINGS, **{**(reading or {}), "on_disk": False})
+    return np.asarray((found if isinstance(found, Items) else joined(found)).values)
