@@ -108,7 +108,8 @@ def fit(
     read_as, flat = split_reading(flat, None if model is None else model_entry(model).model)
     if on is not None and condition is None:
         condition = condition_of_run(on, folder if resume else None)
-    dataset = load_data(data, condition=condition, reading={**read_as, **(reading or {})})
+    read_as = {**read_as, **(reading or {})}
+    dataset = load_data(data, condition=condition, reading=read_as)
     notes = []
     if model is None and on is not None:
         raise UsageError("a model on the codes of another must be named: pass model=NAME (see `pofx models`)")
