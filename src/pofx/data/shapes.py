@@ -41,10 +41,16 @@ def _render(values: np.ndarray) -> np.ndarray:
     dy = (at[None, :, None] - centre_y[:, None, None].astype(np.float32)) / radius[:, None, None].astype(np.float32)
     cos, sin = (f(angle)[:, None, None].astype(np.float32) for f in (np.cos, np.sin))
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
-    inside = np.empty(u.shape, dtype=bool)
+    covered = inside(shape, u, v)
+    return np.asarray(covered.reshape(len(values), SIZE, 2, SIZE, 2).sum((2, 4), dtype=np.uint8))
+
+
+def inside(shape: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Whether points (n, h, w), in units of the radius and turned with the shape, lie in shapes (n,) of SHAPES."""
+    found = np.empty(u.shape, dtype=bool)
     for kind, formula in enumerate((_square, _ellipse, _heart)):
-        inside[shape == kind] = formula(u[shape == kind], v[shape == kind])
-    return np.asarray(inside.reshape(len(values), SIZE, 2, SIZE, 2).sum((2, 4), dtype=np.uint8))
+        found[shape == kind] = formula(u[shape == kind], v[shape == kind])
+    return found
 
 
 def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -61,6 +61,8 @@ class GAN(Tempered, Inverting):
         shuffle: places by which the critic of signals moves what it hears at random.
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
+        matching: weight with which real items under the conditions of others count as samples (Reed et al., 2016, arXiv
+            1605.05396).
         augment: changes under which the critic sees items.
         adaptive: share of sign(D(x)) that the probability of these changes follows; 0 makes it 1.
         consistency: weight of the change of logits under flips and translations.
@@ -129,6 +131,7 @@ class GAN(Tempered, Inverting):
         shuffle: Annotated[int, Range(0, 1024)] = 2,
         group: Annotated[int, Range(0, 1024)] = 0,
         auxiliary: bool = False,
+        matching: NonNegative = 0.0,
         augment: Sequence[Annotated[str, OneOf(*OPERATIONS)]] = (),
         adaptive: Unit = 0.0,
         consistency: NonNegative = 0.0,
@@ -160,6 +163,7 @@ class GAN(Tempered, Inverting):
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
+        self.matching = matching
         self.l1, self.upsampling, self.balance, self.shuffle = l1, upsampling, balance, shuffle
         self.consistency, self.transport, self.centring = consistency, transport, centring
         self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
@@ -277,6 +281,10 @@ class GAN(Tempered, Inverting):
         parts = {"critic": self.duel.critic(real, fake_logits)}
         if self.critic.classes is not None and c is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi[: len(batch)]), c)
+        if self.matching and c is not None and not self.auxiliary and len(batch) > 1:
+            others = select(c, torch.arange(len(batch), device=both.device).roll(1))
+            wrong = self._logits(both[: len(batch)], Batch(both[: len(batch)], others))
+            parts["matching"] = self.matching * self.duel.critic(real, wrong) / 2
         if self.centring:
             parts["centring"] = self.centring * adversarial.logit_centring(real, fake_logits)
         if self.consistency:
