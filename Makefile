@@ -1,5 +1,6 @@
 # make            environment: .venv with the pinned libraries and pofx itself
 # make demo       compare seven families on handwritten digits → runs/demo/report.html
+# make gallery    a sheet of samples of every GAN → docs/gallery/index.md
 # make test       the test suite (under 10 minutes on two cores)
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export POFX_DATA
 
-.PHONY: install demo test test-slow check bench bench-peers docs clean
+.PHONY: install demo test test-slow check bench bench-peers docs gallery clean
 
 install: $(READY)
 
@@ -41,6 +42,9 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
+
+gallery: $(READY)
+	$(BIN)/python docs/gallery.py
 
 clean:
 	rm -rf .venv runs site .pytest_cache .mypy_cache .ruff_cache

@@ -10,6 +10,7 @@ test split. Results go to <out>/duels.jsonl, sheets of samples beside it.
 import time
 
 import numpy as np
+import torch
 from harness import listed, measure, parser
 
 import pofx
@@ -108,7 +109,102 @@ def images(args):
         yield row | {"bar": f"≤ {bars.get(name, '')}"}
 
 
-BARS = {"plane": plane, "images": images}
+def knn_kl(x, y, k=5):
+    """KL(p ‖ q) in nats from points x of p and y of q (Wang, Kulkarni and Verdú, 2009)."""
+    from scipy.spatial import cKDTree
+
+    own, other = cKDTree(x).query(x, k + 1)[0][:, k], cKDTree(y).query(x, k)[0][:, k - 1]
+    return float(x.shape[1] * np.log(other / own).mean() + np.log(len(y) / (len(x) - 1)))
+
+
+def drifting(args):
+    """drifting on gaussians8: modes, KL of the data from samples beside that of fresh data. Bar: all, 0.1 in 60 s."""
+    test = np.asarray(load("gaussians8").test.values, np.float64)
+    half, rest = test[:SAMPLES], test[SAMPLES : 2 * SAMPLES]
+    for model in args.models or ("drifting",):
+        run = pofx.fit("gaussians8", model, minutes=args.minutes or 1, seed=args.seed, progress=args.shown,
+                       **dict(args.option))  # fmt: skip
+        x = np.asarray(run.sample(SAMPLES, seed=0), np.float64)
+        yield {"model": model, "minutes": args.minutes or 1, "steps": run.card["training"]["steps"],
+               **modes("gaussians8", x), "KL": round(knn_kl(half, x), 3),
+               "KL of fresh data": round(knn_kl(half, rest), 3),
+               "bar": "all, 0.1"}  # fmt: skip
+
+
+def inversion(args):
+    """Mean squared error of held-out images in [0, 1] after encode and decode, beside that of 64 components."""
+    from sklearn.decomposition import PCA
+
+    source = (args.data or ["mnist"])[0]
+    data = load(source)
+    count, top = 200, 255 if source == "mnist" else 16
+    held = data.test.values[:count] / top
+    train = data.train.values[:20_000].reshape(-1, held[0].size) / top
+    pca = PCA(min(64, train.shape[1])).fit(train)
+    flat = held.reshape(count, -1)
+    floor = float(np.square(pca.inverse_transform(pca.transform(flat)) - flat).mean())
+    for model in args.models or ("r3gan",):
+        run = pofx.fit(data, model, minutes=args.minutes or 3, seed=args.seed, progress=args.shown, **dict(args.option))
+        for steps in (0, 100, 400):
+            refined = run.using(inversion_steps=steps)
+            back = np.asarray(refined.reconstruct(data.test.values[:count])) / top
+            yield {"data": source, "model": model, "steps of optimisation": steps,
+                   "trained": run.card["training"]["steps"], "MSE": round(float(np.square(back - held).mean()), 5),
+                   "PCA-64": round(floor, 5), "bar": "≤ PCA-64"}  # fmt: skip
+
+
+def step_seconds(model, batch, optimisers, steps, first=0):
+    """Processor seconds per step of a duel as the trainer makes them, without its bookkeeping."""
+    began = time.process_time()
+    for step in range(first, first + steps):
+        for phase in model.phases():
+            if step % phase.every:
+                continue
+            for p in model.parameters():
+                p.requires_grad_(False)
+            for p in phase.parameters:
+                p.requires_grad_(True)
+            optimiser = optimisers.setdefault(
+                "critic" if phase.name == "regulariser" else phase.name,
+                torch.optim.AdamW(phase.parameters, lr=1e-4, betas=(0.0, 0.99), fused=True),
+            )
+            optimiser.zero_grad(set_to_none=True)
+            loss = model(phase.name, batch)
+            (sum(loss.values()) if isinstance(loss, dict) else loss).backward()
+            optimiser.step()
+    return (time.process_time() - began) / steps
+
+
+def penalty(args):
+    """A penalised step of r3gan over an unpenalised one, exact and by finite differences. Bar: 1.5 by differences."""
+    from pofx.core.config import build
+    from pofx.core.event import Bounded
+    from pofx.core.model import Batch
+
+    batch = Batch(torch.rand(64, 1, 28, 28) * 2 - 1)
+    variants = {
+        "none": {"penalty": "none"},
+        "exact, every 8": {},
+        "differences, every 8": {"differences": 0.01},
+        "exact, every step": {"every": 1},
+        "differences, every step": {"differences": 0.01, "every": 1},
+    }
+    made = {}
+    for name, values in variants.items():
+        torch.manual_seed(0)
+        made[name] = (build("r3gan", Bounded((1, 28, 28)), None, inversion="optimisation", **values), {})
+        step_seconds(made[name][0], batch, made[name][1], 1)
+    seconds = {name: [] for name in made}
+    for _ in range(args.rounds):
+        for name, (model, optimisers) in made.items():
+            seconds[name].append(step_seconds(model, batch, optimisers, 8))
+    base = float(np.median(seconds["none"]))
+    for name, taken in seconds.items():
+        yield {"penalty": name, "ms": round(1e3 * float(np.median(taken)), 1),
+               "ratio": round(float(np.median(taken)) / base, 2), "bar": "1.5 by differences"}  # fmt: skip
+
+
+BARS = {"plane": plane, "images": images, "drifting": drifting, "inversion": inversion, "penalty": penalty}
 
 
 def main():
@@ -116,6 +212,7 @@ def main():
     cli.add_argument("--models", type=listed)
     cli.add_argument("--data", type=listed)
     cli.add_argument("--minutes", type=float)
+    cli.add_argument("--rounds", type=int, default=3)
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--spaces", help="folder of fitted feature spaces")
     cli.add_argument("--tag", default="", help="added to the names of folders")

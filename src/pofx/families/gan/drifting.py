@@ -45,7 +45,7 @@ class Drifting(Tempered, Inverting):
     conditions = (Discrete,)
     adjustable = ("inversion_steps",)
     small: ClassVar[dict[str, Any]] = {"latent": 4, "width": 32, "units": 64, "anneal_items": 4000}
-    trains_with: ClassVar[dict[str, Any]] = {"batch_size": 512, "lr": 1e-3, "betas": [0.9, 0.99], "precision": "auto"}
+    trains_with: ClassVar[dict[str, Any]] = {"batch_size": 256, "lr": 1e-3, "betas": [0.9, 0.99], "precision": "auto"}
     seen: Tensor
 
     def __init__(
@@ -56,11 +56,11 @@ class Drifting(Tempered, Inverting):
         architecture: Annotated[str, OneOf(*ARCHITECTURES)] = "residual",
         latent: Width = 32,
         width: Width = 64,
-        units: Width = 256,
+        units: Width = 128,
         blocks: Depth = 1,
         wide: Positive = 0.5,
         narrow: Positive = 0.05,
-        anneal_items: Annotated[int, Range(0, 1_000_000_000)] = 300_000,
+        anneal_items: Annotated[int, Range(0, 1_000_000_000)] = 150_000,
         inversion: Annotated[str, OneOf(*KINDS)] = "encoder",
         inversion_steps: Steps | None = None,
     ) -> None:
