@@ -24,6 +24,7 @@ FLOORS = {
     "artifact": 3,
     "summary": 3,
     "storage": 3,
+    "partial": 3,
     "runs": 4,
     "evaluate": 5,
     "comparison": 6,

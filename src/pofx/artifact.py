@@ -20,10 +20,11 @@ from pofx.core.companion import companions
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Discrete, concatenated, dims, each, select
 from pofx.core.items import Items
-from pofx.core.model import Completing, Encoding, Factored, Tempered, X
+from pofx.core.model import Encoding, Factored, Tempered, X
 from pofx.core.random import Streams
 from pofx.data.kind import kind_of
 from pofx.maths.interpolation import spherical, straight
+from pofx.partial import Partial, without_condition
 from pofx.parts import Parts
 from pofx.scoring import Score
 
@@ -87,6 +88,7 @@ class Artifact(Parts):
         seed: int = 0,
         batch_size: int = BATCH,
         prefix: Any = None,
+        given: Any = None,
         with_condition: bool | None = None,
         **tempering: float,
     ) -> Any:
@@ -98,6 +100,8 @@ class Artifact(Parts):
                 they occur in the training items.
             prefix: partial items to complete, one for all or one per item: the first rows of images, the beginnings
                 of texts. Only for models that draw an item part by part (`Completing`).
+            given: known values by column, one mapping for all rows or a DataFrame of n; the other columns are drawn
+                given them. Exact for models of any subset and, if the columns come first, for autoregressive ones.
             with_condition: whether the conditions come back with the items: as columns of a table, else as a pair
                 (items, conditions). By default only tables have them.
             tempering: options that trade diversity for quality, by the model's own names (temperature, top_k, top_p
@@ -108,7 +112,7 @@ class Artifact(Parts):
             DataError: n is not positive, or the condition has another length.
             UsageError: an unknown label or name in `tempering` (the nearest are named), or an impossible value of it.
         """
-        drawn = self.draw(n, condition, seed=seed, batch_size=batch_size, prefix=prefix, **tempering)
+        drawn = self.draw(n, condition, seed=seed, batch_size=batch_size, prefix=prefix, given=given, **tempering)
         if drawn.condition is None or with_condition is False:
             return drawn.values
         columns = self.condition_columns
@@ -130,6 +134,7 @@ class Artifact(Parts):
         seed: int = 0,
         batch_size: int = BATCH,
         prefix: Any = None,
+        given: Any = None,
         **tempering: float,
     ) -> Items:
         """As `sample`: Items, with the conditions under which they were drawn."""
@@ -143,19 +148,18 @@ class Artifact(Parts):
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise DataError(f"n must be a whole number of at least 1 (got {n!r})")
         warn_of_failure(self)
+        given, condition = without_condition(given, self.condition_columns, condition)
         raw = raw_condition(self, condition, int(n), seed)
         stated = condition_events(self, raw)
         streams = Streams(seed, n, device=self.device)
         inside = Streams(seed + (1 << 41), n, device=self.device)  # of what events leave open
-        known = self._prefixes(prefix, n)
+        partial = Partial.of(self.name, self.model, self.representation, prefix, given, n, self.device)
         drawn = []
         for i in range(0, n, batch_size):
-            part = streams[i : i + batch_size]
-            c = None if stated is None else select(stated, slice(i, i + batch_size))
-            if known is not None:
-                options["prefix"] = known[i : i + batch_size]
-            x = self.model.sample(len(part), c, generator=part, **options)
-            drawn.append(each(self.representation.under(c).drawn(x, inside[i : i + batch_size]), Tensor.cpu))
+            at, part = slice(i, i + batch_size), streams[i : i + batch_size]
+            c = None if stated is None else select(stated, at)
+            x = self.representation.under(c).drawn(partial.sample(at, c, part, options), inside[at])
+            drawn.append(each(partial.kept(x, at), Tensor.cpu))
         facts = {k: v for k, v in self.card.get("data", {}).get("facts", {}).items() if k not in NOT_OF_ITEMS}
         items = Items(self.representation.kind, self.representation.items(concatenated(drawn)), facts=facts)
         if self.conditioning is None or raw is None:
@@ -288,17 +292,6 @@ class Artifact(Parts):
             PofxError: the disk is full or the folder cannot be written.
         """
         return storage.save(path, self)
-
-    def _prefixes(self, prefix: Any, n: int) -> Tensor | None:
-        """Partial items as n events with -1 in the places to be drawn, on the model's device."""
-        if prefix is None:
-            return None
-        if not isinstance(self.model, Completing):
-            raise Unsupported(f"{self.name} cannot complete a partial item: train an autoregressive model")
-        known = self.representation.prefix(prefix)
-        if len(known) not in (1, n):
-            raise DataError(f"prefix must be one partial item or n of them (got {len(known)} for n = {n})")
-        return known.expand(n, *known.shape[1:]).to(self.device)
 
     def _encoding(self) -> Encoding:
         if not isinstance(self.model, Encoding):

@@ -17,9 +17,7 @@ Options = Annotated[
 ]
 Condition = Annotated[
     str | None,
-    typer.Option(
-        "--condition", "-c", "--given", help="A value, several (0,1,2), by name (country=Norway,age=30), or a file."
-    ),
+    typer.Option("--condition", "-c", help="A value, several (0,1,2), by name (country=Norway,age=30), or a file."),
 ]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
 Against = Annotated[str | None, typer.Option(help="Data to measure against (default: that of the run).")]
@@ -160,6 +158,20 @@ def conditions(artifact: Any, text: str | None, n: int) -> Any:
         return take(items, [i % len(items) for i in range(n)])
     values = artifact.conditioning.written(text)
     return [values[i % len(values)] for i in range(n)]
+
+
+def known(text: str, n: int) -> Any:
+    """Known columns of n rows: column=value with commas between them, or the rows of a file, in turn."""
+    from pofx.core.errors import UsageError
+    from pofx.data.sources import read_conditions
+
+    if Path(text).is_file():
+        frame = read_conditions(Path(text)).values
+        return frame.iloc[[i % len(frame) for i in range(n)]].reset_index(drop=True)
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(sign and key.strip() for key, sign, _ in pairs):
+        raise UsageError(f"--given must be COLUMN=VALUE,… or a file (got '{text}'): write country=Norway,age=30")
+    return {key.strip(): value for key, _, value in pairs}
 
 
 def items(artifact: Any, source: str, split: str | None, force: bool = False) -> Any:

@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Continuous
 from pofx.core.model import Density
 from pofx.core.random import Streams
@@ -31,11 +31,11 @@ from pofx.data.kinds.table import check_table
 from pofx.data.numbers import check_points
 from pofx.data.schema import GRIDS, LEFT_OUT, describe, measure_of, numbers, restored
 from pofx.data.support import SIMPLEX, check_support, outside, stated
+from pofx.represent.partial import NUMBERS, Known, known_columns
 from pofx.represent.states import States
 from pofx.represent.support import REAL, Opening, kept_inside
 
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 does not round k + u up to k + 1
-NUMBERS = ("whole", "decimal", "lattice", "levels", "real", "constant")
 UNBOUNDED = {"type": "whole", "low": -(2**62), "high": 2**62, "offset": 0}  # of runs that hold no schema
 
 
@@ -200,6 +200,23 @@ class Columns(Representation):
         scale = self._scale.to(x.device, x.dtype)
         raw, ladj = self._opening.back(x * scale + self._shift.to(x.device, x.dtype))
         return raw, ladj + scale.log().sum()
+
+    def known(self, given: Any) -> Known:
+        """Known values by column → raw rows, and which of their columns are known."""
+        if self._opening.simplex:
+            raise Unsupported("the parts of a simplex are not known one by one: sample whole rows")
+        return known_columns(given, self.varying, self._about)
+
+    def known_intervals(self, known: Known) -> tuple[Tensor, Tensor]:
+        """The least and the greatest events of known rows: equal for real numbers, infinite where nothing is known."""
+        inner, given = self._states.apart(known.raw)
+        there = torch.cat((known.columns, known.columns[self._states.at]))
+        y = [
+            (self._opening.forward(inner.masked_fill(given, 0.5) + end * self._grid)[0] - self._shift) / self._scale
+            for end in (0.0, 1.0)
+        ]
+        free = given | ~there
+        return y[0].masked_fill(free, -torch.inf).float(), y[1].masked_fill(free, torch.inf).float()
 
     @property
     def dims(self) -> int:

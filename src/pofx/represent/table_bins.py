@@ -24,6 +24,7 @@ from pofx.data.columns import listed
 from pofx.data.schema import measure_of, numbers, restored
 from pofx.data.support import SIMPLEX, outside, stated
 from pofx.represent.intervals import Intervals, intervals_of
+from pofx.represent.partial import Known, known_columns
 from pofx.represent.table import described, matching
 
 MOST = 256  # classes of a dimension
@@ -137,6 +138,15 @@ class Bins(Representation):
     def drawn(self, x: Tensor, generator: Streams) -> Tensor:
         classes = self._whole(x)
         return self._intervals.values(classes, generator.uniform(classes.shape[1]))
+
+    def known(self, given: Any) -> Known:
+        """Known values by column → raw rows, and which of their columns are known."""
+        return known_columns(given, self.varying, self.schema)
+
+    def known_classes(self, known: Known) -> Tensor:
+        """Their classes: int64 (n, dimensions), -1 where nothing is known."""
+        classes, _ = self._intervals.classes(known.raw)
+        return self._digits(classes.masked_fill(~known.columns, -1))
 
     def _digits(self, classes: Tensor) -> Tensor:
         """Classes of columns (n, columns) → of dimensions (n, dimensions); -1 stays -1."""

@@ -18,6 +18,9 @@ def sample(
         typer.Option(help="A file, or a folder of single files; the ending is the format; - is the screen."),
     ] = None,
     condition: arguments.Condition = None,
+    given: Annotated[
+        str | None, typer.Option(help="Known columns of a table, as country=Norway,age=30, or a file of rows.")
+    ] = None,
     seed: arguments.Seed = 0,
     prefix: Annotated[
         str | None, typer.Option(help="Items to complete: a text, or data whose first --known parts are given.")
@@ -43,11 +46,12 @@ def sample(
     artifact = load(run).to(device)
     artifact, tempering = arguments.sampling(artifact, option, also=("length",))
     length = tempering.pop("length", None)
+    rows = None if given is None else arguments.known(given, n)
     stated = arguments.conditions(artifact, condition, n)
     with output.waiting(f"drawing {n:,} samples of {artifact.name}"):
         start = None if prefix is None else arguments.beginnings(artifact, prefix, known, n)
         if length is None:
-            drawn = artifact.sample(n, stated, seed=seed, prefix=start, **tempering)
+            drawn = artifact.sample(n, stated, seed=seed, prefix=start, given=rows, **tempering)
         else:
             drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
     done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"

@@ -134,7 +134,12 @@ class Copula(Explicit, Within):
                 factor = torch.linalg.cholesky(self.correlation[group])
                 z = (factor * noise[mine][:, None, :]).sum(-1)
             else:
-                z = self.within(group, low[mine].double(), high[mine].double(), noise[mine], spread[mine], pick[mine])
+                z = torch.empty_like(noise[mine])
+                known = (low.isfinite() | high.isfinite())[mine]
+                for pattern in known.unique(dim=0):
+                    at = (known == pattern).all(1)
+                    of = (low[mine][at].double(), high[mine][at].double(), noise[mine][at])
+                    z[at] = self.within(group, *of, spread[mine][at], pick[mine][at])
             x[mine] = self.margins(group).values(z)
         return x.float()
 

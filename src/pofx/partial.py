@@ -1,0 +1,116 @@
+"""Drawing the rest of items of which a part is known: the beginnings of texts and images, columns of rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.event import count
+from pofx.core.model import Completing, Infilling, Model, Within, X
+from pofx.core.random import Streams
+from pofx.core.representation import Representation
+from pofx.represent.partial import Known
+from pofx.represent.table import Columns
+from pofx.represent.table_bins import Bins
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What is known of n items as a model takes it: classes with -1 elsewhere, or intervals; nothing where all None."""
+
+    model: Model
+    classes: Tensor | None = None
+    low: Tensor | None = None
+    high: Tensor | None = None
+    rows: Known | None = None  # whose values come back as they are
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        model: Model,
+        view: Representation,
+        prefix: Any,
+        given: Any,
+        n: int,
+        device: torch.device,
+    ) -> "Partial":
+        """The known parts of n items: a prefix, or columns by name.
+
+        Raises:
+            Unsupported: the model cannot complete such a part.
+            DataError: neither one item nor n of them.
+        """
+        if prefix is None and given is None:
+            return cls(model)
+        if prefix is not None and given is not None:
+            raise UsageError("an item has a prefix or known columns, not both: leave one out")
+        if prefix is not None:
+            if not isinstance(model, Completing):
+                raise Unsupported(f"{name} cannot complete a partial item: train an autoregressive model")
+            return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
+        if not isinstance(view, Columns | Bins):
+            raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")
+        known = view.known(given)
+        rows = Known(_all(known.raw, n, "given").to(device), known.columns.to(device))
+        if isinstance(view, Columns):
+            if not isinstance(model, Within):
+                raise Unsupported(f"{name} draws whole rows: choose circuit or copula, or made with -o leading=COLUMNS")
+            low, high = (_all(v, n, "given").to(device) for v in view.known_intervals(known))
+            return cls(model, None, low, high, rows)
+        if not isinstance(model, Infilling):
+            columns = [c for c, there in zip(view.varying, known.columns.tolist(), strict=True) if there]
+            if not isinstance(model, Completing):
+                raise Unsupported(f"{name} draws whole rows: choose circuit, copula, made, nade or gpt")
+            if set(columns) != set(view.varying[: len(columns)]):
+                raise Unsupported(
+                    f"{name} draws {', '.join(view.varying[:4])}, … in this order, given what comes first: choose "
+                    f"circuit or copula, or train with -o leading={','.join(columns)}"
+                )
+        return cls(model, _all(view.known_classes(known), n, "given").to(device), rows=rows)
+
+    def sample(self, at: slice, condition: X | None, generator: Streams, options: Mapping[str, Any]) -> X:
+        """The events at these positions."""
+        n = len(generator)
+        if self.low is not None and self.high is not None:
+            assert isinstance(self.model, Within)
+            return self.model.sample(n, condition, generator=generator, low=self.low[at], high=self.high[at])
+        if self.classes is None:
+            return self.model.sample(n, condition, generator=generator, **options)
+        known = self.classes[at]
+        if isinstance(self.model, Infilling) and self.rows is not None:
+            return self.model.complete(known.clamp(min=0), known >= 0, condition, generator=generator)
+        assert isinstance(self.model, Completing)
+        return self.model.sample(n, condition, generator=generator, prefix=known, **options)
+
+    def kept(self, raw: Any, at: slice) -> Any:
+        """Raw items with their known values."""
+        if self.rows is None:
+            return raw
+        known = self.rows.raw[at].to(raw.device)
+        return torch.where(self.rows.columns.to(raw.device), known, raw)
+
+
+def without_condition(given: Any, columns: Sequence[str], condition: Any) -> tuple[Any, Any]:
+    """Known columns without those that are the model's condition, and the condition with them."""
+    if given is None or not columns:
+        return given, condition
+    frame = given if isinstance(given, pd.DataFrame) else pd.DataFrame([dict(given)])
+    inside = [c for c in columns if c in frame.columns]
+    if not inside:
+        return given, condition
+    if condition is not None or len(inside) < len(columns):
+        raise UsageError(f"the model was trained given {', '.join(columns)}: state all of them, once")
+    of = frame[list(columns)]
+    rest = frame.drop(columns=inside)
+    return (None if rest.shape[1] == 0 else rest), (of if len(columns) > 1 else of[columns[0]].tolist())
+
+
+def _all(known: Tensor, n: int, what: str) -> Tensor:
+    if count(known) not in (1, n):
+        raise DataError(f"{what} must be one partial item or n of them (got {len(known)} for n = {n})")
+    return known.expand(n, *known.shape[1:])
