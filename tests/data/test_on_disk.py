@@ -36,6 +36,17 @@ def test_items_on_the_disk_are_those_in_memory(array):
     assert np.array_equal(sampled(disk).test.values, memory.test.values)
 
 
+def test_measures_take_a_sample_of_stated_size(array, monkeypatch):
+    monkeypatch.setattr(on_disk, "SAMPLE", 100)
+    monkeypatch.setattr(on_disk, "FEWEST", 20)
+    data = load(array, reading={"on_disk": True})
+    small = sampled(data, seed=1)
+    assert small.card.facts["sampled"] == {"train": [20, 48], "validation": [6, 6], "test": [6, 6]}
+    assert np.array_equal(small.train.values, sampled(data, seed=1).train.values)
+    assert not np.array_equal(small.train.values, sampled(data, seed=2).train.values)
+    assert small.card.hash == data.card.hash
+
+
 def test_large_files_stay_on_the_disk(array, monkeypatch):
     assert isinstance(load(array).train.values, np.ndarray)
     monkeypatch.setattr(on_disk, "LARGE", 1000)

@@ -557,3 +557,42 @@ def test_objects_without_a_kind_are_refused_in_words(data, words):
 def test_masked_labels_are_missing():
     with pytest.raises(DataError, match="masked"):
         pofx.points(np.ones((3, 1)), labels=np.ma.array([0, 1, 1], mask=[0, 0, 1]))
+
+
+class Rows:
+    """What `datasets.Dataset` offers, without the library."""
+
+    __module__ = "datasets.arrow_dataset"
+
+    def __init__(self, **columns):
+        self.columns, self.column_names, self.features = columns, list(columns), {}
+
+    def __len__(self):
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, key):
+        return self.columns[key] if isinstance(key, str) else {k: v[key] for k, v in self.columns.items()}
+
+    def to_pandas(self):
+        return pd.DataFrame(self.columns)
+
+
+def test_datasets_of_hugging_face_are_taken_as_they_are():
+    from pofx.data.on_disk import OnDisk
+
+    pictures = [grey(6, 6) for _ in range(12)]
+    rows = Rows(image=pictures, label=[0, 1] * 6)
+    found = load(rows)
+    assert found.card.kind == "image" and found.train.labels is not None
+    disk = whole(rows, reading={"on_disk": True, "size": 4})
+    assert isinstance(disk.values, OnDisk) and disk.values[:].shape == (12, 4, 4)
+    assert load({"train": rows, "test": rows}).card.sizes["test"] == 12
+    assert load(Rows(text=["a", "b", "c", "d"], label=[0, 1, 0, 1])).card.kind == "text"
+    assert load(Rows(a=[1.5, 2, 3, 4], b=["x", "y", "x", "y"])).card.kind == "table"
+
+
+def test_a_prefix_of_unknown_characters_is_refused():
+    run = pofx.fit(["abc", "bca", "cab"] * 5, "gpt", steps=1, width=8, heads=2, layers=1, batch_size=4, progress=False)
+    assert all(text.startswith("ab") for text in run.sample(2, prefix="ab"))
+    with pytest.raises(DataError, match="'z', 'É'"):
+        run.sample(1, prefix="azÉ")

@@ -4,7 +4,9 @@ training."""
 from typing import Any, Self
 
 import numpy as np
+from torch import Tensor
 
+from pofx.core.errors import DataError
 from pofx.core.model import Density
 from pofx.core.representation import Items
 from pofx.data.passages import PASSAGE, Passages
@@ -45,6 +47,19 @@ class Characters(Texts):
     def codes(self, text: str) -> np.ndarray:
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         return self._index[np.minimum(points, len(self._index) - 1)]
+
+    def prefix(self, values: Any) -> Tensor:
+        """Strings of known characters: the beginnings of texts, at most `length` long.
+
+        Raises:
+            DataError: characters that training did not have; a model cannot continue what it has never seen.
+        """
+        given = [values] if isinstance(values, str) else list(values)
+        other = sorted({c for text in given if isinstance(text, str) for c in text} - set(self.characters))
+        if other:
+            shown = ", ".join(repr(c) for c in other[:8])
+            raise DataError(f"prefix has characters that training did not have ({shown}): write it without them")
+        return super().prefix(values)
 
     def text(self, codes: np.ndarray) -> str:
         return "".join(self._alphabet[k] for k in codes)
