@@ -10,7 +10,7 @@ import pofx
 from pofx.core.event import Continuous
 from pofx.core.progress import Progress
 from pofx.core.random import Streams
-from pofx.runs.selection import judge_by_samples
+from pofx.runs.selection import divergence, judge_by_samples
 from pofx.train.feed import Feed
 from pofx.train.log import read_log
 from truth import Identity
@@ -39,7 +39,7 @@ def test_honest_samples_spread_over_the_classes_and_collapsed_ones_do_not(judge)
     for found in (labelled, clustered):
         good = found(Drawer(lambda n: centres[torch.arange(n) % 4] + 0.3 * torch.randn(n, 2)))
         one = found(Drawer(lambda n: centres[:1] + 1e-4 * torch.randn(n, 2)))
-        assert good["validation"] < 0.1 < one["validation"]
+        assert good["validation"] < 1.3 and one["validation"] > 10
         assert good["near-duplicate share"] < 0.1 and one["near-duplicate share"] > 0.9
         assert good["class entropy"] > 0.9 * good["class entropy of data"]
         assert one["class entropy"] < 0.2
@@ -60,3 +60,19 @@ def test_telemetry_and_warnings_are_shown_logged_and_stored(tmp_path):
     assert run.card["training"]["warnings"] == warned
     assert any("collapses" in p.note for p in seen)
     assert json.loads((tmp_path / "run" / "artifact.json").read_text())["card"]["training"]["warnings"] == warned
+
+
+def test_few_dimensions_are_judged_by_their_shape_and_not_by_their_moments(judge):
+    centres, labelled, _ = judge
+    modes = labelled(Drawer(lambda n: centres[torch.arange(n) % 4] + 0.3 * torch.randn(n, 2)))
+    spread = torch.cov((centres[torch.arange(400) % 4] + 0.3 * torch.randn(400, 2)).T)
+    blob = torch.distributions.MultivariateNormal(torch.zeros(2), spread)
+    assert labelled(Drawer(lambda n: blob.sample((n,))))["validation"] > 1.5 * modes["validation"]
+
+
+def test_the_divergence_is_one_for_equal_laws_and_right_for_gaussians():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2000, 2)), rng.normal(size=(2000, 2))
+    assert divergence(x, y) == pytest.approx(1, abs=0.1)
+    assert np.log(divergence(x, y + [1.0, 0.0])) == pytest.approx(0.5, abs=0.15)  # |shift|² / 2
+    assert divergence(x, np.full_like(y, np.nan)) != 1 and divergence(x[:3], y[:3]) >= 0
