@@ -1,4 +1,4 @@
-"""Laws of quantised autoencoders: codes and vectors agree, gradients pass, dead codes live again, pairs have a bound."""
+"""Laws of quantised autoencoders: codes and vectors agree, gradients pass, dead codes are revived, pairs are bounds."""
 
 import numpy as np
 import pytest
