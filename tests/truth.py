@@ -77,6 +77,21 @@ def grid(half: float = 9.0, points: int = 241) -> tuple[Tensor, float]:
     return xy, float((axis[1] - axis[0]) ** 2)
 
 
+def lattice(radius: float = 4.6, step: float = 0.7) -> tuple[Tensor, float, Tensor]:
+    """Few points in an ellipse of that many standard deviations of the truth in the plane, which has more than 0.9999
+    of it under any condition; the area of a cell, and which points are the checkerboard of half as many.
+
+    The trapezoid rule's error for a normal density of unit width is 2 exp(-2 π² / step²): below 1e-13, and 1e-6 on the
+    checkerboard.
+    """
+    steps = int(radius / step)
+    whole = torch.arange(-steps, steps + 1)
+    at = torch.stack(torch.meshgrid(whole, whole, indexing="ij"), -1).reshape(-1, 2)
+    at = at[(at * step).square().sum(1) <= radius**2]
+    factor = torch.tensor([[1.0, 0.6], [0.0, 0.5]])  # of `draw`: (z0, 0.6 z0 + 0.5 z1)
+    return step * at.float() @ factor, step**2 * 0.5, at.sum(1) % 2 == 0
+
+
 class Identity(Representation):
     """Events as they are: the representation under which tests train on truths."""
 

@@ -9,7 +9,7 @@ import pytest
 
 import pofx
 from pofx.core.model import Stepwise
-from pofx.data.dataset import dataset
+from pofx.data.dataset import dataset, take
 from pofx.data.sources import load
 from pofx.evaluate.metrics.sampler_steps import SHARES, Effort
 from pofx.report.figures.sampler_steps import efforts
@@ -59,10 +59,12 @@ def test_no_steps_no_number_and_too_little_time_neither():
     assert not Effort().read(Slow(), points(), seconds=0).values
 
 
-@pytest.mark.parametrize("name", ["ddpm", "rbm"])
-def test_models_with_steps_are_read(name):
+@pytest.mark.parametrize(("name", "steps"), [("ddpm", 8), ("rbm", 16)])
+def test_models_with_steps_are_read(name, steps):
     data = load("digits")
-    run = pofx.fit(data, name, steps=3, progress=False)
+    data = dataclasses.replace(data, test=take(data.test, range(60)), validation=take(data.validation, range(20)))
+    run = pofx.fit(data, name, steps=1, progress=False)
+    run.model.steps = steps
     facts = Effort().read(run, data, seconds=300).extra["enough_steps"]
     assert facts["own"] == run.model.steps and len(facts["curve"]) == len(SHARES)
     assert "<svg" in efforts({name: facts}, {name: "#336699"})

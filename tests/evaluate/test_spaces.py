@@ -9,6 +9,7 @@ import pofx
 from pofx.core.errors import UsageError
 from pofx.core.items import Items
 from pofx.core.progress import Progress
+from pofx.data.dataset import split
 from pofx.data.sources import load
 from pofx.evaluate.arrangement import arrange
 from pofx.evaluate.audit import audit
@@ -63,9 +64,10 @@ def test_progress_is_reported_like_that_of_fit_or_not_at_all(digits, capsys):
     with pytest.raises(UsageError, match="progress must be"):
         controls(digits, n=60, spaces=["pca"], progress="yes")
     capsys.readouterr()
-    run = pofx.fit("moons", model="gmm", steps=1, progress=False)
-    data = load("moons")
-    evaluate(run, data, n=40, likelihood_seconds=0.5, progress=False)
+    points = np.random.default_rng(0).normal(size=(300, 2))
+    data = split(pofx.points(points), "points")
+    run = pofx.fit(data, model="gmm", steps=1, progress=False)
+    evaluate(run, data, n=40, spaces=["pca"], likelihood_seconds=0.5, progress=False)
     audit(run, data, progress=False)
     assert capsys.readouterr() == ("", "")
     audit(run, data, progress=seen.append)
