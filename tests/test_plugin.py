@@ -1,4 +1,4 @@
-"""A family from somebody else's package: installed beside pofx, found by its entry point, used from the command line."""
+"""A family from somebody else's package, found by its entry point, used from the command line."""
 
 import json
 import os

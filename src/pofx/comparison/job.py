@@ -127,17 +127,17 @@ def _spread(dataset: Dataset) -> int:
 
 
 def history(path: Path) -> list[dict[str, float]]:
-    """At most HISTORY points {seconds, step, loss, validation} of a log.jsonl; `loss` sums the logged losses."""
+    """At most HISTORY points {seconds, step, loss, validation, telemetry} of a log.jsonl; `loss` sums the losses."""
     from pofx.train.log import read_log
 
     beside = {"step", "seconds", "images", "validation", "lr", "steps_per_second"}
     points = []
     for line in read_log(path):
         losses = [v for k, v in line.items() if k not in beside and isinstance(v, int | float)]
-        point = {k: line[k] for k in ("seconds", "step", "validation") if line.get(k) is not None}
+        point = {k: line[k] for k in ("seconds", "step", "validation", "telemetry") if line.get(k) is not None}
         if losses:
             point["loss"] = float(sum(losses))
-        if "seconds" in point:
+        if "seconds" in point and "warning" not in line:
             points.append(point)
     judged = [p for p in points if "validation" in p]
     plain = [p for p in points if "validation" not in p]

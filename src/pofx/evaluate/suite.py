@@ -42,7 +42,7 @@ from pofx.evaluate.space import Space
 from pofx.evaluate.speed import cost, timed_samples
 
 SELF_TEST = 500  # items on each side of the self-test
-VERSION = 2  # of the protocol: numbers of different versions are not comparable
+VERSION = 3  # of the protocol: numbers of different versions are not comparable
 
 
 def evaluate(

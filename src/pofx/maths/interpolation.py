@@ -1,12 +1,14 @@
-"""Paths between codes: straight, or along the sphere where standard normal codes live.
+"""Paths between codes: straight, along the sphere where standard normal codes live, or straight between quantiles.
 
 The norm of a normal code of many dimensions hardly varies, and a straight line would cut through the empty middle; so
 directions go along the great circle and norms change evenly (White, 2016, "Sampling generative networks",
-arXiv 1609.04468).
+arXiv 1609.04468). Through the quantiles of the prior, the points of a path between independent codes are as uniform
+as the middle of two uniforms.
 """
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import ndtr, ndtri
 
 NEARLY = 1e-3  # sine of the angle below which two directions are parallel or opposite: no great circle is theirs
 
@@ -33,3 +35,13 @@ def spherical(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], steps: i
     norm = straight(norm_a, norm_b, steps)
     proper = (sine >= NEARLY) & (np.minimum(norm_a, norm_b)[:, None] > 0)
     return np.where(proper, norm * direction, straight(a, b, steps)).astype(a.dtype)
+
+
+def by_quantile(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], steps: int
+) -> Float[np.ndarray, "n {steps} d"]:
+    """From a (n, d) to b (n, d) evenly in the standard normal distribution function of each coordinate."""
+    first, last = (np.clip(ndtr(v.astype(np.float64)), 1e-12, 1 - 1e-12) for v in (a, b))
+    found = ndtri(straight(first, last, steps)).astype(a.dtype)
+    found[:, 0], found[:, -1] = a, b  # exactly, also where the function is flat
+    return found

@@ -6,8 +6,8 @@ import numpy as np
 
 from pofx.artifact import Artifact
 from pofx.core.model import Density
-from pofx.data.dataset import Dataset, take
-from pofx.evaluate.checks.finding import Finding, finding
+from pofx.data.dataset import Dataset
+from pofx.evaluate.checks.finding import Finding, finding, some
 from pofx.evaluate.metrics.bounds import LADDER, curve, sandwich
 
 FEW = 50  # items, and draws
@@ -19,7 +19,7 @@ def _calibration(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Fi
     """More importance samples tighten a bound; how far is how loose it was."""
     if artifact.density is not Density.BOUND or artifact.model.condition is not None:
         return
-    found = curve(artifact, take(dataset.test, np.arange(min(FEW, len(dataset.test)))).values)
+    found = curve(artifact, some(dataset.test, FEW, seed).values)
     if not found:
         return
     loose, tight = found[LADDER[0]], found[LADDER[-1]]

@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from pofx.artifact import Artifact
 from pofx.core.model import Encoding
-from pofx.data.dataset import Dataset, take
-from pofx.evaluate.checks.finding import Finding, finding
+from pofx.data.dataset import Dataset
+from pofx.evaluate.checks.finding import Finding, finding, some
 
+ITEMS = 64
 ACTIVE = 0.01  # share of the widest part's spread above which a part of a code moves
 
 
 def _codes(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     if not isinstance(artifact.model, Encoding):
         return
-    test = take(dataset.test, np.arange(min(64, len(dataset.test))))
+    test = some(dataset.test, ITEMS, seed)
     given = test.condition if artifact.model.condition is not None else None
     raw = artifact.representation.tensor(test.values).double().flatten(1)
     back = artifact.representation.tensor(artifact.reconstruct(test.values, given)).double().flatten(1)
@@ -31,7 +30,7 @@ def _codes(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]
 def _collapse(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     if not isinstance(artifact.model, Encoding):
         return
-    test = take(dataset.test, np.arange(min(64, len(dataset.test))))
+    test = some(dataset.test, ITEMS, seed)
     given = test.condition if artifact.model.condition is not None else None
     spread = artifact.encode(test.values, given).reshape(len(test), -1).std(0)
     active = int((spread > ACTIVE * max(float(spread.max()), 1e-12)).sum())

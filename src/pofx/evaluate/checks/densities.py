@@ -9,8 +9,8 @@ from pofx.artifact import Artifact
 from pofx.core.event import Continuous, Discrete, dims, each
 from pofx.core.model import Density, Explicit, Factored
 from pofx.core.random import Streams
-from pofx.data.dataset import Dataset, take
-from pofx.evaluate.checks.finding import Finding, affordable, finding
+from pofx.data.dataset import Dataset
+from pofx.evaluate.checks.finding import Finding, affordable, finding, some
 
 PROBED = 24  # dimensions that are moved to see which terms follow
 FAR = (10.0, 1e3)  # where tails are looked at, in spreads of the events
@@ -19,7 +19,7 @@ FAR = (10.0, 1e3)  # where tails are looked at, in spreads of the events
 def _density(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     if artifact.density is Density.NONE:
         return
-    test = affordable(artifact, dataset.test)
+    test = affordable(artifact, dataset.test, seed)
     given = test.condition if artifact.model.condition is not None else None
     scored = artifact.score(test.values, given)
     bad = int((~np.isfinite(scored.value)).sum())
@@ -61,7 +61,7 @@ def _gap(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
         return
     means, errors = [], []
     for items in (dataset.train, dataset.test):
-        part = affordable(artifact, items)
+        part = affordable(artifact, items, seed)
         values = artifact.score(part).value
         means.append(float(values.mean()))
         errors.append(float(values.std()) / len(part) ** 0.5)
@@ -78,7 +78,7 @@ def _causality(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Find
     model, event = artifact.model, artifact.model.event
     if not isinstance(model, Factored) or not isinstance(event, Discrete) or event.largest < 2:
         return
-    one = take(dataset.test, [0])
+    one = some(dataset.test, 1, seed)
     x = artifact.representation.encode(artifact.representation.tensor(one.values), Streams(seed, 1))[0]
     condition = artifact.condition_events(one.condition, 1, seed)
     order = torch.randperm(dims(event), generator=torch.Generator().manual_seed(seed))
@@ -109,7 +109,7 @@ def _tails(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]
     model, event = artifact.model, artifact.model.event
     if not isinstance(model, Explicit) or type(event) is not Continuous or model.condition is not None:
         return
-    few = take(dataset.test, np.arange(min(20, len(dataset.test))))
+    few = some(dataset.test, 20, seed)
     x = artifact.representation.encode(artifact.representation.tensor(few.values), Streams(seed, len(few)))[0]
     x = x.to(artifact.device)
     inside = float(model.log_prob(x).mean())

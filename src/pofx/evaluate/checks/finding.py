@@ -18,10 +18,15 @@ def finding(check: str, result: str, seen: str, mend: str = "") -> Finding:
     return {"check": check, "result": result, "seen": seen, "mend": "" if result == "ok" else mend}
 
 
-def affordable(artifact: Any, items: Items) -> Items:
-    """The first N items, or as many as can be scored in PATIENCE seconds (at least 20): densities may be slow."""
-    few = take(items, np.arange(min(10, len(items))))
+def some(items: Items, n: int, seed: int) -> Items:
+    """At most n items, drawn with the seed: the first ones of a file may be its easy ones."""
+    return take(items, np.random.default_rng(seed).permutation(len(items))[:n])
+
+
+def affordable(artifact: Any, items: Items, seed: int) -> Items:
+    """N items, or as many as can be scored in PATIENCE seconds (at least 20): densities may be slow."""
+    few = some(items, 10, seed)
     start = time.perf_counter()
     artifact.score(few)
     each = (time.perf_counter() - start) / len(few)
-    return take(items, np.arange(min(N, len(items), max(int(PATIENCE / max(each, 1e-9)), 20))))
+    return some(items, min(N, max(int(PATIENCE / max(each, 1e-9)), 20)), seed)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pofx.artifact import Artifact
-from pofx.data.dataset import Dataset, take
+from pofx.data.dataset import Dataset
 from pofx.data.kind import kind_of
-from pofx.evaluate.checks.finding import Finding, N, finding
+from pofx.evaluate.checks.finding import Finding, N, finding, some
 from pofx.evaluate.conditions import drawn
 from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.near_copy import near_copies
@@ -20,7 +20,7 @@ DECIBELS = 3.0  # at the finest frequency: twice, or half, the power
 def _spread_and_copies(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]:
     space = main_space(dataset.train, seed=seed)
     n = min(500, max(len(dataset.test), 50))
-    samples, real = space(drawn(artifact, dataset.test, n, seed=seed).values), space.of(dataset.test)[:n]
+    samples, real = space(drawn(artifact, dataset.test, n, seed=seed).values), space(some(dataset.test, n, seed).values)
     ratio = float(samples.std(0).mean() / max(real.std(0).mean(), 1e-12))
     result = "ok" if 0.7 < ratio < 1.4 else "warning"
     yield finding("spread", result, f"samples spread {ratio:.2f} × as wide as test items", "collapse, or noise")
@@ -40,7 +40,7 @@ def _finest(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding
         return
     n = min(N, len(dataset.test))
     samples = replace(drawn(artifact, dataset.test, n, seed=seed), kind=dataset.test.kind, facts=dataset.test.facts)
-    read = Spectrum().read(samples, take(dataset.test, range(n)), dataset.train).extra["spectrum"]
+    read = Spectrum().read(samples, some(dataset.test, n, seed), dataset.train).extra["spectrum"]
     over = read["samples"][-1] - read["real"][-1]
     seen = f"{over:+.1f} decibels of power at the finest frequency, against test images"
     mend = "a checkerboard or noise: resize before convolving" if over > 0 else "blur: the loss averages"

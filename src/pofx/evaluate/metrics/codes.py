@@ -108,7 +108,7 @@ class CodeProbe(ArtifactMetric):
             return Reading({})  # given its label, a code may leave the label out
         if dataset.train.labels is None or len(set(dataset.train.labels)) < 2:
             return Reading({})
-        first = take(dataset.train, np.arange(min(20, len(dataset.train))))
+        first = take(dataset.train, np.random.default_rng(seed).permutation(len(dataset.train))[:20])
         start = time.perf_counter()
         artifact.encode(first)
         each = (time.perf_counter() - start) / len(first)

@@ -1,0 +1,108 @@
+"""Laws of the latent tools: paths keep their ends, directions find what was planted, floors are beside every number."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import pofx
+from pofx.apps.latent_space import LatentSpace
+from pofx.cli.main import app
+from pofx.core.errors import Unsupported, UsageError
+from pofx.data.sources import load
+from pofx.maths import directions
+from pofx.maths.interpolation import by_quantile
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latent") / "vae"
+    return pofx.fit("digits", "vae", steps=150, latent=6, out=folder, progress=False), folder
+
+
+@pytest.fixture(scope="module")
+def space(run):
+    return LatentSpace(run[0], load("digits"))
+
+
+def test_paths_by_quantiles_keep_their_ends_and_the_median():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    path = by_quantile(a, b, 7)
+    assert np.array_equal(path[:, 0], a) and np.array_equal(path[:, -1], b)
+    assert np.allclose(by_quantile(a, -a, 3)[:, 1], 0, atol=1e-6)
+    many = by_quantile(*rng.normal(size=(2, 20_000, 1)), 3)[:, 1, 0]
+    assert many.std() == pytest.approx(0.7, abs=0.05)  # the mean of two uniforms, as a normal
+
+
+def test_directions_find_what_was_planted():
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 2, (2, 4000)).astype(bool)
+    codes = rng.normal(size=(4000, 4)) * (1, 1, 1, 3)
+    codes[:, 0] += 2 * first + 1.5 * second
+    codes[:, 1] += 2 * second
+    own = directions.attribute(codes, first)
+    assert np.allclose(own, (2, 0, 0, 0), atol=0.2)
+    clean = directions.without(own, [directions.attribute(codes, second)])
+    assert abs(clean @ directions.attribute(codes, second)) < 1e-9 and clean[0] > 0.5
+    axes, spread = directions.components(codes, 2)
+    assert abs(axes[0, 3]) > 0.99 and spread[0] == pytest.approx(3, rel=0.05)
+    maps = rng.normal(size=(4, 9)) * np.array((0.1, 5, 1, 0.1))[:, None]
+    found, gain = directions.sensitive(lambda z: z @ maps, codes[:6], 2)
+    assert abs(found[0, 1]) > 0.95 and gain[0] == pytest.approx(np.linalg.svd(maps)[1][0], rel=1e-3)
+    with pytest.raises(UsageError, match="absent in others"):
+        directions.attribute(codes, np.ones(4000, bool))
+
+
+def test_paths_and_arithmetic_of_a_run(space):
+    for kind in ("straight", "spherical", "quantile"):
+        path = space.path(0, 1, 5, kind)
+        ends = space.decode(space.codes[:2]).values
+        assert len(path) == 5 and np.array_equal(path.values[[0, -1]], ends)
+    with pytest.raises(UsageError, match="unknown path"):
+        space.path(0, 1, kind="round")
+    assert set(space.means) == {str(k) for k in range(10)}
+    same = space.arithmetic("3 - 1 + 1").values[0].astype(int)
+    assert np.abs(same - space.arithmetic("3").values[0]).max() <= 1
+    with pytest.raises(UsageError, match="label"):
+        space.arithmetic("3 - king")
+
+
+def test_an_attribute_moves_its_own_label(space):
+    """Along the direction of a class its classifier gains; other classes lie across."""
+    move = space.attribute("0")
+    others = [space.means[name] - space.codes.mean(0) for name in "123456789"]
+    own = space.means["0"] - space.codes.mean(0)
+    cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
+    assert cosine(move, own) > 0 and np.mean([cosine(move, of) for of in others]) < 0.1
+
+
+def test_every_check_has_a_floor_and_reads_what_was_learned(space):
+    checks = {check.name: check for check in space.checks()}
+    assert {"path length", "mig", "two-sample AUC", "confidence", "linear probe"} <= set(checks)
+    assert all(check.floors and np.isfinite(check.value) for check in checks.values())
+    assert checks["informativeness"].value > checks["informativeness"].floors["random codes"] + 0.2
+    assert set(checks["linear probe"].floors) == {"PCA of the same size", "untrained encoder"}
+    means = checks["two-sample AUC"].floors["means of two items"]
+    assert means > 0.8  # the floor is told from real items
+
+
+def test_runs_without_codes_of_numbers_are_refused():
+    run = pofx.fit("moons", "gmm", steps=1, progress=False)
+    with pytest.raises(Unsupported, match="no codes"):
+        LatentSpace(run, load("moons"))
+
+
+def test_the_verb_writes_pictures_a_moving_one_a_map_and_numbers(run, tmp_path):
+    out = tmp_path / "latent"
+    words = ["latent", str(run[1]), "--out", str(out), "--arithmetic", "8 - 3 + 1", "--attribute", "0"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "linear probe" in done.output and all(len(line) <= 80 for line in done.output.splitlines())
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"straight.png", "spherical.png", "quantile.png", "arithmetic-1.png", "attribute-0.png",
+                     "components.png", "components.gif", "sensitive.gif", "map.png", "latent.json"}  # fmt: skip
+    assert Image.open(out / "components.gif").n_frames == 16
+    assert {row["name"] for row in json.loads((out / "latent.json").read_text())["checks"]} >= {"mig", "confidence"}
