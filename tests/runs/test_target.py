@@ -233,7 +233,7 @@ def test_scouts_and_weighed_draws_keep_modes():
         return (-(x[:, None] - centres).square().sum(-1) / (2 * 0.3**2)).logsumexp(1)
 
     def kept(**options):
-        options = {**FAST, "steps": 100, "layers": 3, "seed": 1, "scouts": 128, **options}
+        options = {**FAST, "steps": 200, "layers": 4, "width": 32, "seed": 1, **options}
         x = torch.as_tensor(pofx.fit_density(ring, 2, **options).sample(2000, seed=0))
         return int((torch.bincount((x[:, None] - centres).square().sum(-1).argmin(1), minlength=6) > 20).sum())
 

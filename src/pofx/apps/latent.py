@@ -60,7 +60,8 @@ def latent(
         }
         for check in checks
     ]
-    typer.echo(output.table(shown) + f"\n\n{', '.join(path.name for path in written)} → {out}")
+    files = output.paragraph(", ".join(path.name for path in written))
+    typer.echo(f"{output.table(shown)}\n\n{files}\n→ {out}")
 
 
 def _ending(kind: Any) -> str:

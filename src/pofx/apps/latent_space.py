@@ -24,7 +24,7 @@ from pofx.data.dataset import Dataset, take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
 from pofx.evaluate.conditions import with_conditions
-from pofx.evaluate.disentanglement import factor_table, scores
+from pofx.evaluate.disentanglement import SCORES, factor_table, scores
 from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.codes import CodeProbe
 from pofx.evaluate.metrics.path_length import PathLength
@@ -39,6 +39,7 @@ PUBLIC = ("LatentSpace",)
 
 MOST = 2000  # items that are encoded
 PROBED = 8  # codes at which the decoder's directions are found
+OF_SEVERAL = ("disentanglement", "factor_vote")  # scores that mean nothing for a single factor
 PATHS = {"straight": straight, "spherical": spherical, "quantile": by_quantile}
 
 
@@ -212,8 +213,12 @@ class LatentSpace:
         codes = codes if codes.shape[1] <= directions.MOST else codes @ self.components(directions.MOST)[0].T
         chance = scores(np.random.default_rng(self.seed).normal(size=codes.shape), known, self.seed)
         found = scores(codes, known, self.seed)
-        return [Check(name, value, {"random codes": chance[name]}, "higher", "disentanglement of known factors")
-                for name, value in found.items()]  # fmt: skip
+        several = known.shape[1] > 1
+        return [
+            Check(name, value, {"random codes": chance[name]}, "higher", SCORES[name].help)
+            for name, value in found.items()
+            if several or name not in OF_SEVERAL
+        ]
 
     def _complete(self) -> list[Check]:
         """Half-way between codes, against real items; reconstructions and means of items are read the same."""
