@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.latent_space import LatentSpace
+from pofx.apps.latent import LatentSpace
 from pofx.cli.main import app
 from pofx.core.errors import Unsupported, UsageError
 from pofx.data.sources import load

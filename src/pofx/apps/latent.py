@@ -1,146 +1,269 @@
-"""pofx latent: a folder of pictures and numbers about the codes of a run."""
+"""The space of codes of a trained model: paths, arithmetic, directions, traversals, a map, and whether it is a good
+one.
 
-from pathlib import Path
-from typing import Annotated, Any
+For every run with codes of numbers: VAE, flow, diffusion, GAN with an encoder. Codes are those of held-out items. Three
+checks, each with a floor: smooth (path length over that of a straight line; 1 is the least), disentangled (MIG, DCI,
+SAP of known factors; floor: random codes of the same size), complete (items decoded half-way between two codes against
+real items, by a two-sample test and by the confidence of a classifier; floors: reconstructions, means of two items).
+"""
 
-import typer
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from pofx.cli import arguments, output
+import numpy as np
+from jaxtyping import Float
 
-GROUP = "Use a run"
-EXAMPLE = "pofx latent runs/digits --arithmetic '8 - 3 + 1' --out latent"
+from pofx.artifact import Artifact
+from pofx.core.errors import DataError, Unsupported, UsageError, unknown
+from pofx.core.event import Discrete
+from pofx.core.items import Items
+from pofx.core.model import Encoding
+from pofx.data.dataset import Dataset, take
+from pofx.data.kind import kind_of
+from pofx.data.vectors import Vectors
+from pofx.evaluate.conditions import with_conditions
+from pofx.evaluate.disentanglement import SCORES, factor_table, scores
+from pofx.evaluate.features import main_space
+from pofx.evaluate.metrics.codes import CodeProbe
+from pofx.evaluate.metrics.path_length import PathLength
+from pofx.evaluate.metrics.two_sample import c2st
+from pofx.evaluate.networks import Network, apply
+from pofx.evaluate.space import FittedSpace
+from pofx.evaluate.spaces.classifier import Classifier, labelled
+from pofx.maths import directions
+from pofx.maths.interpolation import by_quantile, spherical, straight
 
-PAIRS, STEPS = 6, 9  # paths, and items of each
-FRAMES = 100  # milliseconds of a frame
+PUBLIC = ("LatentSpace",)
+
+MOST = 2000  # items that are encoded
+PROBED = 8  # codes at which the decoder's directions are found
+OF_SEVERAL = ("disentanglement", "factor_vote")  # scores that mean nothing for a single factor
+PATHS = {"straight": straight, "spherical": spherical, "quantile": by_quantile}
 
 
-def latent(
-    run: arguments.Run,
-    against: arguments.Against = None,
-    arithmetic: Annotated[
-        list[str] | None, typer.Option(help="A sum of mean codes of labels: '7 - 1 + 4'; repeatable.")
-    ] = None,
-    attribute: Annotated[list[str] | None, typer.Option(help="Traverse the direction of a label; repeatable.")] = None,
-    factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, one row per test item.")] = None,
-    seed: arguments.Seed = 0,
-    as_json: arguments.Json = False,
-    out: Annotated[Path, typer.Option(help="A folder.")] = Path("latent"),
-    device: arguments.Device = "auto",
-) -> None:
-    """Explore the codes of a run: paths, arithmetic, directions, a map, and checks."""
-    from pofx.apps.latent_space import LatentSpace
-    from pofx.artifact import load
-    from pofx.core.files import write_json
-    from pofx.evaluate.disentanglement import read_factors
+@dataclass(frozen=True)
+class Check:
+    """A number about a space of codes, and what it is read against."""
 
-    known = None if factors is None else read_factors(factors)
-    artifact = load(run).to(device)
-    space = LatentSpace(artifact, arguments.trained_on(artifact, against), seed)
-    with output.waiting(f"exploring the codes of {artifact.name}"):
-        sums = {text: space.arithmetic(text) for text in arithmetic or ()}  # first: wrong names are refused
-        moves = {f"attribute-{name}": space.attribute(name)[None] for name in attribute or ()}
-        moves |= {"components": space.components()[0], "sensitive": space.sensitive()[0]}
-        checks = space.checks(known)
-        written = [_paths(space, out, kind) for kind in ("straight", "spherical", "quantile")]
-        written += [_items(items, out / f"arithmetic-{i + 1}") for i, items in enumerate(sums.values())]
-        for name, directions in moves.items():
-            written += _traversals(space, directions, out / name)
-        if space.codes.shape[1] > 1:
-            written.append(_map(space, out / "map.png"))
-    rows = [vars(check) for check in checks]
-    write_json(out / "latent.json", {"run": str(run), "codes": list(space.codes.shape), "checks": rows})
-    if as_json:
-        output.as_json(rows)
-        return
-    shown = [
-        {
-            "check": check.name,
-            "value": f"{check.value:.3f}",
-            "beside": ", ".join(f"{name} {value:.3f}" for name, value in check.floors.items()),
+    name: str
+    value: float
+    floors: dict[str, float]
+    better: str
+    help: str
+
+
+class LatentSpace:
+    """The codes of a run, and what can be done with them.
+
+    Args:
+        artifact: a run whose model encodes.
+        dataset: the data that it was trained on; its test items are encoded, with validation items where these are few.
+        seed: of every random choice.
+
+    Raises:
+        Unsupported: the model has no codes, or codes of classes, between which there is nothing.
+    """
+
+    def __init__(self, artifact: Artifact, dataset: Dataset, seed: int = 0) -> None:
+        model = artifact.model
+        if not isinstance(model, Encoding):
+            raise Unsupported(f"{artifact.name} has no codes: choose a VAE, a flow, or a diffusion model")
+        if isinstance(model.code, dict | Discrete):
+            raise Unsupported(
+                f"{artifact.name} has discrete codes, between which there is nothing: choose a flow or a VAE"
+            )
+        self.artifact, self.dataset, self.seed = artifact, with_conditions(artifact, dataset), seed
+        order = np.random.default_rng(seed).permutation(len(self.dataset.test))[:MOST]
+        self.items = take(self.dataset.test, order)
+        self.conditional = model.condition is not None
+
+    # --- codes
+
+    @cached_property
+    def codes(self) -> Float[np.ndarray, "n d"]:
+        """The codes of the items, flat."""
+        return self.encode(self.items)
+
+    def encode(self, items: Items) -> Float[np.ndarray, "n d"]:
+        given = items.condition if self.conditional else None
+        return np.asarray(self.artifact.encode(items.values, given), np.float32).reshape(len(items), -1)
+
+    def decode(self, codes: Float[np.ndarray, "n d"], of: Any = 0) -> Items:
+        """The items of flat codes; of conditional models under the conditions of the items at `of`."""
+        shape = self.artifact.model.code.shape  # type: ignore[union-attr]
+        given = None
+        if self.conditional:
+            assert self.items.condition is not None
+            given = take(self.items.condition, np.resize(np.atleast_1d(np.asarray(of)), len(codes)))
+        values = self.artifact.decode(np.asarray(codes, np.float32).reshape(len(codes), *shape), given)
+        return Items(self.items.kind, values, facts=self.items.facts)
+
+    # --- paths and arithmetic
+
+    def path(self, a: int, b: int, steps: int = 10, kind: str = "spherical") -> Items:
+        """The items on the path between the codes of items number a and b: straight, spherical or quantile."""
+        if kind not in PATHS:
+            raise unknown("path", kind, PATHS)
+        between = PATHS[kind](self.codes[[a]], self.codes[[b]], steps)[0]
+        return self.decode(between, a)
+
+    @cached_property
+    def means(self) -> dict[str, Float[np.ndarray, "d"]]:
+        """The mean code of every label, by name."""
+        labels = np.asarray(self._labels())
+        names = self.items.facts.get("label_names") or ()
+        found = {}
+        for k in np.unique(labels):
+            name = str(names[int(k)]) if int(k) < len(names) else str(int(k))
+            found[name] = self.codes[labels == k].mean(0)
+        return found
+
+    def arithmetic(self, text: str) -> Items:
+        """The item of a sum of mean codes, "king - man + woman": names of labels with + and - between them.
+
+        Raises:
+            UsageError: nothing, or no such label.
+        """
+        words = re.split(r"\s+([+-])\s+", text.strip())
+        total = np.zeros(self.codes.shape[1], np.float32)
+        for sign, name in zip(["+", *words[1::2]], words[::2], strict=True):
+            if name not in self.means:
+                raise unknown("label", name, self.means)
+            total += (-1 if sign == "-" else 1) * self.means[name]
+        return self.decode(total[None])
+
+    # --- directions
+
+    def attribute(self, label: str, others: bool = True) -> Float[np.ndarray, "d"]:
+        """The direction of a label from all other items; with `others`, those of other labels are projected out."""
+        names = list(self.means)
+        if label not in names:
+            raise unknown("label", label, names)
+        labels = np.asarray(self._labels())
+        known = self.items.facts.get("label_names") or [str(k) for k in range(int(labels.max()) + 1)]
+        own = {n: directions.attribute(self.codes, labels == [str(k) for k in known].index(n)) for n in names}
+        rest = [of for name, of in own.items() if name != label]
+        # the directions of all classes sum to about zero: one of the others is left in, the one most like the label's
+        if others and len(rest) > 1:
+            alike = [abs(float(own[label] @ r)) / max(float(np.linalg.norm(r)), 1e-12) for r in rest]
+            return directions.without(own[label], [r for i, r in enumerate(rest) if i != int(np.argmax(alike))])
+        return own[label]
+
+    def components(self, k: int = 5) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k"]]:
+        """Principal components of the codes, and the deviation along each."""
+        return directions.components(self.codes, k)
+
+    def sensitive(self, k: int = 5) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k"]]:
+        """The directions to which the decoder reacts most, in the vectors of items, and how much."""
+        at = np.random.default_rng(self.seed).permutation(len(self.codes))[:PROBED]
+        scale = float(self.codes.std())
+        decode = lambda z: self.vectors(self.decode(z, at[0]).values)  # noqa: E731
+        return directions.sensitive(decode, self.codes[at], k, 0.25 * max(scale, 1e-6))
+
+    def traverse(self, moves: Float[np.ndarray, "k d"], of: int = 0, steps: int = 9, reach: float = 2.5) -> Items:
+        """Item number `of` moved along each direction, from -reach to reach times the codes' deviation along it: k ·
+        steps items, a direction after the other."""
+        units = moves / np.maximum(np.linalg.norm(moves, axis=1, keepdims=True), 1e-12)
+        spread = (self.codes @ units.T).std(0)
+        along = np.linspace(-reach, reach, steps)[None, :, None] * (spread[:, None] * units)[:, None]
+        return self.decode((self.codes[of] + along).reshape(-1, self.codes.shape[1]), of)
+
+    # --- a map, and checks
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        return Vectors.fit(self.dataset.train)
+
+    def map(self) -> Float[np.ndarray, "n 2"]:
+        """The codes on their first two principal components."""
+        if self.codes.shape[1] < 2:
+            raise Unsupported(f"codes of one number make no map (got shape {self.codes.shape})")
+        return np.asarray((self.codes - self.codes.mean(0)) @ self.components(2)[0].T)
+
+    def checks(self, factors: Any = None) -> list[Check]:
+        """Smooth, disentangled, complete, and the linear probe; those that the data does not allow are left out.
+
+        Args:
+            factors: a table of known factors, one row per test item in their order; by default the labels.
+        """
+        return [*self._smooth(), *self._disentangled(factors), *self._complete(), *self._probe()]
+
+    def _smooth(self) -> list[Check]:
+        found = PathLength().read(self.artifact, self.dataset, seconds=10.0, seed=self.seed).values
+        text = "squared speed of decoded items between two codes; 1: linear in the data"
+        return [Check("path length", value, {"straight line": 1.0}, "lower", text) for value in found.values()]
+
+    def _disentangled(self, factors: Any) -> list[Check]:
+        if factors is None and not labelled(self.items):
+            return []
+        if factors is None:
+            known = np.asarray(self.items.labels, np.int64)[:, None]
+        elif len(factors) != len(self.dataset.test):
+            raise DataError(
+                f"factors must have a row for each of {len(self.dataset.test)} test items (got {len(factors)})"
+            )
+        else:
+            order = np.random.default_rng(self.seed).permutation(len(self.dataset.test))[:MOST]
+            known = factor_table(factors.iloc[order])
+        if self.codes.shape[1] < 2:
+            return []
+        codes = self.codes.astype(np.float64)
+        codes = codes if codes.shape[1] <= directions.MOST else codes @ self.components(directions.MOST)[0].T
+        chance = scores(np.random.default_rng(self.seed).normal(size=codes.shape), known, self.seed)
+        found = scores(codes, known, self.seed)
+        several = known.shape[1] > 1
+        return [
+            Check(name, value, {"random codes": chance[name]}, "higher", SCORES[name].help)
+            for name, value in found.items()
+            if several or name not in OF_SEVERAL
+        ]
+
+    def _complete(self) -> list[Check]:
+        """Half-way between codes, against real items; reconstructions and means of items are read the same."""
+        n = min(len(self.items) // 2, 500)
+        if n < 20:
+            return []
+        a, b = np.arange(n), np.arange(n, 2 * n)
+        kind = kind_of(self.items)
+        middle = PATHS["spherical"](self.codes[a], self.codes[b], 3)[:, 1]
+        first, second = (self.vectors(kind.take(self.items.values, at)) for at in (a, b))
+        sides = {
+            "half-way": self.vectors(self.decode(middle, a).values),
+            "reconstructed": self.vectors(self.decode(self.codes[a], a).values),
+            "means of two items": (first + second) / 2,
         }
-        for check in checks
-    ]
-    files = output.paragraph(", ".join(path.name for path in written))
-    typer.echo(f"{output.table(shown)}\n\n{files}\n→ {out}")
+        real = self.vectors(take(self.dataset.train, self._some(n)).values)
+        space = main_space(self.dataset.train, seed=self.seed)
+        embed = space.embed if isinstance(space, FittedSpace) else lambda x: x
+        auc = {name: c2st(embed(x), embed(real), permutations=0, seed=self.seed)[0] for name, x in sides.items()}
+        text = "AUC of a classifier between items decoded half-way between two codes and real ones; chance: 0.5"
+        found = [Check("two-sample AUC", auc.pop("half-way"), {"chance": 0.5, **auc}, "lower", text)]
+        if labelled(self.dataset.train):
+            net: Network = Classifier.fit(self.dataset.train, seed=self.seed)
+            sure = {name: float(confidence(net, x).mean()) for name, x in {**sides, "real": real}.items()}
+            text = "mean probability of the likeliest class of items decoded half-way between two codes"
+            found.append(Check("confidence", sure.pop("half-way"), sure, "higher", text))
+        return found
+
+    def _probe(self) -> list[Check]:
+        read = CodeProbe().read(self.artifact, self.dataset, seconds=10.0, seed=self.seed)
+        text = "accuracy of a linear classifier of the labels on the codes"
+        beside = read.extra.get("code_linear", {})
+        floors = {"PCA of the same size": beside.get("pca"), "untrained encoder": beside.get("untrained")}
+        known = {name: float(v) for name, v in floors.items() if v is not None}
+        return [Check("linear probe", read.values["code_linear"], known, "higher", text)] if read.values else []
+
+    def _some(self, n: int) -> np.ndarray:
+        return np.random.default_rng(self.seed + 1).permutation(len(self.dataset.train))[:n]
+
+    def _labels(self) -> Any:
+        if not labelled(self.items):
+            raise UsageError("the data has no labels to take mean codes of: name a column of labels when you train")
+        return self.items.labels
 
 
-def _ending(kind: Any) -> str:
-    """The picture or, for other kinds, the first format that is one file."""
-    return ".png" if kind.pictorial else next(e for e in kind.outputs if e != "/")
-
-
-def _items(items: Any, stem: Path, columns: int | None = None) -> Path:
-    from pofx.data.kind import kind_of
-
-    kind = kind_of(items)
-    path = stem.with_name(stem.name + _ending(kind))
-    kind.write(items, path, columns=columns)
-    return path
-
-
-def _paths(space: Any, out: Path, kind: str) -> Path:
-    from pofx.data.kind import joined
-
-    pairs = min(PAIRS, len(space.items) // 2)
-    return _items(joined([space.path(2 * i, 2 * i + 1, STEPS, kind) for i in range(pairs)]), out / kind, STEPS)
-
-
-def _traversals(space: Any, directions: Any, stem: Path) -> list[Path]:
-    """A line per direction; for pictures also a moving one, there and back."""
-    from pofx.data.kind import kind_of
-
-    items = space.traverse(directions, steps=STEPS)
-    written = [_items(items, stem, STEPS)]
-    kind = kind_of(items)
-    if kind.pictorial:
-        written.append(_moving(kind.shown(items.values, items.facts).pictures, stem.with_name(stem.name + ".gif")))
-    return written
-
-
-def _moving(pictures: Any, path: Path) -> Path:
-    """All directions side by side, frame after frame, as a GIF."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    from pofx.core.files import write_bytes
-    from pofx.data.kinds.image import grid
-
-    lines = pictures.reshape(-1, STEPS, *pictures.shape[1:])
-    frames = [grid(lines[:, i], len(lines)) for i in [*range(STEPS), *range(STEPS - 2, 0, -1)]]
-    drawn = [Image.fromarray(np.squeeze(frame, -1) if frame.shape[-1] == 1 else frame) for frame in frames]
-    stream = io.BytesIO()
-    drawn[0].save(stream, format="GIF", save_all=True, append_images=drawn[1:], duration=FRAMES, loop=0)
-    write_bytes(path, stream.getvalue())
-    return path
-
-
-def _map(space: Any, path: Path) -> Path:
-    """The codes on two principal components, coloured by label where there are some."""
-    import io
-
-    import numpy as np
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    from pofx.core.files import write_bytes
-
-    at, labels = space.map(), space.items.labels
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    axes = figure.add_subplot()
-    if labels is None or np.ndim(labels) != 1:
-        axes.scatter(at[:, 0], at[:, 1], s=8, alpha=0.6, linewidths=0)
-    else:
-        names = space.items.facts.get("label_names") or ()
-        for k in np.unique(labels)[:20]:
-            own, name = at[labels == k], str(names[int(k)]) if int(k) < len(names) else str(k)
-            colour = colormaps["tab20" if len(np.unique(labels)) > 10 else "tab10"](int(k) % 20)
-            axes.scatter(own[:, 0], own[:, 1], s=8, alpha=0.6, linewidths=0, label=name, color=colour)
-        axes.legend(markerscale=2, frameon=False, fontsize=8)
-    axes.set_xlabel("first principal component of the codes")
-    axes.set_ylabel("second")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    write_bytes(path, stream.getvalue())
-    return path
+def confidence(net: Network, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
+    """The probability of the likeliest class for vectors."""
+    return np.asarray(apply(net.net, x.astype(np.float32), classes=True).max(1))
