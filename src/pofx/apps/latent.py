@@ -3,7 +3,7 @@ one.
 
 For every run with codes of numbers: VAE, flow, diffusion, GAN with an encoder. Codes are those of held-out items. Three
 checks, each with a floor: smooth (path length over that of a straight line; 1 is the least), disentangled (MIG, DCI,
-SAP of known factors; floor: random codes of the same size), complete (items decoded half-way between two codes against
+SAP of known factors; floor: random codes of the same size), complete (items decoded midway between two codes against
 real items, by a two-sample test and by the confidence of a classifier; floors: reconstructions, means of two items).
 """
 
@@ -221,7 +221,7 @@ class LatentSpace:
         ]
 
     def _complete(self) -> list[Check]:
-        """Half-way between codes, against real items; reconstructions and means of items are read the same."""
+        """Midpoints of codes, against real items; reconstructions and means of items are read the same."""
         n = min(len(self.items) // 2, 500)
         if n < 20:
             return []
@@ -230,7 +230,7 @@ class LatentSpace:
         middle = PATHS["spherical"](self.codes[a], self.codes[b], 3)[:, 1]
         first, second = (self.vectors(kind.take(self.items.values, at)) for at in (a, b))
         sides = {
-            "half-way": self.vectors(self.decode(middle, a).values),
+            "midpoints": self.vectors(self.decode(middle, a).values),
             "reconstructed": self.vectors(self.decode(self.codes[a], a).values),
             "means of two items": (first + second) / 2,
         }
@@ -238,13 +238,13 @@ class LatentSpace:
         space = main_space(self.dataset.train, seed=self.seed)
         embed = space.embed if isinstance(space, FittedSpace) else lambda x: x
         auc = {name: c2st(embed(x), embed(real), permutations=0, seed=self.seed)[0] for name, x in sides.items()}
-        text = "AUC of a classifier between items decoded half-way between two codes and real ones; chance: 0.5"
-        found = [Check("two-sample AUC", auc.pop("half-way"), {"chance": 0.5, **auc}, "lower", text)]
+        text = "AUC of a classifier between items decoded midway between two codes and real ones; chance: 0.5"
+        found = [Check("two-sample AUC", auc.pop("midpoints"), {"chance": 0.5, **auc}, "lower", text)]
         if labelled(self.dataset.train):
             net: Network = Classifier.fit(self.dataset.train, seed=self.seed)
             sure = {name: float(confidence(net, x).mean()) for name, x in {**sides, "real": real}.items()}
-            text = "mean probability of the likeliest class of items decoded half-way between two codes"
-            found.append(Check("confidence", sure.pop("half-way"), sure, "higher", text))
+            text = "mean probability of the likeliest class of items decoded midway between two codes"
+            found.append(Check("confidence", sure.pop("midpoints"), sure, "higher", text))
         return found
 
     def _probe(self) -> list[Check]:
