@@ -85,7 +85,7 @@ CASES = {
     "unknown command": (lambda d: "digits", ["trian", "DATA"], 2, "trian"),
     "no such run": (lambda d: d / "nowhere", ["sample", "DATA"], 2, "nowhere"),
     "unknown format of samples": (None, ["sample", "RUN", "--out", "x.bmp"], 2, "bmp"),
-    "zero samples": (None, ["sample", "RUN", "-n", "0"], 1, "at least 1"),
+    "zero samples": (None, ["sample", "RUN", "-n", "0"], 2, "from 1"),
     "condition for a model without one": (None, ["sample", "RUN", "--condition", "3"], 1, "condition"),
     "codes of a model without codes": (None, ["encode", "RUN", "digits"], 1, "no codes"),
     "items of another shape": (lambda d: npz(d / "x.npz", x=IMAGES), ["score", "RUN", "DATA"], 1, "8"),

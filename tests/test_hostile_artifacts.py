@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -142,15 +143,39 @@ def read(folder: Path, expected: list[str]) -> str:
     """What comes of a variant: "loads", "differs" or "refused"; anything else is raised."""
     try:
         run = pofx.load(folder)
-        drawn = run.sample(2, "0" if run.model.condition is not None else None)
+        drawn = run.sample(2, condition(run), with_condition=False)
         try:
-            run.log_prob(drawn, "0" if run.model.condition is not None else None)
+            run.log_prob(drawn, condition(run))
         except PofxError:
             pass
     except PofxError as error:
         assert len(str(error)) < 3000
         return "refused"
     return "loads" if repr(drawn) in expected else "differs"
+
+
+def mixed(rng):
+    """A table with a column of every type."""
+    columns = {
+        "whole": rng.integers(0, 9, 60),
+        "decimal": rng.integers(0, 9, 60) / 10,
+        "lattice": 0.3 + rng.integers(0, 9, 60) * 0.7,
+        "real": rng.normal(size=60),
+        "flag": rng.random(60) < 0.5,
+        "word": rng.choice(["a", "b", "c"], 60),
+        "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 30, 60), "D"),
+        "same": np.full(60, 3.5),
+        "plan": rng.choice(["x", "y"], 60),
+        "age": rng.normal(size=60),
+    }
+    return pd.DataFrame(columns)
+
+
+def condition(run):
+    """A condition that the unchanged run accepts."""
+    if run.model.condition is None:
+        return None
+    return "0" if run.name == "made" else {"plan": "x", "age": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +190,7 @@ def originals(tmp_path_factory):
         ("gmm", pofx.table(rng.integers(0, 5, (60, 3)).astype(float)), {"components": 2}),
         ("vae", images, {"width": 16, "depth": 1, "latent": 2, "network": "mlp"}),
         ("gpt", pofx.tokens(["ab", "ba", "abc"] * 20), {"width": 16, "layers": 1, "heads": 1}),
+        ("nsf", mixed(rng), {"width": 8, "layers": 1, "condition": ["plan", "age"]}),
     ]
     folders = []
     for name, data, options in made:
@@ -205,7 +231,7 @@ def fuzz(originals, tmp_path, count, seed):
     expected = {}
     for folder in originals:
         run = pofx.load(folder)
-        expected[folder] = [repr(run.sample(2, "0" if run.model.condition is not None else None))]
+        expected[folder] = [repr(run.sample(2, condition(run), with_condition=False))]
     found: dict[str, int] = {}
     for i in range(count):
         original = rng.choice(originals)

@@ -5,7 +5,7 @@ Items go in and come out in data space; `storage` writes it into a folder and re
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,16 @@ from pofx.companions import given_companions, made
 from pofx.conditioned import apart, condition_events, events, given, raw_condition, warn_of_failure
 from pofx.core import config
 from pofx.core.companion import companions
-from pofx.core.errors import DataError, Unsupported, UsageError, unknown
+from pofx.core.entry import device_of, public
+from pofx.core.errors import DataError, Unsupported, unknown
 from pofx.core.event import Bounded, Discrete, concatenated, dims, each, select
 from pofx.core.items import Items
+from pofx.core.limits import check_room
 from pofx.core.model import Encoding, Factored, Tempered, X
+from pofx.core.options import Count, Many, OneOf, Seed, Stops, check_arguments
 from pofx.core.random import Streams
 from pofx.data.kind import kind_of
+from pofx.data.numbers import check_codes
 from pofx.maths.interpolation import spherical, straight
 from pofx.partial import Partial, without_condition
 from pofx.parts import Parts
@@ -31,6 +35,8 @@ from pofx.scoring import Score
 PUBLIC = ("Artifact", "load")
 
 BATCH = 500  # items per call of the model when sampling or scoring
+BYTES = 8  # of one number of a drawn item, at the most that is held at once
+CodePath = Annotated[str, OneOf("auto", "spherical", "straight")]
 NOT_OF_ITEMS = ("exact_duplicates", "overlap_rule", "label_names")  # facts of a data set that its samples do not share
 
 
@@ -44,24 +50,21 @@ class Artifact(Parts):
     def _repr_html_(self) -> str:
         return summary.html(self)
 
+    @public
     def to(self, device: torch.device | str = "auto") -> Self:
         """Move the model; everything else follows it. "auto" is the GPU where there is one.
 
         Raises:
             UsageError: there is no such device here.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.model.to(device)
-            for part in (self.representation, self.conditioning):
-                if part is not None:
-                    part.to(device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"device must be auto, or one that is here, as cpu (got '{device}': {reason})") from error
+        where = device_of(device)
+        self.model.to(where)
+        for part in (self.representation, self.conditioning):
+            if part is not None:
+                part.to(where)
         return self
 
+    @public
     def using(self, **options: Any) -> "Artifact":
         """The same weights under other sampling options (`model.adjustable`: sampler, steps, guidance, …).
 
@@ -80,13 +83,14 @@ class Artifact(Parts):
         model.load_state_dict(self.model.state_dict())
         return replace(self, model=model.eval())
 
+    @public
     def sample(
         self,
-        n: int,
+        n: Many,
         condition: Any = None,
         *,
-        seed: int = 0,
-        batch_size: int = BATCH,
+        seed: Seed = 0,
+        batch_size: Count = BATCH,
         prefix: Any = None,
         given: Any = None,
         with_condition: bool | None = None,
@@ -109,8 +113,9 @@ class Artifact(Parts):
 
         Raises:
             Unsupported: a condition for a model that was trained without one, or a prefix for one that cannot complete.
-            DataError: n is not positive, or the condition has another length.
-            UsageError: an unknown label or name in `tempering` (the nearest are named), or an impossible value of it.
+            DataError: the condition has another length.
+            UsageError: n is no whole number from 1 up, or so large that the items do not fit into memory; an unknown
+                label or name in `tempering` (the nearest are named), or an impossible value of it.
         """
         drawn = self.draw(n, condition, seed=seed, batch_size=batch_size, prefix=prefix, given=given, **tempering)
         if drawn.condition is None or with_condition is False:
@@ -125,31 +130,31 @@ class Artifact(Parts):
                 return both
         return (drawn.values, drawn.condition.values) if with_condition else drawn.values
 
+    @public
     @torch.inference_mode()
     def draw(
         self,
-        n: int,
+        n: Many,
         condition: Any = None,
         *,
-        seed: int = 0,
-        batch_size: int = BATCH,
+        seed: Seed = 0,
+        batch_size: Count = BATCH,
         prefix: Any = None,
         given: Any = None,
         **tempering: float,
     ) -> Items:
         """As `sample`: Items, with the conditions under which they were drawn."""
         names = self.model.tempers if isinstance(self.model, Tempered) else ()
-        for key, value in tempering.items():
+        for key in tempering:
             if key not in names:
                 raise unknown(f"sampling option of {self.name}", key, (*names, *self.model.adjustable))
-            if not isinstance(value, int | float):
-                raise UsageError(f"{key} must be a number (got {value!r}): pass {key}=1")
-        options: dict[str, Any] = dict(tempering)
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise DataError(f"n must be a whole number of at least 1 (got {n!r})")
+        check_arguments(self.model.sample, (), tempering)
+        options: dict[str, Any] = config.plain(tempering)
+        n, seed = int(n), int(seed)
+        check_room(BYTES * n * (self.representation.dims + 2), f"n must be fewer items than memory holds (got {n}")
         warn_of_failure(self)
         given, condition = without_condition(given, self.condition_columns, condition)
-        raw = raw_condition(self, condition, int(n), seed)
+        raw = raw_condition(self, condition, n, seed)
         stated = condition_events(self, raw)
         streams = Streams(seed, n, device=self.device)
         inside = Streams(seed + (1 << 41), n, device=self.device)  # of what events leave open
@@ -171,12 +176,13 @@ class Artifact(Parts):
             return replace(items, condition=used, labels=np.array([numbers.get(str(v), -1) for v in used.values]))
         return replace(items, condition=used)
 
-    def log_prob(self, values: Any, condition: Any = None, *, draws: int = 8) -> np.ndarray:
+    def log_prob(self, values: Any, condition: Any = None, *, draws: Count = 8) -> np.ndarray:
         """The value of `score`: log p of each item in data space, nats, float64 (n,)."""
         return self.score(values, condition, draws=draws).value
 
+    @public
     @torch.inference_mode()
-    def score(self, values: Any, condition: Any = None, *, draws: int = 8, batch_size: int = BATCH) -> Score:
+    def score(self, values: Any, condition: Any = None, *, draws: Count = 8, batch_size: Count = BATCH) -> Score:
         """log p of each item in data space, with its kind and error.
 
         A dequantising representation is averaged over `draws` noises inside the logarithm: an importance-weighted
@@ -194,8 +200,9 @@ class Artifact(Parts):
         warn_of_failure(self)
         return scoring.score(self, values, condition, draws, batch_size)
 
+    @public
     @torch.inference_mode()
-    def log_prob_terms(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
+    def log_prob_terms(self, values: Any, condition: Any = None, *, batch_size: Count = BATCH) -> np.ndarray:
         """log p of each dimension of each item given those before it, nats: (n, *event.shape), with sums `log_prob`.
 
         Raises:
@@ -209,8 +216,9 @@ class Artifact(Parts):
         counted = scoring.counted(self, values)
         return (terms if counted is None else torch.where(counted, terms, 0.0)).numpy()
 
+    @public
     @torch.inference_mode()
-    def encode(self, values: Any, condition: Any = None, *, batch_size: int = BATCH) -> np.ndarray:
+    def encode(self, values: Any, condition: Any = None, *, batch_size: Count = BATCH) -> np.ndarray:
         """The code of each item: float (n, *code.shape); deterministic.
 
         Raises:
@@ -220,16 +228,16 @@ class Artifact(Parts):
         pairs = events(self, *apart(self, values, condition), batch_size)
         return torch.cat([model.encode(x, c).cpu() for x, c in pairs]).numpy()
 
+    @public
     @torch.inference_mode()
-    def decode(self, codes: Any, condition: Any = None, *, batch_size: int = BATCH) -> Any:
+    def decode(self, codes: Any, condition: Any = None, *, batch_size: Count = BATCH) -> Any:
         """The item of each code (n, *code.shape), in data space."""
         model = self._encoding()
-        z = torch.as_tensor(np.asarray(codes), dtype=torch.int64 if isinstance(model.code, Discrete) else torch.float32)
         shape = model.code.shape if not isinstance(model.code, dict) else ()
-        if tuple(z.shape[1:]) != tuple(shape):
-            raise DataError(f"codes must have shape (n, {', '.join(map(str, shape))}) (got {tuple(z.shape)})")
+        z = torch.from_numpy(check_codes(codes, shape, whole=isinstance(model.code, Discrete)))
         return self._decoded(z, given(self, condition, len(z)), batch_size)
 
+    @public
     def reconstruct(self, values: Any, condition: Any = None) -> Any:
         """decode(encode(values))."""
         values, condition = apart(self, values, condition)
@@ -244,8 +252,9 @@ class Artifact(Parts):
             raw.append(each(self.representation.under(c).decode(x), Tensor.cpu))
         return self.representation.items(concatenated(raw))
 
+    @public
     @torch.inference_mode()
-    def interpolate(self, a: Any, b: Any, steps: int = 8, condition: Any = None, *, path: str = "auto") -> Any:
+    def interpolate(self, a: Any, b: Any, steps: Stops = 8, condition: Any = None, *, path: CodePath = "auto") -> Any:
         """len(a) · steps items: for each pair the path from a to b in code space.
 
         Args:
@@ -261,14 +270,12 @@ class Artifact(Parts):
         code = self._encoding().code
         if isinstance(code, dict | Discrete):
             raise Unsupported(f"{self.name} has discrete codes, between which there is nothing: choose a flow or a VAE")
-        if path not in ("auto", "spherical", "straight"):
-            raise UsageError(f"path must be auto, spherical or straight (got '{path}')")
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
-            raise UsageError(f"steps must be a whole number of at least 2 (got {steps!r}): pass steps=8")
         if path == "auto":
             path = "straight" if isinstance(code, Bounded) or dims(code) < 2 else "spherical"
         (a, inside), (b, _) = apart(self, a, condition), apart(self, b, condition)
         za, zb = self.encode(a, inside), self.encode(b, inside)
+        if len(za) != len(zb):
+            raise DataError(f"a and b must be as many items (got {len(za)} and {len(zb)}): pass pairs")
         between = spherical if path == "spherical" else straight
         codes = between(za.reshape(len(za), -1), zb.reshape(len(zb), -1), steps).reshape(-1, *za.shape[1:])
         stated = given(self, inside, len(za))
@@ -276,7 +283,7 @@ class Artifact(Parts):
             stated = select(stated, torch.arange(len(za), device=self.device).repeat_interleave(steps))
         return self._decoded(torch.as_tensor(codes, dtype=torch.float32), stated, BATCH)
 
-    def condition_events(self, condition: Any, n: int, seed: int = 0) -> X | None:
+    def condition_events(self, condition: Any, n: Many, seed: Seed = 0) -> X | None:
         """The conditions of n items as the model takes them, on its device; None for a model without a condition.
 
         Args:
@@ -285,6 +292,7 @@ class Artifact(Parts):
         """
         return condition_events(self, raw_condition(self, condition, n, seed))
 
+    @public
     def save(self, path: str | Path) -> Path:
         """Write the artifact into a folder; the previous one there stays whole until the new one is.
 
@@ -299,6 +307,7 @@ class Artifact(Parts):
         return self.model
 
 
+@public
 def load(path: str | Path, **options: Any) -> Artifact:
     """The artifact in a folder, on the CPU; `options` as in `Artifact.using`.
 

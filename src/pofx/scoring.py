@@ -4,6 +4,7 @@ Where the representation draws noise, several draws are averaged inside the loga
 (Burda et al., 2016, arXiv 1509.00519). Noise is a function of the item, so equal items score equally.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pofx import summary
 from pofx.conditioned import apart, given, repeated
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import Unsupported
 from pofx.core.event import count, each, select
 from pofx.core.model import Density, Explicit, Factored, X
 from pofx.core.random import Streams
@@ -50,11 +51,12 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
         why = run.representation.no_density if isinstance(run.model, Explicit) else ""
         why = f" ({why})" if why else ""
         raise Unsupported(f"{run.name} has no density here{why}: compare its samples with `pofx evaluate`")
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise UsageError(f"draws must be a whole number of at least 1 (got {draws!r}): pass draws=8")
     values, condition = apart(run, values, condition)
     raw, impossible = run.representation.tensor(values), dict(run.representation.impossible(values))
     stated, places = given(run, condition, count(raw)), counted(run, values)
+    note = run.representation.unfamiliar(raw)
+    if note:
+        warnings.warn(note, stacklevel=4)
     draws = draws if run.representation.volume is Density.BOUND and run.representation.noisy else 1
     logs, errors, far = [], [], []
     for i in range(0, count(raw), batch_size):

@@ -125,11 +125,23 @@ def _described(folder: Path) -> dict[str, Any]:
     with _checking(folder):
         for key, kind in PARTS.items():
             check_value(f"{FILE}: {key}", plain.get(key), kind)
+        _check_card(plain["card"])
     if plain["format"] > FORMAT:
         raise CorruptError(f"{folder} has format {plain['format']}, this pofx reads {FORMAT}: upgrade pofx")
     if plain["format"] > 1 and plain.get("hash") != digest({k: v for k, v in plain.items() if k != "hash"}):
         raise CorruptError(f"{path} was changed after it was saved (its hash differs): restore it or train again")
     return plain
+
+
+def _check_card(card: Mapping[str, Any]) -> None:
+    """The parts of a card that are read again have their types; what else is in it is shown as it is."""
+    check_value(f"{FILE}: card label_names", card.get("label_names"), list[str] | None)
+    for key in ("data", "training"):
+        check_value(f"{FILE}: card {key}", card.get(key, {}), dict)
+    kinds: dict[str, type] = {"facts": dict, "name": str, "kind": str, "hash": str}
+    for key, kind in kinds.items():
+        if key in card.get("data", {}):
+            check_value(f"{FILE}: card data {key}", card["data"][key], kind)
 
 
 def _sealed(plain: dict[str, Any]) -> dict[str, Any]:

@@ -148,12 +148,6 @@ CASES = {
 }  # fmt: skip
 
 
-PENDING = {
-    "an argument of fit as an option", "the seed as an option", "the data as an option", "a finished run",
-    "an immense class", "an unknown letter",
-}  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Tiny runs by their word in the cases."""
@@ -200,9 +194,7 @@ def call(monkeypatch, capsys, arguments):
     return int(end.value.code or 0), capsys.readouterr()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(c, marks=pytest.mark.xfail(strict=False)) if c in PENDING else c for c in CASES]
-)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.timeout(60)
 def test_a_wrong_call_ends_with_one_sentence(name, runs, files, monkeypatch, capsys):
     monkeypatch.chdir(files)

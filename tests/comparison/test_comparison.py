@@ -165,7 +165,7 @@ def test_other_data_in_the_same_folder_is_refused(tmp_path, stand_in):
     compare(points(), models=["nsf"], budget="1s", out=tmp_path)
     with pytest.raises(UsageError, match="hash was"):
         compare(points(130), models=["nsf"], budget="1s", out=tmp_path)
-    with pytest.raises(UsageError, match="seeds and trials must be at least 1"):
+    with pytest.raises(UsageError, match="seeds must be a whole number from 1"):
         compare(points(), models=["nsf"], budget="1s", out=tmp_path, seeds=0)
 
 

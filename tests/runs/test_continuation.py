@@ -15,7 +15,7 @@ def run():
 
 
 def test_texts_have_the_length_and_begin_with_the_prefix(run):
-    for length, prefix in ((20, ""), (300, ""), (400, "line 3: "), (260, "x" * 200)):
+    for length, prefix in ((20, ""), (300, ""), (400, "line 3: "), (260, "a" * 200)):
         texts = long_texts(run, 3, length, prefix=prefix, seed=1)
         assert all(len(t) == length and t.startswith(prefix) for t in texts) and len(set(texts)) == 3
 

@@ -303,9 +303,9 @@ def test_an_interrupted_fit_resumes_as_if_it_had_not_been(tmp_path):
     [
         ({"model": "gmm"}, Unsupported, "differentiable draws"),
         ({"model": "nfs"}, UsageError, "did you mean nsf"),
-        ({"mix": 2}, UsageError, "mix must lie in 0 to 1"),
-        ({"annealing": -1}, UsageError, "annealing must lie"),
-        ({"scale": 0.0}, UsageError, "scale must be positive"),
+        ({"mix": 2}, UsageError, "mix must be a number from 0 to 1"),
+        ({"annealing": -1}, UsageError, "annealing must be a number from 0"),
+        ({"scale": 0.0}, UsageError, "scale must be a number above 0"),
         ({"bin": 3}, UsageError, "did you mean bins"),
         ({"samples": np.zeros((5, 2))}, DataError, "constant"),
         ({"samples": np.random.default_rng(0).normal(size=(9, 3))}, DataError, "2 columns"),

@@ -185,3 +185,10 @@ def test_a_wild_training_of_points_leaves_finite_samples_or_an_error(tmp_path, n
 def test_a_good_training_has_no_failure_in_its_card(tmp_path):
     run = pofx.fit(pofx.points(np.random.default_rng(0).normal(size=(200, 2))), "nsf", steps=3, progress=False)
     assert run.card["training"]["failed"] is None
+
+
+def test_a_boltzmann_machine_that_learned_less_than_chance_is_not_stored(tmp_path):
+    """Its loss and pseudo-likelihood stay finite, and improve, while its chains are far from its distribution."""
+    with pytest.raises(TrainingError, match="evenly distributed"):
+        pofx.fit("digits", "rbm", steps=150, lr=10, hidden=32, progress=False, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "artifact.json").exists()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 
@@ -21,9 +21,11 @@ from pofx.comparison.process import Limits
 from pofx.comparison.request import checked, choose_models, command_line, default_folder, refuse_failure, settle
 from pofx.comparison.results import gather
 from pofx.comparison.stored import freeze
+from pofx.core.entry import public
 from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write_json
 from pofx.core.lock import lock
+from pofx.core.options import Positive, Range, Real, Seed
 from pofx.core.progress import Progress, Sink, reporting
 from pofx.data.dataset import sampled
 from pofx.data.on_disk import OnDisk
@@ -84,22 +86,23 @@ class Comparison:
         return f"{lines}{shown.to_html(na_rep='', float_format=lambda v: plain(v, 3))}<p>{escape(str(self.report))}</p>"
 
 
+@public
 def compare(
     data: Any,
     models: Sequence[str] | None = None,
     families: Sequence[str] | None = None,
-    budget: str | float = "30s",
-    seeds: int = 1,
+    budget: str | Positive = "30s",
+    seeds: Annotated[int, Range(1, 1000)] = 1,
     out: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     *,
     label: str | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     reading: Mapping[str, Any] | None = None,
-    trials: int = 1,
+    trials: Annotated[int, Range(1, 1000)] = 1,
     spaces: Sequence[str] | None = None,
-    time_limit: str | float | None = None,
-    memory_limit: str | float | None = None,
+    time_limit: str | Positive | None = None,
+    memory_limit: str | Annotated[Real, Range(0, 1e18, above=True)] | None = None,
     engine: str = "local",
     progress: bool | Sink = True,
 ) -> Comparison:
@@ -132,8 +135,6 @@ def compare(
         TrainingError: every job failed; the report holds the reasons.
     """
     limit = Budget.of(budget)
-    if seeds < 1 or trials < 1:
-        raise UsageError(f"seeds and trials must be at least 1 (got {seeds} and {trials})")
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     limits = Limits.of(limit, time_limit, memory_limit)

@@ -4,6 +4,8 @@ import re
 from typing import Any
 
 from pofx.core.config import entry
+from pofx.core.errors import UsageError
+from pofx.core.options import short
 
 PUBLIC = ("cite",)
 
@@ -14,7 +16,10 @@ def cite(model: Any) -> str:
     Raises:
         UsageError: no model has this name; the nearest are in the message.
     """
-    source = entry(model if isinstance(model, str) else model.name).traits.source
+    name = model if isinstance(model, str) else getattr(model, "name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"model must be a name of `pofx models` or a run (got {short(model)}): pass model='nsf'")
+    source = entry(name).traits.source
     found = [_entry(part.strip()) for part in source.split(";")]
     return "\n\n".join(entry_ for entry_ in found if entry_)
 

@@ -11,7 +11,6 @@ import json
 import numbers
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -20,10 +19,10 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import psutil
-import torch
 
 from pofx.core.companion import Companion, companion_arguments
 from pofx.core.discovery import classes, finished, modules
+from pofx.core.entry import float32
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event, event_from_json, event_to_json
 from pofx.core.limits import limited, spoken_bytes
@@ -173,17 +172,6 @@ def build(name: str, event: Event, condition: Event | None = None, **options: An
 
     with float32(), limited(room, MOST_TENSORS, refuse):
         return row.model(event, condition, **{**row.values, **options})
-
-
-@contextmanager
-def float32() -> Iterator[None]:
-    """Events and weights are float32, whatever torch's default dtype in this process."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def model_to_json(name: str, model: Model) -> dict[str, Any]:

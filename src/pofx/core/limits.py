@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import (
@@ -18,6 +19,8 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 from torch.overrides import TorchFunctionMode
+
+from pofx.core.errors import UsageError
 
 FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn})
 
@@ -74,6 +77,17 @@ class _Sizes(TorchFunctionMode):
     def _check(self, size: int) -> None:
         if size > self.most:
             raise self.refuse(f"a tensor of {spoken_bytes(size)} is needed")
+
+
+def check_room(size: float, what: str) -> None:
+    """Refuse what would need more bytes than this machine has free; `what` is the beginning of the message.
+
+    Raises:
+        UsageError: it does not fit.
+    """
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise UsageError(f"{what}: {spoken_bytes(size)}, {spoken_bytes(free)} are free): take a part at a time")
 
 
 def spoken_bytes(size: float) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event, check, count, dims
-from pofx.core.options import Checked
+from pofx.core.options import Checked, Temperature
 from pofx.core.random import Streams
 
 PUBLIC = ("Density",)
@@ -373,7 +373,7 @@ class Tempered(Model):
         condition: Condition | None = None,
         *,
         generator: Streams,
-        temperature: float | int = 1.0,
+        temperature: Temperature = 1.0,
     ) -> X:
         """As `Model.sample`; a temperature below 1 draws nearer to the modes."""
 

@@ -7,12 +7,13 @@ the value, the limit and what to pass instead.
 
 import functools
 import inspect
+import json
 import math
 import numbers
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -75,6 +76,11 @@ Positive = Annotated[Real, Range(0, 1e9, above=True)]
 NonNegative = Annotated[Real, Range(0, 1e9)]
 Size = Annotated[int, Range(1, 1 << 24)]  # an axis of an event
 Seed = Annotated[int, Range(-(1 << 62), 1 << 62)]
+Many = Annotated[int, Range(1, 1 << 32)]  # items of one call
+Stops = Annotated[int, Range(2, 1_000_000)]  # of a path in code space
+Temperature = Annotated[Real, Range(0, 1e6)]
+TopK = Annotated[int, Range(0, 1 << 24)]
+TopP = Annotated[Real, Range(0, 1, above=True)]
 
 
 class Checked:
@@ -91,10 +97,20 @@ def checked(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **options: Any) -> Any:
-        check_arguments(function, args, options, ("self",))
+        check_call(function, args, options)
         return function(*args, **options)
 
     return typing.cast(F, wrapper)
+
+
+def check_call(function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Refuse arguments of a call that do not fit the annotations; what is annotated Any is data, and checked there.
+
+    Raises:
+        UsageError: a value of another type or out of its range.
+    """
+    data = (name for name, hint in annotated(function).items() if hint is Any)
+    check_arguments(function, args, options, ("self", "cls", *data))
 
 
 def check_arguments(
@@ -175,6 +191,8 @@ def fits(value: Any, hint: Any) -> bool:
         return whole or (isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value))
     if origin is Callable:
         return callable(value)
+    if origin is type:
+        return isinstance(value, type) and issubclass(value, args[0])
     if origin is tuple:
         if not isinstance(value, tuple | list):
             return False
@@ -229,6 +247,8 @@ def wanted(hint: Any) -> str:
         return f"names with {wanted(args[1])} each"
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Iterable) and args:
         return f"a list with {wanted(args[0])} each"
+    if origin is type:
+        return f"a subclass of {args[0].__name__}"
     words = {
         int: "a whole number",
         float: "a number",
@@ -246,16 +266,31 @@ def wanted(hint: Any) -> str:
 
 
 def _instead(value: Any, hint: Any, default: Any) -> str | None:
-    """A value that fits: the nearest end of the range for numbers out of it, else the default."""
-    for part in _parts(hint):
-        limit = next((m for m in get_args(part)[1:] if isinstance(m, Range)), None)
-        if limit is not None and fits(value, get_args(part)[0]) and not isinstance(value, bool):
+    """A value that fits: the nearest end of the range, the same value in the right type, the default, or any."""
+    limits = [(part, m) for part in _parts(hint) for m in get_args(part)[1:] if isinstance(m, Range)]
+    for part, limit in limits:
+        if fits(value, get_args(part)[0]) and not isinstance(value, bool):
             end, open_end = (limit.low, limit.above) if value < limit.high else (limit.high, limit.below)
             if not open_end:
                 return _number(end)
-    if default is inspect.Parameter.empty or default is None or not fits(default, hint):
-        return None
-    return short(default)
+    for other in _alike(value):
+        if fits(other, hint):
+            return short(other)
+    if default is not inspect.Parameter.empty and default is not None and fits(default, hint):
+        return short(default)
+    if isinstance(value, float) and math.isfinite(value) and fits(round(value), hint):
+        return str(round(value))
+    return next((_number(limit.low) for _, limit in limits if not limit.above and default is not None), None)
+
+
+def _alike(value: Any) -> Iterator[Any]:
+    """The same value in other types: the number that a text spells, a list of it."""
+    if isinstance(value, str) and len(value) < 100:
+        try:
+            yield json.loads(value)
+        except (ValueError, RecursionError):
+            pass
+    yield [value]
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:

@@ -93,7 +93,7 @@ class Representation(Checked, ABC):
         return values
 
     def unfamiliar(self, raw: Tensor) -> str:
-        """A warning about valid items unlike all training items, as a condition; empty where there is none."""
+        """A warning about valid items that training never showed the like of; empty where there is none."""
         return ""
 
     def draw(self, streams: Streams) -> Tensor | None:

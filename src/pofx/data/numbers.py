@@ -70,3 +70,15 @@ def some(names: Sequence[Any]) -> str:
     """The first five names, and how many more there are."""
     shown = ", ".join(map(str, list(names)[:5]))
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def check_codes(x: Any, shape: tuple[int, ...], whole: bool) -> np.ndarray:
+    """Codes of a model as int64 or float32 (n, *shape), checked."""
+    array = as_array(x, "codes")
+    if array.shape[1:] != tuple(shape) or array.ndim != len(shape) + 1 or not len(array):
+        raise DataError(f"codes must have shape (n, {', '.join(map(str, shape))}), not empty (got {array.shape})")
+    if array.dtype.kind not in ("iu" if whole else "iuf") or not np.isfinite(array).all():
+        raise DataError(
+            f"codes must be {'whole' if whole else 'finite'} numbers (got {array.dtype}): give those of encode"
+        )
+    return array.astype(np.int64 if whole else np.float32)

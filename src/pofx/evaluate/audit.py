@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 
 from pofx.artifact import Artifact
 from pofx.core.discovery import modules
+from pofx.core.entry import public
 from pofx.core.errors import PofxError, Unsupported
+from pofx.core.options import Seed
 from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, sampled
 from pofx.evaluate.checks.finding import Finding, finding
@@ -23,8 +25,9 @@ def checks() -> list[Check]:
     return [check for module in modules("pofx.evaluate.checks") for check in vars(module).get("CHECKS", ())]
 
 
+@public
 def audit(
-    artifact: Artifact, dataset: Dataset, *, seed: int = 0, force: bool = False, progress: bool | Sink = True
+    artifact: Artifact, dataset: Dataset, *, seed: Seed = 0, force: bool = False, progress: bool | Sink = True
 ) -> list[Finding]:
     """Check an artifact against the data it was trained on.
 

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from pofx.core.entry import public
+from pofx.core.errors import UsageError
 from pofx.core.items import Items
+from pofx.core.options import Count, NonNegative, Seed, short
 from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, joined, sampled, take
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
@@ -45,16 +48,17 @@ SELF_TEST = 500  # items on each side of the self-test
 VERSION = 3  # of the protocol: numbers of different versions are not comparable
 
 
+@public
 def evaluate(
     artifact: Any,
     dataset: Dataset,
     *,
     samples: Any = None,
-    n: int | None = None,
-    seed: int = 0,
+    n: Count | None = None,
+    seed: Seed = 0,
     spaces: Sequence[str] | None = None,
     cache: Path | str | None = None,
-    likelihood_seconds: float = 12.0,
+    likelihood_seconds: NonNegative = 12.0,
     force: bool = False,
     progress: bool | Sink = True,
 ) -> dict[str, Any]:
@@ -76,6 +80,8 @@ def evaluate(
     Raises:
         UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
+    if not callable(getattr(artifact, "sample", None)):
+        raise UsageError(f"artifact must be a run (got {short(artifact)}): pass pofx.load(FOLDER)")
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)
     dataset = with_conditions(artifact, dataset)
@@ -118,11 +124,12 @@ def evaluate(
     return {**result, "metrics": catalogue()}
 
 
+@public
 def controls(
     dataset: Dataset,
     *,
-    n: int | None = None,
-    seed: int = 0,
+    n: Count | None = None,
+    seed: Seed = 0,
     spaces: Sequence[str] | None = None,
     cache: Path | str | None = None,
     progress: bool | Sink = True,
@@ -150,11 +157,12 @@ def controls(
     return rows
 
 
+@public
 def self_tests(
     dataset: Dataset,
     *,
-    n: int | None = None,
-    seed: int = 0,
+    n: Count | None = None,
+    seed: Seed = 0,
     spaces: Sequence[str] | None = None,
     cache: Path | str | None = None,
     progress: bool | Sink = True,

@@ -47,7 +47,7 @@ def _warped(x: Grids, matrix: Float[Tensor, "n 2 3"], nearest: bool = False) -> 
 
 
 def _identity(x: Grids) -> Float[Tensor, "n 2 3"]:
-    return torch.eye(2, 3, device=x.device).repeat(len(x), 1, 1)
+    return torch.eye(2, 3, dtype=torch.float32, device=x.device).repeat(len(x), 1, 1)
 
 
 def translation(x: Grids, p: Tensor | float) -> Grids:
@@ -93,9 +93,9 @@ def quarter_turns(x: Grids, p: Tensor | float) -> Grids:
 def affine(x: Grids, p: Tensor | float) -> Grids:
     """Scale by 2^N(0, 0.2²), both sides apart too, and turn by U(-π, π) with probability 1 - √(1 - p), as ADA does."""
     n, on = len(x), _chosen(x, p)[:, 0, 0, 0]
-    sizes = torch.exp2(0.2 * torch.randn(n, 2, device=x.device) * on[:, None])
+    sizes = torch.exp2(0.2 * torch.randn(n, 2, dtype=torch.float32, device=x.device) * on[:, None])
     turned = _chosen(x, 1 - (1 - torch.as_tensor(p)).clamp(min=0).sqrt().to(x.device))[:, 0, 0, 0]
-    angle = (torch.rand(n, device=x.device) * 2 - 1) * math.pi * turned
+    angle = (torch.rand(n, dtype=torch.float32, device=x.device) * 2 - 1) * math.pi * turned
     ratio = x.shape[2] / x.shape[3]
     cos, sin = angle.cos(), angle.sin()
     matrix = _identity(x)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pofx.core.options import checked
 from pofx.report.columns import frame
 from pofx.report.results import Results
 from pofx.report.rows import read
 from pofx.report.section import fill, sections
 
 
+@checked
 def write(path: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a results.json beside it, or to `out`; the main table goes beside it as .csv.
 

@@ -1,6 +1,7 @@
 """Texts as characters, each a class. Class 0 ends a text and fills the rest; class 1 is any character not seen in
 training."""
 
+from collections.abc import Collection
 from typing import Any, Self
 
 import numpy as np
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from pofx.core.errors import DataError
 from pofx.core.model import Density
+from pofx.core.options import short
 from pofx.core.representation import Items
 from pofx.data.passages import PASSAGE, Passages
-from pofx.represent.texts import WINDOW, Texts, lengths
+from pofx.represent.texts import END, WINDOW, Texts, lengths
 
 UNKNOWN, MARK = 1, "\ufffd"
 
@@ -25,6 +27,8 @@ class Characters(Texts):
 
     def __init__(self, classes: int, characters: str, length: int = 0, passage: int = 0) -> None:
         super().__init__(classes, length, passage)
+        if classes != len(characters) + 2 or len(set(characters)) != len(characters):
+            raise DataError(f"characters must be {classes - 2} different ones (got {short(characters)})")
         self.characters = characters
         self._alphabet = ["", MARK, *characters]
         points = np.array([ord(c) for c in characters], dtype=np.int64)
@@ -54,12 +58,20 @@ class Characters(Texts):
         Raises:
             DataError: characters that training did not have; a model cannot continue what it has never seen.
         """
-        given = [values] if isinstance(values, str) else list(values)
+        given = [values] if isinstance(values, str) else list(values) if isinstance(values, Collection) else []
         other = sorted({c for text in given if isinstance(text, str) for c in text} - set(self.characters))
         if other:
             shown = ", ".join(repr(c) for c in other[:8])
             raise DataError(f"prefix has characters that training did not have ({shown}): write it without them")
         return super().prefix(values)
+
+    def unfamiliar(self, raw: Tensor) -> str:
+        strange, every = int((raw == UNKNOWN).sum()), int((raw != END).sum())
+        if not strange:
+            return ""
+        return (
+            f"{strange} of {every} characters were never seen in training: log p is that of any unknown character there"
+        )
 
     def text(self, codes: np.ndarray) -> str:
         return "".join(self._alphabet[k] for k in codes)

@@ -15,6 +15,7 @@ from torch import Tensor
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.event import Discrete
 from pofx.core.model import Density
+from pofx.core.options import short
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 
@@ -100,7 +101,7 @@ class Labels(Representation):
                 return self._values[number]
             if self._words and number == int(number or 0) and 0 <= int(number) < len(self.names):
                 return int(number)
-        raise unknown("label", str(value), self.names)
+        raise unknown("label", value if isinstance(value, str) else short(value), self.names)
 
     def unfamiliar(self, raw: Tensor) -> str:
         missing = [self.names[k] for k in raw.unique().tolist() if self.counts[k] == 0]

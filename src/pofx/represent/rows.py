@@ -6,7 +6,7 @@ numbers in which training values are missing has a second number, 1 where the va
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from torch import Tensor
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Continuous, Discrete, Event
 from pofx.core.model import Density
+from pofx.core.options import OneOf, Positive, Real, check_value, short
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 
@@ -40,6 +41,7 @@ class Rows(Representation):
 
     def __init__(self, columns: list[dict[str, Any]]) -> None:
         self.columns = columns
+        _check(columns)
         self._numbers = [i for i, c in enumerate(columns) if c["type"] != "category"]
         self._flags = [i for i in self._numbers if columns[i]["missing"]]
         self._categories = [i for i, c in enumerate(columns) if c["type"] == "category"]
@@ -187,6 +189,25 @@ class Rows(Representation):
     @property
     def dims(self) -> int:
         return len(self.columns)
+
+
+def _check(columns: list[dict[str, Any]]) -> None:
+    """Refuse descriptions of columns, read from a file, that `fit` cannot have made.
+
+    Raises:
+        DataError: naming the column and what is wrong.
+    """
+    needed = {"name": str, "dtype": str, "missing": bool, "type": Annotated[str, OneOf("number", "date", "category")]}
+    for i, column in enumerate(columns):
+        if not isinstance(column, Mapping):
+            raise DataError(f"column {i} of the condition must be described by names and values (got {short(column)})")
+        of_type = {"names": list[str]} if column.get("type") == "category" else {"mean": Real, "std": Positive}
+        for key, kind in (needed | of_type).items():
+            check_value(f"{key} of column {i} of the condition", column.get(key), kind)
+        try:
+            np.dtype(column["dtype"])
+        except TypeError as error:
+            raise DataError(f"dtype of column {i} must be one of numpy (got {short(column['dtype'])})") from error
 
 
 def _described(column: pd.Series) -> dict[str, Any]:

@@ -25,8 +25,10 @@ from torch import Tensor
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Continuous
 from pofx.core.model import Density
+from pofx.core.options import short
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
+from pofx.data.described import check_schema
 from pofx.data.kinds.table import check_table
 from pofx.data.numbers import check_points
 from pofx.data.schema import GRIDS, LEFT_OUT, describe, measure_of, numbers, restored
@@ -67,6 +69,7 @@ class Columns(Representation):
         self.mean, self.std, self.decimals, self.support, self.schema = mean, std, decimals, support, schema
         self.left_out = left_out
         self.varying = [c for c in columns if c not in constants]
+        self._check()
         self._about: dict[str, Any] = schema or _schema_of(columns, constants, decimals)
         self._states = States([self._about[c] for c in self.varying])
         self._opening = _opening(support, self._about, self.varying, self._states, decimals)
@@ -81,6 +84,29 @@ class Columns(Representation):
             self.measure = measure_of(self._about)
         if self._atoms:
             self.volume = min(self.volume, Density.ESTIMATE)
+
+    def _check(self) -> None:
+        """Refuse values, read from a file, that do not fit each other.
+
+        Raises:
+            DataError: which do not.
+        """
+        if len(set(self.columns)) != len(self.columns) or not set(self.constants) <= set(self.columns):
+            raise DataError(f"columns must differ, and constants be among them (got {short(self.columns)})")
+        if len(self.dtypes) != len(self.columns) or len(self.mean) != len(self.std):
+            raise DataError(
+                f"dtypes and std must be as many as columns and mean (got {len(self.dtypes)}, {len(self.std)})"
+            )
+        for dtype in self.dtypes:
+            try:
+                pd.api.types.pandas_dtype(dtype)
+            except TypeError as error:
+                raise DataError(f"dtypes must be types of numpy or pandas (got {short(dtype)})") from error
+        if not all(value > 0 for value in self.std):
+            raise DataError(f"std must be above 0 (got {short(self.std)})")
+        if self.schema:
+            check_schema(self.schema, self.columns, self.constants)
+        stated(self.support, self.columns)
 
     @classmethod
     def _statistics(cls, frame: pd.DataFrame, schema: dict[str, Any], support: Any) -> dict[str, Any]:
@@ -152,6 +178,12 @@ class Columns(Representation):
     def _columns(self, raw: Tensor) -> dict[str, Any]:
         """Every column again, in its own type."""
         values = raw.detach().to("cpu", torch.float64).numpy()
+        lost = ~np.isfinite(values[:, self._grid.numpy()]).all(1)
+        if lost.any():
+            raise DataError(
+                f"{int(lost.sum())} of {len(lost)} rows that the model draws are not finite, which no whole number or "
+                "category can be: train it again with a smaller lr"
+            )
         found = {}
         for column, dtype in zip(self.columns, self.dtypes, strict=True):
             about = self._about[column]

@@ -6,6 +6,7 @@ half a window of context (those at the beginning with what there is), and passag
 """
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Texts(Representation):
 
     def prefix(self, values: Any) -> Tensor:
         """Strings: the beginnings of texts, at most `length` long."""
-        rows, sizes = self._rows([values] if isinstance(values, str) else list(values))
+        rows, sizes = self._rows([values] if isinstance(values, str) else values)
         known = torch.arange(self.length) < torch.from_numpy(sizes)[:, None]
         return torch.from_numpy(rows).masked_fill(~known, -1)
 
@@ -99,8 +100,8 @@ class Texts(Representation):
 
     def _rows(self, values: Any) -> tuple[np.ndarray, np.ndarray]:
         """Texts from the first place on: rows (n, length), and how much of each is text (n,)."""
-        if isinstance(values, str) or not all(isinstance(v, str) for v in values):
-            raise DataError(f"texts must be a list of strings (got {type(values).__name__})")
+        if isinstance(values, str) or not isinstance(values, Collection) or not all(isinstance(v, str) for v in values):
+            raise DataError(f"texts must be a list of strings (got {type(values).__name__}): pass ['…']")
         if len(values) == 0:
             raise DataError("there are no texts: give at least one")
         rows = np.full((len(values), self.length), END, dtype=np.int64)

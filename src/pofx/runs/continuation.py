@@ -4,18 +4,30 @@ Within its window a text follows the model's p(x). Beyond it every character fol
 least half a window before it: a truncated context, as in the score of passages (`pofx.represent.texts`).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
+from pofx.artifact import Artifact
+from pofx.core.entry import public
 from pofx.core.errors import Unsupported, UsageError
+from pofx.core.options import Count, Range, Seed
 from pofx.represent.texts import Texts
 
 PUBLIC = ("long_texts",)
 
 LONGEST = 1_000_000  # characters
+Length = Annotated[int, Range(1, LONGEST)]
 
 
+@public
 def long_texts(
-    run: Any, n: int, length: int, *, prefix: str = "", condition: Any = None, seed: int = 0, **tempering: float
+    run: Artifact,
+    n: Count,
+    length: Length,
+    *,
+    prefix: str = "",
+    condition: Any = None,
+    seed: Seed = 0,
+    **tempering: Any,
 ) -> list[str]:
     """n texts of `length` characters, the prefix among them; text i depends on the seed and i alone.
 
@@ -35,9 +47,11 @@ def long_texts(
             f"these texts end by themselves after at most {view.length} {view.codes_are}: omit length, or train with "
             "-o length=N, or on running text"
         )
-    if isinstance(length, bool) or not isinstance(length, int) or not len(prefix) < length <= LONGEST:
-        limit = f"a whole number above the {len(prefix)} characters of the prefix and at most {LONGEST:,}"
-        raise UsageError(f"length must be {limit} (got {length!r}): pass length=400")
+    if length <= len(prefix):
+        longer = min(len(prefix) + 400, LONGEST)
+        raise UsageError(
+            f"length must be above the {len(prefix)} characters of the prefix (got {length}): pass {longer}"
+        )
     texts, window = [prefix] * n, 0
     while min(map(len, texts)) < length:
         most = view.length // 2 if window else view.length - 1  # the prefix counts as far as it fits

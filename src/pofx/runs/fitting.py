@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from pofx.artifact import Artifact
-from pofx.core import config
+from pofx.core.entry import device_of, public
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.files import read_json
 from pofx.core.items import Items
 from pofx.core.model import Model
+from pofx.core.options import Seed
 from pofx.core.progress import Progress, Sink
 from pofx.core.random import seeded
 from pofx.core.representation import Representation
@@ -32,20 +33,21 @@ from pofx.runs.run import Job, execute
 from pofx.runs.selection import judge_by_samples
 from pofx.train.devices import processes
 from pofx.train.feed import Augment, Feed, Stored
-from pofx.train.options import Budget, TrainOptions
+from pofx.train.options import Budget, Epochs, Flops, Minutes, Steps, TrainOptions
 
 PUBLIC = ("fit",)
 
 
+@public
 def fit(
     data: Any = None,
     model: str | type[Model] | None = None,
     *,
-    minutes: float | None = None,
-    steps: int | None = None,
-    epochs: float | None = None,
-    flops: float | None = None,
-    seed: int = 0,
+    minutes: Minutes | None = None,
+    steps: Steps | None = None,
+    epochs: Epochs | None = None,
+    flops: Flops | None = None,
+    seed: Seed = 0,
     condition: Any = None,
     on: Any = None,
     out: str | Path | None = None,
@@ -120,11 +122,11 @@ def fit(
     sorted_options = sort_options(row, flat, options=options, trainer=trainer, view=view)
     train_options = TrainOptions.of({**row.trains_with, **sorted_options.trainer})
     accelerator = processes()
-    where = torch.device(device) if device else accelerator.device
+    where = accelerator.device if device is None else device_of(device)
     others = held(row, on, sorted_options.options, folder, resume)
     representation, conditioning = views(row, others, loaded(dataset.train, seed), sorted_options.view, where)
     augment = augmentation(dataset.train, augmented)
-    with seeded(seed, 0, 1 << 21), config.float32():
+    with seeded(seed, 0, 1 << 21):
         values = {**row.values, **sorted_options.options, **others.made(row)}
         net = row.model(representation.event, None if conditioning is None else conditioning.event, **values)
     feeds = {

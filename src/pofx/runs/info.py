@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pofx.artifact import load
+from pofx.core.entry import public
 from pofx.core.errors import PofxError, UsageError
 from pofx.core.files import read_json, write_json
 from pofx.summary import facts, line
@@ -22,6 +23,7 @@ def store(folder: str | Path, evaluation: dict[str, Any]) -> None:
         warnings.warn(f"the evaluation is not stored in {folder} ({error})")
 
 
+@public
 def info(folder: str | Path) -> dict[str, Any]:
     """What is in the folder of a run: plain values, with a `summary` in one line and the last `evaluation`.
 

@@ -8,20 +8,21 @@ from the target, then the model's own importance-weighted draws, and at last `Im
 weights correct what is left.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pofx.core import config
+from pofx.core.entry import device_of, public
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
 from pofx.core.model import Batch, Phase, Reparameterised
 from pofx.core.objective import Objective
+from pofx.core.options import Positive, Range, Real, Seed, Unit, Width
 from pofx.core.progress import Sink
 from pofx.core.random import Streams, seeded
 from pofx.data.kinds.points import points
@@ -34,7 +35,7 @@ from pofx.runs.run import Job, execute
 from pofx.runs.weighing import ImportanceSampler, anneal, event_density, standard_normal
 from pofx.train.devices import processes
 from pofx.train.feed import Feed
-from pofx.train.options import Budget, TrainOptions
+from pofx.train.options import Budget, Minutes, Steps, TrainOptions
 
 PUBLIC = ("fit_density",)
 
@@ -138,21 +139,22 @@ def damped(log_f: Tensor) -> Tensor:
     return torch.where(below > 0, floor - below.log1p(), log_f)
 
 
+@public
 def fit_density(
     log_target: Callable[[Tensor], Tensor],
-    dims: int,
+    dims: Width,
     model: str = "nsf",
     *,
     support: Any = None,
-    centre: float | int | Sequence[float] = 0.0,
-    scale: float | int | Sequence[float] | None = None,
+    centre: Real | Sequence[Real] = 0.0,
+    scale: Positive | Sequence[Positive] | None = None,
     samples: Any = None,
-    mix: float | int = 0.8,
-    annealing: float | int = 0.5,
-    scouts: int = 512,
-    minutes: float | None = None,
-    steps: int | None = None,
-    seed: int = 0,
+    mix: Unit = 0.8,
+    annealing: Unit = 0.5,
+    scouts: Annotated[int, Range(0, 1_000_000)] = 512,
+    minutes: Minutes | None = None,
+    steps: Steps | None = None,
+    seed: Seed = 0,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -192,9 +194,6 @@ def fit_density(
     row = config.entry(model)
     if not issubclass(row.model, Reparameterised):
         raise Unsupported(f"{model} has no differentiable draws, so that a density cannot lead it: choose nsf")
-    for name, value in (("mix", mix), ("annealing", annealing)):
-        if not 0 <= value <= 1:
-            raise UsageError(f"{name} must lie in 0 to 1 (got {value}): pass {name}=0.5")
     if steps is None and minutes is None:
         minutes = 2.0
     budget = Budget(steps=steps, minutes=minutes)
@@ -202,13 +201,13 @@ def fit_density(
     if stated_options.view:
         raise UsageError(f"{', '.join(stated_options.view)} has no effect here: a target is real, within its support")
     train_options = TrainOptions.of({**row.trains_with, **TRAINS_WITH, **stated_options.trainer})
+    accelerator = processes()
+    where = accelerator.device if device is None else device_of(device)
     representation, raw = _space(
         log_target, dims, support, centre, scale, samples, scouts, train_options.batch_size, seed
     )
-    accelerator = processes()
-    where = torch.device(device) if device else accelerator.device
     name = getattr(log_target, "__qualname__", type(log_target).__qualname__)
-    with seeded(seed, 0, 1 << 21), config.float32():
+    with seeded(seed, 0, 1 << 21):
         values = {**row.values, **DEFAULTS.get(model, {}), **stated_options.options}
         net = row.model(representation.event, **values)
     assert isinstance(net, Reparameterised)
@@ -266,9 +265,10 @@ def _space(
     ends = [(plain or {}).get(c, (None, None)) if plain != "simplex" else (0.0, 1.0) for c in columns][:free]
     if scale is None:
         scale = [1.8 if None not in e else 1.0 for e in ends]
+    for name, value in (("centre", centre), ("scale", scale)):
+        if np.ndim(value) and len(value) not in (1, free):
+            raise UsageError(f"{name} must be a number or {free} of them (got {len(value)}): pass {name}=1.0")
     mean, std = (np.broadcast_to(np.asarray(v, dtype=np.float64), (free,)).tolist() for v in (centre, scale))
-    if not all(0 < s < math.inf for s in std):
-        raise UsageError(f"scale must be positive (got {scale}): pass scale=1.0")
     made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
     if not scouts:
         return made, made.back(Streams(seed + 4, 16 * batch).normal(free).double())[0]

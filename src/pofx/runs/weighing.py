@@ -10,16 +10,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pofx.artifact import BATCH, Artifact, load
+from pofx.core.entry import public, theirs
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import dims
 from pofx.core.model import Density, Reparameterised
+from pofx.core.options import Count, Many, OneOf, Range, Seed, checked
 from pofx.core.random import Streams
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import normal_log_prob
@@ -32,7 +34,6 @@ PUBLIC = ("ImportanceSampler",)
 LEAST_SHARE = 0.1  # effective draws as a share of all, below which a warning is due
 ACCEPTED = 0.75  # share of Hamiltonian moves that the step size aims at
 PILOTS = 128  # chains that tune the step sizes, with draws of their own, so that the weights stay unbiased
-STARTS = ("model", "broad")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class WeightedDraws:
         mean = (w * values).sum(0)
         return mean, np.sqrt((w**2 * (values - mean) ** 2).sum(0))
 
-    def resample(self, n: int, *, seed: int = 0) -> np.ndarray:
+    @checked
+    def resample(self, n: Count, *, seed: Annotated[int, Range(0, 1 << 62)] = 0) -> np.ndarray:
         """n draws of the target, nearly: x drawn anew by weight, systematically, in random order (with repeats)."""
         rng = np.random.default_rng(seed)
         at = np.searchsorted(np.cumsum(self.weights), (rng.random() + np.arange(n)) / n).clip(max=len(self) - 1)
@@ -112,6 +114,7 @@ class ImportanceSampler:
             raise Unsupported(f"{view.kind} items have no density that a target could be held against: give points")
 
     @classmethod
+    @public
     def load(cls, path: str | Path, log_target: Callable[[Tensor], Tensor]) -> Self:
         """A sampler from a folder that `fit_density(out=…)` or `save` wrote; the target itself is never saved."""
         return cls(load(path), log_target)
@@ -120,7 +123,8 @@ class ImportanceSampler:
         """Write the fitted model; see `Artifact.save`."""
         return self.artifact.save(path)
 
-    def sample(self, n: int, *, seed: int = 0) -> np.ndarray:
+    @public
+    def sample(self, n: Many, *, seed: Seed = 0) -> np.ndarray:
         """n draws of the model, without weights."""
         return np.asarray(self.artifact.sample(n, seed=seed))
 
@@ -128,8 +132,9 @@ class ImportanceSampler:
         """The model's normalised log density at x (n, d), nats."""
         return self.artifact.log_prob(x)
 
+    @public
     @torch.no_grad()
-    def weigh(self, n: int = 10_000, *, seed: int = 0) -> WeightedDraws:
+    def weigh(self, n: Many = 10_000, *, seed: Seed = 0) -> WeightedDraws:
         """n draws of the model with their weights; warns where these should not be trusted."""
         streams, density = self._streams(n, seed), event_density(self.log_target, self._view)
         x, log_w = [], []
@@ -139,15 +144,16 @@ class ImportanceSampler:
             log_w.append(density(part).double() - self._model.log_prob(part).double())
         return self._told(torch.cat(x), torch.cat(log_w))
 
+    @public
     def refine(
         self,
-        n: int = 1_000,
+        n: Count = 1_000,
         *,
-        temperatures: int = 40,
-        moves: int = 1,
-        leaps: int = 5,
-        start: str = "model",
-        seed: int = 0,
+        temperatures: Count = 40,
+        moves: Count = 1,
+        leaps: Count = 5,
+        start: Annotated[str, OneOf("model", "broad")] = "model",
+        seed: Seed = 0,
     ) -> WeightedDraws:
         """n draws led from the model to the target over `temperatures` bridges, with their weights.
 
@@ -156,11 +162,6 @@ class ImportanceSampler:
             leaps: leapfrog steps in each move.
             start: "model", or "broad": from the broad normal instead, as if there were no model.
         """
-        if start not in STARTS:
-            raise UsageError(f"start must be {' or '.join(STARTS)} (got '{start}')")
-        for name, value in (("n", n), ("temperatures", temperatures), ("moves", moves), ("leaps", leaps)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1 (got {value})")
         model, device = self._model, self.artifact.device
         log_density = event_density(self.log_target, self._view)
         if start == "model":
@@ -175,7 +176,8 @@ class ImportanceSampler:
             )  # fmt: skip
         return self._told(x, log_w)
 
-    def missed(self, n: int = 1_000, *, temperatures: int = 200, seed: int = 0) -> tuple[float, float]:
+    @public
+    def missed(self, n: Count = 1_000, *, temperatures: Count = 200, seed: Seed = 0) -> tuple[float, float]:
         """Nats of log Z that the model may have missed, and the standard error; the sign that a mode was lost.
 
         The weights of a model's own draws cannot show what it never draws. Annealing from the broad normal finds modes
@@ -199,8 +201,6 @@ class ImportanceSampler:
         return self.artifact.representation
 
     def _streams(self, n: int, seed: int) -> Streams:
-        if n < 1:
-            raise DataError(f"n must be at least 1 (got {n})")
         return Streams(seed, n, device=self.artifact.device)
 
     def _told(self, x: Tensor, log_weights: Tensor) -> WeightedDraws:
@@ -218,7 +218,8 @@ def event_density(log_target: Callable[[Tensor], Tensor], view: Columns) -> Call
 
     def log_density(x: Tensor) -> Tensor:
         raw, ladj = view.back(x)
-        value = log_target(raw)
+        with theirs() as dtype:
+            value = log_target(raw.to(dtype))
         if isinstance(value, Tensor) and x.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
             raise UsageError("log_target has no slope: compute it with torch from the tensor that it is given")
         if not isinstance(value, Tensor) or value.shape != (len(x),) or not value.is_floating_point():

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pofx.core.config import float32
+from pofx.core.entry import float32
 from pofx.core.errors import TrainingError, UsageError
 from pofx.core.model import Model, broken
 from pofx.core.objective import Objective, trained

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pofx.core.errors import UsageError, unknown
-from pofx.core.options import Count, NonNegative, OneOf, Range, Real, check_value, fits, short
+from pofx.core.options import Count, NonNegative, OneOf, Range, Real, check_value, short
 
 Beta = Annotated[Real, Range(0, 1, below=True)]
+Steps = Annotated[int, Range(1, 1_000_000_000_000)]
+Minutes = Annotated[Real, Range(0, 1e7, above=True)]
+Epochs = Annotated[Real, Range(0, 1e9, above=True)]
+Flops = Annotated[Real, Range(0, 1e30, above=True)]
 
 
 @dataclass(frozen=True)
@@ -72,20 +76,17 @@ PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 class Budget:
     """When training ends: after steps, minutes of training time, epochs or FLOPs; exactly one is given."""
 
-    steps: int | None = None
-    minutes: float | None = None
-    epochs: float | None = None
-    flops: float | None = None  # as `pofx.train.flops` counts them
+    steps: Steps | None = None
+    minutes: Minutes | None = None
+    epochs: Epochs | None = None
+    flops: Flops | None = None  # as `pofx.train.flops` counts them
 
     def __post_init__(self) -> None:
         given = self.request
         if len(given) != 1:
             raise UsageError(f"give one of steps, minutes, epochs or flops (got {', '.join(given) or 'none'})")
         key, value = next(iter(given.items()))
-        kind = int if key == "steps" else Real
-        if not fits(value, kind) or not value > 0:
-            what = "a whole number above 0" if kind is int else "a finite number above 0"
-            raise UsageError(f"{key} must be {what} (got {short(value)}): pass {key}={'1000' if kind is int else '2'}")
+        check_value(key, value, typing.get_type_hints(Budget, include_extras=True)[key], 1000 if key == "steps" else 2)
 
     @classmethod
     def of(cls, text: str | float) -> Self:
@@ -97,8 +98,12 @@ class Budget:
         units = r"s|m|min|h|steps?|epochs?|[kMGTP]?(?:flops?|FLOPs?)"
         found = re.fullmatch(rf"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)\s*({units})?\s*", str(text))
         value, unit = (float(found[1]), found[2] or "s") if found else (0.0, "s")
-        if not 0 < value < math.inf or (unit.startswith("step") and value != int(value)):
-            raise UsageError(f"budget is a time such as 30s, 2m or 1h, or 500steps, 3epochs, 2e12flops (got '{text}')")
+        least = 1e-3 / SECONDS[unit] if unit in SECONDS else 0.0
+        if not least < value < math.inf or (unit.startswith("step") and value != int(value)):
+            raise UsageError(
+                f"budget must be a time such as 30s, 2m or 1h, or 500steps, 3epochs or 2e12flops (got {short(text)}): "
+                f"pass {_nearest(text)}"
+            )
         if unit in SECONDS:
             return cls(minutes=value * SECONDS[unit] / 60)
         if unit.lower().endswith(("flop", "flops")):
@@ -132,6 +137,14 @@ class Budget:
             return spoken(self.seconds)
         key, value = next(iter(self.request.items()))
         return f"{value:g} {key}" if key == "flops" or value != 1 else f"1 {key.removesuffix('s')}"
+
+
+def _nearest(text: Any) -> str:
+    """A budget that a text which is none may mean: 2m for "2 minutes"."""
+    found = re.match(r"\s*-?(\d+\.?\d*)\s*([a-z]?)", str(text).lower())
+    if found is None or not float(found[1]) > 0:
+        return "30s"
+    return f"{found[1]}{found[2] if found[2] in ('s', 'm', 'h') else 's'}"
 
 
 def spoken(seconds: float) -> str:

@@ -1,8 +1,10 @@
 """Whether a trained model can be right: its weights, samples and probabilities on a few items.
 
 A training can diverge and still end: its losses stay finite while samples reach 1e26, or while the probability of an
-item exceeds 1. Such weights are no result.
+item exceeds 1, or while training items are less probable than they are by pure chance. Such weights are no result.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -60,6 +62,14 @@ def _mass(model: Explicit, data: Batch) -> str | None:
     worst = int((log_p - SURE * error).argmax())
     if float(log_p[worst] - SURE * error[worst]) > 0:
         return f"log p of an item is {float(log_p[worst]):+.1f} ± {float(error[worst]):.1g} nats, a probability above 1"
+    assert isinstance(model.event, Discrete)
+    uniform = -sum(map(math.log, model.event.counts))
+    best = float((log_p + SURE * error).mean())
+    if best < uniform:
+        return (
+            f"the mean log p of training items is {float(log_p.mean()):.0f} nats, below the {uniform:.0f} of evenly "
+            "distributed ones"
+        )
     return None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from pofx.core.errors import DataError
 from pofx.core.items import Items
+from pofx.core.options import Size, checked
 from pofx.data.kind import Facts, Kind, Shown, lines_of
 from pofx.data.kinds.text import are_strings, ngrams, texts
 from pofx.data.labels import with_labels
@@ -19,7 +20,8 @@ BLOCK = 1 << 22  # tokens read at once
 ONE_HOT = 4096  # dimensions up to which vectors are one-hot
 
 
-def tokens(x: Any, classes: int | None = None, labels: Any = None, name: str = "tokens") -> Items:
+@checked
+def tokens(x: Any, classes: Size | None = None, labels: Any = None, name: str = "tokens") -> Items:
     """Sequences of equal length of class numbers (an integer array (n, length)); or texts, as `texts` takes them.
 
     `classes` is the size of the alphabet of an integer array; by default one more than its largest value.

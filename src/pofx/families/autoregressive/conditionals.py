@@ -18,6 +18,7 @@ from torch import Tensor
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Condition, Discrete, dims, select
 from pofx.core.model import Batch, Completing, Density, Factored, OnePhase, Tempered
+from pofx.core.options import Temperature, TopK, TopP
 from pofx.core.random import Streams
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, sum_event
 from pofx.maths.sharpening import sharpen
@@ -139,9 +140,9 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
         *,
         generator: Streams,
         prefix: Int[Tensor, "n *event"] | None = None,
-        temperature: float | int = 1.0,
-        top_k: float | int = 0,
-        top_p: float | int = 1.0,
+        temperature: Temperature = 1.0,
+        top_k: TopK = 0,
+        top_p: TopP = 1.0,
         cached: bool = True,
     ) -> Int[Tensor, "{n} *event"]:
         """n events, dimension by dimension: int64 (n, *event.shape).

@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         network: str,
         width: int,
         depth: int,
-        dropout: float,
+        dropout: float | int,
         octaves: int,
     ) -> None:
         super().__init__()

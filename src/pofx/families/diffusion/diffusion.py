@@ -200,7 +200,7 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
             again = torch.arange(len(x), device=x.device).repeat(self.noises)
             x, condition = x[again], None if condition is None else select(condition, again)
         n = len(x)
-        u = (torch.randperm(n, device=x.device) + torch.rand(n, device=x.device)) / n  # stratified
+        u = (torch.randperm(n, device=x.device) + torch.rand(n, dtype=torch.float32, device=x.device)) / n  # stratified
         drop = None
         if condition is not None:
             drop = torch.rand(n, device=x.device) < self.condition_dropout
@@ -223,7 +223,7 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
         """n events by `sampler` in `sampler_steps` steps, from noise of `generator` alone: (n, *event)."""
         self.check_condition(n, condition)
         x = generator.normal(*self.shape)
-        times = torch.linspace(1.0, 0.0, self.sampler_steps + 1, device=x.device)
+        times = torch.linspace(1.0, 0.0, self.sampler_steps + 1, dtype=torch.float32, device=x.device)
         if self.spacing == "squared":  # narrow modes keep their width
             times = times**2
         path, bounded = PATHS[self.path], isinstance(self.event, Bounded)

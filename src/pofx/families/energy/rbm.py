@@ -159,7 +159,7 @@ class RBM(OnePhase, Explicit, Stepwise):
             self.visible_bias.copy_(self.base)
             if batch.condition is not None:
                 self.particle_groups.copy_(batch.condition[torch.arange(self.chains) % len(x)])
-            u = torch.rand(self.chains, x.shape[1], device=x.device)
+            u = torch.rand(self.chains, x.shape[1], dtype=torch.float32, device=x.device)
             self.particles.copy_(draw(self.base[self.particle_groups], u))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -168,7 +168,7 @@ class RBM(OnePhase, Explicit, Stepwise):
         if self.training:
             with torch.no_grad():
                 for _ in range(self.moves):
-                    u = torch.rand(self.chains, self.hidden + v.shape[1], device=v.device)
+                    u = torch.rand(self.chains, self.hidden + v.shape[1], dtype=torch.float32, device=v.device)
                     self.particles.copy_(self.move(self.particles, self.particle_groups, u))
         model = self.free_energy(self.particles, self.particle_groups).mean()
         return {"contrast": self.free_energy(v, g).mean() - model, "decay": self.decay * self.weight.square().sum()}
@@ -184,7 +184,7 @@ class RBM(OnePhase, Explicit, Stepwise):
         """log Π_i p(v_i | all others), exact: (n,) (Besag, 1975)."""
         inputs = self.hidden_input(v, g)
         table = self.weight.reshape(v.shape[1], -1, self.hidden)
-        found = torch.zeros(len(v), device=v.device)
+        found = torch.zeros(len(v), dtype=torch.float32, device=v.device)
         for i in range(v.shape[1]):
             change = (self.phi[None] - self.phi[v[:, i]][:, None]) @ table[i]  # n, classes, hidden
             logits = self.visible_bias[g, i] + softplus(inputs[:, None] + change).sum(-1)
@@ -275,6 +275,6 @@ def class_functions(classes: int, features: int, *, ordered: bool) -> Float[Tens
     if classes == 2 and features == 1:
         return torch.tensor([[0.0], [1.0]])
     if features == classes:
-        return torch.eye(classes)
+        return torch.eye(classes, dtype=torch.float32)
     level, order = torch.arange(classes) + 0.5, torch.arange(1, features + 1)
     return torch.cos(math.pi / classes * level[:, None] * order)

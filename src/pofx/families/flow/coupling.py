@@ -107,7 +107,7 @@ class Coupling(nn.Module):
         blocks: int,
         *,
         context: int = 0,
-        dropout: float = 0.0,
+        dropout: float | int = 0.0,
         octaves: int = 0,
         circle: Circle | None = None,
     ) -> None:

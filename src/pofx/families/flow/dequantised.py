@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, Encoding, OnePhase, Tempered, Weighted
-from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Real, Width
+from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Real, Temperature, Width
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.families.flow.dequantiser import Dequantiser
@@ -94,7 +94,7 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
         return self.flow.log_prob(y, condition) + log_weight
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        noise = torch.randn(batch.x.shape, device=batch.x.device)
+        noise = torch.randn(batch.x.shape, dtype=torch.float32, device=batch.x.device)
         return -self.log_weights(batch.x, batch.condition, noise).mean()
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
@@ -104,7 +104,7 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         def dequantised(items: int) -> Batch:
             batch = take(items)
-            noise = torch.randn(batch.x.shape, device=batch.x.device)
+            noise = torch.randn(batch.x.shape, dtype=torch.float32, device=batch.x.device)
             return dataclasses.replace(batch, x=self.dequantiser(batch.x, noise)[0])
 
         self.flow.start(dequantised)
@@ -153,12 +153,10 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
         condition: Condition | None = None,
         *,
         generator: Streams,
-        temperature: float | int = 1.0,
+        temperature: Temperature = 1.0,
     ) -> Int[Tensor, "{n} *event"]:
         """As `Model.sample`; codes are multiplied by the temperature, and at another than 1 the draws leave P(x)."""
         self.check_condition(n, condition)
-        if not 0 <= temperature < math.inf:
-            raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
         return self.dequantiser.inverse(self.flow.draw(condition, generator, temperature))
 
     def encode(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:

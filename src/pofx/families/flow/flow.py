@@ -4,16 +4,15 @@ A member builds its chain in the constructor; density, samples and codes follow.
 draws nearer to the modes (Kingma and Dhariwal, 2018, "Glow", arXiv 1807.03039, section 6), which leave p(x).
 """
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous
 from pofx.core.model import Batch, Density, Latent, OnePhase, Reparameterised, Tempered
+from pofx.core.options import Temperature
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.maths.distributions import zero_when_far
@@ -51,12 +50,10 @@ class Flow(OnePhase, Reparameterised, Latent, Tempered):
         condition: Condition | None = None,
         *,
         generator: Streams,
-        temperature: float | int = 1.0,
+        temperature: Temperature = 1.0,
     ) -> Float[Tensor, "{n} *event"]:
         """As `Model.sample`; codes are multiplied by the temperature, and at another than 1 the draws leave p(x)."""
         self.check_condition(n, condition)
-        if not 0 <= temperature < math.inf:
-            raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
         return self.flow.draw(condition, generator, temperature)
 
     def rsample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:

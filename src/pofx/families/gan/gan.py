@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
 from pofx.core.model import Batch, Phase, Tempered
-from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Unit, Width
+from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, direction_of, span
 from pofx.families.gan.health import symptoms
@@ -233,10 +233,10 @@ class GAN(Tempered, Inverting):
     def draw(self, batch: Batch) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n inputs"]]:
         """As many samples as the batch has items, under its condition, and the noise they come from."""
         n, device = len(batch), batch.x.device
-        z = torch.randn(n, self.generator.inputs, device=device)
+        z = torch.randn(n, self.generator.inputs, dtype=torch.float32, device=device)
         mixed, crossover = None, 0
         if self.mixing and self.generator.styled and self.training and torch.rand(()) < self.mixing:
-            mixed = torch.randn(n, self.latent, device=device)
+            mixed = torch.randn(n, self.latent, dtype=torch.float32, device=device)
             crossover = int(torch.randint(1, max(self.generator.levels, 2), ()))
         x = self.generator(z, batch.condition, mixed=mixed, span=(crossover, None), stage=self.stage)
         return x, z
@@ -347,7 +347,7 @@ class GAN(Tempered, Inverting):
         """4 · weight · the path-length penalty on a quarter of the batch."""
         n = max(len(batch) // 4, 1)
         net = self.generator.net
-        z = torch.randn(n, self.generator.inputs, device=batch.x.device)
+        z = torch.randn(n, self.generator.inputs, dtype=torch.float32, device=batch.x.device)
         c = None if batch.condition is None else select(batch.condition, slice(n))
         code, *noises = z.split([net.latent, *net.cells], 1)  # type: ignore[misc, list-item]
         w = net.mapping(code, self.generator.conditioner(c))  # type: ignore[operator]
@@ -363,8 +363,8 @@ class GAN(Tempered, Inverting):
         condition: Condition | None = None,
         *,
         generator: Streams,
-        temperature: float | int = 1.0,
-        truncation: float | int = 1.0,
+        temperature: Temperature = 1.0,
+        truncation: Temperature = 1.0,
     ) -> Float[Tensor, "{n} *event"]:
         """One pass, cut to the bounds of a bounded event: float32 (n, *event.shape).
 

@@ -44,7 +44,7 @@ class LogisticMixture(nn.Module):
 
     def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
         scaled = 2.0 * x.float() / (self.event.largest - 1) - 1.0
-        spread = torch.linspace(-1.0, 1.0, self.components + 2)[1:-1].to(x.device)
+        spread = torch.linspace(-1.0, 1.0, self.components + 2, dtype=torch.float32)[1:-1].to(x.device)
         means = scaled.mean(0)[..., None] + scaled.std(0, unbiased=False)[..., None] * spread
         log_scales = (scaled.std(0, unbiased=False)[..., None] * 0.5 + 1e-2).log().expand_as(means)
         return torch.cat((torch.zeros_like(means), means, log_scales), -1)

@@ -236,7 +236,7 @@ class VAE(OnePhase, Weighted, Latent):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         weight, x = self.kl_weight(), batch.x
         if self.particles > 1:
-            noise = torch.randn(len(x), self.particles, self.latent, device=x.device)
+            noise = torch.randn(len(x), self.particles, self.latent, dtype=torch.float32, device=x.device)
             log_weights = self.log_weights(x, batch.condition, noise, weight)
             return {"bound": math.log(self.particles) - log_weights.logsumexp(1).mean()}
         noise = torch.randn_like(self.marginals.new_empty(len(x), 1, self.latent))

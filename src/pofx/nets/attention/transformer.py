@@ -52,7 +52,7 @@ class Block(nn.Module):
         expansion: float | int = 4,
         activation: str = "swiglu",
         rotary: bool = True,
-        dropout: float = 0.0,
+        dropout: float | int = 0.0,
     ) -> None:
         super().__init__()
         self.first, self.second = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
@@ -87,7 +87,7 @@ class Transformer(nn.Module):
         expansion: float | int = 4,
         activation: str = "swiglu",
         rotary: bool = True,
-        dropout: float = 0.0,
+        dropout: float | int = 0.0,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:

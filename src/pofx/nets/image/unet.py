@@ -27,7 +27,7 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
 class Block(nn.Module):
     """x + conv(silu(conv(scale * norm(x) + shift))), scale and shift from the context; starts as the identity."""
 
-    def __init__(self, channels: int, context: int, dropout: float) -> None:
+    def __init__(self, channels: int, context: int, dropout: float | int) -> None:
         super().__init__()
         self.norm = _norm(channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -85,7 +85,7 @@ class UNet(nn.Module):
         blocks: int = 2,
         patch: int = 0,
         smallest: int = 7,
-        dropout: float = 0.0,
+        dropout: float | int = 0.0,
     ) -> None:
         super().__init__()
         channels, *sides = shape
