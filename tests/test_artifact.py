@@ -117,7 +117,7 @@ def test_flows_are_tempered_by_their_codes(name):
     z, half = run.encode(run.sample(50, seed=3)), run.encode(run.sample(50, seed=3, temperature=0.5))
     assert np.allclose(half, 0.5 * z, atol=1e-3) and np.array_equal(run.sample(5, temperature=1), run.sample(5))
     assert np.ptp(run.sample(5, temperature=0), axis=0).max() < 1e-6
-    with pytest.raises(UsageError, match="from 0 up"):
+    with pytest.raises(UsageError, match="from 0 to"):
         run.sample(5, temperature=-1)
     with pytest.raises(UsageError, match="did you mean temperature"):
         run.sample(5, temperatur=1)

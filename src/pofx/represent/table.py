@@ -178,7 +178,9 @@ class Columns(Representation):
     def _columns(self, raw: Tensor) -> dict[str, Any]:
         """Every column again, in its own type."""
         values = raw.detach().to("cpu", torch.float64).numpy()
-        lost = ~np.isfinite(values[:, self._grid.numpy()]).all(1)
+        grid = self._grid.numpy()[: values.shape[1]]
+        filled = np.array([not self._about[c].get("missing") for c in self.varying])
+        lost = ((np.isinf(values) | (np.isnan(values) & filled)) & grid).any(1)
         if lost.any():
             raise DataError(
                 f"{int(lost.sum())} of {len(lost)} rows that the model draws are not finite, which no whole number or "
