@@ -238,7 +238,7 @@ def test_learning_curves_are_thinned_but_keep_every_validation(tmp_path):
 
 
 def test_a_real_comparison_of_unnamed_points(tmp_path):
-    found = compare(points(400), models=["gmm"], budget="0.2s", spaces=["pca"], out=tmp_path, progress=False)
+    found = compare(points(400), models=["gmm"], budget="0.3s", out=tmp_path)
     table = found.table()
     assert list(table["status"]) == ["done"] * 6
     assert {"noised-real-0.1", "noised-real-0.3"} <= set(table.index)
