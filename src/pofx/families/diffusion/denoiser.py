@@ -3,10 +3,11 @@
 For x_t = alpha x + sigma noise the network learns what no linear map of x_t gives of x and the noise: with both at
 unit variance its input and its target have unit variance at every time (Karras et al., 2022, arXiv 2206.00364). In the
 angle of the quarter circle (see `maths.paths`) its output F is the velocity of the probability flow,
-d x / d angle = F(x, angle), and E[x | x_t] = cos · x - sin · F. Items are standardised along their first axis.
+d x / d angle = F(x, angle), and E[x | x_t] = cos · x - sin · F. With output "data" the network gives E[x | x_t]
+itself and F follows, which is what large patches want (Li and He, 2025, arXiv 2511.13720). Items are standardised along
+their first axis.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from pofx.core.event import Condition, Continuous, Event, dims
 from pofx.core.model import Batch
 from pofx.maths.paths import Path, angle
+from pofx.nets.attention.dit import DiT
 from pofx.nets.image.unet import UNet
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.fourier import waves
@@ -23,13 +25,17 @@ from pofx.nets.vector.mlp import ResidualMLP
 from pofx.nets.vector.time import TimeEmbedding
 
 CONTEXT = 128  # features of time and condition
+OUTPUTS = ("velocity", "data")
+LEAST_SINE = 0.05  # by which an error of the data is divided to give one of the velocity
+BOTTLENECK = 4  # a patch of so many times more numbers than places have features is embedded through a bottleneck
 
 
 class Denoiser(nn.Module):
     """F(x, angle, context) on standardised items, with the mean and spread of the data that standardise them.
 
-    network: "unet" or "mlp"; width: channels or units; depth: blocks; octaves: waves of each number that a perceptron
-    sees beside it.
+    network: "unet", "dit" or "mlp"; width: channels or units; depth: blocks; octaves: waves of each number that a
+    perceptron sees beside it; patch: of the transformer; spreads: a second output, where the variance of a random step
+    lies between the least and the largest one.
     """
 
     center: Tensor
@@ -45,18 +51,34 @@ class Denoiser(nn.Module):
         depth: int,
         dropout: float | int,
         octaves: int,
+        patch: int = 0,
+        output: str = "velocity",
+        spreads: bool = False,
     ) -> None:
         super().__init__()
-        self.shape, self.octaves = event.shape, octaves
+        self.shape, self.octaves, self.output, self.spreads = event.shape, octaves, output, spreads
         self.time = TimeEmbedding(CONTEXT)
         self.conditioner = Conditioner(condition, CONTEXT, null=True)
         self.net: nn.Module
+        outs = 2 if spreads else 1
         if network == "unet":
-            channels, height, wide = event.shape
-            self.net = UNet((channels, height, wide), channels, CONTEXT, width=width, blocks=depth, dropout=dropout)
+            self.net = UNet(event.shape, outs * event.shape[0], CONTEXT, width=width, blocks=depth, dropout=dropout)
+        elif network == "dit":
+            narrow = width if event.shape[0] * patch ** (len(event.shape) - 1) > BOTTLENECK * width else 0
+            self.net = DiT(
+                event.shape,
+                outs * event.shape[0],
+                CONTEXT,
+                width=width,
+                layers=depth,
+                patch=patch,
+                bottleneck=narrow,
+                dropout=dropout,
+            )
         else:
             count = dims(event)
-            self.net = ResidualMLP(count * (1 + 2 * octaves), count, width, depth, context=CONTEXT, zero=True)
+            inputs = count * (1 + 2 * octaves)
+            self.net = ResidualMLP(inputs, outs * count, width, depth, context=CONTEXT, zero=True)
         first = event.shape[0] if event.shape else 1
         self.register_buffer("center", torch.zeros(first, *[1] * (len(event.shape) - 1)))
         self.register_buffer("scale", torch.ones(first, *[1] * (len(event.shape) - 1)))
@@ -84,7 +106,16 @@ class Denoiser(nn.Module):
     ) -> Float[Tensor, "n *event"]:
         """F: d x / d angle of the probability flow. x is standardised and divided by sqrt(alpha² + sigma²), angles (n,)
         lie in [0, π/2], context comes from `embed`."""
-        convolves = isinstance(self.net, UNet)
+        return self.estimate(x, angles, context)[0]
+
+    def estimate(
+        self,
+        x: Float[Tensor, "n *event"],
+        angles: Float[Tensor, "n"],
+        context: Float[Tensor, "n context"] | None = None,
+    ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n *event"] | None]:
+        """F, and with `spreads` the place of the variance between the least and the largest, in [0, 1]."""
+        convolves = not isinstance(self.net, ResidualMLP)
         with nullcontext() if convolves else torch.autocast(x.device.type, enabled=False):
             embedded = self.time(angles * (2 / torch.pi))
             if context is not None:
@@ -93,8 +124,17 @@ class Denoiser(nn.Module):
                 out: Tensor = self.net(x, embedded)
             else:  # hardly slower in float32, and densities need its digits
                 seen = waves(x.float().flatten(1), self.octaves).flatten(1)
-                out = self.net(seen, nn.functional.silu(embedded.float())).reshape(x.shape)
-        return out.to(x.dtype)
+                out = self.net(seen, nn.functional.silu(embedded.float()))
+                out = out.reshape(len(x), -1, *self.shape[1:])
+        out, spread = out.to(x.dtype), None
+        if self.spreads:
+            out, raw = out.chunk(2, 1)
+            spread = raw.float().sigmoid()
+        out = out.reshape(x.shape)
+        if self.output == "data":
+            cos, sin = (f(angles).reshape(-1, *[1] * (x.ndim - 1)).to(x.dtype) for f in (torch.cos, torch.sin))
+            out = (cos * x - out) / sin.clamp(min=LEAST_SINE)
+        return out, spread
 
     def embed(
         self, condition: Condition | None, drop: Bool[Tensor, "n"] | None = None
@@ -123,31 +163,3 @@ class Denoiser(nn.Module):
         )
         x = (x_t - alpha * self.center) / (self.scale * size)
         return self.restored(cos * x - sin * self.velocity(x, phi.expand(len(x)), context))
-
-    def guided(
-        self, condition: Condition | None, path: Path, *, guidance: float = 1.0, clip: bool = False
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """denoise(x_t, t) = E[x | x_t] of standardised x, as samplers take it, with classifier-free guidance:
-        unconditional + guidance · (conditional - unconditional) (Ho and Salimans, 2022, arXiv 2207.12598).
-
-        `clip` keeps the estimate in [-1, 1] of the event.
-        """
-        w = guidance if condition is not None else 1.0
-        wanted = self.embed(condition)
-        free = None if w == 1.0 or wanted is None else self.free(len(wanted))
-
-        def denoise(x: Float[Tensor, "n *event"], t: Float[Tensor, ""]) -> Float[Tensor, "n *event"]:
-            point = path(t)
-            phi = angle(point)
-            angles = phi.expand(len(x))
-            x = x / (point.alpha**2 + point.sigma**2).sqrt()
-            if w == 1.0:
-                out = self.velocity(x, angles, wanted)
-            else:
-                out = self.velocity(x, angles, free)
-                if w != 0.0:
-                    out = out + w * (self.velocity(x, angles, wanted) - out)
-            data = phi.cos() * x - phi.sin() * out
-            return self.standardised(self.restored(data).clamp(-1, 1)) if clip else data
-
-        return denoise

@@ -1,4 +1,4 @@
-"""A U-Net for events (C, H, W) of any size: residual blocks at falling resolutions, joined by skips.
+"""A U-Net for grids of one to three axes and any size: residual blocks at falling resolutions, joined by skips.
 
 Ronneberger et al. (2015, arXiv 1505.04597), after Ho et al. (2020, arXiv 2006.11239): GroupNorm, SiLU, a vector context
 that scales and shifts every block, attention at the lowest resolution. What makes it quick on CPUs, where everything
@@ -12,34 +12,38 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.nets.image.patches import gathered, spread
+
+CONVS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 
 def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // 16 if channels % 16 == 0 else 1, channels)
 
 
-def _zero(layer: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+def _zero(layer: nn.Module) -> nn.Module:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 
 class Block(nn.Module):
     """x + conv(silu(conv(scale * norm(x) + shift))), scale and shift from the context; starts as the identity."""
 
-    def __init__(self, channels: int, context: int, dropout: float | int) -> None:
+    def __init__(self, channels: int, context: int, dropout: float | int, rank: int = 2) -> None:
         super().__init__()
+        conv = CONVS[rank - 1]
         self.norm = _norm(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = _zero(nn.Conv2d(channels, channels, 3, padding=1))
+        self.conv1 = conv(channels, channels, 3, padding=1)
+        self.conv2 = _zero(conv(channels, channels, 3, padding=1))
         self.film = nn.Linear(context, 2 * channels)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "n channels H W"], context: Float[Tensor, "n context"]
-    ) -> Float[Tensor, "n channels H W"]:
+        self, x: Float[Tensor, "n channels *sides"], context: Float[Tensor, "n context"]
+    ) -> Float[Tensor, "n channels *sides"]:
         h = self.norm(x)
-        scale, shift = self.film(context)[:, :, None, None].to(h.dtype).chunk(2, 1)
+        scale, shift = self.film(context)[(..., *[None] * (x.ndim - 2))].to(h.dtype).chunk(2, 1)
         h = self.conv1(torch.addcmul(shift, h, 1 + scale))
         change: Tensor = self.conv2(self.dropout(F.silu(h)))
         return x + change
@@ -48,25 +52,25 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """x + self-attention over positions, with normalised queries and keys; starts as the identity."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, rank: int = 2) -> None:
         super().__init__()
         self.heads = heads
         self.norm = _norm(channels)
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = _zero(nn.Conv2d(channels, channels, 1))
+        self.qkv = CONVS[rank - 1](channels, 3 * channels, 1)
+        self.out = _zero(CONVS[rank - 1](channels, channels, 1))
 
-    def forward(self, x: Float[Tensor, "n channels H W"]) -> Float[Tensor, "n channels H W"]:
-        n, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(n, h * w, 3, self.heads, c // self.heads)
+    def forward(self, x: Float[Tensor, "n channels *sides"]) -> Float[Tensor, "n channels *sides"]:
+        n, c, *sides = x.shape
+        qkv = self.qkv(self.norm(x)).movedim(1, -1).reshape(n, -1, 3, self.heads, c // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, positions, channels per head)
         weights = (8 * F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)).float().softmax(-1)
-        attended = (weights.to(v.dtype) @ v).transpose(1, 2).reshape(n, h, w, c)
-        change: Tensor = self.out(attended.permute(0, 3, 1, 2))
+        attended = (weights.to(v.dtype) @ v).transpose(1, 2).reshape(n, *sides, c)
+        change: Tensor = self.out(attended.movedim(-1, 1))
         return x + change
 
 
 class UNet(nn.Module):
-    """(n, channels, H, W) and a context (n, context) → (n, outputs, H, W); zero at the start.
+    """(n, channels, *sides) and a context (n, context) → (n, outputs, *sides); zero at the start.
 
     Args:
         width: channels at the largest resolution (after the patches), a multiple of 4; twice as many below it.
@@ -77,7 +81,7 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         outputs: int,
         context: int,
         *,
@@ -93,30 +97,33 @@ class UNet(nn.Module):
         side, widths = -(-max(sides) // self.patch), [width]
         while side > smallest:
             side, widths = -(-side // 2), [*widths, 2 * width]
-        self.first = nn.Conv2d(channels * self.patch**2, width, 3, padding=1)
+        rank = len(sides)
+        conv, numbers = CONVS[rank - 1], self.patch**rank
+        self.first = conv(channels * numbers, width, 3, padding=1)
         self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
         for level, now in enumerate(widths):
             if level:
-                self.shrink.append(nn.Conv2d(widths[level - 1], now, 3, stride=2, padding=1))
-                self.grow.append(nn.Conv2d(now, widths[level - 1], 3, padding=1))
-            self.down.append(nn.ModuleList(Block(now, context, dropout) for _ in range(blocks)))
-            self.up.append(nn.ModuleList(Block(now, context, dropout) for _ in range(blocks)))
+                self.shrink.append(conv(widths[level - 1], now, 3, stride=2, padding=1))
+                self.grow.append(conv(now, widths[level - 1], 3, padding=1))
+            self.down.append(nn.ModuleList(Block(now, context, dropout, rank) for _ in range(blocks)))
+            self.up.append(nn.ModuleList(Block(now, context, dropout, rank) for _ in range(blocks)))
         heads = max(h for h in range(1, max(now // 32, 1) + 1) if now % h == 0)  # of 32 channels or more
-        self.attention = Attention(now, heads)
+        self.attention = Attention(now, heads, rank)
         self.norm = _norm(width)
-        self.last = _zero(nn.Conv2d(width, outputs * self.patch**2, 3, padding=1))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.last = _zero(conv(width, outputs * numbers, 3, padding=1))
+        if rank == 2:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
-        self, x: Float[Tensor, "n channels H W"], context: Float[Tensor, "n context"]
-    ) -> Float[Tensor, "n outputs H W"]:
-        """x (n, channels, H, W), context (n, context) → (n, outputs, H, W)."""
-        height, width = x.shape[2:]
-        p = self.patch
-        if p > 1:
-            x = F.pixel_unshuffle(F.pad(x, (0, -width % p, 0, -height % p)), p)
+        self, x: Float[Tensor, "n channels *sides"], context: Float[Tensor, "n context"]
+    ) -> Float[Tensor, "n outputs *sides"]:
+        """x (n, channels, *sides), context (n, context) → (n, outputs, *sides)."""
+        sides = tuple(x.shape[2:])
+        x = gathered(x, self.patch)
+        if len(sides) == 2:
+            x = x.contiguous(memory_format=torch.channels_last)
         context = F.silu(context)
-        h, skips = self.first(x.contiguous(memory_format=torch.channels_last)), []
+        h, skips = self.first(x), []
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
             for block in blocks:  # type: ignore[attr-defined]
@@ -129,5 +136,4 @@ class UNet(nn.Module):
                 h = block(h + skip, context)
             if level:
                 h = self.grow[level - 1](F.interpolate(h, size=skips[-1].shape[2:], mode="nearest"))
-        h = self.last(F.silu(self.norm(h)))
-        return F.pixel_shuffle(h, p)[:, :, :height, :width] if p > 1 else h
+        return spread(self.last(F.silu(self.norm(h))), self.patch, sides)

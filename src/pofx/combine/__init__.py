@@ -1,0 +1,1 @@
+"""Models and objectives made of trained runs: distilled, guided, ensembled."""

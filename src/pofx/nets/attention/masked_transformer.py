@@ -1,0 +1,79 @@
+"""A transformer without a causal mask over places of which some are hidden: logits of every place from the known ones.
+
+Places are embedded by what they hold, a row of its own for "hidden", and by where they are. Dimensions that
+differ in their classes have tables of their own. The context, where there is one, steers every block (`dit`).
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from pofx.core.event import Discrete
+from pofx.nets.attention.dit import HEAD, SteeredBlock
+from pofx.nets.image.patches import grid_positions
+
+CONTEXT = 64
+
+
+class MaskedTransformer(nn.Module):
+    """x int64 (n, dims), hidden bool (n, dims), context (n, 64) or None → logits of the m places that are wanted, in
+    row-major order: (m, classes)."""
+
+    allowed: Tensor
+
+    def __init__(self, event: Discrete, width: int, layers: int, *, context: bool, dropout: float | int = 0.0) -> None:
+        super().__init__()
+        self.classes, dims = event.largest, math.prod(event.shape)
+        tables = dims if event.uneven else 1
+        self.table = nn.Parameter(torch.randn(tables, self.classes + 1, width))
+        self.out = nn.Parameter(torch.randn(tables, width, self.classes) / width**0.5 * 0.1)
+        self.bias = nn.Parameter(torch.zeros(dims if event.uneven or len(event.shape) > 1 else 1, self.classes))
+        self.places = nn.Parameter(grid_positions(event.shape, width))
+        self.start = nn.Parameter(torch.zeros(CONTEXT)) if not context else None
+        heads = max(1, width // HEAD)
+        self.blocks = nn.ModuleList(SteeredBlock(width, heads, CONTEXT, dropout) for _ in range(layers))
+        for block in self.blocks:  # gates are open from the start: nothing else carries what is known
+            nn.init.constant_(block.steer.bias[2 * width : 3 * width], 0.5)  # type: ignore[union-attr,index]
+            nn.init.constant_(block.steer.bias[5 * width :], 0.5)  # type: ignore[union-attr,index]
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        counts = torch.tensor(event.counts) if event.uneven else torch.full((1,), self.classes)
+        self.register_buffer("allowed", torch.arange(self.classes) < counts[:, None], persistent=False)
+
+    @property
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights between hidden layers."""
+        return [p for name, p in self.blocks.named_parameters() if p.ndim == 2 and "steer" not in name]
+
+    @torch.no_grad()
+    def begin(self, x: Int[Tensor, "n dims"]) -> None:
+        """Set the bias to the log-frequencies of the classes in x."""
+        each = x if len(self.bias) > 1 else x.reshape(-1, 1)
+        counts = nn.functional.one_hot(each, self.classes).sum(0)
+        self.bias.copy_(((counts + 1 / self.classes) / (len(each) + 1)).log())
+
+    def forward(
+        self,
+        x: Int[Tensor, "n dims"],
+        hidden: Bool[Tensor, "n dims"],
+        context: Float[Tensor, "n context"] | None,
+        wanted: Bool[Tensor, "n dims"],
+    ) -> Float[Tensor, "places classes"]:
+        held = x.masked_fill(hidden, self.classes)
+        if len(self.table) > 1:
+            h = self.table[torch.arange(x.shape[1], device=x.device), held]
+        else:
+            h = nn.functional.embedding(held, self.table[0])
+        h = h + self.places
+        given = self.start.expand(len(x), -1) if context is None and self.start is not None else context
+        assert given is not None
+        for block in self.blocks:
+            h = block(h, nn.functional.silu(given))
+        rows, place = wanted.nonzero().unbind(1)
+        h = self.norm(h[rows, place])
+        if len(self.out) > 1:
+            logits = torch.einsum("mw,mwk->mk", h, self.out.to(h.dtype)[place])
+            return (logits.to(self.bias.dtype) + self.bias[place]).masked_fill(~self.allowed[place], -torch.inf)
+        logits = (h @ self.out[0].to(h.dtype)).to(self.bias.dtype)
+        return logits + (self.bias[place] if len(self.bias) > 1 else self.bias)

@@ -1,0 +1,98 @@
+"""distill: a trained diffusion run and its data → a run that draws in one step or a few."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pofx.artifact import Artifact
+from pofx.combine.distilled import Distilled
+from pofx.core.options import checked
+from pofx.core.progress import Sink
+from pofx.data.sources import load as load_data
+from pofx.runs.run import Job, execute
+from pofx.train.feed import Feed
+from pofx.train.options import Budget, TrainOptions
+
+PUBLIC = ("distill",)
+
+
+@checked
+def distill(
+    teacher: Any,
+    data: Any,
+    *,
+    method: str = "consistency",
+    guidance: float | int = 1.0,
+    minutes: float | int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    out: Any = None,
+    overwrite: bool = False,
+    progress: Any = True,
+    **trainer: Any,
+) -> Any:
+    """Train a model of average velocities to draw, in one step or a few, what a diffusion run draws in many.
+
+    Args:
+        teacher: an artifact, or the folder of a run.
+        data: that of the teacher, or other data of its kind.
+        method: "consistency", "progressive" or "reflow", of `combine.distilled`.
+        guidance: classifier-free guidance of the teacher, which the student has built in.
+        minutes: the budget of training time; one minute if no budget is given.
+        steps: the budget in optimiser steps, instead.
+        out: folder of the new run; None writes nothing to disk.
+        overwrite: replace a run that is in `out`.
+        progress: as in `fit`.
+        trainer: options of the trainer (`TrainOptions`).
+
+    Raises:
+        UsageError: unknown methods or options.
+        Unsupported: a teacher that is no diffusion model.
+    """
+    artifact: Artifact = teacher if isinstance(teacher, Artifact) else _loaded(teacher)
+    stated = artifact.condition_source
+    dataset = load_data(data, condition=stated)
+    objective = Distilled(artifact.model, method, float(guidance))
+    model, view, conditioning = objective.model, artifact.representation, artifact.conditioning
+    limit = Budget(minutes=minutes if minutes or steps else 1.0, steps=steps)
+    given = dataset.train.condition
+    conditions = None if conditioning is None or given is None else conditioning.tensor(given.values)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    feed = Feed(
+        view.training(dataset.train.values), conditions, view, conditioning=conditioning, seed=seed, device=device
+    )
+    options = {**type(model).trains_with, "lr": 3e-4, "validations": 0, **trainer}
+    job = Job(
+        name=model.name,
+        objective=objective,
+        representation=view,
+        conditioning=conditioning,
+        feed=feed,
+        trainer=TrainOptions.of(options),
+        budget=limit,
+        seed=seed,
+        card={
+            "data": dataset.card.to_json(),
+            "label_names": dataset.train.facts.get("label_names"),
+            "training": {"condition": stated, "distilled": {"teacher": artifact.name, "method": method}},
+        },
+        request={
+            "data": dataset.card.name,
+            "hash": dataset.card.hash,
+            "model": model.name,
+            "seed": seed,
+            "condition": stated,
+            "options": {"method": method, "guidance": guidance, **trainer},
+            "budget": limit.request,
+            "source": None,
+        },
+    )
+    sink: bool | Sink = progress
+    return execute(job, None if out is None else Path(out), overwrite=overwrite, progress=sink)
+
+
+def _loaded(folder: Any) -> Artifact:
+    from pofx.artifact import load
+
+    return load(folder)

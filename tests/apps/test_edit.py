@@ -1,0 +1,119 @@
+"""Editing: known parts are exact, nothing known is plain sampling, rough items stay near, means are preserved."""
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import pofx
+from pofx.apps.edit import edit
+from pofx.cli.main import app
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.maths.editing import consistent, inpainted, path_of, reduced
+from pofx.maths.paths import PATHS
+from pofx.maths.samplers import Walk, ddim, times_of
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return pofx.fit("digits", "flow-matching", steps=3, width=16, depth=1, progress=False, out=folder / "fm")
+
+
+@pytest.fixture(scope="module")
+def items():
+    from pofx.data.sources import load
+
+    return load("digits").test.values[:6]
+
+
+def correlated(path, rho=0.8):
+    """E[x | x_t] of two standard normals of correlation rho."""
+    covariance = torch.tensor([[1.0, rho], [rho, 1.0]])
+
+    def denoise(x, t):
+        p = path(t)
+        gain = p.alpha * covariance @ torch.linalg.inv(p.alpha**2 * covariance + p.sigma**2 * torch.eye(2))
+        return x @ gain.T
+
+    return denoise
+
+
+def test_the_new_part_follows_from_the_known_one():
+    path, n, rho = PATHS["cosine"], 8000, 0.8
+    torch.manual_seed(0)
+    known = torch.randn(n, 2)
+    mask = torch.tensor([True, False]).expand(n, 2)
+    walk = Walk(path, times_of(path, 40), lambda: torch.randn(n, 2), eta=1.0)
+    out = inpainted(correlated(path), torch.randn(n, 2), known, mask, walk, lambda: torch.randn(n, 2), repeats=8)
+    assert torch.equal(out[:, 0], known[:, 0])
+    slope = float((out[:, 0] * out[:, 1]).mean() / out[:, 0].square().mean())
+    assert slope == pytest.approx(rho, abs=0.06)
+    assert float((out[:, 1] - rho * out[:, 0]).std()) == pytest.approx((1 - rho**2) ** 0.5, rel=0.15)
+
+
+def test_nothing_known_is_plain_sampling_and_all_known_comes_back():
+    path = PATHS["linear"]
+    known, start = torch.randn(3, 2), torch.randn(3, 2)
+    noises = [torch.randn(3, 2) for _ in range(20)]
+
+    def walk():
+        left = iter(noises)
+        return Walk(path, times_of(path, 9), lambda: next(left), eta=1.0)
+
+    other = lambda: torch.randn(3, 2)  # noqa: E731
+    nothing, everything = torch.zeros(3, 2, dtype=torch.bool), torch.ones(3, 2, dtype=torch.bool)
+    plain = ddim(correlated(path), start, walk())
+    assert torch.equal(inpainted(correlated(path), start, known, nothing, walk(), other), plain)
+    assert torch.equal(inpainted(correlated(path), start, known, everything, walk(), other), known)
+
+
+def test_a_projected_estimate_has_the_means_of_blocks():
+    low = torch.randn(2, 3, 4, 2)
+    found = consistent(lambda x, t: torch.tanh(x), low, 2)(torch.randn(2, 3, 8, 4), torch.tensor(0.5))
+    assert torch.allclose(reduced(found, 2), low, atol=1e-5)
+
+
+def test_a_schedule_is_a_path(run):
+    path = path_of(run.model.schedule)
+    point = path(torch.tensor(0.3))
+    assert point.alpha.shape == point.sigma.shape and float(point.alpha.flatten()[0]) == pytest.approx(0.7)
+
+
+def test_known_pixels_are_exact_and_new_ones_vary(run, items):
+    mask = np.zeros(items.shape[1:3], dtype=bool)
+    mask[:, 4:] = True
+    first, second = (edit(run, items, mask=mask, steps=5, repeats=2, seed=s) for s in (0, 1))
+    assert first.shape == items.shape and first.dtype == items.dtype
+    assert np.array_equal(first[:, ~mask], items[:, ~mask])
+    assert not np.array_equal(first[:, mask], second[:, mask])
+    assert np.array_equal(first, edit(run, items, mask=mask, steps=5, repeats=2, seed=0))
+    assert np.array_equal(edit(run, items, mask=np.zeros_like(mask), steps=3), items)
+
+
+def test_rough_items_stay_nearer_the_less_noise_they_get(run, items):
+    near, far = (edit(run, items, strength=s, steps=8).astype(float) for s in (0.05, 1.0))
+    assert abs(near - items).mean() < abs(far - items).mean()
+    assert edit(run, items, enlarge=2, steps=4).shape == items.shape
+
+
+def test_impossible_edits_are_refused(run, items):
+    for wrong in ({}, {"mask": np.ones((8, 8)), "strength": 0.5}, {"strength": 0.0}):
+        with pytest.raises(UsageError):
+            edit(run, items, **wrong)
+    with pytest.raises(DataError):
+        edit(run, items, mask=np.ones((3, 3)))
+    with pytest.raises(DataError):
+        edit(run, items, enlarge=3)
+    with pytest.raises(Unsupported):
+        edit(pofx.fit("digits", "kde", steps=1, progress=False), items, strength=0.5)
+
+
+def test_the_command_writes_pictures(run, tmp_path):
+    folder = tmp_path / "run"
+    run.save(folder)
+    out = tmp_path / "edited.png"
+    called = ["edit", str(folder), "digits", "--new", "right", "-n", "4", "--steps", "3", "--out", str(out)]
+    found = CliRunner().invoke(app, called)
+    assert found.exit_code == 0, found.output
+    assert out.exists()

@@ -1,0 +1,97 @@
+"""Masked diffusion: the bound is the mean over orders, infilling keeps what is known, draws follow the model."""
+
+import itertools
+
+import pytest
+import torch
+
+from pofx.core.errors import DataError, UsageError
+from pofx.core.event import Discrete
+from pofx.core.random import Streams
+from pofx.families.diffusion.masked import MaskedDiffusion, _double, _hidden
+from truth import enumerate_states
+
+
+def rough(event, condition=None, **values):
+    torch.manual_seed(0)
+    model = MaskedDiffusion(event, condition, width=32, layers=1, **values)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_bound_is_the_mean_over_orders_and_each_order_sums_to_one():
+    model = rough(Discrete((3,), 3), bound_draws=600)
+    x = enumerate_states(model.event)
+    orders = [torch.tensor(o) for o in itertools.permutations(range(3))]
+    each = torch.stack([model.log_prob_in_order(x, order) for order in orders])
+    assert torch.allclose(each.double().exp().sum(1), torch.ones(6).double(), atol=1e-5)
+    value, error = model.log_prob_estimate(x)
+    assert ((value - each.mean(0)).abs() < 5 * error + 1e-3).all()
+    assert float(value.double().exp().sum()) <= 1.01
+
+
+@torch.no_grad()
+def test_draws_follow_the_mixture_over_orders():
+    model, n = rough(Discrete((3,), 2)), 20_000
+    x = enumerate_states(model.event)
+    orders = [torch.tensor(o) for o in itertools.permutations(range(3))]
+    wanted = torch.stack([model.log_prob_in_order(x, order).double().exp() for order in orders]).mean(0)
+    drawn = model.sample(n, generator=Streams(0, n))
+    found = torch.bincount((drawn * torch.tensor([4, 2, 1])).sum(1), minlength=8).double() / n
+    assert ((found - wanted).abs() < 4.5 * (wanted * (1 - wanted) / n).sqrt()).all()
+
+
+@torch.no_grad()
+def test_infilling_keeps_what_is_known_wherever_it_is():
+    model = rough(Discrete((1, 3, 4), 5))
+    x = torch.randint(5, (6, 1, 3, 4))
+    known = torch.rand(6, 1, 3, 4) < 0.5
+    drawn = model.sample(6, generator=Streams(0, 6), prefix=torch.where(known, x, -1))
+    assert torch.equal(drawn[known], x[known]) and drawn.min() >= 0 and drawn.max() < 5
+    assert torch.equal(model.sample(6, generator=Streams(0, 6), prefix=x), x)
+    assert torch.equal(model.complete(x, known, generator=Streams(0, 6)), drawn)
+    free = model.sample(6, generator=Streams(0, 6))
+    assert torch.equal(model.sample(6, generator=Streams(0, 6), prefix=torch.full_like(x, -1)), free)
+    for wrong in (torch.full((6, 1, 3, 4), 5), torch.zeros(6, 12, dtype=torch.int64)):
+        with pytest.raises(DataError):
+            model.sample(6, generator=Streams(0, 6), prefix=wrong)
+
+
+@torch.no_grad()
+def test_columns_may_differ_in_their_classes():
+    model = rough(Discrete((3,), (2, 4, 3)))
+    x = torch.tensor(list(itertools.product(range(2), range(4), range(3))))
+    total = model.log_prob_in_order(x, torch.tensor([2, 0, 1])).double().exp().sum()
+    assert float(total) == pytest.approx(1.0, abs=1e-5)
+    drawn = model.sample(500, generator=Streams(0, 500))
+    assert (drawn < torch.tensor([2, 4, 3])).all() and (drawn.amax(0) == torch.tensor([1, 3, 2])).all()
+
+
+def test_hidden_sets_have_every_size_equally_often():
+    u = (torch.arange(1000) + 0.5) / 1000
+    counts = _hidden(u, torch.rand(1000, 5)).sum(1)
+    assert torch.equal(torch.bincount(counts, minlength=6), torch.tensor([0, 200, 200, 200, 200, 200]))
+
+
+def test_noise_has_more_digits_than_single_precision():
+    u = _double(Streams(0, 4000), 8)
+    assert u.dtype == torch.float64 and 0 < u.min() and u.max() < 1
+    assert (u * 2**23 % 1 != 0.5).any() and float(u.mean()) == pytest.approx(0.5, abs=0.01)
+
+
+@torch.no_grad()
+def test_fewer_steps_evaluate_the_network_less_often():
+    model, calls = rough(Discrete((12,), 3)), []
+    model.net.register_forward_hook(lambda *a: calls.append(1))
+    assert model.steps == 12
+    model.sample(5, generator=Streams(0, 5))
+    assert len(calls) == 12
+    model.steps = 4
+    calls.clear()
+    model.sample(5, generator=Streams(0, 5))
+    assert len(calls) == 4
+    with pytest.raises(UsageError):
+        MaskedDiffusion(Discrete((3,), 2), width=40)
