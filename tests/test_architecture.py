@@ -30,6 +30,7 @@ FLOORS = {
     "comparison": 6,
     "report": 6,
     "apps": 7,
+    "sklearn": 7,
     "serve": 7,
     "cli": 8,
     "__main__": 9,

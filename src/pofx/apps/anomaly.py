@@ -1,0 +1,361 @@
+"""Anomaly detection: rows that a density, or the rows around them, find improbable.
+
+No single score is best on all tables, and none beats the distance to the fifth neighbour by much on average
+(Livernoche et al., 2023, arXiv 2305.18593), so the default combines four: neighbours, local density (LOF), a mixture
+of normals and a circuit. Each is brought to one scale, minus the log of its tail probability among the training rows,
+before they are averaged. Thresholds are a quantile of the training scores, a conformal p-value (the false-alarm rate
+holds for any model; Bates et al., 2023) or a bound on the false discovery rate (Benjamini and Hochberg, 1995). Scores
+have PyOD's sign.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import pandas as pd
+import typer
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
+
+from pofx.cli import arguments
+
+GROUP = "Use a run"
+EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
+
+FARTHEST = 50.0  # units from which on a value is no farther away
+ROWS = 10_000  # training rows of a member, at most
+NEIGHBOURS, LOCAL = 5, 20
+HELD = 0.2  # share of the rows that conformal thresholds hold out
+MEMBERS = ("knn", "lof", "gmm", "circuit")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "gmm": {"components": 10, "covariance": "full", "ridge": 1e-3},
+    "circuit": {"states": 32, "steps": 60, "validations": 6},
+}
+Scores = Callable[[np.ndarray], np.ndarray]
+
+
+class AnomalyDetector(BaseEstimator):
+    """Scores of rows by an ensemble of densities and neighbours; higher is more anomalous, 1 is an anomaly."""
+
+    def __init__(
+        self,
+        members: Sequence[str] = MEMBERS,
+        *,
+        score: str = "density",
+        contamination: float = 0.1,
+        protocol: str = "one-class",
+        threshold: str = "quantile",
+        seeds: int = 1,
+        random_state: int = 0,
+    ) -> None:
+        """Args:
+        members: "knn", "lof", "iforest", or names of `pofx models`.
+        score: of members that are models: "density" (- log p), "typicality" (distance of log p from its usual value),
+            "ratio" (log p against that of independent columns) or "reconstruction".
+        contamination: share of anomalies that is flagged, the significance level, or the false discovery rate.
+        protocol: "one-class" (training rows are normal) or "contaminated" (the most anomalous share of them is left
+            out of a second fit).
+        threshold: "quantile", "conformal" or "fdr".
+        seeds: trainings of each model, whose scores are averaged.
+        random_state: of the trainings.
+        """
+        self.members, self.score, self.contamination, self.protocol = members, score, contamination, protocol
+        self.threshold, self.seeds, self.random_state = threshold, seeds, random_state
+
+    def _rows(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        """Rows of any content, as a DataFrame."""
+        if isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+            _check_feature_names(self, X, reset=reset)
+            _check_n_features(self, X, reset=reset)
+            return X.reset_index(drop=True)
+        x = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=1 + reset)
+        return pd.DataFrame(x, columns=getattr(self, "feature_names_in_", None))
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn what is normal from rows X (n, d)."""
+        for name, value, known in (
+            ("score", self.score, ("density", "typicality", "ratio", "reconstruction")),
+            ("protocol", self.protocol, ("one-class", "contaminated")),
+            ("threshold", self.threshold, ("quantile", "conformal", "fdr")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be {', '.join(known[:-1])} or {known[-1]} (got {value!r})")
+        if not 0 < self.contamination < 1:
+            raise ValueError(f"contamination must lie between 0 and 1 (got {self.contamination}): pass 0.1")
+        frame = self._rows(X, reset=True)
+        self.plain_ = Plain(frame)
+        x = self.plain_(frame)
+        order = np.random.default_rng(self.random_state).permutation(len(x))
+        held = order[: int(HELD * len(x))] if self.threshold != "quantile" else order[:0]
+        rest = np.sort(order[len(held) :])
+        self._fit_members(x[rest])
+        if self.protocol == "contaminated":
+            scores = self._combined(x[rest])
+            usual = scores <= np.quantile(scores, 1 - self.contamination)
+            self._fit_members(x[rest[usual]])
+        self.reference_ = np.sort(self._combined(x[held])) if len(held) else np.sort(self._own)
+        self.decision_scores_ = self._combined(x)
+        self.threshold_ = float(np.quantile(self.reference_, 1 - self.contamination))
+        self.labels_ = self._labels(self.decision_scores_)
+        return self
+
+    def _fit_members(self, x: np.ndarray) -> None:
+        if len(x) > ROWS:
+            x = np.random.default_rng(self.random_state).choice(x, ROWS, replace=False)
+        self.scorers_ = []
+        for name in self.members:
+            for seed in range(self.seeds if name not in NEAR else 1):
+                scores, own = member(name, x, self.score, self.random_state + seed)
+                self.scorers_.append((scores, Tail(own)))
+        self._own = np.mean([tail(tail.scores) for _, tail in self.scorers_], 0)
+
+    def _combined(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.mean([tail(scores(x)) for scores, tail in self.scorers_], 0))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """The anomaly score of each row, higher is more anomalous: (n,)."""
+        check_is_fitted(self)
+        return self._combined(self.plain_(self._rows(X, reset=False)))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """The opposite of `decision_function`, as scikit-learn has it: higher is more normal."""
+        return -self.decision_function(X)
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """The share of reference rows that are at least as anomalous; of held-out ones with a conformal threshold."""
+        return self._p_values(self.decision_function(X))
+
+    def _p_values(self, scores: np.ndarray) -> np.ndarray:
+        n = len(self.reference_)
+        return np.asarray((1 + n - np.searchsorted(self.reference_, scores)) / (n + 1))
+
+    def _labels(self, scores: np.ndarray) -> np.ndarray:
+        if self.threshold == "quantile":
+            return (scores > self.threshold_).astype(int)
+        p = self._p_values(scores)
+        if self.threshold == "conformal":
+            return (p <= self.contamination).astype(int)
+        order = np.argsort(p)
+        passed = np.flatnonzero(p[order] <= self.contamination * np.arange(1, len(p) + 1) / len(p))
+        found = np.zeros(len(p), int)
+        found[order[: passed[-1] + 1 if len(passed) else 0]] = 1
+        return found
+
+    def predict(self, X: Any) -> np.ndarray:
+        """1 for anomalies, 0 for the others."""
+        return self._labels(self.decision_function(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Scores on the scale from the least to the most anomalous training row: (n, 2), normal first."""
+        scores = self.decision_function(X)
+        low, high = self.decision_scores_.min(), self.decision_scores_.max()
+        outlier = np.clip((scores - low) / max(high - low, 1e-12), 0, 1)
+        return np.stack((1 - outlier, outlier), 1)
+
+    def attribution(self, X: Any) -> pd.DataFrame:
+        """How much each column adds to the score of each row: the score minus that with a usual value in its place."""
+        frame, whole = self._rows(X, reset=False), self.decision_function(X)
+        found = {}
+        for column, usual in self.plain_.usual.items():
+            changed = frame.copy()
+            changed[column] = usual
+            found[column] = whole - self._combined(self.plain_(changed))
+        return pd.DataFrame(found)
+
+
+class Plain:
+    """Rows of any content as finite numbers in robust units: words as indicators, gaps and new words flagged."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.usual: dict[Any, Any] = {}
+        self.numbers: dict[Any, tuple[float, float, float]] = {}
+        self.words: dict[Any, dict[Any, float]] = {}
+        for column in frame.columns:
+            values = frame[column]
+            if pd.api.types.is_numeric_dtype(values):
+                x = values.to_numpy(np.float64, na_value=np.nan)
+                x = np.where(np.isfinite(x), x, np.nan)
+                known = x[~np.isnan(x)] if not np.isnan(x).all() else np.zeros(1)
+                scale = float(known.std())
+                mean = float(known.mean())
+                scale = scale if scale > 1e-9 * (1 + abs(mean)) else 1e-2 * (1 + abs(mean))
+                self.numbers[column] = (mean, scale, float(np.isnan(x).mean()))
+                self.usual[column] = float(np.median(known))
+            else:
+                shares = values.astype(str).value_counts(normalize=True)
+                self.words[column] = dict(shares.items())
+                self.usual[column] = shares.index[0]
+
+    def __call__(self, frame: pd.DataFrame) -> np.ndarray:
+        columns: list[np.ndarray] = []
+        for column, (mean, scale, gaps) in self.numbers.items():
+            x = frame[column].to_numpy(np.float64, na_value=np.nan)
+            missing = np.isnan(x)
+            with np.errstate(over="ignore"):
+                z = np.where(missing, 0.0, (np.nan_to_num(x, nan=mean) - mean) / scale)
+            columns.append(np.clip(z, -FARTHEST, FARTHEST))
+            if missing.any() or gaps:
+                columns.append((missing - gaps) / max((gaps * (1 - gaps)) ** 0.5, 0.05))
+            else:
+                columns.append(np.zeros(len(z)))
+        for column, shares in self.words.items():
+            words = frame[column].astype(str)
+            for word, share in list(shares.items())[:30]:
+                spread = max((share * (1 - share)) ** 0.5, 0.05)
+                columns.append(((words == word) - share) / (spread * 2**0.5))
+            columns.append((~words.isin(shares)).to_numpy() / 0.05)
+        return np.stack(columns, 1)
+
+
+class Tail:
+    """Scores on the scale - log P(a training row scores as much), continued beyond the last tenth as exponential."""
+
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores = np.nan_to_num(scores, posinf=1e12, neginf=-1e12)
+        self.middle = float(np.median(self.scores))
+        self.spread = max(float(np.quantile(self.scores, 0.95)) - self.middle, 1e-9)
+        body = self._log(self.scores)
+        self.body = np.sort(body)
+        self.edge = float(np.quantile(body, 0.9))
+        beyond = body[body > self.edge] - self.edge
+        self.rate = max(float(beyond.mean()) if len(beyond) else 0.0, 1e-6)
+
+    def _log(self, scores: np.ndarray) -> np.ndarray:
+        z = (scores - self.middle) / self.spread
+        return np.asarray(np.sign(z) * np.log1p(np.abs(z)))
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        z = self._log(np.nan_to_num(scores, nan=1e12, posinf=1e12, neginf=-1e12))
+        n = len(self.body)
+        inside = -np.log((1 + n - np.searchsorted(self.body, z)) / (n + 1))
+        return np.where(z > self.edge, -np.log(0.1) + (z - self.edge) / self.rate, np.minimum(inside, -np.log(0.1)))
+
+
+def _knn(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
+    k = min(NEIGHBOURS, len(x) - 1)
+    near = NearestNeighbors(n_neighbors=k + 1).fit(x)
+    return lambda new: near.kneighbors(new, k)[0][:, -1], near.kneighbors(x)[0][:, -1]
+
+
+def _lof(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
+    found = LocalOutlierFactor(min(LOCAL, len(x) - 1), novelty=True).fit(x)
+    return lambda new: -found.score_samples(new), -found.negative_outlier_factor_
+
+
+def _iforest(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
+    found = IsolationForest(random_state=seed).fit(x)
+    return lambda new: -found.score_samples(new), -found.score_samples(x)
+
+
+NEAR = {"knn": _knn, "lof": _lof, "iforest": _iforest}
+
+
+def member(name: str, x: np.ndarray, score: str, seed: int) -> tuple[Scores, np.ndarray]:
+    """The scores of new rows by one member fitted to x, and those of x itself."""
+    if name in NEAR:
+        return NEAR[name](x, seed)
+    from pofx.sklearn import DensityEstimator  # here: it loads torch
+
+    varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
+    if not len(varying):
+        return _knn(x, seed)
+    learner = DensityEstimator(name, random_state=seed, options=options_for(name, len(x), len(varying)))
+    if "steps" in OPTIONS.get(name, {}):
+        learner.set_params(steps=OPTIONS[name]["steps"])
+    learner.fit(x[:, varying])
+    if score == "reconstruction":
+        run = learner.run_
+        errors: Scores = lambda new: np.square(run.reconstruct(new[:, varying]) - new[:, varying]).sum(1)  # noqa: E731
+        return errors, errors(x)
+    log_p: Scores = lambda new: learner.score_samples(new[:, varying])  # noqa: E731
+    own = log_p(x)
+    if score == "typicality":
+        usual = float(np.median(own))
+        return lambda new: np.abs(log_p(new) - usual), np.abs(own - usual)
+    if score == "ratio":
+        alone = DensityEstimator("gmm", options={"components": 8, "covariance": "diag", "ridge": 1e-2})
+        alone.fit(x[:, varying])
+        background: Scores = lambda new: alone.score_samples(new[:, varying])  # noqa: E731
+        return lambda new: background(new) - log_p(new), background(x) - own
+    return lambda new: -log_p(new), -own
+
+
+def options_for(name: str, n: int, d: int) -> dict[str, Any]:
+    """The options of a member, smaller for few rows."""
+    options = {k: v for k, v in OPTIONS.get(name, {}).items() if k != "steps"}
+    if name == "gmm":
+        options["components"] = int(np.clip(n // 20, 1, options["components"]))
+    return options
+
+
+def floors(train: Any, new: Any, seed: int = 0) -> dict[str, np.ndarray]:
+    """Scores of new rows by the usual simple detectors: the 5th neighbour, ten normals, an isolation forest."""
+    named = {"kNN": "knn", "GMM-10": "gmm", "IForest": "iforest"}
+    detectors = {name: AnomalyDetector((of,), random_state=seed) for name, of in named.items()}
+    return {name: detector.fit(train).decision_function(new) for name, detector in detectors.items()}
+
+
+def anomaly(
+    source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file.")],
+    new: Annotated[Path | None, typer.Option(help="Rows to score; by default those of the table.")] = None,
+    label: Annotated[str | None, typer.Option(help="A column with 1 for known anomalies, to judge the scores.")] = None,
+    contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
+    threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
+    protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
+    top: Annotated[int, typer.Option(min=0, help="Show this many of the most anomalous rows.")] = 5,
+    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("anomalies.csv"),
+    seed: arguments.Seed = 0,
+) -> None:
+    """Score the rows of a table as anomalies, with the columns that make them so.
+
+    The usual simple detectors are reported beside: where one of them is better on labelled rows, use it.
+    """
+    from pofx.core.errors import UsageError
+    from pofx.data.arrays import check_ending, write_table
+
+    check_ending(out, ".csv")
+    frame = pd.read_csv(source)
+    rows = frame if new is None else pd.read_csv(new)
+    truth = None
+    if label is not None:
+        if label not in rows.columns:
+            raise UsageError(f"label must be a column (got '{label}'): choose one of {', '.join(rows.columns)}")
+        truth = rows[label].to_numpy()
+        frame, rows = frame.drop(columns=label, errors="ignore"), rows.drop(columns=label)
+    options = {"contamination": contamination, "threshold": threshold, "protocol": protocol, "random_state": seed}
+    try:
+        detector = AnomalyDetector(**options).fit(frame)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    scores = detector.decision_function(rows)
+    simple = floors(frame, rows, seed)
+    labels, p = detector.predict(rows), detector.p_values(rows)
+    order = np.argsort(-scores)[:top]
+    why = detector.attribution(rows.iloc[order]) if top else pd.DataFrame()
+    table = [
+        {"index": i, "score": float(s), "anomaly": int(a), "p_value": float(q)}
+        for i, (s, a, q) in enumerate(zip(scores, labels, p, strict=True))
+    ]
+    write_table(table, out)
+    for k, i in enumerate(order):
+        causes = why.iloc[k].sort_values(ascending=False).index[:3]
+        typer.echo(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
+    typer.echo(judged(scores, simple, truth))
+    typer.echo(f"{int(labels.sum())} of {len(rows)} rows flagged → {out}")
+
+
+def judged(scores: np.ndarray, simple: dict[str, np.ndarray], truth: np.ndarray | None) -> str:
+    """A line on the scores beside those of the simple detectors: against labels, or their agreement without."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if truth is None or len(np.unique(truth)) < 2:
+        ranks = pd.DataFrame({"ours": scores, **simple}).corr("spearman")["ours"]
+        return "rank correlation with " + ", ".join(f"{name} {ranks[name]:.2f}" for name in simple)
+    both = {"ensemble": scores, **simple}
+    parts = [
+        f"{name} {roc_auc_score(truth, s):.3f} / {average_precision_score(truth, s):.3f}" for name, s in both.items()
+    ]
+    return "AUROC / average precision: " + ", ".join(parts)

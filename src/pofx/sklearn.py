@@ -1,0 +1,257 @@
+"""Any density of pofx as an estimator of scikit-learn: score and draw rows, classify by Bayes' rule, encode.
+
+    log p(c | x) = log p(x | c) + log p(c) - log p(x)
+
+A generative classifier that fits its densities well is still overconfident where their columns are not independent of
+what they leave out: one temperature on log p(x | c), chosen on held-out rows, calibrates it (Guo et al., 2017, arXiv
+1706.04599). Estimators take arrays and DataFrames, are cloned, stored and searched over like any other, and give back
+DataFrames where they were fitted to them. Columns of words and truth values need a DataFrame.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
+
+from pofx.artifact import Artifact
+from pofx.core.errors import PofxError
+from pofx.core.event import Discrete
+from pofx.core.items import Items
+from pofx.data.conditions import named_labels
+from pofx.data.dataset import dataset
+from pofx.data.kind import take
+from pofx.data.kinds.table import table
+from pofx.runs.fitting import fit
+from pofx.runs.models import model_entry
+
+__all__ = ["DensityEstimator", "Encoder", "GenerativeClassifier"]
+
+HELD = 0.1  # share of the rows that choose weights
+CALIBRATING = 0.2  # of those of a classifier that choose its temperature
+REFIT = 0.05  # of those that choose its weights afterwards
+FEWEST = 10  # rows of a class from which some are held out
+MINUTES = 0.5  # where no budget is given
+
+
+class Learner(BaseEstimator):
+    """What the estimators share: the model with its options and budget, and rows as items."""
+
+    def __init__(
+        self,
+        model: str = "gmm",
+        *,
+        options: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
+        steps: int | None = None,
+        random_state: int | None = 0,
+    ) -> None:
+        """Args:
+        model: a name of `pofx models`.
+        options: of the model, the trainer and the view, by name.
+        minutes: the budget of training time; half a minute where neither this nor steps is given.
+        steps: the budget in steps, instead.
+        random_state: of the split, the training and the draws; None draws one.
+        """
+        self.model, self.options, self.minutes, self.steps = model, options, minutes, steps
+        self.random_state = random_state
+
+    def _rows(self, X: Any, y: Any = None, *, reset: bool) -> tuple[Any, Any]:
+        """Rows as a float64 array or, with words among them, as a DataFrame; and y, checked with them."""
+        if isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+            _check_feature_names(self, X, reset=reset)
+            _check_n_features(self, X, reset=reset)
+            return X.reset_index(drop=True), None if y is None else np.asarray(y)
+        if y is None:
+            return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=1 + reset), None
+        return validate_data(self, X, y, reset=reset, dtype=np.float64, ensure_min_samples=1 + reset)
+
+    def _learn(self, items: Items, held: np.ndarray, model: str) -> Artifact:
+        """A run on items, of which those at `held` choose the weights."""
+        rest = np.setdiff1d(np.arange(len(items)), held)
+        chosen = take(items, held if len(held) else rest)
+        budget = {"minutes": self.minutes, "steps": self.steps}
+        if self.minutes is None and self.steps is None:
+            budget["minutes"] = MINUTES
+        try:
+            splits = (take(items, rest), chosen, chosen)
+            data = dataset(*splits, "rows", source="an estimator", licence="that of the rows", count_overlaps=False)
+            return fit(data, model, seed=self.seed_, progress=False, **budget, **dict(self.options or {}))
+        except PofxError as error:
+            raise ValueError(str(error)) from error
+
+    def _begin(self, X: Any) -> None:
+        self.seed_ = (
+            int(check_random_state(self.random_state).randint(1 << 31))
+            if self.random_state is None
+            else int(self.random_state)
+        )
+        self.columns_ = list(X.columns) if isinstance(X, pd.DataFrame) else None
+
+
+def items_of(x: Any) -> Items:
+    """Rows as items: points of real coordinates, or a table where there are words."""
+    return table(x) if isinstance(x, pd.DataFrame) else Items("points", x)
+
+
+def held_out(n: int, share: float, seed: int, labels: np.ndarray | None = None) -> np.ndarray:
+    """Which rows choose the weights: this share of every class, none of what is rare."""
+    order = np.random.default_rng(seed).permutation(n)
+    of = np.zeros(n, int) if labels is None else labels
+    groups = [order[of[order] == k] for k in np.unique(of)]
+    return np.sort(np.concatenate([g[: int(share * len(g))] if len(g) >= FEWEST else g[:0] for g in groups]))
+
+
+class DensityEstimator(DensityMixin, Learner):
+    """log p of rows, and new rows, by any model with a density."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the density of the rows X (n, d)."""
+        x, _ = self._rows(X, reset=True)
+        self._begin(X)
+        self.run_ = self._learn(items_of(x), held_out(len(x), HELD, self.seed_), self.model)
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p of each row in nats: (n,)."""
+        check_is_fitted(self)
+        return self.run_.log_prob(items_of(self._rows(X, reset=False)[0]))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, random_state: int | None = None) -> Any:
+        """New rows: a DataFrame where the estimator was fitted to one."""
+        check_is_fitted(self)
+        drawn = self.run_.sample(n_samples, seed=self.seed_ if random_state is None else random_state)
+        if self.columns_ is None or isinstance(drawn, pd.DataFrame):
+            return drawn
+        return pd.DataFrame(drawn, columns=self.columns_)
+
+
+class GenerativeClassifier(ClassifierMixin, Learner):
+    """Bayes' rule over class-conditional densities, with a temperature chosen on held-out rows."""
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn p(x | class) of the rows X (n, d) with their classes y (n,), and how much to trust it."""
+        x, y = self._rows(X, y, reset=True)
+        check_classification_targets(y)
+        self._begin(X)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        self.log_prior_ = np.log(np.bincount(labels) / len(labels))
+        held = held_out(len(x), CALIBRATING, self.seed_, labels)
+        self.constant_ = {}
+        if not isinstance(x, pd.DataFrame):
+            still = np.flatnonzero(np.ptp(np.delete(x, held, 0), axis=0) == 0)
+            first = np.delete(x, held, 0)[0]
+            self.constant_ = {int(j): float(first[j]) for j in still} if len(still) < x.shape[1] else {}
+        items, names = items_of(self._plain(x)), [str(k) for k in range(len(self.classes_))]
+        given = named_labels(np.array(names, dtype=object)[labels], names)
+        conditioned = Items(items.kind, items.values, facts=items.facts, condition=given)
+        self.temperature_ = 1.0
+        if len(held) >= FEWEST and len(self.classes_) > 1:
+            self.runs_ = self._learned(conditioned, labels, held)
+            self.temperature_ = calibrated(self._densities(take(items, held).values), self.log_prior_, labels[held])
+        self.runs_ = self._learned(conditioned, labels, held_out(len(x), REFIT, self.seed_, labels))
+        return self
+
+    def _learned(self, items: Items, labels: np.ndarray, held: np.ndarray) -> list[Artifact]:
+        """A run with the class as its condition, or where the model takes none a run for each class."""
+        if issubclass(Discrete, model_entry(self.model).model.conditions or ()):
+            return [self._learn(items, held, self.model)]
+        classes = [np.flatnonzero(labels == k) for k in range(len(self.classes_))]
+        plain = replace(items, condition=None)
+        return [self._learn(take(plain, of), np.flatnonzero(np.isin(of, held)), self.model) for of in classes]
+
+    def _plain(self, x: Any) -> Any:
+        """Rows in which columns that never varied are as they were: what is new there says nothing about the class."""
+        if not self.constant_:
+            return x
+        x = x.copy()
+        x[:, list(self.constant_)] = list(self.constant_.values())
+        return x
+
+    def _densities(self, x: Any) -> np.ndarray:
+        """log p(x | class): (n, classes); 0 for all where it is impossible under every class."""
+        if self.runs_[0].conditioning is None:
+            found = np.stack([run.log_prob(x) for run in self.runs_], 1)
+        else:
+            found = np.stack([self.runs_[0].log_prob(x, [str(k)]) for k in range(len(self.classes_))], 1)
+        found[~np.isfinite(found).any(1)] = 0.0
+        return np.nan_to_num(found, nan=-1e30, neginf=-1e30)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """log p(class | x): (n, classes), in the order of `classes_`."""
+        check_is_fitted(self)
+        x, _ = self._rows(X, reset=False)
+        return log_softmax(
+            self._densities(items_of(self._plain(x)).values) / self.temperature_ + self.log_prior_, axis=1
+        )
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(class | x): (n, classes)."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row."""
+        check_is_fitted(self)
+        return self.classes_[self.predict_log_proba(X).argmax(1)]
+
+
+def calibrated(density: np.ndarray, log_prior: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of log p(x | class) under which the classes of held-out rows are most probable."""
+
+    def loss(log_temperature: float) -> float:
+        log_p = log_softmax(density / np.exp(log_temperature) + log_prior, axis=1)
+        return -float(log_p[np.arange(len(labels)), labels].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 8.0), method="bounded").x))
+
+
+class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):
+    """Codes of rows as features, by any model that encodes: a flow, a VAE, a diffusion model."""
+
+    def __init__(
+        self,
+        model: str = "realnvp",
+        *,
+        options: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
+        steps: int | None = None,
+        random_state: int | None = 0,
+    ) -> None:
+        super().__init__(model, options=options, minutes=minutes, steps=steps, random_state=random_state)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn to encode the rows X (n, d)."""
+        x, _ = self._rows(X, reset=True)
+        self._begin(X)
+        self.run_ = self._learn(items_of(x), held_out(len(x), HELD, self.seed_), self.model)
+        self._n_features_out = self._codes(x[:1]).shape[1]
+        return self
+
+    def _codes(self, x: Any) -> np.ndarray:
+        try:
+            codes = self.run_.encode(items_of(x))
+        except PofxError as error:
+            raise ValueError(str(error)) from error
+        return codes.reshape(len(codes), -1).astype(np.float64)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The code of each row, flat: (n, codes)."""
+        check_is_fitted(self)
+        return self._codes(self._rows(X, reset=False)[0])
+
+    def inverse_transform(self, codes: Any) -> Any:
+        """The row of each code."""
+        check_is_fitted(self)
+        z = np.asarray(codes).reshape(len(codes), *self.run_.model.code.shape)
+        return self.run_.decode(z)

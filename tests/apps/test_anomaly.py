@@ -1,0 +1,120 @@
+"""Detectors: PyOD's verbs, any row, thresholds that hold, and numbers of simple detectors beside."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
+
+from pofx.apps.anomaly import AnomalyDetector, Tail, floors
+from pofx.cli.main import app
+
+QUICK = ("knn", "gmm")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def rows(n=600, seed=0):
+    g = np.random.default_rng(seed)
+    a = g.normal(size=(n, 3))
+    a[:, 1] = a[:, 0] + 0.1 * a[:, 1]
+    return a
+
+
+def odd(n=60, seed=1):
+    x = rows(n, seed)
+    x[:, 1] = -x[:, 0] + 0.1  # usual in every column, unusual together
+    return x
+
+
+def test_the_verbs_of_pyod():
+    detector = AnomalyDetector(QUICK, contamination=0.05).fit(rows())
+    scores = detector.decision_function(odd())
+    assert scores.mean() > detector.decision_scores_.mean()
+    assert detector.labels_.mean() == pytest.approx(0.05, abs=0.01)
+    assert set(detector.predict(odd())) <= {0, 1}
+    p = detector.predict_proba(odd())
+    assert p.shape == (60, 2) and np.allclose(p.sum(1), 1)
+    assert np.array_equal(detector.score_samples(odd()), -scores)
+    truth = np.repeat([0, 1], [600, 60])
+    both = np.concatenate((rows(600, 5), odd()))
+    assert roc_auc_score(truth, detector.decision_function(both)) > 0.85  # some odd rows are near the origin
+
+
+def test_each_score_finds_what_is_odd():
+    both, truth = np.concatenate((rows(300, 5), odd())), np.repeat([0, 1], [300, 60])
+    for score in ("density", "typicality", "ratio"):
+        detector = AnomalyDetector(("gmm",), score=score).fit(rows())
+        assert roc_auc_score(truth, detector.decision_function(both)) > 0.85, score
+    with pytest.raises(ValueError, match="score must be"):
+        AnomalyDetector(score="other").fit(rows())
+
+
+@pytest.mark.parametrize("level", [0.01, 0.05, 0.1])
+def test_conformal_false_alarms_are_as_rare_as_stated(level):
+    detector = AnomalyDetector(("knn",), threshold="conformal", contamination=level).fit(rows(2000))
+    assert detector.predict(rows(5000, 7)).mean() == pytest.approx(level, abs=0.02)
+
+
+def test_false_discoveries_are_as_rare_as_stated():
+    detector = AnomalyDetector(("knn",), threshold="fdr", contamination=0.1).fit(rows(4000))
+    far = rows(100, 3) + 20
+    flagged = detector.predict(np.concatenate((rows(900, 8), far)))
+    assert flagged[900:].mean() > 0.9
+    assert flagged[:900].sum() / max(flagged.sum(), 1) < 0.2
+
+
+def test_contaminated_rows_do_not_teach_that_they_are_normal():
+    x = np.concatenate((rows(), rows(40, 2) * 0.02 + [6, -6, 0]))
+    truth = np.repeat([0, 1], [600, 40])
+    plain, trimmed = (
+        roc_auc_score(truth, AnomalyDetector(("knn",), protocol=p).fit(x).decision_scores_)
+        for p in ("one-class", "contaminated")
+    )
+    assert trimmed >= plain
+
+
+def test_no_row_is_refused():
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "a": g.normal(size=200),
+            "plan": g.choice(["free", "pro"], 200),
+            "constant": 1.0,
+            "missing": np.nan,
+            "gaps": np.where(g.random(200) < 0.2, np.nan, g.normal(size=200)),
+        }
+    )
+    frame["copy"] = frame["a"]
+    detector = AnomalyDetector(QUICK).fit(frame)
+    new = frame.iloc[:6].reset_index(drop=True)
+    new.loc[0, "a"], new.loc[1, "a"], new.loc[2, "plan"] = np.inf, np.nan, "new"
+    new.loc[3, "constant"], new.loc[4, "missing"] = 5.0, 3.0
+    usual, scores = detector.decision_function(frame.iloc[:6]), detector.decision_function(new)
+    assert np.isfinite(scores).all()
+    assert (scores[:4] > usual[:4]).all()
+    why = detector.attribution(new)
+    assert list(why.columns) == list(frame.columns)
+    assert why.iloc[2].idxmax() == "plan" and why.iloc[3].idxmax() == "constant"
+    AnomalyDetector(("knn",)).fit(frame.iloc[:2])
+
+
+def test_tails_keep_the_order_and_never_meet_a_ceiling():
+    tail = Tail(np.random.default_rng(0).normal(size=500))
+    scores = tail(np.array([-2.0, 0.0, 1.0, 5.0, 50.0, 1e9, np.inf]))
+    assert (np.diff(scores)[:-1] > 0).all() and np.isfinite(scores).all()
+
+
+def test_the_verb_reports_simple_detectors_beside(tmp_path):
+    frame = pd.DataFrame(np.concatenate((rows(200), odd(10))), columns=["a", "b", "c"])
+    frame["fraud"] = np.repeat([0, 1], [200, 10])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    out = tmp_path / "scores.csv"
+    done = CliRunner().invoke(app, ["anomaly", str(tmp_path / "rows.csv"), "--label", "fraud", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    for name in ("ensemble", "kNN", "GMM-10", "IForest", "flagged"):
+        assert name in done.output
+    assert set(pd.read_csv(out).columns) == {"index", "score", "anomaly", "p_value"}
+
+
+def test_floors_are_the_usual_simple_detectors():
+    assert set(floors(rows(100), odd(5))) == {"kNN", "GMM-10", "IForest"}

@@ -1,0 +1,107 @@
+"""Estimators follow scikit-learn: its own checks, clone, pipelines, DataFrames in and out, calibrated classes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from pofx.sklearn import DensityEstimator, Encoder, GenerativeClassifier
+
+FAST = {"components": 1, "covariance": "full", "ridge": 1e-3}
+ESTIMATORS = [
+    DensityEstimator(options=FAST),
+    GenerativeClassifier(options=FAST),
+    Encoder(steps=2, options={"width": 8, "layers": 2}),
+]
+EXCEPTIONS: dict[str, str] = {}
+
+
+def checks():
+    for estimator in ESTIMATORS:
+        for made, check in estimator_checks_generator(estimator, legacy=True):
+            name = getattr(check, "func", check).__name__
+            yield pytest.param(made, check, id=f"{type(estimator).__name__}-{name}")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("estimator", "check"), checks())
+def test_scikit_learn_checks(estimator, check):
+    name = getattr(check, "func", check).__name__
+    if name in EXCEPTIONS:
+        pytest.xfail(EXCEPTIONS[name])
+    check(estimator)
+
+
+def people(n=300, seed=0):
+    g = np.random.default_rng(seed)
+    plan = g.choice(["free", "pro"], n, p=[0.7, 0.3])
+    income = np.round(np.where(plan == "pro", 60.0, 30.0) + 10 * g.normal(size=n), 2)
+    return pd.DataFrame({"income": income, "age": g.integers(18, 80, n), "plan": plan})
+
+
+def test_data_frames_come_back_as_they_were():
+    frame = people()
+    estimator = DensityEstimator().fit(frame)
+    drawn = estimator.sample(50, random_state=3)
+    assert list(drawn.columns) == list(frame.columns) and set(drawn["plan"]) <= {"free", "pro"}
+    assert drawn["age"].dtype == frame["age"].dtype
+    assert estimator.score_samples(frame).shape == (300,)
+    numbers = frame[["income", "age"]]
+    again = DensityEstimator().fit(numbers)
+    assert list(again.feature_names_in_) == ["income", "age"]
+    assert list(again.sample(5).columns) == ["income", "age"]
+
+
+def test_estimators_are_cloned_and_searched_over():
+    x = people()[["income", "age"]].to_numpy(float)
+    estimator = make_pipeline(StandardScaler(), DensityEstimator(options=FAST))
+    scores = cross_val_score(clone(estimator), x, cv=3)
+    assert np.isfinite(scores).all()
+    a, b = (clone(estimator).fit(x)[-1].score_samples(x[:5]) for _ in range(2))
+    assert np.array_equal(a, b)
+
+
+def test_an_encoder_gives_features_and_their_rows_back():
+    x = people()[["income", "age"]].to_numpy(float)
+    encoder = Encoder(steps=5, options={"width": 8, "layers": 2}).set_output(transform="pandas")
+    codes = encoder.fit_transform(x)
+    assert list(codes.columns) == ["encoder0", "encoder1"]
+    assert np.allclose(encoder.inverse_transform(codes), x, atol=1e-2)
+
+
+def expected_calibration_error(p, y, bins=15):
+    confidence, right = p.max(1), p.argmax(1) == y
+    at = np.clip((confidence * bins).astype(int), 0, bins - 1)
+    return sum(abs(right[at == k].mean() - confidence[at == k].mean()) * (at == k).mean() for k in np.unique(at))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_generative_classifier_of_digits_is_accurate_and_calibrated():
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    train, test = order[:1200], order[1200:]
+    classes = GenerativeClassifier("gmm", options={"components": 1, "ridge": 0.1})
+    model = make_pipeline(PCA(30, random_state=0), classes).fit(x[train], y[train])
+    floor = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(x[train], y[train])
+    p = model.predict_proba(x[test])
+    assert np.allclose(p.sum(1), 1)
+    assert model.score(x[test], y[test]) > floor.score(x[test], y[test]) - 0.02
+    assert expected_calibration_error(p, y[test]) < 0.05
+
+
+def test_what_never_varied_in_training_decides_nothing():
+    g = np.random.default_rng(0)
+    x, y = g.normal(size=(200, 3)), np.repeat([0, 1], 100)
+    x[:, 0] += 3 * y
+    x[:, 2] = 7.0
+    model = GenerativeClassifier(options=FAST).fit(x, y)
+    moved = x.copy()
+    moved[:, 2] = -1.0
+    assert np.allclose(model.predict_proba(moved), model.predict_proba(x))
