@@ -172,7 +172,7 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         return [self._learn(take(plain, of), np.flatnonzero(np.isin(of, held)), self.model) for of in classes]
 
     def _plain(self, x: Any) -> Any:
-        """Rows in which columns that never varied are as they were: what is new there says nothing about the class."""
+        """Rows in which columns that never varied are as they were: what is new there is no sign of a class."""
         if not self.constant_:
             return x
         x = x.copy()
