@@ -77,7 +77,7 @@ class Learner(BaseEstimator):
         """A run on items, of which those at `held` choose the weights."""
         rest = np.setdiff1d(np.arange(len(items)), held)
         chosen = take(items, held if len(held) else rest)
-        budget = {"minutes": self.minutes, "steps": self.steps}
+        budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["minutes"] = MINUTES
         try:
