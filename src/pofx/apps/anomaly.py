@@ -20,8 +20,6 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
 
-from pofx.cli import arguments
-
 GROUP = "Use a run"
 EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
 
@@ -307,7 +305,7 @@ def anomaly(
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
     top: Annotated[int, typer.Option(min=0, help="Show this many of the most anomalous rows.")] = 5,
     out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("anomalies.csv"),
-    seed: arguments.Seed = 0,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
 ) -> None:
     """Score the rows of a table as anomalies, with the columns that make them so.
 
