@@ -129,8 +129,13 @@ class Bins(Representation):
         return pd.DataFrame(found)
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        x, log_f = self.encode_columns(raw)
+        return x, log_f.sum(1)
+
+    def encode_columns(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw rows → classes (n, dimensions), and log f inside the class of each column: (n, columns)."""
         classes, log_f = self._intervals.classes(raw)
-        return self._digits(classes), log_f.sum(1)
+        return self._digits(classes), log_f
 
     def decode(self, x: Tensor) -> Tensor:
         return self.drawn(x, Still(0, len(x), device=x.device))

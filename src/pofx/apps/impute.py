@@ -1,0 +1,233 @@
+"""Imputation: any cells of a row given any others, as draws from the exact conditional of a circuit.
+
+The rows are classes (`represent/table_bins`), the model answers for any subset of them (`Marginal`), so the law of what
+is missing given what is known is a sum, not an approximation, whichever cells these are. Several draws show how much is
+known (Rubin, 1987, multiple imputation); `transform` fills by their median or most frequent word. The floors are the
+mean or mode of the column and the nearest rows, measured on cells that are known and were hidden.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import KNNImputer, SimpleImputer
+
+from pofx.core.errors import DataError, Unsupported
+from pofx.core.model import Marginal
+from pofx.core.random import Streams
+
+GROUP = "Use a run"
+EXAMPLE = "pofx impute people.csv --out filled.csv"
+
+DRAWS = 20  # of each missing cell, behind one value for it
+ATTEMPTS = 20  # draws for a cell that come out as missing, which a column with gaps can
+BATCH = 250  # rows of one pass
+STEPS = 100  # of training, where no budget is given
+CHECKED = 400  # rows in which cells are hidden to measure the result
+HIDDEN = 0.2  # share of their cells
+
+
+class Imputer(TransformerMixin, BaseEstimator):
+    """Missing cells of tables from the exact conditional, by a model that answers for any subset."""
+
+    def __init__(
+        self,
+        model: str = "circuit",
+        *,
+        options: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
+        steps: int | None = None,
+        random_state: int = 0,
+    ) -> None:
+        """Args:
+        model: a name of `pofx models` with the capability `Marginal`.
+        options: of the model, the trainer and the view, by name.
+        minutes: the budget of training time.
+        steps: the budget in steps, instead; 100 where no budget is given.
+        random_state: of the training and the draws.
+        """
+        self.model, self.options, self.minutes, self.steps = model, options, minutes, steps
+        self.random_state = random_state
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Learn from rows, which may have missing cells."""
+        from pofx.runs.fitting import fit
+
+        frame = rows_of(X)
+        budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
+        if self.minutes is None and self.steps is None:
+            budget["steps"] = STEPS
+        options = dict(self.options or {})
+        self.run_ = fit(frame, self.model, seed=self.random_state, progress=False, **budget, **options)
+        if not isinstance(self.run_.model, Marginal) or not hasattr(self.run_.representation, "places"):
+            raise Unsupported(f"{self.model} cannot answer for any subset of columns as classes: choose circuit")
+        self.usual_ = {c: frame[c].dropna().iloc[0] for c in frame.columns if frame[c].notna().any()}
+        return self
+
+    @property
+    def _view(self) -> Any:
+        return self.run_.representation
+
+    def _known(self, frame: pd.DataFrame) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rows as classes, which dimensions are known, and log f inside the classes of known columns: (n,)."""
+        view = self._view
+        lacking = [c for c in view.columns if c not in frame.columns]
+        if lacking:
+            raise DataError(f"the table lacks the columns {', '.join(lacking)}: add them, empty where unknown")
+        missing = torch.from_numpy(np.array(frame[view.varying].isna()))
+        filled = frame[view.columns].copy()
+        for column in view.columns:
+            if column in self.usual_ and filled[column].isna().any():
+                given = filled[column].astype(object)
+                filled[column] = given.where(given.notna(), self.usual_[column]).infer_objects()
+        raw = view.tensor(filled)
+        for row, reason in view.impossible(filled).items():
+            raise DataError(f"row {row} cannot occur: {reason}; leave the cell empty to have it filled")
+        x, inside = view.encode_columns(raw)
+        widths = torch.tensor(np.diff([*view.places, x.shape[1]]))
+        return x, (~missing).repeat_interleave(widths, 1), inside.masked_fill(missing, 0.0).sum(1)
+
+    @torch.inference_mode()
+    def log_prob(self, X: Any) -> np.ndarray:
+        """log p of the known cells of each row in nats, exact: (n,)."""
+        model = self.run_.model
+        assert isinstance(model, Marginal)
+        x, known, inside = self._known(rows_of(X))
+        return np.asarray((model.log_marginal(x, known).double() + inside).numpy())
+
+    @torch.inference_mode()
+    def draws(self, X: Any, n: int = DRAWS) -> list[pd.DataFrame]:
+        """n tables in which every missing cell is drawn given the known ones of its row."""
+        frame = rows_of(X)
+        x, known, _ = self._known(frame)
+        return [self._drawn(frame, x, known, self.random_state + 1000 * k) for k in range(n)]
+
+    def _drawn(self, frame: pd.DataFrame, x: torch.Tensor, known: torch.Tensor, seed: int) -> pd.DataFrame:
+        model, view = self.run_.model, self._view
+        assert isinstance(model, Marginal)
+        missing = frame[view.columns].isna().to_numpy()
+        found = np.array(frame[view.columns].astype(object).to_numpy())
+        rows = np.flatnonzero(missing.any(1))
+        for attempt in range(ATTEMPTS):
+            for part in np.array_split(rows, max(1, -(-len(rows) // BATCH))) if len(rows) else ():
+                streams = Streams(seed + attempt, len(part), first=int(part[0]))
+                done = model.complete(x[part], known[part], generator=streams)
+                new = view.items(view.drawn(done, streams)).astype(object).to_numpy()
+                found[part] = np.where(missing[part], new, found[part])
+            rows = rows[pd.isna(found[rows]).any(1)]  # a column with gaps can be drawn as missing: again
+            if not len(rows):
+                break
+        for j, column in enumerate(view.columns):
+            gaps = pd.isna(found[:, j])
+            found[gaps, j] = self.usual_.get(column)
+        whole = pd.DataFrame(found, columns=view.columns, index=frame.index).infer_objects()
+        return frame.assign(**{c: whole[c] for c in view.columns})
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """The table with its missing cells filled by the median or the most frequent word of the draws."""
+        frame = rows_of(X)
+        drawn, filled = self.draws(frame), frame.copy()
+        for column in self._view.columns:
+            gaps = frame[column].isna()
+            if gaps.any():
+                values = pd.concat([d.loc[gaps, column] for d in drawn], axis=1)
+                numeric = all(map(pd.api.types.is_numeric_dtype, values.dtypes))
+                one = values.quantile(0.5, axis=1, interpolation="nearest") if numeric else values.mode(axis=1)[0]
+                filled[column] = filled[column].astype(object).where(~gaps, one).infer_objects()
+        return filled
+
+
+def rows_of(X: Any) -> pd.DataFrame:
+    """A table with columns that are called by texts, and rows by numbers."""
+    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))
+    return frame.rename(columns=str).reset_index(drop=True)
+
+
+def hidden(frame: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """A table in which this share of the known cells is missing, and which those are."""
+    at = (np.random.default_rng(seed).random(frame.shape) < share) & frame.notna().to_numpy()
+    return frame.mask(pd.DataFrame(at, index=frame.index, columns=frame.columns)), at
+
+
+def simple(train: pd.DataFrame, new: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """New rows filled by the mean or mode of each column, and by the five nearest training rows."""
+    numbers = [c for c in train.columns if pd.api.types.is_numeric_dtype(train[c])]
+    words = {c: sorted(train[c].dropna().astype(str).unique()) for c in train.columns if c not in numbers}
+
+    def coded(frame: pd.DataFrame) -> np.ndarray:
+        columns = [frame[c].to_numpy(np.float64, na_value=np.nan) for c in numbers]
+        scaled = [(x - train[c].mean()) / (train[c].std() or 1.0) for x, c in zip(columns, numbers, strict=True)]
+        for c, names in words.items():
+            gaps = frame[c].isna().to_numpy()
+            scaled += [np.where(gaps, np.nan, (frame[c].astype(str) == name) * 0.7) for name in names[:50]]
+        return np.stack(scaled, 1)
+
+    few, found = train.sample(min(len(train), 2000), random_state=0), {}
+    for name, imputer in (("mean or mode", SimpleImputer()), ("5 nearest rows", KNNImputer(n_neighbors=5))):
+        z = imputer.set_params(keep_empty_features=True).fit(coded(few)).transform(coded(new))
+        filled = new.copy()
+        for j, c in enumerate(numbers):
+            value = pd.Series(z[:, j] * (train[c].std() or 1.0) + train[c].mean(), index=new.index)
+            filled[c] = new[c].astype(float).where(new[c].notna(), value)
+        at = len(numbers)
+        for c, names in words.items():
+            best = pd.Series(np.array(names[:50])[z[:, at : at + len(names[:50])].argmax(1)], index=new.index)
+            filled[c] = new[c].where(new[c].notna(), best)
+            at += len(names[:50])
+        found[name] = filled
+    return found
+
+
+def compared(imputer: Imputer, train: pd.DataFrame, new: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Accuracy of words and CRPS of numbers, in standard deviations, on hidden cells: ours and the simple ones."""
+    partial, at = hidden(new, HIDDEN, seed)
+    draws = imputer.draws(partial)
+    tables = {"circuit": (draws, imputer.transform(partial))}
+    tables |= {name: ([table], table) for name, table in simple(train, partial).items()}
+    rows = []
+    for name, (samples, point) in tables.items():
+        right, scores = [], []
+        for j, c in enumerate(new.columns):
+            truth = new.loc[at[:, j], c]
+            if pd.api.types.is_numeric_dtype(new[c]):
+                x = np.stack([s.loc[at[:, j], c].to_numpy(np.float64) for s in samples])
+                near = np.abs(x - truth.to_numpy(np.float64)).mean(0)
+                pairs = np.abs(x[:, None] - x[None]).mean((0, 1)) * (len(x) / max(len(x) - 1, 1))
+                scores.append(((near - 0.5 * pairs) / (train[c].std() or 1.0)).mean())
+            else:
+                right.append((point.loc[at[:, j], c].astype(str) == truth.astype(str)).mean())
+        rows.append({"method": name, "accuracy": np.nanmean(right or [np.nan]), "CRPS": np.nanmean(scores or [np.nan])})
+    return pd.DataFrame(rows).set_index("method")
+
+
+def impute(
+    source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file with empty cells.")],
+    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("imputed.csv"),
+    draws: Annotated[int, typer.Option(min=0, help="Also write so many completed tables, one after the other.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+) -> None:
+    """Fill the empty cells of a table from what its rows have in common.
+
+    The mean or mode and the nearest rows are measured beside, on cells that are known and were hidden.
+    """
+    from pofx.data.arrays import check_ending
+
+    check_ending(out, ".csv")
+    frame = rows_of(pd.read_csv(source))
+    order = np.random.default_rng(seed).permutation(len(frame))
+    held, rest = order[: min(CHECKED, len(frame) // 5)], order[min(CHECKED, len(frame) // 5) :]
+    imputer = Imputer(steps=steps, random_state=seed).fit(frame.iloc[np.sort(rest)])
+    if len(held) >= 10:
+        train, new = rows_of(frame.iloc[rest]), rows_of(frame.iloc[held])
+        typer.echo(compared(imputer, train, new, seed).round(4).to_string())
+    filled = imputer.transform(frame)
+    filled.to_csv(out, index=False)
+    for k, table in enumerate(imputer.draws(frame, draws) if draws else ()):
+        table.to_csv(out.with_name(f"{out.stem}_{k + 1}.csv"), index=False)
+    typer.echo(f"{int(frame.isna().sum().sum())} cells filled → {out}")

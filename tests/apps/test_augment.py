@@ -1,0 +1,76 @@
+"""Oversampling: classes equal in number, filters, and a report that lists what costs less."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from typer.testing import CliRunner
+
+from pofx.apps.augment import GenerativeOversampler, report, smote
+from pofx.cli.main import app
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def rare(n=300, few=40, seed=0):
+    g = np.random.default_rng(seed)
+    x = g.normal(size=(n + few, 2))
+    x[n:] = 0.4 * x[n:] + [1.5, 1.5]
+    return x, np.repeat([0, 1], [n, few])
+
+
+def test_classes_are_equal_in_number_and_real_rows_stay():
+    x, y = rare()
+    made = GenerativeOversampler()
+    more, labels = made.fit_resample(x, y)
+    assert np.array_equal(more[: len(x)], x) and (labels == 0).sum() == (labels == 1).sum()
+    drawn = more[made.generated_]
+    assert np.abs(drawn.mean(0) - 1.5).max() < 0.3
+    assert len(np.unique(drawn, axis=0)) == len(drawn)
+    half, _ = GenerativeOversampler(ratio=0.5).fit_resample(x, y)
+    assert len(half) == 450
+    frame, series = GenerativeOversampler().fit_resample(pd.DataFrame(x, columns=["a", "b"]), pd.Series(y, name="c"))
+    assert list(frame.columns) == ["a", "b"] and series.name == "c" and len(frame) == 600
+
+
+@pytest.mark.parametrize("keep", ["dense", "confident", "near"])
+def test_filters_choose_among_the_draws(keep):
+    x, y = rare()
+    made = GenerativeOversampler(keep=keep)
+    more, _ = made.fit_resample(x, y)
+    plain = GenerativeOversampler()
+    usual = plain.fit_resample(x, y)[0][plain.generated_]
+    assert len(more) == 600
+    away = np.abs(more[made.generated_] - 1.5).mean()
+    assert keep != "dense" or away < np.abs(usual - 1.5).mean()
+
+
+def test_a_class_of_few_rows_is_repeated():
+    x, y = rare(few=2)
+    more, labels = GenerativeOversampler().fit_resample(x, y)
+    assert (labels == 1).sum() == 300 and len(np.unique(more[labels == 1], axis=0)) == 2
+
+
+def test_smote_stays_between_neighbours():
+    own = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+    drawn = smote(own, 50, 0, k=1)
+    assert np.allclose(drawn[:, 0], drawn[:, 1]) and drawn.min() >= 0 and drawn.max() <= 2
+
+
+def test_the_report_lists_what_costs_less():
+    x, y = rare()
+    table = report(x, y, GenerativeOversampler(), classifier=LogisticRegression(), folds=3)
+    wanted = {"nothing", "class weights", "moved threshold", "repeated rows", "SMOTE", "generated"}
+    assert set(table.index) == wanted
+    assert table.loc["nothing", "gain"] == 0 and table.loc["moved threshold", "AP"] == table.loc["nothing", "AP"]
+    assert ((table[["AP", "F1", "Brier"]] >= 0) & (table[["AP", "F1", "Brier"]] <= 1)).all(axis=None)
+
+
+def test_the_verb_states_whether_it_helps(tmp_path):
+    x, y = rare(120, 30)
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "fraud": y}).to_csv(tmp_path / "in.csv", index=False)
+    out = tmp_path / "out.csv"
+    done = CliRunner().invoke(app, ["augment", str(tmp_path / "in.csv"), "--label", "fraud", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "SMOTE" in done.output and ("help here" in done.output or "no gain" in done.output)
+    assert len(pd.read_csv(out)) == 240
