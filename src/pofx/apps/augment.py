@@ -136,7 +136,7 @@ def report(
     folds: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Average precision, F1, Brier score of each way to treat a rare class 1, and its gain over doing nothing.
+    """Average precision, F1, Brier score of each treatment of a rare class 1, and its gain over doing nothing.
 
     Thresholds of F1 are chosen on a fifth of the training rows, but for "nothing", which cuts at one half. The gain is
     that of average precision over the folds, with the half-width of its 95 % interval.
