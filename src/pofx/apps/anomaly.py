@@ -20,6 +20,8 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
 
+from pofx.data.columns import framed
+
 GROUP = "Use a run"
 EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
 
@@ -65,7 +67,7 @@ class AnomalyDetector(BaseEstimator):
 
     def _rows(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """Rows of any content, as a DataFrame."""
-        if isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+        if framed(X) is not None and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
             _check_feature_names(self, X, reset=reset)
             _check_n_features(self, X, reset=reset)
             return X.reset_index(drop=True)

@@ -19,6 +19,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss, f1_score,
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.neighbors import NearestNeighbors
 
+from pofx.data.columns import framed
+
 GROUP = "Use a run"
 EXAMPLE = "pofx augment transactions.csv --label fraud --out more.csv"
 
@@ -69,7 +71,7 @@ class GenerativeOversampler(BaseEstimator):
                 added.append(np.full(lacking, name))
         whole = np.concatenate(added)
         self.generated_ = np.arange(len(whole)) >= len(labels)
-        if isinstance(X, pd.DataFrame):
+        if framed(X) is not None:
             rows: Any = pd.concat(parts, ignore_index=True)
         else:
             rows = np.concatenate([np.asarray(part) for part in parts])
@@ -79,7 +81,7 @@ class GenerativeOversampler(BaseEstimator):
         from pofx.sklearn import DensityEstimator  # here: it loads torch
 
         own = X[labels == name]
-        own = own.reset_index(drop=True) if isinstance(own, pd.DataFrame) else np.asarray(own, dtype=np.float64)
+        own = own.reset_index(drop=True) if framed(own) is not None else np.asarray(own, dtype=np.float64)
         if len(own) < FEWEST:
             return repeated(own, n, seed)
         density = DensityEstimator(
@@ -96,7 +98,7 @@ class GenerativeOversampler(BaseEstimator):
         else:
             value = nearness(np.asarray(X, float), labels == name, np.asarray(drawn, float))
         best = np.sort(np.argsort(-value, kind="stable")[:n])
-        return drawn.iloc[best] if isinstance(drawn, pd.DataFrame) else drawn[best]
+        return drawn.iloc[best] if framed(drawn) is not None else drawn[best]
 
 
 def nearness(x: np.ndarray, own: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -111,7 +113,7 @@ def nearness(x: np.ndarray, own: np.ndarray, new: np.ndarray) -> np.ndarray:
 def repeated(own: Any, n: int, seed: int) -> Any:
     """n of these rows, drawn with replacement."""
     at = np.random.default_rng(seed).integers(len(own), size=n)
-    return own.iloc[at].reset_index(drop=True) if isinstance(own, pd.DataFrame) else own[at]
+    return own.iloc[at].reset_index(drop=True) if framed(own) is not None else own[at]
 
 
 def smote(own: np.ndarray, n: int, seed: int, k: int = 5) -> np.ndarray:

@@ -20,6 +20,7 @@ from sklearn.impute import KNNImputer, SimpleImputer
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
 from pofx.core.random import Streams
+from pofx.data.columns import framed
 
 GROUP = "Use a run"
 EXAMPLE = "pofx impute people.csv --out filled.csv"
@@ -144,7 +145,8 @@ class Imputer(TransformerMixin, BaseEstimator):
 
 def rows_of(X: Any) -> pd.DataFrame:
     """A table with columns that are called by texts, and rows by numbers."""
-    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))
+    given = framed(X)
+    frame = pd.DataFrame(np.asarray(X)) if given is None else given
     return frame.rename(columns=str).reset_index(drop=True)
 
 

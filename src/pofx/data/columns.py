@@ -54,3 +54,8 @@ def left_out(schema: Schema, stated: Mapping[str, Any], n: int) -> dict[str, str
             seen = f", {about['different']:,} different values in {n:,} rows" if "different" in about else ""
             reasons[column] = f"{'stated to be' if column in stated else 'it seems to be'} {kind}{seen}"
     return reasons
+
+
+def framed(x: Any) -> pd.DataFrame | None:
+    """x where it is a DataFrame, else None: estimators take both it and arrays."""
+    return x if isinstance(x, pd.DataFrame) else None
