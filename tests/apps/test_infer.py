@@ -14,7 +14,7 @@ from pofx.evaluate.calibration import calibration, tarp
 from pofx.maths.particles import tempered
 
 NORMAL = {"a": "normal(0, 1)", "b": "normal(0, 1)"}
-QUICK = {"width": 32, "layers": 2, "blocks": 1, "bins": 6}
+QUICK = {"width": 24, "layers": 2, "blocks": 1, "bins": 4}
 
 
 def noisy(theta, rng):
@@ -24,27 +24,28 @@ def noisy(theta, rng):
 
 @pytest.fixture(scope="module")
 def gaussian():
-    return infer(noisy, NORMAL, simulations=2_000, vectorised=True, steps=250, options=QUICK, progress=False)
+    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=200, options=QUICK,
+                 trainer={"batch_size": 128}, progress=False)  # fmt: skip
 
 
 def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
     for x in ([0.0, 0.0], [1.0, -1.0]):
-        draws = gaussian.sample(4_000, x, seed=1)
-        assert np.abs(draws.mean(0) - 0.8 * np.array(x)).max() < 0.08
-        assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.06
+        draws = gaussian.sample(2_000, x, seed=1)
+        assert np.abs(draws.mean(0) - 0.8 * np.array(x)).max() < 0.12
+        assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.1
         truth = stats.norm(0.8 * np.array(x), 0.2**0.5).logpdf(draws).sum(1)
-        assert abs((gaussian.log_prob(draws, x) - truth).mean()) < 0.06
-        assert np.abs(gaussian.map(x) - 0.8 * np.array(x)).max() < 0.25
+        assert abs((gaussian.log_prob(draws, x) - truth).mean()) < 0.1
+        assert np.abs(gaussian.map(x) - 0.8 * np.array(x)).max() < 0.3
     assert gaussian.sample((7,), [0, 0]).shape == (7, 2)
 
 
 def test_held_out_simulations_find_it_calibrated_and_a_wrong_one_not(gaussian):
-    found = gaussian.check(150, draws=100)
+    found = gaussian.check(100, draws=60)
     assert found.sound, found
     assert found.coverage[0.9][1] <= 0.9 <= found.coverage[0.9][2]
     theta, x = gaussian.held_out
-    narrow = 0.8 * x[:150, None] + 0.2 * np.random.default_rng(0).standard_normal((150, 100, 2))
-    assert not calibration(theta[:150], narrow).sound
+    narrow = 0.8 * x[:100, None] + 0.2 * np.random.default_rng(0).standard_normal((100, 60, 2))
+    assert not calibration(theta[:100], narrow).sound
 
 
 def test_particles_draw_from_the_product_of_prior_and_likelihood():
@@ -63,7 +64,7 @@ def test_particles_draw_from_the_product_of_prior_and_likelihood():
 
 def test_a_likelihood_gives_the_same_posterior():
     found = infer(noisy, NORMAL, simulations=1_500, vectorised=True, method="likelihood", steps=150, options=QUICK,
-                  progress=False)  # fmt: skip
+                  trainer={"batch_size": 128}, progress=False)  # fmt: skip
     draws = found.sample(500, [1.0, -1.0], seed=0)
     assert np.abs(draws.mean(0) - [0.8, -0.8]).max() < 0.2
     assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.12
@@ -88,9 +89,10 @@ def test_rounds_simulate_where_the_posterior_lies():
         return theta + 0.05 * rng.standard_normal(theta.shape)
 
     found = infer(simulator, {"a": "uniform(-5, 5)", "b": "uniform(-5, 5)"}, simulations=800, rounds=2,
-                  observation=[1.0, 2.0], vectorised=True, steps=120, options=QUICK, progress=False)  # fmt: skip
-    assert seen[1].std(0).max() < 0.5 * seen[0].std(0).max()
-    assert np.abs(found.sample(1_000).mean(0) - [1.0, 2.0]).max() < 0.25
+                  observation=[1.0, 2.0], vectorised=True, steps=150, options=QUICK,
+                  trainer={"batch_size": 128}, progress=False)  # fmt: skip
+    assert seen[1].std(0).max() < 0.7 * seen[0].std(0).max()
+    assert np.abs(found.sample(1_000).mean(0) - [1.0, 2.0]).max() < 0.4
     assert found.rounds == 2
 
 
@@ -185,7 +187,8 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.5 * rng.standard_normal(2)\n")
     (tmp_path / "seen.csv").write_text("u,v\n0.5,-0.5\n")
     command = ["infer", f"{tmp_path}/lab.py:f", "-p", "a=normal(0, 1)", "-p", "b=uniform(-2, 2)",
-               "--simulations", "200", "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/p", "-n", "50",
+               "--simulations", "60", "--steps", "20",
+               "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/p", "-n", "50",
                "-o", "width=16",
                "-o", "layers=1"]  # fmt: skip
     done = CliRunner().invoke(app, command)

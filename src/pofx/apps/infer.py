@@ -244,7 +244,7 @@ def infer(
         method: "posterior" fits q(θ | x), "likelihood" fits q(x | θ) and draws by particles.
         model: of q, any conditional model with a density.
         members: models with different seeds, averaged.
-        steps: of training per round; by default 40 passes, between 400 and 4,000.
+        steps: of training per round; by default 100 passes, between 800 and 4,000.
         data: parameters (n, d) from the prior and their data (n, …), where they are simulated already.
         workers: processes that simulate; -1 takes all cores.
         vectorised: the simulator takes all parameters at once.
@@ -329,7 +329,7 @@ def _fitted(
     seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
 ) -> Posterior:  # fmt: skip
     order = np.random.default_rng([seed, 5]).permutation(len(theta))
-    held = min(max(int(HELD_OUT * len(theta)), 10), MOST)
+    held = min(max(int(HELD_OUT * len(theta)), min(20, len(theta) // 3)), MOST)
     test, validation, train = np.split(order, [held, 2 * held])
     events, given = (theta, x) if method == "posterior" else (x, theta)
     support = prior.support if method == "posterior" else None
@@ -340,8 +340,8 @@ def _fitted(
     conditions = np.concatenate([given[train], given[validation], given[test]])
     whole = _conditioned(whole, conditions)
     values = {**(SMALL if model == "nsf" else {}), **(options or {})}
-    batch = int(np.clip(len(train) // 8, 32, 256))
-    count = steps if steps is not None else int(np.clip(40 * len(train) / batch, 400, 4_000))
+    batch = int(np.clip(len(train) // 16, 32, 256))
+    count = steps if steps is not None else int(np.clip(100 * len(train) / batch, 800, 4_000))
     training = {"batch_size": batch, **(trainer or {})}
     runs = tuple(
         fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training)

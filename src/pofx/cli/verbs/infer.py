@@ -27,11 +27,12 @@ def infer(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the posterior.")],
     observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation.")] = None,
-    simulations: Annotated[int, typer.Option(min=20)] = 10_000,
+    simulations: Annotated[int, typer.Option(min=60)] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, help="Later ones simulate where the posterior lies.")] = 1,
     method: Annotated[str, typer.Option(help="posterior or likelihood.")] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
     members: Annotated[int, typer.Option(min=1, help="Models that are averaged.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of training (default: 100 passes).")] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate; -1: all cores.")] = 1,
     n: Annotated[int, typer.Option("-n", min=1, help="Draws of the posterior of the observation.")] = 2_000,
     seed: arguments.Seed = 0,
@@ -51,7 +52,7 @@ def infer(
     seen = None if observation is None else read_observation(observation)
     posterior = learn(
         function_of(simulator), written, simulations=simulations, observation=seen, rounds=rounds, method=method,
-        model=model, members=members, workers=workers, seed=seed, options=arguments.options(options),
+        model=model, members=members, steps=steps, workers=workers, seed=seed, options=arguments.options(options),
     )  # fmt: skip
     posterior.save(out)
     check = posterior.check(seed=seed)
