@@ -102,9 +102,9 @@ def passed(view, items):
 
 
 def check_views(items: Items):
-    """Every view of the items gives them back; a lossy one changes nothing any more in a second pass. Of tables it is
-    the default view: others have classes of values, within which the place of a value is drawn."""
-    for cls in views(items.kind)[: 1 if items.kind == "table" else None]:
+    """Every view of the items gives them back; a lossy one changes nothing any more in a second pass. Not so
+    bins of a table, within which the place of a value is drawn."""
+    for cls in (view for view in views(items.kind) if view.name != "bins"):
         try:
             view = cls.fit(items)
         except PofxError:
