@@ -1,1 +1,1 @@
-"""Uses of trained models: one file each, with its estimator; its verb is beside it or in `cli/verbs`."""
+"""Uses of trained models: one file each, with its estimator and, there or in `cli/verbs`, its verb."""

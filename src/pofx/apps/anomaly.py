@@ -22,7 +22,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from pofx.data.columns import framed
 
-GROUP = "Use a run"
+GROUP = "Uses"
 EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
 
 FARTHEST = 50.0  # units from which on a value is no farther away

@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from pofx.data.columns import framed
 
-GROUP = "Use a run"
+GROUP = "Uses"
 EXAMPLE = "pofx augment transactions.csv --label fraud --out more.csv"
 
 FEWEST = 5  # rows of a class that a density is learned from; fewer are repeated

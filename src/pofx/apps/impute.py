@@ -22,7 +22,7 @@ from pofx.core.model import Marginal
 from pofx.core.random import Streams
 from pofx.data.columns import framed
 
-GROUP = "Use a run"
+GROUP = "Uses"
 EXAMPLE = "pofx impute people.csv --out filled.csv"
 
 DRAWS = 20  # of each missing cell, behind one value for it

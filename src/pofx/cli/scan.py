@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 PACKAGES = ("pofx.cli.verbs", "pofx.apps", "pofx.serve")
-GROUPS = ("Train", "Use a run", "Evaluate and compare", "Look up")  # the order of the headings; others follow
+GROUPS = ("Train", "Use a run", "Evaluate and compare", "Uses", "Look up")  # the order of the headings; others follow
 
 
 @dataclass(frozen=True)
