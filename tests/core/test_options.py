@@ -82,13 +82,14 @@ def test_every_option_has_a_type_and_a_range_that_its_default_lies_in(model):
             assert fits(value, hints[key]), f"{row.name}: {key}={value!r}"
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=200, deadline=None)  # never a time: the machine may be busy
 @given(st.data())
 def test_wild_values_of_any_option_end_in_a_model_or_in_an_error_of_pofx(data):
     row = data.draw(st.sampled_from(sorted(ROWS.values(), key=lambda r: r.name)))
     key = data.draw(st.sampled_from(sorted(config.defaults(row.model))))
     value = data.draw(WILD)
-    event = next(e for kind in row.model.events for e in EVENTS[kind] if len(e.shape) in row.model.ranks)
+    kinds = [kind for kind in row.model.events if kind in EVENTS]
+    event = next(e for kind in kinds for e in EVENTS[kind] if len(e.shape) in row.model.ranks)
     try:
         config.build(row.name, event, **{**row.model.small, key: value})
     except (UsageError, DataError, Unsupported) as error:

@@ -63,7 +63,7 @@ class Circuit(OnePhase, Marginal):
     recipes: ClassVar = (
         Recipe(
             "tabpc",
-            "2026, arXiv 2603.23016",
+            "TabPC, 2026, arXiv 2603.23016",
             {"learning": "gradient"},
             {"batch_size": 256, "lr": 0.1},
             summary="Hidden Chow–Liu tree, learned by gradients.",

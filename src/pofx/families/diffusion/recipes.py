@@ -31,7 +31,7 @@ RECIPES = (
     ),
     Recipe(
         "ncsn",
-        "Song and Ermon, 2019, arXiv 1907.05600; 2020, arXiv 2006.09011",
+        "Song and Ermon, 2019, arXiv 1907.05600; Song and Ermon, 2020, arXiv 2006.09011",
         {"path": "ve", "prediction": "score", "sampler": "predictor-corrector", "sampler_steps": 100},
         summary="Score of data under growing noise; Langevin steps.",
     ),
