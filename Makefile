@@ -1,5 +1,5 @@
 # make            environment: .venv with the pinned libraries and pofx itself
-# make demo       compare seven families on handwritten digits → runs/demo/report.html
+# make demo       compare eight families on handwritten digits → runs/demo/report.html
 # make gallery    a sheet of samples of every GAN → docs/gallery/index.md
 # make test       the test suite (under 10 minutes on two cores)
 

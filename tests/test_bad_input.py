@@ -81,7 +81,12 @@ CASES = {
     "two budgets": (lambda d: "digits", [*TRAIN, "--minutes", "1"], 2, "steps"),
     "zero steps": (lambda d: "digits", ["train", "DATA", "--model", "made", "--steps", "0"], 2, "steps"),
     "condition without labels": (lambda d: npz(d / "x.npz", x=IMAGES), [*TRAIN, "--condition", "label"], 2, "label"),
-    "model that cannot take the data": (lambda d: csv(d / "x.csv", "a,b\n" + "1.5,2\n2,1.5\n" * 40), TRAIN, 2, "made"),
+    "model that cannot take the data": (
+        lambda d: csv(d / "x.csv", "a,b\n" + "1.5,2\n2,1.5\n" * 40),
+        ["train", "DATA", "--model", "pixelcnn", "--steps", "1"],
+        2,
+        "pixelcnn",
+    ),
     "unknown command": (lambda d: "digits", ["trian", "DATA"], 2, "trian"),
     "no such run": (lambda d: d / "nowhere", ["sample", "DATA"], 2, "nowhere"),
     "unknown format of samples": (None, ["sample", "RUN", "--out", "x.bmp"], 2, "bmp"),

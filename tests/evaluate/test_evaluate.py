@@ -326,6 +326,7 @@ class Gaussian:
     """An artifact of a standard normal in two dimensions, or given a class c about the mean (c, c)."""
 
     card: dict = {}
+    name = "gaussian"
     device = torch.device("cpu")
     condition_source = None
 

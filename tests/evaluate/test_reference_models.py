@@ -91,7 +91,7 @@ def test_codes_that_are_the_factors_read_high_and_random_ones_low():
     assert scores(values, factors)["mig"] == pytest.approx(found["mig"].value, abs=0.02)
     with pytest.raises(UsageError, match="one row of factors per item"):
         disentanglement(straight, Items("points", values), pd.DataFrame(factors[:5]))
-    run = pofx.fit(pofx.points(points(100)), "gan", steps=1, progress=False)
+    run = pofx.fit(pofx.points(points(100)), "gmm", steps=1, progress=False)
     with pytest.raises(UsageError, match="no codes"):
         disentanglement(run, Items("points", values), pd.DataFrame(factors))
 

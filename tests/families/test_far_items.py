@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
+from families.cases import is_core
 from pofx.core import config
 from pofx.core.event import Continuous
 from pofx.core.model import Batch, Explicit
 
-NAMES = [n for n, row in config.entries().items() if issubclass(row.model, Explicit) and Continuous in row.model.events]
+ROWS = {n: r for n, r in config.entries().items() if issubclass(r.model, Explicit) and Continuous in r.model.events}
+NAMES = [pytest.param(n, marks=() if is_core(row) else pytest.mark.slow) for n, row in ROWS.items()]
 
 
 @pytest.mark.parametrize("name", NAMES)

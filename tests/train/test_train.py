@@ -313,7 +313,7 @@ def test_budgets_are_read_and_spoken(text, budget, spoken):
     "text", ["", "30x", "s", "-3s", "0s", "1:30", "nan", "inf", "1e999s", None, "3s 4s", "2.5 steps", "3 Xflops"]
 )
 def test_a_budget_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="budget is a time such as 30s"):
+    with pytest.raises(UsageError, match="budget must be a time such as 30s"):
         Budget.of(text)
 
 

@@ -12,6 +12,7 @@ from pofx.core.errors import CorruptError, PofxError, TrainingError, UsageError,
 from pofx.core.event import dims
 from pofx.core.files import read_json, write_json
 from pofx.core.model import Default
+from pofx.core.random import seeded
 from pofx.data.dataset import Dataset
 from pofx.represent.choose import choose
 from pofx.runs.options import sort_options
@@ -136,7 +137,8 @@ def refusal(name: str, dataset: Dataset, options: Mapping[str, Any] | None = Non
     try:
         TrainOptions.of({**row.trains_with, **own.trainer})
         event = choose(dataset.train, row.model, own.view).event
-        config.build(name, event, None, **own.options)
+        with seeded(0, 0):
+            config.build(name, event, None, **own.options)
     except (PofxError, ValueError, TypeError) as error:
         return str(error)
     return None if dims(event) else "it has no dimensions"

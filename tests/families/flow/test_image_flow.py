@@ -354,8 +354,6 @@ def test_values_that_cannot_be_are_refused() -> None:
     for wrong in ({"dequantisation": "learned"}, {"margin": 0.5}, {"importance": 0}):
         with pytest.raises(UsageError):
             DequantisedGlow(event, **wrong)
-    with pytest.raises(UsageError, match="temperature"):
-        DequantisedGlow(event, **SMALL).sample(2, generator=Streams(0, 2), temperature=-1.0)
     for wrong in ({"flow_steps": 0}, {"width": 0}, {"scales": -1}, {"scale_bound": 0.0}):
         with pytest.raises(UsageError):
             Glow(Continuous((1, 4, 4)), **wrong)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, count, dims, each
-from pofx.core.model import Batch, Density, Marginal, OnePhase, Phase, Recipe, X
+from pofx.core.model import Batch, Default, Density, Marginal, OnePhase, Phase, Recipe, X
 from pofx.core.options import NonNegative, OneOf, Range, Unit
 from pofx.core.random import Streams
 from pofx.families.circuit.leaves import Classes, Known, Leaf, Normals
@@ -59,6 +59,7 @@ class Circuit(OnePhase, Marginal):
     conditions = (Discrete, dict, Continuous)
     best_density = Density.EXACT
     trains_with: ClassVar = {"batch_size": 1000, "clip": 0.0, "precision": "fp32"}
+    default_for: ClassVar = (Default(),)
     small: ClassVar = {"states": 6}
     recipes: ClassVar = (
         Recipe(

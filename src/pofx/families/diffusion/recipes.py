@@ -70,7 +70,7 @@ RECIPES = (
         "jit",
         "Li and He, 2025, arXiv 2511.13720",
         {"network": "dit", "output": "data", "depth": 6, "times": "logit-normal", "sampler": "heun"},
-        trains_with={"optimizer": "muon", "lr": 5e-3},
+        trains_with={"lr": 1e-3},
         summary="Transformer of large patches that gives the data.",
     ),
 )
