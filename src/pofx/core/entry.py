@@ -70,7 +70,7 @@ def device_of(name: str | torch.device) -> torch.device:
     try:
         found = torch.device(name)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"device must be auto, cpu or one that is here (got {short(name)}: {reason}): pass device='auto'"

@@ -93,8 +93,8 @@ def exposure(
                 progress=False,
                 **(options or {}),
             )
-            told = scores(model, items, space, seconds=float("inf"), seed=seed)
-            out[k] = np.where(inside[at], np.nan, told)
+            read = scores(model, items, space, seconds=float("inf"), seed=seed)
+            out[k] = np.where(inside[at], np.nan, read)
         say.end()
     without = np.stack([column[~np.isnan(column)] for column in out.T], 1)  # every item: half of the models
     attacks = {"score": own, "calibrated": calibrated(own, without.mean(0))}

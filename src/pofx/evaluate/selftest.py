@@ -101,8 +101,8 @@ def self_test(
                 p = r.extra.get(name, {}).get("p")
                 error = float(base.extra.get(name, {}).get("stderr") or 0.0)
                 other = float(r.extra.get(name, {}).get("stderr") or 0.0)
-                told = _seen(value, error, r.values[name], other, novelty.scores[name].better)
-                faults[fault] = told if p is None else {"value": r.values[name], "z": None, "sees": bool(p < LEVEL)}
+                finding = _seen(value, error, r.values[name], other, novelty.scores[name].better)
+                faults[fault] = finding if p is None else {"value": r.values[name], "z": None, "sees": bool(p < LEVEL)}
             rows.append({"metric": name, "space": space, "honest": value, "stderr": error or None, "faults": faults})
     plain: list[dict[str, Any]] = finite(rows)
     return plain

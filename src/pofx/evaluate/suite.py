@@ -87,35 +87,35 @@ def evaluate(
     dataset = with_conditions(artifact, dataset)
     plan = arrange(dataset, n, seed)
     with reporting(progress, f"evaluate {artifact.name}") as report:
-        asked = metrics(ArtifactMetric, items=dataset.train.kind)
-        say = Parts(report, 2 * count_spaces(dataset.train, spaces) + 2 + len(asked) + 1)
+        of_model = metrics(ArtifactMetric, items=dataset.train.kind)
+        parts = Parts(report, 2 * count_spaces(dataset.train, spaces) + 2 + len(of_model) + 1)
         seconds: dict[str, float] = {}
         found: list[Measurement] = []
         start = time.perf_counter()
-        fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=say)
+        fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=parts)
         seconds["spaces"] = time.perf_counter() - start
         labels = None
         if samples is None:
-            say(f"drawing {plan.samples} samples")
+            parts(f"drawing {plan.samples} samples")
             own, speed = timed_samples(artifact, dataset.test, plan.samples, seed)
             samples, labels = own.values, own.labels
             found.append(speed)
             seconds["samples"] = float(speed.extra["seconds"])
         start = time.perf_counter()
-        say("scoring held-out items")
+        parts("scoring held-out items")
         found += likelihood(artifact, dataset.train, dataset.test, seconds=likelihood_seconds, seed=seed)
         seconds["likelihood"] = time.perf_counter() - start
-        for metric in asked:
-            say(f"querying the model: {', '.join(metric.scores)}")
+        for metric in of_model:
+            parts(f"querying the model: {', '.join(metric.scores)}")
             start = time.perf_counter()
             read = metric.read(artifact, dataset, seconds=likelihood_seconds / 3, seed=seed)
             found += _measured(metric, read, None, int(read.extra.get(next(iter(metric.scores)), {}).get("items", 0)))
             seconds[type(metric).__name__] = time.perf_counter() - start
         start = time.perf_counter()
         samples, held, cut = of_one_length(samples, dataset)
-        found += compare_samples(samples, held, plan, fitted, labels=labels, report=say)
+        found += compare_samples(samples, held, plan, fitted, labels=labels, report=parts)
         seconds["metrics"] = time.perf_counter() - start
-        say.end()
+        parts.end()
     result = _result(found, dataset, plan, fitted, {**cost(artifact), "seconds": seconds})
     if cut:
         result["protocol"]["cut"] = cut
@@ -146,14 +146,14 @@ def controls(
     fresh |= {f"noised-real-{x:g}": noised(dataset.validation, dataset.train, x, plan.seed + 4) for x in NOISE}
     held = control_items(dataset, plan)
     with reporting(progress, "controls") as report:
-        say = Parts(report, count_spaces(dataset.train, spaces) + len(held))
-        fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=say)
+        parts = Parts(report, count_spaces(dataset.train, spaces) + len(held))
+        fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache, report=parts)
         for name, items in held.items():
-            say(f"control row {name}")
+            parts(f"control row {name}")
             start = time.perf_counter()
             found = compare_samples(items.values, dataset, plan, fitted, copies_of=fresh.get(name))
             rows[name] = _result(found, dataset, plan, fitted, {"seconds": {"metrics": time.perf_counter() - start}})
-        say.end()
+        parts.end()
     return rows
 
 
@@ -176,9 +176,9 @@ def self_tests(
     held = control_items(dataset, plan)["real-test"]
     fitted = fit_spaces(dataset.train, spaces, seed=seed, folder=cache)
     with reporting(progress, "self-test") as report:
-        say = Parts(report, len(fitted))
+        parts = Parts(report, len(fitted))
         for space in fitted:
-            say(f"self-test of the measures in the space {space.label}")
+            parts(f"self-test of the measures in the space {space.label}")
             real = space.of(held)[:SELF_TEST]
             reference = space.of(dataset.train if plan.from_train else dataset.test)[plan.reference[0][:SELF_TEST]]
             rows = self_test(
@@ -191,7 +191,7 @@ def self_tests(
                 seed=seed,
             )
             found += [{**row, "space": space.label} for row in rows]
-        say.end()
+        parts.end()
     return found
 
 
@@ -223,13 +223,13 @@ def compare_samples(
         copies_of: the items that metrics of novelty and of use take for samples, where samples are test items.
         report: called as parts begin.
     """
-    say = report or (lambda phase: None)
+    parts = report or (lambda phase: None)
     kind = dataset.train.kind
     found = []
     held = joined([dataset.test, dataset.validation]) if plan.from_train and copies_of is None else dataset.test
     for space in spaces:
         main = space is main_of(spaces)
-        say(f"metrics in the space {space.label}")
+        parts(f"metrics in the space {space.label}")
         features = space(samples)
         real = space.of(dataset.train if plan.from_train else dataset.test)
         blocks = [real[index] for index in plan.reference]
@@ -251,7 +251,7 @@ def compare_samples(
             for of_classes in metrics(ClassMetric, main=main, items=kind):
                 read = of_classes.read(predicted, tested, np.asarray(dataset.test.labels), shares, labels)
                 found += _measured(of_classes, read, space.label, len(predicted))
-    say("metrics in data space")
+    parts("metrics in data space")
     real_items = take(dataset.train if plan.from_train else dataset.test, plan.reference[0])
     drawn = take(Items(kind, samples, None, dataset.train.facts), np.arange(min(plan.n, len(samples))))
     for of_items in metrics(ItemMetric, items=kind):
