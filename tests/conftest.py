@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 CHECKED = ("pofx.maths", "pofx.nets", "pofx.families", "pofx.core.model", "pofx.core.random")
 MEASURES = ("pofx.evaluate.metrics", "pofx.evaluate.distances", "pofx.evaluate.selftest")
 
-install_import_hook([*CHECKED, *MEASURES], "beartype.beartype")
+install_import_hook([*CHECKED, *MEASURES], "checking.check")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

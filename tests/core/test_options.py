@@ -96,6 +96,19 @@ def test_wild_values_of_any_option_end_in_a_model_or_in_an_error_of_pofx(data):
         assert len(str(error)) < 500
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
+def test_a_whole_number_is_taken_where_a_real_one_is(model):
+    hints = annotated(model.__init__)
+    event = next(e for kind in model.events if kind in EVENTS for e in EVENTS[kind] if len(e.shape) in model.ranks)
+    for key, default in config.defaults(model).items():
+        for whole in (0, 1):
+            if isinstance(default, float) and fits(whole, hints[key]):
+                try:
+                    model(event, **{**model.small, key: whole})
+                except (UsageError, Unsupported):
+                    pass  # refused in words, beside the other options
+
+
 def test_the_message_names_the_value_the_limit_and_the_mend():
     event = Discrete((6,), 4)
     for options, message in (

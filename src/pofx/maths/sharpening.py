@@ -15,9 +15,9 @@ from pofx.core.errors import UsageError
 
 def sharpen(
     logits: Float[Tensor, "*event classes"],
-    temperature: float | int = 1.0,
-    top_k: float | int = 0,
-    top_p: float | int = 1.0,
+    temperature: float = 1.0,
+    top_k: float = 0,
+    top_p: float = 1.0,
 ) -> Float[Tensor, "*event classes"]:
     """logits (…, classes) → logits of the sharpened distribution; excluded classes are at -inf.
 

@@ -49,7 +49,7 @@ class Denoiser(nn.Module):
         network: str,
         width: int,
         depth: int,
-        dropout: float | int,
+        dropout: float,
         octaves: int,
         patch: int = 0,
         output: str = "velocity",

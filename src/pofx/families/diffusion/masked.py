@@ -167,9 +167,9 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
         *,
         generator: Streams,
         prefix: Int[Tensor, "n *event"] | None = None,
-        temperature: float | int = 1.0,
-        top_k: float | int = 0,
-        top_p: float | int = 1.0,
+        temperature: float = 1.0,
+        top_k: float = 0,
+        top_p: float = 1.0,
     ) -> Int[Tensor, "{n} *event"]:
         """n events: int64 (n, *event.shape). Drawn place by place, in an order of its own for each, they follow p(x).
 

@@ -41,7 +41,7 @@ class Autoregressive(Bijection):
         blocks: int,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
         octaves: int = 0,
         circle: Circle | None = None,
     ) -> None:

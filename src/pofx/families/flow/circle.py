@@ -113,7 +113,7 @@ class Torus(Base):
         uniform = torch.full_like(z, -math.log(2 * self.circle.bound))
         return torch.where(self.circle.mask(z), uniform, super().log_prob(z))
 
-    def draw(self, generator: Streams, d: int, temperature: float | int = 1.0) -> Float[Tensor, "n d"]:
+    def draw(self, generator: Streams, d: int, temperature: float = 1.0) -> Float[Tensor, "n d"]:
         """As `Base.draw`; a temperature has no meaning on a circle, which keeps its uniform base."""
         z = super().draw(generator, d)
         angle = self.circle.bound * torch.erf(z / math.sqrt(2))

@@ -112,7 +112,7 @@ class Base:
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return normal_log_prob(z)
 
-    def draw(self, generator: Streams, d: int, temperature: float | int = 1.0) -> Float[Tensor, "n d"]:
+    def draw(self, generator: Streams, d: int, temperature: float = 1.0) -> Float[Tensor, "n d"]:
         """One code (n, d) per stream, scaled by the temperature."""
         return temperature * generator.normal(d)
 
@@ -175,7 +175,7 @@ class Composition(nn.Module):
         self,
         condition: Condition | None,
         generator: Streams,
-        temperature: float | int = 1.0,
+        temperature: float = 1.0,
     ) -> Float[Tensor, "n *event"]:
         """One x (n, *shape) per stream; codes are multiplied by the temperature."""
         z = self.base.draw(generator, self.features, temperature).reshape(generator.n, *self.shape)

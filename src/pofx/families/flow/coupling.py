@@ -53,7 +53,7 @@ class Affine(Elementwise):
 
     size = 2
 
-    def __init__(self, bound: float | int) -> None:
+    def __init__(self, bound: float) -> None:
         self.bound = bound
 
     def __call__(
@@ -107,7 +107,7 @@ class Coupling(nn.Module):
         blocks: int,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
         octaves: int = 0,
         circle: Circle | None = None,
     ) -> None:

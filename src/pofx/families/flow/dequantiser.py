@@ -31,7 +31,7 @@ class Dequantiser(nn.Module):
     """
 
     def __init__(
-        self, event: Discrete, *, steps: int, width: int, blocks: int, margin: float, scale_bound: float | int
+        self, event: Discrete, *, steps: int, width: int, blocks: int, margin: float, scale_bound: float
     ) -> None:
         super().__init__()
         channels, height, breadth = event.shape

@@ -63,10 +63,10 @@ def glow(
     width: int,
     blocks: int,
     scales: int,
-    scale_bound: float | int,
+    scale_bound: float,
     *,
     context: int,
-    dropout: float | int = 0.0,
+    dropout: float = 0.0,
 ) -> Bijection:
     """The whole of Glow as one bijection of flattened grids (see `Glow` for the arguments)."""
     transformer = Affine(scale_bound)

@@ -78,7 +78,7 @@ class GridCoupling(GridBijection):
         *,
         context: int = 0,
         beside: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, *sides = shape
@@ -124,7 +124,7 @@ class CheckerboardCoupling(GridBijection):
         *,
         context: int = 0,
         beside: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, *sides = shape
@@ -164,7 +164,7 @@ def grid_step(
     *,
     context: int,
     beside: int = 0,
-    dropout: float | int = 0.0,
+    dropout: float = 0.0,
 ) -> Iterable[GridBijection]:
     """ActNorm, 1×1 convolution, coupling; one channel alone cannot be split, and has a checkerboard."""
     channels = shape[0]

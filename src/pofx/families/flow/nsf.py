@@ -105,7 +105,7 @@ class NSF(Flow):
 
 
 def _circle(
-    d: int, circular: Sequence[int], period: float | int | Sequence[float | int], bound: float
+    d: int, circular: Sequence[int], period: float | Sequence[float], bound: float
 ) -> tuple[Circle | None, list[float]]:
     """Which of d dimensions are circles, and the period of each dimension (1 for a line)."""
     if not circular:

@@ -95,7 +95,7 @@ class RealNVP(Flow):
 
 
 def real_nvp(
-    shape: Shape, layers: int, width: int, blocks: int, scale_bound: float, *, context: int, dropout: float | int = 0.0
+    shape: Shape, layers: int, width: int, blocks: int, scale_bound: float, *, context: int, dropout: float = 0.0
 ) -> MultiScale:
     """The multi-scale form: couplings by checkerboard, a squeeze, couplings by channels, and half of them leave."""
     affine = Affine(scale_bound)

@@ -106,7 +106,7 @@ class Drifting(Tempered, Inverting):
         return self.latest
 
     def sample(
-        self, n: int, condition: Condition | None = None, *, generator: Streams, temperature: float | int = 1.0
+        self, n: int, condition: Condition | None = None, *, generator: Streams, temperature: float = 1.0
     ) -> Float[Tensor, "{n} *event"]:
         """One pass, cut to the bounds of a bounded event; `temperature` is a factor on the noise."""
         self.check_condition(n, condition)

@@ -23,7 +23,7 @@ HEAD = 32  # features of a head, where the width is a multiple of it
 class SteeredBlock(nn.Module):
     """Attention among all places, then a net at each place; the context gates both."""
 
-    def __init__(self, width: int, heads: int, context: int, dropout: float | int) -> None:
+    def __init__(self, width: int, heads: int, context: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.first, self.second = (nn.RMSNorm(width, eps=1e-6, elementwise_affine=False) for _ in range(2))
@@ -80,7 +80,7 @@ class DiT(nn.Module):
         layers: int,
         patch: int,
         bottleneck: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, *sides = shape

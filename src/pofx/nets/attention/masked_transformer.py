@@ -23,7 +23,7 @@ class MaskedTransformer(nn.Module):
 
     allowed: Tensor
 
-    def __init__(self, event: Discrete, width: int, layers: int, *, context: bool, dropout: float | int = 0.0) -> None:
+    def __init__(self, event: Discrete, width: int, layers: int, *, context: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.classes, dims = event.largest, math.prod(event.shape)
         tables = dims if event.uneven else 1

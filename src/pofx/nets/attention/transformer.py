@@ -21,7 +21,7 @@ ACTIVATIONS = ("swiglu", "gelu")
 class Feedforward(nn.Module):
     """Two layers at each place alone; "swiglu" has two thirds of the units, so that both have as many weights."""
 
-    def __init__(self, width: int, expansion: float | int, activation: str) -> None:
+    def __init__(self, width: int, expansion: float, activation: str) -> None:
         super().__init__()
         self.gated = activation == "swiglu"
         units = max(8, 8 * round(width * expansion * (2 / 3 if self.gated else 1) / 8))
@@ -49,10 +49,10 @@ class Block(nn.Module):
         heads: int,
         length: int,
         *,
-        expansion: float | int = 4,
+        expansion: float = 4,
         activation: str = "swiglu",
         rotary: bool = True,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.first, self.second = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
@@ -84,10 +84,10 @@ class Transformer(nn.Module):
         heads: int,
         length: int,
         *,
-        expansion: float | int = 4,
+        expansion: float = 4,
         activation: str = "swiglu",
         rotary: bool = True,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:

@@ -52,7 +52,7 @@ class CausalConv(nn.Conv2d):
 class GatedResidual(nn.Module):
     """h + a * sigmoid(b), where a and b come from two causal convolutions; a context is added before the gate."""
 
-    def __init__(self, width: int, kernel: int, *, context: int = 0, dropout: float | int = 0.0) -> None:
+    def __init__(self, width: int, kernel: int, *, context: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.first = CausalConv(width, width, kernel)
         self.second = CausalConv(width, 2 * width, kernel)
@@ -79,7 +79,7 @@ class GatedResidual(nn.Module):
 class PastAttention(nn.Module):
     """h + gated attention over the earlier cells: keys and values also hold the cells themselves."""
 
-    def __init__(self, width: int, features: int, heads: int, *, dropout: float | int = 0.0) -> None:
+    def __init__(self, width: int, features: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.query = Linear(width, width)
@@ -131,7 +131,7 @@ class AttentiveGrid(nn.Module):
         heads: int = 1,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.shape, self.features, self.outputs = shape, features, outputs

@@ -19,7 +19,7 @@ class DilatedLayer(nn.Module):
     """One gated layer: the stream (steps, n, width) → gated features (steps - dilation, n, width)."""
 
     def __init__(
-        self, width: int, skip: int, dilation: int, *, context: int = 0, dropout: float | int = 0.0, final: bool = False
+        self, width: int, skip: int, dilation: int, *, context: int = 0, dropout: float = 0.0, final: bool = False
     ) -> None:
         super().__init__()
         self.dilation = dilation
@@ -56,7 +56,7 @@ class DilatedStack(nn.Module):
         *,
         taps: int = 2,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.features, self.width, self.skip, self.taps = features, width, skip, taps

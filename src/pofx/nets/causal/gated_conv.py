@@ -68,7 +68,7 @@ class GatedLayer(nn.Module):
     """One gated layer of both stacks; a context is added before the gates (equation 4); the final one ends `v`."""
 
     def __init__(
-        self, width: int, kernel: int, groups: int, *, context: int = 0, dropout: float | int = 0.0, final: bool = False
+        self, width: int, kernel: int, groups: int, *, context: int = 0, dropout: float = 0.0, final: bool = False
     ) -> None:
         super().__init__()
         self.kernel = kernel
@@ -123,7 +123,7 @@ class GatedGrid(nn.Module):
         kernel: int = 5,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.shape, self.features, self.outputs = shape, features, outputs

@@ -77,7 +77,7 @@ class MaskedResidual(nn.Module):
         blocks: int = 2,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
         activation: Activation = silu,
         pre_activation: bool = True,
         last_activation: bool = True,

@@ -32,7 +32,7 @@ class PrefixHidden(nn.Module):
         width: int = 500,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
         block: int = 16,
     ) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ class RecurrentLayer(nn.Module):
     lstm: RowLSTM | DiagonalBiLSTM
 
     def __init__(
-        self, lines: str, width: int, groups: int, features: int, *, context: int = 0, dropout: float | int = 0.0
+        self, lines: str, width: int, groups: int, features: int, *, context: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.lstm = LINES[lines](width)
@@ -79,7 +79,7 @@ class RecurrentGrid(nn.Module):
         kernel: int = 7,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.shape, self.features, self.outputs, self.kernel = shape, features, outputs, kernel

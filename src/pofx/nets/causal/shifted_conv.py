@@ -75,7 +75,7 @@ class Everywhere:
 class Block(nn.Module):
     """A gated residual block of two convolutions; another stream, a skip and a context enter where they are given."""
 
-    def __init__(self, width: int, right: int, *, skip: bool, context: int = 0, dropout: float | int = 0.0) -> None:
+    def __init__(self, width: int, right: int, *, skip: bool, context: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.first = NormedConv(2 * width, width, 2, 1, right)
         self.second = NormedConv(2 * width, 2 * width, 2, 1, right, gain=0.3)
@@ -107,7 +107,7 @@ class Stream(nn.Module):
     """A U-net of blocks whose convolutions reach two rows up, one column to the left and `right` to the right."""
 
     def __init__(
-        self, scales: int, width: int, blocks: int, right: int, *, context: int = 0, dropout: float | int = 0.0
+        self, scales: int, width: int, blocks: int, right: int, *, context: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.scales, self.each = scales, blocks
@@ -166,7 +166,7 @@ class ShiftedGrid(nn.Module):
         scales: int = 3,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.shape, self.width = shape, width

@@ -21,7 +21,7 @@ class VectorTrunk(nn.Module):
     """A residual perceptron with dropout: inputs → outputs."""
 
     def __init__(
-        self, inputs: int, outputs: int, width: int, depth: int, *, context: int = 0, dropout: float | int = 0.0
+        self, inputs: int, outputs: int, width: int, depth: int, *, context: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.first = Linear(inputs, width)
@@ -59,7 +59,7 @@ def halvings(height: int, width: int) -> int:
 class ConvBlock(nn.Module):
     """h + conv(silu(norm(conv(silu(norm(h)))))), with the context added in between."""
 
-    def __init__(self, width: int, context: int, dropout: float | int) -> None:
+    def __init__(self, width: int, context: int, dropout: float) -> None:
         super().__init__()
         groups = math.gcd(8, width)
         self.norms = nn.ModuleList(nn.GroupNorm(groups, width) for _ in range(2))
@@ -82,7 +82,7 @@ class ImageEncoder(nn.Module):
     """(n, channels, H, W) → (n, outputs)."""
 
     def __init__(
-        self, shape: Sequence[int], outputs: int, width: int, *, context: int = 0, dropout: float | int = 0.0
+        self, shape: Sequence[int], outputs: int, width: int, *, context: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__()
         channels, height, breadth = shape
@@ -114,7 +114,7 @@ class ImageDecoder(nn.Module):
         width: int,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         _, height, breadth = shape

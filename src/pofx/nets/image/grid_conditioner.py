@@ -27,7 +27,7 @@ class GridConditioner(nn.Module):
         blocks: int,
         *,
         context: int = 0,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, width, 3, padding=1) if inputs else None

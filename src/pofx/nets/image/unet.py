@@ -30,7 +30,7 @@ def _zero(layer: nn.Module) -> nn.Module:
 class Block(nn.Module):
     """x + conv(silu(conv(scale * norm(x) + shift))), scale and shift from the context; starts as the identity."""
 
-    def __init__(self, channels: int, context: int, dropout: float | int, rank: int = 2) -> None:
+    def __init__(self, channels: int, context: int, dropout: float, rank: int = 2) -> None:
         super().__init__()
         conv = CONVS[rank - 1]
         self.norm = _norm(channels)
@@ -89,7 +89,7 @@ class UNet(nn.Module):
         blocks: int = 2,
         patch: int = 0,
         smallest: int = 7,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, *sides = shape

@@ -53,7 +53,7 @@ class ResidualMLP(nn.Module):
         *,
         context: int = 0,
         zero: bool = False,
-        dropout: float | int = 0.0,
+        dropout: float = 0.0,
         last_activation: bool = True,
         by_unit: bool = False,
     ) -> None:
