@@ -8,9 +8,12 @@ import pandas as pd
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.data.schema import LEFT_OUT, Schema
 
+Columns = str | int | list[str | int]  # names: several, or a text with commas between them; 2019 is a name too
 
-def listed(value: Any) -> list[str]:
-    """Names of columns: a list, or a text with commas between them."""
+
+def listed(value: Columns | None) -> list[str]:
+    """Names of columns, in their order."""
+    value = str(value) if isinstance(value, int) else value
     parts = value.split(",") if isinstance(value, str) else [] if value is None else list(value)
     return [str(part).strip() for part in parts]
 

@@ -25,12 +25,6 @@ NUMBER = re.compile(r"\s*[+-]?(\d{1,3}([ ,.'\u00a0\u202f]\d{3})*|\d*)([.,]\d*)?(
 MISSING = frozenset(
     ["", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "NULL", "null", "None", "#N/A", "<NA>", "?", "-", ".", "#NA", "-nan"]
 )
-OPTIONS = {
-    "separator": "between the fields of a text table: ; or tab or |; found by default",
-    "decimal": "the decimal mark of a text table: . or ,; found by default",
-    "header": "whether the first line of a text table holds names; found by default",
-    "encoding": "of a text file, such as latin-1 or utf-16; found by default",
-}
 
 
 @dataclass(frozen=True)
@@ -107,8 +101,6 @@ def dialect_of(text: str, name: str, options: Mapping[str, Any]) -> Dialect:
         if len(stated) != 1:
             raise UsageError(f"separator must be one character, or tab (got {stated!r}): pass separator=';'")
     header = options.get("header")
-    if header is not None and not isinstance(header, bool):
-        raise UsageError(f"header must be true or false (got {header!r}): pass header=false where there are no names")
     start = _preamble(text)
     first = text.split("\n", start + 1)[start].strip() if start <= text.count("\n") else ""
     if stated is None and start and (marked := re.match(r"sep=(.)\s*\Z", text.split("\n", 1)[0])):

@@ -18,10 +18,11 @@ from pofx.data import on_disk
 from pofx.data.bounded import check_regular, read_npy, reading, unzipped
 from pofx.data.conditions import columns_of, conditioned
 from pofx.data.dataset import Dataset, dataset, held_out, split
-from pofx.data.kind import ARRAYS, Kind, kind_of, kinds, named, reading_options, take
+from pofx.data.kind import Kind, kind_of, kinds, named, reading_options, take
 from pofx.data.members import members
 from pofx.data.on_disk import Mapped, OnDisk, Windows
 from pofx.data.pairs import is_paired, pairs
+from pofx.data.reading_options import ARRAYS
 
 ENDINGS, ZIP, GZIP = (".npz", ".npy"), ".zip", ".gz"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")

@@ -27,7 +27,7 @@ def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataF
     """The table in a file.
 
     Args:
-        options: of `dialect.OPTIONS`, by name.
+        options: of `reading_options.TEXTS`, by name.
 
     Raises:
         DataError: damaged, without columns, or of another format.

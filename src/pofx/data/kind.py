@@ -21,6 +21,7 @@ from pofx.core.discovery import finished
 from pofx.core.errors import UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.on_disk import HASHED, OnDisk, joined_rows
+from pofx.data.reading_options import ARRAYS, ReadingOption
 
 PACKAGE, GROUP = "pofx.data.kinds", "pofx.kinds"
 FOLDER = "/"  # the ending of an output that is a folder of files
@@ -100,7 +101,7 @@ class Kind(ABC):
         """An object in memory as items of this kind, where nothing else can be meant; None otherwise."""
         return None
 
-    reading: ClassVar[Mapping[str, str]] = {}  # options of `read`: name → what it does
+    reading: ClassVar[Mapping[str, ReadingOption]] = {}  # options of `read`
     labelled: ClassVar[bool] = False  # whether `read` takes `label`, the name of a column that holds labels
 
     def distinct(self, items: Items) -> tuple[Items, dict[str, Any]]:
@@ -280,16 +281,8 @@ def kinds() -> dict[str, Kind]:
     return {cls.name: cls() for cls in finished(Kind, PACKAGE, GROUP)}  # type: ignore[type-abstract]
 
 
-ARRAYS: Mapping[str, str] = {
-    "kind": "of the items of an array or table, where its shape does not show it: points, table, image or tokens",
-    "on_disk": "true: items stay in the file and are read when needed, as those of large files are",
-    "levels": "of images in an array, 2 to 256; found by default",
-    "window": "tokens of an item, of one long sequence of tokens in a file",
-}
-
-
-def reading_options() -> dict[str, str]:
-    """Every option of reading: name → what it does."""
+def reading_options() -> dict[str, ReadingOption]:
+    """Every option of reading: name → its type and what it does."""
     found = dict(ARRAYS)
     for kind in kinds().values():
         found |= kind.reading

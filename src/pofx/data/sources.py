@@ -19,7 +19,8 @@ from pofx.data.dataset import Dataset, Source, dataset, held_out, split
 from pofx.data.files import contents, read, suffixes
 from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.in_memory import in_memory
-from pofx.data.kind import joined, take
+from pofx.data.kind import joined, reading_options, take
+from pofx.data.reading_options import check_reading
 
 
 @cache
@@ -61,6 +62,7 @@ def load(
         DataError: the file is missing, damaged, empty, not finite or of another type; the message names it.
     """
     reading = {k: v for k, v in (reading or {}).items() if v is not None}
+    check_reading(reading, reading_options())
     if isinstance(data, Dataset):
         _refuse_reading(reading, "a data set in memory")
         return given(data, condition)
@@ -109,6 +111,7 @@ def whole(
     One item is enough. Where splits are stated they follow one another: training, validation, test. Arguments and
     errors are those of `load`.
     """
+    check_reading(reading or {}, reading_options())
     if isinstance(data, str | os.PathLike):
         found = _find(data)
         if isinstance(found, Source):

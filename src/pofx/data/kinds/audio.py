@@ -4,15 +4,17 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.core.options import Range
 from pofx.data.clips import check_clips
 from pofx.data.kind import FOLDER, Facts, Kind, Shown, npz, parted
 from pofx.data.labels import encode_labels
+from pofx.data.reading_options import ReadingOption
 from pofx.data.recordings import read_recordings
 
 PUBLIC = ("audio",)
@@ -57,7 +59,9 @@ class Audio(Kind):
     outputs = (FOLDER, ".wav", ".npz")
     facts_type: ClassVar = AudioFacts
 
-    reading: ClassVar = {"rate": "of recordings: samples per second to which all are resampled"}
+    reading: ClassVar = {
+        "rate": ReadingOption(Annotated[int, Range(1, 1_000_000)], "of recordings: samples per second to resample to")
+    }
 
     def read(self, path: Path, **options: Any) -> Items | tuple[Items, ...]:
         clips, rate, labels, splits = read_recordings(path, self.members, **options)

@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pofx.core.items import Items
-from pofx.data.kind import ARRAYS, FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
+from pofx.core.options import Size
+from pofx.data.kind import FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
 from pofx.data.labels import with_labels
 from pofx.data.levels import check_images, levels_of
 from pofx.data.numbers import as_array
+from pofx.data.reading_options import ARRAYS, ReadingOption
 
 PUBLIC = ("images",)
 
@@ -50,9 +52,12 @@ class Image(Kind):
     unit = "pixel levels"
 
     reading: ClassVar = {
-        "size": "of pictures: 64, or [height,width]; the shorter side is scaled, the middle cut out",
-        "crop": "with size: cut the middle out (true, the default), or squeeze pictures into it (false)",
-        "grey": "true: pictures become grey; false: all become colour; by default as they are",
+        "size": ReadingOption(
+            Size | tuple[Size, Size],
+            "of pictures: 64, or [height,width]; the shorter side is scaled, the middle cut",
+        ),
+        "crop": ReadingOption(bool, "with size: cut the middle out (true, default), or squeeze pictures (false)"),
+        "grey": ReadingOption(bool, "true: pictures become grey; false: all become colour; by default as they are"),
         "on_disk": ARRAYS["on_disk"],
     }
 

@@ -12,13 +12,13 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
-from pofx.data.columns import left_out, selected, types_of
+from pofx.data.columns import Columns, left_out, selected, types_of
 from pofx.data.conditions import conditioned, split_columns
-from pofx.data.dialect import OPTIONS
 from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
 from pofx.data.labels import with_labels
 from pofx.data.numbers import frame_of, some
+from pofx.data.reading_options import TEXTS, ReadingOption
 from pofx.data.schema import describe
 from pofx.data.support import supported
 
@@ -33,9 +33,9 @@ def table(
     labels: Any = None,
     name: str = "table",
     support: Any = None,
-    schema: Any = None,
-    columns: Any = None,
-    drop: Any = None,
+    schema: str | Mapping[str, Any] | None = None,
+    columns: Columns | None = None,
+    drop: Columns | None = None,
 ) -> Items:
     """Rows of named columns of any types: a DataFrame, or an array (n, d) whose columns are then called x0, x1, ….
 
@@ -191,17 +191,19 @@ class Table(Kind):
     summary = "rows of named columns"
     reads = ENDINGS
     reading: ClassVar = {
-        **OPTIONS,
-        "columns": "of a table to model: age,income",
-        "drop": "columns of a table to leave out: id,name",
-        "schema": "types of columns where the guess is wrong: zip=category,day=date",
+        **TEXTS,
+        "columns": ReadingOption(Columns, "of a table to model: age,income"),
+        "drop": ReadingOption(Columns, "columns of a table to leave out: id,name"),
+        "schema": ReadingOption(
+            str | Mapping[str, str | list[Any]], "types of columns where the guess is wrong: zip=category,day=date"
+        ),
     }
     labelled = True
     columnar = True
     outputs = (".csv", ".parquet", ".npz", ".npy", ".json")
 
     def read(self, path: Path, label: str | None = None, condition: Any = None, **options: Any) -> Items:
-        chosen = {k: v for k, v in options.items() if k not in OPTIONS}
+        chosen = {k: v for k, v in options.items() if k not in TEXTS}
         return table_of(read_frame(path, options), label, condition, path.name, **chosen)
 
     def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:

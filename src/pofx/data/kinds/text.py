@@ -9,10 +9,10 @@ import numpy as np
 
 from pofx.core.errors import DataError
 from pofx.core.items import Items
-from pofx.data.dialect import OPTIONS
 from pofx.data.kind import Kind, Shown, lines_of, npz
 from pofx.data.labels import with_labels
 from pofx.data.passages import PASSAGE, Passages
+from pofx.data.reading_options import TEXTS
 from pofx.data.text import read_text
 
 PUBLIC = ("texts",)
@@ -47,7 +47,7 @@ class Text(Kind):
     summary = "texts: a line an item, or running text"
     hashed_as = "tokens"
     reads = (".txt",)
-    reading: ClassVar[Mapping[str, str]] = {"encoding": OPTIONS["encoding"]}
+    reading: ClassVar = {"encoding": TEXTS["encoding"]}
     outputs: ClassVar[tuple[str, ...]] = (".txt", ".json", ".csv", ".npz")
 
     def read(self, path: Path, **options: Any) -> Items:
