@@ -1,7 +1,5 @@
 """Laws of conditions from `fit` to every verb: one way in, one meaning of a label, and whatever items may be."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -250,9 +248,3 @@ def test_items_beyond_the_arithmetic_have_probability_zero_with_a_reason():
     scored = run.score(np.array([[0.0, 0.0], [1e60, 0.0], [1e25, 1.0]]))
     assert np.isfinite(scored.value[0]) and (scored.value[1:] == -np.inf).all() and 1 in scored.reasons
     assert 0 not in scored.reasons
-
-
-def test_weights_are_refused_where_no_loss_would_use_them():
-    items = dataclasses.replace(pofx.points(np.random.default_rng(0).normal(size=(60, 2))), weight=np.ones(60))
-    with pytest.raises(Unsupported, match="weights"):
-        pofx.fit(items, "gmm", steps=1, progress=False)

@@ -55,9 +55,11 @@ def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict
 
 
 def as_read(artifact: Any) -> dict[str, Any]:
-    """How the data of a run was read: its column of labels and the options of reading, for `load` and `whole`."""
+    """How the data of a run was read: its columns of labels and of weights and the options of reading, for `load` and
+    `whole`."""
     facts = artifact.card.get("data", {}).get("facts", {})
-    return {"label": facts.get("label"), "reading": facts.get("reading")}
+    weight = (facts.get("weight") or {}).get("column")
+    return {"label": facts.get("label"), "reading": facts.get("reading"), "weight": weight}
 
 
 def sampling(artifact: Any, texts: list[str] | None, also: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:

@@ -23,6 +23,7 @@ from pofx.data.members import members
 from pofx.data.on_disk import Mapped, OnDisk, Windows
 from pofx.data.pairs import is_paired, pairs
 from pofx.data.reading_options import ARRAYS
+from pofx.data.weights import with_weight
 
 ENDINGS, ZIP, GZIP = (".npz", ".npy"), ".zip", ".gz"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
@@ -34,6 +35,7 @@ def read(
     seed: int = 0,
     label: str | None = None,
     condition: Any = None,
+    weight: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """The data set in a file or folder; the splits that it states (`x_train`, `x_test`; train/, test/) are used.
@@ -47,6 +49,10 @@ def read(
     columns = columns_of(condition)
     if columns is not None:
         facts["condition"] = columns
+    if weight is not None:
+        if not isinstance(found, Items):
+            raise UsageError(f"{path} states its splits: name the column of weights")
+        found = with_weight(found, weight)
     if isinstance(found, Items):
         found, more = kind_of(found).distinct(found)
         facts |= more

@@ -5,6 +5,7 @@ Built-in data sets are found by scanning this folder for modules with a tuple `S
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from pofx.data.dataset import Dataset, Source, dataset, held_out, split
 from pofx.data.files import contents, read, suffixes
 from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.in_memory import in_memory
-from pofx.data.kind import joined, reading_options, take
+from pofx.data.kind import joined, kind_of, reading_options, take
 from pofx.data.reading_options import check_reading
+from pofx.data.weights import weighted, with_weight
 
 
 @cache
@@ -42,6 +44,7 @@ def load(
     seed: int = 0,
     label: str | None = None,
     condition: Any = None,
+    weight: Any = None,
     reading: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """The data set that `data` names or holds, split into training, validation and test.
@@ -54,6 +57,7 @@ def load(
         label: the column (of a table) or array (of an .npz file) that holds the labels.
         condition: what a model is given with each item: "label", a column or a list of columns of the table, or items
             beside the data, one for each (see `pofx.data.conditions`).
+        weight: how much each item counts: a column of the table, which is not modelled, or one number for each item.
         reading: options of reading by name, such as {"size": 64} of pictures or {"separator": ";"} of tables; see
             `pofx.data.kind.reading_options`.
 
@@ -63,23 +67,32 @@ def load(
     """
     reading = {k: v for k, v in (reading or {}).items() if v is not None}
     check_reading(reading, reading_options())
+    if isinstance(weight, str):
+        return weighted(load(data, seed=seed, label=label, condition=condition, reading=reading), weight)
     if isinstance(data, Dataset):
         _refuse_reading(reading, "a data set in memory")
-        return given(data, condition)
+        return _with_weights(given(data, condition), weight)
     if isinstance(data, str | os.PathLike):
         found = _find(data)
         if isinstance(found, Source):
             _refuse_reading(reading, found.name)
-            return given(found.load(seed), condition)
-        return read(found, seed=seed, label=label, condition=condition, options=reading)
+            return _with_weights(given(found.load(seed), condition), weight)
+        return read(found, seed=seed, label=label, condition=condition, weight=weight, options=reading)
     made = in_memory(data, label, condition, reading)
     if isinstance(made, Items):
+        made = made if weight is None else with_weight(made, weight)
         return split(made, made.kind, seed=seed, facts={"reading": reading} if reading else None)
     facts: dict[str, Any] = {"source": "given by the caller", "licence": "unknown"}
     if len(made) == 3:
-        return dataset(*made, made[0].kind, **facts)
+        return _with_weights(dataset(*made, made[0].kind, **facts), weight)
+    if weight is not None:
+        raise UsageError("weights of two splits are not divided: name a column, or give three splits")
     train, validation = held_out(made[0], seed)
     return dataset(train, validation, made[1], made[0].kind, **facts)
+
+
+def _with_weights(data: Dataset, weight: Any) -> Dataset:
+    return data if weight is None else weighted(data, weight)
 
 
 def _refuse_reading(reading: Mapping[str, Any], name: str) -> None:
@@ -104,14 +117,22 @@ def given(data: Dataset, condition: Any) -> Dataset:
 
 
 def whole(
-    data: Any, *, label: str | None = None, condition: Any = None, reading: Mapping[str, Any] | None = None
+    data: Any,
+    *,
+    label: str | None = None,
+    condition: Any = None,
+    weight: str | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Items:
     """Every item that `data` names or holds, in the order of the file or object: what a user has scored or encoded.
 
     One item is enough. Where splits are stated they follow one another: training, validation, test. Arguments and
-    errors are those of `load`.
+    errors are those of `load`, but that a column of weights may be missing.
     """
     check_reading(reading or {}, reading_options())
+    if weight is not None:
+        every = whole(data, label=label, condition=condition, reading=reading)
+        return replace(every, values=kind_of(every).without_columns(every.values, [weight])[0])
     if isinstance(data, str | os.PathLike):
         found = _find(data)
         if isinstance(found, Source):

@@ -146,13 +146,14 @@ def likelihood(
     dims = int(artifact.representation.dims)
     kind = Density(found.density)
     n = len(value)
-    spread = float(np.std(value, ddof=1) / np.sqrt(n)) if n > 1 else None
+    (mean, spread), (known, known_spread) = mean_and_error(value, test.weight), mean_and_error(seen, train.weight)
     # an error that all items share (of an estimated log Z) does not average out; the items' own are in their spread
     shared = float(artifact.model.log_prob_error() or 0.0) if isinstance(artifact.model, Explicit) else 0.0
     own = None
     if errors is not None:
         independent = np.maximum(errors**2 - shared**2, 0).mean() / n
         own = float(np.sqrt(independent + shared**2))
+    own_spread = spread or 0.0
     if spread is not None:
         spread = float(np.hypot(spread, shared))
     bits = 1 / (dims * np.log(2))
@@ -175,16 +176,16 @@ def likelihood(
     def row(metric: str, scale: float) -> Measurement:
         return Measurement(
             metric,
-            float(-value.mean() * scale),
+            -mean * scale,
             None if spread is None else spread * scale,
             better,  # type: ignore[arg-type]
             n=n,
             note=text,
             extra=facts
             | {
-                "train": float(-seen.mean() * scale),
-                "gap": float((seen.mean() - value.mean()) * scale),
-                "gap_stderr": float(np.hypot(value.std() / np.sqrt(n), seen.std() / np.sqrt(len(seen))) * scale),
+                "train": -known * scale,
+                "gap": (known - mean) * scale,
+                "gap_stderr": float(np.hypot(own_spread, known_spread or 0.0) * scale),
                 "noise": None if own is None else own * scale,
             },
         )
@@ -193,14 +194,25 @@ def likelihood(
     apart = {key: rows[0].extra[key] for key in ("gap", "gap_stderr")}
     between = Measurement("likelihood_gap", apart["gap"], apart["gap_stderr"], "lower", n=n, note=text)
     if are_texts(test):
-        (at, error), (known, known_error) = per_byte(value, test.values), per_byte(seen, train.values)
-        gap = {"train": known, "gap": at - known, "gap_stderr": float(np.hypot(error, known_error)), "noise": None}
+        (at, error), (seen_at, seen_error) = per_byte(value, test.values), per_byte(seen, train.values)
+        gap = {"train": seen_at, "gap": at - seen_at, "gap_stderr": float(np.hypot(error, seen_error)), "noise": None}
         bytes_each = float(np.mean([len(text.encode()) for text in test.values[:n]]))
         error = float(np.hypot(error, shared / max(bytes_each, 1e-12) / np.log(2)))
         of_bytes = replace(rows[0], metric="bits_per_byte", value=at, stderr=error, extra={**rows[0].extra, **gap})
         rows.append(of_bytes)
     speed = Measurement("log_probs_per_second", float(rate), None, "higher", n=n, note=note)
     return [*rows, between, speed]
+
+
+def mean_and_error(value: Float[np.ndarray, "n"], weight: Any = None) -> tuple[float, float | None]:
+    """The mean of values, weighted where items have weights (as many of them as there are values), and its standard
+    error, that of a ratio (Cochran, 1977); None for a single item."""
+    n = len(value)
+    w = np.ones(n) if weight is None else np.asarray(weight, np.float64)[:n]
+    mean = float((w * value).sum() / w.sum())
+    if n < 2:
+        return mean, None
+    return mean, float(np.sqrt((w**2 * (value - mean) ** 2).sum() * n / (n - 1)) / w.sum())
 
 
 def are_texts(items: Items) -> bool:

@@ -20,6 +20,7 @@ from pofx.core.items import Items
 from pofx.core.options import Count, NonNegative, Seed, short
 from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, joined, sampled, take
+from pofx.data.weights import resampled
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
 from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.density import likelihood
@@ -84,7 +85,8 @@ def evaluate(
         raise UsageError(f"artifact must be a run (got {short(artifact)}): pass pofx.load(FOLDER)")
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)
-    dataset = with_conditions(artifact, dataset)
+    weighted = with_conditions(artifact, dataset)
+    dataset = resampled(weighted, seed)
     plan = arrange(dataset, n, seed)
     with reporting(progress, f"evaluate {artifact.name}") as report:
         of_model = metrics(ArtifactMetric, items=dataset.train.kind)
@@ -103,7 +105,7 @@ def evaluate(
             seconds["samples"] = float(speed.extra["seconds"])
         start = time.perf_counter()
         parts("scoring held-out items")
-        found += likelihood(artifact, dataset.train, dataset.test, seconds=likelihood_seconds, seed=seed)
+        found += likelihood(artifact, weighted.train, weighted.test, seconds=likelihood_seconds, seed=seed)
         seconds["likelihood"] = time.perf_counter() - start
         for metric in of_model:
             parts(f"querying the model: {', '.join(metric.scores)}")
@@ -139,7 +141,7 @@ def controls(
     "real-test" is held-out real data, "memoriser" training items, "marginals" dimensions drawn independently, and
     "noised-real-0.1" and "-0.3" are the held-out items with noise.
     """
-    dataset = sampled(dataset, seed)
+    dataset = resampled(sampled(dataset, seed), seed)
     plan = arrange(dataset, n, seed)
     rows = {}
     fresh = {"real-test": dataset.validation}  # test items may not be judged by test items
@@ -171,6 +173,7 @@ def self_tests(
 
     At most SELF_TEST items on each side are used: a measure that detects a fault among these detects it among more.
     """
+    dataset = resampled(dataset, seed)
     plan = arrange(dataset, n, seed)
     found = []
     held = control_items(dataset, plan)["real-test"]

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+FEW_DISTINCT = 10  # different items below which copies are no reason for another split
+REPEATED = 0.1  # share of the values of a column that occur more than once, from which on it has a resolution
 FAR, SHARE = 10.0, 0.01  # robust scales from which on an item is far; share of the items that may be treated as far
 # quantiles of the data and of the normal; wider ones in turn where repeated values fill the inner ones
 _RANGES = ((0.75, 0.6745), (0.95, 1.6449), (0.99, 2.3263))
@@ -31,6 +33,39 @@ def centre_and_scale(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float
         inner = (rows[math.ceil(high * last)] - rows[math.floor((1 - high) * last)]) / (2 * normal)
         scale = torch.where(inner > floor, inner, scale)
     return middle, scale
+
+
+def held_out_fifth(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "_ d"], Float[Tensor, "_ d"]]:
+    """A fifth of the items, and the others; copies of an item are on one side, for a copy judges nothing.
+
+    Where there are copies the choice depends on what the items are, not on their order.
+    """
+    generator = torch.Generator().manual_seed(0)
+    distinct, which = x.unique(dim=0, return_inverse=True)
+    if len(distinct) == len(x) or len(distinct) < FEW_DISTINCT:
+        rows = torch.randperm(len(x), generator=generator)
+        return x[rows[: len(x) // 5]], x[rows[len(x) // 5 :]]
+    chosen = torch.zeros(len(distinct), dtype=torch.bool)
+    chosen[torch.randperm(len(distinct), generator=generator)[: len(distinct) // 5]] = True
+    counts = torch.bincount(which, minlength=len(distinct))
+    both = (distinct[side].repeat_interleave(counts[side], 0) for side in (chosen, ~chosen))
+    held, rest = (part[torch.randperm(len(part), generator=generator)] for part in both)
+    return held, rest
+
+
+def resolution(x: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+    """The step between values that repeat themselves, per column: the median gap of neighbouring different values; 0
+    where few values are repeated (or none differ).
+
+    A column without a density, such as one of small whole numbers or one that is nearly always 0, rewards a narrower
+    kernel without end; what lies between its values is not in the data.
+    """
+    found = torch.zeros(x.shape[1], dtype=torch.float64)
+    for j, column in enumerate(x.double().T):
+        values, counts = column.unique(return_counts=True)
+        if len(values) > 1 and int(counts[counts > 1].sum()) > REPEATED * len(column):
+            found[j] = values.diff().median()
+    return found.to(x.device)
 
 
 class FarItems:

@@ -5,15 +5,17 @@ raw items → representations of items and conditions (chosen by the model's eve
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pofx.artifact import Artifact
 from pofx.core.entry import device_of, public
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import UsageError
 from pofx.core.files import read_json
 from pofx.core.items import Items
 from pofx.core.model import Model
@@ -25,6 +27,7 @@ from pofx.data.dataset import Dataset
 from pofx.data.kind import kind_of, loaded
 from pofx.data.on_disk import OnDisk
 from pofx.data.sources import load as load_data
+from pofx.data.weights import balanced
 from pofx.represent.augment import augmentation, split_augmentation
 from pofx.runs.held import condition_of_run, held, plain_options, views
 from pofx.runs.models import default_model, model_entry
@@ -49,6 +52,8 @@ def fit(
     flops: Flops | None = None,
     seed: Seed = 0,
     condition: Any = None,
+    weight: Any = None,
+    balance: str | None = None,
     on: Any = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -74,6 +79,9 @@ def fit(
         flops: the budget in FLOPs of matrix products, convolutions and attention, instead.
         condition: what the model is conditioned on: "label", a column of the table or a list of columns, or what
             belongs to the items one by one: a DataFrame, a Series, an array, labels, texts, Items.
+        weight: how much each item counts, as if it were there so many times: a column of the table, which is not
+            modelled, or one number for each item. Items of weight 0 are left out.
+        balance: groups that count the same in training, whatever their sizes: a column, or "label".
         on: a trained run (folder or artifact) of a model with codes: the new model is trained on its codes. The run is
             saved inside the artifact; a condition that it was trained with is the default here.
         out: folder of the run: artifact, log and checkpoints; None writes nothing to disk.
@@ -101,6 +109,8 @@ def fit(
         source, data, model, condition, flat, seed, budget = _recalled(
             before, data, model, condition, flat, seed, budget, folder
         )
+        weight = before.get("weight") if weight is None and isinstance(before.get("weight"), str) else weight
+        balance = before.get("balance") if balance is None else balance
     if data is None:
         raise UsageError("data is missing: pass a built-in name, a path or items (see `pofx data`)")
     if not any(v is not None for v in budget.values()):
@@ -111,7 +121,10 @@ def fit(
     if on is not None and condition is None:
         condition = condition_of_run(on, folder if resume else None)
     read_as = {**read_as, **(reading or {})}
-    dataset = load_data(data, condition=condition, reading=read_as)
+    dataset = load_data(data, condition=condition, weight=weight, reading=read_as)
+    if balance is not None:
+        both = {part: balanced(dataset.splits()[part], balance) for part in ("train", "validation")}
+        dataset = replace(dataset, train=both["train"], validation=both["validation"])
     notes = []
     if model is None and on is not None:
         raise UsageError("a model on the codes of another must be named: pass model=NAME (see `pofx models`)")
@@ -136,6 +149,8 @@ def fit(
     }
     validation = feeds.get("validation")
     stated = condition_of(dataset, condition)
+    counting = {} if weight is None else {"weight": weight if isinstance(weight, str) else {"given": True}}
+    counting |= {} if balance is None else {"balance": balance}
     job = Job(
         name=row.name,
         objective=net,
@@ -150,7 +165,7 @@ def fit(
         card={
             "data": dataset.card.to_json(),
             "label_names": dataset.train.facts.get("label_names"),
-            "training": {"condition": stated, **({"augmentation": augmented} if augmented else {})},
+            "training": {"condition": stated, **({"augmentation": augmented} if augmented else {}), **counting},
             **others.card,
         },
         request={
@@ -159,6 +174,7 @@ def fit(
             "model": row.name,
             "seed": seed,
             "condition": stated,
+            **counting,
             **others.request,
             "options": {
                 **augmented,
@@ -201,10 +217,17 @@ def _feed(
     else:
         raw = representation.training(items.values) if training else representation.tensor(items.values)
     given = None if conditioning is None or items.condition is None else conditioning.tensor(items.condition.values)
-    if items.weight is not None:
-        raise Unsupported("items with weights cannot be trained on: no loss uses weights yet; repeat items instead")
-    augment = augment if training else None
-    return Feed(raw, given, representation, conditioning=conditioning, augment=augment, seed=seed, device=device)
+    weight = None if items.weight is None else torch.from_numpy(np.asarray(items.weight, np.float64))
+    return Feed(
+        raw,
+        given,
+        representation,
+        conditioning=conditioning,
+        weight=weight,
+        augment=augment if training else None,
+        seed=seed,
+        device=device,
+    )
 
 
 def _recalled(

@@ -20,8 +20,10 @@ from pofx.core.model import Batch, X
 from pofx.core.random import Still, Streams
 from pofx.core.representation import Representation
 from pofx.data.on_disk import OnDisk
+from pofx.data.weights import systematic
 
 Augment = Callable[[Tensor, Streams], Tensor]  # raw items → raw items, with the noise of their positions
+FINER = 4  # times the items that `take` gives where weights are no whole numbers, so that each is near its share
 
 
 class Stored:
@@ -55,7 +57,9 @@ class Feed:
     """Raw items (n, …) with their conditions and weights on a device, encoded batch by batch.
 
     Conditions are raw items of `conditioning`, or without one the values of an event. `augment` changes the items of
-    training batches, each position of the run with noise of its own.
+    training batches, each position of the run with noise of its own. With weights, n positions of the run hold each
+    item in proportion to its weight (`systematic`), so that the mean of any loss is that of repeated items; `take`
+    gives just these where weights are whole numbers.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class Feed:
         self.augment = augment
         self.condition = None if condition is None else each(condition, lambda part: part.to(device))
         self.conditioning = None if conditioning is None else conditioning.to(device)
-        self.weight = None if weight is None else weight.float().to(device)
+        self.weight = None if weight is None else weight.detach().cpu().double().numpy()
         self.representation, self.seed, self.device = representation.to(device), seed, device
         self._permutation = lru_cache(maxsize=2)(self._permute)
 
@@ -82,8 +86,15 @@ class Feed:
         return len(self.raw)
 
     def _permute(self, epoch: int) -> Tensor:
+        if self.weight is not None:
+            return self._weighted(self.weight, len(self.raw), epoch)
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch + 1)
         return torch.randperm(len(self.raw), generator=generator).to(self.device)
+
+    def _weighted(self, weight: np.ndarray, n: int, epoch: int) -> Tensor:
+        """n items in proportion to their weights."""
+        generator = np.random.default_rng([abs(self.seed), int(self.seed < 0), epoch + 2])
+        return torch.from_numpy(systematic(weight, n, generator)).to(self.device)
 
     def indices(self, step: int, batch: int, rank: int = 0, world: int = 1) -> Tensor:
         """The items of this process's share of batch number `step`: int64 (batch / world,)."""
@@ -117,11 +128,19 @@ class Feed:
 
     def taken(self, n: int) -> Tensor:
         """The numbers of the items that `take` gives."""
-        return self._permutation(-1)[:n]
+        if self.weight is None:
+            return self._permutation(-1)[:n]
+        total = float(self.weight.sum())
+        if total <= n and bool((self.weight == self.weight.round()).all()):
+            every = np.repeat(np.arange(len(self.weight)), self.weight.astype(np.int64))
+            order = np.random.default_rng([abs(self.seed), int(self.seed < 0), 1]).permutation(every)
+            return torch.from_numpy(order).to(self.device)
+        return self._weighted(self.weight, min(n, FINER * len(self.raw)), -1)
 
     def validation(self, limit: int, batch: int) -> list[Batch]:
         """The first `limit` items in batches, always with the same noise."""
-        index = torch.arange(min(limit, len(self.raw)), device=self.device)
+        n = min(limit, len(self.raw))
+        index = torch.arange(n, device=self.device) if self.weight is None else self._weighted(self.weight, n, -2)
         streams = Streams(self.seed + 3, len(index), device=self.device)
         return [self._encode(index[i : i + batch], streams[i : i + batch]) for i in range(0, len(index), max(batch, 1))]
 
@@ -134,7 +153,7 @@ class Feed:
             condition, _ = self.conditioning.encode(condition, Still(0, len(index), device=self.device))
         raw = self._raw(index) if raw is None else raw
         x = self.representation.under(condition).events(raw, streams)
-        return Batch(x, condition, weight=None if self.weight is None else self.weight[index])
+        return Batch(x, condition)
 
 
 def _moved(raw: Tensor, device: torch.device) -> Tensor:

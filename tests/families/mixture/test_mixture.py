@@ -204,3 +204,35 @@ def test_what_they_cannot_do_is_said():
             make(Continuous((2,)), Discrete((2,), 3))
     with pytest.raises(UsageError, match="covariance"):
         GMM(Continuous((2,)), covariance="tied")
+
+
+def nearly_constant(n, seed, d=24):
+    """Whole numbers as scans of digits hold them: some columns vary, others are 0 but in one row of two hundred."""
+    g = np.random.default_rng(seed)
+    x = g.binomial(16, g.uniform(0.2, 0.8, (1, d)), (n, d)).astype(float)
+    x[:, d // 2 :] = (g.random((n, d - d // 2)) < 0.005) * g.integers(1, 4, (n, d - d // 2))
+    x[range(d // 2), range(d // 2, d)] = 1.0  # none is constant: views leave such columns out
+    return torch.from_numpy(x)
+
+
+def test_a_rare_value_of_a_nearly_constant_column_is_no_catastrophe():
+    model = GMM(Continuous((24,)))
+    train, new = nearly_constant(600, 0), nearly_constant(600, 1)
+    found = model.fit(train)
+    log_p = found.log_prob(new, torch.zeros(24, dtype=torch.float64))
+    odd = (new[:, 12:] > 0).any(1)
+    assert 10 < int(odd.sum()) < 100
+    assert float(log_p[odd].median()) > float(log_p[~odd].median()) - 60
+    assert float(log_p.mean()) > float(log_p.median()) - 20
+    plain = GMM(Continuous((24,)), ridge=1e-7).fit(train).log_prob(new, torch.zeros(24, dtype=torch.float64))
+    assert float(plain.mean()) < -1000, "the law would pass anything"
+
+
+def test_copies_of_items_do_not_narrow_a_density():
+    g = np.random.default_rng(0)
+    x, new = torch.from_numpy(g.normal(size=(120, 3))), torch.from_numpy(g.normal(size=(500, 3)))
+    copies = x[torch.from_numpy(g.integers(0, 120, 600))]
+    none = torch.zeros(3, dtype=torch.float64)
+    once = GMM(Continuous((3,))).fit(x).log_prob(new, none).mean()
+    often = GMM(Continuous((3,))).fit(copies).log_prob(new, none).mean()
+    assert often > once - 0.3

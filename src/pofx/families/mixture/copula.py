@@ -20,6 +20,7 @@ from pofx.core.options import Range
 from pofx.core.random import Streams
 from pofx.maths.distributions import zero_when_far
 from pofx.maths.margins import Margins, margins
+from pofx.maths.robust import held_out_fifth
 from pofx.nets.vector.groups import group_count, groups
 
 SHRUNK = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -83,8 +84,7 @@ class Copula(Explicit, Within):
         count = self.knots or max(2, min(100, round(2 * len(x) ** (1 / 3))))
         found = margins(x, count)
         z = found.scores(x)[0]
-        rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(0))
-        held, rest = z[rows[: len(z) // 5]], z[rows[len(z) // 5 :]]
+        held, rest = held_out_fifth(z)
         rated = {share: _mean_log_copula(held, _shrunk(rest, share)) for share in SHRUNK} if len(z) > 10 else {1.0: 0.0}
         share = max(rated, key=rated.__getitem__)
         self.at[group, :, :count], self.shares[group, :, :count] = found.knots, found.shares

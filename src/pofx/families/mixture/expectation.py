@@ -30,11 +30,11 @@ class Mixture:
     def full(self) -> bool:
         return self.covariances.ndim == 3
 
-    def with_ridge(self, ridge: float) -> Tensor:
-        """Covariances or variances with the ridge added."""
-        return self.covariances + ridge * (torch.eye(self.means.shape[1]).to(self.means) if self.full else 1.0)
+    def with_ridge(self, ridge: Float[Tensor, "d"]) -> Tensor:
+        """Covariances or variances with the ridge of each dimension added."""
+        return self.covariances + (ridge.diag() if self.full else ridge)
 
-    def log_joint(self, x: Float[Tensor, "n d"], ridge: float) -> Float[Tensor, "n m"]:
+    def log_joint(self, x: Float[Tensor, "n d"], ridge: Float[Tensor, "d"]) -> Float[Tensor, "n m"]:
         """log p(x, component): (n, m).
 
         Raises:
@@ -53,7 +53,7 @@ class Mixture:
             columns.append(log_weight + log_normal)
         return torch.stack(columns, 1)
 
-    def log_prob(self, x: Float[Tensor, "n d"], ridge: float) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Float[Tensor, "n d"], ridge: Float[Tensor, "d"]) -> Float[Tensor, "n"]:
         return self.log_joint(x, ridge).logsumexp(1)
 
 
@@ -86,7 +86,9 @@ def maximised(x: Float[Tensor, "n d"], share: Float[Tensor, "n m"], *, full: boo
     return Mixture(count.log() - math.log(len(x)), means, torch.stack(covariances))
 
 
-def improved(x: Float[Tensor, "n d"], mixture: Mixture, ridge: float, iterations: int = ITERATIONS) -> Mixture:
+def improved(
+    x: Float[Tensor, "n d"], mixture: Mixture, ridge: Float[Tensor, "d"], iterations: int = ITERATIONS
+) -> Mixture:
     """The mixture after as many iterations, or when the likelihood hardly rises any more."""
     before = -math.inf
     for _ in range(iterations):

@@ -3,7 +3,8 @@
 Dempster, Laird and Rubin, 1977. There is nothing to descend: `prepare` fits it once. The number of components, the
 covariance and the ridge are chosen by the likelihood of a held-out fifth of the training items, which a few outliers
 cannot rule (`maths.robust`). A fit chooses its ridge anew every few iterations, down to a billionth of a column's
-variance: real data have thin clusters and manifolds. Ridges are in units of each dimension's own variance.
+variance: real data have thin clusters and manifolds. Ridges are in units of each dimension's own variance. A chosen one
+is at least that of rounding to the column's resolution, where its values repeat themselves.
 """
 
 import itertools
@@ -21,7 +22,7 @@ from pofx.core.options import NonNegative, OneOf, Range
 from pofx.core.random import Streams
 from pofx.families.mixture.expectation import Mixture, clustered, improved, maximised, tolerance
 from pofx.maths.distributions import categorical_draw, zero_when_far
-from pofx.maths.robust import FarItems, centre_and_scale
+from pofx.maths.robust import FarItems, centre_and_scale, held_out_fifth, resolution
 from pofx.nets.vector.groups import group_count, groups
 
 MOST = 16  # components tried
@@ -99,12 +100,13 @@ class GMM(Explicit):
         spread = x.std(0, correction=0).minimum(AT_MOST * inner)
         spread = torch.where(spread > 1e-8 * (1.0 + centre.abs()), spread, torch.ones_like(spread))  # constants stay
         x = (x - centre) / spread
+        self._rounding = x.new_zeros(self.size) if self.ridge else resolution(x).square() / 12
         options = self.choices(len(x))
         if len(x) < 2:
-            found, ridge = maximised(x, x.new_ones(1, 1), full=self.full), 1.0
+            found, ridge = maximised(x, x.new_ones(1, 1), full=self.full), x.new_ones(self.size)
         elif len(x) < FEWEST or (self.ridge and len(options) == 1):
             m, full = options[0]
-            ridge = self.ridge or USUAL
+            ridge = self.ridges(self.ridge or USUAL)
             found = improved(x, clustered(x, m, full=full), ridge)
         else:
             found, ridge = self.selected(x)
@@ -115,10 +117,13 @@ class GMM(Explicit):
         scale = spread[:, None] * spread if self.full else spread.square()
         return Mixture(found.log_weights, found.means * spread + centre, covariances * scale)
 
-    def selected(self, x: Float[Tensor, "n size"]) -> tuple[Mixture, float]:
-        """The mixture of four fifths of the items (n, size) that fits the others best, and its ridge."""
-        rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-        held, rest = x[rows[: len(x) // 5]], x[rows[len(x) // 5 :]]
+    def ridges(self, ridge: float) -> Float[Tensor, "size"]:
+        """The ridge of each dimension: at least the variance of rounding to its resolution."""
+        return self._rounding.clamp(min=ridge)
+
+    def selected(self, x: Float[Tensor, "n size"]) -> tuple[Mixture, Float[Tensor, "size"]]:
+        """The mixture of four fifths of the items (n, size) that fits the others best, and its ridges."""
+        held, rest = held_out_fifth(x)
         far = FarItems(held, rest)
         best, found = -math.inf, (clustered(rest, 1, full=self.full), USUAL)
         gains: dict[bool, int] = {True: 0, False: 0}  # sizes without a gain over smaller ones, by kind of covariance
@@ -127,7 +132,7 @@ class GMM(Explicit):
                 continue
             mixture, ridge, value = clustered(rest, m, full=full), self.ridge or USUAL, -math.inf
             for _ in range(ROUNDS if m > 1 else 1):
-                mixture, before = improved(rest, mixture, ridge, RUNG), value
+                mixture, before = improved(rest, mixture, self.ridges(ridge), RUNG), value
                 values = {r: self.rated(mixture, r, held, far) for r in ((ridge,) if self.ridge else RIDGES)}
                 ridge = max(values, key=values.__getitem__)
                 value = values[ridge]
@@ -136,12 +141,12 @@ class GMM(Explicit):
                 if value < before + tolerance(x):
                     break
             gains[full] += 1
-        return found
+        return found[0], self.ridges(found[1])
 
     def rated(self, mixture: Mixture, ridge: float, held: Float[Tensor, "n size"], far: FarItems) -> float:
         """The mean log-likelihood of held-out items, in which a few outliers are bounded; -inf where it is singular."""
         try:
-            return far.bounded_mean(mixture.log_prob(held, ridge))
+            return far.bounded_mean(mixture.log_prob(held, self.ridges(ridge)))
         except RuntimeError:  # torch.linalg's error for a covariance that is singular in float64
             return -math.inf
 
