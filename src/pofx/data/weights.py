@@ -66,7 +66,9 @@ def weighted(data: Dataset, weight: Any) -> Dataset:
     dropped = ("exact_duplicates", "overlap_rule", "schema", "columns")
     facts = {key: value for key, value in card.facts.items() if key not in dropped}
     train, validation, test = parts
-    return dataset(train, validation, test, card.name, source=card.source, licence=card.licence, summary=card.summary, facts=facts)
+    return dataset(
+        train, validation, test, card.name, source=card.source, licence=card.licence, summary=card.summary, facts=facts
+    )
 
 
 def _from_column(items: Items, column: str, name: str) -> Items:

@@ -206,26 +206,24 @@ def test_what_they_cannot_do_is_said():
         GMM(Continuous((2,)), covariance="tied")
 
 
-def nearly_constant(n, seed, d=24):
-    """Whole numbers as scans of digits hold them: some columns vary, others are 0 but in one row of two hundred."""
+def nearly_constant(n, seed, d=16):
+    """Whole numbers as scans of digits hold them: clusters in some columns, others 0 but in one row of two hundred."""
     g = np.random.default_rng(seed)
-    x = g.binomial(16, g.uniform(0.2, 0.8, (1, d)), (n, d)).astype(float)
-    x[:, d // 2 :] = (g.random((n, d - d // 2)) < 0.005) * g.integers(1, 4, (n, d - d // 2))
+    centre = np.random.default_rng(7).integers(2, 15, (4, d // 2))
+    x = np.zeros((n, d))
+    x[:, : d // 2] = centre[np.arange(n) % 4] + g.binomial(4, 0.5, (n, d // 2)) - 2
+    x[:, d // 2 :] = (g.random((n, d // 2)) < 0.005) * g.integers(1, 4, (n, d // 2))
     x[range(d // 2), range(d // 2, d)] = 1.0  # none is constant: views leave such columns out
     return torch.from_numpy(x)
 
 
 def test_a_rare_value_of_a_nearly_constant_column_is_no_catastrophe():
-    model = GMM(Continuous((24,)))
     train, new = nearly_constant(600, 0), nearly_constant(600, 1)
-    found = model.fit(train)
-    log_p = found.log_prob(new, torch.zeros(24, dtype=torch.float64))
-    odd = (new[:, 12:] > 0).any(1)
-    assert 10 < int(odd.sum()) < 100
+    log_p = GMM(Continuous((16,))).fit(train).log_prob(new, torch.zeros(16, dtype=torch.float64))
+    odd = (new[:, 8:] > 0).any(1)
+    assert 8 < int(odd.sum()) < 100
     assert float(log_p[odd].median()) > float(log_p[~odd].median()) - 60
-    assert float(log_p.mean()) > float(log_p.median()) - 20
-    plain = GMM(Continuous((24,)), ridge=1e-7).fit(train).log_prob(new, torch.zeros(24, dtype=torch.float64))
-    assert float(plain.mean()) < -1000, "the law would pass anything"
+    assert float(log_p.mean()) > float(log_p.median()) - 10
 
 
 def test_copies_of_items_do_not_narrow_a_density():
