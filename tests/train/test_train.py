@@ -393,3 +393,21 @@ def test_the_command_line_trains_one_model_in_two_processes(tmp_path):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[:4000]
     assert (tmp_path / "run" / "artifact.json").exists()
+
+
+def test_muon_moves_as_that_of_torch():
+    from pofx.train.muon import Muon
+
+    torch.manual_seed(0)
+    starts = [torch.randn(6, 9), torch.randn(6, 9), torch.randn(9, 6)]
+    ours, theirs = ([torch.nn.Parameter(s.clone()) for s in starts] for _ in range(2))
+    a = Muon(ours, lr=0.05, weight_decay=0.1)
+    b = torch.optim.Muon(theirs, lr=0.05, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for k in range(4):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(k))
+            q.grad = p.grad.clone()
+        a.step()
+        b.step()
+    for p, q in zip(ours, theirs, strict=True):
+        assert torch.allclose(p, q, atol=5e-3), (p - q).abs().max()  # bf16 of theirs

@@ -17,9 +17,10 @@ BY_NAME = "represent"  # the option that names a view
 
 
 def views(kind: str) -> tuple[type[Representation], ...]:
-    """The representations of a kind of items, in the order their modules define them (the default ones first)."""
+    """The representations of a kind of items, its own first, in the order their modules define them."""
     names = named(kind).names
-    return tuple(view for view in representations().values() if view.kind in names)
+    found = [view for view in representations().values() if view.kind in names]
+    return tuple(sorted(found, key=lambda view: names.index(view.kind)))
 
 
 def options(kind: str) -> dict[str, Any]:

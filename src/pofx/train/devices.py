@@ -41,12 +41,12 @@ def agreed(value: float, accelerator: Accelerator) -> float:
 
 def autocast(precision: str, device: torch.device) -> Cast:
     """The context of a loss: bf16 by choice, or with "auto" where the device multiplies it faster."""
-    fast = device.type == "cuda" or (device.type == "cpu" and _multiplies_bf16())
+    fast = device.type == "cuda" or (device.type == "cpu" and multiplies_bf16())
     if precision == "bf16" or (precision == "auto" and fast):
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext
 
 
-def _multiplies_bf16() -> bool:
+def multiplies_bf16() -> bool:
     """Whether this CPU has instructions for products of bf16: AMX tiles, or AVX-512's dot product."""
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -16,6 +16,7 @@ from torch import nn
 
 from pofx.core.errors import UsageError
 from pofx.core.model import Phase
+from pofx.train.muon import Muon
 from pofx.train.options import TrainOptions
 
 
@@ -46,7 +47,7 @@ def optimisers(
             betas = (options.betas[0] ** c, options.betas[1] ** c)
             made.append(torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=decay, fused=True))
         if orthogonal:
-            made.append(torch.optim.Muon(orthogonal, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+            made.append(Muon(orthogonal, lr=lr, weight_decay=decay))
         numbers[members] = tuple(range(first, len(made)))
     for optimiser in made:
         for group in optimiser.param_groups:

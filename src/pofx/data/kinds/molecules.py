@@ -35,7 +35,7 @@ class Molecules(Text):
     summary = "molecules as SMILES strings"
     viewed_as: ClassVar = "text"
     reads = (".smi",)
-    outputs = (".smi", ".txt", ".json", ".csv", ".npz")
+    outputs = (".smi", ".txt", ".json", ".csv", ".npz", ".png")
 
     def read(self, path: Path, **options: Any) -> Items:
         """The first word of every line; a first line that starts with SMILES is a heading."""
@@ -56,4 +56,8 @@ class Molecules(Text):
         return f"{len(items):,} molecules"
 
     def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
+        if ending == ".png":
+            from pofx.data.chemistry import drawn  # here: it needs RDKit
+
+            return drawn(items.values, columns=columns)
         return super().content(items, ".txt" if ending == ".smi" else ending, columns)

@@ -9,7 +9,6 @@ Rogers and Hahn, 2010) on the 64 principal components of training molecules (the
 measured.
 """
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,47 +16,14 @@ from jaxtyping import Float
 
 from pofx.core.errors import UsageError
 from pofx.core.representation import Items
+from pofx.data.chemistry import canonical, chemistry, fingerprints
 from pofx.evaluate.measurement import half_sampling
 from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
 from pofx.maths.frechet import frechet_distance, frechet_floor
 
-RADIUS, PLACES, DIMS = 2, 2048, 64
+DIMS = 64
 MOST = 5000  # molecules a side whose fingerprints are taken
 PAIRED = 1000  # molecules whose pairs are compared
-
-
-def chemistry() -> Any:
-    """RDKit, silent about strings that it cannot parse.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        from rdkit import Chem, RDLogger
-    except ImportError as error:
-        raise UsageError("measures of molecules need RDKit: pip install 'pofx[molecules]'") from error
-    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    return Chem
-
-
-def canonical(strings: Sequence[str]) -> list[str | None]:
-    """The canonical SMILES of each string, None where it is no molecule (or an empty one)."""
-    chem = chemistry()
-    found = []
-    for string in strings:
-        molecule = chem.MolFromSmiles(string)
-        found.append(chem.MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None)
-    return found
-
-
-def fingerprints(strings: Sequence[str]) -> Float[np.ndarray, "n places"]:
-    """Counted Morgan fingerprints of valid SMILES: float64 (n, PLACES)."""
-    chem = chemistry()
-    from rdkit.Chem import rdFingerprintGenerator
-
-    maker = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=PLACES)
-    counts = [maker.GetCountFingerprintAsNumPy(chem.MolFromSmiles(s)) for s in strings]
-    return np.asarray(counts, np.float64).reshape(len(strings), PLACES)
 
 
 def internal_diversity(bits: Float[np.ndarray, "n places"]) -> float:

@@ -1,0 +1,357 @@
+"""Molecules: a model of SMILES or SELFIES that is judged as the field does, given properties, completed and steered.
+
+Measures are those of MOSES (Polykovskiy et al., 2020, arXiv 1811.12823), on canonical strings, beside the floors that a
+model must beat: tables of n-grams, and random SELFIES, whose validity is by construction and means nothing. Properties
+on which a model is conditioned are computed by RDKit or columns of the table, measured; generated molecules with a
+measured property are judged by a random forest, whose own error is printed beside.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from pofx.apps.ngram import NGram, floor_nats
+from pofx.core.errors import DataError, UsageError
+from pofx.core.items import Items
+from pofx.data import chemistry
+from pofx.data.dataset import Dataset, dataset, split, take
+from pofx.data.kind import joined
+from pofx.data.kinds.molecules import molecules as as_molecules
+
+GROUP = "Uses"
+EXAMPLE = "pofx molecules zinc.smi --minutes 10 --out runs/zinc"
+
+TABLE = 10  # symbols of the longest n-gram of the floor
+FITTED = 20_000  # molecules that the floor counts, and at most
+SCORED = 2_000  # held-out molecules whose likelihood is taken
+RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
+    "gpt": {"batch_size": 32},
+    "masked-diffusion": {},
+}
+
+
+def read(
+    source: str | Path | Sequence[str], columns: Sequence[str] = (), *, smiles: str = "smiles", seed: int = 0
+) -> Dataset:
+    """Molecules of a .smi file, a list, or a column of a .csv, with their properties as condition; each molecule once.
+
+    Args:
+        columns: properties of the condition, by the name of a column or of `chemistry.PROPERTIES`.
+        smiles: the column of a .csv that holds the molecules.
+
+    Raises:
+        UsageError: no such column.
+        DataError: fewer than three molecules.
+    """
+    frame = pd.DataFrame()
+    if isinstance(source, str | Path) and Path(source).suffix.lower() == ".csv":
+        frame = pd.read_csv(source)
+        if smiles not in frame.columns:
+            raise UsageError(f"smiles must be a column (got '{smiles}'): choose one of {', '.join(frame.columns)}")
+        strings = [str(s).strip() for s in frame[smiles]]
+    elif isinstance(source, str | Path):
+        from pofx.data.sources import whole
+
+        strings = list(whole(str(source)).values)
+    else:
+        strings = list(source)
+    canonical = chemistry.canonical(strings)
+    first = {c: i for i, c in reversed(list(enumerate(canonical))) if c is not None}
+    at = sorted(first.values())
+    if len(at) < 3:
+        raise DataError(f"there are {len(at)} different molecules: at least 3 are needed")
+    items = as_molecules([strings[i] for i in at])
+    if columns:
+        computed = [c for c in columns if c not in frame.columns]
+        found = frame.iloc[at].reset_index(drop=True)[[c for c in columns if c not in computed]]
+        found = pd.concat((found, chemistry.properties(items.values, computed)), axis=1)[list(columns)]
+        if found.isna().any(axis=None):
+            raise DataError(f"properties must be numbers without gaps (got {int(found.isna().any(axis=1).sum())} rows)")
+        items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
+    name = Path(source).stem if isinstance(source, str | Path) else "molecules"
+    return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - len(at)})
+
+
+def respelled(data: Dataset, copies: int, seed: int = 0) -> Dataset:
+    """Training molecules in `copies` further random spellings: a model of all spellings, not of canonical ones alone."""
+    parts = [data.train]
+    for k in range(copies):
+        parts.append(replace(data.train, values=chemistry.respelled(data.train.values, seed + k)))
+    about = {"source": data.card.source, "licence": data.card.licence, "summary": data.card.summary}
+    facts = {**data.card.facts, "respellings": copies}
+    train = joined(parts)
+    return dataset(train, data.validation, data.test, data.card.name, facts=facts, count_overlaps=False, **about)
+
+
+def learn(
+    data: Dataset, model: str = "gpt", *, tokens: str = "smiles", respellings: int = 0, seed: int = 0, **options: Any
+) -> Any:
+    """A run on molecules, with the default recipe of the model."""
+    from pofx.runs.fitting import fit
+
+    if tokens not in ("smiles", "selfies", "characters"):
+        raise UsageError(f"tokens must be smiles, selfies or characters (got '{tokens}')")
+    if respellings:
+        data = respelled(data, respellings, seed)
+    given = {**RECIPES.get(model, {}), "represent": tokens, **options}
+    return fit(data, model, seed=seed, **given)
+
+
+def measured(strings: Sequence[str], real: Items, train: Items, seed: int = 0) -> dict[str, float]:
+    """The measures of generated molecules by name: shares, diversity, distances."""
+    from pofx.evaluate.metrics.molecule_properties import MoleculeProperties
+    from pofx.evaluate.metrics.molecules import Molecules
+
+    samples = Items("molecules", list(strings), None, dict(train.facts))
+    found = dict(Molecules().read(samples, real, train, seed).values)
+    return found | dict(MoleculeProperties().read(samples, real, train, seed).values)
+
+
+def report(run: Any, data: Dataset, *, n: int = 1000, seed: int = 0, samples: Sequence[str] | None = None) -> pd.DataFrame:
+    """A row for held-out molecules, the run and each floor; `nats/char` counts the end of a string as a character."""
+    train = plain(data.train)
+    real = plain(data.test)
+    held = [str(s) for s in real.values[:SCORED]]
+    characters = float(np.mean([len(s) + 1 for s in held]))
+    drawn = list(run.sample(n, **given(run, data, n, seed), seed=seed)) if samples is None else list(samples)
+    rows = {"held-out molecules": measured(some(plain(joined([data.validation, data.test])), n), real, train, seed)}
+    rows[f"{run.name} ({run.representation.name})"] = {
+        **measured(drawn, real, train, seed),
+        "nats/char": nats(run, data, held) / characters,
+    }
+    table = NGram(train.values[:FITTED], TABLE)
+    order, lowest = floor_nats(table, held[:500])
+    characters_of = float(np.mean([len(s) + 1 for s in held[:500]]))
+    made = ["".join(s) for s in table.sample(n, seed, longest=200)]
+    rows[f"{TABLE}-grams"] = measured(made, real, train, seed)
+    rows[f"{TABLE}-grams"]["nats/char"] = -float(np.mean([table.log_prob(s) for s in held[:500]])) / characters_of
+    if order != TABLE:
+        rows[f"{order}-grams"] = {"nats/char": lowest / characters_of}
+    rows["random SELFIES (valid by construction)"] = measured(random_selfies(train.values, n, seed), real, train, seed)
+    names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel", "internal_diversity": "diversity"}
+    found = pd.DataFrame(rows).T.rename(columns={**names, "fingerprint_distance": "FD"})
+    return found.rename(columns={c: "W1 " + c[3:] for c in found.columns if c.startswith("w1_")})
+
+
+def plain(items: Items) -> Items:
+    """Molecules without their properties."""
+    return replace(items, condition=None)
+
+
+def some(items: Items, n: int) -> list[str]:
+    return [str(s) for s in items.values[:n]]
+
+
+def given(run: Any, data: Dataset, n: int, seed: int) -> dict[str, Any]:
+    """The condition of n samples as keywords: properties of held-out molecules."""
+    if run.conditioning is None or data.test.condition is None:
+        return {}
+    at = np.random.default_rng(seed).integers(len(data.test), size=n)
+    return {"condition": data.test.condition.values.iloc[at].reset_index(drop=True)}
+
+
+def nats(run: Any, data: Dataset, held: Sequence[str]) -> float:
+    """Mean nats of held-out strings; NaN without a density."""
+    from pofx.core.errors import Unsupported
+
+    condition = None
+    if run.conditioning is not None and data.test.condition is not None:
+        condition = data.test.condition.values.iloc[: len(held)].reset_index(drop=True)
+    try:
+        return -float(np.mean(run.log_prob(list(held), condition)))
+    except Unsupported:
+        return float("nan")
+
+
+def random_selfies(strings: Sequence[str], n: int, seed: int) -> list[str]:
+    """Molecules of symbols of SELFIES drawn independently, in the lengths of the data."""
+    from pofx.represent.smiles import Selfies
+
+    view = Selfies.fit(Items("molecules", list(strings[:SCORED])))
+    generator = np.random.default_rng(seed)
+    lengths = [len(view.parts(s)) for s in strings[:200]]
+    sizes = generator.choice(lengths, n)
+    return [view.text(generator.integers(2, view.classes, size)) for size in sizes]
+
+
+def obedience(run: Any, data: Dataset, *, n: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Whether samples have the properties that they were given: mean absolute errors, in the property's own unit.
+
+    `ignored` is the error if the condition had no effect: that against other rows' targets. Measured properties are
+    predicted by a random forest; `judge` is its own error on held-out molecules.
+    """
+    condition = given(run, data, n, seed)["condition"]
+    drawn = chemistry.canonical(run.sample(n, condition, seed=seed, with_condition=False))
+    there = np.array([s is not None for s in drawn])
+    strings = [s for s in drawn if s is not None]
+    if len(strings) < 2:
+        raise DataError("fewer than two samples are molecules: train the model for longer")
+    targets = condition[there].reset_index(drop=True)
+    mixed = np.roll(np.arange(len(strings)), 1)
+    rows = {}
+    for column in condition.columns:
+        wanted = targets[column].to_numpy()
+        judge = np.nan
+        if column in chemistry.PROPERTIES:
+            have = chemistry.properties(strings, [column])[column].to_numpy()
+        else:
+            predict, judge = predictor(data, column, seed)
+            have = predict(strings)
+        rows[column] = {
+            "error": float(np.abs(have - wanted).mean()),
+            "ignored": float(np.abs(have - wanted[mixed]).mean()),
+            "judge": judge,
+        }
+    found = pd.DataFrame(rows).T
+    found["ratio"] = found["ignored"] / found["error"]
+    return found
+
+
+def predictor(data: Dataset, column: str, seed: int = 0) -> tuple[Any, float]:
+    """A random forest from fingerprints to a measured property, and its error on held-out molecules."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    assert data.train.condition is not None and data.test.condition is not None
+    forest = RandomForestRegressor(200, min_samples_leaf=2, n_jobs=1, random_state=seed)
+    forest.fit(chemistry.fingerprints(data.train.values), data.train.condition.values[column])
+
+    def predict(strings: Sequence[str]) -> np.ndarray:
+        return np.asarray(forest.predict(chemistry.fingerprints(strings)))
+
+    return predict, float(np.abs(predict(data.test.values) - data.test.condition.values[column]).mean())
+
+
+def complete(run: Any, scaffold: str, n: int = 64, *, condition: Any = None, seed: int = 0) -> list[str]:
+    """Different molecules that contain a scaffold, canonical: each continues a spelling of it from a place to bond to.
+
+    A model that has learned random spellings (`respellings`) decorates every place; one of canonical strings fewer.
+
+    Raises:
+        DataError: the scaffold is no molecule, or has no place to bond to.
+    """
+    begun = chemistry.beginnings(scaffold, n, seed)
+    drawn = run.sample(n, condition, prefix=begun, seed=seed, with_condition=False)
+    found = list(dict.fromkeys(s for s in chemistry.canonical(drawn) if s is not None))
+    inside = chemistry.contains(found, scaffold)
+    bare = chemistry.canonical([scaffold])[0]
+    return [s for s, there in zip(found, inside, strict=True) if there and s != bare]
+
+
+def oracle_of(name: str) -> Any:
+    """A property as an oracle; "-logP" is to be small.
+
+    Raises:
+        UsageError: it is not computed here.
+    """
+    sign, of = (-1.0, name[1:]) if name.startswith("-") else (1.0, name)
+    if of not in chemistry.PROPERTIES:
+        raise UsageError(f"property must be one of {', '.join(chemistry.PROPERTIES)} (got '{name}')")
+    return lambda strings: sign * chemistry.properties(strings, [of])[of].to_numpy()
+
+
+def optimise(run: Any, oracle: Any, data: Dataset, *, seed: int = 0, **options: Any) -> tuple[Any, pd.DataFrame]:
+    """The run steered to a high score, and a table: the model before and after, and the training molecules.
+
+    Of as many new draws of each: mean score, the best of them, novelty, diversity.
+
+    Args:
+        oracle: molecules → scores, or the name of a property.
+        options: of `steered.steer`.
+    """
+    from pofx.apps.steered import steer
+
+    of = oracle_of(oracle) if isinstance(oracle, str) else oracle
+    steered = steer(run, of, clean=chemistry.canonical, group=chemistry.scaffold_of, seed=seed, **options)
+    calls = len(steered.found)
+    n = min(calls, 500)
+    train = plain(data.train)
+    known = set(chemistry.valid(train.values))
+    rows = {"training molecules": summary_of(some(train, n), of, set())}
+    for name, one in (("model before", run), ("model after", steered.run)):
+        drawn = [s for s in chemistry.canonical(one.sample(n, seed=seed + 7)) if s is not None]
+        rows[name] = {"valid": len(drawn) / n, **summary_of(drawn, of, known)}
+    rows[f"best of {calls} draws before"] = {
+        "best": float(np.nanmax(of([s for s in chemistry.canonical(run.sample(calls, seed=seed + 8)) if s])))
+    }
+    rows[f"best of {calls} calls, steered"] = {"best": float(steered.found["score"].max())}
+    return steered, pd.DataFrame(rows).T
+
+
+def summary_of(strings: Sequence[str], oracle: Any, known: set[str]) -> dict[str, float]:
+    """Mean and best score of molecules, the share that is new among the different ones, their diversity."""
+    from pofx.evaluate.metrics.molecules import internal_diversity
+
+    if not strings:
+        return {}
+    different = sorted(set(strings))
+    scores = np.asarray(oracle(list(strings)), np.float64)
+    found = {"mean": float(np.nanmean(scores)), "best": float(np.nanmax(scores))}
+    if known:
+        found["novel"] = float(np.mean([s not in known for s in different]))
+    found["unique"] = len(different) / len(strings)
+    found["diversity"] = internal_diversity((chemistry.fingerprints(list(strings)[:500]) > 0).astype(float))
+    return found
+
+
+def molecules(
+    source: Annotated[str, typer.Argument(metavar="MOLECULES", help="A .smi file, or a .csv with a column of SMILES.")],
+    run: Annotated[Path | None, typer.Option(help="A run of molecules, instead of training one.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae …")] = "gpt",
+    minutes: Annotated[float, typer.Option(help="Of training.")] = 3.0,
+    tokens: Annotated[str, typer.Option(help="smiles, selfies or characters.")] = "smiles",
+    respellings: Annotated[int, typer.Option(min=0, help="Random spellings of each training molecule.")] = 0,
+    given_: Annotated[
+        str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
+    ] = None,
+    smiles: Annotated[str, typer.Option(help="The column of SMILES of a .csv.")] = "smiles",
+    scaffold: Annotated[str | None, typer.Option(help="Draw molecules that contain this one.")] = None,
+    optimise_: Annotated[str | None, typer.Option("--optimise", help="Steer to a high property, or low: -SA.")] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Of --optimise.")] = 5,
+    n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
+    out: Annotated[Path, typer.Option(help="A folder: run, molecules.smi, molecules.png, report.csv.")] = Path("runs/molecules"),
+    seed: Annotated[int, typer.Option(help="Of split, training and draws.")] = 0,
+) -> None:
+    """Learn molecules, draw new ones, and hold them against real ones and simple floors.
+
+    Validity of SELFIES is by construction and no achievement; look at the distances of properties instead.
+    """
+    from pofx.artifact import load
+    from pofx.data.kind import kind_of
+
+    if optimise_ is not None:
+        oracle_of(optimise_)
+    if given_ is not None and (scaffold is not None or optimise_ is not None):
+        raise UsageError("--given is not used together with --scaffold or --optimise: train without it")
+    columns = given_.split(",") if given_ else []
+    data = read(source, columns, smiles=smiles, seed=seed)
+    one = (
+        load(run)
+        if run is not None
+        else learn(data, model, tokens=tokens, respellings=respellings, seed=seed, minutes=minutes, out=out / "run")
+    )
+    samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
+    found = report(one, data, n=n, seed=seed, samples=samples)
+    typer.echo(found.round(3).to_string(na_rep=""))
+    if columns:
+        typer.echo("\nmean absolute error of the given properties\n" + obedience(one, data, seed=seed).round(3).to_string())
+    if scaffold is not None:
+        samples = complete(one, scaffold, n, seed=seed)
+        typer.echo(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
+    if optimise_ is not None:
+        steered, table = optimise(one, optimise_, data, rounds=rounds, seed=seed)
+        typer.echo(f"\n{optimise_} steered\n" + table.round(3).to_string(na_rep=""))
+        samples = steered.best(n)["item"].tolist()
+        steered.run.save(out / "steered")
+    if not samples:
+        raise DataError("nothing was drawn: train the model for longer")
+    out.mkdir(parents=True, exist_ok=True)
+    found.to_csv(out / "report.csv")
+    items = as_molecules([s for s in samples if s] or ["C"])
+    kind_of(items).write(items, out / "molecules.smi")
+    kind_of(items).write(take(items, range(min(len(items), 24))), out / "molecules.png")
+    typer.echo(f"\n{len(items)} molecules → {out}")

@@ -1,0 +1,54 @@
+"""A trained model on what it should make more of: weighted likelihood, or likelihood towards a target.
+
+"likelihood" descends - w log q(x), the M-step of CbAS (Brookes, Park and Listgarten, 2019, arXiv 1901.10060) and of the
+cross-entropy method. "augmented" descends (t - log q(x))² towards targets t = log p(x) + sigma · reward(x) (Olivecrona
+et al., 2017, arXiv 1704.07555): the optimum is p(x) e^(sigma · reward), normalised, so the prior stays.
+"""
+
+import copy
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.event import Condition, dims
+from pofx.core.model import Batch, Explicit, Model, Phase
+from pofx.core.objective import Objective
+
+RULES = ("likelihood", "augmented")
+
+
+class Tuned(Objective):
+    """A copy of a model under one of the rules; the weights of items are w, or the targets t."""
+
+    def __init__(self, model: Model, rule: str = "likelihood") -> None:
+        if rule not in RULES:
+            raise UsageError(f"rule must be {' or '.join(RULES)} (got {rule!r})")
+        if not isinstance(model, Explicit):
+            raise Unsupported(f"{model.label} has no density to tune: choose gpt, masked-diffusion or a flow")
+        super().__init__(copy.deepcopy(model).train())
+        self.rule = rule
+
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Nothing: the model has been trained."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("tuned", tuple(self.model.parameters()), self.loss),)
+
+    def validation(self, batch: Batch) -> None:
+        return None
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        assert isinstance(self.model, Explicit)
+        log_q = self._log_prob(batch.x, batch.condition)
+        size = dims(self.model.event)
+        if batch.weight is None:
+            return -log_q.mean() / size
+        if self.rule == "likelihood":
+            return -(batch.weight * log_q).mean() / size
+        return (batch.weight - log_q).square().mean() / size
+
+    def _log_prob(self, x: Tensor, condition: Condition | None) -> Float[Tensor, "n"]:
+        assert isinstance(self.model, Explicit)
+        return self.model.log_prob(x, condition)

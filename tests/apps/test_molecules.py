@@ -1,0 +1,159 @@
+"""Molecules: symbols round trip, unknown ones are named, measures know known answers, floors stand beside."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pofx
+from pofx.apps import molecules as app_of
+from pofx.apps.ngram import NGram, floor_nats
+from pofx.apps.steered import limited, steer
+from pofx.cli.main import app
+from pofx.core.errors import DataError, UsageError
+from pofx.core.items import Items
+from pofx.data import chemistry
+from pofx.represent.smiles import Selfies, Smiles
+
+pytest.importorskip("rdkit", reason="rdkit is not installed")
+ENDS = ["", "C", "CC", "CCC", "O", "CO", "Cl", "Br", "N", "CN", "C(=O)O", "F", "C#N", "OC", "NC", "S"]
+SPELLED = (f"{a}c1cc{ring}cc1{b}" for a in ENDS for b in ENDS[:8] for ring in ("c", "n"))
+SMALL = sorted({s for s in chemistry.canonical(list(SPELLED)) if s is not None})
+
+
+@pytest.fixture(scope="module")
+def data():
+    return app_of.read(SMALL, ("logP", "weight"))
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    options = {"width": 32, "layers": 2, "heads": 2, "steps": 150, "progress": False}
+    return app_of.learn(app_of.read(SMALL), respellings=1, **options)
+
+
+def test_symbols_of_smiles_are_atoms_bonds_rings_and_branches():
+    assert Smiles.parts("CC(Cl)c1c[nH]c%10Br") == [*"CC(", "Cl", *")c1c", "[nH]", "c", "%10", "Br"]
+    view = Smiles.fit(pofx.molecules(SMALL))
+    assert view.items(view.tensor(SMALL)) == SMALL
+    with pytest.raises(DataError, match="'x' at place 2"):
+        Smiles.parts("CCxO")
+    assert "x" in view.impossible(["C", "CxC", "C" * 900])[1]
+    assert set(view.impossible(["C", "CxC", "C" * 900])) == {1, 2}
+    assert "never seen" in view.unfamiliar(view.tensor(["CC[Si]"]))
+    with pytest.raises(DataError, match=r"did not have \(\[Si\]\)"):
+        view.prefix(["C[Si]"])
+    with pytest.raises(DataError, match="cannot be learned"):
+        view.training(["C", "Cx"])
+
+
+def test_every_sequence_of_selfies_is_a_molecule():
+    view = Selfies.fit(pofx.molecules(SMALL))
+    again = view.items(view.tensor(SMALL))
+    assert chemistry.canonical(again) == chemistry.canonical(SMALL)
+    drawn = app_of.random_selfies(SMALL, 50, 0)
+    assert np.mean([s is not None for s in chemistry.canonical([d for d in drawn if d])]) == 1
+    assert view.volume == pofx.Density.BOUND
+
+
+def test_spellings_are_other_strings_of_the_same_molecules():
+    again = chemistry.respelled(SMALL, 3)
+    assert chemistry.canonical(again) == SMALL and np.mean([a != b for a, b in zip(again, SMALL, strict=True)]) > 0.5
+    assert chemistry.respelled(["x"], 0) == ["x"]
+
+
+def test_properties_are_those_of_rdkit_and_nan_where_there_is_no_molecule():
+    found = chemistry.properties(["CCO", "x", ""])
+    assert found.loc[0, "weight"] == pytest.approx(46.07, abs=0.01) and found.loc[1:].isna().all(axis=None)
+    assert found.loc[0, "SA"] == pytest.approx(1.98, abs=0.02)
+    assert found.loc[0, "QED"] == pytest.approx(0.407, abs=0.005)
+    with pytest.raises(UsageError, match="property must be one of"):
+        chemistry.properties(["C"], ["magic"])
+
+
+def test_distances_of_properties_are_wasserstein_over_the_spread():
+    from pofx.evaluate.metrics.molecule_properties import MoleculeProperties, shift
+
+    x = np.random.default_rng(0).normal(size=4000)
+    assert shift(2 * x + 1, 2 * x) == pytest.approx(0.5, abs=0.01) and shift(x, x) == 0
+    items = pofx.molecules(SMALL)
+    same = MoleculeProperties().read(items, items, items).values
+    assert set(same) == {"w1_logp", "w1_qed", "w1_weight", "w1_sa"} and max(same.values()) < 1e-9
+    heavy = pofx.molecules([s + "CCCCCCCC" for s in SMALL if not s.endswith(")")][:30])
+    assert MoleculeProperties().read(heavy, items, items).values["w1_weight"] > 1
+
+
+def test_ngrams_are_distributions_and_draw_what_they_score():
+    table = NGram(["ab", "abb", "b", "ba"] * 5, 3)
+    for history in ("", "a", "ab", "bb"):
+        total = sum(table.probability(s, history) for s in table.vocabulary)
+        assert 0.9 < total < 1 and total + table.probability("z", history) == pytest.approx(1)
+    drawn = table.sample(2000, 1)
+    share = np.mean(["".join(s) == "ab" for s in drawn])
+    assert share == pytest.approx(np.exp(table.log_prob("ab")), abs=0.04)
+    order, nats = floor_nats(table, ["ab", "ba"])
+    assert 2 <= order <= 3 and nats <= -np.mean([table.log_prob(s) for s in ("ab", "ba")]) + 1e-9
+
+
+def test_each_molecule_is_read_once_and_properties_may_be_measured(tmp_path):
+    frame = pd.DataFrame({"smiles": ["CCO", "OCC", "C", "CC", "N", "bad("], "solubility": [1.0, 1, 2, 3, 4, 5]})
+    frame.to_csv(tmp_path / "few.csv", index=False)
+    found = app_of.read(tmp_path / "few.csv", ("solubility", "logP"))
+    assert sum(found.card.sizes.values()) == 4 and list(found.train.condition.values.columns) == ["solubility", "logP"]
+    with pytest.raises(UsageError, match="smiles must be a column"):
+        app_of.read(tmp_path / "few.csv", smiles="structure")
+
+
+def test_the_report_names_floors_and_what_selfies_mean(run, data):
+    found = app_of.report(run, data, n=60)
+    assert {"held-out molecules", "10-grams", "random SELFIES (valid by construction)"} <= set(found.index)
+    assert found.loc["random SELFIES (valid by construction)", "valid"] > 0.9
+    assert found.loc["held-out molecules", "valid"] == 1
+    assert {"W1 logp", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
+
+
+def test_completions_contain_the_scaffold(run):
+    assert all(s.endswith(("1", "c", "C", "n", "O")) for s in chemistry.beginnings("c1ccccc1", 8, 0))
+    found = app_of.complete(run, "c1ccccc1", 40)
+    assert chemistry.contains(found, "c1ccccc1").all() and len(found) == len(set(found))
+    with pytest.raises(DataError, match="must be a molecule"):
+        app_of.complete(run, "c1ccc", 3)
+    with pytest.raises(DataError, match="no free place"):
+        chemistry.beginnings("FC(F)(F)F", 2, 0)
+
+
+@pytest.mark.parametrize("rule", ["cbas", "reinforce"])
+def test_steering_raises_what_the_oracle_scores(run, rule):
+    rings = lambda strings: np.array([float(s.count("O")) for s in strings])  # noqa: E731
+    steered = steer(run, rings, rounds=4, calls=60, rule=rule, clean=chemistry.canonical, steps=20, sigma=5.0)
+    mean = steered.found.groupby("round")["score"].mean()
+    assert mean.iloc[-1] > mean.iloc[0]
+    assert steered.found["item"].is_unique and steered.best(3)["score"].is_monotonic_decreasing
+    assert run.log_prob(SMALL[:3]) == pytest.approx(run.log_prob(SMALL[:3]))
+
+
+def test_diversity_is_a_limit_on_a_group():
+    assert limited(["aa", "ab", "ba", "ac"], lambda s: s[0], 2).tolist() == [1, 1, 1, 0]
+
+
+def test_given_properties_are_held_against_ignored_ones(data):
+    one = app_of.learn(data, width=32, layers=2, heads=2, steps=40, progress=False)
+    found = app_of.obedience(one, data, n=80)
+    assert list(found.index) == ["logP", "weight"] and (found["ignored"] > 0).all()
+    measured = app_of.predictor(data, "logP")[1]
+    assert 0 < measured < 2
+
+
+def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
+    (tmp_path / "some.smi").write_text("\n".join(SMALL))
+    monkeypatch.setattr(app_of, "RECIPES", {"gpt": {"width": 24, "layers": 1, "heads": 2}})
+    arguments = [str(tmp_path / "some.smi"), "--minutes", "0.03", "-n", "20", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["molecules", *arguments])
+    assert done.exit_code == 0, done.output
+    assert "valid by construction" in done.output
+    assert (tmp_path / "out" / "molecules.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(pd.read_csv(tmp_path / "out" / "report.csv")) >= 4
+
+
+def test_the_kind_draws_structures():
+    assert Items("molecules", ["CCO", "no"]) and chemistry.drawn(["CCO", "no"])[:4] == b"\x89PNG"
