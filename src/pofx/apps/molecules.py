@@ -68,8 +68,11 @@ def read(
     items = as_molecules([strings[i] for i in at])
     if columns:
         computed = [c for c in columns if c not in frame.columns]
-        found = frame.iloc[at].reset_index(drop=True)[[c for c in columns if c not in computed]]
-        found = pd.concat((found, chemistry.properties(items.values, computed)), axis=1)[list(columns)]
+        found = chemistry.properties(items.values, computed)
+        for column in columns:
+            if column not in computed:
+                found[column] = frame[column].to_numpy()[at]
+        found = found[list(columns)]
         if found.isna().any(axis=None):
             raise DataError(f"properties must be numbers without gaps (got {int(found.isna().any(axis=1).sum())} rows)")
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
@@ -112,7 +115,9 @@ def measured(strings: Sequence[str], real: Items, train: Items, seed: int = 0) -
     return found | dict(MoleculeProperties().read(samples, real, train, seed).values)
 
 
-def report(run: Any, data: Dataset, *, n: int = 1000, seed: int = 0, samples: Sequence[str] | None = None) -> pd.DataFrame:
+def report(
+    run: Any, data: Dataset, *, n: int = 1000, seed: int = 0, samples: Sequence[str] | None = None
+) -> pd.DataFrame:
     """A row for held-out molecules, the run and each floor; `nats/char` counts the end of a string as a character."""
     train = plain(data.train)
     real = plain(data.test)
@@ -313,7 +318,9 @@ def molecules(
     optimise_: Annotated[str | None, typer.Option("--optimise", help="Steer to a high property, or low: -SA.")] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Of --optimise.")] = 5,
     n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
-    out: Annotated[Path, typer.Option(help="A folder: run, molecules.smi, molecules.png, report.csv.")] = Path("runs/molecules"),
+    out: Annotated[Path, typer.Option(help="A folder: run, molecules.smi, molecules.png, report.csv.")] = Path(
+        "runs/molecules"
+    ),
     seed: Annotated[int, typer.Option(help="Of split, training and draws.")] = 0,
 ) -> None:
     """Learn molecules, draw new ones, and hold them against real ones and simple floors.
@@ -338,7 +345,9 @@ def molecules(
     found = report(one, data, n=n, seed=seed, samples=samples)
     typer.echo(found.round(3).to_string(na_rep=""))
     if columns:
-        typer.echo("\nmean absolute error of the given properties\n" + obedience(one, data, seed=seed).round(3).to_string())
+        typer.echo(
+            "\nmean absolute error of the given properties\n" + obedience(one, data, seed=seed).round(3).to_string()
+        )
     if scaffold is not None:
         samples = complete(one, scaffold, n, seed=seed)
         typer.echo(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
