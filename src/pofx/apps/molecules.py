@@ -81,7 +81,7 @@ def read(
 
 
 def respelled(data: Dataset, copies: int, seed: int = 0) -> Dataset:
-    """Training molecules in `copies` further random spellings: a model of all spellings, not of canonical ones alone."""
+    """Training molecules in `copies` further random spellings: a model of all spellings, not of one of each."""
     parts = [data.train]
     for k in range(copies):
         parts.append(replace(data.train, values=chemistry.respelled(data.train.values, seed + k)))
@@ -318,9 +318,7 @@ def molecules(
     optimise_: Annotated[str | None, typer.Option("--optimise", help="Steer to a high property, or low: -SA.")] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Of --optimise.")] = 5,
     n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
-    out: Annotated[Path, typer.Option(help="A folder: run, molecules.smi, molecules.png, report.csv.")] = Path(
-        "runs/molecules"
-    ),
+    out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv.")] = Path("runs/molecules"),
     seed: Annotated[int, typer.Option(help="Of split, training and draws.")] = 0,
 ) -> None:
     """Learn molecules, draw new ones, and hold them against real ones and simple floors.

@@ -1,8 +1,8 @@
 """A generative model of sequences, steered to score high by an oracle: it draws, the oracle scores, it learns.
 
-"cbas" (Brookes, Park and Listgarten, 2019, arXiv 1901.10060) raises a threshold to a quantile of the scores and fits the
-model to what lies above it, importance-weighted by prior over model, so that it stays where the prior has mass.
-"reinforce" moves log q to log p + sigma · score (Olivecrona et al., 2017, arXiv 1704.07555). Diversity is kept by a
+"cbas" (Brookes, Park and Listgarten, 2019, arXiv 1901.10060) raises a threshold to a quantile of the scores and fits
+the model to what lies above it, importance-weighted by prior over model, so that it stays where the prior has mass.
+"reinforce" moves log q to log p + sigma · score (Olivecrona et al., 2017, arXiv 1704.07555). Diversity is held by a
 limit on how many items of one group (a scaffold) are learned from (Blaschke et al., 2020, arXiv 2002.07054).
 """
 
