@@ -1,0 +1,331 @@
+"""Possible futures of a time series: any conditional model of this library over what a linear forecast leaves open.
+
+The next `block` steps are a ridge regression on the past plus correlated residuals, and the residuals, made
+uncorrelated, are what the model learns given the past: p(future | past) with all its dependence. A spline flow is the
+default (conditioned flows for forecasting: Rasul et al., 2021, arXiv 2002.06103); `model="flow-matching"` or "edm" is
+the diffusion of TimeGrad (Rasul et al., 2021, arXiv 2101.12072). A block shorter than the horizon is repeated, each
+time given what it drew before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pofx.apps.linear_forecast import LinearForecast, centred
+from pofx.artifact import Artifact, load
+from pofx.core.errors import DataError, UsageError
+from pofx.core.files import read_json, write_json
+from pofx.data.dataset import dataset
+from pofx.data.kind import take
+from pofx.data.kinds.points import points
+from pofx.data.series import Series, several, step_of
+from pofx.data.series import series as as_series
+
+PUBLIC = ("Forecaster",)
+
+WIDEST = 256  # numbers of a block that are drawn at once
+LATER = 0.15  # share of the windows, the last ones, for validation
+WINDOWS = 20_000  # of training, at most
+SUMMARIES = 12  # principal components of a past that the model is given
+ROWS = 5_000  # draws of one pass
+SMALL: Mapping[str, Any] = {"layers": 2, "bins": 8, "width": 64, "blocks": 1}  # of the default model
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Draws of the future, (draws, horizon, channels)."""
+
+    samples: np.ndarray
+    names: tuple[str, ...]
+    times: pd.DatetimeIndex | None = None
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.asarray(self.samples.mean(0))
+
+    def quantile(self, q: float) -> np.ndarray:
+        """(horizon, channels)."""
+        return np.asarray(np.quantile(self.samples, q, axis=0))
+
+    def probability(self, event: Callable[[np.ndarray], Any]) -> float:
+        """The share of futures in which an event happens.
+
+        Args:
+            event: of one future (horizon, channels) → bool, or of all of them → bool (draws,).
+        """
+        found = np.asarray([bool(event(one)) for one in self.samples])
+        return float(found.mean())
+
+    def plot(self, path: str | Path, history: Series | None = None, channels: int = 4) -> None:
+        """A picture: the end of the history, a few futures, and where half and nine tenths of them lie."""
+        from matplotlib.figure import Figure
+
+        shown = min(channels, len(self.names))
+        figure = Figure(figsize=(8, 2.2 * shown), layout="constrained")
+        steps = np.arange(self.samples.shape[1])
+        for j, axes in enumerate(figure.subplots(shown, squeeze=False)[:, 0]):
+            if history is not None:
+                past = history.values[-3 * len(steps) :, j]
+                axes.plot(np.arange(-len(past), 0), past, color="black", lw=1)
+            for level, alpha in ((0.9, 0.2), (0.5, 0.35)):
+                low, high = self.quantile((1 - level) / 2)[:, j], self.quantile((1 + level) / 2)[:, j]
+                axes.fill_between(steps, low, high, color="tab:blue", alpha=alpha, lw=0)
+            axes.plot(steps, self.samples[:5, :, j].T, color="tab:blue", lw=0.7)
+            axes.set_title(self.names[j], loc="left", fontsize=9)
+        figure.savefig(path, dpi=110)
+
+    def frame(self, levels: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)) -> pd.DataFrame:
+        """A row per step: mean and quantiles of every channel."""
+        columns = {}
+        for j, name in enumerate(self.names):
+            columns[f"{name} mean"] = self.mean[:, j]
+            columns |= {f"{name} {q:g}": self.quantile(q)[:, j] for q in levels}
+        return pd.DataFrame(columns, index=self.times)
+
+
+class Forecaster:
+    """p(next steps | past) of one or several series."""
+
+    def __init__(
+        self,
+        horizon: int = 24,
+        *,
+        context: int | None = None,
+        model: str = "nsf",
+        block: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Args:
+        horizon: steps of a future.
+        context: steps of the past that are seen; 4 horizons by default, at most 168.
+        model: a conditional model of vectors of `pofx models`.
+        block: steps drawn at once; by default all, or as many as hold 256 numbers.
+        options: of the model, the trainer and the view, by name.
+        minutes: of training; one by default.
+        steps: of training, instead.
+        seed: of the training.
+        """
+        if horizon < 1:
+            raise UsageError(f"horizon must be at least 1 step (got {horizon}): pass horizon=24")
+        self.horizon, self.model, self.seed = horizon, model, seed
+        self.context = context or min(4 * horizon, 168)
+        self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
+        self.run: Artifact | None = None
+
+    # ── learning ──
+
+    def fit(self, data: Any, *, known: Sequence[str] = ()) -> "Forecaster":
+        """Learn from one series or several, as `pofx.data.series.series` reads them; NaN is what is missing.
+
+        Windows whose future has gaps are left out; gaps of the past are filled by the value before, and counted.
+        """
+        found = several(data, known=known)
+        self.names, width = found[0].names, found[0].values.shape[1]
+        together = np.concatenate([one.values for one in found])
+        self.middle, self.scale = np.nanmean(together, 0), np.nanstd(together, 0)
+        self.scale = np.where(self.scale > 1e-12, self.scale, 1.0)
+        self.block = min(self.horizon, self.block or max(1, WIDEST // width))
+        self.gappy = bool(np.isnan(together).any())
+        rows = [self._windows(one) for one in found]
+        train = [np.concatenate([r[k][: self._cut(len(r[0]))] for r in rows]) for k in range(4)]
+        later = [np.concatenate([r[k][self._cut(len(r[0])) + self.block :] for r in rows]) for k in range(4)]
+        if len(train[0]) < 20 or len(later[0]) < 5:
+            raise DataError(
+                f"there are {len(train[0]) + len(later[0])} windows of {self.context} + {self.block} steps without "
+                "gaps in their future, at least 30 are needed: give a longer series, or a smaller context or horizon"
+            )
+        if len(train[0]) > WINDOWS:
+            at = np.sort(np.random.default_rng(self.seed).choice(len(train[0]), WINDOWS, replace=False))
+            train = [part[at] for part in train]
+        self.linear = LinearForecast.fit(train[0], train[2], train[3], (later[0], later[2], later[3]))
+        self._summarise(train[0])
+        self.run = self._learn(train, later)
+        return self
+
+    def _cut(self, n: int) -> int:
+        return int((1 - LATER) * n)
+
+    def _windows(self, one: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Pasts, their gaps, covariates at the first step of the future, futures."""
+        size = self.context + int(self.block or 1)
+        if len(one) < size:
+            shape = (0, self.context, len(self.names))
+            width = self._given(one.covariates[None, :1], one).shape[1]
+            empty = np.zeros(shape)
+            return empty, empty[:, 0], np.zeros((0, width)), np.zeros((0, size - self.context, len(self.names)))
+        z, gaps = self._filled(one.values)
+        raw = (one.values - self.middle) / self.scale
+        view = np.lib.stride_tricks.sliding_window_view
+        future = view(raw, size, 0)[:, :, self.context :].transpose(0, 2, 1)
+        whole = ~np.isnan(future).any((1, 2))
+        past = view(z, size, 0)[:, :, : self.context].transpose(0, 2, 1)
+        missing = view(gaps, size, 0)[:, :, : self.context].mean(2)
+        ahead = view(one.covariates, size, 0)[:, :, self.context :].transpose(0, 2, 1)
+        return past[whole], missing[whole], self._given(ahead[whole], one), future[whole]
+
+    def _given(self, ahead: np.ndarray, one: Series) -> np.ndarray:
+        """What is known in advance of a block: its known covariates at every step, its calendar at the first."""
+        width = 0 if one.known is None else one.known.shape[1]
+        return np.concatenate((ahead[:, :, :width].reshape(len(ahead), -1), ahead[:, 0, width:]), 1)
+
+    def _filled(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values in standard units with gaps filled by the value before, and where the gaps were."""
+        frame = pd.DataFrame((values - self.middle) / self.scale)
+        gaps = frame.isna().to_numpy()
+        return frame.ffill().fillna(0.0).to_numpy(), gaps
+
+    def _summarise(self, past: np.ndarray) -> None:
+        flat = centred(past, "last")[0].reshape(len(past), -1)
+        few = flat[:: max(1, len(flat) // 4000)]
+        size = min(SUMMARIES, flat.shape[1] - past.shape[2] if flat.shape[1] > past.shape[2] else 0, len(few) - 1)
+        self.directions = np.linalg.svd(few - few.mean(0), full_matrices=False)[2][: max(size, 0)].T
+        spread = (flat @ self.directions).std(0) + 1e-9
+        self.directions = self.directions / spread
+
+    def _condition(self, past: np.ndarray, gaps: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """What the model is given of a past: (n, k)."""
+        moved = centred(past, "last")[0].reshape(len(past), -1)
+        parts = [moved @ self.directions, given]
+        if self.linear.centre != "last":  # else levels may be ones that training never saw
+            parts.append(past[:, -1])
+        if self.context > 2:
+            recent = np.diff(past[:, -min(self.context, 2 * self.horizon + 1) :], axis=1)
+            parts.append(np.log(np.sqrt(np.square(recent).mean(1)) + 1e-3))
+        if self.gappy:
+            parts.append(gaps)
+        return np.concatenate(parts, 1).astype(np.float32)
+
+    def _learn(self, train: list[np.ndarray], later: list[np.ndarray]) -> Artifact:
+        from pofx.runs.fitting import fit
+
+        parts = []
+        for past, gaps, given, future in (train, later):
+            residuals = self.linear.standard(future, self.linear(past, given)).astype(np.float32)
+            parts.append(replace(points(residuals), condition=points(self._condition(past, gaps, given))))
+        data = dataset(
+            parts[0], parts[1], take(parts[1], np.arange(min(5, len(parts[1])))), "futures",
+            source="given by the caller", licence="unknown", count_overlaps=False,
+        )  # fmt: skip
+        options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
+        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": self.minutes or 1.0}
+        return fit(data, self.model, seed=self.seed, progress=False, **budget, **options)
+
+    # ── futures ──
+
+    def simulate(
+        self, history: Any, n: int = 100, horizon: int | None = None, *, known: Any = None, seed: int = 0
+    ) -> Forecast:
+        """n possible futures of a history.
+
+        Args:
+            history: a series as for `fit`, of which the last `context` steps are seen.
+            horizon: steps; that of the training by default, any number is possible.
+            known: of the covariates that are known in advance, (horizon, k).
+        """
+        horizon = horizon or self.horizon
+        one = self._history(history)
+        ahead = one.following(horizon, known)
+        samples = self._draw([one], ahead[None], n, horizon, seed)[0]
+        times = None
+        if one.times is not None:
+            gap = step_of(one.times)
+            times = pd.DatetimeIndex([one.times[-1] + gap * (k + 1) for k in range(horizon)])
+        return Forecast(samples, self.names, times)
+
+    def _history(self, history: Any) -> Series:
+        if self.run is None:
+            raise UsageError("the forecaster is not fitted: call fit first")
+        one = as_series(history, columns=self.names if hasattr(history, "columns") else None)
+        if one.values.shape[1] != len(self.names):
+            raise DataError(f"a history must have the channels {', '.join(self.names)} (got {one.values.shape[1]})")
+        if len(one) < self.context:
+            raise DataError(f"a history must have at least {self.context} steps (got {len(one)})")
+        return one
+
+    def _draw(self, histories: list[Series], ahead: np.ndarray, n: int, horizon: int, seed: int) -> np.ndarray:
+        """Futures (histories, n, horizon, channels) of covariates (histories, horizon, k)."""
+        assert self.run is not None
+        filled = [self._filled(one.values[-self.context :]) for one in histories]
+        past = np.repeat(np.stack([z for z, _ in filled]), n, 0)
+        gaps = np.repeat(np.stack([g for _, g in filled]).mean(1), n, 0)
+        block, found = int(self.block or 1), []
+        for k, start in enumerate(range(0, horizon, block)):
+            part = ahead[:, start : start + block]
+            part = np.concatenate((part, np.repeat(part[:, -1:], block - part.shape[1], 1)), 1)
+            given = np.repeat(self._given(part, histories[0]), n, 0)
+            mean, condition = self.linear(past, given), self._condition(past, gaps, given)
+            drawn = [
+                self.run.sample(len(c), condition=c, seed=seed + 7919 * k + 31 * i, with_condition=False)
+                for i, c in enumerate(np.array_split(condition, -(-len(condition) // ROWS)))
+            ]
+            future = self.linear.inverse(np.concatenate(drawn).astype(np.float64), mean)
+            found.append(future)
+            past = np.concatenate((past, future), 1)[:, -self.context :]
+            gaps = gaps * max(0.0, 1 - block / self.context)
+        paths = np.concatenate(found, 1)[:, :horizon] * self.scale + self.middle
+        return np.asarray(paths.reshape(len(histories), n, horizon, -1))
+
+    def rolling(self, data: Any, starts: Sequence[int], n: int = 100, *, seed: int = 0) -> np.ndarray:
+        """Futures (starts, n, horizon, channels) that begin at these steps of a series, each given the past before."""
+        one = as_series(data)
+        covariates = one.covariates
+        histories = [self._history(one[max(0, at - self.context) : at]) for at in starts]
+        ahead = np.stack([covariates[at : at + self.horizon] for at in starts])
+        per = max(1, 20_000 // n)
+        parts = [
+            self._draw(histories[i : i + per], ahead[i : i + per], n, self.horizon, seed + 104_729 * i)
+            for i in range(0, len(starts), per)
+        ]
+        return np.concatenate(parts)
+
+    def given(self, one: Series, starts: Sequence[int]) -> np.ndarray:
+        """What is known in advance of the blocks that begin at these steps: (starts, k)."""
+        block, covariates = int(self.block or 1), one.covariates
+        ahead = np.stack([covariates[np.minimum(np.arange(at, at + block), len(one) - 1)] for at in starts])
+        return self._given(ahead, one)
+
+    # ── files ──
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the forecaster into a folder: the run and what surrounds it."""
+        if self.run is None:
+            raise UsageError("the forecaster is not fitted: call fit first")
+        folder = Path(folder)
+        self.run.save(folder)
+        linear = self.linear
+        np.savez(
+            folder / "forecast.npz", middle=self.middle, scale=self.scale, directions=self.directions,
+            inputs_middle=linear.middle, inputs_scale=linear.scale, weights=linear.weights, root=linear.root,
+        )  # fmt: skip
+        plain = {
+            "horizon": self.horizon, "context": self.context, "model": self.model, "block": self.block,
+            "seed": self.seed, "names": list(self.names), "gappy": self.gappy, "centre": linear.centre,
+            "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape),
+        }  # fmt: skip
+        write_json(folder / "forecast.json", plain)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Forecaster":
+        """The forecaster that `save` wrote."""
+        folder = Path(folder)
+        plain = read_json(folder / "forecast.json")
+        own = {key: plain[key] for key in ("context", "model", "block", "seed")}
+        made = cls(plain["horizon"], **own)
+        made.names, made.gappy, made.run = tuple(plain["names"]), plain["gappy"], load(folder)
+        with np.load(folder / "forecast.npz", allow_pickle=False) as arrays:
+            a = {key: arrays[key] for key in arrays.files}
+        made.middle, made.scale, made.directions = a["middle"], a["scale"], a["directions"]
+        shape = (plain["shape"][0], plain["shape"][1])
+        made.linear = LinearForecast(
+            plain["centre"], plain["degree"], plain["penalty"], shape, a["inputs_middle"], a["inputs_scale"],
+            a["weights"], a["root"],
+        )  # fmt: skip
+        return made

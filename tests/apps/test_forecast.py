@@ -1,0 +1,156 @@
+"""Forecasts: every form of a series, gaps, covariates, the exact answer of a linear-Gaussian series, and the floors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pofx.apps.forecaster import Forecaster
+from pofx.apps.futures import backtest, floors, scores, season_of
+from pofx.apps.linear_forecast import LinearForecast
+from pofx.cli.main import app
+from pofx.core.errors import DataError, UsageError
+from pofx.data.dynamics import SYSTEMS
+from pofx.data.series import series, several
+
+QUICK = {"steps": 20, "options": {"width": 16, "layers": 1, "bins": 4, "blocks": 1, "validations": 2}}
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def walk(n=800, seed=0, keep=0.9):
+    """An autoregression of order 1, two channels with correlated noise."""
+    g = np.random.default_rng(seed)
+    e = g.normal(size=(n, 2)) @ np.array([[1, 0.6], [0, 0.8]])
+    x = np.zeros((n, 2))
+    for t in range(1, n):
+        x[t] = keep * x[t - 1] + e[t]
+    return x
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return Forecaster(6, context=8, **QUICK).fit(walk(1500))
+
+
+def test_a_linear_gaussian_series_is_forecast_as_the_formula_has_it(fitted):
+    past = walk(300, 5)
+    drawn = fitted.simulate(past, 2000, seed=1)
+    assert drawn.samples.shape == (2000, 6, 2)
+    steps = np.arange(1, 7)
+    spread = np.sqrt((1 - 0.9 ** (2 * steps)) / (1 - 0.81))
+    assert np.allclose(drawn.mean[:, 0], 0.9**steps * past[-1, 0], atol=0.6)
+    assert np.allclose(drawn.samples[:, :, 0].std(0), spread, rtol=0.2)
+    assert np.corrcoef(drawn.samples[:, 0].T)[0, 1] == pytest.approx(0.6, abs=0.15)
+
+
+def test_the_seed_decides_and_any_horizon_is_possible(fitted):
+    past = walk(60, 5)
+    a, b = fitted.simulate(past, 10, seed=3), fitted.simulate(past, 10, seed=3)
+    assert np.array_equal(a.samples, b.samples)
+    assert fitted.simulate(past, 4, 15).samples.shape == (4, 15, 2)
+    assert not np.array_equal(a.samples, fitted.simulate(past, 10, seed=4).samples)
+    assert a.probability(lambda path: path[:, 0].max() > -100) == 1.0
+    assert list(a.frame().columns[:2]) == ["x0 mean", "x0 0.05"]
+
+
+def test_a_saved_forecaster_draws_the_same(fitted, tmp_path):
+    fitted.save(tmp_path / "run")
+    again = Forecaster.load(tmp_path / "run")
+    past = walk(60, 5)
+    assert np.array_equal(again.simulate(past, 5).samples, fitted.simulate(past, 5).samples)
+
+
+def test_scores_stand_beside_floors_that_never_see_the_future(fitted):
+    one = series(walk(1800))
+    found = backtest(fitted, one, 1500, season=12, draws=50)
+    assert {"nsf", "climatology", "seasonal naive", "random walk", "linear-Gaussian"} == set(found.index)
+    assert found.loc["nsf", "CRPS"] < 1.1 * found.loc["linear-Gaussian", "CRPS"] < found.loc["climatology", "CRPS"]
+    assert 0.8 < found.loc["nsf", "covered 90%"] < 0.97
+    changed = one.values.copy()
+    changed[1500:] += 1000  # what comes later
+    before, after = (floors(series(v), 1500, [1500], 6, 12, seed=1) for v in (one.values, changed))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_forecast_with_a_nan_scores_infinitely():
+    x, y = np.zeros((2, 9, 3, 2)), np.ones((2, 3, 2))
+    x[0, 0, 0, 0] = np.nan
+    found = scores(x, y, np.ones(2))
+    assert {found[k] for k in ("CRPS", "CRPS-sum", "energy", "variogram")} == {np.inf}
+
+
+def test_every_form_of_a_series(tmp_path):
+    times = pd.date_range("2024-01-01", periods=60, freq="h")
+    frame = pd.DataFrame({"when": times.astype(str), "a": np.arange(60.0), "b": 1.0})
+    one = series(frame, known=["b"])
+    assert one.names == ("a",) and one.times[1] == times[1] and one.covariates.shape == (60, 7)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    assert np.array_equal(series(tmp_path / "x.csv").values, frame[["a", "b"]])
+    holes = series(frame.drop(index=[5, 6]))
+    assert len(holes) == 60 and np.isnan(holes.values[5:7]).all()
+    entry = {"target": np.ones((2, 50)), "start": pd.Period("2024-01-01", "D"), "feat_dynamic_real": np.ones((1, 50))}
+    found = several([entry, entry])
+    assert len(found) == 2 and found[0].values.shape == (50, 2) and found[0].covariates.shape == (50, 7)
+    assert found[0].following(3, np.ones((3, 1))).shape == (3, 7)
+    with pytest.raises(UsageError, match="known covariates"):
+        found[0].following(3)
+    with pytest.raises(DataError, match="infinite"):
+        series(np.full(50, np.inf))
+    with pytest.raises(DataError, match="at least 16"):
+        series(np.ones(3))
+    with pytest.raises(DataError, match="rise"):
+        series(frame.iloc[::-1])
+
+
+def test_gaps_and_what_is_known_in_advance():
+    g = np.random.default_rng(0)
+    sale = (g.random(600) < 0.3).astype(float)
+    frame = pd.DataFrame({"sold": 5 * sale + 0.3 * g.normal(size=600), "sale": sale})
+    frame.loc[g.random(600) < 0.1, "sold"] = np.nan
+    made = Forecaster(2, context=4, **QUICK).fit(frame, known=["sale"])
+    past = series(frame[:400], known=["sale"])
+    drawn = made.simulate(past, 200, known=[1, 0])
+    assert np.allclose(drawn.mean[:, 0], [5, 0], atol=0.8)
+    with pytest.raises(UsageError, match="known covariates"):
+        made.simulate(past)
+    with pytest.raises(DataError, match="windows"):
+        Forecaster(20, context=20, **QUICK).fit(frame[:30])
+
+
+def test_the_simplest_regression_that_does_is_taken():
+    g = np.random.default_rng(0)
+    x = g.normal(size=(500, 1)).cumsum(0)
+    view = np.lib.stride_tricks.sliding_window_view(x[:, 0], 11)
+    past, future, none = view[:, :10, None], view[:, 10:, None], np.zeros((len(view), 0))
+    found = LinearForecast.fit(past[:300], none[:300], future[:300], (past[300:], none[300:], future[300:]))
+    assert np.abs(found(past, none) - past[:, -1:]).std() < 0.5  # a random walk
+    assert found.degree == 1 and found(past, none).shape == future.shape
+    z = found.standard(future, found(past, none))
+    assert np.allclose(found.inverse(z, found(past, none)), future)
+
+
+def test_seasons_are_found():
+    t = np.arange(600)
+    noise = np.random.default_rng(0).normal(size=600)
+    assert season_of((np.sin(2 * np.pi * t / 24) + 0.1 * noise)[:, None]) % 24 == 0
+    assert season_of(noise.cumsum()[:, None]) == 1
+
+
+def test_exact_ensembles_continue_the_state():
+    system = SYSTEMS["lorenz"]
+    paths = system.futures(np.array([[1.0, 1.0, 20.0]]), 50, 3)
+    assert paths.shape == (1, 50, 3, 3) and paths[0, :, 0].std(0).max() < 1.5
+    assert np.isfinite(system.series(300)).all() and np.isfinite(SYSTEMS["lotka-volterra"].series(300)).all()
+
+
+def test_the_verb_writes_futures_scores_and_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("pofx.apps.forecaster.SMALL", QUICK["options"])
+    file = tmp_path / "x.csv"
+    pd.DataFrame(walk(400), columns=["a", "b"]).to_csv(file, index=False)
+    words = ["forecast", str(file), "--horizon", "4", "--out", str(tmp_path / "out"), "--minutes", "0.02", "-n", "20"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "linear-Gaussian" in done.output and "CRPS" in done.output
+    assert {"futures.csv", "scores.csv", "futures.png", "forecast.json"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
