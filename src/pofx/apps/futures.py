@@ -73,7 +73,7 @@ def floors(
     moves = np.diff(past, axis=0)
     ends = np.arange(reach, train - horizon)
     naive = (
-        np.stack([past[e : e + horizon] - _repeated(past, e, horizon, season) for e in ends])
+        np.stack([past[e : e + horizon] - _repeated(past, int(e), horizon, season) for e in ends])
         if len(ends)
         else (np.zeros((1, horizon, d)))
     )
