@@ -29,6 +29,7 @@ FLOORS = {
     "evaluate": 5,
     "comparison": 6,
     "report": 6,
+    "inverse": 6,
     "apps": 7,
     "sklearn": 7,
     "serve": 7,

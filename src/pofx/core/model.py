@@ -407,6 +407,11 @@ class Denoising(Model):
         Without a condition it is E[x | x_t], for models that were trained with conditions left out too.
         """
 
+    @property
+    @abstractmethod
+    def spread(self) -> Float[Tensor, "..."]:
+        """The standard deviation of the data, in a shape that broadcasts over events; sigma is a multiple of it."""
+
 
 class Encoding(Model):
     """A model with codes."""

@@ -73,6 +73,16 @@ class Representation(Checked, ABC):
         """Events of samples → raw items: `decode`, where what the event leaves open is drawn from `generator`."""
         return self.decode(x)
 
+    straight: bool = False  # whether `real` is an affine map
+
+    def real(self, x: X) -> Tensor:
+        """Events → items as real numbers without rounding, differentiable: pictures from 0 to 1, others in their units.
+
+        Raises:
+            Unsupported: such items are no real numbers.
+        """
+        raise Unsupported(f"{self.kind} items seen as {self.name} are no real numbers: choose another view or model")
+
     def under(self, condition: X | None) -> "Representation":
         """This view of items that have these conditions, events of their own; most views do not depend on them."""
         return self

@@ -8,6 +8,7 @@ effective, then they are resampled and moved by random-walk Metropolis steps wit
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
@@ -37,9 +38,9 @@ def tempered(
     prior, fit = log_prior(theta), log_likelihood(theta)
     beta = 0.0
     for _ in range(MOST):
-        step = _next(fit, 1.0 - beta)
+        step = tempering_step(fit, 1.0 - beta)
         weights = np.exp(step * fit - logsumexp(step * fit))
-        chosen = _resample(weights, rng)
+        chosen = systematic(weights, rng)
         theta, prior, fit, beta = theta[chosen], prior[chosen], fit[chosen], beta + step
         last = beta > 1 - 1e-12
         for k in range(MOVES * (3 if last else 1)):
@@ -58,7 +59,7 @@ def tempered(
     return theta[rng.permutation(len(theta))[:n]]
 
 
-def _next(fit: np.ndarray, left: float) -> float:
+def tempering_step(fit: Float[np.ndarray, "n"], left: float) -> float:
     """The largest step of the temperature, at most `left`, after which half of the particles are effective."""
 
     def lacking(step: float) -> float:
@@ -70,7 +71,7 @@ def _next(fit: np.ndarray, left: float) -> float:
     return float(brentq(lacking, 0.0, left, xtol=1e-9))
 
 
-def _resample(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def systematic(weights: Float[np.ndarray, "n"], rng: np.random.Generator) -> Int[np.ndarray, "n"]:
     """Systematic resampling: positions of the particles that go on."""
     at = (rng.random() + np.arange(len(weights))) / len(weights)
     return np.searchsorted(np.cumsum(weights), at).clip(max=len(weights) - 1)

@@ -74,6 +74,14 @@ class ImageView(Representation):
         u = generator.uniform(*self.shape).clamp(EDGE, 1 - EDGE)
         return (raw.to(torch.float32) + u) / self.levels
 
+    def real(self, x: Tensor) -> Tensor:
+        """From 0 (level 0) to 1 (the last level): the mean of what the dequantisation makes of a level."""
+        return (self._share(x) * self.levels - 0.5) / (self.levels - 1)
+
+    def _share(self, x: Tensor) -> Tensor:
+        """Events → s in (0, 1), where level k lies from k / L to (k + 1) / L; classes in its middle."""
+        return (x + 0.5) / self.levels
+
     def _quantise(self, s: Tensor) -> Tensor:
         return (s * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
 
@@ -91,6 +99,8 @@ class Levels(ImageView):
     def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
         super().__init__(shape, levels, flat)
         self.event = Discrete(self.shape, levels)
+
+    straight = True
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
         return raw.long(), self._constant(raw, 0.0)
@@ -125,7 +135,10 @@ class Logit(ImageView):
         return y, self._constant(raw, per_scalar) - (p.log() + (-p).log1p()).flatten(1).sum(1)
 
     def decode(self, x: Tensor) -> Tensor:
-        return self._quantise((x.float().sigmoid() - self.alpha) / (1 - 2 * self.alpha))
+        return self._quantise(self._share(x.float()))
+
+    def _share(self, x: Tensor) -> Tensor:
+        return (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
 
 
 class Unit(ImageView):
@@ -143,8 +156,13 @@ class Unit(ImageView):
         s = self._dequantise(raw, generator)
         return 2 * s - 1, self._constant(raw, math.log(2 / self.levels))
 
+    straight = True
+
     def decode(self, x: Tensor) -> Tensor:
-        return self._quantise((x.float() + 1) / 2)
+        return self._quantise(self._share(x.float()))
+
+    def _share(self, x: Tensor) -> Tensor:
+        return (x + 1) / 2
 
 
 class Binary(ImageView):
@@ -175,6 +193,11 @@ class Binary(ImageView):
             u = generator.uniform(*self.shape) if self.binarise == "dynamic" else self._own_noise(raw)
             white = u * top < raw
         return white.long(), self._constant(raw, 0.0)
+
+    straight = True
+
+    def real(self, x: Tensor) -> Tensor:
+        return x.float() if not x.is_floating_point() else x
 
     def decode(self, x: Tensor) -> Tensor:
         return (x * (self.levels - 1)).to(torch.uint8)

@@ -17,6 +17,7 @@ from pofx.core import config
 from pofx.core.companion import Guide, beneath, load_weights
 from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Continuous, Discrete, Event, each
+from pofx.core.generative import Decoding
 from pofx.core.model import Density, Encoding, Latent, Model, X
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
@@ -137,6 +138,10 @@ class Learned(Representation):
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
         return self._view.decode(self.first.decode(self._code(x), self._condition))
+
+    def real(self, x: Tensor) -> Tensor:
+        model, z = self.first, self._code(x)
+        return self._view.real((model.expected if isinstance(model, Decoding) else model.decode)(z, self._condition))
 
     @torch.no_grad()
     def drawn(self, x: Tensor, generator: Streams) -> Tensor:

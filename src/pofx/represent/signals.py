@@ -47,8 +47,13 @@ class Signals(Representation):
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
         return raw.float(), torch.zeros(len(raw), device=raw.device)
 
+    straight = True
+
     def decode(self, x: Tensor) -> Tensor:
         return x.float()
+
+    def real(self, x: Tensor) -> Tensor:
+        return x
 
     @property
     def dims(self) -> int:

@@ -235,6 +235,16 @@ class Columns(Representation):
         raw, ladj = self._opening.back(x * scale + self._shift.to(x.device, x.dtype))
         return raw, ladj + scale.log().sum()
 
+    @property
+    def straight(self) -> bool:  # type: ignore[override]
+        return not self._opening.bounded
+
+    def real(self, x: Tensor) -> Tensor:
+        """The varying columns in their own units; those on a grid in its steps."""
+        if self._states.count:
+            raise Unsupported("rows with missing or repeated values are no real numbers: use `pofx impute`")
+        return self.back(x)[0]
+
     def known(self, given: Any) -> Known:
         """Known values by column → raw rows, and which of their columns are known."""
         if self._opening.simplex:

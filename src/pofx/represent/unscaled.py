@@ -45,8 +45,13 @@ class Unscaled(Representation):
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
         return raw.float(), torch.zeros(len(raw), device=raw.device)
 
+    straight = True
+
     def decode(self, x: Tensor) -> Tensor:
         return x.double()
+
+    def real(self, x: Tensor) -> Tensor:
+        return x
 
     @property
     def dims(self) -> int:

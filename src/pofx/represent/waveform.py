@@ -50,8 +50,13 @@ class Waveform(Representation):
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
         return raw, torch.zeros(len(raw), device=raw.device)
 
+    straight = True
+
     def decode(self, x: Tensor) -> Tensor:
         return x.float().clamp(-1, 1)
+
+    def real(self, x: Tensor) -> Tensor:
+        return x
 
     @property
     def dims(self) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims, select
-from pofx.core.model import Batch, Denoising, Density, Encoding, Explicit, OnePhase, Stepwise
+from pofx.core.generative import Decoding
+from pofx.core.model import Batch, Denoising, Density, Explicit, OnePhase, Stepwise
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Positive, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.bound import likelihood_bound
@@ -46,7 +47,7 @@ FEWEST = 8  # steps below which codes of the flow are no codes
 MOVED = ("net.", "time.", "conditioner.", "center", "scale")  # weights of runs before there was a `denoiser`
 
 
-class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
+class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
     """Denoiser along a noising path: fast deterministic or random samplers, a density, invertible codes.
 
     Args:
@@ -230,6 +231,10 @@ class Diffusion(OnePhase, Explicit, Encoding, Denoising, Stepwise):
         """alpha(t), and sigma(t) in units of the event: the noise is as wide as the data along its first axis."""
         point, axes = PATHS[self.path](t), [1] * len(self.shape)
         return point.alpha.reshape(*t.shape, *axes), point.sigma.reshape(*t.shape, *axes) * self.denoiser.scale
+
+    @property
+    def spread(self) -> Float[Tensor, "..."]:
+        return self.denoiser.scale
 
     def denoise(
         self,

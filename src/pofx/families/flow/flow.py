@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous
+from pofx.core.generative import Decoding
 from pofx.core.model import Batch, Density, Latent, OnePhase, Reparameterised, Tempered
 from pofx.core.options import Temperature
 from pofx.core.random import Streams
@@ -19,7 +20,7 @@ from pofx.maths.distributions import zero_when_far
 from pofx.nets.vector.conditioner import CONDITIONS
 
 
-class Flow(OnePhase, Reparameterised, Latent, Tempered):
+class Flow(OnePhase, Reparameterised, Latent, Decoding, Tempered):
     """A model whose `flow` maps x to a standard normal code of the same shape."""
 
     events: ClassVar = (Continuous,)
@@ -65,6 +66,12 @@ class Flow(OnePhase, Reparameterised, Latent, Tempered):
 
     def decode(self, z: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
         return self.flow.inverse(z, condition)
+
+    def log_prior(self, z: Float[Tensor, "*items latent"]) -> Float[Tensor, "*items"]:
+        return self.flow.base.log_prob(z).sum(-1)
+
+    def prior_codes(self, n: int, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
+        return self.flow.base.draw(generator, self.flow.features).reshape(n, *self.code.shape)
 
     # ── the density of a model of codes ──
 

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims, each
-from pofx.core.model import Batch, Encoding, Phase
+from pofx.core.generative import Decoding
+from pofx.core.model import Batch, Phase
 from pofx.core.options import Range
 from pofx.families.gan.players import Generator
 from pofx.nets.image.autoencoder import ImageEncoder
@@ -49,7 +50,7 @@ class CodeEncoder(nn.Module):
         return z
 
 
-class Inverting(Encoding):
+class Inverting(Decoding):
     """A model with a one-pass generator, whose codes are its noise."""
 
     lossless = False

@@ -10,18 +10,20 @@ is at least that of rounding to the column's resolution, where its values repeat
 import itertools
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Explicit, Phase
+from pofx.core.generative import NormalComponents
+from pofx.core.model import Batch, Denoising, Density, Phase
 from pofx.core.options import NonNegative, OneOf, Range
 from pofx.core.random import Streams
 from pofx.families.mixture.expectation import Mixture, clustered, improved, maximised, tolerance
 from pofx.maths.distributions import categorical_draw, zero_when_far
+from pofx.maths.normals import Spectra
 from pofx.maths.robust import FarItems, centre_and_scale, held_out_fifth, resolution
 from pofx.nets.vector.groups import group_count, groups
 
@@ -35,7 +37,7 @@ FEWEST = 10  # items, and items per component, from which on there is a choice
 RUNG, ROUNDS = 8, 4  # iterations between two choices of the ridge, and such choices per number of components
 
 
-class GMM(Explicit):
+class GMM(NormalComponents, Denoising):
     """Mixture of Gaussians by expectation maximisation, one per class of a condition.
 
     Args:
@@ -81,6 +83,8 @@ class GMM(Explicit):
         self.register_buffer("log_weights", log_weights)
         self.register_buffer("means", torch.zeros(self.groups, self.capacity, self.size, dtype=torch.float64))
         self.register_buffer("factors", unit.repeat(self.groups, self.capacity, *(1,) * unit.ndim))
+        self._spectra: list[Spectra] | None = None  # of the components, once they are needed
+        self._spread: Tensor | None = None
 
     def phases(self) -> tuple[Phase, ...]:
         return ()
@@ -160,6 +164,7 @@ class GMM(Explicit):
 
     def store(self, group: int, found: Mixture) -> None:
         """Keep the mixture of a class of the condition."""
+        self.forget()
         factors = torch.linalg.cholesky(found.covariances) if self.full else found.covariances.sqrt()
         self.log_weights[group].fill_(-math.inf)
         values = ((self.log_weights, found.log_weights), (self.means, found.means), (self.factors, factors))
@@ -213,3 +218,61 @@ class GMM(Explicit):
                 move = factor * z[mine]
             x[mine] = self.means[group, m] + move
         return x.float().reshape(n, *self.event.shape)  # type: ignore[union-attr]
+
+    # ── a prior of inverse problems: exact posteriors, an exact denoiser ──
+
+    def normals(
+        self, condition: Shaped[Tensor, "1 *condition"] | None = None
+    ) -> tuple[Float64[Tensor, "m"], Float64[Tensor, "m d"], Float64[Tensor, "m d d"]]:
+        return self._group(int(groups(condition, 1, self.means.device)[0]))
+
+    def _group(self, group: int) -> tuple[Tensor, Tensor, Tensor]:
+        here = self.log_weights[group].isfinite()
+        factors = self.factors[group, here].double()
+        factors = factors if self.full else torch.diag_embed(factors)
+        return self.log_weights[group, here].double(), self.means[group, here].double(), factors
+
+    @property
+    def spread(self) -> Float[Tensor, "..."]:
+        """The root of the mean variance of a dimension."""
+        if self._spread is None:
+            weights = (self.log_weights.softmax(1) / self.groups)[..., None]
+            inner = self.factors.square().sum(-1) if self.full else self.factors.square()
+            centre = (weights * self.means).sum((0, 1))
+            self._spread = (weights * (inner + (self.means - centre).square())).sum((0, 1)).mean().sqrt().float()
+        return self._spread
+
+    def forget(self) -> None:
+        """Nothing that follows from the components is stored beside them any more."""
+        self._spectra = self._spread = None
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.forget()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.forget()
+        return super()._apply(fn, recurse)
+
+    def schedule(self, t: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """Straight lines to noise as wide as the data."""
+        t = t.reshape(*t.shape, *[1] * len(self.event.shape))  # type: ignore[union-attr]
+        return 1 - t, t * self.spread
+
+    def denoise(
+        self, x_t: Float[Tensor, "n *event"], t: Float[Tensor, "*n"], condition: Condition | None = None
+    ) -> Float[Tensor, "n *event"]:
+        """E[x | x_t] in closed form; without a condition of all classes alike."""
+        if self._spectra is None:
+            self._spectra = [Spectra.of(*self._group(g)) for g in range(self.groups)]
+        spectra = self._spectra
+        t = t.expand(len(x_t))
+        flat, (alpha, sigma) = x_t.flatten(1), (v.flatten() for v in self.schedule(t))
+        if condition is None and self.groups > 1:
+            parts = [torch.cat([getattr(s, name) for s in spectra]) for name in Spectra.__dataclass_fields__]
+            return Spectra(*parts).denoised(flat, alpha, sigma).reshape(x_t.shape)
+        g, found = groups(condition, len(x_t), x_t.device), torch.zeros_like(flat)
+        for group in sorted(set(g.tolist())):
+            mine = (g == group).nonzero()[:, 0]
+            found = found.index_copy(0, mine, spectra[group].denoised(flat[mine], alpha[mine], sigma[mine]))
+        return found.reshape(x_t.shape)

@@ -34,6 +34,9 @@ class Categorical(nn.Module):
     def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
         return raw.argmax(-1)
 
+    def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
+        return raw.float().softmax(-1) @ torch.arange(self.outputs, dtype=torch.float32, device=raw.device)
+
 
 class LogisticMixture(nn.Module):
     """A mixture of discretised logistics: many ordered classes for few numbers."""
@@ -57,6 +60,10 @@ class LogisticMixture(nn.Module):
 
     def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
         return discretised_logistic.mode(raw, self.event.largest)
+
+    def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
+        logits, means, _ = raw.float().chunk(3, -1)
+        return ((logits.softmax(-1) * means.clamp(-1, 1)).sum(-1) + 1) * 0.5 * (self.event.largest - 1)
 
 
 class Gaussian(nn.Module):
@@ -96,6 +103,9 @@ class Gaussian(nn.Module):
     def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
         mean = self.normal(raw)[0]
         return mean.clamp(-1.0, 1.0) if isinstance(self.event, Bounded) else mean
+
+    def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
+        return self.mode(raw)
 
 
 Observation = Categorical | LogisticMixture | Gaussian

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, each, select
+from pofx.core.generative import Decoding
 from pofx.core.model import Batch, Default, Density, Latent, OnePhase, Phase, Weighted
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
@@ -38,7 +39,7 @@ WIDER = 2.0  # how much wider the second proposal is than q
 LOOSE = 0.3  # standard error of a bound, in nats, above which about a tenth or fewer of 100 weights count
 
 
-class VAE(OnePhase, Weighted, Latent):
+class VAE(OnePhase, Weighted, Latent, Decoding):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
@@ -354,6 +355,14 @@ class VAE(OnePhase, Weighted, Latent):
         """The mode of p(x | z): (n, *shape)."""
         self.check_condition(len(z), condition)
         return self.likelihood.mode(self.outputs(z, condition))
+
+    def expected(self, z: Float[Tensor, "n latent"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
+        """The mean of p(x | z), of classes that of their numbers: (n, *shape)."""
+        self.check_condition(len(z), condition)
+        return self.likelihood.mean(self.outputs(z, condition))
+
+    def prior_codes(self, n: int, *, generator: Streams) -> Float[Tensor, "{n} latent"]:
+        return self.draw_prior(n, generator)[:, 0]
 
     def active_units(
         self,

@@ -1,0 +1,110 @@
+"""pofx restore."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pofx.cli import arguments, output
+
+GROUP = "Uses"
+EXAMPLE = "pofx restore runs/digits y.npz --operator blur -o sigma=1.5 --noise 0.05 --out restored.png"
+
+
+def restore(
+    run: arguments.Run,
+    measurements: Annotated[
+        Path | None, typer.Argument(help=".npz (array `y`, perhaps `mask`) or .npy of measurements.", metavar="Y")
+    ] = None,
+    operator: Annotated[
+        str,
+        typer.Option(help="denoise, inpaint, superres, blur, motion, sensing, mri, tomography or phase."),
+    ] = "denoise",
+    noise: Annotated[str, typer.Option(help="A deviation, unknown, or poisson(gain).")] = "0.05",
+    simulate: Annotated[str | None, typer.Option(help="Measure items of this data instead, and check.")] = None,
+    items: Annotated[int, typer.Option(min=1, help="Items that --simulate measures.")] = 16,
+    split: arguments.Split = None,
+    method: Annotated[str, typer.Option(help="auto: by what the model can do.")] = "auto",
+    n: Annotated[int, typer.Option("-n", min=1, help="Draws for each measurement.")] = 39,
+    out: Annotated[Path, typer.Option(help="A picture .png, or .npz of the draws.")] = Path("restored.png"),
+    condition: arguments.Condition = None,
+    seed: arguments.Seed = 0,
+    device: arguments.Device = "auto",
+    options: arguments.Options = None,
+    method_options: Annotated[
+        list[str] | None, typer.Option("--method-option", help="KEY=VALUE of the method, repeatable.")
+    ] = None,
+    as_json: arguments.Json = False,
+) -> None:
+    """Find the items behind measurements, with a trained run as the prior; -o sets options of the operator."""
+    import numpy as np
+
+    from pofx.artifact import load
+    from pofx.core.errors import UsageError
+    from pofx.data.kind import take
+    from pofx.inverse import posterior as inverse
+    from pofx.inverse.restoration import checked
+
+    if (measurements is None) == (simulate is None):
+        raise UsageError("give measurements, or --simulate DATA, and not both")
+    if out.suffix not in (".png", ".npz"):
+        raise UsageError(f"--out must end in .png or .npz (got {out})")
+    artifact = load(run).to(device)
+    settings: dict[str, Any] = arguments.options(options)
+    truth = None
+    if simulate is not None:
+        held = arguments.items(artifact, simulate, split or "test")
+        y, truth = inverse.measure(
+            artifact, take(held, range(min(items, len(held)))), operator, noise, operator_options=settings, seed=seed
+        )
+    else:
+        assert measurements is not None
+        y, found = _read(measurements)
+        if found is not None and operator == "inpaint":
+            settings = {"mask": found, **settings}
+    stated = arguments.conditions(artifact, condition, len(np.atleast_1d(y)))
+    made = inverse.posterior(
+        artifact, y, operator, noise, method=method, condition=stated, operator_options=settings,
+        options=arguments.options(method_options),
+    )  # fmt: skip
+    with output.waiting(f"restoring by {made.method} with {artifact.name}"):
+        restored = made.sample(n, seed=seed)
+    if out.suffix == ".png":
+        restored.picture(out, truth)
+    else:
+        restored.save(out)
+    report: dict[str, Any] = {
+        "method": restored.method,
+        "draws": restored.draws,
+        "measurements": len(restored.samples),
+        "residual": float(restored.residual.mean()),
+    }
+    if restored.level is not None:
+        report["noise"] = [float(v) for v in restored.level]
+    if truth is not None and n >= 19:
+        report |= checked(restored, truth).to_json()
+    if as_json:
+        output.as_json(report)
+        return
+    typer.echo(output.pairs({k: v for k, v in report.items() if not isinstance(v, dict)}))
+    for level, (value, low, high) in report.get("coverage", {}).items():
+        typer.echo(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
+    typer.echo(f"{n} draws for {len(restored.samples)} measurements → {out}")
+
+
+def _read(path: Path) -> tuple[Any, Any]:
+    """Measurements and a mask, if there is one."""
+    import numpy as np
+
+    from pofx.core.errors import DataError
+
+    try:
+        found = np.load(path, allow_pickle=False)
+        if path.suffix == ".npy":
+            return found, None
+        with found:
+            return found["y" if "y" in found.files else found.files[0]], found[
+                "mask"
+            ] if "mask" in found.files else None
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise DataError(f"{path} holds no measurements: give an .npz with an array y, or .npy ({error})") from None

@@ -1,0 +1,40 @@
+"""Two capabilities of priors of inverse problems: codes of a known distribution, and normal components."""
+
+import math
+from abc import abstractmethod
+
+from jaxtyping import Float, Float64, Shaped
+from torch import Tensor
+
+from pofx.core.errors import Unsupported
+from pofx.core.event import Condition, Continuous
+from pofx.core.model import Encoding, Explicit, X
+from pofx.core.random import Streams
+
+
+class Decoding(Encoding):
+    """A model that draws by decoding a code of a known prior; by default the standard normal."""
+
+    def log_prior(self, z: Float[Tensor, "*items latent"]) -> Float[Tensor, "*items"]:
+        """log p(z) of flat codes over the last axis, differentiable."""
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+
+    def prior_codes(self, n: int, *, generator: Streams) -> Float[Tensor, "{n} *code"]:
+        """n draws of p(z)."""
+        if not isinstance(self.code, Continuous):
+            raise Unsupported(f"{self.label} has no real codes: choose a flow, a VAE or a GAN")
+        return generator.normal(*self.code.shape)
+
+    def expected(self, z: Float[Tensor, "n *code"], condition: Condition | None = None) -> X:
+        """E[x | z], differentiable in z, and real where x is a class. By default `decode`."""
+        return self.decode(z, condition)
+
+
+class NormalComponents(Explicit):
+    """A model that is a finite mixture of normal distributions: posteriors of linear measurements are closed."""
+
+    @abstractmethod
+    def normals(
+        self, condition: Shaped[Tensor, "1 *condition"] | None = None
+    ) -> tuple[Float64[Tensor, "m"], Float64[Tensor, "m d"], Float64[Tensor, "m d d"]]:
+        """Log-weights (m,), means (m, d) and covariance factors L, Σ = L Lᵀ, (m, d, d) of one condition."""

@@ -1,0 +1,135 @@
+"""A measurement y = A(x) + noise: operators between items as real tensors (n, *shape) and measurements (n, *out).
+
+A linear operator has an adjoint with Re<A x, y> = <x, A* y>; where none is written, it is the transposed derivative of
+`forward`. Measurements may be complex: their inner product is the real one of real and imaginary parts.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pofx.core.errors import DataError, UsageError
+
+
+class Operator(ABC):
+    """A known map from items of a shape to measurements.
+
+    Attributes:
+        shape: of an item, without the batch axis: (channels, height, width), or (d,).
+        linear: whether `forward` is linear.
+    """
+
+    linear: bool = True
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = tuple(int(side) for side in shape)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Items (n, *shape) → measurements (n, *out), real or complex, differentiable."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Measurements (n, *out) → (n, *shape): the transpose of `forward`."""
+        if not self.linear:
+            raise UsageError("an operator that is not linear has no adjoint: use a method that takes gradients")
+        with torch.inference_mode(False), torch.enable_grad():
+            kind = y.real.dtype if y.is_complex() else y.dtype
+            x = torch.zeros(len(y), *self.shape, dtype=kind, device=y.device, requires_grad=True)
+            (found,) = torch.autograd.grad(self.forward(x), x, y.clone())
+        return found
+
+    @cached_property
+    def out(self) -> tuple[int, ...]:
+        """The shape of a measurement."""
+        with torch.no_grad():
+            return tuple(self.forward(torch.zeros(1, *self.shape)).shape[1:])
+
+    def taken(self, y: Any) -> Tensor:
+        """Measurements as users give them → (n, *out); one measurement is a batch of one.
+
+        Raises:
+            DataError: another shape, or values that are not finite.
+        """
+        array = y.detach().cpu() if isinstance(y, Tensor) else torch.as_tensor(np.asarray(y))
+        array = array.to(torch.complex64 if array.is_complex() else torch.float32)
+        size = int(np.prod(self.out))
+        if array.numel() == 0 or array.numel() % size or not self._alike(tuple(array.shape)):
+            raise DataError(f"measurements must have shape (n, {', '.join(map(str, self.out))}) (got {array.shape})")
+        if not bool(torch.isfinite(torch.view_as_real(array) if array.is_complex() else array).all()):
+            raise DataError("measurements have values that are not finite: leave them out by a mask")
+        return array.reshape(-1, *self.out)
+
+    def _alike(self, given: tuple[int, ...]) -> bool:
+        """Whether a shape is that of measurements but for axes of one."""
+        wide = tuple(side for side in self.out if side > 1)
+        found = tuple(side for side in given if side > 1)
+        return found == wide or found[1:] == wide
+
+    def shown(self, y: Tensor) -> Tensor:
+        """Measurements as something to look at, in the shape of items where that is possible."""
+        return self.adjoint(y) if self.linear else y
+
+    def __matmul__(self, inner: "Operator") -> "Operator":
+        return Chain(self, inner)
+
+
+class Chain(Operator):
+    """outer after inner."""
+
+    def __init__(self, outer: Operator, inner: Operator) -> None:
+        super().__init__(inner.shape)
+        if outer.shape != inner.out:
+            raise UsageError(f"the outer operator must take shape {inner.out} (got {outer.shape})")
+        self.outer, self.inner = outer, inner
+        self.linear = outer.linear and inner.linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer.forward(self.inner.forward(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+
+class Function(Operator):
+    """Any differentiable function of the user's, from a tensor (n, *shape) to one of n measurements."""
+
+    def __init__(self, shape: tuple[int, ...], function: Callable[[Tensor], Tensor], *, linear: bool = False) -> None:
+        super().__init__(shape)
+        self.function = function
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Foreign(Operator):
+    """An object with `A` and, where it is linear, `A_adjoint`: the physics of deepinv and the like, as they are."""
+
+    def __init__(self, shape: tuple[int, ...], physics: Any) -> None:
+        super().__init__(shape)
+        self.physics = physics
+        self.linear = callable(getattr(physics, "A_adjoint", None))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.physics.A(x)  # type: ignore[no-any-return]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.physics.A_adjoint(y) if self.linear else super().adjoint(y)
+
+
+def adjoint_gap(operator: Operator, seed: int = 0) -> float:
+    """|Re<A x, y> - <x, A* y>| / (|A x| |y|) in float64 for random x and y: zero up to rounding for a true adjoint."""
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, *operator.shape, dtype=torch.float64, generator=draw)
+    measured = operator.forward(x)
+    y = torch.randn(measured.shape, dtype=torch.float64, generator=draw)
+    if measured.is_complex():
+        y = torch.complex(y, torch.randn(measured.shape, dtype=torch.float64, generator=draw))
+    left = (measured.conj() * y).sum().real
+    right = (x * operator.adjoint(y)).sum()
+    return float((left - right).abs() / (measured.abs().square().sum().sqrt() * y.abs().square().sum().sqrt()))

@@ -1,0 +1,1 @@
+"""What a measurement does to an item: one file per kind."""

@@ -1,0 +1,104 @@
+"""Operators by name, as the command line and short calls use them."""
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+import torch
+
+from pofx.core.errors import UsageError, unknown
+from pofx.inverse.operator import Foreign, Function, Operator
+from pofx.inverse.operators import grid, projection
+
+Shape = tuple[int, ...]
+
+
+def denoise(shape: Shape) -> Operator:
+    """The item itself, with noise."""
+    return grid.Identity(shape)
+
+
+def inpaint(shape: Shape, mask: Any = None, missing: float | None = None, box: int = 12, seed: int = 0) -> Operator:
+    """All but a box in the middle, or but a random share `missing`, or where `mask` is true."""
+    if mask is None:
+        mask = grid.box(shape, box) if missing is None else grid.scattered(shape, missing, seed)
+    return grid.Mask(shape, mask)
+
+
+def superres(shape: Shape, factor: int = 4) -> Operator:
+    """Means of blocks."""
+    return grid.Reduce(shape, factor)
+
+
+def blur(shape: Shape, sigma: float = 1.5) -> Operator:
+    """A Gaussian blur, sigma in places."""
+    return grid.Blur(shape, grid.gaussian_kernel(sigma, flat=len(shape) == 1))
+
+
+def motion(shape: Shape, length: float = 9.0, angle: float = 0.0) -> Operator:
+    """A motion blur along a line."""
+    return grid.Blur(shape, grid.motion_kernel(length, angle))
+
+
+def sensing(shape: Shape, m: int = 25, seed: int = 0) -> Operator:
+    """Random projections: compressed sensing."""
+    return projection.sensing(shape, m, seed)
+
+
+def mri(
+    shape: Shape, acceleration: float = 4.0, centre: float = 0.08, spokes: int = 0, coils: int = 1, seed: int = 0
+) -> Operator:
+    """Fourier coefficients: random columns, or `spokes` lines through the middle; by several coils."""
+    sides = (shape[-2], shape[-1])
+    mask = projection.radial(sides, spokes) if spokes else projection.cartesian(sides, acceleration, centre, seed)
+    made = projection.smooth_coils(sides, coils) if coils > 1 else None
+    return projection.Fourier(shape, mask, made, complex_items=shape[0] == 2)
+
+
+def tomography(shape: Shape, angles: int = 30) -> Operator:
+    """Line integrals at evenly spaced angles."""
+    return projection.Radon(shape, angles)
+
+
+def phase(shape: Shape, m: int = 0, seed: int = 0) -> Operator:
+    """Magnitudes of random complex projections: phase retrieval."""
+    return projection.phase_retrieval(shape, m, seed)
+
+
+OPERATORS: Mapping[str, Callable[..., Operator]] = {
+    f.__name__: f for f in (denoise, inpaint, superres, blur, motion, sensing, mri, tomography, phase)
+}
+
+
+def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = None) -> Operator:
+    """An operator on items of this shape: by name with options, an `Operator`, a matrix, a physics object with `A`, or
+    any differentiable function of tensors.
+
+    Raises:
+        UsageError: an unknown name or option, or an operator for items of another shape.
+    """
+    options = dict(options or {})
+    if isinstance(given, str):
+        if given not in OPERATORS:
+            raise unknown("operator", given, OPERATORS)
+        known = tuple(signature(OPERATORS[given]).parameters)[1:]
+        for name in options:
+            if name not in known:
+                raise unknown(f"option of the operator {given}", name, known)
+        return OPERATORS[given](shape, **options)
+    if options:
+        raise UsageError("options belong to an operator that is given by its name: leave them out")
+    if isinstance(given, Operator):
+        if given.shape != tuple(shape):
+            raise UsageError(f"the operator must take items of shape {tuple(shape)} (got {given.shape})")
+        return given
+    if callable(getattr(given, "A", None)):
+        return Foreign(shape, given)
+    if callable(given):
+        return Function(shape, given)
+    if hasattr(given, "shape") and len(given.shape) == 2:
+        return projection.Matrix(shape, given if isinstance(given, torch.Tensor) else torch.as_tensor(given))
+    raise UsageError(
+        f"an operator must be a name ({', '.join(OPERATORS)}), an Operator, a matrix, an object with A, or a function "
+        f"(got {type(given).__name__})"
+    )

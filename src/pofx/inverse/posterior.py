@@ -1,0 +1,365 @@
+"""From y back to x: p(item | measurement) with a trained run as the prior, by what its model can do.
+
+| the model | and the measurement | how |
+|---|---|---|
+| a mixture of normals on an affine view | linear, Gaussian noise | exact, in closed form |
+| completes parts of classes | a mask, no noise | exact for models of any subset, by `complete` |
+| a denoiser | any | guided sampling, see `methods` |
+| draws by decoding a code, with a density | any | annealed particles with Hamiltonian moves over codes |
+| draws by decoding a code, without one | any | descent to modes from several starts |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pofx.artifact import Artifact, load
+from pofx.core.entry import float32
+from pofx.core.errors import DataError, Unsupported, UsageError, unknown
+from pofx.core.event import Discrete, dims, select
+from pofx.core.generative import Decoding, NormalComponents
+from pofx.core.items import Items
+from pofx.core.model import Completing, Denoising, Explicit, Infilling, Marginal
+from pofx.core.random import Still, Streams
+from pofx.inverse.exact import completed, exact_draws
+from pofx.inverse.latent import annealed, found
+from pofx.inverse.methods import METHODS
+from pofx.inverse.noise import Noise
+from pofx.inverse.operator import Operator
+from pofx.inverse.operators.grid import Mask
+from pofx.inverse.operators.named import operator_of
+from pofx.inverse.problem import Problem, flat
+from pofx.inverse.restoration import Check, Restoration, checked
+from pofx.inverse.walk import Walker
+
+PUBLIC = ("measure", "posterior")
+
+DEFAULT = "split-gibbs"  # of denoisers, chosen in docs/benchmarks.md
+OTHERS = ("exact", "complete", "hmc", "map")
+ROWS = 256  # of a batch of guided sampling
+PARTICLES = 128  # of annealing, at least
+START, WIDE = -2.0, 1.5  # mean and deviation of the logarithm of an unknown deviation of the noise, for `hmc`
+
+
+@dataclass(frozen=True, eq=False)
+class ItemPosterior:
+    """p(item | measurement) for one or several measurements of one operator; made by `posterior`."""
+
+    run: Artifact
+    operator: Operator
+    noise: Noise
+    y: Tensor | None
+    method: str
+    condition: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def sample(self, n: int = 16, *, seed: int = 0) -> Restoration:
+        """n draws of the item behind each measurement; the same seed gives the same draws.
+
+        Raises:
+            UsageError: n is below 1, or there are no measurements.
+            Unsupported: the method cannot use this operator or noise.
+        """
+        if n < 1:
+            raise UsageError(f"n must be at least 1 (got {n})")
+        if self.y is None:
+            raise UsageError("measurements are missing: pass y")
+        with float32(), torch.no_grad():
+            return self._sampled(self.y, int(n), int(seed))
+
+    def at(self, y: Any) -> "ItemPosterior":
+        """The same for other measurements."""
+        return ItemPosterior(
+            self.run, self.operator, self.noise, self.operator.taken(y), self.method, self.condition, self.options
+        )
+
+    def check(self, items: Any, *, draws: int = 39, seed: int = 0) -> Check:
+        """Measure held-out items, restore them, and compare: PSNR of means, coverage of intervals.
+
+        Args:
+            items: in data space, which the run was not trained on.
+            draws: for each; 19 are the fewest for intervals of 90 %.
+        """
+        truth = real_items(self.run, items)
+        y = measured(self.operator, self.noise, truth, seed + 1)
+        return checked(self.at(y).sample(draws, seed=seed), truth.numpy())
+
+    def _sampled(self, y: Tensor, n: int, seed: int) -> Restoration:
+        run = self.run
+        y = y.to(run.device)
+        given = self._condition(len(y), seed)
+        evaluations, level = 0, None
+        if self.method == "complete":
+            assert isinstance(self.operator, Mask)
+            view = run.representation
+            event = view.event
+            assert isinstance(event, Discrete)
+            whole = torch.zeros(len(y), *self.operator.shape)
+            whole[:, self.operator.mask] = y.cpu()
+            classes = (whole * (event.largest - 1)).round().long().clamp(0, event.largest - 1).to(run.device)
+            x = completed(run.model, classes, self.operator, given, n, seed, run.name)
+            kind = "exact" if isinstance(run.model, Marginal | Completing) else "approximate"
+        elif self.method in ("hmc", "map"):
+            x, level = self._codes(y, given, n, seed)
+            kind = "point" if self.method == "map" else "exact" if getattr(run.model, "lossless", 0) else "approximate"
+        elif self.method == "exact":
+            assert isinstance(run.model, NormalComponents)
+            x = exact_draws(self._problem(y), run.model, given, n, seed)
+            kind = "exact"
+        else:
+            x, evaluations, level = self._guided(y, given, n, seed)
+            kind = METHODS[self.method].draws
+        return self._restoration(y, x, n, kind, evaluations, level)
+
+    def _condition(self, m: int, seed: int) -> Any:
+        """Conditions of m measurements as events. Denoisers do without where none is given."""
+        if self.run.conditioning is None:
+            return None
+        if self.condition is None and self.method in METHODS:
+            return None
+        return self.run.condition_events(self.condition, m, seed)
+
+    def _problem(self, y: Tensor, unit: Tensor | float = 1.0) -> Problem:
+        view, event = self.run.representation, self.run.model.event
+        assert not isinstance(event, dict)
+        return Problem(
+            self.operator, self.noise, flat(y), event.shape, lambda z: view.real(z * unit), view.straight,
+            torch.ones(len(y), 1, device=y.device),
+        )  # fmt: skip
+
+    def _guided(self, y: Tensor, given: Any, n: int, seed: int) -> tuple[Tensor, int, np.ndarray | None]:
+        model = self.run.model
+        assert isinstance(model, Denoising)
+        whole = self._problem(y, model.spread)
+        if whole.noise.unknown and self.method not in ("daps", "split-gibbs"):
+            raise Unsupported(f"{self.method} needs the level of the noise: choose daps or split-gibbs, or state it")
+        group = max(1, ROWS // n)
+        parts, count, found_levels = [], 0, []
+        for first in range(0, len(y), group):
+            rows = torch.arange(first, min(first + group, len(y)), device=y.device).repeat_interleave(n)
+            streams = Streams(seed, len(rows), device=y.device)
+            streams.ids = (rows << 20) + torch.arange(n, device=y.device).repeat(len(rows) // n)
+            part = whole.rows(rows)
+            if whole.noise.unknown:
+                part = part.at_level(part.y.std(1, keepdim=True).clamp(min=1e-3))
+            walk = Walker(part, model, None if given is None else select(given, rows), streams, n)
+            parts.append(METHODS[self.method].run(walk, self.options) * model.spread)
+            count = walk.count
+            found_levels.append(walk.problem.level[:, 0])
+        level = torch.cat(found_levels).reshape(-1, n).mean(1).cpu().numpy() if whole.noise.unknown else None
+        return torch.cat(parts), count, level
+
+    def _codes(self, y: Tensor, given: Any, n: int, seed: int) -> tuple[Tensor, np.ndarray | None]:
+        model, view = self.run.model, self.run.representation
+        assert isinstance(model, Decoding) and not isinstance(model.code, dict)
+        d, unknown_level = dims(model.code), self.noise.unknown
+        out, levels = [], []
+        for i in range(len(y)):
+            condition = None if given is None else select(given, slice(i, i + 1))
+            one = Problem(
+                self.operator, self.noise, flat(y[i : i + 1]), (d,),
+                lambda z, c=condition: view.real(self._decoded(z, c)), False, torch.ones(1, 1, device=y.device),
+            )  # fmt: skip
+
+            def fit(z: Tensor, one: Problem = one) -> Tensor:
+                at = one.at_level(z[:, d:].exp()) if unknown_level else one
+                return at.log_likelihood(z[:, :d])
+
+            def prior(z: Tensor) -> Tensor:
+                value = model.log_prior(z[:, :d])
+                return value - 0.5 * ((z[:, d] - START) / WIDE).square() if unknown_level else value
+
+            count = max(n, PARTICLES) if self.method == "hmc" else n
+            streams = Streams(seed, count, first=i << 20, device=y.device)
+            start = model.prior_codes(count, generator=streams).flatten(1)
+            if unknown_level:
+                start = torch.cat((start, START + WIDE * streams.normal(1)), 1)
+            if self.method == "hmc":
+                z, _ = annealed(start, prior, fit, n, streams, **self.options)
+            else:
+                z = found(start, lambda z: prior(z) + fit(z), **self.options)
+                z = z[(prior(z) + fit(z)).argsort(descending=True)]
+            levels.append(float(z[:, d].exp().mean()) if unknown_level else 0.0)
+            with torch.no_grad():
+                out.append(self._decoded(z[:, :d], condition))
+        return torch.cat(out), np.array(levels) if unknown_level else None
+
+    def _decoded(self, z: Tensor, condition: Any) -> Tensor:
+        """The events of flat codes (n, d) under one condition."""
+        model = self.run.model
+        assert isinstance(model, Decoding) and not isinstance(model.code, dict)
+        given = (
+            None if condition is None else select(condition, torch.zeros(len(z), dtype=torch.int64, device=z.device))
+        )
+        return model.expected(z.reshape(len(z), *model.code.shape), given)  # type: ignore[no-any-return]
+
+    def _restoration(
+        self, y: Tensor, x: Tensor, n: int, kind: str, evaluations: int, level: np.ndarray | None
+    ) -> Restoration:
+        view = self.run.representation
+        event = view.event
+        real = view.real(x)
+        residual = self._residual(y, real, n, level)
+        raw = view.decode(x.round().long() if isinstance(event, Discrete) and x.is_floating_point() else x)
+        shown = self.operator.shown(y) if self.operator.linear or not y.is_complex() else y.abs()
+        levels = getattr(view, "levels", 0)
+        return Restoration(
+            real.reshape(-1, n, *real.shape[1:]).cpu().numpy().astype(np.float32),
+            view.items(raw.cpu()),
+            shown.detach().cpu().numpy(),
+            residual,
+            self.method,
+            kind,
+            evaluations,
+            1 / (levels - 1) if levels > 1 else 0.0,
+            level,
+        )
+
+    def _residual(self, y: Tensor, real: Tensor, n: int, level: np.ndarray | None) -> np.ndarray:
+        rows = flat(y).repeat_interleave(n, 0)
+        seen = torch.cat([flat(self.operator.forward(part)) for part in real.split(ROWS)])
+        scale = self.noise.deviation(rows)
+        if level is not None:
+            scale = torch.from_numpy(level).float().to(y.device).repeat_interleave(n)[:, None]
+        elif self.noise.unknown:
+            scale = torch.ones_like(scale)
+        return np.asarray(((rows - seen) / scale).square().mean(1).sqrt().reshape(-1, n).cpu().numpy())
+
+
+def posterior(
+    run: Any,
+    y: Any = None,
+    operator: Any = "denoise",
+    noise: Any = 0.05,
+    *,
+    method: str = "auto",
+    condition: Any = None,
+    operator_options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> ItemPosterior:
+    """The posterior of the items behind measurements y = A(x) + noise, with a trained run as the prior.
+
+    Items are real numbers here: pictures from 0 to 1, channels first; points and tables in their units.
+
+    Args:
+        run: an `Artifact`, or the folder of one.
+        y: measurements (n, *out), real or complex; None where they come later, by `at` or `check`.
+        operator: by name (denoise, inpaint, superres, blur, motion, sensing, mri, tomography, phase), an `Operator`, a
+            matrix, an object with `A` and `A_adjoint` (as in deepinv), or any differentiable function of tensors.
+        noise: the deviation of Gaussian noise, "unknown", or "poisson(gain)".
+        method: how to draw; "auto" chooses by what the model can do.
+        condition: of conditional models, one for all measurements or one for each.
+        operator_options: of an operator that is given by its name.
+        options: of the method.
+
+    Raises:
+        Unsupported: no method fits this model and measurement; the message names models that do.
+        UsageError: an unknown operator, method or option.
+        DataError: measurements of another shape than the operator's.
+    """
+    artifact = load(run) if isinstance(run, str | Path) else run
+    made = operator_of(operator, item_shape(artifact), operator_options)
+    level = Noise.of(noise)
+    if made.linear is False and level.sigma == 0:
+        level = Noise(1e-3)
+    known = (*OTHERS, *METHODS)
+    if method not in ("auto", *known):
+        raise unknown("method", method, known)
+    able = methods_for(artifact, made, level)
+    if not able:
+        raise Unsupported(
+            f"{artifact.name} cannot be the prior of this measurement: choose gmm with the view unit, flow-matching, a "
+            "VAE or a flow"
+        )
+    if method != "auto" and method not in able:
+        raise Unsupported(f"{artifact.name} cannot use the method {method} here: choose {', '.join(able)}")
+    taken = None if y is None else made.taken(y)
+    return ItemPosterior(
+        artifact, made, level, taken, able[0] if method == "auto" else method, condition, dict(options or {})
+    )
+
+
+def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, ...]:
+    """The methods that this run has for a measurement, the default first."""
+    model, view, event = run.model, run.representation, run.model.event
+    found: list[str] = []
+    linear = operator.linear and view.straight
+    if isinstance(model, NormalComponents) and linear and noise.gain is None:
+        found.append("exact")
+    if isinstance(event, Discrete) and isinstance(operator, Mask) and isinstance(model, Infilling | Completing):
+        if noise.sigma == 0:
+            found.append("complete")
+    if isinstance(model, Denoising):
+        guided = [name for name, one in METHODS.items() if linear or not one.linear]
+        found += [DEFAULT, *[name for name in guided if name != DEFAULT]]
+    if isinstance(model, Decoding) and not isinstance(model.code, dict | Discrete):
+        found += ["hmc", "map"] if isinstance(model, Explicit) else ["map", "hmc"]
+    return tuple(found)
+
+
+def item_shape(run: Artifact) -> tuple[int, ...]:
+    """The shape of the items of a run as real tensors, which operators take.
+
+    Raises:
+        Unsupported: its items are no real numbers.
+    """
+    event = run.representation.event
+    if isinstance(event, dict):
+        raise Unsupported(f"{run.representation.kind} items have several parts: choose a view of real numbers")
+    x = torch.zeros(1, *event.shape, dtype=torch.int64 if isinstance(event, Discrete) else torch.float32)
+    with torch.no_grad():
+        return tuple(run.representation.real(x.to(run.device)).shape[1:])
+
+
+def real_items(run: Artifact, items: Any) -> Tensor:
+    """Items in data space as the real tensors (n, *shape) that operators take."""
+    values = items.values if isinstance(items, Items) else items
+    with torch.no_grad():
+        raw = run.representation.tensor(run.representation.as_batch(values)).to(run.device)
+        return (
+            run.representation.real(run.representation.events(raw, Still(0, len(raw), device=run.device))).float().cpu()
+        )
+
+
+def measured(operator: Operator, noise: Noise, x: Tensor, seed: int) -> Tensor:
+    """Measurements (n, *out) of real items, with noise."""
+    with torch.no_grad():
+        clean = operator.forward(x)
+        real = flat(clean)
+        noisy = noise.added(real, Streams(seed, len(x)).normal(real.shape[1]), seed)
+    if clean.is_complex():
+        return torch.view_as_complex(noisy.reshape(*clean.shape, 2).contiguous())
+    return noisy.reshape(clean.shape)
+
+
+def measure(
+    run: Any,
+    items: Any,
+    operator: Any = "denoise",
+    noise: Any = 0.05,
+    *,
+    operator_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Simulated measurements of items (n, *out), and the items as the real numbers that were measured (n, *shape).
+
+    Args:
+        run: whose view of the items is used, an `Artifact` or a folder.
+        items: in data space.
+        operator: as in `posterior`.
+        noise: as in `posterior`.
+        operator_options: as in `posterior`.
+        seed: of the noise.
+    """
+    artifact = load(run) if isinstance(run, str | Path) else run
+    level = Noise.of(noise)
+    if level.unknown:
+        raise DataError("noise must be known to simulate it: state its deviation")
+    truth = real_items(artifact, items)
+    made = operator_of(operator, item_shape(artifact), operator_options)
+    return measured(made, level, truth, seed).numpy(), truth.numpy()
