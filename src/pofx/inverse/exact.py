@@ -17,7 +17,7 @@ from pofx.inverse.operators.grid import Mask
 from pofx.inverse.problem import Problem
 from pofx.maths.normals import LinearPosterior
 
-LEVELS = (0.003, 1.0, 18)  # the grid of an unknown deviation: first, last, how many
+LEVELS = tuple(0.003 * 1.4**k for k in range(18))  # the grid of an unknown deviation
 
 
 def linear_posteriors(
@@ -44,7 +44,7 @@ def exact_draws(problem: Problem, model: NormalComponents, condition: Any, n: in
     """Draws (rows · n, *shape) of the events of every row, n after n."""
     if not problem.noise.unknown:
         return _drawn(problem, linear_posteriors(problem, model, condition), n, seed)
-    grid = torch.logspace(*(torch.tensor(LEVELS[:2]).log10().tolist()), LEVELS[2]).tolist()
+    grid = list(LEVELS)
     every = [linear_posteriors(problem, model, condition, level) for level in grid]
     evidence = torch.zeros(len(problem.y), len(grid), dtype=torch.float64)
     m = problem.y.shape[1]

@@ -1,9 +1,9 @@
 """Guided samplers: how a denoiser and a measurement are brought together. One function and one record for each.
 
-With x = z + s noise, all of them know E[z | x] alone. They differ in what stands for p(y | x): the gradient of the
+With x = z + s noise, all of them know E[z | x] alone. They differ in what they take for p(y | x): the gradient of the
 likelihood at the estimate (DPS, ΠGDM), a proximal step (DiffPIR), the spectrum of the operator (DDRM), a descent with a
 denoising regulariser (RED-diff), or draws of z by turns given the measurement and given a noisy copy (DAPS, split
-Gibbs). Only the last is exact in a limit: exact denoiser, many levels, small last level.
+Gibbs), or weights of particles (twisted). Only the last is exact in a limit that is reached in practice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +21,18 @@ from pofx.inverse.walk import BOTTOM, TOP, Walker, ancestral, levels
 
 def dps(walk: Walker, steps: int = 100, weight: float = 1.0) -> Tensor:
     """Diffusion posterior sampling: x moves along the gradient of -|y - A E[z | x]|, its length `weight` in 1,000 steps
-    of the path on which x has unit variance."""
+    of the path on which x has unit variance, and never beyond where a linear residual would vanish."""
     problem, places = walk.problem, levels(steps)
     x = walk.first(places[0])
+
+    def fit(d: Tensor) -> Tensor:
+        return -(problem.y - problem.seen(d)).square().sum(1).clamp(min=1e-12).sqrt()
+
     for s, u in zip(places[:-1], places[1:], strict=True):
-        data, slope = walk.led(x, s, lambda d: -(problem.y - problem.seen(d)).square().sum(1).clamp(min=1e-12).sqrt())
-        x = ancestral(x, data, s, u, walk.normal) + weight * 1000 / steps * (1 + s * s) * slope
+        data, slope = walk.led(x, s, fit)
+        square = slope.flatten(1).square().sum(1).clamp(min=1e-20)
+        length = (-fit(data) / square).clamp(max=weight * 1000 / steps * (1 + s * s)).reshape(walk.wide)
+        x = ancestral(x, data, s, u, walk.normal) + length * slope
     return x
 
 
@@ -342,7 +348,7 @@ METHODS: Mapping[str, Method] = {
     "red-diff": Method(red_diff, "Mardani et al., 2023, arXiv 2305.04391", False, "point"),
     "daps": Method(daps, "Zhang et al., 2024, arXiv 2407.01521", False, "approximate"),
     "pnp-flow": Method(pnp_flow, "Martin et al., 2024, arXiv 2410.02423", False, "point"),
-    "split-gibbs": Method(split_gibbs, "Wu et al., 2024, arXiv 2405.18782; Xu and Chi, 2024", False, "exact"),
+    "split-gibbs": Method(split_gibbs, "Wu et al., 2024, arXiv 2405.18782; Xu and Chi, 2024", False, "approximate"),
     "twisted": Method(
         twisted,
         "Wu et al., 2023, Practical and asymptotically exact conditional sampling, arXiv 2306.17775",

@@ -39,7 +39,7 @@ from pofx.inverse.walk import Walker
 
 PUBLIC = ("measure", "posterior")
 
-DEFAULT = "split-gibbs"  # of denoisers, chosen in docs/benchmarks.md
+LINEAR, OTHER = "pigdm", "split-gibbs"  # the methods of denoisers by measurement, chosen in docs/benchmarks.md
 OTHERS = ("exact", "complete", "hmc", "map")
 ROWS = 256  # of a batch of guided sampling
 PARTICLES = 128  # of annealing, at least
@@ -136,8 +136,6 @@ class ItemPosterior:
         model = self.run.model
         assert isinstance(model, Denoising)
         whole = self._problem(y, model.spread)
-        if whole.noise.unknown and self.method not in ("daps", "split-gibbs"):
-            raise Unsupported(f"{self.method} needs the level of the noise: choose daps or split-gibbs, or state it")
         group = max(1, ROWS // n)
         parts, count, found_levels = [], 0, []
         for first in range(0, len(y), group):
@@ -295,8 +293,9 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
         if noise.sigma == 0:
             found.append("complete")
     if isinstance(model, Denoising):
-        guided = [name for name, one in METHODS.items() if linear or not one.linear]
-        found += [DEFAULT, *[name for name in guided if name != DEFAULT]]
+        first = LINEAR if linear and not noise.unknown else OTHER
+        guided = [name for name, one in METHODS.items() if (linear or not one.linear) and name != first]
+        found += [first, *(name for name in guided if not noise.unknown or name == "daps")]
     if isinstance(model, Decoding) and not isinstance(model.code, dict | Discrete):
         found += ["hmc", "map"] if isinstance(model, Explicit) else ["map", "hmc"]
     return tuple(found)

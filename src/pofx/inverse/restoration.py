@@ -68,7 +68,7 @@ class Restoration:
         count = self.samples.shape[1]
         tail = (1 - level) / 2 * (count + 1)
         if not 0 < level < 1 or tail < 1 - 1e-9:
-            least = math.ceil(2 / (1 - level)) - 1 if 0 < level < 1 else 1
+            least = math.ceil(2 / (1 - level) - 1e-9) - 1 if 0 < level < 1 else 1
             raise UsageError(f"a level of {level} needs at least {least} draws (got {count}): pass sample({least})")
         low, high = np.quantile(self.samples, ((1 - level) / 2, (1 + level) / 2), axis=1, method="weibull")
         return low, high

@@ -1,6 +1,6 @@
 """What guided samplers share: a denoiser in the coordinates of a problem, levels of noise, and random numbers by row.
 
-Levels are s = sigma / alpha, the noise in units of the data's spread: on every path the same walk. States are kept in
+Levels are s = sigma / alpha, the noise in units of the data's spread: on every path the same walk. States are in
 units of alpha, x_t / alpha = x + s noise.
 """
 

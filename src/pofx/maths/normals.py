@@ -2,8 +2,8 @@
 
 With x ~ Σ w_k N(m_k, Σ_k) and x_t = alpha x + sigma noise, E[x | x_t] is a mean of Wiener filters. With y = B x and
 noise of unit covariance, x given y is the mixture of N(m_k + G_k (y - B m_k), Σ_k - G_k B Σ_k), where
-G_k = Σ_k Bᵀ (B Σ_k Bᵀ + I)⁻¹, weighted by w_k N(y; B m_k, B Σ_k Bᵀ + I) (Bishop, 2006, section 2.3). Draws are draws of x, moved by the gain of a
-drawn measurement (Matheron's rule).
+G_k = Σ_k Bᵀ (B Σ_k Bᵀ + I)⁻¹, weighted by w_k N(y; B m_k, B Σ_k Bᵀ + I) (Bishop, 2006, section 2.3). Draws are draws
+of x, moved by the gain of a drawn measurement (Matheron's rule).
 """
 
 import math

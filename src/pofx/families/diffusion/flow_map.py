@@ -235,6 +235,10 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         point, axes = PATHS["linear"](t), [1] * len(self.shape)
         return point.alpha.reshape(*t.shape, *axes), point.sigma.reshape(*t.shape, *axes) * self.denoiser.scale
 
+    @property
+    def spread(self) -> Float[Tensor, "..."]:
+        return self.denoiser.scale
+
     def denoise(
         self, x_t: Float[Tensor, "n *event"], t: Float[Tensor, "*n"], condition: Condition | None = None
     ) -> Float[Tensor, "n *event"]:

@@ -10,7 +10,7 @@ is at least that of rounding to the column's resolution, where its values repeat
 import itertools
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Float64, Shaped
@@ -250,7 +250,7 @@ class GMM(NormalComponents, Denoising):
         super()._load_from_state_dict(*args)
         self.forget()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         self.forget()
         return super()._apply(fn, recurse)
 

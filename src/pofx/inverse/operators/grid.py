@@ -130,9 +130,10 @@ def motion_kernel(length: float, angle: float = 0.0) -> Tensor:
     return kernel / kernel.sum()
 
 
-def box(shape: tuple[int, ...], side: int = 12) -> Tensor:
-    """A mask that hides a box of this side in the middle: bool of the places of an item."""
+def box(shape: tuple[int, ...], side: int = 0) -> Tensor:
+    """A mask that hides a box of this side in the middle, by default 3/7 of the shortest: bool of an item's places."""
     places = shape[1:] if len(shape) > 1 else shape
+    side = side or max(1, round(min(places) * 3 / 7))
     known = torch.ones(places, dtype=torch.bool)
     known[tuple(slice((s - min(side, s)) // 2, (s - min(side, s)) // 2 + min(side, s)) for s in places)] = False
     return known

@@ -18,7 +18,7 @@ def denoise(shape: Shape) -> Operator:
     return grid.Identity(shape)
 
 
-def inpaint(shape: Shape, mask: Any = None, missing: float | None = None, box: int = 12, seed: int = 0) -> Operator:
+def inpaint(shape: Shape, mask: Any = None, missing: float | None = None, box: int = 0, seed: int = 0) -> Operator:
     """All but a box in the middle, or but a random share `missing`, or where `mask` is true."""
     if mask is None:
         mask = grid.box(shape, box) if missing is None else grid.scattered(shape, missing, seed)

@@ -1,0 +1,127 @@
+"""Operators: adjoints, shapes, what users give; noise."""
+
+import numpy as np
+import pytest
+import torch
+
+from pofx.core.errors import DataError, UsageError
+from pofx.inverse.noise import Noise
+from pofx.inverse.operator import Function, adjoint_gap
+from pofx.inverse.operators import grid, projection
+from pofx.inverse.operators.named import OPERATORS, operator_of
+
+IMAGE, COMPLEX = (1, 12, 8), (2, 8, 8)
+LINEAR = [
+    *[
+        (name, IMAGE, {})
+        for name in ("denoise", "inpaint", "superres", "blur", "motion", "sensing", "mri", "tomography")
+    ],
+    ("inpaint", IMAGE, {"missing": 0.7}),
+    ("motion", IMAGE, {"length": 5, "angle": 30}),
+    ("mri", IMAGE, {"spokes": 5, "coils": 3}),
+    ("mri", COMPLEX, {"coils": 2}),
+    ("mri", COMPLEX, {"acceleration": 2}),
+    ("blur", (3, 8, 8), {"sigma": 0.8}),
+    ("blur", (16,), {}),
+    ("superres", (16,), {}),
+    ("denoise", (5,), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "options"), LINEAR)
+def test_adjoints_are_adjoints(name, shape, options):
+    operator = operator_of(name, shape, options)
+    assert operator.linear and adjoint_gap(operator) < 1e-13
+    x = torch.randn(3, *shape, dtype=torch.float64)
+    y = operator.forward(x)
+    assert y.shape == (3, *operator.out)
+    assert torch.allclose(operator.forward(-2.5 * x), -2.5 * y)
+
+
+def test_chains_functions_and_foreign_physics_have_adjoints_too():
+    inner = grid.Blur(IMAGE, grid.gaussian_kernel(1.0))
+    assert adjoint_gap(grid.Reduce(IMAGE, 4) @ inner) < 1e-13
+    assert adjoint_gap(Function(IMAGE, lambda x: x.cumsum(-1), linear=True)) < 1e-13
+
+    class Physics:  # as deepinv has it
+        def A(self, x, **named):
+            return 2 * x[..., ::2]
+
+        def A_adjoint(self, y, **named):
+            return 2 * torch.stack((y, torch.zeros_like(y)), -1).flatten(-2)
+
+    foreign = operator_of(Physics(), IMAGE)
+    assert foreign.linear and adjoint_gap(foreign) < 1e-13
+    assert not operator_of(lambda x: x.square(), IMAGE).linear
+    assert operator_of(np.eye(96)[:5], IMAGE).out == (5,)
+    with pytest.raises(UsageError, match="has no adjoint"):
+        adjoint_gap(operator_of("phase", IMAGE))
+
+
+def test_physics_are_what_they_state():
+    x = torch.rand(2, *COMPLEX, dtype=torch.float64)
+    full = projection.Fourier(COMPLEX, torch.ones(8, 8, dtype=torch.bool), complex_items=True)
+    assert torch.allclose(full.adjoint(full.forward(x)), x)
+    coils = projection.smooth_coils((8, 8), 3)
+    several = projection.Fourier(COMPLEX, torch.ones(8, 8, dtype=torch.bool), coils, complex_items=True)
+    assert torch.allclose(several.adjoint(several.forward(x)), x)
+    assert projection.cartesian((64, 64), 4).float().mean() == 0.25
+    assert 0.1 < float(projection.radial((64, 64), 10).float().mean()) < 0.3
+    disk = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+    assert torch.allclose(projection.Radon((1, 16, 16), [0, 90]).forward(disk), torch.ones(1, 1, 2, 16).double())
+    flat = projection.phase_retrieval((1, 4, 4))
+    item = torch.rand(1, 1, 4, 4)
+    assert torch.allclose(flat.forward(item), flat.forward(-item))
+    for angle in (0, 45, 90):
+        assert float(grid.motion_kernel(7, angle).sum()) == pytest.approx(1.0)
+
+
+def test_measurements_are_taken_as_users_have_them():
+    mask = operator_of("inpaint", IMAGE, {"missing": 0.5})
+    x = np.random.default_rng(0).random((3, 12, 8))
+    whole, known = mask.taken(x), mask.forward(torch.from_numpy(x)[:, None].float())
+    assert torch.equal(whole, known) and torch.equal(mask.taken(known), known)
+    holes = np.where(mask.mask[0].numpy(), x, np.nan)
+    assert torch.equal(mask.taken(holes), known)
+    assert operator_of("superres", IMAGE).taken(np.zeros((3, 2))).shape == (1, 1, 3, 2)
+    for wrong in (np.zeros((3, 3)), np.zeros(0), np.full((1, 3, 2), np.inf)):
+        with pytest.raises(DataError):
+            operator_of("superres", IMAGE).taken(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("blurr", {}), ("blur", {"sgima": 1}), ("blur", {"sigma": 0}), ("superres", {"factor": 5}),
+        ("sensing", {"m": 0}), ("mri", {"acceleration": 0.5}), ("inpaint", {"missing": 1.5}), ("motion", {"length": 0}),
+        (3, {}), (lambda x: x, {"sigma": 1}), (grid.Identity((3,)), {}), (np.eye(4), {}),
+    ],
+)  # fmt: skip
+def test_wrong_operators_are_refused(name, options):
+    with pytest.raises(UsageError):
+        operator_of(name, IMAGE, options)
+
+
+def test_noise():
+    assert Noise.of(0.1) == Noise(0.1) and Noise.of("poisson(50)") == Noise(gain=50.0) and Noise.of("unknown").unknown
+    for wrong in (-1, "loud", float("nan"), "poisson(0)"):
+        with pytest.raises(UsageError):
+            Noise.of(wrong)
+    mean = torch.full((2000, 4), 0.3)
+    counts = Noise(gain=50.0).added(mean, torch.zeros_like(mean), 0)
+    assert float(counts.mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(counts.var()) == pytest.approx(0.3 / 50, rel=0.1)
+    grid_of_means = torch.linspace(0.1, 0.6, 51)
+    values = [float(Noise(gain=50.0).log_likelihood(counts, torch.full_like(mean, m)).sum()) for m in grid_of_means]
+    assert float(grid_of_means[int(np.argmax(values))]) == pytest.approx(0.3, abs=0.011)
+    assert set(OPERATORS) == {
+        "denoise",
+        "inpaint",
+        "superres",
+        "blur",
+        "motion",
+        "sensing",
+        "mri",
+        "tomography",
+        "phase",
+    }

@@ -1,0 +1,200 @@
+"""Restorations with trained runs: chosen by capability, checked against truth, shown, saved; the command line."""
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import pofx
+from pofx.cli.main import app
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.data.sources import load
+from pofx.inverse.posterior import methods_for, real_items
+from pofx.inverse.restoration import Restoration, checked
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def gmm():
+    options = {"components": 4, "covariance": "full", "ridge": 0.01}
+    return pofx.fit("digits", "gmm", view={"represent": "unit"}, options=options, progress=False)
+
+
+@pytest.fixture(scope="module")
+def plane():
+    """A bent cloud of points of the plane."""
+    x = np.random.default_rng(0).standard_normal((300, 2))
+    x[:, 1] += x[:, 0] ** 2
+    return pofx.points(x)
+
+
+@pytest.fixture(scope="module")
+def diffusion():
+    return pofx.fit("digits", "flow-matching", steps=20, width=16, depth=1, progress=False)
+
+
+def test_a_mixture_answers_in_closed_form_and_is_calibrated(gmm, digits):
+    made = pofx.posterior(gmm, None, "inpaint", 0.1, operator_options={"box": 4})
+    assert made.method == "exact"
+    found = made.check(digits.test.values[:60], draws=39)
+    assert 0.85 < found.coverage[0.9][0] < 0.96 and found.psnr > found.sample_psnr + 1
+    assert found.residual == pytest.approx(1.0, abs=0.1)
+    assert found.to_json()["psnr_of_mean"] == found.psnr
+
+
+def test_means_are_those_of_many_draws_and_seeds_hold(gmm, digits):
+    y, truth = pofx.measure(gmm, digits.test.values[:3], "superres", 0.1, operator_options={"factor": 2})
+    made = pofx.posterior(gmm, y, "superres", 0.1, operator_options={"factor": 2})
+    few, more = made.sample(3, seed=4), made.sample(5, seed=4)
+    assert np.array_equal(few.samples, more.samples[:, :3])
+    assert few.samples.shape == (3, 3, 1, 8, 8) and few.items.shape == (9, 8, 8) and few.items.dtype == np.uint8
+    alone = made.at(y[:1]).sample(3, seed=4)
+    assert np.allclose(few.samples[:1], alone.samples, atol=1e-5)
+    assert (few.psnr(truth) > 5).all()
+
+
+def test_an_unknown_level_of_noise_is_found(gmm, digits):
+    y, _ = pofx.measure(gmm, digits.test.values[:8], "denoise", 0.2)
+    found = pofx.posterior(gmm, y, "denoise", "unknown").sample(19)
+    known = pofx.posterior(gmm, y, "denoise", 0.2).sample(19)
+    assert np.abs(found.mean - known.mean).mean() < 0.05
+
+
+def test_operators_of_every_kind_have_a_posterior(gmm, digits):
+    for operator, options in (("mri", {"coils": 2}), ("tomography", {"angles": 6}), ("sensing", {"m": 20})):
+        y, truth = pofx.measure(gmm, digits.test.values[:2], operator, 0.05, operator_options=options)
+        found = pofx.posterior(gmm, y, operator, 0.05, operator_options=options).sample(4)
+        prior = gmm.sample(8, seed=1)
+        far = np.square(real_items(gmm, prior).numpy().mean(0) - truth).mean()
+        assert np.square(found.mean - truth).mean() < far
+    y, truth = pofx.measure(gmm, digits.test.values[:2], "denoise", "poisson(60)")
+    assert pofx.posterior(gmm, y, "denoise", "poisson(60)").method == "pigdm"
+    y, truth = pofx.measure(gmm, digits.test.values[:1], "phase", 0.02, operator_options={"m": 200})
+    made = pofx.posterior(gmm, y, "phase", 0.02, operator_options={"m": 200}, options={"steps": 10, "inner": 2})
+    assert made.method == "split-gibbs" and made.sample(2).samples.shape == (1, 2, 1, 8, 8)
+
+
+def test_a_denoiser_is_guided_by_every_method(diffusion, digits):
+    y, _ = pofx.measure(diffusion, digits.test.values[:2], "blur", 0.1)
+    made = pofx.posterior(diffusion, y, "blur", 0.1)
+    assert made.method == "pigdm"
+    able = methods_for(diffusion, made.operator, made.noise)
+    assert {"dps", "pigdm", "ddrm", "diffpir", "red-diff", "daps", "pnp-flow", "split-gibbs", "twisted"} <= set(able)
+    for name in able:
+        if name not in ("hmc", "map"):
+            few = {"steps": 3, "sweeps": 1} if name in ("split-gibbs", "twisted") else {"steps": 3}
+            found = pofx.posterior(diffusion, y, "blur", 0.1, method=name, options=few).sample(2)
+            assert found.samples.shape == (2, 2, 1, 8, 8) and np.isfinite(found.samples).all(), name
+            assert found.evaluations > 0 and found.method == name
+    free = pofx.posterior(diffusion, y, "blur", "unknown", options={"steps": 4, "inner": 2, "sweeps": 1}).sample(2)
+    assert free.level is not None and (free.level > 0).all()
+
+
+def test_codes_are_searched_where_a_model_decodes(digits):
+    vae = pofx.fit("digits", "vae", steps=60, width=32, latent=4, progress=False)
+    y, truth = pofx.measure(vae, digits.test.values[:2], "superres", 0.1, operator_options={"factor": 2})
+    made = pofx.posterior(vae, y, "superres", 0.1, operator_options={"factor": 2}, options={"moves": 1})
+    assert made.method == "hmc"
+    found = made.sample(6)
+    drawn = real_items(vae, vae.sample(50, seed=0)).numpy()
+    wild = np.square(drawn.reshape(50, 1, 8, 8) - truth[0]).mean()
+    assert np.square(found.samples[0] - truth[0]).mean() < wild
+    best = pofx.posterior(
+        vae, y, "superres", 0.1, operator_options={"factor": 2}, method="map", options={"steps": 60}
+    ).sample(3)
+    assert best.draws == "point" and best.residual[:, 0].mean() < 4
+
+
+def test_a_flow_is_its_own_posterior_and_a_gan_is_searched(plane):
+    flow = pofx.fit(plane, "nice", steps=20, width=16, progress=False)
+    y = np.array([[0.3]], np.float32)
+    found = pofx.posterior(flow, y, np.array([[1.0, 0.0]]), 0.05, options={"moves": 1}).sample(60)
+    assert found.draws == "exact" and abs(found.samples[..., 0].mean() - 0.3) < 0.05
+    gan = pofx.fit(plane, "gan", steps=1, progress=False)
+    assert pofx.posterior(gan, y, np.array([[1.0, 0.0]]), 0.05, options={"steps": 20}).method == "map"
+
+
+def test_masks_are_completed_exactly_by_models_of_classes(digits):
+    circuit = pofx.fit("digits", "circuit", steps=2, progress=False)
+    mask = np.ones((8, 8), bool)
+    mask[:, 4:] = False
+    values = digits.test.values[:2]
+    y, truth = pofx.measure(circuit, values, "inpaint", 0.0, operator_options={"mask": mask})
+    found = pofx.posterior(circuit, y, "inpaint", 0.0, operator_options={"mask": mask}).sample(3)
+    assert found.method == "complete" and found.draws == "exact"
+    assert (found.items.reshape(2, 3, 8, 8)[..., mask] == values[:, None][..., mask]).all()
+    made = pofx.fit("digits", "made", steps=2, progress=False)
+    top = np.zeros((8, 8), bool)
+    top[:3] = True
+    y, _ = pofx.measure(made, values, "inpaint", 0.0, operator_options={"mask": top})
+    found = pofx.posterior(made, y, "inpaint", 0.0, operator_options={"mask": top}).sample(2)
+    assert (found.items[0, :3] == values[0, :3]).all()
+    y, _ = pofx.measure(made, values, "inpaint", 0.0, operator_options={"mask": ~top})
+    with pytest.raises(DataError, match="in their order"):
+        pofx.posterior(made, y, "inpaint", 0.0, operator_options={"mask": ~top}).sample(2)
+
+
+def test_intervals_of_few_draws_hold_what_they_state():
+    rng = np.random.default_rng(0)
+    for n in (19, 39):
+        draws = rng.standard_normal((4000, n, 1)).astype(np.float32)
+        found = Restoration(draws, None, draws[:, 0], np.ones((4000, n)), "x", "exact")
+        assert found.coverage(rng.standard_normal((4000, 1))).mean() == pytest.approx(0.9, abs=0.02)
+    with pytest.raises(UsageError, match="at least 19 draws"):
+        Restoration(draws[:, :5], None, draws[:, 0], np.ones((4000, 5)), "x", "exact").interval(0.9)
+    narrow = Restoration(0.2 * draws, None, draws[:, 0], np.ones((4000, 39)), "x", "exact")
+    assert not checked(narrow, rng.standard_normal((4000, 1))).calibrated
+
+
+def test_pictures_pages_and_files(gmm, digits, plane, tmp_path):
+    y, truth = pofx.measure(gmm, digits.test.values[:2], "blur", 0.1)
+    found = pofx.posterior(gmm, y, "blur", 0.1).sample(4)
+    assert found.picture(tmp_path / "a.png", truth)[:4] == b"\x89PNG" and (tmp_path / "a.png").exists()
+    assert "<img" in found._repr_html_() and "exact" in repr(found)
+    with np.load(found.save(tmp_path / "a.npz")) as file:
+        assert file["samples"].shape == (2, 4, 1, 8, 8)
+    points = pofx.fit(plane, "gmm", steps=1, options={"components": 1}, progress=False)
+    line = pofx.posterior(points, np.array([[0.1]]), np.array([[1.0, 0.0]]), 0.1).sample(30)
+    assert line.picture()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: pofx.posterior(run, np.zeros((3, 3))), "measurements must have shape"),
+        (lambda run: pofx.posterior(run, None, "denoise").sample(3), "measurements are missing"),
+        (lambda run: pofx.posterior(run, np.zeros((8, 8)), "denoise").sample(0), "at least 1"),
+        (lambda run: pofx.posterior(run, None, method="dsp"), "dsp"),
+        (lambda run: pofx.posterior(run, None, method="complete"), "cannot use the method"),
+        (lambda run: pofx.measure(run, np.zeros((1, 8, 8), np.uint8), noise="unknown"), "must be known"),
+    ],
+)
+def test_wrong_requests_are_refused(call, message, gmm):
+    with pytest.raises((UsageError, DataError, Unsupported), match=message):
+        call(gmm)
+
+
+def test_a_model_without_codes_or_scores_cannot_be_a_prior(plane):
+    kde = pofx.fit(plane, "independent", steps=1, progress=False)
+    with pytest.raises(Unsupported, match="cannot be the prior"):
+        pofx.posterior(kde, None)
+
+
+def test_the_command_line_restores(gmm, digits, tmp_path):
+    folder = str(gmm.save(tmp_path / "run"))
+    y, _ = pofx.measure(gmm, digits.test.values[:2], "blur", 0.1)
+    np.savez(tmp_path / "y.npz", y=y)
+    call = ["restore", folder, str(tmp_path / "y.npz"), "--operator", "blur", "--noise", "0.1", "-n", "4"]
+    done = CliRunner().invoke(app, [*call, "--out", str(tmp_path / "r.png")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "r.png").exists() and "exact" in done.output
+    call = ["restore", folder, "--simulate", "digits", "--items", "6", "--operator", "inpaint", "-o", "missing=0.5"]
+    done = CliRunner().invoke(app, [*call, "-n", "19", "--out", str(tmp_path / "r.npz")])
+    assert done.exit_code == 0, done.output
+    assert "90% intervals hold" in done.output
+    assert CliRunner().invoke(app, ["restore", folder]).exit_code != 0
+    assert torch.is_grad_enabled()
