@@ -9,7 +9,7 @@ import pofx
 from pofx.apps.infer import infer
 from pofx.apps.prior import Prior
 from pofx.apps.simulate import simulate
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import CorruptError, DataError, UsageError
 from pofx.evaluate.calibration import calibration, tarp
 from pofx.maths.particles import tempered
 
@@ -68,6 +68,21 @@ def test_a_likelihood_gives_the_same_posterior():
     draws = found.sample(500, [1.0, -1.0], seed=0)
     assert np.abs(draws.mean(0) - [0.8, -0.8]).max() < 0.2
     assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.12
+
+
+def test_a_ratio_gives_the_same_posterior_and_is_saved(tmp_path):
+    found = infer(noisy, NORMAL, simulations=2_000, vectorised=True, method="nre", progress=False)
+    assert found.method == "ratio"
+    draws = found.sample(500, [1.0, -1.0], seed=0)
+    assert np.abs(draws.mean(0) - [0.8, -0.8]).max() < 0.2
+    assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.12
+    gap = found.log_prob([[0.8, -0.8]], [1.0, -1.0]) - found.log_prob([[-0.4, 0.4]], [1.0, -1.0])
+    assert gap[0] == pytest.approx(7.2, rel=0.4)  # (1.2² + 1.2²) / 2 / 0.2
+    again = pofx.Posterior.load(found.at([1.0, -1.0]).save(tmp_path / "p"))
+    assert np.array_equal(again.sample(20, seed=3), found.sample(20, [1.0, -1.0], seed=3))
+    (tmp_path / "p" / "run-0.npz").write_bytes(b"no")
+    with pytest.raises(CorruptError):
+        pofx.Posterior.load(tmp_path / "p")
 
 
 def test_a_bounded_prior_never_leaks():

@@ -2,10 +2,11 @@
 
 Neural posterior estimation fits q(θ | x) by maximum likelihood on pairs from prior and simulator (Papamakarios and
 Murray, 2016, arXiv 1605.06376), any conditional model of this library being q. Neural likelihood estimation fits
-q(x | θ) (Papamakarios et al., 2019, arXiv 1805.07226) and draws from prior × likelihood by tempered particles. Further
-rounds simulate where the posterior of one observation lies, by truncated priors (Deistler et al., 2022, arXiv
-2210.04815), which need no correction. Bounds of the prior are supports of q, so nothing leaks outside. Held-out
-simulations check the calibration of every answer.
+q(x | θ) (Papamakarios et al., 2019, arXiv 1805.07226) and draws from prior × likelihood by tempered particles; neural
+ratio estimation does so with p(x | θ) / p(x) from a classifier (see `ratio`). Further rounds simulate where the
+posterior of one observation lies, by truncated priors (Deistler et al., 2022, arXiv 2210.04815), which need no
+correction. Bounds of the prior are supports of q, so nothing leaks outside. Held-out simulations check the calibration
+of every answer.
 """
 
 import math
@@ -20,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from pofx.apps.prior import Prior
+from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
@@ -33,7 +35,8 @@ from pofx.runs.fitting import fit
 
 PUBLIC = ("Posterior", "infer")
 
-METHODS = ("posterior", "likelihood")
+METHODS = ("posterior", "likelihood", "ratio")
+SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
 HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
 MOST = 1_000
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
@@ -47,7 +50,7 @@ class Posterior:
     Attributes:
         prior: of the parameters.
         runs: trained models, averaged as a mixture.
-        method: "posterior" (the runs are q(θ | x)) or "likelihood" (they are q(x | θ)).
+        method: "posterior" (the runs are q(θ | x)), "likelihood" (they are q(x | θ)) or "ratio" (p(x | θ) / p(x)).
         held_out: parameters and data that no run has seen.
         x: the observation that is meant where none is given.
         failed: share of simulations that failed.
@@ -55,7 +58,7 @@ class Posterior:
     """
 
     prior: Prior
-    runs: tuple[Artifact, ...]
+    runs: tuple[Artifact, ...] | tuple[Ratio, ...]
     method: str
     held_out: tuple[np.ndarray, np.ndarray]
     x: np.ndarray | None = None
@@ -73,7 +76,7 @@ class Posterior:
         if n < 1:
             raise UsageError(f"n must be at least 1 (got {n})")
         x = self._observation(x)
-        if self.method == "likelihood":
+        if self.method != "posterior":
             return tempered(
                 lambda count, s: self.prior.sample(count, s),
                 self.prior.log_prob,
@@ -84,23 +87,23 @@ class Posterior:
         parts = np.array_split(np.arange(n), len(self.runs))
         drawn = [
             run.sample(len(part), condition=np.repeat(x[None], len(part), 0), seed=seed + i)
-            for i, (run, part) in enumerate(zip(self.runs, parts, strict=True))
+            for i, (run, part) in enumerate(zip(self._models, parts, strict=True))
             if len(part)
         ]
         return np.concatenate(drawn).astype(np.float64)
 
     def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
-        """Log-density float64 (n,) of parameters (n, d); with the method "likelihood" without its constant."""
+        """Log-density float64 (n,) of parameters (n, d); without its constant but with the method "posterior"."""
         theta, x = np.atleast_2d(np.asarray(theta, np.float64)), self._observation(x)
         inside = np.isfinite(self.prior.log_prob(theta))
         value = np.full(len(theta), -np.inf)
         if not inside.any():
             return value
-        if self.method == "likelihood":
+        if self.method != "posterior":
             value[inside] = self.prior.log_prob(theta[inside]) + self._likelihood(theta[inside], x)
             return value
         given = np.repeat(x[None], int(inside.sum()), 0)
-        logs = [run.log_prob(theta[inside], condition=given) for run in self.runs]
+        logs = [run.log_prob(theta[inside], condition=given) for run in self._models]
         value[inside] = logsumexp(np.stack(logs), axis=0) - math.log(len(logs))
         return value
 
@@ -125,7 +128,7 @@ class Posterior:
         theta, x = (part[:n] for part in self.held_out)
         if len(theta) < 20:
             raise DataError(f"a check needs at least 20 held-out simulations (got {len(theta)}): simulate more")
-        if self.method == "likelihood":
+        if self.method != "posterior":
             drawn = np.stack([self.sample(draws, one, seed=seed + i) for i, one in enumerate(x)])
         else:
             drawn = self._many(x, draws, seed)
@@ -151,7 +154,7 @@ class Posterior:
         if self.prior.written is None:
             raise UsageError('only priors given as texts can be saved: pass {"name": "uniform(0, 1)", …}')
         for i, run in enumerate(self.runs):
-            run.save(folder / f"run-{i}")
+            run.save(folder / (f"run-{i}.npz" if isinstance(run, Ratio) else f"run-{i}"))
         theta, x = self.held_out
         plain = {
             "prior": self.prior.written,
@@ -173,9 +176,11 @@ class Posterior:
             raise UsageError(f"there is no posterior in {folder}: make one with `pofx infer … --out {folder}`")
         plain = read_json(folder / "posterior.json")
         held = tuple(np.asarray(plain["held_out"][name], np.float64) for name in ("theta", "x"))
+        names = [folder / f"run-{i}" for i in range(plain["runs"])]
+        of_ratio = plain["method"] == "ratio"
         return cls(
             Prior.of(plain["prior"]),
-            tuple(load(folder / f"run-{i}") for i in range(plain["runs"])),
+            tuple(Ratio.load(n.with_suffix(".npz")) for n in names) if of_ratio else tuple(load(n) for n in names),
             plain["method"],
             (held[0], held[1]),
             None if plain["x"] is None else np.asarray(plain["x"], np.float64),
@@ -199,9 +204,16 @@ class Posterior:
         inner = 1e-9 * np.where(np.isfinite(high - low), high - low, 1.0)
         return (low + inner - best) / scale, (high - inner - best) / scale
 
+    @property
+    def _models(self) -> tuple[Artifact, ...]:
+        return tuple(run for run in self.runs if isinstance(run, Artifact))
+
     def _likelihood(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         given = np.repeat(x[None], len(theta), 0)
-        logs = [run.log_prob(given, condition=theta) for run in self.runs]
+        logs = [
+            run.log_ratio(theta, x) if isinstance(run, Ratio) else run.log_prob(given, condition=theta)
+            for run in self.runs
+        ]
         return np.asarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)))
 
     def _many(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -209,7 +221,7 @@ class Posterior:
         parts = [len(p) for p in np.array_split(np.arange(draws), len(self.runs))]
         found = [
             run.sample(len(x) * k, condition=np.repeat(x, k, 0), seed=seed + i).reshape(len(x), k, -1)
-            for i, (run, k) in enumerate(zip(self.runs, parts, strict=True)) if k
+            for i, (run, k) in enumerate(zip(self._models, parts, strict=True)) if k
         ]  # fmt: skip
         return np.concatenate(found, 1).astype(np.float64)
 
@@ -241,8 +253,9 @@ def infer(
         simulations: in all rounds together.
         observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
         rounds: of simulation; later ones simulate only where the posterior of the observation lies.
-        method: "posterior" fits q(θ | x), "likelihood" fits q(x | θ) and draws by particles.
-        model: of q, any conditional model with a density.
+        method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
+            and both draw by particles.
+        model: of q, any conditional model with a density; not used by "ratio".
         members: models with different seeds, averaged.
         steps: of training per round; by default 100 passes, between 800 and 4,000.
         data: parameters (n, d) from the prior and their data (n, …), where they are simulated already.
@@ -257,8 +270,9 @@ def infer(
         DataError: too few simulations with finite data.
     """
     prior = Prior.of(prior)
+    method = SHORT.get(method, method)
     if method not in METHODS:
-        raise unknown("method", method, METHODS)
+        raise unknown("method", method, (*METHODS, *SHORT))
     if rounds < 1 or (rounds > 1 and (observation is None or simulator is None or method != "posterior")):
         raise UsageError(f"{rounds} rounds need an observation, a simulator and the method 'posterior'")
     if not 1 <= members <= 100:
@@ -331,6 +345,12 @@ def _fitted(
     order = np.random.default_rng([seed, 5]).permutation(len(theta))
     held = min(max(int(HELD_OUT * len(theta)), min(20, len(theta) // 3)), MOST)
     test, validation, train = np.split(order, [held, 2 * held])
+    if method == "ratio":
+        both = np.concatenate([validation, train])  # the classifier holds out pairs of its own
+        ratios = tuple(
+            Ratio.fit(theta[both], x[both], seed=seed + i, steps=steps, **dict(options or {})) for i in range(members)
+        )
+        return Posterior(prior, ratios, method, (theta[test], x[test]))
     events, given = (theta, x) if method == "posterior" else (x, theta)
     support = prior.support if method == "posterior" else None
     if events.ndim != 2:

@@ -29,7 +29,7 @@ def infer(
     observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation.")] = None,
     simulations: Annotated[int, typer.Option(min=60)] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, help="Later ones simulate where the posterior lies.")] = 1,
-    method: Annotated[str, typer.Option(help="posterior or likelihood.")] = "posterior",
+    method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
     members: Annotated[int, typer.Option(min=1, help="Models that are averaged.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Of training (default: 100 passes).")] = None,
