@@ -58,7 +58,7 @@ class Posterior:
     """
 
     prior: Prior
-    runs: tuple[Artifact, ...] | tuple[Ratio, ...]
+    runs: tuple[Artifact | Ratio, ...]
     method: str
     held_out: tuple[np.ndarray, np.ndarray]
     x: np.ndarray | None = None
