@@ -14,8 +14,10 @@ from pofx.core.items import Items
 from pofx.data.kind import FOLDER, content_hash, digest, joined, kind_of, kinds, named, of_card, take
 from pofx.data.kinds.audio import audio
 from pofx.data.kinds.image import images
+from pofx.data.kinds.levels import levels
 from pofx.data.kinds.molecules import molecules
 from pofx.data.kinds.points import points
+from pofx.data.kinds.proteins import proteins
 from pofx.data.kinds.table import table
 from pofx.data.kinds.text import texts
 from pofx.data.kinds.tokens import tokens
@@ -32,6 +34,8 @@ CASES = {
     "text": texts(WORDS),
     "passages": texts("To be, or not to be, that is the question:\n" * 60),
     "molecules": molecules(["C" * (i % 7 + 1) + "O" for i in range(40)]),
+    "proteins": proteins(["".join(RNG.choice(list("ACDEFGHIKLMNPQRSTVWY-"), 12)) for _ in range(40)]),
+    "levels": levels(RNG.integers(0, 4, (40, 5, 6)), tiles=" #.o"),
     "audio": audio([0.5 * np.sin(np.arange(500 + 10 * i) / 9) for i in range(40)], 8000),
 }
 

@@ -1,0 +1,318 @@
+"""Proteins: which mutations a family of sequences allows, scored by densities beside their floors, and new members.
+
+A score is the log-probability of a mutant less that of the focus sequence (Hopf et al., 2017): by a profile, by a Potts
+model in the mean-field approximation (Morcos et al., 2011), by VAEs whose ELBOs are taken with the same draws for
+every sequence (Riesselman et al., 2018, arXiv 1712.06527; Frazer et al., 2021), by autoregressive models, by masked
+marginals (Meier et al., 2021). A lower training loss is not a better score: weights are chosen on clusters of sequences
+that were held out, and the floors are printed beside.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
+from pofx.data.dataset import Dataset, dataset, take
+from pofx.data.kind import kind_of
+from pofx.data.kinds.proteins import proteins as as_proteins
+
+GROUP = "Uses"
+EXAMPLE = "pofx proteins BLAT.a2m --assay BLAT.csv --minutes 3"
+
+CLASSES = len(LETTERS)
+HELD = 0.1  # share of the clusters that are held out
+RECIPES: dict[str, dict[str, Any]] = {
+    "vae": {"latent": 30, "width": 256, "depth": 2, "prior": 1, "dropout": 0.2, "lr": 1e-3, "validations": 12},
+    "gpt": {"batch_size": 16},
+    "masked-diffusion": {"batch_size": 16},
+}
+DRAWS = 64  # of the code of a VAE, the same for all sequences
+
+
+# data
+
+
+def resampled(alignment: Alignment, *, seed: int = 0, size: int | None = None) -> Dataset:
+    """Sequences drawn as often as their weights, clusters of relatives in one split each.
+
+    The validation and test splits hold a tenth of the clusters each, their sequences once.
+    """
+    of = clusters(alignment.sequences)
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(of.max() + 1)
+    order = order[order != of[0]]  # the focus is always trained on
+    held = max(1, round(HELD * len(order))) if len(order) > 2 else 0
+    splits = {"validation": order[:held], "test": order[held : 2 * held]}
+    parts = {name: np.flatnonzero(np.isin(of, chosen)) for name, chosen in splits.items()}
+    rest = np.setdiff1d(np.arange(len(of)), np.concatenate(list(parts.values())))
+    if not held or not len(rest):
+        raise DataError(
+            f"the alignment has {of.max() + 1} clusters of relatives, too few to hold some out: add sequences"
+        )
+    weight = alignment.weights[rest] / alignment.weights[rest].sum()
+    drawn = generator.choice(rest, size or max(2 * len(rest), 2000), p=weight)
+    items = {"train": drawn, **parts}
+    made = {name: as_proteins([alignment.sequences[i] for i in at]) for name, at in items.items()}
+    facts = {"effective": alignment.effective, "dropped": alignment.dropped, "clusters": int(of.max() + 1)}
+    about = {"source": "alignment", "licence": "unknown", "facts": facts, "count_overlaps": False}
+    return dataset(made["train"], made["validation"], made["test"], "alignment", **about)
+
+
+def learn(data: Dataset, model: str = "vae", *, seed: int = 0, **options: Any) -> Any:
+    """A run on sequences, with the default recipe of the model."""
+    from pofx.runs.fitting import fit
+
+    return fit(data, model, seed=seed, **{**RECIPES.get(model, {}), **options})
+
+
+def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -> tuple[list[str], np.ndarray]:
+    """Mutants such as V29A or V29A:K30R and their measured scores, of a .csv.
+
+    Columns wildtype, site and mutant are put together; rows without a score, of stops and of no change are left out.
+    """
+    frame = pd.read_csv(path)
+    for column in (mutant, score):
+        if column not in frame.columns:
+            raise UsageError(f"assay has no column '{column}': choose from {', '.join(map(str, frame.columns))}")
+    names = frame[mutant].astype(str)
+    if {"wildtype", "site"} <= set(frame.columns) and names.str.len().max() == 1:
+        names = frame["wildtype"].astype(str) + frame["site"].astype(str) + names
+    values = pd.to_numeric(frame[score], errors="coerce").to_numpy()
+    good = [np.isfinite(v) and bool(changes(n)) for n, v in zip(names, values, strict=True)]
+    if not any(good):
+        raise DataError(f"{path} has no mutants with a score: write them as V29A")
+    return names[good].tolist(), values[np.array(good)]
+
+
+def changes(mutant: str) -> list[tuple[str, int, str]]:
+    """The substitutions of a mutant: ("V", 29, "A") …; empty where it is none."""
+    found = []
+    for part in re.split(r"[:,;/ ]+", mutant.strip()):
+        one = re.fullmatch(r"([A-Z])(\d+)([A-Z])", part)
+        if one is None or one[1] == one[3] or not {one[1], one[3]} <= set(LETTERS[1:]):
+            return []
+        found.append((one[1], int(one[2]), one[3]))
+    return found
+
+
+def mutated(alignment: Alignment, mutants: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """The sequence of each mutant over the columns, and which mutants lie in them: the others cannot be scored.
+
+    Raises:
+        DataError: a mutant of another wild type.
+    """
+    place = {int(number): i for i, number in enumerate(alignment.numbers)}
+    found, there = [], []
+    for mutant in mutants:
+        sequence, inside = list(alignment.focus), True
+        for old, number, new in changes(mutant):
+            if number not in place:
+                inside = False
+                continue
+            if sequence[place[number]] != old:
+                raise DataError(f"{mutant}: the focus sequence has {sequence[place[number]]} at {number}, not {old}")
+            sequence[place[number]] = new
+        there.append(inside)
+        found.append("".join(sequence))
+    return found, np.array(there, bool)
+
+
+# floors
+
+
+class Profile:
+    """Independent columns, weighted: the site-independent floor."""
+
+    def __init__(self, alignment: Alignment, pseudo: float = 0.5) -> None:
+        x = codes(alignment.sequences)
+        counts = np.full((x.shape[1], CLASSES), pseudo)
+        for letter in range(CLASSES):
+            counts[:, letter] += ((x == letter) * alignment.weights[:, None]).sum(0)
+        counts[:, 0] = pseudo  # gaps say nothing on residues
+        self.log_p = np.log(counts / counts.sum(1, keepdims=True))
+
+    def __call__(self, sequences: Sequence[str]) -> np.ndarray:
+        x = codes(sequences)
+        return np.asarray(self.log_p[np.arange(x.shape[1]), x].sum(1))
+
+
+class Potts:
+    """Fields and couplings of pairs by the inverse covariance; `pseudo` is the weight of the uniform distribution."""
+
+    def __init__(self, alignment: Alignment, pseudo: float = 0.5) -> None:
+        x = codes(alignment.sequences)
+        n, columns = x.shape
+        weight = (alignment.weights / alignment.weights.sum()).astype(np.float32)
+        hot = (x[..., None] == np.arange(1, CLASSES)).reshape(n, -1).astype(np.float32)  # gaps are the reference
+        single = hot.T @ weight
+        pairs = (hot * weight[:, None]).T @ hot
+        q = CLASSES
+        f = (1 - pseudo) * single + pseudo / q
+        both = (1 - pseudo) * pairs + pseudo / q**2
+        for i in range(columns):  # within a column residues exclude one another
+            at = slice(i * (q - 1), (i + 1) * (q - 1))
+            both[at, at] = np.diag(f[at])
+        covariance = both - np.outer(f, f)
+        couplings = -np.linalg.inv(covariance.astype(np.float64))
+        for i in range(columns):
+            at = slice(i * (q - 1), (i + 1) * (q - 1))
+            couplings[at, at] = 0
+        rest = 1 - f.reshape(columns, q - 1).sum(1)
+        self.fields = np.log(f.reshape(columns, -1) / np.maximum(rest, 1e-9)[:, None]).reshape(-1) - couplings @ f
+        self.couplings = couplings
+
+    def __call__(self, sequences: Sequence[str]) -> np.ndarray:
+        x = codes(sequences)
+        hot = (x[..., None] == np.arange(1, CLASSES)).reshape(len(x), -1).astype(np.float64)
+        return np.asarray(hot @ self.fields + 0.5 * np.einsum("nk,nk->n", hot @ self.couplings, hot))
+
+
+# scores of runs
+
+
+def elbo(run: Any, sequences: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """The bound of a VAE on log p of each sequence, its code drawn with the same noise for all: differences of two
+    sequences are then those of the sequences, and not of draws."""
+    import torch
+
+    from pofx.core.model import Weighted
+    from pofx.core.random import Still, Streams
+
+    if not isinstance(run.model, Weighted):
+        raise Unsupported(f"{run.name} has no evidence lower bound: score it by its log p")
+    raw, found = run.representation.tensor(list(sequences)), []
+    with torch.inference_mode():
+        for i in range(0, len(raw), 200):
+            x, _ = run.representation.encode(raw[i : i + 200], Still(0, len(raw[i : i + 200])))
+            streams = Streams(seed, len(x))
+            streams.ids = torch.zeros_like(streams.ids)
+            weights = run.model.importance_weights(x, particles=draws, generator=streams)
+            found.append(weights.mean(1))
+    return np.asarray(torch.cat(found).double().numpy())
+
+
+def masked_marginals(run: Any, focus: str) -> np.ndarray:
+    """log p of each residue in each column, which is hidden, given the rest of the focus: (columns, 21)."""
+    import torch
+
+    from pofx.core.model import Infilling, Stepwise
+
+    if not (isinstance(run.model, Infilling) and isinstance(run.model, Stepwise) and hasattr(run.model, "net")):
+        raise Unsupported(f"{run.name} does not fill single columns: train masked-diffusion")
+    x = run.representation.tensor([focus]).long()
+    columns, found = x.shape[1], []
+    with torch.inference_mode():
+        for at in torch.arange(columns).split(64):
+            hidden = torch.zeros(len(at), columns, dtype=torch.bool)
+            hidden[torch.arange(len(at)), at] = True
+            found.append(run.model.net(x.expand(len(at), -1), hidden, None, hidden).float().log_softmax(-1))
+    return np.asarray(torch.cat(found).double().numpy())
+
+
+def score_of(run: Any, alignment: Alignment, sequences: Sequence[str]) -> np.ndarray:
+    """log p of mutants less that of the focus, as fits the model: ELBOs with shared draws, masked marginals, log p."""
+    from pofx.core.model import Infilling, Weighted
+
+    if isinstance(run.model, Weighted):
+        values = elbo(run, [alignment.focus, *sequences])
+        return values[1:] - values[0]
+    if isinstance(run.model, Infilling):
+        table, x = masked_marginals(run, alignment.focus), codes(sequences)
+        first = codes([alignment.focus])[0]
+        at = np.arange(len(first))
+        return np.asarray((table[at, x] - table[at, first]).sum(1))
+    values = run.log_prob([alignment.focus, *sequences])
+    return np.asarray(values[1:] - values[0])
+
+
+def ensemble(scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The mean of the ranks of several scores: they have different units."""
+    from scipy.stats import rankdata
+
+    return np.asarray(np.mean([rankdata(s) / len(s) for s in scores.values()], 0))
+
+
+def floors(alignment: Alignment, sequences: Sequence[str]) -> dict[str, np.ndarray]:
+    """Scores by the profile and by the Potts model."""
+    both = [alignment.focus, *sequences]
+    found = {}
+    for name, model in (("profile", Profile(alignment)), ("Potts, mean field", Potts(alignment))):
+        values = model(both)
+        found[name] = values[1:] - values[0]
+    return found
+
+
+def spearman(scores: Mapping[str, np.ndarray], truth: np.ndarray, seed: int = 0) -> pd.DataFrame:
+    """Rank correlations with an assay, with standard errors by the bootstrap over mutants."""
+    from scipy.stats import spearmanr
+
+    generator = np.random.default_rng(seed)
+    draws = [generator.integers(len(truth), size=len(truth)) for _ in range(50)]
+    rows = {}
+    for name, values in scores.items():
+        again = [float(spearmanr(values[at], truth[at]).statistic) for at in draws]
+        rows[name] = {"Spearman": float(spearmanr(values, truth).statistic), "±": float(np.std(again))}
+    return pd.DataFrame(rows).T
+
+
+def fill(run: Any, template: str, n: int = 10, *, seed: int = 0) -> list[str]:
+    """Sequences that keep a motif: `?` in the template is drawn, every other residue stays."""
+    return list(run.sample(n, prefix=[template], seed=seed))
+
+
+def proteins(
+    source: Annotated[Path, typer.Argument(metavar="ALIGNMENT", help="An .a2m or .a3m file, the focus first.")],
+    assay: Annotated[Path | None, typer.Option(help="A .csv of measured mutants.")] = None,
+    mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R.")] = "mutant",
+    score: Annotated[str, typer.Option(help="Its column of measured scores.")] = "score",
+    model: Annotated[str, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion.")] = "vae",
+    members: Annotated[int, typer.Option(min=1, help="Trainings with different seeds, whose scores are averaged.")] = 3,
+    minutes: Annotated[float, typer.Option(help="Of training, of all members together.")] = 3.0,
+    template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="New sequences.")] = 100,
+    out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv.")] = Path("runs/proteins"),
+    seed: Annotated[int, typer.Option(help="Of splits, trainings and draws.")] = 0,
+) -> None:
+    """Learn a family of proteins, score mutants, and draw new members.
+
+    The profile of the alignment and a Potts model are scored beside: a network that is below them has not helped.
+    """
+    alignment = read_alignment(source)
+    typer.echo(
+        f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
+        f"columns; {alignment.dropped} with too many gaps or repeated"
+    )
+    runs = [
+        learn(resampled(alignment, seed=seed + k), model, seed=seed + k, minutes=minutes / members, out=out / f"run{k}")
+        for k in range(members)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = fill(runs[0], template, n, seed=seed) if template else list(runs[0].sample(n, seed=seed))
+    items = as_proteins(drawn)
+    kind_of(items).write(take(items, range(len(items))), out / "sequences.fasta")
+    if assay is None:
+        names, truth = every_mutant(alignment), None
+    else:
+        names, truth = read_assay(assay, mutant, score)
+    sequences, there = mutated(alignment, names)
+    sequences = [s for s, inside in zip(sequences, there, strict=True) if inside]
+    scores = floors(alignment, sequences)
+    scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
+    scores["mean rank of all"] = ensemble(scores)
+    table = pd.DataFrame({"mutant": np.array(names)[there], **scores})
+    table.to_csv(out / "scores.csv", index=False)
+    if truth is not None:
+        typer.echo(spearman(scores, truth[there]).round(3).to_string())
+    typer.echo(f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment → {out}")
+
+
+def every_mutant(alignment: Alignment) -> list[str]:
+    """All single substitutions of the focus."""
+    pairs = zip(alignment.focus, alignment.numbers, strict=True)
+    return [f"{old}{number}{new}" for old, number in pairs for new in LETTERS[1:] if new != old]

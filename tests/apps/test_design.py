@@ -1,0 +1,119 @@
+"""Discovery: a record that a person can fill in, the same loop from it, floors at equal calls."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pofx
+from pofx.apps.design import Design, Random, Sequences, Vectors, bounds_of, compared, space_of
+from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, parzen, tpe
+from pofx.cli.main import app
+from pofx.core.errors import DataError, UsageError
+
+BOUNDS = {"a": (-1.0, 3.0), "b": (0.0, 10.0)}
+
+
+def bowl(designs):
+    x = np.stack(designs)
+    return -((x[:, 0] - 1.2) ** 2) - 0.1 * (x[:, 1] - 7) ** 2
+
+
+def test_designs_lie_within_their_bounds_and_approach_the_best():
+    loop = Design(Vectors(BOUNDS), batch=6, seed=1).run(bowl, 4)
+    x = loop.trials[["a", "b"]].to_numpy(float)
+    assert len(x) == 24 and (x >= [-1, 0]).all() and (x <= [3, 10]).all()
+    progress = loop.progress()
+    assert progress["so far"].is_monotonic_increasing and progress["so far"].iloc[-1] > -0.1
+    assert progress["mean"].iloc[-1] > progress["mean"].iloc[0]
+    assert len(np.unique(x.round(9), axis=0)) == 24
+    least = Design(Vectors(BOUNDS), batch=6, minimise=True, seed=1).run(lambda d: -bowl(d), 4)
+    assert least.progress()["so far"].iloc[-1] == pytest.approx(-progress["so far"].iloc[-1])
+
+
+def test_a_loop_goes_on_from_its_record(tmp_path):
+    whole = Design(Random(BOUNDS), batch=3, record=tmp_path / "a.csv").run(bowl, 3)
+    part = Design(Random(BOUNDS), batch=3, record=tmp_path / "b.csv").run(bowl, 2)
+    waiting = part.propose()
+    again = Design(Random(BOUNDS), batch=3, record=tmp_path / "b.csv")
+    assert again.propose()["a"].to_numpy(float) == pytest.approx(waiting["a"].to_numpy(float))
+    again.run(bowl, 1)
+    assert again.trials["a"].to_numpy(float) == pytest.approx(whole.trials["a"].to_numpy(float))
+    with pytest.raises(DataError, match="another loop"):
+        Design(Random({"z": (0, 1)}), record=tmp_path / "a.csv")
+
+
+def test_a_person_fills_in_the_record(tmp_path):
+    record, words = tmp_path / "trials.csv", ["-p", "a=-1..3", "-p", "b=0..10", "--batch", "4"]
+    done = CliRunner().invoke(app, ["design", str(record), *words])
+    assert done.exit_code == 0 and "4 designs wait" in done.output, done.output
+    frame = pd.read_csv(record)
+    frame["score"] = bowl(list(frame[["a", "b"]].to_numpy()))
+    frame["score"] = frame["score"].astype(object)
+    frame.loc[1, "score"] = "failed"
+    frame.to_csv(record, index=False)
+    done = CliRunner().invoke(app, ["design", str(record), *words])
+    assert done.exit_code == 0 and "so far" in done.output, done.output
+    frame = pd.read_csv(record)
+    assert len(frame) == 8 and frame["score"].isna().sum() == 4 and record.with_suffix(".png").exists()
+    frame["score"] = frame["score"].astype(object)
+    frame.loc[4, "score"] = "good"
+    frame.to_csv(record, index=False)
+    assert CliRunner().invoke(app, ["design", str(record), *words]).exit_code != 0
+    with pytest.raises(DataError, match="must be a number or 'failed'"):
+        Design(Vectors(BOUNDS), record=record).scores()
+
+
+def test_the_budget_ends_the_loop():
+    loop = Design(Random(BOUNDS), batch=4, budget=6).run(bowl, 5)
+    assert len(loop.trials) == 6
+    with pytest.raises(UsageError, match="is spent"):
+        loop.propose()
+    with pytest.raises(UsageError, match="NAME=LOW..HIGH"):
+        bounds_of(["a=1"])
+    with pytest.raises(UsageError, match="low below high"):
+        Vectors({"a": (1, 1)})
+
+
+def test_methods_have_equal_calls():
+    calls = []
+    found = compared(lambda d: calls.append(len(d)) or bowl(d), BOUNDS, rounds=2, batch=4, seeds=2)
+    assert list(found.index) == ["pofx", "random", "GP", "TPE"] and sum(calls) == 4 * 2 * 8
+    assert found.loc["GP", "best"] >= found.loc["random", "best"] - 1
+
+
+def test_surrogates_know_simple_functions():
+    x = latin(30, 2, 0)
+    y = bowl(list(x * [4, 10] + [-1, 0]))
+    mean, spread = Gaussian().fit(x, y).predict(x[:5])
+    assert mean == pytest.approx(y[:5], abs=0.3) and (spread < 0.5).all()
+    picked = improvement(Gaussian(), x, y, latin(100, 2, 1), 3)
+    assert bowl(list(picked * [4, 10] + [-1, 0])).mean() > y.mean()
+    grid = np.linspace(-1, 2, 3001)
+    assert np.trapezoid(parzen(grid, np.array([0.4, 0.6]), 0.05), grid) == pytest.approx(
+        1 + 2 / 3, abs=0.02
+    )  # beyond [0, 1] too
+    assert tpe(x, y, 5, 0).shape == (5, 2)
+    forest = Forest().fit(x, y)
+    assert forest.predict(x)[0] == pytest.approx(forest.model.predict(x), abs=1e-6)
+
+
+def test_sequences_are_proposed_by_a_run():
+    run = pofx.fit(
+        ["ab", "abb", "ba", "bba", "aab", "abab"] * 8,
+        "gpt",
+        steps=30,
+        width=24,
+        layers=1,
+        heads=2,
+        lr=4e-3,
+        progress=False,
+    )
+    space = space_of(run, steps=5)
+    assert isinstance(space, Sequences)
+    count = lambda items: [float(s.count("a")) for s in items]  # noqa: E731
+    loop = Design(space, batch=5, seed=0).run(count, 3)
+    items = loop.trials["item"]
+    assert items.is_unique and len(items) >= 10
+    with pytest.raises(UsageError, match="has no sequences"):
+        space_of(pofx.fit("moons", "gmm", steps=2, progress=False))

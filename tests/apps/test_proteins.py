@@ -1,0 +1,135 @@
+"""Proteins: alignments read as they are meant, floors with closed forms, scores with shared draws."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pofx
+from pofx.apps import proteins as app_of
+from pofx.cli.main import app
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.data.alignments import LETTERS, clusters, codes, fasta, read_alignment, shared, weights
+
+A2M = ">focus/24-31\nhpACD-EF\n>other\n..AC-.EF\n>third\n..ACDwEY\n>gaps\n..A--.--\n>again\n..AC-.EF\n"
+FOCUS = "ACDEFGHIKL"
+
+
+def family(n=300, seed=0):
+    """Relatives of the focus in groups; columns 1 and 2 change together."""
+    g = np.random.default_rng(seed)
+    found = [FOCUS]
+    for _ in range(n):
+        s = list(FOCUS)
+        for i in range(3, 10):
+            if g.random() < 0.4:
+                s[i] = "".join(g.choice(list("LIVAM"), 1))
+        s[1], s[2] = ("C", "D") if g.random() < 0.5 else ("S", "E")
+        found.append("".join(s))
+    return found
+
+
+@pytest.fixture(scope="module")
+def alignment(tmp_path_factory):
+    path = tmp_path_factory.mktemp("msa") / "some.a3m"
+    path.write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(family())))
+    return read_alignment(path, identity=0.95)
+
+
+def test_columns_are_those_of_the_focus_and_keep_their_numbers(tmp_path):
+    (tmp_path / "few.a2m").write_text(A2M)
+    found = read_alignment(tmp_path / "few.a2m")
+    assert found.focus == "ACDEF" and found.numbers.tolist() == [26, 27, 28, 29, 30]
+    assert found.sequences[1:] == ["AC-EF", "ACDEY"] and found.dropped == 2
+    assert app_of.mutated(found, ["D28A", "A26V:F30W", "P25A"])[0][:2] == ["ACAEF", "VCDEW"]
+    assert app_of.mutated(found, ["D28A", "P25A"])[1].tolist() == [True, False]
+    with pytest.raises(DataError, match="has D at 28, not W"):
+        app_of.mutated(found, ["W28A"])
+    (tmp_path / "bad.a3m").write_text(">a\nACD\n>b\nAC\n")
+    with pytest.raises(DataError, match="align them"):
+        read_alignment(tmp_path / "bad.a3m")
+    assert fasta(">a x\nAC\nDE*\n") == (["a x"], ["ACDE"])
+
+
+def test_weights_are_one_over_the_number_of_relatives():
+    some = ["AAAAA", "AAAAC", "CDEFG", "AAA--"]
+    assert weights(some, 0.8).tolist() == pytest.approx([1 / 2, 1 / 2, 1, 1 / 3])
+    assert shared(codes(some[3:]), codes(some[:1])).item() == 1
+    assert clusters(some, 0.8).tolist() == [0, 0, 1, 0]
+    assert weights(some, 1.0).tolist() == [1, 1, 1, 1]
+
+
+def test_splits_share_no_cluster_and_draw_by_weight(alignment):
+    data = app_of.resampled(alignment, seed=1)
+    of = dict(zip(alignment.sequences, clusters(alignment.sequences), strict=True))
+    kept = [{of[s] for s in part.values} for part in data.splits().values()]
+    assert not kept[0] & kept[1] and not kept[0] & kept[2] and not kept[1] & kept[2]
+
+
+def test_mutants_and_assays_are_read_in_both_forms(tmp_path):
+    assert app_of.changes("V29A:K30R") == [("V", 29, "A"), ("K", 30, "R")]
+    assert app_of.changes("V29V") == app_of.changes("WT") == app_of.changes("V29*") == []
+    frame = pd.DataFrame(
+        {"wildtype": ["A", "A", "A"], "site": [1, 2, 3], "mutant": ["C", "*", "D"], "score": [1, 2, ""]}
+    )
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    names, values = app_of.read_assay(tmp_path / "a.csv")
+    assert names == ["A1C"] and values.tolist() == [1.0]
+    with pytest.raises(UsageError, match="no column 'fitness'"):
+        app_of.read_assay(tmp_path / "a.csv", score="fitness")
+
+
+def test_floors_know_columns_and_pairs(alignment):
+    tries = ["ASDEFGHIKL", "ASEEFGHIKL", "AWDEFGHIKL"]  # half of a pair, the whole of it, what never occurs
+    found = app_of.floors(alignment, tries)
+    profile, potts = found["profile"], found["Potts, mean field"]
+    assert profile[2] < profile[0] and abs(profile[0]) < 0.6
+    assert potts[1] > potts[0] and potts[0] < -0.5  # the profile cannot see that the pair changes together
+    x = app_of.Profile(alignment)
+    assert np.exp(x.log_p).sum(1) == pytest.approx(np.ones(10))
+
+
+def test_elbos_have_the_same_draws_for_all_sequences(alignment):
+    data = app_of.resampled(alignment)
+    run = app_of.learn(data, "vae", steps=30, width=32, latent=4, progress=False)
+    a = app_of.elbo(run, [FOCUS, "ASDEFGHIKL"], draws=8)
+    b = app_of.elbo(run, ["ASDEFGHIKL"], draws=8)
+    assert a[1] == pytest.approx(b[0], abs=1e-4)
+    assert app_of.score_of(run, alignment, [FOCUS])[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_motifs_stay_and_single_columns_are_filled(alignment):
+    data = app_of.resampled(alignment)
+    run = app_of.learn(data, "masked-diffusion", steps=20, width=32, layers=1, progress=False)
+    drawn = app_of.fill(run, "??DE???I??", 12)
+    assert all(s[2:4] == "DE" and s[7] == "I" and len(s) == 10 for s in drawn)
+    table = app_of.masked_marginals(run, FOCUS)
+    assert np.exp(table).sum(1) == pytest.approx(np.ones(10), abs=1e-5)
+    scores = app_of.score_of(run, alignment, ["AWDEFGHIKL", FOCUS])
+    at, old, new = 1, LETTERS.index("C"), LETTERS.index("W")
+    assert scores.tolist() == pytest.approx([table[at, new] - table[at, old], 0.0])
+    with pytest.raises(Unsupported, match="no evidence lower bound"):
+        app_of.elbo(run, [FOCUS])
+
+
+def test_insertions_are_scored_by_a_model_of_unaligned_sequences():
+    items = pofx.proteins([s[: 8 + i % 3] for i, s in enumerate(family(60))])
+    run = pofx.fit(items, "gpt", represent="characters", steps=5, width=24, layers=1, heads=2, progress=False)
+    assert np.isfinite(run.log_prob(["ACDEFGHI", "ACDEFGHIK"])).all()
+    with pytest.raises(DataError, match="represent=characters"):
+        pofx.fit(items, "gpt", steps=1, progress=False)
+    with pytest.raises(DataError, match="no residue"):
+        pofx.proteins(["ACXZ"])
+
+
+def test_the_verb_prints_floors_beside(tmp_path, monkeypatch):
+    (tmp_path / "some.a3m").write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(family(200))))
+    g = np.random.default_rng(0)
+    rows = [{"mutant": f"{FOCUS[i]}{i + 1}{c}", "score": g.normal()} for i in range(10) for c in "AVW" if c != FOCUS[i]]
+    pd.DataFrame(rows).to_csv(tmp_path / "assay.csv", index=False)
+    monkeypatch.setitem(app_of.RECIPES, "vae", {"width": 32, "latent": 2})
+    words = ["proteins", str(tmp_path / "some.a3m"), "--assay", str(tmp_path / "assay.csv"), "--members", "1"]
+    done = CliRunner().invoke(app, [*words, "--minutes", "0.02", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "profile" in done.output and "Potts" in done.output and "mean rank of all" in done.output
+    assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == len(rows)
