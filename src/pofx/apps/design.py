@@ -188,9 +188,7 @@ class Design:
             self.trials = pd.read_csv(self.record, dtype={SCORE: object})
             lacking = [c for c in (ROUND, *space.columns, SCORE) if c not in self.trials.columns]
             if lacking:
-                raise DataError(
-                    f"{self.record} lacks the columns {', '.join(lacking)}: it is the record of another loop"
-                )
+                raise DataError(f"{self.record} lacks {', '.join(lacking)}: it is the record of another loop")
 
     def scores(self) -> np.ndarray:
         """The score of every trial; NaN where it is missing or failed."""
@@ -389,9 +387,7 @@ def design(
         list[str] | None, typer.Option("--parameter", "-p", help="NAME=LOW..HIGH, repeatable.")
     ] = None,
     run: Annotated[Path | None, typer.Option(help="A run of molecules or other sequences, instead of numbers.")] = None,
-    test: Annotated[
-        str | None, typer.Option(help="A function designs → scores as file.py:name, or a property.")
-    ] = None,
+    test: Annotated[str | None, typer.Option(help="A function of designs, file.py:name, or a property.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="With --test.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Designs of a round.")] = 10,
     budget: Annotated[int | None, typer.Option(min=1, help="Designs in all.")] = None,
@@ -401,7 +397,7 @@ def design(
 ) -> None:
     """Propose designs, learn from their scores, propose better ones.
 
-    Without --test the proposals are written into the record; fill in the column `score` (or write failed) and call again.
+    Without --test the proposals are written into the record; fill in `score` (or write failed) and call again.
     """
     from pofx.apps.simulate import function_of
     from pofx.artifact import load

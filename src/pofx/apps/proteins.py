@@ -134,7 +134,7 @@ class Profile:
         counts = np.full((x.shape[1], CLASSES), pseudo)
         for letter in range(CLASSES):
             counts[:, letter] += ((x == letter) * alignment.weights[:, None]).sum(0)
-        counts[:, 0] = pseudo  # gaps say nothing on residues
+        counts[:, 0] = pseudo  # gaps are no evidence on residues
         self.log_p = np.log(counts / counts.sum(1, keepdims=True))
 
     def __call__(self, sequences: Sequence[str]) -> np.ndarray:

@@ -227,6 +227,9 @@ def test_sharpened_draws_follow_the_sharpened_chain():
     assert torch.isfinite(sharpen(p, top_p=0.79)).tolist() == [True, True, False, False]
     assert torch.isfinite(sharpen(p, top_p=0.81)).tolist() == [True, True, True, False]
     assert torch.equal(sharpen(p), p)
+    share = (p.softmax(-1) / p.softmax(-1).max()).tolist()
+    for low in (0.0, 0.3, 0.9, 1.0):
+        assert torch.isfinite(sharpen(p, min_p=low)).tolist() == [s >= low - 1e-6 for s in share]
     bad = {"temperature": (-1, math.nan, math.inf), "top_k": (-1, 2.5), "top_p": (0.0, 1.1)}
     for key, values in bad.items():
         for value in values:

@@ -18,7 +18,7 @@ from torch import Tensor
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Condition, Discrete, dims, select
 from pofx.core.model import Batch, Completing, Density, Factored, OnePhase, Tempered
-from pofx.core.options import Temperature, TopK, TopP
+from pofx.core.options import Temperature, TopK, TopP, Unit
 from pofx.core.random import Streams
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, sum_event
 from pofx.maths.sharpening import sharpen
@@ -143,6 +143,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
         temperature: Temperature = 1.0,
         top_k: TopK = 0,
         top_p: TopP = 1.0,
+        min_p: Unit = 0.0,
         cached: bool = True,
     ) -> Int[Tensor, "{n} *event"]:
         """n events, dimension by dimension: int64 (n, *event.shape).
@@ -150,8 +151,8 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
         Args:
             prefix: what is known of each event, int64 (n, *event.shape), and -1 in the places to be drawn; the known
                 places come first in the order of drawing.
-            temperature, top_k, top_p: sharpen every conditional; at other values than these the draws are no longer
-                from p(x).
+            temperature, top_k, top_p, min_p: sharpen every conditional; at other values than these the draws are no
+                longer from p(x).
             cached: False repeats the whole pass for every dimension, to the same result.
 
         Raises:
@@ -174,7 +175,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
             over = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
             noise, drawn, fixed = u[rows], x[rows], None if known is None else known[rows]
             for place in self.order(ordering).tolist():
-                value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p), noise[:, place])
+                value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p, min_p), noise[:, place])
                 if fixed is not None:
                     value = torch.where(fixed[:, place] < 0, value, fixed[:, place])
                 if self.end is not None:

@@ -170,13 +170,14 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
         temperature: float = 1.0,
         top_k: float = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
     ) -> Int[Tensor, "{n} *event"]:
         """n events: int64 (n, *event.shape). Drawn place by place, in an order of its own for each, they follow p(x).
 
         Args:
             prefix: what is known of each event and -1 in the places to be drawn, wherever those are.
-            temperature, top_k, top_p: sharpen every conditional; at other values than these the draws are no longer
-                from p(x).
+            temperature, top_k, top_p, min_p: sharpen every conditional; at other values than these the draws are no
+                longer from p(x).
 
         Raises:
             DataError: a prefix of another shape, or with classes that the event does not have.
@@ -202,7 +203,7 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
                 continue
             given = None if context is None else context[rows]
             logits = self.net(x[rows], hidden[rows], given, now[rows])
-            x = x.masked_scatter(now, categorical_draw(sharpen(logits, temperature, top_k, top_p), u[now]))
+            x = x.masked_scatter(now, categorical_draw(sharpen(logits, temperature, top_k, top_p, min_p), u[now]))
             hidden = hidden & ~now
         return x.reshape(n, *self.event.shape)
 
