@@ -218,7 +218,7 @@ class Design:
             raise UsageError(f"the budget of {self.budget} designs is spent: raise it, or read the best of them")
         number = 0 if self.trials.empty else int(self.trials[ROUND].max()) + 1
         seed = self.seed + 1000 * number
-        designs = [self.space.design(row) for row in self.trials.to_dict("records")]
+        designs = self._designs(self.trials)
         known = self.sign * self.scores()
         new = self.space.first(n, seed) if not np.isfinite(known).any() else self.space.pick(designs, known, n, seed)
         if not new:
@@ -229,6 +229,9 @@ class Design:
         self.trials[SCORE] = self.trials[SCORE].astype(object)
         self._write()
         return self.pending()
+
+    def _designs(self, trials: pd.DataFrame) -> list[Any]:
+        return [self.space.design({str(k): v for k, v in row.items()}) for row in trials.to_dict("records")]
 
     def update(self, scores: Sequence[float]) -> None:
         """The scores of the trials that wait, in their order; NaN for a test that failed."""
@@ -245,7 +248,7 @@ class Design:
             if not len(self.pending()) and self.budget is not None and len(self.trials) >= self.budget:
                 break
             waiting = self.propose()
-            designs = [self.space.design(row) for row in waiting.to_dict("records")]
+            designs = self._designs(waiting)
             self.update(np.asarray(test(designs), float).reshape(-1).tolist())
         return self
 
@@ -261,7 +264,7 @@ class Design:
         side = "max" if self.sign > 0 else "min"
         found = frame.groupby(ROUND)[SCORE].agg(tests="size", mean="mean", best=side)
         found["so far"] = found["best"].cummax() if self.sign > 0 else found["best"].cummin()
-        return found
+        return pd.DataFrame(found)
 
     def picture(self, path: str | Path) -> Path:
         """Every score by its number, the best so far as a line, rounds apart."""

@@ -57,7 +57,8 @@ def read(
         data = by_level(texts, tiles, width, name, seed)
     if not symmetries:
         return data
-    about = {"source": data.card.source, "licence": data.card.licence, "facts": {**data.card.facts, "symmetries": True}}
+    facts = {**data.card.facts, "symmetries": True}
+    about: dict[str, Any] = {"source": data.card.source, "licence": data.card.licence, "facts": facts}
     train = replace(data.train, values=turned(data.train.values))
     return dataset(train, data.validation, data.test, data.card.name, count_overlaps=False, **about)
 
@@ -83,7 +84,8 @@ def by_level(texts: Sequence[str], tiles: str, width: int, name: str, seed: int)
         cut = list(dict.fromkeys(w for i in at for w in windows(texts[i], width)))
         parts.append(as_levels(cut, tiles))
     facts = {"levels_held_out": held, "window": width}
-    return dataset(*parts, name, source=name, licence="unknown", facts=facts, count_overlaps=False)
+    train, validation, test = parts
+    return dataset(train, validation, test, name, source=name, licence="unknown", facts=facts, count_overlaps=False)
 
 
 def windows(level: str, width: int) -> list[str]:

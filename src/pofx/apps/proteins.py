@@ -60,7 +60,7 @@ def resampled(alignment: Alignment, *, seed: int = 0, size: int | None = None) -
     items = {"train": drawn, **parts}
     made = {name: as_proteins([alignment.sequences[i] for i in at]) for name, at in items.items()}
     facts = {"effective": alignment.effective, "dropped": alignment.dropped, "clusters": int(of.max() + 1)}
-    about = {"source": "alignment", "licence": "unknown", "facts": facts, "count_overlaps": False}
+    about: dict[str, Any] = {"source": "alignment", "licence": "unknown", "facts": facts, "count_overlaps": False}
     return dataset(made["train"], made["validation"], made["test"], "alignment", **about)
 
 
@@ -206,12 +206,13 @@ def masked_marginals(run: Any, focus: str) -> np.ndarray:
     if not (isinstance(run.model, Infilling) and isinstance(run.model, Stepwise) and hasattr(run.model, "net")):
         raise Unsupported(f"{run.name} does not fill single columns: train masked-diffusion")
     x = run.representation.tensor([focus]).long()
+    net: Any = run.model.net
     columns, found = x.shape[1], []
     with torch.inference_mode():
         for at in torch.arange(columns).split(64):
             hidden = torch.zeros(len(at), columns, dtype=torch.bool)
             hidden[torch.arange(len(at)), at] = True
-            found.append(run.model.net(x.expand(len(at), -1), hidden, None, hidden).float().log_softmax(-1))
+            found.append(net(x.expand(len(at), -1), hidden, None, hidden).float().log_softmax(-1))
     return np.asarray(torch.cat(found).double().numpy())
 
 

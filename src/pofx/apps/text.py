@@ -192,9 +192,8 @@ def text(
     else:
         runs = {m: fit(data, m, minutes=minutes, seed=seed, out=out / m) for m in models.split(",")}
     typer.echo(report(runs, data).round(3).to_string(na_rep=""))
-    options = {
-        k: v for k, v in (("temperature", temperature), ("top_k", top_k), ("min_p", min_p)) if v != (k == "temperature")
-    }
+    chosen = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "min_p": (min_p, 0.0)}
+    options: dict[str, Any] = {name: value for name, (value, default) in chosen.items() if value != default}
     for name, one in runs.items():
         drawn = prompted(one, prompt, n, length=length, stop=stop or (), seed=seed, **options) if in_order(one) else []
         for sample in drawn or one.sample(n, seed=seed, **options):

@@ -46,7 +46,7 @@ class Text(Kind):
     name = "text"
     summary = "texts: a line an item, or running text"
     hashed_as = "tokens"
-    reads = (".txt",)
+    reads: ClassVar[tuple[str, ...]] = (".txt",)
     reading: ClassVar = {"encoding": TEXTS["encoding"]}
     outputs: ClassVar[tuple[str, ...]] = (".txt", ".json", ".csv", ".npz")
 
