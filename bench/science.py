@@ -67,7 +67,7 @@ def proteins(steps: int) -> None:
         ("BLAT_ECOLX.a2m", "BLAT_ECOLX_fitness.csv", "log_fitness"),
         ("PTEN_HUMAN.a2m", "PTEN_abundance.csv", "score"),
     )
-    for name, assay, score in (blat, ("PTEN_HUMAN.a2m", "PTEN_abundance.csv", "score")):
+    for name, assay, score in files:
         alignment = m.read_alignment(DATA / "proteins" / name)
         mutants, truth = m.read_assay(DATA / "proteins" / assay, score=score)
         sequences, there = m.mutated(alignment, mutants)

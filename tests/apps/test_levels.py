@@ -40,7 +40,7 @@ def data():
 @pytest.fixture(scope="module")
 def run(data):
     options = {"optimizer": "adamw", "lr": 4e-3, "warmup": 5, "validations": 0, "progress": False}
-    return app_of.learn(data, width=24, layers=1, heads=2, steps=100, **options)
+    return app_of.learn(data, width=16, layers=1, heads=2, steps=60, **options)
 
 
 def test_the_solver_knows_small_boards():
@@ -107,7 +107,7 @@ def test_pattern_divergence_is_zero_for_equal_levels_and_grows():
 
 def test_repairs_end_in_valid_levels_that_a_solver_solves(run, data):
     drawn = run.sample(40)
-    mended = app_of.repair(run, drawn, "sokoban", solve=True, tries=15)
+    mended = app_of.repair(run, drawn, "sokoban", solve=True, tries=12)
     tiles = data.train.facts["tiles"]
     good = app_of.valid(mended.values, tiles, "sokoban")
     assert good.mean() >= app_of.valid(drawn, tiles, "sokoban").mean()
@@ -143,6 +143,7 @@ def test_sizes_and_difficulty_are_conditions(data):
 def test_the_verb_draws_repairs_and_reports(tmp_path, monkeypatch):
     (tmp_path / "rooms.txt").write_text("\n\n".join(boards()))
     monkeypatch.setattr(app_of, "RECIPES", {"gpt": {"width": 24, "layers": 1, "heads": 2, "optimizer": "adamw"}})
+    monkeypatch.setattr(app_of, "TRIES", 2)
     words = [str(tmp_path / "rooms.txt"), "--rules", "sokoban", "--minutes", "0.02", "-n", "20"]
     done = CliRunner().invoke(app, ["levels", *words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output

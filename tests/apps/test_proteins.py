@@ -11,7 +11,7 @@ from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.alignments import LETTERS, clusters, codes, fasta, read_alignment, shared, weights
 
-A2M = ">focus/24-31\nhpACD-EF\n>other\n..AC-.EF\n>third\n..ACDwEY\n>gaps\n..A--.--\n>again\n..AC-.EF\n"
+A2M = ">focus/24-30\nhpACD.EF\n>other\n..AC-.EF\n>third\n..ACDwEY\n>gaps\n..A--.--\n>again\n..AC-.EF\n"
 FOCUS = "ACDEFGHIKL"
 
 

@@ -78,6 +78,7 @@ class Vectors(Space):
             elite[generator.integers(len(elite), size=POOL // 3)] + 0.05 * generator.normal(size=(POOL // 3, d)), 0, 1
         )
         pool = np.concatenate((self._drawn(elite, POOL // 3, seed), near, latin(POOL // 3, d, seed + 1)))
+        pool = np.unique(pool[~(pool[:, None] == x[None]).all(-1).any(1)], axis=0)
         chosen = improvement(Gaussian(seed), x, y, pool, n)
         return list(self._real(chosen))
 
@@ -86,7 +87,7 @@ class Vectors(Space):
         from pofx.sklearn import DensityEstimator
 
         if len(elite) < 5 or (np.ptp(elite, axis=0) < 1e-9).any():
-            return elite[np.random.default_rng(seed).integers(len(elite), size=n)]
+            return latin(n, elite.shape[1], seed + 2)
         density = DensityEstimator(self.model, random_state=seed % (1 << 31), minutes=0.1).fit(elite)
         return np.clip(np.asarray(density.sample(n), float), 0, 1)
 

@@ -31,6 +31,7 @@ RULES = ("none", "sokoban")
 EPS = 1e-5  # weight of what never occurs in a distribution of patterns
 SIZES = (2, 3)  # of the patterns
 PUSHED = 3000  # positions that a solver looks at for a level of a report
+TRIES = 30  # redraws of a level, at most
 SOLVED = 40  # levels of a report that are tried to be solved
 RECIPES: dict[str, dict[str, Any]] = {"gpt": {"batch_size": 32}, "masked-diffusion": {}}
 
@@ -165,7 +166,7 @@ class Repaired:
 
 
 def repair(
-    run: Any, values: np.ndarray, rules: str, *, solve: bool = False, tries: int = 30, seed: int = 0
+    run: Any, values: np.ndarray, rules: str, *, solve: bool = False, tries: int | None = None, seed: int = 0
 ) -> Repaired:
     """Levels that follow the rules: those that do not are redrawn in part, given the rest of them.
 
@@ -182,7 +183,7 @@ def repair(
     if solve:
         good[good] &= solvable(found[good], tiles)
     broken = first = np.flatnonzero(~good)
-    for attempt in range(tries):
+    for attempt in range(TRIES if tries is None else tries):
         if not len(broken):
             break
         part = found[broken].astype(np.int64)
