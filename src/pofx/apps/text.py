@@ -27,6 +27,7 @@ TABLE = 6  # symbols of the longest n-gram of the floor
 COUNTED = 1_000_000  # characters that it counts, and at most
 WINDOWS = 400  # that are scored
 GAP = "_"
+TRIES = 8  # draws of a text with gaps, at most
 
 
 def read(source: Any, seed: int = 0) -> Dataset:
@@ -143,7 +144,7 @@ def filled(run: Any, template: str, n: int = 3, *, gap: str = GAP, seed: int = 0
 
     from pofx.core.model import Completing, Infilling
     from pofx.core.random import Streams
-    from pofx.represent.characters import Characters
+    from pofx.represent.characters import UNKNOWN, Characters
 
     view = run.representation
     if not (isinstance(run.model, Infilling) and isinstance(run.model, Completing)):
@@ -158,11 +159,18 @@ def filled(run: Any, template: str, n: int = 3, *, gap: str = GAP, seed: int = 0
     row = torch.full((view.length,), -1 if view.passage else 0, dtype=torch.int64)
     codes = torch.from_numpy(view.codes(template).astype(np.int64))
     row[: len(template)] = torch.where(torch.tensor([c == gap for c in template]), -1, codes)
-    with torch.inference_mode():
-        drawn = run.model.sample(
-            n, generator=Streams(seed, n, device=run.device), prefix=row.expand(n, -1).to(run.device), **options
-        )
-    return [view.text(codes) for codes in drawn[:, : len(template)].cpu().numpy()]
+    found: list[str] = []
+    for attempt in range(TRIES):  # a gap is a character: draws in which a text ends there are drawn again
+        generator = Streams(seed + (attempt << 32), n, device=run.device)
+        with torch.inference_mode():
+            drawn = run.model.sample(n, generator=generator, prefix=row.expand(n, -1).to(run.device), **options)
+        part = drawn[:, : len(template)].cpu().numpy()
+        found += [view.text(codes) for codes in part[(part > UNKNOWN).all(1)]]
+        if len(found) >= n:
+            return found[:n]
+    if not found:
+        raise DataError(f"no draw of {TRIES * n} fills the gaps with characters: train for longer, or open fewer gaps")
+    return found
 
 
 def text(
