@@ -38,8 +38,8 @@ def test_bits_per_byte_count_bytes_and_not_characters(runs, data):
 
 
 def test_running_text_is_scored_in_windows_and_given_context():
-    data = app_of.read(pofx.texts("to be or not to be that is the question " * 60))
-    run = pofx.fit(data, "gpt", width=24, layers=1, heads=2, length=64, steps=5, progress=False)
+    data = app_of.read(pofx.texts("to be or not to be that is the question " * 100))
+    run = pofx.fit(data, "gpt", width=24, layers=1, heads=2, steps=5, progress=False)
     found = app_of.report({"gpt": run}, data)
     assert {"bits/byte", "bits/byte given context"} <= set(found.columns)
     drawn = app_of.prompted(run, "to be", 2, length=90, min_p=0.1, temperature=0.8)

@@ -7,7 +7,7 @@ accessibility of Ertl and Schuffenhauer, 2009 (1 is easy, 10 hard). Needs the ex
 import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ def chemistry() -> Any:
 
 def canonical(strings: Sequence[str]) -> list[str | None]:
     """The canonical SMILES of each string, None where it is no molecule (or an empty one)."""
+    return [_canonical(string) for string in strings]
+
+
+@lru_cache(maxsize=1 << 18)
+def _canonical(string: str) -> str | None:
     chem = chemistry()
-    found = []
-    for string in strings:
-        molecule = chem.MolFromSmiles(string)
-        found.append(chem.MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None)
-    return found
+    molecule = chem.MolFromSmiles(string)
+    return chem.MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None
 
 
 def fingerprints(strings: Sequence[str]) -> Float[np.ndarray, "n places"]:
