@@ -35,7 +35,7 @@ CASES = {
     "passages": texts("To be, or not to be, that is the question:\n" * 60),
     "molecules": molecules(["C" * (i % 7 + 1) + "O" for i in range(40)]),
     "proteins": proteins(["".join(RNG.choice(list("ACDEFGHIKLMNPQRSTVWY-"), 12)) for _ in range(40)]),
-    "levels": levels(RNG.integers(0, 4, (40, 5, 6)), tiles=" #.o"),
+    "tilemap": levels(RNG.integers(0, 4, (40, 5, 6)), tiles=" #.o"),
     "audio": audio([0.5 * np.sin(np.arange(500 + 10 * i) / 9) for i in range(40)], 8000),
 }
 

@@ -35,7 +35,7 @@ def read(source: Any, seed: int = 0) -> Dataset:
     from pofx.data.sources import load
 
     data = load(source, seed=seed)
-    if "text" not in data.card.kind and not isinstance(data.train.values, Passages | list):
+    if not isinstance(data.train.values, Passages | list):
         raise UsageError(f"texts are read here (got {data.card.kind} items): give a .txt file or a list of strings")
     return data
 

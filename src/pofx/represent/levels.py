@@ -24,7 +24,7 @@ class LevelGrid(Representation):
         shape: H, W.
     """
 
-    kind = "levels"
+    kind = "tilemap"
     name = "grid"
     summary = "tiles of a grid as classes"
     measure: ClassVar[str] = "counting"

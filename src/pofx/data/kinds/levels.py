@@ -63,7 +63,7 @@ def levels(x: Any, tiles: str | None = None, labels: Any = None, name: str = "le
             f"{name} has classes 0 to {most}, tiles are {tiles!r}: give one character per class, at most 255"
         )
     facts = {"tiles": tiles}
-    return Items("levels", array.astype(np.uint8), *with_labels(labels, len(array), name, facts))
+    return Items("tilemap", array.astype(np.uint8), *with_labels(labels, len(array), name, facts))
 
 
 def levels_in(text: str) -> list[str]:
@@ -86,7 +86,7 @@ class LevelFacts(Facts):
 
 
 class Levels(Kind):
-    name = "levels"
+    name = "tilemap"
     summary = "levels of games: grids of tiles"
     reads = (".lvl", ".sok")
     outputs = (".txt", ".png", ".tmj", ".npz", ".npy")
