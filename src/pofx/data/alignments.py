@@ -123,14 +123,16 @@ def weights(sequences: Sequence[str], identity: float = 0.8) -> Float[np.ndarray
 
 def clusters(sequences: Sequence[str], identity: float = 0.6) -> Int[np.ndarray, "n"]:
     """The cluster of each sequence: each joins the first founder that shares so much with it, or founds one."""
-    x = codes(sequences)
+    x = codes(sequences).astype(np.uint8)
+    sizes = np.maximum((x > 0).sum(1), 1)
     found = np.full(len(x), -1)
     number = 0
     for i in range(len(x)):
         if found[i] >= 0:
             continue
         open_ = np.flatnonzero(found < 0)
-        near = shared(x[open_], x[i : i + 1])[:, 0] >= identity
+        same = ((x[open_] == x[i]) & (x[i] > 0)).sum(1)
+        near = same >= identity * sizes[open_] - 1e-9
         found[open_[near]] = number
         found[i] = number
         number += 1

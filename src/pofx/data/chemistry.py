@@ -161,7 +161,8 @@ def drawn(strings: Sequence[str], legends: Sequence[str] = (), columns: int | No
     across = columns or min(6, max(1, len(strings)))
     down = -(-len(strings) // across)
     sheet = rdMolDraw2D.MolDraw2DCairo(side * across, side * down, side, side)
-    sheet.drawOptions().drawMolsSameScale = False
+    options: Any = sheet.drawOptions()
+    options.drawMolsSameScale = False
     molecules = [chem.MolFromSmiles(s) for s in strings]
     sheet.DrawMolecules(
         [m if m is not None else chem.MolFromSmiles("") for m in molecules],
