@@ -9,6 +9,7 @@ import pofx
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.sources import load
+from pofx.inverse.operators.grid import Mask
 from pofx.inverse.posterior import methods_for, real_items
 from pofx.inverse.restoration import Restoration, checked
 
@@ -92,6 +93,27 @@ def test_a_denoiser_is_guided_by_every_method(diffusion, digits):
             assert found.evaluations > 0 and found.method == name
     free = pofx.posterior(diffusion, y, "blur", "unknown", options={"steps": 4, "inner": 2, "sweeps": 1}).sample(2)
     assert free.level is not None and (free.level > 0).all()
+
+
+def test_large_pictures_are_restored_patch_by_patch():
+    """Smooth fields, of which the run has seen patches only: hidden places follow from their neighbours."""
+    noise = torch.randn(30, 1, 14, 18, generator=torch.Generator().manual_seed(0))
+    fields = torch.nn.functional.avg_pool2d(noise, 3, 1).mul(0.5).add(0.5).clamp(0, 1)
+    places = torch.nn.functional.unfold(fields[1:], 4, stride=2).transpose(1, 2).reshape(-1, 4, 4)
+    options = {"components": 1, "covariance": "full", "ridge": 1e-3}
+    images = pofx.images((255 * places).round().to(torch.uint8).numpy())
+    run = pofx.fit(images, "gmm", view={"represent": "unit"}, options=options, progress=False)
+    truth = fields[:1].numpy()
+    operator = Mask((1, 12, 16), np.random.default_rng(0).random((12, 16)) > 0.3)
+    made = pofx.posterior(run, operator.forward(fields[:1]), operator, 0.02, options={"steps": 12})
+    assert made.method == "diffpir"
+    found = made.sample(3)
+    assert found.samples.shape == (1, 3, 1, 12, 16) and found.items.shape == (3, 12, 16)
+    hidden = ~operator.mask.numpy()
+    assert np.square(found.mean - truth)[:, hidden].mean() < 0.7 * truth[:, hidden].var()
+    assert np.square(found.mean - truth)[:, ~hidden].mean() < 0.1 * truth[:, ~hidden].var()
+    with pytest.raises(UsageError, match="at least"):
+        pofx.posterior(run, None, Mask((1, 3, 3), np.ones((3, 3))))
 
 
 def test_codes_are_searched_where_a_model_decodes(digits):

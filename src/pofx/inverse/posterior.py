@@ -4,7 +4,7 @@
 |---|---|---|
 | a mixture of normals on an affine view | linear, Gaussian noise | exact, in closed form |
 | completes parts of classes | a mask, no noise | exact for models of any subset, by `complete` |
-| a denoiser | any | guided sampling, see `methods` |
+| a denoiser | any | guided sampling, see `methods`; of pictures larger than those of the run patch by patch |
 | draws by decoding a code, with a density | any | annealed particles with Hamiltonian moves over codes |
 | draws by decoding a code, without one | any | descent to modes from several starts |
 """
@@ -35,6 +35,7 @@ from pofx.inverse.operators.grid import Mask
 from pofx.inverse.operators.named import operator_of
 from pofx.inverse.problem import Problem, flat
 from pofx.inverse.restoration import Check, Restoration, checked
+from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import Walker
 
 PUBLIC = ("measure", "posterior")
@@ -86,6 +87,8 @@ class ItemPosterior:
             draws: for each; 19 are the fewest for intervals of 90 %.
         """
         truth = real_items(self.run, items)
+        if tuple(truth.shape[1:]) != self.operator.shape:
+            raise DataError(f"held-out items must have the operator's shape {self.operator.shape} (got {truth.shape})")
         y = measured(self.operator, self.noise, truth, seed + 1)
         return checked(self.at(y).sample(draws, seed=seed), truth.numpy())
 
@@ -127,14 +130,18 @@ class ItemPosterior:
     def _problem(self, y: Tensor, unit: Tensor | float = 1.0) -> Problem:
         view, event = self.run.representation, self.run.model.event
         assert not isinstance(event, dict)
+        tiled = self.operator.shape != item_shape(self.run)
+        shape = self.operator.shape if tiled else event.shape
         return Problem(
-            self.operator, self.noise, flat(y), event.shape, lambda z: view.real(z * unit), view.straight,
+            self.operator, self.noise, flat(y), shape, lambda z: view.real(z * unit), view.straight,
             torch.ones(len(y), 1, device=y.device),
         )  # fmt: skip
 
     def _guided(self, y: Tensor, given: Any, n: int, seed: int) -> tuple[Tensor, int, np.ndarray | None]:
         model = self.run.model
         assert isinstance(model, Denoising)
+        if self.operator.shape != item_shape(self.run):
+            model = Tiled(model, self.operator.shape)
         whole = self._problem(y, model.spread)
         group = max(1, ROWS // n)
         parts, count, found_levels = [], 0, []
@@ -261,7 +268,7 @@ def posterior(
         DataError: measurements of another shape than the operator's.
     """
     artifact = load(run) if isinstance(run, str | Path) else run
-    made = operator_of(operator, item_shape(artifact), operator_options)
+    made = operator_of(operator, _shape_for(artifact, operator), operator_options)
     level = Noise.of(noise)
     if made.linear is False and level.sigma == 0:
         level = Noise(1e-3)
@@ -287,6 +294,9 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
     model, view, event = run.model, run.representation, run.model.event
     found: list[str] = []
     linear = operator.linear and view.straight
+    if operator.shape != item_shape(run):  # patch by patch: without gradients through all patches first
+        names = [name for name, one in METHODS.items() if name != "diffpir" and (linear or not one.linear)]
+        return ("diffpir", *names) if linear and not noise.unknown else ("split-gibbs", "daps")
     if isinstance(model, NormalComponents) and linear and noise.gain is None:
         found.append("exact")
     if isinstance(event, Discrete) and isinstance(operator, Mask) and isinstance(model, Infilling | Completing):
@@ -299,6 +309,15 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
     if isinstance(model, Decoding) and not isinstance(model.code, dict | Discrete):
         found += ["hmc", "map"] if isinstance(model, Explicit) else ["map", "hmc"]
     return tuple(found)
+
+
+def _shape_for(run: Artifact, operator: Any) -> tuple[int, ...]:
+    """The shape of items for an operator: that of the run's, or a larger one of an `Operator`, patch by patch."""
+    shape = item_shape(run)
+    if isinstance(operator, Operator) and operator.shape != shape and isinstance(run.model, Denoising):
+        Tiled(run.model, operator.shape)  # refuses other shapes
+        return operator.shape
+    return shape
 
 
 def item_shape(run: Artifact) -> tuple[int, ...]:
