@@ -20,6 +20,8 @@ FLOORS = {
     "parts": 3,
     "companions": 3,
     "conditioned": 3,
+    "drawing": 3,
+    "model_card": 3,
     "scoring": 3,
     "artifact": 3,
     "summary": 3,

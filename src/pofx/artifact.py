@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pofx import scoring, storage, summary
+from pofx import drawing, scoring, storage, summary
 from pofx.companions import given_companions, made
 from pofx.conditioned import apart, condition_events, events, given, raw_condition, warn_of_failure
 from pofx.core import config
@@ -24,7 +24,6 @@ from pofx.core.items import Items
 from pofx.core.limits import check_room
 from pofx.core.model import Encoding, Factored, Tempered, X
 from pofx.core.options import Count, Many, OneOf, Seed, Stops, check_arguments
-from pofx.core.random import Streams
 from pofx.data.kind import kind_of
 from pofx.data.numbers import check_codes
 from pofx.maths.interpolation import spherical, straight
@@ -37,7 +36,6 @@ PUBLIC = ("Artifact", "load")
 BATCH = 500  # items per call of the model when sampling or scoring
 BYTES = 8  # of one number of a drawn item, at the most that is held at once
 CodePath = Annotated[str, OneOf("auto", "spherical", "straight")]
-NOT_OF_ITEMS = ("exact_duplicates", "overlap_rule", "label_names")  # facts of a data set that its samples do not share
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,25 +154,9 @@ class Artifact(Parts):
         given, condition = without_condition(given, self.condition_columns, condition)
         raw = raw_condition(self, condition, n, seed)
         stated = condition_events(self, raw)
-        streams = Streams(seed, n, device=self.device)
-        inside = Streams(seed + (1 << 41), n, device=self.device)  # of what events leave open
+        streams, inside = drawing.streams(seed, n, self.device)
         partial = Partial.of(self.name, self.model, self.representation, prefix, given, n, self.device)
-        drawn = []
-        for i in range(0, n, batch_size):
-            at, part = slice(i, i + batch_size), streams[i : i + batch_size]
-            c = None if stated is None else select(stated, at)
-            x = self.representation.under(c).drawn(partial.sample(at, c, part, options), inside[at])
-            drawn.append(each(partial.kept(x, at), Tensor.cpu))
-        facts = {k: v for k, v in self.card.get("data", {}).get("facts", {}).items() if k not in NOT_OF_ITEMS}
-        items = Items(self.representation.kind, self.representation.items(concatenated(drawn)), facts=facts)
-        if self.conditioning is None or raw is None:
-            return items
-        used = Items(self.conditioning.kind, self.conditioning.items(raw))
-        names_of = self.card.get("label_names")
-        if names_of and isinstance(self.model.condition, Discrete) and self.model.condition.shape == ():
-            numbers = {str(name): k for k, name in enumerate(names_of)}
-            return replace(items, condition=used, labels=np.array([numbers.get(str(v), -1) for v in used.values]))
-        return replace(items, condition=used)
+        return drawing.drawn(self, partial, raw, stated, streams, inside, batch_size, options)
 
     def log_prob(self, values: Any, condition: Any = None, *, draws: Count = 8) -> np.ndarray:
         """The value of `score`: log p of each item in data space, nats, float64 (n,)."""
@@ -300,6 +282,12 @@ class Artifact(Parts):
             PofxError: the disk is full or the folder cannot be written.
         """
         return storage.save(path, self)
+
+    def model_card(self, evaluation: Any = None) -> str:
+        """The text of a model card in the format of the Hugging Face Hub; `evaluation` as `pofx.info` has it."""
+        from pofx.model_card import model_card  # here: it loads huggingface_hub
+
+        return model_card(self, evaluation)
 
     def _encoding(self) -> Encoding:
         if not isinstance(self.model, Encoding):

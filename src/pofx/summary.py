@@ -123,11 +123,11 @@ def _samples(run: Any, n: int = 8) -> str:
     except PofxError as error:
         return f"<p>{escape(str(error))}</p>"
     head = "".join(f"<th>{escape(str(name))}</th>" for name in shown.columns)
-    rows = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in line)}</tr>" for line in shown.lines)
+    rows = "".join(f"<tr>{''.join(f'<td>{cell(value)}</td>' for value in line)}</tr>" for line in shown.lines)
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return escape(text if len(text) <= CELL else text[: CELL - 1] + "…")
 

@@ -7,7 +7,7 @@ key is the seed, the counter is (block, draw, sample, 0), and nothing is stored 
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -21,7 +21,9 @@ _LOW = 0xFFFFFFFF
 Words = Int64[Tensor, "*places"]  # 32-bit words
 
 
-def philox(c0: Words, c1: Words, c2: Words, c3: Words, k0: int, k1: int) -> tuple[Words, Words, Words, Words]:
+def philox(
+    c0: Words, c1: Words, c2: Words, c3: Words, k0: int | Words, k1: int | Words
+) -> tuple[Words, Words, Words, Words]:
     """Philox4x32-10: four 32-bit counters (int64 tensors) and two 32-bit keys → four random 32-bit words."""
     for _ in range(10):
         p0, p1 = c0 * _M0, c2 * _M1  # 64-bit products; signed wrap-around keeps their bits
@@ -43,6 +45,12 @@ class Streams:
         self.seed, self.n, self.device = int(seed), int(n), torch.device(device)
         self.ids = torch.arange(first, first + self.n, device=self.device)
         self.draws = 0
+        self.watch: Callable[[Tensor, float], None] | None = None
+
+    def notice(self, x: Tensor, share: float) -> None:
+        """What a sampler that draws events part by part has so far, and its share; `watch`, if any, receives it."""
+        if self.watch is not None:
+            self.watch(x, share)
 
     @classmethod
     def of_items(cls, seed: int, x: Shaped[Tensor, "n *event"]) -> "Streams":
@@ -64,8 +72,12 @@ class Streams:
         if step != 1:
             raise ValueError("Streams are sliced in steps of 1")
         taken = Streams(self.seed, max(stop - start, 0), device=self.device)
-        taken.ids, taken.draws = self.ids[start : max(stop, start)], self.draws
+        taken.ids, taken.draws, taken.watch = self.ids[start : max(stop, start)], self.draws, self.watch
         return taken
+
+    def _keys(self, blocks: int) -> tuple[int | Tensor, int | Tensor]:
+        """The two halves of the key, of all samples or (n, blocks)."""
+        return self.seed & _LOW, (self.seed >> 32) & _LOW
 
     def words(self, count: int) -> Int64[Tensor, "{self.n} {count}"]:
         """`count` random 32-bit words per sample: int64 (n, count) in [0, 2^32)."""
@@ -78,8 +90,7 @@ class Streams:
             draw,
             (self.ids[:, None] & _LOW).expand(self.n, blocks),
             torch.zeros_like(block),
-            self.seed & _LOW,
-            (self.seed >> 32) & _LOW,
+            *self._keys(blocks),
         )
         return torch.stack(four, -1).reshape(self.n, 4 * blocks)[:, :count]
 
@@ -100,6 +111,29 @@ class Streams:
     def integers(self, high: int, *shape: int) -> Int64[Tensor, "{self.n} *shape"]:
         """Uniform on {0, …, high - 1}: int64 (n, *shape)."""
         return ((self.words(math.prod(shape)) * high) >> 32).reshape(self.n, *shape)
+
+
+class Joined(Streams):
+    """Streams of several seeds, one after the other, each the same as alone: what lets requests share a batch."""
+
+    def __init__(self, parts: Sequence[Streams]) -> None:
+        super().__init__(0, sum(len(part) for part in parts), device=parts[0].device)
+        self.ids = torch.cat([part.ids for part in parts])
+        seeds = [torch.full_like(part.ids, part.seed) for part in parts]
+        self.seeds = torch.cat(seeds)
+
+    def __getitem__(self, part: slice) -> "Joined":
+        start, stop, step = part.indices(self.n)
+        if step != 1:
+            raise ValueError("Streams are sliced in steps of 1")
+        taken = Joined([Streams(0, max(stop - start, 0), device=self.device)])
+        taken.ids, taken.seeds = self.ids[start : max(stop, start)], self.seeds[start : max(stop, start)]
+        taken.draws, taken.watch = self.draws, self.watch
+        return taken
+
+    def _keys(self, blocks: int) -> tuple[Tensor, Tensor]:
+        seeds = self.seeds[:, None].expand(self.n, blocks)
+        return seeds & _LOW, (seeds >> 32) & _LOW
 
 
 _GLOBAL = threading.RLock()  # for torch's global generators, which all threads share

@@ -1,5 +1,6 @@
 """pofx sample."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,13 +29,17 @@ def sample(
     known: Annotated[
         int | None, typer.Option(min=1, help="With --prefix DATA: rows of images, or characters, that are given.")
     ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(help="A key that signs the manifest in .png files: a secret, or Ed25519 as PEM.")
+    ] = None,
     option: arguments.Options = None,
     device: arguments.Device = "auto",
 ) -> None:
     """Draw new items; -o KEY=VALUE sets sampling options such as temperature.
 
     Without --out, texts are shown, tables are shown in part and written to samples.csv, images go to samples.png, sound
-    to a folder. Texts of a running text may be longer than the model's window: -o length=400.
+    to a folder. Pictures in .png carry a manifest of what made them, which --sign signs. Texts of a running text may be
+    longer than the model's window: -o length=400.
     """
     from pofx.artifact import load
     from pofx.core.errors import UsageError
@@ -56,3 +61,8 @@ def sample(
             drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
     done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
     output.items(arguments.as_items(artifact, drawn), path, done, stream=out == arguments.STDOUT)
+    if path is not None and (path.is_dir() or path.suffix.lower() == ".png"):
+        from pofx.apps.provenance import stamp
+        from pofx.apps.watermark import key_of
+
+        stamp(path, artifact, None if sign is None else key_of(sign), seed=seed, n=n)

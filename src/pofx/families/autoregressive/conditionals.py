@@ -174,7 +174,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
             cursor = self.cursor(*of) if cached else Uncached(self, *of)
             over = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
             noise, drawn, fixed = u[rows], x[rows], None if known is None else known[rows]
-            for place in self.order(ordering).tolist():
+            for step, place in enumerate(self.order(ordering).tolist()):
                 value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p, min_p), noise[:, place])
                 if fixed is not None:
                     value = torch.where(fixed[:, place] < 0, value, fixed[:, place])
@@ -185,6 +185,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
                         drawn[:, place:] = self.end
                         break
                 drawn[:, place] = value
+                generator.notice(drawn, (step + 1) / drawn.shape[1])
                 cursor.put(value)
             x[rows] = drawn
         return x.reshape(n, *self.event.shape)

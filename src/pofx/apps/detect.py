@@ -1,0 +1,194 @@
+"""Generated or real? A detector that is tried on families it has never seen, with a stated rate of false alarms.
+
+A classifier learns real items against samples of several runs and is applied to the samples of one left out: what is
+reported is the AUC per unseen run with its interval, since a detector knows its own makers best. Real and generated
+items are compared in one format (levels, types, and for pictures one codec), so that no file format gives them away.
+Verdicts are conformal p-values of "real" on held-out real items: at the level 5 % one real item in twenty is
+accused, however good the detector is (Vovk et al., 2005); a level that few calibration items cannot hold is refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from jaxtyping import Float
+from sklearn.ensemble import ExtraTreesClassifier
+
+from pofx.artifact import Artifact
+from pofx.core.errors import DataError, UsageError
+from pofx.core.items import Items
+from pofx.data.dataset import Dataset, take
+from pofx.data.kind import kind_of
+from pofx.data.vectors import Vectors
+from pofx.evaluate.features import main_space
+from pofx.evaluate.metrics.membership import attack
+
+PUBLIC = ("Detector", "detect_by_family")
+GROUP = "Uses"
+EXAMPLE = "pofx detect runs/vae runs/flow runs/gan --items suspects --out verdicts.csv"
+
+MOST = 2000  # items of a side
+TREES = 300
+LEAST_REAL = 20
+
+
+def residues(values: Any, items: Items) -> Float[np.ndarray, "n k"]:
+    """What pictures betray beside their content: the spectrum by radius, and how neighbours differ."""
+    kind = kind_of(items)
+    if not kind.pictorial:
+        return np.zeros((len(values), 0), np.float32)
+    pictures = kind.shown(values, items.facts).pictures
+    assert pictures is not None
+    grey = np.asarray(pictures, np.float32)
+    grey = grey.mean(-1) if grey.ndim == 4 else grey
+    power = np.log1p(np.abs(np.fft.fftshift(np.fft.fft2(grey), axes=(1, 2))))
+    y, x = np.indices(grey.shape[1:])
+    radius = np.hypot(y - grey.shape[1] // 2, x - grey.shape[2] // 2).astype(int)
+    rings = [power[:, radius == r].mean(1) for r in range(int(radius.max()) + 1)]
+    gaps = [np.abs(np.diff(grey, axis=axis)) for axis in (1, 2)]
+    local = [of(gap.reshape(len(grey), -1), axis=1) for gap in gaps for of in (np.mean, np.std)]
+    share = [(grey == level).reshape(len(grey), -1).mean(1) for level in (0, 255)]
+    return np.stack([*rings, *local, *share], 1).astype(np.float32)
+
+
+@dataclass
+class Detector:
+    """A classifier of generated against real items, calibrated on held-out real ones."""
+
+    items: Items  # whose kind and facts all others have
+    vectors: Vectors
+    space: Any
+    forest: ExtraTreesClassifier
+    scores: Float[np.ndarray, "m"]  # of the calibration items, sorted
+
+    @classmethod
+    def fit(cls, dataset: Dataset, generated: Mapping[str, Items], seed: int = 0) -> "Detector":
+        """Learn the training items against items of several makers, with equal weights of both sides.
+
+        Raises:
+            DataError: too few real items to calibrate, or no generated ones.
+        """
+        if not generated:
+            raise DataError("a detector needs generated items: give at least one run")
+        held = dataset.validation
+        if len(held) < LEAST_REAL:
+            raise DataError(f"a detector is calibrated on at least {LEAST_REAL} validation items (got {len(held)})")
+        real = _some(dataset.train, MOST, seed)
+        space = main_space(dataset.train, seed=seed)
+        made = cls(real, Vectors.fit(dataset.train), space, ExtraTreesClassifier(), np.zeros(0))
+        sides = [made.features(real.values), *(made.features(items.values) for items in generated.values())]
+        y = np.concatenate([np.full(len(side), k > 0) for k, side in enumerate(sides)])
+        weights = np.concatenate([np.full(len(side), 1 / len(side) / (1 if k == 0 else len(sides) - 1))
+                                  for k, side in enumerate(sides)])  # fmt: skip
+        made.forest = ExtraTreesClassifier(TREES, min_samples_leaf=3, random_state=seed)
+        made.forest.fit(np.concatenate(sides), y, sample_weight=weights * len(y) / 2)
+        made.scores = np.sort(made.score(held.values))
+        return made
+
+    def features(self, values: Any) -> Float[np.ndarray, "n d"]:
+        """Vectors, the features of the main space, and residues."""
+        flat = self.vectors(values)
+        flat = flat if flat.shape[1] <= 4096 else flat[:, :4096]
+        return np.concatenate([flat, self.space(values), residues(values, self.items)], 1).astype(np.float32)
+
+    def score(self, values: Any) -> Float[np.ndarray, "n"]:
+        """The estimated probability that each item is generated: higher is more suspect."""
+        return np.asarray(self.forest.predict_proba(self.features(values))[:, 1])
+
+    def p_values(self, values: Any) -> Float[np.ndarray, "n"]:
+        """For each item the p-value of its being real: valid at any n, if it is exchangeable with the real ones."""
+        above = len(self.scores) - np.searchsorted(self.scores, self.score(values), side="left")
+        return np.asarray((1 + above) / (1 + len(self.scores)))
+
+    def verdicts(self, values: Any, level: float = 0.05) -> np.ndarray:
+        """Whether each item is called generated: of real ones at most the share `level` is.
+
+        Raises:
+            UsageError: a level that so few calibration items cannot hold.
+        """
+        least = 1 / (1 + len(self.scores))
+        if not least <= level < 1:
+            raise UsageError(
+                f"level must be from {least:.3g} ({len(self.scores)} calibration items) and below 1 (got {level})"
+            )
+        return np.asarray(self.p_values(values) <= level)
+
+
+def drawn(runs: Mapping[str, Artifact], n: int, seed: int) -> dict[str, Items]:
+    """n samples of every run, those of conditional ones under conditions as often as in training."""
+    return {name: run.draw(n, seed=seed) for name, run in runs.items()}
+
+
+def detect_by_family(
+    dataset: Dataset, generated: Mapping[str, Items], level: float = 0.05, seed: int = 0
+) -> list[dict[str, Any]]:
+    """For each maker a detector that never saw it: AUC with its 95 % interval, and what the level finds.
+
+    Returns:
+        Rows {"maker", "seen" (the others that it learned from), "auc", "low", "high", "found", "false alarms"}.
+    """
+    if len(generated) < 2:
+        raise UsageError("a maker is left out of those that are learned from: give at least two runs")
+    rows = []
+    for name, items in generated.items():
+        others = {key: of for key, of in generated.items() if key != name}
+        detector = Detector.fit(dataset, others, seed)
+        real, fake = detector.score(dataset.test.values), detector.score(items.values)
+        found = attack(fake, real)
+        rows.append(
+            {
+                "maker": name,
+                "seen": len(others),
+                "auc": found.auc,
+                "low": max(found.auc - 1.96 * found.stderr, 0.0),
+                "high": min(found.auc + 1.96 * found.stderr, 1.0),
+                "found": float(detector.verdicts(items.values, level).mean()),
+                "false alarms": float(detector.verdicts(dataset.test.values, level).mean()),
+            }
+        )
+    return rows
+
+
+def _some(items: Items, n: int, seed: int) -> Items:
+    return take(items, np.random.default_rng(seed).permutation(len(items))[:n])
+
+
+def detect(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs whose samples are learned from.")],
+    against: Annotated[str | None, typer.Option(help="Real items (default: the data of the first run).")] = None,
+    items: Annotated[str | None, typer.Option(help="Data to judge, in the format of the real items.")] = None,
+    level: Annotated[float, typer.Option(help="Of false alarms: the share of real items that are accused.")] = 0.05,
+    n: Annotated[int, typer.Option("-n", min=20, max=100_000, help="Samples of each run.")] = 1000,
+    out: Annotated[Path, typer.Option(help="A .csv file of verdicts, with --items.")] = Path("verdicts.csv"),
+    seed: Annotated[int, typer.Option("--seed", "-s", help="Of samples and detectors.")] = 0,
+) -> None:
+    """Generated or real? A detector with a stated rate of false alarms, tried on runs that it has not seen."""
+    import pandas as pd
+
+    from pofx.artifact import load
+    from pofx.data.arrays import check_ending
+    from pofx.data.sources import load as load_data
+    from pofx.data.sources import whole
+
+    check_ending(out, ".csv")
+    artifacts: dict[str, Artifact] = {run.resolve().name: load(run) for run in runs}
+    if len(artifacts) < len(runs):
+        raise UsageError("runs need different names: rename a folder")
+    first = next(iter(artifacts.values()))
+    dataset = load_data(against or first.card["data"]["name"])
+    generated = drawn(artifacts, n, seed)
+    if len(generated) > 1:
+        table = pd.DataFrame(detect_by_family(dataset, generated, level, seed)).set_index("maker")
+        typer.echo(f"detectors that never saw the run, real items of {dataset.card.name}\n{table.round(3).to_string()}")
+    if items is None:
+        return
+    detector, suspects = Detector.fit(dataset, generated, seed), whole(items)
+    if suspects.kind != dataset.train.kind:
+        raise DataError(f"the items to judge must be {dataset.train.kind} items (got {suspects.kind}): see --against")
+    p = detector.p_values(suspects.values)
+    called = detector.verdicts(suspects.values, level)
+    pd.DataFrame({"score": detector.score(suspects.values), "p_real": p, "generated": called}).to_csv(out, index=False)
+    typer.echo(f"{int(called.sum())} of {len(p)} called generated at {level:.0%} false alarms → {out}")

@@ -1,0 +1,222 @@
+"""Watermarks: samples that a key recognises, by signs of their codes or by coefficients of their pixels.
+
+`CodeMark`, for runs with real codes (flows, diffusion): the signs of the code follow one of the key's random
+patterns, its magnitudes are free, so that over the patterns a marked code is exactly Gaussian and samples keep
+their distribution (after Gaussian shading, Yang et al., 2024, arXiv 2404.04956; several patterns keep the
+diversity). `PixelMark`, for any images: each of many cosine coefficients is moved to the nearest point of a
+lattice that the key shifts (quantisation index modulation, Chen and Wornell, 2001). Both are detected by a
+binomial test of matches against chance ½ whose level is exact over the key's choice, whatever the item; a p-value
+is no proof against someone who has the key.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from jaxtyping import Float
+from scipy.fft import dctn, idctn
+from scipy.stats import binom
+
+from pofx.artifact import Artifact
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.event import Bounded, Continuous, dims
+from pofx.core.items import Items
+from pofx.core.model import Encoding
+from pofx.core.random import Streams
+from pofx.data.kind import kind_of, named
+
+PUBLIC = ("CodeMark", "PixelMark")
+GROUP = "Uses"
+EXAMPLE = "pofx watermark runs/digits --key secret.key -n 64 --out marked"
+
+PATTERNS = 256  # of signs that a key has
+LEAST_KEY = 8  # bytes
+ROUNDS = 12  # of moving coefficients and cutting at the range of pixels
+LOW, HIGH = 0.05, 0.75  # of the frequencies: the band of marked coefficients, as shares of the largest
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The p-value of each item being unmarked, float64 (n,), and the matches that it is computed from."""
+
+    p: np.ndarray
+    matches: np.ndarray
+    of: int  # the most matches there can be
+    tried: int = 1  # patterns that were tried, for which p is corrected
+
+
+def generator(key: str | bytes, purpose: str) -> np.random.Generator:
+    """The key's random numbers for a purpose."""
+    secret = key.encode() if isinstance(key, str) else bytes(key)
+    if len(secret) < LEAST_KEY:
+        raise UsageError(f"a key must have at least {LEAST_KEY} bytes (got {len(secret)}): choose a longer one")
+    return np.random.default_rng(list(hashlib.sha256(purpose.encode() + b"\0" + secret).digest()))
+
+
+class CodeMark:
+    """A watermark in the codes of a run: samples of their own distribution, recognised through `encode`.
+
+    Args:
+        run: of a model with real Gaussian codes.
+        key: secret; who knows it can detect and forge the mark.
+        patterns: of signs; a sample has one of them. More keep more diversity, and cost detection log2 of them in bits.
+
+    Raises:
+        Unsupported: no codes, or none on the real line.
+    """
+
+    def __init__(self, run: Artifact, key: str | bytes, patterns: int = PATTERNS) -> None:
+        code = run.model.code if isinstance(run.model, Encoding) else None
+        if not isinstance(code, Continuous) or isinstance(code, Bounded):
+            raise Unsupported(
+                f"{run.name} has no Gaussian codes: mark samples of a flow or a diffusion model, or pixels"
+            )
+        if not 1 <= patterns <= 1 << 16:
+            raise UsageError(f"patterns must be from 1 to {1 << 16} (got {patterns}): pass patterns={PATTERNS}")
+        self.run, self.shape, self.size = run, code.shape, dims(code)
+        signs = generator(key, "signs of codes").integers(0, 2, (patterns, self.size), dtype=np.int8)
+        self.signs = (2 * signs - 1).astype(np.int8)
+
+    def codes(self, n: int, seed: int = 0) -> Float[np.ndarray, "n d"]:
+        """Marked codes: item i depends on the seed and i alone."""
+        streams = Streams(seed, n)
+        z = streams.normal(self.size).abs().numpy()
+        which = streams.integers(len(self.signs), 1)[:, 0].numpy()
+        return np.asarray(z * self.signs[which], np.float32)
+
+    def sample(self, n: int, condition: Any = None, *, seed: int = 0) -> Any:
+        """n marked items in data space."""
+        return self.run.decode(self.codes(n, seed).reshape(n, *self.shape), condition)
+
+    def detect(self, values: Any, condition: Any = None) -> Detection:
+        """Whether items are marked: p of as many equal signs by chance, times the number of patterns."""
+        z = self.run.encode(values, condition).reshape(-1, self.size)
+        agree = (np.sign(z).astype(np.float32) @ self.signs.T.astype(np.float32)).max(1)
+        matches = np.round((agree + self.size) / 2).astype(int)
+        p = binom.sf(matches - 1, self.size, 0.5) * len(self.signs)
+        return Detection(np.minimum(p, 1.0), matches, self.size, len(self.signs))
+
+
+class PixelMark:
+    """A watermark in the pixels of images of one size.
+
+    Args:
+        key: secret; who knows it can detect and forge the mark.
+        strength: the step of the lattice in levels of 255; larger is more robust and more visible.
+    """
+
+    def __init__(self, key: str | bytes, strength: float = 40.0) -> None:
+        if not 1 <= strength <= 255:
+            raise UsageError(f"strength must be from 1 to 255 (got {strength}): pass strength=40")
+        self.key, self.strength = key, float(strength)
+
+    def _lattice(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The marked coefficients, the shift of each one's lattice, and its bit."""
+        y, x = np.mgrid[0:height, 0:width]
+        radius = np.hypot(y / height, x / width)
+        inside = np.flatnonzero((radius >= LOW) & (radius <= HIGH * 0.5) & (y + x > 0))
+        random = generator(self.key, f"pixels {height} x {width}")
+        return inside, random.uniform(0, self.strength, len(inside)), random.integers(0, 2, len(inside))
+
+    def embed(self, pictures: Float[np.ndarray, "n h w *c"]) -> np.ndarray:
+        """Marked pictures uint8; the same change in every channel."""
+        pictures = _pictures(pictures)
+        inside, shift, bits = self._lattice(*pictures.shape[1:3])
+        marked = pictures.astype(np.float64)
+        for _ in range(ROUNDS):
+            grey = _grey(marked)
+            c = dctn(grey, axes=(1, 2), norm="ortho").reshape(len(grey), -1)
+            target = c.copy()
+            offset = shift + bits * self.strength / 2
+            target[:, inside] = np.round((c[:, inside] - offset) / self.strength) * self.strength + offset
+            change = idctn((target - c).reshape(grey.shape), axes=(1, 2), norm="ortho")
+            marked = np.clip(marked + (change[..., None] if marked.ndim == 4 else change), 0, 255)
+        return np.asarray(np.round(marked), np.uint8)
+
+    def detect(self, pictures: Float[np.ndarray, "n h w *c"]) -> Detection:
+        """Whether pictures are marked: p of as many coefficients with the key's bit by chance."""
+        grey = _grey(_pictures(pictures).astype(np.float64))
+        inside, shift, bits = self._lattice(*grey.shape[1:])
+        c = dctn(grey, axes=(1, 2), norm="ortho").reshape(len(grey), -1)[:, inside]
+        read = np.round((c - shift) / (self.strength / 2)).astype(int) % 2
+        matches = (read == bits).sum(1)
+        return Detection(binom.sf(matches - 1, len(inside), 0.5), matches, len(inside))
+
+
+def _pictures(pictures: Any) -> np.ndarray:
+    found = np.asarray(pictures)
+    if found.ndim not in (3, 4) or found.dtype != np.uint8 or min(found.shape[1:3]) < 8:
+        got = f"got {found.dtype} of shape {found.shape}"
+        raise DataError(f"pictures must be uint8 (n, h, w) or (n, h, w, c), 8 x 8 at least ({got}): enlarge them")
+    return found
+
+
+def _grey(pictures: np.ndarray) -> np.ndarray:
+    return pictures.mean(-1) if pictures.ndim == 4 else pictures
+
+
+def key_of(path: Path) -> bytes:
+    """The key in a file.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise DataError(f"the key {path} cannot be read ({error.strerror}): write 32 random bytes to it") from error
+
+
+def watermark(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, as `pofx train` wrote it.")],
+    key: Annotated[Path, typer.Option(help="A file with a secret of at least 8 bytes.")],
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many samples.")] = 64,
+    mark: Annotated[str, typer.Option(help="code (flows, diffusion) or pixel (any images).")] = "code",
+    strength: Annotated[float, typer.Option(min=1, max=255, help="Of pixel: the step of the lattice.")] = 40.0,
+    out: Annotated[Path, typer.Option(help="A folder for the samples, and what the mark withstands.")] = Path("marked"),
+    condition: Annotated[str | None, typer.Option("--condition", "-c", help="One value, or several: 0,1,2.")] = None,
+    seed: Annotated[int, typer.Option("--seed", "-s", help="The same seed gives the same samples.")] = 0,
+) -> None:
+    """Draw samples that a key recognises, and measure what their mark withstands (JPEG, crop, noise, resize)."""
+    from pofx.apps.robustness import Mark, curves, picture
+    from pofx.artifact import load
+    from pofx.core.errors import unknown
+    from pofx.core.files import write_bytes, write_json
+
+    artifact, secret = load(run), key_of(key)
+    given = None
+    if condition is not None and artifact.conditioning is not None:
+        written = artifact.conditioning.written(condition)
+        given = [written[i % len(written)] for i in range(n)]
+    kind = named(artifact.representation.kind)
+    facts = artifact.card.get("data", {}).get("facts", {})
+    if mark == "code":
+        coded = CodeMark(artifact, secret)
+        of: Mark = coded
+        items = Items(kind.name, coded.sample(n, given, seed=seed), facts=facts)
+    elif mark == "pixel":
+        if not kind.pictorial:
+            raise Unsupported(f"{kind.name} items have no pixels: use --mark code")
+        pixel = PixelMark(secret, strength)
+        of, drawn = pixel, artifact.draw(n, given, seed=seed)
+        marked = pixel.embed(np.asarray(kind.shown(drawn.values, facts).pictures))
+        items = Items(kind.name, marked, facts={**facts, "levels": 256})
+    else:
+        raise unknown("mark", mark, ("code", "pixel"))
+    p = detected(of, items.values, given)
+    if kind.pictorial:
+        kind_of(items).write(items, out)
+        found = curves(of, items, given)
+        write_bytes(out / "robustness.svg", picture(found).encode())
+        write_json(out / "robustness.json", found)
+    else:
+        kind_of(items).write(items, out.with_suffix(kind.outputs[0]))
+    typer.echo(f"{n} marked samples → {out}; p < 1e-6 for {(p < 1e-6).mean():.0%} of them, median p {np.median(p):.2g}")
+
+
+def detected(mark: "CodeMark | PixelMark", values: Any, condition: Any) -> np.ndarray:
+    """The p-values of items under either mark."""
+    return mark.detect(values, condition).p if isinstance(mark, CodeMark) else mark.detect(values).p

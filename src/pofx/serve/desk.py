@@ -1,0 +1,428 @@
+"""What the studio does, as plain functions of runs and plain values: the page only shows their results.
+
+A `Desk` holds runs by name. Items come back as a `Sight`: a picture, rows, texts or sound, whatever the kind shows.
+"""
+
+import html as markup
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pofx import summary
+from pofx.apps.edit import edit
+from pofx.apps.latent import LatentSpace
+from pofx.artifact import Artifact, load
+from pofx.core.config import parse
+from pofx.core.errors import PofxError, Unsupported, UsageError
+from pofx.core.event import Discrete
+from pofx.core.items import Items
+from pofx.core.model import Completing, Denoising, Density, Encoding, Tempered
+from pofx.data.dataset import Dataset
+from pofx.data.kind import Kind, kind_of, named, take
+from pofx.data.sources import load as load_data
+from pofx.data.sources import whole
+from pofx.evaluate.conditions import with_conditions
+from pofx.train.log import read_log
+
+MOST = 256  # items of one view
+SCORED = 300  # test items that a score is compared with
+PIXELS = 480  # of the longer side of a single picture
+AXES = 6  # sliders of a walk
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a person sees of items: a picture, rows, a text, or sound at a rate; and a sentence about it."""
+
+    picture: Image.Image | None = None
+    rows: pd.DataFrame | None = None
+    text: str | None = None
+    sound: tuple[int, np.ndarray] | None = None
+    note: str = ""
+
+
+def sight(items: Items, note: str = "", columns: int | None = None) -> Sight:
+    """Items as a person sees them."""
+    kind = kind_of(items)
+    if kind.pictorial:
+        return Sight(picture=_opened(kind.content(items, ".png", columns)), note=note)
+    if ".wav" in kind.outputs:
+        clip = np.concatenate([np.asarray(part, np.float32) for part in items.values])
+        return Sight(sound=(int(kind.facts(items).rate), clip), rows=_rows(kind, items), note=note)
+    if ".txt" in kind.outputs:
+        return Sight(text=kind.content(items, ".txt").decode("utf-8", "replace"), note=note)
+    if kind.plane(items.values) is not None:
+        return Sight(picture=_opened(kind.content(items, ".png")), rows=_rows(kind, items), note=note)
+    return Sight(rows=_rows(kind, items), note=note)
+
+
+def _rows(kind: Kind, items: Items) -> pd.DataFrame:
+    shown = kind.shown(items.values, items.facts)
+    return pd.DataFrame(list(shown.lines), columns=[str(c) for c in shown.columns])
+
+
+def _opened(content: bytes) -> Image.Image:
+    found = Image.open(io.BytesIO(content))
+    found.load()
+    return found
+
+
+@dataclass
+class Bench:
+    """One run with what is known of it; data and codes are loaded when they are first needed."""
+
+    name: str
+    path: Path
+    run: Artifact
+    latents: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def kind(self) -> Kind:
+        return named(self.run.representation.kind)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data of the run.
+
+        Raises:
+            PofxError: it is not found from here.
+        """
+        card = self.run.card["data"]
+        facts = card.get("facts") or {}
+        how: dict[str, Any] = {"label": facts.get("label"), "reading": facts.get("reading")}
+        return with_conditions(self.run, load_data(card["name"], condition=self.run.condition_source, **how))
+
+    @cached_property
+    def test_scores(self) -> np.ndarray:
+        """log p of test items, sorted."""
+        test = take(self.dataset.test, np.random.default_rng(0).permutation(len(self.dataset.test))[:SCORED])
+        return np.sort(self.run.score(test).value)
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        return LatentSpace(self.run, self.dataset)
+
+    @property
+    def can(self) -> dict[str, bool]:
+        """What the run can do, by the name of the control."""
+        model = self.run.model
+        real = isinstance(model, Encoding) and not isinstance(model.code, dict | Discrete)
+        return {
+            "complete": isinstance(model, Completing | Denoising),
+            "reconstruct": isinstance(model, Encoding),
+            "walk": real,
+            "interpolate": real,
+            "score": self.run.density > Density.NONE,
+        }
+
+    @property
+    def conditions(self) -> list[str]:
+        """The names of the labels that it is conditioned on; none where the condition is something else."""
+        if self.run.conditioning is None:
+            return []
+        return [str(name) for name in self.run.card.get("label_names") or ()]
+
+
+class Desk:
+    """Runs by name.
+
+    Args:
+        paths: folders of runs; none: those in the folder `runs`.
+
+    Raises:
+        UsageError: there are no runs, or two of one name.
+    """
+
+    def __init__(self, paths: Sequence[str | Path] = ()) -> None:
+        found = [Path(p) for p in paths] or sorted(p.parent for p in Path("runs").glob("*/artifact.json"))
+        if not found:
+            raise UsageError("there are no runs here: train one with `pofx train digits --model vae --out runs/vae`")
+        self.paths = {p.resolve().name: p for p in found}
+        if len(self.paths) < len(found):
+            raise UsageError("runs need different names: rename a folder")
+        self.loaded: dict[str, Bench] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.paths)
+
+    def __getitem__(self, name: str) -> Bench:
+        if name not in self.loaded:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.loaded[name] = Bench(name, self.paths[name], load(self.paths[name]))
+        return self.loaded[name]
+
+    def about(self, name: str) -> str:
+        """The facts of a run as HTML, without samples."""
+        bench = self[name]
+        rows = "".join(
+            f"<tr><th>{markup.escape(k)}</th><td>{markup.escape(v)}</td></tr>"
+            for k, v in summary.facts(bench.run).items()
+        )
+        return f"<p><b>{markup.escape(summary.line(bench.run))}</b></p><table>{rows}</table>"
+
+    def options(self, name: str) -> list[str]:
+        """The names of its sampling options."""
+        model = self[name].run.model
+        return [*(model.tempers if isinstance(model, Tempered) else ()), *model.adjustable]
+
+    # --- drawing
+
+    def sample(
+        self, name: str, n: int = 16, seed: int = 0, condition: str = "", options: str | Mapping[str, Any] = ""
+    ) -> Sight:
+        """n samples; options as "temperature=0.8 sampler_steps=20"."""
+        bench = self[name]
+        run, tempering = self._under(bench, options)
+        items = run.draw(_count(n), self._condition(bench, condition, _count(n)), seed=int(seed), **tempering)
+        what = f"{len(items)} samples of {bench.name}, seed {int(seed)}"
+        return sight(items, what + (", tempered: they do not follow p(x)" if tempering else ""))
+
+    def compare(self, names: Sequence[str], n: int = 16, seed: int = 0, condition: str = "") -> list[tuple[str, Sight]]:
+        """Samples of several runs from the same seeds, by name; what one cannot do is its note."""
+        found = []
+        for name in names:
+            try:
+                found.append((name, self.sample(name, n, seed, condition if self[name].run.conditioning else "")))
+            except PofxError as error:
+                found.append((name, Sight(note=str(error))))
+        return found
+
+    # --- items of one's own
+
+    def test_item(self, name: str, number: int = 0) -> Items:
+        """Test item of this number, in turn."""
+        test = self[name].dataset.test
+        return take(test, [int(number) % len(test)])
+
+    def own(self, name: str, given: Any) -> Items:
+        """An item of one's own, as the data has them: a picture (array), a path of a file, or a text: a text, a row as
+        "age=30, plan=pro", numbers with commas between them.
+
+        Raises:
+            PofxError: nothing was given, or it is no such item.
+        """
+        bench = self[name]
+        facts = dict(bench.run.card.get("data", {}).get("facts", {}))
+        if isinstance(given, np.ndarray):
+            return Items(bench.kind.name, self._pixels(bench, given)[None], facts=facts)
+        if isinstance(given, Path):
+            return take(whole(given), [0])
+        text = str(given or "").strip("\n")
+        if not text.strip():
+            raise UsageError("there is no item: give one, or choose one of the test items")
+        if ".txt" in bench.kind.outputs:
+            return Items(bench.kind.name, [text], facts=facts)
+        if "=" in text:
+            row = dict(parse(part.strip()) for part in text.split(","))
+            return Items(bench.kind.name, pd.DataFrame([row]), facts=facts)
+        try:
+            numbers = np.array([[float(part) for part in text.replace(",", " ").split()]])
+        except ValueError as error:
+            raise UsageError(f"an item of {bench.kind.name} is written as numbers (got {text!r})") from error
+        return Items(bench.kind.name, numbers, facts=facts)
+
+    def _pixels(self, bench: Bench, picture: np.ndarray) -> np.ndarray:
+        """A picture in the size, the channels and the levels of the data."""
+        like = np.asarray(bench.run.sample(1, self._condition(bench, "", 1)))[0]
+        levels = int(bench.run.card.get("data", {}).get("facts", {}).get("levels", 256))
+        image = Image.fromarray(np.asarray(picture, np.uint8)).convert("L" if like.ndim == 2 else "RGB")
+        small = np.asarray(image.resize((like.shape[1], like.shape[0]), Image.Resampling.BOX), np.float32)
+        whole_levels = np.round(small * (levels - 1) / 255).astype(np.uint8)
+        return whole_levels if like.ndim == 2 or like.shape[2] == 3 else whole_levels[..., : like.shape[2]]
+
+    def reconstruct(self, name: str, items: Items, condition: str = "") -> tuple[Sight, str]:
+        """An item beside decode(encode(item)), and its code in words."""
+        bench = self[name]
+        given = self._given(bench, items, condition)
+        code = bench.run.encode(items.values, given)
+        back = replace(items, values=bench.run.decode(code, given), condition=None, labels=None)
+        flat = code.reshape(len(code), -1)[0]
+        shown = ", ".join(f"{v:.3g}" for v in flat[:12]) + (", …" if len(flat) > 12 else "")
+        both = replace(items, values=bench.kind.join([items.values, back.values]), condition=None, labels=None)
+        return sight(both, "the item, then its reconstruction", 2), f"code of {len(flat)} numbers: {shown}"
+
+    def score(self, name: str, items: Items, condition: str = "") -> tuple[Image.Image | None, str]:
+        """log p of an item, and where it lies among test items: a histogram and a sentence."""
+        bench = self[name]
+        found = bench.run.score(items.values, self._given(bench, items, condition))
+        value, among = float(found.value[0]), bench.test_scores
+        below = float((among < value).mean())
+        kind, error = found.density.name.lower(), "" if found.stderr is None else f" ± {found.stderr[0]:.2g}"
+        reason = found.reasons.get(0, "")
+        note = (
+            f"log p = {value:.2f}{error} {found.unit} ({kind}; measure: {found.measure}). "
+            f"{below:.0%} of {len(among)} test items are less probable."
+            + (f" It cannot occur: {reason}." if reason else "")
+        )
+        return _histogram(among[np.isfinite(among)], value), note
+
+    def complete(
+        self,
+        name: str,
+        items: Items | None = None,
+        mask: np.ndarray | None = None,
+        prefix: str = "",
+        rows: int = 0,
+        n: int = 4,
+        seed: int = 0,
+        condition: str = "",
+    ) -> Sight:
+        """n completions: of what a mask leaves of a picture (runs that denoise), of its first rows, or of a text."""
+        bench, n = self[name], _count(n)
+        if isinstance(bench.run.model, Denoising) and items is not None and mask is not None and mask.any():
+            same = take(items, np.zeros(n, int))
+            area = _resized(mask, np.asarray(items.values).shape[1:3])
+            values = edit(bench.run, same.values, mask=area, seed=int(seed), steps=20, repeats=2,
+                          condition=self._condition(bench, condition, n))  # fmt: skip
+            return sight(replace(items, values=values, condition=None, labels=None), f"{area.mean():.0%} drawn anew")
+        if not isinstance(bench.run.model, Completing):
+            what = "paint over what is to be drawn anew" if isinstance(bench.run.model, Denoising) else "choose another"
+            raise Unsupported(f"{bench.run.name} completes nothing without a mask: {what}")
+        start: Any = prefix
+        if items is not None and not prefix:
+            if rows < 1:
+                raise UsageError("rows must be at least 1: how much of the item is known")
+            start = items.values[:, :rows] if isinstance(items.values, np.ndarray) else [v[:rows] for v in items.values]
+        drawn = bench.run.draw(n, self._condition(bench, condition, n), seed=int(seed), prefix=start or "" if
+                               isinstance(start, str) else start)  # fmt: skip
+        return sight(drawn, f"{n} completions")
+
+    # --- codes
+
+    def walk(self, name: str, number: int, moves: Sequence[float], along: str = "components") -> Sight:
+        """Test item of this number, its code moved along directions by so many deviations: of the principal components,
+        or of the labels."""
+        bench = self[name]
+        space = bench.space
+        at = int(number) % len(space.codes)
+        z = space.codes[[at]].copy()
+        for move, direction in zip(moves, self._directions(bench, along), strict=False):
+            z += float(move) * direction
+        both = np.concatenate([space.codes[[at]], z])
+        return sight(space.decode(both, at), "the item, then the moved one", 2)
+
+    def axes(self, name: str, along: str = "components") -> list[str]:
+        """The names of the directions of a walk."""
+        bench = self[name]
+        if along == "labels":
+            return list(bench.space.means)[:AXES]
+        return [f"component {k + 1}" for k in range(len(self._directions(bench, along)))]
+
+    def _directions(self, bench: Bench, along: str) -> np.ndarray:
+        """Directions whose length is the deviation of the codes along them: (k, d)."""
+        if along not in bench.latents:
+            space = bench.space
+            if along == "labels":
+                found = [space.attribute(label) for label in list(space.means)[:AXES]]
+                units = np.stack([d / max(float(np.linalg.norm(d)), 1e-12) for d in found])
+            else:
+                units = space.components(min(AXES, space.codes.shape[1]))[0]
+            spread = (space.codes @ units.T).std(0)
+            bench.latents[along] = units * spread[:, None]
+        return np.asarray(bench.latents[along])
+
+    def interpolate(self, name: str, a: int, b: int, steps: int = 8) -> Sight:
+        """The path in code space between two test items."""
+        bench = self[name]
+        space, steps = bench.space, min(max(int(steps), 2), 32)
+        n = len(space.codes)
+        return sight(space.path(int(a) % n, int(b) % n, steps), f"from test item {int(a) % n} to {int(b) % n}", steps)
+
+    # --- trainings and reports
+
+    def curves(self, name: str) -> tuple[Image.Image | None, str]:
+        """Losses and validation by step, from the log as it is now."""
+        lines = read_log(self.paths[name] / "log.jsonl")
+        series: dict[str, tuple[list[float], list[float]]] = {}
+        for line in lines:
+            for key, value in line.items():
+                if key not in ("step", "seconds") and isinstance(value, int | float) and np.isfinite(value):
+                    xs, ys = series.setdefault(key, ([], []))
+                    xs.append(line.get("step", 0))
+                    ys.append(value)
+        if not series:
+            return None, f"{name} has no log: it was not trained in this folder"
+        last = lines[-1]
+        return _plot(series), f"step {last.get('step', 0):,}, {last.get('seconds', 0):,.0f} s"
+
+    def report(self, path: str) -> str:
+        """The report of a comparison, as a frame of its own.
+
+        Raises:
+            UsageError: there is none.
+        """
+        folder = Path(path)
+        file = folder if folder.suffix == ".html" else folder / "report.html"
+        if not file.is_file():
+            raise UsageError(f"there is no report at {file}: make one with `pofx compare DATA --out {folder}`")
+        inside = markup.escape(file.read_text(encoding="utf-8"), quote=True)
+        return f'<iframe title="report" srcdoc="{inside}" style="width:100%;height:80vh;border:0"></iframe>'
+
+    # --- conditions and options
+
+    def _under(self, bench: Bench, options: str | Mapping[str, Any]) -> tuple[Artifact, dict[str, Any]]:
+        given = dict(parse(part) for part in options.split()) if isinstance(options, str) else dict(options)
+        model = bench.run.model
+        adjusted = {k: v for k, v in given.items() if k in model.adjustable}
+        return bench.run.using(**adjusted), {k: v for k, v in given.items() if k not in model.adjustable}
+
+    def _condition(self, bench: Bench, text: str, n: int) -> Any:
+        if bench.run.conditioning is None or not str(text or "").strip():
+            return None
+        values = bench.run.conditioning.written(str(text))
+        return [values[i % len(values)] for i in range(n)]
+
+    def _given(self, bench: Bench, items: Items, text: str) -> Any:
+        return items.condition if not str(text or "").strip() else self._condition(bench, text, len(items))
+
+
+def _count(n: Any) -> int:
+    return min(max(int(n), 1), MOST)
+
+
+def _resized(mask: np.ndarray, sides: Any) -> np.ndarray:
+    """A painted mask in the size of an item: true where most of a pixel is painted."""
+    area = np.asarray(mask, bool)
+    small = Image.fromarray(area.astype(np.uint8) * 255).resize((sides[1], sides[0]), Image.Resampling.BOX)
+    return np.asarray(small) > 127
+
+
+def _figure(draw: Callable[[Any], None]) -> Image.Image:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    draw(figure.add_subplot())
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return _opened(stream.getvalue())
+
+
+def _histogram(among: np.ndarray, value: float) -> Image.Image:
+    def draw(axis: Any) -> None:
+        axis.hist(among, bins=40, color="#8ab", label="test items")
+        if np.isfinite(value):
+            axis.axvline(value, color="#c33", label="this item")
+        axis.set_xlabel("log p")
+        axis.legend()
+
+    return _figure(draw)
+
+
+def _plot(series: Mapping[str, tuple[list[float], list[float]]]) -> Image.Image:
+    def draw(axis: Any) -> None:
+        for key, (xs, ys) in series.items():
+            axis.plot(xs, ys, label=key, marker="." if len(xs) < 30 else None)
+        axis.set_xlabel("step")
+        axis.legend(fontsize=7)
+
+    return _figure(draw)
