@@ -21,6 +21,7 @@ FLOORS = {
     "companions": 3,
     "conditioned": 3,
     "drawing": 3,
+    "hub": 3,
     "model_card": 3,
     "scoring": 3,
     "artifact": 3,

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pofx import drawing, scoring, storage, summary
+from pofx import drawing, hub, scoring, storage, summary
 from pofx.companions import given_companions, made
 from pofx.conditioned import apart, condition_events, events, given, raw_condition, warn_of_failure
 from pofx.core import config
@@ -283,6 +283,20 @@ class Artifact(Parts):
         """
         return storage.save(path, self)
 
+    @public
+    def push(self, repo: str, *, private: bool = True, message: str = "", evaluation: Any = None) -> str:
+        """Upload the artifact with its model card to the Hugging Face Hub; returns its address with commit and hash.
+
+        Args:
+            repo: "user/name".
+            private: whether a new repository is visible to its owner alone.
+            evaluation: as `pofx.info` has it, for the card.
+
+        Raises:
+            UsageError: no name of a repository, or no permission to write there.
+        """
+        return hub.push(self, repo, private=private, message=message, evaluation=evaluation)
+
     def model_card(self, evaluation: Any = None) -> str:
         """The text of a model card in the format of the Hugging Face Hub; `evaluation` as `pofx.info` has it."""
         from pofx.model_card import model_card  # here: it loads huggingface_hub
@@ -297,7 +311,7 @@ class Artifact(Parts):
 
 @public
 def load(path: str | Path, **options: Any) -> Artifact:
-    """The artifact in a folder, on the CPU; `options` as in `Artifact.using`.
+    """The artifact in a folder or at "hf://user/name@revision#hash", on the CPU; `options` as in `Artifact.using`.
 
     Raises:
         UsageError: there is no such folder.

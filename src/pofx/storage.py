@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from pofx import __version__
+from pofx import __version__, hub
 from pofx.core import config, files
 from pofx.core.companion import beneath, companions, load_weights
 from pofx.core.errors import CorruptError, PofxError, UsageError, WriteError
@@ -314,12 +314,15 @@ def tidy(path: str | Path) -> None:
 
 
 def locate(path: str | Path) -> Path:
-    """The local folder of a run; the one place that an address of another kind would have to pass.
+    """The local folder of a run; one on the Hub (hf://user/name) is fetched.
 
     Raises:
         UsageError: there is no such folder.
     """
     check_value("path", path, str | Path)
+    elsewhere = hub.address(path)
+    if elsewhere is not None:
+        return hub.fetched(elsewhere)
     folder = Path(path)
     if not folder.is_dir():
         what = "is a file, not the folder of a run" if folder.exists() else "does not exist"

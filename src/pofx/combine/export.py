@@ -1,0 +1,136 @@
+"""Export: the network behind a verb of a run as a program that needs neither pofx nor Python (`torch.export`), or ONNX.
+
+"score" maps raw items to log p, "encode" to codes, "decode" codes to raw items: with standard normal codes it is the
+sampler of flows, VAEs, GANs and of the probability flow of diffusion models. What draws random numbers or decides by
+their values while it runs cannot be exported, and is refused with the reason that torch gives.
+"""
+
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from pofx.artifact import Artifact
+from pofx.core.entry import public
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.files import write, write_bytes
+from pofx.core.model import Density, Encoding, Explicit
+from pofx.core.options import OneOf
+from pofx.core.random import Still, Streams
+
+PUBLIC = ("export",)
+
+VERBS = ("score", "encode", "decode")
+ENDINGS = (".pt2", ".onnx")
+
+
+class Scorer(nn.Module):
+    """Raw items (n, …) → log p in nats (n,); dequantised in the middle of each level."""
+
+    def __init__(self, run: Artifact) -> None:
+        super().__init__()
+        self.model, self.view = run.model, run.representation
+
+    def forward(self, raw: Tensor) -> Tensor:
+        x, ladj = self.view.encode(raw, Still(0, len(raw)))
+        assert isinstance(self.model, Explicit)
+        return self.model.log_prob(x) + ladj.float()
+
+
+class Encoder(nn.Module):
+    """Raw items (n, …) → codes (n, …)."""
+
+    def __init__(self, run: Artifact) -> None:
+        super().__init__()
+        self.model, self.view = run.model, run.representation
+
+    def forward(self, raw: Tensor) -> Tensor:
+        assert isinstance(self.model, Encoding)
+        return self.model.encode(self.view.encode(raw, Still(0, len(raw)))[0])
+
+
+class Decoder(nn.Module):
+    """Codes (n, …) → raw items (n, …)."""
+
+    def __init__(self, run: Artifact) -> None:
+        super().__init__()
+        self.model, self.view = run.model, run.representation
+
+    def forward(self, codes: Tensor) -> Tensor:
+        assert isinstance(self.model, Encoding)
+        return self.view.decode(self.model.decode(codes))
+
+
+PROGRAMS = {"score": Scorer, "encode": Encoder, "decode": Decoder}
+
+
+@public
+def export(
+    run: Artifact, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "decode", *, batch_size: int = 2
+) -> Path:
+    """Write the program of a verb to a .pt2 file (`torch.export.load` reads it) or an .onnx file.
+
+    Args:
+        verb: "score", "encode" or "decode".
+        batch_size: of the program; the number of items of each call is this one where the model fixes it, else free.
+
+    Raises:
+        Unsupported: the run lacks the verb, takes a condition, or its network cannot be exported.
+        UsageError: another ending, or the library for ONNX is missing.
+    """
+    target = Path(path)
+    if target.suffix not in ENDINGS:
+        raise UsageError(f"a program is written to a file ending in {' or '.join(ENDINGS)} (got {target.name})")
+    if run.conditioning is not None:
+        raise Unsupported(f"{run.name} takes a condition: export a run without one")
+    if verb == "score" and run.density is Density.NONE:
+        raise Unsupported(f"{run.name} has no density: export decode")
+    if verb != "score" and not isinstance(run.model, Encoding):
+        raise Unsupported(f"{run.name} has no codes: export score")
+    module = PROGRAMS[verb](run).eval()
+    example = _example(run, verb, batch_size)
+    try:
+        with torch.no_grad():
+            program = _exported(module, example)
+    except Exception as error:  # torch raises classes of its own, of many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Unsupported(
+            f"{verb} of {run.name} cannot be exported ({reason[:300]}): serve it with `pofx serve`"
+        ) from error
+    if target.suffix == ".onnx":
+        try:
+            write(target, lambda aside: _onnx(program, aside))
+        except ImportError as error:
+            raise UsageError(f"ONNX needs its libraries ({error}): pip install onnx onnxscript") from error
+        return target
+    about = {"pofx": json.dumps({"verb": verb, "model": run.name, "input": list(example.shape)})}
+    stream = io.BytesIO()
+    torch.export.save(program, stream, extra_files=about)
+    write_bytes(target, stream.getvalue())
+    return target
+
+
+def _onnx(program: Any, path: Path) -> None:
+    torch.onnx.export(program, (), path, dynamo=True)
+
+
+def _example(run: Artifact, verb: str, n: int) -> Tensor:
+    if verb == "decode":
+        assert isinstance(run.model, Encoding) and not isinstance(run.model.code, dict)
+        return Streams(0, n).normal(*run.model.code.shape)
+    raw: Any = run.representation.tensor(run.sample(n, seed=0))
+    if not isinstance(raw, Tensor):
+        raise Unsupported(f"{run.name} models items of several parts: export decode")
+    return raw
+
+
+def _exported(module: nn.Module, example: Tensor) -> Any:
+    """The program with a free number of items, or else with that of the example."""
+    free = {0: torch.export.Dim("n", min=2, max=1 << 16)}
+    try:
+        return torch.export.export(module, (example,), dynamic_shapes=(free,))
+    except Exception:
+        return torch.export.export(module, (example,))
