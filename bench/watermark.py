@@ -1,10 +1,10 @@
 """The pixel watermark on real pictures: detection after JPEG 75, false alarms, and what it changes.
 
-    python bench/watermark.py --data mnist -n 2000
+python bench/watermark.py --data mnist -n 2000
 
-Prints the share detected at p < 1e-6 unchanged and after JPEG 75, the share of unmarked test pictures at or below levels of
-p, the peak signal-to-noise ratio, and the Fréchet distance to other real pictures (64 principal components) before and
-after marking.
+Prints the share detected at p < 1e-6 unchanged and after JPEG 75, the share of unmarked test pictures at or below
+levels of p, the peak signal-to-noise ratio, and the Fréchet distance to other real pictures (64 principal
+components) before and after marking.
 """
 
 import argparse

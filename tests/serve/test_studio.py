@@ -1,0 +1,249 @@
+"""The studio: its functions on runs of every kind, and every control of its page in a real browser."""
+
+import shutil
+import socket
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pofx
+from pofx.core.errors import PofxError, UsageError
+from pofx.serve.desk import Desk, sight
+
+QUICK = {"steps": 2, "batch_size": 32, "progress": False}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Runs of every kind of item, tiny."""
+    root = tmp_path_factory.mktemp("runs")
+    rate, time_ = 8000, np.arange(400) / 8000
+    clips = [np.sin(2 * np.pi * f * time_).astype(np.float32) for f in range(200, 500, 10)]
+    rows = {"age": np.arange(60) % 7 + 20.5 * np.random.default_rng(0).random(60), "plan": ["pro", "free", "team"] * 20}
+    made = {
+        "vae": pofx.fit("digits", model="vae", width=32, latent=4, out=root / "vae", **QUICK),
+        "made": pofx.fit("digits", model="made", width=32, blocks=1, condition="label", **QUICK),
+        "ddpm": pofx.fit("digits", model="ddpm", network="mlp", width=32, depth=1, sampler_steps=4, **QUICK),
+        "nsf": pofx.fit("moons", model="nsf", width=16, bins=4, blocks=1, **QUICK),
+        "rows": pofx.fit(pofx.table(pd.DataFrame(rows)), model="copula", **QUICK),
+        "gpt": pofx.fit(pofx.texts(["abra", "kadabra", "ab"] * 20), model="gpt", width=24, layers=1, heads=2, **QUICK),
+        "sound": pofx.fit(pofx.audio(clips, rate=rate), model="wavegan", steps=1, batch_size=8, progress=False),
+    }
+    for name, run in made.items():
+        if name != "vae":
+            run.save(root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def desk(folder):
+    return Desk([folder / name for name in ("vae", "made", "ddpm", "nsf", "rows", "gpt", "sound")])
+
+
+def test_every_kind_is_seen_as_a_person_sees_it(desk):
+    assert desk.sample("vae", 4).picture.size[0] > 100
+    assert list(desk.sample("rows", 4).rows.columns) == ["age", "plan"]
+    assert len(desk.sample("gpt", 3).text.splitlines()) == 3
+    rate, clip = desk.sample("sound", 2).sound
+    assert rate == 8000
+    assert clip.ndim == 1
+    points = desk.sample("nsf", 5)
+    assert points.picture is not None
+    assert len(points.rows) == 5
+
+
+def test_samples_follow_seed_condition_and_options(desk):
+    one, other = desk.sample("made", 4, 0, "3"), desk.sample("made", 4, 1, "3")
+    assert np.array_equal(one.picture, desk.sample("made", 4, 0, "3").picture)
+    assert not np.array_equal(one.picture, other.picture)
+    assert "do not follow p(x)" in desk.sample("made", 2, 0, "", "temperature=0.5").note
+    assert desk.sample("ddpm", 2, 0, "", {"sampler_steps": 2}).picture is not None
+    with pytest.raises(UsageError, match="heat"):
+        desk.sample("made", 2, 0, "", "heat=1")
+
+
+def test_runs_are_compared_on_the_same_seeds(desk):
+    found = dict(desk.compare(["vae", "ddpm", "gpt"], 4, 3))
+    assert np.array_equal(found["vae"].picture, desk.sample("vae", 4, 3).picture)
+    assert found["gpt"].text
+
+
+def test_pictures_are_painted_anew_and_texts_and_rows_completed(desk):
+    items = desk.test_item("ddpm", 0)
+    mask = np.zeros((320, 320), bool)
+    mask[:, 160:] = True
+    done = desk.complete("ddpm", items, mask, n=2)
+    assert "50% drawn anew" in done.note
+    texts = desk.complete("gpt", prefix="ka", n=3).text.splitlines()
+    assert all(t.startswith("ka") for t in texts)
+    assert desk.complete("made", desk.test_item("made", 1), rows=4, n=2, condition="3").picture is not None
+    with pytest.raises(PofxError, match="paint"):
+        desk.complete("ddpm", items, None)
+    with pytest.raises(PofxError):
+        desk.complete("nsf", desk.test_item("nsf", 0), None, rows=1)
+
+
+def test_items_of_ones_own_are_reconstructed_and_scored(desk):
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[16:48, 24:40] = 255
+    own = desk.own("vae", picture)
+    assert own.values.shape == (1, 8, 8)
+    assert own.values.max() == 16
+    found, code = desk.reconstruct("vae", own)
+    assert found.picture is not None
+    assert "code of 4 numbers" in code
+    image, note = desk.score("nsf", desk.own("nsf", "0.5, 0.2"))
+    assert image is not None
+    assert "test items are less probable" in note
+    assert desk.score("made", desk.test_item("made", 2))[0] is not None
+    assert desk.own("rows", "age=30, plan=pro").values.shape == (1, 2)
+    with pytest.raises(UsageError, match="numbers"):
+        desk.own("nsf", "a, b")
+    with pytest.raises(UsageError, match="no item"):
+        desk.own("nsf", " ")
+
+
+def test_codes_are_walked_and_interpolated(desk):
+    still = desk.walk("vae", 0, [0, 0, 0])
+    assert not np.array_equal(still.picture, desk.walk("vae", 0, [3, 0, 0]).picture)
+    assert desk.axes("vae") == [f"component {k + 1}" for k in range(4)]
+    assert len(desk.axes("vae", "labels")) == 6
+    assert desk.walk("vae", 1, [1], "labels").picture is not None
+    assert desk.interpolate("vae", 0, 5, 4).picture is not None
+    with pytest.raises(PofxError, match="no codes"):
+        desk.walk("made", 0, [1])
+
+
+def test_curves_and_reports(desk, tmp_path):
+    image, note = desk.curves("vae")
+    assert image is not None
+    assert "step" in note
+    assert "no log" in desk.curves("made")[1]
+    (tmp_path / "report.html").write_text("<p>a 'report' & more</p>")
+    assert "&lt;p&gt;a &#x27;report&#x27; &amp;amp;" not in desk.report(str(tmp_path))
+    assert "srcdoc=" in desk.report(str(tmp_path))
+    with pytest.raises(UsageError, match="no report"):
+        desk.report(str(tmp_path / "none"))
+
+
+def test_a_desk_without_runs_states_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="pofx train"):
+        Desk()
+
+
+def test_all_facts_are_escaped():
+    assert sight(pofx.texts(["<b>"] * 3)).text.splitlines()[0] == "<b>"
+
+
+# --- the page
+
+
+@pytest.fixture(scope="module")
+def address(desk):
+    pytest.importorskip("gradio", reason="the studio needs gradio")
+    from pofx.serve.studio import launch
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    made = launch(desk, port=port, block=False)
+    yield f"http://127.0.0.1:{port}"
+    made.close(verbose=False)
+
+
+@pytest.fixture
+def page(address):
+    playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as run:
+        browser = run.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        one = browser.new_page(viewport={"width": 1200, "height": 1000})
+        one.errors = []
+        one.on("console", lambda m: one.errors.append(m.text) if m.type == "error" else None)
+        one.on("pageerror", lambda e: one.errors.append(str(e)))
+        one.set_default_timeout(60_000)
+        began = time.monotonic()
+        one.goto(address)
+        one.wait_for_selector("#sample-go")
+        one.painted = time.monotonic() - began
+        yield one
+        browser.close()
+
+
+def choose(page, name):
+    page.click("#run input")
+    page.click(f"[role=option]:has-text('{name}')")
+    page.wait_for_function("name => document.querySelector('#run input').value === name", arg=name)
+
+
+def tab(page, name):
+    page.click(f"button[role=tab]:has-text('{name}')")
+
+
+@pytest.mark.slow
+def test_every_control_of_the_page_works(page, tmp_path):
+    page.click("#sample-go")
+    page.wait_for_selector("#sample-picture img")
+    tab(page, "Compare")
+    page.click("#compare-go")
+    page.wait_for_selector("#compare-1-picture img")
+    tab(page, "Reconstruct")
+    page.click("#reconstruct-go")
+    page.wait_for_function(
+        "document.querySelector('#reconstruct-code textarea,#reconstruct-code input').value.length > 5"
+    )
+    tab(page, "Walk")
+    page.click("#walk-go")
+    page.wait_for_selector("#walk-picture img")
+    tab(page, "Interpolate")
+    page.click("#interpolate-go")
+    page.wait_for_selector("#interpolate-picture img")
+    tab(page, "Training")
+    page.click("#training-go")
+    page.wait_for_selector("#training-picture img")
+    page.check("#training-live input")
+    tab(page, "Report")
+    (tmp_path / "report.html").write_text("<h1>hello</h1>")
+    page.fill("#report-folder textarea, #report-folder input", str(tmp_path))
+    page.click("#report-go")
+    page.wait_for_selector("#report-frame iframe")
+    choose(page, "nsf")
+    tab(page, "Score")
+    page.click("#score-go")
+    page.wait_for_selector("#score-picture img")
+    choose(page, "gpt")
+    tab(page, "Complete")
+    page.fill("#complete-prefix textarea, #complete-prefix input", "ka")
+    page.click("#complete-go")
+    page.wait_for_function("(document.querySelector('#complete-text textarea')||{value:''}).value.startsWith('ka')")
+    choose(page, "ddpm")
+    page.fill("#complete-prefix textarea, #complete-prefix input", "")
+    page.click("#complete-load")
+    page.wait_for_timeout(3000)
+    box = page.locator("#complete-editor canvas").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 - 20, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 30, box["y"] + box["height"] / 2 + 10, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    page.click("#complete-go")
+    page.wait_for_selector("#complete-picture img")
+    assert not page.errors
+
+
+@pytest.mark.slow
+def test_the_page_is_fast_dark_narrow_and_works_by_keys(page):
+    assert page.painted < 30  # on a busy machine; measured apart
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 380, "height": 800})
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 400
+    page.focus("#sample-n input")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#sample-picture img")
+    assert not page.errors
