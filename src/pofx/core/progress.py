@@ -1,7 +1,7 @@
 """Progress of every long call: one record, one callback, and what people see of it.
 
-`progress=True` shows a bar in a terminal and plain lines elsewhere (a pipe, a log file, a notebook without ipywidgets),
-both on stderr; False shows nothing; a callable receives each `Progress` instead.
+`progress=True` shows a bar in a terminal or a notebook, and plain lines elsewhere (a pipe, a log file) on stderr; False
+shows nothing; a callable receives each `Progress` instead.
 """
 
 import sys
@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
+from html import escape
 from typing import Any
 
 from pofx.core.errors import UsageError
 
 FIRST, LONGEST = 5.0, 60.0  # seconds between plain lines: they double from the one to the other
 BAR = 20  # characters
+CELL = 0.5  # seconds between two drawings of a bar in a notebook
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def reporting(progress: bool | Sink, title: str) -> Iterator[Sink]:
         if not callable(progress):
             raise UsageError(f"progress must be true, false or a function of a Progress (got {progress!r})")
         yield progress
+    elif _notebook():
+        with _Cell(title) as cell:
+            yield cell
     elif _draws():
         with _Bar(title) as bar:
             yield bar
@@ -83,8 +87,6 @@ def _notebook() -> bool:
 
 def _draws() -> bool:
     """Whether a bar can be drawn where the output goes."""
-    if _notebook():
-        return find_spec("ipywidgets") is not None
     return sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -122,7 +124,7 @@ class _Lines:
     def __init__(self, title: str) -> None:
         self.title, self.began = title, time.monotonic()
         self.gap, self.last, self.ended = FIRST, -LONGEST, False
-        self.file = sys.stdout if _notebook() else sys.stderr
+        self.file = sys.stderr
 
     def __call__(self, now: Progress) -> None:
         if self.file is None:
@@ -138,6 +140,37 @@ class _Lines:
             print(line(self.title, now, seconds - self.began, 200, bar=False), file=self.file, flush=True)
 
 
+class _Cell:
+    """A bar in the output of a notebook's cell, drawn anew in place; it needs no widgets."""
+
+    def __init__(self, title: str) -> None:
+        from IPython.display import HTML, display
+
+        self.title, self.began, self.last, self.notes = title, time.monotonic(), 0.0, ""
+        self.made = HTML
+        self.handle = display(self.made(self._drawn(Progress(""))), display_id=True)
+
+    def _drawn(self, now: Progress) -> str:
+        text = escape(line(self.title, now, time.monotonic() - self.began, 160, bar=False))
+        bar = f"<progress value='{min(max(now.share, 0.0), 1.0):.4f}' max='1' style='width:16em'></progress>"
+        return f"{self.notes}<div>{bar} <code>{text}</code></div>"
+
+    def __enter__(self) -> "_Cell":
+        return self
+
+    def __call__(self, now: Progress) -> None:
+        if now.note:
+            self.notes += f"<div>{escape(now.note)}</div>"
+        seconds = time.monotonic()
+        if now.note or now.share >= 1.0 or seconds - self.last >= CELL:
+            self.last = seconds
+            if self.handle is not None:
+                self.handle.update(self.made(self._drawn(now)))
+
+    def __exit__(self, *stop: object) -> None:
+        return None
+
+
 class _Bar:
     """A bar that is drawn anew in place."""
 
@@ -147,7 +180,7 @@ class _Bar:
 
         self.title, self.began = title, time.monotonic()
         self.now = Progress("")
-        self.console = Console(stderr=not _notebook())
+        self.console = Console(stderr=True)
         self.live = Live(
             console=self.console, get_renderable=self._drawn, refresh_per_second=4, vertical_overflow="crop"
         )

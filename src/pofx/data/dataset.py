@@ -6,6 +6,7 @@ splits share is counted, because a near copy of a training item in the test spli
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,23 @@ class Card:
         """Plain values for JSON."""
         return asdict(self)
 
+    def _repr_html_(self) -> str:
+        """The card as a table, for a notebook."""
+        sizes = ", ".join(f"{n:,} {part}" for part, n in self.sizes.items())
+        copies = ", ".join(f"{pair}: {n}" for pair, n in self.near_duplicates.items())
+        rows = {"kind": self.kind, "items": sizes, "source": self.source, "licence": self.licence,
+                "near duplicates": copies, "sha256": self.hash[:16]}  # fmt: skip
+        lines = "".join(f"<tr><th>{name}</th><td>{escape(str(text))}</td></tr>" for name, text in rows.items() if text)
+        about = f": {escape(self.summary)}" if self.summary else ""
+        return f"<b>{escape(self.name)}</b>{about}<table>{lines}</table>"
+
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "Card":
         """The card that `to_json` wrote."""
         return cls(**plain)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Three splits of the same kind of items, and their card."""
 
@@ -57,6 +68,13 @@ class Dataset:
     validation: Items
     test: Items
     card: Card
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(items):,} {part}" for part, items in self.splits().items())
+        return f"<Dataset: {self.card.name}, {self.card.kind} items: {sizes}>"
+
+    def _repr_html_(self) -> str:
+        return self.card._repr_html_()
 
     def splits(self) -> dict[str, Items]:
         return {"train": self.train, "validation": self.validation, "test": self.test}

@@ -76,6 +76,7 @@ class Columns(Representation):
         self.event = Continuous((self._opening.dims,))
         self._shift, self._scale = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
         self._grid = torch.tensor(decimals) != REAL
+        self._gridded = bool(self._grid.any())
         self._atoms = {c: about["atoms"] for c, about in self._about.items() if about.get("atoms")}
         if self._opening.simplex:
             self.measure = f"Lebesgue on the first {self.dims} coordinates"
@@ -199,7 +200,7 @@ class Columns(Representation):
         inner, given = self._states.apart(raw)
         shift, scale = self._shift.to(raw.device), self._scale.to(raw.device)
         noise_ladj: Tensor | float = 0.0
-        if bool(self._grid.any()):
+        if self._gridded:
             grid = self._grid.to(raw.device)
             if self._states.count:
                 inner = torch.where(given, self._typical.to(raw.device), inner)
