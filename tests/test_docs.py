@@ -1,6 +1,7 @@
 """The documentation is that of the code: generated pages are up to date, all pages are reachable, commands exist."""
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -54,6 +55,23 @@ def test_every_block_of_a_tutorial_runs(page, tmp_path, monkeypatch):
 def test_every_public_name_is_documented():
     text = (DOCS / "api.md").read_text()
     assert all(re.search(rf"^::: pofx\.\S+\.{name}$", text, re.MULTILINE) for name in set(dir(pofx)) - {"__version__"})
+
+
+def test_every_public_name_and_method_has_a_docstring():
+    """A name that users call states what it does; what it raises and takes is in the same place."""
+    missing = []
+    for name in set(dir(pofx)) - {"__version__"}:
+        one = getattr(pofx, name)
+        if not inspect.getdoc(one):
+            missing.append(name)
+        if inspect.isclass(one):
+            own = {key: value for key, value in vars(one).items() if not key.startswith("_")}
+            missing += [
+                f"{name}.{key}"
+                for key, value in own.items()
+                if inspect.isfunction(value) and not inspect.getdoc(getattr(one, key))
+            ]
+    assert not missing
 
 
 def test_every_page_is_in_the_navigation():

@@ -87,6 +87,7 @@ class LatentSpace:
         return self.encode(self.items)
 
     def encode(self, items: Items) -> Float[np.ndarray, "n d"]:
+        """The codes of other items, flat."""
         given = items.condition if self.conditional else None
         return np.asarray(self.artifact.encode(items.values, given), np.float32).reshape(len(items), -1)
 
