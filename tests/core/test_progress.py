@@ -78,11 +78,3 @@ def test_a_terminal_of_80_columns_shows_the_bar_in_one_line(monkeypatch):
     text = rich.console.Console().render_str(out.getvalue()).plain
     rows = [row for row in text.replace("\r", "\n").split("\n") if "50%" in row]
     assert rows and all("0:00 left 0:12" in row for row in rows)
-
-
-def test_a_notebook_without_ipywidgets_gets_plain_lines_on_stdout(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "_notebook", lambda: True)
-    monkeypatch.setattr(progress, "find_spec", lambda name: None)
-    with reporting(True, "gan") as report:
-        report(Progress("training", 1, 0.1))
-    assert "gan training  10%" in capsys.readouterr().out
