@@ -1,6 +1,6 @@
 # make            environment: .venv with the pinned libraries and pofx itself
 # make demo       compare eight families on handwritten digits → runs/demo/report.html
-# make gallery    a sheet of samples of every GAN → docs/gallery/index.md
+# make gallery    a sheet of samples of every model → docs/gallery/index.md
 # make test       the test suite (under 10 minutes on two cores)
 
 PYTHON ?= python3

@@ -1,22 +1,24 @@
-"""One sheet of samples per model of a family, and a page that shows them: `make gallery`.
+"""One sheet of samples per model, and a page that shows them: `make gallery`.
 
-    python docs/gallery.py --family gan --data digits --budget 60s
+    python docs/gallery.py --family gan --budget 60s
 
 Sheets and page go to docs/gallery/, which is not part of the repository: they depend on the machine and the budget.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pofx
 from pofx.core.config import entries
 from pofx.core.errors import PofxError
 from pofx.data.kind import kind_of
-from pofx.data.sources import load
 from pofx.train.options import Budget
 
 HERE = Path(__file__).parent / "gallery"
 SHOWN = 64
+DATA = ("digits", "moons", "spoken-digits")
 CONTROLS = {  # sheets of what can be steered, by model
     "stylegan2": (
         ("truncation 0.5", {}, {"truncation": 0.5}),
@@ -31,43 +33,60 @@ CONTROLS = {  # sheets of what can be steered, by model
 
 def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_argument("--family", default="gan")
-    cli.add_argument("--data", default="digits")
+    cli.add_argument("--family", default="all")
+    cli.add_argument("--data", help=f"for all models; by default the first of {', '.join(DATA)} that a model takes")
     cli.add_argument("--budget", default="60s", help="of each training")
     cli.add_argument("--models", help="names with commas between them; all of the family by default")
     args = cli.parse_args()
-    data = load(args.data)
-    kind = kind_of(data.train)
     HERE.mkdir(exist_ok=True)
-    budget = Budget.of(args.budget)
-    names = (
+    budget, known = Budget.of(args.budget), entries()
+    named = list(known) if args.models is None else args.models.split(",")
+    if args.models is None and args.family != "all":
+        named = [name for name, row in known.items() if row.traits.family == args.family]
         args.models.split(",")
         if args.models
-        else [n for n, row in entries().items() if row.traits.family == args.family]
+        else [n for n, r in known.items() if args.family in ("all", r.traits.family)]
     )
     lines = [
-        f"# Gallery: {args.family} on {args.data}",
+        f"# Gallery: {args.models or args.family}",
         "",
         f"Each model was trained for {budget} with its defaults.",
         "",
     ]
-    for name in names:
-        try:
-            run = pofx.fit(data, name, progress=False, **budget.request)
-        except PofxError as error:
-            print(f"{name}: {error}", flush=True)
+    for name in sorted(named, key=lambda n: (known[n].traits.family, n)):
+        found = trained(name, [args.data] if args.data else DATA, budget)
+        if found is None:
             continue
+        run, source = found
         steps = run.card["training"]["steps"]
-        lines += [f"## `{name}`", "", f"{entries()[name].traits.summary} {steps} steps.", ""]
-        sheets = [("samples", {}, {}), *CONTROLS.get(name, ())]
-        for title, options, tempering in sheets:
-            drawn = run.using(**options).draw(SHOWN, seed=0, **tempering)
-            file = f"{name}{'' if title == 'samples' else '-' + title.replace(' ', '-').replace('.', '')}.png"
-            (HERE / file).write_bytes(kind.content(drawn, ".png"))
-            lines += [f"![{name}: {title}]({file})", "", f"{title}", ""]
-        print(f"{name}: {steps} steps", flush=True)
+        lines += [f"## `{name}` ({known[name].traits.family})", ""]
+        lines += [f"{known[name].traits.summary} {steps} steps on {source}.", ""]
+        for title, options, tempering in [("samples", {}, {}), *CONTROLS.get(name, ())]:
+            lines += [sheet(name, title, run.using(**options).draw(SHOWN, seed=0, **tempering)), "", title, ""]
+        print(f"{name}: {steps} steps on {source}", flush=True)
     (HERE / "index.md").write_text("\n".join(lines))
     print(HERE / "index.md")
+
+
+def trained(name: str, sources: Sequence[str], budget: Budget) -> tuple[Any, str] | None:
+    """A run of a model on the first of the data sets that it takes, and the name of that; None where it takes none."""
+    for source in sources:
+        try:
+            return pofx.fit(source, name, progress=False, **budget.request), source
+        except PofxError as error:
+            reason = error
+    print(f"{name}: {reason}", flush=True)
+    return None
+
+
+def sheet(name: str, title: str, drawn: Any) -> str:
+    """The lines of a page that show samples: a picture in a file of its own, or the first lines."""
+    kind = kind_of(drawn)
+    if not kind.pictorial and kind.plane(drawn.values) is None:
+        return f"```\n{kind.preview(drawn) or kind.describe(drawn)}\n```"
+    file = f"{name}{'' if title == 'samples' else '-' + title.replace(' ', '-').replace('.', '')}.png"
+    (HERE / file).write_bytes(kind.content(drawn, ".png"))
+    return f"![{name}: {title}]({file})"
 
 
 if __name__ == "__main__":
