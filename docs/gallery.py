@@ -43,16 +43,8 @@ def main() -> None:
     named = list(known) if args.models is None else args.models.split(",")
     if args.models is None and args.family != "all":
         named = [name for name, row in known.items() if row.traits.family == args.family]
-        args.models.split(",")
-        if args.models
-        else [n for n, r in known.items() if args.family in ("all", r.traits.family)]
-    )
-    lines = [
-        f"# Gallery: {args.models or args.family}",
-        "",
-        f"Each model was trained for {budget} with its defaults.",
-        "",
-    ]
+    lines = [f"# Gallery: {args.models or args.family}", ""]
+    lines += [f"Each model was trained for {budget} with its defaults.", ""]
     for name in sorted(named, key=lambda n: (known[n].traits.family, n)):
         found = trained(name, [args.data] if args.data else DATA, budget)
         if found is None:
