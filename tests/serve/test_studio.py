@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import pofx
+from pofx.core.config import entry
 from pofx.core.errors import PofxError, UsageError
 from pofx.serve.desk import Desk, sight
 
@@ -30,7 +31,14 @@ def folder(tmp_path_factory):
         "nsf": pofx.fit("moons", model="nsf", width=16, bins=4, blocks=1, **QUICK),
         "rows": pofx.fit(pofx.table(pd.DataFrame(rows)), model="copula", **QUICK),
         "gpt": pofx.fit(pofx.texts(["abra", "kadabra", "ab"] * 20), model="gpt", width=24, layers=1, heads=2, **QUICK),
-        "sound": pofx.fit(pofx.audio(clips, rate=rate), model="wavegan", steps=1, batch_size=8, progress=False),
+        "sound": pofx.fit(
+            pofx.audio(clips, rate=rate),
+            model="wavenet",
+            steps=1,
+            batch_size=8,
+            progress=False,
+            options=entry("wavenet").model.small,
+        ),
     }
     for name, run in made.items():
         if name != "vae":

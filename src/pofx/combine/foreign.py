@@ -5,18 +5,21 @@ its network and its noise levels. Nothing is trained or copied: the module is us
 by pofx, since nothing here can rebuild a foreign module: save it with its own library, and wrap it again.
 """
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pofx.artifact import Artifact
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Denoising, Density, Encoding, Explicit, OnePhase, Stepwise
+from pofx.core.options import Range, check_options
 from pofx.core.random import Streams
 from pofx.represent.image import ImageView, Unit
 from pofx.represent.unscaled import Unscaled
@@ -26,6 +29,21 @@ PUBLIC = ("from_diffusers", "from_nflows", "from_zuko", "to_diffusers")
 
 class Wrapped(Artifact):
     """A run around a module of another library."""
+
+    def using(self, **options: Any) -> "Artifact":
+        """The same module under other sampling options.
+
+        Raises:
+            UsageError: an option that this model does not let change, or an impossible value of one.
+        """
+        for key in options:
+            if key not in self.model.adjustable:
+                raise unknown(f"sampling option of {self.name}", key, self.model.adjustable)
+        check_options(type(self.model), options)
+        model = copy.copy(self.model)
+        for key, value in options.items():
+            setattr(model, key, value)
+        return replace(self, model=model)
 
     def save(self, path: str | Path) -> NoReturn:
         """Refused: save the module with its own library, and wrap it again.
@@ -205,7 +223,7 @@ class ForeignDenoiser(OnePhase, Encoding, Denoising, Stepwise):
         *,
         module: Any = None,
         scheduler: Any = None,
-        sampler_steps: int = 50,
+        sampler_steps: Annotated[int, Range(1, 1000)] = 50,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Bounded)
@@ -284,9 +302,9 @@ class ForeignDenoiser(OnePhase, Encoding, Denoising, Stepwise):
             if float(sigma) == 0:  # clean items: their estimate is themselves
                 alpha, sigma = (torch.tensor(v).sqrt().float() for v in (1 - 1e-4, 1e-4))
             data = self._data(x, self.module(x, at).sample, alpha, sigma)
-            if self.scheduler.config.clip_sample and not reverse:
-                data = data.clamp(-1, 1)
             noise = (x - alpha * data) / sigma
+            if self.scheduler.config.clip_sample and not reverse:
+                data = data.clamp(-1, 1)  # the noise stays that of the network
             x = (then**0.5) * data + ((1 - then) ** 0.5) * noise
         return x if reverse else x.clamp(-1, 1)
 

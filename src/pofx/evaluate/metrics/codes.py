@@ -124,13 +124,17 @@ class CodeProbe(ArtifactMetric):
         flat = {name: vectors(items.values) for name, items in splits.items()}
         codes = {name: artifact.encode(items).reshape(len(items), -1) for name, items in splits.items()}
         labels = {name: np.asarray(items.labels) for name, items in splits.items()}
-        before = untrained(artifact, seed)
-        first_codes = {name: before.encode(items).reshape(len(items), -1) for name, items in splits.items()}
-        kinds = {"codes": codes, "pca": flat, "untrained": first_codes}
+        kinds = {"codes": codes, "pca": flat}
+        try:
+            before = untrained(artifact, seed)
+        except UsageError:  # a module of another library, which is not built anew
+            pass
+        else:
+            kinds["untrained"] = {name: before.encode(of).reshape(len(of), -1) for name, of in splits.items()}
         found = probes({kind: components(of) for kind, of in kinds.items()}, labels)
         values = {"code_linear": found["codes"]["linear"], "code_neighbours": found["codes"]["neighbours"]}
         beside = {
-            f"code_{reader}": {kind: found[kind][reader] for kind in ("pca", "untrained")}
+            f"code_{reader}": {kind: found[kind][reader] for kind in kinds if kind != "codes"}
             for reader in ("linear", "neighbours")
         }
         shared = {"stderr": found["codes"]["stderr"], "items": len(labels["train"])}
