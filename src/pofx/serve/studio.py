@@ -23,7 +23,7 @@ except ImportError as error:
     raise UsageError("the studio needs the extra `studio`: pip install pofx[studio]") from error
 
 CSS = """
-.gradio-container {max-width: 1200px !important; margin: auto}
+.gradio-container {max-width: 1400px !important; margin: auto}
 .sight img {image-rendering: pixelated}
 @media (max-width: 640px) {.gradio-container {padding: 4px !important}}
 """
