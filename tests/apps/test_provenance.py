@@ -185,6 +185,7 @@ def test_p_values_are_those_of_the_binomial_test():
     assert np.isclose(found.p[0], binom.sf(found.matches[0] - 1, found.of, 0.5))
 
 
+@pytest.mark.slow
 def test_what_marks_withstand_is_a_picture(digits):
     items = Items("image", PixelMark(KEY).embed(_large(digits.test.values[:12])), facts={"levels": 256})
     found = curves(PixelMark(KEY), items)
@@ -209,6 +210,7 @@ def test_marks_that_cannot_be_are_refused(make, message, flow):
         make(flow)
 
 
+@pytest.mark.slow
 def test_the_verb_writes_samples_and_what_they_withstand(flow, tmp_path):
     run, key = flow.save(tmp_path / "run"), tmp_path / "key"
     key.write_bytes(KEY)
@@ -238,6 +240,7 @@ def makers(digits):
     return {name: Items("image", v, facts=digits.train.facts) for name, v in made.items()}
 
 
+@pytest.mark.slow
 def test_auc_is_stated_per_unseen_maker_and_false_alarms_hold(digits, makers):
     rows = {row["maker"]: row for row in detect_by_family(digits, makers, level=0.1)}
     assert rows["shuffled"]["auc"] > 0.65
@@ -247,6 +250,7 @@ def test_auc_is_stated_per_unseen_maker_and_false_alarms_hold(digits, makers):
         assert row["false alarms"] <= 0.1 + 3 * np.sqrt(0.09 / len(digits.test.values))
 
 
+@pytest.mark.slow
 def test_verdicts_refuse_levels_that_cannot_hold(digits, makers):
     detector = Detector.fit(digits, makers)
     p = detector.p_values(digits.test.values)
@@ -271,6 +275,7 @@ def test_copies_are_found_and_stated(digits, flow):
     assert "Copies" in memorisation(copier, digits, n=200).verdict
 
 
+@pytest.mark.slow
 def test_the_page_of_rows_has_a_table(points):
     found = memorisation(points, load("moons"), n=100)
     assert "<td>training</td>" in found.html()

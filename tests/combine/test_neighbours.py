@@ -54,6 +54,7 @@ def test_a_flow_of_another_library_is_a_run(library, tmp_path):
         wrap("a flow", 2)
 
 
+@pytest.mark.slow
 def test_a_flow_of_another_library_is_judged_like_any_other():
     from pofx.data.sources import load
     from pofx.evaluate.suite import evaluate
@@ -117,6 +118,7 @@ def test_a_pipeline_of_diffusers_draws_the_same_samples_from_the_same_noise(tmp_
     assert run.using(sampler_steps=5).model.steps == 5
 
 
+@pytest.mark.slow
 def test_a_run_is_a_pipeline_of_diffusers(denoiser):
     peer()
     made = pofx.to_diffusers(denoiser, levels=200)
@@ -143,7 +145,10 @@ def test_pipelines_that_cannot_be_are_refused(flow):
         pofx.to_diffusers(flow)
 
 
-@pytest.mark.parametrize("verb", ["decode", "encode", "score"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("verb", ["decode", pytest.param("encode", marks=SLOW), pytest.param("score", marks=SLOW)])
 def test_a_program_computes_what_the_run_does(verb, tmp_path):
     run = pofx.fit("moons", model="realnvp", layers=2, width=16, blocks=1, **QUICK)
     try:
@@ -161,6 +166,7 @@ def test_a_program_computes_what_the_run_does(verb, tmp_path):
     assert np.allclose(found, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused(flow, denoiser, tmp_path):
     with pytest.raises(UsageError, match="ending"):
         pofx.export(flow, tmp_path / "p.txt")

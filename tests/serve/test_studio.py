@@ -51,6 +51,7 @@ def desk(folder):
     return Desk([folder / name for name in ("vae", "made", "ddpm", "nsf", "rows", "gpt", "sound")])
 
 
+@pytest.mark.slow
 def test_every_kind_is_seen_as_a_person_sees_it(desk):
     assert desk.sample("vae", 4).picture.size[0] > 100
     assert list(desk.sample("rows", 4).rows.columns) == ["age", "plan"]
@@ -63,6 +64,7 @@ def test_every_kind_is_seen_as_a_person_sees_it(desk):
     assert len(points.rows) == 5
 
 
+@pytest.mark.slow
 def test_samples_follow_seed_condition_and_options(desk):
     one, other = desk.sample("made", 4, 0, "3"), desk.sample("made", 4, 1, "3")
     assert np.array_equal(one.picture, desk.sample("made", 4, 0, "3").picture)
@@ -73,12 +75,14 @@ def test_samples_follow_seed_condition_and_options(desk):
         desk.sample("made", 2, 0, "", "heat=1")
 
 
+@pytest.mark.slow
 def test_runs_are_compared_on_the_same_seeds(desk):
     found = dict(desk.compare(["vae", "ddpm", "gpt"], 4, 3))
     assert np.array_equal(found["vae"].picture, desk.sample("vae", 4, 3).picture)
     assert found["gpt"].text
 
 
+@pytest.mark.slow
 def test_pictures_are_painted_anew_and_texts_and_rows_completed(desk):
     items = desk.test_item("ddpm", 0)
     mask = np.zeros((320, 320), bool)
@@ -94,6 +98,7 @@ def test_pictures_are_painted_anew_and_texts_and_rows_completed(desk):
         desk.complete("nsf", desk.test_item("nsf", 0), None, rows=1)
 
 
+@pytest.mark.slow
 def test_items_of_ones_own_are_reconstructed_and_scored(desk):
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[16:48, 24:40] = 255
@@ -114,6 +119,7 @@ def test_items_of_ones_own_are_reconstructed_and_scored(desk):
         desk.own("nsf", " ")
 
 
+@pytest.mark.slow
 def test_codes_are_walked_and_interpolated(desk):
     still = desk.walk("vae", 0, [0, 0, 0])
     assert not np.array_equal(still.picture, desk.walk("vae", 0, [3, 0, 0]).picture)
@@ -125,6 +131,7 @@ def test_codes_are_walked_and_interpolated(desk):
         desk.walk("made", 0, [1])
 
 
+@pytest.mark.slow
 def test_curves_and_reports(desk, tmp_path):
     image, note = desk.curves("vae")
     assert image is not None
