@@ -260,6 +260,11 @@ class ForeignDenoiser(OnePhase, Encoding, Denoising, Stepwise):
         level = self._level(t).reshape(*t.shape, *[1] * 3)
         return level.sqrt().float(), (1 - level).sqrt().float()
 
+    @property
+    def spread(self) -> Float[Tensor, "..."]:
+        """One: pipelines scale nothing."""
+        return torch.ones((), device=self.alphas.device)
+
     def denoise(
         self, x_t: Float[Tensor, "n *event"], t: Float[Tensor, "*n"], condition: Condition | None = None
     ) -> Float[Tensor, "n *event"]:
