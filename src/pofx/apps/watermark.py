@@ -12,10 +12,9 @@ is no proof against someone who has the key.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from jaxtyping import Float
 from scipy.fft import dctn, idctn
 from scipy.stats import binom
@@ -23,15 +22,10 @@ from scipy.stats import binom
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, dims
-from pofx.core.items import Items
 from pofx.core.model import Encoding
 from pofx.core.random import Streams
-from pofx.data.kind import kind_of, named
 
 PUBLIC = ("CodeMark", "PixelMark")
-GROUP = "Uses"
-EXAMPLE = "pofx watermark runs/digits --key secret.key -n 64 --out marked"
-
 PATTERNS = 256  # of signs that a key has
 LEAST_KEY = 8  # bytes
 ROUNDS = 12  # of moving coefficients and cutting at the range of pixels
@@ -168,53 +162,6 @@ def key_of(path: Path) -> bytes:
         return path.read_bytes().strip()
     except OSError as error:
         raise DataError(f"the key {path} cannot be read ({error.strerror}): write 32 random bytes to it") from error
-
-
-def watermark(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, as `pofx train` wrote it.")],
-    key: Annotated[Path, typer.Option(help="A file with a secret of at least 8 bytes.")],
-    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many samples.")] = 64,
-    mark: Annotated[str, typer.Option(help="code (flows, diffusion) or pixel (any images).")] = "code",
-    strength: Annotated[float, typer.Option(min=1, max=255, help="Of pixel: the step of the lattice.")] = 40.0,
-    out: Annotated[Path, typer.Option(help="A folder for the samples, and what the mark withstands.")] = Path("marked"),
-    condition: Annotated[str | None, typer.Option("--condition", "-c", help="One value, or several: 0,1,2.")] = None,
-    seed: Annotated[int, typer.Option("--seed", "-s", help="The same seed gives the same samples.")] = 0,
-) -> None:
-    """Draw samples that a key recognises, and measure what their mark withstands (JPEG, crop, noise, resize)."""
-    from pofx.apps.robustness import Mark, curves, picture
-    from pofx.artifact import load
-    from pofx.core.errors import unknown
-    from pofx.core.files import write_bytes, write_json
-
-    artifact, secret = load(run), key_of(key)
-    given = None
-    if condition is not None and artifact.conditioning is not None:
-        written = artifact.conditioning.written(condition)
-        given = [written[i % len(written)] for i in range(n)]
-    kind = named(artifact.representation.kind)
-    facts = artifact.card.get("data", {}).get("facts", {})
-    if mark == "code":
-        coded = CodeMark(artifact, secret)
-        of: Mark = coded
-        items = Items(kind.name, coded.sample(n, given, seed=seed), facts=facts)
-    elif mark == "pixel":
-        if not kind.pictorial:
-            raise Unsupported(f"{kind.name} items have no pixels: use --mark code")
-        pixel = PixelMark(secret, strength)
-        of, drawn = pixel, artifact.draw(n, given, seed=seed)
-        marked = pixel.embed(np.asarray(kind.shown(drawn.values, facts).pictures))
-        items = Items(kind.name, marked, facts={**facts, "levels": 256})
-    else:
-        raise unknown("mark", mark, ("code", "pixel"))
-    p = detected(of, items.values, given)
-    if kind.pictorial:
-        kind_of(items).write(items, out)
-        found = curves(of, items, given)
-        write_bytes(out / "robustness.svg", picture(found).encode())
-        write_json(out / "robustness.json", found)
-    else:
-        kind_of(items).write(items, out.with_suffix(kind.outputs[0]))
-    typer.echo(f"{n} marked samples → {out}; p < 1e-6 for {(p < 1e-6).mean():.0%} of them, median p {np.median(p):.2g}")
 
 
 def detected(mark: "CodeMark | PixelMark", values: Any, condition: Any) -> np.ndarray:
