@@ -7,6 +7,7 @@ frequent class or the mean (`dummy`) the floor. Each of several seeds draws four
 Hyland and Rätsch, 2017, arXiv 1706.02633.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
 from pofx.evaluate.metric import DatasetMetric, Reading, ScoreInfo
 from pofx.evaluate.remembered import remembered
+from pofx.evaluate.table_codes import classes_of, codes
 
 SEEDS = 3
 CLASSES = 20  # values up to which a column is one of classes
@@ -28,7 +30,9 @@ Rows = tuple[Float[np.ndarray, "_ d"], Shaped[np.ndarray, "_"]]
 
 
 @remembered(32)
-def merits(train: Rows, test: Rows, classes: bool, seed: int = 0) -> Float[np.ndarray, "m"]:
+def merits(
+    train: Rows, test: Rows, classes: bool, words: tuple[bool, ...] = (), seed: int = 0
+) -> Float[np.ndarray, "m"]:
     """What each test row adds to the accuracy (1 or 0) or to R² (its part of 1 - squared error / variance)."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -44,6 +48,7 @@ def merits(train: Rows, test: Rows, classes: bool, seed: int = 0) -> Float[np.nd
             max_leaf_nodes=15,
             min_samples_leaf=leaf,
             early_stopping=False,
+            categorical_features=np.array(words) if any(words) else None,
             random_state=seed,
         )
         with threadpool_limits(1, "openmp"):  # threads cost more than so few rows
@@ -57,20 +62,33 @@ def _merits(said: np.ndarray, true: np.ndarray, classes: bool) -> np.ndarray:
     return np.asarray(1 - (said - true) ** 2 / max(float(np.var(true)), 1e-30), np.float64)
 
 
-def task(samples: Items, dataset: Dataset) -> tuple[list[Rows], bool, str]:
-    """Samples, training and test rows as (inputs, target), whether the target is one of classes, and its name."""
+def task(samples: Items, dataset: Dataset) -> tuple[list[Rows], bool, str, tuple[bool, ...]]:
+    """Samples, training and test rows as (inputs, target), whether the target is one of classes, its name, and which
+    inputs are categories."""
     sides = (samples, dataset.train, dataset.test)
     frames = [pd.DataFrame(s.values) for s in sides]
     if samples.labels is not None and dataset.train.labels is not None and np.ndim(dataset.train.labels) == 1:
-        rows = [(f.to_numpy(np.float64), np.asarray(s.labels)) for f, s in zip(frames, sides, strict=True)]
-        return rows, True, "label"
+        inputs, words = codes(frames, frames[1])
+        rows = [(x, np.asarray(s.labels)) for x, s in zip(inputs, sides, strict=True)]
+        return rows, True, "label", tuple(words.tolist())
     name = frames[1].columns[-1]
-    rows = [(f.drop(columns=[name]).to_numpy(np.float64), f[name].to_numpy(np.float64)) for f in frames]
-    known = np.unique(rows[1][1])
-    if len(known) > CLASSES:
-        return rows, False, str(name)
-    nearest = [known[np.abs(y[:, None] - known).argmin(1)] for _, y in rows]  # a sample may lie between classes
-    return [(x, y) for (x, _), y in zip(rows, nearest, strict=True)], True, str(name)
+    rows, classes, categories = predicted(frames, frames[1], name)
+    return rows, classes, str(name), categories
+
+
+def predicted(
+    frames: Sequence[pd.DataFrame], reference: pd.DataFrame, name: Any
+) -> tuple[list[Rows], bool, tuple[bool, ...]]:
+    """Tables as (inputs, target) for the prediction of a column, whether it is one of classes, and which inputs are
+    categories. Rows without a number to predict are left out; no value among classes is a class."""
+    targets = [frame[name] for frame in frames]
+    inputs, words = codes([f.drop(columns=[name]) for f in frames], reference.drop(columns=[name]))
+    classes = classes_of(targets, reference[name], CLASSES)
+    if classes is not None:
+        return list(zip(inputs, classes, strict=True)), True, tuple(words.tolist())
+    numbers = [pd.to_numeric(t, errors="coerce").to_numpy(np.float64, na_value=np.nan) for t in targets]
+    rows = [(x[~np.isnan(y)], y[~np.isnan(y)]) for x, y in zip(inputs, numbers, strict=True)]
+    return rows, False, tuple(words.tolist())
 
 
 class Usefulness(DatasetMetric):
@@ -92,7 +110,7 @@ class Usefulness(DatasetMetric):
     kinds: ClassVar = ("table",)
 
     def read(self, samples: Items, dataset: Dataset, seed: int = 0) -> Reading:
-        (synthetic, real, test), classes, target = task(samples, dataset)
+        (synthetic, real, test), classes, target, words = task(samples, dataset)
         if synthetic[0].shape[1] < 1 or min(len(synthetic[1]), len(real[1])) < LEAST or len(test[1]) < 2:
             return Reading({})
         generator = np.random.default_rng(seed)
@@ -104,7 +122,7 @@ class Usefulness(DatasetMetric):
             draw = np.random.default_rng(seed)
             for s in range(SEEDS):
                 rows = draw.permutation(len(y))[:size]
-                found[name].append(merits((x[rows], y[rows]), test, classes, seed + s))
+                found[name].append(merits((x[rows], y[rows]), test, classes, words, seed + s))
         tstr, trtr = np.stack(found["tstr"]), np.stack(found["trtr"])
         values, counts = np.unique(real[1], return_counts=True)
         guess = values[counts.argmax()] if classes else real[1].mean()

@@ -1,0 +1,211 @@
+"""Fairness: whom a trained density serves badly, group by group.
+
+A model of a mixed population can be good on average and poor for a minority. For every group of a column: the mean
+log-probability of its held-out rows, the share of generated rows that it gets against its share of the data, coverage
+and precision within the group (Naeem et al., 2020, arXiv 2002.09797), and how well a classifier that learns from
+generated rows predicts its real rows (TSTR), each with a 95 % interval from half-samples or rows. The mend is
+reweighting, not another model: `fit(…, balance="column")`, or draws conditioned on the group.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from pofx.core.errors import Unsupported, UsageError
+from pofx.data.columns import framed
+
+PUBLIC = ("fairness_report",)
+GROUP = "Uses"
+EXAMPLE = "pofx fairness runs/people-circuit-0 --group sex"
+
+LEAST = 20  # held-out items of a group below which nothing is stated of it
+MOST = 800  # items of a group that are compared
+DRAWN = 6000  # items that are drawn where none are given
+NEAREST = 5
+REPEATS = 20  # half-samples behind an interval
+CLEAR = 0.1  # of the best group's number, the least difference that is named
+
+
+def fairness_report(
+    run: Any, data: Any, group: str, *, target: str | None = None, samples: Any = None, seed: int = 0
+) -> pd.DataFrame:
+    """A row per group with its numbers, and `±` beside them the half-width of their 95 % interval.
+
+    Args:
+        run: an artifact.
+        data: the Dataset that it was trained on.
+        group: a column of the table or of the condition, or "label".
+        target: the column to be predicted for TSTR; by default none.
+        samples: Items drawn before, with the columns or labels of the data.
+
+    Raises:
+        Unsupported: generated items whose group cannot be found.
+    """
+    from pofx.data.weights import groups_of
+
+    held = data.test
+    real_groups = groups_of(held, group)
+    drawn = run.draw(DRAWN, seed=seed) if samples is None else samples
+    made_groups = _groups_of_drawn(drawn, group, data, real_groups)
+    real, made = _vectors(data.train, held), _vectors(data.train, drawn)
+    names, counts = np.unique(real_groups.astype(str), return_counts=True)
+    seen = groups_of(data.train, group).astype(str)
+    try:
+        log_p = np.asarray(run.log_prob(held))
+    except Unsupported:
+        log_p = None
+    learned = None if target is None else _predictions(drawn.values, held.values, data.train.values, target, seed)
+    rows = []
+    for name, count in sorted(zip(names, counts, strict=True), key=lambda item: -item[1]):
+        if count < LEAST:
+            rows.append({"group": name, "items": int(count)})
+            continue
+        own, new = real_groups.astype(str) == name, made_groups.astype(str) == name
+        row: dict[str, Any] = {"group": name, "items": int(count), "share": float((seen == name).mean())}
+        row["drawn"] = float(new.mean())
+        row["drawn ±"] = 1.96 * float(np.sqrt(row["drawn"] * (1 - row["drawn"]) / len(new)))
+        if log_p is not None:
+            value = log_p[own]
+            value = value[np.isfinite(value)]
+            row["log p"], row["log p ±"] = float(value.mean()), 1.96 * float(value.std(ddof=1) / np.sqrt(len(value)))
+            row["impossible"] = float((~np.isfinite(log_p[own])).mean())
+        if new.sum() >= LEAST:
+            row |= _overlap(made[new][:MOST], real[own][:MOST], seed)
+        else:
+            row |= {"precision": np.nan, "coverage": 0.0}
+        if learned is not None:
+            right = learned[own]
+            row["TSTR"], row["TSTR ±"] = float(right.mean()), 1.96 * float(right.std() / np.sqrt(len(right)))
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("group")
+
+
+def _groups_of_drawn(drawn: Any, group: str, data: Any, known: np.ndarray) -> np.ndarray:
+    from pofx.data.weights import groups_of
+
+    try:
+        return groups_of(drawn, group)
+    except UsageError:
+        if group != "label" or data.train.labels is None:
+            raise
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = _vectors(data.train, data.train), np.asarray(groups_of(data.train, group)).astype(str)
+    some = np.random.default_rng(0).permutation(len(x))[:5000]
+    return np.asarray(KNeighborsClassifier(NEAREST).fit(x[some], y[some]).predict(_vectors(data.train, drawn)))
+
+
+def _vectors(train: Any, items: Any) -> np.ndarray:
+    """Items as numbers in the standard deviations of the training items; pictures as their pixels."""
+    from pofx.data.kind import kind_of
+
+    kind = kind_of(train)
+    frame = kind.columns(items.values)
+    if frame is not None:
+        from pofx.apps.synthetic_quality import vectors
+
+        return vectors([frame], kind.columns(train.values))[0]  # type: ignore[arg-type]
+    return np.asarray(items.values, np.float64).reshape(len(items.values), -1) / 255.0
+
+
+def _overlap(made: np.ndarray, real: np.ndarray, seed: int) -> dict[str, float]:
+    """Precision and coverage in a group, with intervals from half-samples."""
+    from scipy.spatial.distance import cdist
+    from sklearn.neighbors import NearestNeighbors
+
+    n = min(len(made), len(real))
+    g = np.random.default_rng(seed)
+    k = min(NEAREST, n // 2 - 1)
+
+    def both(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+        radius = NearestNeighbors(n_neighbors=k + 1).fit(b).kneighbors(b)[0][:, -1]
+        apart = cdist(a, b)
+        return float((apart <= radius).any(1).mean()), float((apart.min(0) <= radius).mean())
+
+    a, b = made[g.permutation(len(made))[:n]], real[g.permutation(len(real))[:n]]
+    value = both(a, b)
+    halves = []
+    for _ in range(REPEATS):
+        some = [side[g.permutation(n)[: n // 2]] for side in (a, b)]
+        halves.append(both(*some))
+    spread = 1.96 * np.std(halves, 0, ddof=1) / 2**0.5
+    return {
+        "precision": value[0],
+        "precision ±": float(spread[0]),
+        "coverage": value[1],
+        "coverage ±": float(spread[1]),
+    }
+
+
+def _predictions(made: Any, held: Any, train: Any, target: str, seed: int) -> np.ndarray:
+    """What each held-out row adds to the accuracy or R² of trees that learn from generated rows."""
+    from pofx.evaluate.metrics.usefulness import merits, predicted
+
+    frame = framed(made)
+    if frame is None or target not in frame.columns:
+        raise UsageError(f"target must be a column of the table (got '{target}'): leave it out for other items")
+    (learn, test), classes, words = predicted([frame, held], train, target)
+    return np.asarray(merits(learn, test, classes, words, seed))
+
+
+def badly_served(table: pd.DataFrame) -> list[str]:
+    """Sentences on the groups that are clearly below the others."""
+    found = []
+    for column, words in (("coverage", "are covered"), ("TSTR", "are predicted"), ("log p", "are expected")):
+        if column not in table or table[column].notna().sum() < 2:
+            continue
+        values, errors = _plain(table, column), _plain(table, f"{column} ±")
+        best = max(values, key=values.__getitem__)
+        for name, value in values.items():
+            gap = values[best] - value
+            error = float(np.hypot(errors.get(name, 0.0), errors.get(best, 0.0)))
+            if gap > error and gap > CLEAR * max(abs(values[best]), 1e-9):
+                less = f"{column} {value:.3f}, {gap:.3f} less"
+                found.append(f"{name}: its items {words} less than those of {best} ({less})")
+    drawn, errors, shares = (_plain(table, column) for column in ("drawn", "drawn ±", "share"))
+    for name, value in drawn.items():
+        if value + errors[name] < 0.8 * shares[name]:
+            found.append(f"{name}: drawn in {value:.1%} of the items, of which it is {shares[name]:.1%}")
+    return found
+
+
+def _plain(table: pd.DataFrame, column: str) -> dict[str, float]:
+    """The numbers of a column that there are, by group."""
+    if column not in table:
+        return {}
+    return {str(name): float(value) for name, value in table[column].dropna().items()}
+
+
+def fairness(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    group: Annotated[str, typer.Option(help="A column of groups, or `label`.")],
+    target: Annotated[str | None, typer.Option(help="A column to be predicted (TSTR by group).")] = None,
+    against: Annotated[str | None, typer.Option(help="Data to measure against (default: that of the run).")] = None,
+    out: Annotated[Path | None, typer.Option(help="The numbers as a .csv file.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Measure a run group by group: likelihood, share, coverage, precision, usefulness, with intervals."""
+    from pofx.artifact import load
+    from pofx.data.arrays import check_ending
+    from pofx.data.sources import load as load_data
+    from pofx.evaluate.provenance import check_same_data
+
+    if out is not None:
+        check_ending(out, ".csv")
+    artifact = load(run)
+    facts = artifact.card["data"]["facts"]
+    how = {"label": facts.get("label"), "reading": facts.get("reading")}
+    how["weight"] = (facts.get("weight") or {}).get("column")
+    data = load_data(against or artifact.card["data"]["name"], condition=artifact.condition_source, **how)
+    check_same_data(artifact, data)
+    table = fairness_report(artifact, data, group, target=target, seed=seed)
+    typer.echo(table.round(3).to_string())
+    for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
+        typer.echo(sentence)
+    typer.echo(f"to mend it: pofx train … --balance {group}, and compare these numbers")
+    if out is not None:
+        table.to_csv(out)
+        typer.echo(f"→ {out}")

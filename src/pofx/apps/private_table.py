@@ -1,0 +1,160 @@
+"""Tables under differential privacy: rows as classes of a domain that is public, and a private tree of counts.
+
+Whatever is read from the rows is measured with noise or stated by the user. The ranges of numbers and the lists of
+categories are the domain: what is not stated is read from the rows, and reported as such, for it is then not private.
+Cells of a number depend on its range alone: whole values where they are few, else steps that grow with the magnitude,
+and zero is a cell of its own.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pofx.core.errors import DataError, UsageError
+from pofx.core.event import Discrete
+from pofx.core.model import Batch
+from pofx.core.random import Streams
+from pofx.data.kinds.table import numeric
+from pofx.data.schema import describe
+from pofx.families.circuit.mst import MST
+
+CELLS = 64  # of a number
+WHOLE = 128  # whole values up to which each is a cell
+WIDE = 1000.0  # ranges from which on cells grow with the magnitude
+
+
+@dataclass
+class Domain:
+    """What a column can hold: cells of a number between edges, or categories; the last class is what is missing."""
+
+    edges: np.ndarray | None = None  # of cells [a, b)
+    categories: list[Any] = field(default_factory=list)
+    places: int = 0  # decimals
+    whole: bool = False
+    gaps: bool = False  # whether missing is a class
+    stated: bool = False
+    dtype: str = "float64"
+
+    @property
+    def classes(self) -> int:
+        own = len(self.categories) if self.edges is None else len(self.edges) - 1
+        return own + self.gaps
+
+    def encode(self, column: pd.Series) -> np.ndarray:
+        missing = column.isna().to_numpy()
+        if self.edges is None:
+            number = {str(v): k for k, v in enumerate(self.categories)}
+            x = column.astype(str).map(number).fillna(-1).to_numpy(np.int64)
+        else:
+            z = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+            z = np.clip(np.nan_to_num(z), self.edges[0], np.nextafter(self.edges[-1], -np.inf))
+            x = (np.searchsorted(self.edges, z, side="right") - 1).clip(0, len(self.edges) - 2)
+        last = self.classes - 1
+        if not self.gaps and missing.any():
+            raise DataError(f"column {column.name} has missing values, and its domain none: state it with gaps")
+        if (x[~missing] < 0).any():
+            value = column[~missing][x[~missing] < 0].iloc[0]
+            raise DataError(f"column {column.name}: '{value}' is not in its stated domain: add it")
+        return np.where(missing, last, x)
+
+    def decode(self, x: np.ndarray, u: np.ndarray) -> pd.Series:
+        missing = (x == self.classes - 1) & self.gaps
+        if self.edges is None:
+            words = np.empty(len(self.categories) + 1, dtype=object)
+            words[:-1], words[-1] = self.categories, None
+            found = pd.Series(words[np.where(missing, len(self.categories), x)])
+            plain = self.dtype in ("bool", "int64", "float64") and not missing.any()
+            return found.astype(self.dtype) if plain else found  # type: ignore[call-overload]
+        at = np.where(missing, 0, x)
+        low, high = self.edges[at], self.edges[at + 1]
+        step = 10.0**-self.places
+        value = np.floor((low + u * (high - low)) / step + 1e-9) * step
+        value = np.round(np.maximum(value, low), self.places)
+        whole = self.whole and not missing.any()
+        return pd.Series(np.where(missing, np.nan, value)).astype("int64" if whole else "float64")
+
+
+def cells(low: float, high: float, places: int) -> np.ndarray:
+    """The edges of the cells of a number, from its range and its decimals alone."""
+    step = 10.0**-places
+    if (high - low) / step < WHOLE:
+        return low + step * np.arange(round((high - low) / step) + 2)
+    if high - low < WIDE:
+        return np.linspace(low, high + step, CELLS + 1)
+    sides = []
+    for end in (low, high):
+        if end != 0:
+            sign, first = (1 if end > 0 else -1), max(min(abs(low), abs(high)) if low * high > 0 else 0.0, 1.0, step)
+            sides.append(sign * np.geomspace(first, abs(end) + step, CELLS // (1 if low * high >= 0 else 2)))
+    edges = np.unique(np.concatenate([*sides, [low, high + step], [0.0, step] if low <= 0 <= high else []]))
+    edges = edges[(edges >= low) & (edges <= high + step)]
+    return np.unique(np.where(edges < high, np.round(edges / step) * step, edges))
+
+
+def domains(frame: pd.DataFrame, stated: Mapping[str, Any] | None = None) -> dict[str, Domain]:
+    """The domain of each column: (low, high) or a list of categories where stated, else as read from the rows."""
+    stated = dict(stated or {})
+    for name in stated:
+        if name not in frame.columns:
+            raise UsageError(f"the domain of '{name}' is stated, and there is no such column: leave it out")
+    schema = describe(frame)
+    found = {}
+    for name in frame.columns:
+        column, given = frame[name], stated.get(name)
+        gaps = bool(column.isna().any())
+        if isinstance(given, list) or (given is None and not numeric(column)):
+            words = list(given) if isinstance(given, list) else sorted(column.dropna().unique(), key=str)
+            if not words:
+                raise DataError(f"column {name} has no values: drop it")
+            dtype = "object" if isinstance(given, list) else str(column.dtype)
+            found[name] = Domain(None, words, gaps=gaps, stated=given is not None, dtype=dtype)
+            continue
+        if not numeric(column):
+            raise UsageError(f"the domain of '{name}' must be a list of categories, which its words are")
+        x = column.to_numpy(np.float64, na_value=np.nan)
+        if np.isnan(x).all():
+            raise DataError(f"column {name} has no values: drop it")
+        low, high = (float(np.nanmin(x)), float(np.nanmax(x))) if given is None else map(float, given)
+        if not low <= high or not math.isfinite(high - low):
+            raise UsageError(f"the range of {name} must be finite and ascending (got {low:g} to {high:g})")
+        about = schema[name]
+        whole = about["type"] in ("whole", "bool") or bool(np.all(x[~np.isnan(x)] % 1 == 0))
+        places = 0 if whole else int(about.get("places", 3 if high - low > 1 else 6))
+        found[name] = Domain(cells(low, high, places), places=places, whole=whole, gaps=gaps, stated=given is not None)
+    return found
+
+
+class PrivateTable:
+    """A private tree of a table: `fit` reads the rows once, under (ε, δ); whatever is drawn afterwards is free."""
+
+    def __init__(
+        self, epsilon: float, delta: float, *, target: str | None = None, domain: Mapping[str, Any] | None = None
+    ) -> None:
+        self.epsilon, self.delta, self.target, self.stated = epsilon, delta, target, domain
+
+    def fit(self, frame: pd.DataFrame, *, tree: bool = True) -> "PrivateTable":
+        if self.delta * len(frame) >= 1:
+            raise UsageError(
+                f"delta must be below 1 / rows = {1 / len(frame):.1g} (got {self.delta:g}): pass delta=1e-6 or less"
+            )
+        self.domains = domains(frame, self.stated)
+        self.unstated = [name for name, domain in self.domains.items() if not domain.stated]
+        x = np.stack([domain.encode(frame[name]) for name, domain in self.domains.items()], 1)
+        counts = tuple(max(domain.classes, 1) for domain in self.domains.values())
+        target = -1 if self.target is None else list(self.domains).index(self.target)
+        event = Discrete((len(counts),), counts)
+        self.model = MST(event, epsilon=self.epsilon, delta=self.delta, target=target, tree=tree)
+        self.model.prepare(lambda n: Batch(torch.from_numpy(x)))
+        return self
+
+    def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
+        streams = Streams(seed, n)
+        x = self.model.sample(n, generator=streams).numpy()
+        u = streams.uniform(len(self.domains)).double().numpy()
+        columns = {name: d.decode(x[:, j], u[:, j]) for j, (name, d) in enumerate(self.domains.items())}
+        return pd.DataFrame(columns)

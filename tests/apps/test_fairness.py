@@ -1,0 +1,70 @@
+"""Fairness: numbers by group, who is badly served, and that balanced training serves a minority better."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pofx
+from pofx.apps.fairness import badly_served, fairness_report
+from pofx.cli.main import app
+from pofx.core.items import Items
+from pofx.data.sources import load
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def people(n=1200, seed=0, few=0.12):
+    g = np.random.default_rng(seed)
+    minority = g.random(n) < few
+    x = np.where(minority, 4.0 * np.sign(g.normal(size=n)), 0.0) + g.normal(size=n)
+    y = np.where(minority, x < 0, x > 0)
+    return pd.DataFrame({"x": x, "g": np.where(minority, "few", "many"), "y": np.where(y, "yes", "no")})
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load(pofx.table(people(4000)))
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    return pofx.fit(data, "circuit", steps=15, states=6, validations=1, progress=False)
+
+
+def test_every_group_has_its_numbers_with_intervals(run, data):
+    table = fairness_report(run, data, "g", target="y")
+    assert list(table.index) == ["many", "few"] and table["items"].sum() == len(data.test)
+    assert table["share"].sum() == pytest.approx(1) and table["drawn"].sum() == pytest.approx(1)
+    groups = data.test.values["g"].to_numpy()
+    assert table.loc["few", "log p"] == pytest.approx(run.log_prob(data.test)[groups == "few"].mean())
+    for column in ("log p", "coverage", "precision", "TSTR", "drawn"):
+        assert table[column].notna().all() and (table[f"{column} ±"] >= 0).all()
+
+
+def test_a_group_that_is_left_out_is_named(run, data):
+    only = people(3000, seed=4).query("g == 'many' or x > 4.5").reset_index(drop=True)
+    table = fairness_report(run, data, "g", target="y", samples=Items("table", only))
+    assert table.loc["few", "coverage"] + table.loc["few", "coverage ±"] < table.loc["many", "coverage"]
+    found = " ".join(badly_served(table))
+    assert "few: its items are covered less" in found and "few: drawn in" in found
+    good = fairness_report(run, data, "g", target="y", samples=Items("table", people(3000, seed=5)))
+    assert not any("covered" in s or "drawn" in s for s in badly_served(good))
+
+
+def test_groups_of_few_items_are_listed_without_numbers():
+    frame = people(600).assign(g=lambda f: np.where(f.index % 97 == 0, "rare", f["g"]))
+    small = load(pofx.table(frame))
+    made = pofx.fit(small, "circuit", steps=5, states=4, progress=False)
+    table = fairness_report(made, small, "g")
+    assert "rare" not in table.index or np.isnan(table.loc["rare", "coverage"])
+
+
+def test_the_verb_reports_groups(tmp_path):
+    people(700).to_csv(tmp_path / "people.csv", index=False)
+    pofx.fit(str(tmp_path / "people.csv"), "circuit", steps=5, states=4, out=tmp_path / "run", progress=False)
+    call = ["fairness", str(tmp_path / "run"), "--group", "g", "--target", "y", "--out", str(tmp_path / "o.csv")]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    assert "coverage" in done.output and "--balance g" in done.output
+    assert len(pd.read_csv(tmp_path / "o.csv")) >= 1
