@@ -168,7 +168,8 @@ def checked(found: Restoration, truth: np.ndarray) -> Check:
         error = 1.96 * float(each.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.5
         least = binomtest(round(float(each.mean()) * count), count).proportion_ci(method="wilson")
         error = error if count > 4 else max(error, 0.5 * float(least.high - least.low))
-        coverage[level] = (float(each.mean()), float(each.mean() - error), float(each.mean() + error))
+        mean = float(each.mean())
+        coverage[level] = (mean, max(mean - error, 0.0), min(mean + error, 1.0))
     return Check(
         count,
         float(found.psnr(truth).mean()),
