@@ -116,7 +116,9 @@ def of_vaes():
 
     config = VAEConfig(input_dim=(inputs,), latent_dim=codes, reconstruction_loss="bce")
     theirs = VAE(config, encoder=Encoder(), decoder=Decoder())
-    ours = build("vae", Discrete((28, 28), 2), latent=codes, width=width, depth=2, dropout=0.0, network="mlp", prior=1)
+    ours = build(
+        "vae", Discrete((28, 28), 2), latent=codes, width=width, depth=2, dropout=0.0, network="mlp", prior="normal"
+    )
     x = torch.randint(2, (batch, 28, 28))
     pairs = nn.functional.one_hot(x, 2).float().flatten(1)
     sampler = NormalSampler(theirs)

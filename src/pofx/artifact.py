@@ -22,7 +22,7 @@ from pofx.core.errors import DataError, Unsupported, unknown
 from pofx.core.event import Bounded, Discrete, concatenated, dims, each, select
 from pofx.core.items import Items
 from pofx.core.limits import check_room
-from pofx.core.model import Encoding, Factored, Tempered, X
+from pofx.core.model import Encoding, Factored, Tempered, Weighted, X
 from pofx.core.options import Count, Many, OneOf, Seed, Stops, check_arguments
 from pofx.data.kind import kind_of
 from pofx.data.numbers import check_codes
@@ -158,13 +158,23 @@ class Artifact(Parts):
         partial = Partial.of(self.name, self.model, self.representation, prefix, given, n, self.device)
         return drawing.drawn(self, partial, raw, stated, streams, inside, batch_size, options)
 
-    def log_prob(self, values: Any, condition: Any = None, *, draws: Count = 8) -> np.ndarray:
+    def log_prob(
+        self, values: Any, condition: Any = None, *, draws: Count = 8, importance: Count | None = None
+    ) -> np.ndarray:
         """The value of `score`: log p of each item in data space, nats, float64 (n,)."""
-        return self.score(values, condition, draws=draws).value
+        return self.score(values, condition, draws=draws, importance=importance).value
 
     @public
     @torch.inference_mode()
-    def score(self, values: Any, condition: Any = None, *, draws: Count = 8, batch_size: Count = BATCH) -> Score:
+    def score(
+        self,
+        values: Any,
+        condition: Any = None,
+        *,
+        draws: Count = 8,
+        importance: Count | None = None,
+        batch_size: Count = BATCH,
+    ) -> Score:
         """log p of each item in data space, with its kind and error.
 
         A dequantising representation is averaged over `draws` noises inside the logarithm: an importance-weighted
@@ -175,12 +185,19 @@ class Artifact(Parts):
             values: items in data space, or `Items`. Columns of a table that the model is conditioned on may be among
                 them; `condition` need not be given then.
             condition: as in `sample`, one for all items or one per item.
+            importance: importance samples of a model that integrates a code out; None is the model's own number. The
+                score states the number, and how many of them count for each item.
 
         Raises:
-            Unsupported: the model has no density, or its representation preserves none.
+            Unsupported: the model has no density, or its representation preserves none; `importance` for a model
+                without importance weights.
         """
         warn_of_failure(self)
-        return scoring.score(self, values, condition, draws, batch_size)
+        if importance is None:
+            return scoring.score(self, values, condition, draws, batch_size)
+        if not isinstance(self.model, Weighted):
+            raise Unsupported(f"{self.name} has no importance weights: leave importance out")
+        return scoring.score(self.using(importance=int(importance)), values, condition, draws, batch_size)
 
     @public
     @torch.inference_mode()

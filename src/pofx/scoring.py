@@ -17,7 +17,7 @@ from pofx import summary
 from pofx.conditioned import apart, given, repeated
 from pofx.core.errors import Unsupported
 from pofx.core.event import count, each, select
-from pofx.core.model import Density, Explicit, Factored, X
+from pofx.core.model import Density, Explicit, Factored, Weighted, X
 from pofx.core.random import Streams
 from pofx.parts import Parts
 
@@ -37,6 +37,8 @@ class Score:
     stderr: np.ndarray | None
     evaluations: int  # of the model's log_prob per item
     reasons: Mapping[int, str] = field(default_factory=dict)  # of items with probability zero (-inf), by their number
+    importance: int | None = None  # importance samples of each evaluation
+    effective: np.ndarray | None = None  # how many of them count, for each item (Kong, 1992)
 
     def __repr__(self) -> str:
         return f"<Score: {summary.score_line(self)}>"
@@ -86,7 +88,17 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
         stderr=None if exact else variance.sqrt().numpy(),
         evaluations=draws,
         reasons=dict(sorted(impossible.items())),
+        importance=run.model.importance if isinstance(run.model, Weighted) else None,
+        effective=_effective(run.model.importance, error).numpy() if isinstance(run.model, Weighted) else None,
     )
+
+
+def _effective(k: int, error: Tensor) -> Tensor:
+    """(Σ w)² / Σ w² of K importance weights, from the standard error of the log of their mean, in every draw; its mean
+    over draws: (draws, n) → (n,)."""
+    if k == 1:
+        return torch.ones(error.shape[1], dtype=torch.float64)
+    return (k / (1 + (k - 1) * error.square())).mean(0)
 
 
 def _log_prob(

@@ -137,6 +137,8 @@ def score_line(score: Any) -> str:
     n, mean = len(score.value), float(score.value.mean()) if len(score.value) else float("nan")
     error = "" if score.stderr is None else f" (± {float(score.stderr.mean()):.2g} per item)"
     kind = score.density.name.lower()
+    if score.importance is not None and n:
+        kind += f", {score.importance} importance samples of which {float(score.effective.mean()):.0f} count"
     return f"{n:,} scores, mean {mean:.4f} {score.unit}{error}, {kind}; measure: {score.measure}"
 
 

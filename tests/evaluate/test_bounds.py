@@ -93,7 +93,7 @@ def test_the_vae_is_bounded_from_both_sides(digits):
     axis = torch.linspace(-12, 12, 361)
     z = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
-        prior = run.model.log_prior(z)
+        prior = run.model.log_prior(z[None])[0]
         z, prior = z[prior > -25], prior[prior > -25]
         raw = run.model.outputs(z)
         truth = torch.stack(

@@ -21,7 +21,7 @@ from pofx.train.ema import Average
 
 RNG = np.random.default_rng(0)
 POINTS = (RNG.normal(size=(600, 4)) @ RNG.normal(size=(4, 4))).astype(np.float32)
-VAE = {"latent": 2, "width": 32, "depth": 1, "importance": 64, "prior": 1}
+VAE = {"latent": 2, "width": 32, "depth": 1, "importance": 64, "prior": "normal"}
 FLOW = {"width": 32, "depth": 1}
 
 

@@ -4,6 +4,7 @@ Per phase: freeze the parameters of the others, compute the loss inside the wrap
 that gradients synchronise between processes, clip, step. Batch number and random stream are functions of the step.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -21,6 +22,8 @@ from pofx.train.flops import Flops
 from pofx.train.optim import optimisers, rate
 from pofx.train.options import TrainOptions
 from pofx.train.state import State
+
+MOST_SKIPPED = 20  # descents in a row
 
 
 class Descent:
@@ -100,16 +103,36 @@ class Descent:
             for name, value in named.items():
                 losses[name] = losses.get(name, 0.0) + value.detach() / parts
         norm = nn.utils.clip_grad_norm_(phase.parameters, self.options.clip or float("inf"))
-        if not torch.isfinite(norm):
-            raise TrainingError(_bad_gradient(self.objective, phase.name, state.step))
         self.norms[phase.name] = norm.detach()
-        for optimiser in chosen:
-            for group in optimiser.param_groups:
-                group["lr"] = group["full_lr"] * factor
-            optimiser.step()
+        if not self._skips(phase.name, norm, state):
+            for optimiser in chosen:
+                for group in optimiser.param_groups:
+                    group["lr"] = group["full_lr"] * factor
+                optimiser.step()
         if phase.after is not None:
             phase.after(losses)
         return losses
+
+    def _skips(self, phase: str, norm: Tensor, state: State) -> bool:
+        """Whether the gradient is left out, for it is far larger than usual (Child, 2021, arXiv 2011.10650). After
+        `MOST_SKIPPED` in a row it is not: then what is usual has changed, and a training that skips for ever learns
+        nothing.
+
+        Raises:
+            TrainingError: it is not finite, and none is to be skipped, or it is the last of many.
+        """
+        limit, finite, before = self.options.skip_above, bool(torch.isfinite(norm)), state.skipped.get(phase, 0)
+        usual = state.typical.get(phase, math.inf)
+        large = not finite or float(norm) > limit * usual
+        if limit and large and before < MOST_SKIPPED:
+            state.skipped[phase] = before + 1
+            return True
+        if not finite:
+            raise TrainingError(_bad_gradient(self.objective, phase, state.step))
+        if limit:
+            state.skipped[phase] = 0
+            state.typical[phase] = float(norm) if before or usual == math.inf else 0.98 * usual + 0.02 * float(norm)
+        return False
 
 
 def _matrices(objective: Model | Objective, options: TrainOptions) -> tuple[nn.Parameter, ...]:

@@ -31,6 +31,7 @@ class TrainOptions:
     warmup: Annotated[int, Range(0, 1e9)] = 100  # steps of linear warm-up
     schedule: Annotated[str, OneOf("cosine", "linear", "constant")] = "cosine"  # decay to 0 at the end of the budget
     clip: NonNegative = 1.0  # largest gradient norm per phase; 0 turns clipping off
+    skip_above: NonNegative = 0.0  # times its usual norm, above which a gradient is left out; 0: none
     ema_images: Annotated[Real, Range(0, 1e12)] = 20_000.0  # half-life of averaged weights in items seen; 0: no average
     ema_ramp: Annotated[Real, Range(0, 1e3)] = 0.05  # half-life is at most this share of the items seen so far
     precision: Annotated[str, OneOf("fp32", "bf16", "auto")] = "fp32"  # auto: bf16 where it is faster

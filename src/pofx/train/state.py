@@ -23,6 +23,8 @@ class State:
     best_step: int = 0
     best: float | None = None  # the lowest validation so far
     warnings: dict[str, str] = field(default_factory=dict)  # about the health of the training, by name
+    typical: dict[str, float] = field(default_factory=dict)  # gradient norm of each phase, where large ones are skipped
+    skipped: dict[str, int] = field(default_factory=dict)  # descents of each phase in a row that were
     failed: str | None = None  # why the training cannot go on
 
     def to_json(self) -> dict[str, Any]:

@@ -192,12 +192,12 @@ class Affine(nn.Module):
 
 def linear_gaussian(kind: str):
     """A VAE whose log p(x) is known, under a posterior that a flow of random steps bends away from the true one."""
-    m = VAE(Continuous((3,)), latent=2, width=4, depth=1, prior=1, posterior=kind, posterior_steps=2).eval()
+    m = VAE(Continuous((3,)), latent=2, width=4, depth=1, prior="normal", posterior=kind, posterior_steps=2).eval()
     w, b = torch.randn(2, 3), torch.randn(3)
     free = torch.full((3,), -0.5)
     a = torch.zeros(2, 6)
     a[:, 0::2] = w
-    m.decoder = Affine(a, torch.stack((b, free), -1).flatten())
+    m.networks.decoder = Affine(a, torch.stack((b, free), -1).flatten())
     noise = (2 * m.likelihood.normal(torch.stack((b, free), -1)[None])[1][0]).exp()
     precision = torch.eye(2) + w @ torch.diag(1 / noise) @ w.T
     cov = torch.linalg.inv(precision)
@@ -205,7 +205,7 @@ def linear_gaussian(kind: str):
     raw = 4 * torch.atanh((1.5 * cov.diagonal().sqrt()).log() / 4)
     size = m.bend.size
     into, start = 0.1 * torch.randn(3, size), torch.zeros(size)
-    m.encoder = Affine(torch.cat((gain, torch.zeros(3, 2), into), 1), torch.cat((-b @ gain, raw, start)))
+    m.networks.encoder = Affine(torch.cat((gain, torch.zeros(3, 2), into), 1), torch.cat((-b @ gain, raw, start)))
     return m, torch.distributions.MultivariateNormal(b, w.T @ w + torch.diag(noise))
 
 
@@ -230,7 +230,7 @@ def test_a_bent_posterior_trains_and_has_deterministic_codes(kind):
     torch.manual_seed(0)
     m = VAE(Discrete((3,), 3), Discrete((), 2), posterior=kind, **VAE.small)
     x, c = torch.randint(3, (64, 3)), torch.arange(64) % 2
-    for free in ({}, {"particles": 3}, {"free_bits": 0.1, "prior": 1}):
+    for free in ({}, {"particles": 3}, {"free_bits": 0.1, "prior": "normal"}):
         other = VAE(Discrete((3,), 3), Discrete((), 2), posterior=kind, **{**VAE.small, **free})
         assert torch.isfinite(sum(other.loss(Batch(x, c)).values()))
     sum(m.loss(Batch(x, c)).values()).backward()

@@ -97,3 +97,31 @@ def test_a_prior_of_codes_makes_one_artifact_with_a_bound(tmp_path):
     with torch.no_grad():
         expected = given[1] + pair.model.log_prob(given[0])
     assert np.allclose(scores.value, expected.detach().double(), atol=1e-3)
+
+
+TWO = {**SMALL, "scales": 2}
+
+
+@pytest.mark.parametrize("quantiser", ["vq", "fsq"])
+def test_two_scales_are_one_row_of_codes_and_the_fine_ones_depend_on_the_coarse(quantiser):
+    torch.manual_seed(0)
+    m = QuantisedVAE(Discrete((1, 10, 7), 4), quantiser=quantiser, **TWO)
+    x = torch.randint(4, (64, 1, 10, 7))
+    m.prepare(lambda n: Batch(x))
+    coarse = m.above.coarse_places
+    assert m.code.shape == (coarse + 5 * 4,) and coarse == 3 * 2
+    z = m.eval().encode(x)
+    assert torch.allclose(m.given(z, None), m.outputs(m.quantised(x, None)[1], None), atol=1e-5)
+    other = z.clone()
+    other[:, :coarse] = (other[:, :coarse] + 1) % m.code.largest
+    assert not torch.allclose(m.given(other, None), m.given(z, None))
+    sum(m.train().loss(Batch(x)).values()).backward()
+    assert all(p.grad is not None for p in m.above.parameters())
+    m.advance({})
+    assert m.sample(3, generator=Streams(0, 3)).shape == (3, 1, 10, 7)
+
+
+def test_codes_that_hardly_occur_are_reported():
+    m = QuantisedVAE(Discrete((1, 6, 5), 4), **SMALL)
+    assert "quantiser=fsq" in m.health({"code_usage": 0.05, "share": 0.5})["collapse"]
+    assert not m.health({"code_usage": 0.9, "share": 0.5}) and not m.health({"code_usage": 0.05, "share": 0.1})

@@ -30,12 +30,12 @@ class Affine(nn.Module):
 def linear_gaussian(off=0.0):
     """A VAE whose log p(x) is known; `off` moves its posterior away from the true one."""
     torch.manual_seed(0)
-    m = VAE(Continuous((3,)), latent=2, width=4, depth=1, prior=1).eval()
+    m = VAE(Continuous((3,)), latent=2, width=4, depth=1, prior="normal").eval()
     w, b = torch.randn(2, 3), torch.randn(3)
     free = torch.full((3,), -0.5)
     a = torch.zeros(2, 6)
     a[:, 0::2] = w
-    m.decoder = Affine(a, torch.stack((b, free), -1).flatten())
+    m.networks.decoder = Affine(a, torch.stack((b, free), -1).flatten())
     log_std = m.likelihood.normal(torch.stack((b, free), -1)[None])[1][0]
     noise = (2 * log_std).exp()
     precision = torch.eye(2) + w @ torch.diag(1 / noise) @ w.T
@@ -43,7 +43,7 @@ def linear_gaussian(off=0.0):
     gain = torch.diag(1 / noise) @ w.T @ cov  # posterior mean (x - b) gain
     std = cov.diagonal().sqrt() * (1 + off)  # a diagonal posterior, unlike the true one
     raw = 4 * torch.atanh(std.log() / 4)
-    m.encoder = Affine(torch.cat((gain, torch.zeros(3, 2)), 1), torch.cat((-b @ gain + off, raw)))
+    m.networks.encoder = Affine(torch.cat((gain, torch.zeros(3, 2)), 1), torch.cat((-b @ gain + off, raw)))
     true = torch.distributions.MultivariateNormal(b, w.T @ w + torch.diag(noise))
     return m, true
 
@@ -120,15 +120,15 @@ def test_level_draws_follow_the_masses():
 def spread_out(m):
     """Let x depend on z strongly, and let the posterior be a wide normal, under which importance weights are tame."""
     with torch.no_grad():
-        m.decoder.last.weight.mul_(20)
-        m.encoder.last.weight.zero_()
-        m.encoder.last.bias.copy_(torch.tensor([0.0, 0.0, 0.9, 0.9]))
+        m.networks.decoder.last.weight.mul_(20)
+        m.networks.encoder.last.weight.zero_()
+        m.networks.encoder.last.bias.copy_(torch.tensor([0.0, 0.0, 0.9, 0.9]))
 
 
 @pytest.mark.parametrize("observation", ["categorical", "logistic"])
 def test_bound_sums_to_at_most_one(observation):
     torch.manual_seed(0)
-    options = {"latent": 2, "width": 16, "depth": 1, "prior": 3, "importance": 20_000}
+    options = {"latent": 2, "width": 16, "depth": 1, "prior_parts": 3, "importance": 20_000}
     m = VAE(Discrete((2,), 3), observation=observation, **options)
     spread_out(m)
     every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
@@ -138,7 +138,7 @@ def test_bound_sums_to_at_most_one(observation):
 
 def test_samples_follow_the_density():
     torch.manual_seed(0)
-    m = VAE(Discrete((2,), 3), latent=2, width=16, depth=1, prior=3, importance=20_000).eval()
+    m = VAE(Discrete((2,), 3), latent=2, width=16, depth=1, prior_parts=3, importance=20_000).eval()
     spread_out(m)
     every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     x = m.sample(20_000, generator=Streams(1, 20_000))
@@ -146,7 +146,7 @@ def test_samples_follow_the_density():
     assert float((share - m.log_prob(every).exp()).abs().sum()) < 0.04
 
 
-@pytest.mark.parametrize("options", [{}, {"particles": 4}, {"free_bits": 0.1, "prior": 1}])
+@pytest.mark.parametrize("options", [{}, {"particles": 4}, {"free_bits": 0.1, "prior": "normal"}])
 def test_loss_does_not_change_when_the_batch_is_repeated(options, monkeypatch):
     torch.manual_seed(0)
     m = VAE(Discrete((1, 4, 4), 17), **{**VAE.small, **options})
@@ -194,7 +194,7 @@ def test_a_collapsed_encoder_has_no_active_units():
     m, true = linear_gaussian()
     x = true.sample((100,))
     assert m.active_units(x) == 2
-    m.encoder.a = torch.zeros_like(m.encoder.a)
+    m.networks.encoder.a = torch.zeros_like(m.networks.encoder.a)
     assert m.active_units(x) == 0
 
 
@@ -210,7 +210,7 @@ def test_training_approaches_a_known_entropy():
     p = torch.tensor([[0.4, 0.05], [0.05, 0.5]])
     draw = torch.multinomial(p.flatten(), 4000, replacement=True)
     x = torch.stack((draw // 2, draw % 2), 1)
-    m = VAE(Discrete((2,), 2), latent=2, width=16, depth=1, prior=4, dropout=0.0, importance=500)
+    m = VAE(Discrete((2,), 2), latent=2, width=16, depth=1, prior_parts=4, dropout=0.0, importance=500)
     m.prepare(lambda n: Batch(x[:n]))
     optimiser = torch.optim.Adam(m.parameters(), 1e-2)
     for _ in range(400):

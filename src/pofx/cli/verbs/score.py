@@ -18,6 +18,9 @@ def score(
     split: arguments.Split = None,
     condition: arguments.Condition = None,
     draws: Annotated[int, typer.Option(min=1, help="Dequantisation draws per item, where there are any.")] = 8,
+    importance: Annotated[
+        int | None, typer.Option(min=1, help="Importance samples of a model with a code that it integrates out.")
+    ] = None,
     per_dim: Annotated[
         bool, typer.Option("--per-dim", help="Also log p of each dimension given those before.")
     ] = False,
@@ -37,7 +40,7 @@ def score(
     items = arguments.items(artifact, source, split, force)
     stated = arguments.conditions(artifact, condition, len(items))
     with output.waiting(f"scoring {len(items):,} items by {artifact.name}"):
-        scored = artifact.score(items, stated, draws=draws)
+        scored = artifact.score(items, stated, draws=draws, importance=importance)
         terms = artifact.log_prob_terms(items, stated).reshape(len(items), -1) if per_dim else None
     error = scored.stderr if scored.stderr is not None else [None] * len(items)
     kind = {"density": scored.density.name.lower(), "unit": scored.unit, "measure": scored.measure}
@@ -45,6 +48,9 @@ def score(
         {"index": i, "log_prob": float(v), "stderr": None if e is None else float(e), **kind}
         for i, (v, e) in enumerate(zip(scored.value, error, strict=True))
     ]
+    if scored.effective is not None:
+        for row, effective in zip(rows, scored.effective, strict=True):
+            row.update(importance=scored.importance, effective=float(effective))
     if terms is not None:
         for row, term in zip(rows, terms, strict=True):
             row.update({f"log_prob_{d}": float(v) for d, v in enumerate(term)})

@@ -29,7 +29,7 @@ AT_ONCE = 32  # particles per call
 def curve(artifact: Any, values: Any, ladder: tuple[int, ...] = LADDER) -> dict[int, np.ndarray]:
     """The bound on every item at growing numbers of importance samples; empty where nothing can be raised."""
     if isinstance(artifact.model, Weighted):
-        return {k: artifact.using(importance=k).score(values).value for k in ladder}
+        return {k: artifact.score(values, importance=k).value for k in ladder}
     if artifact.representation.volume is Density.BOUND and artifact.representation.noisy:
         return {k: artifact.score(values, draws=k).value for k in ladder}
     return {}

@@ -1,49 +1,138 @@
 """Observation models p(x | z): of each scalar of x, given a decoder's outputs. Each sums or integrates to 1.
 
-`outputs` numbers per scalar come in as (n, *shape, outputs); `start` turns the data's marginals into the biases with
-which training begins, so that the decoder only has to learn the differences.
+`outputs` numbers per scalar come in as (n, *shape, outputs), those of a product event in a row (`numbers` is the shape
+of one item's); `start` turns the data's marginals into the biases with which training begins, so that the decoder only
+has to learn the differences. `seen` is x as an encoder takes it, `inputs` numbers or, on a grid, in the shape of x.
 """
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from pofx.core.event import Bounded, Continuous, Discrete
+from pofx.core.event import Bounded, Continuous, Discrete, Event
+from pofx.core.model import X
 from pofx.core.random import Streams
 from pofx.maths import discretised_logistic
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, class_counts, normal_log_prob
 
+ONE_HOT = 32  # classes up to which an encoder that is no convolution sees them apart
 
-class Categorical(nn.Module):
-    """A softmax over the classes."""
+
+def _total(terms: Float[Tensor, "n *event"], known: Bool[Tensor, "n *event"] | None) -> Float[Tensor, "n"]:
+    """The sum over the dimensions, or over the known ones: the others are marginalised."""
+    return (terms if known is None else torch.where(known, terms, 0.0)).flatten(1).sum(1)
+
+
+class Observation(nn.Module, ABC):
+    """p(x | z) of an event, by numbers of the decoder."""
+
+    inputs: int
+    plain_inputs: int  # numbers of `plain`
+    outputs: int
+    numbers: tuple[int, ...]
+
+    @abstractmethod
+    def seen(self, x: X, marginals: Float[Tensor, "..."], grid: bool = False) -> Float[Tensor, "n ..."]:
+        """x as an encoder takes it."""
+
+    @abstractmethod
+    def start(self, x: X) -> Float[Tensor, "..."]:
+        """The numbers under which the dimensions of x are independent: of one item."""
+
+    @abstractmethod
+    def log_prob(self, raw: Float[Tensor, "n ..."], x: X, known: X | None = None) -> Float[Tensor, "n"]:
+        """log p(x | z) in nats; of the dimensions that are `known` where these are given."""
+
+    @abstractmethod
+    def draw(self, raw: Float[Tensor, "n ..."], generator: Streams) -> X:
+        """x ~ p(x | z)."""
+
+    @abstractmethod
+    def mode(self, raw: Float[Tensor, "n ..."]) -> X:
+        """Where p(x | z) is greatest, dimension by dimension."""
+
+    @abstractmethod
+    def mean(self, raw: Float[Tensor, "n ..."]) -> X:
+        """The mean of p(x | z), of classes that of their numbers: differentiable."""
+
+    def expected(self, raw: Float[Tensor, "n ..."], grid: bool = False) -> Float[Tensor, "n ..."]:
+        """The mean in the form and scale of `plain`, for critics."""
+        return self.plain(self.mean(raw), grid)
+
+    @abstractmethod
+    def plain(self, x: X, grid: bool = False) -> Float[Tensor, "n ..."]:
+        """x in numbers of a scale near 1: in the shape of the event on a grid, else in a row."""
+
+
+class Classes(Observation):
+    """What observation models of classes share: how an encoder sees x."""
+
+    def __init__(self, event: Discrete, outputs: int) -> None:
+        super().__init__()
+        self.event, self.outputs, self.numbers = event, outputs, (*event.shape, outputs)
+        self.apart = event.largest <= ONE_HOT or event.uneven
+        self.plain_inputs = math.prod(event.shape)
+        self.inputs = self.plain_inputs * (event.largest if self.apart else 1)
+
+    def seen(
+        self, x: Int[Tensor, "n *event"], marginals: Float[Tensor, "*event outputs"], grid: bool = False
+    ) -> Float[Tensor, "n ..."]:
+        if self.apart and not grid:
+            return nn.functional.one_hot(x, self.event.largest).flatten(1).to(marginals.dtype)
+        scaled = x.to(marginals.dtype) * (2.0 / max(self.event.largest - 1, 1)) - 1.0
+        return scaled if grid else scaled.flatten(1)
+
+    def plain(self, x: Shaped[Tensor, "n *event"], grid: bool = False) -> Float[Tensor, "n ..."]:
+        scaled = x.to(torch.float32) * (2.0 / max(self.event.largest - 1, 1)) - 1.0
+        return scaled if grid else scaled.flatten(1)
+
+
+class Categorical(Classes):
+    """A softmax over the classes of each dimension, however many it has."""
 
     def __init__(self, event: Discrete) -> None:
-        super().__init__()
-        self.event, self.outputs = event, event.largest
+        super().__init__(event, event.largest)
+        self.absent: Tensor | None
+        counts = torch.tensor(event.counts).reshape(*event.shape, 1)
+        absent = torch.arange(event.largest) >= counts if event.uneven else None
+        self.register_buffer("absent", absent, persistent=False)
+
+    def logits(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event outputs"]:
+        return raw if self.absent is None else raw.masked_fill(self.absent, -1e9)
 
     def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
         counts = class_counts(x, self.event.largest).float()
         return ((counts + 0.1) / (counts + 0.1).sum(-1, keepdim=True)).log()
 
-    def log_prob(self, raw: Float[Tensor, "n *event outputs"], x: Int[Tensor, "n *event"]) -> Float[Tensor, "n"]:
-        return categorical_log_prob(raw, x).flatten(1).sum(1)
+    def log_prob(
+        self,
+        raw: Float[Tensor, "n *event outputs"],
+        x: Int[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "n"]:
+        return _total(categorical_log_prob(self.logits(raw), x), known)
 
     def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
-        return categorical_draw(raw.float(), generator.uniform(*self.event.shape))
+        return categorical_draw(self.logits(raw).float(), generator.uniform(*self.event.shape))
 
     def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
-        return raw.argmax(-1)
+        return self.logits(raw).argmax(-1)
 
     def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
-        return raw.float().softmax(-1) @ torch.arange(self.outputs, dtype=torch.float32, device=raw.device)
+        return self.logits(raw).float().softmax(-1) @ torch.arange(self.outputs, dtype=torch.float32, device=raw.device)
 
 
-class LogisticMixture(nn.Module):
+class LogisticMixture(Classes):
     """A mixture of discretised logistics: many ordered classes for few numbers."""
 
     def __init__(self, event: Discrete, components: int) -> None:
-        super().__init__()
-        self.event, self.components, self.outputs = event, components, 3 * components
+        super().__init__(event, 3 * components)
+        self.components = components
 
     def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
         scaled = 2.0 * x.float() / (self.event.largest - 1) - 1.0
@@ -52,8 +141,13 @@ class LogisticMixture(nn.Module):
         log_scales = (scaled.std(0, unbiased=False)[..., None] * 0.5 + 1e-2).log().expand_as(means)
         return torch.cat((torch.zeros_like(means), means, log_scales), -1)
 
-    def log_prob(self, raw: Float[Tensor, "n *event outputs"], x: Int[Tensor, "n *event"]) -> Float[Tensor, "n"]:
-        return discretised_logistic.log_mass(raw, x, self.event.largest).flatten(1).sum(1)
+    def log_prob(
+        self,
+        raw: Float[Tensor, "n *event outputs"],
+        x: Int[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "n"]:
+        return _total(discretised_logistic.log_mass(raw, x, self.event.largest), known)
 
     def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
         return discretised_logistic.draw(raw, generator.uniform(*self.event.shape, 2), self.event.largest)
@@ -66,7 +160,7 @@ class LogisticMixture(nn.Module):
         return ((logits.softmax(-1) * means.clamp(-1, 1)).sum(-1) + 1) * 0.5 * (self.event.largest - 1)
 
 
-class Gaussian(nn.Module):
+class Gaussian(Observation):
     """A normal with mean and log-scale from the decoder, in units of the data's own spread; the scale has a floor.
 
     On a Bounded event the little mass beyond [-1, 1] is lost to the density (which then integrates to less than 1, as a
@@ -77,9 +171,20 @@ class Gaussian(nn.Module):
 
     def __init__(self, event: Continuous) -> None:
         super().__init__()
-        self.event, self.outputs = event, 2
+        self.event, self.outputs, self.numbers = event, 2, (*event.shape, 2)
+        self.inputs = self.plain_inputs = math.prod(event.shape)
         self.spread: Tensor
         self.register_buffer("spread", torch.ones(event.shape))
+
+    def seen(
+        self, x: Float[Tensor, "n *event"], marginals: Float[Tensor, "*event outputs"], grid: bool = False
+    ) -> Float[Tensor, "n ..."]:
+        scaled = x / self.spread - marginals[..., 0].detach()
+        return scaled if grid else scaled.flatten(1)
+
+    def plain(self, x: Float[Tensor, "n *event"], grid: bool = False) -> Float[Tensor, "n ..."]:
+        scaled = x / self.spread
+        return scaled if grid else scaled.flatten(1)
 
     def start(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
         self.spread.copy_(x.std(0, unbiased=False).clamp(min=1e-3))
@@ -91,9 +196,14 @@ class Gaussian(nn.Module):
         log_std = self.lowest + torch.nn.functional.softplus(free - self.lowest)
         return mean * self.spread, log_std + self.spread.log()
 
-    def log_prob(self, raw: Float[Tensor, "n *event outputs"], x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
+    def log_prob(
+        self,
+        raw: Float[Tensor, "n *event outputs"],
+        x: Float[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "n"]:
         mean, log_std = self.normal(raw)
-        return normal_log_prob(x, mean, log_std).flatten(1).sum(1)
+        return _total(normal_log_prob(x, mean, log_std), known)
 
     def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Float[Tensor, "n *event"]:
         mean, log_std = self.normal(raw)
@@ -108,4 +218,64 @@ class Gaussian(nn.Module):
         return self.mode(raw)
 
 
-Observation = Categorical | LogisticMixture | Gaussian
+class Product(Observation):
+    """An observation model for each part of a product event, such as the columns of a mixed table."""
+
+    def __init__(self, event: Mapping[str, Event], kind: str, components: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({key: observation_model(part, kind, components) for key, part in event.items()})
+        self.inputs = sum(part.inputs for part in self._each())
+        self.plain_inputs = sum(part.plain_inputs for part in self._each())
+        self.outputs = sum(math.prod(part.numbers) for part in self._each())
+        self.numbers = (self.outputs,)
+
+    def _each(self) -> list[Observation]:
+        return list(self.parts.values())  # type: ignore[arg-type]
+
+    def split(self, raw: Float[Tensor, "*n outputs"]) -> dict[str, Tensor]:
+        """The numbers of each part, in its shape."""
+        sizes = [math.prod(part.numbers) for part in self._each()]
+        pieces = raw.split(sizes, -1)
+        return {
+            key: piece.reshape(*piece.shape[:-1], *part.numbers)
+            for key, piece, part in zip(self.parts, pieces, self._each(), strict=True)
+        }
+
+    def seen(self, x: dict[str, Any], marginals: Float[Tensor, "outputs"], grid: bool = False) -> Float[Tensor, "n _"]:
+        of = self.split(marginals)
+        return torch.cat([part.seen(x[key], of[key]) for key, part in zip(self.parts, self._each(), strict=True)], 1)
+
+    def mean(self, raw: Float[Tensor, "n outputs"]) -> dict[str, Any]:
+        return {key: self.parts[key].mean(part) for key, part in self.split(raw).items()}  # type: ignore[operator]
+
+    def plain(self, x: dict[str, Any], grid: bool = False) -> Float[Tensor, "n _"]:
+        return torch.cat([part.plain(x[key]) for key, part in zip(self.parts, self._each(), strict=True)], 1)
+
+    def start(self, x: dict[str, Any]) -> Float[Tensor, "outputs"]:
+        return torch.cat([part.start(x[key]).flatten() for key, part in zip(self.parts, self._each(), strict=True)])
+
+    def log_prob(
+        self, raw: Float[Tensor, "n outputs"], x: dict[str, Any], known: dict[str, Any] | None = None
+    ) -> Float[Tensor, "n"]:
+        return torch.stack(
+            [
+                self.parts[key].log_prob(part, x[key], None if known is None else known[key])  # type: ignore[operator]
+                for key, part in self.split(raw).items()
+            ]
+        ).sum(0)
+
+    def draw(self, raw: Float[Tensor, "n outputs"], generator: Streams) -> dict[str, Any]:
+        return {key: self.parts[key].draw(part, generator) for key, part in self.split(raw).items()}  # type: ignore[operator]
+
+    def mode(self, raw: Float[Tensor, "n outputs"]) -> dict[str, Any]:
+        return {key: self.parts[key].mode(part) for key, part in self.split(raw).items()}  # type: ignore[operator]
+
+
+def observation_model(event: Event, kind: str, components: int) -> Observation:
+    """The observation model of an event; `kind` is "categorical", "logistic" or "auto", for classes."""
+    if isinstance(event, dict):
+        return Product(event, kind, components)
+    if isinstance(event, Continuous):
+        return Gaussian(event)
+    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.largest >= 8)
+    return LogisticMixture(event, components) if ordered and not event.uneven else Categorical(event)

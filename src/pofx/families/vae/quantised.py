@@ -15,21 +15,23 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Explicit, Latent, OnePhase, Phase, Recipe
+from pofx.core.model import Batch, Density, Explicit, OnePhase, Phase, Recipe
 from pofx.core.options import Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
-from pofx.families.vae.observation import Gaussian
-from pofx.families.vae.vae import observation_model
-from pofx.maths.distributions import categorical_draw, near_items
+from pofx.families.vae.adversary import Adversary
+from pofx.families.vae.bounds import Decoded, nearby
+from pofx.families.vae.observation import observation_model
+from pofx.maths.distributions import categorical_draw
 from pofx.nets.image.autoencoder import VectorTrunk, sizes
-from pofx.nets.image.grid_autoencoder import GridDecoder, GridEncoder
+from pofx.nets.image.grid_autoencoder import GridDecoder, GridEncoder, TwoScales
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.quantiser import Codebook, FiniteScalar, Quantiser, Signs
 
+IDLE, YOUNG = 0.2, 0.25  # share of codes in use below which they collapse; of the budget before which they may
 KEPT = 0.99  # of the average by which the prior follows the codes
 
 
-class QuantisedVAE(OnePhase, Explicit, Latent):
+class QuantisedVAE(OnePhase, Explicit, Decoded):
     """Autoencoder with discrete codes on a grid, and a prior of each place by itself.
 
     Args:
@@ -42,8 +44,11 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         width, depth, dropout: of the networks; depth applies to perceptrons.
         observation: "categorical", "logistic" or "auto" for Discrete events; Continuous events have a Gaussian.
         components: of the logistic mixture.
+        scales: of codes on a grid; with 2 there is a coarser grid above the other, whose codes come first in a row of
+            them all (Razavi et al., 2019, arXiv 1906.00446).
         commitment: weight of the distance between vectors and their codes ("vq", "lfq").
         entropy: weight of the entropy term of "lfq": certain codes of every item, all codes used alike.
+        adversary: weight, against the distortion, of a critic that separates items from decoded ones; 0 has none.
     """
 
     name = "vq-vae"
@@ -72,6 +77,18 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
             {"quantiser": "lfq"},
             summary="Lookup-free quantisation: the signs of the encoder's outputs.",
         ),
+        Recipe(
+            "vq-vae-2",
+            "Razavi et al., 2019, arXiv 1906.00446",
+            {"scales": 2},
+            summary="VQ-VAE with a coarse grid of codes above a fine one.",
+        ),
+        Recipe(
+            "vq-gan",
+            "Esser et al., 2021, arXiv 2012.09841",
+            {"adversary": 0.5},
+            summary="VQ-VAE with a critic of what it decodes.",
+        ),
     )
 
     def __init__(
@@ -90,23 +107,27 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         dropout: Dropout = 0.0,
         observation: Annotated[str, OneOf("auto", "categorical", "logistic")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
+        scales: Annotated[int, Range(1, 2)] = 1,
         commitment: NonNegative = 0.25,
         entropy: NonNegative = 0.1,
+        adversary: NonNegative = 0.0,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous | Discrete)
         self.quantiser, self.codes, self.levels, self.features = quantiser, codes, list(levels), features
         self.groups, self.halvings, self.width, self.depth, self.dropout = groups, halvings, width, depth, dropout
         self.observation, self.components = observation, components
-        self.commitment, self.entropy = commitment, entropy
+        self.commitment, self.entropy, self.scales, self.adversary = commitment, entropy, scales, adversary
         self.grid = len(event.shape) == 3
-        self.quantise: Quantiser
-        if quantiser == "vq":
-            self.quantise = Codebook(codes, features)
-        else:
-            self.quantise = FiniteScalar(self.levels) if quantiser == "fsq" else Signs(math.ceil(math.log2(codes)))
+        self.quantise = self._quantiser()
         vector, shape = self.quantise.features, event.shape
         self.places: tuple[int, ...] = (1, *sizes(shape[1], shape[2], halvings)[-1]) if self.grid else (groups,)
+        self.above: TwoScales | None = None
+        self.quantise_above: Quantiser | None = None
+        if scales == 2 and self.grid:
+            self.above = TwoScales(vector, width, self.places[1:], self._quantiser().features)
+            self.quantise_above = self._quantiser()
+            self.places = (self.above.coarse_places + math.prod(self.places),)
         self.code = Discrete(self.places, self.quantise.codes)
         self.likelihood = observation_model(event, observation, components)
         self.conditioner = Conditioner(condition, 32)
@@ -114,13 +135,15 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         self.encoder: GridEncoder | VectorTrunk
         self.decoder: GridDecoder | VectorTrunk
         if self.grid:
-            self.encoder = GridEncoder(shape, vector, width, halvings, context=context, dropout=dropout)
+            first, second = (vector, vector) if self.above is None else (width, 2 * vector)
+            self.encoder = GridEncoder(shape, first, width, halvings, context=context, dropout=dropout)
             self.decoder = GridDecoder(
-                vector, shape, outputs * shape[0], width, halvings, context=context, dropout=dropout
+                second, shape, outputs * shape[0], width, halvings, context=context, dropout=dropout
             )
         else:
-            inputs = size * event.largest if isinstance(event, Discrete) and event.largest <= 32 else size
-            self.encoder = VectorTrunk(inputs, groups * vector, width, depth, context=context, dropout=dropout)
+            self.encoder = VectorTrunk(
+                self.likelihood.inputs, groups * vector, width, depth, context=context, dropout=dropout
+            )
             self.decoder = VectorTrunk(groups * vector, size * outputs, width, depth, context=context, dropout=dropout)
         self.marginals = torch.nn.Parameter(torch.zeros(*shape, outputs))
         self.frequencies: Tensor  # of each code at each place: the prior
@@ -128,25 +151,40 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         self.register_buffer("frequencies", start)
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.duel = Adversary(event, self.likelihood.plain_inputs) if adversary else None
         self._last: tuple[Tensor, Tensor] | None = None  # vectors and codes of the last batch
+
+    def _quantiser(self) -> Quantiser:
+        if self.quantiser == "vq":
+            return Codebook(self.codes, self.features)
+        return FiniteScalar(self.levels) if self.quantiser == "fsq" else Signs(math.ceil(math.log2(self.codes)))
 
     # ── encoder, decoder, prior ──
 
-    def vectors(self, x: Shaped[Tensor, "n *event"], condition: Condition | None) -> Float[Tensor, "n places features"]:
-        """The encoder's outputs, place by place."""
-        event = self.event
-        if isinstance(event, Discrete):
-            if not self.grid and event.largest <= 32:
-                h = torch.nn.functional.one_hot(x, event.largest).flatten(1).to(self.marginals.dtype)
-            else:
-                h = x.to(self.marginals.dtype) * (2.0 / max(event.largest - 1, 1)) - 1.0
-        else:
-            assert isinstance(self.likelihood, Gaussian)
-            h = x / self.likelihood.spread - self.marginals[..., 0].detach()
-        out: Tensor = self.encoder(h if self.grid else h.flatten(1), self.conditioner(condition)).float()
-        if self.grid:
-            return out.flatten(2).transpose(1, 2)
-        return out.reshape(len(x), self.groups, -1)
+    def quantised(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None
+    ) -> tuple[Float[Tensor, "n places features"], Float[Tensor, "n places features"], Int[Tensor, "n places"]]:
+        """The encoder's outputs, the vectors of their codes (with gradients to them), and the codes, place by place."""
+        seen = self.likelihood.seen(x, self.marginals, self.grid)
+        out: Tensor = self.encoder(seen, self.conditioner(condition)).float()
+        if self.above is None or self.quantise_above is None:
+            e = out.flatten(2).transpose(1, 2) if self.grid else out.reshape(len(x), self.groups, -1)
+            return self._quantised(self.quantise, e)
+        coarse = self._quantised(self.quantise_above, self.above.coarse(out))
+        fine = self._quantised(self.quantise, self.above.fine(out, coarse[1]))
+        e, q, index = (torch.cat(pair, 1) for pair in zip(coarse, fine, strict=True))
+        return e, q, index
+
+    def _quantised(self, quantise: Quantiser, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, index = quantise(e.flatten(0, 1))
+        return e, q.reshape(e.shape), index.reshape(e.shape[:2])
+
+    def parts(self) -> list[tuple[Quantiser, slice]]:
+        """Each quantiser, and which of the places are its own."""
+        if self.above is None or self.quantise_above is None:
+            return [(self.quantise, slice(None))]
+        first = self.above.coarse_places
+        return [(self.quantise_above, slice(first)), (self.quantise, slice(first, None))]
 
     def outputs(
         self, vectors: Float[Tensor, "n places features"], condition: Condition | None
@@ -155,7 +193,10 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         event, each = self.event, self.likelihood.outputs
         assert isinstance(event, Continuous | Discrete)
         n = len(vectors)
-        h = vectors.transpose(1, 2).reshape(n, -1, *self.places[1:]) if self.grid else vectors.flatten(1)
+        if self.above is not None:
+            h = self.above.joined(vectors)
+        else:
+            h = vectors.transpose(1, 2).reshape(n, -1, *self.places[1:]) if self.grid else vectors.flatten(1)
         h = self.decoder(h, self.conditioner(condition)).float()
         if self.grid:
             channels, height, breadth = event.shape
@@ -171,27 +212,42 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         smoothed = self.frequencies + 1e-4 / self.quantise.codes
         return (smoothed / smoothed.sum(1, keepdim=True)).log()
 
-    def _given(self, z: Int[Tensor, "n *code"], condition: Condition | None) -> Float[Tensor, "n *event outputs"]:
-        return self.outputs(self.quantise.vector(z.flatten(1)), condition)
+    def given(self, z: Int[Tensor, "n *code"], condition: Condition | None) -> Float[Tensor, "n *event outputs"]:
+        z = z.flatten(1)
+        return self.outputs(torch.cat([quantise.vector(z[:, at]) for quantise, at in self.parts()], 1), condition)
 
     # ── training ──
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        e = self.vectors(batch.x, batch.condition)
-        flat = e.flatten(0, 1)
-        q, index = self.quantise(flat)
-        raw = self.outputs(q.reshape(e.shape), batch.condition)
-        found = {"distortion": -self.likelihood.log_prob(raw, batch.x).mean()}
+        x, condition = batch.x, batch.condition
+        e, q, index = self.quantised(x, condition)
+        raw = self.outputs(q, condition)
+        distortion = -self.likelihood.log_prob(raw, x).mean()
+        found = {"distortion": distortion}
         if self.quantiser != "fsq":
-            distance = (flat - self.quantise.vector(index)).square().sum() / len(e)
-            found["commitment"] = self.commitment * distance
+            found["commitment"] = self.commitment * (e - q.detach()).square().sum() / len(e)
         if self.quantiser == "lfq" and self.entropy:
-            found["entropy"] = self.entropy * e.shape[1] * _bits(flat)
-        self._last = flat.detach(), index.detach().reshape(len(e), -1)
+            found["entropy"] = self.entropy * e.shape[1] * _bits(e.flatten(0, 1))
+        if self.duel is not None:
+            fake, real = self.likelihood.expected(raw, self.grid), self.likelihood.plain(x, self.grid)
+            found |= self.duel.terms(fake, real, distortion, self.decoder.last.weight, self.adversary)
+        self._last = e.detach(), index.detach()
         return found
 
+    def duel_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The critic of items and of decoded ones."""
+        assert self.duel is not None
+        with torch.no_grad():
+            raw = self.outputs(self.quantised(batch.x, batch.condition)[1], batch.condition)
+            fake, real = self.likelihood.expected(raw, self.grid), self.likelihood.plain(batch.x, self.grid)
+        return self.duel.critic_loss(real, fake)
+
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("model", tuple(self.parameters()), self.loss, after=self.advance),)
+        critic = () if self.duel is None else tuple(self.duel.parameters())
+        taken = set(map(id, critic))
+        mine = tuple(p for p in self.parameters() if id(p) not in taken)
+        first = Phase("model", mine, self.loss, after=self.advance)
+        return (first, Phase("duel", critic, self.duel_loss)) if critic else (first,)
 
     @torch.no_grad()
     def advance(self, losses: Mapping[str, Tensor]) -> None:
@@ -200,8 +256,9 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         if self._last is None:
             return
         vectors, z = self._last
-        if isinstance(self.quantise, Codebook):
-            self.quantise.follow(vectors, z.flatten(), int(self.steps))
+        for quantise, at in self.parts():
+            if isinstance(quantise, Codebook):
+                quantise.follow(vectors[:, at].flatten(0, 1), z[:, at].flatten(), int(self.steps))
         counts = torch.nn.functional.one_hot(z, self.quantise.codes).float().mean(0)
         kept = min(KEPT, int(self.steps) / (int(self.steps) + 10))
         self.frequencies.mul_(kept).add_(counts, alpha=1 - kept)
@@ -212,11 +269,12 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         batch = take(2_000)
         with torch.no_grad():
             self.marginals.copy_(self.likelihood.start(batch.x))
-            if isinstance(self.quantise, Codebook):
-                e = self.vectors(batch.x, batch.condition).flatten(0, 1)
-                pick = torch.randperm(len(e), generator=torch.Generator().manual_seed(0))[: self.codes].to(e.device)
-                self.quantise.vectors[: len(pick)] = e[pick]
-                self.quantise.sums.copy_(self.quantise.vectors)
+            for quantise, at in self.parts():  # from the coarse one down, on which the finer depends
+                if isinstance(quantise, Codebook):
+                    e = self.quantised(batch.x, batch.condition)[0][:, at].flatten(0, 1)
+                    pick = torch.randperm(len(e), generator=torch.Generator().manual_seed(0))[: self.codes].to(e.device)
+                    quantise.vectors[: len(pick)] = e[pick]
+                    quantise.sums.copy_(quantise.vectors)
 
     def telemetry(self) -> dict[str, Any]:
         """`code_usage`: the share of codes that occur; `perplexity`: of all places together."""
@@ -224,6 +282,17 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         entropy = -(share * share.clamp(min=1e-12).log()).sum()
         used = (share > LEAST_SHARE / self.quantise.codes).float().mean()
         return {"code_usage": float(used), "perplexity": float(entropy.exp())}
+
+    def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
+        used = numbers.get("code_usage", 1.0)
+        if used >= IDLE or numbers.get("share", 1.0) < YOUNG:
+            return {}
+        return {
+            "collapse": (
+                f"the codes collapse: {used:.0%} of them occur. Pass fewer codes, fewer features, quantiser=fsq, or a "
+                "lower lr"
+            )
+        }
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The negative bound on log p(x), with the prior of each place by itself."""
@@ -234,23 +303,17 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
     def log_prob(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x | z) + log p(z) for the code of x, a lower bound on log p(x) in nats: (n,)."""
         self.check_condition(len(x), condition)
-        far = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        if isinstance(self.event, Continuous):
-            x, far = near_items(x)
+        x, far = nearby(self.event, x)
         z = self.encode(x, condition)
-        value = self.likelihood.log_prob(self._given(z, condition), x) + self.log_prior(z)
+        value = self.likelihood.log_prob(self.given(z, condition), x) + self.log_prior(z)
         return value.masked_fill(far, -math.inf)
 
-    def encode(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Int[Tensor, "n *code"]:
-        """The numbers of the codes: int64 (n, *code.shape)."""
-        self.check_condition(len(x), condition)
-        index: Tensor = self.quantise(self.vectors(x, condition).flatten(0, 1))[1]
-        return index.reshape(len(x), *self.places)
-
-    def decode(self, z: Int[Tensor, "n *code"], condition: Condition | None = None) -> Shaped[Tensor, "n *event"]:
-        """The mode of p(x | z): (n, *shape)."""
-        self.check_condition(len(z), condition)
-        return self.likelihood.mode(self._given(z, condition))
+    def inferred(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, generator: Streams | None
+    ) -> tuple[Int[Tensor, "n *code"], Float[Tensor, "n"]]:
+        """The numbers of the codes, which are a function of x: int64 (n, *code.shape)."""
+        index = self.quantised(x, condition)[2]
+        return index.reshape(len(x), *self.places), torch.zeros(len(x), device=x.device)
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Shaped[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
@@ -258,32 +321,9 @@ class QuantisedVAE(OnePhase, Explicit, Latent):
         z = categorical_draw(logits.expand(n, -1, -1), generator.uniform(len(logits)))
         return self.draw_given(z.reshape(n, *self.places), condition, generator=generator)
 
-    # ── the density of a model of codes ──
-
-    @property
-    def volume(self) -> Density:
-        return Density.BOUND
-
     @property
     def random_codes(self) -> bool:
         return False
-
-    def draw_code(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
-    ) -> Int[Tensor, "n *code"]:
-        return self.encode(x, condition)
-
-    def weigh_code(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
-    ) -> tuple[Int[Tensor, "n *code"], Float[Tensor, "n"]]:
-        z = self.encode(x, condition)
-        return z, self.likelihood.log_prob(self._given(z, condition), x)
-
-    def draw_given(
-        self, z: Int[Tensor, "n *code"], condition: Condition | None = None, *, generator: Streams
-    ) -> Shaped[Tensor, "n *event"]:
-        self.check_condition(len(z), condition)
-        return self.likelihood.draw(self._given(z, condition), generator)
 
 
 LEAST_SHARE = 0.01  # of its fair share, above which a code counts as used

@@ -1,16 +1,13 @@
 """The variational autoencoder: a latent z with a simple prior, a decoder p(x | z), an encoder q(z | x) to invert it.
 
     log p(x) >= E_q [log p(x | z)] - KL(q(z | x) || p(z))   (Kingma and Welling, 2014, arXiv 1312.6114, eq. 3)
-    log p(x) >= E log 1/K Σ_k p(x, z_k) / q(z_k | x)        (Burda et al., 2016, arXiv 1509.00519, eq. 8)
 
-Training descends the first (or, with `particles` > 1, the second), perhaps with a weighted or clipped KL term;
-validation and `log_prob` always use the second, unweighted. The prior is a learned mixture of normals (Jiang et al.,
-2017, arXiv 1611.05148), or with one component the standard normal. The posterior is a normal, perhaps bent by a flow
-whose parameters come from the encoder too (Rezende and Mohamed, 2015, arXiv 1505.05770; `nets.posterior`).
+Training descends it, or the bound with several importance samples (`bounds`), perhaps with a weighted or clipped KL
+term and a regulariser of the codes (`regulariser`); validation and `log_prob` always use the importance-weighted bound,
+unweighted. Priors are in `prior`, posteriors beyond the normal in `posterior`, historical choices in `recipes`.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -19,62 +16,86 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Condition, Continuous, Discrete, Event, each, select
+from pofx.core.event import Condition, Continuous, Discrete, Event, count, each
 from pofx.core.generative import Decoding
-from pofx.core.model import Batch, Default, Density, Latent, OnePhase, Phase, Weighted
+from pofx.core.model import Batch, Default, Density, Infilling, OnePhase, Phase, X
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
-from pofx.families.vae.observation import Categorical, Gaussian, LogisticMixture, Observation
-from pofx.maths.distributions import categorical_draw, near_items, normal_log_prob
-from pofx.maths.sandwich import lower_bound
-from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk
+from pofx.families.vae.adversary import Adversary
+from pofx.families.vae.bounds import Decoded, ImportanceBound
+from pofx.families.vae.collapse import kl_to_margin, symptoms, usage
+from pofx.families.vae.equivariance import equivariance
+from pofx.families.vae.estimators import bound_loss
+from pofx.families.vae.infilling import completed
+from pofx.families.vae.networks import Networks, size_of
+from pofx.families.vae.observation import observation_model
+from pofx.families.vae.posterior import POSTERIORS, bend_of
+from pofx.families.vae.prior import PRIORS, Normal, prior_of
+from pofx.families.vae.recipes import RECIPES
+from pofx.families.vae.regulariser import REGULARISERS, Regulariser
+from pofx.maths.distributions import normal_log_prob
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
-from pofx.nets.vector.posterior import KINDS as POSTERIORS
-from pofx.nets.vector.posterior import PosteriorFlow
 
-LARGEST = 1024  # positions up to which a grid is modelled by perceptrons
-ROWS = 2**23  # decoder outputs held at once by log_prob
 LEAST_MIXED = 16  # importance samples from which on some come from other proposals than q
 WIDER = 2.0  # how much wider the second proposal is than q
-LOOSE = 0.3  # standard error of a bound, in nats, above which about a tenth or fewer of 100 weights count
+PRIOR_DRAWS = 512  # with which codes are compared by "mmd"
 
 
-class VAE(OnePhase, Weighted, Latent, Decoding):
+class VAE(OnePhase, ImportanceBound, Decoded, Decoding, Infilling):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
-        latent: dimensions of the code.
-        width: of the networks; None takes 256, or 32 channels on grids of more than 1,024 positions.
+        latent: dimensions of the code; channels of a spatial one.
+        width: of the networks; None takes 256, or 32 channels for convolutions on more than 1,024 positions.
         depth: hidden layers (perceptrons only).
         dropout: share of hidden units dropped in training.
         network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many
-            weights.
+            weights, and for spatial codes.
+        spatial: halvings of height and width between a grid and its code, which then is a grid too, as a first stage
+            of latent diffusion; 0 is a code without places.
         observation: "categorical", "logistic" or "auto" for Discrete events (auto: logistic from 8 classes on in
-            images); Continuous events have a Gaussian.
+            images); Continuous events have a Gaussian; the parts of a mixed row have one each.
         components: of the logistic mixture.
-        prior: normals in the learned prior; 1 is the standard normal, not learned.
-        posterior: "normal", or a normal that a flow bends: "planar", "radial", "sylvester" or "iaf".
+        prior: "normal", a learned "mixture", "vamp" (posteriors of learned inputs), "conditional" (a normal that
+            depends on the condition), or a flow by name.
+        prior_parts: normals of "mixture" and "vamp".
+        prior_steps: of a flow.
+        posterior: "normal", or a normal that a flow bends, by name.
         posterior_steps: of that flow.
         particles: importance samples in the training loss; 1 is the plain bound.
+        estimator: of its gradient with several particles: "iwae", or "dreg", doubly reparametrised (Tucker et al.,
+            2019, arXiv 1810.04152).
         beta: weight of the KL term in training (Higgins et al., 2017); particles = 1 only unless 1.
         kl_warmup: steps over which the KL weight rises from 0 in training.
+        capacity: nats that the KL term is drawn to, instead of to 0 (Burgess et al., 2018, arXiv 1804.03599).
+        capacity_steps: steps over which the capacity rises from 0.
         free_bits: nats per code dimension, averaged over the batch, that the KL term does not punish
             (Kingma et al., 2016, arXiv 1606.04934).
+        regulariser: of the codes: "tc", "factor", "dip-i", "dip-ii" or "mmd".
+        strength: its weight.
+        equivariance: weight of the demand on spatial codes that turned or smaller codes give turned or smaller items
+            (EQ-VAE; Kouzelis et al., 2025, arXiv 2502.09509).
+        adversary: weight, against the distortion, of a critic that separates items from means of p(x | z); 0 has none.
         importance: importance samples in `log_prob`.
     """
 
     name = "vae"
     default_for = (Default(),)
     source = "Kingma and Welling, 2014, arXiv 1312.6114; Burda et al., 2016, arXiv 1509.00519"
-    events = (Discrete, Continuous)
+    events = (Discrete, Continuous, dict)
     ranks = (1, 2, 3)
+    unequal = True
     conditions = CONDITIONS
     best_density = Density.BOUND
     lossless = False
     adjustable = ("importance",)
     trains_with = {"lr": 2e-3}
-    small = {"latent": 2, "width": 32, "depth": 1, "dropout": 0.0, "importance": 64, "prior": 2}
-    exempt = {"reconstruction": "a code holds what lowers the loss, so x is recovered only roughly"}
+    small = {"latent": 2, "width": 32, "depth": 1, "dropout": 0.0, "importance": 64, "prior_parts": 2}
+    exempt = {
+        "reconstruction": "a code holds what lowers the loss, so x is recovered only roughly",
+        "mean loss of wae-continuous1": "q(z) is estimated within the batch, where a copy of an item is another item",
+    }
+    recipes = RECIPES
 
     def __init__(
         self,
@@ -86,95 +107,122 @@ class VAE(OnePhase, Weighted, Latent, Decoding):
         depth: Depth = 2,
         dropout: Dropout = 0.25,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
+        spatial: Annotated[int, Range(0, 8)] = 0,
         observation: Annotated[str, OneOf("auto", "categorical", "logistic")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
-        prior: Annotated[int, Range(1, 10_000)] = 20,
-        posterior: Annotated[str, OneOf("normal", *POSTERIORS)] = "normal",
+        prior: Annotated[str, OneOf(*PRIORS)] = "mixture",
+        prior_parts: Annotated[int, Range(1, 10_000)] = 20,
+        prior_steps: Depth = 2,
+        posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
         posterior_steps: Depth = 4,
         particles: Annotated[int, Range(1, 1024)] = 1,
+        estimator: Annotated[str, OneOf("iwae", "dreg")] = "iwae",
         beta: NonNegative = 1.0,
         kl_warmup: Annotated[int, Range(0, 1_000_000_000)] = 0,
+        capacity: NonNegative = 0.0,
+        capacity_steps: Annotated[int, Range(1, 1_000_000_000)] = 1000,
         free_bits: NonNegative = 0.0,
+        regulariser: Annotated[str, OneOf(*REGULARISERS)] = "none",
+        strength: NonNegative = 1.0,
+        equivariance: NonNegative = 0.0,
+        adversary: NonNegative = 0.0,
         importance: Count = 256,
     ) -> None:
         super().__init__(event, condition)
-        assert isinstance(event, Continuous | Discrete)
-        grid = len(event.shape) == 3
-        positions = event.shape[-1] * event.shape[-2] if grid else 0
-        self.convolutional = grid and (network == "conv" or (network == "auto" and positions > LARGEST))
-        if width is None:
-            width = 32 if self.convolutional and positions > LARGEST else 256
-        network = "conv" if self.convolutional else "mlp"
-        self.latent, self.width, self.depth, self.dropout = latent, width, depth, dropout
-        self.network, self.observation, self.components = network, observation, components
-        self.prior, self.particles, self.beta, self.kl_warmup = prior, particles, beta, kl_warmup
-        self.free_bits, self.importance = free_bits, importance
+        self.network, self.width = size_of(event, network, width, spatial)
+        self.latent, self.depth, self.dropout, self.spatial = latent, depth, dropout, spatial
+        self.observation, self.components = observation, components
+        self.prior, self.prior_parts, self.prior_steps = prior, prior_parts, prior_steps
         self.posterior, self.posterior_steps = posterior, posterior_steps
-        if particles > 1 and free_bits:
-            raise UsageError(f"free_bits needs particles=1 (got {particles}): choose one of the two")
-        self.code = Continuous((latent,))
-        self.bend = PosteriorFlow(posterior, latent, posterior_steps) if posterior != "normal" else None
-        encoded = 2 * latent + (0 if self.bend is None else self.bend.size)
+        self.particles, self.estimator, self.beta, self.kl_warmup = particles, estimator, beta, kl_warmup
+        self.capacity, self.capacity_steps, self.free_bits = capacity, capacity_steps, free_bits
+        self.regulariser, self.strength, self.importance = regulariser, strength, importance
+        self.equivariance, self.adversary = equivariance, adversary
+        self._refuse_pairs()
         self.likelihood = observation_model(event, observation, components)
         self.conditioner = Conditioner(condition, 32)
         context = self.conditioner.width
-        self.encoder: ImageEncoder | VectorTrunk
-        self.decoder: ImageDecoder | VectorTrunk
-        outputs = self.likelihood.outputs
-        if self.convolutional:
-            self.encoder = ImageEncoder(event.shape, encoded, width, context=context, dropout=dropout)
-            self.decoder = ImageDecoder(
-                latent, event.shape, outputs * event.shape[0], width, context=context, dropout=dropout
-            )
-        else:
-            size = math.prod(event.shape)
-            inputs = size * event.largest if isinstance(event, Discrete) and event.largest <= 32 else size
-            self.encoder = VectorTrunk(inputs, encoded, width, depth, context=context, dropout=dropout)
-            self.decoder = VectorTrunk(latent, size * outputs, width, depth, context=context, dropout=dropout)
-        with torch.no_grad():
-            self.decoder.last.weight.mul_(0.1)
-        self.marginals = nn.Parameter(torch.zeros(*event.shape, outputs))
-        self.prior_logits = nn.Parameter(torch.zeros(prior)) if prior > 1 else None
-        self.prior_means = nn.Parameter(torch.randn(prior, latent)) if prior > 1 else None
-        self.prior_log_stds = nn.Parameter(torch.zeros(prior, latent)) if prior > 1 else None
+        bend = None if posterior == "normal" else bend_of(posterior, latent, posterior_steps)
+        self.bend = bend
+        self.networks = Networks(
+            event,
+            self.likelihood,
+            latent,
+            0 if bend is None else bend.size,
+            self.width,
+            depth,
+            conv=self.network == "conv",
+            spatial=spatial,
+            context=context,
+            dropout=dropout,
+        )
+        self.code = Continuous(self.networks.code)
+        self.size = math.prod(self.networks.code)  # numbers of a code
+        self.marginals = nn.Parameter(torch.zeros(self.likelihood.numbers))
+        self.law = prior_of(prior, self.size, prior_parts, prior_steps, context, self.networks.seen)
+        self.term = None if regulariser == "none" else Regulariser(regulariser, self.size)
+        self.duel = Adversary(event, self.likelihood.plain_inputs) if adversary else None
         self.steps: Tensor
+        self.items: Tensor  # of the training data, at most 10,000: what "tc" counts
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("items", torch.ones((), dtype=torch.int64))
+        self._latest: dict[str, float] = {}
+
+    def _refuse_pairs(self) -> None:
+        """Refuse options that exclude each other."""
+        if self.particles > 1 and (self.free_bits or self.capacity or self.regulariser != "none" or self.adversary):
+            raise UsageError(
+                f"free_bits, capacity, adversary and regulariser need particles=1 (got {self.particles}): choose one"
+            )
+        if self.estimator == "dreg" and self.posterior != "normal":
+            raise UsageError(f"estimator=dreg needs posterior=normal (got {self.posterior}): pass estimator=iwae")
+        if self.spatial and self.posterior != "normal":
+            raise UsageError(f"a spatial code needs posterior=normal (got {self.posterior}): pass spatial=0")
+        if self.equivariance and not self.spatial:
+            raise UsageError("equivariance is a demand on spatial codes: pass spatial=2")
+        if self.regulariser != "none" and self.posterior != "normal":
+            raise UsageError(f"a regulariser needs posterior=normal (got {self.posterior}): leave one out")
 
     @classmethod
     def upgraded(
         cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
     ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
-        """Earlier versions chose the network by another size."""
-        network = "conv" if weights["encoder.first.weight"].ndim == 4 else "mlp"
-        return super().upgraded(name, {**options, "network": network}, weights)
+        """Earlier versions chose the network by another size, counted the normals of the prior in `prior`, and held
+        networks and prior under other names."""
+        options, weights = dict(options), dict(weights)
+        first = weights.get("encoder.first.weight", weights.get("networks.encoder.first.weight"))
+        if first is not None:
+            options["network"] = "conv" if first.ndim == 4 else "mlp"
+        if isinstance(options.get("prior"), int):
+            parts = options["prior"]
+            options |= {"prior": "mixture" if parts > 1 else "normal", "prior_parts": parts}
+        renamed = {"prior_logits": "law.logits", "prior_means": "law.means", "prior_log_stds": "law.log_stds"}
+        for key in [k for k in weights if k in renamed or k.startswith(("encoder.", "decoder."))]:
+            weights[renamed.get(key, f"networks.{key}")] = weights.pop(key)
+        weights.setdefault("items", torch.ones((), dtype=torch.int64))
+        return super().upgraded(name, options, weights)
 
     # ── the two conditionals and the prior ──
 
     def infer(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"], Float[Tensor, "n given"]]:
+        self, x: X, condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n size"], Float[Tensor, "n size"], Float[Tensor, "n given"]]:
         """Mean and log standard deviation of the normal in q(z | x), and what its flow, if any, is given: (n, size)."""
-        event = self.event
-        if isinstance(event, Discrete):
-            if not self.convolutional and event.largest <= 32:
-                h = torch.nn.functional.one_hot(x, event.largest).flatten(1).to(self.marginals.dtype)
-            else:
-                h = x.to(self.marginals.dtype) * (2.0 / max(event.largest - 1, 1)) - 1.0
-        else:
-            assert isinstance(self.likelihood, Gaussian)
-            h = x / self.likelihood.spread - self.marginals[..., 0].detach()
-        out: Tensor = self.encoder(h if self.convolutional else h.flatten(1), self.conditioner(condition)).float()
-        mean, log_std, given = out.split((self.latent, self.latent, out.shape[-1] - 2 * self.latent), -1)
-        return mean, 4.0 * torch.tanh(log_std / 4.0), given  # softly within e^-4 … e^4
+        seen = self.likelihood.seen(x, self.marginals, self.networks.grid)
+        return self.networks.encode(seen, self.conditioner(condition))
 
     def posterior_draws(
         self,
-        x: Shaped[Tensor, "n *event"],
+        x: X,
         condition: Condition | None,
-        noise: Float[Tensor, "n k latent"],
-    ) -> tuple[Float[Tensor, "n k latent"], Float[Tensor, "n k"]]:
+        noise: Float[Tensor, "n k size"],
+    ) -> tuple[Float[Tensor, "n k size"], Float[Tensor, "n k"]]:
         """Draws z ~ q(z | x) from standard normal noise, and log q(z | x)."""
-        mean, log_std, given = self.infer(x, condition)
+        return self._bent(*self.infer(x, condition), noise)
+
+    def _bent(
+        self, mean: Tensor, log_std: Tensor, given: Tensor, noise: Float[Tensor, "n k size"]
+    ) -> tuple[Float[Tensor, "n k size"], Float[Tensor, "n k"]]:
         z = mean[:, None] + log_std.exp()[:, None] * noise
         log_q = (normal_log_prob(noise) - log_std[:, None]).sum(-1)
         if self.bend is not None:
@@ -182,49 +230,58 @@ class VAE(OnePhase, Weighted, Latent, Decoding):
             log_q = log_q - ladj
         return z, log_q
 
-    def outputs(
-        self, z: Float[Tensor, "n latent"], condition: Condition | None = None
-    ) -> Float[Tensor, "n *event outputs"]:
-        """The observation model's numbers: (n, *shape, outputs)."""
-        event, each = self.event, self.likelihood.outputs
-        assert isinstance(event, Continuous | Discrete)
-        h: Tensor = self.decoder(z, self.conditioner(condition)).float()
-        if self.convolutional:
-            channels, height, breadth = event.shape
-            h = h.reshape(len(z), channels, each, height, breadth).movedim(2, -1)
-        return h.reshape(len(z), *event.shape, each) + self.marginals
+    def outputs(self, z: Float[Tensor, "n size"], condition: Condition | None = None) -> Float[Tensor, "n ..."]:
+        """The observation model's numbers: (n, *numbers)."""
+        return self.networks.decode(z, self.conditioner(condition)) + self.marginals
 
-    def log_prior(self, z: Float[Tensor, "*items latent"]) -> Float[Tensor, "*items"]:
-        """log p(z) over the last axis."""
-        if self.prior_logits is None or self.prior_means is None or self.prior_log_stds is None:
-            return normal_log_prob(z).sum(-1)
-        parts = normal_log_prob(z[..., None, :], self.prior_means, self.prior_log_stds).sum(-1)
-        return (parts + self.prior_logits.log_softmax(-1)).logsumexp(-1)
+    def _seen_posterior(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The normal in q(z | x) of what the encoder sees: of the inputs of a VampPrior."""
+        mean, log_std, _ = self.networks.encode(seen, None)
+        return mean, log_std
+
+    def log_prior(self, z: Float[Tensor, "*items size"], condition: Condition | None = None) -> Float[Tensor, "*items"]:
+        """log p(z) over the last axis, of one code or k codes for each item."""
+        if z.ndim == 2:
+            return self.log_prior(z[:, None], condition)[:, 0]
+        return self.law.log_prob(z, self.conditioner(condition), self._seen_posterior)
+
+    def draw_prior(
+        self, n: int, generator: Streams, k: int = 1, condition: Condition | None = None
+    ) -> Float[Tensor, "{n} {k} size"]:
+        """k draws of p(z) for each of n streams."""
+        return self.law.draw(generator, k, self.conditioner(condition), self._seen_posterior)
 
     def log_weights(
         self,
-        x: Shaped[Tensor, "n *event"],
+        x: X,
         condition: Condition | None,
-        noise: Float[Tensor, "n k latent"],
+        noise: Float[Tensor, "n k size"],
         weight: float = 1.0,
     ) -> Float[Tensor, "n k"]:
-        """log p(x | z) + weight (log p(z) - log q(z | x)) for z drawn from noise (n, k, latent) → (n, k)."""
+        """log p(x | z) + weight (log p(z) - log q(z | x)) for z drawn from noise (n, k, size) → (n, k)."""
         z, posterior = self.posterior_draws(x, condition, noise)
-        return self.log_likelihood(x, condition, z) + weight * (self.log_prior(z) - posterior)
+        return self.log_likelihood(x, condition, z) + weight * (self.log_prior(z, condition) - posterior)
 
     def log_likelihood(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Float[Tensor, "n k latent"]
+        self, x: X, condition: Condition | None, z: Float[Tensor, "n k size"], known: X | None = None
     ) -> Float[Tensor, "n k"]:
-        """log p(x | z) of k codes for each item."""
+        """log p(x | z) of k codes for each item; of the known dimensions alone where these are given."""
         k = z.shape[1]
-        repeated = None if condition is None else each(condition, lambda part: part.repeat_interleave(k, 0))
-        raw = self.outputs(z.flatten(0, 1), repeated)
-        return self.likelihood.log_prob(raw, x.repeat_interleave(k, 0)).reshape(-1, k)
+
+        def repeated(values: Any) -> Any:
+            return None if values is None else each(values, lambda part: part.repeat_interleave(k, 0))
+
+        raw = self.outputs(z.flatten(0, 1), repeated(condition))
+        return self.likelihood.log_prob(raw, repeated(x), repeated(known)).reshape(-1, k)
 
     # ── training ──
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("model", tuple(self.parameters()), self.loss, after=self.advance),)
+        apart = [("critic", self.term and self.term.critic, self.critic_loss), ("duel", self.duel, self.duel_loss)]
+        others = [Phase(name, tuple(part.parameters()), loss) for name, part, loss in apart if part is not None]
+        taken = {id(p) for phase in others for p in phase.parameters}
+        mine = tuple(p for p in self.parameters() if id(p) not in taken)
+        return (Phase("model", mine, self.loss, after=self.advance), *others)
 
     def advance(self, losses: Mapping[str, Tensor]) -> None:
         """Count a step, for the warm-up."""
@@ -235,59 +292,112 @@ class VAE(OnePhase, Weighted, Latent, Decoding):
         return self.beta * min(1.0, (int(self.steps) + 1) / self.kl_warmup) if self.kl_warmup else self.beta
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        weight, x = self.kl_weight(), batch.x
+        weight, x, condition = self.kl_weight(), batch.x, batch.condition
+        n, device = len(batch), self.marginals.device
         if self.particles > 1:
-            noise = torch.randn(len(x), self.particles, self.latent, dtype=torch.float32, device=x.device)
-            log_weights = self.log_weights(x, batch.condition, noise, weight)
-            return {"bound": math.log(self.particles) - log_weights.logsumexp(1).mean()}
-        noise = torch.randn_like(self.marginals.new_empty(len(x), 1, self.latent))
-        if self.prior_logits is None and self.bend is None:
-            mean, log_std, _ = self.infer(x, batch.condition)
-            z = mean + log_std.exp() * noise[:, 0]
-            kl = (0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std).mean(0)  # per dimension, eq. 10
-            kl = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
+            noise = torch.randn(n, self.particles, self.size, dtype=torch.float32, device=device)
+            return {"bound": bound_loss(self, x, condition, noise, weight)}
+        noise = torch.randn_like(self.marginals.new_empty(n, 1, self.size))
+        mean, log_std, given = self.infer(x, condition)
+        codes, log_q = self._bent(mean, log_std, given, noise)
+        z, log_prior = codes[:, 0], self.log_prior(codes, condition)
+        if isinstance(self.law, Normal) and self.bend is None:
+            each_kl = (0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std).mean(0)  # per dimension, eq. 10
+            kl = each_kl.clamp(min=self.free_bits).sum() if self.free_bits else each_kl.sum()
         else:
-            codes, log_q = self.posterior_draws(x, batch.condition, noise)
-            z = codes[:, 0]
-            kl = (log_q[:, 0] - self.log_prior(z)).mean()
-            kl = kl.clamp(min=self.free_bits * self.latent) if self.free_bits else kl
-        distortion = -self.likelihood.log_prob(self.outputs(z, batch.condition), x).mean()
-        return {"distortion": distortion, "rate": weight * kl}
+            each_kl = kl_to_margin(mean.detach(), log_std.detach())
+            kl = (log_q - log_prior).mean()
+            kl = kl.clamp(min=self.free_bits * self.size) if self.free_bits else kl
+        self._note(mean, log_std, each_kl)
+        raw = self.outputs(z, condition)
+        distortion = -self.likelihood.log_prob(raw, x).mean()
+        room = self.capacity * min(1.0, (int(self.steps) + 1) / self.capacity_steps)
+        found = {"distortion": distortion, "rate": weight * ((kl - room).abs() if self.capacity else kl)}
+        if self.term is not None:
+            prior = self._prior_draws(condition) if self.regulariser == "mmd" else z
+            term = self.term(z, mean, log_std, log_prior[:, 0], prior, int(self.items))
+            found["regulariser"] = self.strength * term
+        if self.equivariance:
+            found["equivariance"] = self.equivariance * equivariance(self, z, x, condition)
+        if self.duel is not None:
+            fake, real = self._seen_by_critic(raw), self.likelihood.plain(x, self.networks.grid)
+            found |= self.duel.terms(fake, real, distortion, self.networks.decoder.last.weight, self.adversary)
+        return found
+
+    def _seen_by_critic(self, raw: Tensor) -> Tensor:
+        return self.likelihood.expected(raw, self.networks.grid)
+
+    def _prior_draws(self, condition: Condition | None) -> Float[Tensor, "m size"]:
+        """Draws of p(z) to compare a batch of codes with."""
+        seed = int(torch.randint(1 << 31, ()))
+        if condition is None:
+            return self.draw_prior(PRIOR_DRAWS, Streams(seed, PRIOR_DRAWS, device=self.marginals.device))[:, 0].detach()
+        n = count(condition)
+        streams = Streams(seed, n, device=self.marginals.device)
+        return self.draw_prior(n, streams, -(-PRIOR_DRAWS // n), condition).flatten(0, 1).detach()
+
+    def critic_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The critic of codes, where the regulariser has one."""
+        assert self.term is not None
+        with torch.no_grad():
+            noise = torch.randn_like(self.marginals.new_empty(len(batch), 1, self.size))
+            z, _ = self.posterior_draws(batch.x, batch.condition, noise)
+        return self.term.critic_loss(z[:, 0])
+
+    def duel_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The critic of items: against means of their own codes and of codes of the prior."""
+        assert self.duel is not None
+        n = len(batch)
+        with torch.no_grad():
+            noise = torch.randn_like(self.marginals.new_empty(n, 1, self.size))
+            z = self.posterior_draws(batch.x, batch.condition, noise)[0][:, 0]
+            streams = Streams(int(torch.randint(1 << 31, ())), n, device=z.device)
+            other = self.draw_prior(n, streams, 1, batch.condition)[:, 0]
+            fakes = [self._seen_by_critic(self.outputs(v, batch.condition)) for v in (z, other)]
+        return self.duel.critic_loss(self.likelihood.plain(batch.x, self.networks.grid), torch.cat(fakes))
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
-        """Start the decoder from the marginals of the data."""
+        """Start the decoder from the marginals of the data, and a VampPrior at training items."""
         with torch.no_grad():
-            self.marginals.copy_(self.likelihood.start(take(10_000).x))
+            x = take(10_000).x
+            self.items.fill_(count(x))
+            self.marginals.copy_(self.likelihood.start(x))
+            few = each(x, lambda part: part[: 4 * self.prior_parts])
+            self.law.start(self.likelihood.seen(few, self.marginals, self.networks.grid))
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The negative importance-weighted bound, whatever the training weights are."""
         return -self.bound(batch.x, batch.condition, min(self.importance, 16))[0].mean()
 
+    # ── how much of the code is used ──
+
+    def _note(self, mean: Tensor, log_std: Tensor, kl: Tensor) -> None:
+        """Keep the posteriors of a batch of training, for the telemetry."""
+        if self.training:
+            self._last = mean.detach(), log_std.detach(), kl.detach()
+
+    def telemetry(self) -> dict[str, Tensor | float]:
+        """Active units, KL and mutual information of the last batch (see `collapse`)."""
+        last = self.__dict__.pop("_last", None)
+        if last is not None:
+            self._latest = usage(*last)
+        return dict(self._latest)
+
+    def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
+        return symptoms(numbers, self.size)
+
+    def active_units(self, x: X, condition: Condition | None = None, *, above: float = 1e-2) -> int:
+        """How many code dimensions vary with x: the variance of their posterior mean exceeds `above` (Burda et al.)."""
+        return int((self.inferred(x, condition, None)[0].flatten(1).var(0) > above).sum())
+
     # ── the questions ──
 
-    def bound(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, particles: int
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """The importance-weighted bound on log p(x) in nats and its standard error, (n,) each.
-
-        The noise is a function of the item, so that errors of items are independent and average out.
-        """
-        streams, values, errors = Streams.of_items(0, x), [], []
-        most = max(1, ROWS // (self.marginals.numel() * min(particles, 64)))
-        for at in range(0, len(x), most):
-            part, stream = x[at : at + most], streams[at : at + most]
-            given = None if condition is None else select(condition, slice(at, at + most))
-            log_w = self.proposal_weights(part, given, particles, stream)
-            value = lower_bound(log_w)
-            share = (log_w - value[:, None]).exp()
-            values.append(value)
-            errors.append(share.std(1) / particles**0.5 if particles > 1 else torch.full_like(value, math.nan))
-        if not values:
-            return x.new_zeros(0, dtype=torch.float32), x.new_zeros(0, dtype=torch.float32)
-        return torch.cat(values), torch.cat(errors)
+    @property
+    def row(self) -> int:
+        return self.marginals.numel()
 
     def proposal_weights(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, particles: int, generator: Streams
+        self, x: X, condition: Condition | None, particles: int, generator: Streams
     ) -> Float[Tensor, "n {particles}"]:
         """Log-weights of codes drawn from three proposals: q(z | x), the same twice as wide, and the prior.
 
@@ -296,19 +406,17 @@ class VAE(OnePhase, Weighted, Latent, Decoding):
         training, would give weights without a variance. A posterior bent by a flow has no density at given codes: then
         q alone.
         """
+        half = generator.normal(-(-particles // 2), self.size)
+        noise = torch.stack((half, -half), 2).flatten(1, 2)[:, :particles]  # opposite pairs: less variance
         if self.bend is not None or particles < LEAST_MIXED:
-            half = generator.normal(-(-particles // 2), self.latent)
-            noise = torch.stack((half, -half), 2).flatten(1, 2)[:, :particles]  # opposite pairs: less variance
             return torch.cat([self.log_weights(x, condition, e) for e in torch.split(noise, 64, 1)], 1)
         mean, log_std, _ = self.infer(x, condition)
         few = particles // 8
         counts = (particles - 2 * few, few, few)
-        half = generator.normal(-(-particles // 2), self.latent)
-        noise = torch.stack((half, -half), 2).flatten(1, 2)[:, : sum(counts[:2])]
-        noise = torch.cat((noise[:, : counts[0]], WIDER * noise[:, counts[0] :]), 1)
+        noise = torch.cat((noise[:, : counts[0]], WIDER * noise[:, counts[0] : sum(counts[:2])]), 1)
         near = mean[:, None] + log_std.exp()[:, None] * noise
-        z = torch.cat((near, self.draw_prior(len(x), generator, few)), 1)
-        log_prior, scaled = self.log_prior(z), (z - mean[:, None]) / log_std.exp()[:, None]
+        z = torch.cat((near, self.draw_prior(len(mean), generator, few, condition)), 1)
+        log_prior, scaled = self.log_prior(z, condition), (z - mean[:, None]) / log_std.exp()[:, None]
         log_q = (normal_log_prob(scaled) - log_std[:, None]).sum(-1)
         log_wide = (normal_log_prob(scaled / WIDER) - log_std[:, None] - math.log(WIDER)).sum(-1)
         proposals = torch.stack((log_q, log_wide, log_prior), -1)
@@ -317,134 +425,57 @@ class VAE(OnePhase, Weighted, Latent, Decoding):
         likelihood = torch.cat([self.log_likelihood(x, condition, part) for part in torch.split(z, 64, 1)], 1)
         return likelihood + log_weights
 
-    def log_prob(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """A lower bound on log p(x) in nats, with `importance` samples: (n,)."""
-        return self.log_prob_estimate(x, condition)[0]
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> X:
+        self.check_condition(n, condition)
+        z = self.draw_prior(n, generator, 1, condition)[:, 0]
+        return self.likelihood.draw(self.outputs(z, condition), generator)
 
-    def log_prob_estimate(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """The bound and its standard error, from the scatter of the weights of each item.
-
-        Warns:
-            RuntimeWarning: for many items few of the weights count, so that the bound is loose, its error too small.
-        """
-        self.check_condition(len(x), condition)
-        far = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        if isinstance(self.event, Continuous):
-            x, far = near_items(x)
-        value, error = self.bound(x, condition, self.importance)
-        if len(x) and float((error > LOOSE).float().mean()) > 0.1:
-            warnings.warn(
-                "few importance weights count for many items, so that their bound is loose: pass a larger importance",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return value.masked_fill(far, -math.inf), error.masked_fill(far, 0.0)
-
-    def encode(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n latent"]:
-        """Where q(z | x) takes noise 0, which without a flow is its mean: (n, latent)."""
-        self.check_condition(len(x), condition)
-        return self._center(x, condition)
-
-    def _center(self, x: Shaped[Tensor, "n *event"], condition: Condition | None) -> Float[Tensor, "n latent"]:
-        mean, _, given = self.infer(x, condition)
-        return mean if self.bend is None else self.bend(mean[:, None], given)[0][:, 0]
-
-    def decode(self, z: Float[Tensor, "n latent"], condition: Condition | None = None) -> Shaped[Tensor, "n *event"]:
-        """The mode of p(x | z): (n, *shape)."""
-        self.check_condition(len(z), condition)
-        return self.likelihood.mode(self.outputs(z, condition))
-
-    def expected(self, z: Float[Tensor, "n latent"], condition: Condition | None = None) -> Float[Tensor, "n *event"]:
+    def expected(self, z: Shaped[Tensor, "n *code"], condition: Condition | None = None) -> X:
         """The mean of p(x | z), of classes that of their numbers: (n, *shape)."""
         self.check_condition(len(z), condition)
-        return self.likelihood.mean(self.outputs(z, condition))
+        return self.likelihood.mean(self.given(z, condition))
 
-    def prior_codes(self, n: int, *, generator: Streams) -> Float[Tensor, "{n} latent"]:
-        return self.draw_prior(n, generator)[:, 0]
+    def prior_codes(self, n: int, *, generator: Streams) -> Float[Tensor, "{n} *code"]:
+        return self.draw_prior(n, generator)[:, 0].reshape(n, *self.networks.code)
 
-    def active_units(
-        self,
-        x: Shaped[Tensor, "n *event"],
-        condition: Condition | None = None,
-        *,
-        above: float = 1e-2,
-    ) -> int:
-        """How many code dimensions vary with x: the variance of their posterior mean exceeds `above` (Burda et al.)."""
-        return int((self._center(x, condition).var(0) > above).sum())
+    def given(self, z: Shaped[Tensor, "n *code"], condition: Condition | None) -> Float[Tensor, "n ..."]:
+        return self.outputs(z.flatten(1), condition)
 
-    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Shaped[Tensor, "{n} *event"]:
-        self.check_condition(n, condition)
-        return self.likelihood.draw(self.outputs(self.draw_prior(n, generator)[:, 0], condition), generator)
+    def inferred(
+        self, x: X, condition: Condition | None, generator: Streams | None
+    ) -> tuple[Float[Tensor, "n *code"], Float[Tensor, "n"]]:
+        mean, log_std, given = self.infer(x, condition)
+        noise = torch.zeros_like(mean)[:, None] if generator is None else generator.normal(1, self.size)
+        z, log_q = self._bent(mean, log_std, given, noise)
+        return z[:, 0].reshape(-1, *self.networks.code), log_q[:, 0]
 
-    def draw_prior(self, n: int, generator: Streams, k: int = 1) -> Float[Tensor, "{n} {k} latent"]:
-        """k draws of p(z) for each of n streams."""
-        z = generator.normal(k, self.latent)
-        if self.prior_logits is not None and self.prior_means is not None and self.prior_log_stds is not None:
-            pick = categorical_draw(self.prior_logits.expand(n, k, -1), generator.uniform(k))
-            z = self.prior_means[pick] + self.prior_log_stds[pick].exp() * z
-        return z
-
-    # ── the density of a model of codes ──
-
-    @property
-    def volume(self) -> Density:
-        return Density.BOUND
-
-    @property
-    def random_codes(self) -> bool:
-        return True
-
-    def draw_code(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
-    ) -> Float[Tensor, "n latent"]:
-        self.check_condition(len(x), condition)
-        return self.posterior_draws(x, condition, generator.normal(1, self.latent))[0][:, 0]
-
-    def weigh_code(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None, *, generator: Streams
-    ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n"]]:
-        self.check_condition(len(x), condition)
-        z, log_q = self.posterior_draws(x, condition, generator.normal(1, self.latent))
-        return z[:, 0], (self.log_likelihood(x, condition, z) - log_q)[:, 0]
-
-    def draw_given(
-        self, z: Float[Tensor, "n latent"], condition: Condition | None = None, *, generator: Streams
-    ) -> Shaped[Tensor, "n *event"]:
-        self.check_condition(len(z), condition)
-        return self.likelihood.draw(self.outputs(z, condition), generator)
+    def complete(self, x: X, known: X, condition: Condition | None = None, *, generator: Streams) -> X:
+        """x where `known`, and draws given that elsewhere, by a chain over codes (see `infilling`)."""
+        self.check_condition(count(x), condition)
+        return completed(self, x, known, condition, generator)
 
     def importance_weights(
         self,
-        x: Shaped[Tensor, "n *event"],
+        x: X,
         condition: Condition | None = None,
         *,
         particles: int,
         generator: Streams,
     ) -> Float[Tensor, "n {particles}"]:
-        self.check_condition(len(x), condition)
-        return self.log_weights(x, condition, generator.normal(particles, self.latent))
+        self.check_condition(count(x), condition)
+        return self.log_weights(x, condition, generator.normal(particles, self.size))
 
     def simulate(
         self, n: int, condition: Condition | None = None, *, generator: Streams
-    ) -> tuple[Shaped[Tensor, "{n} *event"], Float[Tensor, "{n}"]]:
+    ) -> tuple[X, Float[Tensor, "{n}"]]:
         self.check_condition(n, condition)
         if self.bend is not None:
             raise Unsupported(
                 f"q(z | x) bent by {self.posterior} steps has no density at a given code: posterior=normal"
             )
-        z = self.draw_prior(n, generator)[:, 0]
-        raw = self.outputs(z, condition)
+        z = self.draw_prior(n, generator, 1, condition)
+        raw = self.outputs(z[:, 0], condition)
         x = self.likelihood.draw(raw, generator)
         mean, log_std, _ = self.infer(x, condition)
-        log_q = (normal_log_prob((z - mean) / log_std.exp()) - log_std).sum(-1)
-        return x, self.likelihood.log_prob(raw, x) + self.log_prior(z) - log_q
-
-
-def observation_model(event: Continuous | Discrete, kind: str, components: int) -> Observation:
-    """The observation model of an event."""
-    if isinstance(event, Continuous):
-        return Gaussian(event)
-    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.largest >= 8)
-    return LogisticMixture(event, components) if ordered else Categorical(event)
+        log_q = (normal_log_prob((z[:, 0] - mean) / log_std.exp()) - log_std).sum(-1)
+        return x, self.likelihood.log_prob(raw, x) + self.log_prior(z, condition)[:, 0] - log_q

@@ -1,0 +1,300 @@
+"""The hierarchical autoencoder: groups of codes from coarse to fine, each with a prior given those above it.
+
+    p(x, z) = p(x | z) Π_l p(z_l | z_above),   q(z | x) = Π_l q(z_l | z_above, x)
+
+Inference is bidirectional: features of x go up once, then prior and posterior go down together and share the path
+(Sønderby et al., 2016, arXiv 1602.02282; Kingma et al., 2016, arXiv 1606.04934; Child, 2021, arXiv 2011.10650). The
+posterior is stated relative to the prior, m_p + s_p Δm and s_p exp(Δs), under which the KL term of a group that knows
+nothing is 0 (Vahdat and Kautz, 2020, arXiv 2007.03898, eq. 2), with softly bounded scales.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from pofx.core.event import Condition, Continuous, Discrete, Event, each
+from pofx.core.model import Batch, Density, OnePhase, Phase, X
+from pofx.core.options import Count, NonNegative, OneOf, Range, Width
+from pofx.core.random import Streams
+from pofx.families.vae.bounds import Decoded, ImportanceBound
+from pofx.families.vae.observation import observation_model
+from pofx.maths.distributions import normal_log_prob
+from pofx.nets.image.autoencoder import sizes
+from pofx.nets.image.ladder import Rung, UpwardLadder
+from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
+
+LEAST, BOUND = 1e-2, 4.0  # nats of a group that is in use; of the log scales
+YOUNG = 0.25  # share of the budget before which groups may be unused
+AT_ONCE = 16  # importance samples decoded together
+
+
+@dataclass
+class Path:
+    """What one way down gives: log p(z), log q(z | x), the KL term of each group and item, the codes, the features."""
+
+    h: Tensor
+    codes: list[Tensor]
+    log_prior: Tensor
+    log_q: Tensor
+    kl: list[Tensor]
+
+
+class HVAE(OnePhase, ImportanceBound, Decoded):
+    """Hierarchical VAE: codes from coarse to fine.
+
+    Args:
+        latent: numbers of a code at each place of a group.
+        width: channels of the networks, or units where an event is a vector.
+        stem: halvings of height and width before the first size that has codes; the work grows by four with each less.
+        halvings: sizes of the hierarchy, each half of the one before; of a vector its levels.
+        groups: of codes at each size.
+        observation: "categorical", "logistic" or "auto" for Discrete events (auto: logistic from 8 classes on in
+            images); Continuous events have a Gaussian.
+        components: of the logistic mixture.
+        beta: weight of the KL term in training.
+        kl_warmup: steps over which the KL weight rises from 0 in training.
+        free_bits: nats of each group, averaged over the batch, that the KL term does not punish.
+        importance: importance samples in `log_prob`.
+    """
+
+    name = "hvae"
+    source = "Sønderby et al., 2016, arXiv 1602.02282; Child, 2021, arXiv 2011.10650"
+    events = (Discrete, Continuous, dict)
+    ranks = (1, 2, 3)
+    unequal = True
+    conditions = CONDITIONS
+    best_density = Density.BOUND
+    lossless = False
+    adjustable = ("importance",)
+    trains_with = {"lr": 2e-3, "skip_above": 20.0}
+    small = {"latent": 1, "width": 16, "stem": 1, "halvings": 2, "groups": 1, "importance": 16}
+    exempt = {"reconstruction": "a code holds what lowers the loss, so x is recovered only roughly"}
+
+    def __init__(
+        self,
+        event: Event,
+        condition: Event | None = None,
+        *,
+        latent: Width = 4,
+        width: Width | None = None,
+        stem: Annotated[int, Range(1, 4)] = 2,
+        halvings: Annotated[int, Range(1, 8)] = 3,
+        groups: Annotated[int, Range(1, 64)] = 2,
+        observation: Annotated[str, OneOf("auto", "categorical", "logistic")] = "auto",
+        components: Annotated[int, Range(1, 256)] = 3,
+        beta: NonNegative = 1.0,
+        kl_warmup: Annotated[int, Range(0, 1_000_000_000)] = 0,
+        free_bits: NonNegative = 0.0,
+        importance: Count = 64,
+    ) -> None:
+        super().__init__(event, condition)
+        self.grid = not isinstance(event, dict) and len(event.shape) == 3
+        width = width or (32 if self.grid else 128)
+        self.latent, self.width, self.halvings, self.groups = latent, width, halvings, groups
+        self.stem, self.observation, self.components = stem, observation, components
+        self.beta, self.kl_warmup, self.free_bits, self.importance = beta, kl_warmup, free_bits, importance
+        self.likelihood = observation_model(event, observation, components)
+        self.conditioner = Conditioner(condition, 32)
+        context = self.conditioner.width
+        if self.grid and not isinstance(event, dict):
+            every = sizes(event.shape[1], event.shape[2], stem + halvings - 1)
+            places = [every[0], *every[stem:]]
+            inputs, outputs = event.shape[0], 4**stem * self.likelihood.outputs * event.shape[0]
+        else:
+            places = [(1, 1)] * (halvings + 1)
+            inputs, outputs = self.likelihood.inputs, math.prod(self.likelihood.numbers)
+        self.places = places
+        self.up = UpwardLadder(inputs, places, width, 1, context=context, first=2**stem)
+        self.top = nn.Parameter(torch.zeros(width, *places[-1]))
+        self.rungs = nn.ModuleList(
+            Rung(places[level], level - 1, latent, width, context=context, share=(halvings * groups) ** -0.5)
+            for level in range(halvings, 0, -1)
+            for _ in range(groups)
+        )
+        self.norm = nn.GroupNorm(math.gcd(8, width), width)
+        self.last = nn.Conv2d(width, outputs, 3 if self.grid else 1, padding=1 if self.grid else 0)
+        with torch.no_grad():
+            self.last.weight.mul_(0.1)
+        self.marginals = nn.Parameter(torch.zeros(self.likelihood.numbers))
+        self.shapes = [(latent, *rung.size) for rung in self._rungs()]
+        self.size = sum(map(math.prod, self.shapes))
+        self.code = Continuous((self.size,))
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._latest: dict[str, float] = {}
+
+    def _rungs(self) -> list[Rung]:
+        return list(self.rungs)  # type: ignore[arg-type]
+
+    # ── up and down ──
+
+    def features(self, x: X, context: Float[Tensor, "n context"] | None) -> list[Tensor]:
+        """The features of x at every size, from the largest down."""
+        seen = self.likelihood.seen(x, self.marginals, self.grid)
+        found: list[Tensor] = self.up(seen if self.grid else seen[:, :, None, None], context)
+        return found
+
+    def descend(
+        self,
+        context: Float[Tensor, "n context"] | None,
+        noise: Float[Tensor, "n size"],
+        features: list[Tensor] | None = None,
+        codes: Float[Tensor, "n size"] | None = None,
+    ) -> Path:
+        """Down the ladder with given codes, or codes from noise: of q where there are features of x, else of p."""
+        n, of = len(noise), [math.prod(shape) for shape in self.shapes]
+        noises = [part.reshape(n, *shape) for part, shape in zip(noise.split(of, 1), self.shapes, strict=True)]
+        given = None if codes is None else codes.split(of, 1)
+        h = self.top.expand(n, -1, -1, -1)
+        found = Path(h, [], noise.new_zeros(n), noise.new_zeros(n), [])
+        for k, rung in enumerate(self._rungs()):
+            if h.shape[-2:] != rung.size:
+                h = nn.functional.interpolate(h, size=rung.size, mode="nearest")
+            raw, extra = rung.prior(h, context).split((2 * self.latent, self.width), 1)
+            mean, log_std = _normal(raw)
+            q_mean, q_log_std = mean, log_std
+            if features is not None:
+                shift, wider = _normal(rung.posterior(torch.cat((h, features[rung.level]), 1), context))
+                q_mean, q_log_std = mean + log_std.exp() * shift, log_std + wider
+                found.kl.append((0.5 * (shift**2 + (2 * wider).exp() - 1) - wider).flatten(1).sum(1))
+            z = q_mean + q_log_std.exp() * noises[k] if given is None else given[k].reshape(n, *self.shapes[k])
+            found.log_prior = found.log_prior + normal_log_prob(z, mean, log_std).flatten(1).sum(1)
+            found.log_q = found.log_q + normal_log_prob(z, q_mean, q_log_std).flatten(1).sum(1)
+            found.codes.append(z)
+            h = rung.after(h + extra + rung.code(z), context)
+        found.h = h
+        return found
+
+    def outputs(self, h: Float[Tensor, "n width H W"]) -> Float[Tensor, "n ..."]:
+        """The observation model's numbers, from the features at the end of the ladder."""
+        raw: Tensor = self.last(nn.functional.silu(self.norm(h))).float()
+        if not self.grid:
+            return raw.reshape(len(h), *self.likelihood.numbers) + self.marginals
+        height, breadth = self.places[0]
+        raw = nn.functional.pixel_shuffle(raw, 2**self.stem)[..., :height, :breadth]
+        channels, every = self.likelihood.numbers[0], self.likelihood.outputs
+        return raw.reshape(len(h), channels, every, height, breadth).movedim(2, -1) + self.marginals
+
+    # ── training ──
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("model", tuple(self.parameters()), self.loss, after=self.advance),)
+
+    def advance(self, losses: Mapping[str, Tensor]) -> None:
+        """Count a step, for the warm-up."""
+        self.steps += 1
+
+    def kl_weight(self) -> float:
+        """The KL weight at this step of training."""
+        return self.beta * min(1.0, (int(self.steps) + 1) / self.kl_warmup) if self.kl_warmup else self.beta
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        context = self.conditioner(batch.condition)
+        noise = torch.randn_like(self.marginals.new_empty(len(batch), self.size))
+        path = self.descend(context, noise, self.features(batch.x, context))
+        each_kl = torch.stack([kl.float().mean() for kl in path.kl])
+        if self.training:
+            self._last = each_kl.detach()
+        kl = each_kl.clamp(min=self.free_bits).sum() if self.free_bits else each_kl.sum()
+        distortion = -self.likelihood.log_prob(self.outputs(path.h), batch.x).mean()
+        return {"distortion": distortion, "rate": self.kl_weight() * kl}
+
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Start the decoder from the marginals of the data."""
+        with torch.no_grad():
+            self.marginals.copy_(self.likelihood.start(take(10_000).x))
+
+    def validation(self, batch: Batch) -> Float[Tensor, ""]:
+        """The negative bound, with one draw, whatever the training weights are."""
+        return -self.bound(batch.x, batch.condition, 1)[0].mean()
+
+    def telemetry(self) -> dict[str, Tensor | float]:
+        """The KL term of every group, from the top down, and how many are in use."""
+        last = self.__dict__.pop("_last", None)
+        if last is not None:
+            self._latest = {f"KL of group {k + 1}": float(v) for k, v in enumerate(last)}
+            self._latest |= {"KL": float(last.sum()), "active groups": float((last > LEAST).sum())}
+        return dict(self._latest)
+
+    def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
+        active, count = numbers.get("active groups"), len(self.rungs)
+        if active is None or numbers.get("share", 1.0) < YOUNG or 2 * active >= count:
+            return {}
+        return {
+            "collapse": (
+                f"the hierarchy collapses: {active:.0f} of {count} groups of codes hold anything about x. Pass "
+                "free_bits=0.5 or kl_warmup=1000, or fewer groups or halvings"
+            )
+        }
+
+    # ── the questions ──
+
+    @property
+    def row(self) -> int:
+        height, breadth = self.places[1]
+        return self.marginals.numel() + 8 * self.width * height * breadth
+
+    def proposal_weights(
+        self, x: X, condition: Condition | None, particles: int, generator: Streams
+    ) -> Float[Tensor, "n {particles}"]:
+        """Log-weights of codes from the posterior."""
+        context = self.conditioner(condition)
+        features, n = self.features(x, context), len(generator)
+        found = []
+        for at in range(0, particles, AT_ONCE):
+            k = min(AT_ONCE, particles - at)
+
+            def many(values: Shaped[Tensor, "n *shape"], k: int = k) -> Tensor:
+                return values.repeat_interleave(k, 0)
+
+            noise = generator.normal(k, self.size).flatten(0, 1)
+            path = self.descend(None if context is None else many(context), noise, [many(f) for f in features])
+            log_x = self.likelihood.log_prob(self.outputs(path.h), each(x, many))
+            found.append((log_x + path.log_prior - path.log_q).reshape(n, k))
+        return torch.cat(found, 1)
+
+    def importance_weights(
+        self, x: X, condition: Condition | None = None, *, particles: int, generator: Streams
+    ) -> Float[Tensor, "n {particles}"]:
+        return self.proposal_weights(x, condition, particles, generator)
+
+    def simulate(
+        self, n: int, condition: Condition | None = None, *, generator: Streams
+    ) -> tuple[X, Float[Tensor, "{n}"]]:
+        self.check_condition(n, condition)
+        context = self.conditioner(condition)
+        path = self.descend(context, generator.normal(self.size))
+        raw = self.outputs(path.h)
+        x = self.likelihood.draw(raw, generator)
+        z = torch.cat([part.flatten(1) for part in path.codes], 1)
+        again = self.descend(context, z, self.features(x, context), z)
+        return x, self.likelihood.log_prob(raw, x) + again.log_prior - again.log_q
+
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> X:
+        self.check_condition(n, condition)
+        path = self.descend(self.conditioner(condition), generator.normal(self.size))
+        return self.likelihood.draw(self.outputs(path.h), generator)
+
+    def given(self, z: Shaped[Tensor, "n *code"], condition: Condition | None) -> Float[Tensor, "n ..."]:
+        return self.outputs(self.descend(self.conditioner(condition), z, codes=z).h)
+
+    def inferred(
+        self, x: X, condition: Condition | None, generator: Streams | None
+    ) -> tuple[Float[Tensor, "n *code"], Float[Tensor, "n"]]:
+        context = self.conditioner(condition)
+        features = self.features(x, context)
+        n = len(features[0])
+        noise = torch.zeros(n, self.size, device=features[0].device)
+        path = self.descend(context, noise if generator is None else generator.normal(self.size), features)
+        return torch.cat([part.flatten(1) for part in path.codes], 1), path.log_q
+
+
+def _normal(raw: Float[Tensor, "n two_latent H W"]) -> tuple[Tensor, Tensor]:
+    """Mean and softly bounded log standard deviation."""
+    mean, log_std = raw.float().chunk(2, 1)
+    return mean, BOUND * torch.tanh(log_std / BOUND)

@@ -1,0 +1,76 @@
+"""Drawing unknown dimensions of x given the known ones: a chain over codes, with the unknown ones marginalised.
+
+A code is proposed by q(z | x filled up) and accepted by Metropolis' rule for p(z | x filled up), then the unknown
+dimensions are drawn from p(x | z) (Mattei and Frellsen, 2018, arXiv 1802.04826; without the rule it is Rezende et al.,
+2014, arXiv 1401.4082, which leaves the conditional). In turn with it, draws of the prior are accepted for
+p(z | x known), where the unknown dimensions are summed out.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pofx.core.event import Condition, count
+from pofx.core.model import X
+from pofx.core.random import Streams
+from pofx.families.vae.observation import Observation
+from pofx.maths.distributions import normal_log_prob
+
+ROUNDS = 24
+
+
+@runtime_checkable
+class Normally(Protocol):
+    """An autoencoder of which the posterior is a normal, perhaps bent."""
+
+    likelihood: Observation
+    bend: Any
+
+    def infer(self, x: X, condition: Condition | None = None) -> tuple[Tensor, Tensor, Tensor]: ...
+    def draw_prior(self, n: int, generator: Streams, k: int = 1, condition: Condition | None = None) -> Tensor: ...
+    def log_prior(self, z: Float[Tensor, "n k d"], condition: Condition | None = None) -> Tensor: ...
+    def log_likelihood(
+        self, x: X, condition: Condition | None, z: Float[Tensor, "n k d"], known: X | None = None
+    ) -> Tensor: ...
+    def outputs(self, z: Float[Tensor, "n d"], condition: Condition | None = None) -> Tensor: ...
+
+
+def completed(model: Normally, x: X, known: X, condition: Condition | None, generator: Streams) -> X:
+    """x where known, and draws of the rest given that after `ROUNDS` rounds."""
+
+    def joint(z: Tensor, x: X, known: X | None) -> Float[Tensor, "n"]:
+        of = z[:, None]
+        return (model.log_likelihood(x, condition, of, known) + model.log_prior(of, condition))[:, 0]
+
+    def filled(z: Tensor) -> X:
+        return _where(known, x, model.likelihood.draw(model.outputs(z, condition), generator))
+
+    n = count(x)
+    z = model.draw_prior(n, generator, 1, condition)[:, 0]
+    full = filled(z)
+    for turn in range(ROUNDS):
+        if turn % 2 == 0 and model.bend is None:
+            mean, log_std, _ = model.infer(full, condition)
+            other = mean + log_std.exp() * generator.normal(mean.shape[1])
+            gain = joint(other, full, None) - joint(z, full, None)
+            gain = gain + _log_q(z, mean, log_std) - _log_q(other, mean, log_std)
+        else:
+            other = model.draw_prior(n, generator, 1, condition)[:, 0]
+            both = model.log_likelihood(x, condition, torch.stack((other, z), 1), known)
+            gain = both[:, 0] - both[:, 1]
+        accepted = generator.uniform().log() < gain
+        z = torch.where(accepted[:, None], other, z)
+        full = filled(z)
+    return full
+
+
+def _log_q(z: Float[Tensor, "n d"], mean: Float[Tensor, "n d"], log_std: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+    return normal_log_prob(z, mean, log_std).sum(-1)
+
+
+def _where(known: X, x: X, y: X) -> X:
+    if isinstance(x, dict):
+        return {key: _where(known[key], x[key], y[key]) for key in x}
+    return torch.where(known, x, y)

@@ -1,0 +1,98 @@
+"""The encoder and decoder of an autoencoder, of any network: x → a normal, a code → the numbers of p(x | z)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pofx.core.errors import UsageError
+from pofx.core.event import Event
+from pofx.families.vae.observation import Observation
+from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk, sizes
+from pofx.nets.image.grid_autoencoder import GridDecoder, GridEncoder
+
+LARGEST = 1024  # positions up to which a grid is modelled by perceptrons
+
+
+def size_of(event: Event, network: str, width: int | None, spatial: int) -> tuple[str, int]:
+    """The network, "mlp" or "conv", and its width, where they are left open.
+
+    Raises:
+        UsageError: a spatial code of an event without a grid, or of perceptrons.
+    """
+    grid = not isinstance(event, dict) and len(event.shape) == 3
+    if spatial and (not grid or network == "mlp"):
+        raise UsageError("a spatial code needs an event with height and width, and convolutions: pass spatial=0")
+    positions = event.shape[-1] * event.shape[-2] if grid and not isinstance(event, dict) else 0
+    conv = grid and (network == "conv" or bool(spatial) or (network == "auto" and positions > LARGEST))
+    if width is None:
+        width = 32 if conv and (positions > LARGEST or spatial) else 256
+    return "conv" if conv else "mlp", width
+
+
+class Networks(nn.Module):
+    """Encoder and decoder; codes are vectors of prod(`code`) numbers, whatever their shape."""
+
+    def __init__(
+        self,
+        event: Event,
+        likelihood: Observation,
+        latent: int,
+        given: int,
+        width: int,
+        depth: int,
+        *,
+        conv: bool,
+        spatial: int,
+        context: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.grid, self.numbers = conv, likelihood.numbers
+        self.code: tuple[int, ...] = (latent,)
+        self.seen: Sequence[int] = (likelihood.inputs,)  # shape of what the encoder takes
+        self.encoder: ImageEncoder | GridEncoder | VectorTrunk
+        self.decoder: ImageDecoder | GridDecoder | VectorTrunk
+        if not conv or isinstance(event, dict):
+            outputs = math.prod(likelihood.numbers)
+            self.encoder = VectorTrunk(
+                likelihood.inputs, 2 * latent + given, width, depth, context=context, dropout=dropout
+            )
+            self.decoder = VectorTrunk(latent, outputs, width, depth, context=context, dropout=dropout)
+        elif spatial:
+            shape, outputs = event.shape, likelihood.outputs * event.shape[0]
+            self.seen, self.code = shape, (latent, *sizes(shape[1], shape[2], spatial)[-1])
+            self.encoder = GridEncoder(shape, 2 * latent, width, spatial, context=context, dropout=dropout)
+            self.decoder = GridDecoder(latent, shape, outputs, width, spatial, context=context, dropout=dropout)
+        else:
+            shape, outputs = event.shape, likelihood.outputs * event.shape[0]
+            self.seen = shape
+            self.encoder = ImageEncoder(shape, 2 * latent + given, width, context=context, dropout=dropout)
+            self.decoder = ImageDecoder(latent, shape, outputs, width, context=context, dropout=dropout)
+        self.spatial = len(self.code) > 1
+        with torch.no_grad():
+            self.decoder.last.weight.mul_(0.1)
+
+    def encode(
+        self, seen: Float[Tensor, "n *inputs"], context: Float[Tensor, "n context"] | None
+    ) -> tuple[Float[Tensor, "n size"], Float[Tensor, "n size"], Float[Tensor, "n given"]]:
+        """Mean and log standard deviation of the normal in q(z | x), and what its flow, if any, is given."""
+        out: Tensor = self.encoder(seen, context).float()
+        latent = self.code[0]
+        mean, log_std, given = out.split((latent, latent, out.shape[1] - 2 * latent), 1)
+        log_std = 4.0 * torch.tanh(log_std / 4.0)  # softly within e^-4 … e^4
+        return mean.flatten(1), log_std.flatten(1), given.flatten(1)
+
+    def decode(self, z: Float[Tensor, "n size"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n ..."]:
+        """The observation model's numbers, but for the marginals: (n, *numbers)."""
+        h: Tensor = self.decoder(z.reshape(-1, *self.code) if self.spatial else z, context).float()
+        return self.arranged(h)
+
+    def arranged(self, h: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """Outputs of the decoder, channels first, in the order of the observation model."""
+        if not self.grid:
+            return h.reshape(len(h), *self.numbers)
+        channels, each = self.numbers[0], self.numbers[-1]
+        return h.reshape(len(h), channels, each, *h.shape[2:]).movedim(2, -1)
