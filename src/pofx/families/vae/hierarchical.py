@@ -35,7 +35,7 @@ AT_ONCE = 16  # importance samples decoded together
 
 @dataclass
 class Path:
-    """What one way down gives: log p(z), log q(z | x), the KL term of each group and item, the codes, the features."""
+    """What one descent gives: log p(z), log q(z | x), the KL term of each group and item, the codes, the features."""
 
     h: Tensor
     codes: list[Tensor]
