@@ -261,6 +261,8 @@ def test_the_page_is_fast_dark_narrow_and_works_by_keys(page):
     assert page.painted < 30  # on a busy machine; measured apart
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 380, "height": 800})
+    page.reload()  # as a phone opens it
+    page.wait_for_selector("#sample-go")
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 400
     page.focus("#sample-n input")
