@@ -50,5 +50,19 @@ def load(seed: int = 0) -> Dataset:
     )
 
 
+def speakers(part: str) -> list[str]:
+    """Who speaks in the recordings of a split, in their order."""
+    local = folder()
+    path = None if local is None else local / FILE
+    if path is None or not path.exists():
+        raise DataError(f"spoken-digits is not in $POFX_DATA: put {FILE} there")
+    with members(path, Audio.members) as (names, _):
+        parts = [PurePosixPath(name).stem.split("_") for name in names]
+    held = {"test": TEST, "validation": VALIDATION}
+    where = {name: [int(p[-1]) in numbers for p in parts] for name, numbers in held.items()}
+    where["train"] = [not (a or b) for a, b in zip(where["test"], where["validation"], strict=True)]
+    return [p[1] for p, there in zip(parts, where[part], strict=True) if there]
+
+
 SUMMARY = "spoken digits, 8 kHz, 0.1 to 2.3 seconds, 10 classes"
 SOURCES = (Source("spoken-digits", "audio", 3000, SUMMARY, load, download=True),)

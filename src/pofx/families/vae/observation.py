@@ -18,8 +18,10 @@ from pofx.core.event import Bounded, Continuous, Discrete, Event
 from pofx.core.model import X
 from pofx.core.random import Streams
 from pofx.maths import discretised_logistic
+from pofx.maths.counts import gamma_draw, poisson_draw
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, class_counts, normal_log_prob
 
+MANY = 1024  # classes from which on those of a vector are counts
 ONE_HOT = 32  # classes up to which an encoder that is no convolution sees them apart
 
 
@@ -160,6 +162,79 @@ class LogisticMixture(Classes):
         return ((logits.softmax(-1) * means.clamp(-1, 1)).sum(-1) + 1) * 0.5 * (self.event.largest - 1)
 
 
+class NegativeBinomial(Classes):
+    """Counts: a negative binomial with mean and dispersion from the decoder, perhaps with more zeros than it has.
+
+    log p(x) = log Γ(x + r) - log Γ(r) - log x! + r log(r / (r + m)) + x log(m / (r + m)); the mass of counts from
+    `event.largest` on is lost to the density, as a bound may lose it, and draws are cut there. After Lopez, Regier,
+    Cole, Jordan and Yosef (2018), "Deep generative modeling for single-cell transcriptomics", whose library size is
+    here a part of the code.
+    """
+
+    def __init__(self, event: Discrete, zeros: bool = False) -> None:
+        super().__init__(event, 3 if zeros else 2)
+        self.zeros, self.inputs = zeros, self.plain_inputs
+
+    def seen(
+        self, x: Int[Tensor, "n *event"], marginals: Float[Tensor, "*event outputs"], grid: bool = False
+    ) -> Float[Tensor, "n ..."]:
+        """Logarithms of the counts, in about unit range."""
+        return self.plain(x, grid).to(marginals.dtype)
+
+    def plain(self, x: Shaped[Tensor, "n *event"], grid: bool = False) -> Float[Tensor, "n ..."]:
+        scaled = torch.log1p(x.to(torch.float32)) / 3.0
+        return scaled if grid else scaled.flatten(1)
+
+    def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
+        values = x.double()
+        mean, variance = values.mean(0) + 1e-3, values.var(0, unbiased=False)
+        size = (mean**2 / (variance - mean).clamp(min=1e-6 * mean)).clamp(1e-3, 1e3)  # by moments
+        parts = [mean.log(), size.log()]
+        if self.zeros:
+            parts.append(torch.full_like(mean, -3.0))
+        return torch.stack(parts, -1).to(torch.float32)
+
+    def laws(
+        self, raw: Float[Tensor, "n *event outputs"]
+    ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n *event"]]:
+        """log of the mean and of the size r."""
+        raw = raw.float()
+        return raw[..., 0].clamp(-15, 15), raw[..., 1].clamp(-10, 10)
+
+    def log_prob(
+        self,
+        raw: Float[Tensor, "n *event outputs"],
+        x: Int[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "n"]:
+        log_mean, log_size = self.laws(raw)
+        size, count = log_size.exp(), x.float()
+        both = torch.logaddexp(log_mean, log_size)
+        gammas = torch.lgamma(count + size) - torch.lgamma(size) - torch.lgamma(count + 1)
+        value = gammas + size * (log_size - both) + count * (log_mean - both)
+        if self.zeros:
+            gate = raw[..., 2].float()
+            more, less = nn.functional.logsigmoid(gate), nn.functional.logsigmoid(-gate)
+            value = torch.where(x == 0, torch.logaddexp(more, less + value), less + value)
+        return _total(value, known)
+
+    def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
+        log_mean, log_size = self.laws(raw)
+        rate = gamma_draw(log_size.exp(), generator) * (log_mean - log_size).exp()
+        x = poisson_draw(rate, generator)
+        if self.zeros:
+            x = x * (generator.uniform(*self.event.shape) > torch.sigmoid(raw[..., 2].float())).long()
+        return x.clamp(max=self.event.largest - 1)
+
+    def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
+        """The rounded mean."""
+        return self.mean(raw).round().long().clamp(max=self.event.largest - 1)
+
+    def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
+        mean = self.laws(raw)[0].exp()
+        return mean * torch.sigmoid(-raw[..., 2].float()) if self.zeros else mean
+
+
 class Gaussian(Observation):
     """A normal with mean and log-scale from the decoder, in units of the data's own spread; the scale has a floor.
 
@@ -272,10 +347,13 @@ class Product(Observation):
 
 
 def observation_model(event: Event, kind: str, components: int) -> Observation:
-    """The observation model of an event; `kind` is "categorical", "logistic" or "auto", for classes."""
+    """The observation model of an event; `kind` is that of classes, "auto" one that suits them."""
     if isinstance(event, dict):
         return Product(event, kind, components)
     if isinstance(event, Continuous):
         return Gaussian(event)
+    counts = kind in ("nb", "zinb") or (kind == "auto" and len(event.shape) == 1 and event.largest >= MANY)
+    if counts and not event.uneven:
+        return NegativeBinomial(event, kind == "zinb")
     ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.largest >= 8)
     return LogisticMixture(event, components) if ordered and not event.uneven else Categorical(event)

@@ -53,8 +53,9 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, Infilling):
             weights, and for spatial codes.
         spatial: halvings of height and width between a grid and its code, which then is a grid too, as a first stage
             of latent diffusion; 0 is a code without places.
-        observation: "categorical", "logistic" or "auto" for Discrete events (auto: logistic from 8 classes on in
-            images); Continuous events have a Gaussian; the parts of a mixed row have one each.
+        observation: "categorical", "logistic", "nb" and "zinb" (counts: a negative binomial, perhaps with more zeros)
+            or "auto" for Discrete events (logistic from 8 classes on in images, nb from 1,024 on in vectors);
+            Continuous events have a Gaussian; the parts of a mixed row have one each.
         components: of the logistic mixture.
         prior: "normal", a learned "mixture", "vamp" (posteriors of learned inputs), "conditional" (a normal that
             depends on the condition), or a flow by name.
@@ -108,7 +109,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, Infilling):
         dropout: Dropout = 0.25,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         spatial: Annotated[int, Range(0, 8)] = 0,
-        observation: Annotated[str, OneOf("auto", "categorical", "logistic")] = "auto",
+        observation: Annotated[str, OneOf("auto", "categorical", "logistic", "nb", "zinb")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         prior: Annotated[str, OneOf(*PRIORS)] = "mixture",
         prior_parts: Annotated[int, Range(1, 10_000)] = 20,

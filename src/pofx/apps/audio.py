@@ -1,0 +1,85 @@
+"""pofx audio: voices learned from recordings, melodies learned from MIDI files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GROUP = "Uses"
+EXAMPLE = "pofx audio spoken-digits --words seven,three --out runs/voice"
+
+
+def audio(
+    source: Annotated[str, typer.Argument(help="spoken-digits, recordings in folders by word, tunes, or .mid files.")],
+    out: Annotated[Path, typer.Option(help="A folder: the model and what it draws, as .wav (and .mid).")],
+    words: Annotated[str | None, typer.Option(help="Words to draw, with commas between; by default all.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="Of spoken-digits: who speaks; by default anybody.")] = None,
+    model: Annotated[str | None, typer.Option(help="nsf, edm, flow-matching … of voices; gpt … of melodies.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Clips of each word, or melodies.")] = 3,
+    minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
+) -> None:
+    """Learn voices or melodies and draw new ones that are heard, judged beside real ones."""
+    import numpy as np
+
+    from pofx.core.errors import UsageError
+
+    path = Path(source)
+    scores = sorted(path.glob("*.mid")) if path.is_dir() else [path] if path.suffix == ".mid" else []
+    out.mkdir(parents=True, exist_ok=True)
+    if source == "tunes" or scores:
+        from pofx.apps.music import learn, read_tunes, sound
+        from pofx.data.kinds.audio import wav
+        from pofx.data.midi import midi, notes_of, tunes
+
+        grids = read_tunes(scores) if scores else tunes(3000)[0]
+        run, found = learn(grids, model=model or "gpt", minutes=minutes, seed=seed)
+        typer.echo("nats per step: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+        for i, grid in enumerate(run.sample(n, seed=seed)):
+            (out / f"{i}.mid").write_bytes(midi(notes_of(grid)))
+            (out / f"{i}.wav").write_bytes(wav(sound(np.asarray(grid)), 8000))
+        run.save(out / "model")
+        typer.echo(f"{n} melodies → {out}")
+        return
+
+    import pandas as pd
+
+    from pofx.apps.voice import Voice, judged
+    from pofx.data.dataset import joined
+    from pofx.data.kinds.audio import wav
+    from pofx.data.sources import load
+
+    data = load(source)
+    names = np.array(data.train.facts.get("label_names") or ["sound"]).astype(str)
+    real = joined([data.train, data.validation])
+    labels = [np.zeros(len(part), int) if part.labels is None else part.labels for part in (real, data.test)]
+    given = pd.DataFrame({"word": names[labels[0]]})
+    if source == "spoken-digits":
+        from pofx.data.spoken import speakers
+
+        given["speaker"] = speakers("train") + speakers("validation")
+    elif speaker is not None:
+        raise UsageError("only spoken-digits states who speaks: leave --speaker out")
+    wanted = words.split(",") if words else list(names)
+    for word in wanted:
+        if word not in names:
+            raise UsageError(f"--words must be one of {', '.join(names)} (got '{word}')")
+    if speaker is not None and speaker not in set(given["speaker"]):
+        raise UsageError(f"--speaker must be one of {', '.join(sorted(set(given['speaker'])))} (got '{speaker}')")
+    voice = Voice(model or "nsf", minutes=minutes, seed=seed).fit(real.values, int(real.facts["rate"]), given)
+    asked = pd.DataFrame({"word": [word for word in wanted for _ in range(n)]})
+    if "speaker" in given:
+        anybody = np.random.default_rng(seed).choice(given["speaker"], len(asked))
+        asked["speaker"] = anybody if speaker is None else speaker
+    clips = voice.draw(len(asked), asked, seed=seed)
+    for i, clip in enumerate(clips):
+        name = "-".join([str(i), *map(str, asked.iloc[i])])
+        (out / f"{name}.wav").write_bytes(wav(clip, voice.rate))
+    if len(names) > 1:
+        rows = {
+            "real": judged(data.test.values, names[labels[1]], real, given["word"]),
+            voice.model: judged(clips, asked["word"], real, given["word"]),
+        }
+        typer.echo(pd.DataFrame(rows).T.round(3).to_string())
+    voice.save(out / "model")
+    typer.echo(f"{len(clips)} clips → {out}")

@@ -1,0 +1,74 @@
+"""pofx lab: learn cells given their conditions, and draw what would be under others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GROUP = "Uses"
+EXAMPLE = "pofx lab cells.csv --conditions drug,dose --do drug=A,dose=2 --out runs/lab"
+
+
+def lab(
+    source: Annotated[Path, typer.Argument(metavar="CELLS", help="A .csv: a row per cell, its conditions in columns.")],
+    conditions: Annotated[str, typer.Option(help="The columns that are conditions, with commas between.")],
+    out: Annotated[Path, typer.Option(help="A folder: the model, drawn cells and tables.")],
+    do: Annotated[list[str], typer.Option(help="Draw cells under NAME=VALUE,…; may be repeated.")],
+    control: Annotated[
+        str | None, typer.Option(help="NAME=VALUE,… to compare with; by default the first row's.")
+    ] = None,
+    hold_out: Annotated[str | None, typer.Option(help="A condition that is not trained on, to be scored.")] = None,
+    members: Annotated[
+        int, typer.Option(min=1, help="Trainings; from 2 on, conditions are ranked by information.")
+    ] = 1,
+    n: Annotated[int, typer.Option("-n", min=10, help="Cells per condition.")] = 500,
+    minutes: Annotated[float, typer.Option(help="Of each training.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
+) -> None:
+    """Learn cells given perturbation, dose and covariates; draw and compare what others would do."""
+    import numpy as np
+    import pandas as pd
+
+    from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, read_condition
+    from pofx.core.errors import UsageError, unknown
+
+    frame = pd.read_csv(source)
+    names = conditions.split(",")
+    for name in names:
+        if name not in frame.columns:
+            raise unknown(f"column of {source}", name, frame.columns)
+    given, cells = frame[names], frame.drop(columns=names).select_dtypes("number")
+    usual = dict(given.iloc[0]) if control is None else read_condition(control, given)
+    wanted = [read_condition(text, given) for text in do]
+    away = np.zeros(len(frame), bool)
+    if hold_out is not None:
+        away = (given[list(read_condition(hold_out, given))] == read_condition(hold_out, given)).all(axis=1).to_numpy()
+        if not away.any() or away.all():
+            raise UsageError(f"no cells (or all) have the condition {hold_out}: choose another to hold out")
+    x = cells.to_numpy()
+    test = np.random.default_rng(seed).random(len(x)) < 0.1
+    train = ~away & ~test
+    model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members, minutes=minutes,
+                           seed=seed)  # fmt: skip
+    nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
+    floor = f", negative binomial by column {nb_floor(x[train], x[~away & test]):.1f}" if model.counts else ""
+    typer.echo(f"{nats:.2f} nats per held-out cell{' (a bound)' if model.counts else ''}{floor}")
+    out.mkdir(parents=True, exist_ok=True)
+    if hold_out is not None:
+        as_control = x[train & (given[list(usual)] == usual).all(axis=1).to_numpy()]
+        found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], as_control, seed)
+        typer.echo(
+            "distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items())
+        )
+    for condition in wanted:
+        text = ",".join(f"{k}={v}" for k, v in condition.items())
+        drawn = pd.DataFrame(model.do(condition, n, seed=seed), columns=list(cells.columns))
+        drawn.to_csv(out / f"cells {text}.csv", index=False)
+        changes = model.differential(usual, condition, n, seed=seed)
+        changes.to_csv(out / f"changes {text}.csv", index_label="column")
+        typer.echo(f"{text}, against the control:\n{changes.head(5).round(3).to_string()}")
+    if members > 1:
+        typer.echo(model.design(given.drop_duplicates().head(50), seed=seed).head(5).to_string(index=False))
+    for k, run in enumerate(model.runs):
+        run.save(out / (f"member {k}" if members > 1 else "model"))
+    typer.echo(f"→ {out}")

@@ -1,0 +1,86 @@
+"""Melodies: notes on a grid as tokens of an autoregressive model, beside n-grams, written as MIDI and sound."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pofx.apps.ngram import NGram
+from pofx.artifact import Artifact
+from pofx.core.errors import DataError
+from pofx.data.conditions import column
+from pofx.data.dataset import split, take
+from pofx.data.kinds.tokens import tokens
+from pofx.data.midi import CLASSES, notes_of, read_midi, tokens_of
+from pofx.runs.fitting import fit
+
+SMALL: Mapping[str, Any] = {"width": 96, "layers": 3}  # of the default model
+RATE = 8000
+
+
+def read_tunes(paths: list[Path], bars: int = 4) -> np.ndarray:
+    """Windows of so many bars of the melodies of MIDI files, one after the other: tokens int64 (n, 16 bars)."""
+    found = []
+    for path in paths:
+        notes = read_midi(path)
+        first, last = notes[0][0] // 16 * 16, max(start + length for start, length, _ in notes)
+        whole = tokens_of([(a - first, b, p) for a, b, p in notes], -(-(last - first) // 16) * 16)
+        found += [whole[i : i + 16 * bars] for i in range(0, len(whole) - 16 * bars + 1, 16 * bars)]
+    if len(found) < 10:
+        raise DataError(f"there are {len(found)} windows of {bars} bars, at least 10 are needed: give more files")
+    return np.unique(np.stack(found), axis=0)
+
+
+def learn(
+    grids: np.ndarray,
+    modes: Any = None,
+    *,
+    model: str = "gpt",
+    options: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+) -> tuple[Artifact, dict[str, float]]:
+    """A model of tunes, and nats per step of the tenth that was held out: its own and those of n-grams."""
+    import pandas as pd
+
+    items = tokens(grids, classes=CLASSES)
+    if modes is not None:
+        items = replace(items, condition=column(pd.Series(np.asarray(modes), name="mode")))
+    data = split(items, "tunes", seed=seed)
+    own = {**(SMALL if model == "gpt" else {}), **(options or {})}
+    budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
+    run = fit(data, model, seed=seed, progress=False, **budget, **own)
+    test, train = take(data.test, np.arange(min(200, len(data.test)))), data.train.values.tolist()
+    size = grids.shape[1]
+    found = {model: float(-run.log_prob(test, test.condition).mean() / size)}
+    for order in (1, 3, 5):
+        table = NGram(train, order, ends=False)
+        found[f"{order}-grams"] = float(-np.mean([table.log_prob(row) for row in test.values.tolist()]) / size)
+    return run, found
+
+
+def sound(grid: np.ndarray, rate: int = RATE, beats_per_minute: int = 110) -> np.ndarray:
+    """A tune as a clip: decaying tones with three harmonics."""
+    step = 60 / beats_per_minute / 4
+    clip = np.zeros(round((len(grid) + 4) * step * rate))
+    for start, length, pitch in notes_of(grid):
+        t = np.arange(round((length + 1) * step * rate)) / rate
+        wave = sum(np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * k * t) / k**2 for k in (1, 2, 3))
+        at = round(start * step * rate)
+        clip[at : at + len(t)] += (0.25 * wave * np.exp(-3 * t))[: len(clip) - at]
+    return np.clip(clip, -1, 1).astype(np.float32)
+
+
+def in_scale(grids: np.ndarray, modes: np.ndarray) -> float:
+    """The share of notes that are of the scale on C that each tune should have."""
+    from pofx.data.midi import MAJOR, MINOR
+
+    right = [
+        (pitch % 12) in (MINOR if mode else MAJOR)
+        for grid, mode in zip(grids, modes, strict=True)
+        for _, _, pitch in notes_of(grid)
+    ]
+    return float(np.mean(right)) if right else float("nan")

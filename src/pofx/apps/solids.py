@@ -1,0 +1,161 @@
+"""Solids of voxels: read, modelled voxel by voxel by an autoregressive network, compared and written as meshes.
+
+A solid of side k is a sequence of k³ zeros and ones, slice by slice, row by row. Dilated convolutions whose field of
+view spans two slices and more see what is before, above and behind each voxel (`wavenet`), so that log p is exact.
+Floors: independent voxels, and for codes principal components.
+"""
+
+import gzip
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pofx.artifact import Artifact
+from pofx.core.errors import DataError
+from pofx.data.dataset import split, take
+from pofx.data.kinds.tokens import tokens
+from pofx.maths.point_clouds import coverage, jaccard
+from pofx.runs.fitting import fit
+
+LARGEST = 64  # side of a solid
+POINTS = 512  # of a cloud
+
+
+def read_solids(path: Path) -> np.ndarray:
+    """Solids uint8 (n, k, k, k) of zeros and ones from a .npy or .npy.gz; copies are removed.
+
+    Raises:
+        DataError: no such array.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} holds no solids: give a .npy of (n, k, k, k) zeros and ones ({error})") from None
+    return checked(array, str(path))
+
+
+def checked(x: Any, name: str = "solids") -> np.ndarray:
+    """Solids uint8 (n, k, k, k), each once, in their order."""
+    array = np.asarray(x)
+    if array.ndim == 5 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 4 or len(set(array.shape[1:])) != 1 or not 2 <= array.shape[1] <= LARGEST:
+        raise DataError(f"{name} must have shape (n, k, k, k), k from 2 to {LARGEST} (got {array.shape})")
+    if not np.isin(array, (0, 1)).all():
+        raise DataError(f"{name} must hold zeros and ones (got {array.min()} to {array.max()}): compare with 0.5")
+    flat = array.astype(np.uint8).reshape(len(array), -1)
+    _, first = np.unique(flat, axis=0, return_index=True)
+    return array.astype(np.uint8)[np.sort(first)]
+
+
+def layers_for(side: int) -> int:
+    """Dilated layers whose field of view spans two slices."""
+    return int(np.ceil(np.log2(2 * side**2)))
+
+
+def learn(
+    solids: np.ndarray,
+    *,
+    model: str = "wavenet",
+    options: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+) -> tuple[Artifact, dict[str, float], dict[str, np.ndarray]]:
+    """A model of solids, bits per voxel of the fifth that was held out (its own and the floor's), and the splits."""
+    flat = solids.reshape(len(solids), -1).astype(np.int64)
+    data = split(tokens(flat, classes=2), "solids", seed=seed, fractions=(0.1, 0.2))
+    side = solids.shape[1]
+    own: dict[str, Any] = {}
+    if model == "wavenet":
+        own = {"layers": layers_for(side), "cycle": 21, "width": 32, "skip": 32, "taps": min(side + 2, 40), "terms": 2}
+        own["validation_items"] = 4
+    budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
+    run = fit(data, model, seed=seed, progress=False, **budget, **{**own, **(options or {})})
+    train, test = data.train.values, data.test.values
+    logs = run.score(take(data.test, np.arange(min(60, len(test)))), batch_size=4).value
+    found = {
+        model: float(-logs.mean() / flat.shape[1] / np.log(2)),
+        f"{model}, error": float(logs.std() / len(logs) ** 0.5 / flat.shape[1] / np.log(2)),
+        "independent voxels": independent(train, test),
+    }
+    return run, found, {"train": train, "test": test}
+
+
+def independent(train: np.ndarray, test: np.ndarray) -> float:
+    """Bits per voxel of independent voxels."""
+    p = (train.sum(0) + 0.5) / (len(train) + 1)
+    return float(-np.where(test == 1, np.log2(p), np.log2(1 - p)).mean())
+
+
+def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
+    """The mean over solids (n, voxels) of zeros and ones."""
+    both, either = ((a > 0) & (b > 0)).sum(1), ((a > 0) | (b > 0)).sum(1)
+    return float((both / np.maximum(either, 1)).mean())
+
+
+def principal_codes(train: np.ndarray, test: np.ndarray, k: int = 64) -> float:
+    """Intersection over union of test solids with their reconstructions from k principal components."""
+    mean = train.mean(0)
+    directions = np.linalg.svd(train - mean, full_matrices=False)[2][:k]
+    again = (test - mean) @ directions.T @ directions + mean
+    return intersection_over_union((again > 0.5).astype(np.uint8), test)
+
+
+def likeness(drawn: np.ndarray, test: np.ndarray, train: np.ndarray) -> dict[str, float]:
+    """MMD, COV and 1-NNA by 1 - IoU of drawn solids to test ones, the share of copies of training solids, and the
+    1-NNA of training solids in their place ("real"), the best that is possible."""
+    few = min(len(drawn), len(test))
+    x, y = (torch.from_numpy(v[:few].reshape(few, -1).astype(np.float32)) for v in (drawn, test))
+    z = torch.from_numpy(train[:few].reshape(min(few, len(train)), -1).astype(np.float32))
+    found = coverage(jaccard(y, y), jaccard(y, x), jaccard(x, x))
+    real = coverage(jaccard(y, y), jaccard(y, z), jaccard(z, z))
+    known = {row.tobytes() for row in train.reshape(len(train), -1).astype(np.uint8)}
+    copies = np.mean([row.tobytes() in known for row in drawn.reshape(len(drawn), -1).astype(np.uint8)])
+    return {**found, "1-NNA, real": real["1-NNA"], "copies": float(copies)}
+
+
+def cloud(solid: np.ndarray, n: int = POINTS, seed: int = 0) -> np.ndarray:
+    """n points (n, 3) in [0, 1]³ of the surface of a solid: of its voxels that touch air."""
+    padded = np.pad(solid, 1)
+    inner = np.logical_and.reduce([np.roll(padded, s, a) for a in range(3) for s in (-1, 1)])[1:-1, 1:-1, 1:-1]
+    at = np.argwhere((solid > 0) & ~inner)
+    if not len(at):
+        raise DataError("a solid without voxels has no points: draw another")
+    g = np.random.default_rng(seed)
+    return np.asarray((at[g.integers(len(at), size=n)] + g.random((n, 3))) / solid.shape[0])
+
+
+def mesh(solid: np.ndarray) -> str:
+    """A solid as the content of an .obj file, its surface by marching cubes.
+
+    Raises:
+        DataError: scikit-image is not installed.
+    """
+    try:
+        from skimage.measure import marching_cubes
+    except ImportError:
+        raise DataError("meshes need scikit-image: pip install pofx[shapes], or write .npz") from None
+    corners, faces, _, _ = marching_cubes(np.pad(solid, 1).astype(np.float32), 0.5)
+    lines = [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in corners]
+    return "\n".join(lines + [f"f {a} {b} {c}" for a, b, c in faces + 1]) + "\n"
+
+
+def picture(solids: np.ndarray, path: Path, most: int = 8) -> None:
+    """Solids seen from the front, the side and above: how deep their first voxel is, near is bright."""
+    from PIL import Image
+
+    rows = []
+    for solid in solids[:most]:
+        views = []
+        for axis in range(3):
+            depth = np.where(solid.any(axis), solid.argmax(axis), solid.shape[0])
+            views.append(np.pad(255 - (255 * depth / solid.shape[0]).astype(np.uint8), 1))
+        rows.append(np.concatenate(views, 0))
+    sheet = np.concatenate(rows, 1)
+    Image.fromarray(sheet).resize((3 * sheet.shape[1], 3 * sheet.shape[0]), Image.Resampling.NEAREST).save(path)

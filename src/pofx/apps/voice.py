@@ -1,0 +1,192 @@
+"""Voices: short clips of sound given who speaks and what, drawn as spectrograms that are heard by Griffin and Lim.
+
+A clip becomes a log-mel spectrogram at a fixed number of equal stretches of its own time, in principal components, with
+its length and its level. These vectors are what a conditional model learns: a spline flow by default, a diffusion with
+`model="edm"` or "flow-matching". Nothing is drawn sample by sample, so that silence cannot feed on itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pofx.artifact import Artifact, load
+from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.files import read_json, write_json
+from pofx.core.items import Items
+from pofx.data.clips import check_clips
+from pofx.data.conditions import rows
+from pofx.data.dataset import split
+from pofx.data.kinds.points import points
+from pofx.data.vectors import Vectors
+from pofx.evaluate.spaces.logmel import mel_bands
+from pofx.maths.spectrogram import griffin_lim, stft
+from pofx.runs.fitting import fit
+
+PUBLIC = ("Voice",)
+
+WINDOW, HOP = 0.032, 0.008  # seconds
+BANDS, FRAMES, PARTS = 48, 36, 64  # bands, stretches of time, principal components
+FLOOR = 1e-5  # of magnitudes
+ROUNDS = 40  # of Griffin and Lim
+SMALL: Mapping[str, Any] = {"layers": 2, "bins": 8, "width": 128, "blocks": 1}  # of the default model
+
+
+class Voice:
+    """p(clip | speaker, word, …)."""
+
+    def __init__(
+        self,
+        model: str = "nsf",
+        *,
+        options: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Args:
+        model: a conditional model of vectors of `pofx models`.
+        options: of the model, the trainer and the view.
+        minutes: of training; one by default.
+        """
+        self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
+        self.run: Artifact | None = None
+
+    def fit(self, clips: Sequence[Any], rate: int, conditions: Any = None) -> "Voice":
+        """Learn from clips in [-1, 1] and, if given, a row of conditions for each (speaker, word)."""
+        sounds = check_clips(clips, "clips")
+        self.rate = int(rate)
+        self.window, self.hop = 2 * round(WINDOW * rate / 2), max(1, round(HOP * rate))
+        grids, others = zip(*(self._analysed(sound) for sound in sounds), strict=True)
+        flat = np.stack(grids).reshape(len(grids), -1)
+        if len(flat) < 20:
+            raise DataError(f"there are {len(flat)} clips, at least 20 are needed")
+        self.mean = flat.mean(0)
+        _, sizes, directions = np.linalg.svd(flat - self.mean, full_matrices=False)
+        few = min(PARTS, len(flat) // 4, len(directions))
+        self.directions = directions[:few] * (sizes[:few, None] / len(flat) ** 0.5 + 1e-9)
+        codes = np.concatenate((self._coded(flat), np.array(others)), 1)
+        items = points(codes)
+        self.conditions = None
+        if conditions is not None:
+            frame = pd.DataFrame(conditions).reset_index(drop=True)
+            if len(frame) != len(codes):
+                raise DataError(f"conditions must be one row per clip, {len(codes)} (got {len(frame)})")
+            items, self.conditions = replace(items, condition=rows(frame)), list(map(str, frame.columns))
+        options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
+        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": self.minutes or 1.0}
+        data = split(items, "clips", seed=self.seed)
+        self.run = fit(data, self.model, seed=self.seed, progress=False, **budget, **options)
+        return self
+
+    def _coded(self, flat: np.ndarray) -> np.ndarray:
+        size = (self.directions**2).sum(1, keepdims=True)
+        return np.asarray((flat - self.mean) @ (self.directions / size).T)
+
+    def _analysed(self, sound: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+        """Log-mel magnitudes (frames, bands) relative to the level; the logarithms of length and level."""
+        level = float(np.sqrt(np.square(sound, dtype=np.float64).mean()) + 1e-5)
+        magnitude = np.abs(stft(sound / level, self.window, self.hop))
+        mel = np.log(magnitude @ mel_bands(self.rate, self.window, BANDS).T + FLOOR * self.window)
+        mel = np.maximum(mel, mel.max() - 8.0)  # 70 decibels
+        return _stretched(mel, FRAMES), (float(np.log(len(sound))), float(np.log(level)))
+
+    def _heard(self, grid: np.ndarray, length: float, level: float, seed: int) -> np.ndarray:
+        """The clip (samples,) of log-mel magnitudes."""
+        samples = int(np.clip(np.exp(length), 2 * self.window, 30 * self.rate))
+        mel = np.exp(_stretched(grid, samples // self.hop + 2).clip(max=15))
+        bands = mel_bands(self.rate, self.window, BANDS)
+        magnitude = np.maximum(mel @ np.linalg.pinv(bands).T, 0.0)
+        sound = griffin_lim(magnitude, self.window, self.hop, ROUNDS, seed)[:samples]
+        sound = sound / (np.sqrt(np.square(sound).mean()) + 1e-9) * np.exp(level)
+        return np.asarray(np.clip(sound, -1, 1), np.float32)
+
+    def draw(self, n: int, condition: Any = None, *, seed: int = 0) -> list[np.ndarray]:
+        """n clips: under one condition, such as {"word": "seven", "speaker": "theo"}, or one each.
+
+        Raises:
+            UsageError: a condition that training did not have.
+        """
+        if self.run is None:
+            raise UsageError("the voice is not fitted: call fit first")
+        given = None
+        if condition is not None:
+            given = pd.DataFrame([dict(condition)] * n if isinstance(condition, Mapping) else condition)
+            for name in given.columns:
+                if name not in (self.conditions or ()):
+                    raise unknown("condition of the voice", str(name), self.conditions or [])
+        codes = np.asarray(self.run.sample(n, given, seed=seed, with_condition=False), np.float64)
+        return [self.decode(code, seed + i) for i, code in enumerate(codes)]
+
+    def encode(self, clip: Any) -> np.ndarray:
+        """A clip as the vector that the model sees."""
+        grid, others = self._analysed(check_clips([clip], "clip")[0])
+        return np.append(self._coded(grid.reshape(1, -1))[0], others)
+
+    def decode(self, code: np.ndarray, seed: int = 0) -> np.ndarray:
+        """The clip of a vector."""
+        grid = (self.mean + code[:-2] @ self.directions).reshape(FRAMES, BANDS)
+        return self._heard(grid, float(code[-2]), float(code[-1]), seed)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the voice into a folder."""
+        if self.run is None:
+            raise UsageError("the voice is not fitted: call fit first")
+        folder = Path(folder)
+        self.run.save(folder)
+        np.savez(folder / "voice.npz", mean=self.mean, directions=self.directions)
+        own = {"rate": self.rate, "window": self.window, "hop": self.hop, "conditions": self.conditions}
+        write_json(folder / "voice.json", {**own, "model": self.model, "seed": self.seed})
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Voice":
+        """The voice that `save` wrote."""
+        folder = Path(folder)
+        plain = read_json(folder / "voice.json")
+        made = cls(plain["model"], seed=plain["seed"])
+        made.rate, made.window, made.hop = plain["rate"], plain["window"], plain["hop"]
+        made.conditions, made.run = plain["conditions"], load(folder)
+        with np.load(folder / "voice.npz", allow_pickle=False) as arrays:
+            made.mean, made.directions = arrays["mean"], arrays["directions"]
+        return made
+
+
+def _stretched(grid: np.ndarray, frames: int) -> np.ndarray:
+    """Frames at equal stretches of the time of a grid, interpolated: (frames, bands)."""
+    at = np.linspace(0, len(grid) - 1, frames)
+    low = np.floor(at).astype(int).clip(max=len(grid) - 1)
+    high, share = np.minimum(low + 1, len(grid) - 1), (at - low)[:, None]
+    return np.asarray((1 - share) * grid[low] + share * grid[high])
+
+
+def decibels(clips: Sequence[np.ndarray]) -> float:
+    """The mean level of clips, in decibels of full scale."""
+    powers = [np.square(clip, dtype=np.float64).mean() + 1e-10 for clip in clips]
+    return float(np.mean(10 * np.log10(powers)))
+
+
+def judged(clips: Sequence[np.ndarray], wanted: Any, real: Items, words: Any) -> dict[str, float]:
+    """How clips sound to a support vector machine that learned real ones, and how loud and long they are.
+
+    Args:
+        wanted: the word that each clip should be.
+        real: clips, of which `words` are the words.
+    """
+    from scipy.stats import wasserstein_distance
+    from sklearn.svm import SVC
+
+    vectors = Vectors.fit(real)
+    judge = SVC(C=10).fit(vectors(real.values), np.asarray(words).astype(str))
+    found = judge.predict(vectors(list(clips)))
+    lengths = [len(clip) for clip in clips], [len(clip) for clip in real.values]
+    return {
+        "recognised": float((found == np.asarray(wanted).astype(str)).mean()),
+        "level, dB": decibels(clips),
+        "level off by, dB": decibels(clips) - decibels(real.values),
+        "mean length, s": float(np.mean(lengths[0])) / int(real.facts["rate"]),
+        "lengths W1, share": float(wasserstein_distance(*lengths) / np.mean(lengths[1])),
+    }

@@ -1,0 +1,113 @@
+"""Voices and melodies: a clip survives its code, words and levels are those that were learned, MIDI is exact."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pofx.apps.music import in_scale, learn, read_tunes, sound
+from pofx.apps.voice import Voice, decibels, judged
+from pofx.cli.main import app
+from pofx.core.errors import DataError, UsageError
+from pofx.data.kinds.audio import audio, wav
+from pofx.data.midi import CLASSES, midi, notes_of, read_midi, tokens_of, tunes
+from pofx.maths.spectrogram import griffin_lim, istft, stft
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+RATE = 4000
+QUICK = {"steps": 120, "options": {"width": 32, "bins": 4, "dropout": 0.0, "validations": 2}}
+
+
+def clips(n=120, seed=0):
+    """Two words: a tone that rises and one that falls, of different lengths, faint before and after."""
+    g = np.random.default_rng(seed)
+    made, words = [], []
+    for i in range(n):
+        rises, t = i % 2 == 0, np.arange(int(g.integers(900, 1500))) / RATE
+        low, high = g.uniform(250, 350), g.uniform(900, 1100)
+        start, end = (low, high) if rises else (high, low)
+        tone = np.sin(2 * np.pi * (start * t + (end - start) * t**2 / (2 * t[-1])))
+        noise = 0.004 * g.normal(size=len(t))
+        made.append((0.2 * g.uniform(0.5, 1) * tone * np.sin(np.pi * t / t[-1]) + noise).astype(np.float32))
+        words.append("up" if rises else "down")
+    return made, pd.DataFrame({"word": words})
+
+
+@pytest.fixture(scope="module")
+def voice():
+    return Voice(**QUICK).fit(*[clips()[0], RATE, clips()[1]])
+
+
+def test_a_sound_is_recovered_from_its_spectrum_and_nearly_from_its_magnitudes():
+    x = clips(1)[0][0][:1024].astype(float)
+    spectrum = stft(x, 128, 32)
+    assert np.allclose(istft(spectrum, 128, 32)[: len(x)], x, atol=1e-6)
+    again = griffin_lim(np.abs(spectrum), 128, 32)
+    error = np.abs(stft(again, 128, 32)) - np.abs(spectrum)
+    assert np.linalg.norm(error) < 0.1 * np.linalg.norm(spectrum)
+
+
+def test_a_clip_survives_its_code(voice):
+    clip = clips(2, 5)[0][0]
+    again = voice.decode(voice.encode(clip))
+    assert len(again) == pytest.approx(len(clip), rel=0.01)
+    assert decibels([again]) == pytest.approx(decibels([clip]), abs=0.5)
+
+
+def test_drawn_clips_are_the_words_as_loud_and_as_long(voice):
+    made, given = clips()
+    wanted = pd.DataFrame({"word": ["up", "down"] * 15})
+    again = [voice.decode(voice.encode(clip)) for clip in made]  # a judge that knows how decoded clips sound
+    found = judged(voice.draw(30, wanted), wanted["word"], audio(again, RATE), given["word"])
+    assert found["recognised"] > 0.6  # of two words, after a second of training
+    assert abs(found["level off by, dB"]) < 3 and found["lengths W1, share"] < 0.15
+    with pytest.raises(UsageError, match="speaker"):
+        voice.draw(2, {"speaker": "me"})
+
+
+def test_a_saved_voice_draws_the_same(voice, tmp_path):
+    voice.save(tmp_path / "v")
+    again = Voice.load(tmp_path / "v")
+    pairs = zip(voice.draw(2, {"word": "up"}, seed=3), again.draw(2, {"word": "up"}, seed=3), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_notes_survive_tokens_and_midi(tmp_path):
+    notes = [(0, 4, 60), (4, 2, 62), (8, 8, 72)]
+    assert notes_of(tokens_of(notes, 16)) == notes
+    assert notes_of([1, 1, 62, 1, 0, 1]) == [(2, 2, 60)]
+    (tmp_path / "x.mid").write_bytes(midi(notes))
+    assert read_midi(tmp_path / "x.mid") == notes
+    (tmp_path / "y.mid").write_bytes(midi(notes)[:30])
+    with pytest.raises(DataError, match="MIDI"):
+        read_midi(tmp_path / "y.mid")
+    for i, grid in enumerate(tunes(12)[0]):
+        (tmp_path / f"t{i}.mid").write_bytes(midi(notes_of(grid)))
+    assert read_tunes(sorted(tmp_path.glob("t*.mid"))).shape == (12, 64)
+
+
+def test_tunes_keep_their_rules():
+    grids, modes = tunes(50)
+    assert in_scale(grids, modes) == 1.0 > in_scale(grids, 1 - modes)
+    assert grids.max() < CLASSES and all(notes_of(grid)[-1][2] % 12 == 0 for grid in grids)
+    clip = sound(grids[0])
+    assert np.abs(clip).max() <= 1 and clip.std() > 0.01
+
+
+def test_melodies_are_learned_beside_ngrams():
+    grids, modes = tunes(200, bars=1)
+    run, found = learn(grids, modes, steps=30, options={"width": 32, "layers": 1, "validations": 2})
+    assert {"gpt", "1-grams", "3-grams", "5-grams"} == set(found) and found["gpt"] < found["1-grams"] + 1
+    assert run.sample(3, [0, 1, 1], with_condition=False).shape == (3, 16)
+
+
+def test_the_verb(tmp_path, monkeypatch):
+    for i, (clip, word) in enumerate(zip(*(part for part in (clips(60)[0], clips(60)[1]["word"])), strict=True)):
+        (tmp_path / "sounds" / word).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sounds" / word / f"{i}.wav").write_bytes(wav(clip, RATE))
+    words = ["audio", str(tmp_path / "sounds"), "--out", str(tmp_path / "v"), "--minutes", "0.03", "-n", "2"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "recognised" in done.output and len(list((tmp_path / "v").glob("*.wav"))) == 4
+    wrong = CliRunner().invoke(app, [*words, "--words", "left"])
+    assert wrong.exit_code != 0

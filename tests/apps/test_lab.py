@@ -1,0 +1,160 @@
+"""Virtual laboratories: known counterfactuals, counts with a density, floors, and what to measure next."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from typer.testing import CliRunner
+
+from pofx.apps.virtual_lab import VirtualLab, held_out, mean_shift, nb_floor
+from pofx.cli.main import app
+from pofx.core.errors import DataError, UsageError
+from pofx.core.event import Discrete
+from pofx.core.random import Streams
+from pofx.data.cells import read_counts
+from pofx.data.labs import LABS
+from pofx.families.vae.observation import NegativeBinomial
+from pofx.families.vae.vae import VAE
+from pofx.maths.counts import gamma_draw, poisson_draw
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+QUICK = {"steps": 60, "options": {"width": 32, "bins": 8, "validations": 2}}
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_columns_rise_with_their_own_noise_alone_in_causal_order(name):
+    lab = LABS[name]
+    condition = pd.concat([lab.conditions()] * 5)
+    x, u = lab.cells(condition, 1)
+    assert np.isfinite(x).all() and len(lab.columns) == x.shape[1]
+    for j in range(x.shape[1]):
+        moved = u.copy()
+        moved[:, j] += 0.5
+        change = lab.outcome(condition.to_numpy(), moved) - x
+        assert (change[:, j] > 0).all() and np.allclose(change[:, :j], 0)
+
+
+def test_counterfactuals_of_a_lab_with_known_truth_beat_the_floor():
+    lab = LABS["enzyme"]
+    train = pd.concat([lab.conditions()] * 250, ignore_index=True)
+    cells, _ = lab.cells(train, 1)
+    model = VirtualLab.fit(cells, train, columns=lab.columns, **{**QUICK, "steps": 150})
+    before, after = {"inhibitor": 0.0, "inducer": 0.0}, {"inhibitor": 2.0, "inducer": 0.0}
+    frames = [pd.DataFrame([c] * 300) for c in (before, after)]
+    x, u = lab.cells(frames[0], 2)
+    truth = lab.outcome(frames[1].to_numpy(), u)
+    a, b = (cells[(train == c).all(axis=1).to_numpy()] for c in (before, after))
+    ours, floor = model.counterfactual(x, before, after), mean_shift(a, b, x)
+    assert np.abs(ours - truth).mean() < np.abs(floor - truth).mean()
+    assert np.allclose(model.counterfactual(x, before, before), x, atol=1e-2)  # the same world
+    changes = model.differential(before, after, 300)
+    assert changes.loc["rate", "change"] < -0.3 and changes.loc["rate", "probability"] > 0.9
+    found = held_out(model, b, after, cells, a)
+    assert found["ours"] < min(found["no change"], found["pooled"])
+    with pytest.raises(UsageError, match="dose"):
+        model.do({"dose": 1.0})
+    with pytest.raises(UsageError, match="ensemble"):
+        model.design([after])
+
+
+def test_information_is_what_members_disagree_on():
+    lab = LABS["enzyme"]
+    train = pd.concat([lab.conditions().query("inhibitor < 1.5")] * 80, ignore_index=True)
+    cells, _ = lab.cells(train, 1)
+    model = VirtualLab.fit(cells, train, members=2, **QUICK)
+    found = model.design([{"inhibitor": 0.5, "inducer": 0.0}, {"inhibitor": 9.0, "inducer": 0.0}], 100)
+    assert found.iloc[0]["inhibitor"] == 9.0 and (found["information"] >= 0).all()
+    assert found["information"].max() <= np.log(2) + 0.05
+
+
+def raw(mean, size, gate=None):
+    parts = [np.log(mean), np.log(size)] + ([] if gate is None else [gate])
+    return torch.tensor(parts, dtype=torch.float32).reshape(1, 1, -1)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_the_observation_model_of_counts_is_scipys(zeros):
+    model = NegativeBinomial(Discrete((1,), 4096), zeros)
+    numbers = raw(7.0, 1.5, -1.0 if zeros else None)
+    x = torch.arange(3000)[:, None]
+    log_p = model.log_prob(numbers.expand(3000, 1, -1), x)
+    gate = 1 / (1 + np.e) if zeros else 0.0
+    expected = (1 - gate) * stats.nbinom.pmf(np.arange(3000), 1.5, 1.5 / 8.5) + gate * (np.arange(3000) == 0)
+    assert np.allclose(log_p[:100].exp(), expected[:100], rtol=1e-3)
+    assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-4)
+    drawn = model.draw(numbers.expand(20_000, 1, -1), Streams(0, 20_000)).numpy()
+    assert drawn.mean() == pytest.approx(7 * (1 - gate), rel=0.05)
+    assert (drawn == 0).mean() == pytest.approx(expected[0], abs=0.02)
+
+
+@pytest.mark.parametrize("observation", ["nb", "zinb"])
+def test_the_bound_of_counts_sums_to_at_most_one(observation):
+    torch.manual_seed(0)
+    model = VAE(Discrete((2,), 6), observation=observation, latent=2, width=16, depth=1, prior=2, importance=64).eval()
+    every = torch.cartesian_prod(torch.arange(6), torch.arange(6))
+    assert 0.5 < model.log_prob(every).exp().sum() < 1.001
+    assert model.sample(50, generator=Streams(0, 50)).max() < 6
+
+
+def test_draws_of_gamma_and_poisson():
+    for shape in (0.3, 2.0, 50.0):
+        x = gamma_draw(torch.full((20_000, 1), shape), Streams(1, 20_000))[:, 0].numpy()
+        assert stats.kstest(x, stats.gamma(shape).cdf).statistic < 0.02
+    for rate in (0.1, 4.0, 29.0, 200.0):
+        x = poisson_draw(torch.full((20_000, 1), rate), Streams(2, 20_000))[:, 0].numpy()
+        assert x.mean() == pytest.approx(rate, rel=0.05) and x.var() == pytest.approx(rate, rel=0.06)
+
+
+def counts(n=400, seed=0):
+    """Two types of cells, of different depth."""
+    g = np.random.default_rng(seed)
+    kind = g.integers(0, 2, n)
+    rate = np.where(kind[:, None] == 0, [5, 50, 1, 0.2, 10, 3], [50, 5, 1, 2.0, 10, 3]) * g.gamma(3, 1 / 3, (n, 1))
+    return g.poisson(rate), pd.DataFrame({"type": np.array(["a", "b"])[kind]})
+
+
+def test_counts_have_a_density_below_the_floor():
+    (x, types), (y, new) = counts(800), counts(200, 1)
+    made = VirtualLab.fit(x, types, steps=400, options={"latent": 3, "width": 48, "validations": 4})
+    nats = -made.log_prob(y, new).mean()
+    assert made.counts and nats < nb_floor(x, y) - 0.5
+    cells = made.do({"type": "b"}, 300)
+    assert cells.dtype.kind == "i" and cells[:, 0].mean() == pytest.approx(50, rel=0.35)
+    changes = made.differential({"type": "a"}, {"type": "b"}, 300)
+    assert set(changes.index[:3]) == {"x0", "x1", "x3"} and changes.loc["x0", "low"] > 1
+    other = made.counterfactual(y[new["type"] == "a"], {"type": "a"}, {"type": "b"})
+    assert other[:, 0].mean() > 3 * other[:, 1].mean()
+
+
+def test_counts_are_read_and_what_is_none_is_refused(tmp_path):
+    frame = pd.DataFrame([[1, 2], [3, 4], [5, 6]], index=["c1", "c2", "c3"], columns=["g1", "g2"])
+    frame.to_csv(tmp_path / "x.csv")
+    assert read_counts(tmp_path / "x.csv")[1] == ["g1", "g2"]
+    (frame / 3).to_csv(tmp_path / "y.csv")
+    with pytest.raises(DataError, match="whole numbers"):
+        read_counts(tmp_path / "y.csv")
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["df/block0_values"] = frame.T.to_numpy()
+        file["df/axis0"] = np.array(frame.index, dtype="S")
+        file["df/axis1"] = np.array(frame.columns, dtype="S")
+    values, genes = read_counts(tmp_path / "x.h5", ["c3", "c1"])
+    assert values.tolist() == [[5, 6], [1, 2]] and genes == ["g1", "g2"]
+    with pytest.raises(DataError, match="row of conditions"):
+        VirtualLab.fit(frame.to_numpy(), pd.DataFrame({"a": [1]}))
+
+
+def test_the_verb(tmp_path):
+    lab = LABS["enzyme"]
+    given = pd.concat([lab.conditions()] * 30, ignore_index=True)
+    frame = pd.DataFrame(lab.cells(given, 1)[0], columns=lab.columns).assign(**given)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    words = ["lab", str(tmp_path / "x.csv"), "--conditions", "inhibitor,inducer", "--do", "inhibitor=2", "--out",
+             str(tmp_path / "out"), "--minutes", "0.03", "-n", "40", "--hold-out",
+             "inhibitor=1.0,inducer=1.0"]  # fmt: skip
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "held-out condition" in done.output and (tmp_path / "out" / "changes inhibitor=2.0.csv").is_file()
+    wrong = CliRunner().invoke(app, [*words[:4], "--do", "dose=2", *words[6:]])
+    assert wrong.exit_code != 0

@@ -1,0 +1,85 @@
+"""Several parts of one event: any given any others, a density of each, pictures that show what their captions name."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pofx.apps.joint import Joint
+from pofx.apps.multimodal import agreement
+from pofx.cli.main import app
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.data.captioned_tiles import read, seen, text, tiles
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def small(n=600, seed=0):
+    """Two bits, and a row of three that holds their sum in its first place, with one flip in ten in the second."""
+    g = np.random.default_rng(seed)
+    a = g.integers(0, 2, (n, 2))
+    b = np.stack((a.sum(1), np.where(g.random(n) < 0.1, 1 - a[:, 0], a[:, 0]), g.integers(0, 3, n)), 1)
+    return {"bits": a, "row": b}
+
+
+@pytest.fixture(scope="module")
+def joint():
+    return Joint(options={"states": 8}, steps=30).fit(small())
+
+
+def test_the_rule_sees_what_is_drawn():
+    pictures, captions = tiles(200)
+    assert (seen(pictures) == captions).all()
+    assert (read(text(captions[0])) == captions[0]).all() and read("large ring").tolist() == [1, -1, 2]
+    assert (seen(np.zeros((1, 10, 10), int)) == -1).all()
+
+
+def test_each_part_given_the_other_and_both_from_nothing(joint):
+    both = joint.sample(400, seed=1)
+    assert both["bits"].shape == (400, 2) and (both["row"][:, 0] == both["bits"].sum(1)).mean() > 0.9
+    given = small(200, 5)
+    row = joint.sample(200, {"bits": given["bits"]}, seed=2)
+    assert np.array_equal(row["bits"], given["bits"]) and (row["row"][:, 0] == given["bits"].sum(1)).mean() > 0.9
+    bits = joint.sample(200, {"row": given["row"]}, seed=3)["bits"]
+    assert (bits.sum(1) == given["row"][:, 0]).mean() > 0.9
+    partly = joint.sample(200, {"bits": np.array([1, -1])}, seed=3)
+    assert (partly["bits"][:, 0] == 1).all() and 0.3 < partly["bits"][:, 1].mean() < 0.7
+    assert np.array_equal(
+        joint.sample(5, {"bits": [1, 0]}, seed=4)["row"], joint.sample(5, {"bits": [1, 0]}, seed=4)["row"]
+    )
+
+
+def test_conditionals_are_differences_and_sum_to_one(joint):
+    every = np.array([[a, b] for a in (0, 1) for b in (0, 1)])
+    row = np.repeat([[1, 1, 0]], 4, 0)
+    p = np.exp(joint.log_prob({"bits": every, "row": row}, given=["row"]))
+    assert p.sum() == pytest.approx(1, abs=0.03) and p[2] > 0.7  # (1, 0)
+    whole = joint.log_prob({"bits": every, "row": row})
+    assert np.allclose(whole, joint.log_prob({"row": row}) + np.log(p), atol=1e-3)
+
+
+def test_what_cannot_be_is_refused(joint):
+    with pytest.raises(UsageError, match="part"):
+        joint.sample(2, {"sound": [1]})
+    with pytest.raises(DataError, match="shape"):
+        joint.sample(2, {"bits": np.ones((3, 2), int)})
+    with pytest.raises(DataError, match="equally many"):
+        Joint().fit({"a": np.ones((4, 2), int), "b": np.ones((5, 2), int)})
+    with pytest.raises(Unsupported, match="circuit"):
+        Joint("independent", steps=1).fit(small(60))
+
+
+def test_agreement_is_above_chance_in_all_directions():
+    pictures, captions = tiles(1200)
+    made = Joint(options={"states": 16}, steps=15).fit({"caption": captions, "picture": pictures})
+    found = agreement(made, *tiles(60, 9))
+    assert min(v for k, v in found.items() if k != "chance") > found["chance"] + 0.1
+
+
+def test_the_verb(tmp_path):
+    parts = small(100)
+    np.savez(tmp_path / "x.npz", **parts)
+    words = ["multimodal", str(tmp_path / "x.npz"), "--out", str(tmp_path / "out"), "--minutes", "0.02", "-n", "4"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "out" / "events.npz") as file:
+        assert file["row"].shape == (4, 3)
