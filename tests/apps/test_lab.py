@@ -91,7 +91,9 @@ def test_the_observation_model_of_counts_is_scipys(zeros):
 @pytest.mark.parametrize("observation", ["nb", "zinb"])
 def test_the_bound_of_counts_sums_to_at_most_one(observation):
     torch.manual_seed(0)
-    model = VAE(Discrete((2,), 6), observation=observation, latent=2, width=16, depth=1, prior=2, importance=64).eval()
+    model = VAE(
+        Discrete((2,), 6), observation=observation, latent=2, width=16, depth=1, prior="normal", importance=64
+    ).eval()
     every = torch.cartesian_prod(torch.arange(6), torch.arange(6))
     assert 0.5 < model.log_prob(every).exp().sum() < 1.001
     assert model.sample(50, generator=Streams(0, 50)).max() < 6
