@@ -167,6 +167,7 @@ def mixed(rng):
         "same": np.full(60, 3.5),
         "plan": rng.choice(["x", "y"], 60),
         "age": rng.normal(size=60),
+        "gaps": np.where(rng.random(60) < 0.3, np.nan, rng.normal(size=60)),
     }
     return pd.DataFrame(columns)
 
@@ -191,6 +192,8 @@ def originals(tmp_path_factory):
         ("vae", images, {"width": 16, "depth": 1, "latent": 2, "network": "mlp"}),
         ("gpt", pofx.tokens(["ab", "ba", "abc"] * 20), {"width": 16, "layers": 1, "heads": 1}),
         ("nsf", mixed(rng), {"width": 8, "layers": 1, "condition": ["plan", "age"]}),
+        ("circuit", mixed(rng), {"states": 2}),
+        ("flow-matching", images, {"width": 8, "depth": 1, "on": root / "vae", "batch_size": 16}),
     ]
     folders = []
     for name, data, options in made:

@@ -14,11 +14,13 @@ from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
 from pofx.core.event import Continuous
 from pofx.core.model import Batch, Reparameterised
 from pofx.core.random import Streams
-from pofx.maths.annealing import log_mean_weight
+from pofx.maths.annealing import anneal, log_mean_weight, standard_normal
+from pofx.maths.basins import basins
 from pofx.maths.hamiltonian import hamiltonian_move
 from pofx.maths.importance import effective_share, generalised_pareto_shape, pareto_shape, truncated
+from pofx.runs.scouts import scouted
 from pofx.runs.target import CLIFF, HOTTEST, ReverseKL, damped
-from pofx.runs.weighing import ImportanceSampler, WeightedDraws, anneal, standard_normal
+from pofx.runs.weighing import ImportanceSampler, WeightedDraws
 from pofx.train.options import Budget
 
 COVARIANCE, MEAN = torch.tensor([[1.0, 0.8], [0.8, 2.0]]), torch.tensor([1.0, -2.0])
@@ -258,6 +260,54 @@ def test_a_lost_mode_is_found_missing(fitted):
     assert nats < 3 * error + 0.05
     nats, error = ImportanceSampler(fitted.artifact, twice).missed(400, temperatures=40)
     assert nats > 3 * error and 0.3 < nats < 1.1
+
+
+def pair(d, width, share=0.5, scale=4.0):
+    """Two normals of sd 1 and `width`, 8 apart, with mass e^3 in all, in coordinates that shrink them by `scale`."""
+    centre = torch.zeros(d).index_fill_(0, torch.tensor([0]), 4.0)
+
+    def log_f(x):
+        def part(mean, sd, mass):
+            z = (scale * x - mean) / sd
+            return math.log(mass) - 0.5 * z.square().sum(1) - d * math.log(sd) - d / 2 * math.log(2 * math.pi)
+
+        return 3 + d * math.log(scale) + torch.logaddexp(part(-centre, 1.0, 1 - share), part(centre, width, share))
+
+    return log_f
+
+
+@pytest.mark.parametrize(
+    ("d", "width", "share"), [(2, 0.1, 0.5), (2, 0.03, 0.2), (5, 0.3, 0.5), (8, 0.5, 0.7), (2, 1.0, 0.5)]
+)
+def test_scouts_find_narrow_modes_and_their_mass(d, width, share):
+    x, w = scouted(pair(d, width, share), d, 512, seed=0)
+    assert float(w.sum()) == pytest.approx(1.0) and (w >= 0).all()
+    assert float(w[x[:, 0] > 0].sum()) == pytest.approx(share, abs=0.12)
+
+
+def test_basins_measure_the_mass_of_normals_and_refuse_none():
+    log_f = pair(3, 0.2, 0.3)
+    found = basins(log_f, Streams(0, 256).normal(3))
+    assert len(found) == 2
+    assert torch.allclose(found.log_masses, 3 + torch.tensor([0.7, 0.3]).double().log(), atol=0.02)
+    x = found.draw(Streams(1, 500))
+    assert torch.allclose(log_f(x.float()).double() - found.mixture(x), torch.tensor(3.0).double(), atol=0.02)
+    assert basins(lambda x: 0 * x.sum(1), Streams(0, 16).normal(2)) is None  # flat: no maximum
+    cliff = basins(lambda x: torch.where(x[:, 0] > 0, -x.square().sum(1), -math.inf), Streams(0, 64).normal(2))
+    assert cliff is None or bool(cliff.log_masses.isfinite().all())
+
+
+def test_a_narrow_mode_that_the_model_lost_is_missed(fitted):
+    spot = torch.tensor([-6.0, 5.0])
+
+    def spotted(x):
+        z = (x - spot) / 0.02
+        return torch.logaddexp(
+            gaussian(x), LOG_Z - 0.5 * z.square().sum(1) - 2 * math.log(0.02) - math.log(2 * math.pi)
+        )
+
+    nats, error = ImportanceSampler(fitted.artifact, spotted).missed(400, temperatures=40)
+    assert nats > 3 * error and nats == pytest.approx(math.log(2), abs=0.1)
 
 
 def test_poor_weights_warn():

@@ -12,6 +12,13 @@ import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
+from pofx.core.random import Streams
+from pofx.maths.distributions import normal_log_prob
+from pofx.maths.hamiltonian import hamiltonian_move
+
+ACCEPTED = 0.75  # share of Hamiltonian moves that the step size aims at
+PILOTS = 128  # chains that tune the step sizes, with draws of their own, so that the weights stay unbiased
+
 
 def annealed_log_weights(
     x: Shaped[Tensor, "n *state"],
@@ -37,3 +44,62 @@ def log_mean_weight(log_weights: Float[Tensor, "n"]) -> tuple[float, float]:
     if n < 2:
         return estimate, math.inf
     return estimate, float((log_weights - estimate).exp().std()) / math.sqrt(n)
+
+
+def standard_normal(x: Tensor) -> Tensor:
+    """The log density of the broad normal, in the coordinates where it is standard: (n,)."""
+    return normal_log_prob(x).sum(-1)
+
+
+def anneal(
+    begin: Callable[[Streams], Tensor],
+    base: Callable[[Tensor], Tensor],
+    target: Callable[[Tensor], Tensor],
+    *,
+    n: int,
+    temperatures: int,
+    moves: int = 1,
+    leaps: int = 5,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """n draws led from `base` (log density, with draws `begin`) to `target` over a geometric bridge: where they are at
+    last (n, d), and their log-weights, float64 (n,)."""
+
+    def bridge(beta: float) -> Callable[[Tensor], Tensor]:
+        return lambda x: beta * target(x) + (1 - beta) * base(x)
+
+    betas = [k / temperatures for k in range(temperatures + 1)]
+    with torch.no_grad():
+        pilots = Streams(seed + (1 << 41), PILOTS, device=device)
+        sizes = _tuned(begin(pilots), betas, bridge, leaps, pilots)
+        streams = Streams(seed, n, device=device)
+        last = [begin(streams)]
+
+        def gap(x: Tensor, before: float, after: float) -> Tensor:
+            return (after - before) * (target(x) - base(x))
+
+        def move(x: Tensor, beta: float) -> Tensor:
+            for _ in range(moves):
+                x, _ = hamiltonian_move(x, bridge(beta), sizes[beta], leaps, streams)
+            last[0] = x
+            return x
+
+        log_weights = annealed_log_weights(last[0], betas, gap, move)
+    return last[0], log_weights
+
+
+def _tuned(
+    x: Tensor, betas: list[float], bridge: Callable[[float], Callable[[Tensor], Tensor]], leaps: int, streams: Streams
+) -> dict[float, float]:
+    """The step size at each temperature: pilot chains seek the accepted share, each temperature going on from the last.
+
+    Found before importance weighting begins and by other chains, so that weighted moves do not know them.
+    """
+    size, sizes = 0.5 / x.shape[1] ** 0.25, {}
+    for k, beta in enumerate(betas[1:]):
+        for _ in range(12 if k == 0 else 3):
+            x, moved = hamiltonian_move(x, bridge(beta), size, leaps, streams)
+            size *= math.exp(0.6 * (float(moved.float().mean()) - ACCEPTED))
+        sizes[beta] = size
+    return sizes

@@ -3,9 +3,8 @@
 A Boltzmann generator (Noé, Olsson, Köhler and Wu, 2019, arXiv 1812.01729): the flow q is fitted by the reverse KL
 divergence E_q[log q - log f], whose gradient goes through the draws, along the path only (Vaitl, Nicoli, Nakajima and
 Kessel, 2022, arXiv 2206.09016). It seeks modes and is blind to their shares; against that work a bridge from a broad
-normal to the target, scouts (chains annealed from there without any model, which show where the mass lies) or draws
-from the target, then the model's own importance-weighted draws, and at last `ImportanceSampler.missed`. Importance
-weights correct what is left.
+normal to the target, scouts (found without any model, they show where the mass lies) or draws from the target, then the
+model's own importance-weighted draws, and at last `ImportanceSampler.missed`. Importance weights correct what is left.
 """
 
 import time
@@ -27,12 +26,14 @@ from pofx.core.progress import Sink
 from pofx.core.random import Streams, seeded
 from pofx.data.kinds.points import points
 from pofx.data.support import stated
-from pofx.maths.importance import effective_share, truncated
+from pofx.maths.annealing import standard_normal
+from pofx.maths.importance import truncated
 from pofx.represent.support import REAL
 from pofx.represent.table import Points
 from pofx.runs.options import sort_options
 from pofx.runs.run import Job, execute
-from pofx.runs.weighing import ImportanceSampler, anneal, event_density, standard_normal
+from pofx.runs.scouts import scouted
+from pofx.runs.weighing import ImportanceSampler, event_density
 from pofx.train.devices import processes
 from pofx.train.feed import Feed
 from pofx.train.options import Budget, Minutes, Steps, TrainOptions
@@ -40,8 +41,6 @@ from pofx.train.options import Budget, Minutes, Steps, TrainOptions
 PUBLIC = ("fit_density",)
 
 HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
-SCOUTING = 50  # temperatures of the scouts
-ENOUGH = 32  # effective scouts without which their weights are left aside
 FADED = 0.6  # share of the budget in which scouts are replaced by importance-weighted draws
 CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -176,10 +175,11 @@ def fit_density(
             `samples`.
         scale: its standard deviation, likewise; it should reach every mode. By default 1 (1.8 where both ends are
             bounded), or that of `samples`.
-        scouts: chains that are annealed from there to the target first; their mean and spread are the coordinates in
-            which the model is fitted, and their ends are fitted too (forward KL), as often as their weights
-            require, with the weight `mix`, so that no mode which they have seen is lost, less and less. They cost
-            some 400 evaluations each of log f and its slope; 0 leaves them out.
+        scouts: chains that are annealed from there to the target first, and as many that climb straight up, which find
+            narrow modes; their mean and spread are the coordinates in which the model is fitted, and their ends are
+            fitted too (forward KL), as often as their weights require, with the weight `mix`, so that no mode which
+            they have seen is lost, less and less. They cost some 600 evaluations each of log f and its slope; 0 leaves
+            them out.
         samples: draws from the target, however few, an array (n, dims): they replace scouts, and `mix` stays.
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
         minutes: the budget; two minutes if none is given.
@@ -272,30 +272,15 @@ def _space(
     made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
     if not scouts:
         return made, made.back(Streams(seed + 4, 16 * batch).normal(free).double())[0]
-    found, w = _scouted(event_density(log_target, made), free, scouts, seed)
+    found, w = scouted(event_density(log_target, made), free, scouts, seed)
     centred = (w[:, None] * found).sum(0)
     spread = (w[:, None] * (found - centred) ** 2).sum(0).sqrt().clamp(min=1e-3)
     old_mean, old_std = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
     mean, std = (old_mean + old_std * centred).tolist(), (old_std * spread).tolist()
     made = Points(columns, ["float32"] * dims, {}, mean, std, [REAL] * dims, plain)
     steps = (torch.arange(16 * batch) + 0.5) / (16 * batch)  # as often as their weights require, evenly
-    often = torch.searchsorted(w.cumsum(0), steps.double()).clamp(max=scouts - 1)
+    often = torch.searchsorted(w.cumsum(0), steps.double()).clamp(max=len(w) - 1)
     return made, made.back((found[often] - centred) / spread)[0]
-
-
-def _scouted(log_density: Callable[[Tensor], Tensor], free: int, scouts: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Chains annealed from the broad normal to the target, float64 (scouts, free), and their weights (scouts,)."""
-    x, log_w = anneal(
-        lambda streams: streams.normal(free),
-        standard_normal,
-        log_density,
-        n=scouts,
-        temperatures=SCOUTING,
-        seed=seed + (1 << 42),
-    )
-    log_w = torch.where(log_w.isfinite(), log_w, -torch.inf)
-    trusted = bool(log_w.isfinite().any()) and effective_share(log_w) * scouts >= ENOUGH
-    return x.double(), (log_w if trusted else torch.zeros_like(log_w)).softmax(0)
 
 
 def _guarded(log_density: Callable[[Tensor], Tensor], representation: Points) -> Callable[[Tensor], Tensor]:

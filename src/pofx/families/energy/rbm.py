@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event
-from pofx.core.model import Batch, Default, Density, Explicit, OnePhase, Stepwise
+from pofx.core.model import Batch, Default, Density, OnePhase, Stepwise
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
+from pofx.families.energy.normalised import Normalised
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import class_counts
 from pofx.nets.vector.groups import group_count, groups
@@ -29,7 +30,7 @@ from pofx.nets.vector.groups import group_count, groups
 MOST_CLASSES = 64  # its Gibbs moves visit every class of every dimension
 
 
-class RBM(OnePhase, Explicit, Stepwise):
+class RBM(OnePhase, Normalised, Stepwise):
     """Restricted Boltzmann machine with softmax visible units; log Z by annealed importance sampling.
 
     A condition (one class number) chooses the biases; each class then has its own log Z.
@@ -79,26 +80,20 @@ class RBM(OnePhase, Explicit, Stepwise):
             raise UsageError(f"features must be 0 to {event.largest} (got {features})")
         self.hidden, self.features, self.chains, self.moves = hidden, features, chains, moves
         self.decay, self.temperatures, self.runs, self.sweeps = decay, temperatures, runs, sweeps
-        self.groups = group_count(condition, self.name)
+        self.keep_log_z(group_count(condition, self.label))
         size, classes = math.prod(event.shape), event.largest
         self.phi: Tensor
         self.register_buffer("phi", class_functions(classes, features, ordered=len(event.shape) == 3), persistent=False)
         self.weight = nn.Parameter(0.01 * torch.randn(size * self.phi.shape[1], hidden))
         self.visible_bias = nn.Parameter(torch.zeros(self.groups, size, classes))
         self.hidden_bias = nn.Parameter(torch.zeros(self.groups, hidden))
-        # the base rates, where annealing starts; the persistent chains; and what is known of log Z
+        # the base rates, where annealing starts, and the persistent chains
         self.base: Tensor
         self.particles: Tensor
         self.particle_groups: Tensor
-        self.log_z: Tensor
-        self.log_z_error: Tensor
-        self.fingerprint: Tensor
         self.register_buffer("base", torch.zeros(self.groups, size, classes))
         self.register_buffer("particles", torch.randint(classes, (chains, size)))
         self.register_buffer("particle_groups", torch.arange(chains) % self.groups)
-        self.register_buffer("log_z", torch.zeros(self.groups, dtype=torch.float64))
-        self.register_buffer("log_z_error", torch.zeros(self.groups, dtype=torch.float64))
-        self.register_buffer("fingerprint", torch.zeros((), dtype=torch.int64))
 
     @property
     def steps(self) -> int:  # type: ignore[override]
@@ -218,25 +213,8 @@ class RBM(OnePhase, Explicit, Stepwise):
             start = float(self.base[group].double().logsumexp(1).sum()) + self.hidden * math.log(2.0)
         return start + ratio, error
 
-    def normaliser(self) -> Float64[Tensor, "groups"]:
-        """log Z for each class of the condition, estimated anew when the weights have changed: float64 (groups,)."""
-        mark = self.mark()
-        if int(self.fingerprint) != mark:
-            with torch.no_grad():
-                found = [self.anneal(k, self.temperatures, self.runs) for k in range(self.groups)]
-                self.log_z.copy_(torch.tensor([z for z, _ in found]))
-                self.log_z_error.copy_(torch.tensor([e for _, e in found]))
-                self.fingerprint.fill_(mark)
-        return self.log_z
-
-    def mark(self) -> int:
-        """A number that changes with the weights and the settings of the estimate: exact sums of their bits."""
-        total = 1 + self.temperatures * 0x9E3779B1 + self.runs * 0x85EBCA6B
-        for p in (*self.parameters(), self.base):
-            bits = p.detach().contiguous().flatten().view(torch.int32 if p.element_size() == 4 else torch.int16).long()
-            total += int((bits * (2 * torch.arange(len(bits), device=bits.device) + 1)).sum())
-            total *= 0x100000001B3
-        return (total & 0x7FFFFFFFFFFFFFFF) or 1
+    def starts(self) -> tuple[Tensor, ...]:
+        return (self.base,)
 
     def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
         """- F(x) - log Z in nats, with the estimated log Z: (n,)."""
@@ -244,11 +222,6 @@ class RBM(OnePhase, Explicit, Stepwise):
         v, g = self.flat(x, condition)
         log_z = self.normaliser()[g]
         return (-self.free_energy(v, g).double() - log_z).to(self.weight.dtype)
-
-    def log_prob_error(self) -> float:
-        """Standard error of log Z; the largest over the classes of the condition."""
-        self.normaliser()
-        return float(self.log_z_error.max())
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Int[Tensor, "{n} *event"]:
         """Ends of Gibbs chains that start at the base rates and are cooled for the first half of their `sweeps`."""
