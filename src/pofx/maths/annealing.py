@@ -62,6 +62,7 @@ def anneal(
     leaps: int = 5,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    streams: Streams | None = None,
 ) -> tuple[Tensor, Tensor]:
     """n draws led from `base` (log density, with draws `begin`) to `target` over a geometric bridge: where they are at
     last (n, d), and their log-weights, float64 (n,)."""
@@ -73,7 +74,7 @@ def anneal(
     with torch.no_grad():
         pilots = Streams(seed + (1 << 41), PILOTS, device=device)
         sizes = _tuned(begin(pilots), betas, bridge, leaps, pilots)
-        streams = Streams(seed, n, device=device)
+        streams = Streams(seed, n, device=device) if streams is None else streams
         last = [begin(streams)]
 
         def gap(x: Tensor, before: float, after: float) -> Tensor:

@@ -1,0 +1,308 @@
+"""A neural energy: log p(x) = f(x) - |z|²/2s² - log Z, with z the standardised item and f any network.
+
+Four objectives. `noise`: against draws of the broad normal by logistic regression, which also learns log Z
+(Gutmann and Hyvärinen, 2010); right in few dimensions, where the normal meets the data. `contrastive`: against
+persistent chains (Du and Mordatch, 2019, arXiv 1903.08689). `score`: its slope points from noisy items to clean ones
+(Vincent, 2011; Hyvärinen, 2005). `recovery`: an energy for every level of noise, each given the next noisier item,
+which is nearly a normal, so that a few moves from there suffice (Gao et al., 2021, arXiv 2012.08125).
+
+Under classes f has one output for each: a classifier of the same network learns beside (Grathwohl et al., 2020, arXiv
+1912.03263).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, softplus
+
+from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
+from pofx.core.model import Batch, Density, OnePhase, Stepwise
+from pofx.core.options import Count, Depth, NonNegative, OneOf, Positive, Range, Width
+from pofx.core.random import Streams
+from pofx.families.energy.normalised import Normalised
+from pofx.maths.annealing import anneal, log_mean_weight
+from pofx.maths.distributions import near_items
+from pofx.nets.image.autoencoder import ImageEncoder
+from pofx.nets.vector.groups import group_count, groups
+from pofx.nets.vector.mlp import MLP
+
+NORMALISED = 8  # dimensions up to which log Z is estimated
+LEVELS = (0.0, 0.15, 0.3, 0.6, 1.2, 2.5)  # standard deviations of the noise of `recovery`, in those of the data
+STRIDE = 0.25  # of its moves, in those of the noise between two levels
+STEEPEST = 3.0  # slope, in standardised units per root of the dimensions, beyond which chains are held back
+RESTARTED = 0.05  # share of the persistent chains that begin anew in each step
+
+
+class EBM(OnePhase, Normalised, Stepwise):
+    """Energy-based model: a network whose output is log p up to a constant, which is estimated in few dimensions.
+
+    Args:
+        objective: noise, contrastive, score or recovery (see the module); None is noise up to 8 dimensions, then
+            recovery.
+        width, depth: of the network.
+        spread: standard deviation s of the broad normal, in those of the data.
+        chains: persistent chains of `contrastive`.
+        moves: Langevin moves of a chain in one step, or from one level of noise to the next.
+        stride: of a Langevin move of `contrastive`, in standard deviations.
+        sigma: of the noise of `score`.
+        smooth: weight of f² in `contrastive` and `recovery`, which keeps energies near zero.
+        classifier: weight of the classifier's loss under classes.
+        temperatures, runs: steps and runs of annealed importance sampling.
+        steps: temperatures of `sample`, from the broad normal.
+    """
+
+    name = "ebm"
+    source = "Gutmann and Hyvärinen, 2010; Du and Mordatch, 2019, arXiv 1903.08689; Gao et al., 2021, arXiv 2012.08125"
+    events = (Bounded, Continuous)
+    conditions = (Discrete,)
+    best_density = Density.ESTIMATE
+    adjustable = ("temperatures", "runs", "steps")
+    trains_with = {"lr": 1e-3, "batch_size": 256, "precision": "fp32"}
+    small = {"width": 32, "chains": 64, "temperatures": 60, "runs": 256, "steps": 30, "moves": 8}
+
+    def __init__(
+        self,
+        event: Event,
+        condition: Event | None = None,
+        *,
+        objective: Annotated[str, OneOf("noise", "contrastive", "score", "recovery")] | None = None,
+        width: Width = 128,
+        depth: Depth = 3,
+        spread: Positive = 2.0,
+        chains: Count = 4096,
+        moves: Annotated[int, Range(1, 10_000)] = 20,
+        stride: Positive = 0.1,
+        sigma: Positive = 0.1,
+        smooth: NonNegative = 0.001,
+        classifier: NonNegative = 1.0,
+        temperatures: Count = 300,
+        runs: Count = 2000,
+        steps: Count = 100,
+    ) -> None:
+        super().__init__(event, condition)
+        assert isinstance(event, Continuous)
+        self.objective, self.width, self.depth, self.spread = objective, width, depth, spread
+        self.chains, self.moves, self.stride, self.sigma = chains, moves, stride, sigma
+        self.smooth, self.classifier = smooth, classifier
+        self.temperatures, self.runs, self.steps = temperatures, runs, steps
+        self.size = dims(event)
+        self.chosen = objective or ("noise" if self.size <= NORMALISED else "recovery")
+        self.keep_log_z(group_count(condition, self.label))
+        levels = 32 if self.chosen == "recovery" else 0
+        self.level = nn.Embedding(len(LEVELS) - 1, levels) if levels else None
+        self.net = (
+            MLP(self.size, self.groups, (width,) * depth, context=levels)
+            if len(event.shape) == 1
+            else ImageEncoder(event.shape, self.groups, width, context=levels)
+        )
+        self.constant = nn.Parameter(torch.zeros(self.groups)) if self.chosen == "noise" else None
+        self.mean: Tensor
+        self.scale: Tensor
+        self.particles: Tensor
+        self.register_buffer("mean", torch.zeros(self.size))
+        self.register_buffer("scale", torch.ones(self.size))
+        self.register_buffer(
+            "particles", spread * torch.randn(chains if self.chosen == "contrastive" else 0, self.size)
+        )
+        self.latest: dict[str, Tensor] = {}
+
+    @property
+    def density(self) -> Density:
+        """Levels of noise leave the energy of clean items free where no data are near, so that it has no known Z."""
+        known = self.size <= NORMALISED and self.chosen != "recovery"
+        return Density.ESTIMATE if known else Density.RELATIVE
+
+    # ── the energy; z is standardised and flat ──
+
+    def logits(self, z: Float[Tensor, "n size"], level: Int[Tensor, "n"] | None = None) -> Float[Tensor, "n groups"]:
+        """f(z) for every class of the condition, or the one."""
+        context = None
+        if self.level is not None:
+            context = self.level(torch.zeros(len(z), dtype=torch.int64, device=z.device) if level is None else level)
+        out: Tensor = self.net(z.reshape(len(z), *self.event.shape), context)  # type: ignore[union-attr]
+        return out
+
+    def log_f(
+        self, z: Float[Tensor, "n size"], g: Int[Tensor, "n"], level: Int[Tensor, "n"] | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p(z) up to its constant."""
+        picked = self.logits(z, level).gather(1, g[:, None])[:, 0]
+        return picked - 0.5 * (z / self.spread).square().sum(1)
+
+    def slope(self, z: Tensor, log_f: Callable[[Tensor], Tensor], *, create: bool = False) -> Tensor:
+        """The gradient of a log density."""
+        with torch.enable_grad():
+            at = z if create and z.requires_grad else z.detach().requires_grad_()
+            (found,) = torch.autograd.grad(log_f(at).sum(), at, create_graph=create)
+        return found
+
+    # ── training ──
+
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Take the mean and spread of the data; dimensions that do not vary keep the mean spread."""
+        x = take(10_000).x.flatten(1).float()
+        std = x.std(0)
+        self.mean.copy_(x.mean(0))
+        self.scale.copy_(torch.where(std > 1e-3 * std.mean(), std, std.mean().clamp(min=1e-6)))
+
+    def standardised(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n size"]:
+        return (x.flatten(1).float() - self.mean) / self.scale
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        z, g = self.standardised(batch.x), groups(batch.condition, len(batch), batch.x.device)
+        parts = {"noise": self._noise, "contrastive": self._contrast, "score": self._score, "recovery": self._recovery}[
+            self.chosen
+        ](z, g)
+        if self.groups > 1 and self.classifier:
+            parts["class"] = self.classifier * cross_entropy(self.logits(z), g)
+        return parts
+
+    def _noise(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
+        """Data or a draw of the broad normal? In logits log f - log Z - log normal, as many of each."""
+        log_z = self.constant
+        assert log_z is not None
+        other = self.spread * torch.randn_like(z)
+
+        def logit(x: Tensor) -> Tensor:
+            base = -0.5 * (x / self.spread).square().sum(1) - self.size * math.log(self.spread * math.sqrt(2 * math.pi))
+            return self.log_f(x, g) - log_z[g] - base
+
+        return {"noise": softplus(-logit(z)).mean() + softplus(logit(other)).mean()}
+
+    def _contrast(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
+        """f of data less f of chains, whose gradient is that of - log p; half the batch's chains are moved on."""
+        n = min(len(z), self.chains)
+        at = torch.randperm(self.chains, device=z.device)[:n]
+        start, h = self.particles[at], g[:n]
+        if self.training:
+            fresh = torch.rand(n, 1, device=z.device) < RESTARTED
+            start = torch.where(fresh, self.spread * torch.randn_like(start), start)
+            start = self._langevin(start, lambda x: self.log_f(x, h), torch.full((n, 1), self.stride).to(z))
+            self.particles[at] = start
+        data, model = self.log_f(z, g), self.log_f(start, h)
+        gap = data.mean() - model.mean()
+        self.latest = {"gap": gap.detach()}
+        return {"contrast": -gap, "smooth": self.smooth * (data.square().mean() + model.square().mean())}
+
+    def _score(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
+        """The slope at a noisy item is that of the normal around the clean one, on average."""
+        noise = torch.randn_like(z)
+        with torch.enable_grad():
+            at = (z + self.sigma * noise).requires_grad_()
+            slope = self.slope(at, lambda x: self.log_f(x, g), create=True)
+        return {"score": (self.sigma * slope + noise).square().mean()}
+
+    def _recovery(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
+        """f at a level of noise, given the next noisier item, of data less of short chains that start there."""
+        level = torch.randint(len(LEVELS) - 1, (len(z),), device=z.device)
+        ladder = torch.tensor(LEVELS, dtype=z.dtype, device=z.device)
+        clean = z + ladder[level, None] * torch.randn_like(z)
+        jump = (ladder[level + 1].square() - ladder[level].square()).sqrt()[:, None]
+        noisy = clean + jump * torch.randn_like(z)
+        made = self._langevin(noisy, lambda x: self._given(x, noisy, jump, g, level), STRIDE * jump)
+        data, model = self.log_f(clean, g, level), self.log_f(made, g, level)
+        gap = data.mean() - model.mean()
+        self.latest = {"gap": gap.detach()}
+        return {"contrast": -gap, "smooth": self.smooth * (data - model).square().mean()}
+
+    def _given(self, x: Tensor, noisy: Tensor, jump: Tensor, g: Tensor, level: Tensor) -> Tensor:
+        """log p of an item at a level given the next noisier one, up to its constant."""
+        return self.log_f(x, g, level) - 0.5 * ((noisy - x) / jump).square().sum(1)
+
+    def _langevin(
+        self, z: Tensor, log_f: Callable[[Tensor], Tensor], stride: Tensor, noise: Callable[[], Tensor] | None = None
+    ) -> Tensor:
+        """`moves` steps z + s²/2 ∇log f + s ε, steep slopes held back."""
+        steepest = STEEPEST * self.size**0.5 / stride
+        for _ in range(self.moves):
+            slope = self.slope(z, log_f)
+            slope = slope * (steepest / slope.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+            z = (
+                z.detach()
+                + 0.5 * stride.square() * slope
+                + stride * (torch.randn_like(z) if noise is None else noise())
+            )
+        return z.detach()
+
+    def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """How well noise is told from data; or how well slopes undo noise of `sigma`, whatever the objective."""
+        z, g = self.standardised(batch.x), groups(batch.condition, len(batch), batch.x.device)
+        if self.chosen == "noise":
+            return self._noise(z, g)["noise"].detach()
+        return self._score(z, g)["score"].detach()
+
+    def telemetry(self) -> dict[str, Tensor]:
+        return self.latest
+
+    # ── the questions ──
+
+    def starts(self) -> tuple[Tensor, ...]:
+        return (self.mean, self.scale)
+
+    def _annealed(
+        self, g: Int[Tensor, "n"], temperatures: int, *, seed: int = 0, streams: Streams | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Chains from the broad normal to the model: z and log-weights, over the normal's own constant."""
+
+        def base(z: Tensor) -> Tensor:
+            return -0.5 * (z / self.spread).square().sum(1) - self.size * math.log(self.spread * math.sqrt(2 * math.pi))
+
+        def target(z: Tensor) -> Tensor:
+            return self.log_f(z, g if len(z) == len(g) else g[:1].expand(len(z)))
+
+        return anneal(
+            lambda s: self.spread * s.normal(self.size), base, target, n=len(g), temperatures=temperatures,
+            seed=seed, device=self.mean.device, streams=streams,
+        )  # fmt: skip
+
+    def anneal(self, group: int, temperatures: int, runs: int, seed: int = 0) -> tuple[float, float]:
+        """log Z of a class of the condition, of standardised items, and its standard error."""
+        g = torch.full((runs,), group, dtype=torch.int64, device=self.mean.device)
+        return log_mean_weight(self._annealed(g, temperatures, seed=seed)[1])
+
+    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """log p in nats with the estimated log Z; beyond 8 dimensions and of `recovery` up to a constant: (n,)."""
+        self.check_condition(len(x), condition)
+        near, far = near_items(x)
+        g = groups(condition, len(x), x.device)
+        value = self.log_f(self.standardised(near), g)
+        if self.density is Density.ESTIMATE:
+            value = (value.double() - self.normaliser()[g] - self.scale.double().log().sum()).to(value.dtype)
+        return value.masked_fill(far, -math.inf)
+
+    def log_prob_error(self) -> float | None:  # type: ignore[override]
+        """Standard error of log Z where there is one."""
+        return super().log_prob_error() if self.density is Density.ESTIMATE else None
+
+    def class_log_prob(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n groups"]:
+        """log p(class | x) of the classifier within: (n, classes)."""
+        return self.logits(self.standardised(x)).log_softmax(1)
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
+        """Hamiltonian chains annealed from the broad normal; of `recovery` Langevin moves from level to level."""
+        self.check_condition(n, condition)
+        g = groups(condition, n, self.mean.device)
+        if self.chosen == "recovery":
+            z = self._descended(g, generator)
+        else:
+            z = self._annealed(g, self.steps, streams=generator)[0]
+        x = (self.mean + self.scale * z).reshape(n, *self.event.shape)  # type: ignore[union-attr]
+        return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x
+
+    def _descended(self, g: Int[Tensor, "n"], generator: Streams) -> Float[Tensor, "n size"]:
+        z = (1 + LEVELS[-1] ** 2) ** 0.5 * generator.normal(self.size)
+        for k in reversed(range(len(LEVELS) - 1)):
+            jump = torch.full((len(g), 1), (LEVELS[k + 1] ** 2 - LEVELS[k] ** 2) ** 0.5).to(z)
+            level, noisy = torch.full_like(g, k), z
+            z = self._langevin(
+                z,
+                lambda x, noisy=noisy, jump=jump, level=level: self._given(x, noisy, jump, g, level),  # type: ignore[misc]
+                STRIDE * jump,
+                lambda: generator.normal(self.size),
+            )
+        return z

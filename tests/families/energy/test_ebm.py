@@ -1,0 +1,86 @@
+"""Neural energies: each objective against a normal, log Z, the classifier within."""
+
+import math
+
+import pytest
+import torch
+
+from pofx.core.event import Continuous, Discrete
+from pofx.core.model import Batch, Density
+from pofx.core.random import Streams
+from pofx.families.energy.ebm import EBM
+
+
+def trained(objective, x, updates, labels=None, lr=3e-3, **options):
+    torch.manual_seed(0)
+    condition = None if labels is None else Discrete((), 2)
+    model = EBM(Continuous((x.shape[1],)), condition, objective=objective, width=32, depth=2, **options)
+    model.prepare(lambda n: Batch(x[:n], None if labels is None else labels[:n]))
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(updates):
+        at = torch.randint(len(x), (256,))
+        optimiser.zero_grad()
+        sum(model.loss(Batch(x[at], None if labels is None else labels[at])).values()).backward()
+        optimiser.step()
+    return model.eval().requires_grad_(False)
+
+
+def two(n=2000):
+    generator = torch.Generator().manual_seed(1)
+    side = torch.randint(2, (n,), generator=generator)
+    return 0.5 * torch.randn(n, 2, generator=generator) + 2.0 * (2 * side[:, None] - 1), side
+
+
+def entropy_gap(model, x):
+    """Cross-entropy of two normals of sd 0.5, 5.6 apart, less their entropy, in nats."""
+    return -float(model.log_prob(x).mean()) - (math.log(2) + math.log(2 * math.pi * math.e * 0.25))
+
+
+OBJECTIVES = [  # updates, and the most nats above the entropy
+    ("noise", 300, 0.35),
+    ("contrastive", 300, 0.7),
+    pytest.param("score", 300, 0.7, marks=pytest.mark.slow),
+    pytest.param("recovery", 400, None, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("objective", "updates", "most"), OBJECTIVES)
+def test_every_objective_learns_two_normals(objective, updates, most):
+    x, _ = two()
+    options = {"chains": 512, "moves": 8, "temperatures": 25, "runs": 300, "steps": 25, "sigma": 0.2}
+    model = trained(objective, x, updates, lr=1e-2, **options)
+    if most is None:
+        assert model.density is Density.RELATIVE
+    else:
+        assert -0.25 < entropy_gap(model, x[:1000]) < most and model.log_prob_error() < 0.25
+    drawn = model.sample(500, generator=Streams(0, 500))
+    if objective != "score":  # a score of little noise knows nothing of the shares of modes that are far apart
+        assert 0.25 < float((drawn[:, 0] > 0).float().mean()) < 0.75
+    assert float((drawn - 2 * drawn.sign()).norm(dim=1).median()) < 1.4
+
+
+def test_log_z_of_a_flat_network_is_that_of_the_normal():
+    model = EBM(Continuous((3,)), width=8, depth=1, temperatures=20, runs=200, spread=1.5)
+    with torch.no_grad():
+        for p in model.net.parameters():
+            p.zero_()
+    found, error = model.anneal(0, 20, 200)
+    assert found == pytest.approx(1.5 * math.log(2 * math.pi * 1.5**2), abs=5 * error + 1e-3)
+    x = torch.randn(5, 3)
+    exact = torch.distributions.Normal(0, 1.5).log_prob(x).sum(1)
+    assert torch.allclose(model.log_prob(x), exact, atol=0.02)
+
+
+def test_a_classifier_learns_beside_and_each_class_has_its_own_log_z():
+    x, side = two()
+    model = trained("noise", x, 150, side, temperatures=20, runs=150)
+    assert float((model.class_log_prob(x[:500]).argmax(1) == side[:500]).float().mean()) > 0.98
+    right, wrong = model.log_prob(x[:300], side[:300]), model.log_prob(x[:300], 1 - side[:300])
+    assert float((right - wrong).mean()) > 2
+    assert -float(right.mean()) - math.log(2 * math.pi * math.e * 0.25) < 1.0
+
+
+def test_an_energy_of_many_dimensions_is_relative():
+    model = EBM(Continuous((12,)), width=8, depth=1)
+    assert model.chosen == "recovery" and model.density is Density.RELATIVE and model.log_prob_error() is None
+    assert model.sample(3, generator=Streams(0, 3)).shape == (3, 12)
