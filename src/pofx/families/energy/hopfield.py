@@ -98,12 +98,12 @@ class Hopfield(Marginal, Stepwise):
         return math.log((1 - share) * (self.classes - 1) / share)
 
     def left_out(self, x: Int[Tensor, "n size"], beta: float) -> float:
-        """Mean log p of stored items, each given all others but its copies."""
-        agree = self.agreements(x[:LEFT_OUT], x)
-        logs = (beta * agree).masked_fill(agree == self.size, -math.inf)
-        alone = (agree == self.size).all(1)  # only copies: nothing is known of it
-        found = logs.logsumexp(1) - (agree < self.size).sum(1).clamp(min=1).log() - self.log_z(beta)
-        return float(found.masked_fill(alone, -self.size * math.log(self.classes)).mean())
+        """Mean log p of stored items, each given all others; of a single item nothing is known."""
+        if len(x) < 2:
+            return -self.size * math.log(self.classes)
+        agree = beta * self.agreements(x[:LEFT_OUT], x)
+        agree.fill_diagonal_(-math.inf)
+        return float((agree.logsumexp(1) - math.log(len(x) - 1)).mean()) - self.log_z(beta)
 
     def log_z(self, beta: float) -> float:
         """log Σ_s exp(β × agreements with one memory)."""
