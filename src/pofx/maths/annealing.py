@@ -46,7 +46,7 @@ def log_mean_weight(log_weights: Float[Tensor, "n"]) -> tuple[float, float]:
     return estimate, float((log_weights - estimate).exp().std()) / math.sqrt(n)
 
 
-def standard_normal(x: Tensor) -> Tensor:
+def standard_normal(x: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     """The log density of the broad normal, in the coordinates where it is standard: (n,)."""
     return normal_log_prob(x).sum(-1)
 

@@ -133,7 +133,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         picked = self.logits(z, level).gather(1, g[:, None])[:, 0]
         return picked - 0.5 * (z / self.spread).square().sum(1)
 
-    def slope(self, z: Tensor, log_f: Callable[[Tensor], Tensor], *, create: bool = False) -> Tensor:
+    def _slope(self, z: Tensor, log_f: Callable[[Tensor], Tensor], *, create: bool = False) -> Tensor:
         """The gradient of a log density."""
         with torch.enable_grad():
             at = z if create and z.requires_grad else z.detach().requires_grad_()
@@ -193,7 +193,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         noise = torch.randn_like(z)
         with torch.enable_grad():
             at = (z + self.sigma * noise).requires_grad_()
-            slope = self.slope(at, lambda x: self.log_f(x, g), create=True)
+            slope = self._slope(at, lambda x: self.log_f(x, g), create=True)
         return {"score": (self.sigma * slope + noise).square().mean()}
 
     def _recovery(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
@@ -219,7 +219,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         """`moves` steps z + s²/2 ∇log f + s ε, steep slopes held back."""
         steepest = STEEPEST * self.size**0.5 / stride
         for _ in range(self.moves):
-            slope = self.slope(z, log_f)
+            slope = self._slope(z, log_f)
             slope = slope * (steepest / slope.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
             z = (
                 z.detach()
