@@ -20,7 +20,7 @@ ASCENTS = 150  # steps straight up, of a length that adapts
 LONGEST = 0.3  # step, in the coordinates where the starts are standard normal
 POLISHES = 8  # Newton steps at the end
 NEAR = 4.0  # standard deviations between two ends that are the same maximum
-MOST = 64  # maxima that are kept, those of the greatest mass
+MOST = 64  # maxima that remain, those of the greatest mass
 LIMIT = 64  # dimensions up to which curvatures are computed
 
 LogDensity = Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""The deep Boltzmann machine: two layers of binary hidden units, undirected all the way, centred.
+"""The deep Boltzmann machine: two layers of binary hidden units, undirected throughout, centred.
 
     -E(v, g, h) = Σ_i b_i[v_i] + (φ(v) - α)ᵀ W (g - ½) + (g - ½)ᵀ U (h - ½) + cᵀg + dᵀh
 

@@ -229,7 +229,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         return z.detach()
 
     def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """How well noise is told from data; or how well slopes undo noise of `sigma`, whatever the objective."""
+        """The loss of classifying data against noise; or how well slopes undo noise of `sigma`, whatever the objective."""
         z, g = self.standardised(batch.x), groups(batch.condition, len(batch), batch.x.device)
         if self.chosen == "noise":
             return self._noise(z, g)["noise"].detach()

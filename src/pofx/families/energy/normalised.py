@@ -1,4 +1,4 @@
-"""Models whose log Z is estimated: the estimate is kept with the weights, and made anew when they change."""
+"""Models whose log Z is estimated: the estimate is stored with the weights, and made anew when they change."""
 
 from abc import abstractmethod
 
