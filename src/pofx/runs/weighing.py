@@ -194,7 +194,8 @@ class ImportanceSampler:
 
     @torch.no_grad()
     def _climbed(self, n: int, seed: int) -> list[tuple[float, float]]:
-        """log Z by the model's draws and as many around the maxima, each against the density of both; none where none is found."""
+        """log Z by the model's draws and as many around the maxima, each against the density of both; none without
+        maxima."""
         model, density = self._model, event_density(self.log_target, self._view)
         streams = self._streams(n, seed + (1 << 43))
         found = basins(density, streams[:CLIMBERS].normal(dims(model.event)))

@@ -293,8 +293,8 @@ class DBN(Explicit, Encoding, Stepwise):
         return logits.argmax(-1).reshape(len(z), *self.event.shape)
 
     def network(self, outputs: int = 0) -> nn.Sequential:
-        """A perceptron that starts as the upward pass (features of the classes → probabilities of the topmost units), with a
-        last linear layer for `outputs` classes: the classifier of 2006, to be trained with labels."""
+        """A perceptron that starts as the upward pass (features of the classes → probabilities of the topmost units),
+        with a last linear layer for `outputs` classes: the classifier of 2006, to be trained with labels."""
         parts: list[nn.Module] = []
         for k, machine in enumerate(self.stack()):
             weight, bias = machine.weight.T, machine.hidden_bias[0]

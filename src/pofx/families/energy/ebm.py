@@ -229,7 +229,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         return z.detach()
 
     def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The loss of classifying data against noise; or how well slopes undo noise of `sigma`, whatever the objective."""
+        """The loss of classifying data against noise, or else how well slopes undo noise of `sigma`."""
         z, g = self.standardised(batch.x), groups(batch.condition, len(batch), batch.x.device)
         if self.chosen == "noise":
             return self._noise(z, g)["noise"].detach()
