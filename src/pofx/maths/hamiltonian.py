@@ -38,8 +38,8 @@ def hamiltonian_move(
 
 
 def _slope(x: Tensor, log_density: LogDensity) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        at = x.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        at = x.detach().clone().requires_grad_()
         value = log_density(at)
         (slope,) = torch.autograd.grad(value.sum(), at)
     return value.detach(), slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+import pofx
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
@@ -84,3 +86,12 @@ def test_an_energy_of_many_dimensions_is_relative():
     model = EBM(Continuous((12,)), width=8, depth=1)
     assert model.chosen == "recovery" and model.density is Density.RELATIVE and model.log_prob_error() is None
     assert model.sample(3, generator=Streams(0, 3)).shape == (3, 12)
+
+
+@pytest.mark.parametrize("objective", ["noise", "recovery"])
+def test_a_run_draws_and_scores_though_no_gradients_are_recorded(objective):
+    points = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
+    options = {"objective": objective, "width": 8, "depth": 1, "temperatures": 5, "runs": 16, "steps": 5, "moves": 2}
+    run = pofx.fit(points, "ebm", steps=2, progress=False, options=options, condition=np.arange(80) % 2)
+    assert run.sample(3, condition=[0, 1, 1], with_condition=False).shape == (3, 2)
+    assert np.isfinite(run.log_prob(points[:4], [0, 1, 0, 1])).all()

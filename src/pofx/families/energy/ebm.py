@@ -62,7 +62,7 @@ class EBM(OnePhase, Normalised, Stepwise):
     best_density = Density.ESTIMATE
     adjustable = ("temperatures", "runs", "steps")
     trains_with = {"lr": 1e-3, "batch_size": 256, "precision": "fp32"}
-    small = {"width": 32, "chains": 64, "temperatures": 60, "runs": 256, "steps": 30, "moves": 8}
+    small = {"width": 32, "chains": 64, "temperatures": 20, "runs": 128, "steps": 10, "moves": 4}
 
     def __init__(
         self,
@@ -92,12 +92,13 @@ class EBM(OnePhase, Normalised, Stepwise):
         self.size = dims(event)
         self.chosen = objective or ("noise" if self.size <= NORMALISED else "recovery")
         self.keep_log_z(group_count(condition, self.label))
-        levels = 32 if self.chosen == "recovery" else 0
+        grid = len(event.shape) == 3
+        levels = 0 if self.chosen != "recovery" else 4 if grid else 32
         self.level = nn.Embedding(len(LEVELS) - 1, levels) if levels else None
         self.net = (
-            MLP(self.size, self.groups, (width,) * depth, context=levels)
-            if len(event.shape) == 1
-            else ImageEncoder(event.shape, self.groups, width, context=levels)
+            ImageEncoder((event.shape[0] + levels, *event.shape[1:]), self.groups, width)  # the level is more channels
+            if grid
+            else MLP(self.size, self.groups, (width,) * depth, context=levels)
         )
         self.constant = nn.Parameter(torch.zeros(self.groups)) if self.chosen == "noise" else None
         self.mean: Tensor
@@ -120,10 +121,12 @@ class EBM(OnePhase, Normalised, Stepwise):
 
     def logits(self, z: Float[Tensor, "n size"], level: Int[Tensor, "n"] | None = None) -> Float[Tensor, "n groups"]:
         """f(z) for every class of the condition, or the one."""
-        context = None
+        x, context = z.reshape(len(z), *self.event.shape), None  # type: ignore[union-attr]
         if self.level is not None:
             context = self.level(torch.zeros(len(z), dtype=torch.int64, device=z.device) if level is None else level)
-        out: Tensor = self.net(z.reshape(len(z), *self.event.shape), context)  # type: ignore[union-attr]
+        if isinstance(self.net, ImageEncoder) and context is not None:
+            x, context = torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), 1), None
+        out: Tensor = self.net(x, context)
         return out
 
     def log_f(
@@ -135,8 +138,8 @@ class EBM(OnePhase, Normalised, Stepwise):
 
     def _slope(self, z: Tensor, log_f: Callable[[Tensor], Tensor], *, create: bool = False) -> Tensor:
         """The gradient of a log density."""
-        with torch.enable_grad():
-            at = z if create and z.requires_grad else z.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            at = z if create and z.requires_grad else z.detach().clone().requires_grad_()
             (found,) = torch.autograd.grad(log_f(at).sum(), at, create_graph=create)
         return found
 
@@ -282,15 +285,15 @@ class EBM(OnePhase, Normalised, Stepwise):
         """log p(class | x) of the classifier within: (n, classes)."""
         return self.logits(self.standardised(x)).log_softmax(1)
 
-    @torch.no_grad()
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """Hamiltonian chains annealed from the broad normal; of `recovery` Langevin moves from level to level."""
         self.check_condition(n, condition)
-        g = groups(condition, n, self.mean.device)
-        if self.chosen == "recovery":
-            z = self._descended(g, generator)
-        else:
-            z = self._annealed(g, self.steps, streams=generator)[0]
+        with torch.inference_mode(False), torch.no_grad():  # slopes are needed
+            g = groups(condition, n, self.mean.device).clone()
+            if self.chosen == "recovery":
+                z = self._descended(g, generator)
+            else:
+                z = self._annealed(g, self.steps, streams=generator)[0]
         x = (self.mean + self.scale * z).reshape(n, *self.event.shape)  # type: ignore[union-attr]
         return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x
 

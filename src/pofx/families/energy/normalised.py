@@ -40,7 +40,7 @@ class Normalised(Explicit):
         """log Z for each group, estimated anew when the weights have changed: float64 (groups,)."""
         mark = self.mark()
         if int(self.fingerprint) != mark:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():
                 found = [self.anneal(k, self.temperatures, self.runs) for k in range(self.groups)]
                 self.log_z.copy_(torch.tensor([z for z, _ in found]))
                 self.log_z_error.copy_(torch.tensor([e for _, e in found]))
