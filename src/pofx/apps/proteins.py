@@ -28,7 +28,7 @@ EXAMPLE = "pofx proteins BLAT.a2m --assay BLAT.csv --minutes 3"
 CLASSES = len(LETTERS)
 HELD = 0.1  # share of the clusters that are held out
 RECIPES: dict[str, dict[str, Any]] = {
-    "vae": {"latent": 30, "width": 256, "depth": 2, "prior": 1, "dropout": 0.2, "lr": 1e-3, "validations": 12},
+    "vae": {"latent": 30, "width": 256, "depth": 2, "prior": "normal", "dropout": 0.2, "lr": 1e-3, "validations": 12},
     "gpt": {"batch_size": 16},
     "masked-diffusion": {"batch_size": 16},
 }

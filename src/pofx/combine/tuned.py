@@ -1,8 +1,9 @@
 """A trained model on what it should make more of: weighted likelihood, or likelihood towards a target.
 
-"likelihood" descends - w log q(x), the M-step of CbAS (Brookes, Park and Listgarten, 2019, arXiv 1901.10060) and of the
-cross-entropy method. "augmented" descends (t - log q(x))² towards targets t = log p(x) + sigma · reward(x) (Olivecrona
-et al., 2017, arXiv 1704.07555): the optimum is p(x) e^(sigma · reward), normalised, so the prior stays.
+"likelihood" descends - log q(x) of items in proportion to their weights, the M-step of CbAS (Brookes, Park and
+Listgarten, 2019, arXiv 1901.10060) and of the cross-entropy method. "augmented" descends (t - log q(x))² towards targets
+t = log p(x) + sigma · reward(x) (Olivecrona et al., 2017, arXiv 1704.07555): the optimum is p(x) e^(sigma · reward),
+normalised, so the prior stays.
 """
 
 import copy
@@ -20,7 +21,7 @@ RULES = ("likelihood", "augmented")
 
 
 class Tuned(Objective):
-    """A copy of a model under one of the rules; the weights of items are w, or the targets t."""
+    """A copy of a model under one of the rules; the targets of a batch are t."""
 
     def __init__(self, model: Model, rule: str = "likelihood") -> None:
         if rule not in RULES:
@@ -43,11 +44,11 @@ class Tuned(Objective):
         assert isinstance(self.model, Explicit)
         log_q = self._log_prob(batch.x, batch.condition)
         size = dims(self.model.event)
-        if batch.weight is None:
-            return -log_q.mean() / size
         if self.rule == "likelihood":
-            return -(batch.weight * log_q).mean() / size
-        return (batch.weight - log_q).square().mean() / size
+            return -log_q.mean() / size
+        if batch.target is None:
+            raise UsageError("rule=augmented needs the log-probability that each item should have: pass weight=")
+        return (batch.target - log_q).square().mean() / size
 
     def _log_prob(self, x: Tensor, condition: Condition | None) -> Float[Tensor, "n"]:
         assert isinstance(self.model, Explicit)

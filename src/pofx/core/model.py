@@ -37,11 +37,11 @@ class Density(IntEnum):
 
 @dataclass(frozen=True)
 class Batch:
-    """n items: events `x`, their conditions, and their weights (n,) in the loss, whose mean over all items is 1."""
+    """n items: events `x`, their conditions, and one number (n,) for each where the objective compares with one."""
 
     x: X
     condition: X | None = None
-    weight: Tensor | None = None
+    target: Tensor | None = None
 
     def __len__(self) -> int:
         return count(self.x)

@@ -11,6 +11,7 @@ from pofx.core.entry import public
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.items import Items
 from pofx.core.options import OneOf, Seed
+from pofx.data.weights import checked
 from pofx.runs.run import Job, execute
 from pofx.train.feed import Feed
 from pofx.train.options import Budget, Steps, TrainOptions
@@ -51,13 +52,22 @@ def tune(
     weights = None if weight is None else torch.as_tensor(np.asarray(weight, np.float32))
     if weights is not None and weights.shape != (len(values),):
         raise DataError(f"weight must be one number for each of {len(values)} items (got shape {tuple(weights.shape)})")
+    if weights is not None and rule == "likelihood":
+        checked(weights, len(values))
     view, conditioning = run.representation, run.conditioning
     if conditioning is not None and condition is None:
         raise Unsupported(f"{run.name} was trained with a condition: give one per item, as condition=")
     stated = None if conditioning is None else conditioning.tensor(conditioning.as_batch(condition))
     device = run.device
     feed = Feed(
-        view.training(values), stated, view, conditioning=conditioning, weight=weights, seed=seed, device=device
+        view.training(values),
+        stated,
+        view,
+        conditioning=conditioning,
+        seed=seed,
+        device=device,
+        weight=weights if rule == "likelihood" else None,
+        targets=weights if rule == "augmented" else None,
     )
     kept = {k: v for k, v in type(run.model).trains_with.items() if k in ("batch_size", "precision")}
     options = {**kept, "lr": 5e-4, "warmup": 0, "schedule": "constant", "ema_images": 0.0, "validations": 0, **trainer}

@@ -59,7 +59,7 @@ class Feed:
     Conditions are raw items of `conditioning`, or without one the values of an event. `augment` changes the items of
     training batches, each position of the run with noise of its own. With weights, n positions of the run hold each
     item in proportion to its weight (`systematic`), so that the mean of any loss is that of repeated items; `take`
-    gives just these where weights are whole numbers.
+    gives just these where weights are whole numbers. Targets are one number per item for the objective.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Feed:
         *,
         conditioning: Representation | None = None,
         weight: Tensor | None = None,
+        targets: Tensor | None = None,
         augment: Augment | None = None,
         seed: int,
         device: torch.device,
@@ -78,6 +79,7 @@ class Feed:
         self.augment = augment
         self.condition = None if condition is None else each(condition, lambda part: part.to(device))
         self.conditioning = None if conditioning is None else conditioning.to(device)
+        self.targets = None if targets is None else targets.to(device)
         self.weight = None if weight is None else weight.detach().cpu().double().numpy()
         self.representation, self.seed, self.device = representation.to(device), seed, device
         self._permutation = lru_cache(maxsize=2)(self._permute)
@@ -153,7 +155,7 @@ class Feed:
             condition, _ = self.conditioning.encode(condition, Still(0, len(index), device=self.device))
         raw = self._raw(index) if raw is None else raw
         x = self.representation.under(condition).events(raw, streams)
-        return Batch(x, condition)
+        return Batch(x, condition, None if self.targets is None else self.targets[index])
 
 
 def _moved(raw: Tensor, device: torch.device) -> Tensor:

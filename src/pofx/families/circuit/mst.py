@@ -33,7 +33,16 @@ RAKING = 50  # rounds in which pairs are brought to their margins
 
 
 class MST(Explicit):
-    """Tree of noisy counts: exact density, private by ε, δ."""
+    """Tree of noisy counts: exact density, private by ε, δ.
+
+    Args:
+        epsilon: of differential privacy; 0 counts without noise.
+        delta: of differential privacy, below one over the number of rows.
+        target: the dimension on which all others may depend; -1: none.
+        groups: of the classes of a dimension, at most.
+        tree: whether pairs are counted; without them dimensions are independent.
+        noise: "secret" (no seed repeats it) or "seeded", for tests alone: who knows the seed removes the noise.
+    """
 
     name = "mst"
     source = "McKenna, Miklau and Sheldon, 2021, arXiv 2108.04978"
@@ -64,14 +73,6 @@ class MST(Explicit):
         tree: bool = True,
         noise: Annotated[str, OneOf("secret", "seeded")] = "secret",
     ) -> None:
-        """Args:
-        epsilon: of differential privacy; 0 counts without noise.
-        delta: of differential privacy, below one over the number of rows.
-        target: the dimension on which all others may depend; -1: none.
-        groups: of the classes of a dimension, at most.
-        tree: whether pairs are counted; without them dimensions are independent.
-        noise: "secret" (no seed repeats it) or "seeded", for tests alone: who knows the seed removes the noise.
-        """
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.epsilon, self.delta, self.target, self.groups = epsilon, delta, target, groups
