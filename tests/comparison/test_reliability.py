@@ -75,7 +75,11 @@ def trains_nothing(monkeypatch):
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
 def test_a_job_does_not_outlive_its_caller(tmp_path, end):
-    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path), SLEEPS], start_new_session=True)
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(tmp_path), SLEEPS],
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup around the tests ignores
+    )
     pid = tmp_path / "pid"
     try:
         job = int(until(lambda: pid.exists() and pid.read_text()))

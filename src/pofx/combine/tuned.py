@@ -2,8 +2,8 @@
 
 "likelihood" descends - log q(x) of items in proportion to their weights, the M-step of CbAS (Brookes, Park and
 Listgarten, 2019, arXiv 1901.10060) and of the cross-entropy method. "augmented" descends (t - log q(x))² towards the
-targets t = log p(x) + sigma · reward(x) (Olivecrona et al., 2017, arXiv 1704.07555): the optimum is p(x) e^(sigma · reward),
-normalised, so the prior stays.
+targets t = log p(x) + sigma · reward(x) (Olivecrona et al., 2017, arXiv 1704.07555): the optimum is the normalised
+p(x) e^(sigma · reward), so the prior stays.
 """
 
 import copy
