@@ -58,6 +58,10 @@ ELSEWHERE = {
         "data/test_molecules.py::test_the_distance_on_fingerprints_orders_samples_and_says_its_floor"
     ),
     **dict.fromkeys(
+        ("tree_c2st", "pair_dependence"),
+        "evaluate/test_tables.py::test_independent_columns_pass_shapes_and_fail_trees_and_pairs",
+    ),
+    **dict.fromkeys(
         ("w1_logp", "w1_qed", "w1_weight", "w1_sa"),
         "apps/test_molecules.py::test_distances_of_properties_are_wasserstein_over_the_spread",
     ),
