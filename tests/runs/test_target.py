@@ -297,19 +297,6 @@ def test_basins_measure_the_mass_of_normals_and_refuse_none():
     assert cliff is None or bool(cliff.log_masses.isfinite().all())
 
 
-def test_a_narrow_mode_that_the_model_lost_is_missed(fitted):
-    spot = torch.tensor([-1.5, 1.0])
-
-    def spotted(x):
-        z = (x - spot) / 0.02
-        return torch.logaddexp(
-            gaussian(x), LOG_Z - 0.5 * z.square().sum(1) - 2 * math.log(0.02) - math.log(2 * math.pi)
-        )
-
-    nats, error = ImportanceSampler(fitted.artifact, spotted).missed(400, temperatures=40)
-    assert nats > 3 * error and nats == pytest.approx(math.log(2), abs=0.1)
-
-
 def test_poor_weights_warn():
     poor = pofx.fit_density(gaussian, 2, **{**FAST, "steps": 1}, scouts=0, scale=30.0)
     with pytest.warns(RuntimeWarning, match="effective sample size.*train longer"):

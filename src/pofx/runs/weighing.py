@@ -198,7 +198,7 @@ class ImportanceSampler:
         maxima."""
         model, density = self._model, event_density(self.log_target, self._view)
         streams = self._streams(n, seed + (1 << 43))
-        found = basins(density, streams[:CLIMBERS].normal(dims(model.event)))
+        found = basins(density, self._streams(CLIMBERS, seed + (1 << 43)).normal(dims(model.event)))
         if found is None:
             return []
         around = found.draw(streams).to(streams.device)
