@@ -13,7 +13,7 @@ def audio(
     source: Annotated[str, typer.Argument(help="spoken-digits, recordings in folders by word, tunes, or .mid files.")],
     out: Annotated[Path, typer.Option(help="A folder: the model and what it draws, as .wav (and .mid).")],
     words: Annotated[str | None, typer.Option(help="Words to draw, with commas between; by default all.")] = None,
-    speaker: Annotated[str | None, typer.Option(help="Of spoken-digits: who speaks; by default anybody.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="Of spoken-digits: who speaks; by default any.")] = None,
     model: Annotated[str | None, typer.Option(help="nsf, edm, flow-matching … of voices; gpt … of melodies.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Clips of each word, or melodies.")] = 3,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
@@ -67,18 +67,18 @@ def audio(
     if speaker is not None and speaker not in set(given["speaker"]):
         raise UsageError(f"--speaker must be one of {', '.join(sorted(set(given['speaker'])))} (got '{speaker}')")
     voice = Voice(model or "nsf", minutes=minutes, seed=seed).fit(real.values, int(real.facts["rate"]), given)
-    asked = pd.DataFrame({"word": [word for word in wanted for _ in range(n)]})
+    wanted_clips = pd.DataFrame({"word": [word for word in wanted for _ in range(n)]})
     if "speaker" in given:
-        anybody = np.random.default_rng(seed).choice(given["speaker"], len(asked))
-        asked["speaker"] = anybody if speaker is None else speaker
-    clips = voice.draw(len(asked), asked, seed=seed)
+        drawn = np.random.default_rng(seed).choice(given["speaker"], len(wanted_clips))
+        wanted_clips["speaker"] = drawn if speaker is None else speaker
+    clips = voice.draw(len(wanted_clips), wanted_clips, seed=seed)
     for i, clip in enumerate(clips):
-        name = "-".join([str(i), *map(str, asked.iloc[i])])
+        name = "-".join([str(i), *map(str, wanted_clips.iloc[i])])
         (out / f"{name}.wav").write_bytes(wav(clip, voice.rate))
     if len(names) > 1:
         rows = {
             "real": judged(data.test.values, names[labels[1]], real, given["word"]),
-            voice.model: judged(clips, asked["word"], real, given["word"]),
+            voice.model: judged(clips, wanted_clips["word"], real, given["word"]),
         }
         typer.echo(pd.DataFrame(rows).T.round(3).to_string())
     voice.save(out / "model")

@@ -14,9 +14,10 @@ from pofx.core.event import select
 from pofx.core.items import Items
 from pofx.core.random import Streams
 from pofx.drawing import INSIDE, drawn
+from pofx.evaluate.measurement import finite
 from pofx.partial import Partial
 from pofx.represent.texts import Texts
-from pofx.serve.work import Work, condition_of, finite
+from pofx.serve.work import Work, condition_of
 
 GAP = 0.05  # seconds between two lines of progress
 Put = Callable[[dict[str, Any]], None]

@@ -21,6 +21,7 @@ from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Density, Encoding, Tempered
 from pofx.data.kind import FOLDER, kind_of, named
 from pofx.drawing import Request, draw_each
+from pofx.evaluate.measurement import finite
 from pofx.scoring import Score
 from pofx.serve.batches import Late
 
@@ -263,14 +264,3 @@ def _score(score: Score) -> dict[str, Any]:
         "measure": score.measure,
         "reasons": {str(k): why for k, why in score.reasons.items()},
     }
-
-
-def finite(plain: Any) -> Any:
-    """Plain values with null for numbers that JSON does not have."""
-    if isinstance(plain, float):
-        return plain if math.isfinite(plain) else None
-    if isinstance(plain, dict):
-        return {key: finite(value) for key, value in plain.items()}
-    if isinstance(plain, list | tuple):
-        return [finite(value) for value in plain]
-    return plain
