@@ -50,9 +50,9 @@ def test_both_mends_even_out_a_duel():
     torch.manual_seed(0)
     resized = build("dcgan", event, None, width=8, latent=4, upsampling="resize")
     assert not any(isinstance(m, nn.ConvTranspose2d) for m in resized.modules())
-    balanced = build("dcgan", event, None, width=8, latent=4, balance=1.0)
+    balanced = build("dcgan", event, None, width=8, latent=4, overlap=1.0)
     parts = balanced("generator", Batch(torch.rand(4, 1, 16, 16)))
     layers = [m for m in balanced.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
     total = sum(float(overlap_imbalance(m.weight.detach(), m.stride)) for m in layers)
-    assert float(parts["balance"].detach()) == pytest.approx(total, rel=1e-4)
-    assert "balance" not in build("dcgan", event, None, width=8, latent=4)("generator", Batch(torch.rand(4, 1, 16, 16)))
+    assert float(parts["overlap"].detach()) == pytest.approx(total, rel=1e-4)
+    assert "overlap" not in build("dcgan", event, None, width=8, latent=4)("generator", Batch(torch.rand(4, 1, 16, 16)))

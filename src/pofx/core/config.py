@@ -194,7 +194,9 @@ def model_from_json(given: Mapping[str, Any]) -> Model:
         check_value(f"model: {key}", given.get(key), kind)
     event = event_from_json(given["event"])
     assert event is not None
-    return build(given["name"], event, event_from_json(given.get("condition")), **given["options"])
+    former = entry(given["name"]).model.former
+    options = {former.get(key, key): value for key, value in given["options"].items()}
+    return build(given["name"], event, event_from_json(given.get("condition")), **options)
 
 
 def companion_from_json(kind: type[Companion], key: str, given: Mapping[str, Any]) -> Companion:

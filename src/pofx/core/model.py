@@ -169,8 +169,8 @@ class Model(Checked, nn.Module, ABC):
     def upgraded(
         cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
     ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
-        """The name, constructor values and weights of a run that an earlier version saved, as they are today."""
-        return name, {cls.former.get(key, key): value for key, value in options.items()}, weights
+        """The name, constructor values and weights of a run of format 1 as they are today (`former` follows)."""
+        return name, options, weights
 
     @property
     def label(self) -> str:

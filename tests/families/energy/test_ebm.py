@@ -49,7 +49,7 @@ OBJECTIVES = [  # updates, and the most nats above the entropy
 @pytest.mark.parametrize(("objective", "updates", "most"), OBJECTIVES)
 def test_every_objective_learns_two_normals(objective, updates, most):
     x, _ = two()
-    options = {"chains": 512, "moves": 8, "temperatures": 25, "runs": 300, "steps": 25, "sigma": 0.2}
+    options = {"chains": 512, "moves": 8, "temperatures": 25, "runs": 300, "sampler_steps": 25, "sigma": 0.2}
     model = trained(objective, x, updates, lr=1e-2, **options)
     if most is None:
         assert model.density is Density.RELATIVE
@@ -91,7 +91,15 @@ def test_an_energy_of_many_dimensions_is_relative():
 @pytest.mark.parametrize("objective", ["noise", "recovery"])
 def test_a_run_draws_and_scores_though_no_gradients_are_recorded(objective):
     points = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
-    options = {"objective": objective, "width": 8, "depth": 1, "temperatures": 5, "runs": 16, "steps": 5, "moves": 2}
+    options = {
+        "objective": objective,
+        "width": 8,
+        "depth": 1,
+        "temperatures": 5,
+        "runs": 16,
+        "sampler_steps": 5,
+        "moves": 2,
+    }
     run = pofx.fit(points, "ebm", steps=2, progress=False, options=options, condition=np.arange(80) % 2)
     assert run.sample(3, condition=[0, 1, 1], with_condition=False).shape == (3, 2)
     assert np.isfinite(run.log_prob(points[:4], [0, 1, 0, 1])).all()

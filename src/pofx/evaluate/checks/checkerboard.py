@@ -16,7 +16,7 @@ from pofx.maths.checkerboard import overlap_imbalance, periodic_peak
 
 UNEVEN = 0.1  # relative size of the pattern of a constant input (root of the imbalance) above which layers are named
 PEAK = 3.0  # times the neighbouring frequencies, relative to test items
-MEND = "pass upsampling=resize, or balance=1 (a GAN of transposed convolutions); kernels must be multiples of strides"
+MEND = "pass upsampling=resize, or overlap=1 (a GAN of transposed convolutions); kernels must be multiples of strides"
 
 
 @torch.no_grad()

@@ -24,10 +24,6 @@ class Inception(Pretrained):
 
     @classmethod
     def load(cls, given: str, device: torch.device) -> tuple[Embed, str, dict[str, Any]]:
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except (ImportError, RuntimeError) as error:
-            raise missing("inception", "torch-fidelity", "pip install 'pofx[inception]'", error) from error
         path = None if given == "download" else Path(given).expanduser()
         if path is not None:
             if not path.is_file():
@@ -36,6 +32,10 @@ class Inception(Pretrained):
                 torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
                 raise DataError(f"{given} holds no plain tensors ({type(error).__name__}): give {cls.needs}") from error
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except (ImportError, RuntimeError) as error:
+            raise missing("inception", "torch-fidelity", "pip install 'pofx[inception]'", error) from error
         try:
             net = FeatureExtractorInceptionV3("inception", ["2048"], None if path is None else str(path))
         except RuntimeError as error:

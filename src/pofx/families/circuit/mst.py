@@ -50,7 +50,6 @@ class MST(Explicit):
     ranks = (1,)
     unequal = True
     best_density = Density.EXACT
-    small: ClassVar = {"epsilon": 0.0}
     recipes: ClassVar = (
         Recipe("chow-liu", "Chow and Liu, 1968", {"epsilon": 0.0}, summary="Tree of classes: exact density."),
         Recipe(

@@ -53,7 +53,7 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
     Args:
         path: by which data become noise, of `maths.paths`.
         prediction: "velocity", "epsilon", "x0", "v" or "score": whose squared error the loss is.
-        weight: "prediction", or "min-snr": at most 5 times the squared error of x0 (Hang et al., 2023, 2303.09556).
+        weighting: "prediction", or "min-snr": at most 5 times the squared error of x0 (Hang et al., 2023, 2303.09556).
         times: "uniform" or "logit-normal" on the path, "log-normal" in the ratio of noise to data, or "likelihood",
             where the loss is the bound on log p; stratified over the batch.
         coupling: "ot" pairs the noises of a batch with the items nearest to them, within each class: straighter paths,
@@ -114,7 +114,7 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
     )
     trains_with = {"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500}
     small = {"network": "mlp", "width": 64, "depth": 2}
-    former = {"steps": "sampler_steps"}
+    former = {"steps": "sampler_steps", "weight": "weighting"}
     recipes = RECIPES
 
     def __init__(
@@ -124,7 +124,7 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         *,
         path: Annotated[str, OneOf(*PATHS)] = "linear",
         prediction: Annotated[str, OneOf(*PREDICTIONS)] = "velocity",
-        weight: Annotated[str, OneOf(*WEIGHTS)] = "prediction",
+        weighting: Annotated[str, OneOf(*WEIGHTS)] = "prediction",
         times: Annotated[str, OneOf(*TIMES)] = "uniform",
         coupling: Annotated[str, OneOf(*COUPLINGS)] = "independent",
         network: Annotated[str, OneOf(*NETWORKS)] = "auto",
@@ -168,7 +168,7 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         few, network_taken = count <= FEW, network
         if network == "auto":
             network_taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
-        self.path, self.prediction, self.weight, self.times = path, prediction, weight, times
+        self.path, self.prediction, self.weighting, self.times = path, prediction, weighting, times
         self.coupling, self.network, self.output, self.variance = coupling, network, output, variance
         self.width, self.depth, self.patch, self.dropout = width, depth, patch, dropout
         self.condition_dropout = condition_dropout
@@ -202,7 +202,7 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         """Weights had no prefix before there was a `denoiser`, and "auto" took the perceptron for two axes."""
         weights = {f"denoiser.{k}" if k.startswith(MOVED) else k: v for k, v in weights.items()}
         first = weights.get("denoiser.net.first.weight")
-        if "weight" not in options and first is not None and first.ndim == 2:
+        if not {"weight", "weighting"} & set(options) and first is not None and first.ndim == 2:
             options = {**options, "network": "mlp"}
         return super().upgraded(name, options, weights)
 
@@ -266,7 +266,7 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         context = self.denoiser.embed(condition, drop)
         out, spread = self.denoiser.estimate(cos * x + sin * noise, angles, context)
         error = out.float() - (cos * noise - sin * x)
-        weight = weight_of(self.weight, self.prediction, angles, point, self.path)
+        weight = weight_of(self.weighting, self.prediction, angles, point, self.path)
         loss = weight * error.square().flatten(1).mean(1)
         return loss if spread is None else loss + variance_loss(spread, error, angles, self.path)
 

@@ -52,7 +52,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         smooth: weight of f² in `contrastive` and `recovery`, which keeps energies near zero.
         classifier: weight of the classifier's loss under classes.
         temperatures, runs: steps and runs of annealed importance sampling.
-        steps: temperatures of `sample`, from the broad normal.
+        sampler_steps: temperatures of `sample`, from the broad normal.
     """
 
     name = "ebm"
@@ -60,9 +60,9 @@ class EBM(OnePhase, Normalised, Stepwise):
     events = (Bounded, Continuous)
     conditions = (Discrete,)
     best_density = Density.ESTIMATE
-    adjustable = ("temperatures", "runs", "steps")
+    adjustable = ("temperatures", "runs", "sampler_steps")
     trains_with = {"lr": 1e-3, "batch_size": 256, "precision": "fp32"}
-    small = {"width": 32, "chains": 64, "temperatures": 20, "runs": 128, "steps": 10, "moves": 4}
+    small = {"width": 32, "chains": 64, "temperatures": 20, "runs": 128, "sampler_steps": 10, "moves": 4}
 
     def __init__(
         self,
@@ -81,14 +81,14 @@ class EBM(OnePhase, Normalised, Stepwise):
         classifier: NonNegative = 1.0,
         temperatures: Count = 300,
         runs: Count = 2000,
-        steps: Count = 100,
+        sampler_steps: Count = 100,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
         self.objective, self.width, self.depth, self.spread = objective, width, depth, spread
         self.chains, self.moves, self.stride, self.sigma = chains, moves, stride, sigma
         self.smooth, self.classifier = smooth, classifier
-        self.temperatures, self.runs, self.steps = temperatures, runs, steps
+        self.temperatures, self.runs, self.sampler_steps = temperatures, runs, sampler_steps
         self.size = dims(event)
         self.chosen = objective or ("noise" if self.size <= NORMALISED else "recovery")
         self.keep_log_z(group_count(condition, self.label))
@@ -293,7 +293,7 @@ class EBM(OnePhase, Normalised, Stepwise):
             if self.chosen == "recovery":
                 z = self._descended(g, generator)
             else:
-                z = self._annealed(g, self.steps, streams=generator)[0]
+                z = self._annealed(g, self.sampler_steps, streams=generator)[0]
         x = (self.mean + self.scale * z).reshape(n, *self.event.shape)  # type: ignore[union-attr]
         return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x
 

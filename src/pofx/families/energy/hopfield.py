@@ -39,7 +39,7 @@ class Hopfield(Marginal, Stepwise):
         rule: of the classical couplings.
         memories: items stored, at most.
         sharpness: β; 0 chooses it.
-        steps: sweeps of the classical network, in `sample` and `complete`.
+        sweeps: of the classical network, in `sample` and `complete`.
     """
 
     name = "hopfield"
@@ -47,7 +47,7 @@ class Hopfield(Marginal, Stepwise):
     events = (Discrete,)
     ranks = (1, 2, 3)
     best_density = Density.EXACT
-    adjustable = ("steps",)
+    adjustable = ("sweeps",)
     small = {"memories": 500}
 
     def __init__(
@@ -59,12 +59,12 @@ class Hopfield(Marginal, Stepwise):
         rule: Annotated[str, OneOf("projection", "hebb")] = "projection",
         memories: Count = 10_000,
         sharpness: NonNegative = 0.0,
-        steps: Count = 30,
+        sweeps: Count = 30,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.interaction, self.rule, self.memories = interaction, rule, memories
-        self.sharpness, self.steps = sharpness, steps
+        self.sharpness, self.sweeps = sharpness, sweeps
         self.size, self.classes = math.prod(event.shape), event.largest
         self.patterns: Tensor
         self.count: Tensor
@@ -218,7 +218,7 @@ class Hopfield(Marginal, Stepwise):
         """Sweeps over the places one by one: Gibbs moves, or one sweep to the most probable class without chance."""
         j = self._couplings().reshape(self.size, self.classes, -1)
         v, state = v.clone(), self._signs(v)
-        for _ in range(self.steps if generator is not None else 1):
+        for _ in range(self.sweeps if generator is not None else 1):
             u = None if generator is None else generator.uniform(self.size)
             for i in range(self.size):
                 logits = self.beta * (state.flatten(1) @ j[i].T)

@@ -57,7 +57,7 @@ class GAN(Tempered, Inverting):
         norm: of the transposed critic.
         attention: a layer of self-attention in spectral networks.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
-        balance: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
+        overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
         shuffle: places by which the critic of signals moves what it hears at random.
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
@@ -88,6 +88,7 @@ class GAN(Tempered, Inverting):
     source = "Goodfellow et al., 2014, arXiv 1406.2661"
     events = (Bounded, Continuous)
     conditions = CONDITIONS
+    former = {"balance": "overlap"}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -127,7 +128,7 @@ class GAN(Tempered, Inverting):
         norm: Annotated[str, OneOf("none", "batch")] = "none",
         attention: bool = False,
         upsampling: Annotated[str, OneOf(*UPSAMPLING)] = "transposed",
-        balance: NonNegative = 0.0,
+        overlap: NonNegative = 0.0,
         shuffle: Annotated[int, Range(0, 1024)] = 2,
         group: Annotated[int, Range(0, 1024)] = 0,
         auxiliary: bool = False,
@@ -164,7 +165,7 @@ class GAN(Tempered, Inverting):
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
         self.matching = matching
-        self.l1, self.upsampling, self.balance, self.shuffle = l1, upsampling, balance, shuffle
+        self.l1, self.upsampling, self.overlap, self.shuffle = l1, upsampling, overlap, shuffle
         self.consistency, self.transport, self.centring = consistency, transport, centring
         self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
         self.mix_levels, self.directions, self.direction = mix_levels, directions, direction
@@ -259,10 +260,10 @@ class GAN(Tempered, Inverting):
         parts = {"generator": self.duel.generator(real, fake)}
         if self.critic.classes is not None and batch.condition is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi), batch.condition)
-        if self.balance:
+        if self.overlap:
             layers = [m for m in self.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
             uneven = [overlap_imbalance(layer.weight.float(), layer.stride) for layer in layers]
-            parts["balance"] = self.balance * torch.stack(uneven).sum() if uneven else x.new_zeros(())
+            parts["overlap"] = self.overlap * torch.stack(uneven).sum() if uneven else x.new_zeros(())
         if self.l1:
             parts["l1"] = self.l1 * (x - batch.x).abs().mean()
         if self.transport:
