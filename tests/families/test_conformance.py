@@ -321,7 +321,7 @@ def test_a_recipe_keeps_what_sets_it_apart_at_its_tiniest_size():
 @pytest.mark.parametrize("name", [name for name, row in config.entries().items() if row.model.former and is_core(row)])
 def test_values_under_their_former_names_still_load(name):
     row = config.entry(name)
-    event = Discrete((1, 8, 8), 4) if Continuous not in row.traits.events else Continuous((1, 8, 8))
+    event = Discrete((1, 8, 8), 4) if Continuous not in row.model.events else Continuous((1, 8, 8))
     plain = config.model_to_json(name, row.model(event, **{**row.values, **row.model.small}))
     former = {today: before for before, today in row.model.former.items()}
     assert set(former) <= set(plain["options"])  # nothing is renamed to what is gone

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from pofx.core import config
-from pofx.core.config import config
+from pofx.core.config import config, model_from_json, model_to_json
 from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
@@ -146,8 +145,8 @@ def test_runs_of_earlier_versions_are_read():
     old = {k.removeprefix("denoiser."): v for k, v in new.state_dict().items()}
     name, options, weights = Diffusion.upgraded("ddpm", {"steps": 9}, old)
     assert name == "ddpm" and options["network"] == "mlp" and set(weights) == set(new.state_dict())
-    plain = {**config.model_to_json("ddpm", new), "options": {"steps": 9, "weight": "min-snr"}}
-    read = config.model_from_json(plain)
+    plain = {**model_to_json("ddpm", new), "options": {"steps": 9, "weight": "min-snr"}}
+    read = model_from_json(plain)
     assert isinstance(read, Diffusion) and (read.sampler_steps, read.weighting) == (9, "min-snr")
 
 
