@@ -8,6 +8,7 @@ Jacobi iterations of Song et al. (2021), "Accelerating feedforward computation v
 arXiv 2002.03629.
 """
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -23,8 +24,8 @@ SWEPT = 48  # dimensions from which sweeps are faster than going one by one
 ROUNDING = 4  # units in the last place by which a converged value may still move
 
 
-class Autoregressive(Bijection):
-    """y_i = transformer(x_i; parameters that depend on the x_j that come before x_i).
+class Triangular(Bijection):
+    """y_i = transformer(x_i; parameters that depend on the x_j that come before x_i), whatever network computes them.
 
     `order` lists the dimensions as they come; None is their own order.
     """
@@ -32,43 +33,25 @@ class Autoregressive(Bijection):
     order: Tensor
     back: Tensor
 
-    def __init__(
-        self,
-        features: int,
-        order: Int[Tensor, "{features}"] | None,
-        transformer: Elementwise,
-        width: int,
-        blocks: int,
-        *,
-        context: int = 0,
-        dropout: float = 0.0,
-        octaves: int = 0,
-        circle: Circle | None = None,
-    ) -> None:
+    def __init__(self, features: int, order: Int[Tensor, "{features}"] | None, transformer: Elementwise) -> None:
         super().__init__()
         self.natural = order is None
         order = torch.arange(features) if order is None else order
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.argsort(), persistent=False)
         self.transformer = transformer.of(order)
-        self.octaves, self.circle = octaves, None if circle is None else circle.of(order)
-        seen, size = sight_size(octaves, circle), transformer.size
-        self.net = MaskedResidual(
-            features,
-            seen,
-            size,
-            width,
-            blocks,
-            context=context,
-            dropout=dropout,
-            activation=nn.functional.relu,  # smooth ones learn the sharp columns of tables late or never
-            pre_activation=False,
-            last_activation=not transformer.straight,
-        )
-        for parameter in self.net.last.parameters():  # the identity at first
-            nn.init.zeros_(parameter)
-        if self.net.context_last is not None:
-            nn.init.zeros_(self.net.context_last.weight)
+
+    @abstractmethod
+    def _raw(self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d size"]:
+        """The parameters of all dimensions, each from those before it; x is in order."""
+
+    @abstractmethod
+    def one_by_one(self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d"]:
+        """The inverse of y, both in order, dimension by dimension: the work of one pass in many steps."""
+
+    def sweeps(self) -> bool:
+        """Whether the inverse goes by sweeps."""
+        return len(self.order) >= SWEPT
 
     def forward(
         self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None = None
@@ -81,21 +64,10 @@ class Autoregressive(Bijection):
     ) -> Float[Tensor, "n d"]:
         y = self._ordered(y)
         with torch.no_grad():
-            x = self.by_sweeps(y, context) if y.shape[1] >= SWEPT else self.one_by_one(y, context)
+            x = self.by_sweeps(y, context) if self.sweeps() else self.one_by_one(y, context)
         if torch.is_grad_enabled():
             x = self._differentiable(x, y, context)
         return self._restored(x)
-
-    def one_by_one(self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d"]:
-        """The inverse of y, both in order, dimension by dimension: the work of one pass in d steps."""
-        x, cache = torch.zeros_like(y), self.net.begin(len(y), context)
-        for i in range(y.shape[1]):
-            at = torch.tensor([i])
-            raw = cache.advance(i, i)[:, None]
-            found, _ = self.transformer.of(at)(y[:, i : i + 1], raw, inverse=True)
-            cache.put(i, sight(found, self.octaves, None if self.circle is None else self.circle.of(at))[:, 0])
-            x[:, i : i + 1] = found
-        return x
 
     def by_sweeps(self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d"]:
         """The inverse of y, both in order, by sweeps over all dimensions. An item stops when it moves no more, whatever
@@ -119,11 +91,6 @@ class Autoregressive(Bijection):
     def _restored(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return x if self.natural else x.T[self.back].T
 
-    def _raw(self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d size"]:
-        seen = sight(x, self.octaves, self.circle).to(self.net.first.weight.dtype)
-        raw: Tensor = self.net(seen, context=context)
-        return raw
-
     def _map(
         self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
@@ -137,6 +104,58 @@ class Autoregressive(Bijection):
         again, ladj = self._map(start, context)
         found: Tensor = _Root.apply(again - y, start, again, ladj.detach().exp())
         return found
+
+
+class Autoregressive(Triangular):
+    """One masked residual network computes the parameters of all dimensions."""
+
+    def __init__(
+        self,
+        features: int,
+        order: Int[Tensor, "{features}"] | None,
+        transformer: Elementwise,
+        width: int,
+        blocks: int,
+        *,
+        context: int = 0,
+        dropout: float = 0.0,
+        octaves: int = 0,
+        circle: Circle | None = None,
+    ) -> None:
+        super().__init__(features, order, transformer)
+        self.octaves, self.circle = octaves, None if circle is None else circle.of(self.order)
+        seen, size = sight_size(octaves, circle), transformer.size
+        self.net = MaskedResidual(
+            features,
+            seen,
+            size,
+            width,
+            blocks,
+            context=context,
+            dropout=dropout,
+            activation=nn.functional.relu,  # smooth ones learn the sharp columns of tables late or never
+            pre_activation=False,
+            last_activation=not transformer.straight,
+        )
+        for parameter in self.net.last.parameters():  # the identity at first
+            nn.init.zeros_(parameter)
+        if self.net.context_last is not None:
+            nn.init.zeros_(self.net.context_last.weight)
+
+    def one_by_one(self, y: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d"]:
+        x, cache = torch.zeros_like(y), self.net.begin(len(y), context)
+        for i in range(y.shape[1]):
+            at = torch.tensor([i])
+            raw = cache.advance(i, i)[:, None]
+            found, _ = self.transformer.of(at)(y[:, i : i + 1], raw, inverse=True)
+            cache.put(i, sight(found, self.octaves, None if self.circle is None else self.circle.of(at))[:, 0])
+            x[:, i : i + 1] = found
+        return x
+
+    def _raw(self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d size"]:
+        seen = sight(x, self.octaves, self.circle).to(self.net.first.weight.dtype)
+        raw: Tensor = self.net(seen, context=context)
+        return raw
 
 
 class _Root(torch.autograd.Function):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pofx.core.event import Condition, Event, dims
@@ -140,12 +140,16 @@ class Composition(nn.Module):
         return [part for part in self.parts if isinstance(part, Bijection)]
 
     def forward(
-        self, x: Float[Tensor, "n *event"], condition: Condition | None = None
+        self,
+        x: Float[Tensor, "n *event"],
+        condition: Condition | None = None,
+        drop: Bool[Tensor, "n"] | None = None,
     ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n"]]:
-        """x (n, *shape) → code (n, *shape) and log|det| (n,)."""
+        """x (n, *shape) → code (n, *shape) and log|det| (n,); `drop`: where the condition is not known, for flows that
+        learn without it too."""
         device, wanted = x.device.type, torch.is_autocast_enabled(x.device.type)
         with torch.autocast(device, enabled=False):
-            context = self.embed(condition)
+            context = self.embed(condition, drop)
             z = _single(x).reshape(len(x), self.features)
             total = torch.zeros(len(x), dtype=z.dtype, device=x.device)
             for part in self.bijections:
@@ -165,9 +169,14 @@ class Composition(nn.Module):
                     x = part.inverse(x, context)
         return x.reshape(z.shape)
 
-    def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
+    def log_prob(
+        self,
+        x: Float[Tensor, "n *event"],
+        condition: Condition | None = None,
+        drop: Bool[Tensor, "n"] | None = None,
+    ) -> Float[Tensor, "n"]:
         """log p(x | condition) in nats: (n,)."""
-        z, ladj = self(x, condition)
+        z, ladj = self(x, condition, drop)
         log_p: Tensor = self.base.log_prob(z.reshape(len(x), self.features)).sum(-1) + ladj
         return log_p
 

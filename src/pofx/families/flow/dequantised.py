@@ -1,20 +1,21 @@
-"""Glow for discrete grids: a flow of levels made real by a dequantiser that is learned with it.
+"""Flows for discrete grids: levels made real by a dequantiser that is learned with the flow.
 
     log P(x) >= E log 1/K Σ_k w_k,   w_k = p(y_k) |dy_k/du_k| / q(u_k | x),   u_k ~ q
 
 Ho, Chen, Srinivas, Duan and Abbeel (2019), "Flow++: improving flow-based generative models with variational
 dequantization", arXiv 1902.00275, eq. 12 with K = 1 in training; more samples make a tighter bound (Burda, Grosse and
-Salakhutdinov, 2016, arXiv 1509.00519). The flow is Glow (Kingma and Dhariwal, 2018, arXiv 1807.03039).
+Salakhutdinov, 2016, arXiv 1509.00519). The flow is Glow (Kingma and Dhariwal, 2018, arXiv 1807.03039) or TarFlow
+(Zhai et al., 2024, arXiv 2412.06329).
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous, Discrete, Event
@@ -24,64 +25,24 @@ from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.families.flow.dequantiser import Dequantiser
 from pofx.families.flow.glow import glow
+from pofx.families.flow.tarflow import INVERSES, MAPS, TarFlow, attention_matrices, attentive_flow
 from pofx.nets.vector.conditioner import CONDITIONS
 
 DEQUANTISATIONS = ("variational", "uniform")
 
 
-class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
-    """Glow for discrete grids with a learned dequantiser: a bound on log P, codes, sampling in one pass.
+class DequantisedFlow(OnePhase, Weighted, Encoding, Tempered):
+    """A flow of levels made real by a dequantiser; members build both in the constructor."""
 
-    Args:
-        dequantisation: "variational" learns the noise that makes levels real, "uniform" does not.
-        noise_steps: couplings of the learned noise.
-        margin: levels fill (margin, 1 - margin) before a logit makes them real.
-        importance: draws of the noise in `log_prob`.
-        flow_steps, width, blocks, scales, dropout, scale_bound, context: as for `glow`.
-    """
-
-    name = "dequantised-glow"
-    source = "Ho et al., 2019, arXiv 1902.00275; Kingma and Dhariwal, 2018, arXiv 1807.03039"
     events: ClassVar = (Discrete,)
     ranks = (3,)
     conditions: ClassVar = CONDITIONS
     best_density = Density.BOUND
     lossless = True
-    adjustable = ("importance",)
-    trains_with = {"lr": 2e-3, "batch_size": 64, "precision": "auto"}
-    former = {"steps": "flow_steps"}
-    small = {"flow_steps": 2, "width": 16, "importance": 16}
+    adjustable: ClassVar[tuple[str, ...]] = ("importance",)
 
-    def __init__(
-        self,
-        event: Event,
-        condition: Event | None = None,
-        *,
-        dequantisation: Annotated[str, OneOf(*DEQUANTISATIONS)] = "variational",
-        noise_steps: Depth = 3,
-        margin: Annotated[Real, Range(0, 0.5, above=True, below=True)] = 0.0005,
-        importance: Count = 8,
-        flow_steps: Depth = 8,
-        width: Width = 64,
-        blocks: Annotated[int, Range(0, 1024)] = 1,
-        scales: Annotated[int, Range(0, 16)] = 0,
-        dropout: Dropout = 0.0,
-        scale_bound: Annotated[Real, Range(0, 20, above=True)] = 2.0,
-        context: Width = 64,
-    ) -> None:
-        super().__init__(event, condition)
-        assert isinstance(event, Discrete)
-        self.dequantisation, self.noise_steps, self.margin = dequantisation, noise_steps, margin
-        self.importance, self.flow_steps, self.width, self.blocks = importance, flow_steps, width, blocks
-        self.scales, self.dropout, self.scale_bound, self.context = scales, dropout, scale_bound, context
-        self.code = Continuous(event.shape)
-        learned = noise_steps if dequantisation == "variational" else 0
-        self.dequantiser = Dequantiser(
-            event, steps=learned, width=width, blocks=blocks, margin=margin, scale_bound=scale_bound
-        )
-        size = context if condition is not None else 0
-        stack = glow(event.shape, flow_steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
-        self.flow = Composition(event, condition, context, [stack])
+    flow: Composition
+    dequantiser: Dequantiser
 
     def log_weights(
         self,
@@ -169,3 +130,118 @@ class DequantisedGlow(OnePhase, Weighted, Encoding, Tempered):
     def decode(self, z: Float[Tensor, "n *event"], condition: Condition | None = None) -> Int[Tensor, "n *event"]:
         self.check_condition(len(z), condition)
         return self.dequantiser.inverse(self.flow.inverse(z, condition))
+
+
+class DequantisedGlow(DequantisedFlow):
+    """Glow for discrete grids with a learned dequantiser: a bound on log P, codes, sampling in one pass.
+
+    Args:
+        dequantisation: "variational" learns the noise that makes levels real, "uniform" does not.
+        noise_steps: couplings of the learned noise.
+        margin: levels fill (margin, 1 - margin) before a logit makes them real.
+        importance: draws of the noise in `log_prob`.
+        flow_steps, width, blocks, scales, dropout, scale_bound, context: as for `glow`.
+    """
+
+    name = "dequantised-glow"
+    source = "Ho et al., 2019, arXiv 1902.00275; Kingma and Dhariwal, 2018, arXiv 1807.03039"
+    trains_with = {"lr": 2e-3, "batch_size": 64, "precision": "auto"}
+    former = {"steps": "flow_steps"}
+    small = {"flow_steps": 2, "width": 16, "importance": 16}
+
+    def __init__(
+        self,
+        event: Event,
+        condition: Event | None = None,
+        *,
+        dequantisation: Annotated[str, OneOf(*DEQUANTISATIONS)] = "variational",
+        noise_steps: Depth = 3,
+        margin: Annotated[Real, Range(0, 0.5, above=True, below=True)] = 0.0005,
+        importance: Count = 8,
+        flow_steps: Depth = 8,
+        width: Width = 64,
+        blocks: Annotated[int, Range(0, 1024)] = 1,
+        scales: Annotated[int, Range(0, 16)] = 0,
+        dropout: Dropout = 0.0,
+        scale_bound: Annotated[Real, Range(0, 20, above=True)] = 2.0,
+        context: Width = 64,
+    ) -> None:
+        super().__init__(event, condition)
+        assert isinstance(event, Discrete)
+        self.dequantisation, self.noise_steps, self.margin = dequantisation, noise_steps, margin
+        self.importance, self.flow_steps, self.width, self.blocks = importance, flow_steps, width, blocks
+        self.scales, self.dropout, self.scale_bound, self.context = scales, dropout, scale_bound, context
+        self.code = Continuous(event.shape)
+        learned = noise_steps if dequantisation == "variational" else 0
+        self.dequantiser = Dequantiser(
+            event, steps=learned, width=width, blocks=blocks, margin=margin, scale_bound=scale_bound
+        )
+        size = context if condition is not None else 0
+        stack = glow(event.shape, flow_steps, width, blocks, scales, scale_bound, context=size, dropout=dropout)
+        self.flow = Composition(event, condition, context, [stack])
+
+
+class DequantisedTarFlow(DequantisedFlow):
+    """TarFlow for discrete grids with a learned dequantiser: a bound on log P and codes.
+
+    Args:
+        dequantisation, noise_steps, margin, importance: as for `dequantised-glow`.
+        noise_width: hidden channels of the learned noise.
+        blocks, layers, deep_layers, width, patch, maps, scale_bound, dropout, inverse, context: as for `tarflow`.
+    """
+
+    name = "dequantised-tarflow"
+    source = "Zhai et al., 2024, arXiv 2412.06329; Ho et al., 2019, arXiv 1902.00275"
+    adjustable = ("importance", "inverse")
+    trains_with: ClassVar = TarFlow.trains_with
+    small = {"blocks": 2, "layers": 1, "width": 32, "noise_width": 16, "importance": 16}
+
+    def __init__(
+        self,
+        event: Event,
+        condition: Event | None = None,
+        *,
+        dequantisation: Annotated[str, OneOf(*DEQUANTISATIONS)] = "variational",
+        noise_steps: Depth = 3,
+        noise_width: Width = 32,
+        margin: Annotated[Real, Range(0, 0.5, above=True, below=True)] = 0.0005,
+        importance: Count = 8,
+        blocks: Depth = 4,
+        layers: Depth = 2,
+        deep_layers: Annotated[int, Range(0, 1024)] = 0,
+        width: Width = 128,
+        patch: Annotated[int, Range(0, 1024)] = 0,
+        maps: Annotated[str, OneOf(*MAPS)] = "auto",
+        scale_bound: Annotated[Real, Range(0, 20, above=True)] = 4.0,
+        dropout: Dropout = 0.0,
+        inverse: Annotated[str, OneOf(*INVERSES)] = "cached",
+        context: Width = 64,
+    ) -> None:
+        super().__init__(event, condition)
+        assert isinstance(event, Discrete)
+        self.dequantisation, self.noise_steps, self.noise_width = dequantisation, noise_steps, noise_width
+        self.margin, self.importance, self.blocks, self.layers = margin, importance, blocks, layers
+        self.deep_layers, self.width, self.patch, self.maps = deep_layers, width, patch, maps
+        self.scale_bound, self.dropout, self.inverse, self.context = scale_bound, dropout, inverse, context
+        self.code = Continuous(event.shape)
+        learned = noise_steps if dequantisation == "variational" else 0
+        self.dequantiser = Dequantiser(
+            event, steps=learned, width=noise_width, blocks=1, margin=margin, scale_bound=scale_bound
+        )
+        self.flow = attentive_flow(
+            event,
+            condition,
+            blocks=blocks,
+            layers=layers,
+            deep_layers=deep_layers,
+            width=width,
+            patch=patch,
+            maps=maps,
+            scale_bound=float(scale_bound),
+            dropout=dropout,
+            jacobi=inverse == "jacobi",
+            context=context,
+        )
+
+    def matrices(self) -> Iterable[nn.Parameter]:
+        return attention_matrices(self.flow)
