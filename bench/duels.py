@@ -78,12 +78,14 @@ def images(args):
     held = take(data.train, chosen).values
     bars = {"r3gan": 6, "sngan": 6, "stylegan2": 3, "wgan-gp": 10, "dcgan": 15}
     for name in args.models or ("r3gan",):
-        minutes = args.minutes or 9
-        label = f"{source}-{name}{'-conditional' if args.conditional else ''}-{minutes:g}{args.tag}"
-        began = time.perf_counter()
-        run = pofx.fit(data, name, minutes=minutes, seed=args.seed, out=args.out / label, overwrite=True,
+        budget = {"steps": args.steps} if args.steps else {"minutes": args.minutes or 9}
+        size = args.steps or args.minutes or 9
+        label = f"{source}-{name}{'-conditional' if args.conditional else ''}-{size:g}{args.tag}"
+        began, cpu = time.perf_counter(), time.process_time()
+        run = pofx.fit(data, name, **budget, seed=args.seed, out=args.out / label, overwrite=True,
                        condition="label" if args.conditional else None,
                        progress=args.shown, **dict(args.option))  # fmt: skip
+        trained = time.process_time() - cpu
         drawn = run.draw(count, seed=0)
         sheet(drawn.values[:96], args.out / f"{label}.png")
         row = {
@@ -92,6 +94,7 @@ def images(args):
             "steps": run.card["training"]["steps"],
             "best_step": run.card["training"]["best_step"],
             "seconds": round(time.perf_counter() - began),
+            "CPU seconds of training": round(trained),
         }
         for s in (space, pca):
             test = s.of(data.test)
@@ -212,6 +215,7 @@ def main():
     cli.add_argument("--models", type=listed)
     cli.add_argument("--data", type=listed)
     cli.add_argument("--minutes", type=float)
+    cli.add_argument("--steps", type=int, help="of training, instead of minutes, on a busy machine")
     cli.add_argument("--rounds", type=int, default=3)
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--spaces", help="folder of fitted feature spaces")

@@ -23,7 +23,7 @@ from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
 from truth import CLASSES, Identity, Truth, events_for
 
-STEPS, ITEMS = 250, 2000
+STEPS, ITEMS = 150, 2000
 BEGUN = 12  # steps of a model that has merely begun
 SECOND = {"dequantised-tarflow"}  # classes that fit what another class of their family fits already, only slower
 LONG = {"jit": "log_prob is a function of the item", "hvae": "normalisation"}  # laws that take half a minute

@@ -12,18 +12,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
-from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Phase, Tempered
+from pofx.core.event import Bounded, Continuous, Discrete, Event
+from pofx.core.model import Batch, Phase
 from pofx.core.options import Depth, OneOf, Positive, Range, Width
-from pofx.core.random import Streams
-from pofx.families.gan.inversion import KINDS, Inverting, Steps
+from pofx.families.gan.inversion import KINDS, Steps
+from pofx.families.gan.one_pass import OnePass
 from pofx.families.gan.players import Build, Generator
 from pofx.maths.drift import drift
 
 ARCHITECTURES = ("residual", "mlp")
 
 
-class Drifting(Tempered, Inverting):
+class Drifting(OnePass):
     """Samples drift to data in one pass: no critic, no density.
 
     Args:
@@ -73,7 +73,7 @@ class Drifting(Tempered, Inverting):
         self.generator = Generator(event, condition, Build(architecture, latent, width, units, blocks))
         self.give_codes(inversion, inversion_steps, latent, width if len(event.shape) == 3 else units)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-        self.latest: dict[str, Tensor] = {}
+        self.latest = {}
 
     @property
     def temperature(self) -> float:
@@ -101,14 +101,3 @@ class Drifting(Tempered, Inverting):
             if self.training:
                 self.seen += n
         return (x - goal).square().mean()
-
-    def telemetry(self) -> dict[str, Tensor]:
-        return self.latest
-
-    def sample(
-        self, n: int, condition: Condition | None = None, *, generator: Streams, temperature: float = 1.0
-    ) -> Float[Tensor, "{n} *event"]:
-        """One pass, cut to the bounds of a bounded event; `temperature` is a factor on the noise."""
-        self.check_condition(n, condition)
-        z = generator.normal(self.generator.inputs) * temperature
-        return self.bounded(self.generator(z, condition))

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from pofx.core.event import Bounded, Condition, Continuous, Event
-from pofx.core.model import Batch, Phase, Tempered
+from pofx.core.model import Batch, Phase
 from pofx.core.options import Depth, NonNegative, OneOf, Width
-from pofx.core.random import Streams
 from pofx.families.gan.health import symptoms
-from pofx.families.gan.inversion import KINDS, Inverting, Steps
+from pofx.families.gan.inversion import KINDS, Steps
+from pofx.families.gan.one_pass import OnePass
 from pofx.families.gan.players import Build, Critic, Generator
 from pofx.maths.adversarial import gradient_penalty
 from pofx.maths.mmd import mmd_square, witness
@@ -25,7 +25,7 @@ from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 ARCHITECTURES = ("residual", "transposed", "mlp")
 
 
-class MMDGAN(Tempered, Inverting):
+class MMDGAN(OnePass):
     """GAN whose critic is a kernel on learned features.
 
     Args:
@@ -78,7 +78,7 @@ class MMDGAN(Tempered, Inverting):
         self.critic["given"] = Conditioner(condition, hidden)
         self.critic["last"] = nn.Linear(hidden, features)
         self.give_codes(inversion, inversion_steps, latent, width if len(event.shape) == 3 else units)
-        self.latest: dict[str, Tensor] = {}
+        self.latest = {}
 
     def phases(self) -> tuple[Phase, ...]:
         generator, critic = tuple(self.generator.parameters()), tuple(self.critic.parameters())
@@ -122,16 +122,5 @@ class MMDGAN(Tempered, Inverting):
             parts["gradient"] = self.gamma * gradient_penalty(slope, batch.x, fake)
         return parts
 
-    def telemetry(self) -> dict[str, Tensor]:
-        return self.latest
-
     def health(self, numbers: Any) -> dict[str, str]:
         return symptoms(numbers)
-
-    def sample(
-        self, n: int, condition: Condition | None = None, *, generator: Streams, temperature: float = 1.0
-    ) -> Float[Tensor, "{n} *event"]:
-        """One pass, cut to the bounds of a bounded event; `temperature` is a factor on the noise."""
-        self.check_condition(n, condition)
-        z = generator.normal(self.generator.inputs) * temperature
-        return self.bounded(self.generator(z, condition))
