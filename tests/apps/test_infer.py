@@ -62,6 +62,7 @@ def test_particles_draw_from_the_product_of_prior_and_likelihood():
     assert np.abs(draws.std(0) / exact**0.5 - 1).max() < 0.12
 
 
+@pytest.mark.slow
 def test_a_likelihood_gives_the_same_posterior():
     found = infer(noisy, NORMAL, simulations=1_500, vectorised=True, method="likelihood", steps=150, options=QUICK,
                   trainer={"batch_size": 128}, progress=False)  # fmt: skip

@@ -244,6 +244,7 @@ def test_the_command_line_writes_wav_files(run, tmp_path, monkeypatch):
         assert wavfile.read(tmp_path / found)[0] == RATE
 
 
+@pytest.mark.slow
 def test_evaluation_audit_and_report_can_read_sound(run, tmp_path):
     from pofx.comparison.job import keep
     from pofx.core.files import read_json

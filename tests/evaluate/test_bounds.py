@@ -108,6 +108,7 @@ def test_the_vae_is_bounded_from_both_sides(digits):
     assert read.extra["sandwich"]["lower"] < read.extra["sandwich"]["upper"]
 
 
+@pytest.mark.slow
 def test_dequantised_densities_have_a_curve_and_exact_ones_are_not_asked(digits):
     flow = pofx.fit(digits, "realnvp", steps=2, progress=False)
     found = curve(flow, digits.test.values[:20], (1, 8))

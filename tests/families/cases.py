@@ -24,7 +24,7 @@ from pofx.train.options import Budget, TrainOptions
 from truth import CLASSES, Identity, Truth, events_for
 
 STEPS, ITEMS = 150, 2000
-BEGUN = 12  # steps of a model that has merely begun
+BEGUN, GUIDED = 12, 80  # steps of a model that has merely begun, and until a condition shows
 SECOND = {"dequantised-tarflow"}  # classes that fit what another class of their family fits already, only slower
 LONG = {"jit": "log_prob is a function of the item", "hvae": "normalisation"}  # laws that take half a minute
 
@@ -152,7 +152,7 @@ def started(case: Case) -> Model:
 @cache
 def guided(case: Case) -> Model:
     """A conditional model trained long enough for its condition to show."""
-    return _trained(case, STEPS)
+    return _trained(case, GUIDED)
 
 
 def law(name: str, *, fit: bool = False, conditional: bool | None = None):

@@ -155,6 +155,7 @@ def test_it_starts_at_the_frequencies_of_what_is_real():
     assert torch.allclose(grid.bias.exp(), shares, atol=0.01)
 
 
+@pytest.mark.slow
 def test_what_came_long_before_is_found_again():
     torch.manual_seed(0)
     model = config.build("gpt", Discrete((24,), 4), width=32, layers=2, heads=2)
