@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pofx.core.companion import weights
-from pofx.core.model import Density, Explicit, Model
+from pofx.core.model import Density, Explicit, Model, Smoothed
 from pofx.core.representation import Representation
 from pofx.data.conditions import LABEL, columns_of
 
@@ -29,7 +29,9 @@ class Parts:
     @property
     def density(self) -> Density:
         """The kind of this artifact's log_prob: the lesser of the model's density and the representation's volume."""
-        return min(self.model.density, self.representation.volume) if isinstance(self.model, Explicit) else Density.NONE
+        if not isinstance(self.model, Explicit) or (self.representation.half and not isinstance(self.model, Smoothed)):
+            return Density.NONE
+        return min(self.model.density, self.representation.volume)
 
     @property
     def device(self) -> torch.device:

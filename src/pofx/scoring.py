@@ -17,12 +17,14 @@ from pofx import summary
 from pofx.conditioned import apart, given, repeated
 from pofx.core.errors import Unsupported
 from pofx.core.event import count, each, select
-from pofx.core.model import Density, Explicit, Factored, Weighted, X
+from pofx.core.model import Density, Explicit, Factored, Smoothed, Weighted, X
 from pofx.core.random import Streams
+from pofx.maths.dequantisation import REACH, truncated_normal
 from pofx.parts import Parts
 
 PUBLIC = ("Score",)
 
+EDGE = 2.0**-20  # of noise, from its ends
 FAR = 1e4  # standardised units from which on a log p that is not a number is one that underflowed
 
 
@@ -59,13 +61,14 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
     note = run.representation.unfamiliar(raw)
     if note:
         warnings.warn(note, stacklevel=4)
+    log_prob = _truncated if run.representation.half else _log_prob
     draws = draws if run.representation.volume is Density.BOUND and run.representation.noisy else 1
     logs, errors, far = [], [], []
     for i in range(0, count(raw), batch_size):
         part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(run.device))
         c = None if stated is None else select(stated, slice(i, i + batch_size))
         of = None if places is None else places[i : i + batch_size].to(run.device)
-        found = [_log_prob(run, part, c, of, streams) for streams in repeated(part, draws)]
+        found = [log_prob(run, part, c, of, streams) for streams in repeated(part, draws)]
         logs.append(torch.stack([log_p for log_p, _, _ in found]).cpu())
         errors.append(torch.stack([error for _, error, _ in found]).cpu())
         far.append(torch.stack([beyond for _, _, beyond in found]).any(0).cpu())
@@ -117,6 +120,24 @@ def _log_prob(
         log_p = torch.where(places, terms, 0.0).flatten(1).sum(1)
     beyond = ~size.isfinite() | (log_p.isnan() & (size > FAR))
     value = torch.where(beyond, -torch.inf, log_p.double() + ladj.double())
+    return value, torch.zeros_like(value) if error is None else error.double(), beyond
+
+
+def _truncated(
+    run: Parts, raw: Tensor, condition: X | None, places: Tensor | None, streams: Streams
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_log_prob`, with levels made real by truncated normal noise, of which the model knows the density."""
+    model, half = run.model, run.representation.half
+    assert isinstance(model, Smoothed)
+    middle, ladj = run.representation.under(condition).encode(raw, streams)
+    noise = float((half / (REACH * model.spread)).min())
+    scale = noise * model.spread
+    u = streams.uniform(*middle.shape[1:]).clamp(EDGE, 1 - EDGE)
+    epsilon, log_q = truncated_normal(u, half / scale)
+    log_q = log_q - scale.log().expand(middle.shape[1:]).sum()
+    log_p, error = model.log_prob_smoothed(middle + scale * epsilon, noise, condition)
+    value = log_p.double() - log_q.double() + ladj.double()
+    beyond = torch.zeros_like(value, dtype=torch.bool)
     return value, torch.zeros_like(value) if error is None else error.double(), beyond
 
 

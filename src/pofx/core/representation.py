@@ -73,6 +73,8 @@ class Representation(Checked, ABC):
         """Events of samples → raw items: `decode`, where what the event leaves open is drawn from `generator`."""
         return self.decode(x)
 
+    half: float = 0.0  # of the width of the interval of a level whose middle is the event; no density without its noise
+
     straight: bool = False  # whether `real` is an affine map
 
     def real(self, x: X) -> Tensor:

@@ -165,6 +165,24 @@ class Unit(ImageView):
         return (x + 1) / 2
 
 
+class Middles(Unit):
+    """Levels as the middles of their intervals in [-1, 1], without noise: what a diffusion model is best trained on.
+
+    The density of a level is a bound by truncated normal noise (see `maths.dequantisation`).
+    """
+
+    name = "middles"
+    summary = "middles of the levels in [-1, 1], for diffusion and flow matching: scored under truncated normal noise"
+    on_request = True
+
+    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
+        super().__init__(shape, levels, flat)
+        self.half = 1 / levels
+
+    def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        return 2 * (raw.to(torch.float32) + 0.5) / self.levels - 1, self._constant(raw, 0.0)
+
+
 class Binary(ImageView):
     """Black or white: the density is that of the binarised image.
 

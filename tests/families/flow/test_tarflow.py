@@ -10,10 +10,11 @@ from torch import Tensor
 from pofx.core.event import Bounded, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
-from pofx.families.flow.attentive import Attentive, tokens
+from pofx.families.flow.attentive import Attentive
 from pofx.families.flow.coupling import Affine
 from pofx.families.flow.dequantised import DequantisedTarFlow
 from pofx.families.flow.tarflow import TarFlow
+from pofx.nets.attention.token_transformer import tokens
 
 SMALL: dict[str, Any] = {"blocks": 2, "layers": 1, "width": 32}
 

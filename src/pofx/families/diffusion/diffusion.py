@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims, select
 from pofx.core.generative import Decoding
-from pofx.core.model import Batch, Denoising, Density, Explicit, OnePhase, Stepwise
+from pofx.core.model import Batch, Density, OnePhase, Smoothed, Stepwise
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Positive, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.bound import likelihood_bound
@@ -39,6 +39,7 @@ NETWORKS = ("auto", "mlp", "unet", "dit")
 SPACINGS = ("even", "squared", "karras")
 THRESHOLDS = ("none", "static", "dynamic")
 SCORINGS = ("ode", "bound")
+TRACES = ("hutchinson", "hutch++")
 FEW = 3  # numbers in an event up to which waves, repeated noises and shorter last steps pay off
 GRID = 256  # numbers in an event from which on it has a network for grids
 EXACT_DIMS = 16  # up to here the divergence is an exact trace
@@ -47,7 +48,7 @@ FEWEST = 8  # steps below which codes of the flow are no codes
 MOVED = ("net.", "time.", "conditioner.", "center", "scale")  # weights of runs before there was a `denoiser`
 
 
-class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
+class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
     """Denoiser along a noising path: fast deterministic or random samplers, a density, invertible codes.
 
     Args:
@@ -83,6 +84,8 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         bound_draws: levels of noise at which the bound of an item is estimated.
         probes: random vectors of the divergence estimate where the event has more than 16 numbers; two or more show its
             standard error.
+        trace: how they estimate it, "hutchinson" or "hutch++", which is less noisy at three times the cost.
+        likelihood_steps: Runge-Kutta steps of log p, an even number from 8; 0 takes as many as each item needs.
         ode_steps: Runge-Kutta steps of `encode` and `decode`.
         octaves: waves of each number that the perceptron sees beside it.
         noises: noise levels per item and step.
@@ -110,6 +113,8 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         "scoring",
         "bound_draws",
         "probes",
+        "trace",
+        "likelihood_steps",
         "ode_steps",
     )
     trains_with = {"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500}
@@ -148,6 +153,8 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         scoring: Annotated[str, OneOf(*SCORINGS)] = "ode",
         bound_draws: Annotated[int, Range(2, 100_000)] = 32,
         probes: Depth = 2,
+        trace: Annotated[str, OneOf(*TRACES)] = "hutchinson",
+        likelihood_steps: Annotated[int, Range(0, 100_000)] = 0,
         ode_steps: Annotated[int, Range(FEWEST, 1_000_000)] = 32,
         octaves: Annotated[int, Range(0, 16)] | None = None,
         noises: Depth | None = None,
@@ -165,6 +172,11 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
             raise UsageError("coupling 'ot' pairs within classes (got another condition): pass coupling='independent'")
         if len(guidance_interval) != 2:
             raise UsageError(f"guidance_interval must be two times (got {guidance_interval}): pass (0.0, 1.0)")
+        if likelihood_steps % 2 or 0 < likelihood_steps < FEWEST:
+            raise UsageError(
+                f"likelihood_steps must be an even number from {FEWEST}, or 0 (got {likelihood_steps}): fewer steps "
+                f"give no log p; pass likelihood_steps={FEWEST}"
+            )
         few, network_taken = count <= FEW, network
         if network == "auto":
             network_taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
@@ -178,6 +190,7 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         self.tolerance, self.threshold, self.guidance = tolerance, threshold, guidance
         self.guidance_rescale, self.guidance_interval = guidance_rescale, tuple(guidance_interval)
         self.scoring, self.bound_draws, self.probes, self.ode_steps = scoring, bound_draws, probes, ode_steps
+        self.trace, self.likelihood_steps = trace, likelihood_steps
         self.octaves = (3 if few else 0) if octaves is None else octaves
         self.noises = (4 if few else 1) if noises is None else noises
         self.shape, self.code = event.shape, Continuous(event.shape)
@@ -345,7 +358,13 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         below 0.002 nats per number or 1e-5 of the value, and that of the probes beyond 16 numbers; or the bound."""
         if self.scoring == "bound":
             return self.bound(x, condition)
-        found = self.likelihood(x, condition, tolerance=TOLERANCE * dims(self.event))
+        return self.log_prob_smoothed(x, 0.0, condition)
+
+    def log_prob_smoothed(
+        self, x: Float[Tensor, "n *event"], noise: float, condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
+        """By the probability flow, from the angle on its circle at which noise and data have this ratio."""
+        found = self.likelihood(x, condition, tolerance=TOLERANCE * dims(self.event), noise=noise)
         error = found.integration if found.sampling is None else found.integration.hypot(found.sampling)
         return found.value, error
 
@@ -356,8 +375,10 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         *,
         tolerance: float,
         exact: bool | None = None,
+        noise: float = 0.0,
     ) -> FlowLikelihood:
-        """log p in units of the event, with its errors and the number of network evaluations.
+        """log p in units of the event, with its errors and the number of network evaluations; `noise`: that of the
+        items, in units of the data's spread.
 
         Warns:
             RuntimeWarning: some items did not reach the tolerance.
@@ -367,12 +388,24 @@ class Diffusion(OnePhase, Explicit, Decoding, Denoising, Stepwise):
         net, (x, far) = self.denoiser, near_items(x)
         with torch.no_grad():
             standardised, context = net.standardised(x.float()), net.embed(condition)
-        found = likelihood(net, standardised, context, tolerance=tolerance, exact=exact, probes=self.probes)
+        phi = math.atan(noise)
+        found = likelihood(
+            net,
+            math.cos(phi) * standardised,
+            context,
+            tolerance=tolerance,
+            exact=exact,
+            probes=self.probes,
+            start=phi,
+            deflated=self.trace == "hutch++",
+            fixed=self.likelihood_steps,
+        )
         missed = (found.integration > tolerance) & (found.integration > SMALL * found.value.abs())
         if bool(missed.any()):
             late, worst = int(missed.sum()), float(found.integration[missed].max())
             warnings.warn(f"log_prob of {late} items is known to ±{worst:.2g} nats only", RuntimeWarning)
-        value = (found.value - net.scale.log().expand(self.shape).sum()).masked_fill(far, -math.inf)
+        volume = dims(self.event) * math.log(math.cos(phi)) - net.scale.log().expand(self.shape).sum()
+        value = (found.value + volume).masked_fill(far, -math.inf)
         return FlowLikelihood(value, found.integration, found.sampling, found.evaluations)
 
     def bound(

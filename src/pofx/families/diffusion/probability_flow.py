@@ -15,7 +15,7 @@ from torch import Tensor
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import Denoiser
 from pofx.maths.distributions import normal_log_prob, sum_event
-from pofx.maths.divergence import divergence, probed_divergences
+from pofx.maths.divergence import deflated_divergences, divergence, probed_divergences
 from pofx.maths.estimates import standard_error
 from pofx.maths.solvers import State, converged, rk4
 
@@ -60,16 +60,22 @@ def likelihood(
     tolerance: float,
     exact: bool,
     probes: int,
+    start: float = 0.0,
+    deflated: bool = False,
+    fixed: int = 0,
 ) -> FlowLikelihood:
-    """log p of standardised items by the flow, with steps doubled item by item until the value moves less than
-    `tolerance`. Probes are functions of the item: the same item has the same value in every batch and call."""
+    """log p of standardised items at the angle `start` by the flow, with steps doubled item by item until the value
+    moves less than `tolerance`, or in a `fixed` number. Probes are functions of the item: the same item has the same
+    value in every batch and call. `deflated` takes the trace by Hutch++."""
     with torch.inference_mode(False):  # inference tensors have no gradient, and the divergence is made of them
         x = x.detach().clone().float()
         context = None if context is None else context.detach().clone()
         signs = None
         if not exact:
             streams = Streams.of_items(0, x)
-            signs = torch.stack([2.0 * streams.integers(2, *x.shape[1:]) - 1.0 for _ in range(probes)])
+            signs = torch.stack(
+                [2.0 * streams.integers(2, *x.shape[1:]) - 1.0 for _ in range(2 * probes if deflated else probes)]
+            )
 
         each = None if signs is None else torch.zeros(probes, len(x), device=x.device)
 
@@ -85,16 +91,22 @@ def likelihood(
 
             def probed(state: State, phi: Tensor) -> State:
                 assert signs is not None
+                if deflated:
+                    sketch, left = signs[:, items].chunk(2)
+                    return deflated_divergences(lambda y: velocity(y, phi), state[0], sketch, left)
                 return probed_divergences(lambda y: velocity(y, phi), state[0], signs[:, items])
 
             volume = torch.zeros(len(items), device=x.device)
             if signs is None or each is None:
-                z, volume = rk4(traced, (x[items], volume), 0.0, NOISE, steps)
+                z, volume = rk4(traced, (x[items], volume), start, NOISE, steps)
             else:
-                z, volumes = rk4(probed, (x[items], volume.repeat(probes, 1)), 0.0, NOISE, steps)
+                z, volumes = rk4(probed, (x[items], volume.repeat(probes, 1)), start, NOISE, steps)
                 each[:, items], volume = volumes, volumes.mean(0)
             return sum_event(normal_log_prob(z)) + volume
 
-        values, errors, steps = converged(solve, len(x), tolerance)
+        if fixed:
+            values, errors, steps = converged(solve, len(x), 0.0, steps=fixed // 2, most=fixed)
+        else:
+            values, errors, steps = converged(solve, len(x), tolerance)
     sampling = standard_error(each) if each is not None and probes > 1 else None
     return FlowLikelihood(values, errors, sampling, 4 * steps)

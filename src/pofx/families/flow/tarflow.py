@@ -27,7 +27,6 @@ from pofx.nets.vector.conditioner import Conditioner
 INVERSES = ("cached", "jacobi")
 MAPS = ("auto", "affine", "spline")
 BINS, SPLINED = 8, 6.0  # of a spline, and up to how many standard deviations it reaches
-TOKENS = 7  # along the longest side of a grid, at most, where the patch is left open
 
 
 class TarFlow(Flow):
@@ -205,9 +204,7 @@ def attentive_flow(
     """The whole of TarFlow (see `TarFlow` for the arguments); `null`: whether conditions may be dropped."""
     assert not isinstance(event, dict)
     shape = event.shape
-    vector = len(shape) == 1
-    side = patch or (1 if vector else max(1, -(-max(shape[1:]) // TOKENS)))
-    splined = maps == "spline" or (maps == "auto" and vector)
+    splined = maps == "spline" or (maps == "auto" and len(shape) == 1)
     elementwise: Elementwise = Spline(BINS, SPLINED) if splined else Affine(scale_bound)
     parts: list[Bijection] = [ActNorm(dims(event))]
     for i in range(blocks):
@@ -215,7 +212,7 @@ def attentive_flow(
         parts.append(
             Attentive(
                 shape,
-                side,
+                patch,
                 i % 2 == 1,
                 elementwise,
                 width,
@@ -230,4 +227,4 @@ def attentive_flow(
 
 def attention_matrices(flow: Composition) -> list[nn.Parameter]:
     """The weights between hidden layers of all transformers."""
-    return [p for part in flow.bijections if isinstance(part, Attentive) for p in part.matrices]
+    return [p for part in flow.bijections if isinstance(part, Attentive) for p in part.net.matrices]
