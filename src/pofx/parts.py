@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pofx.core.companion import weights
-from pofx.core.model import Density, Explicit, Model, Smoothed
+from pofx.core.generative import Smoothed
+from pofx.core.model import Density, Explicit, Model
 from pofx.core.representation import Representation
 from pofx.data.conditions import LABEL, columns_of
 

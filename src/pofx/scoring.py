@@ -17,7 +17,8 @@ from pofx import summary
 from pofx.conditioned import apart, given, repeated
 from pofx.core.errors import Unsupported
 from pofx.core.event import count, each, select
-from pofx.core.model import Density, Explicit, Factored, Smoothed, Weighted, X
+from pofx.core.generative import Smoothed
+from pofx.core.model import Density, Explicit, Factored, Weighted, X
 from pofx.core.random import Streams
 from pofx.maths.dequantisation import REACH, truncated_normal
 from pofx.parts import Parts

@@ -1,4 +1,4 @@
-"""Two capabilities of priors of inverse problems: codes of a known distribution, and normal components."""
+"""Capabilities of some generative models: codes of a known distribution, normal components, a density under noise."""
 
 import math
 from abc import abstractmethod
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Encoding, Explicit, X
+from pofx.core.model import Denoising, Encoding, Explicit, X
 from pofx.core.random import Streams
 
 
@@ -38,3 +38,13 @@ class NormalComponents(Explicit):
         self, condition: Shaped[Tensor, "1 *condition"] | None = None
     ) -> tuple[Float64[Tensor, "m"], Float64[Tensor, "m d"], Float64[Tensor, "m d d"]]:
         """Log-weights (m,), means (m, d) and covariance factors L, Σ = L Lᵀ, (m, d, d) of one condition."""
+
+
+class Smoothed(Denoising, Explicit):
+    """A denoising model that knows the density of items with a little Gaussian noise, beside that of the items."""
+
+    @abstractmethod
+    def log_prob_smoothed(
+        self, x: X, noise: float, condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
+        """log p of x = item + noise · spread · ε and its error, as `log_prob_estimate`: (n,) nats, (n,) or None."""

@@ -418,16 +418,6 @@ class Denoising(Model):
         """The standard deviation of the data, in a shape that broadcasts over events; sigma is a multiple of it."""
 
 
-class Smoothed(Denoising, Explicit):
-    """A denoising model that knows the density of items with a little Gaussian noise, beside that of the items."""
-
-    @abstractmethod
-    def log_prob_smoothed(
-        self, x: X, noise: float, condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
-        """log p of x = item + noise · spread · ε and its error, as `log_prob_estimate`: (n,) nats, (n,) or None."""
-
-
 class Encoding(Model):
     """A model with codes."""
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims, select
-from pofx.core.generative import Decoding
-from pofx.core.model import Batch, Density, OnePhase, Smoothed, Stepwise
+from pofx.core.generative import Decoding, Smoothed
+from pofx.core.model import Batch, Density, OnePhase, Stepwise
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Positive, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.bound import likelihood_bound
