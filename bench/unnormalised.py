@@ -16,6 +16,7 @@ import torch
 from harness import listed, measure, parser
 
 import pofx
+from pofx.maths.annealing import anneal, log_mean_weight
 
 SPREAD = 0.3  # of each of the eight modes
 ANGLES = torch.arange(8) * math.pi / 4
@@ -51,12 +52,39 @@ def wells(d):
     return log_target, d, d // 2 * (line + 0.5 * math.log(2 * math.pi))
 
 
+def forty():
+    """Forty normal modes of deviation 1.3 in a square of side 80, of equal mass (Midgley et al., 2023)."""
+    centres = 80 * torch.rand(40, 2, generator=torch.Generator().manual_seed(0)) - 40
+    constant = math.log(40 * 2 * math.pi * 1.3**2)
+    return lambda x: (-(x[:, None] - centres).square().sum(-1) / (2 * 1.3**2)).logsumexp(1) - constant, 2, 0.0
+
+
+def dw4():
+    """Four particles of the plane under a double well of each distance, their mean near the origin (Köhler, Klein and
+    Noé, 2020); its log Z is that of annealed importance sampling, computed here."""
+
+    def log_target(x):
+        p = x.reshape(-1, 4, 2)
+        i, j = torch.triu_indices(4, 4, 1)
+        d = ((p[:, i] - p[:, j]).square().sum(-1) + 1e-12).sqrt() - 4
+        return (4 * d**2 - 0.9 * d**4).sum(1) - 2 * p.mean(1).square().sum(1)
+
+    def broad(x):
+        return -0.5 * (x / 3).square().sum(1) - 8 * math.log(3 * math.sqrt(2 * math.pi))
+
+    _, log_w = anneal(lambda s: 3 * s.normal(8), broad, log_target, n=1500, temperatures=400, leaps=5)
+    return log_target, 8, log_mean_weight(log_w)[0]
+
+
+FITTED = {"forty": {"scale": 25.0}, "dw4": {"scale": 3.0}}
 TARGETS = {
     "gaussian2": lambda: gaussian(2),
     "gaussian8": lambda: gaussian(8),
     "banana": banana,
     "wells2": lambda: wells(2),
     "wells8": lambda: wells(8),
+    "forty": forty,
+    "dw4": dw4,
 }
 
 
@@ -65,10 +93,11 @@ def weights(args):
     for name in args.targets or TARGETS:
         log_target, d, truth = TARGETS[name]()
         for seed in range(args.seeds):
-            found = pofx.fit_density(log_target, d, args.model, minutes=args.minutes, seed=seed, progress=args.shown)
+            found = pofx.fit_density(log_target, d, args.model, minutes=args.minutes, seed=seed, progress=args.shown,
+                                     **FITTED.get(name, {}))  # fmt: skip
             draws = found.weigh(10_000, seed=1)
             began = time.perf_counter()
-            refined = found.refine(1_000, seed=1)
+            refined = found.refine(1_000, seed=1) if isinstance(found, pofx.ImportanceSampler) else draws
             yield {
                 "target": name,
                 "model": args.model,

@@ -19,7 +19,7 @@ from torch import Tensor
 from pofx.core import config
 from pofx.core.entry import device_of, public
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
-from pofx.core.model import Batch, Phase, Reparameterised
+from pofx.core.model import Batch, Denoising, OnePhase, Phase, Reparameterised
 from pofx.core.objective import Objective
 from pofx.core.options import Positive, Range, Real, Seed, Unit, Width
 from pofx.core.progress import Sink
@@ -30,7 +30,9 @@ from pofx.maths.annealing import standard_normal
 from pofx.maths.importance import truncated
 from pofx.represent.support import REAL
 from pofx.represent.table import Points
+from pofx.runs.adjoint import AdjointMatching
 from pofx.runs.options import sort_options
+from pofx.runs.path_sampler import PathSampler
 from pofx.runs.run import Job, execute
 from pofx.runs.scouts import scouted
 from pofx.runs.weighing import ImportanceSampler, event_density
@@ -162,13 +164,15 @@ def fit_density(
     options: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
     **flat: Any,
-) -> ImportanceSampler:
+) -> ImportanceSampler | PathSampler:
     """Fit a model to a density that is known up to a constant factor.
 
     Args:
         log_target: log f of a batch, float (n, dims) → (n,), in torch, so that it can be differentiated.
         dims: the number of coordinates.
-        model: a name of `pofx models`, one with differentiable draws; nsf is then one of couplings, by default.
+        model: a name of `pofx models`, one with differentiable draws (nsf is then one of couplings, by default), or a
+            denoiser such as flow-matching, fitted by adjoint matching (`runs.adjoint`) and importance-weighted by its
+            paths.
         support: where f is positive, as in `pofx.points`; f is never evaluated outside.
         centre: mean of the broad normal from which everything starts, one for all or one per coordinate, of the
             unbounded values (log x for a positive support, logit x for an interval); by default 0, or that of
@@ -182,6 +186,7 @@ def fit_density(
             them out.
         samples: draws from the target, however few, an array (n, dims): they replace scouts, and `mix` stays.
         annealing: share of the budget in which the target emerges from the broad normal; 0 starts from it at once.
+            Denoisers have no need of it.
         minutes: the budget; two minutes if none is given.
         steps: the budget in steps instead.
         out: as in `pofx.fit`, like `resume`, `overwrite`, `progress`, `device` and the options.
@@ -192,7 +197,8 @@ def fit_density(
         TrainingError: log_target is nan or infinite at a draw; the message shows where.
     """
     row = config.entry(model)
-    if not issubclass(row.model, Reparameterised):
+    by_paths = issubclass(row.model, Denoising) and issubclass(row.model, OnePhase)
+    if not by_paths and not issubclass(row.model, Reparameterised):
         raise Unsupported(f"{model} has no differentiable draws, so that a density cannot lead it: choose nsf")
     if steps is None and minutes is None:
         minutes = 2.0
@@ -210,15 +216,14 @@ def fit_density(
     with seeded(seed, 0, 1 << 21):
         values = {**row.values, **DEFAULTS.get(model, {}), **stated_options.options}
         net = row.model(representation.event, **values)
-    assert isinstance(net, Reparameterised)
-    loss = ReverseKL(
-        net,
-        _guarded(event_density(log_target, representation), representation),
-        budget,
-        annealing=annealing,
-        mix=mix if samples is not None or scouts else 0.0,
-        fading=samples is None,
-    )
+    log_density = _guarded(event_density(log_target, representation), representation)
+    part = mix if samples is not None or scouts else 0.0
+    loss: Objective
+    if by_paths:
+        loss = AdjointMatching(net, log_density, budget, mix=part, fading=samples is None)
+    else:
+        assert isinstance(net, Reparameterised)
+        loss = ReverseKL(net, log_density, budget, annealing=annealing, mix=part, fading=samples is None)
     job = Job(
         name=model,
         objective=loss,
@@ -239,7 +244,7 @@ def fit_density(
     )
     folder = Path(out) if out is not None else None
     run = execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
-    return ImportanceSampler(run, log_target)
+    return PathSampler(run, log_target) if by_paths else ImportanceSampler(run, log_target)
 
 
 def _space(

@@ -98,18 +98,11 @@ class WeightedDraws:
 
 
 @dataclass(frozen=True)
-class ImportanceSampler:
-    """A fitted model as the proposal for an unnormalised density `log_target`: float (n, d) → (n,), in torch."""
+class Proposal:
+    """A fitted model that draws for an unnormalised density `log_target`: float (n, d) → (n,), in torch."""
 
     artifact: Artifact
     log_target: Callable[[Tensor], Tensor]
-
-    def __post_init__(self) -> None:
-        model, view = self.artifact.model, self.artifact.representation
-        if not isinstance(model, Reparameterised) or self.artifact.density is not Density.EXACT:
-            raise Unsupported(f"{self.artifact.name} has no exact density for importance weights: fit nsf")
-        if not isinstance(view, Columns):
-            raise Unsupported(f"{view.kind} items have no density that a target could be held against: give points")
 
     @classmethod
     @public
@@ -120,6 +113,35 @@ class ImportanceSampler:
     def save(self, path: str | Path) -> Path:
         """Write the fitted model; see `Artifact.save`."""
         return self.artifact.save(path)
+
+    @property
+    def _view(self) -> Columns:
+        assert isinstance(self.artifact.representation, Columns)
+        return self.artifact.representation
+
+    def _streams(self, n: int, seed: int) -> Streams:
+        return Streams(seed, n, device=self.artifact.device)
+
+    def _returned(self, x: Tensor, log_weights: Tensor) -> WeightedDraws:
+        if bool(log_weights.isnan().any()):
+            raise DataError("log_target is nan at a draw: make it finite, or -inf where f is 0")
+        items = self._view.items(self._view.decode(x.detach()).cpu())
+        found = WeightedDraws(items, log_weights.detach().cpu().double().numpy())
+        if found.warning:
+            warnings.warn(found.warning, RuntimeWarning, stacklevel=3)
+        return found
+
+
+@dataclass(frozen=True)
+class ImportanceSampler(Proposal):
+    """A fitted model with an exact density as the proposal for `log_target`."""
+
+    def __post_init__(self) -> None:
+        model, view = self.artifact.model, self.artifact.representation
+        if not isinstance(model, Reparameterised) or self.artifact.density is not Density.EXACT:
+            raise Unsupported(f"{self.artifact.name} has no exact density for importance weights: fit nsf")
+        if not isinstance(view, Columns):
+            raise Unsupported(f"{view.kind} items have no density that a target could be held against: give points")
 
     @public
     def sample(self, n: Many, *, seed: Seed = 0) -> np.ndarray:
@@ -140,7 +162,7 @@ class ImportanceSampler:
             part = self._model.sample(len(streams[i : i + BATCH]), generator=streams[i : i + BATCH])
             x.append(part)
             log_w.append(density(part).double() - self._model.log_prob(part).double())
-        return self._told(torch.cat(x), torch.cat(log_w))
+        return self._returned(torch.cat(x), torch.cat(log_w))
 
     @public
     def refine(
@@ -172,7 +194,7 @@ class ImportanceSampler:
                 lambda streams: streams.normal(dims(model.event)), standard_normal, log_density,
                 n=n, temperatures=temperatures, moves=moves, leaps=leaps, seed=seed, device=device,
             )  # fmt: skip
-        return self._told(x, log_w)
+        return self._returned(x, log_w)
 
     @public
     def missed(self, n: Count = 1_000, *, temperatures: Count = 200, seed: Seed = 0) -> tuple[float, float]:
@@ -211,23 +233,6 @@ class ImportanceSampler:
     def _model(self) -> Reparameterised:
         assert isinstance(self.artifact.model, Reparameterised)
         return self.artifact.model
-
-    @property
-    def _view(self) -> Columns:
-        assert isinstance(self.artifact.representation, Columns)
-        return self.artifact.representation
-
-    def _streams(self, n: int, seed: int) -> Streams:
-        return Streams(seed, n, device=self.artifact.device)
-
-    def _told(self, x: Tensor, log_weights: Tensor) -> WeightedDraws:
-        if bool(log_weights.isnan().any()):
-            raise DataError("log_target is nan at a draw: make it finite, or -inf where f is 0")
-        items = self._view.items(self._view.decode(x.detach()).cpu())
-        found = WeightedDraws(items, log_weights.detach().cpu().double().numpy())
-        if found.warning:
-            warnings.warn(found.warning, RuntimeWarning, stacklevel=3)
-        return found
 
 
 def event_density(log_target: Callable[[Tensor], Tensor], view: Columns) -> Callable[[Tensor], Tensor]:
