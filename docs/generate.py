@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pofx
 from pofx.cli import scan
-from pofx.core.config import entries
+from pofx.core.config import around, entries
 from pofx.core.describe import options
 from pofx.train.options import TrainOptions
 
@@ -65,7 +65,7 @@ def models() -> str:
         NOTE,
         "`pofx models NAME` shows the same. Options are given as `-o KEY=VALUE` or `options={…}`.",
     ]
-    rows = entries().values()
+    rows = {**entries(), **around()}.values()
     for family in sorted({r.traits.family for r in rows}):
         parts.append(f"## {family}")
         for r in (r for r in rows if r.traits.family == family):

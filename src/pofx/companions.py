@@ -78,18 +78,24 @@ def made(model: type[Model], runs: Mapping[str, Given], like: Parts | None = Non
     kinds = companion_arguments(model)
     if like is not None:
         for name, run in runs.items():
-            agree(name, run.parts, like.representation, like.conditioning)
+            agree(name, run.parts, like.representation, like.conditioning, kinds[name].bound)
     return {name: kinds[name](run.parts.model, run.parts.name, run.path, run.hash) for name, run in runs.items()}
 
 
-def agree(name: str, parts: Parts, view: Representation, conditioning: Representation | None) -> None:
-    """Refuse a companion that sees other events than its holder, or conditions that its holder does not have."""
+def agree(
+    name: str, parts: Parts, view: Representation, conditioning: Representation | None, bound: bool = True
+) -> None:
+    """Refuse a companion that sees other events than its holder, or is bound to conditions that it does not have."""
     if not same_view(parts.representation, view):
         raise Unsupported(
             f"{name} must see the data as the model does: train both on the same data with the same view "
             f"(got {_words(parts.representation)} and {_words(view)})"
         )
-    if parts.conditioning is not None and (conditioning is None or not same_view(parts.conditioning, conditioning)):
+    if (
+        bound
+        and parts.conditioning is not None
+        and (conditioning is None or not same_view(parts.conditioning, conditioning))
+    ):
         raise Unsupported(f"{name} was trained with a condition that this model does not have: pass the same condition")
 
 

@@ -97,8 +97,71 @@ def test_rough_items_stay_nearer_the_less_noise_they_get(run, items):
     assert edit(run, items, enlarge=2, steps=4).shape == items.shape
 
 
+def test_strokes_change_what_is_painted_alone_and_stay_near_the_draft(run, items):
+    mask = np.zeros(items.shape[1:3], dtype=bool)
+    mask[2:6, 2:6] = True
+    draft = items.copy()
+    draft[:, 2:6, 2:6] = 16
+    near, far = (edit(run, draft, mask=mask, strength=s, steps=8, repeats=1) for s in (0.05, 1.0))
+    assert np.array_equal(near[:, ~mask], items[:, ~mask]) and not np.array_equal(near, draft)
+    assert abs(near.astype(float) - draft).mean() < abs(far.astype(float) - draft).mean()
+
+
+def test_pictures_continue_beyond_their_edges(run, items):
+    found = edit(run, items[:2], beyond=(0, 2, 3, 5), steps=4, repeats=1)
+    assert found.shape == (2, 10, 16) and found.dtype == items.dtype
+    assert np.array_equal(found[:, :8, 3:11], items[:2]) and found[:, 8:].std() > 0
+    assert np.array_equal(edit(run, items[:2], beyond=(0, 0, 0, 0), steps=2), items[:2])
+    labels = pofx.fit("digits", "flow-matching", steps=2, width=8, depth=1, condition="label", progress=False)
+    assert edit(labels, items[:2], beyond=(1, 0, 0, 1), condition=[3, 4], steps=2).shape == (2, 9, 9)
+    with pytest.raises(Unsupported, match="pictures"):
+        edit(pofx.fit("moons", "flow-matching", steps=2, progress=False), [[0.0, 1.0]], beyond=(1, 1, 1, 1))
+
+
+def test_patches_that_do_not_cross_edges_cover_all_places_and_average():
+    from pofx.inverse.tiled import Tiled
+
+    model = pofx.fit("digits", "flow-matching", steps=1, width=8, depth=1, progress=False).model
+    model.denoise = lambda x, t, condition=None: 2 * x
+    tiled, x = Tiled(model, (1, 13, 8), joined=False), torch.randn(2, 1, 13, 8)
+    for _ in range(9):
+        assert torch.allclose(tiled.denoise(x, torch.tensor(0.5)), 2 * x, atol=1e-6)
+
+
+def test_a_path_begins_and_ends_at_its_items(run, items):
+    found = edit(run, items[:3], toward=items[3:6], stops=5, strength=0.3, steps=6)
+    assert found.shape == (15, 8, 8)
+    assert np.array_equal(found[0::5], items[:3]) and np.array_equal(found[4::5], items[3:6])
+    steps = np.abs(np.diff(found[:5].astype(float), axis=0)).mean((1, 2))
+    assert steps.max() < abs(items[0].astype(float) - items[3]).mean() + 2  # no jump, since all share their noise
+    with pytest.raises(DataError, match="pairs"):
+        edit(run, items[:3], toward=items[:2])
+
+
+def test_a_picture_file_is_edited_in_the_size_and_levels_of_the_run(run, tmp_path):
+    from PIL import Image
+
+    picture, mask = tmp_path / "large.png", tmp_path / "mask.png"
+    Image.fromarray(np.full((40, 40, 3), 255, np.uint8)).save(picture)
+    painted = np.zeros((16, 16), np.uint8)
+    painted[:, 8:] = 255
+    Image.fromarray(painted).save(mask)
+    run.save(tmp_path / "run")
+    out = tmp_path / "edited.npy"
+    called = ["edit", str(tmp_path / "run"), str(picture), "--mask", str(mask), "--steps", "3", "--out", str(out)]
+    found = CliRunner().invoke(app, called)
+    assert found.exit_code == 0, found.output
+    drawn = np.load(out)
+    assert drawn.shape == (1, 8, 8) and (drawn[0, :, :4] == 16).all()
+    more = [["--beyond", "2"], ["--toward", str(picture), "--stops", "3"], ["--strength", "0.5"]]
+    for options in more:
+        found = CliRunner().invoke(app, [*called[:3], *options, "--steps", "2", "--out", str(tmp_path / "more.png")])
+        assert found.exit_code == 0, found.output
+    assert CliRunner().invoke(app, [*called[:3], "--beyond", "1,2", "--out", str(out)]).exit_code == 2
+
+
 def test_impossible_edits_are_refused(run, items):
-    for wrong in ({}, {"mask": np.ones((8, 8)), "strength": 0.5}, {"strength": 0.0}):
+    for wrong in ({}, {"mask": np.ones((8, 8)), "enlarge": 2}, {"strength": 0.0}, {"enlarge": 2, "strength": 0.5}):
         with pytest.raises(UsageError):
             edit(run, items, **wrong)
     with pytest.raises(DataError):

@@ -17,11 +17,11 @@ def test_look_ups_fit(words, width):
 
 
 def test_pofx_models_is_one_line_a_model():
-    from pofx.core.config import entries
+    from pofx.core.config import around, entries
 
     lines = CliRunner().invoke(cli.app, ["models"], env={"COLUMNS": "80"}).output.splitlines()
     families = {row.traits.family for row in entries().values()}
-    assert len([line for line in lines if line.startswith("  ")]) == len(entries())
+    assert len([line for line in lines if line.startswith("  ")]) == len(entries()) + len(around())
     assert families <= set(lines)
 
 

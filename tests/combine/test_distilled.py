@@ -44,13 +44,50 @@ def test_losses_train_the_student_alone(method):
     batch = Batch(torch.randn(64, 2))
     optimiser = torch.optim.Adam(objective.model.parameters(), 1e-3)
     for _ in range(2):
-        loss = next(iter(objective.phases())).loss(batch)
+        phase = next(phase for phase in objective.phases() if phase.name == "student")
+        loss = phase.loss(batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     assert torch.isfinite(loss)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert {id(p) for p in objective.parameters()} == {id(p) for p in objective.model.parameters()}
+    assert {id(p) for p in phase.parameters} == {id(p) for p in objective.model.parameters()}
+    critic = set() if objective.critic is None else {id(p) for p in objective.critic.parameters()}
+    assert {id(p) for p in objective.parameters()} == {id(p) for p in phase.parameters} | critic
+
+
+def test_distributions_that_match_leave_no_gradient():
+    """A critic that is the teacher finds nothing to change; each phase has its own parameters."""
+    objective = Distilled(teacher(), "matching", sampler_steps=2)
+    batch = Batch(torch.randn(64, 2))
+    critic, student = objective.phases()
+    student.loss(batch).backward()
+    assert all(p.grad is None or float(p.grad.abs().max()) < 1e-6 for p in objective.model.parameters())
+    assert all(p.grad is None for p in objective.critic.parameters())
+    critic.loss(batch).backward()
+    assert any(float(p.grad.abs().max()) > 0 for p in objective.critic.parameters() if p.grad is not None)
+    assert not {id(p) for p in critic.parameters} & {id(p) for p in student.parameters}
+
+
+def test_a_consistency_student_of_several_steps_learns_the_ends_of_its_steps():
+    objective, seen = Distilled(teacher(), "consistency", sampler_steps=4), []
+    average = objective.student.average
+    objective.model.average = lambda z, r, t, c: seen.append((r, t)) or average(z, r, t, c)
+    objective.loss(Batch(torch.randn(256, 2)))
+    r, t = seen[-1]
+    assert set((4 * r).tolist()) == {0.0, 1.0, 2.0, 3.0}
+    assert bool((r < t).all()) and bool((t - r <= 0.25 + 1e-6).all())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_student_in_one_step_follows_its_teacher(method):
+    """On a Gaussian far from the noise: its mean and spread after a short training."""
+    x = (0.5 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)) + torch.tensor([3.0, -1.0])).numpy()
+    taught = pofx.fit(x, "flow-matching", steps=250, width=32, depth=1, progress=False)
+    run = pofx.distill(taught, x, method=method, steps=120, sampler_steps=1, progress=False, lr=1e-3)
+    ours, theirs = run.sample(1500, seed=1), taught.sample(1500, seed=1)
+    assert abs(ours.mean(0) - theirs.mean(0)).max() < 0.15
+    assert ours.std(0) == pytest.approx(theirs.std(0), rel=0.3)
 
 
 def test_what_cannot_be_distilled_is_refused():
@@ -69,6 +106,20 @@ def test_a_distilled_run_is_a_run(tmp_path):
     again = pofx.load(tmp_path / "student")
     assert (again.sample(3, seed=1) == run.sample(3, seed=1)).all()
     assert again.card["training"]["distilled"]["method"] == "progressive"
+
+
+def test_the_command_distils(tmp_path):
+    from typer.testing import CliRunner
+
+    from pofx.cli.main import app
+
+    pofx.fit("moons", "flow-matching", steps=5, width=16, depth=1, progress=False, out=tmp_path / "run")
+    called = ["distill", str(tmp_path / "run"), "--sampler-steps", "2", "--steps", "3", "--out", str(tmp_path / "fast")]
+    found = CliRunner().invoke(app, called)
+    assert found.exit_code == 0, found.output
+    run = pofx.load(tmp_path / "fast")
+    assert run.model.sampler_steps == 2 and run.card["training"]["distilled"]["method"] == "progressive"
+    assert CliRunner().invoke(app, [*called, "--overwrite", "-o", "method=x"]).exit_code == 2
 
 
 def test_a_guided_teacher_gives_a_guided_student():

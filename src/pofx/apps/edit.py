@@ -1,26 +1,35 @@
 """Edits of items by a trained denoiser, without training: the part under a mask is drawn anew, a rough item is made
-probable, a small one is enlarged.
+probable, a small one is enlarged, a picture continued beyond its edges, two items are joined by a path.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
 Sources of the methods are in `maths.editing`.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import Bounded
+from pofx.core.event import Bounded, count, select
 from pofx.core.model import Denoising
-from pofx.core.options import Count, Depth, Range, Real, checked
+from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
+from pofx.inverse.tiled import Tiled
 from pofx.maths.editing import consistent, from_rough, inpainted, path_of, reduced
-from pofx.maths.samplers import Denoise, Walk, ddim, times_of
+from pofx.maths.samplers import Walk, ddim, times_of
 
 PUBLIC = ("edit",)
+
+Margin = Annotated[int, Range(0, 4096)]  # places
+Strength = Annotated[Real, Range(0, 1, above=True)]
+TOWARD = 0.5  # strength of a path between items
 
 
 @checked
@@ -29,93 +38,147 @@ def edit(
     values: Any,
     *,
     mask: Any = None,
-    strength: Annotated[Real, Range(0, 1, above=True)] | None = None,
+    strength: Strength | None = None,
     enlarge: Annotated[int, Range(2, 256)] | None = None,
+    beyond: tuple[Margin, Margin, Margin, Margin] | None = None,
+    toward: Any = None,
+    stops: Stops = 8,
     condition: Any = None,
     steps: Count = 50,
     repeats: Depth = 4,
     eta: Annotated[Real, Range(0, 1)] = 1.0,
     seed: int = 0,
 ) -> Any:
-    """Items like `values`, drawn given one of: what the mask leaves, their rough shape, their means over blocks.
+    """Items like `values`, drawn given one of: what the mask leaves, their rough shape, their means over blocks,
+    what is within their edges, or other items to go to.
 
     Args:
         values: items in data space.
         mask: true where items are drawn anew, of the shape of an item, with or without channels, or one for each;
-            the rest is returned exactly (RePaint). A mask around a picture paints on beyond it.
-        strength: without a mask: noise, as a share of the walk, from which the item is drawn again (SDEdit); small
-            values stay near it, 1 forgets it.
+            the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
+        strength: noise, as a share of the walk, from which items are drawn again (SDEdit); small values stay near the
+            draft, 1 forgets it.
         enlarge: items whose blocks of so many positions have the means of these items' blocks.
+        beyond: pictures continued by so many places at the top, the bottom, the left and the right, by overlapping
+            patches of the size of the run's; what is given is returned exactly.
+        toward: as many other items; the result is `stops` items for each pair, from the first to the second, which are
+            returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
         steps: of the walk.
         repeats: times that each step is walked where there is a mask.
         eta: random share of each step, as of DDIM.
 
     Raises:
         Unsupported: a model that does not denoise.
-        UsageError: not exactly one of mask, strength and enlarge.
+        UsageError: not exactly one of mask, enlarge, beyond and toward, or strength alone.
         DataError: items or a mask of another shape.
     """
     model = artifact.model
     if not isinstance(model, Denoising):
         raise Unsupported(f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run")
-    if (mask is not None) + (strength is not None) + (enlarge is not None) != 1:
-        raise UsageError("an edit has one of mask, strength and enlarge: pass mask=… to draw a part anew")
-    raw = artifact.representation.tensor(values).to(artifact.device)
-    n, device = len(raw), artifact.device
-    given = artifact.condition_events(condition, n, seed)
+    kinds = {"mask": mask, "enlarge": enlarge, "beyond": beyond, "toward": toward}
+    wanted = [name for name, value in kinds.items() if value is not None]
+    wrong = strength is not None and wanted in (["enlarge"], ["beyond"])
+    if len(wanted) > 1 or (not wanted and strength is None) or wrong:
+        given_ones = ", ".join([*wanted, *([] if strength is None else ["strength"])]) or "none"
+        raise UsageError(
+            f"an edit has one of mask, enlarge, beyond and toward, or a strength, alone or with mask or toward "
+            f"(got {given_ones}): pass mask=… to draw a part anew"
+        )
+    view = artifact.representation
+    raw = view.tensor(values).to(artifact.device)
+    how = Walks(
+        model, artifact.condition_events(condition, len(raw), seed), int(steps), int(repeats), float(eta), int(seed)
+    )
     with torch.inference_mode():
-        x, _ = artifact.representation.encode(raw, Still(0, n, device=device))
-        x = _edited(artifact, x, raw, mask, strength, enlarge, given, int(steps), int(repeats), float(eta), seed)
-        drawn = artifact.representation.decode(x)
-        if mask is not None:
-            drawn = torch.where(_mask(mask, raw), drawn, raw)
-    return artifact.representation.items(drawn.cpu())
+        x = _event(artifact, raw)
+        if toward is not None:
+            other = view.tensor(toward).to(artifact.device)
+            if len(other) != len(raw):
+                raise DataError(f"toward must be one item for each of {len(raw)} (got {len(other)}): pass pairs")
+            found = view.decode(how.between(x, _event(artifact, other), float(strength or TOWARD), stops))
+            found[0::stops], found[stops - 1 :: stops] = raw, other
+        elif beyond is not None:
+            found = _continued(artifact, how, x, raw, beyond)
+        elif enlarge is not None:
+            found = view.decode(how.enlarged(x, enlarge))
+        elif mask is not None:
+            drawn = view.decode(how.filled(x, ~_mask(mask, x), float(strength or 1.0)))
+            found = torch.where(_mask(mask, raw), drawn, raw)
+        else:
+            found = view.decode(how.again(x, float(strength or 1.0)))
+    return view.items(found.cpu())
 
 
-def _edited(
-    artifact: Artifact,
-    x: Tensor,
-    raw: Tensor,
-    mask: Any,
-    strength: float | int | None,
-    enlarge: int | None,
-    given: Any,
-    steps: int,
-    repeats: int,
-    eta: float,
-    seed: int,
-) -> Tensor:
-    model, shape = artifact.model, x.shape[1:]
-    assert isinstance(model, Denoising)
-    path = path_of(model.schedule)
-    streams, others = (Streams(seed + k, len(x), device=x.device) for k in (0, 1 << 41))
-    times = times_of(path, steps, "even", x.device)
-    if strength is not None:
-        times = times * float(strength)
-    walk = Walk(path, times, lambda: streams.normal(*shape), eta=eta)
-    denoise = _denoiser(model, given)
-    first = walk.at(times[0])
-    begun = from_rough(x, first, streams.normal(*shape))
-    if strength is not None:
-        return ddim(denoise, begun, walk)
-    if mask is not None:
-        free = ~_mask(mask, x)
-        begun = from_rough(x * free, first, others.normal(*shape))
-        return inpainted(denoise, begun, x, free, walk, lambda: others.normal(*shape), repeats)
-    assert enlarge is not None
-    if x.ndim < 3 or any(side % enlarge for side in x.shape[2:]):
-        raise DataError(f"enlarge must divide the sides of an item (got {enlarge} for {tuple(shape)})")
-    return ddim(consistent(denoise, reduced(x, enlarge), enlarge), begun, walk)
+def _event(artifact: Artifact, raw: Tensor) -> Tensor:
+    """Raw items as events, in the middle of what dequantisation makes of them."""
+    x: Tensor = artifact.representation.encode(raw, Still(0, len(raw), device=raw.device))[0]
+    return x
 
 
-def _denoiser(model: Denoising, given: Any) -> Denoise:
-    """The estimate in the units of the event, cut off at its bounds."""
+def _continued(artifact: Artifact, how: "Walks", x: Tensor, raw: Tensor, beyond: Sequence[int]) -> Tensor:
+    """Raw pictures with margins drawn around them."""
+    top, bottom, left, right = beyond
+    if x.ndim != 4 or x.shape != raw.shape:
+        raise Unsupported(f"{artifact.name} has no pictures to continue beyond their edges: choose a run of pictures")
+    around = (left, right, top, bottom)
+    canvas, known = F.pad(x, around), F.pad(torch.ones_like(x, dtype=torch.bool), around)
+    tiled = Tiled(how.model, tuple(canvas.shape[1:]), joined=False)
+    drawn = artifact.representation.decode(replace(how, model=tiled).filled(canvas, known, 1.0))
+    return torch.where(known, F.pad(raw, around), drawn)
 
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        data = model.denoise(x, t, given)
-        return data.clamp(-1, 1) if isinstance(model.event, Bounded) else data
 
-    return denoise
+@dataclass(frozen=True)
+class Walks:
+    """Walks of one denoiser under conditions that are events."""
+
+    model: Denoising
+    given: Any
+    steps: int
+    repeats: int
+    eta: float
+    seed: int
+
+    def denoise(self, x: Tensor, t: Tensor) -> Tensor:
+        """The estimate in the units of the event, cut off at its bounds."""
+        given = self.given
+        if given is not None and count(given) != len(x):  # several items in a row under each condition
+            given = select(given, torch.arange(len(x), device=x.device) // (len(x) // count(given)))
+        data: Tensor = self.model.denoise(x, t, given)
+        return data.clamp(-1, 1) if isinstance(self.model.event, Bounded) else data
+
+    def walk(self, x: Tensor, strength: float, streams: Streams) -> Walk:
+        """From a share of the noise to the data."""
+        path = path_of(self.model.schedule)
+        times = strength * times_of(path, self.steps, "even", x.device)
+        return Walk(path, times, lambda: streams.normal(*x.shape[1:]), eta=self.eta)
+
+    def again(self, x: Tensor, strength: float, each: int = 1) -> Tensor:
+        """Rough items, drawn again from a share of the noise, which `each` items in a row share."""
+        streams = Streams(self.seed, len(x), device=x.device)
+        streams.ids = streams.ids // each
+        walk = self.walk(x, strength, streams)
+        return ddim(self.denoise, from_rough(x, walk.at(walk.times[0]), walk.fresh()), walk)
+
+    def between(self, x: Tensor, y: Tensor, strength: float, stops: int) -> Tensor:
+        """Mixtures of each pair, `stops` in a row, drawn again."""
+        share = torch.linspace(0, 1, stops, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+        return self.again(((1 - share) * x[:, None] + share * y[:, None]).flatten(0, 1), strength, stops)
+
+    def enlarged(self, x: Tensor, factor: int) -> Tensor:
+        """Items with the means of blocks of these."""
+        if x.ndim < 3 or any(side % factor for side in x.shape[2:]):
+            raise DataError(f"enlarge must divide the sides of an item (got {factor} for {tuple(x.shape[1:])})")
+        walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
+        begun = from_rough(x, walk.at(walk.times[0]), walk.fresh())
+        return ddim(consistent(self.denoise, reduced(x, factor), factor), begun, walk)
+
+    def filled(self, x: Tensor, known: Tensor, strength: float) -> Tensor:
+        """Items that equal x where known; below strength 1 the rest begins as a draft."""
+        streams, others = (Streams(self.seed + k, len(x), device=x.device) for k in (0, 1 << 41))
+        walk, shape = self.walk(x, strength, streams), x.shape[1:]
+        draft = x if strength < 1 else x * known
+        begun = from_rough(draft, walk.at(walk.times[0]), others.normal(*shape))
+        return inpainted(self.denoise, begun, x, known, walk, lambda: others.normal(*shape), self.repeats)
 
 
 def _mask(mask: Any, x: Tensor) -> Tensor:
@@ -129,3 +192,25 @@ def _mask(mask: Any, x: Tensor) -> Tensor:
         if shaped.ndim <= x.ndim and all(a in (1, b) for a, b in zip(shaped.shape[::-1], x.shape[::-1], strict=False)):
             return shaped.expand(x.shape)
     raise DataError(f"mask must have the shape of an item, {tuple(x.shape[1:])} (got {tuple(array.shape)})")
+
+
+def pixels(artifact: Any, picture: np.ndarray, condition: Any = None) -> np.ndarray:
+    """A picture uint8 (height, width) or with channels in the size, the channels and the levels of a run's items.
+
+    Args:
+        condition: under which the run draws an item, to see what they are like.
+    """
+    like = np.asarray(artifact.sample(1, condition))[0]
+    levels = int(artifact.card.get("data", {}).get("facts", {}).get("levels", 256))
+    image = Image.fromarray(np.asarray(picture, np.uint8)).convert("L" if like.ndim == 2 else "RGB")
+    small = np.asarray(image.resize((like.shape[1], like.shape[0]), Image.Resampling.BOX), np.float32)
+    whole = np.round(small * (levels - 1) / 255).astype(np.uint8)
+    return whole if like.ndim == 2 or like.shape[2] == 3 else whole[..., : like.shape[2]]
+
+
+def masked_area(mask: Any, sides: Any) -> np.ndarray:
+    """A painted mask (height, width), levels or truth values, in the size of an item: true where most is painted."""
+    painted = np.asarray(mask)
+    painted = painted if painted.dtype == bool else painted > 127
+    small = Image.fromarray(painted.astype(np.uint8) * 255).resize((sides[1], sides[0]), Image.Resampling.BOX)
+    return np.asarray(small) > 127

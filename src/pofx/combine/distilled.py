@@ -12,18 +12,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.errors import Unsupported, unknown
+from pofx.core.event import Condition
 from pofx.core.model import Batch, Model, Phase
 from pofx.core.objective import Frozen, Objective
 from pofx.families.diffusion.denoiser import Denoiser
 from pofx.families.diffusion.diffusion import Diffusion
 from pofx.families.diffusion.flow_map import FlowMap
 
-METHODS = ("consistency", "progressive", "reflow")
+METHODS = ("consistency", "progressive", "reflow", "matching")
 LEVELS = 32  # steps of the teacher from noise to data
 GAPS = 5  # doublings from a step of the teacher to the whole walk
+CRITIC = 3  # descents of the critic for one of the student
+ENDS = 0.02  # times nearer to data or noise at which densities are not matched
 
 
-def student_of(teacher: Model) -> FlowMap:
+def student_of(teacher: Model, sampler_steps: int = 1) -> FlowMap:
     """A model of average velocities with the network, weights and standardisation of a trained diffusion model.
 
     Raises:
@@ -32,7 +35,8 @@ def student_of(teacher: Model) -> FlowMap:
     if not isinstance(teacher, Diffusion) or teacher.variance == "learned":
         raise Unsupported(f"{teacher.label} cannot be distilled: train flow-matching, ddpm or another of their core")
     same = ("network", "width", "depth", "dropout", "patch", "octaves", "output", "condition_dropout")
-    student = FlowMap(teacher.event, teacher.condition, **{key: getattr(teacher, key) for key in same})
+    values = {key: getattr(teacher, key) for key in same}
+    student = FlowMap(teacher.event, teacher.condition, **values, sampler_steps=sampler_steps)
     student.denoiser.load_state_dict(copy.deepcopy(teacher.denoiser.state_dict()))
     return student
 
@@ -40,46 +44,60 @@ def student_of(teacher: Model) -> FlowMap:
 class Distilled(Objective):
     """Trains the student of a frozen teacher.
 
-    method: "consistency", every point of the teacher's flow leads where the next one does (Song et al., 2023, arXiv
-    2303.01469, algorithm 2); "progressive", a gap is two halves, down to steps of the teacher (Salimans and Ho, 2022,
-    arXiv 2202.00512, all stages at once); "reflow", straight lines from noises to what the teacher makes of them (Liu
-    et al., 2023, arXiv 2209.03003). guidance: of the teacher, which the student then has built in.
+    method: "consistency", every point of the teacher's flow leads to the end of its step, where the next point leads
+    (Song et al., 2023, arXiv 2303.01469, algorithm 2; in several steps Heek et al., 2024, arXiv 2403.06807);
+    "progressive", a gap is two halves, down to steps of the teacher (Salimans and Ho, 2022, arXiv 2202.00512, all
+    stages at once); "reflow", straight lines from noises to what the teacher makes of them (Liu et al., 2023, arXiv
+    2209.03003); "matching", the draws of the student under noise are distributed as the teacher's, by the difference of
+    the teacher's estimate to that of a critic which learns the student's (Yin et al., 2024, arXiv 2311.18828 and
+    2405.14867). guidance: of the teacher, which the student then has built in. sampler_steps: of the student, which
+    "consistency" and "matching" train for that number alone.
 
     Raises:
         UsageError: an unknown method.
         Unsupported: a teacher that is no diffusion model.
     """
 
-    def __init__(self, teacher: Model, method: str = "consistency", guidance: float = 1.0) -> None:
+    def __init__(
+        self, teacher: Model, method: str = "consistency", guidance: float = 1.0, sampler_steps: int = 1
+    ) -> None:
         if method not in METHODS:
             raise unknown("method", method, METHODS)
-        super().__init__(student_of(teacher))
+        super().__init__(student_of(teacher, sampler_steps))
         assert isinstance(teacher, Diffusion)
         self.method, self.guidance = method, guidance
+        self.critic = copy.deepcopy(teacher.denoiser).requires_grad_(True) if method == "matching" else None
         self.teacher = Frozen(teacher.denoiser)
+
+    @property
+    def student(self) -> FlowMap:
+        """The model."""
+        assert isinstance(self.model, FlowMap)
+        return self.model
 
     def prepare(self, take: object) -> None:
         """The student is standardised as its teacher is."""
 
     def phases(self) -> Iterable[Phase]:
-        return (Phase("student", tuple(self.model.parameters()), self.loss),)
+        own = tuple(self.model.parameters())
+        if self.critic is None:
+            return (Phase("student", own, self.loss),)
+        critic = tuple(self.critic.parameters())
+        return (Phase("critic", critic, self.critic_loss, repeats=CRITIC), Phase("student", own, self.loss))
 
     def velocity(
-        self, z: Float[Tensor, "n *event"], t: Float[Tensor, "n"], condition: Tensor | None
+        self, z: Float[Tensor, "n *event"], t: Float[Tensor, "n"], condition: Condition | None
     ) -> Float[Tensor, "n *event"]:
         """The teacher's velocity on the straight path of standardised items, guided."""
         net: Denoiser = self.teacher.module
-        wide, phi = (-1, *[1] * (z.ndim - 1)), torch.atan2(t, 1 - t)
-        cos, sin = phi.cos().reshape(wide), phi.sin().reshape(wide)
-        x = z / (t**2 + (1 - t) ** 2).sqrt().reshape(wide)
-        out = net.velocity(x, phi, net.embed(condition))
+        out = _velocity(net, z, t, net.embed(condition))
         if condition is not None and self.guidance != 1.0:
-            free = net.velocity(x, phi, net.free(len(x)))
+            free = _velocity(net, z, t, net.free(len(z)))
             out = free + self.guidance * (out - free)
-        return (sin - cos) * x + (sin + cos) * out
+        return out
 
     def carried(
-        self, z: Float[Tensor, "n *event"], t: Float[Tensor, "n"], s: Float[Tensor, "n"], condition: Tensor | None
+        self, z: Float[Tensor, "n *event"], t: Float[Tensor, "n"], s: Float[Tensor, "n"], condition: Condition | None
     ) -> Float[Tensor, "n *event"]:
         """Where the teacher's flow leads z from t to s: one step of Heun's method."""
         step = (t - s).reshape(-1, *[1] * (z.ndim - 1))
@@ -88,9 +106,12 @@ class Distilled(Objective):
         return z - 0.5 * step * (first + second)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """What the student descends, of the method."""
+        return self._matching(batch) if self.method == "matching" else self._regression(batch)
+
+    def _regression(self, batch: Batch) -> Float[Tensor, ""]:
         """The squared error of the average velocity, for the target of the method."""
-        student, x = self.model, batch.x
-        assert isinstance(student, FlowMap)
+        student, x, count = self.student, batch.x, self.student.sampler_steps
         n, wide, condition = len(x), (-1, *[1] * (x.ndim - 1)), batch.condition
         noise = torch.randn_like(x, dtype=torch.float32)
         u = (torch.randperm(n, device=x.device) + torch.rand(n, device=x.device)) / n
@@ -103,13 +124,15 @@ class Distilled(Objective):
                     x = self.carried(
                         x, x.new_full((n,), 2 * k / LEVELS), x.new_full((n,), 2 * (k - 1) / LEVELS), condition
                     )
-                t = r = u
+                t = u.clamp(min=1e-3)
+                r = t * torch.rand(n, device=x.device)  # on a straight line all gaps have one velocity
                 z, wanted = x + t.reshape(wide) * (noise - x), noise - x
             else:
                 t = ((u * LEVELS).ceil() / LEVELS).clamp(1 / LEVELS, 1)
                 z = x + t.reshape(wide) * (noise - x)
                 if self.method == "consistency":
-                    r, s = torch.zeros_like(t), t - 1 / LEVELS
+                    r = ((t * count - 1e-4).ceil() - 1).clamp(min=0) / count  # the end of the step that t is in
+                    s = torch.maximum(t - 1 / LEVELS, r)
                 else:
                     gap = 2.0 ** torch.randint(0, GAPS + 1, (n,), device=x.device) / LEVELS
                     r = (t - gap).clamp(min=0)
@@ -120,10 +143,55 @@ class Distilled(Objective):
                     near = torch.where((t - s > 1.5 / LEVELS).reshape(wide), own, near)
                 end = near - (s - r).reshape(wide) * student.average(near, r, s, context)
                 wanted = (z - end) / (t - r).reshape(wide)
-        weight = 1 / (1 + 2 * t * (1 - t) / (t**2 + (1 - t) ** 2))
         error = student.average(z, r, t, context).float() - wanted
-        return (weight * error.square().flatten(1).mean(1)).mean()
+        return (_weight(t) * error.square().flatten(1).mean(1)).mean()
+
+    def _matching(self, batch: Batch) -> Float[Tensor, ""]:
+        """A loss whose gradient in the student's draws is the difference of two estimates of them under noise."""
+        x, condition = self._drawn(batch), batch.condition
+        with torch.no_grad():
+            z, t, _ = self._noised(x)
+            wide = (-1, *[1] * (x.ndim - 1))
+            real = z - t.reshape(wide) * self.velocity(z, t, condition)
+            assert self.critic is not None
+            false = z - t.reshape(wide) * _velocity(self.critic, z, t, self.critic.embed(condition))
+            size = (x - real).abs().flatten(1).mean(1).clamp(min=1e-3).reshape(wide)
+            wanted = x - (false - real) / size
+        return 0.5 * (x - wanted).square().mean()
+
+    def critic_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The squared error of the critic's velocity of the student's draws under noise."""
+        assert self.critic is not None
+        with torch.no_grad():
+            x = self._drawn(batch)
+        z, t, noise = self._noised(x)
+        error = _velocity(self.critic, z, t, self.critic.embed(batch.condition)).float() - (noise - x)
+        return (_weight(t) * error.square().flatten(1).mean(1)).mean()
+
+    def _drawn(self, batch: Batch) -> Tensor:
+        """As many draws of the student as there are items, under their conditions, standardised."""
+        noise = torch.randn_like(batch.x, dtype=torch.float32)
+        return self.student.walked(noise, self.student.denoiser.embed(batch.condition))
+
+    def _noised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n = len(x)
+        u = (torch.randperm(n, device=x.device) + torch.rand(n, device=x.device)) / n
+        t, noise = ENDS + (1 - 2 * ENDS) * u, torch.randn_like(x)
+        return x + t.reshape(-1, *[1] * (x.ndim - 1)) * (noise - x), t, noise
 
     def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
         """None: a loss against its own targets has no information on the draws."""
         return None
+
+
+def _velocity(net: Denoiser, z: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
+    """Of the straight path, by a network on the quarter circle."""
+    wide, phi = (-1, *[1] * (z.ndim - 1)), torch.atan2(t, 1 - t)
+    cos, sin = phi.cos().reshape(wide), phi.sin().reshape(wide)
+    x = z / (t**2 + (1 - t) ** 2).sqrt().reshape(wide)
+    return (sin - cos) * x + (sin + cos) * net.velocity(x, phi, context)
+
+
+def _weight(t: Tensor) -> Tensor:
+    """(sin + cos)^-2: an error of the velocity as one of the network's output."""
+    return 1 / (1 + 2 * t * (1 - t) / (t**2 + (1 - t) ** 2))

@@ -26,6 +26,7 @@ class Companion(Frozen[Model]):
 
     travels: ClassVar[bool]  # whether it is saved inside the artifact
     in_words: ClassVar[str] = "the folder of a run"  # what a user gives
+    bound: ClassVar[bool] = True  # whether its holder must have the condition that it was trained with
 
     def __init__(self, model: Model, name: str, path: str = "", hash: str = "") -> None:
         super().__init__(model)
@@ -62,6 +63,12 @@ class Guide(Companion):
     """A companion that sampling or scoring uses: saved inside the artifact."""
 
     travels = True
+
+
+class Foundation(Guide):
+    """The run that a model is built around, which is used without its condition where the holder has another one."""
+
+    bound = False
 
 
 @cache

@@ -30,6 +30,7 @@ from pofx.core.model import Default, Model, Traits, traits
 from pofx.core.options import check_value, short
 from pofx.core.representation import Representation
 
+AROUND = "pofx.combine.around"  # models around a trained run, which they need
 GROUP, VIEWS = "pofx.families", "pofx.kinds"  # entry points of models; of kinds of data and their views
 T = TypeVar("T")
 COPIES = 5  # of the weights in training: weights, gradients, two moments, averages
@@ -86,6 +87,13 @@ def entries() -> dict[str, Entry]:
     return dict(sorted(rows.items()))
 
 
+@cache
+def around() -> dict[str, Entry]:
+    """The models around a trained run by name: what `fit` trains given `run=`, and what other runs are made of."""
+    found = (row for module in modules(AROUND) for model in classes(module, Model) for row in _rows(model))
+    return {row.name: row for row in sorted(found, key=lambda row: row.name)}
+
+
 def representations() -> dict[tuple[str, str], type[Representation]]:
     """Every representation by (kind, name): of `pofx.represent`, of installed packages, of the running program."""
     return {(cls.kind, cls.name): cls for cls in finished(Representation, "pofx.represent", VIEWS)}
@@ -98,6 +106,8 @@ def entry(name: str) -> Entry:
         UsageError: nobody knows the name; the nearest names are in the message.
     """
     rows = entries()
+    if name not in rows:
+        rows = {**rows, **around()}
     if name in rows:
         return rows[name]
     for model in _alive(Model):

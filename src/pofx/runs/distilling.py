@@ -7,8 +7,10 @@ import torch
 
 from pofx.artifact import Artifact
 from pofx.combine.distilled import Distilled
-from pofx.core.options import checked
+from pofx.core.errors import UsageError
+from pofx.core.options import Count, checked
 from pofx.core.progress import Sink
+from pofx.data.sources import built_in
 from pofx.data.sources import load as load_data
 from pofx.runs.run import Job, execute
 from pofx.train.feed import Feed
@@ -20,8 +22,9 @@ PUBLIC = ("distill",)
 @checked
 def distill(
     teacher: Any,
-    data: Any,
+    data: Any = None,
     *,
+    sampler_steps: Count = 1,
     method: str = "consistency",
     guidance: float | int = 1.0,
     minutes: float | int | None = None,
@@ -36,8 +39,10 @@ def distill(
 
     Args:
         teacher: an artifact, or the folder of a run.
-        data: that of the teacher, or other data of its kind.
-        method: "consistency", "progressive" or "reflow", of `combine.distilled`.
+        data: that of the teacher, which is loaded by its name where none is given, or other data of its kind.
+        sampler_steps: in which the student draws. "progressive" and "reflow" train for any number, which can be changed
+            later; the others for this one.
+        method: "consistency", "progressive", "reflow" or "matching", of `combine.distilled`.
         guidance: classifier-free guidance of the teacher, which the student has built in.
         minutes: the budget of training time; one minute if no budget is given.
         steps: the budget in optimiser steps, instead.
@@ -52,8 +57,12 @@ def distill(
     """
     artifact: Artifact = teacher if isinstance(teacher, Artifact) else _loaded(teacher)
     stated = artifact.condition_source
+    if data is None:
+        data = artifact.card.get("data", {}).get("name")
+        if data not in built_in() and not Path(str(data)).expanduser().exists():
+            raise UsageError(f"the data of the teacher ('{data}') is not found from here: pass data")
     dataset = load_data(data, condition=stated)
-    objective = Distilled(artifact.model, method, float(guidance))
+    objective = Distilled(artifact.model, method, float(guidance), int(sampler_steps))
     model, view, conditioning = objective.model, artifact.representation, artifact.conditioning
     limit = Budget(minutes=minutes if minutes or steps else 1.0, steps=steps)
     given = dataset.train.condition
@@ -75,7 +84,10 @@ def distill(
         card={
             "data": dataset.card.to_json(),
             "label_names": dataset.train.facts.get("label_names"),
-            "training": {"condition": stated, "distilled": {"teacher": artifact.name, "method": method}},
+            "training": {
+                "condition": stated,
+                "distilled": {"teacher": artifact.name, "method": method, "guidance": guidance},
+            },
         },
         request={
             "data": dataset.card.name,
@@ -83,7 +95,7 @@ def distill(
             "model": model.name,
             "seed": seed,
             "condition": stated,
-            "options": {"method": method, "guidance": guidance, **trainer},
+            "options": {"method": method, "guidance": guidance, "sampler_steps": int(sampler_steps), **trainer},
             "budget": limit.request,
             "source": None,
         },

@@ -74,8 +74,9 @@ class Held:
                 other = "the first stage" if self.learned is not None else "the companion"
                 raise UsageError(f"the view of the data is that of {other}: omit {', '.join(view)}")
         representation, conditioning = self._view(row, items), self._conditioning(row, items)
+        kinds = companion_arguments(row.model)
         for name, run in self.companions.items():
-            agree(name, run.parts, representation, conditioning)
+            agree(name, run.parts, representation, conditioning, kinds[name].bound)
         if self.learned is not None and not self.fitted:
             self._standardise(self.learned, items, conditioning, device)
         return representation, conditioning
@@ -97,7 +98,15 @@ class Held:
         return self.learned
 
     def _conditioning(self, row: Entry, items: Items) -> Representation | None:
-        known = [r.parts.conditioning for r in self.companions.values() if r.parts.conditioning is not None]
+        kinds = companion_arguments(row.model)
+        known = [
+            r.parts.conditioning
+            for name, r in self.companions.items()
+            if r.parts.conditioning is not None
+            and (
+                kinds[name].bound or (items.condition is not None and items.condition.kind == r.parts.conditioning.kind)
+            )
+        ]
         known += [self.conditioning] if self.conditioning is not None else []
         if items.condition is None:
             if known:

@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from pofx import summary
-from pofx.apps.edit import edit
+from pofx.apps.edit import edit, masked_area, pixels
 from pofx.apps.latent import LatentSpace
 from pofx.artifact import Artifact, load
 from pofx.core.config import parse
@@ -214,7 +214,7 @@ class Desk:
         bench = self[name]
         facts = dict(bench.run.card.get("data", {}).get("facts", {}))
         if isinstance(given, np.ndarray):
-            return Items(bench.kind.name, self._pixels(bench, given)[None], facts=facts)
+            return Items(bench.kind.name, pixels(bench.run, given, self._condition(bench, "", 1))[None], facts=facts)
         if isinstance(given, Path):
             return take(whole(given), [0])
         text = str(given or "").strip("\n")
@@ -230,15 +230,6 @@ class Desk:
         except ValueError as error:
             raise UsageError(f"an item of {bench.kind.name} is written as numbers (got {text!r})") from error
         return Items(bench.kind.name, numbers, facts=facts)
-
-    def _pixels(self, bench: Bench, picture: np.ndarray) -> np.ndarray:
-        """A picture in the size, the channels and the levels of the data."""
-        like = np.asarray(bench.run.sample(1, self._condition(bench, "", 1)))[0]
-        levels = int(bench.run.card.get("data", {}).get("facts", {}).get("levels", 256))
-        image = Image.fromarray(np.asarray(picture, np.uint8)).convert("L" if like.ndim == 2 else "RGB")
-        small = np.asarray(image.resize((like.shape[1], like.shape[0]), Image.Resampling.BOX), np.float32)
-        whole_levels = np.round(small * (levels - 1) / 255).astype(np.uint8)
-        return whole_levels if like.ndim == 2 or like.shape[2] == 3 else whole_levels[..., : like.shape[2]]
 
     def reconstruct(self, name: str, items: Items, condition: str = "") -> tuple[Sight, str]:
         """An item beside decode(encode(item)), and its code in words."""
@@ -281,7 +272,7 @@ class Desk:
         bench, n = self[name], _count(n)
         if isinstance(bench.run.model, Denoising) and items is not None and mask is not None and mask.any():
             same = take(items, np.zeros(n, int))
-            area = _resized(mask, np.asarray(items.values).shape[1:3])
+            area = masked_area(np.asarray(mask, bool), np.asarray(items.values).shape[1:3])
             values = edit(bench.run, same.values, mask=area, seed=int(seed), steps=20, repeats=2,
                           condition=self._condition(bench, condition, n))  # fmt: skip
             return sight(replace(items, values=values, condition=None, labels=None), f"{area.mean():.0%} drawn anew")
@@ -388,13 +379,6 @@ class Desk:
 
 def _count(n: Any) -> int:
     return min(max(int(n), 1), MOST)
-
-
-def _resized(mask: np.ndarray, sides: Any) -> np.ndarray:
-    """A painted mask in the size of an item: true where most of a pixel is painted."""
-    area = np.asarray(mask, bool)
-    small = Image.fromarray(area.astype(np.uint8) * 255).resize((sides[1], sides[0]), Image.Resampling.BOX)
-    return np.asarray(small) > 127
 
 
 def _figure(draw: Callable[[Any], None]) -> Image.Image:

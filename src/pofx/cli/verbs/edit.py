@@ -1,7 +1,7 @@
 """pofx edit."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ GROUP = "Use a run"
 EXAMPLE = "pofx edit runs/digits digits --new right -n 16 --out edited.png"
 
 HALVES = ("left", "right", "top", "bottom")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def edit(
@@ -19,18 +20,28 @@ def edit(
     mask: Annotated[Path | None, typer.Option(help="A picture, white where items are drawn anew.")] = None,
     new: Annotated[str | None, typer.Option(help=f"The half that is drawn anew: {', '.join(HALVES)}.")] = None,
     strength: Annotated[
-        float | None, typer.Option(help="Above 0 to 1: draw rough items again from that noise.")
+        float | None, typer.Option(help="Above 0 to 1: draw rough items again from that noise; with --mask, strokes.")
     ] = None,
     enlarge: Annotated[int | None, typer.Option(min=2, help="Draw given the means of blocks of this side.")] = None,
+    beyond: Annotated[
+        str | None, typer.Option(help="Continue pictures: places on all sides, or at the top,bottom,left,right.")
+    ] = None,
+    toward: Annotated[str | None, typer.Option(help="Data or a picture: items on the path to its items.")] = None,
+    stops: Annotated[int, typer.Option(min=2, help="Items of a path, with both ends.")] = 8,
     n: Annotated[int, typer.Option("-n", min=1, help="Of the first items.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Of the walk from noise.")] = 50,
+    guide: Annotated[Path | None, typer.Option(help="A run that guides this one, as in `pofx guide`.")] = None,
     split: arguments.Split = None,
     out: Annotated[str | None, typer.Option(help="As in `pofx sample`.")] = None,
     condition: arguments.Condition = None,
     seed: arguments.Seed = 0,
     device: arguments.Device = "auto",
 ) -> None:
-    """Draw a part of items anew, make rough items probable, or enlarge small ones, with a diffusion run."""
+    """Draw a part of items anew, make rough items probable, enlarge, continue or join them, with a diffusion run.
+
+    DATA may be one picture, which is brought to the size and the levels of the run's items. Nothing is trained, and what
+    is not to be changed stays as it is.
+    """
     import numpy as np
     from PIL import Image
 
@@ -41,33 +52,60 @@ def edit(
 
     target = arguments.destination(run, out, "edited")
     artifact = load(run).to(device)
-    items = arguments.items(artifact, source, split)
-    items = take(items, range(min(n, len(items))))
-    area = None
+    if guide is not None:
+        from pofx.combine.guiding import guided
+
+        artifact = guided(artifact, guide)
+    stated = arguments.conditions(artifact, condition, 1)
+
+    def read(name: str) -> tuple[Any, Any]:
+        """Items and their conditions."""
+        path = Path(name).expanduser()
+        if path.is_file() and path.suffix.lower() in PICTURES:
+            return app.pixels(artifact, np.asarray(Image.open(path).convert("RGB")), stated)[None], None
+        items = arguments.items(artifact, name, split)
+        items = take(items, range(min(n, len(items))))
+        return items.values, items.condition
+
+    values, conditions = read(source)
+    sides, area = np.asarray(values).shape[1:3], None
     if mask is not None and new is not None:
         raise UsageError("--mask and --new both choose what is drawn anew: pass one")
     if mask is not None:
         if not mask.is_file():
             raise UsageError(f"there is no file {mask}: pass --mask a picture")
-        area = np.asarray(Image.open(mask).convert("L")) > 127
+        area = app.masked_area(np.asarray(Image.open(mask).convert("L")), sides)
     if new is not None:
         if new not in HALVES:
             raise unknown("half", new, HALVES)
-        side = np.asarray(items.values).shape[1:3]
-        area = np.zeros(side, dtype=bool)
-        middle = side[0] // 2 if new in ("top", "bottom") else side[1] // 2
+        area = np.zeros(sides, dtype=bool)
+        middle = sides[0] // 2 if new in ("top", "bottom") else sides[1] // 2
         part = slice(None, middle) if new in ("left", "top") else slice(middle, None)
         area[(part, slice(None)) if new in ("top", "bottom") else (slice(None), part)] = True
-    stated = arguments.conditions(artifact, condition, len(items))
-    with output.waiting(f"editing {len(items)} items with {artifact.name}"):
+    stated = arguments.conditions(artifact, condition, len(values))
+    with output.waiting(f"editing {len(values)} items with {artifact.name}"):
         edited = app.edit(
             artifact,
-            items.values,
+            values,
             mask=area,
             strength=strength,
             enlarge=enlarge,
-            condition=items.condition if stated is None else stated,
+            beyond=None if beyond is None else _margins(beyond),
+            toward=None if toward is None else read(toward)[0],
+            stops=stops,
+            condition=conditions if stated is None else stated,
             steps=steps,
             seed=seed,
         )
-    output.items(arguments.as_items(artifact, edited), target, f"{len(items)} items edited", stream=out == "-")
+    output.items(arguments.as_items(artifact, edited), target, f"{len(edited)} items drawn", stream=out == "-")
+
+
+def _margins(text: str) -> tuple[int, ...]:
+    from pofx.core.errors import UsageError
+
+    parts = text.split(",")
+    if len(parts) not in (1, 4) or not all(part.strip().isdigit() for part in parts):
+        raise UsageError(
+            f"--beyond must be one number, or four: top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8"
+        )
+    return tuple(int(part) for part in parts * (4 // len(parts)))

@@ -15,9 +15,9 @@ def models(
     as_json: arguments.Json = False,
 ) -> None:
     """List the models: family, density, what each does; with a NAME its options."""
-    from pofx.core.config import entries, entry
+    from pofx.core.config import around, entries, entry
 
-    rows = entries() if name is None else {name: entry(name)}
+    rows = {**entries(), **around()} if name is None else {name: entry(name)}
     if as_json:
         output.as_json([_plain(row, options=name is not None) for row in rows.values()])
     elif name is not None:

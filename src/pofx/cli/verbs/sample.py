@@ -29,6 +29,9 @@ def sample(
     known: Annotated[
         int | None, typer.Option(min=1, help="With --prefix DATA: rows of images, or characters, that are given.")
     ] = None,
+    guide: Annotated[
+        Path | None, typer.Option(help="A run that guides a diffusion run, as in `pofx guide`; -o guidance=2.")
+    ] = None,
     sign: Annotated[
         Path | None, typer.Option(help="A key that signs the manifest in .png files: a secret, or Ed25519 as PEM.")
     ] = None,
@@ -49,6 +52,10 @@ def sample(
         raise UsageError("--known needs --prefix DATA: it is the number of parts of each of its items that are given")
     path = arguments.destination(run, out, "samples")
     artifact = load(run).to(device)
+    if guide is not None:
+        from pofx.combine.guiding import guided
+
+        artifact = guided(artifact, guide)
     artifact, tempering = arguments.sampling(artifact, option, also=("length",))
     length = tempering.pop("length", None)
     rows = None if given is None else arguments.known(given, n)

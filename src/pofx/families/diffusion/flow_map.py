@@ -223,12 +223,18 @@ class FlowMap(OnePhase, Denoising, Stepwise):
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """n events in `sampler_steps` steps, from noise of `generator` alone: (n, *event)."""
         self.check_condition(n, condition)
-        z, context = generator.normal(*self.shape), self.denoiser.embed(condition)
-        times = torch.linspace(1.0, 0.0, self.sampler_steps + 1, device=z.device)
-        for t, r in zip(times[:-1], times[1:], strict=True):
-            z = z - (t - r) * self.average(z, r.expand(n), t.expand(n), context)
+        z = self.walked(generator.normal(*self.shape), self.denoiser.embed(condition))
         x = self.denoiser.restored(z)
         return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x
+
+    def walked(
+        self, z: Float[Tensor, "n *event"], context: Float[Tensor, "n context"] | None
+    ) -> Float[Tensor, "n *event"]:
+        """Where the map leads noises in `sampler_steps` steps: standardised events, differentiable."""
+        times = torch.linspace(1.0, 0.0, self.sampler_steps + 1, device=z.device)
+        for t, r in zip(times[:-1], times[1:], strict=True):
+            z = z - (t - r) * self.average(z, r.expand(len(z)), t.expand(len(z)), context)
+        return z
 
     def schedule(self, t: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
         """alpha = 1 - t, and sigma = t in units of the event: the noise is as wide as the data along its first axis."""

@@ -236,10 +236,11 @@ class GMM(NormalComponents, Denoising):
     def spread(self) -> Float[Tensor, "..."]:
         """The root of the mean variance of a dimension."""
         if self._spread is None:
-            weights = (self.log_weights.softmax(1) / self.groups)[..., None]
-            inner = self.factors.square().sum(-1) if self.full else self.factors.square()
-            centre = (weights * self.means).sum((0, 1))
-            self._spread = (weights * (inner + (self.means - centre).square())).sum((0, 1)).mean().sqrt().float()
+            with torch.inference_mode(False):
+                weights = (self.log_weights.softmax(1) / self.groups)[..., None]
+                inner = self.factors.square().sum(-1) if self.full else self.factors.square()
+                centre = (weights * self.means).sum((0, 1))
+                self._spread = (weights * (inner + (self.means - centre).square())).sum((0, 1)).mean().sqrt().float()
         return self._spread
 
     def forget(self) -> None:
@@ -264,7 +265,8 @@ class GMM(NormalComponents, Denoising):
     ) -> Float[Tensor, "n *event"]:
         """E[x | x_t] in closed form; without a condition of all classes alike."""
         if self._spectra is None:
-            self._spectra = [Spectra.of(*self._group(g)) for g in range(self.groups)]
+            with torch.inference_mode(False):  # stored beyond this call, and met by gradients with respect to x_t
+                self._spectra = [Spectra.of(*self._group(g)) for g in range(self.groups)]
         spectra = self._spectra
         t = t.expand(len(x_t))
         flat, (alpha, sigma) = x_t.flatten(1), (v.flatten() for v in self.schedule(t))

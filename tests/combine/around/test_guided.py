@@ -1,0 +1,158 @@
+"""Guided runs: exact on Gaussian mixtures, plain at the neutral weight, one formula for every kind of guide."""
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import pofx
+from pofx.cli.main import app
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.model import Denoising
+
+RNG = np.random.default_rng(0)
+LABELS = (RNG.random(800) < 0.5).astype(int)
+POINTS = (0.4 * RNG.normal(size=(800, 2)) + np.where(LABELS[:, None] == 1, [1.5, 0.0], [-1.5, 0.0])).astype(np.float32)
+FEW = {"progress": False, "width": 16, "depth": 1}
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Exact denoisers of a mixture of two, with and without the label, and a wide single Gaussian."""
+    return {
+        "both": pofx.fit(POINTS, "gmm", components=2, steps=1, progress=False),
+        "given": pofx.fit(POINTS, "gmm", components=1, steps=1, progress=False, condition=LABELS),
+        "wide": pofx.fit(POINTS, "gmm", components=1, steps=1, progress=False),
+    }
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned")
+    good = pofx.fit(POINTS, "flow-matching", steps=60, out=folder / "good", **FEW)
+    weak = pofx.fit(POINTS, "ddpm", steps=10, out=folder / "weak", **FEW)
+    given = pofx.fit(POINTS, "flow-matching", steps=60, condition=LABELS, out=folder / "given", **FEW)
+    return {"good": good, "weak": weak, "given": given, "folder": folder}
+
+
+def x_and_t():
+    torch.manual_seed(0)
+    return torch.randn(40, 2), torch.tensor(0.4)
+
+
+def test_a_run_that_knows_the_label_is_an_exact_classifier(runs):
+    """The mixture and the difference of the conditional to the free estimate add up to the conditional."""
+    run = pofx.guided(runs["both"], runs["given"])
+    assert run.model.guidance == 1.0 and isinstance(run.model, Denoising)
+    x, t = x_and_t()
+    label = torch.arange(40) % 2
+    wanted = runs["given"].model.denoise(x, t, label)
+    free = runs["given"].model.denoise(x, t) - runs["both"].model.denoise(x, t)
+    assert torch.allclose(run.model.denoise(x, t, label) + free, wanted, atol=1e-5)
+    drawn = run.using(sampler="heun", sampler_steps=20).sample(400, condition=[0, 1] * 200)
+    assert np.allclose(drawn[0::2].mean(0), [-1.5, 0], atol=0.15) and np.allclose(
+        drawn[1::2].mean(0), [1.5, 0], atol=0.15
+    )
+
+
+def test_a_density_given_the_label_classifies_by_bayes_rule(runs):
+    flow = pofx.fit(POINTS, "maf", steps=60, condition=LABELS, progress=False, width=16)
+    run = pofx.guided(runs["both"], flow).using(sampler_steps=20)
+    drawn = run.sample(200, condition=1)
+    assert (drawn[:, 0] > 0).mean() > 0.85
+
+
+def test_weights_are_those_of_the_formula(runs):
+    x, t = x_and_t()
+    strong, weak = (runs[k].model.denoise(x, t) for k in ("both", "wide"))
+    run = pofx.guided(runs["both"], runs["wide"], guidance=2.5)
+    assert torch.allclose(run.model.denoise(x, t), weak + 2.5 * (strong - weak), atol=1e-6)
+    assert torch.allclose(run.using(guidance=1).model.denoise(x, t), strong, atol=1e-6)
+    off = run.using(guidance_interval=(0.5, 1.0)).model
+    assert torch.equal(off.denoise(x, t), strong) and not torch.allclose(off.denoise(x, torch.tensor(0.6)), strong)
+    times = torch.linspace(0.1, 0.9, 40)
+    mixed = off.denoise(x, times)
+    assert torch.allclose(mixed[:10], runs["both"].model.denoise(x, times)[:10])
+    spread = run.using(guidance_rescale=1.0).model.denoise(x, t)
+    assert torch.allclose(spread.std(1, correction=0), strong.std(1, correction=0), rtol=1e-4)
+
+
+def test_without_a_guide_the_run_guides_itself(learned):
+    run = pofx.guided(learned["given"], guidance=1.0)
+    same = learned["given"].sample(8, condition=1, seed=3)
+    assert np.allclose(run.sample(8, condition=1, seed=3), same, atol=1e-4)
+    same = learned["given"].using(guidance=3).sample(8, condition=1, seed=3)
+    assert np.allclose(run.using(guidance=3).sample(8, condition=1, seed=3), same, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["good", "weak", "given"])
+def test_a_walk_around_a_run_is_its_own_walk(learned, name):
+    """At the neutral weight and the run's own sampler the draws are those of the run, on every path."""
+    run = learned[name]
+    condition = 1 if name == "given" else None
+    around = pofx.guided(run, lambda x: 0 * x.sum(1))
+    assert around.model.sampler == run.model.sampler and around.model.spacing == run.model.spacing
+    assert np.allclose(around.sample(6, condition, seed=1), run.sample(6, condition, seed=1), atol=2e-3)
+
+
+def test_a_guide_on_another_path_is_met_at_the_same_noise(learned):
+    """The weak run is the strong one by another path: nothing changes."""
+    good = learned["good"]
+    values = {**pofx.core.config.config(good.model), "path": "vp-linear"}
+    other = pofx.core.config.build("flow-matching", good.model.event, **values)
+    other.load_state_dict(good.model.state_dict())
+    twin = pofx.Artifact(good.representation, other.eval(), "flow-matching", good.card)
+    run = pofx.guided(good, twin, guidance=5)
+    x, t = x_and_t()
+    assert torch.allclose(run.model.denoise(x, t), good.model.denoise(x, t), atol=2e-3)
+
+
+def test_a_function_pulls_where_it_is_greater(learned):
+    run = pofx.guided(learned["good"], lambda x: 4 * x[:, 0])
+    more, plain = run.sample(200), learned["good"].sample(200)
+    assert more[:, 0].mean() > plain[:, 0].mean() + 0.3
+    assert run.using(guidance=0).sample(20) == pytest.approx(learned["good"].sample(20), abs=1e-3)
+    with pytest.raises(Unsupported, match="function"):
+        run.save("nowhere")
+
+
+def test_a_guided_run_is_a_run(learned, tmp_path):
+    run = pofx.guided(learned["folder"] / "good", learned["folder"] / "weak", guidance=1.5)
+    assert np.array_equal(run.sample(7, seed=2, batch_size=3), run.sample(7, seed=2)) or np.allclose(
+        run.sample(7, seed=2, batch_size=3), run.sample(7, seed=2), atol=1e-4
+    )
+    run.save(tmp_path / "guided")
+    again = pofx.load(tmp_path / "guided", guidance=2)
+    assert again.model.guidance == 2 and np.array_equal(again.using(guidance=1.5).sample(5), run.sample(5))
+    assert again.card["companions"]["guide"]["hash"] == run.card["companions"]["guide"]["hash"]
+    edited = pofx.edit(again, POINTS[:4], strength=0.3, steps=4)
+    assert edited.shape == (4, 2)
+    twice = pofx.guided(run, learned["weak"])  # guides around guides
+    assert twice.sample(3).shape == (3, 2)
+
+
+def test_what_cannot_guide_is_refused(learned, runs):
+    with pytest.raises(Unsupported, match="condition"):
+        pofx.guided(learned["good"])
+    with pytest.raises(Unsupported, match="denoise"):
+        pofx.guided(pofx.fit(POINTS, "kde", steps=1, progress=False))
+    with pytest.raises(Unsupported, match="guides nothing"):
+        pofx.guided(learned["good"], pofx.fit(POINTS, "kde", steps=1, progress=False))
+    with pytest.raises(Unsupported, match="see the data"):
+        pofx.guided(learned["good"], pofx.fit(POINTS[:, :1] * 3, "flow-matching", steps=1, **FEW))
+    with pytest.raises(UsageError, match="guidance"):
+        pofx.guided(learned["good"], learned["weak"], guidance=float("nan"))
+    with pytest.raises(Unsupported, match="nothing to train"):
+        pofx.fit(POINTS, "guided", steps=1, run=learned["folder"] / "good", progress=False)
+
+
+def test_commands_guide(learned, tmp_path):
+    folder, out = learned["folder"], tmp_path / "guided"
+    called = ["guide", str(folder / "good"), "--by", str(folder / "weak"), "--guidance", "2", "--out", str(out)]
+    found = CliRunner().invoke(app, called)
+    assert found.exit_code == 0, found.output
+    called = ["sample", str(folder / "good"), "--guide", str(folder / "weak"), "-o", "guidance=2", "-n", "5"]
+    found = CliRunner().invoke(app, [*called, "--out", str(tmp_path / "drawn.csv")])
+    assert found.exit_code == 0, found.output
+    drawn = np.loadtxt(tmp_path / "drawn.csv", delimiter=",", skiprows=1)
+    assert np.allclose(drawn, pofx.load(out).sample(5), atol=1e-3)
