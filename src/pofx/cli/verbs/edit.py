@@ -39,8 +39,8 @@ def edit(
 ) -> None:
     """Draw a part of items anew, make rough items probable, enlarge, continue or join them, with a diffusion run.
 
-    DATA may be one picture, which is brought to the size and the levels of the run's items. Nothing is trained, and what
-    is not to be changed stays as it is.
+    DATA may be one picture, which is brought to the size and the levels of the run's items. Nothing is trained, and
+    what is not to be changed stays as it is.
     """
     import numpy as np
     from PIL import Image
@@ -106,6 +106,6 @@ def _margins(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) not in (1, 4) or not all(part.strip().isdigit() for part in parts):
         raise UsageError(
-            f"--beyond must be one number, or four: top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8"
+            f"--beyond must be one number or top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8"
         )
     return tuple(int(part) for part in parts * (4 // len(parts)))
