@@ -241,7 +241,7 @@ def test_steps_equal_those_of_diffusers(ours):
     left = iter(noises)
     eta = 1.0 if ours in ("ddim-eta", "ddpm") else 0.0
     walk = Walk(path, torch.arange(len(alphas), **double), lambda: next(left), eta=eta)
-    sampler = {"dpm++2m": dpmpp_2m, "heun": heun}.get(ours, ddim)
+    sampler = {"dpm++2m": dpmpp_2m, "heun": heun, "euler": euler, "flow": euler}.get(ours, ddim)
     estimate = denoise_flow if ours == "flow" else denoise
     found = unipc(estimate, x, walk, order=2) if ours == "unipc" else sampler(estimate, x, walk)
 
