@@ -86,9 +86,8 @@ def far():
     return x.numpy(), pofx.fit(x.numpy(), "flow-matching", steps=200, width=32, depth=1, progress=False)
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=() if m == "progressive" else pytest.mark.slow) for m in METHODS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_a_student_in_one_step_follows_its_teacher(method, far):
     x, taught = far
     plain = {"ema_images": 0.0, "lr": 2e-3, "warmup": 0}

@@ -46,14 +46,15 @@ def test_a_noisy_classifier_gives_a_run_its_label(both, classified):
 def test_a_discriminator_corrects_a_run_that_is_wrong(both):
     """One wide Gaussian for two narrow ones: the discriminator of its draws pulls them apart."""
     wide = pofx.fit(POINTS, "gmm", components=1, steps=1, progress=False)
-    run = pofx.fit(POINTS, "discriminator-guidance", run=wide, steps=400, draws=2000, width=64, **QUIET)
-    run = run.using(sampler_steps=24)
+    run = pofx.fit(POINTS, "discriminator-guidance", run=wide, steps=200, draws=1000, width=64, **QUIET)
+    run = run.using(sampler="dpm++2m", sampler_steps=20)
     between = [float((np.abs(r.sample(600, seed=5)[:, 0]) < 0.5).mean()) for r in (run.using(guidance=0), run)]
     assert between[0] > 0.2 and between[1] < 0.5 * between[0]
     assert run.model.validation(events(run)) < 0.69
     assert set(run.model.telemetry()) == {"accuracy"} and run.model.telemetry()["accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_discriminator_of_a_right_run_has_nothing_to_correct(both):
     run = pofx.fit(POINTS, "discriminator-guidance", run=both, steps=100, width=32, **QUIET)
     x, t = torch.randn(50, 2), torch.tensor(0.5)
@@ -107,6 +108,7 @@ def _conditions(event, n, seed=0):
     return torch.randn(n, *event.shape, generator=generator)
 
 
+@pytest.mark.slow
 def test_a_branch_reaches_the_posterior(both):
     """Given x_1 + noise, draws of a controlled exact denoiser follow p(x_1 | condition)."""
     seen = (POINTS[:, :1] + 0.3 * RNG.normal(size=(1000, 1))).astype(np.float32)

@@ -49,16 +49,16 @@ def test_a_run_that_knows_the_label_is_an_exact_classifier(runs):
     wanted = runs["given"].model.denoise(x, t, label)
     free = runs["given"].model.denoise(x, t) - runs["both"].model.denoise(x, t)
     assert torch.allclose(run.model.denoise(x, t, label) + free, wanted, atol=1e-5)
-    drawn = run.using(sampler="heun", sampler_steps=20).sample(400, condition=[0, 1] * 200)
+    drawn = run.using(sampler="dpm++2m", sampler_steps=16).sample(400, condition=[0, 1] * 200)
     assert np.allclose(drawn[0::2].mean(0), [-1.5, 0], atol=0.15) and np.allclose(
         drawn[1::2].mean(0), [1.5, 0], atol=0.15
     )
 
 
 def test_a_density_given_the_label_classifies_by_bayes_rule(runs):
-    flow = pofx.fit(POINTS, "maf", steps=60, condition=LABELS, progress=False, width=16)
-    run = pofx.guided(runs["both"], flow).using(sampler_steps=20)
-    drawn = run.sample(200, condition=1)
+    flow = pofx.fit(POINTS, "maf", steps=40, condition=LABELS, progress=False, width=16)
+    run = pofx.guided(runs["both"], flow).using(sampler="dpm++2m", sampler_steps=12)
+    drawn = run.sample(100, condition=1)
     assert (drawn[:, 0] > 0).mean() > 0.85
 
 

@@ -105,7 +105,5 @@ def _margins(text: str) -> tuple[int, ...]:
 
     parts = text.split(",")
     if len(parts) not in (1, 4) or not all(part.strip().isdigit() for part in parts):
-        raise UsageError(
-            f"--beyond must be one number or top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8"
-        )
+        raise UsageError(f"--beyond must be one number or top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8")
     return tuple(int(part) for part in parts * (4 // len(parts)))

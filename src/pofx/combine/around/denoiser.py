@@ -39,16 +39,16 @@ def path_in_units(model: Denoising) -> Path:
     return path
 
 
-def aligned(own: Denoising, other: Denoising, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """x_t and t of one denoiser as another has them, at the same ratio of noise to data; the same for equal paths."""
+def met(own: Denoising, other: Denoising, t: Tensor) -> tuple[Tensor | None, Tensor]:
+    """What x_t of one denoiser is multiplied by to be that of another with as much noise, None for equal paths, and the
+    time of that."""
     here = path_in_units(own)(t)
     there = path_in_units(other)(t)
     if torch.allclose(here.alpha, there.alpha) and torch.allclose(here.sigma, there.sigma):
-        return x_t, t
+        return None, t
     moved = time_at(path_in_units(other), torch.atan2(here.sigma, here.alpha))
     there = path_in_units(other)(moved)
-    size = ((there.alpha**2 + there.sigma**2) / (here.alpha**2 + here.sigma**2)).sqrt()
-    return x_t * size.reshape(*t.shape, *[1] * (x_t.ndim - 1)), moved
+    return ((there.alpha**2 + there.sigma**2) / (here.alpha**2 + here.sigma**2)).sqrt(), moved
 
 
 class Around(Denoising, Stepwise):

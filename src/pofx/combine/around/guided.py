@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from pofx.combine.around.denoiser import WALKED, WALKS, Around, Steps, aligned, wide
+from pofx.combine.around.denoiser import WALKED, WALKS, Around, Steps, met, wide
 from pofx.core.companion import Foundation, Guide
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event, each
@@ -73,6 +73,7 @@ class Guided(Around):
             raise UsageError(f"guidance_interval must be two times (got {guidance_interval}): pass (0.0, 1.0)")
         self.guide, self.guidance, self.guidance_rescale = guide, guidance, guidance_rescale
         self.guidance_interval = tuple(guidance_interval)
+        self.places: dict[float, tuple[Tensor | None, Tensor]] = {}  # of the guide's path, by time
         self.classifies = guide is not None and guide.module.condition is not None and self.base.condition is None
         known = None if guide is None else guide.module
         if known is not None and not isinstance(known, Denoising):
@@ -110,14 +111,25 @@ class Guided(Around):
     def _weak(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
         assert self.guide is not None
         guide = self.guide.having(Denoising)
-        return guide.denoise(*aligned(self, guide, x_t, t), None if guide.condition is None else condition)
+        return guide.denoise(*self._met(guide, x_t, t), None if guide.condition is None else condition)
+
+    def _met(self, guide: Denoising, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t and t as the guide has them, at the same ratio of noise to data; of one time found once."""
+        if t.ndim:
+            size, moved = met(self, guide, t)
+        else:
+            key = float(t)
+            if key not in self.places:
+                self.places[key] = met(self, guide, t)
+            size, moved = self.places[key]
+        return (x_t if size is None else x_t * wide(size, x_t)), moved
 
     def _classified(self, strong: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The estimate given a condition that only the guide knows."""
         assert self.guide is not None
         guide = self.guide.module
         if isinstance(guide, Denoising):
-            x, u = aligned(self, guide, x_t, t)
+            x, u = self._met(guide, x_t, t)
             return strong + float(self.guidance) * (guide.denoise(x, u, condition) - guide.denoise(x, u))
         assert isinstance(guide, Explicit) and isinstance(guide.condition, Discrete)
         density, labels = guide, range(guide.condition.largest)
