@@ -73,7 +73,7 @@ class Guided(Around):
             raise UsageError(f"guidance_interval must be two times (got {guidance_interval}): pass (0.0, 1.0)")
         self.guide, self.guidance, self.guidance_rescale = guide, guidance, guidance_rescale
         self.guidance_interval = tuple(guidance_interval)
-        self.places: dict[float, tuple[Tensor | None, Tensor]] = {}  # of the guide's path, by time
+        self.places: dict[float, tuple[float, float]] = {}  # of the guide's path, by time
         self.classifies = guide is not None and guide.module.condition is not None and self.base.condition is None
         known = None if guide is None else guide.module
         if known is not None and not isinstance(known, Denoising):
@@ -117,12 +117,13 @@ class Guided(Around):
         """x_t and t as the guide has them, at the same ratio of noise to data; of one time found once."""
         if t.ndim:
             size, moved = met(self, guide, t)
-        else:
-            key = float(t)
-            if key not in self.places:
-                self.places[key] = met(self, guide, t)
-            size, moved = self.places[key]
-        return (x_t if size is None else x_t * wide(size, x_t)), moved
+            return (x_t if size is None else x_t * wide(size, x_t)), moved
+        key = float(t)
+        if key not in self.places:
+            size, moved = met(self, guide, t)
+            self.places[key] = (1.0 if size is None else float(size)), float(moved)
+        factor, place = self.places[key]
+        return factor * x_t, torch.full_like(t, place)
 
     def _classified(self, strong: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The estimate given a condition that only the guide knows."""
