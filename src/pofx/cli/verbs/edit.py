@@ -100,10 +100,11 @@ def edit(
     output.items(arguments.as_items(artifact, edited), target, f"{len(edited)} items drawn", stream=out == "-")
 
 
-def _margins(text: str) -> tuple[int, ...]:
+def _margins(text: str) -> tuple[int, int, int, int]:
     from pofx.core.errors import UsageError
 
     parts = text.split(",")
     if len(parts) not in (1, 4) or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--beyond must be one number or top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8")
-    return tuple(int(part) for part in parts * (4 // len(parts)))
+    top, bottom, left, right = (int(part) for part in parts * (4 // len(parts)))
+    return top, bottom, left, right
