@@ -1,6 +1,6 @@
 """Synthetic rows of Adult: 26,049 of 32,561 rows are learned from, 6,512 measure. One line per method.
 
-POFX_DATA=/path/to/data python bench/synthesis.py [floors|private|made|circuit]
+POFX_DATA=/path/to/data python bench/synthesis.py [floors|private|mst|aim|dp-independent|dp-sgd|made|circuit]
 """
 
 import os
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pofx.apps.synthesize import HELD, Synthesizer, floors, modelled
+from pofx.apps.synthesize import HELD
+from pofx.apps.synthesizer import Synthesizer, floors, modelled
 from pofx.apps.synthetic_quality import quality, usefulness
 
 TARGET = "income"
@@ -24,6 +25,14 @@ RANGES = {
     "capital-loss": (0, 5_000),
     "hours-per-week": (1, 99),
 }
+DESCENT = {"steps": 300, "options": {"width": 128, "batch_size": 256, "lr": 3e-3}}
+PRIVATE = {
+    "mst": {"mst": {}},
+    "aim": {"aim": {}},
+    "dp-independent": {"dp-independent": {}},
+    "dp-sgd": {"made": DESCENT},
+}
+PRIVATE["private"] = {name: own for each in PRIVATE.values() for name, own in each.items()}
 
 
 def main(what: str) -> None:
@@ -48,14 +57,14 @@ def main(what: str) -> None:
         print("TRTR", usefulness(rest, held, rest, TARGET))
         for name, rows in floors(rest, len(rest)).items():
             line(name, rows)
-    elif what == "private":
+    elif what in PRIVATE:
         words = {c: sorted(frame[c].dropna().unique()) for c in frame.columns if c not in RANGES}
         domain = RANGES | words
-        for epsilon in (1.0, 3.0):
-            for _ in range(2):
-                made(f"mst, ε = {epsilon:g}", Synthesizer(epsilon=epsilon, target=TARGET, domain=domain))
-        made("mst without target, ε = 1", Synthesizer(epsilon=1.0, domain=domain))
-        made("dp-independent, ε = 1", Synthesizer("dp-independent", epsilon=1.0, domain=domain))
+        for name, own in PRIVATE[what].items():
+            for epsilon in (1.0, 3.0):
+                made(
+                    f"{name}, ε = {epsilon:g}", Synthesizer(name, epsilon=epsilon, target=TARGET, domain=domain, **own)
+                )
     else:
         budget = {"minutes": 4.8} if what == "made" else {"steps": 300}
         made(what, Synthesizer(what, **budget))

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import count
+from pofx.core.event import count, each, select
 from pofx.core.model import Completing, Infilling, Model, Within, X
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
 from pofx.represent.partial import Known
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
+from pofx.represent.table_heads import Heads
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Partial:
     low: Tensor | None = None
     high: Tensor | None = None
     rows: Known | None = None  # whose values come back as they are
+    parts: tuple[X, X] | None = None  # values of a product event, and which of its dimensions are known
 
     @classmethod
     def of(
@@ -53,10 +55,16 @@ class Partial:
             if not isinstance(model, Completing):
                 raise Unsupported(f"{name} cannot complete a partial item: train an autoregressive model")
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
-        if not isinstance(view, Columns | Bins):
+        if not isinstance(view, Columns | Bins | Heads):
             raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")
         known = view.known(given)
         rows = Known(_all(known.raw, n, "given").to(device), known.columns.to(device))
+        if isinstance(view, Heads):
+            if not isinstance(model, Infilling):
+                raise Unsupported(f"{name} draws whole rows: choose vae, circuit or copula")
+            events = view.known_parts(known)
+            x, there = (each(v, lambda part: _all(part, n, "given").to(device)) for v in events)
+            return cls(model, rows=rows, parts=(x, there))
         if isinstance(view, Columns):
             if not isinstance(model, Within):
                 raise Unsupported(f"{name} draws whole rows: choose circuit or copula, or made with -o leading=COLUMNS")
@@ -76,6 +84,10 @@ class Partial:
     def sample(self, at: slice, condition: X | None, generator: Streams, options: Mapping[str, Any]) -> X:
         """The events at these positions."""
         n = len(generator)
+        if self.parts is not None:
+            assert isinstance(self.model, Infilling)
+            x, known = (select(part, at) for part in self.parts)
+            return self.model.complete(x, known, condition, generator=generator)
         if self.low is not None and self.high is not None:
             assert isinstance(self.model, Within)
             return self.model.sample(n, condition, generator=generator, low=self.low[at], high=self.high[at])

@@ -19,7 +19,13 @@ from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
 from pofx.artifact import Artifact
 from pofx.core.errors import PofxError
@@ -29,6 +35,7 @@ from pofx.data.conditions import named_labels
 from pofx.data.dataset import dataset
 from pofx.data.kind import take
 from pofx.data.kinds.table import table
+from pofx.data.weights import with_weight
 from pofx.runs.fitting import fit
 from pofx.runs.models import model_entry
 
@@ -73,6 +80,16 @@ class Learner(BaseEstimator):
             return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=1 + reset), None
         return validate_data(self, X, y, reset=reset, dtype=np.float64, ensure_min_samples=1 + reset)
 
+    def _weighted(self, items: Items, x: Any, sample_weight: Any) -> Items:
+        """Items with weights, without those of weight zero."""
+        if sample_weight is None:
+            return items
+        weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+        try:
+            return with_weight(items, weight)
+        except PofxError as error:
+            raise ValueError(str(error)) from error
+
     def _learn(self, items: Items, held: np.ndarray, model: str) -> Artifact:
         """A run on items, of which those at `held` choose the weights."""
         rest = np.setdiff1d(np.arange(len(items)), held)
@@ -112,11 +129,12 @@ def held_out(n: int, share: float, seed: int, labels: np.ndarray | None = None) 
 class DensityEstimator(DensityMixin, Learner):
     """log p of rows, and new rows, by any model with a density."""
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the density of the rows X (n, d)."""
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the density of the rows X (n, d), each as if it were there `sample_weight` times."""
         x, _ = self._rows(X, reset=True)
         self._begin(X)
-        self.run_ = self._learn(items_of(x), held_out(len(x), HELD, self.seed_), self.model)
+        items = self._weighted(items_of(x), x, sample_weight)
+        self.run_ = self._learn(items, held_out(len(items), HELD, self.seed_), self.model)
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -140,13 +158,22 @@ class DensityEstimator(DensityMixin, Learner):
 class GenerativeClassifier(ClassifierMixin, Learner):
     """Bayes' rule over class-conditional densities, with a temperature chosen on held-out rows."""
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Learn p(x | class) of the rows X (n, d) with their classes y (n,), and how much to trust it."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn p(x | class) of the rows X (n, d) with their classes y (n,), and how much to trust it; `sample_weight`
+        is how often each row counts."""
         x, y = self._rows(X, y, reset=True)
         check_classification_targets(y)
         self._begin(X)
+        weight: np.ndarray | None = None
+        if sample_weight is not None:
+            of = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+            x, y, weight = x[of > 0], y[of > 0], of[of > 0]
+            if not len(y):
+                raise ValueError("sample_weight must be above 0 for some row (got 0 for all): leave it out")
+            x = x.reset_index(drop=True) if isinstance(x, pd.DataFrame) else x
         self.classes_, labels = np.unique(y, return_inverse=True)
-        self.log_prior_ = np.log(np.bincount(labels) / len(labels))
+        counts = np.bincount(labels, weight)
+        self.log_prior_ = np.log(counts / counts.sum())
         held = held_out(len(x), CALIBRATING, self.seed_, labels)
         self.constant_ = {}
         if not isinstance(x, pd.DataFrame):
@@ -156,10 +183,17 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         items, names = items_of(self._plain(x)), [str(k) for k in range(len(self.classes_))]
         given = named_labels(np.array(names, dtype=object)[labels], names)
         conditioned = Items(items.kind, items.values, facts=items.facts, condition=given)
+        if weight is not None:
+            conditioned = with_weight(conditioned, weight)
         self.temperature_ = 1.0
         if len(held) >= FEWEST and len(self.classes_) > 1:
             self.runs_ = self._learned(conditioned, labels, held)
-            self.temperature_ = calibrated(self._densities(take(items, held).values), self.log_prior_, labels[held])
+            self.temperature_ = calibrated(
+                self._densities(take(items, held).values),
+                self.log_prior_,
+                labels[held],
+                weight if weight is None else weight[held],
+            )
         self.runs_ = self._learned(conditioned, labels, held_out(len(x), REFIT, self.seed_, labels))
         return self
 
@@ -206,12 +240,14 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         return self.classes_[self.predict_log_proba(X).argmax(1)]
 
 
-def calibrated(density: np.ndarray, log_prior: np.ndarray, labels: np.ndarray) -> float:
+def calibrated(
+    density: np.ndarray, log_prior: np.ndarray, labels: np.ndarray, weight: np.ndarray | None = None
+) -> float:
     """The temperature of log p(x | class) under which the classes of held-out rows are most probable."""
 
     def loss(log_temperature: float) -> float:
         log_p = log_softmax(density / np.exp(log_temperature) + log_prior, axis=1)
-        return -float(log_p[np.arange(len(labels)), labels].mean())
+        return -float(np.average(log_p[np.arange(len(labels)), labels], weights=weight))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 8.0), method="bounded").x))
 
@@ -230,11 +266,12 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):
     ) -> None:
         super().__init__(model, options=options, minutes=minutes, steps=steps, random_state=random_state)
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn to encode the rows X (n, d)."""
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn to encode the rows X (n, d), each as if it were there `sample_weight` times."""
         x, _ = self._rows(X, reset=True)
         self._begin(X)
-        self.run_ = self._learn(items_of(x), held_out(len(x), HELD, self.seed_), self.model)
+        items = self._weighted(items_of(x), x, sample_weight)
+        self.run_ = self._learn(items, held_out(len(items), HELD, self.seed_), self.model)
         self._n_features_out = self._codes(x[:1]).shape[1]
         return self
 

@@ -118,3 +118,23 @@ def test_the_verb_reports_simple_detectors_beside(tmp_path):
 
 def test_floors_are_the_usual_simple_detectors():
     assert set(floors(rows(100), odd(5))) == {"kNN", "GMM-10", "IForest"}
+
+
+@pytest.mark.parametrize("threshold", ["quantile", "conformal"])
+def test_a_stream_is_followed_and_a_burst_does_not_become_normal(threshold):
+    """Under a slow drift false alarms stay near their level; a burst of anomalies is flagged to its end."""
+    options = {"threshold": threshold, "contamination": 0.05}
+    g = np.random.default_rng(0)
+    detector, still = (AnomalyDetector(("knn",), **options).fit(g.normal(size=(1000, 2))) for _ in range(2))
+    alarms, ignored = [], []
+    for step in range(60):
+        x = g.normal(size=(100, 2)) * (1 + 0.005 * step)  # spreads slowly
+        alarms.append(detector.partial(x).anomaly.mean())
+        ignored.append(still.predict(x).mean())
+    assert np.mean(alarms[30:]) < 0.75 * np.mean(ignored[30:])
+    same = AnomalyDetector(("knn",), **options).fit(g.normal(size=(1000, 2)))
+    rates = [same.partial(g.normal(size=(50, 2))).anomaly.mean() for _ in range(60)]
+    assert np.mean(rates[40:]) == pytest.approx(0.05, abs=0.04), "thresholds neither sink nor rise"
+    for _ in range(5):
+        assert same.partial(g.normal(size=(50, 2)) + 9).anomaly.mean() == 1
+    assert list(same.partial(g.normal(size=(1, 2))).columns) == ["score", "p_value", "anomaly"]

@@ -20,7 +20,13 @@ ESTIMATORS = [
     GenerativeClassifier(options=FAST),
     Encoder(steps=2, options={"width": 8, "layers": 2}),
 ]
-EXCEPTIONS: dict[str, str] = {}
+REPEATED = (
+    "the rows that choose weights are drawn by row, and batches hold rows in proportion to their weights: equal in law"
+)
+EXCEPTIONS: dict[str, str] = {
+    "check_sample_weight_equivalence_on_dense_data": REPEATED,
+    "check_sample_weights_invariance": REPEATED,
+}
 
 
 def checks():
@@ -105,3 +111,21 @@ def test_what_never_varied_in_training_decides_nothing():
     moved = x.copy()
     moved[:, 2] = -1.0
     assert np.allclose(model.predict_proba(moved), model.predict_proba(x))
+
+
+def test_rows_count_as_often_as_their_weight():
+    """Two groups of rows: the density and the classes follow the weights, not the numbers of rows."""
+    g = np.random.default_rng(0)
+    x = np.concatenate((g.normal(-3, 1, (300, 1)), g.normal(3, 1, (100, 1))))
+    weight = np.where(x[:, 0] > 0, 9.0, 1.0)  # shares 1/4 and 3/4 become 1/4 · 9 against 3/4
+    options = {"components": 2, "covariance": "full", "ridge": 1e-3}
+    drawn = DensityEstimator(options=options).fit(x, sample_weight=weight).sample(2000)
+    assert (drawn[:, 0] > 0).mean() == pytest.approx(0.75, abs=0.04)
+    y = (x[:, 0] > 0).astype(int)
+    noise = g.normal(size=(400, 1))  # knows nothing of the class: the prior decides
+    classes = GenerativeClassifier(options=FAST).fit(noise, y, sample_weight=weight)
+    assert classes.predict_proba(noise)[:, 1].mean() == pytest.approx(0.75, abs=0.05)
+    out = DensityEstimator(options=options).fit(x, sample_weight=(x[:, 0] > 0).astype(float))
+    assert out.sample(200)[:, 0].min() > -3, "rows of weight 0 teach nothing"
+    with pytest.raises(ValueError, match="(?i)negative"):
+        DensityEstimator(options=FAST).fit(x, sample_weight=-weight)

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pofx.apps.constraints import Bound, Inequality, Sum, Together, constraints_of
-from pofx.apps.synthesize import Synthesizer, domain_of, floors, merged, modelled
+from pofx.apps.synthesize import domain_of
+from pofx.apps.synthesizer import Synthesizer, floors, merged, modelled
 from pofx.apps.synthetic_quality import coverage, distances, quality, singling_out, usefulness
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError

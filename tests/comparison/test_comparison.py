@@ -349,3 +349,26 @@ def test_noised_items_are_farther_the_more_noise_and_stay_items(kind):
 
     assert 0 < moved(0.1) < moved(0.3)
     assert moved(0.0) == 0
+
+
+def test_models_are_compared_on_the_codes_of_one_run(tmp_path, stand_in):
+    from pofx.comparison.job import _fit
+    from pofx.data.dataset import split
+    from pofx.represent.learned import Learned
+    from pofx.runs.fitting import fit
+
+    data, first = split(points(), "points", seed=0), tmp_path / "first"
+    fit(data, "vae", steps=2, width=8, latent=3, importance=8, out=first, progress=False)
+    compare(data, ["nsf"], budget="2 steps", out=tmp_path / "c", on=first, progress=False)
+    job = json.loads((tmp_path / "c" / "nsf-seed0" / "job.json").read_text())
+    assert job["on"] == str(first.resolve())
+    assert "on" in json.loads((tmp_path / "c" / "protocol.json").read_text())
+    run = _fit(data, job, None, tmp_path)
+    assert isinstance(run.representation, Learned) and run.representation.event.shape == (3,)
+    with pytest.raises(UsageError, match="another protocol"):
+        compare(data, ["nsf"], budget="2 steps", out=tmp_path / "c", progress=False)
+    with pytest.raises(UsageError, match="gpt cannot model"):
+        compare(data, ["gpt"], budget="2 steps", out=tmp_path / "d", on=first, progress=False)
+    with pytest.raises(UsageError, match="view of the data"):
+        compare(data, ["nsf"], budget="2 steps", out=tmp_path / "e", on=first, progress=False,
+                options={"nsf": {"support": None}})  # fmt: skip

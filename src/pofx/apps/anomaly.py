@@ -120,6 +120,28 @@ class AnomalyDetector(BaseEstimator):
         check_is_fitted(self)
         return self._combined(self.plain_(self._rows(X, reset=False)))
 
+    def partial(self, X: Any) -> pd.DataFrame:
+        """Score the next rows of a stream, and let the reference follow it: score, p_value and anomaly of each.
+
+        Rows are scored before they change anything. The scores of rows that are not flagged then take the place of the
+        oldest of the reference, so that thresholds and p-values follow a slow drift, and a burst of anomalies does not
+        become normal; the members stay as they are.
+        """
+        scores = self.decision_function(X)
+        p, labels = self._p_values(scores), self._labels(scores)
+        if not hasattr(self, "recent_"):
+            order = np.random.default_rng(self.random_state).permutation(len(self.reference_))
+            self.recent_, self.allowed_ = self.reference_[order], 0.0
+        usual, flagged = scores[labels == 0], np.sort(scores[labels == 1])
+        share = self.contamination if self.threshold != "fdr" else 0.0  # of usual rows that are flagged by chance:
+        self.allowed_ += 2 * share / (1 - share) * len(usual)  # without them thresholds would sink; twice, to follow
+        border = flagged[: int(self.allowed_)]
+        self.allowed_ = min(self.allowed_ - len(border), max(0.2 * share * len(self.recent_), 1.0))
+        self.recent_ = np.concatenate((self.recent_, usual, border))[-len(self.recent_) :]
+        self.reference_ = np.sort(self.recent_)
+        self.threshold_ = float(np.quantile(self.reference_, 1 - self.contamination))
+        return pd.DataFrame({"score": scores, "p_value": p, "anomaly": labels})
+
     def score_samples(self, X: Any) -> np.ndarray:
         """The opposite of `decision_function`, as scikit-learn has it: higher is more normal."""
         return -self.decision_function(X)

@@ -55,8 +55,8 @@ class Imputer(TransformerMixin, BaseEstimator):
         self.model, self.options, self.minutes, self.steps = model, options, minutes, steps
         self.random_state = random_state
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
-        """Learn from rows, which may have missing cells."""
+    def fit(self, X: pd.DataFrame, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from rows, which may have missing cells, each as if it were there `sample_weight` times."""
         from pofx.runs.fitting import fit
 
         frame = rows_of(X)
@@ -64,7 +64,8 @@ class Imputer(TransformerMixin, BaseEstimator):
         if self.minutes is None and self.steps is None:
             budget["steps"] = STEPS
         options = dict(self.options or {})
-        self.run_ = fit(frame, self.model, seed=self.random_state, progress=False, **budget, **options)
+        shared: dict[str, Any] = {"seed": self.random_state, "weight": sample_weight, "progress": False}
+        self.run_ = fit(frame, self.model, **shared, **budget, **options)
         if not isinstance(self.run_.model, Marginal) or not hasattr(self.run_.representation, "places"):
             raise Unsupported(f"{self.model} cannot answer for any subset of columns as classes: choose circuit")
         self.usual_ = {c: frame[c].dropna().iloc[0] for c in frame.columns if frame[c].notna().any()}

@@ -1,4 +1,6 @@
-"""Tables under differential privacy: rows as classes of a domain that is public, and a private tree of counts.
+"""Tables under differential privacy: rows as classes of a domain that is public, and a private model of them.
+
+The model is a tree or graph of noisy counts, or any model of classes with a loss per item, trained by DP-SGD.
 
 Whatever is read from the rows is measured with noise or stated by the user. The ranges of numbers and the lists of
 categories are the domain: what is not stated is read from the rows, and reported as such, for it is then not private.
@@ -15,16 +17,24 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pofx.core import config
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
-from pofx.core.model import Batch
-from pofx.core.random import Streams
+from pofx.core.model import Batch, Model
+from pofx.core.random import Streams, seeded
 from pofx.data.kinds.table import numeric
 from pofx.data.schema import describe
-from pofx.families.circuit.mst import MST
+from pofx.maths.privacy import multiplier_of, spent
+from pofx.represent.tokens import Tokens
+from pofx.runs.options import sort_options
+from pofx.train.feed import Feed
+from pofx.train.loop import train
+from pofx.train.options import Budget, TrainOptions
 
 CELLS = 64  # of a number
 WHOLE = 128  # whole values up to which each is a cell
+BATCH, STEPS = 512, 600  # rows of a batch of DP-SGD, in the mean, and its steps
+DRAWN = 10_000  # rows drawn at once
 WIDE = 1000.0  # ranges from which on cells grow with the magnitude
 
 
@@ -130,14 +140,30 @@ def domains(frame: pd.DataFrame, stated: Mapping[str, Any] | None = None) -> dic
 
 
 class PrivateTable:
-    """A private tree of a table: `fit` reads the rows once, under (ε, δ); whatever is drawn afterwards is free."""
+    """A private model of a table: `fit` reads the rows under (ε, δ); whatever is drawn afterwards is free."""
 
     def __init__(
-        self, epsilon: float, delta: float, *, target: str | None = None, domain: Mapping[str, Any] | None = None
+        self,
+        epsilon: float,
+        delta: float,
+        *,
+        model: str = "mst",
+        target: str | None = None,
+        domain: Mapping[str, Any] | None = None,
+        steps: int = STEPS,
+        options: Mapping[str, Any] | None = None,
+        seed: int = 0,
     ) -> None:
-        self.epsilon, self.delta, self.target, self.stated = epsilon, delta, target, domain
+        """Args:
+        model: one of counts with an `epsilon` of its own, or a model of classes that is trained by DP-SGD.
+        steps: of DP-SGD.
+        options: of the model and the trainer.
+        """
+        self.epsilon, self.delta, self.name, self.target = epsilon, delta, model, target
+        self.stated, self.steps, self.options, self.seed = domain, steps, dict(options or {}), seed
+        self.spent = epsilon  # what the fit cost
 
-    def fit(self, frame: pd.DataFrame, *, tree: bool = True) -> "PrivateTable":
+    def fit(self, frame: pd.DataFrame) -> "PrivateTable":
         if self.delta * len(frame) >= 1:
             raise UsageError(
                 f"delta must be below 1 / rows = {1 / len(frame):.1g} (got {self.delta:g}): pass delta=1e-6 or less"
@@ -148,13 +174,41 @@ class PrivateTable:
         counts = tuple(max(domain.classes, 1) for domain in self.domains.values())
         target = -1 if self.target is None else list(self.domains).index(self.target)
         event = Discrete((len(counts),), counts)
-        self.model = MST(event, epsilon=self.epsilon, delta=self.delta, target=target, tree=tree)
-        self.model.prepare(lambda n: Batch(torch.from_numpy(x)))
+        row = config.entry(self.name)
+        self.model: Model
+        if "epsilon" in config.defaults(row.model):
+            own = {"epsilon": self.epsilon, "delta": self.delta, "target": target, **self.options}
+            self.model = config.build(self.name, event, **own)
+            self.model.prepare(lambda n: Batch(torch.from_numpy(x)))
+        else:
+            self._descend(row, event, x)
         return self
+
+    def _descend(self, row: config.Entry, event: Discrete, x: np.ndarray) -> None:
+        """DP-SGD with as much noise as makes `steps` steps (ε, δ)-private."""
+        own = sort_options(row, self.options)
+        with seeded(self.seed, 0):  # the weights to begin with are public
+            model = config.build(self.name, event, **own.options)
+        options = {**row.trains_with, "batch_size": min(BATCH, len(x)), "item_clip": 1.0, "ema_images": 0.0}
+        options |= {"precision": "fp32", "validations": 0, "clip": 0.0, "skip_above": 0.0, **own.trainer}
+        rate = min(1.0, options["batch_size"] / len(x))
+        noise = multiplier_of(self.epsilon, self.delta, rate, self.steps)
+        self.spent = spent(rate, noise, self.steps, self.delta)
+        view = Tokens(list(event.counts), len(event.counts))
+        feed = Feed(torch.from_numpy(x), None, view, seed=self.seed, device=torch.device("cpu"))
+        train_options = TrainOptions.of({**options, "item_noise": noise})
+        budget = Budget(steps=self.steps)
+        self.model = train(model, feed, options=train_options, budget=budget, seed=self.seed, progress=False).model
 
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
         streams = Streams(seed, n)
-        x = self.model.sample(n, generator=streams).numpy()
+        with torch.inference_mode():
+            parts = [self.model.sample(len(part), generator=part) for part in _parts(streams)]
+        x = torch.cat(parts).numpy()
         u = streams.uniform(len(self.domains)).double().numpy()
         columns = {name: d.decode(x[:, j], u[:, j]) for j, (name, d) in enumerate(self.domains.items())}
         return pd.DataFrame(columns)
+
+
+def _parts(streams: Streams) -> list[Streams]:
+    return [streams[i : i + DRAWN] for i in range(0, max(len(streams), 1), DRAWN)]

@@ -1,12 +1,6 @@
-"""Synthetic tables: rows like those of a table, under constraints, given values, or differential privacy.
+"""pofx synthesize: rows like those of a table, or of two tables with one key, and a report of how good they are."""
 
-The default model is `made` on the rows as classes (docs/benchmarks.md has the numbers): words, numbers and gaps alike.
-Rows given values need a `circuit`. With `epsilon` it is a private tree of counts (`mst`), usually the most useful of
-private methods on tables (Tao et al., 2021, arXiv 2112.09238), whose noise no seed repeats. Every number of the report
-is beside that of independent columns, of a Gaussian copula, and of real held-out rows.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,214 +8,13 @@ import numpy as np
 import pandas as pd
 import typer
 
-from pofx.apps.constraints import Together, constraints_of
-from pofx.core.errors import DataError, UsageError
-from pofx.data.columns import left_out
-from pofx.data.kinds.table import numeric
-from pofx.data.schema import describe
+from pofx.apps.synthesizer import Synthesizer, floors, modelled
+from pofx.core.errors import UsageError
 
-PUBLIC = ("Synthesizer",)
 GROUP = "Uses"
 EXAMPLE = "pofx synthesize people.csv --out synthetic.csv --target income"
 
-STEPS = 500  # of training, where no budget is given
 HELD = 0.2  # share of the rows that measure the result
-OTHER = "other"
-TRIES = 40  # times that rows which break a constraint are drawn anew
-FLOOR_ROWS = 20_000  # rows that floors are fitted to
-
-
-class Synthesizer:
-    """Learns the rows of a table, and draws others."""
-
-    def __init__(
-        self,
-        model: str = "made",
-        *,
-        constraints: Sequence[str] = (),
-        epsilon: float | None = None,
-        delta: float = 1e-6,
-        domain: Mapping[str, Any] | None = None,
-        target: str | None = None,
-        k: int = 1,
-        weight: Any = None,
-        balance: str | None = None,
-        minutes: float | None = None,
-        steps: int | None = None,
-        options: Mapping[str, Any] | None = None,
-        seed: int = 0,
-    ) -> None:
-        """Args:
-        model: a name of `pofx models`: "made" (the most useful rows), "circuit" (rows given any values, the fastest
-            draws) …; with `epsilon`, "mst" or "dp-independent".
-        constraints: such as "end >= start", "total = net + tax", "city, country", "18 <= age <= 90".
-        epsilon: of differential privacy: the fit is (epsilon, delta)-private for tables that differ in one row.
-        delta: below one over the number of rows.
-        domain: what columns can hold, of public knowledge: (low, high) or a list of categories.
-        target: the column that others are to predict, which private trees take into account.
-        k: categories that fewer rows hold are merged into "other".
-        weight: how much each row counts: a column, or one number per row.
-        balance: groups that count the same: a column.
-        minutes, steps: the budget of training.
-        options: of the model, the trainer and the view, by name.
-        seed: of the training and the draws; private noise has none.
-        """
-        if epsilon is not None and model == "made":
-            model = "mst"
-        if epsilon is not None and model not in ("mst", "dp-independent"):
-            raise UsageError(f"{model} is not private: with epsilon choose mst or dp-independent")
-        if epsilon is not None and (weight is not None or balance is not None):
-            raise UsageError("a private count counts each row once: leave weight and balance out with epsilon")
-        if epsilon is not None and k > 1:
-            raise UsageError("k reads the rows: with epsilon rare categories are merged privately; leave k out")
-        if k < 1:
-            raise UsageError(f"k must be at least 1 (got {k}): pass k=5")
-        self.model, self.texts, self.epsilon, self.delta = model, list(constraints), epsilon, delta
-        self.domain, self.target, self.k, self.weight, self.balance = domain, target, k, weight, balance
-        self.minutes, self.steps, self.seed = minutes, steps, seed
-        self.options = {**({"represent": "bins"} if model == "made" else {}), **(options or {})}
-        self.accepted = 1.0
-
-    def fit(self, frame: pd.DataFrame) -> "Synthesizer":
-        """Learn from rows.
-
-        Raises:
-            DataError: too few rows, or rows that break a constraint.
-        """
-        frame, self.left_out = modelled(frame)
-        if self.target is not None and self.target not in frame.columns:
-            raise UsageError(f"target must be a column (got '{self.target}'): choose one of {', '.join(frame.columns)}")
-        if isinstance(self.weight, str) and self.weight in frame.columns:
-            weights = frame.pop(self.weight).to_numpy()
-        else:
-            weights = self.weight
-        self.columns, self.dtypes = list(frame.columns), frame.dtypes
-        self.constraints = constraints_of(self.texts, frame)
-        rows, self.merged = merged(frame, self.k)
-        for constraint in self.constraints:
-            rows = constraint.forward(rows)
-        if self.epsilon is not None:
-            self._fit_private(rows)
-            return self
-        from pofx.runs.fitting import fit
-
-        budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
-        if self.minutes is None and self.steps is None:
-            budget["steps"] = STEPS
-        joint = {c.name: "category" for c in self.constraints if isinstance(c, Together)}
-        if joint:
-            rows = rows.astype(joint)
-        shared: dict[str, Any] = {"weight": weights, "balance": self.balance, "seed": self.seed, "progress": False}
-        self.run = fit(rows, self.model, **shared, **budget, **self.options)
-        return self
-
-    def _fit_private(self, rows: pd.DataFrame) -> None:
-        from pofx.apps.private_table import PrivateTable
-
-        if any(isinstance(c, Together) for c in self.constraints):
-            raise UsageError("fixed combinations list the pairs of the rows, which is not private: leave them out")
-        known = {name: value for name, value in (self.domain or {}).items() if name in rows.columns}
-        target = self.target if self.target in rows.columns else None
-        assert self.epsilon is not None
-        table = PrivateTable(self.epsilon, self.delta, target=target, domain=known)
-        self.private = table.fit(rows, tree=self.model == "mst")
-
-    @property
-    def unstated(self) -> list[str]:
-        """The columns whose domain was read from the rows, which ε does not cover."""
-        return self.private.unstated if self.epsilon is not None else []
-
-    def sample(self, n: int, *, given: Any = None, seed: int | None = None) -> pd.DataFrame:
-        """n rows that obey the constraints; with `given`, known values by column, rows given these.
-
-        Rows that break a range are drawn again: their law is that of the model given the constraint. `accepted` is the
-        share of draws that obeyed.
-
-        Raises:
-            UsageError: values of columns that the model cannot take as known.
-            DataError: hardly any draw obeys.
-        """
-        seed = self.seed if seed is None else seed
-        parts, have, drawn, obeyed = [], 0, 0, 0
-        for attempt in range(TRIES):
-            share = max(obeyed / drawn, 0.02) if drawn else 1.0
-            some = int(min(max((n - have) * 1.1 / share, 16), 20 * n + 64)) if attempt else n
-            rows = self._drawn(some, given, seed + 7919 * attempt)
-            good = np.ones(len(rows), bool)
-            for constraint in self.constraints:
-                good &= constraint.holds(rows)
-            drawn, obeyed = drawn + len(rows), obeyed + int(good.sum())
-            parts.append(rows[good])
-            have += int(good.sum())
-            if have >= n:
-                break
-        self.accepted = obeyed / max(drawn, 1)
-        if have < n:
-            raise DataError(
-                f"only {have:,} of {n:,} rows obey the constraints ({self.accepted:.2%} of the draws): relax them"
-            )
-        return pd.concat(parts, ignore_index=True).head(n)
-
-    def _drawn(self, n: int, given: Any, seed: int) -> pd.DataFrame:
-        if self.epsilon is not None:
-            if given is not None:
-                raise UsageError("rows of a private tree are not drawn given values: draw more and select")
-            rows = self.private.sample(n, seed)
-        else:
-            rows = self.run.sample(n, given=given, seed=seed)
-        for constraint in reversed(self.constraints):
-            rows = constraint.backward(rows, self.columns)
-        return rows[self.columns]
-
-
-def modelled(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The columns that can be learned, and why others are left out: ids, free text, columns of nothing."""
-    frame = frame.rename(columns=str).reset_index(drop=True)
-    if frame.columns.duplicated().any():
-        raise DataError(f"two columns are called '{frame.columns[frame.columns.duplicated()][0]}': rename one")
-    if len(frame) < 10:
-        raise DataError(f"the table has {len(frame)} rows: at least 10 are needed to learn from")
-    infinite = [
-        c for c in frame.columns if numeric(frame[c]) and np.isinf(frame[c].to_numpy(np.float64, na_value=0)).any()
-    ]
-    if infinite:
-        raise DataError(f"column {infinite[0]} has infinite values: make them missing or drop their rows")
-    words = [c for c in frame.columns if not numeric(frame[c])]
-    found = left_out(describe(frame[words]), {}, len(frame)) if words else {}
-    found |= {c: "all of its values are missing" for c in frame.columns if frame[c].isna().all()}
-    frame = frame.drop(columns=list(found))
-    if frame.shape[1] == 0:
-        raise DataError("no column is left to learn from: give columns of numbers or categories")
-    return frame, found
-
-
-def merged(frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, dict[str, int]]:
-    """A table whose categories of fewer than k rows are one, and how many were merged by column."""
-    frame, found = frame.copy(), {}
-    for name in frame.columns if k > 1 else ():
-        if not numeric(frame[name]) and frame[name].dtype.kind not in "Mb":
-            counts = frame[name].value_counts()
-            rare = set(counts.index[counts < k])
-            if rare:
-                column = frame[name].astype(object)
-                frame[name], found[name] = column.where(~column.isin(rare), OTHER), len(rare)
-    return frame, found
-
-
-def floors(train: pd.DataFrame, n: int, seed: int = 0) -> dict[str, pd.DataFrame]:
-    """Rows of the simple methods: columns drawn independently from the real ones, and a Gaussian copula."""
-    from pofx.runs.fitting import fit
-
-    generator = np.random.default_rng(seed)
-    alone = {c: train[c].iloc[generator.integers(len(train), size=n)].reset_index(drop=True) for c in train.columns}
-    found = {"independent": pd.DataFrame(alone)}
-    try:
-        few = train.head(FLOOR_ROWS)
-        run = fit(few, "copula", steps=1, seed=seed, progress=False)
-        found["copula"] = run.sample(n, seed=seed)
-    except (DataError, UsageError):  # a table that a copula cannot be fitted to has one floor less
-        pass
-    return found
 
 
 def synthesize(
@@ -244,6 +37,9 @@ def synthesize(
     k: Annotated[int, typer.Option("--k", min=1, help="Merge categories of fewer rows.")] = 1,
     balance: Annotated[str | None, typer.Option(help="A column whose groups count the same.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
+    child: Annotated[Path | None, typer.Option(help="A .csv file of rows that belong to those of the table.")] = None,
+    key: Annotated[str | None, typer.Option(help="The column that joins both tables.")] = None,
+    child_out: Annotated[Path, typer.Option(help="A .csv file of the synthetic children.")] = Path("children.csv"),
     report: Annotated[Path | None, typer.Option(help="The report as a page, .html.")] = None,
     seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
 ) -> None:
@@ -260,6 +56,17 @@ def synthesize(
 
     check_ending(out, ".csv")
     frame = read_frame(source)
+    if (child is None) != (key is None):
+        raise UsageError("--child and --key belong together: give the child table and the column that joins both")
+    if child is not None and key is not None:
+        from pofx.apps.related_tables import RelatedSynthesizer, synthesize_related
+
+        if given is not None or report is not None or target is not None or domain:
+            raise UsageError("two tables are drawn whole: leave given, target, domain and report out")
+        own: dict[str, Any] = {"constraints": constraint or [], "k": k, "balance": balance, "epsilon": epsilon}
+        pair = RelatedSynthesizer(key, parent={**own, "model": model}, steps=steps, seed=seed)
+        typer.echo(synthesize_related(pair, frame, read_frame(child), n, out, child_out))
+        return
     whole, reasons = modelled(frame)
     chosen = target if target is not None else str(whole.columns[-1])
     shared: dict[str, Any] = {"constraints": constraint or [], "epsilon": epsilon, "delta": delta}
@@ -270,7 +77,7 @@ def synthesize(
         whole.iloc[np.sort(part)].reset_index(drop=True) for part in np.split(order, [int(HELD * len(whole))])
     )
     measured = len(held) >= LEAST
-    usual = "made" if given is None or epsilon is not None else "circuit"
+    usual = None if given is None or epsilon is not None else "circuit"
     maker = Synthesizer(model or usual, **shared).fit(rest if measured else whole)
     rows = maker.sample(n or len(whole), given=_given(given, n or len(whole)))
     write_bytes(out, rows.to_csv(index=False).encode())

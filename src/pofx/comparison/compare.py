@@ -37,6 +37,7 @@ from pofx.report.page import write as write_report
 from pofx.report.results import Results
 from pofx.report.rows import SCHEMA, read
 from pofx.report.terminal import text
+from pofx.runs.held import first_stage
 from pofx.train.options import Budget
 
 PUBLIC = ("Comparison", "compare")
@@ -97,6 +98,7 @@ def compare(
     seed: Seed = 0,
     *,
     label: str | None = None,
+    on: Any = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     reading: Mapping[str, Any] | None = None,
     trials: Annotated[int, Range(1, 1000)] = 1,
@@ -117,6 +119,7 @@ def compare(
         out: folder of the comparison; a second call there runs only what is missing or has failed.
         label: the column of a table that is no part of its items: classes, by which balance is measured and the feature
             space of the classifier is trained.
+        on: the folder of a trained run of a model with codes: all models are trained on its codes, as in `pofx.fit`.
         options: by model, as `pofx.fit` takes them: {"nsf": {"width": 128}}.
         reading: options of reading the data, as `pofx.fit` takes them: {"size": 64}.
         trials: sets of options tried per model, each under the same budget and judged by validation (see `tuning`);
@@ -145,8 +148,10 @@ def compare(
         if left and (label is not None or engine != "local" or not isinstance(data, str | os.PathLike)):
             raise UsageError("data on the disk is compared by its path, on this machine: leave label and engine out")
         dataset = sampled(dataset, seed)  # measured on that; jobs train on all of it
-        chosen, skipped = choose_models(dataset, models, families)
-        given = checked(options or {}, chosen, dataset)
+        first = None if on is None else first_stage(on)
+        codes = None if first is None else first.event
+        chosen, skipped = choose_models(dataset, models, families, codes)
+        given = checked(options or {}, chosen, dataset, codes)
         check(dataset, spaces=spaces)
         folder = Path(out) if out is not None else default_folder(dataset, limit, seed)
         with lock(folder / ".locks" / "comparison.lock", f"the comparison in {folder}"):
@@ -158,6 +163,7 @@ def compare(
                 "budget": str(limit),
                 "seed": seed,
                 **({} if label is None else {"label": label}),
+                **({} if first is None else {"on": first.hash}),
             }
             settle(folder, protocol)
             named = isinstance(data, str | os.PathLike)
@@ -169,6 +175,7 @@ def compare(
             orders = Orders(
                 folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces),
                 dataset.card.hash, dict(reading or {}),
+                None if first is None else first.path,
             )  # fmt: skip
             run = ENGINES[engine]
             controls = Job(None, seed)
@@ -193,6 +200,7 @@ def compare(
                         "models": ",".join(models or ()),
                         "families": ",".join(families or ()),
                         "label": label or "",
+                        "on": "" if first is None else first.path,
                         "budget": str(limit).replace(" ", ""),
                         "seeds": str(seeds),
                         "seed": str(seed),

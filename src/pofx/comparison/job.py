@@ -59,6 +59,7 @@ def _fit(dataset: Dataset, job: Mapping[str, Any], folder: Path | None, place: P
         out=folder,
         overwrite=folder is not None,
         progress=writer(place),
+        on=job.get("on"),
         **job["options"],
     )
 

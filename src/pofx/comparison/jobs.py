@@ -56,6 +56,7 @@ class Orders:
     spaces: tuple[str, ...] | None = None  # feature spaces; None: those of `evaluate`
     hash: str = ""  # of the data
     reading: Mapping[str, Any] = field(default_factory=dict)  # options of reading it
+    on: str | None = None  # the run on whose codes all models are trained
 
     def plain(self, job: Job) -> dict[str, Any]:
         """The job as its process reads it."""
@@ -65,6 +66,7 @@ class Orders:
             "first_seed": self.first_seed,
             "data": self.data,
             **({"reading": dict(self.reading)} if self.reading and self.data is not None else {}),
+            **({} if self.on is None else {"on": self.on}),
             "budget": str(self.budget),
             "options": dict(job.options),
             "trial": job.trial,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pofx.core import config
 from pofx.core.errors import CorruptError, PofxError, TrainingError, UsageError, unknown
-from pofx.core.event import dims
+from pofx.core.event import Event, dims
 from pofx.core.files import read_json, write_json
 from pofx.core.model import Default
 from pofx.core.random import seeded
@@ -37,7 +37,8 @@ def settle(folder: Path, protocol: Mapping[str, Any]) -> None:
     except CorruptError:  # none, or damaged by a crash of the machine: every job states the budget, data and seed, too
         write_json(path, dict(protocol))
         return
-    changed = [f"{k} was {before.get(k)!r}, now {v!r}" for k, v in protocol.items() if before.get(k) != v]
+    keys = dict.fromkeys((*protocol, *before))
+    changed = [f"{k} was {before.get(k)!r}, now {protocol.get(k)!r}" for k in keys if before.get(k) != protocol.get(k)]
     if changed:
         raise UsageError(
             f"{folder} holds a comparison under another protocol ({'; '.join(changed)}): choose another --out, "
@@ -46,9 +47,10 @@ def settle(folder: Path, protocol: Mapping[str, Any]) -> None:
 
 
 def choose_models(
-    dataset: Dataset, models: Sequence[str] | None, families: Sequence[str] | None
+    dataset: Dataset, models: Sequence[str] | None, families: Sequence[str] | None, codes: Event | None = None
 ) -> tuple[list[str], dict[str, str]]:
-    """Names to run, the baselines last, and a reason for every family of which nothing can be run.
+    """Names to run, the baselines last, and a reason for every family of which nothing can be run; of the codes of a
+    first stage, where these are given.
 
     Raises:
         UsageError: an unknown name, a model that cannot take the data, or nothing to run.
@@ -56,16 +58,16 @@ def choose_models(
     known = config.entries()
     if models:
         for name in models:
-            refused = refusal(config.entry(name).name, dataset)
+            refused = refusal(config.entry(name).name, dataset, codes=codes)
             if refused:
                 raise UsageError(f"{name} cannot model {dataset.card.name}: {refused}")
-        return list(dict.fromkeys([*models, *baselines(dataset)])), {}
+        return list(dict.fromkeys([*models, *baselines(dataset, codes)])), {}
     of_family: dict[str, list[str]] = {}
 
     def place(name: str) -> tuple[float, bool, bool]:
         """Defaults for such events first, then those for their family, then whole models before recipes."""
         row = known[name]
-        return -_default(row, dataset), Default() not in row.default_for, bool(row.values)
+        return -_default(row, dataset, codes), Default() not in row.default_for, bool(row.values)
 
     for name in sorted(known, key=place):
         of_family.setdefault(known[name].traits.family, []).append(name)
@@ -78,39 +80,42 @@ def choose_models(
             continue
         reasons: list[str] = []
         for name in names:
-            refused = refusal(name, dataset)
+            refused = refusal(name, dataset, codes=codes)
             if refused is None:
                 chosen.append(name)
                 break
             reasons.append(refused)
         else:
             skipped[family] = reasons[0]
-    last = baselines(dataset)
+    last = baselines(dataset, codes)
     chosen = [*(name for name in chosen if name not in last), *last]
     if not chosen:
         raise UsageError(f"no model takes {dataset.card.name}: {'; '.join(skipped.values())}")
     return chosen, skipped
 
 
-def _default(row: config.Entry, dataset: Dataset) -> float:
+def _default(row: config.Entry, dataset: Dataset, codes: Event | None) -> float:
     """1 for a default for the events that a model makes of the data, 2 for one for so many dimensions; else 0."""
     if all(default.event is None for default in row.default_for):
         return 0
     try:
-        event = choose(dataset.train, row.model, {}).event
+        event = choose(dataset.train, row.model, {}).event if codes is None else codes
     except PofxError:
         return 0
     return max((1 + (default.least > 0) for default in row.default_for if default.fits(event)), default=0)
 
 
-def baselines(dataset: Dataset) -> list[str]:
+def baselines(dataset: Dataset, codes: Event | None = None) -> list[str]:
     """The classical models that every comparison of such data holds."""
     names = [name for name, row in config.entries().items() if row.traits.baseline]
-    return [name for name in names if refusal(name, dataset) is None]
+    return [name for name in names if refusal(name, dataset, codes=codes) is None]
 
 
 def checked(
-    options: Mapping[str, Mapping[str, Any]], chosen: Sequence[str], dataset: Dataset
+    options: Mapping[str, Mapping[str, Any]],
+    chosen: Sequence[str],
+    dataset: Dataset,
+    codes: Event | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Options by model, plain, each with an owner that takes its value.
 
@@ -120,14 +125,16 @@ def checked(
     for model, own in options.items():
         if model not in chosen:
             raise unknown("model of this comparison", model, chosen)
-        refused = refusal(model, dataset, own)
+        refused = refusal(model, dataset, own, codes=codes)
         if refused:
             raise UsageError(f"{model} cannot be trained with {', '.join(own)}: {refused}")
     return {model: {k: config.plain(v) for k, v in own.items()} for model, own in options.items()}
 
 
-def refusal(name: str, dataset: Dataset, options: Mapping[str, Any] | None = None) -> str | None:
-    """Why a model cannot take the data, by building it; None if it can.
+def refusal(
+    name: str, dataset: Dataset, options: Mapping[str, Any] | None = None, *, codes: Event | None = None
+) -> str | None:
+    """Why a model cannot take the data, or the codes of a first stage, by building it; None if it can.
 
     Raises:
         UsageError: an option that neither the model, the trainer nor a representation has.
@@ -136,7 +143,9 @@ def refusal(name: str, dataset: Dataset, options: Mapping[str, Any] | None = Non
     own = sort_options(row, options or {})
     try:
         TrainOptions.of({**row.trains_with, **own.trainer})
-        event = choose(dataset.train, row.model, own.view).event
+        if codes is not None and own.view:
+            raise UsageError(f"the view of the data is that of the first stage: omit {', '.join(own.view)}")
+        event = choose(dataset.train, row.model, own.view).event if codes is None else codes
         with seeded(0, 0):
             config.build(name, event, None, **own.options)
     except (PofxError, ValueError, TypeError) as error:

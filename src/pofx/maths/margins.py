@@ -23,6 +23,9 @@ class Margins:
     shares: Tensor
     tails: Tensor
 
+    def to(self, device: torch.device) -> "Margins":
+        return self if self.knots.device == device else Margins(*(v.to(device) for v in vars(self).values()))
+
     def scores(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
         """Normal scores z of x, and log |dz/dx| + log φ(z) = log f(x): (n, d) each."""
         knots, shares = self.knots.to(x.dtype), self.shares.to(x.dtype)

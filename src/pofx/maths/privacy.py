@@ -5,6 +5,8 @@ is ε²/8-zCDP, and costs add up (Bun and Steinke, 2016, arXiv 1605.02065; Cesar
 conversion to (ε, δ) is that of Canonne, Kamath and Steinke, 2020, arXiv 2004.00010, proposition 12. Neighbouring tables
 differ in one row that is there or not. Noise is rounded to whole numbers, which are what is counted, so that the bits
 of a float show nothing of the count (Mironov, 2012); its source is seeded by the operating system, never by a run.
+Gradients with noise on Poisson samples are accounted by Rényi divergences (Mironov, Talwar and Zhang, 2019, arXiv
+1908.10530, section 3.3), of whole orders.
 """
 
 import math
@@ -13,6 +15,7 @@ import secrets
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.optimize import brentq, minimize_scalar
+from scipy.special import gammaln, logsumexp
 from scipy.stats import beta
 
 from pofx.core.errors import UsageError
@@ -45,6 +48,58 @@ def rho_of(epsilon: float, delta: float) -> float:
     while epsilon_of(high, delta) < epsilon:
         high *= 2
     return float(brentq(lambda rho: epsilon_of(rho, delta) - epsilon, 1e-12, high, xtol=1e-14))
+
+
+ORDERS = np.array([*range(2, 64), *range(64, 257, 8), 320, 512, 1024])  # of Rényi divergences
+
+
+def renyi(rate: float, sigma: float) -> Float[np.ndarray, "orders"]:
+    """The Rényi divergence, at every one of `ORDERS`, of a sum of vectors of norm at most 1 over a Poisson sample, with
+    noise N(0, sigma²): log Σ_k C(α, k) (1 - q)^(α - k) q^k exp((k² - k) / 2σ²) / (α - 1)."""
+    if rate >= 1:
+        return ORDERS / (2 * sigma**2)
+    found = []
+    for order in ORDERS.tolist():
+        k = np.arange(order + 1)
+        binomial = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
+        terms = binomial + (order - k) * math.log1p(-rate) + k * math.log(rate) + (k * k - k) / (2 * sigma**2)
+        found.append(max(float(logsumexp(terms)), 0.0) / (order - 1))
+    return np.array(found)
+
+
+def spent(rate: float, sigma: float, steps: int, delta: float, *, simple: bool = False) -> float:
+    """The ε of DP-SGD after so many steps, each item in a batch with probability `rate`.
+
+    Args:
+        simple: convert by log(1/δ) / (α - 1) alone (Mironov, 2017, arXiv 1702.07476), as early accountants did; else
+            by Canonne et al., 2020, which is tighter.
+    """
+    if sigma <= 0:
+        return math.inf
+    divergence = steps * renyi(rate, sigma)
+    extra = math.log(1 / delta) / (ORDERS - 1)
+    if not simple:
+        extra = extra + np.log1p(-1 / ORDERS) - np.log(ORDERS) / (ORDERS - 1)
+    return max(float((divergence + extra).min()), 0.0)
+
+
+def multiplier_of(epsilon: float, delta: float, rate: float, steps: int) -> float:
+    """The least noise multiplier whose ε after so many steps is at most this.
+
+    Raises:
+        UsageError: as `rho_of`.
+    """
+    rho_of(epsilon, delta)  # checks both
+    high = 1.0
+    while spent(rate, high, steps, delta) > epsilon:
+        high *= 2
+    low = high / 2
+    while low > 1e-3 and spent(rate, low, steps, delta) <= epsilon:
+        high, low = low, low / 2
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if spent(rate, middle, steps, delta) <= epsilon else (middle, high)
+    return high
 
 
 def secret_generator() -> np.random.Generator:

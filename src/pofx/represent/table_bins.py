@@ -100,15 +100,7 @@ class Bins(Representation):
 
     def _checked(self, values: Any) -> tuple[Tensor, dict[int, str]]:
         """Raw rows, and those that cannot occur with their reasons: possible values are in their place."""
-        frame = matching(values, self.columns, self.left_out or {}, self.schema)
-        x, reasons = numbers(frame, {c: self.schema[c] for c in self.columns})
-        if self.support is not None:
-            plain = np.stack(
-                [pd.to_numeric(frame[c].astype(object), errors="coerce").to_numpy(np.float64) for c in self.columns], 1
-            )
-            for row, reason in outside(plain, self.columns, self.support, np.ones(len(self.columns), bool)).items():
-                reasons[row] = reason
-        x = x[:, [self.columns.index(c) for c in self.varying]]
+        x, reasons = checked_rows(values, self.columns, self.schema, self.left_out, self.support, self.varying)
         if reasons:
             middle = torch.zeros(1, len(self.varying), dtype=torch.int64)
             x[list(reasons)] = self._intervals.values(middle, torch.full(middle.shape, 0.5))[0].numpy()
@@ -121,12 +113,7 @@ class Bins(Representation):
         return self._checked(values)[1]
 
     def items(self, raw: Tensor) -> Any:
-        x = raw.detach().to("cpu", torch.float64).numpy()
-        found = {}
-        for column, dtype in zip(self.columns, self.dtypes, strict=True):
-            at = self.varying.index(column) if column in self.varying else None
-            found[column] = restored(np.zeros(len(x)) if at is None else x[:, at], self.schema[column], dtype)
-        return pd.DataFrame(found)
+        return table_of(raw, self.columns, self.dtypes, self.schema, self.varying)
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
         x, log_f = self.encode_columns(raw)
@@ -181,3 +168,38 @@ def order_of(columns: Sequence[str], schema: Mapping[str, Mapping[str, Any]], le
     """The columns that vary in the order in which they are drawn."""
     varying = [c for c in columns if schema[c]["type"] != "constant"]
     return [*(c for c in leading if c in varying), *(c for c in varying if c not in leading)]
+
+
+def checked_rows(
+    values: Any,
+    columns: list[str],
+    schema: Mapping[str, Mapping[str, Any]],
+    left_out: Mapping[str, str] | None,
+    support: Any,
+    varying: list[str],
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The varying columns of a table as raw float64 (n, columns), and the rows that cannot occur with their reasons."""
+    frame = matching(values, columns, left_out or {}, schema)
+    x, reasons = numbers(frame, {c: schema[c] for c in columns})
+    if support is not None:
+        plain = np.stack(
+            [pd.to_numeric(frame[c].astype(object), errors="coerce").to_numpy(np.float64) for c in columns], 1
+        )
+        reasons |= outside(plain, columns, support, np.ones(len(columns), bool))
+    return x[:, [columns.index(c) for c in varying]], reasons
+
+
+def table_of(
+    raw: Tensor,
+    columns: list[str],
+    dtypes: list[str],
+    schema: Mapping[str, Mapping[str, Any]],
+    varying: list[str],
+) -> pd.DataFrame:
+    """Raw rows of the varying columns as a table, every column in its own type."""
+    x = raw.detach().to("cpu", torch.float64).numpy()
+    found = {}
+    for column, dtype in zip(columns, dtypes, strict=True):
+        at = varying.index(column) if column in varying else None
+        found[column] = restored(np.zeros(len(x)) if at is None else x[:, at], schema[column], dtype)
+    return pd.DataFrame(found)

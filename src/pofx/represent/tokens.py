@@ -22,13 +22,16 @@ class Tokens(Representation):
     measure: ClassVar[str] = "counting"
     volume = Density.EXACT
 
-    def __init__(self, classes: int, length: int) -> None:
+    def __init__(self, classes: int | list[int], length: int) -> None:
+        """classes: of all places, or one number for each."""
         self.classes, self.length = classes, length
-        self.event = Discrete((length,), classes)
+        self._event = Discrete((length,), classes if isinstance(classes, int) else tuple(classes))
+        self.event = self._event
 
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
-        return cls(int(items.facts["classes"]), items.values.shape[1])
+        classes = items.facts["classes"]
+        return cls(classes if isinstance(classes, list) else int(classes), items.values.shape[1])
 
     def tensor(self, values: Any) -> Tensor:
         array = np.asarray(values)
@@ -36,8 +39,10 @@ class Tokens(Representation):
             raise DataError(f"sequences must be an integer array (n, {self.length}) (got {array.dtype} {array.shape})")
         if array.size == 0:
             raise DataError("there are no sequences: give at least one")
-        if array.min() < 0 or array.max() >= self.classes:
-            raise DataError(f"sequences must lie in 0 to {self.classes - 1} (got {array.min()} to {array.max()})")
+        if array.min() < 0 or (array >= np.array(self._event.counts)).any():
+            raise DataError(
+                f"sequences must lie in 0 to {self._event.largest - 1} (got {array.min()} to {array.max()})"
+            )
         return torch.from_numpy(array.astype(np.int64))
 
     def items(self, raw: Tensor) -> Any:

@@ -17,7 +17,7 @@ from pofx.companions import Given, agree, given, given_companions, made
 from pofx.core.companion import Companion, companion_arguments
 from pofx.core.config import Entry
 from pofx.core.errors import PofxError, Unsupported, UsageError
-from pofx.core.event import each, select
+from pofx.core.event import Event, each, select
 from pofx.core.items import Items
 from pofx.core.random import Still, Streams
 from pofx.core.representation import Representation
@@ -161,6 +161,32 @@ def held(row: Entry, on: Any, options: Mapping[str, Any], folder: Path | None, r
     learned = Learned.of(run.parts.representation, run.parts.model, run.parts.name)
     condition = run.parts.card.get("training", {}).get("condition")
     return Held(run.origin, learned, False, condition, run.parts.conditioning, companions)
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """A run on whose codes others are trained: its folder, its hash, and the event of the codes."""
+
+    path: str
+    hash: str
+    event: Event
+
+
+def first_stage(on: Any) -> FirstStage:
+    """The first stage of several runs.
+
+    Raises:
+        UsageError: there is no such folder, it has no codes, or it was trained with a condition.
+    """
+    run = given(on, "on")
+    if not run.path:
+        raise UsageError("on must be the folder of a run, which every job reads: save the run and pass its folder")
+    if run.parts.model.condition is not None:
+        raise UsageError(
+            f"on must be a run without a condition ({run.path} has one): train it without, or use pofx.fit"
+        )
+    learned = Learned.of(run.parts.representation, run.parts.model, run.parts.name)
+    return FirstStage(run.path, run.hash, learned.event)
 
 
 def condition_of_run(run: Any, folder: Path | None) -> Any:

@@ -21,6 +21,7 @@ from pofx.train.feed import Feed
 from pofx.train.flops import Flops
 from pofx.train.optim import optimisers, rate
 from pofx.train.options import TrainOptions
+from pofx.train.private import PrivateGradients
 from pofx.train.state import State
 
 MOST_SKIPPED = 20  # descents in a row
@@ -39,6 +40,7 @@ class Descent:
         self.turns = max((phase.repeats for phase in self.phases), default=1)  # batches per step
         self.images = self.turns * options.batch_size  # items per step
         self.flops = Flops()
+        self.private = PrivateGradients(objective, options, len(feed)) if options.item_noise else None
         self.norms: dict[str, Tensor] = {}  # of the gradient, of the last descent of each phase
 
     def distribute(self, accelerator: Accelerator, state: State) -> None:
@@ -86,7 +88,9 @@ class Descent:
         """One descent of a phase on batch `number`, in `accumulate` parts of equal size."""
         for optimiser in chosen:
             optimiser.zero_grad(set_to_none=True)
-        parts, processes = self.options.accumulate, self.accelerator
+        if self.private is not None:
+            self.private.fill(self.feed)
+        parts, processes = 0 if self.private is not None else self.options.accumulate, self.accelerator
         losses: dict[str, Tensor] = {}
         for part in range(parts):
             share = (self.options.batch_size // parts, processes.process_index, processes.num_processes)

@@ -146,6 +146,10 @@ class Feed:
         streams = Streams(self.seed + 3, len(index), device=self.device)
         return [self._encode(index[i : i + batch], streams[i : i + batch]) for i in range(0, len(index), max(batch, 1))]
 
+    def of(self, index: Tensor, streams: Streams) -> Batch:
+        """These items, encoded with this noise."""
+        return self._encode(index, streams)
+
     def _raw(self, index: Tensor) -> Tensor:
         return self.raw[index].to(self.device)
 

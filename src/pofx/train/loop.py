@@ -35,6 +35,7 @@ from pofx.train.memory import reuse_freed_memory
 from pofx.train.optim import rate
 from pofx.train.options import Budget, TrainOptions
 from pofx.train.pace import Pace
+from pofx.train.private import prepare_publicly
 from pofx.train.selection import Judge, Selection
 from pofx.train.soundness import fault
 from pofx.train.state import State
@@ -118,6 +119,8 @@ def _check(options: TrainOptions, budget: Budget, items: int, accelerator: Accel
         raise UsageError(f"batch_size must be at most {most} for {items} items (got {options.batch_size})")
     if budget.flops is not None and options.compile:
         raise UsageError("a compiled step hides its FLOPs: give a budget of time or steps, or compile=false")
+    if options.item_noise and (accelerator.num_processes > 1 or budget.flops is not None):
+        raise UsageError("item_noise is for one process and a budget of steps, epochs or time")
     parts = accelerator.num_processes * options.accumulate
     if options.batch_size % parts:
         many = f"the {parts} processes" if options.accumulate == 1 else f"accumulate × processes = {parts}"
@@ -157,7 +160,10 @@ class _Training:
         found = self.checkpoints.latest() if self.checkpoints and resume else None
         if found is None:
             with torch.no_grad(), seeded(self.seed, 0, 1 << 20, device):
-                objective.eval().prepare(self.feed.take)
+                if options.item_noise:
+                    prepare_publicly(objective.eval(), device)
+                else:
+                    objective.eval().prepare(self.feed.take)
         cast = autocast(options.precision, device)
         if cast is not nullcontext:  # fast convolutions read this
             objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

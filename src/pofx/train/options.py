@@ -31,6 +31,8 @@ class TrainOptions:
     warmup: Annotated[int, Range(0, 1e9)] = 100  # steps of linear warm-up
     schedule: Annotated[str, OneOf("cosine", "linear", "constant")] = "cosine"  # decay to 0 at the end of the budget
     clip: NonNegative = 1.0  # largest gradient norm per phase; 0 turns clipping off
+    item_clip: NonNegative = 0.0  # largest gradient norm of a single item, with item_noise
+    item_noise: NonNegative = 0.0  # noise on the sum of clipped gradients, in units of item_clip: DP-SGD; 0: none
     skip_above: NonNegative = 0.0  # times its usual norm, above which a gradient is left out; 0: none
     ema_images: Annotated[Real, Range(0, 1e12)] = 20_000.0  # half-life of averaged weights in items seen; 0: no average
     ema_ramp: Annotated[Real, Range(0, 1e3)] = 0.05  # half-life is at most this share of the items seen so far

@@ -19,6 +19,9 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
     seed: arguments.Seed = 0,
     label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
+    on: Annotated[
+        Path | None, typer.Option(help="A run with codes: train all models on the codes of its model.")
+    ] = None,
     trials: Annotated[int, typer.Option(help="Sets of options tried per model, compared on validation data.")] = 1,
     option: Annotated[
         list[str] | None,
@@ -46,6 +49,7 @@ def compare(
         seed=seed,
         out=out or Path("runs") / f"compare-{Path(source).stem}",
         label=label,
+        on=on,
         options=of_models,
         reading=reading,
         trials=trials,

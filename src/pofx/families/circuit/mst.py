@@ -12,7 +12,7 @@ What is private is this fit. The view of the data, the choice of weights and any
 
 import math
 from collections.abc import Callable
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -135,20 +135,20 @@ class MST(Explicit):
         group = torch.zeros(n, self.size, dtype=torch.int64, device=u.device)
         case = torch.zeros(n, dtype=torch.int64, device=u.device)
         if self.target >= 0:
-            case = _drawn(self.log_case.expand(n, -1), u[:, 0, self.target])
+            case = drawn(self.log_case.expand(n, -1), u[:, 0, self.target])
             group[:, self.target] = case
         for i in _order(self.parents.tolist()):
             if i != self.target:
                 parent = group[:, self.parents[i]] if self.parents[i] >= 0 else torch.zeros_like(case)
-                group[:, i] = _drawn(self.log_table[case, i, parent], u[:, 0, i])
+                group[:, i] = drawn(self.log_table[case, i, parent], u[:, 0, i])
         inside = []
         for i in range(self.size):
             same = self.group_of[i][None] == group[:, i, None]
-            inside.append(_drawn(self.within[i].masked_fill(~same, -torch.inf), u[:, 1, i]))
+            inside.append(drawn(self.within[i].masked_fill(~same, -torch.inf), u[:, 1, i]))
         return torch.stack(inside, 1).reshape(n, *self.event.shape)  # type: ignore[union-attr]
 
 
-def _drawn(log_p: Float[Tensor, "n k"], u: Float[Tensor, "n"]) -> Int[Tensor, "n"]:
+def drawn(log_p: Float[Tensor, "n k"], u: Float[Tensor, "n"]) -> Int[Tensor, "n"]:
     """A class of each row by the inverse of its distribution function."""
     cdf = log_p.exp().cumsum(1)
     return (cdf <= u[:, None] * cdf[:, -1:]).sum(1).clamp(max=log_p.shape[1] - 1)
@@ -186,7 +186,7 @@ class _Fit:
         if model.target >= 0:
             of, sigma = self.counted(self.table(model.target), self.share["target"])
             total = max(float(of.sum()), 1.0)
-            case = self.grouped(model.target, of[None], sigma, model.cases)[self.x[:, model.target]]
+            case = grouped(model, model.target, of[None], sigma, model.cases)[self.x[:, model.target]]
         each = self.share["columns"] / max(len(self.free), 1)
         singles, sigma = {}, 0.0
         for i in self.free:
@@ -196,7 +196,7 @@ class _Fit:
         noise = math.sqrt(len(self.free) / (2 * self.rho * self.share["pairs"])) if paired else 1.0
         few = math.sqrt(2 * max(noise, 1.0) * total * model.cases)  # so that cells of pairs exceed their noise
         for i in self.free:
-            self.grouped(i, singles[i], sigma, model.width, 0.0 if not paired else few)
+            grouped(model, i, singles[i], sigma, model.width, 0.0 if not paired else few)
         groups = {i: model.group_of[i].numpy() for i in self.free}
         z = np.stack([groups[i][self.x[:, i]] if i in groups else case for i in range(d)], 1)
         margins = {i: _summed(singles[i], groups[i], model.width) for i in self.free}
@@ -218,26 +218,6 @@ class _Fit:
         if case is None:
             return np.bincount(self.x[:, i], minlength=k)
         return np.bincount(case * k + self.x[:, i], minlength=y * k).reshape(y, k)
-
-    def grouped(self, i: int, counts: np.ndarray, sigma: float, most: int, few: float = 0.0) -> np.ndarray:
-        """Groups of neighbouring classes with enough items each, and the shares inside them, for the model."""
-        total = np.maximum(counts.sum(0), 0.0)
-        least = max(3 * sigma * math.sqrt(len(counts)), few) if len(total) > 2 else 0.0
-        group = _runs(total, least)
-        while group.max() + 1 > most:
-            least = max(1.2 * least, total.sum() / (4 * most), 1e-9)
-            group = _runs(total, least)
-        model = self.model
-        model.group_of[i, : len(group)] = torch.from_numpy(group)
-        model.group_of[i, len(group) :] = -1
-        inside = np.full(model.group_of.shape[1], -np.inf)
-        for k in range(group.max() + 1):
-            own = group == k
-            share = on_simplex(counts.sum(0)[own], np.array(max(float(total[own].sum()), 1e-9)))
-            share = share + 1e-3 * max(share.sum(), 1e-9) / own.sum()
-            inside[: len(group)][own] = np.log(share / share.sum())
-        model.within[i] = torch.from_numpy(inside)
-        return group
 
     def edges(
         self, z: np.ndarray, case: np.ndarray, margins: dict[int, np.ndarray], total: float
@@ -337,6 +317,36 @@ class _Fit:
     def put(self, i: int, table: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
             self.model.log_table[:, i] = torch.from_numpy(np.log(table / table.sum(2, keepdims=True)))
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A model that holds which group each class of a dimension is in, and the shares inside."""
+
+    group_of: Tensor
+    within: Tensor
+
+
+def grouped(
+    model: Grouping, i: int, counts: Float[np.ndarray, "cases classes"], sigma: float, most: int, few: float = 0.0
+) -> np.ndarray:
+    """Groups of neighbouring classes with enough items each, and the shares inside them, for the model."""
+    total = np.maximum(counts.sum(0), 0.0)
+    least = max(3 * sigma * math.sqrt(len(counts)), few) if len(total) > 2 else 0.0
+    group = _runs(total, least)
+    while group.max() + 1 > most:
+        least = max(1.2 * least, total.sum() / (4 * most), 1e-9)
+        group = _runs(total, least)
+    model.group_of[i, : len(group)] = torch.from_numpy(group)
+    model.group_of[i, len(group) :] = -1
+    inside = np.full(model.group_of.shape[1], -np.inf)
+    for k in range(group.max() + 1):
+        own = group == k
+        share = on_simplex(counts.sum(0)[own], np.array(max(float(total[own].sum()), 1e-9)))
+        share = share + 1e-3 * max(share.sum(), 1e-9) / own.sum()
+        inside[: len(group)][own] = np.log(share / share.sum())
+    model.within[i] = torch.from_numpy(inside)
+    return group
 
 
 def _runs(total: np.ndarray, least: float) -> np.ndarray:

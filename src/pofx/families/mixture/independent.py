@@ -30,7 +30,7 @@ class Independent(Explicit):
 
     name = "independent"
     source = "Watanabe, 1960"
-    events = (dict, Discrete, Continuous)
+    events = (Discrete, dict, Continuous)
     ranks = (1,)
     unequal = True
     best_density = Density.EXACT

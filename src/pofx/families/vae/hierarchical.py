@@ -64,7 +64,7 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
 
     name = "hvae"
     source = "Sønderby et al., 2016, arXiv 1602.02282; Child, 2021, arXiv 2011.10650"
-    events = (Discrete, Continuous, dict)
+    events = (dict, Discrete, Continuous)
     ranks = (1, 2, 3)
     unequal = True
     conditions = CONDITIONS

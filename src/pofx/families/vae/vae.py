@@ -83,7 +83,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, Infilling):
     name = "vae"
     default_for = (Default(),)
     source = "Kingma and Welling, 2014, arXiv 1312.6114; Burda et al., 2016, arXiv 1509.00519"
-    events = (Discrete, Continuous, dict)
+    events = (dict, Discrete, Continuous)
     ranks = (1, 2, 3)
     unequal = True
     conditions = CONDITIONS
