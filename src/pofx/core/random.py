@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float32, Int64, Shaped
+from jaxtyping import Float32, Float64, Int64, Shaped
 from torch import Tensor
 
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
@@ -98,6 +98,11 @@ class Streams:
         """Uniform on the open interval (0, 1): float32 (n, *shape)."""
         u = (self.words(math.prod(shape)) >> 9).to(torch.float32)  # 23 bits, so that u + 1/2 is exact
         return ((u + 0.5) * 2.0**-23).reshape(self.n, *shape)
+
+    def uniform64(self, *shape: int) -> Float64[Tensor, "{self.n} *shape"]:
+        """Uniform on (0, 1) with 46 random bits: float64 (n, *shape). Single precision cuts the tails of draws off."""
+        high, low = self.uniform(2, *shape).double().unbind(1)
+        return (high - 0.5 * 2.0**-23) + low * 2.0**-23
 
     def normal(self, *shape: int) -> Float32[Tensor, "{self.n} *shape"]:
         """Standard normal by the Box-Muller transform: float32 (n, *shape)."""

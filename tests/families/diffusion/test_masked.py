@@ -8,7 +8,7 @@ import torch
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
 from pofx.core.random import Streams
-from pofx.families.diffusion.masked import MaskedDiffusion, _double, _hidden
+from pofx.families.diffusion.masked import MaskedDiffusion, _hidden
 from truth import enumerate_states
 
 
@@ -77,7 +77,7 @@ def test_hidden_sets_have_every_size_equally_often():
 
 
 def test_noise_has_more_digits_than_single_precision():
-    u = _double(Streams(0, 4000), 8)
+    u = Streams(0, 4000).uniform64(8)
     assert u.dtype == torch.float64 and 0 < u.min() and u.max() < 1
     assert (u * 2**23 % 1 != 0.5).any() and float(u.mean()) == pytest.approx(0.5, abs=0.01)
 

@@ -184,7 +184,7 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
         """
         self.check_condition(n, condition)
         assert isinstance(self.event, Discrete)
-        keys, u = generator.uniform(self.length), _double(generator, self.length)
+        keys, u = generator.uniform(self.length), generator.uniform64(self.length)
         x, hidden = torch.zeros_like(keys, dtype=torch.int64), torch.ones_like(keys, dtype=torch.bool)
         if prefix is not None:
             if tuple(prefix.shape) != (n, *self.event.shape):
@@ -223,9 +223,3 @@ def _hidden(u: Float[Tensor, "n"], keys: Float[Tensor, "n dims"]) -> Bool[Tensor
     """ceil(u · dims) places of each item, those with the least keys."""
     count = (u * keys.shape[1]).ceil().clamp(1, keys.shape[1])
     return keys.argsort(1).argsort(1) < count[:, None]
-
-
-def _double(generator: Streams, length: int) -> Float[Tensor, "n {length}"]:
-    """Uniform in (0, 1) with 46 random bits: float64 (n, length)."""
-    high, low = generator.uniform(2, length).double().unbind(1)
-    return (high - 0.5 * 2.0**-23) + low * 2.0**-23
