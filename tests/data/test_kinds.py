@@ -21,6 +21,8 @@ from pofx.data.kinds.proteins import proteins
 from pofx.data.kinds.table import table
 from pofx.data.kinds.text import texts
 from pofx.data.kinds.tokens import tokens
+from pofx.data.kinds.video import video
+from pofx.data.kinds.voxels import rendered, voxels
 from pofx.data.vectors import Vectors
 
 RNG = np.random.default_rng(0)
@@ -28,6 +30,9 @@ WORDS = ["".join(RNG.choice(list("abcdef"), 3 + i % 4)) for i in range(40)]
 CASES = {
     "image": images(RNG.integers(0, 17, (40, 5, 4)), levels=17, labels=np.arange(40) % 3),
     "colour": images(RNG.integers(0, 256, (40, 5, 4, 3))),
+    "video": video(RNG.integers(0, 5, (40, 3, 5, 4)), levels=5, labels=np.arange(40) % 3),
+    "colour video": video(RNG.integers(0, 256, (40, 3, 5, 4, 3))),
+    "voxels": voxels(RNG.integers(0, 2, (40, 3, 4, 5))),
     "table": table(pd.DataFrame({"a": RNG.normal(size=40), "b": RNG.integers(0, 90, 40)}), labels=["u", "v"] * 20),
     "points": points(RNG.normal(size=(40, 2))),
     "tokens": tokens(RNG.integers(0, 5, (40, 6)), classes=6),
@@ -173,3 +178,48 @@ def test_kinds_load_no_torch():
     code = "import sys; from pofx.data.kind import kinds; kinds(); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_clips_move_and_keep_their_frames():
+    from PIL import Image
+
+    x = RNG.integers(0, 2, (4, 5, 6, 7)).astype(np.uint8)
+    kind = named("video")
+    with Image.open(io.BytesIO(kind.content(video(x, levels=2), ".gif", 2))) as moving:
+        assert moving.n_frames == 5
+        scale = moving.size[0] // 17
+        for t in range(5):
+            moving.seek(t)
+            frame = np.asarray(moving.convert("L"))[::scale, ::scale]
+            assert np.array_equal(frame[1:7, 1:8] > 200, x[0, t] == 1)
+            assert np.array_equal(frame[8:14, 9:16] > 200, x[3, t] == 1)
+    assert kind.shown(x, {"levels": 2}).pictures.shape == (4, 6, 5 * 8)
+
+
+def test_a_solid_is_seen_from_above_a_corner():
+    x = np.zeros((3, 8, 8, 8), np.uint8)
+    x[1], x[2, :, :, :2] = 1, 1
+    none, full, floor = rendered(x)
+    assert not none.any() and 0.4 < (full > 0).mean() < 0.9
+    assert len(np.unique(full // 40)) >= 3  # three faces of unlike shade
+    low = np.flatnonzero(floor.any(1))
+    assert low.min() > np.flatnonzero(full.any(1)).min() and low.max() == np.flatnonzero(full.any(1)).max()
+
+
+def test_arrays_of_clips_and_solids_are_read_as_stated(tmp_path):
+    from pofx.core.errors import DataError
+    from pofx.data.sources import load
+
+    clips, solids = RNG.integers(0, 3, (30, 6, 8, 7)).astype(np.uint8), RNG.integers(0, 2, (30, 1, 6, 6, 6)) * 1.0
+    np.save(tmp_path / "clips.npy", clips)
+    np.save(tmp_path / "solids.npy", solids)
+    assert load(tmp_path / "clips.npy", reading={"kind": "video"}).train.values.shape[1:] == (6, 8, 7)
+    with pytest.raises(DataError, match="kind=video"):
+        load(tmp_path / "clips.npy")
+    assert load(tmp_path / "solids.npy").card.kind == "voxels"
+    for wrong in (solids * 2, solids[:, 0, 0], np.zeros((0, 4, 4, 4))):
+        with pytest.raises(DataError):
+            voxels(wrong)
+    for wrong in (clips - 5.5, clips[0], np.zeros((2, 3, 4, 5, 6))):
+        with pytest.raises(DataError):
+            video(wrong)

@@ -38,7 +38,7 @@ LEAST_REAL = 20
 def residues(values: Any, items: Items) -> Float[np.ndarray, "n k"]:
     """What pictures betray beside their content: the spectrum by radius, and how neighbours differ."""
     kind = kind_of(items)
-    if not kind.pictorial:
+    if not kind.photographic:
         return np.zeros((len(values), 0), np.float32)
     pictures = kind.shown(values, items.facts).pictures
     assert pictures is not None

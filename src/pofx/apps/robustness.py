@@ -72,7 +72,7 @@ def curves(mark: Mark, items: Items, condition: Any = None) -> dict[str, Any]:
         Unsupported: items that are no pictures.
     """
     kind = kind_of(items)
-    if not kind.pictorial:
+    if not kind.photographic:
         raise Unsupported(
             f"{items.kind} items cannot be written as JPEG: what a mark withstands is measured on pictures"
         )

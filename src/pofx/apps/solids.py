@@ -17,7 +17,9 @@ import torch
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError
 from pofx.data.dataset import split, take
+from pofx.data.kind import named
 from pofx.data.kinds.tokens import tokens
+from pofx.data.kinds.voxels import voxels
 from pofx.maths.point_clouds import coverage, jaccard
 from pofx.runs.fitting import fit
 
@@ -41,16 +43,12 @@ def read_solids(path: Path) -> np.ndarray:
 
 def checked(x: Any, name: str = "solids") -> np.ndarray:
     """Solids uint8 (n, k, k, k), each once, in their order."""
-    array = np.asarray(x)
-    if array.ndim == 5 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 4 or len(set(array.shape[1:])) != 1 or not 2 <= array.shape[1] <= LARGEST:
+    array = voxels(x, name=name).values
+    if len(set(array.shape[1:])) != 1 or not 2 <= array.shape[1] <= LARGEST:
         raise DataError(f"{name} must have shape (n, k, k, k), k from 2 to {LARGEST} (got {array.shape})")
-    if not np.isin(array, (0, 1)).all():
-        raise DataError(f"{name} must hold zeros and ones (got {array.min()} to {array.max()}): compare with 0.5")
-    flat = array.astype(np.uint8).reshape(len(array), -1)
+    flat = array.reshape(len(array), -1)
     _, first = np.unique(flat, axis=0, return_index=True)
-    return array.astype(np.uint8)[np.sort(first)]
+    return np.asarray(array[np.sort(first)])
 
 
 def layers_for(side: int) -> int:
@@ -147,15 +145,5 @@ def mesh(solid: np.ndarray) -> str:
 
 
 def picture(solids: np.ndarray, path: Path, most: int = 8) -> None:
-    """Solids seen from the front, the side and above: how deep their first voxel is, near is bright."""
-    from PIL import Image
-
-    rows = []
-    for solid in solids[:most]:
-        views = []
-        for axis in range(3):
-            depth = np.where(solid.any(axis), solid.argmax(axis), solid.shape[0])
-            views.append(np.pad(255 - (255 * depth / solid.shape[0]).astype(np.uint8), 1))
-        rows.append(np.concatenate(views, 0))
-    sheet = np.concatenate(rows, 1)
-    Image.fromarray(sheet).resize((3 * sheet.shape[1], 3 * sheet.shape[0]), Image.Resampling.NEAREST).save(path)
+    """Solids as they look from above a corner, as a .png."""
+    named("voxels").write(voxels(solids[:most]), path)

@@ -14,8 +14,10 @@ from pofx.artifact import Artifact
 from pofx.core.errors import DataError
 from pofx.core.event import Discrete
 from pofx.data.dataset import dataset
+from pofx.data.kind import named
 from pofx.data.kinds.image import images
 from pofx.data.kinds.tokens import tokens
+from pofx.data.kinds.video import video
 from pofx.runs.fitting import fit
 
 SEEN = 2  # frames before
@@ -81,16 +83,6 @@ def continued(run: Artifact, start: np.ndarray, frames: int, seed: int = 0) -> n
     return clips
 
 
-def gif(clips: np.ndarray, path: Path, scale: int = 6, milliseconds: int = 120) -> None:
+def gif(clips: np.ndarray, path: Path) -> None:
     """Clips side by side as an animation."""
-    from PIL import Image
-
-    bright = np.asarray(clips, np.float64) * 255 / max(int(np.max(clips)), 1)
-    padded = np.pad(bright.astype(np.uint8), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=90)
-    frames = [
-        Image.fromarray(np.concatenate(list(padded[:, t]), 1)).resize(
-            (scale * padded.shape[3] * len(padded), scale * padded.shape[2]), Image.Resampling.NEAREST
-        )
-        for t in range(padded.shape[1])
-    ]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    named("video").write(video(clips, levels=max(int(np.max(clips)) + 1, 2)), path, columns=len(clips))

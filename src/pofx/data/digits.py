@@ -14,7 +14,7 @@ from pofx.data.kinds.image import images
 
 def load(seed: int = 0) -> Dataset:
     """The digits, split 80 / 10 / 10 by class."""
-    flat, labels = _read()
+    flat, labels = handwritten()
     items = images(flat.reshape(-1, 8, 8).astype(np.uint8), levels=17, labels=labels, name="digits")
     return split(
         items,
@@ -26,7 +26,7 @@ def load(seed: int = 0) -> Dataset:
     )
 
 
-def _read() -> tuple[np.ndarray, np.ndarray]:
+def handwritten() -> tuple[np.ndarray, np.ndarray]:
     """Pixels (1797, 64) and labels, from the file that scikit-learn ships; its import alone would take a second."""
     spec = importlib.util.find_spec("sklearn")
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -57,6 +57,9 @@ class Kind(ABC):
     facts_type: ClassVar[type[Facts]] = Facts
     labels: ClassVar[bool] = False  # whether items are labels, the same as `Items.labels` where these are known
     pictorial: ClassVar[bool] = False  # whether items are shown as pictures
+    photographic: ClassVar[bool] = (
+        False  # whether items are pictures: each of their pixels is one number of each channel
+    )
     columnar: ClassVar[bool] = False  # whether items are rows of named columns, which `columns` gives
 
     @property

@@ -57,7 +57,7 @@ class Pretrained(Space):
     @classmethod
     def check(cls, train: Items, given: str = "") -> None:
         kind = kind_of(train)
-        if not kind.pictorial:
+        if not kind.photographic:
             raise UsageError(f"the space '{cls.name}' is one of images (got {train.kind} items): use 'pca' or 'random'")
         super().check(train, given)
         rgb(pictures(kind, kind.take(train.values, np.arange(1)), train.facts))

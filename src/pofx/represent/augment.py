@@ -95,6 +95,6 @@ def augmentation(items: Items, options: Mapping[str, Any]) -> Augmentation | Non
     """
     if not options:
         return None
-    if not kind_of(items).pictorial:
+    if not kind_of(items).photographic:
         raise UsageError(f"{', '.join(options)} change images, the data holds {items.kind} items: leave them out")
     return Augmentation(**options)

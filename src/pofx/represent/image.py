@@ -28,8 +28,8 @@ class ImageView(Representation):
     kind = "image"
     measure: ClassVar[str] = "counting"
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
-        self.shape, self.levels, self.flat = tuple(shape), levels, flat  # (C, H, W); flat: items have no channel axis
+    def __init__(self, shape: tuple[int, ...], levels: int, flat: bool) -> None:
+        self.shape, self.levels, self.flat = tuple(shape), levels, flat  # (C, H, W) …; flat: items have no channel axis
 
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
@@ -96,7 +96,7 @@ class Levels(ImageView):
     summary = "pixel levels as classes"
     volume = Density.EXACT
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], levels: int, flat: bool) -> None:
         super().__init__(shape, levels, flat)
         self.event = Discrete(self.shape, levels)
 
@@ -120,7 +120,7 @@ class Logit(ImageView):
     volume = Density.BOUND
     options = ("alpha",)
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool, alpha: float = 0.01) -> None:
+    def __init__(self, shape: tuple[int, ...], levels: int, flat: bool, alpha: float = 0.01) -> None:
         super().__init__(shape, levels, flat)
         if not 0 < alpha < 0.5:
             raise UsageError(f"alpha must lie in (0, 0.5) (got {alpha}): pass alpha=0.01")
@@ -148,7 +148,7 @@ class Unit(ImageView):
     summary = "dequantised, in [-1, 1]"
     volume = Density.BOUND
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], levels: int, flat: bool) -> None:
         super().__init__(shape, levels, flat)
         self.event = Bounded(self.shape)
 
@@ -196,7 +196,7 @@ class Binary(ImageView):
     volume = Density.EXACT
     options = ("binarise",)
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, flat: bool, binarise: str = "dynamic") -> None:
+    def __init__(self, shape: tuple[int, ...], levels: int, flat: bool, binarise: str = "dynamic") -> None:
         super().__init__(shape, levels, flat)
         if binarise not in ("dynamic", "static", "threshold"):
             raise UsageError(f"binarise must be dynamic, static or threshold (got {binarise}): pass binarise=dynamic")
@@ -234,5 +234,5 @@ class Binary(ImageView):
 
 
 def _filled(rows: Tensor, height: int) -> Tensor:
-    """int64 (n, C, h, W) → (n, C, height, W) with -1 below."""
-    return torch.nn.functional.pad(rows, (0, 0, 0, height - rows.shape[2]), value=-1)
+    """int64 (n, C, h, …) → (n, C, height, …) with -1 below."""
+    return torch.nn.functional.pad(rows, (*[0, 0] * (rows.ndim - 3), 0, height - rows.shape[2]), value=-1)

@@ -42,7 +42,7 @@ def watermark(
         of: Mark = coded
         items = Items(kind.name, coded.sample(n, given, seed=seed), facts=facts)
     elif mark == "pixel":
-        if not kind.pictorial:
+        if not kind.photographic:
             raise Unsupported(f"{kind.name} items have no pixels: use --mark code")
         pixel = PixelMark(secret, strength)
         of, drawn = pixel, artifact.draw(n, given, seed=seed)
@@ -51,7 +51,7 @@ def watermark(
     else:
         raise unknown("mark", mark, ("code", "pixel"))
     p = detected(of, items.values, given)
-    if kind.pictorial:
+    if kind.photographic:
         kind_of(items).write(items, out)
         found = curves(of, items, given)
         write_bytes(out / "robustness.svg", picture(found).encode())

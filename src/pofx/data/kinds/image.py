@@ -48,7 +48,7 @@ class Image(Kind):
     members = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
     outputs = (".png", ".jpg", FOLDER, ".npz", ".npy", ".csv")
     facts_type: ClassVar = ImageFacts
-    pictorial = True
+    pictorial = photographic = True
     unit = "pixel levels"
 
     reading: ClassVar = {

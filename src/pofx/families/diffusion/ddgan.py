@@ -114,6 +114,7 @@ class DenoisingGAN(Model):
         self.duel, self.shape = adversarial.LOSSES[loss], event.shape
         size = width or {"unet": 64, "mlp": 256}[taken]
         self.denoiser = Denoiser(event, condition, network=taken, width=size, depth=depth, dropout=dropout, octaves=0)
+        self.denoiser.conditioner.null = None  # every step has its condition
         self.mapping = MLP(latent, CONTEXT, (CONTEXT, CONTEXT))
         self.critic = Judge(event, condition, taken, critic_width or size, depth)
         self.latest: dict[str, Tensor] = {}

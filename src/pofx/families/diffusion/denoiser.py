@@ -34,8 +34,8 @@ class Denoiser(nn.Module):
     """F(x, angle, context) on standardised items, with the mean and spread of the data that standardise them.
 
     network: "unet", "dit" or "mlp"; width: channels or units; depth: blocks; octaves: waves of each number that a
-    perceptron sees beside it; patch: of the transformer; spreads: a second output, where the variance of a random step
-    lies between the least and the largest one.
+    perceptron or a U-Net sees beside it; patch: of the transformer; spreads: a second output, where the variance of a
+    random step lies between the least and the largest one.
     """
 
     center: Tensor
@@ -62,7 +62,8 @@ class Denoiser(nn.Module):
         self.net: nn.Module
         outs = 2 if spreads else 1
         if network == "unet":
-            self.net = UNet(event.shape, outs * event.shape[0], CONTEXT, width=width, blocks=depth, dropout=dropout)
+            shape = (event.shape[0] * (1 + 2 * octaves), *event.shape[1:])
+            self.net = UNet(shape, outs * event.shape[0], CONTEXT, width=width, blocks=depth, dropout=dropout)
         elif network == "dit":
             narrow = width if event.shape[0] * patch ** (len(event.shape) - 1) > BOTTLENECK * width else 0
             self.net = DiT(
@@ -79,6 +80,7 @@ class Denoiser(nn.Module):
             count = dims(event)
             inputs = count * (1 + 2 * octaves)
             self.net = ResidualMLP(inputs, outs * count, width, depth, context=CONTEXT, zero=True)
+        self.waving = network == "unet"  # a transformer's patches are embedded as they are
         first = event.shape[0] if event.shape else 1
         self.register_buffer("center", torch.zeros(first, *[1] * (len(event.shape) - 1)))
         self.register_buffer("scale", torch.ones(first, *[1] * (len(event.shape) - 1)))
@@ -121,7 +123,8 @@ class Denoiser(nn.Module):
             if context is not None:
                 embedded = embedded + context
             if convolves:
-                out: Tensor = self.net(x, embedded)
+                seen = waves(x, self.octaves).movedim(-1, 1).flatten(1, 2) if self.octaves and self.waving else x
+                out: Tensor = self.net(seen, embedded)
             else:  # hardly slower in float32, and densities need its digits
                 seen = waves(x.float().flatten(1), self.octaves).flatten(1)
                 out = self.net(seen, nn.functional.silu(embedded.float()))

@@ -21,11 +21,12 @@ from pofx.core.generative import Decoding, Smoothed
 from pofx.core.model import Batch, Density, OnePhase, Stepwise
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Positive, Range, Real, Unit
 from pofx.core.random import Streams
-from pofx.families.diffusion.bound import likelihood_bound
+from pofx.families.diffusion.bound import likelihood_bound, predictable, uniform_times
 from pofx.families.diffusion.denoiser import OUTPUTS, Denoiser
 from pofx.families.diffusion.guided import GuidedWalk
 from pofx.families.diffusion.probability_flow import NOISE, FlowLikelihood, carried, likelihood
 from pofx.families.diffusion.recipes import RECIPES
+from pofx.families.diffusion.schedule import NoiseSchedule
 from pofx.families.diffusion.training import COUPLINGS, TIMES, WEIGHTS, coupled, noise_levels, variance_loss, weight_of
 from pofx.maths.distributions import near_items
 from pofx.maths.multistep import RANDOM, SAMPLERS
@@ -56,7 +57,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         prediction: "velocity", "epsilon", "x0", "v" or "score": whose squared error the loss is.
         weighting: "prediction", or "min-snr": at most 5 times the squared error of x0 (Hang et al., 2023, 2303.09556).
         times: "uniform" or "logit-normal" on the path, "log-normal" in the ratio of noise to data, or "likelihood",
-            where the loss is the bound on log p; stratified over the batch.
+            where the loss is the bound on log p, or "learned", where a network chooses them so that this loss has the
+            least variance; stratified over the batch.
         coupling: "ot" pairs the noises of a batch with the items nearest to them, within each class: straighter paths,
             for deterministic samplers.
         network: "mlp" (on the flattened event), "unet" or "dit", a transformer of patches (events with two to four
@@ -87,7 +89,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         trace: how they estimate it, "hutchinson" or "hutch++", which is less noisy at three times the cost.
         likelihood_steps: Runge-Kutta steps of log p, an even number from 8; 0 takes as many as each item needs.
         ode_steps: Runge-Kutta steps of `encode` and `decode`.
-        octaves: waves of each number that the perceptron sees beside it.
+        octaves: waves of each number that the perceptron or the U-Net sees beside it.
         noises: noise levels per item and step.
 
     `octaves`, `noises` and `spacing` are chosen by the size of the event where they are None, and saved as chosen.
@@ -194,6 +196,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.octaves = (3 if few else 0) if octaves is None else octaves
         self.noises = (4 if few else 1) if noises is None else noises
         self.shape, self.code = event.shape, Continuous(event.shape)
+        self.noise_schedule = NoiseSchedule() if times == "learned" else None
         usual = {"unet": 64, "dit": 128, "mlp": 128 if few else 256 if count <= 16 else 512}
         self.denoiser = Denoiser(
             event,
@@ -270,6 +273,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         noise: Float[Tensor, "n *event"],
         drop: Bool[Tensor, "n"] | None,
     ) -> Float[Tensor, "n"]:
+        schedule = self.noise_schedule
+        u = u if schedule is None else schedule.levels(u)
         angles, point = noise_levels(self.times, u, self.path)
         shape = (-1, *[1] * (x.ndim - 1))
         cos, sin = angles.cos().reshape(shape), angles.sin().reshape(shape)
@@ -280,7 +285,13 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         out, spread = self.denoiser.estimate(cos * x + sin * noise, angles, context)
         error = out.float() - (cos * noise - sin * x)
         weight = weight_of(self.weighting, self.prediction, angles, point, self.path)
-        loss = weight * error.square().flatten(1).mean(1)
+        if self.times in ("likelihood", "learned"):
+            loss = weight * predictable(error, noise, angles)
+        else:
+            loss = weight * error.square().flatten(1).mean(1)
+        if schedule is not None:
+            loss = loss / schedule.speed(u).detach()
+            loss = loss + schedule.surrogate(u, loss)
         return loss if spread is None else loss + variance_loss(spread, error, angles, self.path)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -419,6 +430,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         def velocity(y: Tensor, phi: Tensor) -> Tensor:
             return net.velocity(y, phi, context)
 
-        value, error = likelihood_bound(velocity, net.standardised(x.float()), self.bound_draws)
+        times = uniform_times if self.noise_schedule is None else self.noise_schedule.drawn
+        value, error = likelihood_bound(velocity, net.standardised(x.float()), self.bound_draws, times)
         value = value - net.scale.log().expand(self.shape).sum()
         return value.masked_fill(far, -math.inf), error.masked_fill(far, 0.0)

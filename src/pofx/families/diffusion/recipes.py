@@ -53,12 +53,12 @@ RECIPES = (
         {
             "path": "cosine",
             "prediction": "v",
-            "times": "likelihood",
+            "times": "learned",
             "scoring": "bound",
             "sampler": "ancestral",
             "sampler_steps": 100,
         },
-        summary="Trained for likelihood: its loss is a bound on log p.",
+        summary="Its loss is a bound on log p; learned noise schedule.",
     ),
     Recipe(
         "ot-flow-matching",

@@ -10,7 +10,7 @@ from torch import Tensor
 from pofx.families.diffusion.bound import likelihood_angles
 from pofx.maths.paths import PATHS, Point, angle, loss_weight, min_snr, time_at
 
-TIMES = ("uniform", "logit-normal", "log-normal", "likelihood")
+TIMES = ("uniform", "logit-normal", "log-normal", "likelihood", "learned")
 WEIGHTS = ("prediction", "min-snr")
 COUPLINGS = ("independent", "ot")
 EDGE = 1e-5  # times closer to an end are not drawn
@@ -23,14 +23,19 @@ def noise_levels(times: str, u: Float[Tensor, "n"], path: str) -> tuple[Float[Te
     """u uniform in (0, 1) → angles on the quarter circle, and the point of the path there.
 
     "uniform" and "logit-normal" (Esser et al., 2024, arXiv 2403.03206) are times of the path; "log-normal" ratios of
-    noise to data (Karras et al., 2022, arXiv 2206.00364); "likelihood" those of the bound (`bound`). The last two are
-    the same on every path, whose point is taken from the circle but for the speed of the path itself.
+    noise to data (Karras et al., 2022, arXiv 2206.00364); "likelihood" those of the bound (`bound`), as is "learned",
+    where u is the level that a schedule drew (`schedule`). These three are the same on every path, whose point is taken
+    from the circle but for the speed of the path itself.
     """
     u = u.clamp(EDGE, 1 - EDGE)
     if times in ("uniform", "logit-normal"):
         point = PATHS[path](torch.special.ndtri(u).sigmoid() if times == "logit-normal" else u)
         return angle(point), point
-    phi = likelihood_angles(u) if times == "likelihood" else (LOG_RATIO + SPREAD * torch.special.ndtri(u)).exp().atan()
+    phi = (
+        likelihood_angles(u)
+        if times in ("likelihood", "learned")
+        else (LOG_RATIO + SPREAD * torch.special.ndtri(u)).exp().atan()
+    )
     return phi, Point(phi.cos(), phi.sin(), -phi.sin(), phi.cos())
 
 
