@@ -60,10 +60,10 @@ def test_the_bound_of_the_normal_does_not_depend_on_the_schedule():
     """F = 0 is exact for standard normal items: the mean bound is minus the entropy, and hardly noisy near the data."""
     x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(1))
     wanted = -math.log(2 * math.pi * math.e)
-    for times in (uniform_times, rough().drawn):
+    for times, most in ((uniform_times, 1.5), (rough().drawn, 3.0)):
         value, error = likelihood_bound(lambda y, phi: torch.zeros_like(y), x, 16, times)
         assert float(value.mean()) == pytest.approx(wanted, abs=0.1)
-        assert float(error.mean()) < 2.0  # 3.4 with the noise that nobody can predict
+        assert float(error.mean()) < most  # 3.4 with the noise that nobody can predict, at uniform times
 
 
 def test_a_learned_schedule_trains_beside_the_denoiser():
