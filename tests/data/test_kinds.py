@@ -216,7 +216,10 @@ def test_arrays_of_clips_and_solids_are_read_as_stated(tmp_path):
     assert load(tmp_path / "clips.npy", reading={"kind": "video"}).train.values.shape[1:] == (6, 8, 7)
     with pytest.raises(DataError, match="kind=video"):
         load(tmp_path / "clips.npy")
-    assert load(tmp_path / "solids.npy").card.kind == "voxels"
+    np.save(tmp_path / "twice.npy", np.concatenate((solids, solids[:7])))
+    for name in ("solids", "twice"):  # copies are no draws
+        card = load(tmp_path / f"{name}.npy").card
+        assert card.kind == "voxels" and sum(card.sizes.values()) == 30
     for wrong in (solids * 2, solids[:, 0, 0], np.zeros((0, 4, 4, 4))):
         with pytest.raises(DataError):
             voxels(wrong)

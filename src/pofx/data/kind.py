@@ -330,6 +330,17 @@ def take(items: Items, indices: Any) -> Items:
     )
 
 
+def each_once(items: Items) -> tuple[Items, dict[str, Any]]:
+    """Items without copies, in their order, and how many were removed; unchanged with labels or conditions.
+
+    For kinds whose copies are no draws: one in the test split flatters every model.
+    """
+    first = sorted(dict(reversed([(k, i) for i, k in enumerate(kind_of(items).exact_keys(items.values))])).values())
+    if items.labels is not None or items.condition is not None or len(first) == len(items):
+        return items, {"repeats_removed": 0}
+    return take(items, first), {"repeats_removed": len(items) - len(first)}
+
+
 def parted(items: Items, splits: Sequence[str]) -> tuple[Items, ...]:
     """Items by their stated splits: (training, test), or (training, validation, test).
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pofx.core.errors import DataError
 from pofx.core.items import Items
-from pofx.data.kind import Facts, Kind, Shown, lines_of
+from pofx.data.kind import Facts, Kind, Shown, each_once, lines_of
 from pofx.data.labels import with_labels
 from pofx.data.text import decoded
 
@@ -101,12 +101,7 @@ class Levels(Kind):
 
     def distinct(self, items: Items) -> tuple[Items, dict[str, Any]]:
         """Each level once: a copy in the test split flatters every model."""
-        from dataclasses import replace
-
-        first = sorted(dict(reversed([(k, i) for i, k in enumerate(self.exact_keys(items.values))])).values())
-        if items.labels is not None or items.condition is not None or len(first) == len(items):
-            return items, {"repeats_removed": 0}
-        return replace(items, values=items.values[first]), {"repeats_removed": len(items) - len(first)}
+        return each_once(items)
 
     def noised(self, values: Any, known: Any, level: float, generator: np.random.Generator) -> Any:
         drawn = known[generator.integers(len(known), size=len(values))]

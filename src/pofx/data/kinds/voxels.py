@@ -8,7 +8,7 @@ import numpy as np
 
 from pofx.core.errors import DataError
 from pofx.core.items import Items
-from pofx.data.kind import Shown
+from pofx.data.kind import Shown, each_once
 from pofx.data.kinds.image import coded
 from pofx.data.kinds.volume import Volume, check_volumes, sheet, size_of
 from pofx.data.labels import with_labels
@@ -49,6 +49,10 @@ class Voxels(Volume):
 
     def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
         return voxels(array, labels, name) if array.ndim in (4, 5) else None
+
+    def distinct(self, items: Items) -> tuple[Items, dict[str, Any]]:
+        """Each solid once: collections of shapes hold copies."""
+        return each_once(items)
 
     def pictures(self, values: np.ndarray, levels: int) -> np.ndarray:
         return rendered(values)
