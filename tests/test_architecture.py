@@ -151,7 +151,21 @@ def test_families_and_nets_name_no_modality():
             assert not (names | args) & (words - {"images"}), f"{path}: {(names | args) & words}"
 
 
-KINDS = {"image", "table", "text", "audio", "tokens", "points", "signal", "molecules", "label", "tilemap", "proteins"}
+KINDS = {
+    "image",
+    "table",
+    "text",
+    "audio",
+    "tokens",
+    "points",
+    "signal",
+    "molecules",
+    "label",
+    "tilemap",
+    "proteins",
+    "video",
+    "voxels",
+}
 HOMES = ("data/kinds/", "data/kind.py")  # where a kind may be named
 FORMER = ("represent/former.py",)  # names in runs of format 1
 
