@@ -18,7 +18,7 @@ PUBLIC = ("voxels",)
 
 PIXELS = 64  # of the side of a picture
 SHADES = (0.62, 0.82, 1.0)  # of faces across the three axes
-LOOK = (-0.62, -0.48, -0.62)  # the way that the eye looks: from the ends of all three axes
+LOOK = (-0.62, -0.48, -0.62)  # the direction of sight: from the ends of all three axes
 
 
 def voxels(x: Any, labels: Any = None, name: str = "voxels") -> Items:
@@ -70,7 +70,7 @@ class Voxels(Volume):
 
 
 def rendered(solids: np.ndarray, pixels: int = PIXELS) -> np.ndarray:
-    """Solids (n, K, L, M) as pictures uint8 (n, pixels, pixels): parallel rays, a shade for each way a face looks, and
+    """Solids (n, K, L, M) as pictures uint8 (n, pixels, pixels): parallel rays, a shade for each direction of a face, and
     darker with depth. Nothing is black."""
     at, face, near = _rays(tuple(solids.shape[1:]), pixels)
     found = np.zeros((len(solids), pixels * pixels), np.uint8)

@@ -1,8 +1,8 @@
 """The times at which a bound on log p is estimated: uniform, or learned by a monotone network that minimises variance.
 
 The bound in continuous time does not depend on the schedule between its ends, the variance of its estimate does
-(Kingma et al., 2021, arXiv 2107.00630, section 5 and appendix I). With r in (0, 1) the share of the way in
-log sin(angle) from pure noise to data, a network gives the time t = c(r), c increasing from 0 to 1; its inverse is the
+(Kingma et al., 2021, arXiv 2107.00630, section 5 and appendix I). With r in (0, 1) the place in log
+sin(angle) between pure noise and data, a network gives the time t = c(r), c increasing from 0 to 1; its inverse is the
 noise level at a uniform time, and an integrand e(r) is estimated by e / c'. The gradient of the second moment,
 -E (e / c')² grad log c', needs no derivative of the denoiser. Both ends are fixed, where their losses vanish.
 """

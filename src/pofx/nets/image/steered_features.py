@@ -1,4 +1,4 @@
-"""Features of grids of one to three axes under a vector context: the way down of a U-Net (`unet`), then one layer.
+"""Features of grids of one to three axes under a vector context: a U-Net's falling resolutions (`unet`), then a layer.
 
 No item sees another, and the blocks have second derivatives, so that a critic of noisy items can be made of it.
 """
