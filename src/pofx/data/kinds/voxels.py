@@ -70,7 +70,7 @@ class Voxels(Volume):
 
 
 def rendered(solids: np.ndarray, pixels: int = PIXELS) -> np.ndarray:
-    """Solids (n, K, L, M) as pictures uint8 (n, pixels, pixels): parallel rays, a shade for each direction of a face, and
+    """Solids (n, K, L, M) as pictures uint8 (n, pixels, pixels): parallel rays, a shade for each direction of a face,
     darker with depth. Nothing is black."""
     at, face, near = _rays(tuple(solids.shape[1:]), pixels)
     found = np.zeros((len(solids), pixels * pixels), np.uint8)

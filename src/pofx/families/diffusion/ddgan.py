@@ -21,10 +21,11 @@ from pofx.maths import adversarial
 from pofx.maths.paths import PATHS, angle
 from pofx.nets.image.steered_features import SteeredFeatures
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
+from pofx.nets.vector.fourier import waves
 from pofx.nets.vector.mlp import MLP
 from pofx.nets.vector.time import TimeEmbedding
 
-GRID = 256  # numbers of an event, as in `diffusion`
+FEW, GRID, OCTAVES = 3, 256, 3  # numbers of an event, and waves of few, as in `diffusion`
 
 
 class Judge(nn.Module):
@@ -32,10 +33,11 @@ class Judge(nn.Module):
 
     def __init__(self, event: Continuous, condition: Event | None, network: str, width: int, blocks: int) -> None:
         super().__init__()
+        self.octaves = OCTAVES if dims(event) <= FEW else 0
         self.time, self.embed = TimeEmbedding(CONTEXT), Conditioner(condition, width)
         self.net: nn.Module
         if network == "mlp":
-            self.net = MLP(2 * dims(event), width, (width,) * (blocks + 1), context=CONTEXT)
+            self.net = MLP(2 * dims(event) * (1 + 2 * self.octaves), width, (width,) * (blocks + 1), context=CONTEXT)
         else:
             self.net = SteeredFeatures((2 * event.shape[0], *event.shape[1:]), width, CONTEXT, width=width)
         self.score = nn.Linear(width, 1, bias=False)
@@ -50,7 +52,9 @@ class Judge(nn.Module):
         condition: Condition | None = None,
     ) -> Float[Tensor, "n"]:
         pair = torch.cat((near, far), 1)
-        phi = self.net(pair.flatten(1) if isinstance(self.net, MLP) else pair, self.time(t))
+        if isinstance(self.net, MLP):
+            pair = waves(pair.flatten(1), self.octaves).flatten(1)
+        phi = self.net(pair, self.time(t))
         phi = nn.functional.leaky_relu(phi, 0.2)
         logit: Tensor = self.score(phi)[:, 0].float()
         embedded = self.embed(condition)
@@ -99,7 +103,7 @@ class DenoisingGAN(Model):
         dropout: Dropout = 0.0,
         loss: Annotated[str, OneOf.keys(adversarial.LOSSES)] = "relativistic",
         penalty: Annotated[str, OneOf("none", "r1", "r1+r2")] = "r1+r2",
-        gamma: NonNegative = 0.1,
+        gamma: NonNegative = 0.02,
         every: Depth = 4,
         critic_rate: Positive = 1.0,
     ) -> None:
@@ -113,10 +117,12 @@ class DenoisingGAN(Model):
         self.loss, self.penalty, self.gamma, self.every, self.critic_rate = loss, penalty, gamma, every, critic_rate
         self.duel, self.shape = adversarial.LOSSES[loss], event.shape
         size = width or {"unet": 64, "mlp": 256}[taken]
-        self.denoiser = Denoiser(event, condition, network=taken, width=size, depth=depth, dropout=dropout, octaves=0)
+        self.critic = Judge(event, condition, taken, critic_width or size, depth)
+        self.denoiser = Denoiser(
+            event, condition, network=taken, width=size, depth=depth, dropout=dropout, octaves=self.critic.octaves
+        )
         self.denoiser.conditioner.null = None  # every step has its condition
         self.mapping = MLP(latent, CONTEXT, (CONTEXT, CONTEXT))
-        self.critic = Judge(event, condition, taken, critic_width or size, depth)
         self.latest: dict[str, Tensor] = {}
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
