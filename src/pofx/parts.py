@@ -5,6 +5,7 @@ What is here follows from the parts alone; `Artifact` draws, scores and encodes 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -36,8 +37,8 @@ class Parts:
 
     @property
     def device(self) -> torch.device:
-        tensors = list(self.model.parameters()) + list(self.model.buffers())
-        return tensors[0].device if tensors else torch.device("cpu")
+        first = next(chain(self.model.parameters(), self.model.buffers()), None)
+        return torch.device("cpu") if first is None else first.device
 
     @property
     def condition_source(self) -> str | list[str] | None:

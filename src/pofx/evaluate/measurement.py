@@ -46,12 +46,15 @@ class Measurement:
 
 def finite(value: Any) -> Any:
     """The value with numpy scalars as Python's and with None for numbers that are not finite."""
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, dict):
         return {str(key): finite(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [finite(part) for part in value]
     if isinstance(value, np.ndarray):
-        return finite(value.tolist())
+        plain = value.tolist()
+        return plain if value.dtype.kind in "biu" else finite(plain)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):

@@ -14,7 +14,6 @@ from pofx.core.event import select
 from pofx.core.items import Items
 from pofx.core.random import Streams
 from pofx.drawing import INSIDE, drawn
-from pofx.evaluate.measurement import finite
 from pofx.partial import Partial
 from pofx.represent.texts import Texts
 from pofx.serve.work import Work, condition_of
@@ -38,7 +37,7 @@ def chunk(work: Work, body: Any, first: int, n: int, put: Put) -> None:
         under = condition_events(artifact, stated)
         items = drawn(artifact, Partial(artifact.model), stated, under, events, inside, n, tempering)
     watch.end(items)
-    put({"first": first, **{k: finite(v) for k, v in work.drawn(items).items()}})
+    put({"first": first, **work.drawn(items)})
     put({"progress": (first + n) / body.n})
 
 
