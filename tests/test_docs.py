@@ -13,6 +13,7 @@ import pytest
 
 import pofx
 from pofx.cli import scan
+from pofx.core import config
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -30,6 +31,13 @@ def generate():
 def test_generated_pages_are_those_of_the_code(name, generate):
     assert set(generate.PAGES) == {"api.md", "cli.md", "models.md", "trainer.md"}
     assert (DOCS / name).read_text() == generate.PAGES[name](), "run python docs/generate.py"
+
+
+def test_the_readme_names_every_model():
+    table = (ROOT / "README.md").read_text().split("\n## Models")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([^`]+)`", table))
+    missing = {*config.entries(), *config.around()} - named
+    assert not missing, "add them to the table of models"
 
 
 @pytest.mark.parametrize("family", sorted(p.parent.name for p in (ROOT / "src/pofx/families").glob("*/__init__.py")))
