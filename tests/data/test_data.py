@@ -110,6 +110,7 @@ def test_take_keeps_kind_labels_and_frames():
 def test_catalogue_lists_every_built_in():
     rows = {row["name"]: row for row in catalogue()}
     named = {"digits", "shapes", "captioned-shapes", "mnist", "fashion-mnist", "cifar10", "spoken-digits"}
+    named |= {"moving-digits", "moving-sprites"}
     assert {*named, *densities.TRUTHS} == set(rows)
     assert rows["mnist"]["download"] and not rows["digits"]["download"] and all(row["summary"] for row in rows.values())
 
