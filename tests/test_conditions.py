@@ -223,7 +223,7 @@ def test_what_a_condition_is_follows_from_its_values():
     for kind, values in kinds.items():
         for value in values:
             assert as_items(value).kind == kind, value
-    for value in ([], np.zeros((2, 2, 2, 2, 2)), object()):
+    for value in ([], np.zeros((2, 2, 2, 2, 2, 2)), object()):
         with pytest.raises(DataError):
             as_items(value)
 

@@ -144,6 +144,6 @@ def mesh(solid: np.ndarray) -> str:
     return "\n".join(lines + [f"f {a} {b} {c}" for a, b, c in faces + 1]) + "\n"
 
 
-def picture(solids: np.ndarray, path: Path, most: int = 8) -> None:
+def picture(solids: np.ndarray, path: str | Path, most: int = 8) -> None:
     """Solids as they look from above a corner, as a .png."""
-    named("voxels").write(voxels(solids[:most]), path)
+    named("voxels").write(voxels(solids[:most]), Path(path))

@@ -83,6 +83,6 @@ def continued(run: Artifact, start: np.ndarray, frames: int, seed: int = 0) -> n
     return clips
 
 
-def gif(clips: np.ndarray, path: Path) -> None:
+def gif(clips: np.ndarray, path: str | Path) -> None:
     """Clips side by side as an animation."""
-    named("video").write(video(clips, levels=max(int(np.max(clips)) + 1, 2)), path, columns=len(clips))
+    named("video").write(video(clips, levels=max(int(np.max(clips)) + 1, 2)), Path(path), columns=len(clips))
