@@ -64,7 +64,7 @@ class DiscreteFlow(OnePhase, Explicit, Tempered, Stepwise):
         "validations": 16,
         "validation_items": 512,
     }
-    small: ClassVar = {"width": 32, "layers": 2, "sampler_steps": 16}
+    small: ClassVar = {"width": 32, "layers": 2, "sampler_steps": 16, "bound_draws": 64}
     recipes: ClassVar = (
         Recipe(
             "d3pm-uniform",
