@@ -32,6 +32,9 @@ def test_a_density_is_worth_what_it_says(case):
     if not isinstance(model, Explicit):
         assert not hasattr(model, "density")
         return
+    if hasattr(model, "bound_draws"):  # the exponential of a mean of few draws is too large, by half their variance
+        model = copy.deepcopy(model)
+        model.bound_draws = 256
     if isinstance(case.event, Discrete):
         x = enumerate_states(case.event)
         total = model.log_prob(x, conditions_of(case, len(x))).double().exp().sum()

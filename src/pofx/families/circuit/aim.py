@@ -17,14 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import UsageError
-from pofx.core.event import Condition, Discrete, Event, count, dims
-from pofx.core.model import Batch, Density, Explicit, Phase, X
+from pofx.core.event import Condition, Discrete, Event, count
+from pofx.core.model import Batch, X
 from pofx.core.options import OneOf, OpenUnit, Positive, Range
 from pofx.core.random import Streams
 from pofx.families.circuit.junction import Clique, JunctionTree, Potentials, cells_of, fitted, log_marginal
-from pofx.families.circuit.mst import EVERY, drawn, grouped
-from pofx.maths.privacy import chosen, noisy, rho_of, secret_generator
+from pofx.families.circuit.noisy_counts import NoisyCounts, drawn, grouped
+from pofx.maths.privacy import chosen, noisy, rho_of
 
 ROUNDS, LAST = 30, 300  # of mirror descent after each count, and in the end
 CHOOSING = 0.1  # share of the budget of a round that chooses
@@ -32,7 +31,7 @@ DRAWS = 20_000  # rows that show the model's errors
 EACH = 4  # rounds for each column with which the noise begins
 
 
-class AIM(Explicit):
+class AIM(NoisyCounts):
     """Graph of noisy counts: exact density, private by ε, δ.
 
     Args:
@@ -46,10 +45,6 @@ class AIM(Explicit):
 
     name = "aim"
     source = "McKenna, Mullins, Sheldon and Miklau, 2022, arXiv 2201.12677"
-    events = (Discrete,)
-    ranks = (1,)
-    unequal = True
-    best_density = Density.EXACT
     small = {"noise": "seeded"}  # laws repeat a fit
 
     def __init__(
@@ -68,33 +63,20 @@ class AIM(Explicit):
         assert isinstance(event, Discrete)
         self.epsilon, self.delta, self.target, self.groups = epsilon, delta, target, groups
         self.cells, self.noise = cells, noise
-        self.size = dims(event)
-        if target >= self.size:
-            raise UsageError(f"target must be below {self.size}, the number of dimensions (got {target}): pass -1")
-        self.counts = list(event.counts)
-        d, largest = self.size, event.largest
-        there = torch.arange(largest) < torch.tensor(self.counts)[:, None]
-        self.group_of: Tensor
-        self.within: Tensor
+        self.keep_groups(event)
+        d = self.size
         self.members: Tensor  # which variables are in each clique, in an order in which parents come first
         self.parents: Tensor  # of cliques; -2: no clique
         self.sizes: Tensor  # groups of each variable
         self.log_table: Tensor  # log p of each clique, one after the other
-        self.register_buffer("group_of", torch.zeros(d, largest, dtype=torch.int64))
-        self.register_buffer("within", torch.where(there, 0.0, -torch.inf).double().log_softmax(1))
         self.register_buffer("members", torch.eye(d, dtype=torch.bool))
         self.register_buffer("parents", torch.full((d,), -1))
         self.register_buffer("sizes", torch.ones(d, dtype=torch.int64))
         self.register_buffer("log_table", torch.zeros(max(cells, d * groups), dtype=torch.float64))
 
-    def phases(self) -> tuple[Phase, ...]:
-        return ()
-
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Count, with noise, until the budget is spent."""
-        x = take(EVERY).x.detach().cpu().flatten(1).numpy()
-        seed = int(torch.randint(1 << 60, ()))
-        generator = secret_generator() if self.noise == "secret" else np.random.default_rng(seed)
+        x, generator = self.counted_rows(take)
         tree, log_p = _Growth(self, x, rho_of(self.epsilon, self.delta), generator).run()
         self.members.zero_()
         self.parents.fill_(-2)
@@ -128,15 +110,10 @@ class AIM(Explicit):
         others = [i for i, v in enumerate(own) if v not in above]
         return table - table.logsumexp(others, keepdim=True)
 
-    def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        return -self.log_prob(batch.x, batch.condition).mean()
-
     def log_prob(self, x: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x) in nats: (n,)."""
         self.check_condition(count(x), condition)
-        flat = x.flatten(1)
-        at = torch.arange(self.size, device=flat.device)
-        group, found = self.group_of[at, flat], self.within[at, flat].sum(1)
+        group, found = self.grouped_log_prob(x.flatten(1))
         for own, above, table in self._cliques():
             found = found + self._given(own, above, table)[tuple(group[:, v] for v in own)]
         return found.float()
@@ -156,11 +133,7 @@ class AIM(Explicit):
                     log_p[tuple(group[:, w] for w in (*above, *new[:k]))] if above or k else log_p.expand(n, sizes[v])
                 )
                 group[:, v] = drawn(rows, u[:, 0, v])
-        inside = []
-        for i in range(self.size):
-            same = self.group_of[i][None] == group[:, i, None]
-            inside.append(drawn(self.within[i].masked_fill(~same, -torch.inf), u[:, 1, i]))
-        return torch.stack(inside, 1).reshape(n, *self.event.shape)  # type: ignore[union-attr]
+        return self.inside(group, u[:, 1]).reshape(n, *self.event.shape)  # type: ignore[union-attr]
 
 
 class _Growth:

@@ -12,27 +12,26 @@ What is private is this fit. The view of the data, the choice of weights and any
 
 import math
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.errors import UsageError
-from pofx.core.event import Condition, Discrete, Event, count, dims
-from pofx.core.model import Batch, Density, Explicit, Phase, Recipe, X
+from pofx.core.event import Condition, Discrete, Event, count
+from pofx.core.model import Batch, Recipe, X
 from pofx.core.options import NonNegative, OneOf, OpenUnit, Range
 from pofx.core.random import Streams
-from pofx.maths.privacy import chosen, noisy, on_simplex, rho_of, secret_generator
+from pofx.families.circuit.noisy_counts import NoisyCounts, drawn, grouped
+from pofx.maths.privacy import chosen, noisy, on_simplex, rho_of
 
-EVERY = 1_000_000_000  # items: a private count must count all
 SHARES = {"target": 0.05, "columns": 0.25, "tree": 0.1, "pairs": 0.6}  # of the budget
 OF_TARGET = 8  # groups of its classes
 RAKING = 50  # rounds in which pairs are brought to their margins
 
 
-class MST(Explicit):
+class MST(NoisyCounts):
     """Tree of noisy counts: exact density, private by ε, δ.
 
     Args:
@@ -46,10 +45,6 @@ class MST(Explicit):
 
     name = "mst"
     source = "McKenna, Miklau and Sheldon, 2021, arXiv 2108.04978"
-    events = (Discrete,)
-    ranks = (1,)
-    unequal = True
-    best_density = Density.EXACT
     recipes: ClassVar = (
         Recipe("chow-liu", "Chow and Liu, 1968", {"epsilon": 0.0}, summary="Tree of classes: exact density."),
         Recipe(
@@ -76,48 +71,31 @@ class MST(Explicit):
         assert isinstance(event, Discrete)
         self.epsilon, self.delta, self.target, self.groups = epsilon, delta, target, groups
         self.tree, self.noise = tree, noise
-        self.size = dims(event)
-        if target >= self.size:
-            raise UsageError(f"target must be below {self.size}, the number of dimensions (got {target}): pass -1")
-        self.counts = list(event.counts)
-        largest = event.largest
-        self.width = min(groups, largest)  # groups of a dimension
+        self.keep_groups(event)
+        self.width = min(groups, event.largest)  # groups of a dimension
         self.cases = min(OF_TARGET, self.counts[target]) if target >= 0 else 1
         d, g, y = self.size, self.width, self.cases
-        there = torch.arange(largest) < torch.tensor(self.counts)[:, None]
-        self.group_of: Tensor
-        self.within: Tensor
         self.parents: Tensor
         self.log_table: Tensor  # log p(group | group of the parent, case)
         self.log_case: Tensor
-        self.register_buffer("group_of", torch.zeros(d, largest, dtype=torch.int64))
-        self.register_buffer("within", torch.where(there, 0.0, -torch.inf).double().log_softmax(1))
         self.register_buffer("parents", torch.full((d,), -1))
         start = torch.full((y, d, g, g), -torch.inf, dtype=torch.float64)
         start[..., 0] = 0.0
         self.register_buffer("log_table", start)
         self.register_buffer("log_case", torch.full((y,), -math.log(y), dtype=torch.float64))
 
-    def phases(self) -> tuple[Phase, ...]:
-        return ()
-
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Count once, with noise."""
-        x = take(EVERY).x.detach().cpu().flatten(1).numpy()
-        seed = int(torch.randint(1 << 60, ()))
-        generator = secret_generator() if self.noise == "secret" else np.random.default_rng(seed)
+        x, generator = self.counted_rows(take)
         rho = rho_of(self.epsilon, self.delta) if self.epsilon else math.inf
         _Fit(self, x, rho, generator).run()
-
-    def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        return -self.log_prob(batch.x, batch.condition).mean()
 
     def log_prob(self, x: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
         """log p(x) in nats: (n,)."""
         self.check_condition(count(x), condition)
         flat = x.flatten(1)
         at = torch.arange(self.size, device=flat.device)
-        group, found = self.group_of[at, flat], self.within[at, flat].sum(1)
+        group, found = self.grouped_log_prob(flat)
         parent = torch.where(self.parents < 0, 0, group[:, self.parents.clamp(min=0)])
         if self.target >= 0:
             case = group[:, self.target]
@@ -141,17 +119,7 @@ class MST(Explicit):
             if i != self.target:
                 parent = group[:, self.parents[i]] if self.parents[i] >= 0 else torch.zeros_like(case)
                 group[:, i] = drawn(self.log_table[case, i, parent], u[:, 0, i])
-        inside = []
-        for i in range(self.size):
-            same = self.group_of[i][None] == group[:, i, None]
-            inside.append(drawn(self.within[i].masked_fill(~same, -torch.inf), u[:, 1, i]))
-        return torch.stack(inside, 1).reshape(n, *self.event.shape)  # type: ignore[union-attr]
-
-
-def drawn(log_p: Float[Tensor, "n k"], u: Float[Tensor, "n"]) -> Int[Tensor, "n"]:
-    """A class of each row by the inverse of its distribution function."""
-    cdf = log_p.exp().cumsum(1)
-    return (cdf <= u[:, None] * cdf[:, -1:]).sum(1).clamp(max=log_p.shape[1] - 1)
+        return self.inside(group, u[:, 1]).reshape(n, *self.event.shape)  # type: ignore[union-attr]
 
 
 def _order(parents: list[int]) -> list[int]:
@@ -317,49 +285,6 @@ class _Fit:
     def put(self, i: int, table: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
             self.model.log_table[:, i] = torch.from_numpy(np.log(table / table.sum(2, keepdims=True)))
-
-
-@runtime_checkable
-class Grouping(Protocol):
-    """A model that holds which group each class of a dimension is in, and the shares inside."""
-
-    group_of: Tensor
-    within: Tensor
-
-
-def grouped(
-    model: Grouping, i: int, counts: Float[np.ndarray, "cases classes"], sigma: float, most: int, few: float = 0.0
-) -> np.ndarray:
-    """Groups of neighbouring classes with enough items each, and the shares inside them, for the model."""
-    total = np.maximum(counts.sum(0), 0.0)
-    least = max(3 * sigma * math.sqrt(len(counts)), few) if len(total) > 2 else 0.0
-    group = _runs(total, least)
-    while group.max() + 1 > most:
-        least = max(1.2 * least, total.sum() / (4 * most), 1e-9)
-        group = _runs(total, least)
-    model.group_of[i, : len(group)] = torch.from_numpy(group)
-    model.group_of[i, len(group) :] = -1
-    inside = np.full(model.group_of.shape[1], -np.inf)
-    for k in range(group.max() + 1):
-        own = group == k
-        share = on_simplex(counts.sum(0)[own], np.array(max(float(total[own].sum()), 1e-9)))
-        share = share + 1e-3 * max(share.sum(), 1e-9) / own.sum()
-        inside[: len(group)][own] = np.log(share / share.sum())
-    model.within[i] = torch.from_numpy(inside)
-    return group
-
-
-def _runs(total: np.ndarray, least: float) -> np.ndarray:
-    """Numbers of groups of neighbouring classes, each with at least so many items; frequent classes stay alone."""
-    group, at, held = np.zeros(len(total), np.int64), 0, 0.0
-    for k, value in enumerate(total):
-        if held and (held >= least or value >= least):
-            at, held = at + 1, 0.0
-        group[k] = at
-        held += max(float(value), 1e-12)
-    if at and held < least and total[group == at - 1].sum() < least + held:
-        group[group == at] = at - 1
-    return group
 
 
 def _summed(counts: np.ndarray, group: np.ndarray, width: int) -> np.ndarray:

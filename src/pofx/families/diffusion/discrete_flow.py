@@ -9,7 +9,6 @@ under uniform noise are not, and its bound stays below log p.
 """
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Annotated, ClassVar
 
 import torch
@@ -18,21 +17,19 @@ from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Discrete, Event, dims
-from pofx.core.model import Batch, Density, Explicit, OnePhase, Recipe, Stepwise, Tempered
+from pofx.core.model import Batch, Recipe
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
+from pofx.families.diffusion.places import Places
 from pofx.maths.discrete_paths import diffusion_gap, evidence, flow_gap, reversed_logits
 from pofx.maths.distributions import categorical_draw
-from pofx.maths.estimates import standard_error
 from pofx.maths.sharpening import sharpen
 from pofx.nets.attention.masked_transformer import CONTEXT, MaskedTransformer
-from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
+from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.time import TimeEmbedding
 
-STARTS = 10_000  # items from which the frequencies of the classes are taken
 
-
-class DiscreteFlow(OnePhase, Explicit, Tempered, Stepwise):
+class DiscreteFlow(Places):
     """Jumps from noise to classes, all places at once: a bound.
 
     Args:
@@ -49,22 +46,8 @@ class DiscreteFlow(OnePhase, Explicit, Tempered, Stepwise):
 
     name: ClassVar[str] = "discrete-flow-matching"
     source: ClassVar[str] = "Gat et al., 2024, arXiv 2407.15595; Campbell et al., 2024, arXiv 2402.04997"
-    events: ClassVar = (Discrete,)
-    ranks: ClassVar = (1, 2, 3, 4)
-    unequal: ClassVar = True
-    conditions: ClassVar = CONDITIONS
-    best_density: ClassVar = Density.BOUND
     adjustable: ClassVar = ("sampler_steps", "stochasticity", "bound_draws")
-    trains_with: ClassVar = {
-        "batch_size": 32,
-        "optimizer": "muon",
-        "lr": 8e-3,
-        "weight_decay": 0.1,
-        "precision": "auto",
-        "validations": 16,
-        "validation_items": 512,
-    }
-    small: ClassVar = {"width": 32, "layers": 2, "sampler_steps": 16, "bound_draws": 64}
+    small: ClassVar = {"width": 32, "layers": 2, "sampler_steps": 16}
     recipes: ClassVar = (
         Recipe(
             "d3pm-uniform",
@@ -91,8 +74,7 @@ class DiscreteFlow(OnePhase, Explicit, Tempered, Stepwise):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        if width % 32:
-            raise UsageError(f"width must be a multiple of 32 (got {width}): pass width={32 * max(1, width // 32)}")
+        self.check_width(width)
         if rates == "diffusion" and noise == "masked":
             raise UsageError("rates 'diffusion' are those of uniform noise (got noise 'masked'): pass noise='uniform'")
         self.noise, self.rates, self.width, self.layers, self.dropout = noise, rates, width, layers, dropout
@@ -102,22 +84,6 @@ class DiscreteFlow(OnePhase, Explicit, Tempered, Stepwise):
         self.net = MaskedTransformer(event, width, layers, context=True, dropout=dropout)
         counts = torch.tensor(event.counts) if event.uneven else torch.full((self.length,), event.largest)
         self.register_buffer("allowed", torch.arange(event.largest) < counts[:, None], persistent=False)
-
-    @property
-    def steps(self) -> int:
-        """Evaluations of the network for a sample."""
-        return self.sampler_steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
-    def prepare(self, take: Callable[[int], Batch]) -> None:
-        """Start at the frequencies of the classes."""
-        self.net.begin(take(STARTS).x.reshape(-1, self.length))
-
-    def matrices(self) -> Iterable[nn.Parameter]:
-        return self.net.matrices
 
     @property
     def counts(self) -> Int[Tensor, "dims"]:
@@ -180,28 +146,15 @@ class DiscreteFlow(OnePhase, Explicit, Tempered, Stepwise):
         u = torch.rand(n, 2, self.length + 1, device=device)
         return self._terms(x, share, u, self.conditioner(batch.condition)).mean().float() / self.length
 
-    def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        """The bound from two fixed times and noises per item, so that its changes are the weights'."""
-        return -self._bounds(batch.x, batch.condition, 2).mean() / self.length
-
-    def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """The bound on log p(x | condition) in nats: (n,); an estimate of it, see `log_prob_estimate`."""
-        return self.log_prob_estimate(x, condition)[0]
-
-    def log_prob_estimate(
-        self, x: Int[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """The bound and its standard error over `bound_draws` times, which are stratified, and noises."""
-        self.check_condition(len(x), condition)
-        each = self._bounds(x, condition, self.bound_draws)
-        return each.mean(0), standard_error(each)
-
-    def _bounds(self, x: Int[Tensor, "n *event"], condition: Condition | None, draws: int) -> Float[Tensor, "draws n"]:
-        streams, flat, context = Streams.of_items(0, x), x.reshape(len(x), self.length), self.conditioner(condition)
-        start, each = streams.uniform(1)[:, 0], []
-        for k in range(draws):
-            each.append(-self._terms(flat, (start + k) / draws, streams.uniform(2, self.length + 1), context).float())
-        return torch.stack(each)
+    def drawn_term(
+        self,
+        x: Int[Tensor, "n dims"],
+        share: Float[Tensor, "n"],
+        streams: Streams,
+        context: Float[Tensor, "n context"] | None,
+    ) -> Float[Tensor, "n"]:
+        """The term of one time and noise per item."""
+        return -self._terms(x, share, streams.uniform(2, self.length + 1), context).float()
 
     def sample(
         self,

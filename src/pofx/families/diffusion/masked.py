@@ -7,29 +7,27 @@ the first-hitting sampler (Zheng et al., 2025, arXiv 2409.02908), in double prec
 tails off, which lowers the temperature unseen.
 """
 
-from collections.abc import Callable, Iterable
 from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError
 from pofx.core.event import Condition, Discrete, Event, dims
-from pofx.core.model import Batch, Completing, Density, Explicit, Infilling, OnePhase, Recipe, Stepwise, Tempered
+from pofx.core.model import Batch, Completing, Infilling, Recipe
 from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.core.random import Streams
+from pofx.families.diffusion.places import Places
 from pofx.maths.distributions import categorical_draw, categorical_log_prob
-from pofx.maths.estimates import standard_error
 from pofx.maths.sharpening import sharpen
 from pofx.nets.attention.masked_transformer import CONTEXT, MaskedTransformer
-from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
+from pofx.nets.vector.conditioner import Conditioner
 
-STARTS = 10_000  # items from which the frequencies of the classes are taken
 MOST_STEPS = 256  # up to so many places each is drawn by itself unless `sampler_steps` is given
 
 
-class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepwise):
+class MaskedDiffusion(Places, Completing, Infilling):
     """Hidden places are drawn back in random order: a bound.
 
     Args:
@@ -42,21 +40,7 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
     """
 
     name, source = "masked-diffusion", "Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329"
-    events: ClassVar = (Discrete,)
-    ranks: ClassVar = (1, 2, 3, 4)
-    unequal: ClassVar = True
-    conditions: ClassVar = CONDITIONS
-    best_density: ClassVar = Density.BOUND
     adjustable: ClassVar = ("sampler_steps", "bound_draws")
-    trains_with: ClassVar = {
-        "batch_size": 32,
-        "optimizer": "muon",
-        "lr": 8e-3,
-        "weight_decay": 0.1,
-        "precision": "auto",
-        "validations": 16,
-        "validation_items": 512,
-    }
     small: ClassVar = {"width": 32, "layers": 2}
     recipes: ClassVar = (
         Recipe(
@@ -80,8 +64,7 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        if width % 32:
-            raise UsageError(f"width must be a multiple of 32 (got {width}): pass width={32 * max(1, width // 32)}")
+        self.check_width(width)
         self.width, self.layers, self.dropout = width, layers, dropout
         self.sampler_steps, self.bound_draws = sampler_steps, bound_draws
         self.length = dims(event)
@@ -96,13 +79,6 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
     @steps.setter
     def steps(self, value: int) -> None:
         self.sampler_steps = value
-
-    def prepare(self, take: Callable[[int], Batch]) -> None:
-        """Start at the frequencies of the classes."""
-        self.net.begin(take(STARTS).x.reshape(-1, self.length))
-
-    def matrices(self) -> Iterable[nn.Parameter]:
-        return self.net.matrices
 
     def _terms(
         self, x: Int[Tensor, "n dims"], hidden: Bool[Tensor, "n dims"], context: Float[Tensor, "n context"] | None
@@ -119,29 +95,15 @@ class MaskedDiffusion(OnePhase, Explicit, Completing, Infilling, Tempered, Stepw
         hidden = _hidden(u, torch.rand(n, self.length, device=x.device))
         return -self._terms(x, hidden, self.conditioner(batch.condition)).mean() / self.length
 
-    def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        """The bound from two fixed sets per item, so that its changes are the weights'."""
-        return -self._bounds(batch.x, batch.condition, 2).mean() / self.length
-
-    def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """The bound on log p(x | condition) in nats: (n,); an estimate of it, see `log_prob_estimate`."""
-        return self.log_prob_estimate(x, condition)[0]
-
-    def log_prob_estimate(
-        self, x: Int[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """The bound and its standard error over `bound_draws` sets of hidden places, whose sizes are stratified."""
-        self.check_condition(len(x), condition)
-        each = self._bounds(x, condition, self.bound_draws)
-        return each.mean(0), standard_error(each)
-
-    def _bounds(self, x: Int[Tensor, "n *event"], condition: Condition | None, draws: int) -> Float[Tensor, "draws n"]:
-        streams, flat, context = Streams.of_items(0, x), x.reshape(len(x), self.length), self.conditioner(condition)
-        start, each = streams.uniform(1)[:, 0], []
-        for k in range(draws):
-            hidden = _hidden((start + k) / draws, streams.uniform(self.length))
-            each.append(self._terms(flat, hidden, context))
-        return torch.stack(each)
+    def drawn_term(
+        self,
+        x: Int[Tensor, "n dims"],
+        share: Float[Tensor, "n"],
+        streams: Streams,
+        context: Float[Tensor, "n context"] | None,
+    ) -> Float[Tensor, "n"]:
+        """The term of hidden places, `share` of all, chosen at random."""
+        return self._terms(x, _hidden(share, streams.uniform(self.length)), context)
 
     def log_prob_in_order(
         self, x: Int[Tensor, "n *event"], order: Int[Tensor, "dims"], condition: Condition | None = None
