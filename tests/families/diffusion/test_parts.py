@@ -12,8 +12,9 @@ from pofx.core.random import Streams
 from pofx.families.diffusion.bound import FIRST, likelihood_angles, likelihood_bound
 from pofx.families.diffusion.diffusion import Diffusion
 from pofx.families.diffusion.guided import GuidedWalk
-from pofx.families.diffusion.training import coupled, noise_levels, variance_loss, weight_of
+from pofx.families.diffusion.training import noise_levels, variance_loss, weight_of
 from pofx.maths.guidance import mixed, rescaled, steered, thresholded
+from pofx.maths.pairing import coupled
 from pofx.maths.paths import PATHS, PREDICTIONS, angle
 
 MEAN, STD = 0.3, 0.6

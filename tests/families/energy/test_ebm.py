@@ -43,6 +43,7 @@ OBJECTIVES = [  # updates, and the most nats above the entropy
     pytest.param("contrastive", 300, 2.0, marks=pytest.mark.slow),
     pytest.param("score", 300, 0.7, marks=pytest.mark.slow),
     pytest.param("recovery", 400, None, marks=pytest.mark.slow),
+    pytest.param("matching", 300, 0.5, marks=pytest.mark.slow),
 ]
 
 
@@ -103,3 +104,18 @@ def test_a_run_draws_and_scores_though_no_gradients_are_recorded(objective):
     run = pofx.fit(points, "ebm", steps=2, progress=False, options=options, condition=np.arange(80) % 2)
     assert run.sample(3, condition=[0, 1, 1], with_condition=False).shape == (3, 2)
     assert np.isfinite(run.log_prob(points[:4], [0, 1, 0, 1])).all()
+
+
+def test_the_slope_of_a_matching_energy_carries_noise_and_its_log_z_is_that_of_the_grid():
+    x, _ = two()
+    model = trained("matching", x, 80, lr=1e-2, moves=4, temperatures=25, runs=300, sampler_steps=10)
+    carried = model._carried(torch.randn(300, 2), torch.zeros(300, dtype=torch.int64), 10)
+    ends = model.mean + model.scale * carried
+    assert float((ends - 2 * ends.sign()).norm(dim=1).median()) < 1.4  # without any randomness on the path
+    assert 0.35 < float((ends[:, 0] > 0).float().mean()) < 0.65
+    side = torch.linspace(-8, 8, 321)
+    places = torch.cartesian_prod(side, side)
+    with torch.no_grad():
+        log_f = model.log_f(places, torch.zeros(len(places), dtype=torch.int64)).double()
+    exact = float(log_f.logsumexp(0)) + 2 * math.log(float(side[1] - side[0]))
+    assert float(model.normaliser()[0]) == pytest.approx(exact, abs=4 * model.log_prob_error() + 0.02)

@@ -27,9 +27,10 @@ from pofx.families.diffusion.guided import GuidedWalk
 from pofx.families.diffusion.probability_flow import NOISE, FlowLikelihood, carried, likelihood
 from pofx.families.diffusion.recipes import RECIPES
 from pofx.families.diffusion.schedule import NoiseSchedule
-from pofx.families.diffusion.training import COUPLINGS, TIMES, WEIGHTS, coupled, noise_levels, variance_loss, weight_of
+from pofx.families.diffusion.training import COUPLINGS, TIMES, WEIGHTS, noise_levels, variance_loss, weight_of
 from pofx.maths.distributions import near_items
 from pofx.maths.multistep import RANDOM, SAMPLERS
+from pofx.maths.pairing import coupled
 from pofx.maths.paths import PATHS, PREDICTIONS
 from pofx.maths.samplers import Walk, times_of
 from pofx.maths.solvers import SMALL

@@ -3,8 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
+from jaxtyping import Float
 from torch import Tensor
 
 from pofx.families.diffusion.bound import likelihood_angles
@@ -15,7 +14,6 @@ WEIGHTS = ("prediction", "min-snr")
 COUPLINGS = ("independent", "ot")
 EDGE = 1e-5  # times closer to an end are not drawn
 LOG_RATIO, SPREAD = -1.2 - math.log(0.5), 1.2  # of sigma in units of the data's std (Karras et al., 2022, table 1)
-BLOCK = 256  # items that are paired with noises at once: the cost grows with its cube
 LEVELS = 1000  # steps of the bound that a learned variance descends (Nichol and Dhariwal, 2021)
 
 
@@ -46,25 +44,6 @@ def weight_of(weight: str, prediction: str, phi: Float[Tensor, "n"], point: Poin
     if prediction == "velocity":  # depends on the speed of the path
         point = PATHS[path](time_at(PATHS[path], phi).clamp(EDGE, 1 - EDGE))
     return loss_weight(prediction, point)
-
-
-def coupled(
-    x: Float[Tensor, "n *event"], noise: Float[Tensor, "n *event"], labels: Int[Tensor, "n"] | None
-) -> Float[Tensor, "n *event"]:
-    """The noises in the order in which they lie nearest to the items: a permutation, within each class.
-
-    Assignment without replacement leaves both marginals as they are (Pooladian et al., 2023, arXiv 2304.14772; Tong et
-    al., 2024, arXiv 2302.00482); across classes it would tie the noise to the class (Cheng and Schwing, 2025, arXiv
-    2503.10636).
-    """
-    order = torch.arange(len(x), device=x.device)
-    paired = order.clone()
-    groups = [order] if labels is None else [(labels == c).nonzero()[:, 0] for c in labels.unique()]
-    for group in (part for whole in groups for part in whole.split(BLOCK)):
-        cost = torch.cdist(x[group].flatten(1).float(), noise[group].flatten(1).float()).square()
-        columns = linear_sum_assignment(cost.cpu().numpy())[1]
-        paired[group] = group[torch.as_tensor(columns, device=x.device)]
-    return noise[paired]
 
 
 def variance_loss(

@@ -1,10 +1,12 @@
 """A neural energy: log p(x) = f(x) - |z|²/2s² - log Z, with z the standardised item and f any network.
 
-Four objectives. `noise`: against draws of the broad normal by logistic regression, which also learns log Z
+Five objectives. `noise`: against draws of the broad normal by logistic regression, which also learns log Z
 (Gutmann and Hyvärinen, 2010); right in few dimensions, where the normal meets the data. `contrastive`: against
 persistent chains (Du and Mordatch, 2019, arXiv 1903.08689). `score`: its slope points from noisy items to clean ones
 (Vincent, 2011; Hyvärinen, 2005). `recovery`: an energy for every level of noise, each given the next noisier item,
-which is nearly a normal, so that a few moves from there suffice (Gao et al., 2021, arXiv 2012.08125).
+which is nearly a normal, so that a few moves from there suffice (Gao et al., 2021, arXiv 2012.08125). `matching`:
+far from the data the slope is the velocity that carries noise to them, near the data chains make it that of log p
+(Balcerak et al., 2025, arXiv 2504.10612), so that the energy has a transport of its own.
 
 Under classes f has one output for each: a classifier of the same network learns beside (Grathwohl et al., 2020, arXiv
 1912.03263).
@@ -20,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
-from pofx.core.model import Batch, Density, OnePhase, Stepwise
+from pofx.core.model import Batch, Density, OnePhase, Recipe, Stepwise
 from pofx.core.options import Count, Depth, NonNegative, OneOf, Positive, Range, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Normalised
 from pofx.maths.annealing import anneal, log_mean_weight
 from pofx.maths.distributions import near_items
+from pofx.maths.pairing import coupled
 from pofx.nets.image.autoencoder import ImageEncoder
 from pofx.nets.vector.groups import group_count, groups
 from pofx.nets.vector.mlp import MLP
@@ -35,24 +38,28 @@ LEVELS = (0.0, 0.15, 0.3, 0.6, 1.2, 2.5)  # standard deviations of the noise of 
 STRIDE = 0.25  # of its moves, in those of the noise between two levels
 STEEPEST = 3.0  # slope, in standardised units per root of the dimensions, beyond which chains are held back
 RESTARTED = 0.05  # share of the persistent chains that begin anew in each step
+NEARBY = 0.8  # time of a path from noise to data after which `matching` leaves the slope to its chains
+CARRIED = 0.2  # weight of its velocity beside them: where both act, the chains are to win
 
 
 class EBM(OnePhase, Normalised, Stepwise):
     """Energy-based model: a network whose output is log p up to a constant, which is estimated in few dimensions.
 
     Args:
-        objective: noise, contrastive, score or recovery (see the module); None is noise up to 8 dimensions, then
-            recovery.
+        objective: noise, contrastive, score, recovery or matching (see the module); None is noise up to 8 dimensions,
+            then recovery.
         width, depth: of the network.
         spread: standard deviation s of the broad normal, in those of the data.
         chains: persistent chains of `contrastive`.
         moves: Langevin moves of a chain in one step, or from one level of noise to the next.
-        stride: of a Langevin move of `contrastive`, in standard deviations.
+        stride: of a Langevin move of `contrastive` and `matching`, in standard deviations.
         sigma: of the noise of `score`.
-        smooth: weight of f² in `contrastive` and `recovery`, which keeps energies near zero.
+        smooth: weight of f² in `contrastive`, `recovery` and `matching`, which keeps energies near zero.
+        heat: temperature of `matching`: the velocity that carries noise to data is the slope of log p times this.
         classifier: weight of the classifier's loss under classes.
         temperatures, runs: steps and runs of annealed importance sampling.
-        sampler_steps: temperatures of `sample`, from the broad normal.
+        sampler_steps: temperatures of `sample`, from the broad normal; of `matching` the steps of its transport, and as
+            many Langevin moves.
     """
 
     name = "ebm"
@@ -62,6 +69,14 @@ class EBM(OnePhase, Normalised, Stepwise):
     best_density = Density.ESTIMATE
     adjustable = ("temperatures", "runs", "sampler_steps")
     trains_with = {"lr": 1e-3, "batch_size": 256, "precision": "fp32"}
+    recipes = (
+        Recipe(
+            "energy-matching",
+            "Balcerak et al., 2025, arXiv 2504.10612",
+            {"objective": "matching"},
+            summary="One energy: carries noise to data, then is log p.",
+        ),
+    )
     small = {"width": 32, "chains": 64, "temperatures": 20, "runs": 128, "sampler_steps": 10, "moves": 4}
 
     def __init__(
@@ -69,7 +84,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         event: Event,
         condition: Event | None = None,
         *,
-        objective: Annotated[str, OneOf("noise", "contrastive", "score", "recovery")] | None = None,
+        objective: Annotated[str, OneOf("noise", "contrastive", "score", "recovery", "matching")] | None = None,
         width: Width = 128,
         depth: Depth = 3,
         spread: Positive = 2.0,
@@ -78,6 +93,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         stride: Positive = 0.1,
         sigma: Positive = 0.1,
         smooth: NonNegative = 0.001,
+        heat: Positive = 0.2,
         classifier: NonNegative = 1.0,
         temperatures: Count = 300,
         runs: Count = 2000,
@@ -87,7 +103,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         assert isinstance(event, Continuous)
         self.objective, self.width, self.depth, self.spread = objective, width, depth, spread
         self.chains, self.moves, self.stride, self.sigma = chains, moves, stride, sigma
-        self.smooth, self.classifier = smooth, classifier
+        self.smooth, self.heat, self.classifier = smooth, heat, classifier
         self.temperatures, self.runs, self.sampler_steps = temperatures, runs, sampler_steps
         self.size = dims(event)
         self.chosen = objective or ("noise" if self.size <= NORMALISED else "recovery")
@@ -157,9 +173,14 @@ class EBM(OnePhase, Normalised, Stepwise):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         z, g = self.standardised(batch.x), groups(batch.condition, len(batch), batch.x.device)
-        parts = {"noise": self._noise, "contrastive": self._contrast, "score": self._score, "recovery": self._recovery}[
-            self.chosen
-        ](z, g)
+        losses = {
+            "noise": self._noise,
+            "contrastive": self._contrast,
+            "score": self._score,
+            "recovery": self._recovery,
+            "matching": self._matching,
+        }
+        parts = losses[self.chosen](z, g)
         if self.groups > 1 and self.classifier:
             parts["class"] = self.classifier * cross_entropy(self.logits(z), g)
         return parts
@@ -212,16 +233,44 @@ class EBM(OnePhase, Normalised, Stepwise):
         self.latest = {"gap": gap.detach()}
         return {"contrast": -gap, "smooth": self.smooth * (data - model).square().mean()}
 
+    def _matching(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
+        """The slope times `heat` is the velocity of paths from noise to their nearest data, until they are nearby; and
+        f of data less f of chains, half of which the slope itself carried from noise, half of which start at data."""
+        noise = coupled(z, torch.randn_like(z), g)
+        t = NEARBY * torch.rand(len(z), 1, device=z.device)
+        with torch.enable_grad():
+            at = (t * z + (1 - t) * noise).requires_grad_()
+            slope = self._slope(at, lambda x: self.log_f(x, g), create=True)
+        flow = CARRIED * (self.heat * slope - (z - noise)).square().mean()
+        half = len(z) // 2
+        start = torch.cat((self._carried(torch.randn_like(z[:half]), g[:half], self.moves), z[half:]))
+        made = self._langevin(start, lambda x: self.log_f(x, g), torch.full((len(z), 1), self.stride).to(z))
+        data, model = self.log_f(z, g), self.log_f(made, g)
+        gap = data.mean() - model.mean()
+        self.latest = {"gap": gap.detach(), "flow": flow.detach()}
+        return {"flow": flow, "contrast": -gap, "smooth": self.smooth * (data - model).square().mean()}
+
+    def _carried(self, z: Tensor, g: Tensor, steps: int) -> Tensor:
+        """Where the slope carries noise in unit time: no randomness is added."""
+        for _ in range(steps):
+            z = z.detach() + self.heat / steps * self._slope(z, lambda x: self.log_f(x, g))
+        return z.detach()
+
     def _given(self, x: Tensor, noisy: Tensor, jump: Tensor, g: Tensor, level: Tensor) -> Tensor:
         """log p of an item at a level given the next noisier one, up to its constant."""
         return self.log_f(x, g, level) - 0.5 * ((noisy - x) / jump).square().sum(1)
 
     def _langevin(
-        self, z: Tensor, log_f: Callable[[Tensor], Tensor], stride: Tensor, noise: Callable[[], Tensor] | None = None
+        self,
+        z: Tensor,
+        log_f: Callable[[Tensor], Tensor],
+        stride: Tensor,
+        noise: Callable[[], Tensor] | None = None,
+        moves: int | None = None,
     ) -> Tensor:
         """`moves` steps z + s²/2 ∇log f + s ε, steep slopes held back."""
         steepest = STEEPEST * self.size**0.5 / stride
-        for _ in range(self.moves):
+        for _ in range(moves or self.moves):
             slope = self._slope(z, log_f)
             slope = slope * (steepest / slope.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
             z = (
@@ -286,12 +335,17 @@ class EBM(OnePhase, Normalised, Stepwise):
         return self.logits(self.standardised(x)).log_softmax(1)
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
-        """Hamiltonian chains annealed from the broad normal; of `recovery` Langevin moves from level to level."""
+        """Hamiltonian chains annealed from the broad normal; of `recovery` Langevin moves from level to level, of
+        `matching` the transport of its own slope and Langevin moves."""
         self.check_condition(n, condition)
         with torch.inference_mode(False), torch.no_grad():  # slopes are needed
             g = groups(condition, n, self.mean.device).clone()
             if self.chosen == "recovery":
                 z = self._descended(g, generator)
+            elif self.chosen == "matching":
+                z = self._carried(generator.normal(self.size), g, self.sampler_steps)
+                stride, noise = torch.full((n, 1), self.stride).to(z), lambda: generator.normal(self.size)
+                z = self._langevin(z, lambda x: self.log_f(x, g), stride, noise, self.sampler_steps)
             else:
                 z = self._annealed(g, self.sampler_steps, streams=generator)[0]
         x = (self.mean + self.scale * z).reshape(n, *self.event.shape)  # type: ignore[union-attr]
