@@ -1,5 +1,6 @@
 """Distillation: the student starts as its teacher, the teacher stays as it is, few steps reach the teacher's draws."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,7 @@ def test_losses_train_the_student_alone(method):
     for _ in range(2):
         phase = next(phase for phase in objective.phases() if phase.name == "student")
         loss = phase.loss(batch)
+        loss = sum(loss.values()) if isinstance(loss, dict) else loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -134,3 +136,31 @@ def test_a_guided_teacher_gives_a_guided_student():
     model = Diffusion(Continuous((2,)), Discrete((), 2), width=16)
     loss = Distilled(model, "consistency", guidance=3.0).loss(Batch(torch.randn(8, 2), torch.arange(8) % 2))
     assert torch.isfinite(loss)
+
+
+def between(x):
+    """The share of points that lie in neither of the two blobs."""
+    return float((np.abs(np.abs(x[:, 0]) - 2) > 0.9).mean())
+
+
+@pytest.mark.slow
+def test_a_duel_leaves_fewer_points_between_two_blobs_than_its_targets_alone():
+    """What the mean of a regression blurs is sharp under a critic; both blobs stay, as the teacher has them."""
+    rng = np.random.default_rng(0)
+    x = (0.3 * rng.normal(size=(2000, 2)) + np.where(rng.random((2000, 1)) < 0.7, 2.0, -2.0) * [1.0, 0.0]).astype("f")
+    taught = pofx.fit(x, "flow-matching", steps=400, width=64, depth=1, progress=False)
+    plain = {"ema_images": 20_000, "lr": 1e-3, "warmup": 0, "progress": False, "steps": 400}
+    alone, sharp = (pofx.distill(taught, x, method=m, **plain).sample(2000) for m in ("consistency", "adversarial"))
+    assert between(sharp) < 0.75 * between(alone)
+    assert (sharp[:, 0] > 0).mean() == pytest.approx(0.7, abs=0.1)
+    assert sharp[sharp[:, 0] > 0].std(0) == pytest.approx(taught.sample(2000).std(0)[1] * np.ones(2), rel=0.5)
+
+
+def test_a_guided_teacher_is_the_real_side_of_a_duel():
+    """Data are not what a guided teacher draws; without guidance they are the real side."""
+    model = Diffusion(Continuous((2,)), Discrete((), 2), width=16)
+    batch = Batch(torch.randn(8, 2), torch.arange(8) % 2)
+    plain, strong = (Distilled(model, "adversarial", guidance=w) for w in (1.0, 3.0))
+    assert torch.equal(plain._real(batch), plain.student.denoiser.standardised(batch.x))
+    assert not torch.equal(strong._real(batch), plain._real(batch))
+    assert all(torch.isfinite(v) for v in strong.loss(batch).values())

@@ -5,24 +5,29 @@ average velocity is the teacher's velocity, whatever path the teacher was traine
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pofx.combine.duel import EVERY, Duel
 from pofx.core.errors import Unsupported, unknown
-from pofx.core.event import Condition
+from pofx.core.event import Condition, Continuous
 from pofx.core.model import Batch, Model, Phase
 from pofx.core.objective import Frozen, Objective
 from pofx.families.diffusion.denoiser import Denoiser
 from pofx.families.diffusion.diffusion import Diffusion
 from pofx.families.diffusion.flow_map import FlowMap
+from pofx.nets.vector.mlp import ResidualMLP
 
-METHODS = ("consistency", "progressive", "reflow", "matching")
+METHODS = ("consistency", "progressive", "reflow", "matching", "adversarial")
+TRAINS_WITH: Mapping[str, Mapping[str, Any]] = {"adversarial": {"betas": [0.0, 0.99], "clip": 0.0}}  # of a method
 LEVELS = 32  # steps of the teacher from noise to data
 GAPS = 5  # doublings from a step of the teacher to the whole walk
 CRITIC = 3  # descents of the critic for one of the student
+DUEL = 0.5  # weight of the duel beside the targets of the teacher
 ENDS = 0.02  # times nearer to data or noise at which densities are not matched
 
 
@@ -50,8 +55,10 @@ class Distilled(Objective):
     stages at once); "reflow", straight lines from noises to what the teacher makes of them (Liu et al., 2023, arXiv
     2209.03003); "matching", the draws of the student under noise are distributed as the teacher's, by the difference of
     the teacher's estimate to that of a critic which learns the student's (Yin et al., 2024, arXiv 2311.18828 and
-    2405.14867). guidance: of the teacher, which the student then has built in. sampler_steps: of the student, which
-    "consistency" and "matching" train for that number alone.
+    2405.14867); "adversarial", the targets of "consistency" beside a duel with a critic of noisy items, whose real side
+    are the data, or the draws of a teacher under guidance (Sauer et al., 2023, arXiv 2311.17042; Kim et al., 2023,
+    arXiv 2310.02279). guidance: of the teacher, which the student then has built in. sampler_steps: of the student,
+    which "consistency", "matching" and "adversarial" train for that number alone.
 
     Raises:
         UsageError: an unknown method.
@@ -66,8 +73,25 @@ class Distilled(Objective):
         super().__init__(student_of(teacher, sampler_steps))
         assert isinstance(teacher, Diffusion)
         self.method, self.guidance = method, guidance
-        self.critic = copy.deepcopy(teacher.denoiser).requires_grad_(True) if method == "matching" else None
+        self.critic: Denoiser | Duel | None = None
+        if method == "matching":
+            self.critic = copy.deepcopy(teacher.denoiser).requires_grad_(True)
+        elif method == "adversarial":
+            self.critic = self._duel(teacher)
         self.teacher = Frozen(teacher.denoiser)
+
+    def _duel(self, teacher: Diffusion) -> Duel:
+        """A critic of the kind and size of the teacher's network."""
+        assert isinstance(teacher.event, Continuous)
+        plain = isinstance(teacher.denoiser.net, ResidualMLP)
+        return Duel(
+            teacher.event,
+            teacher.condition,
+            self._noised,
+            network="mlp" if plain else "grid",
+            width=teacher.width or (128 if plain else 64),
+            depth=teacher.depth,
+        )
 
     @property
     def student(self) -> FlowMap:
@@ -83,6 +107,12 @@ class Distilled(Objective):
         if self.critic is None:
             return (Phase("student", own, self.loss),)
         critic = tuple(self.critic.parameters())
+        if isinstance(self.critic, Duel):
+            return (
+                Phase("critic", critic, self.critic_loss),
+                Phase("student", own, self.loss),
+                Phase("regulariser", critic, self.regulariser_loss, every=EVERY),
+            )
         return (Phase("critic", critic, self.critic_loss, repeats=CRITIC), Phase("student", own, self.loss))
 
     def velocity(
@@ -105,8 +135,19 @@ class Distilled(Objective):
         second = self.velocity(z - step * first, s, condition)
         return z - 0.5 * step * (first + second)
 
-    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+    def taught(self, noise: Float[Tensor, "n *event"], condition: Condition | None) -> Float[Tensor, "n *event"]:
+        """What the teacher makes of noises: standardised events."""
+        x = noise
+        for k in range(LEVELS // 2, 0, -1):
+            t, s = (x.new_full((len(x),), 2 * i / LEVELS) for i in (k, k - 1))
+            x = self.carried(x, t, s, condition)
+        return x
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""] | dict[str, Tensor]:
         """What the student descends, of the method."""
+        if isinstance(self.critic, Duel):
+            duel = self.critic.student(self._real(batch), self._drawn(batch), batch.condition)
+            return {"teacher": self._regression(batch), "duel": DUEL * duel}
         return self._matching(batch) if self.method == "matching" else self._regression(batch)
 
     def _regression(self, batch: Batch) -> Float[Tensor, ""]:
@@ -119,18 +160,14 @@ class Distilled(Objective):
         with torch.no_grad():
             x = student.denoiser.standardised(x.float())
             if self.method == "reflow":
-                x = noise
-                for k in range(LEVELS // 2, 0, -1):
-                    x = self.carried(
-                        x, x.new_full((n,), 2 * k / LEVELS), x.new_full((n,), 2 * (k - 1) / LEVELS), condition
-                    )
+                x = self.taught(noise, condition)
                 t = u.clamp(min=1e-3)
                 r = t * torch.rand(n, device=x.device)  # on a straight line all gaps have one velocity
                 z, wanted = x + t.reshape(wide) * (noise - x), noise - x
             else:
                 t = ((u * LEVELS).ceil() / LEVELS).clamp(1 / LEVELS, 1)
                 z = x + t.reshape(wide) * (noise - x)
-                if self.method == "consistency":
+                if self.method != "progressive":
                     r = ((t * count - 1e-4).ceil() - 1).clamp(min=0) / count  # the end of the step that t is in
                     s = torch.maximum(t - 1 / LEVELS, r)
                 else:
@@ -153,20 +190,36 @@ class Distilled(Objective):
             z, t, _ = self._noised(x)
             wide = (-1, *[1] * (x.ndim - 1))
             real = z - t.reshape(wide) * self.velocity(z, t, condition)
-            assert self.critic is not None
+            assert isinstance(self.critic, Denoiser)
             false = z - t.reshape(wide) * _velocity(self.critic, z, t, self.critic.embed(condition))
             size = (x - real).abs().flatten(1).mean(1).clamp(min=1e-3).reshape(wide)
             wanted = x - (false - real) / size
         return 0.5 * (x - wanted).square().mean()
 
     def critic_loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """The squared error of the critic's velocity of the student's draws under noise."""
-        assert self.critic is not None
+        """The squared error of the critic's velocity of the student's draws under noise, or its side of the duel."""
         with torch.no_grad():
             x = self._drawn(batch)
+        if isinstance(self.critic, Duel):
+            return self.critic.critic(self._real(batch), x, batch.condition)
+        assert isinstance(self.critic, Denoiser)
         z, t, noise = self._noised(x)
         error = _velocity(self.critic, z, t, self.critic.embed(batch.condition)).float() - (noise - x)
         return (_weight(t) * error.square().flatten(1).mean(1)).mean()
+
+    def regulariser_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The squared slope of the critic of a duel on both sides."""
+        assert isinstance(self.critic, Duel)
+        with torch.no_grad():
+            x = self._drawn(batch)
+        return self.critic.penalty(self._real(batch), x, batch.condition)
+
+    @torch.no_grad()
+    def _real(self, batch: Batch) -> Tensor:
+        """The side of the duel that is to be reached, standardised."""
+        if batch.condition is not None and self.guidance != 1.0:  # the data are not what a guided teacher draws
+            return self.taught(torch.randn_like(batch.x, dtype=torch.float32), batch.condition)
+        return self.student.denoiser.standardised(batch.x.float())
 
     def _drawn(self, batch: Batch) -> Tensor:
         """As many draws of the student as there are items, under their conditions, standardised."""

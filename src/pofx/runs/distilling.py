@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pofx.artifact import Artifact
-from pofx.combine.distilled import Distilled
+from pofx.combine.distilled import TRAINS_WITH, Distilled
 from pofx.core.errors import UsageError
 from pofx.core.options import Count, checked
 from pofx.core.progress import Sink
@@ -42,7 +42,7 @@ def distill(
         data: that of the teacher, which is loaded by its name where none is given, or other data of its kind.
         sampler_steps: in which the student draws. "progressive" and "reflow" train for any number, which can be changed
             later; the others for this one.
-        method: "consistency", "progressive", "reflow" or "matching", of `combine.distilled`.
+        method: "consistency", "progressive", "reflow", "matching" or "adversarial", of `combine.distilled`.
         guidance: classifier-free guidance of the teacher, which the student has built in.
         minutes: the budget of training time; one minute if no budget is given.
         steps: the budget in optimiser steps, instead.
@@ -71,7 +71,7 @@ def distill(
     feed = Feed(
         view.training(dataset.train.values), conditions, view, conditioning=conditioning, seed=seed, device=device
     )
-    options = {**type(model).trains_with, "lr": 3e-4, "validations": 0, **trainer}
+    options = {**type(model).trains_with, "lr": 3e-4, "validations": 0, **TRAINS_WITH.get(method, {}), **trainer}
     job = Job(
         name=model.name,
         objective=objective,

@@ -18,7 +18,7 @@ def distill(
         int, typer.Option(min=1, help="Evaluations of the network in which the new run draws.")
     ] = 4,
     method: Annotated[
-        str, typer.Option(help="consistency, progressive, reflow, or matching (of distributions).")
+        str, typer.Option(help="consistency, progressive, reflow, matching (of distributions) or adversarial.")
     ] = "progressive",
     guidance: Annotated[float, typer.Option(help="Of the teacher, which the new run has built in.")] = 1.0,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training time (default 1).")] = None,

@@ -29,32 +29,32 @@ FEW, GRID, OCTAVES = 3, 256, 3  # numbers of an event, and waves of few, as in `
 
 
 class Judge(nn.Module):
-    """D(x_s, x_t, t, condition): standardised pairs side by side → logits (n,), the condition by projection."""
+    """D(x, t, condition): `parts` standardised noisy items side by side → logits (n,), the condition by projection."""
 
-    def __init__(self, event: Continuous, condition: Event | None, network: str, width: int, blocks: int) -> None:
+    def __init__(
+        self, event: Continuous, condition: Event | None, network: str, width: int, blocks: int, parts: int = 2
+    ) -> None:
         super().__init__()
         self.octaves = OCTAVES if dims(event) <= FEW else 0
         self.time, self.embed = TimeEmbedding(CONTEXT), Conditioner(condition, width)
         self.net: nn.Module
         if network == "mlp":
-            self.net = MLP(2 * dims(event) * (1 + 2 * self.octaves), width, (width,) * (blocks + 1), context=CONTEXT)
+            self.net = MLP(parts * dims(event) * (1 + 2 * self.octaves), width, (width,) * (blocks + 1), context=CONTEXT)
         else:
-            self.net = SteeredFeatures((2 * event.shape[0], *event.shape[1:]), width, CONTEXT, width=width)
+            self.net = SteeredFeatures((parts * event.shape[0], *event.shape[1:]), width, CONTEXT, width=width)
         self.score = nn.Linear(width, 1, bias=False)
         for p in self.embed.parameters():
             nn.init.zeros_(p)
 
     def forward(
         self,
-        near: Float[Tensor, "n *event"],
-        far: Float[Tensor, "n *event"],
+        x: Float[Tensor, "n *parts"],
         t: Float[Tensor, "n"],
         condition: Condition | None = None,
     ) -> Float[Tensor, "n"]:
-        pair = torch.cat((near, far), 1)
         if isinstance(self.net, MLP):
-            pair = waves(pair.flatten(1), self.octaves).flatten(1)
-        phi = self.net(pair, self.time(t))
+            x = waves(x.flatten(1), self.octaves).flatten(1)
+        phi = self.net(x, self.time(t))
         phi = nn.functional.leaky_relu(phi, 0.2)
         logit: Tensor = self.score(phi)[:, 0].float()
         embedded = self.embed(condition)
@@ -196,7 +196,7 @@ class DenoisingGAN(Model):
     # losses
 
     def _logits(self, near: Tensor, far: Tensor, k: Tensor, condition: Condition | None) -> Tensor:
-        logits: Tensor = self.critic(near, far, k.float() / self.denoising_steps, condition)
+        logits: Tensor = self.critic(torch.cat((near, far), 1), k.float() / self.denoising_steps, condition)
         return logits
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
