@@ -39,7 +39,9 @@ class Judge(nn.Module):
         self.time, self.embed = TimeEmbedding(CONTEXT), Conditioner(condition, width)
         self.net: nn.Module
         if network == "mlp":
-            self.net = MLP(parts * dims(event) * (1 + 2 * self.octaves), width, (width,) * (blocks + 1), context=CONTEXT)
+            self.net = MLP(
+                parts * dims(event) * (1 + 2 * self.octaves), width, (width,) * (blocks + 1), context=CONTEXT
+            )
         else:
             self.net = SteeredFeatures((parts * event.shape[0], *event.shape[1:]), width, CONTEXT, width=width)
         self.score = nn.Linear(width, 1, bias=False)
