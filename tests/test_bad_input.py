@@ -219,6 +219,7 @@ def test_a_request_that_fails_leaves_the_run_resumable(run, tmp_path):
     assert more.card["training"]["steps"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_resumes(sign, tmp_path):
     out = tmp_path / "run"

@@ -45,7 +45,12 @@ def uses(run, values):
     return found
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
+LONG = {"ddpm", "ebm"}  # many steps of a sampler, an annealed constant
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(r, id=r.name, marks=[pytest.mark.slow] if r.name in LONG else []) for r in ROWS.values()]
+)
 def test_every_model_fits_draws_and_scores_the_same(row, double):
     torch.set_default_dtype(torch.float32)
     for data in DATA:

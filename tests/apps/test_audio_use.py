@@ -47,6 +47,7 @@ def test_a_sound_is_recovered_from_its_spectrum_and_nearly_from_its_magnitudes()
     assert np.linalg.norm(error) < 0.1 * np.linalg.norm(spectrum)
 
 
+@pytest.mark.slow
 def test_a_clip_survives_its_code(voice):
     clip = clips(2, 5)[0][0]
     again = voice.decode(voice.encode(clip))

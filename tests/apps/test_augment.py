@@ -66,6 +66,7 @@ def test_the_report_lists_what_costs_less():
     assert ((table[["AP", "F1", "Brier"]] >= 0) & (table[["AP", "F1", "Brier"]] <= 1)).all(axis=None)
 
 
+@pytest.mark.slow
 def test_the_verb_states_whether_it_helps(tmp_path):
     x, y = rare(120, 30)
     pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "fraud": y}).to_csv(tmp_path / "in.csv", index=False)

@@ -98,6 +98,7 @@ def test_surrogates_know_simple_functions():
     assert forest.predict(x)[0] == pytest.approx(forest.model.predict(x), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_sequences_are_proposed_by_a_run():
     run = pofx.fit(
         ["ab", "abb", "ba", "bba", "aab", "abab"] * 8,

@@ -76,6 +76,7 @@ def test_rows_that_cannot_be_read_are_refused_with_a_reason(imputer):
         Imputer("gmm", options={"components": 1}).fit(people(200)[["income", "age"]])
 
 
+@pytest.mark.slow
 def test_the_verb_fills_a_file_and_reports_simple_fills_beside(tmp_path):
     frame = people(300)
     frame.mask(np.random.default_rng(1).random(frame.shape) < 0.1).to_csv(tmp_path / "in.csv", index=False)

@@ -39,6 +39,7 @@ def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
     assert gaussian.sample((7,), [0, 0]).shape == (7, 2)
 
 
+@pytest.mark.slow
 def test_held_out_simulations_find_it_calibrated_and_a_wrong_one_not(gaussian):
     found = gaussian.check(100, draws=60)
     assert found.sound, found
@@ -97,6 +98,7 @@ def test_a_bounded_prior_never_leaks():
         found.save("nowhere")
 
 
+@pytest.mark.slow
 def test_rounds_simulate_where_the_posterior_lies():
     seen = []
 

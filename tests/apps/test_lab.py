@@ -35,6 +35,7 @@ def test_columns_rise_with_their_own_noise_alone_in_causal_order(name):
         assert (change[:, j] > 0).all() and np.allclose(change[:, :j], 0)
 
 
+@pytest.mark.slow
 def test_counterfactuals_of_a_lab_with_known_truth_beat_the_floor():
     lab = LABS["enzyme"]
     train = pd.concat([lab.conditions()] * 250, ignore_index=True)
@@ -116,6 +117,7 @@ def counts(n=400, seed=0):
     return g.poisson(rate), pd.DataFrame({"type": np.array(["a", "b"])[kind]})
 
 
+@pytest.mark.slow
 def test_counts_have_a_density_below_the_floor():
     (x, types), (y, new) = counts(800), counts(200, 1)
     made = VirtualLab.fit(x, types, steps=400, options={"latent": 3, "width": 48, "validations": 4})

@@ -80,6 +80,7 @@ def test_an_attribute_moves_its_own_label(space):
     assert cosine(move, own) > 0 and np.mean([cosine(move, of) for of in others]) < 0.1
 
 
+@pytest.mark.slow
 def test_every_check_has_a_floor_and_reads_what_was_learned(space):
     checks = {check.name: check for check in space.checks()}
     assert {"path length", "mig", "two-sample AUC", "confidence", "linear probe"} <= set(checks)
@@ -96,6 +97,7 @@ def test_runs_without_codes_of_numbers_are_refused():
         LatentSpace(run, load("moons"))
 
 
+@pytest.mark.slow
 def test_the_verb_writes_pictures_a_moving_one_a_map_and_numbers(run, tmp_path):
     out = tmp_path / "latent"
     words = ["latent", str(run[1]), "--out", str(out), "--arithmetic", "8 - 3 + 1", "--attribute", "0"]

@@ -122,6 +122,7 @@ def test_completions_contain_the_scaffold(run):
         chemistry.beginnings("FC(F)(F)F", 2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["cbas", "reinforce"])
 def test_steering_raises_what_the_oracle_scores(run, rule):
     rings = lambda strings: np.array([float(s.count("O")) for s in strings])  # noqa: E731

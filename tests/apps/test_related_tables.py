@@ -29,6 +29,7 @@ def fitted():
     return RelatedSynthesizer("id", steps=250, **options).fit(*tables())
 
 
+@pytest.mark.slow
 def test_children_belong_to_parents_and_follow_them(fitted):
     parents, children = fitted.sample(500)
     assert list(parents.columns) == ["id", "plan", "age"] and list(children.columns) == ["id", "kind", "price"]
@@ -43,6 +44,7 @@ def test_children_belong_to_parents_and_follow_them(fitted):
     pd.testing.assert_frame_equal(again[1], children)
 
 
+@pytest.mark.slow
 def test_the_report_is_beside_children_at_random(fitted):
     numbers = related_quality(fitted.sample(400), tables(400, 1), "id")
     assert numbers["pairs"] < numbers["pairs, children at random"] and numbers["counts"] < 0.25

@@ -98,6 +98,7 @@ def test_voxels_are_learned_beside_floors():
     assert solids.likeness(parts["train"], parts["test"], parts["train"])["copies"] == 1.0
 
 
+@pytest.mark.slow
 def test_clips_move_as_they_were_drawn_and_are_continued():
     clips, shape = moving(60)
     assert clips.shape == (60, 10, 16, 16) and set(shape) == {0, 1, 2}

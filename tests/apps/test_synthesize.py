@@ -177,6 +177,7 @@ def test_prediction_of_words_numbers_and_classes():
     assert usefulness(train.assign(plan="free"), test, train, "plan") == 0.5
 
 
+@pytest.mark.slow
 def test_the_verb_writes_rows_and_a_report_with_floors(tmp_path):
     people(300).to_csv(tmp_path / "in.csv", index=False)
     where = [str(tmp_path / name) for name in ("in.csv", "out.csv", "report.html")]

@@ -19,7 +19,7 @@ from pofx.comparison.compare import compare
 from pofx.comparison.job import history, keep
 from pofx.comparison.jobs import Job, Orders, run_jobs
 from pofx.comparison.process import Limits, launch, memory
-from pofx.comparison.request import choose_models, default_folder, refusal, settle
+from pofx.comparison.request import choose_models, default_folder, refusal, settle, sides_of
 from pofx.core import config
 from pofx.core.errors import DataError, UsageError
 from pofx.core.model import Default
@@ -101,6 +101,16 @@ def test_a_family_gives_the_first_member_that_accepts_the_data():
     assert "pixelcnn" not in chosen and "nsf" in chosen
     assert all(refusal(name, split(points(), "points")) is None for name in chosen)
     assert all(reason for reason in skipped.values())
+
+
+def test_short_budgets_draw_fewer_large_pictures():
+    digits = load("digits")
+    assert sides_of(digits, Budget(minutes=1)) is None  # small pictures are drawn at once
+    large = pofx.images(np.zeros((60, 16, 16), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None])
+    large = load(large)
+    found = [sides_of(large, Budget(minutes=m)) for m in (0.1, 2, 5, 60)]
+    assert found == [1000, 1200, 3000, None]
+    assert sides_of(large, Budget(steps=5)) is None
 
 
 def test_models_and_families_are_checked():
@@ -237,6 +247,7 @@ def test_learning_curves_are_thinned_but_keep_every_validation(tmp_path):
     assert points_ == sorted(points_, key=lambda p: p["seconds"]) and points_[0]["loss"] == 2.0
 
 
+@pytest.mark.slow
 def test_a_real_comparison_of_unnamed_points(tmp_path):
     found = compare(points(400), models=["gmm"], budget="0.3s", out=tmp_path)
     table = found.table()

@@ -1,6 +1,7 @@
 """Captions state what the picture shows: colour by its pixels, size and count by connected parts."""
 
 import numpy as np
+import pytest
 import torch
 from scipy import ndimage
 
@@ -31,6 +32,7 @@ def test_pictures_show_what_the_caption_states():
     assert len(COUNTS) * len(SCALES) == 8
 
 
+@pytest.mark.slow
 def test_the_caption_is_the_condition_of_every_item():
     data = load("captioned-shapes")
     assert data.train.condition.kind == "text" and len(data.train.condition) == len(data.train)

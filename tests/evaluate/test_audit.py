@@ -66,6 +66,7 @@ def test_tails_that_rise_or_break_are_seen(points, monkeypatch):
     assert results(densities._tails(run, points, 0)) == {"tails": "failed"}
 
 
+@pytest.mark.slow
 def test_bounds_tighten_and_codes_move(digits):
     run = pofx.fit(digits, "vae", steps=40, progress=False)
     found = results(audit(run, digits))

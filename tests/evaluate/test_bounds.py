@@ -82,6 +82,7 @@ def digits():
     return load("digits")
 
 
+@pytest.mark.slow
 def test_the_vae_is_bounded_from_both_sides(digits):
     run = pofx.fit(digits, "vae", steps=30, latent=2, width=32, depth=1, progress=False)
     both = sandwich(run, 60, 64)

@@ -74,6 +74,7 @@ def test_path_length_of_a_linear_decoder_is_its_squared_gain():
     assert value == pytest.approx((a**2).sum() / 3, rel=0.05) and 0 < error < 0.05 * value
 
 
+@pytest.mark.slow
 def test_a_model_is_asked_for_its_codes_and_its_densities():
     data = load("digits")
     run = pofx.fit(data, "vae", steps=150, progress=False)

@@ -47,6 +47,7 @@ def votes_of(rng, strengths, people, each, side=0.3, spread=0.5):
     return pd.DataFrame(rows, columns=["rater", "left", "right", "choice"])
 
 
+@pytest.mark.slow
 def test_intervals_of_differences_of_strengths_cover():
     rng = np.random.default_rng(1)
     strengths, rounds, covered, sides = np.array([0.6, 0.0, -0.6]), 150, 0, []

@@ -121,6 +121,7 @@ def test_ways_that_are_straight_in_the_data_read_one():
 # the command line
 
 
+@pytest.mark.slow
 def test_the_command_line_asks_for_membership_factors_and_spaces(tmp_path):
     x = points(240, 2)
     np.savez(tmp_path / "x.npz", x=x)

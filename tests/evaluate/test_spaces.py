@@ -55,6 +55,7 @@ def test_a_space_of_a_program_or_a_file_is_used_by_its_name(digits, tmp_path):
     assert "halves" not in check_spaces(digits.train)  # no default
 
 
+@pytest.mark.slow
 def test_progress_is_reported_like_that_of_fit_or_not_at_all(digits, capsys):
     seen = []
     controls(digits, n=60, spaces=["pca"], progress=seen.append)

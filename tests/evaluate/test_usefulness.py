@@ -58,6 +58,7 @@ def test_labels_asked_for_are_the_target_and_one_class_teaches_the_dummy():
     assert not Usefulness().read(Items("table", fresh.iloc[:10]), load(pofx.table(rows(900, 0)))).values
 
 
+@pytest.mark.slow
 def test_tables_are_read_for_use_and_controls_are_not_judged_by_their_own_rows():
     data = load(pofx.table(rows(700, 0)))
     plan = arrange(data)

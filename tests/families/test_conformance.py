@@ -14,11 +14,13 @@ from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Continuous, Discrete, select
-from pofx.core.model import Batch, Density, Encoding, Explicit
+from pofx.core.model import Batch, Density, Encoding, Explicit, Stepwise
 from pofx.core.random import Streams
 from pofx.represent.labels import Labels
 from pofx.train.options import TrainOptions
 from truth import Identity, Truth, enumerate_states, events_for, grid, lattice
+
+SEEDS = 10  # of losses whose means are compared
 
 
 def conditions_of(case, n):
@@ -260,12 +262,12 @@ def test_a_loss_does_not_change_when_the_batch_is_repeated(case):
         means = []
         for batch in batches:
             values = []
-            for seed in range(24):
+            for seed in range(SEEDS):
                 torch.manual_seed(seed)
                 loss = model(phase.name, batch)
                 total = sum(loss.values()) if isinstance(loss, dict) else loss
                 values.append(float(total.detach()))
-            means.append((torch.tensor(values).mean(), torch.tensor(values).std() / 24**0.5))
+            means.append((torch.tensor(values).mean(), torch.tensor(values).std() / SEEDS**0.5))
         (a, ea), (b, eb) = means
         assert abs(float(a - b)) <= 5 * float((ea**2 + eb**2).sqrt()) + 2e-4 * (1 + abs(float(a)))
 
@@ -278,6 +280,17 @@ def test_constructor_values_are_kept_under_their_names_and_are_plain(case):
     assert config.config(again) == values
     for key in model.adjustable:
         assert key in values
+
+
+STEPWISE = [row for row in config.entries().values() if issubclass(row.model, Stepwise) and is_core(row)]
+
+
+@pytest.mark.parametrize("row", STEPWISE, ids=lambda row: row.name)
+def test_the_steps_of_a_sampler_can_be_read_and_set(row):
+    model = row.model(events_for(row.model.events, row.model.ranks)[0], **{**row.values, **row.model.small})
+    before = config.config(model)
+    model.steps = 2
+    assert model.steps == 2 and len(set(before.items()) ^ set(config.config(model).items())) in (0, 2)
 
 
 @law("bad input")

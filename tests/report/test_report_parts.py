@@ -364,6 +364,7 @@ def test_what_an_older_comparison_did_not_keep_is_said_not_to_be_there(results, 
     assert 'id="extrapolation"' not in text and 'id="likelihood"' not in text and "no validation" in text
 
 
+@pytest.mark.slow
 def test_columns_are_drawn_where_they_were_kept(tmp_path):
     rng = np.random.default_rng(0)
     path = comparison(tmp_path, "table")

@@ -201,12 +201,14 @@ def test_supports_survive_json_and_folders(tmp_path):
 # --- densities
 
 
-@pytest.mark.parametrize("name", ["nsf", "realnvp", "gmm", "kde"])
+@pytest.mark.parametrize(
+    "name", ["nsf", "gmm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("realnvp", "kde"))]
+)
 def test_densities_on_an_interval_and_a_half_line_integrate_to_one(name):
     x = np.stack((RNG.beta(0.6, 2, 1500), RNG.exponential(3, 1500)), 1)
     run = pofx.fit(pofx.points(x, support={"x0": (0, 1), "x1": "positive"}), name, steps=80, **options_of(name))
     assert run.density is Density.EXACT
-    u, v = np.linspace(-16, 16, 500), np.linspace(-12, 9, 500)  # the grid is even on the line, the integral is not
+    u, v = np.linspace(-16, 16, 300), np.linspace(-12, 9, 300)  # the grid is even on the line, the integral is not
     a, b = np.meshgrid(1 / (1 + np.exp(-u)), np.exp(v), indexing="ij")
     weight = (a * (1 - a) * (u[1] - u[0])) * (b * (v[1] - v[0]))
     total = (np.exp(run.log_prob(np.stack((a.ravel(), b.ravel()), 1))) * weight.ravel()).sum()
@@ -216,6 +218,7 @@ def test_densities_on_an_interval_and_a_half_line_integrate_to_one(name):
     assert np.abs(np.median(drawn, 0) / np.median(x, 0) - 1).max() < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nsf", "gmm"])
 def test_a_density_on_the_simplex_integrates_to_one(name):
     run = pofx.fit(pofx.points(shares(1500), support="simplex"), name, steps=80, **options_of(name))

@@ -70,6 +70,7 @@ def fitted():
     return pofx.fit_density(two, 2, "flow-matching", progress=False, **options)
 
 
+@pytest.mark.slow
 def test_a_short_fit_finds_both_modes_their_shares_and_log_z(fitted):
     draws = fitted.weigh(3000, seed=1, path_steps=96)
     value, error = draws.log_z

@@ -20,6 +20,7 @@ def test_texts_have_the_length_and_begin_with_the_prefix(run):
         assert all(len(t) == length and t.startswith(prefix) for t in texts) and len(set(texts)) == 3
 
 
+@pytest.mark.slow
 def test_text_i_depends_on_the_seed_and_i_alone(run):
     five = long_texts(run, 5, 300, seed=2)
     assert long_texts(run, 2, 300, seed=2) == five[:2]

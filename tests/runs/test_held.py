@@ -82,6 +82,7 @@ def test_codes_are_standardised_and_their_density_integrates_with_that_of_the_fi
     assert abs(gap.mean()) < 0.05 and np.abs(gap).max() < 1.0
 
 
+@pytest.mark.slow
 def test_an_invertible_first_stage_leaves_the_density_exact_and_normalised(tmp_path):
     x = POINTS[:, :2].copy()
     flow = pofx.fit(x, "realnvp", steps=60, progress=False, trainer={"batch_size": 128}, options={"width": 16})
@@ -114,6 +115,7 @@ def test_codes_without_a_density_say_why(first):
         pair.log_prob(POINTS[:2])
 
 
+@pytest.mark.slow
 def test_a_condition_of_the_first_stage_is_that_of_the_pair(tmp_path):
     labels = (POINTS[:, 0] > 0).astype(int)
     first = pofx.fit(POINTS, "vae", steps=20, condition=labels, progress=False, options=VAE)

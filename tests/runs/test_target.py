@@ -196,6 +196,7 @@ def test_a_gaussian_is_met(fitted):
     assert refined.ess > 0.9 and abs(refined.log_z[0] - LOG_Z) < max(3 * refined.log_z[1], 0.01)
 
 
+@pytest.mark.slow
 def test_supports_are_kept_and_normalised():
     a = torch.tensor([2.0, 3.0, 1.5])
 
@@ -226,6 +227,7 @@ def test_draws_from_the_target_keep_their_modes():
     assert 0.05 < share < 0.95
 
 
+@pytest.mark.slow
 def test_scouts_and_weighed_draws_keep_modes():
     """Reverse KL alone falls into few of them, though it is bridged to them."""
     angle = torch.arange(6) * math.pi / 3
@@ -252,6 +254,7 @@ def test_truncated_weights_are_shares_of_which_none_rules():
     assert float(truncated(torch.cat((log_w, torch.full((300,), 95.0)))).max()) < 0.2
 
 
+@pytest.mark.slow
 def test_a_lost_mode_is_found_missing(fitted):
     def twice(x):
         return torch.logaddexp(gaussian(x), gaussian(-x))  # a mirror image that the model knows nothing of
@@ -276,6 +279,7 @@ def pair(d, width, share=0.5, scale=4.0):
     return log_f
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("d", "width", "share"), [(2, 0.1, 0.5), (2, 0.03, 0.2), (5, 0.3, 0.5), (8, 0.5, 0.7), (2, 1.0, 0.5)]
 )

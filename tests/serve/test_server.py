@@ -52,7 +52,9 @@ def test_streams_of_several_seeds_are_those_of_each_alone():
     assert torch.equal(joined[3:6].uniform(2), joined.uniform(2)[3:6])
 
 
-@pytest.mark.parametrize("name", ["flow", "labels", "diffusion", "text"])
+@pytest.mark.parametrize(
+    "name", ["labels", "diffusion", *(pytest.param(n, marks=pytest.mark.slow) for n in ("flow", "text"))]
+)
 def test_requests_drawn_together_have_the_items_they_would_have_alone(runs, name):
     run = runs[name]
     requests = [Request(3, 0), Request(1, 5), Request(4, 0)]

@@ -187,6 +187,7 @@ def test_a_good_training_has_no_failure_in_its_card(tmp_path):
     assert run.card["training"]["failed"] is None
 
 
+@pytest.mark.slow
 def test_a_boltzmann_machine_that_learned_less_than_chance_is_not_stored(tmp_path):
     """Its loss and pseudo-likelihood stay finite, and improve, while its chains are far from its distribution."""
     with pytest.raises(TrainingError, match="evenly distributed"):

@@ -157,6 +157,7 @@ def released(runs: int, noise: float, q: float, steps: int = 2) -> list[np.ndarr
     return found
 
 
+@pytest.mark.slow
 def test_a_missing_noise_is_found_by_the_attack():
     """Noise of 1/800 of what it should be: 40 releases show more than the claim."""
     assert audited_epsilon(*released(40, 0.01, 1.0, steps=1), delta=1e-3) > spent(1.0, 8.0, 1, 1e-3)

@@ -380,6 +380,7 @@ def test_two_processes_equal_one_with_the_double_batch(tmp_path):
     assert torch.allclose(torch.tensor(one["weights"]), torch.tensor(two["weights"]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_one_model_in_two_processes(tmp_path):
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),

@@ -233,15 +233,6 @@ class ForeignDenoiser(OnePhase, Encoding, Denoising, Stepwise):
 
     alphas: Tensor
 
-    @property
-    def steps(self) -> int:
-        """Steps of the sampler."""
-        return self.sampler_steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
     def loss(self, batch: Batch) -> Tensor:
         """The mean squared error of the estimate, at even times."""
         t = (torch.arange(len(batch), device=batch.x.device) + 0.5) / len(batch)

@@ -18,14 +18,22 @@ from pofx import __version__
 from pofx.comparison import cluster, tuning
 from pofx.comparison.jobs import Job, Orders, run_jobs
 from pofx.comparison.process import Limits
-from pofx.comparison.request import checked, choose_models, command_line, default_folder, refuse_failure, settle
+from pofx.comparison.request import (
+    checked,
+    choose_models,
+    command_line,
+    default_folder,
+    refuse_failure,
+    settle,
+    sides_of,
+)
 from pofx.comparison.results import gather
 from pofx.comparison.stored import freeze
 from pofx.core.entry import public
 from pofx.core.errors import UsageError, unknown
 from pofx.core.files import write_json
 from pofx.core.lock import lock
-from pofx.core.options import Positive, Range, Real, Seed
+from pofx.core.options import Count, Positive, Range, Real, Seed
 from pofx.core.progress import Progress, Sink, reporting
 from pofx.data.dataset import sampled
 from pofx.data.on_disk import OnDisk
@@ -103,6 +111,7 @@ def compare(
     reading: Mapping[str, Any] | None = None,
     trials: Annotated[int, Range(1, 1000)] = 1,
     spaces: Sequence[str] | None = None,
+    n: Count | None = None,
     time_limit: str | Positive | None = None,
     memory_limit: str | Annotated[Real, Range(0, 1e18, above=True)] | None = None,
     engine: str = "local",
@@ -125,6 +134,9 @@ def compare(
         trials: sets of options tried per model, each under the same budget and judged by validation (see `tuning`);
             1 trains the options as shipped or given.
         spaces: feature spaces of the measures, as in `evaluate`.
+        n: items on each side of every measure, at most what the data allows; by default 5,000, but of pictures of 256
+            numbers and more 10 for every second of training (1,000 at least): a model draws as many, and drawing them
+            may not take longer than its training.
         time_limit: the most that one job may take by the clock; by default 4 × the training time + 15 min, or 2 h.
         memory_limit: the most memory of one job, such as "8GB"; by default nine tenths of the machine's.
         progress: True shows a bar in a terminal and lines elsewhere; False nothing; a function is called with every
@@ -155,6 +167,7 @@ def compare(
         check(dataset, spaces=spaces)
         folder = Path(out) if out is not None else default_folder(dataset, limit, seed)
         with lock(folder / ".locks" / "comparison.lock", f"the comparison in {folder}"):
+            sides = sides_of(dataset, limit) if n is None else n
             protocol = {
                 "schema": SCHEMA,
                 "pofx": __version__,
@@ -164,6 +177,7 @@ def compare(
                 "seed": seed,
                 **({} if label is None else {"label": label}),
                 **({} if first is None else {"on": first.hash}),
+                **({} if sides is None else {"n": sides}),
             }
             settle(folder, protocol)
             named = isinstance(data, str | os.PathLike)
@@ -175,7 +189,7 @@ def compare(
             orders = Orders(
                 folder, None if frozen else str(data), limit, seed, limits, None if spaces is None else tuple(spaces),
                 dataset.card.hash, dict(reading or {}),
-                None if first is None else first.path,
+                None if first is None else first.path, sides,
             )  # fmt: skip
             run = ENGINES[engine]
             controls = Job(None, seed)
@@ -206,6 +220,7 @@ def compare(
                         "seed": str(seed),
                         "trials": str(trials) if trials > 1 else "",
                         "spaces": ",".join(spaces or ()),
+                        "n": "" if n is None else str(n),
                         "out": str(folder),
                     }
                     results["command"] = command_line(str(data), flags, given, reading or {})

@@ -79,7 +79,13 @@ def _model(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path) -
     artifact.save(folder)
     dataset, began = sampled(dataset, job["first_seed"]), time.time()
     measured = evaluate(
-        artifact, dataset, seed=job["first_seed"], spaces=job["spaces"], cache=root / "spaces", progress=writer(folder)
+        artifact,
+        dataset,
+        n=job.get("n"),
+        seed=job["first_seed"],
+        spaces=job["spaces"],
+        cache=root / "spaces",
+        progress=writer(folder),
     )
     training = artifact.card["training"]
     cost = {**measured.get("cost", {}), "train_seconds": training["seconds"]}
@@ -108,7 +114,13 @@ def _controls(dataset: Dataset, job: Mapping[str, Any], folder: Path, root: Path
     from pofx.evaluate.metric import catalogue
     from pofx.evaluate.suite import controls, self_tests
 
-    given = {"seed": job["first_seed"], "spaces": job["spaces"], "cache": root / "spaces", "progress": writer(folder)}
+    given = {
+        "n": job.get("n"),
+        "seed": job["first_seed"],
+        "spaces": job["spaces"],
+        "cache": root / "spaces",
+        "progress": writer(folder),
+    }
     rows = controls(dataset, **given)
     kind, held = kind_of(dataset.test), len(dataset.test)
     values = kind.take(dataset.test.values, np.arange(min(SHOWN if kind.pictorial else SPREAD, held)))

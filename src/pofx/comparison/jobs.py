@@ -57,6 +57,7 @@ class Orders:
     hash: str = ""  # of the data
     reading: Mapping[str, Any] = field(default_factory=dict)  # options of reading it
     on: str | None = None  # the run on whose codes all models are trained
+    n: int | None = None  # items on each side of a measure; None: as many as `evaluate` takes
 
     def plain(self, job: Job) -> dict[str, Any]:
         """The job as its process reads it."""
@@ -67,6 +68,7 @@ class Orders:
             "data": self.data,
             **({"reading": dict(self.reading)} if self.reading and self.data is not None else {}),
             **({} if self.on is None else {"on": self.on}),
+            **({} if self.n is None else {"n": self.n}),
             "budget": str(self.budget),
             "options": dict(job.options),
             "trial": job.trial,

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pofx.core import config
 from pofx.core.errors import CorruptError, PofxError, TrainingError, UsageError, unknown
 from pofx.core.event import Event, dims
@@ -14,9 +16,14 @@ from pofx.core.files import read_json, write_json
 from pofx.core.model import Default
 from pofx.core.random import seeded
 from pofx.data.dataset import Dataset
+from pofx.data.kind import kind_of
+from pofx.evaluate.arrangement import MOST
 from pofx.represent.choose import choose
 from pofx.runs.options import sort_options
 from pofx.train.options import Budget, TrainOptions
+
+LARGE = 256  # numbers in a picture from which on drawing thousands takes minutes
+PER_SECOND, FEWEST = 10, 1000  # items on each side for a second of training, and at the least
 
 
 def default_folder(dataset: Dataset, budget: Budget, seed: int) -> Path:
@@ -44,6 +51,14 @@ def settle(folder: Path, protocol: Mapping[str, Any]) -> None:
             f"{folder} holds a comparison under another protocol ({'; '.join(changed)}): choose another --out, "
             "or delete the folder"
         )
+
+
+def sides_of(dataset: Dataset, budget: Budget) -> int | None:
+    """Items on each side of every measure under a short budget, or None where `evaluate` may choose."""
+    if not kind_of(dataset.train).pictorial or np.prod(np.shape(dataset.train.values)[1:]) < LARGE:
+        return None
+    found = int(max(FEWEST, PER_SECOND * 60 * (budget.minutes or 60)))
+    return found if found < MOST else None
 
 
 def choose_models(

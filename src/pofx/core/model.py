@@ -392,7 +392,16 @@ class Tempered(Model):
 class Stepwise(Model):
     """A model whose sampler takes steps, of which more cost time and bring its draws nearer to the model's p(x)."""
 
-    steps: int  # may be set after training
+    sampler_steps: int
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the network, or sweeps of the chain, for a sample; may be set after training."""
+        return self.sampler_steps
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self.sampler_steps = value
 
 
 class Denoising(Model):

@@ -34,6 +34,7 @@ def events(run, n=250):
     return Batch(x)
 
 
+@pytest.mark.slow
 def test_a_noisy_classifier_gives_a_run_its_label(both, classified):
     drawn = classified.using(sampler_steps=20).sample(300, condition=[0, 1, 1] * 100)
     right = (drawn[:, 0] > 0) == np.array([False, True, True] * 100)
@@ -43,6 +44,7 @@ def test_a_noisy_classifier_gives_a_run_its_label(both, classified):
     assert np.allclose(alone.sample(9, condition=1), pofx.guided(both, lambda x: 0 * x[:, 0]).sample(9), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_discriminator_corrects_a_run_that_is_wrong(both):
     """One wide Gaussian for two narrow ones: the discriminator of its draws pulls them apart."""
     wide = pofx.fit(POINTS, "gmm", components=1, steps=1, progress=False)

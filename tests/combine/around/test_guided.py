@@ -55,6 +55,7 @@ def test_a_run_that_knows_the_label_is_an_exact_classifier(runs):
     )
 
 
+@pytest.mark.slow
 def test_a_density_given_the_label_classifies_by_bayes_rule(runs):
     flow = pofx.fit(POINTS, "maf", steps=40, condition=LABELS, progress=False, width=16)
     run = pofx.guided(runs["both"], flow).using(sampler="dpm++2m", sampler_steps=12)
@@ -77,6 +78,7 @@ def test_weights_are_those_of_the_formula(runs):
     assert torch.allclose(spread.std(1, correction=0), strong.std(1, correction=0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_a_guide_the_run_guides_itself(learned):
     run = pofx.guided(learned["given"], guidance=1.0)
     same = learned["given"].sample(8, condition=1, seed=3)
@@ -85,7 +87,7 @@ def test_without_a_guide_the_run_guides_itself(learned):
     assert np.allclose(run.using(guidance=3).sample(8, condition=1, seed=3), same, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["good", "weak", "given"])
+@pytest.mark.parametrize("name", ["given", *(pytest.param(name, marks=pytest.mark.slow) for name in ("good", "weak"))])
 def test_a_walk_around_a_run_is_its_own_walk(learned, name):
     """At the neutral weight and the run's own sampler the draws are those of the run, on every path."""
     run = learned[name]

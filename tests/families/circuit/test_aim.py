@@ -88,6 +88,7 @@ def test_probabilities_sum_to_one_and_draws_follow_them(options):
     assert np.abs(share - p.numpy()).sum() < 3 * np.sqrt(p.numpy() / len(drawn)).sum()
 
 
+@pytest.mark.slow
 def test_it_learns_what_no_tree_holds_and_the_more_the_larger_epsilon():
     x, held = loops(6000), loops(2000, 1)
     nats = {e: -float(learned(x, epsilon=e, target=3).log_prob(held).mean()) for e in (0.02, 20.0)}

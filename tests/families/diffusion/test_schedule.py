@@ -31,6 +31,7 @@ def test_times_increase_from_0_to_1_and_levels_invert_them():
     assert torch.allclose(NoiseSchedule().speed(r), torch.ones(201), atol=0.2)  # about uniform at first
 
 
+@pytest.mark.slow
 def test_the_least_variance_is_found():
     """∫ E e(r)² / p(r) dr is least at p proportional to the root of E e²: here e is 8 times larger in a tenth."""
     torch.manual_seed(0)

@@ -47,6 +47,7 @@ OBJECTIVES = [  # updates, and the most nats above the entropy
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "updates", "most"), OBJECTIVES)
 def test_every_objective_learns_two_normals(objective, updates, most):
     x, _ = two()
@@ -74,6 +75,7 @@ def test_log_z_of_a_flat_network_is_that_of_the_normal():
     assert torch.allclose(model.log_prob(x), exact, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_classifier_learns_beside_and_each_class_has_its_own_log_z():
     x, side = two()
     model = trained("noise", x, 150, side, temperatures=20, runs=150)

@@ -79,6 +79,7 @@ def test_the_density_sums_to_one_for_each_class_of_the_condition():
     assert exact_log_z(m, 0) != pytest.approx(exact_log_z(m, 1), abs=0.05)
 
 
+@pytest.mark.slow
 def test_annealing_after_training_on_digits():
     digits = torch.tensor(load_digits().data).long().reshape(-1, 1, 8, 8)
     torch.manual_seed(0)

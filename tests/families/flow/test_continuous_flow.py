@@ -95,6 +95,7 @@ def test_every_item_takes_its_own_steps():
     assert torch.equal(alone[0], whole[0]) and cost_alone[0] == cost[0]
 
 
+@pytest.mark.slow
 def test_a_way_that_cannot_be_resolved_is_reported():
     jump = lambda y, t, i: (1e9 * torch.sin(1e9 * t))[:, None] + 0 * y  # noqa: E731
     _, _, missed = dopri5(jump, torch.zeros(2, 1), 0.0, 1.0, 1e-6)
@@ -205,7 +206,15 @@ def test_the_penalties_are_the_integrals_they_name():
 # the model
 
 
-@pytest.mark.parametrize(("shape", "condition"), [((1,), None), ((3,), None), ((3,), 3), ((1, 2, 3), None)])
+@pytest.mark.parametrize(
+    ("shape", "condition"),
+    [
+        ((1,), None),
+        pytest.param((3,), None, marks=pytest.mark.slow),
+        ((3,), 3),
+        pytest.param((1, 2, 3), None, marks=pytest.mark.slow),
+    ],
+)
 def test_inverse_and_log_determinant_before_and_after_training(shape, condition):
     model = tiny(shape, None if condition is None else Discrete((), condition))
     x = 3 + 2 * torch.randn(6, *shape, dtype=torch.float64)
@@ -224,6 +233,7 @@ def test_inverse_and_log_determinant_before_and_after_training(shape, condition)
             assert torch.allclose(model.log_prob(x, c), base + ladj, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_half_the_tolerance_hardly_changes_the_density_and_costs_more():
     model = tiny(tolerance=1e-5)
     for p in model.transport.field.last.parameters():
@@ -240,6 +250,7 @@ def test_half_the_tolerance_hardly_changes_the_density_and_costs_more():
     assert costs[0] <= costs[1] < costs[2]
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_the_batch():
     model = tiny((2,), tolerance=1e-5).float()
     for p in model.transport.field.last.parameters():
@@ -255,6 +266,7 @@ def test_answers_do_not_depend_on_the_batch():
         assert torch.allclose(some, drawn[20:25], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_large_batches_are_cut_into_parts(monkeypatch):
     model = tiny((3,), Discrete((), 2))
     x, c = torch.randn(11, 3, dtype=torch.float64), torch.arange(11) % 2
@@ -263,6 +275,7 @@ def test_large_batches_are_cut_into_parts(monkeypatch):
     assert torch.allclose(model.log_prob(x, c), whole, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_beyond_64_numbers_the_density_is_an_estimate_with_an_error_and_a_function_of_x():
     small, large = tiny((64,)), tiny((65,), probes=16)
     assert small.density is Density.EXACT and large.density is Density.ESTIMATE
@@ -299,6 +312,7 @@ def test_training_steps_meet_other_times_each_time_and_keep_the_ends_and_the_ord
     assert (grids.std(0)[1:-1] > 0.02).all()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_evaluations_are_counted():
     model = CNF(Continuous((2,)), **CNF.small, **PLAIN)
     x = torch.randn(512, 2) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]])

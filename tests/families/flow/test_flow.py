@@ -254,6 +254,7 @@ def test_a_loaded_model_samples_the_same_before_any_forward(flow: str) -> None:
     assert torch.allclose(model.sample(2, c[2:4], generator=Streams(3, 6)[2:4]), drawn[0][2:4], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_short_fit_finds_a_mixture_and_its_density_integrates_to_one(flow: str) -> None:
     cls, values = FLOWS[flow]

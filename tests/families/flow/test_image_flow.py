@@ -284,6 +284,7 @@ def test_levels_come_back_from_the_line_wherever_they_are() -> None:
     assert torch.equal(part.inverse(torch.tensor([-1e3, 1e3]).reshape(1, 1, 1, 2)).flatten(), torch.tensor([0, 255]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dequantisation", ["uniform", "variational"])
 def test_the_bound_stays_below_the_enumerated_mass_and_rises_with_the_draws(dequantisation: str) -> None:
     """The mass of a state is that of its cell of the line, by a fine grid of the cell: exact to about 1e-3."""
@@ -312,6 +313,7 @@ def test_the_bound_stays_below_the_enumerated_mass_and_rises_with_the_draws(dequ
     assert torch.allclose(means[2], mass, atol=5e-2), "many draws reach the mass"
 
 
+@pytest.mark.slow
 def test_learned_noise_makes_a_tighter_bound_than_uniform_noise_under_the_same_flow() -> None:
     event = Discrete((1, 2, 2), 3)
     plain, states = trained_on_levels(event, "uniform")

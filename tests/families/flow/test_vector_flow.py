@@ -287,6 +287,7 @@ def test_far_away_points_and_half_precision_are_finite(name: str) -> None:
         assert float((rough.float() - drawn).abs().median()) < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conditioner", ["autoregressive", "coupling"])
 def test_the_density_on_a_torus_integrates_to_one_and_is_periodic(conditioner: str) -> None:
     model = NSF(

@@ -1,6 +1,7 @@
 """Drifting and MMD GANs: forces that vanish at agreement, kernels that are unbiased, and one short training."""
 
 import numpy as np
+import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
@@ -77,6 +78,7 @@ def test_grids_and_conditions_train():
             assert model.telemetry()
 
 
+@pytest.mark.slow
 def test_eight_gaussians_are_all_found_by_drifting():
     run = pofx.fit("gaussians8", "drifting", steps=250, progress=False, units=64, anneal_items=30_000, batch_size=256,
                    inversion="optimisation")  # fmt: skip

@@ -310,6 +310,7 @@ def test_losses_say_nothing_about_quality_and_bad_values_are_refused():
         GAN(EVENTS[0], gamma=-1.0)
 
 
+@pytest.mark.slow
 def test_a_gaussian_is_learned():
     event = Continuous((2,))
     torch.manual_seed(0)

@@ -53,6 +53,7 @@ def test_the_critic_judges_patches_beside_the_condition_and_the_image_matters():
         pix2pix(event, Discrete((), 3), auxiliary=True)
 
 
+@pytest.mark.slow
 def test_a_paired_translation_is_learned_by_its_l1_part():
     event = Bounded((1, 8, 8))
     model = pix2pix(event, event)

@@ -209,6 +209,7 @@ def linear_gaussian(kind: str):
     return m, torch.distributions.MultivariateNormal(b, w.T @ w + torch.diag(noise))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_the_bound_rises_with_its_samples_to_the_exact_value_and_never_beats_it(kind):

@@ -205,6 +205,7 @@ def test_options_are_checked():
         VAE(Discrete((2,), 3), particles=2, free_bits=0.1)
 
 
+@pytest.mark.slow
 def test_training_approaches_a_known_entropy():
     torch.manual_seed(0)
     p = torch.tensor([[0.4, 0.05], [0.05, 0.5]])

@@ -96,15 +96,6 @@ class Around(Denoising, Stepwise):
         return self.run.having(Denoising)
 
     @property
-    def steps(self) -> int:
-        """Steps of the walk."""
-        return self.sampler_steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
-    @property
     def spread(self) -> Tensor:
         return self.base.spread
 

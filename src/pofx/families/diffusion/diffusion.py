@@ -228,15 +228,6 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         """A bound or an estimate, by `scoring`."""
         return Density.BOUND if self.scoring == "bound" else Density.ESTIMATE
 
-    @property
-    def steps(self) -> int:
-        """Steps of the sampler."""
-        return self.sampler_steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
     def matrices(self) -> Iterable[nn.Parameter]:
         return self.denoiser.net.matrices if isinstance(self.denoiser.net, DiT) else ()
 

@@ -117,15 +117,6 @@ class FlowMap(OnePhase, Denoising, Stepwise):
             output=output,
         )
 
-    @property
-    def steps(self) -> int:
-        """Evaluations of the network for a sample."""
-        return self.sampler_steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
     def matrices(self) -> Iterable[nn.Parameter]:
         return self.denoiser.net.matrices if isinstance(self.denoiser.net, DiT) else ()
 

@@ -99,15 +99,6 @@ class NoiseClassifier(OnePhase, Explicit, Denoising, Stepwise):
         self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0).reshape(self.scale.shape))
 
     @property
-    def steps(self) -> int:
-        """Steps of the sampler."""
-        return self.sampler_steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
-    @property
     def spread(self) -> Float[Tensor, "..."]:
         return self.scale
 

@@ -56,15 +56,6 @@ class Places(OnePhase, Explicit, Tempered, Stepwise):
         if width % 32:
             raise UsageError(f"width must be a multiple of 32 (got {width}): pass width={32 * max(1, width // 32)}")
 
-    @property
-    def steps(self) -> int:
-        """Evaluations of the network for a sample."""
-        return self.sampler_steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Start at the frequencies of the classes."""
         self.net.begin(take(STARTS).x.reshape(-1, self.length))

@@ -18,10 +18,10 @@ from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Discrete, Event
-from pofx.core.model import Batch, Density, OnePhase, Stepwise
+from pofx.core.model import Batch, Density, OnePhase
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.energy.normalised import Normalised
+from pofx.families.energy.normalised import Normalised, Sweeping
 from pofx.families.energy.rbm import MOST_CLASSES, class_functions, draw
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import class_counts
@@ -29,7 +29,7 @@ from pofx.maths.distributions import class_counts
 Layers = tuple[Tensor, Tensor, Tensor]
 
 
-class DBM(OnePhase, Normalised, Stepwise):
+class DBM(OnePhase, Normalised, Sweeping):
     """Deep Boltzmann machine of two hidden layers; its mean-field bound with log Z by annealed importance sampling.
 
     Args:
@@ -93,14 +93,6 @@ class DBM(OnePhase, Normalised, Stepwise):
         self.register_buffer("centre", torch.zeros(size * self.phi.shape[1]))
         self.register_buffer("particles", torch.randint(classes, (chains, size)))
         self.register_buffer("particles_upper", torch.randint(2, (chains, upper)))
-
-    @property
-    def steps(self) -> int:  # type: ignore[override]
-        return self.sweeps
-
-    @steps.setter
-    def steps(self, steps: int) -> None:
-        self.sweeps = steps
 
     def starts(self) -> tuple[Tensor, ...]:
         return (self.base, self.centre)

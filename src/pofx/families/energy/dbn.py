@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Encoding, Explicit, Phase, Stepwise
+from pofx.core.model import Batch, Density, Encoding, Explicit, Phase
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
+from pofx.families.energy.normalised import Sweeping
 from pofx.families.energy.rbm import RBM, draw
 from pofx.maths.sandwich import lower_bound
 from pofx.nets.vector.groups import groups
 
 
-class DBN(Explicit, Encoding, Stepwise):
+class DBN(Explicit, Encoding, Sweeping):
     """Deep belief network: layers of binary units, the top two undirected; its bound by annealed importance sampling.
 
     Args:
@@ -118,14 +119,6 @@ class DBN(Explicit, Encoding, Stepwise):
     @sweeps.setter
     def sweeps(self, value: int) -> None:
         self._asked["sweeps"] = self.top.sweeps = value
-
-    @property
-    def steps(self) -> int:  # type: ignore[override]
-        return self.sweeps
-
-    @steps.setter
-    def steps(self, steps: int) -> None:
-        self.sweeps = steps
 
     # ── up and down; layer 0 is the flat event ──
 

@@ -21,9 +21,10 @@ from torch.nn.functional import one_hot
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Discrete, Event
-from pofx.core.model import Batch, Density, Marginal, Phase, Stepwise
+from pofx.core.model import Batch, Density, Marginal, Phase
 from pofx.core.options import Count, NonNegative, OneOf
 from pofx.core.random import Streams
+from pofx.families.energy.normalised import Sweeping
 from pofx.families.energy.rbm import draw
 
 LEFT_OUT = 1_000  # memories left out in turn, at most
@@ -31,7 +32,7 @@ ERRORS = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6)  # shares of wrong place
 PAIRS = 20_000_000  # agreements held at once
 
 
-class Hopfield(Marginal, Stepwise):
+class Hopfield(Marginal, Sweeping):
     """Associative memory: stored items, recalled from damaged or partial ones.
 
     Args:

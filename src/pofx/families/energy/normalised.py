@@ -1,4 +1,4 @@
-"""Models whose log Z is estimated: the estimate is stored with the weights, and made anew when they change."""
+"""What energies share: a log Z that is estimated, and made anew when the weights change; sweeps of a chain."""
 
 from abc import abstractmethod
 
@@ -6,7 +6,22 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from pofx.core.model import Explicit
+from pofx.core.model import Explicit, Stepwise
+
+
+class Sweeping(Stepwise):
+    """A model whose draws are the ends of chains: its steps are sweeps over all units."""
+
+    sweeps: int
+
+    @property
+    def steps(self) -> int:
+        """Sweeps of the chain of a sample; may be set after training."""
+        return self.sweeps
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self.sweeps = value
 
 
 class Normalised(Explicit):

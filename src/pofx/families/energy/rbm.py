@@ -19,10 +19,10 @@ from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event
-from pofx.core.model import Batch, Default, Density, OnePhase, Stepwise
+from pofx.core.model import Batch, Default, Density, OnePhase
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.energy.normalised import Normalised
+from pofx.families.energy.normalised import Normalised, Sweeping
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import class_counts
 from pofx.nets.vector.groups import group_count, groups
@@ -30,7 +30,7 @@ from pofx.nets.vector.groups import group_count, groups
 MOST_CLASSES = 64  # its Gibbs moves visit every class of every dimension
 
 
-class RBM(OnePhase, Normalised, Stepwise):
+class RBM(OnePhase, Normalised, Sweeping):
     """Restricted Boltzmann machine with softmax visible units; log Z by annealed importance sampling.
 
     A condition (one class number) chooses the biases; each class then has its own log Z.
@@ -94,14 +94,6 @@ class RBM(OnePhase, Normalised, Stepwise):
         self.register_buffer("base", torch.zeros(self.groups, size, classes))
         self.register_buffer("particles", torch.randint(classes, (chains, size)))
         self.register_buffer("particle_groups", torch.arange(chains) % self.groups)
-
-    @property
-    def steps(self) -> int:  # type: ignore[override]
-        return self.sweeps
-
-    @steps.setter
-    def steps(self, steps: int) -> None:
-        self.sweeps = steps
 
     # ── the two conditionals; v is flat: int64 (n, size), g the class of the condition: int64 (n,) ──
 
