@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import count, each, select
-from pofx.core.model import Completing, Infilling, Model, Within, X
+from pofx.core.generative import Within
+from pofx.core.model import Completing, Infilling, Model, X
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
 from pofx.represent.partial import Known

@@ -1,4 +1,5 @@
-"""Capabilities of some generative models: codes of a known distribution, normal components, a density under noise."""
+"""Capabilities of some generative models: codes of a known distribution, normal components, a density under noise,
+draws within intervals."""
 
 import math
 from abc import abstractmethod
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Denoising, Encoding, Explicit, X
+from pofx.core.model import Denoising, Encoding, Explicit, Model, X
 from pofx.core.random import Streams
 
 
@@ -48,3 +49,22 @@ class Smoothed(Denoising, Explicit):
         self, x: X, noise: float, condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         """log p of x = item + noise · spread · ε and its error, as `log_prob_estimate`: (n,) nats, (n,) or None."""
+
+
+class Within(Model):
+    """A model of real events that can draw them inside given intervals, dimension by dimension."""
+
+    @abstractmethod
+    def sample(
+        self,
+        n: int,
+        condition: Condition | None = None,
+        *,
+        generator: Streams,
+        low: Float[Tensor, "n *event"] | None = None,
+        high: Float[Tensor, "n *event"] | None = None,
+    ) -> X:
+        """n events given low <= x <= high; equal ends are a value, infinite ones no knowledge.
+
+        The dimensions of which something is known are the same in all events.
+        """

@@ -349,25 +349,6 @@ class Marginal(Infilling, Explicit):
         """log p of the known dimensions in nats, the others integrated out; `known` is bool in the shape of x."""
 
 
-class Within(Model):
-    """A model of real events that can draw them inside given intervals, dimension by dimension."""
-
-    @abstractmethod
-    def sample(
-        self,
-        n: int,
-        condition: Condition | None = None,
-        *,
-        generator: Streams,
-        low: Float[Tensor, "n *event"] | None = None,
-        high: Float[Tensor, "n *event"] | None = None,
-    ) -> X:
-        """n events given low <= x <= high; equal ends are a value, infinite ones no knowledge.
-
-        The dimensions of which something is known are the same in all events.
-        """
-
-
 class Tempered(Model):
     """A model whose samples can trade diversity for quality; at other values than the defaults they leave p(x)."""
 

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Explicit, Phase, Within
+from pofx.core.generative import Within
+from pofx.core.model import Batch, Density, Explicit, Phase
 from pofx.core.options import Range
 from pofx.core.random import Streams
 from pofx.maths.distributions import zero_when_far
