@@ -152,6 +152,7 @@ def test_families_and_nets_name_no_modality():
 
 
 KINDS = {
+    "several",
     "image",
     "table",
     "text",

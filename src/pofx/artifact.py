@@ -119,11 +119,12 @@ class Artifact(Parts):
         if drawn.condition is None or with_condition is False:
             return drawn.values
         columns = self.condition_columns
-        if columns:
+        if columns and kind_of(drawn).columnar:
             frame = kind_of(drawn.condition).columns(drawn.condition.values)
             if frame is None:
                 frame = pd.DataFrame({columns[0]: list(drawn.condition.values)})
-            both = kind_of(drawn).with_columns(drawn, frame.set_axis(columns, axis=1))
+            ordered = frame[columns] if set(columns) == set(frame.columns) else frame.set_axis(columns, axis=1)
+            both = kind_of(drawn).with_columns(drawn, ordered)
             if both is not None:
                 return both
         return (drawn.values, drawn.condition.values) if with_condition else drawn.values

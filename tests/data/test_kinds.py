@@ -23,6 +23,7 @@ from pofx.data.kinds.text import texts
 from pofx.data.kinds.tokens import tokens
 from pofx.data.kinds.video import video
 from pofx.data.kinds.voxels import rendered, voxels
+from pofx.data.several import Several
 from pofx.data.vectors import Vectors
 
 RNG = np.random.default_rng(0)
@@ -41,6 +42,10 @@ CASES = {
     "molecules": molecules(["C" * (i % 7 + 1) + "O" for i in range(40)]),
     "proteins": proteins(["".join(RNG.choice(list("ACDEFGHIKLMNPQRSTVWY-"), 12)) for _ in range(40)]),
     "tilemap": levels(RNG.integers(0, 4, (40, 5, 6)), tiles=" #.o"),
+    "several": Items(
+        "several",
+        Several({"words": texts(WORDS), "picture": images(RNG.integers(0, 17, (40, 5, 4)), levels=17)}),
+    ),
     "audio": audio([0.5 * np.sin(np.arange(500 + 10 * i) / 9) for i in range(40)], 8000),
 }
 

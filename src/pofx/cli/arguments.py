@@ -17,7 +17,11 @@ Options = Annotated[
 ]
 Condition = Annotated[
     str | None,
-    typer.Option("--condition", "-c", help="A value, several (0,1,2), by name (country=Norway,age=30), or a file."),
+    typer.Option(
+        "--condition",
+        "-c",
+        help="A value, several (0,1,2), by name (country=Norway,age=30; label=3,sketch=s.png), or a file.",
+    ),
 ]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
 Against = Annotated[str | None, typer.Option(help="Data to measure against (default: that of the run).")]
@@ -152,13 +156,15 @@ def conditions(artifact: Any, text: str | None, n: int) -> Any:
     """n conditions from the command line, repeated in turn: written out, or the items of a file."""
     from pofx.data.kind import take
     from pofx.data.sources import read_conditions
+    from pofx.represent.several import Product
 
     if text is None or artifact.conditioning is None:
         return text
     if Path(text).is_file():
         items = read_conditions(Path(text))
         return take(items, [i % len(items) for i in range(n)])
-    values = artifact.conditioning.written(text)
+    conditioning = artifact.conditioning
+    values = conditioning.written(text, files=True) if isinstance(conditioning, Product) else conditioning.written(text)
     return [values[i % len(values)] for i in range(n)]
 
 

@@ -1,7 +1,7 @@
 """Conditions as items, whatever a user gives.
 
 "label", columns of the table itself, or something beside the items, one for each: labels, rows of mixed types, texts,
-images, signals. Columns are taken out of the table before it is checked.
+images, signals, or several of these as parts of one condition. Columns are taken out of the table before it is checked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,10 @@ from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.kind import kind_of, kinds
 from pofx.data.labels import encode_labels
+from pofx.data.several import Several
 
 LABEL = "label"
+MOST_PARTS = 64  # of a condition
 FEW = 20  # different whole numbers up to which a column of them is one of labels
 
 
@@ -31,6 +33,8 @@ def conditioned(items: Items, condition: Any, name: str = "the data") -> Items:
         return items
     if isinstance(condition, str) and condition == LABEL:
         return replace(items, condition=of_labels(items, name))
+    if of_parts(condition, items):
+        return replace(items, condition=_parts(items, condition, name))
     columns = columns_of(condition)
     frame = kind_of(items).columns(items.values) if columns is not None else None
     if columns is not None and (frame is not None or isinstance(condition, str)):
@@ -44,6 +48,67 @@ def conditioned(items: Items, condition: Any, name: str = "the data") -> Items:
     if len(given) != len(items):
         raise DataError(f"condition must have one item for each of {name}, {len(items)} (got {len(given)})")
     return replace(items, condition=given)
+
+
+def of_parts(condition: Any, items: Items) -> bool:
+    """Whether a condition is several things beside each other, for all items, and not one thing for each item."""
+    if isinstance(condition, Several) or not isinstance(condition, Mapping | list | tuple):
+        return False
+    parts = list(condition.values()) if isinstance(condition, Mapping) else list(condition)
+    if not parts or len(parts) > MOST_PARTS:
+        return False
+    if isinstance(condition, Mapping):
+        return any(_is_part(v) or (isinstance(v, str) and v == LABEL) for v in parts)
+    if all(isinstance(v, str) for v in parts):
+        few = 1 < len(parts) and len(parts) != len(items) and not kind_of(items).columnar
+        return few and set(parts) <= {LABEL, *_own(items)}
+    return any(_is_part(v) for v in parts) and all(_is_part(v) or isinstance(v, str) for v in parts)
+
+
+def _is_part(value: Any) -> bool:
+    """Whether a value holds one thing for each item, and is no thing itself."""
+    return isinstance(value, Items | pd.DataFrame | pd.Series) or (hasattr(value, "ndim") and value.ndim > 1)
+
+
+def _own(items: Items) -> dict[str, Items]:
+    """What belongs to items already, by name: the parts of their condition, or it by its kind."""
+    if items.condition is None:
+        return {}
+    values = items.condition.values
+    return dict(values.parts) if isinstance(values, Several) else {items.condition.kind: items.condition}
+
+
+def _parts(items: Items, condition: Any, name: str) -> Items:
+    """Several parts as one condition; those of a list are named by what they are."""
+    if not isinstance(condition, Mapping):
+        given: dict[str, Any] = {}
+        for value in condition:
+            key = value if isinstance(value, str) else _name(value)
+            if key in given:
+                raise UsageError(f"two parts of the condition are called {key}: give a mapping, {{'name': part, …}}")
+            given[key] = value
+        condition = given
+    found, own = {}, _own(items)
+    for key, value in condition.items():
+        if isinstance(value, str):
+            if value != LABEL and value not in own:
+                raise unknown(f"part of the condition of {name}", value, [LABEL, *own])
+            found[str(key)] = of_labels(items, name) if value == LABEL else own[value]
+        else:
+            found[str(key)] = as_items(value)
+        if len(found[str(key)]) != len(items):
+            raise DataError(
+                f"{key} of the condition must have one item for each of {name}, {len(items)} "
+                f"(got {len(found[str(key)])})"
+            )
+    stated = all(isinstance(v, str) and k == v for k, v in condition.items())
+    return Items("several", Several(found), facts={"columns": list(condition)} if stated else {})
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, pd.Series) and value.name is not None:
+        return str(value.name)
+    return as_items(value).kind
 
 
 def of_labels(items: Items, name: str) -> Items:
@@ -119,12 +184,18 @@ def as_items(value: Any) -> Items:
     """
     if isinstance(value, Items):
         frame = kind_of(value).columns(value.values)
-        return value if frame is None else rows(frame)
+        if frame is None or kind_of(value).labels or isinstance(value.values, Several):
+            return value
+        return _rows_and_texts(frame)
+    if isinstance(value, Several):
+        return Items("several", value)
     if isinstance(value, pd.DataFrame):
-        return column(value.iloc[:, 0]) if value.shape[1] == 1 else rows(value)
+        return column(value.iloc[:, 0]) if value.shape[1] == 1 else _rows_and_texts(value)
     if isinstance(value, pd.Series):
         return column(value)
     if isinstance(value, Mapping):
+        if any(_is_part(v) for v in value.values()):
+            return Items("several", Several({str(key): as_items(part) for key, part in value.items()}))
         return as_items(pd.DataFrame(dict(value)))
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
@@ -142,6 +213,27 @@ def as_items(value: Any) -> Items:
         if found is not None:
             return found
     raise DataError(f"condition of shape {array.shape} does not state its type: wrap it in pofx.images, pofx.texts …")
+
+
+def _rows_and_texts(frame: pd.DataFrame) -> Items:
+    """Columns side by side: rows of mixed types, and a part for each column of texts."""
+    if len(frame) == 0 or frame.rename(columns=str).columns.duplicated().any():
+        return rows(frame)
+    texts = [name for name in frame.columns if _text(frame[name])]
+    if not texts:
+        return rows(frame)
+    parts = {str(name): column(frame[name]) for name in texts}
+    rest = frame.drop(columns=texts)
+    if rest.shape[1]:
+        parts[str(rest.columns[0]) if rest.shape[1] == 1 else "table"] = as_items(rest)
+    return Items("several", Several(parts), facts={"columns": [str(c) for c in frame.columns]})
+
+
+def _text(values: pd.Series) -> bool:
+    """Whether a column holds texts: mostly different words, all of them there."""
+    known = values.dropna()
+    words = all(isinstance(v, str | bytes) for v in known)
+    return words and len(known) == len(values) and known.nunique() > max(2, len(values) // 2)
 
 
 def rows(frame: pd.DataFrame) -> Items:
@@ -163,7 +255,7 @@ def column(values: pd.Series) -> Items:
         raise DataError("the condition has no values: give one for each item")
     words = all(isinstance(v, str | bytes) for v in known)
     truth = all(isinstance(v, bool | np.bool_) for v in known)
-    if words and known.nunique() > max(2, len(values) // 2) and len(known) == len(values):
+    if _text(values):
         texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
         return Items("text", texts, facts={"columns": [name]} if name else {})
     few = pd.api.types.is_integer_dtype(values.dtype) and known.nunique() <= FEW

@@ -16,13 +16,14 @@ from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data import on_disk
 from pofx.data.bounded import check_regular, read_npy, reading, unzipped
-from pofx.data.conditions import columns_of, conditioned
+from pofx.data.conditions import LABEL, as_items, columns_of, conditioned, of_labels
 from pofx.data.dataset import Dataset, dataset, held_out, split
 from pofx.data.kind import Kind, kind_of, kinds, named, reading_options, take
 from pofx.data.members import members
 from pofx.data.on_disk import Mapped, OnDisk, Windows
 from pofx.data.pairs import is_paired, pairs
 from pofx.data.reading_options import ARRAYS
+from pofx.data.several import Several
 from pofx.data.weights import with_weight
 
 ENDINGS, ZIP, GZIP = (".npz", ".npy"), ".zip", ".gz"
@@ -89,7 +90,10 @@ def contents(
         raise UsageError(f"{path.name} has no column '{label}': label names a column of a table or an array of an .npz")
     if suffix in ENDINGS and not path.is_dir():
         _check_options(given, set(ARRAYS), path.name)
-        found = _npz(path, label, given) if suffix == ".npz" else _one_array(path, given)
+        if suffix == ".npz":
+            found, condition = _npz(path, label, condition, given)
+        else:
+            found = _one_array(path, given)
     elif reader is None:
         raise DataError(
             f"{path}: no reader for {suffix or 'a file like this'}: give {', '.join(suffixes())} or a folder"
@@ -230,11 +234,27 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         return found
 
 
-def _npz(path: Path, label: str | None, options: Mapping[str, Any]) -> Items | tuple[Items, ...]:
+def _npz(
+    path: Path, label: str | None, condition: Any, options: Mapping[str, Any]
+) -> tuple[Items | tuple[Items, ...], Any]:
+    """The items of an .npz, and the condition, where it names arrays of the file those."""
     found = arrays(path)
     if not found:
         raise DataError(f"{path} holds no arrays: save some with numpy.savez(path, x=…)")
-    return of_arrays(found, path.name, label, options)
+    items = of_arrays(found, path.name, label, options)
+    names = columns_of(condition)
+    if not isinstance(items, Items) or names is None or not set(names) & {*found, LABEL}:
+        return items, condition
+    parts: dict[str, Items] = {}
+    for name in names:
+        if name == LABEL and LABEL not in found:
+            parts[name] = of_labels(items, path.name)
+        elif name in found:
+            parts[name] = as_items(found[name])
+        else:
+            raise unknown(f"array of {path.name}", name, {**found, LABEL: None})
+    one = parts[names[0]] if len(parts) == 1 else Items("several", Several(parts))
+    return items, Items(one.kind, one.values, facts={**one.facts, "columns": names})
 
 
 def of_arrays(

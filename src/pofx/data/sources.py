@@ -15,7 +15,7 @@ import numpy as np
 from pofx.core.discovery import modules
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
-from pofx.data.conditions import LABEL, as_items, columns_of, conditioned
+from pofx.data.conditions import LABEL, as_items, columns_of, conditioned, of_parts
 from pofx.data.dataset import Dataset, Source, dataset, held_out, split
 from pofx.data.files import contents, read, suffixes
 from pofx.data.frames import ENDINGS, read_frame
@@ -103,7 +103,8 @@ def _refuse_reading(reading: Mapping[str, Any], name: str) -> None:
 def given(data: Dataset, condition: Any) -> Dataset:
     """A data set whose items have conditions; those beside the data are for its items in the order of `whole`."""
     named = condition == LABEL if isinstance(condition, str) else columns_of(condition) is not None
-    if condition is None or (named and data.train.condition is not None):
+    known = data.train.condition is not None and not of_parts(condition, data.train)
+    if condition is None or (named and known):
         return data
     splits = data.splits()
     if not isinstance(condition, str):

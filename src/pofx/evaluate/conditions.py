@@ -18,7 +18,10 @@ def with_conditions(artifact: Any, dataset: Dataset) -> Dataset:
     Raises:
         UsageError: they were given beside the training data and are not in the data set.
     """
-    if artifact.conditioning is None or dataset.train.condition is not None:
+    present = dataset.train.condition
+    if artifact.conditioning is None or (present is not None and present.kind == artifact.conditioning.kind):
+        return dataset
+    if present is not None and artifact.condition_source is None:
         return dataset
     if artifact.condition_source is None:
         raise UsageError(

@@ -8,10 +8,10 @@ from typing import Any
 
 from pofx.core.config import defaults, representations
 from pofx.core.errors import Unsupported, UsageError, unknown
-from pofx.core.event import Discrete
+from pofx.core.event import Bounded, Discrete
 from pofx.core.model import Model
 from pofx.core.representation import Items, Representation
-from pofx.data.kind import named
+from pofx.data.kind import kind_of, named
 
 BY_NAME = "represent"  # the option that names a view
 
@@ -54,9 +54,20 @@ def choose_conditioning(items: Items, model: type[Model]) -> Representation:
     name = model.name or model.__name__
     if not model.conditions:
         raise Unsupported(f"{name} takes no condition: train it without one, or choose another model")
+    return view_of_condition(items, model.conditions, f"as its condition {name} takes")
+
+
+def view_of_condition(items: Items, events: Sequence[type], who: str) -> Representation:
+    """The representation of conditions as the first possible of these kinds of event; `who` takes them, in errors.
+
+    Raises:
+        UsageError: no view of the conditions is such an event.
+    """
     every = views(items.kind)
     available = tuple(view for view in every if view.conditional) or every
-    return _choose(items, available, model.conditions, {}, f"as its condition {name} takes", "another model")
+    if kind_of(items).photographic and any(issubclass(Bounded, event) for event in events):
+        events = (Bounded, *events)  # pixels are numbers, which networks can read place by place
+    return _choose(items, available, events, {}, who, "another model")
 
 
 def _choose(

@@ -78,7 +78,8 @@ def fit(
         epochs: the budget in passes over the training items, instead.
         flops: the budget in FLOPs of matrix products, convolutions and attention, instead.
         condition: what the model is conditioned on: "label", a column of the table or a list of columns, or what
-            belongs to the items one by one: a DataFrame, a Series, an array, labels, texts, Items.
+            belongs to the items one by one: a DataFrame, a Series, an array, labels, texts, Items. Several of these
+            are one condition of parts, as a list (["label", pofx.images(sketches)]) or by name in a mapping.
         weight: how much each item counts, as if it were there so many times: a column of the table, which is not
             modelled, or one number for each item. Items of weight 0 are left out.
         balance: groups that count the same in training, whatever their sizes: a column, or "label".

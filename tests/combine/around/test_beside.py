@@ -7,6 +7,7 @@ import torch
 import pofx
 from pofx.combine.around.control import Control
 from pofx.core.companion import Foundation
+from pofx.core.config import build
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
@@ -77,7 +78,7 @@ def test_a_discriminator_of_a_right_run_has_nothing_to_correct(both):
 )
 def test_a_branch_starts_as_the_run_and_learns_from_the_first_step(event, condition, network):
     torch.manual_seed(0)
-    base = pofx.core.config.build("flow-matching", event, width=32, depth=1, network="mlp").eval()
+    base = build("flow-matching", event, width=32, depth=1, network="mlp").eval()
     with torch.no_grad():
         for p in base.parameters():
             p.add_(0.05 * torch.randn_like(p))
@@ -99,6 +100,67 @@ def test_a_branch_starts_as_the_run_and_learns_from_the_first_step(event, condit
     assert not torch.allclose(model.denoise(x, t, c), model.denoise(x, t, other), atol=1e-7)
     assert all(torch.equal(v, before[k]) for k, v in base.state_dict().items())
     assert not {id(p) for p in base.parameters()} & {id(p) for p in model.parameters()}
+
+
+@pytest.mark.parametrize(
+    ("event", "condition"),
+    [
+        (Bounded((1, 9, 8)), Bounded((1, 4, 4))),
+        (Bounded((3, 16, 16)), {"image": Bounded((1, 8, 8)), "label": Discrete((), 3)}),
+        (Bounded((1, 8, 8)), Discrete((), 4)),
+        (Bounded((2, 8)), Continuous((2,))),
+    ],
+)
+def test_a_copied_encoder_starts_as_the_run_and_learns(event, condition):
+    """Bit for bit at step 0; after three steps the condition shows, and the run is what it was."""
+    torch.manual_seed(0)
+    base = build("flow-matching", event, width=16, depth=1, network="unet").eval()
+    with torch.no_grad():
+        for p in base.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    model = Control(event, condition, run=Foundation(base, "flow-matching"), form="encoder")
+    before = {k: v.clone() for k, v in base.state_dict().items()}
+    x, c, t = torch.randn(4, *event.shape), _conditions(condition, 4), torch.rand(4)
+    assert torch.equal(model.denoise(x, t, c), base.denoise(x, t))
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(3):
+        optimiser.zero_grad()
+        model.loss(Batch(x, c)).backward()
+        optimiser.step()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert not missing
+    assert not torch.allclose(model.denoise(x, t, c), model.denoise(x, t, _conditions(condition, 4, seed=7)), atol=1e-7)
+    assert torch.equal(model.denoise(x, t), base.denoise(x, t))
+    assert all(torch.equal(v, before[k]) for k, v in base.state_dict().items())
+    assert not {id(p) for p in base.parameters()} & {id(p) for p in model.parameters()}
+
+
+def test_an_encoder_is_copied_of_a_unet_alone(both):
+    with pytest.raises(Unsupported, match="form=small"):
+        pofx.fit(POINTS, "control", condition=LABELS, run=both, form="encoder", steps=1, progress=False)
+
+
+@pytest.mark.slow
+def test_a_copied_encoder_follows_a_small_picture(tmp_path):
+    """Digits given the means of their blocks: the draws have them, those of the run alone do not."""
+    from pofx.data.sources import load
+
+    digits = load("digits").train.values[:1200]
+    items, blocks = pofx.images(digits, levels=17), digits.reshape(-1, 4, 2, 4, 2).mean((2, 4))
+    small = pofx.images(blocks.round().astype("uint8"), levels=17)
+    plain = {"progress": False, "batch_size": 64}
+    base = pofx.fit(items, "flow-matching", network="unet", width=32, depth=1, steps=300, out=tmp_path / "a", **plain)
+    run = pofx.fit(items, "control", condition=small, run=tmp_path / "a", form="encoder", steps=250, **plain)
+
+    def error(r):
+        drawn = r.sample(100, condition=small.values[:100]).reshape(-1, 4, 2, 4, 2).mean((2, 4))
+        return float(np.abs(drawn - blocks[:100]).mean())
+
+    assert error(run) < 0.5 * error(run.using(guidance=0))
+    run.save(tmp_path / "b")
+    again = pofx.load(tmp_path / "b")
+    assert np.array_equal(again.sample(3, condition=small.values[:3]), run.sample(3, condition=small.values[:3]))
+    assert base.name == "flow-matching"
 
 
 def _conditions(event, n, seed=0):

@@ -20,7 +20,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Budget: optimiser steps.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Budget: passes over the data.")] = None,
     flops: Annotated[float | None, typer.Option(help="Budget: FLOPs, such as 2e12.")] = None,
-    condition: Annotated[str | None, typer.Option(help="`label`, or columns of the table: age,income.")] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="`label`, columns of a table or arrays of an .npz: age,income.")
+    ] = None,
     weight: Annotated[str | None, typer.Option(help="A column with the weight of each row.")] = None,
     balance: Annotated[str | None, typer.Option(help="Groups that count the same: a column, or `label`.")] = None,
     on: Annotated[Path | None, typer.Option(help="A run with codes: train on the codes of its model.")] = None,

@@ -1,9 +1,10 @@
 """A branch beside a frozen denoiser that learns to follow a condition which the run was trained without.
 
 After ControlNet (Zhang, Rao and Agrawala, 2023, arXiv 2302.05543): the trained network is never changed, and the branch
-starts at zero, so that training starts from the run as it is. The branch sees x_t, the estimate of the run, and the
-condition at every place (a sketch, a small or a grey picture) or as a vector (a label, a text, a row); what it gives is
-added to the velocity of the run, so that any denoiser can be controlled, whatever its network.
+starts at zero, so that training starts from the run as it is. The small branch sees x_t, the estimate of the run, and
+the condition at every place (a sketch, a small or a grey picture) or as a vector (a label, a text, a row); what it
+gives is added to the velocity of the run, so that any denoiser can be controlled, whatever its network. The branch
+"encoder" is the copy of a U-Net's way down that the paper has (`encoder_branch`).
 """
 
 from collections.abc import Iterable
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pofx.combine.around.denoiser import WALKED, WALKS, Beside, Steps, drawn_times, fixed_times, wide
+from pofx.combine.around.encoder_branch import EncoderBranch, copied_denoiser
 from pofx.core.companion import Foundation
-from pofx.core.event import Condition, Continuous, Discrete, Event, dims
+from pofx.core.event import Condition, Continuous, Event, dims
 from pofx.core.model import Batch, OnePhase
 from pofx.core.options import Depth, NonNegative, OneOf, Range, Real, Unit
-from pofx.families.diffusion.diffusion import GRID, SPACINGS
+from pofx.families.diffusion.diffusion import GRID, SPACINGS, Diffusion
+from pofx.maths.paths import PATHS
 from pofx.nets.attention.dit import DiT
+from pofx.nets.image.placed import placed
 from pofx.nets.image.unet import UNet
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.mlp import ResidualMLP
@@ -27,6 +31,7 @@ from pofx.nets.vector.time import TimeEmbedding
 
 CONTEXT = 128
 NETWORKS = ("auto", "mlp", "unet", "dit")
+FORMS = ("small", "encoder")
 
 
 class Branch(nn.Module):
@@ -36,14 +41,13 @@ class Branch(nn.Module):
         super().__init__()
         shape, count = event.shape, dims(event)
         self.event, self.condition, self.network = event, condition, network
-        grid = isinstance(condition, Continuous | Discrete) and len(condition.shape) == 3
-        self.grid = grid and len(shape) == 3
+        self.placed = placed(condition) if len(shape) == 3 else None
         self.time = TimeEmbedding(CONTEXT)
-        self.conditioner = Conditioner(None if self.grid else condition, CONTEXT)
-        seen = condition.shape if self.grid and isinstance(condition, Continuous | Discrete) else (0,)
+        self.conditioner = Conditioner(condition if self.placed is None else self.placed.rest, CONTEXT)
+        seen = (0,) if self.placed is None else self.placed.event.shape
         self.net: nn.Module
         if network == "mlp":
-            inputs = 2 * count + (dims(condition) if self.grid and condition is not None else 0)
+            inputs = 2 * count + (0 if self.placed is None else dims(self.placed.event))
             self.net = ResidualMLP(inputs, count, width, depth, context=CONTEXT, zero=True)
         else:
             channels = (2 * shape[0] + seen[0], *shape[1:])
@@ -56,24 +60,17 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor, data: Tensor, phi: Tensor, condition: Condition | None) -> Tensor:
         context, parts = self.time(phi * (2 / torch.pi)), [x, data]
-        if self.grid:
-            parts.append(self._placed(condition, x))
-        elif condition is not None:
-            context = context + self.conditioner(condition)
+        beside = condition
+        if self.placed is not None:
+            assert condition is not None
+            parts.append(self.placed.grid(condition, None if self.network == "mlp" else tuple(x.shape[2:])))
+            beside = self.placed.beside(condition)
+        if beside is not None:
+            context = context + self.conditioner(beside)
         if self.network == "mlp":
             flat = torch.cat([p.flatten(1) for p in parts], 1)
             return self.net(flat, F.silu(context)).reshape(x.shape)  # type: ignore[no-any-return]
         return self.net(torch.cat(parts, 1), context)  # type: ignore[no-any-return]
-
-    def _placed(self, condition: Condition | None, x: Tensor) -> Tensor:
-        """The grid of the condition at the places of the event."""
-        assert isinstance(condition, Tensor)
-        seen = condition.float()
-        if isinstance(self.condition, Discrete):
-            seen = seen * (2.0 / max(self.condition.largest - 1, 1)) - 1.0
-        if self.network == "mlp" or seen.shape[2:] == x.shape[2:]:
-            return seen
-        return F.interpolate(seen, size=x.shape[2:], mode="bilinear", align_corners=False)
 
 
 class Control(OnePhase, Beside):
@@ -82,9 +79,11 @@ class Control(OnePhase, Beside):
     Args:
         run: a denoiser, which stays as it is; one trained with another condition is used without it.
         guidance: factor of what the branch adds; 0 is the run alone.
-        network: of the branch: "mlp", "unet", "dit" or "auto", as in `flow-matching`.
-        width: of the network; 0 takes 32 channels (unet), 128 features (dit) or 512 units (mlp).
-        depth: residual blocks, or layers.
+        form: of the branch: "small", a network of its own beside any run, or "encoder", a copy of the way down of the
+            run's U-Net with maps that start at zero.
+        network: of the small branch: "mlp", "unet", "dit" or "auto", as in `flow-matching`.
+        width: of its network; 0 takes 32 channels (unet), 128 features (dit) or 512 units (mlp).
+        depth: its residual blocks, or layers.
         sampler: of the walk; "auto" is that of the run.
         sampler_steps: of the walk; 0 takes those of the run.
         spacing: of the times of the walk; "auto" is that of the run.
@@ -105,6 +104,7 @@ class Control(OnePhase, Beside):
         *,
         run: Foundation | None = None,
         guidance: Annotated[Real, Range(-100, 100)] = 1.0,
+        form: Annotated[str, OneOf(*FORMS)] = "small",
         network: Annotated[str, OneOf(*NETWORKS)] = "auto",
         width: Annotated[int, Range(0, 8192)] = 0,
         depth: Depth = 2,
@@ -123,7 +123,11 @@ class Control(OnePhase, Beside):
         if network == "auto":
             taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
         self.guidance, self.network, self.width, self.depth = guidance, network, width, depth
-        self.branch = Branch(event, condition, taken, width or {"unet": 32, "dit": 128, "mlp": 512}[taken], depth)
+        size = width or {"unet": 32, "dit": 128, "mlp": 512}[taken]
+        self.form = form
+        self.branch: Branch | EncoderBranch = (
+            EncoderBranch(self.base, condition) if form == "encoder" else Branch(event, condition, taken, size, depth)
+        )
         self.measured()
 
     def matrices(self) -> Iterable[nn.Parameter]:
@@ -132,14 +136,33 @@ class Control(OnePhase, Beside):
     def change(self, x_t: Tensor, plain: Tensor, t: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor]:
         """What the branch adds to the velocity, of unit size, and the sine of the angle."""
         x, phi = self.unit(x_t, t)
+        if isinstance(self.branch, EncoderBranch):
+            sin = wide(phi.sin(), x_t)
+            return (plain - self._copied(x_t, t, condition, 1.0)) / (sin * self.spread), sin
         data = (plain - self.center) / self.spread
         return self.branch(x, data, phi, condition), wide(phi.sin(), x_t)
+
+    def _copied(self, x_t: Tensor, t: Tensor, condition: Condition | None, guidance: float) -> Tensor:
+        """The estimate of the run whose way up receives what the copy of its way down gives."""
+        branch, (denoiser, _) = self.branch, copied_denoiser(self.base)
+        assert isinstance(branch, EncoderBranch) and isinstance(self.base, Diffusion)
+
+        def added(seen: Tensor, context: Tensor) -> list[Tensor]:
+            parts = branch(seen, context, condition)
+            return parts if guidance == 1.0 else [guidance * part for part in parts]
+
+        same = self.base.condition is not None and self.base.condition == self.condition
+        context = denoiser.embed(condition) if same else denoiser.free(len(x_t))
+        found: Tensor = denoiser(x_t, t, PATHS[self.base.path], context, added)
+        return found
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
         """E[x | x_t, condition]; without a condition that of the run: (n, *event)."""
         plain = self.plain(x_t, t, condition)
         if condition is None and self.condition is not None:
             return plain
+        if isinstance(self.branch, EncoderBranch):
+            return self._copied(x_t, t, condition, float(self.guidance))
         added, sin = self.change(x_t, plain, t, condition)
         return plain - float(self.guidance) * sin * self.spread * added
 

@@ -8,6 +8,7 @@ itself and F follows, which is what large patches want (Li and He, 2025, arXiv 2
 their first axis.
 """
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -28,6 +29,7 @@ CONTEXT = 128  # features of time and condition
 OUTPUTS = ("velocity", "data")
 LEAST_SINE = 0.05  # by which an error of the data is divided to give one of the velocity
 BOTTLENECK = 4  # a patch of so many times more numbers than places have features is embedded through a bottleneck
+Branch = Callable[[Tensor, Tensor], Sequence[Tensor]]  # what a U-Net sees, its context → what is added in it
 
 
 class Denoiser(nn.Module):
@@ -105,16 +107,18 @@ class Denoiser(nn.Module):
         x: Float[Tensor, "n *event"],
         angles: Float[Tensor, "n"],
         context: Float[Tensor, "n context"] | None = None,
+        branch: Branch | None = None,
     ) -> Float[Tensor, "n *event"]:
         """F: d x / d angle of the probability flow. x is standardised and divided by sqrt(alpha² + sigma²), angles (n,)
         lie in [0, π/2], context comes from `embed`."""
-        return self.estimate(x, angles, context)[0]
+        return self.estimate(x, angles, context, branch)[0]
 
     def estimate(
         self,
         x: Float[Tensor, "n *event"],
         angles: Float[Tensor, "n"],
         context: Float[Tensor, "n context"] | None = None,
+        branch: Branch | None = None,
     ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n *event"] | None]:
         """F, and with `spreads` the place of the variance between the least and the largest, in [0, 1]."""
         convolves = not isinstance(self.net, ResidualMLP)
@@ -124,7 +128,9 @@ class Denoiser(nn.Module):
                 embedded = embedded + context
             if convolves:
                 seen = waves(x, self.octaves).movedim(-1, 1).flatten(1, 2) if self.octaves and self.waving else x
-                out: Tensor = self.net(seen, embedded)
+                out: Tensor = (
+                    self.net(seen, embedded) if branch is None else self.net(seen, embedded, branch(seen, embedded))
+                )
             else:  # hardly slower in float32, and densities need its digits
                 seen = waves(x.float().flatten(1), self.octaves).flatten(1)
                 out = self.net(seen, nn.functional.silu(embedded.float()))
@@ -156,6 +162,7 @@ class Denoiser(nn.Module):
         t: Float[Tensor, "*n"],
         path: Path,
         context: Float[Tensor, "n context"] | None = None,
+        branch: Branch | None = None,
     ) -> Float[Tensor, "n *event"]:
         """E[x | x_t] in units of the event, for x_t = alpha x + sigma · scale · noise: (n, *event)."""
         point = path(t)
@@ -165,4 +172,4 @@ class Denoiser(nn.Module):
             for v in (point.alpha, (point.alpha**2 + point.sigma**2).sqrt(), phi.cos(), phi.sin())
         )
         x = (x_t - alpha * self.center) / (self.scale * size)
-        return self.restored(cos * x - sin * self.velocity(x, phi.expand(len(x)), context))
+        return self.restored(cos * x - sin * self.velocity(x, phi.expand(len(x)), context, branch))

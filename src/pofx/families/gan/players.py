@@ -14,10 +14,11 @@ from torch.nn.functional import leaky_relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
+from pofx.nets.image.placed import placed
 from pofx.nets.image.spectral_resnet import ResidualFeatures, ResidualSynthesis
 from pofx.nets.image.style import StyleFeatures, StyleSynthesis
 from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
-from pofx.nets.image.translation import PatchFeatures, Translator, to_size
+from pofx.nets.image.translation import PatchFeatures, Translator
 from pofx.nets.image.transposed import StridedFeatures, TransposedSynthesis
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.mlp import MLP
@@ -44,21 +45,14 @@ class Build:
     group: int = 0  # items of the minibatch deviation of the style critics
 
 
-def given_image(event: Event, condition: Event | None) -> int:
-    """The channels of the image that a translation reads, where the condition is one; else 0."""
-    grid = isinstance(condition, Continuous) and len(condition.shape) == 3
-    assert not grid or isinstance(condition, Continuous)
-    return condition.shape[0] if grid else 0  # type: ignore[union-attr]
-
-
 class Generator(nn.Module):
     """Noise (n, inputs) → events."""
 
     def __init__(self, event: Continuous, condition: Event | None, build: Build) -> None:
         super().__init__()
         latent, width, kind = build.latent, build.width, build.architecture
-        translated = kind == "unet" and given_image(event, condition) > 0
-        self.conditioner = Conditioner(None if translated else condition, latent)
+        self.placed = placed(condition, classes=False) if kind == "unet" and len(event.shape) == 3 else None
+        self.conditioner = Conditioner(condition if self.placed is None else self.placed.rest, latent)
         context, bounded = self.conditioner.width, isinstance(event, Bounded)
         self.shape = event.shape
         self.net: nn.Module
@@ -73,7 +67,7 @@ class Generator(nn.Module):
         if kind == "residual":
             self.net = Synthesis(event.shape, latent, width, build.blocks, context=context)
         elif kind == "unet":
-            given = given_image(event, condition)
+            given = 0 if self.placed is None else self.placed.channels
             self.net = Translator(event.shape, given, width, context=context, bounded=bounded)
         elif kind == "transposed":
             self.net = TransposedSynthesis(
@@ -119,9 +113,10 @@ class Generator(nn.Module):
 
         `shift` is added to every w, or to the code z of a net without w.
         """
-        if isinstance(self.net, Translator) and self.net.given:
-            assert isinstance(condition, Tensor)
-            return self.net(z, None, condition).float()  # type: ignore[no-any-return]
+        if self.placed is not None:
+            assert condition is not None
+            context = self.conditioner(self.placed.beside(condition))
+            return self.net(z, context, self.placed.grid(condition)).float()  # type: ignore[no-any-return]
         context = self.conditioner(condition)
         if isinstance(self.net, StyleSynthesis):
             if shift is not None and not self.styled:
@@ -140,7 +135,8 @@ class Critic(nn.Module):
         super().__init__()
         width, kind = build.width, build.architecture
         self.features: nn.Module
-        self.activation, self.given = True, 0  # given: channels of the image beside which items are judged
+        self.activation = True
+        self.placed = placed(condition, classes=False) if kind == "unet" else None  # the image beside which it judges
         if kind == "wave" and len(event.shape) == 1:
             self.features = WaveFeatures(event.shape[0], width, outputs=(width := 4 * width), shuffle=build.shuffle)
         elif len(event.shape) != 3 or kind in ("mlp", "wave"):
@@ -149,8 +145,7 @@ class Critic(nn.Module):
         elif kind == "residual":
             self.features = ImageFeatures(event.shape, width, build.blocks)
         elif kind == "unet":
-            self.given = given_image(event, condition)
-            self.features = PatchFeatures(event.shape[0] + self.given, width)
+            self.features = PatchFeatures(event.shape[0] + (self.placed.channels if self.placed else 0), width)
         elif kind == "transposed":
             self.features = StridedFeatures(event.shape, width, outputs=(width := 4 * width), norm=build.norm)
         elif kind in ("spectral", "split"):
@@ -165,7 +160,8 @@ class Critic(nn.Module):
             self.score = spectral_norm(self.score)
         classes = condition.largest if auxiliary and isinstance(condition, Discrete) else 0
         self.classes = nn.Linear(width, classes) if classes else None
-        self.embed = Conditioner(None if classes or self.given else condition, width)
+        named = condition if self.placed is None else self.placed.rest
+        self.embed = Conditioner(None if classes else named, width)
         for p in self.embed.parameters():
             nn.init.zeros_(p)
 
@@ -174,9 +170,9 @@ class Critic(nn.Module):
     ) -> Float[Tensor, "logits width"]:
         """The features that the logits are linear in, one row per item or, item by item, per patch."""
         if isinstance(self.features, PatchFeatures):
-            if self.given:
-                assert isinstance(condition, Tensor)
-                x = torch.cat((x, to_size(condition.to(x.dtype), (x.shape[2], x.shape[3]))), 1)
+            if self.placed is not None:
+                assert condition is not None
+                x = torch.cat((x, self.placed.grid(condition, x.shape[2:]).to(x.dtype)), 1)
             return leaky_relu(self.features(x).flatten(0, 1), SLOPE)
         if isinstance(self.features, StyleFeatures):
             h = self.features(x, stage=stage)
@@ -197,7 +193,7 @@ class Critic(nn.Module):
     def judge(self, phi: Float[Tensor, "logits width"], condition: Condition | None = None) -> Float[Tensor, "logits"]:
         """Features (n, width) → logits (n,); of every patch of every item where the critic judges patches."""
         logit: Tensor = self.score(phi)[:, 0].float()
-        embedded = self.embed(condition)
+        embedded = self.embed(condition if self.placed is None else self.placed.beside(condition))
         if embedded is not None and len(embedded) != len(phi):
             embedded = embedded.repeat_interleave(len(phi) // len(embedded), 0)
         return logit if embedded is None else logit + (embedded * phi).float().sum(1)

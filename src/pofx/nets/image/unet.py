@@ -7,6 +7,8 @@ a block has one norm (of at least 16 channels a group) and one nonlinearity; ski
 Resolutions that do not halve evenly are rounded up and resized back to their skip.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -114,26 +116,45 @@ class UNet(nn.Module):
         if rank == 2:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(
-        self, x: Float[Tensor, "n channels *sides"], context: Float[Tensor, "n context"]
-    ) -> Float[Tensor, "n outputs *sides"]:
-        """x (n, channels, *sides), context (n, context) → (n, outputs, *sides)."""
-        sides = tuple(x.shape[2:])
+    @property
+    def skip_widths(self) -> list[int]:
+        """Channels of every skip, in the order of the way down."""
+        return [block.norm.num_channels for blocks in self.down for block in blocks]  # type: ignore[attr-defined]
+
+    def descended(
+        self, x: Float[Tensor, "n channels *sides"], context: Float[Tensor, "n context"], hint: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The features at the bottom, and the skips; `hint` is added to the first features."""
         x = gathered(x, self.patch)
-        if len(sides) == 2:
+        if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         context = F.silu(context)
         h, skips = self.first(x), []
+        h = h if hint is None else h + hint
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
             for block in blocks:  # type: ignore[attr-defined]
                 skips.append(h)
                 h = block(h, context)
-        h = self.attention(h)
+        return self.attention(h), skips
+
+    def forward(
+        self,
+        x: Float[Tensor, "n channels *sides"],
+        context: Float[Tensor, "n context"],
+        added: Sequence[Tensor] | None = None,
+    ) -> Float[Tensor, "n outputs *sides"]:
+        """x (n, channels, *sides), context (n, context) → (n, outputs, *sides); `added` is added to each skip and, the
+        last, at the bottom."""
+        h, skips = self.descended(x, context)
+        if added is not None:
+            skips = [skip + more for skip, more in zip(skips, added[:-1], strict=True)]
+            h = h + added[-1]
+        context = F.silu(context)
         for level, blocks in reversed(list(enumerate(self.up))):
             for block in blocks:  # type: ignore[attr-defined]
                 skip = skips.pop()
                 h = block(h + skip, context)
             if level:
                 h = self.grow[level - 1](F.interpolate(h, size=skips[-1].shape[2:], mode="nearest"))
-        return spread(self.last(F.silu(self.norm(h))), self.patch, sides)
+        return spread(self.last(F.silu(self.norm(h))), self.patch, tuple(x.shape[2:]))
