@@ -403,7 +403,7 @@ def design(
 
     Without --test the proposals are written into the record; fill in `score` (or write failed) and call again.
     """
-    from pofx.apps.simulate import function_of
+    from pofx.core.config import function_in_file
     from pofx.artifact import load
 
     if (run is None) == (not parameter):
@@ -414,7 +414,7 @@ def design(
     loop = Design(space, batch=batch, budget=budget, minimise=minimise, record=record, seed=seed)
     if test is not None:
         if ":" in test:
-            of = function_of(test)
+            of = function_in_file(test, "a test of designs")
         else:
             from pofx.apps.molecules import oracle_of
 

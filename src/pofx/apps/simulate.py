@@ -97,23 +97,6 @@ def _several(simulator: Callable[..., Any], theta: np.ndarray, seeds: list[Any],
     return rows
 
 
-def function_of(written: str) -> Callable[..., Any]:
-    """The function "file.py:name".
-
-    Raises:
-        UsageError: there is no such file or function.
-    """
-    path, colon, name = written.rpartition(":")
-    file = Path(path).expanduser()
-    if not colon or not file.is_file():
-        raise UsageError(f"a simulator must be file.py:function (got {written!r}): check the path")
-    values: dict[str, Any] = {"__name__": "simulator", "__file__": str(file)}
-    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), values)  # the user's own file
-    if not callable(values.get(name)):
-        raise unknown(f"function of {file.name}", name, [k for k, v in values.items() if callable(v)])
-    return values[name]
-
-
 def read_observation(path: Path) -> np.ndarray:
     """One observation of a .csv (numbers, with or without a line of names), .npy or .npz (array `x` or the only one).
 

@@ -4,13 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import torch
+from torch import Tensor
+
 from pofx.artifact import Artifact
 from pofx.combine.around.guided import Guided, LogLikelihood
 from pofx.companions import Given, agree, given
 from pofx.core.companion import Foundation, Guide
+from pofx.core.config import function_in_file
 from pofx.core.entry import public
-from pofx.core.errors import Unsupported
-from pofx.core.model import Denoising
+from pofx.core.errors import Unsupported, UsageError
+from pofx.core.event import Continuous
+from pofx.core.model import Denoising, Model
 from pofx.core.options import Range, Real, Unit
 
 PUBLIC = ("guided",)
@@ -36,7 +41,9 @@ class GuidedByFunction(Artifact):
         Raises:
             Unsupported: always.
         """
-        raise Unsupported("a guide that is a function cannot be saved: save the run, and guide it again")
+        raise Unsupported(
+            "a guide that is a function cannot be saved: save the run, and guide it again, as `pofx sample --guide` does"
+        )
 
 
 @public
@@ -56,7 +63,7 @@ def guided(
             moves away from its errors (autoguidance). A run given a label that `run` was trained without, a conditional
             denoiser or density: a classifier; the result takes that label as its condition. A function of events
             (n, *event), pixels from -1 to 1 or standardised columns, that returns one log-likelihood for each, or minus
-            a loss: it is given the denoised estimate. None: the run itself without its condition.
+            a loss, or its place, "file.py:name": it is given the denoised estimate. None: the run itself without its condition.
         guidance: the weight; by default 2, of a classifier or a function 1. 1 is the run alone, but for a classifier
             or a function, where 0 is. It can be changed later, `using(guidance=3)`.
         guidance_rescale: share by which guided estimates get the spread of plain ones.
@@ -70,7 +77,10 @@ def guided(
     if not isinstance(parts.model, Denoising):
         raise Unsupported(f"{parts.name} does not denoise: guide a diffusion or flow-matching run")
     conditioning, training = parts.conditioning, dict(parts.card.get("training", {}))
+    by = function_in_file(by, "a guide") if isinstance(by, str) and ".py:" in by else by
     likelihood: LogLikelihood | None = by if _is_function(by) else None
+    if likelihood is not None:
+        _try(likelihood, parts.model)
     if by is not None and likelihood is None:
         guide = given(by, "by")
         if conditioning is None:
@@ -99,6 +109,29 @@ def guided(
 
 def _is_function(by: Any) -> bool:
     return callable(by) and not isinstance(by, Artifact)
+
+
+def _try(likelihood: LogLikelihood, model: Model) -> None:
+    """Call a guide once, to see that it is one.
+
+    Raises:
+        UsageError: it cannot be called with events, or returns no number for each that torch can differentiate.
+    """
+    assert isinstance(model.event, Continuous)
+    x = torch.zeros(2, *model.event.shape, requires_grad=True)
+    name = getattr(likelihood, "__name__", type(likelihood).__name__)
+    needed = f"a guide takes events (n, {', '.join(map(str, model.event.shape))}) and returns one number for each, (n,)"
+    try:
+        value = likelihood(x.to(next(iter((*model.parameters(), *model.buffers())), x).device))
+    except Exception as error:  # whatever a function raises
+        raise UsageError(f"the guide {name} cannot be called ({type(error).__name__}: {error}): {needed}") from error
+    if not isinstance(value, Tensor) or tuple(value.shape) != (2,):
+        got = f"shape {tuple(value.shape)} of 2 events" if isinstance(value, Tensor) else type(value).__name__
+        raise UsageError(f"the guide {name} must return one number for each event (got {got}): {needed}")
+    if not value.requires_grad:
+        raise UsageError(
+            f"the guide {name} must be differentiable in the events (its result has no gradient): use torch alone"
+        )
 
 
 def _condition_of(guide: Given) -> Any:

@@ -10,7 +10,7 @@ import inspect
 import json
 import numbers
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -148,6 +148,28 @@ def class_in_file(path: str | Path, name: str, of: type[T]) -> type[T]:
     if name not in found:
         raise unknown(f"{of.__name__.lower()} class of {file.name}", name, found)
     return found[name]
+
+
+def function_in_file(written: str, what: str) -> Callable[..., Any]:
+    """The function "file.py:name" of a Python file, which is run; `what` it is, in errors.
+
+    Raises:
+        UsageError: no such file, it cannot be run, or it has no such function.
+    """
+    path, colon, name = written.rpartition(":")
+    file = Path(path).expanduser()
+    if not colon or not file.is_file():
+        raise UsageError(f"{what} must be file.py:function (got {written!r}): check the path")
+    values: dict[str, Any] = {"__name__": f"_pofx_{file.stem}", "__file__": str(file)}
+    try:  # no module: what it holds is sent to other processes by value
+        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), values)  # the user's own file
+    except Exception as error:
+        raise UsageError(f"{file} cannot be run ({type(error).__name__}: {error}): mend it first") from error
+    if not callable(values.get(name)):
+        own = [k for k, v in values.items() if inspect.isfunction(v) and not k.startswith("_")]
+        raise unknown(f"function of {file.name}", name, own)
+    found: Callable[..., Any] = values[name]
+    return found
 
 
 def defaults(cls: type) -> dict[str, Any]:

@@ -158,3 +158,41 @@ def test_commands_guide(learned, tmp_path):
     assert found.exit_code == 0, found.output
     drawn = np.loadtxt(tmp_path / "drawn.csv", delimiter=",", skiprows=1)
     assert np.allclose(drawn, pofx.load(out).sample(5), atol=1e-3)
+
+
+@pytest.fixture
+def guides(tmp_path):
+    path = tmp_path / "guides.py"
+    path.write_text(
+        "import torch\n\n"
+        "def right(x):\n    return 6 * x[:, 0]\n\n"
+        "def whole(x):\n    return x.sum()\n\n"
+        "def plain(x):\n    return torch.ones(len(x))\n\n"
+        "def broken(x):\n    return x @ torch.zeros(7)\n\n"
+        "def numbers(x):\n    return x.detach().numpy().sum(1)\n"
+    )
+    return path
+
+
+def test_any_differentiable_function_guides_on_the_command_line(learned, guides, tmp_path):
+    run, out = learned["folder"] / "good", tmp_path / "x.csv"
+    called = ["sample", str(run), "-n", "50", "--out", str(out), "--guide"]
+    found = CliRunner().invoke(app, [*called, f"{guides}:right", "-o", "guidance=2"])
+    assert found.exit_code == 0, found.output
+    drawn = np.loadtxt(out, delimiter=",", skiprows=1)
+    assert drawn[:, 0].mean() > learned["good"].sample(50)[:, 0].mean() + 0.5
+    wanted = pofx.guided(learned["good"], f"{guides}:right", guidance=2).sample(50)
+    assert np.allclose(drawn, wanted, atol=1e-4)
+    for name, reason in {
+        "whole": "one number for each event", "plain": "no gradient", "broken": "cannot be called",
+        "numbers": "one number for each event", "absent": "unknown function",
+    }.items():  # fmt: skip
+        wrong = CliRunner().invoke(app, [*called, f"{guides}:{name}"])
+        assert isinstance(wrong.exception, UsageError) and reason in str(wrong.exception), name
+    missing = CliRunner().invoke(app, [*called, "nowhere.py:f"])
+    assert isinstance(missing.exception, UsageError) and "check the path" in str(missing.exception)
+    guides.write_text("def right(x:\n")
+    unreadable = CliRunner().invoke(app, [*called, f"{guides}:right"])
+    assert isinstance(unreadable.exception, UsageError) and "mend it" in str(unreadable.exception)
+    saved = CliRunner().invoke(app, ["guide", str(run), "--by", "nowhere.py:f", "--out", str(tmp_path / "g")])
+    assert isinstance(saved.exception, UsageError)

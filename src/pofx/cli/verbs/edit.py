@@ -30,7 +30,7 @@ def edit(
     stops: Annotated[int, typer.Option(min=2, help="Items of a path, with both ends.")] = 8,
     n: Annotated[int, typer.Option("-n", min=1, help="Of the first items.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Of the walk from noise.")] = 50,
-    guide: Annotated[Path | None, typer.Option(help="A run that guides this one, as in `pofx guide`.")] = None,
+    guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`.")] = None,
     split: arguments.Split = None,
     out: Annotated[str | None, typer.Option(help="As in `pofx sample`.")] = None,
     condition: arguments.Condition = None,

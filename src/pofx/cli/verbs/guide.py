@@ -15,7 +15,7 @@ def guide(
     run: arguments.Run,
     out: Annotated[Path, typer.Option(help="Folder of the guided run.")],
     by: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="A weaker run of the same items, or one given a label; default: the run without its label."),
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="The weight (default 2, of a classifier 1).")] = None,

@@ -43,7 +43,8 @@ def infer(
     import numpy as np
 
     from pofx.apps.infer import infer as learn
-    from pofx.apps.simulate import function_of, read_observation
+    from pofx.apps.simulate import read_observation
+    from pofx.core.config import function_in_file
     from pofx.core.errors import UsageError
 
     written = dict(part.split("=", 1) for part in prior if "=" in part)
@@ -51,7 +52,7 @@ def infer(
         raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
     seen = None if observation is None else read_observation(observation)
     posterior = learn(
-        function_of(simulator), written, simulations=simulations, observation=seen, rounds=rounds, method=method,
+        function_in_file(simulator, "a simulator"), written, simulations=simulations, observation=seen, rounds=rounds, method=method,
         model=model, members=members, steps=steps, workers=workers, seed=seed, options=arguments.options(options),
     )  # fmt: skip
     posterior.save(out)

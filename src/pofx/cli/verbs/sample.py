@@ -30,7 +30,8 @@ def sample(
         int | None, typer.Option(min=1, help="With --prefix DATA: rows of images, or characters, that are given.")
     ] = None,
     guide: Annotated[
-        Path | None, typer.Option(help="A run that guides a diffusion run, as in `pofx guide`; -o guidance=2.")
+        str | None,
+        typer.Option(help="Guides a diffusion run: a run, as in `pofx guide`, or FILE.py:function; -o guidance=2."),
     ] = None,
     sign: Annotated[
         Path | None, typer.Option(help="A key that signs the manifest in .png files: a secret, or Ed25519 as PEM.")

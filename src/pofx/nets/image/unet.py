@@ -122,7 +122,10 @@ class UNet(nn.Module):
         return [block.norm.num_channels for blocks in self.down for block in blocks]  # type: ignore[attr-defined]
 
     def descended(
-        self, x: Float[Tensor, "n channels *sides"], context: Float[Tensor, "n context"], hint: Tensor | None = None
+        self,
+        x: Float[Tensor, "n channels *sides"],
+        context: Float[Tensor, "n context"],
+        hint: Float[Tensor, "n width *fewer"] | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """The features at the bottom, and the skips; `hint` is added to the first features."""
         x = gathered(x, self.patch)
