@@ -403,8 +403,8 @@ def design(
 
     Without --test the proposals are written into the record; fill in `score` (or write failed) and call again.
     """
-    from pofx.core.config import function_in_file
     from pofx.artifact import load
+    from pofx.core.config import function_in_file
 
     if (run is None) == (not parameter):
         raise UsageError("designs are numbers or sequences: pass -p NAME=LOW..HIGH, or --run RUN")

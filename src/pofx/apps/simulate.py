@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.errors import DataError, UsageError
 
 CHUNKS = 8  # of work per worker, so that slow parameters do not leave others idle
 

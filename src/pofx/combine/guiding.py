@@ -42,7 +42,7 @@ class GuidedByFunction(Artifact):
             Unsupported: always.
         """
         raise Unsupported(
-            "a guide that is a function cannot be saved: save the run, and guide it again, as `pofx sample --guide` does"
+            "a guide that is a function cannot be saved: save the run, and guide it again (`pofx sample --guide`)"
         )
 
 
@@ -63,7 +63,8 @@ def guided(
             moves away from its errors (autoguidance). A run given a label that `run` was trained without, a conditional
             denoiser or density: a classifier; the result takes that label as its condition. A function of events
             (n, *event), pixels from -1 to 1 or standardised columns, that returns one log-likelihood for each, or minus
-            a loss, or its place, "file.py:name": it is given the denoised estimate. None: the run itself without its condition.
+            a loss, or its place, "file.py:name": it is given the denoised estimate. None: the run itself without its
+            condition.
         guidance: the weight; by default 2, of a classifier or a function 1. 1 is the run alone, but for a classifier
             or a function, where 0 is. It can be changed later, `using(guidance=3)`.
         guidance_rescale: share by which guided estimates get the spread of plain ones.

@@ -4,7 +4,7 @@ After ControlNet (Zhang, Rao and Agrawala, 2023, arXiv 2302.05543): the trained 
 starts at zero, so that training starts from the run as it is. The small branch sees x_t, the estimate of the run, and
 the condition at every place (a sketch, a small or a grey picture) or as a vector (a label, a text, a row); what it
 gives is added to the velocity of the run, so that any denoiser can be controlled, whatever its network. The branch
-"encoder" is the copy of a U-Net's way down that the paper has (`encoder_branch`).
+"encoder" is the copy of a U-Net's contracting path that the paper has (`encoder_branch`).
 """
 
 from collections.abc import Iterable
@@ -79,8 +79,8 @@ class Control(OnePhase, Beside):
     Args:
         run: a denoiser, which stays as it is; one trained with another condition is used without it.
         guidance: factor of what the branch adds; 0 is the run alone.
-        form: of the branch: "small", a network of its own beside any run, or "encoder", a copy of the way down of the
-            run's U-Net with maps that start at zero.
+        form: of the branch: "small", a network of its own beside any run, or "encoder", a copy of the contracting path
+            of the run's U-Net with maps that start at zero.
         network: of the small branch: "mlp", "unet", "dit" or "auto", as in `flow-matching`.
         width: of its network; 0 takes 32 channels (unet), 128 features (dit) or 512 units (mlp).
         depth: its residual blocks, or layers.
@@ -143,7 +143,7 @@ class Control(OnePhase, Beside):
         return self.branch(x, data, phi, condition), wide(phi.sin(), x_t)
 
     def _copied(self, x_t: Tensor, t: Tensor, condition: Condition | None, guidance: float) -> Tensor:
-        """The estimate of the run whose way up receives what the copy of its way down gives."""
+        """The estimate of the run whose expanding path receives what the copy of its contracting path gives."""
         branch, (denoiser, _) = self.branch, copied_denoiser(self.base)
         assert isinstance(branch, EncoderBranch) and isinstance(self.base, Diffusion)
 

@@ -1,8 +1,8 @@
-"""A copy of the way down of a frozen U-Net, whose features are added to the frozen one by maps that start at zero.
+"""A copy of the contracting path of a frozen U-Net, whose features are added to it by maps that start at zero.
 
 ControlNet (Zhang, Rao and Agrawala, 2023, arXiv 2302.05543, section 3): the copy starts with the weights of the run, so
-it knows the items from the first step; the condition enters through a map that starts at zero too. At each join the way
-up of the frozen network receives skip + join(copy), so that before training nothing is changed, bit for bit.
+it knows the items from the first step; the condition enters through a map that starts at zero too. At each join the
+expanding path of the frozen network receives skip + join(copy): before training nothing is changed, bit for bit.
 """
 
 import copy
@@ -44,7 +44,7 @@ class EncoderBranch(nn.Module):
         self.placed = placed(condition) if rank == 2 else None
         self.conditioner = Conditioner(condition if self.placed is None else self.placed.rest, CONTEXT)
         self.net = copy.deepcopy(net).requires_grad_(True).train()
-        for part in ("up", "grow"):  # of the way up nothing is used
+        for part in ("up", "grow"):  # of the expanding path nothing is used
             setattr(self.net, part, nn.ModuleList())
         self.net.norm, self.net.last = nn.Identity(), nn.Identity()  # type: ignore[assignment]
         widths = net.skip_widths

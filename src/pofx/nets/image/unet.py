@@ -118,7 +118,7 @@ class UNet(nn.Module):
 
     @property
     def skip_widths(self) -> list[int]:
-        """Channels of every skip, in the order of the way down."""
+        """Channels of every skip, in the order of the contracting path."""
         return [block.norm.num_channels for blocks in self.down for block in blocks]  # type: ignore[attr-defined]
 
     def descended(
