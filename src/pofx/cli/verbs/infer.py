@@ -53,7 +53,8 @@ def infer(
     seen = None if observation is None else read_observation(observation)
     posterior = learn(
         function_in_file(simulator, "a simulator"), written, simulations=simulations, observation=seen, rounds=rounds,
-        method=method, model=model, members=members, steps=steps, workers=workers, seed=seed, options=arguments.options(options),
+        method=method, model=model, members=members, steps=steps, workers=workers, seed=seed,
+        options=arguments.options(options),
     )  # fmt: skip
     posterior.save(out)
     check = posterior.check(seed=seed)
