@@ -1,5 +1,7 @@
 """Proteins: alignments read as they are meant, floors with closed forms, scores with shared draws."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +9,10 @@ from typer.testing import CliRunner
 
 import pofx
 from pofx.apps import proteins as app_of
+from pofx.apps.couplings import pseudo_likelihood
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.data.alignments import LETTERS, clusters, codes, fasta, read_alignment, shared, weights
+from pofx.data.alignments import LETTERS, Alignment, clusters, codes, fasta, read_alignment, shared, weights
 
 A2M = ">focus/24-30\nhpACD.EF\n>other\n..AC-.EF\n>third\n..ACDwEY\n>gaps\n..A--.--\n>again\n..AC-.EF\n"
 FOCUS = "ACDEFGHIKL"
@@ -82,11 +85,33 @@ def test_mutants_and_assays_are_read_in_both_forms(tmp_path):
 def test_floors_know_columns_and_pairs(alignment):
     tries = ["ASDEFGHIKL", "ASEEFGHIKL", "AWDEFGHIKL"]  # half of a pair, the whole of it, what never occurs
     found = app_of.floors(alignment, tries)
-    profile, potts = found["profile"], found["Potts, mean field"]
+    profile = found["profile"]
     assert profile[2] < profile[0] and abs(profile[0]) < 0.6
-    assert potts[1] > potts[0] and potts[0] < -0.5  # the profile cannot see that the pair changes together
+    for potts in (found["Potts, mean field"], found["Potts, pseudo-likelihood"]):
+        assert potts[1] > potts[0] and potts[0] < -0.5  # the profile cannot see that the pair changes together
+    assert "Potts, pseudo-likelihood" not in app_of.floors(alignment, tries, potts_steps=0)
     x = app_of.Profile(alignment)
     assert np.exp(x.log_p).sum(1) == pytest.approx(np.ones(10))
+
+
+def test_pseudo_likelihood_finds_the_energies_of_a_known_potts_model():
+    g = np.random.default_rng(0)
+    letters, columns = "ACD", 4
+    states = ["".join(s) for s in itertools.product(letters, repeat=columns)]
+    at = np.array([[letters.index(c) for c in s] for s in states])
+    fields, pairs = 0.5 * g.normal(size=(columns, 3)), 0.7 * g.normal(size=(columns, columns, 3, 3))
+    energy = fields[np.arange(columns), at].sum(1)
+    for i, j in itertools.combinations(range(columns), 2):
+        energy = energy + pairs[i, j, at[:, i], at[:, j]]
+    p = np.exp(energy) / np.exp(energy).sum()
+    drawn = [states[i] for i in g.choice(len(states), 4000, p=p)]
+    known = Alignment(drawn, np.arange(1, columns + 1), np.ones(len(drawn)), 0)
+    model = pseudo_likelihood(known, steps=250, batch=1000, rate=0.05, ridge=1e-3)
+    assert np.allclose(model.couplings, model.couplings.T) and not model.couplings[:20, :20].any()
+    gap = model(states) - energy
+    assert np.sqrt(np.average((gap - np.average(gap, weights=p)) ** 2, weights=p)) < 0.15
+    alone = app_of.Profile(known)(states) - energy
+    assert np.sqrt(np.average((alone - np.average(alone, weights=p)) ** 2, weights=p)) > 0.4
 
 
 def test_elbos_have_the_same_draws_for_all_sequences(alignment):

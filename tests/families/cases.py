@@ -28,7 +28,7 @@ BEGUN, GUIDED = 6, 80  # steps of a model that has merely begun, and until a con
 FEW_STEPS = 10  # of the sampler of a model that has merely begun
 SECOND = {  # classes that fit what another class of their family fits already, only slower
     *("dequantised-tarflow", "dequantised-glow", "tarflow", "nice", "cnf", "pixelcnn++", "pixelrnn"),
-    *("hvae", "ebm", "gan", "discrete-flow-matching"),
+    *("hvae", "ebm", "gan", "discrete-flow-matching", "haar-cascade"),
 }
 LONG = {  # laws that take some seconds to half a minute
     "normalisation": ("flow-matching",),

@@ -1,7 +1,7 @@
 """Proteins: which mutations a family of sequences allows, scored by densities beside their floors, and new members.
 
-A score is the log-probability of a mutant less that of the focus sequence (Hopf et al., 2017): by a profile, by a Potts
-model in the mean-field approximation (Morcos et al., 2011), by VAEs whose ELBOs are taken with the same draws for
+A score is the log-probability of a mutant less that of the focus sequence (Hopf et al., 2017): by a profile, by Potts
+models (`couplings`), by VAEs whose ELBOs are taken with the same draws for
 every sequence (Riesselman et al., 2018, arXiv 1712.06527; Frazer et al., 2021), by autoregressive models, by masked
 marginals (Meier et al., 2021). A lower training loss is not a better score: weights are chosen on clusters of sequences
 that were held out, and the floors are printed beside.
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import typer
 
+from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
 from pofx.data.dataset import Dataset, dataset, take
@@ -142,37 +143,6 @@ class Profile:
         return np.asarray(self.log_p[np.arange(x.shape[1]), x].sum(1))
 
 
-class Potts:
-    """Fields and couplings of pairs by the inverse covariance; `pseudo` is the weight of the uniform distribution."""
-
-    def __init__(self, alignment: Alignment, pseudo: float = 0.5) -> None:
-        x = codes(alignment.sequences)
-        n, columns = x.shape
-        weight = (alignment.weights / alignment.weights.sum()).astype(np.float32)
-        hot = (x[..., None] == np.arange(1, CLASSES)).reshape(n, -1).astype(np.float32)  # gaps are the reference
-        single = hot.T @ weight
-        pairs = (hot * weight[:, None]).T @ hot
-        q = CLASSES
-        f = (1 - pseudo) * single + pseudo / q
-        both = (1 - pseudo) * pairs + pseudo / q**2
-        for i in range(columns):  # within a column residues exclude one another
-            at = slice(i * (q - 1), (i + 1) * (q - 1))
-            both[at, at] = np.diag(f[at])
-        covariance = both - np.outer(f, f)
-        couplings = -np.linalg.inv(covariance.astype(np.float64))
-        for i in range(columns):
-            at = slice(i * (q - 1), (i + 1) * (q - 1))
-            couplings[at, at] = 0
-        rest = 1 - f.reshape(columns, q - 1).sum(1)
-        self.fields = np.log(f.reshape(columns, -1) / np.maximum(rest, 1e-9)[:, None]).reshape(-1) - couplings @ f
-        self.couplings = couplings
-
-    def __call__(self, sequences: Sequence[str]) -> np.ndarray:
-        x = codes(sequences)
-        hot = (x[..., None] == np.arange(1, CLASSES)).reshape(len(x), -1).astype(np.float64)
-        return np.asarray(hot @ self.fields + 0.5 * np.einsum("nk,nk->n", hot @ self.couplings, hot))
-
-
 # scores of runs
 
 
@@ -239,11 +209,14 @@ def ensemble(scores: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.asarray(np.mean([rankdata(s) / len(s) for s in scores.values()], 0))
 
 
-def floors(alignment: Alignment, sequences: Sequence[str]) -> dict[str, np.ndarray]:
-    """Scores by the profile and by the Potts model."""
+def floors(alignment: Alignment, sequences: Sequence[str], *, potts_steps: int = 60) -> dict[str, np.ndarray]:
+    """Scores by the profile and by Potts models: the mean field, and pseudo-likelihood by so many steps."""
     both = [alignment.focus, *sequences]
+    models: dict[str, Any] = {"profile": Profile(alignment), "Potts, mean field": mean_field(alignment)}
+    if potts_steps:
+        models["Potts, pseudo-likelihood"] = pseudo_likelihood(alignment, steps=potts_steps)
     found = {}
-    for name, model in (("profile", Profile(alignment)), ("Potts, mean field", Potts(alignment))):
+    for name, model in models.items():
         values = model(both)
         found[name] = values[1:] - values[0]
     return found
@@ -275,6 +248,9 @@ def proteins(
     model: Annotated[str, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion.")] = "vae",
     members: Annotated[int, typer.Option(min=1, help="Trainings with different seeds, whose scores are averaged.")] = 3,
     minutes: Annotated[float, typer.Option(help="Of training, of all members together.")] = 3.0,
+    potts_steps: Annotated[
+        int, typer.Option(min=0, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
+    ] = 60,
     template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="New sequences.")] = 100,
     out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv.")] = Path("runs/proteins"),
@@ -282,7 +258,7 @@ def proteins(
 ) -> None:
     """Learn a family of proteins, score mutants, and draw new members.
 
-    The profile of the alignment and a Potts model are scored beside: a network that is below them has not helped.
+    The profile of the alignment and Potts models are scored beside: a network that is below them has not helped.
     """
     alignment = read_alignment(source)
     typer.echo(
@@ -303,7 +279,7 @@ def proteins(
         names, truth = read_assay(assay, mutant, score)
     sequences, there = mutated(alignment, names)
     sequences = [s for s, inside in zip(sequences, there, strict=True) if inside]
-    scores = floors(alignment, sequences)
+    scores = floors(alignment, sequences, potts_steps=potts_steps)
     scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
     scores["mean rank of all"] = ensemble(scores)
     table = pd.DataFrame({"mutant": np.array(names)[there], **scores})
