@@ -46,7 +46,7 @@ class Predictor(nn.Module):
         self.register_buffer("center", torch.zeros(outputs, 1, 1))
         self.register_buffer("spread", torch.ones(outputs, 1, 1))
 
-    def start(self, coarse: Tensor, details: Tensor) -> None:
+    def start(self, coarse: Float[Tensor, "n c h w"], details: Float[Tensor, "n outputs h w"]) -> None:
         """Take the spreads of both."""
         self.inner.fill_(float(coarse.std().clamp(min=1e-6)))
         self.center.copy_(details.mean((0, 2, 3))[:, None, None])
