@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
@@ -94,7 +94,7 @@ def test_any_model_of_grids_with_a_density_is_a_part_and_others_are_refused():
     value, error = model.log_prob_estimate(x, labels)
     assert value.shape == (6,) and bool((error >= 0).all()) and math.isfinite(float(value.sum()))
     assert model.sample(6, labels, generator=Streams(0, 6)).shape == x.shape
-    with pytest.raises(Unsupported, match="no density"):
+    with pytest.raises(UsageError, match="model of real grids with a density"):
         cascade(Bounded((1, 4, 4)), details="wgan", details_options={})
     with pytest.raises(UsageError, match="divisible by 4"):
         cascade(Bounded((1, 6, 6)), scales=2)

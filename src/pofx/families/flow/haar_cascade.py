@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.core.config import entry
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.config import build, entries, entry
+from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Density, Explicit, Model, Phase
-from pofx.core.options import Range, Width
+from pofx.core.options import OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.maths.distributions import normal_log_prob, sum_event, zero_when_far
 from pofx.maths.haar import haar, unhaar
@@ -27,6 +27,20 @@ from pofx.nets.vector.conditioner import CONDITIONS
 
 NARROWEST = 7.0  # log of how much narrower than all details those of a place can be, and wider
 STARTS = 10_000  # items from which spreads are taken
+
+
+class Checked(OneOf):
+    """Any name or value: the model of the part checks it."""
+
+    def __contains__(self, value: object) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return "of the model of a part"
+
+
+Name = Annotated[str, Checked()]
+Options = Mapping[Name, Annotated[Any, Checked()]]
 
 
 class Predictor(nn.Module):
@@ -91,10 +105,10 @@ class HaarCascade(Explicit):
         condition: Event | None = None,
         *,
         scales: Annotated[int, Range(1, 8)] = 1,
-        coarse: str = "continuous-gpt",
-        details: str = "continuous-gpt",
-        coarse_options: Mapping[str, Any] | None = None,
-        details_options: Mapping[str, Any] | None = None,
+        coarse: Name = "continuous-gpt",
+        details: Name = "continuous-gpt",
+        coarse_options: Options | None = None,
+        details_options: Options | None = None,
         width: Width = 64,
     ) -> None:
         super().__init__(event, condition)
@@ -261,11 +275,14 @@ class HaarCascade(Explicit):
 
 def _built(name: str, event: Event, given: Event | None, options: Mapping[str, Any], *, needed: bool) -> Model:
     """A model of a part, given the condition where it takes such ones."""
+    known = [row.name for row in entries().values() if _fits(row.model)]
+    if name not in known:
+        raise unknown("model of real grids with a density", name, known)
     row = entry(name)
     takes = given is not None and issubclass(type(given), row.model.conditions or ())
     if needed and not takes:
         raise Unsupported(f"{name} takes no {type(given).__name__} condition: choose another model of the coarse grid")
-    model = row.model(event, given if takes else None, **{**row.values, **options})
+    model = build(name, event, given if takes else None, **options)
     if not isinstance(model, Explicit) or model.density < Density.ESTIMATE:
         raise Unsupported(
             f"{name} has no density of real grids: choose one of the flows, continuous-gpt or a diffusion"
