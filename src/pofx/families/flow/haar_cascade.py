@@ -288,3 +288,7 @@ def _built(name: str, event: Event, given: Event | None, options: Mapping[str, A
             f"{name} has no density of real grids: choose one of the flows, continuous-gpt or a diffusion"
         )
     return model
+
+
+def _fits(model: type[Model]) -> bool:
+    return issubclass(model, Explicit) and Continuous in model.events and 3 in model.ranks
