@@ -58,13 +58,13 @@ def clock(monkeypatch):
     return made
 
 
-def go(clock, seconds, seen=None, **costs):
+def go(clock, seconds, seen=None, least=64, **costs):
     feed = Feed(DATA, None, Plain(2), seed=5, device=torch.device("cpu"))
     began = clock.now
     found = train(
         Costly(clock, **costs),
         feed,
-        options=TrainOptions(batch_size=64, checkpoint_seconds=1e6),
+        options=TrainOptions(batch_size=64, least_batch=least, checkpoint_seconds=1e6),
         budget=Budget(minutes=seconds / 60),
         validation=feed,
         progress=seen.append if seen is not None else False,
@@ -134,3 +134,36 @@ def test_remaining_time_falls_and_shares_rise(clock):
     assert [p.share for p in training] == sorted(p.share for p in training) and training[-1].share == 1.0
     assert all(abs(p.remaining - 60 * (1 - p.share)) < 1.0 for p in training[1:-2])
     assert training[3].rate == pytest.approx(4.0, rel=0.01)
+
+
+@pytest.mark.parametrize(("step", "size"), [(0.02, 64), (0.04, 32), (0.2, 16), (0.9, 16)])
+def test_batches_become_smaller_where_the_budget_buys_too_few_steps(clock, step, size):
+    found, spent = go(clock, 50.0, least=16, step=step)
+    assert found.state.images == size * found.state.step
+    assert found.state.batch_size == (size if size < 64 else 0)
+    assert 0.8 * 50 <= spent <= 1.2 * 50
+
+
+def test_a_stated_batch_size_is_kept():
+    assert TrainOptions.of({"batch_size": 48}).least_batch == 48
+    assert TrainOptions.of({"batch_size": 48, "least_batch": 8}).least_batch == 8
+    assert TrainOptions.of({}).least_batch < TrainOptions.of({}).batch_size
+
+
+def test_a_resumed_run_has_the_batches_of_the_interrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("pofx.train.pace.Pace.batch", lambda *given: 24)
+    feed = Feed(DATA, None, Plain(2), seed=5, device=torch.device("cpu"))
+
+    def some(steps, folder):
+        made = Gaussian(Continuous((2,)))
+        found = train(made, feed, options=TrainOptions(schedule="constant"), budget=Budget(steps=steps), folder=folder,
+                      resume=True, progress=False)  # fmt: skip
+        return found.state, found.model.state_dict()
+
+    some(5, tmp_path / "a")
+    monkeypatch.setattr("pofx.train.pace.Pace.batch", lambda *given: 96)  # the machine is idle now
+    (resumed, again), (_, _) = some(9, tmp_path / "a"), some(1, tmp_path / "c")
+    assert resumed.images == 9 * 24
+    monkeypatch.setattr("pofx.train.pace.Pace.batch", lambda *given: 24)
+    whole, weights = some(9, tmp_path / "b")
+    assert whole.images == resumed.images and all(torch.equal(weights[k], again[k]) for k in weights)

@@ -38,10 +38,14 @@ class Descent:
         self.parameters = list(objective.parameters())
         self.optimisers, self.owners = optimisers(self.phases, options, _matrices(objective, options))
         self.turns = max((phase.repeats for phase in self.phases), default=1)  # batches per step
-        self.images = self.turns * options.batch_size  # items per step
         self.flops = Flops()
         self.private = PrivateGradients(objective, options, len(feed)) if options.item_noise else None
         self.norms: dict[str, Tensor] = {}  # of the gradient, of the last descent of each phase
+
+    @property
+    def images(self) -> int:
+        """Items per step."""
+        return self.turns * self.options.batch_size
 
     def distribute(self, accelerator: Accelerator, state: State) -> None:
         """Compile and distribute the objective, once its state is complete."""

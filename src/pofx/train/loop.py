@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,7 +178,10 @@ class _Training:
         track = options.track if self.main else ""
         self.log = Log(self.folder if self.main else None, after_step=self.state.step, track=track)
         self.pace = Pace(self.name, self.budget, self.state.seconds)
-        self.pace.foresee(self.average.model, self.descent.phases, self.feed, options, cast)
+        if found is None and self.accelerator.num_processes == options.accumulate == 1 and not options.item_noise:
+            self.state.batch_size = self.pace.batch(self.average.model, self.descent.phases, self.feed, options, cast)
+        if self.state.batch_size:
+            self.options = self.descent.options = replace(options, batch_size=self.state.batch_size)
         self.average.copy_buffers(objective)
         now = time.monotonic()
         self.began = began - self.state.seconds  # as if all had been trained without a break

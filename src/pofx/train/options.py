@@ -23,6 +23,7 @@ class TrainOptions:
     """How to descend. A model class may state its own defaults in `trains_with`; the user's values win."""
 
     batch_size: Annotated[int, Range(1, 1 << 20)] = 128  # items per step over all processes
+    least_batch: Annotated[int, Range(1, 1 << 20)] = 16  # down to which it is halved where minutes buy too few steps
     accumulate: Annotated[int, Range(1, 1 << 20)] = 1  # parts of a batch, one after the other: less memory, same step
     optimizer: Annotated[str, OneOf("adamw", "muon")] = "adamw"  # muon: orthogonal steps for hidden matrices
     lr: Annotated[Real, Range(0, 10)] = 1e-3  # learning rate after warm-up
@@ -45,7 +46,7 @@ class TrainOptions:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Options from plain values, checked.
+        """Options from plain values, checked. A stated `batch_size` is kept, however few steps a budget buys.
 
         Raises:
             UsageError: an unknown key (the nearest is named), or a value out of its range.
@@ -56,7 +57,8 @@ class TrainOptions:
             if key not in known:
                 raise unknown("trainer option", key, known)
             check_value(key, value, hints[key], known[key])
-        return cls(**{key: _as(known[key], value) for key, value in values.items()})
+        kept = {"least_batch": values["batch_size"]} if "batch_size" in values else {}
+        return cls(**{key: _as(known[key], value) for key, value in {**kept, **values}.items()})
 
 
 def limits() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The pace of a training: what a step costs, how many the budget buys, and whether another one fits into it.
 
 A budget of time is met to within half a step, plus what is left to do at its end. Where it buys too few steps to learn
-from, or not even one, a warning states so at the start.
+from, batches become smaller; where it still buys too few, or not even one, a warning states so at the start.
 """
 
 import time
@@ -19,6 +19,8 @@ from pofx.train.options import Budget, TrainOptions, spoken
 from pofx.train.state import State
 
 FEW = 100  # steps, below which a training can hardly learn anything
+ENOUGH = 2000  # steps, below which smaller batches learn more in the same time
+CHEAPER = 0.7  # the cost of half a batch over that of a whole one, above which it is not worth while
 PROBE = 8  # items of the first trial
 TRIAL = 0.02  # share of a budget of time that ends the trials
 BACKWARD = 3.0  # a forward and backward pass, in units of a forward pass
@@ -76,7 +78,9 @@ class Pace:
         steps = int(float(f"{steps:.2g}"))
         if steps < FEW:
             warnings.warn(self._too_few(steps), UserWarning, stacklevel=2)
-        return f"{self.title}: {pace}, about {steps:,} step{'' if steps == 1 else 's'} in {self.budget}"
+        many = f"{steps:,} step{'' if steps == 1 else 's'}"
+        many += f" of {state.batch_size} items" if state.batch_size else ""
+        return f"{self.title}: {pace}, about {many} in {self.budget}"
 
     def _too_few(self, steps: int) -> str:
         needed = spoken(float(f"{10 * FEW * self.step:.1g}"))
@@ -87,18 +91,18 @@ class Pace:
             first = f"the budget of {self.budget} buys about {many} of {self.title}, too few to learn much"
         return f"{first}: raise it ({10 * FEW:,} steps take about {needed}), or choose a smaller network or batch_size"
 
-    def foresee(
-        self, copy: nn.Module, phases: tuple[Phase, ...], feed: Feed, options: TrainOptions, cast: Any
-    ) -> float | None:
-        """Seconds that a step will take, from forward passes of `copy` over ever more items; None without need.
+    def batch(self, copy: nn.Module, phases: tuple[Phase, ...], feed: Feed, options: TrainOptions, cast: Any) -> int:
+        """The items of a step, from the time of forward passes of `copy` over ever more items: `batch_size`, halved
+        while a budget of time buys fewer than ENOUGH steps and smaller ones are cheaper; 0 without need.
 
         Warns:
             UserWarning: a step takes longer than the budget of time.
         """
         limit = self.budget.seconds
         if limit is None or not phases or options.compile:
-            return None
+            return 0
         items, costs = min(PROBE, options.batch_size), list[tuple[int, float]]()
+        self._forward(copy, phases, feed, items, cast)  # with all that is made once
         while True:
             costs.append((items, self._forward(copy, phases, feed, items, cast)))
             if items >= options.batch_size or costs[-1][1] > TRIAL * limit:
@@ -106,15 +110,23 @@ class Pace:
             items = min(4 * items, options.batch_size)
         (n, second), (m, first) = costs[-1], costs[-2] if len(costs) > 1 else (0, 0.0)
         slope = max(second - first, 0.0) / (n - m)
-        step = BACKWARD * (second + slope * (options.batch_size - n))
-        if step > limit:
+
+        def cost(size: int) -> float:
+            return BACKWARD * max(second + slope * (size - n), 1e-9)
+
+        size = options.batch_size
+        while (
+            size // 2 >= options.least_batch and limit / cost(size) < ENOUGH and cost(size // 2) <= CHEAPER * cost(size)
+        ):
+            size //= 2
+        if cost(size) > limit:
             warnings.warn(
-                f"one step of {self.title} takes about {step:.2g} s here, longer than the budget of {self.budget}: "
-                "raise it, or choose a smaller network or batch_size",
+                f"one step of {self.title} takes about {cost(size):.2g} s here, longer than the budget of "
+                f"{self.budget}: raise it, or choose a smaller network or batch_size",
                 UserWarning,
                 stacklevel=2,
             )
-        return step
+        return size if size < options.batch_size else 0
 
     def _forward(self, copy: nn.Module, phases: tuple[Phase, ...], feed: Feed, items: int, cast: Any) -> float:
         batch = feed.batch(0, items)

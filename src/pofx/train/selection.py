@@ -1,7 +1,8 @@
 """Which averaged weights are the best so far: those of the lowest validation loss, or of the best samples.
 
 Rounds are even in the root of the budget, denser at the start, where small data overfits. In a budget of time they take
-at most a tenth of it: the number of validation items follows from what the first few cost.
+at most a tenth of it: the number of validation items follows from what the first few cost. In a budget of steps there
+is one round for every 20 of them at most, but there are eight.
 """
 
 import time
@@ -21,6 +22,7 @@ Judge = Callable[[Any], Mapping[str, float]]  # "validation" selects; further nu
 SHARE = 0.1  # of a budget of time, the most that validation may take
 FEWEST = 200  # validation items, where they fit into that share
 PROBE = 8  # items whose cost is measured first
+STEPS, ROUNDS = 20, 8  # of a budget of steps to a round at the least, where there are more than so many rounds
 
 
 class Selection:
@@ -30,12 +32,15 @@ class Selection:
         self.validation, self.judge, self.options, self.budget = validation, judge, options, budget
         self.possible = validation is not None or judge is not None  # whether anything selects weights
         self.best: dict[str, Tensor] | None = None
+        self.rounds = options.validations
+        if budget.steps is not None:
+            self.rounds = min(self.rounds, max(budget.steps // STEPS, ROUNDS))
         self.batches: list[Batch] | None = None
         self.telemetry: dict[str, float] = {}  # of the last round
 
     def due(self, state: State, share: float) -> bool:
         """Whether a round of validation is due at a share of the budget."""
-        if not self.possible or int(share**0.5 * self.options.validations) <= state.rounds:
+        if not self.possible or int(share**0.5 * self.rounds) <= state.rounds:
             return False
         if self.budget.seconds is None or self.best is None:
             return True
@@ -53,7 +58,7 @@ class Selection:
         if value is None and self.judge is not None:
             numbers = dict(self.judge(model))
             value, self.telemetry = numbers.pop("validation"), numbers
-        state.rounds = max(state.rounds, int(share**0.5 * self.options.validations))
+        state.rounds = max(state.rounds, int(share**0.5 * self.rounds))
         state.validations += 1
         state.validating += time.monotonic() - began
         self.possible = value is not None

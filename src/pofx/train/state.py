@@ -14,6 +14,7 @@ class State:
     step: int = 0
     seconds: float = 0.0
     images: int = 0  # items seen
+    batch_size: int = 0  # items per step, where a budget of time makes it smaller than that of the options
     flops: int = 0
     flops_of: dict[str, int] = field(default_factory=dict)  # of one descent of each phase, in each process
     rounds: int = 0  # of validation that were due so far
