@@ -46,7 +46,7 @@ class TrainOptions:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Options from plain values, checked. A stated `batch_size` is kept, however few steps a budget buys.
+        """Options from plain values, checked. A stated `batch_size` stays, however few steps a budget buys.
 
         Raises:
             UsageError: an unknown key (the nearest is named), or a value out of its range.
