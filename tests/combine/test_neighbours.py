@@ -1,5 +1,10 @@
 """Flows and pipelines of other libraries as runs; runs as distributions, pipelines and programs: the same numbers."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -145,10 +150,119 @@ def test_pipelines_that_cannot_be_are_refused(flow):
         pofx.to_diffusers(flow)
 
 
-SLOW = pytest.mark.slow
+def gpt2_weights(width=16, layers=2, classes=11, length=7, biased=True, transposed=False):
+    """A state dict as nanoGPT has it; `transposed` as transformers stores linear maps."""
+    torch.manual_seed(0)
+    state = {
+        "transformer.wte.weight": torch.randn(classes, width),
+        "transformer.wpe.weight": torch.randn(length, width),
+    }
+
+    def linear(name, inputs, outputs):
+        weight = torch.randn(outputs, inputs) / inputs**0.5
+        state[f"{name}.weight"] = weight.T.contiguous() if transposed else weight
+        if biased:
+            state[f"{name}.bias"] = torch.randn(outputs)
+
+    def norm(name):
+        state[f"{name}.weight"] = 1 + 0.1 * torch.randn(width)
+        if biased:
+            state[f"{name}.bias"] = 0.1 * torch.randn(width)
+
+    for i in range(layers):
+        at = f"transformer.h.{i}"
+        norm(f"{at}.ln_1"), norm(f"{at}.ln_2")
+        linear(f"{at}.attn.c_attn", width, 3 * width), linear(f"{at}.attn.c_proj", width, width)
+        linear(f"{at}.mlp.c_fc", width, 4 * width), linear(f"{at}.mlp.c_proj", 4 * width, width)
+    norm("transformer.ln_f")
+    state["lm_head.weight"] = state["transformer.wte.weight"]
+    return state
 
 
-@pytest.mark.parametrize("verb", ["decode", pytest.param("encode", marks=SLOW), pytest.param("score", marks=SLOW)])
+def gpt2_logits(state, tokens, heads, curve, transposed=False):
+    """GPT-2 from its mathematics, place by place: tokens (k,) → logits of what follows each."""
+    from torch.nn.functional import gelu, layer_norm
+
+    def of(name, h):
+        weight = state[f"transformer.{name}.weight"]
+        weight = weight.T if transposed else weight
+        return h @ weight.T + state.get(f"transformer.{name}.bias", 0.0)
+
+    def norm(name, h):
+        return layer_norm(h, h.shape[-1:], state[f"transformer.{name}.weight"], state.get(f"transformer.{name}.bias"))
+
+    h = state["transformer.wte.weight"][tokens] + state["transformer.wpe.weight"][: len(tokens)]
+    size, layer = h.shape[1] // heads, 0
+    while f"transformer.h.{layer}.ln_1.weight" in state:
+        q, k, v = of(f"h.{layer}.attn.c_attn", norm(f"h.{layer}.ln_1", h)).chunk(3, 1)
+        parts = []
+        for head in range(heads):
+            at = slice(head * size, (head + 1) * size)
+            scores = q[:, at] @ k[:, at].T / size**0.5
+            parts.append(scores.masked_fill(torch.ones_like(scores).triu(1) > 0, -torch.inf).softmax(1) @ v[:, at])
+        h = h + of(f"h.{layer}.attn.c_proj", torch.cat(parts, 1))
+        units = gelu(of(f"h.{layer}.mlp.c_fc", norm(f"h.{layer}.ln_2", h)), approximate=curve)
+        h, layer = h + of(f"h.{layer}.mlp.c_proj", units), layer + 1
+    return norm("ln_f", h) @ state["transformer.wte.weight"].T
+
+
+@pytest.mark.parametrize(("biased", "transposed", "activation"), [(True, True, "gelu-tanh"), (False, False, "gelu")])
+def test_weights_of_gpt2_have_its_logits(biased, transposed, activation, tmp_path):
+    state = gpt2_weights(biased=biased, transposed=transposed)
+    run = pofx.from_gpt2(state, heads=2, start=4, activation=activation)
+    x = torch.randint(11, (3, 7), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours = run.model.logits(x)
+    curve = "tanh" if activation == "gelu-tanh" else "none"
+    for row, logits in zip(x, ours, strict=True):
+        theirs = gpt2_logits(state, torch.cat((torch.tensor([4]), row[:-1])), 2, curve, transposed)
+        assert torch.allclose(logits, theirs, atol=1e-4)
+    log_p = ours.log_softmax(-1).gather(-1, x[..., None])[..., 0].sum(1)
+    assert np.allclose(run.log_prob(x.numpy()), log_p.numpy(), atol=1e-4)
+    drawn = run.sample(4, seed=1, temperature=0.8)
+    run.save(tmp_path)
+    assert np.array_equal(pofx.load(tmp_path).sample(4, seed=1, temperature=0.8), drawn) and drawn.shape == (4, 7)
+    checkpoint = {"model": {f"_orig_mod.{k}": v for k, v in state.items()}, "model_args": {"n_head": 2}}
+    again = pofx.from_gpt2(checkpoint, start=4, activation=activation)
+    assert np.array_equal(again.sample(4, seed=1, temperature=0.8), drawn)
+
+
+def test_a_model_of_transformers_has_the_same_logits_here():
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    try:
+        transformers.GPT2LMHeadModel  # noqa: B018  (loaded when it is needed)
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"transformers cannot load its GPT-2 here: {str(error)[:80]}")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=23, n_positions=9, n_embd=32, n_layer=2, n_head=4, bos_token_id=3)
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    run = pofx.from_gpt2(theirs)
+    x = torch.randint(23, (2, 9))
+    with torch.no_grad():
+        logits = theirs(torch.cat((torch.full((2, 1), 3), x[:, :-1]), 1)).logits
+        assert torch.allclose(run.model.logits(x), logits, atol=1e-4)
+
+
+def test_weights_of_other_networks_are_refused():
+    state = gpt2_weights()
+    for wrong, reason in (
+        (torch.nn.Linear(2, 2), "wte.weight"),
+        ({"a": 1}, "state dict"),
+        ({**state, "lm_head.weight": torch.randn(11, 16)}, "share"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            pofx.from_gpt2(wrong, heads=2, start=0)
+    with pytest.raises(UsageError, match="start"):
+        pofx.from_gpt2(state, heads=2)
+    with pytest.raises(UsageError, match="heads"):
+        pofx.from_gpt2(state, start=0)
+    del state["transformer.h.1.mlp.c_proj.weight"]
+    with pytest.raises(UsageError, match="c_proj"):
+        pofx.from_gpt2(state, heads=2, start=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["decode", "encode", "score"])
 def test_a_program_computes_what_the_run_does(verb, tmp_path):
     run = pofx.fit("moons", model="realnvp", layers=2, width=16, blocks=1, **QUICK)
     try:
@@ -164,6 +278,49 @@ def test_a_program_computes_what_the_run_does(verb, tmp_path):
         found = program(given).numpy()
     expected = {"decode": x, "encode": z, "score": run.log_prob(x)}[verb]
     assert np.allclose(found, expected, atol=1e-3)
+
+
+PROGRAMS = """
+import sys
+import numpy as np
+import torch
+import pofx
+from onnx.reference import ReferenceEvaluator
+folder = sys.argv[1]
+for model, small in (("realnvp", {"layers": 2, "width": 16, "blocks": 1}), ("vae", {"latent": 4, "width": 16})):
+    run = pofx.fit("moons", model=model, options=small, steps=2, progress=False)
+    z = np.random.default_rng(0).normal(size=(3, *run.model.code.shape)).astype(np.float32)
+    program = ReferenceEvaluator(str(pofx.export(run, folder + "/p.onnx")))
+    theirs = program.run(None, {program.input_names[0]: z})[0]
+    plain = torch.export.load(pofx.export(run, folder + "/p.pt2")).module()(torch.from_numpy(z)).detach().numpy()
+    assert np.allclose(theirs, run.decode(z), atol=1e-4), model
+    assert np.allclose(plain, run.decode(z), atol=1e-4), model
+"""
+
+
+@pytest.mark.slow
+def test_programs_compute_what_the_run_does_for_any_number_of_items(tmp_path):
+    """ONNX by the interpreter of onnx itself. In a process of its own: checks of shapes, which only tests have, hide
+    from torch that the number of items is free."""
+    pytest.importorskip("onnxscript", reason="onnx and onnxscript are not installed: pofx[onnx]")
+    env = {**os.environ, "PYTHONPATH": str(Path(pofx.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAMS, str(tmp_path)], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_onnx_without_its_libraries_is_refused_in_words(flow, tmp_path, monkeypatch):
+    from pofx.combine import export
+
+    def absent(*_):
+        raise ImportError("No module named 'onnx'")
+
+    monkeypatch.setattr(export, "_onnx", absent)
+    run = pofx.fit("moons", model="realnvp", layers=1, width=8, blocks=1, **QUICK)
+    with pytest.raises(UsageError, match=r"pofx\[onnx\]"):
+        pofx.export(run, tmp_path / "p.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

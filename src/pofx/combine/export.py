@@ -7,6 +7,7 @@ their values while it runs cannot be exported, and is refused with the reason th
 
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,7 +105,9 @@ def export(
         try:
             write(target, lambda aside: _onnx(program, aside))
         except ImportError as error:
-            raise UsageError(f"ONNX needs its libraries ({error}): pip install onnx onnxscript") from error
+            raise UsageError(
+                f"ONNX needs its libraries ({error}): pip install 'pofx[onnx]', or write a .pt2 file"
+            ) from error
         return target
     about = {"pofx": json.dumps({"verb": verb, "model": run.name, "input": list(example.shape)})}
     stream = io.BytesIO()
@@ -128,9 +131,12 @@ def _example(run: Artifact, verb: str, n: int) -> Tensor:
 
 
 def _exported(module: nn.Module, example: Tensor) -> Any:
-    """The program with a free number of items, or else with that of the example."""
+    """The program with a free number of items, or else with that of the example.
+
+    Strict first: it reads the code, in which len(x) stays a free number, where tracing makes it that of the example.
+    """
     free = {0: torch.export.Dim("n", min=2, max=1 << 16)}
-    try:
-        return torch.export.export(module, (example,), dynamic_shapes=(free,))
-    except Exception:
-        return torch.export.export(module, (example,))
+    for strict in (True, False):
+        with suppress(Exception):  # torch raises classes of its own, of many kinds
+            return torch.export.export(module, (example,), dynamic_shapes=(free,), strict=strict)
+    return torch.export.export(module, (example,))

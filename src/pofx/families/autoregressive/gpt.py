@@ -22,7 +22,7 @@ from pofx.core.options import Depth, Dropout, OneOf, Range, Real, Width
 from pofx.families.autoregressive.conditionals import STARTS, Conditionals, Cursor, ended
 from pofx.maths.distributions import class_counts
 from pofx.maths.products import linear
-from pofx.nets.attention.transformer import ACTIVATIONS, Transformer
+from pofx.nets.attention.transformer import ACTIVATIONS, NORMS, Transformer
 from pofx.nets.vector.column_embedding import first_rows
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.level_embedding import cosine_basis
@@ -41,9 +41,11 @@ class GPT(Conditionals):
         layers: blocks of attention and a two-layer net.
         heads: of attention; width / heads must be even.
         expansion: units of the two-layer nets, in widths.
-        activation: of these nets, "swiglu" or "gelu".
+        activation: of these nets: "swiglu", "gelu", or its approximation "gelu-tanh".
         positions: "rotary" (distances), "learned" (places), or "both"; None takes both for grids, rotary otherwise.
         dropout: of what is embedded and of what every branch adds, in training.
+        norm: of the stream before each branch: "rms", by its size alone, or "layer", by mean and spread.
+        biased: whether linear maps have biases; with norm=layer, positions=learned and gelu-tanh the network of GPT-2.
 
     Raises:
         UsageError: heads that do not divide the width, an unknown activation or kind of positions.
@@ -78,9 +80,12 @@ class GPT(Conditionals):
         activation: Annotated[str, OneOf(*ACTIVATIONS)] = "swiglu",
         positions: Annotated[str, OneOf(*POSITIONS)] | None = None,
         dropout: Dropout = 0.0,
+        norm: Annotated[str, OneOf(*NORMS)] = "rms",
+        biased: bool = False,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
+        self.norm, self.biased = norm, biased
         self.width, self.layers, self.heads, self.expansion = width, layers, heads, expansion
         self.activation, self.positions, self.dropout = activation, positions, dropout
         grid = len(event.shape) > 1
@@ -108,6 +113,8 @@ class GPT(Conditionals):
             activation=activation,
             rotary=kind != "learned",
             dropout=dropout,
+            norm=norm,
+            bias=biased,
         )
         self.bias = nn.Parameter(torch.zeros(len(self.places) if grid or self.columns else 1, event.largest))
         if self.columns:

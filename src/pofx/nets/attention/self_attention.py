@@ -62,13 +62,13 @@ class CausalAttention(nn.Module):
 
     table: Tensor
 
-    def __init__(self, width: int, heads: int, length: int, *, rotary: bool = True) -> None:
+    def __init__(self, width: int, heads: int, length: int, *, rotary: bool = True, bias: bool = False) -> None:
         super().__init__()
         if width % heads or (rotary and width // heads % 2):
             raise UsageError(f"width must be {heads} heads of an even size (got {width}): pass width={32 * heads}")
         self.heads, self.rotary, self.length = heads, rotary, length
-        self.inward = Linear(width, 3 * width, bias=False)
-        self.outward = Linear(width, width, bias=False)
+        self.inward = Linear(width, 3 * width, bias=bias)
+        self.outward = Linear(width, width, bias=bias)
         self.register_buffer("table", turns(length, width // heads) if rotary else None, persistent=False)
 
     def project(

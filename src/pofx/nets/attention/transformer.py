@@ -15,18 +15,23 @@ from pofx.core.errors import unknown
 from pofx.nets.attention.self_attention import AttentionCache, CausalAttention
 from pofx.nets.vector.linear import Linear
 
-ACTIVATIONS = ("swiglu", "gelu")
+ACTIVATIONS = ("swiglu", "gelu", "gelu-tanh")
+NORMS = ("rms", "layer")
+
+
+def _norm(kind: str, width: int) -> nn.Module:
+    return nn.RMSNorm(width, eps=1e-6) if kind == "rms" else nn.LayerNorm(width, eps=1e-5)
 
 
 class Feedforward(nn.Module):
     """Two layers at each place alone; "swiglu" has two thirds of the units, so that both have as many weights."""
 
-    def __init__(self, width: int, expansion: float, activation: str) -> None:
+    def __init__(self, width: int, expansion: float, activation: str, bias: bool = False) -> None:
         super().__init__()
-        self.gated = activation == "swiglu"
+        self.gated, self.curve = activation == "swiglu", "tanh" if activation == "gelu-tanh" else "none"
         units = max(8, 8 * round(width * expansion * (2 / 3 if self.gated else 1) / 8))
-        self.inward = Linear(width, units * (2 if self.gated else 1), bias=False)
-        self.outward = Linear(units, width, bias=False)
+        self.inward = Linear(width, units * (2 if self.gated else 1), bias=bias)
+        self.outward = Linear(units, width, bias=bias)
 
     def forward(self, h: Float[Tensor, "n length width"]) -> Float[Tensor, "n length width"]:
         """h (n, length, width) → (n, length, width)."""
@@ -35,7 +40,7 @@ class Feedforward(nn.Module):
             gate, a = a.chunk(2, -1)
             a = nn.functional.silu(gate) * a
         else:
-            a = nn.functional.gelu(a)
+            a = nn.functional.gelu(a, approximate=self.curve)
         out: Tensor = self.outward(a)
         return out
 
@@ -53,11 +58,13 @@ class Block(nn.Module):
         activation: str = "swiglu",
         rotary: bool = True,
         dropout: float = 0.0,
+        norm: str = "rms",
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        self.first, self.second = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
-        self.attention = CausalAttention(width, heads, length, rotary=rotary)
-        self.feedforward = Feedforward(width, expansion, activation)
+        self.first, self.second = _norm(norm, width), _norm(norm, width)
+        self.attention = CausalAttention(width, heads, length, rotary=rotary, bias=bias)
+        self.feedforward = Feedforward(width, expansion, activation, bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -88,16 +95,30 @@ class Transformer(nn.Module):
         activation: str = "swiglu",
         rotary: bool = True,
         dropout: float = 0.0,
+        norm: str = "rms",
+        bias: bool = False,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
         self.blocks = nn.ModuleList(
-            Block(width, heads, length, expansion=expansion, activation=activation, rotary=rotary, dropout=dropout)
+            Block(
+                width,
+                heads,
+                length,
+                expansion=expansion,
+                activation=activation,
+                rotary=rotary,
+                dropout=dropout,
+                norm=norm,
+                bias=bias,
+            )
             for _ in range(layers)
         )
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = _norm(norm, width)
         for name, weight in self.named_parameters():
+            if bias and name.endswith("ward.bias"):
+                nn.init.zeros_(weight)
             if weight.ndim == 2:
                 std = weight.shape[1] ** -0.5
                 nn.init.normal_(weight, std=std / math.sqrt(2 * layers) if "outward" in name else std)
