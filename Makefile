@@ -1,6 +1,7 @@
 # make            environment: .venv with the pinned libraries and pofx itself
 # make demo       compare eight families on handwritten digits → runs/demo/report.html
 # make gallery    a sheet of samples of every model → docs/gallery/index.md
+# make notebooks  every tutorial and use as a notebook → docs/notebooks
 # make test       the test suite (under 10 minutes on two cores)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export POFX_DATA
 
-.PHONY: install demo test test-slow check bench bench-peers docs gallery clean
+.PHONY: install demo test test-slow check bench bench-peers docs gallery notebooks clean
 
 install: $(READY)
 
@@ -45,6 +46,9 @@ docs: $(READY)
 
 gallery: $(READY)
 	$(BIN)/python docs/gallery.py
+
+notebooks: $(READY)
+	$(BIN)/python docs/notebooks.py
 
 clean:
 	rm -rf .venv runs site .pytest_cache .mypy_cache .ruff_cache

@@ -1,8 +1,8 @@
 """Write the reference pages of the documentation from the code: python docs/generate.py
 
 docs/cli.md (verbs and their options), docs/trainer.md (options of the trainer), docs/models.md (models and their
-options), docs/api.md (public names), and the list of members in each docs/families/*.md. tests/test_docs.py checks that
-the pages are those of the code.
+options), docs/api.md (public names), the list of members in each docs/families/*.md, and the notebooks of tutorials and
+uses (docs/notebooks.py). tests/test_docs.py checks that the pages are those of the code.
 """
 
 import re
@@ -140,6 +140,9 @@ def families() -> list[str]:
 PAGES = {"cli.md": cli, "trainer.md": trainer, "models.md": models, "api.md": api}
 
 if __name__ == "__main__":
+    from notebooks import write  # docs/notebooks.py, beside this file
+
+    write()
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")
     for family in families():

@@ -1,7 +1,13 @@
-"""What a notebook shows: HTML of runs, scores and data, whole and escaped, and a bar that needs no widgets."""
+"""What a notebook shows: HTML of runs, scores and data, whole and escaped, and a bar that needs no widgets; and the
+notebooks of the documentation, which are its pages."""
 
+import ast
+import importlib.util
+import json
+import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -100,3 +106,46 @@ def test_the_bar_of_a_notebook_is_drawn_in_place(notebook, capsys):
     assert "&lt;watch out&gt;" in notebook[-1]
     assert len(notebook) < 8  # not one for each step
     assert capsys.readouterr() == ("", "")
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def made():
+    spec = importlib.util.spec_from_file_location("docs_notebooks", DOCS / "notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_notebooks_are_those_of_the_pages(made):
+    files = made.files()
+    assert len(files) == 1 + len(list(DOCS.glob("tutorials/*.md"))) + len(list(DOCS.glob("uses/*.md")))
+    assert set((DOCS / "notebooks").rglob("*.ipynb")) == {path for path in files if path.suffix == ".ipynb"}
+    for path, text in files.items():
+        assert path.read_text(encoding="utf-8") == text, "run python docs/notebooks.py"
+
+
+def test_a_notebook_has_the_blocks_of_its_page_after_what_installs_them(made):
+    for page in made.pages():
+        whole = page.read_text(encoding="utf-8")
+        notebook = json.loads(made.notebook(whole))
+        assert notebook["nbformat"] == 4 and len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+        codes = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        assert "%pip install -q" in codes[0] and codes[0].count("pofx") == 1
+        blocks = re.findall(r"^```python\n(.*?)^```", whole, re.MULTILINE | re.DOTALL)
+        assert codes[1:] == [block.rstrip("\n") for block in blocks] and blocks
+        assert all(ast.parse(code) for code in codes[1:])
+        assert all(not cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code")
+        text = " ".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown")
+        assert not re.search(r"\]\((?!https?:)", text)  # links to pages that are not there
+        assert set(re.findall(r"https?://[^\s)'\"]+", json.dumps(notebook))) <= set(
+            re.findall(r"https?://[^\s)'\"]+", json.dumps(whole))
+        )
+
+
+def test_what_a_page_needs_is_installed(made):
+    cell = made.install("Needs `pip install pofx[audio]`.\n\n```python\nimport zuko\n```\n")
+    assert "%pip install -q 'pofx[audio]' zuko" in cell and "-c constraints.txt '.[audio]'" in cell
+    assert made.install("```python\nimport pofx\n```\n").endswith("%pip install -q pofx\n")
