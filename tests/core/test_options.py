@@ -116,7 +116,7 @@ def test_the_message_names_the_value_the_limit_and_the_mend():
         ({"width": 1.5}, "width must be a whole number from 1 to 8192 (got 1.5): pass width=128"),
         ({"layers": 10**6}, "layers must be a whole number from 1 to 1024 (got 1000000): pass layers=1024"),
         ({"dropout": 2}, "dropout must be a number of at least 0 and below 1 (got 2): pass dropout=0.0"),
-        ({"activation": "gleu"}, "activation must be swiglu or gelu (got 'gleu'): did you mean gelu?"),
+        ({"activation": "gleu"}, "activation must be swiglu, gelu or gelu-tanh (got 'gleu'): did you mean gelu?"),
         ({"positions": "abc"}, "positions must be rotary, learned or both or none (got 'abc'): leave it out"),
     ):
         with pytest.raises(UsageError) as error:
