@@ -61,3 +61,19 @@ class MixtureHead:
         chosen = categorical_draw(log_weight, u)
         row = torch.arange(len(raw), device=raw.device)
         return means[row, chosen] + temperature * log_std[row, chosen].exp() * noise
+
+    def draw_given(
+        self,
+        raw: Float[Tensor, "n size"],
+        u: Float[Tensor, "n"],
+        noise: Float[Tensor, "n numbers"],
+        x: Float[Tensor, "n numbers"],
+        known: Bool[Tensor, "n numbers"],
+        temperature: float = 1.0,
+    ) -> Float[Tensor, "n numbers"]:
+        """As `draw`, given the numbers of x that are `known`: components count by how well they explain these."""
+        log_weight, means, log_std = self.parts(raw)
+        fit = normal_log_prob(x[:, None, :], means, log_std).masked_fill(~known[:, None, :], 0.0).sum(-1)
+        chosen = categorical_draw((log_weight + fit).log_softmax(-1), u)
+        row = torch.arange(len(raw), device=raw.device)
+        return torch.where(known, x, means[row, chosen] + temperature * log_std[row, chosen].exp() * noise)

@@ -8,7 +8,8 @@ import torch
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
 from pofx.core.random import Streams
-from pofx.families.diffusion.masked import MaskedDiffusion, _hidden
+from pofx.families.diffusion.masked import MaskedDiffusion
+from pofx.families.diffusion.places import fewest
 from truth import enumerate_states
 
 
@@ -72,7 +73,7 @@ def test_columns_may_differ_in_their_classes():
 
 def test_hidden_sets_have_every_size_equally_often():
     u = (torch.arange(1000) + 0.5) / 1000
-    counts = _hidden(u, torch.rand(1000, 5)).sum(1)
+    counts = fewest(u, torch.rand(1000, 5)).sum(1)
     assert torch.equal(torch.bincount(counts, minlength=6), torch.tensor([0, 200, 200, 200, 200, 200]))
 
 

@@ -18,7 +18,7 @@ from pofx.core.options import Depth, Dropout, Range, Temperature, Width
 from pofx.core.random import Streams
 from pofx.maths.distributions import zero_when_far
 from pofx.maths.mixture_head import MixtureHead
-from pofx.nets.attention.token_transformer import TokenTransformer, tokens
+from pofx.nets.attention.token_transformer import TokenTransformer, gathered_tokens, spread_tokens, tokens
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 STARTS = 10_000  # items from which means and spreads are taken
@@ -90,7 +90,7 @@ class ContinuousGPT(OnePhase, Explicit, Tempered):
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None
     ) -> Float[Tensor, "n tokens"]:
         """log p of each token given those before it, of standardised numbers: (n, tokens) nats."""
-        y = self._tokens((x.flatten(1) - self.center) / self.scale)
+        y = gathered_tokens((x.flatten(1) - self.center) / self.scale, self.slots)
         raw = self.net(y, self.conditioner(condition))
         there = self.slots >= 0
         return self.head.log_prob(y, raw, None if bool(there.all()) else there)
@@ -124,10 +124,7 @@ class ContinuousGPT(OnePhase, Explicit, Tempered):
             token = token.masked_fill(self.slots[t] < 0, 0.0)
             drawn.append(token)
             cursor.put(token)
-        there = self.slots.flatten() >= 0
-        flat = torch.stack(drawn, 1).flatten(1)[:, there]
-        y = torch.empty_like(flat)
-        y[:, self.slots.flatten()[there]] = flat
+        y = spread_tokens(torch.stack(drawn, 1), self.slots)
         return (y * self.scale + self.center).reshape(n, *self.shape)
 
     @property
@@ -135,6 +132,3 @@ class ContinuousGPT(OnePhase, Explicit, Tempered):
         """That of the event."""
         assert isinstance(self.event, Continuous)
         return self.event.shape
-
-    def _tokens(self, y: Float[Tensor, "n dims"]) -> Float[Tensor, "n tokens numbers"]:
-        return y[:, self.slots.clamp(min=0)] * (self.slots >= 0)

@@ -18,13 +18,11 @@ from pofx.core.event import Condition, Discrete, Event, dims
 from pofx.core.model import Batch, Completing, Infilling, Recipe
 from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.places import Places
+from pofx.families.diffusion.places import MOST_STEPS, Places, fewest
 from pofx.maths.distributions import categorical_draw, categorical_log_prob
 from pofx.maths.sharpening import sharpen
 from pofx.nets.attention.masked_transformer import CONTEXT, MaskedTransformer
 from pofx.nets.vector.conditioner import Conditioner
-
-MOST_STEPS = 256  # up to so many places each is drawn by itself unless `sampler_steps` is given
 
 
 class MaskedDiffusion(Places, Completing, Infilling):
@@ -92,7 +90,7 @@ class MaskedDiffusion(Places, Completing, Infilling):
         """The bound in nats per dimension, by one set of hidden places per item, of sizes stratified over the batch."""
         x, n = batch.x.reshape(len(batch), self.length), len(batch)
         u = (torch.randperm(n, device=x.device) + torch.rand(n, device=x.device)) / n
-        hidden = _hidden(u, torch.rand(n, self.length, device=x.device))
+        hidden = fewest(u, torch.rand(n, self.length, device=x.device))
         return -self._terms(x, hidden, self.conditioner(batch.condition)).mean() / self.length
 
     def drawn_term(
@@ -103,7 +101,7 @@ class MaskedDiffusion(Places, Completing, Infilling):
         context: Float[Tensor, "n context"] | None,
     ) -> Float[Tensor, "n"]:
         """The term of hidden places, `share` of all, chosen at random."""
-        return self._terms(x, _hidden(share, streams.uniform(self.length)), context)
+        return self._terms(x, fewest(share, streams.uniform(self.length)), context)
 
     def log_prob_in_order(
         self, x: Int[Tensor, "n *event"], order: Int[Tensor, "dims"], condition: Condition | None = None
@@ -179,9 +177,3 @@ class MaskedDiffusion(Places, Completing, Infilling):
     ) -> Int[Tensor, "n *event"]:
         """x where `known`, and draws given that elsewhere."""
         return self.sample(len(x), condition, generator=generator, prefix=torch.where(known, x, -1))
-
-
-def _hidden(u: Float[Tensor, "n"], keys: Float[Tensor, "n dims"]) -> Bool[Tensor, "n dims"]:
-    """ceil(u · dims) places of each item, those with the least keys."""
-    count = (u * keys.shape[1]).ceil().clamp(1, keys.shape[1])
-    return keys.argsort(1).argsort(1) < count[:, None]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
@@ -21,6 +21,7 @@ from pofx.nets.attention.masked_transformer import MaskedTransformer
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 STARTS = 10_000  # items from which the frequencies of the classes are taken
+MOST_STEPS = 256  # up to so many places each is drawn by itself unless `sampler_steps` is given
 
 
 class Places(OnePhase, Explicit, Tempered, Stepwise):
@@ -94,3 +95,9 @@ class Places(OnePhase, Explicit, Tempered, Stepwise):
         streams, flat, context = Streams.of_items(0, x), x.reshape(len(x), self.length), self.conditioner(condition)
         start = streams.uniform(1)[:, 0]
         return torch.stack([self.drawn_term(flat, (start + k) / draws, streams, context) for k in range(draws)])
+
+
+def fewest(u: Float[Tensor, "n"], keys: Float[Tensor, "n places"]) -> Bool[Tensor, "n places"]:
+    """ceil(u · places) places of each item, those with the least keys."""
+    count = (u * keys.shape[1]).ceil().clamp(1, keys.shape[1])
+    return keys.argsort(1).argsort(1) < count[:, None]

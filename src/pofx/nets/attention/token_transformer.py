@@ -8,7 +8,7 @@ density of real tokens at the end is that of Tschannen et al. (2024), "GIVT", ar
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
@@ -115,3 +115,21 @@ def tokens(shape: tuple[int, ...], patch: int = 0) -> tuple[Int[Tensor, "count n
     index = torch.arange(1.0, math.prod(grid) + 1, dtype=torch.float64).reshape(1, *grid)
     table = gathered(index, patch)[0]
     return table.flatten(1).T.long() - 1, tuple(table.shape[1:])
+
+
+def gathered_tokens(
+    y: Shaped[Tensor, "n dims"], slots: Int[Tensor, "count numbers"]
+) -> Shaped[Tensor, "n count numbers"]:
+    """Flat numbers as the tokens of this table; zero where a token has none."""
+    return y[:, slots.clamp(min=0)] * (slots >= 0)
+
+
+def spread_tokens(
+    y: Shaped[Tensor, "n count numbers"], slots: Int[Tensor, "count numbers"]
+) -> Shaped[Tensor, "n dims"]:
+    """The inverse of `gathered_tokens`."""
+    at = slots.flatten()
+    flat = y.flatten(1)[:, at >= 0]
+    out = torch.empty_like(flat)
+    out[:, at[at >= 0]] = flat
+    return out
