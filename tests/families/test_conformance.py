@@ -41,7 +41,9 @@ def test_a_density_is_worth_what_it_says(case):
         x = enumerate_states(case.event)
         total = model.log_prob(x, conditions_of(case, len(x))).double().exp().sum()
     elif case.event.shape == (2,):
-        if model.density is Density.ESTIMATE or hasattr(model, "bound_draws"):  # dear: few points, whose two halves bound the error of the rule
+        if model.density is Density.ESTIMATE or hasattr(
+            model, "bound_draws"
+        ):  # dear: few points, whose two halves bound the error of the rule
             x, area, half = lattice()
             p = model.log_prob(x, conditions_of(case, len(x))).double().exp() * area
             total = p.sum()
