@@ -50,7 +50,7 @@ def save(path: str | Path, parts: Parts) -> Path:
     Raises:
         WriteError: the disk is full or the folder cannot be written.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     aside = folder / f"weights.new.{os.getpid()}.safetensors"
     with _alone(folder):
         try:
@@ -323,7 +323,7 @@ def locate(path: str | Path) -> Path:
     elsewhere = hub.address(path)
     if elsewhere is not None:
         return hub.fetched(elsewhere)
-    folder = Path(path)
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         what = "is a file, not the folder of a run" if folder.exists() else "does not exist"
         raise UsageError(f"{folder} {what}: train one with `pofx train DATA --model NAME --out FOLDER`")

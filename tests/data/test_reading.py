@@ -158,9 +158,10 @@ def test_options_of_reading_travel_with_a_run(tmp_path):
     run = pofx.fit(str(tmp_path / "p"), "made", steps=2, size=6, out=tmp_path / "r", **small)
     assert run.sample(2).shape == (2, 6, 6)
     from pofx.cli import arguments
+    from pofx.evaluate.provenance import trained_on
 
     assert len(arguments.items(run, str(tmp_path / "p"), "test")) == 1
-    assert arguments.trained_on(run).card.hash == run.card["data"]["hash"]
+    assert trained_on(run).card.hash == run.card["data"]["hash"]
     assert run.card["data"]["facts"]["reading"] == {"size": 6}
 
 

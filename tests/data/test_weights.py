@@ -138,7 +138,7 @@ def test_a_run_with_weights_is_resumed_and_evaluated(tmp_path):
     run = pofx.fit(str(tmp_path / "t.csv"), "gmm", weight="w", steps=1, out=tmp_path / "run", progress=False)
     again = pofx.fit(out=tmp_path / "run", resume=True, progress=False)
     assert again.card["data"]["hash"] == run.card["data"]["hash"]
-    from pofx.cli.arguments import trained_on
+    from pofx.evaluate.provenance import trained_on
 
     found = evaluate(run, trained_on(run), likelihood_seconds=2, progress=False)
     data = trained_on(run)

@@ -8,6 +8,7 @@ holds for any model; Bates et al., 2023) or a bound on the false discovery rate 
 have PyOD's sign.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -20,7 +21,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
 
+from pofx.core.errors import DataError
 from pofx.data.columns import framed
+from pofx.data.dates import format_of, instants
 
 GROUP = "Uses"
 EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
@@ -195,8 +198,10 @@ class Plain:
         self.usual: dict[Any, Any] = {}
         self.numbers: dict[Any, tuple[float, float, float]] = {}
         self.words: dict[Any, dict[Any, float]] = {}
+        self.dates: dict[Any, str | None] = {}
+        self.seldom: dict[Any, float] = {}
         for column in frame.columns:
-            values = frame[column]
+            values = self._dated(frame[column], column, True)
             if pd.api.types.is_numeric_dtype(values):
                 x = values.to_numpy(np.float64, na_value=np.nan)
                 x = np.where(np.isfinite(x), x, np.nan)
@@ -205,16 +210,34 @@ class Plain:
                 mean = float(known.mean())
                 scale = scale if scale > 1e-9 * (1 + abs(mean)) else 1e-2 * (1 + abs(mean))
                 self.numbers[column] = (mean, scale, float(np.isnan(x).mean()))
-                self.usual[column] = float(np.median(known))
+                at = int(np.argmin(np.abs(np.nan_to_num(x, nan=np.inf) - np.median(known))))
+                self.usual[column] = float(np.median(known)) if column not in self.dates else frame[column].iloc[at]
             else:
-                shares = values.astype(str).value_counts(normalize=True)
-                self.words[column] = dict(shares.items())
-                self.usual[column] = shares.index[0]
+                counts = values.astype(str).value_counts()
+                once = counts == 1  # as frequent among new rows as words that were never seen (Good, 1953)
+                self.seldom[column] = float(once.sum() / len(values))
+                self.words[column] = dict((counts[~once] / len(values)).items())
+                self.usual[column] = counts.index[0]
+
+    def _dated(self, values: pd.Series, column: Any, learn: bool = False) -> pd.Series:
+        """Dates as seconds, other values as they are."""
+        if learn:
+            form = None
+            dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
+            if not dated and not pd.api.types.is_numeric_dtype(values.dtype) and values.notna().any():
+                form = format_of(values.dropna())
+            if not dated and form is None:
+                return values
+            self.dates[column] = form
+        if column not in self.dates:
+            return values
+        moments, unit = instants(values, self.dates[column], "us")
+        return pd.Series(np.where(moments == np.iinfo(np.int64).min, np.nan, moments / 1e6), index=values.index)
 
     def __call__(self, frame: pd.DataFrame) -> np.ndarray:
         columns: list[np.ndarray] = []
         for column, (mean, scale, gaps) in self.numbers.items():
-            x = frame[column].to_numpy(np.float64, na_value=np.nan)
+            x = self._dated(frame[column], column).to_numpy(np.float64, na_value=np.nan)
             missing = np.isnan(x)
             with np.errstate(over="ignore"):
                 z = np.where(missing, 0.0, (np.nan_to_num(x, nan=mean) - mean) / scale)
@@ -228,7 +251,9 @@ class Plain:
             for word, share in list(shares.items())[:30]:
                 spread = max((share * (1 - share)) ** 0.5, 0.05)
                 columns.append(((words == word) - share) / (spread * 2**0.5))
-            columns.append((~words.isin(shares)).to_numpy() / 0.05)
+            seldom = self.seldom[column]
+            spread = max((seldom * (1 - seldom)) ** 0.5, 0.05)
+            columns.append(((~words.isin(shares)).to_numpy() - seldom) / spread)
         return np.stack(columns, 1)
 
 
@@ -335,18 +360,21 @@ def anomaly(
 
     The usual simple detectors are reported beside: where one of them is better on labelled rows, use it.
     """
-    from pofx.core.errors import UsageError
-    from pofx.data.arrays import check_ending, write_table
+    from pofx.core.errors import UsageError, unknown
+    from pofx.data.arrays import check_output, write_table
+    from pofx.data.frames import rows_in
+    from pofx.data.labels import truth_values
 
-    check_ending(out, ".csv")
-    frame = pd.read_csv(source)
-    rows = frame if new is None else pd.read_csv(new)
+    check_output(out, ".csv", source, new)
+    frame = rows_in(source)
+    rows = frame if new is None else rows_in(new)
     truth = None
     if label is not None:
         if label not in rows.columns:
-            raise UsageError(f"label must be a column (got '{label}'): choose one of {', '.join(rows.columns)}")
-        truth = rows[label].to_numpy()
+            raise unknown("label column", label, map(str, rows.columns))
+        truth = truth_values(rows[label], label)
         frame, rows = frame.drop(columns=label, errors="ignore"), rows.drop(columns=label)
+    rows = alike(rows, frame)
     options = {"contamination": contamination, "threshold": threshold, "protocol": protocol, "random_state": seed}
     try:
         detector = AnomalyDetector(**options).fit(frame)  # type: ignore[arg-type]
@@ -367,6 +395,28 @@ def anomaly(
         typer.echo(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
     typer.echo(judged(scores, simple, truth))
     typer.echo(f"{int(labels.sum())} of {len(rows)} rows flagged → {out}")
+
+
+def alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the columns of a table, in its order and of its types.
+
+    Raises:
+        DataError: a column is missing, or holds words in one table and numbers in the other.
+    """
+    lacking = [str(c) for c in known.columns if c not in rows.columns]
+    if lacking:
+        raise DataError(f"the new rows lack the columns {', '.join(lacking)}: add them, empty where unknown")
+    more = [str(c) for c in rows.columns if c not in known.columns]
+    if more:
+        warnings.warn(f"{', '.join(more)} of the new rows is in no training row: left out", stacklevel=2)
+    found = {}
+    for c in known.columns:
+        column, number = rows[c], pd.api.types.is_numeric_dtype(known[c].dtype)
+        if number and not pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
+            word = column.dropna().iloc[0]
+            raise DataError(f"column {c} holds numbers in the table, and '{word}' in the new rows: mend it")
+        found[c] = column if number else column.astype(object).where(column.isna(), column.astype(str))
+    return pd.DataFrame(found, columns=known.columns)
 
 
 def judged(scores: np.ndarray, simple: dict[str, np.ndarray], truth: np.ndarray | None) -> str:

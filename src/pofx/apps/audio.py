@@ -18,14 +18,17 @@ def audio(
     n: Annotated[int, typer.Option("-n", min=1, help="Clips of each word, or melodies.")] = 3,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Learn voices or melodies and draw new ones that are heard, judged beside real ones."""
     import numpy as np
 
     from pofx.core.errors import UsageError
+    from pofx.data.arrays import check_free
 
     path = Path(source)
     scores = sorted(path.glob("*.mid")) if path.is_dir() else [path] if path.suffix == ".mid" else []
+    check_free(out, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     if source == "tunes" or scores:
         from pofx.apps.music import learn, read_tunes, sound

@@ -25,6 +25,7 @@ GROUP = "Uses"
 EXAMPLE = "pofx augment transactions.csv --label fraud --out more.csv"
 
 FEWEST = 5  # rows of a class that a density is learned from; fewer are repeated
+LEAST = 10  # rows of the rare class: two in each of five test folds
 SPARE = 2  # times the rows that are needed are drawn, where a filter chooses among them
 
 
@@ -55,12 +56,20 @@ class GenerativeOversampler(BaseEstimator):
         self.model, self.options, self.minutes, self.steps = model, options, minutes, steps
         self.ratio, self.keep, self.random_state = ratio, keep, random_state
 
-    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """The rows X (n, d) with their classes y (n,), and drawn ones of the rare classes behind them."""
+    def check(self) -> None:
+        """Refuse values of the options that there are not.
+
+        Raises:
+            ValueError: which it is.
+        """
         if self.keep not in ("all", "dense", "confident", "near"):
             raise ValueError(f"keep must be all, dense, confident or near (got {self.keep!r})")
         if not 0 < self.ratio <= 1:
             raise ValueError(f"ratio must lie above 0 and at most at 1 (got {self.ratio}): pass ratio=1")
+
+    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """The rows X (n, d) with their classes y (n,), and drawn ones of the rare classes behind them."""
+        self.check()
         labels = np.asarray(y)
         classes, counts = np.unique(labels, return_counts=True)
         parts, added = [X], [labels]
@@ -80,14 +89,14 @@ class GenerativeOversampler(BaseEstimator):
     def _drawn(self, X: Any, labels: np.ndarray, name: Any, n: int, seed: int) -> Any:
         from pofx.sklearn import DensityEstimator  # here: it loads torch
 
-        own = X[labels == name]
+        own = own_as_given = X[labels == name]
         own = own.reset_index(drop=True) if framed(own) is not None else np.asarray(own, dtype=np.float64)
         if len(own) < FEWEST:
             return repeated(own, n, seed)
         density = DensityEstimator(
             self.model, options=self.options, minutes=self.minutes, steps=self.steps, random_state=seed
         ).fit(own)
-        drawn = density.sample(int(n if self.keep == "all" else SPARE * n))
+        drawn = as_given(density.sample(int(n if self.keep == "all" else SPARE * n)), own_as_given)
         if self.keep == "all":
             return drawn
         if self.keep == "dense":
@@ -99,6 +108,31 @@ class GenerativeOversampler(BaseEstimator):
             value = nearness(np.asarray(X, float), labels == name, np.asarray(drawn, float))
         best = np.sort(np.argsort(-value, kind="stable")[:n])
         return drawn.iloc[best] if framed(drawn) is not None else drawn[best]
+
+
+def as_given(drawn: Any, own: Any) -> Any:
+    """Drawn rows in the types, the range and the decimals of the rows that they are to be like.
+
+    A density of real numbers draws 2.7 for a count and 0.4 for a truth value, which no row of the table could be.
+    """
+    if framed(own) is None:
+        own = np.asarray(own)
+        if own.dtype.kind not in "iub":
+            return drawn
+        return np.clip(np.round(drawn), own.min(0), own.max(0)).astype(own.dtype)
+    found = {}
+    for name in own.columns:
+        column, x = own[name], drawn[name]
+        if not pd.api.types.is_numeric_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(x.dtype):
+            found[name] = x
+            continue
+        known = column.to_numpy(np.float64, na_value=np.nan)
+        places = next((k for k in range(5) if np.array_equal(np.round(known, k), known, equal_nan=True)), None)
+        values = x.to_numpy(np.float64)
+        if places is not None:
+            values = np.clip(np.round(values, places), np.nanmin(known), np.nanmax(known))
+        found[name] = pd.Series(values, index=x.index).astype(column.dtype)
+    return pd.DataFrame(found, columns=own.columns)
 
 
 def nearness(x: np.ndarray, own: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -203,25 +237,37 @@ def augment(
 
     Doing nothing, class weights, a moved threshold, repeated rows and SMOTE are listed beside.
     """
-    from pofx.core.errors import DataError, UsageError
-    from pofx.data.arrays import check_ending
+    from pofx.core.errors import DataError, UsageError, unknown
+    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.frames import rows_in
+    from pofx.data.labels import truth_values
+    from pofx.runs.models import model_entry
 
-    check_ending(out, ".csv")
-    frame = pd.read_csv(source)
+    check_output(out, ".csv", source)
+    frame = rows_in(source)
     if label not in frame.columns:
-        raise UsageError(f"label must be a column (got '{label}'): choose one of {', '.join(frame.columns)}")
+        raise unknown("label column", label, map(str, frame.columns))
     rest = frame.drop(columns=label)
     words = [c for c in rest.columns if not pd.api.types.is_numeric_dtype(rest[c]) or rest[c].isna().any()]
     if words:
         raise DataError(f"columns must be numbers without gaps (got {', '.join(words)}): drop or encode them")
-    if set(frame[label]) != {0, 1}:
-        raise DataError(f"{label} must hold 0 and 1 (got {len(set(frame[label]))} values): encode it")
+    y = truth_values(frame[label], label)
+    rare, often = int((y == 1).sum()), int((y == 0).sum())
+    if rare < LEAST or rare > often:
+        raise DataError(
+            f"{label} must be 1 in {LEAST} rows at least, and rarely (got {rare} of {rare + often}): "
+            + ("swap 0 and 1" if rare > often else "collect more")
+        )
+    model_entry(model)
     oversampler = GenerativeOversampler(model, keep=keep, random_state=seed)
-    y = frame[label].to_numpy()
-    table = report(rest.to_numpy(np.float64), y, oversampler, seed=seed)
+    try:
+        oversampler.check()
+        table = report(rest.to_numpy(np.float64), y, oversampler, seed=seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     typer.echo(table.round(4).to_string())
     gain, half = map(float, table.loc[["generated"], ["gain", "±"]].to_numpy()[0])
     typer.echo("generated rows help here" if gain > half else "no gain by generated rows: do without them")
     rows, labels = oversampler.fit_resample(rest, frame[label])
-    rows.assign(**{label: labels}).to_csv(out, index=False)
+    write_frame(rows.assign(**{label: labels})[list(frame.columns)], out)
     typer.echo(f"{len(rows) - len(frame)} rows of {len(rows)} are generated → {out}")

@@ -17,7 +17,10 @@ import pandas as pd
 import typer
 
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, tpe
+from pofx.core.config import once
 from pofx.core.errors import DataError, UsageError
+from pofx.data.frames import rows_in
+from pofx.data.typed import typed
 
 GROUP = "Uses"
 EXAMPLE = "pofx design trials.csv -p temperature=20..90 -p ph=3..9 --batch 8"
@@ -186,10 +189,11 @@ class Design:
         self.record, self.seed = None if record is None else Path(record), seed
         self.trials = pd.DataFrame(columns=[ROUND, *space.columns, SCORE])
         if self.record is not None and self.record.exists():
-            self.trials = pd.read_csv(self.record, dtype={SCORE: object})
+            self.trials = rows_in(self.record)
             lacking = [c for c in (ROUND, *space.columns, SCORE) if c not in self.trials.columns]
             if lacking:
                 raise DataError(f"{self.record} lacks {', '.join(lacking)}: it is the record of another loop")
+            self.trials[SCORE] = _scores(self.trials[SCORE])
 
     def scores(self) -> np.ndarray:
         """The score of every trial; NaN where it is missing or failed."""
@@ -300,6 +304,15 @@ class Design:
             write_bytes(self.record, self.trials.to_csv(index=False).encode())
 
 
+def _scores(column: pd.Series) -> pd.Series:
+    """Scores as a person wrote them, a decimal comma too, as numbers; what failed and what is unknown stay."""
+    words = column.astype(object).where(column.notna(), "").astype(str)
+    known = typed(words.where(words.str.strip().str.lower() != FAILED, ""))
+    if not pd.api.types.is_numeric_dtype(known.dtype):
+        return words.astype(object)
+    return known.astype(object).where(known.notna(), words.astype(object)).where(words.str.strip() != "", np.nan)
+
+
 # floors
 
 
@@ -372,12 +385,12 @@ def kind_names(run: Any) -> tuple[str, ...]:
 
 def bounds_of(written: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Bounds from NAME=LOW..HIGH."""
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for text in written:
         name, _, rest = text.partition("=")
         low, dots, high = rest.partition("..")
         try:
-            found[name] = (float(low), float(high))
+            found = once([*found.items(), (name, (float(low), float(high)))], "-p")
         except ValueError as error:
             raise UsageError(f"-p must be NAME=LOW..HIGH (got {text!r}): such as temperature=20..90") from error
         if not name or not dots:
@@ -405,7 +418,9 @@ def design(
     """
     from pofx.artifact import load
     from pofx.core.config import function_in_file
+    from pofx.data.arrays import check_ending
 
+    check_ending(record, ".csv")
     if (run is None) == (not parameter):
         raise UsageError("designs are numbers or sequences: pass -p NAME=LOW..HIGH, or --run RUN")
     if floors and (test is None or run is not None):

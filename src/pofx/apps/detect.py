@@ -169,26 +169,34 @@ def detect(
     import pandas as pd
 
     from pofx.artifact import load
-    from pofx.data.arrays import check_ending
-    from pofx.data.sources import load as load_data
+    from pofx.data.arrays import check_output, write_frame
     from pofx.data.sources import whole
+    from pofx.evaluate.provenance import as_read, check_same_data, trained_on
 
-    check_ending(out, ".csv")
+    check_output(out, ".csv", items, against)
+    if not 0 < level < 1:
+        raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
     artifacts: dict[str, Artifact] = {run.resolve().name: load(run) for run in runs}
     if len(artifacts) < len(runs):
         raise UsageError("runs need different names: rename a folder")
     first = next(iter(artifacts.values()))
-    dataset = load_data(against or first.card["data"]["name"])
+    if len(artifacts) < 2 and items is None:
+        raise UsageError("one run is tried on nothing: give two runs or more, or --items to judge")
+    dataset = trained_on(first, against)
+    for artifact in artifacts.values():
+        check_same_data(artifact, dataset, force=True)
     generated = drawn(artifacts, n, seed)
     if len(generated) > 1:
         table = pd.DataFrame(detect_by_family(dataset, generated, level, seed)).set_index("maker")
         typer.echo(f"detectors that never saw the run, real items of {dataset.card.name}\n{table.round(3).to_string()}")
     if items is None:
         return
-    detector, suspects = Detector.fit(dataset, generated, seed), whole(items)
+    detector, suspects = Detector.fit(dataset, generated, seed), whole(items, **as_read(first))
     if suspects.kind != dataset.train.kind:
         raise DataError(f"the items to judge must be {dataset.train.kind} items (got {suspects.kind}): see --against")
     p = detector.p_values(suspects.values)
     called = detector.verdicts(suspects.values, level)
-    pd.DataFrame({"score": detector.score(suspects.values), "p_real": p, "generated": called}).to_csv(out, index=False)
+    write_frame(
+        pd.DataFrame({"score": detector.score(suspects.values), "p_real": p, "generated": called.astype(int)}), out
+    )
     typer.echo(f"{int(called.sum())} of {len(p)} called generated at {level:.0%} false alarms → {out}")

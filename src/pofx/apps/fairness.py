@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.columns import framed
 
 PUBLIC = ("fairness_report",)
@@ -189,23 +189,27 @@ def fairness(
 ) -> None:
     """Measure a run group by group: likelihood, share, coverage, precision, usefulness, with intervals."""
     from pofx.artifact import load
-    from pofx.data.arrays import check_ending
-    from pofx.data.sources import load as load_data
-    from pofx.evaluate.provenance import check_same_data
+    from pofx.data.arrays import check_output, write_frame
+    from pofx.evaluate.provenance import check_same_data, trained_on
 
     if out is not None:
-        check_ending(out, ".csv")
+        check_output(out, ".csv", against)
     artifact = load(run)
-    facts = artifact.card["data"]["facts"]
-    how = {"label": facts.get("label"), "reading": facts.get("reading")}
-    how["weight"] = (facts.get("weight") or {}).get("column")
-    data = load_data(against or artifact.card["data"]["name"], condition=artifact.condition_source, **how)
-    check_same_data(artifact, data)
+    data = trained_on(artifact, against)
+    check_same_data(artifact, data, forcible=False)
     table = fairness_report(artifact, data, group, target=target, seed=seed)
     typer.echo(table.round(3).to_string())
+    measured = int((table["items"] >= LEAST).sum())
+    if measured < 2:
+        raise DataError(
+            f"{measured} of {len(table)} groups of {group} have {LEAST} held-out items: nothing can be compared, "
+            "name a column of fewer groups, or hold more items"
+        )
     for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
         typer.echo(sentence)
+    if measured < len(table):
+        typer.echo(f"{len(table) - measured} groups of fewer than {LEAST} held-out items are not compared")
     typer.echo(f"to mend it: pofx train … --balance {group}, and compare these numbers")
     if out is not None:
-        table.to_csv(out)
+        write_frame(table, out, index=True)
         typer.echo(f"→ {out}")

@@ -1,7 +1,7 @@
 """pofx forecast: learn a series, simulate its futures, and hold them against simple forecasts on its last stretch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,28 +25,54 @@ def forecast(
     n: Annotated[int, typer.Option("-n", min=2, help="Futures.")] = 200,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Draw possible futures of a time series, scored on its end against simple forecasts."""
-    import numpy as np
-    import pandas as pd
-
     from pofx.apps.forecaster import Forecaster
     from pofx.apps.futures import backtest, season_of
     from pofx.core.errors import UsageError
+    from pofx.data.arrays import check_free, write_frame
+    from pofx.data.columns import listed
     from pofx.data.series import series
 
-    names = known.split(",") if known else []
+    check_free(out, overwrite)
+    names = listed(known)
     if names and future is None:
         raise UsageError(f"the known columns of the coming {horizon} steps are missing: pass --future FILE")
+    if future is not None and not names:
+        raise UsageError("--future holds the columns of --known: name them, or leave --future out")
     one = series(source, known=names)
+    ahead = None if future is None else coming(future, names, horizon)
     train = int((1 - TESTED) * len(one))
     forecaster = Forecaster(horizon, model=model, block=block, minutes=minutes, seed=seed).fit(one[:train])
     found = backtest(forecaster, one, train, season=season or season_of(one.values[:train]), draws=min(n, 100), most=40)
     typer.echo(found.round(4).to_string())
-    ahead = None if future is None else pd.read_csv(future)[names].to_numpy(np.float64)
     drawn = forecaster.simulate(one, n, known=ahead, seed=seed)
     forecaster.save(out)
-    found.to_csv(out / "scores.csv")
-    drawn.frame().to_csv(out / "futures.csv", index_label="time" if drawn.times is not None else "step")
+    write_frame(found, out / "scores.csv", index=True)
+    steps = "time" if drawn.times is not None else "step"
+    write_frame(drawn.frame(), out / "futures.csv", index=True, index_label=steps)
     drawn.plot(out / "futures.png", one)
     typer.echo(f"{n} futures of {horizon} steps → {out}")
+
+
+def coming(path: Path, names: list[str], steps: int) -> Any:
+    """The known columns of the coming steps: float64 (steps, columns).
+
+    Raises:
+        DataError: a column is missing, other than numbers, or too short.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from pofx.core.errors import DataError, unknown
+    from pofx.data.frames import rows_in
+
+    frame = rows_in(path)
+    for name in names:
+        if name not in frame.columns:
+            raise unknown(f"column of {path}", name, map(str, frame.columns))
+    found = np.stack([pd.to_numeric(frame[c], errors="coerce").to_numpy(np.float64) for c in names], 1)
+    if len(found) != steps or not np.isfinite(found).all():
+        raise DataError(f"{path} must have {steps} rows of numbers, one for each coming step (got {len(found)} rows)")
+    return found

@@ -219,10 +219,11 @@ def impute(
 
     The mean or mode and the nearest rows are measured beside, on cells that are known and were hidden.
     """
-    from pofx.data.arrays import check_ending
+    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.frames import rows_in
 
-    check_ending(out, ".csv")
-    frame = rows_of(pd.read_csv(source))
+    check_output(out, ".csv", source)
+    frame = rows_of(rows_in(source))
     order = np.random.default_rng(seed).permutation(len(frame))
     held, rest = order[: min(CHECKED, len(frame) // 5)], order[min(CHECKED, len(frame) // 5) :]
     imputer = Imputer(steps=steps, random_state=seed).fit(frame.iloc[np.sort(rest)])
@@ -230,7 +231,7 @@ def impute(
         train, new = rows_of(frame.iloc[rest]), rows_of(frame.iloc[held])
         typer.echo(compared(imputer, train, new, seed).round(4).to_string())
     filled = imputer.transform(frame)
-    filled.to_csv(out, index=False)
+    write_frame(filled, out)
     for k, table in enumerate(imputer.draws(frame, draws) if draws else ()):
-        table.to_csv(out.with_name(f"{out.stem}_{k + 1}.csv"), index=False)
+        write_frame(table, out.with_name(f"{out.stem}_{k + 1}.csv"))
     typer.echo(f"{int(frame.isna().sum().sum())} cells filled → {out}")

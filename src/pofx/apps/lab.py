@@ -1,5 +1,7 @@
 """pofx lab: learn cells given their conditions, and draw what would be under others."""
 
+import re
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -24,20 +26,29 @@ def lab(
     n: Annotated[int, typer.Option("-n", min=10, help="Cells per condition.")] = 500,
     minutes: Annotated[float, typer.Option(help="Of each training.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Learn cells given perturbation, dose and covariates; draw and compare what others would do."""
     import numpy as np
     import pandas as pd
 
     from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, read_condition
-    from pofx.core.errors import UsageError, unknown
+    from pofx.core.errors import DataError, UsageError, unknown
+    from pofx.data.arrays import check_free, write_frame
+    from pofx.data.frames import rows_in
 
-    frame = pd.read_csv(source)
+    check_free(out, overwrite)
+    frame = rows_in(source)
     names = conditions.split(",")
     for name in names:
         if name not in frame.columns:
             raise unknown(f"column of {source}", name, frame.columns)
     given, cells = frame[names], frame.drop(columns=names).select_dtypes("number")
+    words = [str(c) for c in frame.columns if c not in names and c not in cells.columns]
+    if words:
+        warnings.warn(f"columns {', '.join(words)} are no numbers: left out of the cells", stacklevel=2)
+    if cells.shape[1] == 0:
+        raise DataError(f"{source} has no columns of numbers beside {conditions}: give the cells' measurements")
     usual = dict(given.iloc[0]) if control is None else read_condition(control, given)
     wanted = [read_condition(text, given) for text in do]
     away = np.zeros(len(frame), bool)
@@ -63,9 +74,10 @@ def lab(
     for condition in wanted:
         text = ",".join(f"{k}={v}" for k, v in condition.items())
         drawn = pd.DataFrame(model.do(condition, n, seed=seed), columns=list(cells.columns))
-        drawn.to_csv(out / f"cells {text}.csv", index=False)
+        name = re.sub(r"[^\w=,.+-]", "_", text)
+        write_frame(drawn, out / f"cells {name}.csv")
         changes = model.differential(usual, condition, n, seed=seed)
-        changes.to_csv(out / f"changes {text}.csv", index_label="column")
+        write_frame(changes, out / f"changes {name}.csv", index=True, index_label="column")
         typer.echo(f"{text}, against the control:\n{changes.head(5).round(3).to_string()}")
     if members > 1:
         typer.echo(model.design(given.drop_duplicates().head(50), seed=seed).head(5).to_string(index=False))

@@ -340,8 +340,10 @@ def condition_of(run: Any, data: Dataset, n: int, seed: int) -> Any:
 def levels(
     source: Annotated[Path, typer.Argument(metavar="LEVELS", help="A .txt file of levels, or a folder of them.")],
     run: Annotated[Path | None, typer.Option(help="A run of levels, instead of training one.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae …")] = "gpt",
-    minutes: Annotated[float, typer.Option(help="Of training.")] = 3.0,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt).")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
     rules: Annotated[str, typer.Option(help="none, or sokoban: levels are checked, repaired and solved.")] = "none",
     width: Annotated[int | None, typer.Option(min=2, help="Of windows cut from wide levels.")] = None,
     symmetries: Annotated[bool, typer.Option("--symmetries", help="Turn and mirror training levels.")] = False,
@@ -352,18 +354,27 @@ def levels(
     n: Annotated[int, typer.Option("-n", min=2, help="Levels drawn.")] = 500,
     out: Annotated[Path, typer.Option(help="A folder: run, levels as .txt, .png and .tmj.")] = Path("runs/levels"),
     seed: Annotated[int, typer.Option(help="Of split, training and draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
 ) -> None:
     """Learn levels of a game, draw new ones, repair them, and hold them against simple floors."""
     from pofx.artifact import load
+    from pofx.evaluate.provenance import held_out_by
 
     if rules not in RULES:
         raise UsageError(f"rules must be {' or '.join(RULES)} (got '{rules}')")
     if solve and rules == "none":
         raise UsageError("--solve needs a game with a solver: pass --rules sokoban")
+    if run is not None and (model is not None or minutes is not None):
+        raise UsageError("--run is trained already: leave --model and --minutes out")
     data = read(source, width=width, symmetries=symmetries, seed=seed)
     if given:
-        data = conditioned(data, given.split(","))
-    one = load(run) if run is not None else learn(data, model, seed=seed, minutes=minutes, out=out / "run")
+        data = conditioned(data, [name.strip() for name in given.split(",")])
+    if run is not None:
+        one = load(run)
+        held_out_by(one, data)
+    else:
+        how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
+        one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
     typer.echo(report(one, data, rules=rules, n=n, seed=seed).round(3).to_string(na_rep=""))
     prefix = None if template is None else levels_in(template.read_text(encoding="utf-8"))[:1]
     drawn = one.sample(n, condition_of(one, data, n, seed), prefix=prefix, seed=seed, with_condition=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
+from scipy.stats import fisher_exact
 
 from pofx import summary
 from pofx.artifact import Artifact
@@ -44,7 +45,7 @@ class Memorisation:
     def verdict(self) -> str:
         """One sentence."""
         n = self.numbers
-        if n["exact copies"] > n["exact copies among held-out items"]:
+        if n["p of as many copies by chance"] < SURE:
             return f"Copies: {n['exact copies']:.2%} of the samples equal a training item."
         if n["p of the nearest samples"] < SURE:
             return "Near copies: samples lie nearer to training items than chance explains."
@@ -90,6 +91,13 @@ class Memorisation:
         return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
+def by_chance(copies: int, samples: int, repeats: int, held: int) -> float:
+    """p of so many copies among samples where held-out items repeat training items as often (Fisher's exact test)."""
+    if copies == 0:
+        return 1.0
+    return float(fisher_exact([[copies, samples - copies], [repeats, held - repeats]], alternative="greater").pvalue)
+
+
 def memorisation(
     run: Artifact, dataset: Dataset, *, n: int = DRAWN, seed: int = 0, findings: list[Finding] | None = None
 ) -> Memorisation:
@@ -114,6 +122,7 @@ def memorisation(
         "training items": float(len(train)),
         "exact copies": float((gap == 0).mean()),
         "exact copies among held-out items": float((base == 0).mean()),
+        "p of as many copies by chance": by_chance(int((gap == 0).sum()), n, int((base == 0).sum()), len(held)),
         "p of the nearest samples": float(found["p"]),
         "median distance to training items, over that of held-out items": float(found["ratio"]),
         "AUC of nearness to samples": by_samples.auc,

@@ -20,6 +20,7 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
 from pofx.data import chemistry
 from pofx.data.dataset import Dataset, dataset, split, take
+from pofx.data.frames import rows_in
 from pofx.data.kind import joined
 from pofx.data.kinds.molecules import molecules as as_molecules
 
@@ -50,7 +51,7 @@ def read(
     """
     frame = pd.DataFrame()
     if isinstance(source, str | Path) and Path(source).suffix.lower() == ".csv":
-        frame = pd.read_csv(source)
+        frame = rows_in(Path(source))
         if smiles not in frame.columns:
             raise UsageError(f"smiles must be a column (got '{smiles}'): choose one of {', '.join(frame.columns)}")
         strings = [str(s).strip() for s in frame[smiles]]
@@ -306,10 +307,12 @@ def summary_of(strings: Sequence[str], oracle: Any, known: set[str]) -> dict[str
 def molecules(
     source: Annotated[str, typer.Argument(metavar="MOLECULES", help="A .smi file, or a .csv with a column of SMILES.")],
     run: Annotated[Path | None, typer.Option(help="A run of molecules, instead of training one.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae …")] = "gpt",
-    minutes: Annotated[float, typer.Option(help="Of training.")] = 3.0,
-    tokens: Annotated[str, typer.Option(help="smiles, selfies or characters.")] = "smiles",
-    respellings: Annotated[int, typer.Option(min=0, help="Random spellings of each training molecule.")] = 0,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt).")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
+    tokens: Annotated[str | None, typer.Option(help="smiles (default), selfies or characters.")] = None,
+    respellings: Annotated[int | None, typer.Option(min=0, help="Random spellings of each training molecule.")] = None,
     given_: Annotated[
         str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
     ] = None,
@@ -320,25 +323,33 @@ def molecules(
     n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
     out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv.")] = Path("runs/molecules"),
     seed: Annotated[int, typer.Option(help="Of split, training and draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
 ) -> None:
     """Learn molecules, draw new ones, and hold them against real ones and simple floors.
 
     Validity of SELFIES is by construction and no achievement; look at the distances of properties instead.
     """
     from pofx.artifact import load
+    from pofx.data.arrays import write_frame
+    from pofx.data.columns import listed
     from pofx.data.kind import kind_of
+    from pofx.evaluate.provenance import held_out_by
 
     if optimise_ is not None:
         oracle_of(optimise_)
     if given_ is not None and (scaffold is not None or optimise_ is not None):
         raise UsageError("--given is not used together with --scaffold or --optimise: train without it")
-    columns = given_.split(",") if given_ else []
+    if run is not None and any(v is not None for v in (model, minutes, tokens, respellings)):
+        raise UsageError("--run is trained already: leave --model, --minutes, --tokens and --respellings out")
+    columns = listed(given_)
     data = read(source, columns, smiles=smiles, seed=seed)
-    one = (
-        load(run)
-        if run is not None
-        else learn(data, model, tokens=tokens, respellings=respellings, seed=seed, minutes=minutes, out=out / "run")
-    )
+    if run is not None:
+        one = load(run)
+        held_out_by(one, data)
+    else:
+        how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
+        how |= {"tokens": tokens or "smiles", "respellings": respellings or 0}
+        one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
     typer.echo(found.round(3).to_string(na_rep=""))
@@ -357,7 +368,7 @@ def molecules(
     if not samples:
         raise DataError("nothing was drawn: train the model for longer")
     out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(out / "report.csv")
+    write_frame(found, out / "report.csv", index=True)
     items = as_molecules([s for s in samples if s] or ["C"])
     kind_of(items).write(items, out / "molecules.smi")
     kind_of(items).write(take(items, range(min(len(items), 24))), out / "molecules.png")

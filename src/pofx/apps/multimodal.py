@@ -17,23 +17,24 @@ def multimodal(
     n: Annotated[int, typer.Option("-n", min=1, help="Events.")] = 100,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Learn several parts of an event together, and draw any of them given the others."""
     import numpy as np
 
     from pofx.apps.joint import Joint
-    from pofx.core.errors import DataError, UsageError
+    from pofx.core.errors import UsageError
     from pofx.data import captioned_tiles
+    from pofx.data.arrays import check_free
+    from pofx.data.bounded import reading
 
+    check_free(out, overwrite)
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(6000, seed)
         parts = {"caption": captions, "picture": pictures}
     else:
-        try:
-            with np.load(source, allow_pickle=False) as file:
-                parts = {name: file[name] for name in file.files}
-        except (OSError, ValueError) as error:
-            raise DataError(f"{source} holds no parts: give an .npz of arrays ({error})") from None
+        with reading(source, "parts", "give an .npz of arrays"), np.load(source, allow_pickle=False) as file:
+            parts = {name: file[name] for name in file.files}
     joint = Joint(model, minutes=minutes, seed=seed).fit(parts)
     given = {}
     if caption is not None:

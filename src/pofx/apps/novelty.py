@@ -128,14 +128,17 @@ def novelty(
     The uncorrected density is reported beside.
     """
     from pofx.artifact import load
-    from pofx.data.arrays import check_ending, write_table
-    from pofx.data.sources import load as load_data
+    from pofx.data.arrays import check_output, write_table
     from pofx.data.sources import whole
+    from pofx.evaluate.provenance import as_read, check_same_data, trained_on
 
-    check_ending(out, ".csv")
+    check_output(out, ".csv", items)
+    if not 0 < level < 1:
+        raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
     trained = load(run)
-    dataset = load_data(against or trained.card["data"]["name"])
-    new = whole(items)
+    dataset = trained_on(trained, against)
+    check_same_data(trained, dataset, force=against is not None, forcible=False)
+    new = whole(items, condition=trained.condition_source, **as_read(trained))
     if new.kind != dataset.train.kind:
         raise DataError(f"the items must be {dataset.train.kind} items (got {new.kind}): see --against")
     second = None if background is None else load(background)

@@ -19,7 +19,9 @@ import typer
 from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
+from pofx.data.arrays import write_frame
 from pofx.data.dataset import Dataset, dataset, take
+from pofx.data.frames import rows_in
 from pofx.data.kind import kind_of
 from pofx.data.kinds.proteins import proteins as as_proteins
 
@@ -77,7 +79,7 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
 
     Columns wildtype, site and mutant are put together; rows without a score, of stops and of no change are left out.
     """
-    frame = pd.read_csv(path)
+    frame = rows_in(Path(path))
     for column in (mutant, score):
         if column not in frame.columns:
             raise UsageError(f"assay has no column '{column}': choose from {', '.join(map(str, frame.columns))}")
@@ -255,6 +257,7 @@ def proteins(
     n: Annotated[int, typer.Option("-n", min=1, help="New sequences.")] = 100,
     out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv.")] = Path("runs/proteins"),
     seed: Annotated[int, typer.Option(help="Of splits, trainings and draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
 ) -> None:
     """Learn a family of proteins, score mutants, and draw new members.
 
@@ -266,7 +269,14 @@ def proteins(
         f"columns; {alignment.dropped} with too many gaps or repeated"
     )
     runs = [
-        learn(resampled(alignment, seed=seed + k), model, seed=seed + k, minutes=minutes / members, out=out / f"run{k}")
+        learn(
+            resampled(alignment, seed=seed + k),
+            model,
+            seed=seed + k,
+            minutes=minutes / members,
+            out=out / f"run{k}",
+            overwrite=overwrite,
+        )  # fmt: skip
         for k in range(members)
     ]
     out.mkdir(parents=True, exist_ok=True)
@@ -283,7 +293,7 @@ def proteins(
     scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
     scores["mean rank of all"] = ensemble(scores)
     table = pd.DataFrame({"mutant": np.array(names)[there], **scores})
-    table.to_csv(out / "scores.csv", index=False)
+    write_frame(table, out / "scores.csv")
     if truth is not None:
         typer.echo(spearman(scores, truth[there]).round(3).to_string())
     typer.echo(f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment → {out}")

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pofx.apps.synthesizer import Synthesizer, modelled
 from pofx.core.errors import DataError, UsageError
-from pofx.core.files import write_bytes
+from pofx.data.arrays import write_frame
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metrics.pair_dependence import pair_error
 
@@ -188,6 +188,6 @@ def synthesize_related(
         sides.append((some, children[children[maker.key].isin(some[maker.key])].reset_index(drop=True)))
     made = maker.fit(*sides[0]).sample(n or len(parents))
     for frame, path in zip(made, (out, child_out), strict=True):
-        write_bytes(path, frame.to_csv(index=False).encode())
+        write_frame(frame, path)
     lines = [f"{name}: {value:.3f}" for name, value in related_quality(made, sides[1], maker.key).items()]
     return "\n".join([*lines, f"{len(made[0]):,} parents → {out}, {len(made[1]):,} children → {child_out}"])

@@ -19,18 +19,25 @@ def shapes(
     n: Annotated[int, typer.Option("-n", min=1, help="Solids or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Learn solids or clips and draw new ones, beside floors."""
     import numpy as np
 
     from pofx.apps import solids, video
     from pofx.core.errors import DataError
+    from pofx.data.arrays import check_free, read_array
 
+    check_free(out, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     if clips or source == "moving":
         from pofx.data.moving import moving
 
-        every = moving(1500, seed)[0] if source == "moving" else np.load(source, allow_pickle=False)
+        every = moving(1500, seed)[0] if source == "moving" else read_array(Path(source))
+        if len(every) < max(n, 10):
+            raise DataError(
+                f"{source} must have {max(n, 10)} clips at least (got {len(every)}): give more, or lower -n"
+            )
         if every.ndim != 4 or every.dtype.kind not in "iub":
             raise DataError(f"clips must be whole numbers (n, t, h, w) (got {every.dtype} {every.shape})")
         run, found = video.learn(every, model=model or "made", minutes=minutes, seed=seed)

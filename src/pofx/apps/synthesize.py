@@ -9,7 +9,8 @@ import pandas as pd
 import typer
 
 from pofx.apps.synthesizer import Synthesizer, floors, modelled
-from pofx.core.errors import UsageError
+from pofx.core.config import once
+from pofx.core.errors import UsageError, unknown
 
 GROUP = "Uses"
 EXAMPLE = "pofx synthesize people.csv --out synthetic.csv --target income"
@@ -50,12 +51,16 @@ def synthesize(
     from pofx.apps.synthetic_quality import LEAST, ROWS, measure_of, quality, usefulness
     from pofx.apps.synthetic_quality import report as page
     from pofx.core.files import write_bytes
-    from pofx.data.arrays import check_ending
-    from pofx.data.frames import read_frame
+    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.frames import rows_in
     from pofx.evaluate.metrics.marginals import column_shapes
 
-    check_ending(out, ".csv")
-    frame = read_frame(source)
+    check_output(out, ".csv", source, child)
+    if child is not None:
+        check_output(child_out, ".csv", source, child)
+    if report is not None:
+        check_output(report, ".html")
+    frame = rows_in(source)
     if (child is None) != (key is None):
         raise UsageError("--child and --key belong together: give the child table and the column that joins both")
     if child is not None and key is not None:
@@ -65,13 +70,17 @@ def synthesize(
             raise UsageError("two tables are drawn whole: leave given, target, domain and report out")
         own: dict[str, Any] = {"constraints": constraint or [], "k": k, "balance": balance, "epsilon": epsilon}
         pair = RelatedSynthesizer(key, parent={**own, "model": model}, steps=steps, seed=seed)
-        typer.echo(synthesize_related(pair, frame, read_frame(child), n, out, child_out))
+        typer.echo(synthesize_related(pair, frame, rows_in(child), n, out, child_out))
         return
     whole, reasons = modelled(frame)
     chosen = target if target is not None else str(whole.columns[-1])
     shared: dict[str, Any] = {"constraints": constraint or [], "epsilon": epsilon, "delta": delta}
     shared |= {"domain": domain_of(domain or []), "target": chosen, "k": k, "balance": balance}
     shared |= {"steps": steps, "seed": seed}
+    known = _given(given, n or len(whole))
+    for column in known if known is not None else ():
+        if column not in whole.columns:
+            raise unknown("column of --given", str(column), map(str, whole.columns))
     order = np.random.default_rng(seed).permutation(len(whole))
     held, rest = (
         whole.iloc[np.sort(part)].reset_index(drop=True) for part in np.split(order, [int(HELD * len(whole))])
@@ -79,8 +88,8 @@ def synthesize(
     measured = len(held) >= LEAST
     usual = None if given is None or epsilon is not None else "circuit"
     maker = Synthesizer(model or usual, **shared).fit(rest if measured else whole)
-    rows = maker.sample(n or len(whole), given=_given(given, n or len(whole)))
-    write_bytes(out, rows.to_csv(index=False).encode())
+    rows = maker.sample(n or len(whole), given=known)
+    write_frame(rows, out)
     about = {
         "model": maker.model,
         "rows": f"{len(rows):,}",
@@ -129,7 +138,8 @@ def domain_of(texts: Sequence[str]) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         low, dots, high = value.partition("..")
         try:
-            found[name.strip()] = (float(low), float(high)) if dots else [w.strip() for w in value.split("|")]
+            of = (float(low), float(high)) if dots else [w.strip() for w in value.split("|")]
+            found = once([*found.items(), (name.strip(), of)], "--domain")
         except ValueError as error:
             raise UsageError(f"--domain must be COLUMN=LOW..HIGH or COLUMN=A|B|C (got '{text}')") from error
         if not sign or not name.strip() or not value:
@@ -142,9 +152,11 @@ def _given(text: str | None, n: int) -> Any:
     if text is None:
         return None
     if Path(text).is_file():
-        known = pd.read_csv(text)
+        from pofx.data.frames import rows_in
+
+        known = rows_in(Path(text))
         return known.iloc[[i % len(known) for i in range(n)]].reset_index(drop=True)
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(sign and name.strip() for name, sign, _ in pairs):
         raise UsageError(f"--given must be COLUMN=VALUE,… or a file (got '{text}'): write country=Norway,age=30")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return once(((name.strip(), value.strip()) for name, _, value in pairs), "--given")

@@ -175,9 +175,11 @@ def filled(run: Any, template: str, n: int = 3, *, gap: str = GAP, seed: int = 0
 
 def text(
     source: Annotated[str, typer.Argument(metavar="TEXT", help="A .txt file: a text a line, or running text.")],
-    models: Annotated[str, typer.Option(help="Names with commas between them.")] = ",".join(MODELS),
+    models: Annotated[
+        str | None, typer.Option(help=f"Names with commas between them (default: {','.join(MODELS)}).")
+    ] = None,
     run: Annotated[list[Path] | None, typer.Option(help="Runs, instead of training; repeatable.")] = None,
-    minutes: Annotated[float, typer.Option(help="Of training, each.")] = 3.0,
+    minutes: Annotated[float | None, typer.Option(help="Of training, each (default: 3).")] = None,
     prompt: Annotated[str, typer.Option(help="How drawn texts begin.")] = "",
     fill: Annotated[str | None, typer.Option(help="A text with _ where characters are to be drawn.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Texts end behind this one; repeatable.")] = None,
@@ -188,17 +190,31 @@ def text(
     n: Annotated[int, typer.Option("-n", min=1, help="Texts drawn.")] = 2,
     out: Annotated[Path, typer.Option(help="A folder for the runs.")] = Path("runs/text"),
     seed: Annotated[int, typer.Option(help="Of trainings and draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
 ) -> None:
     """Train gpt and masked diffusion on the same texts, compare them in bits per byte, draw, and fill gaps."""
     from pofx.artifact import load
     from pofx.core.model import Infilling
+    from pofx.data.columns import listed
+    from pofx.evaluate.provenance import held_out_by
     from pofx.runs.fitting import fit
+    from pofx.runs.models import model_entry
 
+    if run and (models is not None or minutes is not None):
+        raise UsageError("--run is trained already: leave --models and --minutes out")
     data = read(source)
     if run:
-        runs = {one.name: load(one) for one in run}
+        runs = {one.resolve().name: load(one) for one in run}
+        if len(runs) < len(run):
+            raise UsageError("runs need different names: rename a folder")
+        for trained in runs.values():
+            held_out_by(trained, data)
     else:
-        runs = {m: fit(data, m, minutes=minutes, seed=seed, out=out / m) for m in models.split(",")}
+        names = listed(models) or list(MODELS)
+        for name in names:
+            model_entry(name)  # before the first one is trained
+        how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "seed": seed, "overwrite": overwrite}
+        runs = {name: fit(data, name, out=out / name, **how) for name in names}
     typer.echo(report(runs, data).round(3).to_string(na_rep=""))
     chosen = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "min_p": (min_p, 0.0)}
     options: dict[str, Any] = {name: value for name, (value, default) in chosen.items() if value != default}

@@ -8,6 +8,7 @@ are those of the code. Experiments are chosen by what an ensemble disagrees on: 
 member (Houlsby et al., 2011, arXiv 1112.5745).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -228,11 +229,22 @@ def read_condition(text: str, conditions: pd.DataFrame) -> dict[str, Any]:
         name, sign, value = part.partition("=")
         if not sign:
             raise UsageError(f"a condition must be NAME=VALUE,… (got '{text}')")
+        name, value = name.strip(), value.strip()
         if name not in conditions.columns:
             raise unknown("condition of the lab", name, list(conditions.columns))
-        numeric = conditions[name].dtype.kind in "iuf"
-        try:
-            found[name] = conditions[name].dtype.type(value) if numeric else value
-        except ValueError:
-            raise UsageError(f"{name} must be a number (got '{value}')") from None
+        if name in found:
+            raise UsageError(f"{name} has two values in '{text}': give one")
+        known = conditions[name]
+        if known.dtype.kind in "iuf":
+            try:
+                found[name] = float(value)
+            except ValueError:
+                found[name] = math.nan
+            if not math.isfinite(found[name]):
+                raise UsageError(f"{name} must be a number (got '{value}'): such as {name}={known.iloc[0]}")
+            continue
+        values = {str(v): v for v in known.unique()}
+        if value not in values:
+            raise unknown(f"value of {name}", value, values)
+        found[name] = values[value]
     return found

@@ -35,9 +35,9 @@ LINES = (".txt", ".smi")  # formats that a terminal shows as they are
 
 def options(texts: list[str] | None) -> dict[str, Any]:
     """Options from KEY=VALUE."""
-    from pofx.core.config import parse
+    from pofx.core.config import once, parse
 
-    return dict(parse(text) for text in texts or [])
+    return once((parse(text) for text in texts or []), "option")
 
 
 def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -56,14 +56,6 @@ def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict
             raise UsageError(f"option '{key}' needs its model: pass -o MODEL.{key}=VALUE")
         found.setdefault(model, {})[name] = value
     return found, reading
-
-
-def as_read(artifact: Any) -> dict[str, Any]:
-    """How the data of a run was read: its columns of labels and of weights and the options of reading, for `load` and
-    `whole`."""
-    facts = artifact.card.get("data", {}).get("facts", {})
-    weight = (facts.get("weight") or {}).get("column")
-    return {"label": facts.get("label"), "reading": facts.get("reading"), "weight": weight}
 
 
 def sampling(artifact: Any, texts: list[str] | None, also: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
@@ -100,12 +92,26 @@ def kind_of_run(run: Path) -> Any:
         raise CorruptError(f"{path} has no card of its data ({error}): restore it or train again") from error
 
 
-def destination(run: Path, out: str | None, name: str) -> Path | None:
+def data_of_run(run: Path) -> str | None:
+    """The name of the data of a run, from its card alone."""
+    from pofx.core.files import read_json
+    from pofx.storage import locate
+
+    path = locate(run) / "artifact.json"
+    card = read_json(path).get("card", {}) if path.exists() else {}
+    name = card.get("data", {}).get("name") if isinstance(card, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def destination(run: Path, out: str | None, name: str, *inputs: Path | str | None) -> Path | None:
     """Where items are written, checked before anything is computed; None: to the screen.
 
     Raises:
-        UsageError: an ending that does not fit the items of the run.
+        UsageError: an ending that does not fit the items of the run, or a file that is read: of the inputs, or the
+            data that the run was trained on.
     """
+    from pofx.data.arrays import apart
+
     kind = kind_of_run(run)
     if out == STDOUT or kind is None:
         return None
@@ -114,6 +120,7 @@ def destination(run: Path, out: str | None, name: str) -> Path | None:
         return None if ending in LINES else Path(name + ("" if ending == "/" else ending))
     path = Path(out)
     kind.check_output(path)
+    apart(path, *inputs, data_of_run(run))
     return path
 
 
@@ -170,6 +177,7 @@ def conditions(artifact: Any, text: str | None, n: int) -> Any:
 
 def known(text: str, n: int) -> Any:
     """Known columns of n rows: column=value with commas between them, or the rows of a file, in turn."""
+    from pofx.core.config import once
     from pofx.core.errors import UsageError
     from pofx.data.sources import read_conditions
 
@@ -179,13 +187,14 @@ def known(text: str, n: int) -> Any:
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(sign and key.strip() for key, sign, _ in pairs):
         raise UsageError(f"--given must be COLUMN=VALUE,… or a file (got '{text}'): write country=Norway,age=30")
-    return {key.strip(): value for key, _, value in pairs}
+    return once(((key.strip(), value.strip()) for key, _, value in pairs), "--given")
 
 
 def items(artifact: Any, source: str, split: str | None, force: bool = False) -> Any:
     """Items of a source; a split of the run's own data is that of training, unless forced."""
     from pofx.core.errors import unknown
     from pofx.data.sources import load, whole
+    from pofx.evaluate.provenance import as_read
 
     how = as_read(artifact)
     if split is None:
@@ -199,15 +208,3 @@ def items(artifact: Any, source: str, split: str | None, force: bool = False) ->
 
         check_same_data(artifact, dataset, force=force)
     return splits[split]
-
-
-def trained_on(artifact: Any, against: str | None = None) -> Any:
-    """The data set of a run, or the one named instead."""
-    from pofx.core.errors import UsageError
-    from pofx.data.sources import built_in, load
-
-    card = artifact.card["data"]
-    name = against or card["name"]
-    if against is None and name not in built_in() and not Path(name).expanduser().exists():
-        raise UsageError(f"the data of the run ('{name}') is not found from here: pass --against DATA")
-    return load(name, condition=artifact.condition_source, **as_read(artifact))

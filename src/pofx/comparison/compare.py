@@ -165,7 +165,7 @@ def compare(
         chosen, skipped = choose_models(dataset, models, families, codes)
         given = checked(options or {}, chosen, dataset, codes)
         check(dataset, spaces=spaces)
-        folder = Path(out) if out is not None else default_folder(dataset, limit, seed)
+        folder = Path(out).expanduser() if out is not None else default_folder(dataset, limit, seed)
         with lock(folder / ".locks" / "comparison.lock", f"the comparison in {folder}"):
             sides = sides_of(dataset, limit) if n is None else n
             protocol = {

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from pofx.core.errors import UsageError
-from pofx.core.options import check_call, short
+from pofx.core.options import check_call, own_number, short
 
 F = TypeVar("F", bound=Callable[..., Any])
 _changing = threading.Lock()  # the default dtype belongs to the whole process
@@ -25,7 +25,7 @@ def public(function: F) -> F:
     def wrapper(*args: Any, **options: Any) -> Any:
         check_call(function, args, options)
         with float32():
-            return function(*args, **options)
+            return function(*map(own_number, args), **{name: own_number(value) for name, value in options.items()})
 
     return cast(F, wrapper)
 

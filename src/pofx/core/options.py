@@ -98,9 +98,16 @@ def checked(function: F) -> F:
     @functools.wraps(function)
     def wrapper(*args: Any, **options: Any) -> Any:
         check_call(function, args, options)
-        return function(*args, **options)
+        return function(*map(own_number, args), **{name: own_number(value) for name, value in options.items()})
 
     return typing.cast(F, wrapper)
+
+
+def own_number(value: Any) -> Any:
+    """A number of numpy as Python's own: sums of uint8 overflow, and whole numbers of 8 bits are no seeds."""
+    if type(value) in (int, float, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def check_call(function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> None:

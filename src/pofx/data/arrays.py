@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.files import write, write_bytes
@@ -25,6 +26,51 @@ def check_ending(path: Path, ending: str) -> None:
     """
     if path.suffix.lower() != ending:
         raise UsageError(f"the name of the file must end in {ending} (got '{path.name}')")
+
+
+def check_output(path: Path, ending: str, *inputs: Path | str | None) -> None:
+    """Refuse, before anything is computed, a path with another ending, below a file, or of one of the inputs.
+
+    Raises:
+        UsageError: which it is.
+    """
+    check_ending(path, ending)
+    apart(path, *inputs)
+    above = next((p for p in path.absolute().parents if p.exists()), None)
+    if path.is_dir() or (above is not None and not above.is_dir()):
+        at = path if path.is_dir() else above
+        raise UsageError(f"{path} cannot be written, {at} is a {'folder' if path.is_dir() else 'file'}: choose another")
+
+
+def apart(path: Path, *inputs: Path | str | None) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        UsageError: the path is one of the inputs.
+    """
+    for one in inputs:
+        if one is not None and path.exists() and Path(one).exists() and path.samefile(one):
+            raise UsageError(f"{path} is read, and would be overwritten: choose another --out")
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds anything, unless that may be overwritten: a training may be behind it.
+
+    Raises:
+        UsageError: it is not empty, or a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a folder: choose another --out")
+    found = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.exists() else []
+    if found and not overwrite:
+        shown = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
+        raise UsageError(f"{folder} is not empty ({shown}): choose another --out, or pass --overwrite to write into it")
+
+
+def write_frame(frame: pd.DataFrame, path: Path, **options: Any) -> None:
+    """A table → .csv; options are those of `DataFrame.to_csv`, without the row numbers where nothing else is stated."""
+    check_ending(path, ".csv")
+    write_bytes(path, frame.to_csv(**{"index": False, **options}).encode("utf-8", "surrogatepass"))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from pofx.core.config import once
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.data.schema import LEFT_OUT, Schema
 
@@ -24,7 +25,7 @@ def types_of(value: Any) -> dict[str, Any]:
         pairs = [part.partition("=") for part in value.split(",")]
         if not all(sign and key.strip() for key, sign, _ in pairs):
             raise UsageError(f"schema must be written column=type,… (got '{value}'): write zip=category,day=date")
-        return {key.strip(): kind.strip() for key, _, kind in pairs}
+        return once(((key.strip(), kind.strip()) for key, _, kind in pairs), "the type of column")
     return {str(key): kind for key, kind in dict(value or {}).items()}
 
 

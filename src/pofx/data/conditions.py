@@ -16,6 +16,7 @@ from pofx.core.items import Items
 from pofx.data.kind import kind_of, kinds
 from pofx.data.labels import encode_labels
 from pofx.data.several import Several
+from pofx.data.numbers import from_tensor
 
 LABEL = "label"
 MOST_PARTS = 64  # of a condition
@@ -198,7 +199,7 @@ def as_items(value: Any) -> Items:
             return Items("several", Several({str(key): as_items(part) for key, part in value.items()}))
         return as_items(pd.DataFrame(dict(value)))
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        value = from_tensor(value)
     array = np.asarray(value) if not isinstance(value, str | bytes) else np.asarray([])
     if array.size == 0:
         raise DataError(f"condition must be one value, row, text or image for each item (got {type(value).__name__})")

@@ -47,6 +47,18 @@ def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataF
         return _records(path, options)
 
 
+def rows_in(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """The table in a file, which has rows.
+
+    Raises:
+        DataError: as `read_frame`, or no rows.
+    """
+    frame = read_frame(path, options)
+    if len(frame) == 0:
+        raise DataError(f"{path} has no rows below its header ({', '.join(map(str, frame.columns[:5]))}): add some")
+    return frame
+
+
 def parsed(text: str, name: str, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """A text as a table, each column in its own type.
 

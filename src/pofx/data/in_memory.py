@@ -22,6 +22,7 @@ from pofx.data.kinds.table import table_of
 from pofx.data.kinds.text import texts
 from pofx.data.kinds.tokens import tokens
 from pofx.data.labels import with_labels
+from pofx.data.numbers import from_tensor
 from pofx.data.pictures import Shape, flat, shaped
 
 MOST = 10_000_000  # items that a generator may yield
@@ -104,7 +105,7 @@ def _frame(data: Any) -> pd.DataFrame | None:
 
 def _column(values: Any) -> Any:
     if hasattr(values, "detach"):
-        return values.detach().cpu().numpy()
+        return from_tensor(values)
     if isinstance(values, np.ma.MaskedArray):
         return pd.Series(values.tolist())
     return values

@@ -3,16 +3,17 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pofx.core.errors import DataError
-from pofx.data.numbers import refuse_masked
+from pofx.data.numbers import from_tensor, refuse_masked
 
 
 def encode_labels(labels: Any, n: int, name: str) -> tuple[np.ndarray, list[str]]:
     """Labels of any kind as class numbers int64 (n,), and the names of the classes in the order of the numbers."""
     refuse_masked(labels, f"{name}: labels")
     if hasattr(labels, "detach"):
-        labels = labels.detach().cpu().numpy()
+        labels = from_tensor(labels)
     array = np.asarray(labels)
     if array.dtype.kind == "S" or (array.dtype == object and any(isinstance(v, bytes) for v in array.flat)):
         plain = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in array.flat]
@@ -42,3 +43,19 @@ def with_labels(labels: Any, n: int, name: str, facts: dict[str, Any]) -> tuple[
         return None, facts
     codes, names = encode_labels(labels, n, name)
     return codes, {**facts, "label_names": names}
+
+
+def truth_values(column: pd.Series, name: str) -> np.ndarray:
+    """A column of 0 and 1, or of truth values, as int64.
+
+    Other pairs are refused: which of two words, or of 1 and 2, is the positive one would be a guess.
+
+    Raises:
+        DataError: other values, or missing ones.
+    """
+    values = column.astype(object).map(lambda v: {"true": 1, "false": 0}.get(str(v).strip().lower(), v))
+    known = pd.to_numeric(values, errors="coerce")
+    if known.isna().any() or not set(known.unique()) <= {0, 1}:
+        seen = ", ".join(map(str, list(dict.fromkeys(column.astype(str)))[:4]))
+        raise DataError(f"{name} must hold 0 and 1, or true and false, in every row (got {seen}): encode it")
+    return known.to_numpy(np.int64)

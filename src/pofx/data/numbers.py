@@ -9,14 +9,26 @@ import pandas as pd
 from pofx.core.errors import DataError
 
 
+def from_tensor(x: Any) -> np.ndarray:
+    """A torch tensor of any type, layout and device as a numpy array, without importing torch; bfloat16 as float32."""
+    x = x.detach().cpu()
+    if str(x.layout) != "torch.strided":
+        x = x.to_dense()
+    if str(x.dtype) == "torch.bfloat16" or "float8" in str(x.dtype):
+        x = x.float()
+    return np.asarray(x.resolve_conj().resolve_neg().numpy())
+
+
 def as_array(x: Any, name: str) -> np.ndarray:
     """A numpy array of a list, a tensor or an array.
 
     Raises:
         DataError: masked values, ragged rows or mixed types.
     """
-    if hasattr(x, "detach"):  # a torch tensor, without importing torch
-        x = x.detach().cpu().numpy()
+    if hasattr(x, "detach"):
+        x = from_tensor(x)
+    if isinstance(x, pd.DataFrame) and not all(isinstance(t, np.dtype) for t in x.dtypes) and len(x.columns):
+        x = _frame_array(x, name)
     refuse_masked(x, name)
     try:
         array = np.asarray(x)
@@ -25,6 +37,14 @@ def as_array(x: Any, name: str) -> np.ndarray:
     if array.dtype == object:
         raise DataError(f"{name} has dtype object (ragged rows or mixed types): give numbers of one shape")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _frame_array(x: pd.DataFrame, name: str) -> np.ndarray:
+    """Columns of pandas' or Arrow's nullable numbers as float64; missing values are NaN."""
+    words = [str(c) for c, t in x.dtypes.items() if not pd.api.types.is_numeric_dtype(t)]
+    if words:
+        raise DataError(f"{name} has columns that are no numbers: {some(words)}: use pofx.table, or drop them")
+    return np.stack([x.iloc[:, k].to_numpy(np.float64, na_value=np.nan) for k in range(x.shape[1])], 1)
 
 
 def refuse_masked(x: Any, name: str) -> None:

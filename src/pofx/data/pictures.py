@@ -9,13 +9,14 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pofx.core.errors import DataError, UsageError
-from pofx.data.bounded import reading
+from pofx.data.bounded import read_bytes, reading
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # never those that start another program
 PIXELS = 1 << 26  # of a picture, at most: 8,192 x 8,192
@@ -104,6 +105,27 @@ def picture(content: bytes, name: str, shape: Shape, remarks: Remarks | None = N
                 opened.draft(opened.mode, (side, side))  # JPEG decodes to less at once
             drawn = flat(_turned(opened), name, remarks)
             return np.asarray(shaped(drawn, shape))
+
+
+def one_picture(path: Path, *, behind: int | None = None) -> np.ndarray:
+    """The picture in a file: uint8 (H, W) where it is grey, else (H, W, 3).
+
+    Args:
+        behind: the level behind transparent pixels, such as 0 of a mask; white, with a warning, where none is stated.
+
+    Raises:
+        DataError: as `picture`.
+    """
+    content, remarks = read_bytes(path), Remarks()
+    if behind is None:
+        found = picture(content, str(path), Shape(), remarks)
+        remarks.warn()
+        return found
+    with reading(path, "picture (PNG, JPEG, BMP, GIF, TIFF or WebP)", "write it again"):
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            _check(opened, str(path))
+            drawn = _turned(opened).convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", drawn.size, (behind,) * 3 + (255,)), drawn).convert("L"))
 
 
 def size_of(content: bytes, name: str) -> tuple[int, int, bool]:

@@ -4,8 +4,9 @@ A series is values float64 (steps, channels), NaN where nothing was measured, wi
 (steps, known). From times come sines and cosines of the hour, the weekday and the day of the year.
 """
 
-import gzip
 import io
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,12 @@ import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
+from pofx.data.bounded import reading, unzipped
 from pofx.data.columns import framed
+from pofx.data.dates import format_of
+from pofx.data.dialect import text_of
+from pofx.data.frames import ENDINGS, parsed, rows_in
+from pofx.data.numbers import from_tensor
 
 SHORTEST = 16  # steps of a series
 
@@ -87,12 +93,12 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
         return _entry(data, name)
     frame = framed(data)
     if frame is None:
-        array = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data, np.float64)
+        array = np.asarray(from_tensor(data) if hasattr(data, "detach") else data, np.float64)
         if array.ndim not in (1, 2):
             raise DataError(f"{name} must have shape (steps,) or (steps, channels) (got {array.shape})")
         array = array.reshape(len(array), -1)
         return checked(Series(array, tuple(f"x{i}" for i in range(array.shape[1]))), name)
-    times, frame = times_of(frame)
+    times, frame = times_of(frame, (*known, *(columns or ())))
     for column in (*known, *(columns or ())):
         if column not in frame.columns:
             raise unknown(f"column of {name}", column, frame.columns)
@@ -152,25 +158,15 @@ def read_table(path: Path) -> pd.DataFrame:
     """A file of a series; numbers without a line of names are channels x0, x1, …"""
     if not path.is_file():
         raise DataError(f"there is no file {path}: check the path")
-    try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        first = text.split(b"\n", 1)[0].decode("utf-8-sig")
-        numbers = all(_number(part) for part in first.split(","))
-        frame = pd.read_csv(io.BytesIO(text), header=None if numbers else 0)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} holds no series: give a .csv, a line per step ({error})") from None
-    return frame.rename(columns=lambda c: f"x{c}") if numbers else frame
+    if path.suffix.lower() != ".gz":
+        return rows_in(path) if path.suffix.lower() in ENDINGS else parsed(text_of(path), path.name)
+    content = io.BytesIO()
+    unzipped(path, content)
+    with reading(path, "series", "give a .csv, a line per step"):
+        return parsed(content.getvalue().decode("utf-8-sig"), path.name)
 
 
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def times_of(frame: pd.DataFrame) -> tuple[pd.DatetimeIndex | None, pd.DataFrame]:
+def times_of(frame: pd.DataFrame, named: Sequence[str] = ()) -> tuple[pd.DatetimeIndex | None, pd.DataFrame]:
     """The times of a table, from its index or the first column of dates, and the table without that column.
 
     Raises:
@@ -183,13 +179,13 @@ def times_of(frame: pd.DataFrame) -> tuple[pd.DatetimeIndex | None, pd.DataFrame
         values = frame[column]
         dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
         if not dated and not pd.api.types.is_numeric_dtype(values.dtype):
-            values = pd.to_datetime(values, errors="coerce", format="mixed")
+            values = dates_of(values)
             dated = bool(values.notna().all())
         if dated:
             times, frame = pd.DatetimeIndex(values), frame.drop(columns=column)
             break
     if times is None:
-        return None, frame
+        return None, _uncounted(frame, named)
     gap = step_of(times)
     steps = np.diff(times.to_numpy())
     if len(steps) and not (steps > np.timedelta64(0)).all():
@@ -200,6 +196,44 @@ def times_of(frame: pd.DataFrame) -> tuple[pd.DatetimeIndex | None, pd.DataFrame
         aligned = frame.set_axis(times, axis=0).reindex(full)  # steps that are missing are values that are missing
         return full, aligned.reset_index(drop=True)
     return times, frame.reset_index(drop=True)
+
+
+def _uncounted(frame: pd.DataFrame, named: Sequence[str]) -> pd.DataFrame:
+    """A table of a series without a first column that counts the steps, such as years: it is no channel."""
+    first = frame.iloc[:, 0] if frame.shape[1] > 1 and frame.columns[0] not in named else None
+    if first is not None and pd.api.types.is_numeric_dtype(first.dtype) and not pd.api.types.is_bool_dtype(first.dtype):
+        steps = np.diff(first.to_numpy(np.float64, na_value=np.nan))
+        if len(steps) > 1 and steps[0] > 0 and (steps == steps[0]).all():
+            warnings.warn(f"column {first.name} counts the steps: taken for their times, left out", stacklevel=4)
+            return frame.iloc[:, 1:]
+    return frame
+
+
+def dates_of(words: pd.Series) -> pd.Series:
+    """Words as dates, NaT where they are none: all in one format, day and month in the order that all allow.
+
+    Where both orders would do (01/02/2020), that in which the times rise by steps that differ least, with a warning.
+    """
+    known = words.dropna()
+    form = format_of(known) if len(known) else None
+    if form is None or form[:2] not in ("%d", "%m"):
+        return pd.to_datetime(words, errors="coerce", format=form or "mixed")
+    other = form.replace("%d", "%D").replace("%m", "%d").replace("%D", "%m")
+    found = {f: pd.to_datetime(words, errors="coerce", format=f) for f in (form, other)}
+    if found[other].isna().any() or found[form].equals(found[other]):
+        return found[form]
+
+    def uneven(times: pd.Series) -> float:
+        steps = np.diff(times.dropna().to_numpy()).astype("timedelta64[s]").astype(float)
+        return math.inf if not len(steps) or steps.min() <= 0 else float(steps.std() / steps.mean())
+
+    best = min(found, key=lambda f: uneven(found[f]))
+    warnings.warn(
+        f"dates such as {known.iloc[0]} are read as {'day, month' if best[:2] == '%d' else 'month, day'}: write "
+        "2020-12-31 if that is wrong",
+        stacklevel=4,
+    )
+    return found[best]
 
 
 def step_of(times: pd.DatetimeIndex) -> pd.Timedelta:

@@ -9,6 +9,7 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
 from pofx.data.kind import kinds
 from pofx.data.levels import check_images
+from pofx.data.numbers import from_tensor
 from pofx.data.on_disk import Changed, OnDisk, Source
 
 
@@ -57,5 +58,5 @@ def part(item: Any) -> tuple[np.ndarray, bool]:
     """The array of an item, and whether it was a tensor."""
     x = item[0] if isinstance(item, tuple | list) else item
     if hasattr(x, "detach"):
-        return x.detach().cpu().numpy(), True
+        return from_tensor(x), True
     return np.asarray(x), False

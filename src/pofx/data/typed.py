@@ -5,12 +5,15 @@ Digits with leading zeros are codes; whole numbers stay exact at any size; decim
 """
 
 import re
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pofx.core.errors import UsageError
+from pofx.core.errors import DataError, UsageError
+from pofx.data.dates import format_of
 from pofx.data.dialect import MISSING
 
 EXACT = 2**53  # whole numbers up to which float64 is exact
@@ -42,6 +45,79 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False)
         return flags.astype(bool) if not missing.any() else flags.where(~missing, None).astype(object)
     words = column.where(stripped != "")
     return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
+
+
+def to_numbers(column: pd.Series, name: str) -> np.ndarray:
+    """A column as float64, NaN where a value is missing; a word is refused, for it would be missing without a note.
+
+    Raises:
+        DataError: a value that is no number.
+    """
+    found = pd.to_numeric(column, errors="coerce")
+    return _none_lost(column, found, name, "number").to_numpy(np.float64, na_value=np.nan)
+
+
+def to_dates(column: pd.Series, name: str) -> pd.Series:
+    """A column as dates in UTC, NaT where a value is missing.
+
+    Raises:
+        DataError: a value that is no date.
+    """
+    form = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else format_of(column.dropna())
+    mixed = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else "mixed"
+    return _none_lost(column, pd.to_datetime(column, errors="coerce", utc=True, format=form or mixed), name, "date")
+
+
+def _none_lost(column: pd.Series, found: Any, name: str, what: str) -> Any:
+    lost = np.asarray(found.isna() & column.notna())
+    if lost.any() and not pd.api.types.is_numeric_dtype(column.dtype):
+        lost = lost & ~column.astype(str).str.strip().isin(MISSING).to_numpy()
+        if lost.any():
+            row = int(np.flatnonzero(lost)[0])
+            raise DataError(
+                f"column {name} has a value that is no {what} in row {row} (got {column.iloc[row]!r}): mend it, leave "
+                "it empty, or state another type"
+            )
+    return found
+
+
+def of_objects(column: pd.Series) -> pd.Series | None:
+    """A column of Python's objects, or of Arrow's, in a type that is modelled; None where there is none.
+
+    Dates become dates of numpy, decimals float64, whole numbers stay exact, bytes are text; lists, times of day and
+    other objects have no such type.
+
+    Raises:
+        DataError: whole numbers of more than 64 bits.
+    """
+    if isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind in "OMm":
+        column = column.astype(object) if column.dtype.type is not str else column
+    if column.dtype != object:
+        return column
+    known = column[column.notna()]
+    types = {type(v) for v in known}
+    if types and all(issubclass(t, date | np.datetime64) for t in types):
+        try:
+            return pd.Series(pd.to_datetime(column), index=column.index)
+        except ValueError:
+            return None  # time zones that differ
+    if Decimal in types and types <= {Decimal, int, float}:
+        return column.astype(np.float64)
+    if types and all(issubclass(t, int | np.integer) and t is not bool for t in types):
+        low, high = min(map(int, known)), max(map(int, known))
+        if low < -(2**63) or high >= 2**64 or (low < 0 and high >= 2**63):
+            far = high if high >= 2**63 else low
+            raise DataError(
+                f"column {column.name} holds whole numbers of more than 64 bits (got {far}): drop it, or make it text"
+            )
+        if max(-low, high) <= EXACT or len(known) == len(column):
+            return column
+        exact = [None if gone else int(v) for v, gone in zip(column, column.isna(), strict=True)]
+        return pd.Series(pd.array(exact, dtype="Int64" if high < 2**63 else "UInt64"), index=column.index)
+    if bytes in types:
+        column = column.map(lambda v: v.decode("utf-8", "replace") if isinstance(v, bytes) else v)
+    plain = str | bytes | bool | int | float | np.generic
+    return column if all(issubclass(t, plain) for t in types) else None
 
 
 def _numbers(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series | None:

@@ -17,6 +17,7 @@ from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.dataset import Dataset, dataset
 from pofx.data.kind import kind_of, take
+from pofx.data.numbers import from_tensor
 
 LABEL = "label"
 GROUPS = 100  # values of a column up to which it is one of groups
@@ -29,7 +30,7 @@ def checked(weight: Any, n: int) -> np.ndarray:
         DataError: another number of them, or weights that are missing, infinite, negative or all zero.
     """
     try:
-        found = np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float64)
+        found = np.asarray(from_tensor(weight) if hasattr(weight, "detach") else weight, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"weight must be one number per item ({error}): give numbers") from error
     if found.shape != (n,):

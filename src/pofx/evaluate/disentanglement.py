@@ -15,6 +15,7 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.model import Encoding
 from pofx.core.representation import Items
 from pofx.data.dataset import take
+from pofx.data.frames import rows_in
 from pofx.evaluate.measurement import Measurement
 from pofx.evaluate.metric import ScoreInfo
 from pofx.evaluate.metrics.factors import dci, factor_vote, mig, sap
@@ -40,10 +41,7 @@ def read_factors(path: Path) -> pd.DataFrame:
     Raises:
         DataError: no file, or no table.
     """
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a table of factors ({error}): give a .csv with a header") from error
+    return rows_in(path)
 
 
 def factor_table(frame: pd.DataFrame) -> Int[np.ndarray, "n k"]:

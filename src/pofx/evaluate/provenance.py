@@ -4,12 +4,15 @@ Which items are training items depends on the number of rows and the seed of the
 anew, and most items of the new test split were trained on. A relative path in another folder is another data set.
 """
 
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pofx.core.errors import UsageError
 from pofx.data.dataset import Dataset
 from pofx.data.kind import take
+from pofx.data.sources import built_in, load
 
 
 def differences(artifact: Any, dataset: Dataset) -> list[str]:
@@ -43,8 +46,8 @@ def list_of(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def check_same_data(artifact: Any, dataset: Dataset, *, force: bool = False) -> list[str]:
-    """What differs from the data of training, in words; empty where nothing does.
+def check_same_data(artifact: Any, dataset: Dataset, *, force: bool = False, forcible: bool = True) -> list[str]:
+    """What differs from the data of training, in words; empty where nothing does. `forcible`: there is a --force.
 
     Raises:
         UsageError: something differs and `force` is False, or it is data of another kind.
@@ -59,7 +62,36 @@ def check_same_data(artifact: Any, dataset: Dataset, *, force: bool = False) -> 
     if found and not force:
         raise UsageError(
             f"{dataset.card.name} is not the data that {artifact.name} was trained on: {'; '.join(found)}. Its test "
-            "split may hold training items: name the data of training (--against DATA), or pass --force (force=True) "
-            "to measure on this data anyway"
+            "split may hold training items: name the data of training (--against DATA)"
+            + (", or pass --force (force=True) to measure on this data anyway" if forcible else "")
         )
     return found
+
+
+def as_read(artifact: Any) -> dict[str, Any]:
+    """How the data of a run was read: its columns of labels and of weights and the options of reading, for `load` and
+    `whole`."""
+    facts = artifact.card.get("data", {}).get("facts", {})
+    weight = (facts.get("weight") or {}).get("column")
+    return {"label": facts.get("label"), "reading": facts.get("reading"), "weight": weight}
+
+
+def trained_on(artifact: Any, against: str | None = None) -> Dataset:
+    """The data set of a run, or the one named instead."""
+    card = artifact.card["data"]
+    name = against or card["name"]
+    if against is None and name not in built_in() and not Path(name).expanduser().exists():
+        raise UsageError(f"the data of the run ('{name}') is not found from here: pass --against DATA")
+    return load(name, condition=artifact.condition_source, **as_read(artifact))
+
+
+def held_out_by(artifact: Any, dataset: Dataset) -> Dataset:
+    """The data set; with a warning where the run was trained on another one or on another split of it."""
+    found = differences(artifact, dataset)
+    if found and not artifact.card["data"].get("facts", {}).get("respellings"):
+        warnings.warn(
+            f"{dataset.card.name} is not the data that {artifact.name} was trained on, or is split in another manner: "
+            f"{'; '.join(found)}. Items that count as held out here may be training items of the run",
+            stacklevel=3,
+        )
+    return dataset

@@ -18,6 +18,7 @@ from pofx.core.model import Density
 from pofx.core.options import short
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
+from pofx.data.numbers import from_tensor
 
 TYPES = ("str", "int64", "bool")  # of the labels that `items` returns
 
@@ -142,7 +143,7 @@ def _listed(values: Any, column: str) -> Sequence[Any]:
         values = values[column] if column in values else next(iter(values.values()))
         values = values if np.ndim(values) else [values]
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = from_tensor(values)
     listed = values.tolist() if hasattr(values, "tolist") else list(values)
     if listed and isinstance(listed[0], list | tuple):
         raise DataError(f"labels must be one per item (got shape {np.shape(listed)})")

@@ -13,12 +13,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pofx.core.config import once
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Continuous, Discrete, Event
 from pofx.core.model import Density
 from pofx.core.options import OneOf, Positive, Real, check_value, short
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
+from pofx.data.numbers import from_tensor
+from pofx.data.typed import to_dates, to_numbers
 
 FARTHEST = 100.0  # standard deviations: numbers farther out are moved to there
 MOST = 1000  # categories of a column
@@ -78,11 +81,11 @@ class Rows(Representation):
     def written(self, text: str) -> Any:
         """A row as age=30,plan=pro; of a single column its values, with commas between them."""
         if "=" not in text and len(self.columns) == 1:
-            return text.split(",")
+            return [value.strip() for value in text.split(",")]
         pairs = [part.partition("=") for part in text.split(",")]
         if not all(sign and key.strip() for key, sign, _ in pairs):
             raise UsageError(f"the condition must be written {'=…,'.join(self._names)}=… (got '{text}')")
-        return [{key.strip(): value for key, _, value in pairs}]
+        return [once(((key.strip(), value.strip()) for key, _, value in pairs), "the condition")]
 
     @property
     def _names(self) -> list[str]:
@@ -111,7 +114,7 @@ class Rows(Representation):
     def _frame(self, values: Any) -> pd.DataFrame:
         """The columns of the condition, in a DataFrame; further columns are left out."""
         if hasattr(values, "detach"):
-            values = values.detach().cpu().numpy()
+            values = from_tensor(values)
         if isinstance(values, pd.Series):
             values = values.to_frame(self._names[0])
         elif isinstance(values, Mapping):
@@ -267,6 +270,6 @@ def _category(value: Any) -> str | None:
 def _numbers(column: pd.Series, kind: str) -> np.ndarray:
     """A column as float64, nan where a value is missing; dates in days since 1970."""
     if kind == "date":
-        dates = pd.to_datetime(column, errors="coerce", utc=True)
+        dates = to_dates(column, f"{column.name} of the condition")
         return np.asarray((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1), dtype=np.float64)
-    return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
+    return to_numbers(column, f"{column.name} of the condition")

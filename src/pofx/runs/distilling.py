@@ -101,7 +101,7 @@ def distill(
         },
     )
     sink: bool | Sink = progress
-    return execute(job, None if out is None else Path(out), overwrite=overwrite, progress=sink)
+    return execute(job, None if out is None else Path(out).expanduser(), overwrite=overwrite, progress=sink)
 
 
 def _loaded(folder: Any) -> Artifact:

@@ -101,7 +101,7 @@ def fit(
         DataError: data that cannot be read or modelled.
         TrainingError: the loss is no longer finite; the last good weights are in `out`.
     """
-    folder = Path(out) if out is not None else None
+    folder = Path(out).expanduser() if out is not None else None
     source = data
     budget = {"minutes": minutes, "steps": steps, "epochs": epochs, "flops": flops}
     if resume and folder is not None and (folder / "request.json").exists() and (data is None or model is None):

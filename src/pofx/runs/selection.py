@@ -7,6 +7,7 @@ nearest neighbours (Wang, Kulkarni and Verdú, 2009, "Divergence estimation for 
 show a collapse too: how many of them are near copies of one another, and over how many classes they spread.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,11 @@ def divergence(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> floa
 
 def _clusters(x: Float[np.ndarray, "n d"]) -> np.ndarray:
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    return np.asarray(KMeans(min(CLUSTERS, len(x)), n_init=1, random_state=0).fit(x).labels_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct items than clusters
+        return np.asarray(KMeans(min(CLUSTERS, len(x)), n_init=1, random_state=0).fit(x).labels_)
 
 
 def _entropy(classes: np.ndarray) -> float:

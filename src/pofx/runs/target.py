@@ -242,7 +242,7 @@ def fit_density(
             "budget": budget.request,
         },
     )
-    folder = Path(out) if out is not None else None
+    folder = Path(out).expanduser() if out is not None else None
     run = execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
     return PathSampler(run, log_target) if by_paths else ImportanceSampler(run, log_target)
 

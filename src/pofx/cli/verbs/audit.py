@@ -26,9 +26,10 @@ def audit(
     """Check a trained model for common faults: density, tails, causality, codes, seeds, conditions, collapse."""
     from pofx.artifact import load
     from pofx.evaluate.audit import audit as examine
+    from pofx.evaluate.provenance import trained_on
 
     artifact = load(run).to(device)
-    dataset = arguments.trained_on(artifact, against)
+    dataset = trained_on(artifact, against)
     findings = examine(artifact, dataset, force=force or against is not None)
     if membership:
         from pofx.evaluate.reference_models import exposure, recipe

@@ -22,7 +22,7 @@ def decode(
     from pofx.artifact import load
     from pofx.data.arrays import read_array
 
-    path = arguments.destination(run, out, "decoded")
+    path = arguments.destination(run, out, "decoded", codes)
     z = read_array(codes)
     artifact = load(run).to(device)
     with output.waiting(f"decoding {len(z):,} codes by {artifact.name}"):

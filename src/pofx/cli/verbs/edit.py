@@ -43,14 +43,14 @@ def edit(
     what is not to be changed stays as it is.
     """
     import numpy as np
-    from PIL import Image
 
     from pofx.apps import edit as app
     from pofx.artifact import load
     from pofx.core.errors import UsageError, unknown
     from pofx.data.kind import take
+    from pofx.data.pictures import one_picture
 
-    target = arguments.destination(run, out, "edited")
+    target = arguments.destination(run, out, "edited", source, mask, toward)
     artifact = load(run).to(device)
     if guide is not None:
         from pofx.combine.guiding import guided
@@ -62,7 +62,7 @@ def edit(
         """Items and their conditions."""
         path = Path(name).expanduser()
         if path.is_file() and path.suffix.lower() in PICTURES:
-            return app.pixels(artifact, np.asarray(Image.open(path).convert("RGB")), stated)[None], None
+            return app.pixels(artifact, one_picture(path), stated)[None], None
         items = arguments.items(artifact, name, split)
         items = take(items, range(min(n, len(items))))
         return items.values, items.condition
@@ -74,7 +74,7 @@ def edit(
     if mask is not None:
         if not mask.is_file():
             raise UsageError(f"there is no file {mask}: pass --mask a picture")
-        area = app.masked_area(np.asarray(Image.open(mask).convert("L")), sides)
+        area = app.masked_area(one_picture(mask, behind=0), sides)
     if new is not None:
         if new not in HALVES:
             raise unknown("half", new, HALVES)

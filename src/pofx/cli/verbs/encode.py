@@ -21,9 +21,9 @@ def encode(
 ) -> None:
     """Compute the code of each item."""
     from pofx.artifact import load
-    from pofx.data.arrays import check_ending, write_arrays
+    from pofx.data.arrays import check_output, write_arrays
 
-    check_ending(out, ".npz")
+    check_output(out, ".npz", source)
     artifact = load(run).to(device)
     items = arguments.items(artifact, source, split, force)
     with output.waiting(f"encoding {len(items):,} items by {artifact.name}"):

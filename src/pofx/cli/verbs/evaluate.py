@@ -27,12 +27,13 @@ def evaluate(
 ) -> None:
     """Measure samples, density and codes against real data, with uncertainty."""
     from pofx.artifact import load
+    from pofx.evaluate.provenance import trained_on
     from pofx.evaluate.suite import evaluate as measure
     from pofx.report.summary import text
     from pofx.runs.info import store
 
     artifact = load(run).to(device)
-    dataset = arguments.trained_on(artifact, against)
+    dataset = trained_on(artifact, against)
     more = []
     if factors is not None:  # first: a wrong file is refused before anything long is done
         from pofx.evaluate.disentanglement import disentanglement

@@ -22,6 +22,7 @@ def guide(
     rescale: Annotated[float, typer.Option(help="Share by which guided estimates get the spread of plain ones.")] = 0.0,
     start: Annotated[float, typer.Option("--from", help="Least time at which it acts (0 is data).")] = 0.0,
     stop: Annotated[float, typer.Option("--to", help="Greatest time at which it acts (1 is noise).")] = 1.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Guide a diffusion run by another while it samples; nothing is trained.
 
@@ -30,7 +31,9 @@ def guide(
     -o guidance=3 changes the weight later.
     """
     from pofx.combine.guiding import guided
+    from pofx.data.arrays import check_free
 
+    check_free(out, overwrite)
     made = guided(run, by, guidance=guidance, guidance_rescale=rescale, guidance_interval=(start, stop))
     made.save(out)
     typer.echo(

@@ -38,6 +38,7 @@ def infer(
     seed: arguments.Seed = 0,
     options: arguments.Options = None,
     as_json: arguments.Json = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Learn the posterior of a simulator's parameters, with checks of its calibration."""
     import numpy as np
@@ -46,7 +47,9 @@ def infer(
     from pofx.apps.simulate import read_observation
     from pofx.core.config import function_in_file
     from pofx.core.errors import UsageError
+    from pofx.data.arrays import check_free
 
+    check_free(out, overwrite)
     written = dict(part.split("=", 1) for part in prior if "=" in part)
     if len(written) < len(prior):
         raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")

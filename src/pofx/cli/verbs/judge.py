@@ -35,6 +35,7 @@ def judge(
     from pofx.artifact import load
     from pofx.core.errors import UsageError
     from pofx.core.files import write, write_json
+    from pofx.evaluate.provenance import trained_on
     from pofx.serve.stimuli import sources
     from pofx.serve.study import Plan, Study
     from pofx.serve.study_page import serve
@@ -44,7 +45,7 @@ def judge(
         artifacts = {run.resolve().name: load(run) for run in runs}
         if len(artifacts) < len(runs):
             raise UsageError("runs need different names: rename a folder")
-        real = arguments.trained_on(next(iter(artifacts.values())), against).test
+        real = trained_on(next(iter(artifacts.values())), against).test
         plan = Plan(protocol, question, trials, seed=seed)
         study = Study.create(out, plan, sources(artifacts, real, items, seed))
     else:

@@ -32,10 +32,13 @@ def latent(
     from pofx.artifact import load
     from pofx.core.files import write_json
     from pofx.evaluate.disentanglement import read_factors
+    from pofx.evaluate.provenance import check_same_data, trained_on
 
     known = None if factors is None else read_factors(factors)
     artifact = load(run).to(device)
-    space = LatentSpace(artifact, arguments.trained_on(artifact, against), seed)
+    dataset = trained_on(artifact, against)
+    check_same_data(artifact, dataset, force=against is not None, forcible=False)
+    space = LatentSpace(artifact, dataset, seed)
     with output.waiting(f"exploring the codes of {artifact.name}"):
         sums = {text: space.arithmetic(text) for text in arithmetic or ()}  # first: wrong names are refused
         moves = {f"attribute-{name}": space.attribute(name)[None] for name in attribute or ()}

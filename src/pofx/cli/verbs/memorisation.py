@@ -26,10 +26,12 @@ def memorisation(
     from pofx.artifact import load
     from pofx.core.files import write_bytes
     from pofx.data.arrays import check_ending
+    from pofx.evaluate.provenance import check_same_data, trained_on
 
     check_ending(out, ".html")
     artifact = load(run).to(device)
-    dataset = arguments.trained_on(artifact, against)
+    dataset = trained_on(artifact, against)
+    check_same_data(artifact, dataset, forcible=False)
     findings = None
     if references:
         from pofx.evaluate.reference_models import exposure, recipe

@@ -41,6 +41,7 @@ def restore(
 
     from pofx.artifact import load
     from pofx.core.errors import UsageError
+    from pofx.data.arrays import check_output
     from pofx.data.kind import take
     from pofx.inverse import posterior as inverse
     from pofx.inverse.restoration import checked
@@ -49,6 +50,7 @@ def restore(
         raise UsageError("give measurements, or --simulate DATA, and not both")
     if out.suffix not in (".png", ".npz"):
         raise UsageError(f"--out must end in .png or .npz (got {out})")
+    check_output(out, out.suffix, measurements, simulate)
     artifact = load(run).to(device)
     settings: dict[str, Any] = arguments.options(options)
     truth = None
@@ -97,14 +99,14 @@ def _read(path: Path) -> tuple[Any, Any]:
     import numpy as np
 
     from pofx.core.errors import DataError
+    from pofx.data.bounded import reading
 
-    try:
+    with reading(path, "measurement", "give an .npz with an array y, or an .npy"):
         found = np.load(path, allow_pickle=False)
-        if path.suffix == ".npy":
+        if isinstance(found, np.ndarray):
             return found, None
         with found:
-            return found["y" if "y" in found.files else found.files[0]], found[
-                "mask"
-            ] if "mask" in found.files else None
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise DataError(f"{path} holds no measurements: give an .npz with an array y, or .npy ({error})") from None
+            if not found.files:
+                raise DataError(f"{path} holds no arrays: give an .npz with an array y, or an .npy")
+            name = "y" if "y" in found.files else found.files[0]
+            return found[name], found["mask"] if "mask" in found.files else None

@@ -51,7 +51,7 @@ def sample(
 
     if known is not None and prefix is None:
         raise UsageError("--known needs --prefix DATA: it is the number of parts of each of its items that are given")
-    path = arguments.destination(run, out, "samples")
+    path = arguments.destination(run, out, "samples", given, condition, prefix)
     artifact = load(run).to(device)
     if guide is not None:
         from pofx.combine.guiding import guided

@@ -33,9 +33,9 @@ def score(
     --top 10 shows the most unusual items. For a small table that holds outliers itself, `gmm` is a robust first choice.
     """
     from pofx.artifact import load
-    from pofx.data.arrays import check_ending, write_table
+    from pofx.data.arrays import check_output, write_table
 
-    check_ending(out, ".csv")
+    check_output(out, ".csv", source, condition)
     artifact = load(run).to(device)
     items = arguments.items(artifact, source, split, force)
     stated = arguments.conditions(artifact, condition, len(items))

@@ -21,6 +21,7 @@ from pofx.data.numbers import frame_of, some
 from pofx.data.reading_options import TEXTS, ReadingOption
 from pofx.data.schema import describe
 from pofx.data.support import supported
+from pofx.data.typed import of_objects, to_numbers
 
 PUBLIC = ("table",)
 
@@ -120,6 +121,8 @@ def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> p
         x = frame_of(x, name)
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise DataError(f"{name} is empty ({x.shape[0]} rows, {x.shape[1]} columns): give at least one of each")
+    if x.columns.nlevels > 1:
+        raise DataError(f"{name} has names of columns in {x.columns.nlevels} levels: join each to one text first")
     x = x.rename(columns=str)
     if x.columns.duplicated().any():
         raise DataError(f"{name} has columns of the same name: {some(x.columns[x.columns.duplicated()])}: rename them")
@@ -140,8 +143,12 @@ def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> p
 
 def _column(column: pd.Series, stated: Any) -> pd.Series | np.ndarray | None:
     """A column in a type that is modelled; None where it has no such type."""
+    plain = of_objects(column)
+    if plain is None:
+        return None
+    column = plain
     if stated in ("number", "real") and not _numbers(column):
-        column = pd.to_numeric(column.astype(object), errors="coerce").astype(np.float64)
+        column = pd.Series(to_numbers(column.astype(object), str(column.name)), index=column.index)
     if column.dtype == object and _plain_numbers(column):
         column = pd.to_numeric(column, errors="coerce")
     if _numbers(column):
@@ -168,10 +175,11 @@ def _numbers(column: pd.Series) -> bool:
 
 def _words(column: pd.Series) -> bool:
     """Whether a column holds words, categories, or truth values with gaps: any of which may be missing."""
-    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype):
+    if isinstance(column.dtype, pd.CategoricalDtype) or isinstance(column.dtype, pd.StringDtype):
         return True
-    plain = str | bool | int | float | np.generic
-    return column.dtype == object and all(isinstance(v, plain) or v is None or v is pd.NA for v in column)
+    if isinstance(column.dtype, pd.ArrowDtype):
+        return column.dtype.type is str or column.dtype.type is bool
+    return column.dtype == object
 
 
 def _infinite(column: pd.Series) -> int:

@@ -12,7 +12,7 @@ from pofx.core.options import Size, checked
 from pofx.data.kind import Facts, Kind, Shown, lines_of
 from pofx.data.kinds.text import are_strings, ngrams, texts
 from pofx.data.labels import with_labels
-from pofx.data.numbers import refuse_masked
+from pofx.data.numbers import from_tensor, refuse_masked
 
 PUBLIC = ("tokens",)
 
@@ -32,7 +32,7 @@ def tokens(x: Any, classes: Size | None = None, labels: Any = None, name: str = 
     if isinstance(x, str) or are_strings(x):
         return texts(x, labels=labels, name=name)
     refuse_masked(x, name)
-    array = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    array = np.asarray(from_tensor(x) if hasattr(x, "detach") else x)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
         got = f"{array.dtype} {array.shape}"
         raise DataError(f"{name} must be a list of strings or an integer array (n, length), not empty (got {got})")
