@@ -86,6 +86,8 @@ class AnomalyDetector(BaseEstimator):
         ):
             if value not in known:
                 raise ValueError(f"{name} must be {', '.join(known[:-1])} or {known[-1]} (got {value!r})")
+        if not len(self.members) or self.seeds < 1:
+            raise ValueError(f"members and seeds must be at least 1 (got {len(self.members)} and {self.seeds})")
         if not 0 < self.contamination < 1:
             raise ValueError(f"contamination must lie between 0 and 1 (got {self.contamination}): pass 0.1")
         frame = self._rows(X, reset=True)
@@ -109,7 +111,7 @@ class AnomalyDetector(BaseEstimator):
         if len(x) > ROWS:
             x = np.random.default_rng(self.random_state).choice(x, ROWS, replace=False)
         self.scorers_ = []
-        for name in self.members:
+        for name in [self.members] if isinstance(self.members, str) else self.members:
             for seed in range(self.seeds if name not in NEAR else 1):
                 scores, own = member(name, x, self.score, self.random_state + seed)
                 self.scorers_.append((scores, Tail(own)))
@@ -143,7 +145,7 @@ class AnomalyDetector(BaseEstimator):
         self.recent_ = np.concatenate((self.recent_, usual, border))[-len(self.recent_) :]
         self.reference_ = np.sort(self.recent_)
         self.threshold_ = float(np.quantile(self.reference_, 1 - self.contamination))
-        return pd.DataFrame({"score": scores, "p_value": p, "anomaly": labels})
+        return pd.DataFrame({"score": scores, "p_value": p, "anomaly": labels}, index=_index(X))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """The opposite of `decision_function`, as scikit-learn has it: higher is more normal."""
@@ -188,7 +190,12 @@ class AnomalyDetector(BaseEstimator):
             changed = frame.copy()
             changed[column] = usual
             found[column] = whole - self._combined(self.plain_(changed))
-        return pd.DataFrame(found)
+        return pd.DataFrame(found).set_axis(pd.RangeIndex(len(whole)) if _index(X) is None else _index(X))
+
+
+def _index(X: Any) -> Any:
+    given = framed(X)
+    return None if given is None else given.index
 
 
 class Plain:
@@ -206,6 +213,7 @@ class Plain:
                 x = values.to_numpy(np.float64, na_value=np.nan)
                 x = np.where(np.isfinite(x), x, np.nan)
                 known = x[~np.isnan(x)] if not np.isnan(x).all() else np.zeros(1)
+                known = within(known)
                 scale = float(known.std())
                 mean = float(known.mean())
                 scale = scale if scale > 1e-9 * (1 + abs(mean)) else 1e-2 * (1 + abs(mean))
@@ -255,6 +263,13 @@ class Plain:
             spread = max((seldom * (1 - seldom)) ** 0.5, 0.05)
             columns.append(((~words.isin(shares)).to_numpy() - seldom) / spread)
         return np.stack(columns, 1)
+
+
+def within(x: np.ndarray) -> np.ndarray:
+    """Values, those beyond `FARTHEST` robust standard deviations moved to there: a sentinel must not set the scale."""
+    low, middle, high = np.quantile(x, (0.25, 0.5, 0.75))
+    reach = FARTHEST * (high - low) / 1.349
+    return np.clip(x, middle - reach, middle + reach) if reach > 0 else np.clip(x, -1e150, 1e150)
 
 
 class Tail:

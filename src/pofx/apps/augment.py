@@ -71,6 +71,8 @@ class GenerativeOversampler(BaseEstimator):
         """The rows X (n, d) with their classes y (n,), and drawn ones of the rare classes behind them."""
         self.check()
         labels = np.asarray(y)
+        if pd.isna(labels).any():
+            raise ValueError("y must name a class in every row (some are missing): drop these rows")
         classes, counts = np.unique(labels, return_counts=True)
         parts, added = [X], [labels]
         for k, (name, count) in enumerate(zip(classes, counts, strict=True)):

@@ -107,7 +107,8 @@ class Imputer(TransformerMixin, BaseEstimator):
         """n tables in which every missing cell is drawn given the known ones of its row."""
         frame = rows_of(X)
         x, known, _ = self._known(frame)
-        return [self._drawn(frame, x, known, self.random_state + 1000 * k) for k in range(n)]
+        index = _index(X, len(frame))
+        return [self._drawn(frame, x, known, self.random_state + 1000 * k).set_axis(index) for k in range(n)]
 
     def _drawn(self, frame: pd.DataFrame, x: torch.Tensor, known: torch.Tensor, seed: int) -> pd.DataFrame:
         model, view = self.run_.model, self._view
@@ -141,7 +142,13 @@ class Imputer(TransformerMixin, BaseEstimator):
                 numeric = all(map(pd.api.types.is_numeric_dtype, values.dtypes))
                 one = values.quantile(0.5, axis=1, interpolation="nearest") if numeric else values.mode(axis=1)[0]
                 filled[column] = filled[column].astype(object).where(~gaps, one).infer_objects()
-        return filled
+        return filled.set_axis(_index(X, len(filled)))
+
+
+def _index(X: Any, n: int) -> Any:
+    """The names of rows, which what is returned has too: joined to their table, rows meet their own."""
+    given = framed(X)
+    return pd.RangeIndex(n) if given is None else given.index
 
 
 def rows_of(X: Any) -> pd.DataFrame:

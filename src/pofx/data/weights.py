@@ -20,6 +20,7 @@ from pofx.data.kind import kind_of, take
 from pofx.data.numbers import from_tensor
 
 LABEL = "label"
+LARGEST = 1e100  # of a weight: sums and squares of these are finite
 GROUPS = 100  # values of a column up to which it is one of groups
 
 
@@ -38,6 +39,10 @@ def checked(weight: Any, n: int) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(found) | (found < 0))
     if len(bad):
         raise DataError(f"weight must be finite and at least 0 (got {found[bad[0]]:g} for item {bad[0]}): mend it")
+    if found.max(initial=0.0) > LARGEST:
+        raise DataError(
+            f"weight must be at most {LARGEST:.0e} (got {found.max():g}): divide all weights by the largest"
+        )
     if not found.any():
         raise DataError("weight must be above 0 for some item (got 0 for all): leave weight out")
     return found
@@ -93,7 +98,7 @@ def balanced(items: Items, groups: str) -> Items:
     """
     names = groups_of(items, groups)
     codes = pd.factorize(names, use_na_sentinel=False)[0]
-    if codes.max() + 1 > min(GROUPS, len(items)):
+    if codes.max() + 1 > min(GROUPS, max(2, len(items) // 2)):
         raise UsageError(f"balance must name a column of groups (got {codes.max() + 1:,} values in {groups}): bin it")
     own = np.ones(len(items)) if items.weight is None else np.asarray(items.weight, np.float64)
     total = np.bincount(codes, weights=own)

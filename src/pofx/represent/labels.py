@@ -59,7 +59,9 @@ class Labels(Representation):
         return cls(names, counts.tolist(), made.dtype, made.column)
 
     def as_batch(self, values: Any) -> Any:
-        return [values] if np.ndim(values) == 0 and not isinstance(values, dict) else values
+        if isinstance(values, dict) or np.ndim(values) > 0:
+            return values
+        return [values.item() if hasattr(values, "item") else values]
 
     def written(self, text: str) -> Any:
         """Labels with commas between them, or one that has a comma in its name."""

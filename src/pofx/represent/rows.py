@@ -102,6 +102,9 @@ class Rows(Representation):
                 raw[:, i] = [index.get(truth.get(name, name), 0) for name in of.map(_category)]
             else:
                 raw[:, i] = _numbers(of, column["type"])
+                if np.isinf(raw[:, i]).any():
+                    row = int(np.flatnonzero(np.isinf(raw[:, i]))[0])
+                    raise DataError(f"column {column['name']} of the condition is infinite in row {row}: give a number")
                 lacking = np.isnan(raw[:, i])
                 if lacking.any() and not column["missing"]:
                     row = int(np.flatnonzero(lacking)[0])
@@ -144,6 +147,15 @@ class Rows(Representation):
         for i in self._categories:
             if bool((raw[:, i] == 0).any()) and not self.columns[i]["missing"]:
                 return f"column {self.columns[i]['name']} of the condition has categories that training never showed"
+        for k, i in enumerate(self._numbers):
+            mean, std = float(self._mean[k]), float(self._std[k])
+            far = (raw[:, i] - mean).abs() > FARTHEST * std
+            if bool(far.any()):
+                value = float(raw[:, i][far][0])
+                return (
+                    f"column {self.columns[i]['name']} of the condition has {value:g}, more than {FARTHEST:g} standard "
+                    f"deviations ({std:.3g}) from its mean in training ({mean:.3g}): taken as if it were {FARTHEST:g}"
+                )
         return ""
 
     def items(self, raw: Tensor) -> Any:

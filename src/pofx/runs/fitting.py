@@ -4,7 +4,8 @@ raw items → representations of items and conditions (chosen by the model's eve
 """
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ from pofx.train.feed import Augment, Feed, Stored
 from pofx.train.options import Budget, Epochs, Flops, Minutes, Steps, TrainOptions
 
 PUBLIC = ("fit",)
+
+OF_ANY_FIT = {"validations", "validation_items", "checkpoint_seconds", "track"}  # trainer options; others are of steps
+PRIVACY = {"item_clip", "item_noise"}
 
 
 @public
@@ -143,6 +147,8 @@ def fit(
     with seeded(seed, 0, 1 << 21):
         values = {**row.values, **sorted_options.options, **others.made(row)}
         net = row.model(representation.event, None if conditioning is None else conditioning.event, **values)
+    if not tuple(net.phases()):
+        _unused(row.name, [key for key in sorted_options.trainer if key not in OF_ANY_FIT])
     feeds = {
         split: _feed(items, representation, conditioning, split == "train", seed, where, augment)
         for split, items in (("train", dataset.train), ("validation", dataset.validation))
@@ -229,6 +235,23 @@ def _feed(
         seed=seed,
         device=device,
     )
+
+
+def _unused(name: str, keys: Sequence[str]) -> None:
+    """A warning about options that change nothing.
+
+    Raises:
+        UsageError: privacy is among them, which nobody may believe to have.
+    """
+    if PRIVACY & set(keys):
+        raise UsageError(f"{name} is fitted in one pass and not private: leave {', '.join(keys)} out, or choose mst")
+    if keys:
+        warnings.warn(
+            f"{', '.join(keys)} {'changes' if len(keys) == 1 else 'change'} nothing: {name} is fitted in one pass, "
+            "without steps of a gradient",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _recalled(
