@@ -112,3 +112,12 @@ def test_a_home_in_a_path_is_the_users(monkeypatch, tmp_path):
     )
     assert (tmp_path / "home" / "r" / "artifact.json").is_file() and not (tmp_path / "~").exists()
     assert pofx.load("~/r").name == made.name
+
+
+def test_whole_numbers_of_sound_have_a_loudest_value():
+    wave = np.round(8000 * np.sin(np.arange(400) / 9)).astype(np.int64)
+    with pytest.raises(DataError, match="int64"):
+        pofx.audio([wave] * 4, rate=8000)
+    with pytest.warns(UserWarning, match="nearly silence"):
+        pofx.audio([wave.astype(np.int32)] * 4, rate=8000)
+    assert np.allclose(pofx.audio([wave.astype(np.int16)] * 4, rate=8000).values[0], wave / 32768)

@@ -17,8 +17,8 @@ import pandas as pd
 import typer
 
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, tpe
-from pofx.core.config import once
 from pofx.core.errors import DataError, UsageError
+from pofx.core.options import once
 from pofx.data.frames import rows_in
 from pofx.data.typed import typed
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.errors import Unsupported, UsageError
 from pofx.data.columns import framed
 
 PUBLIC = ("fairness_report",)
@@ -200,15 +200,12 @@ def fairness(
     table = fairness_report(artifact, data, group, target=target, seed=seed)
     typer.echo(table.round(3).to_string())
     measured = int((table["items"] >= LEAST).sum())
-    if measured < 2:
-        raise DataError(
-            f"{measured} of {len(table)} groups of {group} have {LEAST} held-out items: nothing can be compared, "
-            "name a column of fewer groups, or hold more items"
-        )
-    for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
-        typer.echo(sentence)
+    if measured >= 2:
+        for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
+            typer.echo(sentence)
     if measured < len(table):
-        typer.echo(f"{len(table) - measured} groups of fewer than {LEAST} held-out items are not compared")
+        few = len(table) - measured
+        typer.echo(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
     typer.echo(f"to mend it: pofx train … --balance {group}, and compare these numbers")
     if out is not None:
         write_frame(table, out, index=True)

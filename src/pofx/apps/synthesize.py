@@ -9,8 +9,8 @@ import pandas as pd
 import typer
 
 from pofx.apps.synthesizer import Synthesizer, floors, modelled
-from pofx.core.config import once
 from pofx.core.errors import UsageError, unknown
+from pofx.core.options import once
 
 GROUP = "Uses"
 EXAMPLE = "pofx synthesize people.csv --out synthetic.csv --target income"

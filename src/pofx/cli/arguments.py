@@ -35,7 +35,8 @@ LINES = (".txt", ".smi")  # formats that a terminal shows as they are
 
 def options(texts: list[str] | None) -> dict[str, Any]:
     """Options from KEY=VALUE."""
-    from pofx.core.config import once, parse
+    from pofx.core.config import parse
+    from pofx.core.options import once
 
     return once((parse(text) for text in texts or []), "option")
 
@@ -177,8 +178,8 @@ def conditions(artifact: Any, text: str | None, n: int) -> Any:
 
 def known(text: str, n: int) -> Any:
     """Known columns of n rows: column=value with commas between them, or the rows of a file, in turn."""
-    from pofx.core.config import once
     from pofx.core.errors import UsageError
+    from pofx.core.options import once
     from pofx.data.sources import read_conditions
 
     if Path(text).is_file():

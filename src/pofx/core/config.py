@@ -10,7 +10,7 @@ import inspect
 import json
 import numbers
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -302,20 +302,6 @@ def plain(value: Any) -> Any:
         raise UsageError(
             f"options must be plain values (got {short(value)}: {error}): pass numbers, strings, lists or dicts"
         ) from error
-
-
-def once(pairs: Iterable[tuple[str, Any]], what: str) -> dict[str, Any]:
-    """Values by name, each name once: of two values the last would win without a word.
-
-    Raises:
-        UsageError: a name with two values.
-    """
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found and found[name] != value:
-            raise UsageError(f"{what} {name} has two values (got {short(found[name])} and {short(value)}): give one")
-        found[name] = value
-    return found
 
 
 def parse(text: str) -> tuple[str, Any]:

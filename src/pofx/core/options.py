@@ -110,6 +110,20 @@ def own_number(value: Any) -> Any:
     return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
+def once(pairs: Iterable[tuple[str, Any]], what: str) -> dict[str, Any]:
+    """Values by name, each name once: of two values the last would win without a word.
+
+    Raises:
+        UsageError: a name with two values.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise UsageError(f"{what} {name} has two values (got {short(found[name])} and {short(value)}): give one")
+        found[name] = value
+    return found
+
+
 def check_call(function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Refuse arguments of a call that do not fit the annotations; what is annotated Any is data, and checked there.
 

@@ -27,7 +27,16 @@ def check_clip(value: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} must have shape (samples,) or (samples, channels), not empty (got {array.shape})")
     if array.dtype == np.uint8:  # as in .wav files: 128 is silence
         array = (array.astype(np.float32) - 128) / 128
+    elif array.dtype == np.int64:  # of Python's whole numbers: nothing states how loud 1 is
+        got = int(np.abs(array).max())
+        raise DataError(f"{name} holds int64, without a loudest value (got up to {got}): pass int16 or floats")
     elif np.issubdtype(array.dtype, np.signedinteger):
+        if array.dtype == np.int32 and 0 < np.abs(array.astype(np.int64)).max() < 1 << 23:
+            warnings.warn(
+                f"{name} holds int32 that use less than 1/256 of their range, nearly silence: multiply samples of 24 "
+                "bits by 256, pass those of 16 bits as int16",
+                UserWarning,
+            )
         array = array.astype(np.float64) / -float(np.iinfo(array.dtype).min)
     elif not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"{name} must be floats in [-1, 1] or signed integers (got {array.dtype})")

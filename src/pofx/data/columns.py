@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from pofx.core.config import once
 from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.options import once
 from pofx.data.schema import LEFT_OUT, Schema
 
 Columns = str | int | list[str | int]  # names: several, or a text with commas between them; 2019 is a name too

@@ -75,8 +75,8 @@ def _none_lost(column: pd.Series, found: Any, name: str, what: str) -> Any:
         if lost.any():
             row = int(np.flatnonzero(lost)[0])
             raise DataError(
-                f"column {name} has a value that is no {what} in row {row} (got {column.iloc[row]!r}): mend it, leave "
-                "it empty, or state another type"
+                f"column {name} is missing or no {what} in row {row} (got {column.iloc[row]!r}): mend it, leave it "
+                "empty, or state another type"
             )
     return found
 

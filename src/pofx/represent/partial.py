@@ -37,7 +37,11 @@ def known_columns(given: Any, varying: Sequence[str], schema: Mapping[str, Mappi
         if column not in schema:
             raise unknown("known column", column, schema)
     whole = {c: "number" for c in frame.columns if schema[c]["type"] in NUMBERS}
-    found, reasons = numbers(check_table(frame, "the known columns", whole), {c: schema[c] for c in frame.columns})
+    try:
+        rows = check_table(frame, "the known columns", whole)
+    except DataError as error:
+        raise DataError(f"the known columns cannot occur: {error}") from error
+    found, reasons = numbers(rows, {c: schema[c] for c in frame.columns})
     if reasons:
         row, reason = next(iter(reasons.items()))
         raise DataError(f"known row {row} cannot occur: {reason}")

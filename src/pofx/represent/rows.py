@@ -13,11 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pofx.core.config import once
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Continuous, Discrete, Event
 from pofx.core.model import Density
-from pofx.core.options import OneOf, Positive, Real, check_value, short
+from pofx.core.options import OneOf, Positive, Real, check_value, once, short
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.numbers import from_tensor
