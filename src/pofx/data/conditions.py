@@ -15,8 +15,8 @@ from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.kind import kind_of, kinds
 from pofx.data.labels import encode_labels
-from pofx.data.several import Several
 from pofx.data.numbers import from_tensor
+from pofx.data.several import Several
 
 LABEL = "label"
 MOST_PARTS = 64  # of a condition
