@@ -10,7 +10,7 @@ from pofx.apps import molecules as app_of
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.apps.steered import limited, steer
 from pofx.cli.main import app
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.items import Items
 from pofx.data import chemistry
 from pofx.represent.smiles import Selfies, Smiles
@@ -158,3 +158,16 @@ def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
 
 def test_the_kind_draws_structures():
     assert Items("molecules", ["CCO", "no"]) and chemistry.drawn(["CCO", "no"])[:4] == b"\x89PNG"
+
+
+@pytest.mark.slow
+def test_a_search_in_code_space_beats_random_draws_at_equal_calls_and_stays_diverse():
+    known = app_of.read(SMALL)
+    run = app_of.learn(known, "vae", tokens="selfies", steps=100, width=64, latent=8, progress=False, batch_size=64)
+    loop, table = app_of.explore(run, "weight", rounds=4, calls=15)
+    random, found = table.iloc[0], table.iloc[1]
+    assert found["ten best"] > random["ten best"] and found["best"] > random["best"]
+    assert len(loop.trials) == len(set(loop.trials["item"])) and table["diversity"].between(0, 1).all()
+    assert loop.trials.groupby("round").size().max() <= 15
+    with pytest.raises(Unsupported, match="no real codes"):
+        app_of.explore(app_of.learn(known, steps=1, width=24, layers=1, heads=2, progress=False), "QED")

@@ -140,6 +140,10 @@ class Sequences(Space):
         run, _ = cbas_step(self.run, self.run, found, -np.inf, KEEP, self.steps, self.group, max(2, n // 5), seed)
         pool = new_items(run, max(8 * n, 100), set(designs), self.clean, seed)
         pool += [x for x in new_items(self.run, 4 * n, {*designs, *pool}, self.clean, seed + 1)]
+        return self.ranked(pool, designs, scores, n, seed)
+
+    def ranked(self, pool: list[Any], designs: list[Any], scores: np.ndarray, n: int, seed: int) -> list[Any]:
+        """The n candidates of which a forest expects most, its uncertainty counted in, at most a fifth of one group."""
         there = np.isfinite(scores)
         if there.sum() < 5 or not pool:
             return pool[:n]

@@ -33,6 +33,7 @@ SCORED = 2_000  # held-out molecules whose likelihood is taken
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
     "gpt": {"batch_size": 32},
     "masked-diffusion": {},
+    "vae": {"latent": 32, "width": 256, "depth": 2, "prior": "normal"},
 }
 
 
@@ -288,6 +289,33 @@ def optimise(run: Any, oracle: Any, data: Dataset, *, seed: int = 0, **options: 
     return steered, pd.DataFrame(rows).T
 
 
+def explore(run: Any, oracle: Any, *, rounds: int = 5, calls: int = 100, seed: int = 0) -> tuple[Any, pd.DataFrame]:
+    """A search for a high score in the code space of a run, such as a `vae` of SELFIES; at most a fifth of a round has
+    one scaffold. A table beside random draws of the run at as many calls of the oracle, with the diversity of the best.
+
+    Args:
+        oracle: molecules → scores, or the name of a property.
+        calls: of the oracle, in a round.
+    """
+    from pofx.apps.latent_design import Codes, searched
+    from pofx.evaluate.metrics.molecules import internal_diversity
+
+    of = oracle_of(oracle) if isinstance(oracle, str) else oracle
+    options: dict[str, Any] = {"clean": chemistry.canonical, "group": chemistry.scaffold_of}
+    space = Codes(run, features=chemistry.fingerprints, **options)
+    loop, table = searched(space, of, rounds=rounds, batch=calls, seed=seed)
+    best = [loop.best(50)["item"].tolist(), _best_of(space.first(len(loop.trials), seed + 1), of, 50)]
+    table["diversity"] = [
+        internal_diversity((chemistry.fingerprints(found) > 0).astype(float)) for found in reversed(best)
+    ]
+    return loop, table.rename(columns={"groups of fifty": "scaffolds of fifty"})
+
+
+def _best_of(strings: Sequence[str], oracle: Any, n: int) -> list[str]:
+    order = np.argsort(-np.nan_to_num(np.asarray(oracle(list(strings)), float), nan=-np.inf), kind="stable")
+    return [strings[i] for i in order[:n]]
+
+
 def summary_of(strings: Sequence[str], oracle: Any, known: set[str]) -> dict[str, float]:
     """Mean and best score of molecules, the share that is new among the different ones, their diversity."""
     from pofx.evaluate.metrics.molecules import internal_diversity
@@ -319,6 +347,9 @@ def molecules(
     smiles: Annotated[str, typer.Option(help="The column of SMILES of a .csv.")] = "smiles",
     scaffold: Annotated[str | None, typer.Option(help="Draw molecules that contain this one.")] = None,
     optimise_: Annotated[str | None, typer.Option("--optimise", help="Steer to a high property, or low: -SA.")] = None,
+    by: Annotated[
+        str, typer.Option(help="model: it learns from what scores high; codes: a search in a vae's.")
+    ] = "model",
     rounds: Annotated[int, typer.Option(min=2, help="Of --optimise.")] = 5,
     n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
     out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv.")] = Path("runs/molecules"),
@@ -335,6 +366,8 @@ def molecules(
     from pofx.data.kind import kind_of
     from pofx.evaluate.provenance import held_out_by
 
+    if by not in ("model", "codes"):
+        raise UsageError(f"--by must be model or codes (got '{by}')")
     if optimise_ is not None:
         oracle_of(optimise_)
     if given_ is not None and (scaffold is not None or optimise_ is not None):
@@ -360,7 +393,11 @@ def molecules(
     if scaffold is not None:
         samples = complete(one, scaffold, n, seed=seed)
         typer.echo(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
-    if optimise_ is not None:
+    if optimise_ is not None and by == "codes":
+        loop, table = explore(one, optimise_, rounds=rounds, seed=seed)
+        typer.echo(f"\n{optimise_} in code space\n" + table.round(3).to_string())
+        samples = loop.best(n)["item"].tolist()
+    elif optimise_ is not None:
         steered, table = optimise(one, optimise_, data, rounds=rounds, seed=seed)
         typer.echo(f"\n{optimise_} steered\n" + table.round(3).to_string(na_rep=""))
         samples = steered.best(n)["item"].tolist()
