@@ -114,6 +114,12 @@ def test_pseudo_likelihood_finds_the_energies_of_a_known_potts_model():
     assert np.sqrt(np.average((alone - np.average(alone, weights=p)) ** 2, weights=p)) > 0.4
 
 
+def test_couplings_of_too_many_columns_are_refused():
+    long = Alignment(["A" * 701, "C" * 701], np.arange(701), np.ones(2), 0)
+    with pytest.raises(DataError, match="--potts-steps 0"):
+        pseudo_likelihood(long, steps=1)
+
+
 def test_elbos_have_the_same_draws_for_all_sequences(alignment):
     data = app_of.resampled(alignment)
     run = app_of.learn(data, "vae", steps=30, width=32, latent=4, progress=False)

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from pofx.core.errors import DataError
 from pofx.data.alignments import LETTERS, RESIDUES, Alignment, codes
 
 CLASSES, Q = len(LETTERS), len(RESIDUES)  # with and without the gap, which is the reference
+
+MOST = 700  # columns: four matrices of (20 · 700)² numbers
 
 
 class Potts:
@@ -63,10 +66,18 @@ def pseudo_likelihood(
         steps, batch, rate: of Adam; the rate falls to 0 along a cosine.
         ridge: weight of the squared couplings, for each column and residue that a residue sees, against the weighted
             sum over sequences; of the squared fields as it is.
+
+    Raises:
+        DataError: an alignment of more than 700 columns.
     """
     import torch
     from torch.nn.functional import log_softmax
 
+    if len(alignment.focus) > MOST:
+        raise DataError(
+            f"the alignment has {len(alignment.focus)} columns, too many for couplings (at most {MOST}): "
+            "cut it to a domain, or leave them out (--potts-steps 0)"
+        )
     hot = torch.from_numpy(one_hot(alignment.sequences))
     columns, effective = hot.shape[1] // Q, alignment.effective
     p = alignment.weights / alignment.weights.sum()

@@ -435,7 +435,7 @@ def design(
         if ":" in test:
             of = function_in_file(test, "a test of designs")
         else:
-            from pofx.apps.molecules import oracle_of
+            from pofx.data.chemistry import oracle_of
 
             of = oracle_of(test)
         loop.run(of, rounds)

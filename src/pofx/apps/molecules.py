@@ -19,6 +19,7 @@ from pofx.apps.ngram import NGram, floor_nats
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
 from pofx.data import chemistry
+from pofx.data.chemistry import oracle_of
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.frames import rows_in
 from pofx.data.kind import joined
@@ -247,18 +248,6 @@ def complete(run: Any, scaffold: str, n: int = 64, *, condition: Any = None, see
     inside = chemistry.contains(found, scaffold)
     bare = chemistry.canonical([scaffold])[0]
     return [s for s, there in zip(found, inside, strict=True) if there and s != bare]
-
-
-def oracle_of(name: str) -> Any:
-    """A property as an oracle; "-logP" is to be small.
-
-    Raises:
-        UsageError: it is not computed here.
-    """
-    sign, of = (-1.0, name[1:]) if name.startswith("-") else (1.0, name)
-    if of not in chemistry.PROPERTIES:
-        raise UsageError(f"property must be one of {', '.join(chemistry.PROPERTIES)} (got '{name}')")
-    return lambda strings: sign * chemistry.properties(strings, [of])[of].to_numpy()
 
 
 def optimise(run: Any, oracle: Any, data: Dataset, *, seed: int = 0, **options: Any) -> tuple[Any, pd.DataFrame]:

@@ -175,3 +175,15 @@ def drawn(strings: Sequence[str], legends: Sequence[str] = (), columns: int | No
 def valid(strings: Sequence[str]) -> Iterator[str]:
     """The canonical strings of those that are molecules."""
     yield from (s for s in canonical(strings) if s is not None)
+
+
+def oracle_of(name: str) -> Any:
+    """A property as an oracle; "-logP" is to be small.
+
+    Raises:
+        UsageError: it is not computed here.
+    """
+    sign, of = (-1.0, name[1:]) if name.startswith("-") else (1.0, name)
+    if of not in PROPERTIES:
+        raise UsageError(f"property must be one of {', '.join(PROPERTIES)} (got '{name}')")
+    return lambda strings: sign * properties(strings, [of])[of].to_numpy()
