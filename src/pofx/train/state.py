@@ -48,4 +48,5 @@ class State:
             "best_validation": self.best,
             "warnings": list(self.warnings.values()),
             "failed": self.failed,
+            **({"batch_size": self.batch_size} if self.batch_size else {}),
         }
