@@ -10,6 +10,7 @@ from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import Denoiser
 from pofx.families.diffusion.diffusion import Diffusion
+from pofx.families.diffusion.flow_map import FlowMap
 from pofx.families.diffusion.guided import GuidedWalk
 from pofx.maths.multistep import SAMPLERS
 from pofx.maths.paths import PATHS, angle
@@ -181,3 +182,12 @@ def test_constant_columns_and_wrong_options():
     for wrong in ({"path": "straight"}, {"sampler": "huen"}, {"sampler_steps": 0}, {"network": "unet"}):
         with pytest.raises(UsageError):
             Diffusion(Continuous((2,)), **wrong)
+
+
+@pytest.mark.parametrize("cls", [Diffusion, FlowMap])
+def test_the_width_is_saved_as_chosen_and_runs_from_before_have_theirs(cls):
+    small, large = Bounded((1, 28, 28)), Bounded((3, 32, 32))
+    assert (cls(small).width, cls(large).width, cls(Continuous((2,))).width) == (48, 64, 128)
+    channels = cls(small, width=0).denoiser.net.first.out_channels  # as all were before
+    assert channels == 64 and cls(small).denoiser.net.first.out_channels == 48
+    assert config(cls(small))["width"] == 48

@@ -22,7 +22,7 @@ from pofx.core.model import Batch, Density, OnePhase, Stepwise
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Positive, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.bound import likelihood_bound, predictable, uniform_times
-from pofx.families.diffusion.denoiser import OUTPUTS, Denoiser
+from pofx.families.diffusion.denoiser import OUTPUTS, Denoiser, width_of
 from pofx.families.diffusion.guided import GuidedWalk
 from pofx.families.diffusion.probability_flow import NOISE, FlowLikelihood, carried, likelihood
 from pofx.families.diffusion.recipes import RECIPES
@@ -66,8 +66,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
             axes), or "auto": unet for grids of 256 numbers and more.
         output: what the network gives, "velocity" on the circle, or the "data", for a transformer of large patches.
         variance: "fixed", or "learned": that of the steps of the ancestral sampler.
-        width: of the network; 0 takes 64 channels (unet), 128 features (dit) or 512 units (mlp; 256 up to 16 numbers,
-            128 up to 3).
+        width: of the network; None takes 64 channels (unet; 48 up to 1,024 numbers), 128 features (dit) or 512 units
+            (mlp; 256 up to 16 numbers, 128 up to 3), and is saved as chosen.
         depth: residual blocks of the perceptron, or at each resolution of the U-Net; layers of the transformer.
         patch: side of the transformer's patches; 0 takes a seventh of the longest side.
         dropout: share of hidden channels dropped in training (not in the perceptron).
@@ -138,7 +138,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         network: Annotated[str, OneOf(*NETWORKS)] = "auto",
         output: Annotated[str, OneOf(*OUTPUTS)] = "velocity",
         variance: Annotated[str, OneOf("fixed", "learned")] = "fixed",
-        width: Annotated[int, Range(0, 8192)] = 0,
+        width: Annotated[int, Range(0, 8192)] | None = None,
         depth: Depth = 2,
         patch: Annotated[int, Range(0, 1024)] = 0,
         dropout: Dropout = 0.0,
@@ -185,7 +185,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
             network_taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
         self.path, self.prediction, self.weighting, self.times = path, prediction, weighting, times
         self.coupling, self.network, self.output, self.variance = coupling, network, output, variance
-        self.width, self.depth, self.patch, self.dropout = width, depth, patch, dropout
+        self.width = width_of(network_taken, count, None) if width is None else width
+        self.depth, self.patch, self.dropout = depth, patch, dropout
         self.condition_dropout = condition_dropout
         self.sampler, self.sampler_steps, self.eta, self.churn = sampler, sampler_steps, eta, churn
         own = path in ("ve", "edm")  # times of these paths are short towards the data already
@@ -198,12 +199,11 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.noises = (4 if few else 1) if noises is None else noises
         self.shape, self.code = event.shape, Continuous(event.shape)
         self.noise_schedule = NoiseSchedule() if times == "learned" else None
-        usual = {"unet": 64, "dit": 128, "mlp": 128 if few else 256 if count <= 16 else 512}
         self.denoiser = Denoiser(
             event,
             condition,
             network=network_taken,
-            width=width or usual[network_taken],
+            width=width_of(network_taken, count, self.width),
             depth=depth,
             dropout=dropout,
             octaves=self.octaves,

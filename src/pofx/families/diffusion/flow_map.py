@@ -16,7 +16,7 @@ from pofx.core.event import Bounded, Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Denoising, OnePhase, Recipe, Stepwise
 from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Unit
 from pofx.core.random import Streams
-from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Denoiser
+from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Denoiser, width_of
 from pofx.maths.paths import PATHS
 from pofx.nets.attention.dit import DiT
 from pofx.nets.vector.conditioner import CONDITIONS
@@ -38,8 +38,8 @@ class FlowMap(OnePhase, Denoising, Stepwise):
             2303.01469).
         anchored: share of the items that learn the velocity at one time, r = t.
         network: "mlp", "unet", "dit" or "auto", as in `flow-matching`.
-        width: of the network; 0 takes 64 channels (unet), 128 features (dit) or 512 units (mlp; 256 up to 16
-            numbers, 128 up to 3).
+        width: of the network; None takes 64 channels (unet; 48 up to 1,024 numbers), 128 features (dit) or 512 units
+            (mlp; 256 up to 16 numbers, 128 up to 3), and is saved as chosen.
         depth: residual blocks, or layers.
         patch: side of the transformer's patches; 0 takes a seventh of the longest side.
         octaves: waves of each number that the perceptron sees beside it; None is 3 up to 3 numbers, else 0.
@@ -80,7 +80,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         identity: Annotated[str, OneOf(*IDENTITIES)] = "split",
         anchored: OpenUnit = 0.5,
         network: Annotated[str, OneOf("auto", "mlp", "unet", "dit")] = "auto",
-        width: Annotated[int, Range(0, 8192)] = 0,
+        width: Annotated[int, Range(0, 8192)] | None = None,
         depth: Depth = 2,
         patch: Annotated[int, Range(0, 1024)] = 0,
         octaves: Annotated[int, Range(0, 16)] | None = None,
@@ -95,7 +95,8 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         taken = network
         if network == "auto":
             taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
-        self.identity, self.anchored, self.network, self.width, self.depth = identity, anchored, network, width, depth
+        self.identity, self.anchored, self.network, self.depth = identity, anchored, network, depth
+        self.width = width_of(taken, count, None) if width is None else width
         self.dropout, self.condition_dropout, self.sampler_steps = dropout, condition_dropout, sampler_steps
         self.patch, self.output = patch, output
         self.octaves = (3 if count <= FEW else 0) if octaves is None else octaves
@@ -109,7 +110,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
             event,
             condition,
             network=taken,
-            width=width or {"unet": 64, "dit": 128, "mlp": 128 if count <= FEW else 256 if count <= 16 else 512}[taken],
+            width=width_of(taken, count, self.width),
             depth=depth,
             dropout=dropout,
             octaves=self.octaves,
