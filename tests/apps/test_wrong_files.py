@@ -60,6 +60,7 @@ def files(tmp_path, monkeypatch):
     gone = np.repeat(np.arange(n)[:, None] % 9 == 4, 4, 1)
     frame.drop(columns="rare").mask(gone).to_csv(tmp_path / "gaps.csv", index=False)
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "words.txt").write_text("\n".join(f"word {i} of {i % 7}" for i in range(40)))
     (tmp_path / "header.csv").write_text("a,b\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "model").mkdir()
@@ -99,6 +100,17 @@ WRONG = {
     "a future of nothing": ("forecast numbers.csv --future gaps.csv --out x", "--known"),
     "clips of another type": ("shapes a.csv --clips --out x", "a.csv"),
     "events of another type": ("multimodal a.csv --out x", "a.csv"),
+    "privacy that is none": ("synthesize a.csv --epsilon 0", "above 0"),
+    "privacy below none": ("synthesize a.csv --epsilon -1", "above 0"),
+    "privacy of no number": ("synthesize a.csv --epsilon nan", "above 0"),
+    "delta of a row in two": ("synthesize a.csv --epsilon 1 --delta 0.5", "below 1 / rows"),
+    "delta of nothing": ("synthesize a.csv --epsilon 1 --delta 0", "between 0 and 1"),
+    "recordings that are rows": ("audio a.csv --out x", "not recordings"),
+    "a caption of nobody": ("multimodal tiles --caption nope --out x", "no caption has"),
+    "solids that are rows": ("shapes a.csv --out x", "no solids"),
+    "a picture as measurements": ("restore RUN a.csv", "measurements are numbers"),
+    "codes that are rows": ("decode RUN a.csv", ".npy or .npz"),
+    "a run of rows for texts": ("text words.txt --run RUN", "models table items"),
     "a level above one": ("novelty RUN a.csv --level 5", "between 0 and 1"),
     "one run alone": ("detect RUN", "two runs"),
     "a trained run and a budget": ("text a.csv --run RUN --minutes 3", "--run"),

@@ -23,7 +23,7 @@ def audio(
     """Learn voices or melodies and draw new ones that are heard, judged beside real ones."""
     import numpy as np
 
-    from pofx.core.errors import UsageError
+    from pofx.core.errors import DataError, UsageError
     from pofx.data.arrays import check_free
 
     path = Path(source)
@@ -53,6 +53,8 @@ def audio(
     from pofx.data.sources import load
 
     data = load(source)
+    if data.card.kind != "audio":
+        raise DataError(f"{source} holds {data.card.kind} items, not recordings: give a folder of .wav files by word")
     names = np.array(data.train.facts.get("label_names") or ["sound"]).astype(str)
     real = joined([data.train, data.validation])
     labels = [np.zeros(len(part), int) if part.labels is None else part.labels for part in (real, data.test)]

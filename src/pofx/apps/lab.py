@@ -35,11 +35,12 @@ def lab(
     from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, read_condition
     from pofx.core.errors import DataError, UsageError, unknown
     from pofx.data.arrays import check_free, write_frame
+    from pofx.data.columns import listed
     from pofx.data.frames import rows_in
 
     check_free(out, overwrite)
     frame = rows_in(source)
-    names = conditions.split(",")
+    names = listed(conditions)
     for name in names:
         if name not in frame.columns:
             raise unknown(f"column of {source}", name, frame.columns)

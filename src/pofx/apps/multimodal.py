@@ -35,7 +35,6 @@ def multimodal(
     else:
         with reading(source, "parts", "give an .npz of arrays"), np.load(source, allow_pickle=False) as file:
             parts = {name: file[name] for name in file.files}
-    joint = Joint(model, minutes=minutes, seed=seed).fit(parts)
     given = {}
     if caption is not None:
         if source != "tiles":
@@ -44,6 +43,7 @@ def multimodal(
             given = {"caption": captioned_tiles.read(caption)}
         except KeyError as word:
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
+    joint = Joint(model, minutes=minutes, seed=seed).fit(parts)
     drawn = joint.sample(n, given, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "events.npz", **drawn)  # type: ignore[arg-type]

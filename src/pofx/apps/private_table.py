@@ -159,6 +159,8 @@ class PrivateTable:
         steps: of DP-SGD.
         options: of the model and the trainer.
         """
+        if not 0 < epsilon < math.inf or not 0 < delta < 1:
+            raise UsageError(f"epsilon must be above 0 and delta between 0 and 1 (got {epsilon} and {delta})")
         self.epsilon, self.delta, self.name, self.target = epsilon, delta, model, target
         self.stated, self.steps, self.options, self.seed = domain, steps, dict(options or {}), seed
         self.spent = epsilon  # what the fit cost

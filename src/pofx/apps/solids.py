@@ -5,7 +5,6 @@ view spans two slices and more see what is before, above and behind each voxel (
 Floors: independent voxels, and for codes principal components.
 """
 
-import gzip
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError
+from pofx.data.bounded import LARGEST_UNPACKED, check_regular, read_bytes, read_npy, unzipped
 from pofx.data.dataset import split, take
 from pofx.data.kind import named
 from pofx.data.kinds.tokens import tokens
@@ -33,12 +33,16 @@ def read_solids(path: Path) -> np.ndarray:
     Raises:
         DataError: no such array.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} holds no solids: give a .npy of (n, k, k, k) zeros and ones ({error})") from None
-    return checked(array, str(path))
+    check_regular(path)
+    content = io.BytesIO()
+    if path.suffix == ".gz":
+        unzipped(path, content)
+    else:
+        content.write(read_bytes(path, LARGEST_UNPACKED))
+    content.seek(0)
+    if not content.getvalue().startswith(b"\x93NUMPY"):
+        raise DataError(f"{path} holds no solids: give a .npy of (n, k, k, k) zeros and ones")
+    return checked(read_npy(content, len(content.getvalue()), str(path)), str(path))
 
 
 def checked(x: Any, name: str = "solids") -> np.ndarray:

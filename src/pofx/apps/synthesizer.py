@@ -6,6 +6,7 @@ private methods on tables (Tao et al., 2021, arXiv 2112.09238), whose noise no s
 is beside that of independent columns, of a Gaussian copula, and of real held-out rows.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,6 +67,10 @@ class Synthesizer:
             model = "mst"
         model = model or "made"
         if epsilon is not None:
+            if not 0 < epsilon < math.inf:
+                raise UsageError(f"epsilon must be a number above 0 (got {epsilon}): pass 1, or leave it out")
+            if not 0 < delta < 1:
+                raise UsageError(f"delta must lie between 0 and 1, below 1 / rows (got {delta}): pass 1e-6")
             _check_private(model)
         if epsilon is not None and (weight is not None or balance is not None):
             raise UsageError("a private count counts each row once: leave weight and balance out with epsilon")
@@ -117,6 +122,10 @@ class Synthesizer:
 
         if any(isinstance(c, Together) for c in self.constraints):
             raise UsageError("fixed combinations list the pairs of the rows, which is not private: leave them out")
+        if self.delta * len(rows) >= 1:
+            raise UsageError(
+                f"delta must be below 1 / rows, {1 / len(rows):.2g} (got {self.delta:g}): pass a smaller one"
+            )
         known = {name: value for name, value in (self.domain or {}).items() if name in rows.columns}
         target = self.target if self.target in rows.columns else None
         assert self.epsilon is not None

@@ -207,7 +207,11 @@ def text(
         runs = {one.resolve().name: load(one) for one in run}
         if len(runs) < len(run):
             raise UsageError("runs need different names: rename a folder")
-        for trained in runs.values():
+        for name, trained in runs.items():
+            if trained.representation.kind != data.train.kind:
+                raise UsageError(
+                    f"{name} models {trained.representation.kind} items: give runs of {data.train.kind} items"
+                )
             held_out_by(trained, data)
     else:
         names = listed(models) or list(MODELS)

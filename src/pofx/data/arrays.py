@@ -15,6 +15,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.files import write, write_bytes
+from pofx.data.bounded import reading
 from pofx.data.kind import npz
 
 
@@ -109,11 +110,11 @@ def read_array(path: Path) -> np.ndarray:
     """
     if not path.exists():
         raise DataError(f"there is no file {path}: check the path")
-    try:
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise DataError(f"{path} must be an .npy or .npz file: save the array with numpy.save")
+    with reading(path, ".npy or .npz file", "save it with numpy.savez"):
         loaded = np.load(path, allow_pickle=False)
         found = np.asarray(loaded[loaded.files[0]] if hasattr(loaded, "files") else loaded)
-    except (ValueError, OSError, EOFError, KeyError, IndexError) as error:
-        raise DataError(f"{path} cannot be read as .npy or .npz ({error}): save it with numpy.savez") from error
     if found.dtype.kind not in "biuf" or found.ndim == 0:
         raise DataError(f"{path} must hold an array of numbers (got {found.dtype}, shape {found.shape})")
     return found

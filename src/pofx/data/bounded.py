@@ -5,6 +5,7 @@ compared with a limit before memory is taken, and whatever a reading library rai
 """
 
 import gzip
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def reading(name: str | Path, what: str = "file", mend: str = "write it again") 
 
 def _plain(error: BaseException) -> str:
     """The message of a library in one line, without the addresses of objects."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(re.sub(r" ?<[^<>]* object at 0x[0-9a-fA-F]+>", "", str(error)).split()) or type(error).__name__
     return f"{text[:157]}…" if len(text) > 158 else text
 
 

@@ -101,6 +101,8 @@ def _read(path: Path) -> tuple[Any, Any]:
     from pofx.core.errors import DataError
     from pofx.data.bounded import reading
 
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise DataError(f"measurements are numbers: give an .npz with an array y, or an .npy (got '{path.name}')")
     with reading(path, "measurement", "give an .npz with an array y, or an .npy"):
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
