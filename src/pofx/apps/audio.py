@@ -53,7 +53,7 @@ def audio(
     from pofx.data.sources import load
 
     data = load(source)
-    if data.card.kind != "audio":
+    if "rate" not in data.train.facts:
         raise DataError(f"{source} holds {data.card.kind} items, not recordings: give a folder of .wav files by word")
     names = np.array(data.train.facts.get("label_names") or ["sound"]).astype(str)
     real = joined([data.train, data.validation])
