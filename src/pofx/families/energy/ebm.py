@@ -39,6 +39,7 @@ STRIDE = 0.25  # of its moves, in those of the noise between two levels
 STEEPEST = 3.0  # slope, in standardised units per root of the dimensions, beyond which chains are held back
 RESTARTED = 0.05  # share of the persistent chains that begin anew in each step
 NEARBY = 0.8  # time of a path from noise to data after which `matching` leaves the slope to its chains
+WIDE = 0.5  # share of its chains from noise that begin in the broad normal, so that no energy is left to itself
 CARRIED = 0.2  # weight of its velocity beside them: where both act, the chains are to win
 
 
@@ -243,7 +244,8 @@ class EBM(OnePhase, Normalised, Stepwise):
             slope = self._slope(at, lambda x: self.log_f(x, g), create=True)
         flow = CARRIED * (self.heat * slope - (z - noise)).square().mean()
         half = len(z) // 2
-        start = torch.cat((self._carried(torch.randn_like(z[:half]), g[:half], self.moves), z[half:]))
+        wide = torch.where(torch.rand(half, 1, device=z.device) < WIDE, self.spread, 1.0)  # finds hollows far away
+        start = torch.cat((self._carried(wide * torch.randn_like(z[:half]), g[:half], self.moves), z[half:]))
         made = self._langevin(start, lambda x: self.log_f(x, g), torch.full((len(z), 1), self.stride).to(z))
         data, model = self.log_f(z, g), self.log_f(made, g)
         gap = data.mean() - model.mean()
