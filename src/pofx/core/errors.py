@@ -42,9 +42,18 @@ class WriteError(PofxError):
         self.reason = reason  # alone, without the path
 
 
+LISTED = 40  # names that a message can hold
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that nobody knows, with the nearest names that somebody does."""
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
-    mend = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(names) or 'none exist'}"
+    if near:
+        mend = f"did you mean {' or '.join(near)}?"
+    elif len(names) > LISTED:
+        nearest = get_close_matches(name, names, n=5, cutoff=0.0)
+        mend = f"the nearest of {len(names)} names are {', '.join(nearest)}"
+    else:
+        mend = f"choose one of: {', '.join(names) or 'none exist'}"
     return UsageError(f"unknown {kind} '{name}': {mend}")
