@@ -187,7 +187,7 @@ def test_constant_columns_and_wrong_options():
 @pytest.mark.parametrize("cls", [Diffusion, FlowMap])
 def test_the_width_is_saved_as_chosen_and_runs_from_before_have_theirs(cls):
     small, large = Bounded((1, 28, 28)), Bounded((3, 32, 32))
-    assert (cls(small).width, cls(large).width, cls(Continuous((2,))).width) == (48, 64, 128)
+    assert (cls(small).width, cls(large).width, cls(Continuous((2,))).width) == (32, 64, 128)
     channels = cls(small, width=0).denoiser.net.first.out_channels  # as all were before
-    assert channels == 64 and cls(small).denoiser.net.first.out_channels == 48
-    assert config(cls(small))["width"] == 48
+    assert channels == 64 and cls(small).denoiser.net.first.out_channels == 32
+    assert config(cls(small))["width"] == 32

@@ -34,15 +34,15 @@ Branch = Callable[[Tensor, Tensor], Sequence[Tensor]]  # what a U-Net sees, its 
 
 
 def width_of(network: str, count: int, given: int | None) -> int:
-    """The width of a network for events of `count` numbers: what is given; where that is None, 48 or 64 channels
-    (unet; 48 up to 1,024 numbers), 128 features (dit) or 512 units (mlp; 256 up to 16 numbers, 128 up to 3).
+    """The width of a network for events of `count` numbers: what is given; where that is None, 32 or 64 channels
+    (unet; 32 up to 1,024 numbers), 128 features (dit) or 512 units (mlp; 256 up to 16 numbers, 128 up to 3).
 
-    Runs from before there were 48 channels give 0 for 64.
+    Runs from before there were 32 channels give 0 for 64.
     """
     if given:
         return given
     mlp = 128 if count <= 3 else 256 if count <= 16 else 512
-    return {"unet": 48 if count <= SMALL_GRID and given is None else 64, "dit": 128, "mlp": mlp}[network]
+    return {"unet": 32 if count <= SMALL_GRID and given is None else 64, "dit": 128, "mlp": mlp}[network]
 
 
 class Denoiser(nn.Module):
