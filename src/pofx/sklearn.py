@@ -162,7 +162,7 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         """Learn p(x | class) of the rows X (n, d) with their classes y (n,), and how much to trust it; `sample_weight`
         is how often each row counts."""
         x, y = self._rows(X, y, reset=True)
-        if pd.isna(y).any():
+        if y is not None and pd.isna(y).any():
             raise ValueError("y must name a class in every row (some are missing): drop these rows")
         check_classification_targets(y)
         self._begin(X)

@@ -17,7 +17,7 @@ from pofx.report.figures.sampler_steps import efforts
 
 class Steps(Stepwise):
     def __init__(self, steps):
-        self.__dict__["steps"] = steps
+        self.__dict__["sampler_steps"] = steps
 
     def phases(self):
         return ()

@@ -293,7 +293,8 @@ def test_the_steps_of_a_sampler_can_be_read_and_set(row):
     model = row.model(events_for(row.model.events, row.model.ranks)[0], **{**row.values, **row.model.small})
     before = config.config(model)
     model.steps = 2
-    assert model.steps == 2 and len(set(before.items()) ^ set(config.config(model).items())) in (0, 2)
+    assert model.steps == 2
+    assert sum(before[key] != value for key, value in config.config(model).items()) <= 1
 
 
 @law("bad input")

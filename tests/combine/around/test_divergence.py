@@ -20,7 +20,7 @@ RNG = np.random.default_rng(0)
 class Known(Denoiser):
     """The diagonal for N(MEAN, STD²) data, times sin cos."""
 
-    def estimate(self, x, angles, context=None):
+    def estimate(self, x, angles, context=None, branch=None):
         cos, sin = (f(angles).reshape(-1, *[1] * (x.ndim - 1)) for f in (torch.cos, torch.sin))
         return (cos * sin) ** 2 * (1 - STD**2) / (cos**2 * STD**2 + sin**2) * torch.ones_like(x), None
 

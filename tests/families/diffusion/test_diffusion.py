@@ -23,7 +23,7 @@ class Oracle(Denoiser):
 
     std = STD
 
-    def estimate(self, x, angles, context=None):
+    def estimate(self, x, angles, context=None, branch=None):
         phi = angles.reshape(-1, *[1] * (x.ndim - 1))
         cos, sin = phi.cos(), phi.sin()
         variance = cos**2 * self.std**2 + sin**2

@@ -76,7 +76,7 @@ class Levels(Denoiser):
     middles = torch.tensor([-0.75, -0.25, 0.25, 0.75])
     log_p = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
 
-    def estimate(self, x, angles, context=None):
+    def estimate(self, x, angles, context=None, branch=None):
         phi = angles.reshape(-1, *[1] * (x.ndim - 1))
         cos, sin = phi.cos(), phi.sin()
         gap = x[..., None] - cos[..., None] * self.middles
