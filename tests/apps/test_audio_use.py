@@ -55,6 +55,7 @@ def test_a_clip_survives_its_code(voice):
     assert decibels([again]) == pytest.approx(decibels([clip]), abs=0.5)
 
 
+@pytest.mark.slow
 def test_drawn_clips_are_the_words_as_loud_and_as_long(voice):
     made, given = clips()
     wanted = pd.DataFrame({"word": ["up", "down"] * 15})

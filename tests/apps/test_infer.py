@@ -142,6 +142,7 @@ def test_runs_in_parallel_equal_runs_in_turn():
     assert len(np.unique(one - theta)) == 60
 
 
+@pytest.mark.slow
 def test_a_posterior_is_saved_and_loaded(gaussian, tmp_path):
     again = pofx.Posterior.load(gaussian.at([0.3, 0.1]).save(tmp_path / "p"))
     assert np.array_equal(again.sample(10, seed=2), gaussian.sample(10, [0.3, 0.1], seed=2))

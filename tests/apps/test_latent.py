@@ -57,6 +57,7 @@ def test_directions_find_what_was_planted():
         directions.attribute(codes, np.ones(4000, bool))
 
 
+@pytest.mark.slow
 def test_paths_and_arithmetic_of_a_run(space):
     for kind in ("straight", "spherical", "quantile"):
         path = space.path(0, 1, 5, kind)
@@ -71,6 +72,7 @@ def test_paths_and_arithmetic_of_a_run(space):
         space.arithmetic("3 - king")
 
 
+@pytest.mark.slow
 def test_an_attribute_moves_its_own_label(space):
     """Along the direction of a class its classifier gains; other classes lie across."""
     move = space.attribute("0")

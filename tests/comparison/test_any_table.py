@@ -54,6 +54,7 @@ def table_of(name: str) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t" if path.suffix == ".txt" else ",", skipinitialspace=True, na_values="?")
 
 
+@pytest.mark.slow
 def test_a_generated_table_is_compared(tmp_path):
     assert not failures(pofx.table(generated(3)), tmp_path, ("vae",))
 

@@ -28,12 +28,12 @@ BEGUN, GUIDED = 6, 80  # steps of a model that has merely begun, and until a con
 FEW_STEPS = 10  # of the sampler of a model that has merely begun
 SECOND = {  # classes that fit what another class of their family fits already, only slower
     *("dequantised-tarflow", "dequantised-glow", "tarflow", "nice", "cnf", "pixelcnn++", "pixelrnn"),
-    *("hvae", "ebm", "gan", "discrete-flow-matching", "haar-cascade"),
+    *("hvae", "ebm", "gan", "discrete-flow-matching", "flow-matching", "haar-cascade"),
 }
+PLAIN = ("mean loss", "bad input")  # laws that a condition hardly touches
 LONG = {  # laws that take some seconds to half a minute
-    "normalisation": ("flow-matching",),
-    "density of the truth": ("flow-matching",),
     "log_prob is a function of the item": ("jit", "ebm"),
+    "seeds": ("ebm",),
 }
 
 
@@ -202,6 +202,7 @@ def law(name: str, *, fit: bool = False, conditional: bool | None = None):
             if (
                 case.further
                 or case.name in LONG.get(name, ())
+                or (name in PLAIN and case.condition is not None)
                 or (fit and not (case.quick or (conditional and case.learns_fast)))
             ):
                 marks.append(pytest.mark.slow)

@@ -118,6 +118,7 @@ def test_a_function_pulls_where_it_is_greater(learned):
         run.save("nowhere")
 
 
+@pytest.mark.slow
 def test_a_guided_run_is_a_run(learned, tmp_path):
     run = pofx.guided(learned["folder"] / "good", learned["folder"] / "weak", guidance=1.5)
     assert np.array_equal(run.sample(7, seed=2, batch_size=3), run.sample(7, seed=2)) or np.allclose(

@@ -108,6 +108,7 @@ def test_a_run_draws_and_scores_though_no_gradients_are_recorded(objective):
     assert np.isfinite(run.log_prob(points[:4], [0, 1, 0, 1])).all()
 
 
+@pytest.mark.slow
 def test_the_slope_of_a_matching_energy_carries_noise_and_its_log_z_is_that_of_the_grid():
     x, _ = two()
     model = trained("matching", x, 80, lr=1e-2, moves=4, temperatures=25, runs=300, sampler_steps=10)
