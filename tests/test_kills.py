@@ -144,11 +144,12 @@ def test_a_comparison_killed_at_some_moments_ends_as_the_uninterrupted_one(tmp_p
     command = [sys.executable, "-m", "pofx", "compare", "moons", "--models", "gmm,nsf", "--budget", "20steps", "--out"]
 
     def measured(folder):
-        models = read_json(folder / "results.json")["models"]
+        rows = read_json(folder / "results.json")["rows"]
         return {
-            (name, m["metric"], m.get("space")): m["value"]
-            for name, row in sorted(models.items())
-            for m in row.get("measurements", [])
+            (row["name"], run.get("seed"), m["metric"], m.get("space")): m["value"]
+            for row in rows
+            for run in row["runs"]
+            for m in run.get("measurements", [])
             if "per_second" not in m["metric"]
         }
 

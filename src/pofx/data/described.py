@@ -31,8 +31,8 @@ POSSIBLE: Mapping[str, Any] = {
 }
 
 
-def check_schema(schema: Any, columns: Sequence[str], constants: Mapping[str, Any]) -> None:
-    """Refuse a description that cannot be.
+def check_schema(schema: Any, columns: Sequence[str], constants: Mapping[str, Any] | None = None) -> None:
+    """Refuse a description that cannot be, or where constants are given, other columns than these.
 
     Raises:
         DataError: naming the column and what is wrong.
@@ -55,5 +55,5 @@ def check_schema(schema: Any, columns: Sequence[str], constants: Mapping[str, An
             raise DataError(f"schema of {column}: step must be above 0 (got {about['step']})")
         if kind == "decimal" and not 0 <= about["places"] <= 12:
             raise DataError(f"schema of {column}: places must be 0 to 12 (got {about['places']})")
-        if column in columns and (kind == "constant") != (column in constants):
+        if constants is not None and column in columns and (kind == "constant") != (column in constants):
             raise DataError(f"schema of {column} is of type {kind}, its constants are {short(dict(constants))}")

@@ -21,6 +21,7 @@ from pofx.core.model import Density
 from pofx.core.random import Still, Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.columns import listed
+from pofx.data.described import check_schema
 from pofx.data.schema import measure_of, numbers, restored
 from pofx.data.support import SIMPLEX, outside, stated
 from pofx.represent.intervals import Intervals, intervals_of
@@ -60,6 +61,7 @@ class Bins(Representation):
         """
         self.columns, self.dtypes, self.schema, self.parts = columns, dtypes, schema, parts
         self.support, self.left_out, self.intervals, self.leading = support, left_out, intervals, leading
+        check_schema(schema, columns)
         self.varying = order_of(columns, schema, listed(leading))
         self._intervals = Intervals(parts)
         counts: list[int] = []

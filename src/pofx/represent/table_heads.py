@@ -20,6 +20,7 @@ from pofx.core.model import Density
 from pofx.core.options import check_value
 from pofx.core.random import Still, Streams
 from pofx.core.representation import Items, Representation
+from pofx.data.described import check_schema
 from pofx.data.schema import measure_of, numbers
 from pofx.data.support import SIMPLEX, stated
 from pofx.maths.margins import Margins, margins
@@ -64,6 +65,7 @@ class Heads(Representation):
         self.columns, self.dtypes, self.schema = columns, dtypes, schema
         self.parts, self.margins, self.support, self.left_out = parts, margins, support, left_out
         self.as_classes = as_classes
+        check_schema(schema, columns)
         self.varying = [c for c in columns if schema[c]["type"] != "constant"]
         named = [part.get("column") for part in (*parts, *margins)]
         if sorted(map(str, named)) != sorted(self.varying):
