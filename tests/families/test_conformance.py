@@ -345,5 +345,6 @@ def test_values_under_their_former_names_still_load(name):
     plain = config.model_to_json(name, row.model(event, **{**row.values, **row.model.small}))
     former = {today: before for before, today in row.model.former.items()}
     assert set(former) <= set(plain["options"])  # nothing is renamed to what is gone
+    assert set(row.model.unstated) <= set(plain["options"])
     old = {**plain, "options": {former.get(key, key): value for key, value in plain["options"].items()}}
     assert config.model_to_json(name, config.model_from_json(old)) == plain

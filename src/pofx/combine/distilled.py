@@ -17,7 +17,7 @@ from pofx.core.errors import Unsupported, unknown
 from pofx.core.event import Condition, Continuous
 from pofx.core.model import Batch, Model, Phase
 from pofx.core.objective import Frozen, Objective
-from pofx.families.diffusion.denoiser import Denoiser
+from pofx.families.diffusion.denoiser import Context, Denoiser
 from pofx.families.diffusion.diffusion import Diffusion
 from pofx.families.diffusion.flow_map import FlowMap
 from pofx.nets.vector.mlp import ResidualMLP
@@ -39,7 +39,7 @@ def student_of(teacher: Model, sampler_steps: int = 1) -> FlowMap:
     """
     if not isinstance(teacher, Diffusion) or teacher.variance == "learned":
         raise Unsupported(f"{teacher.label} cannot be distilled: train flow-matching, ddpm or another of their core")
-    same = ("network", "width", "depth", "dropout", "patch", "octaves", "output", "condition_dropout")
+    same = ("network", "width", "depth", "dropout", "patch", "octaves", "output", "condition_dropout", "grid_condition")
     values = {key: getattr(teacher, key) for key in same}
     student = FlowMap(teacher.event, teacher.condition, **values, sampler_steps=sampler_steps)
     student.denoiser.load_state_dict(copy.deepcopy(teacher.denoiser.state_dict()))
@@ -84,14 +84,18 @@ class Distilled(Objective):
         """A critic of the kind and size of the teacher's network."""
         assert isinstance(teacher.event, Continuous)
         plain = isinstance(teacher.denoiser.net, ResidualMLP)
-        return Duel(
+        duel = Duel(
             teacher.event,
             teacher.condition,
             self._noised,
             network="mlp" if plain else "grid",
             width=teacher.width or (128 if plain else 64),
             depth=teacher.depth,
+            grid_condition=teacher.grid_condition,
         )
+        if duel.judge.grids is not None and teacher.denoiser.grids is not None:
+            duel.judge.grids.load_state_dict(teacher.denoiser.grids.state_dict())
+        return duel
 
     @property
     def student(self) -> FlowMap:
@@ -237,7 +241,7 @@ class Distilled(Objective):
         return None
 
 
-def _velocity(net: Denoiser, z: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
+def _velocity(net: Denoiser, z: Tensor, t: Tensor, context: Context | None) -> Tensor:
     """Of the straight path, by a network on the quarter circle."""
     wide, phi = (-1, *[1] * (z.ndim - 1)), torch.atan2(t, 1 - t)
     cos, sin = phi.cos().reshape(wide), phi.sin().reshape(wide)

@@ -34,10 +34,11 @@ class Duel(nn.Module):
         network: str,
         width: int,
         depth: int,
+        grid_condition: str = "embed",
         loss: str = "relativistic",
     ) -> None:
         super().__init__()
-        self.judge = Judge(event, condition, network, width, depth, parts=1)
+        self.judge = Judge(event, condition, network, width, depth, parts=1, grid_condition=grid_condition)
         self.rule, self.noised = adversarial.LOSSES[loss], noised
 
     def student(self, real: Tensor, fake: Tensor, condition: Condition | None) -> Float[Tensor, ""]:

@@ -226,8 +226,8 @@ def model_from_json(given: Mapping[str, Any]) -> Model:
         check_value(f"model: {key}", given.get(key), kind)
     event = event_from_json(given["event"])
     assert event is not None
-    former = entry(given["name"]).model.former
-    options = {former.get(key, key): value for key, value in given["options"].items()}
+    row = entry(given["name"]).model
+    options = {**row.unstated, **{row.former.get(key, key): value for key, value in given["options"].items()}}
     return build(given["name"], event, event_from_json(given.get("condition")), **options)
 
 

@@ -148,6 +148,7 @@ class Model(Checked, nn.Module, ABC):
     default_for: ClassVar[tuple[Default, ...]] = ()  # where it is taken though no model is named
     baseline: ClassVar[bool] = False  # a classical model that every comparison holds, beside those of the families
     former: ClassVar[Mapping[str, str]] = {}  # constructor values by the names that earlier versions saved
+    unstated: ClassVar[Mapping[str, Any]] = {}  # constructor values of saved runs from before they were options
     exempt: ClassVar[Mapping[str, str]] = {}  # laws of the conformance suite that cannot hold → the reason
 
     def __init__(self, event: Event, condition: Event | None = None) -> None:

@@ -22,10 +22,11 @@ from pofx.core.generative import Smoothed
 from pofx.core.model import Batch, Density, OnePhase, Stepwise
 from pofx.core.options import Depth, OneOf, Range
 from pofx.core.random import Streams
-from pofx.families.diffusion.denoiser import Denoiser
+from pofx.families.diffusion.denoiser import Context, Denoiser
 from pofx.families.diffusion.diffusion import EXACT_DIMS, FEW, GRID, NETWORKS, TOLERANCE, Diffusion
 from pofx.families.diffusion.probability_flow import NOISE, carried, likelihood
 from pofx.maths.distributions import near_items, normal_log_prob, sum_event
+from pofx.nets.image.grid_input import GridCondition, grid_condition_of
 from pofx.nets.vector.conditioner import CONDITIONS
 
 FIRST, LAST = -9.0, 2.0  # log ratios of noise to data between which the volume changes
@@ -45,6 +46,8 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         width: of the network; 0 takes 32 channels (unet), 128 features (dit) or 256 units (mlp; 128 up to 3 numbers).
         depth: residual blocks, or layers.
         patch: side of the transformer's patches; 0 takes a seventh of the longest side.
+        grid_condition: how grids in the condition enter the head: "concatenate" or "embed", as in `flow-matching`; None
+            is chosen by their sides, and saved as chosen.
         likelihood_steps: passes of the run and of the head for log p.
     """
 
@@ -57,6 +60,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     adjustable: ClassVar = ("likelihood_steps",)
     trains_with: ClassVar = {"ema_images": 50_000, "validations": 8, "validation_items": 500}
     small: ClassVar = {"network": "mlp", "width": 64, "depth": 2}
+    unstated: ClassVar = {"grid_condition": "embed"}
 
     begin: Tensor
 
@@ -70,6 +74,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         width: Annotated[int, Range(0, 8192)] = 0,
         depth: Depth = 2,
         patch: Annotated[int, Range(0, 1024)] = 0,
+        grid_condition: GridCondition | None = None,
         likelihood_steps: Annotated[int, Range(FEWEST, 100_000)] = 8,
     ) -> None:
         super().__init__(event, condition)
@@ -84,6 +89,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
         self.network, self.width, self.depth, self.patch = network, width, depth, patch
         self.likelihood_steps, self.shape = likelihood_steps, event.shape
+        self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.head = Denoiser(
             event,
             condition,
@@ -93,6 +99,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             dropout=0.0,
             octaves=3 if count <= FEW else 0,
             patch=patch or max(1, -(-max(event.shape[1:], default=1) // 7)),
+            grid_condition=self.grid_condition,
         )
         self.register_buffer("begin", torch.tensor(FIRST))
         self._gaps: dict[int, tuple[float, float]] = {}
@@ -133,7 +140,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     def _own(self, condition: Condition | None) -> Condition | None:
         return condition if self.base.condition == self.condition else None
 
-    def _context(self, n: int, condition: Condition | None, drop: Tensor | None = None) -> Tensor | None:
+    def _context(self, n: int, condition: Condition | None, drop: Tensor | None = None) -> Context | None:
         net, own = self.base.denoiser, self._own(condition)
         with torch.no_grad():
             return net.free(n) if own is None else net.embed(own, drop)
@@ -143,6 +150,8 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Find the level of noise below which the volume no longer changes: the finest scale of the run."""
         batch = take(min(2000, max(64, 20_000 // dims(self.event))))
+        if self.head.grids is not None:
+            self.head.grids.measure(batch.condition)
         x = self.base.denoiser.standardised(batch.x.float())
         context, streams = self._context(len(x), batch.condition), Streams(0, len(x), device=x.device)
         for w in torch.arange(LAST - 3, FIRST, -0.5):
@@ -179,12 +188,12 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         return (found.float() - wanted).square().mean()
 
     def _diagonal(
-        self, y: Tensor, phi: Tensor, context: Tensor | None, signs: Float[Tensor, "n *event"]
+        self, y: Tensor, phi: Tensor, context: Context | None, signs: Float[Tensor, "n *event"]
     ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n *event"]]:
         """The velocity of the run, and an unbiased estimate of g, the diagonal of its Jacobian times sin cos."""
         with torch.inference_mode(False), torch.enable_grad():
             at, angles = y.detach().clone().requires_grad_(), phi.clone()
-            given = None if context is None else context.clone()
+            given = None if context is None else context.copied()
             velocity = self.base.denoiser.velocity(at, angles, given)
             (pulled,) = torch.autograd.grad(velocity, at, signs)
         return velocity.detach(), pulled * signs * _wide(phi.sin() * phi.cos(), y)
@@ -209,7 +218,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         return (value + volume).masked_fill(far, -math.inf), None
 
     def _along(
-        self, y: Float[Tensor, "n *event"], context: Tensor | None, own: Tensor | None, noise: float = 0.0
+        self, y: Float[Tensor, "n *event"], context: Context | None, own: Context | None, noise: float = 0.0
     ) -> Float[Tensor, "n"]:
         """log p of standardised items: a two-step exponential rule for the path, equal weights for the volume."""
         n, count = len(y), self.likelihood_steps

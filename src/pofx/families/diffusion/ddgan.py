@@ -5,6 +5,7 @@ generator draws the data given x_t and a code of its own, x_s follows from q(x_s
 pairs (x_s, x_t) at each t with those of the noised data. Losses and penalties are those of `maths.adversarial`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar
 
@@ -16,9 +17,10 @@ from pofx.core.event import Bounded, Condition, Continuous, Event, concatenated,
 from pofx.core.model import Batch, Model, Phase
 from pofx.core.options import Depth, Dropout, NonNegative, OneOf, Positive, Range, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.denoiser import CONTEXT, Denoiser
+from pofx.families.diffusion.denoiser import CONTEXT, Context, Denoiser, steered
 from pofx.maths import adversarial
 from pofx.maths.paths import PATHS, angle
+from pofx.nets.image.grid_input import GridCondition, GridInput, grid_condition_of
 from pofx.nets.image.steered_features import SteeredFeatures
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 from pofx.nets.vector.fourier import waves
@@ -29,21 +31,32 @@ FEW, GRID, OCTAVES = 3, 256, 3  # numbers of an event, and waves of few, as in `
 
 
 class Judge(nn.Module):
-    """D(x, t, condition): `parts` standardised noisy items side by side → logits (n,), the condition by projection."""
+    """D(x, t, condition): `parts` standardised noisy items side by side → logits (n,), the condition by projection, but
+    for grids that are concatenated."""
 
     def __init__(
-        self, event: Continuous, condition: Event | None, network: str, width: int, blocks: int, parts: int = 2
+        self,
+        event: Continuous,
+        condition: Event | None,
+        network: str,
+        width: int,
+        blocks: int,
+        parts: int = 2,
+        grid_condition: str = "embed",
     ) -> None:
         super().__init__()
         self.octaves = OCTAVES if dims(event) <= FEW else 0
-        self.time, self.embed = TimeEmbedding(CONTEXT), Conditioner(condition, width)
+        self.grids = GridInput(event, condition) if grid_condition == "concatenate" else None
+        self.time = TimeEmbedding(CONTEXT)
+        self.embed = Conditioner(condition if self.grids is None else self.grids.rest, width)
         self.net: nn.Module
+        beside = 0 if self.grids is None else self.grids.channels
         if network == "mlp":
-            self.net = MLP(
-                parts * dims(event) * (1 + 2 * self.octaves), width, (width,) * (blocks + 1), context=CONTEXT
-            )
+            inputs = parts * dims(event) * (1 + 2 * self.octaves) + beside * math.prod(event.shape[1:])
+            self.net = MLP(inputs, width, (width,) * (blocks + 1), context=CONTEXT)
         else:
-            self.net = SteeredFeatures((parts * event.shape[0], *event.shape[1:]), width, CONTEXT, width=width)
+            shape = (parts * event.shape[0] + beside, *event.shape[1:])
+            self.net = SteeredFeatures(shape, width, CONTEXT, width=width)
         self.score = nn.Linear(width, 1, bias=False)
         for p in self.embed.parameters():
             nn.init.zeros_(p)
@@ -56,6 +69,10 @@ class Judge(nn.Module):
     ) -> Float[Tensor, "n"]:
         if isinstance(self.net, MLP):
             x = waves(x.flatten(1), self.octaves).flatten(1)
+        if self.grids is not None and condition is not None:
+            grid = self.grids(condition).to(x.dtype)
+            x = torch.cat((x, grid.flatten(1) if x.ndim == 2 else grid), 1)
+            condition = self.grids.beside(condition)
         phi = self.net(x, self.time(t))
         phi = nn.functional.leaky_relu(phi, 0.2)
         logit: Tensor = self.score(phi)[:, 0].float()
@@ -79,6 +96,8 @@ class DenoisingGAN(Model):
         gamma: weight of the penalty, half of which counts.
         every: steps between penalties, which count as many times.
         critic_rate: factor on the critic's learning rate.
+        grid_condition: how grids in the condition enter both networks: "concatenate" or "embed", as in `flow-matching`;
+            None is chosen by their sides, and saved as chosen.
     """
 
     name: ClassVar[str] = "ddgan"
@@ -90,6 +109,7 @@ class DenoisingGAN(Model):
         "batch_size": 64, "lr": 1e-3, "betas": [0.0, 0.99], "clip": 0.0, "precision": "auto", "ema_images": 20_000,
     }  # fmt: skip
     small: ClassVar = {"network": "mlp", "width": 64, "every": 1}
+    unstated: ClassVar = {"grid_condition": "embed"}
 
     def __init__(
         self,
@@ -108,6 +128,7 @@ class DenoisingGAN(Model):
         gamma: NonNegative = 0.02,
         every: Depth = 4,
         critic_rate: Positive = 1.0,
+        grid_condition: GridCondition | None = None,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
@@ -118,10 +139,18 @@ class DenoisingGAN(Model):
         self.critic_width, self.latent, self.dropout = critic_width, latent, dropout
         self.loss, self.penalty, self.gamma, self.every, self.critic_rate = loss, penalty, gamma, every, critic_rate
         self.duel, self.shape = adversarial.LOSSES[loss], event.shape
+        self.grid_condition = grid_condition_of(grid_condition, event, condition)
         size = width or {"unet": 64, "mlp": 256}[taken]
-        self.critic = Judge(event, condition, taken, critic_width or size, depth)
+        self.critic = Judge(event, condition, taken, critic_width or size, depth, grid_condition=self.grid_condition)
         self.denoiser = Denoiser(
-            event, condition, network=taken, width=size, depth=depth, dropout=dropout, octaves=self.critic.octaves
+            event,
+            condition,
+            network=taken,
+            width=size,
+            depth=depth,
+            dropout=dropout,
+            octaves=self.critic.octaves,
+            grid_condition=self.grid_condition,
         )
         self.denoiser.conditioner.null = None  # every step has its condition
         self.mapping = MLP(latent, CONTEXT, (CONTEXT, CONTEXT))
@@ -129,7 +158,10 @@ class DenoisingGAN(Model):
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Measure the mean and standard deviation of the data along its first axis."""
-        self.denoiser.measure(take(10_000))
+        batch = take(10_000)
+        self.denoiser.measure(batch)
+        if self.critic.grids is not None:
+            self.critic.grids.measure(batch.condition)
 
     def phases(self) -> tuple[Phase, ...]:
         generator = (*self.denoiser.parameters(), *self.mapping.parameters())
@@ -154,12 +186,12 @@ class DenoisingGAN(Model):
         far: Float[Tensor, "n *event"],
         k: Int[Tensor, "n"],
         z: Float[Tensor, "n latent"],
-        context: Float[Tensor, "n context"] | None,
+        context: Context | None,
     ) -> Float[Tensor, "n *event"]:
         """Standardised data that a generator draws given x_t after k steps, and the code z."""
         phi, code = angle(PATHS["vp-linear"](k.float() / self.denoising_steps)), self.mapping(z)
         wide = (-1, *[1] * len(self.shape))
-        out = self.denoiser.velocity(far, phi, code if context is None else code + context)
+        out = self.denoiser.velocity(far, phi, steered(context, code))
         return (phi.cos().reshape(wide) * far - phi.sin().reshape(wide) * out).float()
 
     def nearer(

@@ -35,6 +35,7 @@ from pofx.maths.paths import PATHS, PREDICTIONS
 from pofx.maths.samplers import Walk, times_of
 from pofx.maths.solvers import SMALL
 from pofx.nets.attention.dit import DiT
+from pofx.nets.image.grid_input import GridCondition, grid_condition_of
 from pofx.nets.vector.conditioner import CONDITIONS
 
 NETWORKS = ("auto", "mlp", "unet", "dit")
@@ -72,6 +73,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         patch: side of the transformer's patches; 0 takes a seventh of the longest side.
         dropout: share of hidden channels dropped in training (not in the perceptron).
         condition_dropout: share of conditions dropped in training, so that `guidance` has something to lean on.
+        grid_condition: how grids in the condition enter: "concatenate", as channels beside x at its sides, or "embed",
+            as a vector; None concatenates those of two or three axes that have the proportions of the event.
         sampler: how samples are drawn, of `maths.multistep`; Heun's evaluates the network twice a step.
         sampler_steps: of the sampler.
         spacing: of the sampler's times: "even", "squared", whose steps become shorter towards the data, or "karras".
@@ -93,7 +96,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         octaves: waves of each number that the perceptron or the U-Net sees beside it.
         noises: noise levels per item and step.
 
-    `octaves`, `noises` and `spacing` are chosen by the size of the event where they are None, and saved as chosen.
+    `octaves`, `noises`, `spacing` and `grid_condition` are chosen by the event where they are None and saved so.
     """
 
     source = "Song et al., 2021, arXiv 2011.13456; Karras et al., 2022, arXiv 2206.00364"
@@ -123,6 +126,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
     trains_with = {"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500}
     small = {"network": "mlp", "width": 64, "depth": 2}
     former = {"steps": "sampler_steps", "weight": "weighting"}
+    unstated = {"grid_condition": "embed"}
     recipes = RECIPES
 
     def __init__(
@@ -143,6 +147,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         patch: Annotated[int, Range(0, 1024)] = 0,
         dropout: Dropout = 0.0,
         condition_dropout: Unit = 0.1,
+        grid_condition: GridCondition | None = None,
         sampler: Annotated[str, OneOf(*SAMPLERS)] = "heun",
         sampler_steps: Count = 16,
         spacing: Annotated[str, OneOf(*SPACINGS)] | None = None,
@@ -188,6 +193,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.width = width_of(network_taken, count, None) if width is None else width
         self.depth, self.patch, self.dropout = depth, patch, dropout
         self.condition_dropout = condition_dropout
+        self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.sampler, self.sampler_steps, self.eta, self.churn = sampler, sampler_steps, eta, churn
         own = path in ("ve", "edm")  # times of these paths are short towards the data already
         self.spacing = spacing or ("squared" if (few or sampler in RANDOM) and not own else "even")
@@ -210,6 +216,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
             patch=patch or max(1, -(-max(event.shape[1:], default=1) // 7)),
             output=output,
             spreads=variance == "learned",
+            grid_condition=self.grid_condition,
         )
 
     @classmethod

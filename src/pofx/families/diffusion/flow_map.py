@@ -16,9 +16,10 @@ from pofx.core.event import Bounded, Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Denoising, OnePhase, Recipe, Stepwise
 from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Unit
 from pofx.core.random import Streams
-from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Denoiser, width_of
+from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Context, Denoiser, steered, width_of
 from pofx.maths.paths import PATHS
 from pofx.nets.attention.dit import DiT
+from pofx.nets.image.grid_input import GridCondition, grid_condition_of
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.time import TimeEmbedding
 
@@ -46,6 +47,8 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         output: "velocity" or "data", as in `flow-matching`.
         dropout: share of hidden channels dropped in training (not in the perceptron).
         condition_dropout: share of conditions dropped in training.
+        grid_condition: how grids in the condition enter: "concatenate" or "embed", as in `flow-matching`; None is
+            chosen by their sides, and saved as chosen.
         sampler_steps: evaluations of the network for a sample.
     """
 
@@ -57,6 +60,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
     adjustable: ClassVar = ("sampler_steps",)
     trains_with: ClassVar = {"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500}
     small: ClassVar = {"network": "mlp", "width": 64, "depth": 2}
+    unstated: ClassVar = {"grid_condition": "embed"}
     recipes: ClassVar = (
         Recipe(
             "mean-flow",
@@ -87,6 +91,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         output: Annotated[str, OneOf(*OUTPUTS)] = "velocity",
         dropout: Dropout = 0.0,
         condition_dropout: Unit = 0.1,
+        grid_condition: GridCondition | None = None,
         sampler_steps: Count = 1,
     ) -> None:
         super().__init__(event, condition)
@@ -99,6 +104,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         self.width = width_of(taken, count, None) if width is None else width
         self.dropout, self.condition_dropout, self.sampler_steps = dropout, condition_dropout, sampler_steps
         self.patch, self.output = patch, output
+        self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.octaves = (3 if count <= FEW else 0) if octaves is None else octaves
         self.shape = event.shape
         self.gap = TimeEmbedding(CONTEXT)
@@ -116,6 +122,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
             octaves=self.octaves,
             patch=patch or max(1, -(-max(event.shape[1:], default=1) // 7)),
             output=output,
+            grid_condition=self.grid_condition,
         )
 
     def matrices(self) -> Iterable[nn.Parameter]:
@@ -130,14 +137,14 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         z: Float[Tensor, "n *event"],
         r: Float[Tensor, "n"],
         t: Float[Tensor, "n"],
-        context: Float[Tensor, "n context"] | None,
+        context: Context | None,
     ) -> Float[Tensor, "n *event"]:
         """u(z_t, r, t) of standardised z. The network's output has unit variance at every time, as in `denoiser`."""
         phi, wide = torch.atan2(t, 1 - t), (-1, *[1] * len(self.shape))
         cos, sin = phi.cos().reshape(wide), phi.sin().reshape(wide)
         x = z / (t**2 + (1 - t) ** 2).sqrt().reshape(wide)
         known = self.gap(t - r)
-        out = self.denoiser.velocity(x, phi, known if context is None else known + context)
+        out = self.denoiser.velocity(x, phi, steered(context, known))
         return (sin - cos) * x + (sin + cos) * out
 
     # training
@@ -177,7 +184,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         wanted = v.clone()
         rows = apart.nonzero()[:, 0]
         if len(rows):
-            given = None if context is None else context.detach()[rows]
+            given = None if context is None else context.copied()[rows]
             with torch.no_grad():
                 wanted[rows] = self._over(z[rows], v[rows], r[rows], t[rows], rest[2][rows], given).to(v.dtype)
         scale = 1 / (1 + 2 * t * (1 - t) / (t**2 + (1 - t) ** 2))  # (sin + cos)^-2: the error of the output itself
@@ -191,7 +198,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         r: Float[Tensor, "n"],
         t: Float[Tensor, "n"],
         share: Float[Tensor, "n"],
-        context: Float[Tensor, "n context"] | None,
+        context: Context | None,
     ) -> Float[Tensor, "n *event"]:
         """What u(z_t, r, t) must be by the identity, from the network as it is."""
         wide = (-1, *[1] * len(self.shape))
@@ -219,9 +226,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         x = self.denoiser.restored(z)
         return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x
 
-    def walked(
-        self, z: Float[Tensor, "n *event"], context: Float[Tensor, "n context"] | None
-    ) -> Float[Tensor, "n *event"]:
+    def walked(self, z: Float[Tensor, "n *event"], context: Context | None) -> Float[Tensor, "n *event"]:
         """Where the map leads noises in `sampler_steps` steps: standardised events, differentiable."""
         times = torch.linspace(1.0, 0.0, self.sampler_steps + 1, device=z.device)
         for t, r in zip(times[:-1], times[1:], strict=True):

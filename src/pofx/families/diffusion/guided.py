@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.event import Condition
-from pofx.families.diffusion.denoiser import Denoiser
+from pofx.families.diffusion.denoiser import Context, Denoiser
 from pofx.maths.guidance import mixed, rescaled, thresholded
 from pofx.maths.paths import Path, angle
 
@@ -47,7 +47,7 @@ class GuidedWalk:
         cos, sin, angles = phi.cos().reshape(wide), phi.sin().reshape(wide), phi.expand(len(x))
         x = x / (point.alpha**2 + point.sigma**2).sqrt().reshape(wide)
 
-        def data(context: Tensor | None) -> Tensor:
+        def data(context: Context | None) -> Tensor:
             out, self.last = self.denoiser.estimate(x, angles, context)
             return cos * x - sin * out
 

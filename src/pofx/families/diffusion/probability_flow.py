@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.random import Streams
-from pofx.families.diffusion.denoiser import Denoiser
+from pofx.families.diffusion.denoiser import Context, Denoiser
 from pofx.maths.distributions import normal_log_prob, sum_event
 from pofx.maths.divergence import deflated_divergences, divergence, probed_divergences
 from pofx.maths.estimates import standard_error
@@ -39,7 +39,7 @@ class FlowLikelihood:
 def carried(
     denoiser: Denoiser,
     x: Float[Tensor, "n *event"],
-    context: Float[Tensor, "n context"] | None,
+    context: Context | None,
     start: float,
     stop: float,
     steps: int,
@@ -55,7 +55,7 @@ def carried(
 def likelihood(
     denoiser: Denoiser,
     x: Float[Tensor, "n *event"],
-    context: Float[Tensor, "n context"] | None,
+    context: Context | None,
     *,
     tolerance: float,
     exact: bool,
@@ -69,7 +69,7 @@ def likelihood(
     value in every batch and call. `deflated` takes the trace by Hutch++."""
     with torch.inference_mode(False):  # inference tensors have no gradient, and the divergence is made of them
         x = x.detach().clone().float()
-        context = None if context is None else context.detach().clone()
+        context = None if context is None else context.copied()
         signs = None
         if not exact:
             streams = Streams.of_items(0, x)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.core.config import build, entries, entry
+from pofx.core.config import build, defaults, entries, entry
 from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims
 from pofx.core.model import Batch, Density, Explicit, Model, Phase
@@ -23,6 +23,7 @@ from pofx.core.options import OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.maths.distributions import normal_log_prob, sum_event, zero_when_far
 from pofx.maths.haar import haar, unhaar
+from pofx.nets.image.grid_input import GridCondition
 from pofx.nets.vector.conditioner import CONDITIONS
 
 NARROWEST = 7.0  # log of how much narrower than all details those of a place can be, and wider
@@ -84,6 +85,8 @@ class HaarCascade(Explicit):
             scale given the coarser grid.
         coarse_options, details_options: of these models.
         width: channels of the network that predicts details.
+        grid_condition: how the coarser grid enters a diffusion of the details, and a grid that is the condition:
+            "concatenate" or "embed", where their options have none.
     """
 
     name: ClassVar[str] = "haar-cascade"
@@ -92,6 +95,7 @@ class HaarCascade(Explicit):
     ranks: ClassVar = (3,)
     conditions: ClassVar = CONDITIONS
     best_density: ClassVar = Density.EXACT
+    unstated: ClassVar = {"grid_condition": "embed"}
     trains_with: ClassVar = {"batch_size": 64, "optimizer": "muon", "lr": 4e-3, "weight_decay": 0.05, "validations": 16}
     small: ClassVar = {
         "width": 16,
@@ -110,6 +114,7 @@ class HaarCascade(Explicit):
         coarse_options: Options | None = None,
         details_options: Options | None = None,
         width: Width = 64,
+        grid_condition: GridCondition = "concatenate",
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
@@ -121,6 +126,7 @@ class HaarCascade(Explicit):
             )
         self.scales, self.coarse, self.details, self.width = scales, coarse, details, width
         self.coarse_options, self.details_options = coarse_options, details_options
+        self.grid_condition = grid_condition
         self.parts = nn.ModuleDict()
         self.predictors = nn.ModuleList()
         for k in range(scales):  # the finest first
@@ -128,10 +134,30 @@ class HaarCascade(Explicit):
             given: Event = Continuous((channels, *shape[1:]))
             if condition is not None:
                 given = {"coarse": given, "given": condition}
-            self.parts[f"details{k}"] = _built(details, Continuous(shape), given, details_options or {}, needed=False)
+            self.parts[f"details{k}"] = self._built(details, Continuous(shape), given, details_options or {})
             self.predictors.append(Predictor(channels, shape[0], width))
         rest = Continuous((channels, high >> scales, across >> scales))
-        self.parts["coarse"] = _built(coarse, rest, condition, coarse_options or {}, needed=condition is not None)
+        self.parts["coarse"] = self._built(coarse, rest, condition, coarse_options or {})
+
+    def _built(self, name: str, event: Event, given: Event | None, options: Mapping[str, Any]) -> Model:
+        """A model of a part, given the condition where it takes such ones; the coarsest grid must take it."""
+        known = [row.name for row in entries().values() if _fits(row.model)]
+        if name not in known:
+            raise unknown("model of real grids with a density", name, known)
+        row = entry(name)
+        takes = given is not None and issubclass(type(given), row.model.conditions or ())
+        if given is self.condition and given is not None and not takes:
+            raise Unsupported(
+                f"{name} takes no {type(given).__name__} condition: choose another model of the coarse grid"
+            )
+        if "grid_condition" in defaults(row.model):  # None concatenates where there is a grid
+            options = {"grid_condition": None if self.grid_condition == "concatenate" else "embed", **options}
+        model = build(name, event, given if takes else None, **options)
+        if not isinstance(model, Explicit) or model.density < Density.ESTIMATE:
+            raise Unsupported(
+                f"{name} has no density of real grids: choose one of the flows, continuous-gpt or a diffusion"
+            )
+        return model
 
     # scales
 
@@ -271,23 +297,6 @@ class HaarCascade(Explicit):
             mean, log_std = self.predictors[k](x)
             x = unhaar(x, mean + log_std.exp() * left)
         return x.clamp(-1, 1) if isinstance(self.event, Bounded) else x
-
-
-def _built(name: str, event: Event, given: Event | None, options: Mapping[str, Any], *, needed: bool) -> Model:
-    """A model of a part, given the condition where it takes such ones."""
-    known = [row.name for row in entries().values() if _fits(row.model)]
-    if name not in known:
-        raise unknown("model of real grids with a density", name, known)
-    row = entry(name)
-    takes = given is not None and issubclass(type(given), row.model.conditions or ())
-    if needed and not takes:
-        raise Unsupported(f"{name} takes no {type(given).__name__} condition: choose another model of the coarse grid")
-    model = build(name, event, given if takes else None, **options)
-    if not isinstance(model, Explicit) or model.density < Density.ESTIMATE:
-        raise Unsupported(
-            f"{name} has no density of real grids: choose one of the flows, continuous-gpt or a diffusion"
-        )
-    return model
 
 
 def _fits(model: type[Model]) -> bool:
