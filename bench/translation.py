@@ -1,0 +1,153 @@
+"""Pictures from pictures by diffusion: the condition concatenated to the input, or embedded; one JSON line per result.
+
+    python bench/translation.py                                   every bar
+    python bench/translation.py superresolution --minutes 1.5 --sheet sr.png
+    python bench/translation.py outlines scales --minutes 1
+
+Errors are root mean squares over the numbers of 250 held-out pictures in [0, 1]; those of one draw, of the mean of
+eight draws, and of what needs no training beside them.
+"""
+
+import math
+import time
+
+import numpy as np
+from harness import listed, measure, parser
+from PIL import Image
+
+import pofx
+from pofx.data.captioned_shapes import COLOURS, factors, render
+from pofx.data.kinds.image import images
+from pofx.data.sources import load
+
+HELD, DRAWS = 250, 8
+WAYS = ("concatenate", "embed")
+
+
+def translated(args, name, train, labels, given, test):
+    """Both forms on the same pairs: `given` and `train` uint8, `test` is (pictures, labels, given)."""
+    pictures, classes, conditions = test
+    wanted = pictures / 255.0
+    rows = [wanted[:16], floor(conditions, wanted)[:16]]
+    for way in args.ways or WAYS:
+        parts = images(given) if labels is None else {"label": "label", "image": images(given)}
+        began = time.process_time()
+        run = pofx.fit(
+            images(train, labels=labels),
+            "flow-matching",
+            condition=parts,
+            minutes=args.minutes,
+            seed=args.seed,
+            progress=False,
+            options={"grid_condition": way},
+        )
+        used = time.process_time() - began
+        known = (
+            conditions
+            if labels is None
+            else [{"label": k, "image": c} for k, c in zip(classes, conditions, strict=True)]
+        )
+        drawn = np.stack([run.sample(HELD, condition=known, seed=k) for k in range(DRAWS)]) / 255.0
+        rows.append(drawn[0][:16])
+        yield {
+            "pairs": name,
+            "grid_condition": way,
+            "cpu_seconds": round(used, 1),
+            "steps": run.card["training"]["steps"],
+            "error_of_a_draw": error(drawn[0], wanted),
+            "error_of_the_mean": error(drawn.mean(0), wanted),
+            "spread_of_draws": round(float(drawn.std(0).mean()), 4),
+            "error_of_the_condition": error(floor(conditions, wanted), wanted),
+        }
+    if args.sheet:
+        sheet(rows, args.sheet.replace("NAME", name))
+
+
+def error(x, y):
+    return round(float(np.sqrt(np.square(x - y).mean())), 4)
+
+
+def floor(conditions, wanted):
+    """The conditions at the size of the pictures, bilinear."""
+    import torch
+
+    x = torch.from_numpy(conditions.astype(np.float32) / 255)[:, None]
+    x = torch.nn.functional.interpolate(x, size=wanted.shape[1:3], mode="bilinear", align_corners=False)[:, 0].numpy()
+    return x if wanted.ndim == 3 else np.repeat(x[..., None], 3, -1)
+
+
+def sheet(rows, path):
+    """Rows of pictures in [0, 1]: truth, condition, draws."""
+    joined = np.concatenate(
+        [np.concatenate(list(np.pad(r, ((0, 0), (1, 1), (1, 1), *[(0, 0)] * (r.ndim - 3)))), 1) for r in rows]
+    )
+    picture = Image.fromarray(np.round(255 * joined.clip(0, 1)).astype(np.uint8))
+    picture.resize((3 * picture.width, 3 * picture.height), Image.NEAREST).save(path)
+
+
+def superresolution(args):
+    """MNIST 28 × 28 from the means of its squares of 4 × 4, 7 × 7."""
+    data = load("mnist")
+    train, held = data.train.values, data.test.values[np.random.default_rng(0).permutation(len(data.test))[:HELD]]
+
+    def small(x):
+        return np.round(x.reshape(-1, 7, 4, 7, 4).mean((2, 4))).astype(np.uint8)
+
+    yield from translated(args, "superresolution", train, None, small(train), (held, None, small(held)))
+
+
+def outlines(args):
+    """Sprites in colour, 16 × 16, from their outlines; the colour is the label."""
+
+    def pairs(part, n, seed):
+        values = factors(part)[:n]
+        pictures = render(values, seed).reshape(n, 16, 2, 16, 2, 3).mean((2, 4))
+        inside = pictures.max(-1) > 110
+        padded = np.pad(inside, ((0, 0), (1, 1), (1, 1)))
+        core = inside & padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+        names = np.array(list(COLOURS))[values[:, 2]]
+        return np.round(pictures).astype(np.uint8), names, 255 * (inside & ~core).astype(np.uint8)
+
+    train, labels, given = pairs("train", 16_000, 0)
+    yield from translated(args, "outlines", train, labels, given, pairs("test", HELD, 1))
+
+
+def scales(args):
+    """Bits per dimension of digits by a cascade whose details are a diffusion, given the coarser grid either way."""
+    data = load("digits")
+    test = data.test.values[np.random.default_rng(0).permutation(len(data.test))[:100]]
+    for way in args.ways or WAYS:
+        began = time.process_time()
+        run = pofx.fit(
+            data,
+            "haar-cascade",
+            minutes=args.minutes,
+            seed=args.seed,
+            progress=False,
+            options={"details": "flow-matching", "grid_condition": way},
+        )
+        used = time.process_time() - began
+        bits = -run.log_prob(test) / (math.log(2) * 64)
+        yield {
+            "grid_condition": way,
+            "cpu_seconds": round(used, 1),
+            "steps": run.card["training"]["steps"],
+            "bits_per_dim": round(float(bits.mean()), 3),
+            "stderr": round(float(bits.std() / len(bits) ** 0.5), 3),
+        }
+
+
+BARS = {"superresolution": superresolution, "outlines": outlines, "scales": scales}
+
+
+def main():
+    options = parser(__doc__, BARS)
+    options.add_argument("--minutes", type=float, default=1.5)
+    options.add_argument("--ways", type=listed)
+    options.add_argument("--sheet", help="a file: pictures of truth, condition and draws, NAME in it that of the bar")
+    options.add_argument("--seed", type=int, default=0)
+    measure("translation", BARS, options.parse_args())
+
+
+if __name__ == "__main__":
+    main()
