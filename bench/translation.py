@@ -21,7 +21,7 @@ from pofx.data.kinds.image import images
 from pofx.data.sources import load
 
 HELD, DRAWS = 250, 8
-WAYS = ("concatenate", "embed")
+FORMS = ("concatenate", "embed")
 
 
 def translated(args, name, train, labels, given, test):
@@ -29,7 +29,7 @@ def translated(args, name, train, labels, given, test):
     pictures, classes, conditions = test
     wanted = pictures / 255.0
     rows = [wanted[:16], floor(conditions, wanted)[:16]]
-    for way in args.ways or WAYS:
+    for form in args.forms or FORMS:
         parts = images(given) if labels is None else {"label": "label", "image": images(given)}
         began = time.process_time()
         run = pofx.fit(
@@ -39,7 +39,7 @@ def translated(args, name, train, labels, given, test):
             minutes=args.minutes,
             seed=args.seed,
             progress=False,
-            options={"grid_condition": way},
+            options={"grid_condition": form},
         )
         used = time.process_time() - began
         known = (
@@ -51,7 +51,7 @@ def translated(args, name, train, labels, given, test):
         rows.append(drawn[0][:16])
         yield {
             "pairs": name,
-            "grid_condition": way,
+            "grid_condition": form,
             "cpu_seconds": round(used, 1),
             "steps": run.card["training"]["steps"],
             "error_of_a_draw": error(drawn[0], wanted),
@@ -113,10 +113,10 @@ def outlines(args):
 
 
 def scales(args):
-    """Bits per dimension of digits by a cascade whose details are a diffusion, given the coarser grid either way."""
+    """Bits per dimension of digits by a cascade whose details are a diffusion, given the coarser grid in both forms."""
     data = load("digits")
     test = data.test.values[np.random.default_rng(0).permutation(len(data.test))[:100]]
-    for way in args.ways or WAYS:
+    for form in args.forms or FORMS:
         began = time.process_time()
         run = pofx.fit(
             data,
@@ -124,12 +124,12 @@ def scales(args):
             minutes=args.minutes,
             seed=args.seed,
             progress=False,
-            options={"details": "flow-matching", "grid_condition": way},
+            options={"details": "flow-matching", "grid_condition": form},
         )
         used = time.process_time() - began
         bits = -run.log_prob(test) / (math.log(2) * 64)
         yield {
-            "grid_condition": way,
+            "grid_condition": form,
             "cpu_seconds": round(used, 1),
             "steps": run.card["training"]["steps"],
             "bits_per_dim": round(float(bits.mean()), 3),
@@ -143,7 +143,7 @@ BARS = {"superresolution": superresolution, "outlines": outlines, "scales": scal
 def main():
     options = parser(__doc__, BARS)
     options.add_argument("--minutes", type=float, default=1.5)
-    options.add_argument("--ways", type=listed)
+    options.add_argument("--forms", type=listed)
     options.add_argument("--sheet", help="a file: pictures of truth, condition and draws, NAME in it that of the bar")
     options.add_argument("--seed", type=int, default=0)
     measure("translation", BARS, options.parse_args())
