@@ -1,22 +1,32 @@
 """Several parts of one event, modelled together: each part given any of the others, or all from nothing.
 
-The parts (a picture and its caption, a digit and how it sounds) are classes in one vector, and one model that answers
-for any subset of its dimensions is all that is needed: a circuit does so exactly, masked diffusion by filling in.
+The parts (a picture and its caption, a table's row and a picture, a digit and how it sounds) lie side by side in one
+event (`represent.together`), and one model that answers for any subset of its dimensions is all that is needed: a
+circuit does so exactly, masked diffusion by filling in, a VAE by its codes.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from pofx.artifact import Artifact
-from pofx.core.errors import DataError, Unsupported, UsageError, unknown
+from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.event import select
+from pofx.core.items import Items
 from pofx.core.model import Infilling, Marginal
 from pofx.core.random import Streams
+from pofx.data.conditions import as_items
 from pofx.data.dataset import split
+from pofx.data.kinds.points import points
+from pofx.data.kinds.table import table
 from pofx.data.kinds.tokens import tokens
+from pofx.data.several import Several
+from pofx.represent.together import Given, Together
 from pofx.runs.fitting import fit
+from pofx.runs.models import model_entry
 
 PUBLIC = ("Joint",)
 
@@ -25,7 +35,7 @@ OWN: Mapping[str, Mapping[str, Any]] = {"circuit": {"states": 64}}  # options of
 
 
 class Joint:
-    """p(parts) of an event with several parts, arrays of classes each."""
+    """p(parts) of an event with several parts: arrays of classes, tables, pictures, texts."""
 
     def __init__(
         self,
@@ -37,94 +47,137 @@ class Joint:
         seed: int = 0,
     ) -> None:
         """Args:
-        model: one that completes any subset: circuit, or masked diffusion ("masked").
-        options: of the model and the trainer.
+        model: one that completes any subset: circuit, masked-diffusion (of classes alone), vae.
+        options: of the model, the trainer and the view; as_numbers=True leaves numbers of tables numbers.
         minutes: of training; one by default.
         """
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
         self.run: Artifact | None = None
 
     def fit(self, parts: Mapping[str, Any]) -> "Joint":
-        """Learn from parts by name, whole numbers (n, *shape) from 0, item i of each belonging together."""
-        arrays = {name: np.asarray(part) for name, part in parts.items()}
-        sizes = {len(array) for array in arrays.values()}
-        wrong = [name for name, a in arrays.items() if a.dtype.kind not in "iu" or a.ndim < 2 or a.min(initial=0) < 0]
-        if wrong or len(sizes) != 1 or len(arrays) < 2:
-            raise DataError(
-                f"parts must be at least two arrays of whole numbers (n, …) from 0, equally many "
-                f"(got {', '.join(f'{k} {v.dtype} {v.shape}' for k, v in arrays.items())})"
+        """Learn from parts by name, item i of each belonging together.
+
+        A part is an array of classes (n, *shape), whole numbers from 0, or items of any kind: a DataFrame, texts,
+        labels, points as a float array (n, d), `pofx.images(…)` and the like.
+
+        Raises:
+            Unsupported: a model that cannot draw some parts given others.
+            DataError: fewer than two parts, or not one of each for every item.
+            UsageError: a part that the model has no view of: numbers, where it takes classes alone.
+        """
+        row = model_entry(self.model)
+        if not issubclass(row.model, Infilling):
+            raise Unsupported(
+                f"{self.model} cannot draw some parts given others: choose circuit, vae or masked-diffusion"
             )
-        self.shapes = {name: array.shape[1:] for name, array in arrays.items()}
-        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
-        starts = [0, *ends[:-1].tolist()]
-        self.places = {name: slice(a, int(b)) for name, a, b in zip(arrays, starts, ends, strict=True)}
-        self.classes = {name: int(array.max()) + 1 for name, array in arrays.items()}
-        flat = np.concatenate([array.reshape(len(array), -1) for array in arrays.values()], 1)
-        data = split(tokens(flat, classes=max(self.classes.values())), "joint", seed=self.seed)
+        self.shapes = {name: np.shape(part)[1:] for name, part in parts.items() if _of_classes(part)}
+        items = {name: _items(part, name) for name, part in parts.items()}
+        if len(items) < 2 or len({len(of) for of in items.values()}) > 1:
+            found = ", ".join(f"{name}: {len(of)} {of.kind}" for name, of in items.items())
+            raise DataError(
+                f"parts must be at least two, equally many (got {found or 'none'}): give one of each for every item"
+            )
+        data = split(Items("several", Several(items)), "joint", seed=self.seed)
         budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": self.minutes or 1.0}
         own = {**OWN.get(self.model, {}), **(self.options or {})}
         self.run = fit(data, self.model, seed=self.seed, progress=False, **budget, **own)
-        if not isinstance(self.run.model, Infilling):
-            raise Unsupported(f"{self.model} cannot draw some parts given others: choose circuit or masked")
         return self
 
-    def sample(self, n: int, given: Mapping[str, Any] | None = None, *, seed: int = 0) -> dict[str, np.ndarray]:
-        """n events as parts by name.
-
-        Args:
-            given: known parts, one for all or one each; -1 in the places that are not known.
-        """
+    @property
+    def _fitted(self) -> tuple[Artifact, Together]:
         if self.run is None:
             raise UsageError("the joint model is not fitted: call fit first")
-        x, known = self._known(n, given or {})
-        model, found = self.run.model, []
-        if not bool(known.any()):
-            flat = np.asarray(self.run.sample(n, seed=seed))
+        assert isinstance(self.run.representation, Together)
+        return self.run, self.run.representation
+
+    def sample(self, n: int, given: Mapping[str, Any] | None = None, *, seed: int = 0) -> dict[str, Any]:
+        """n events as parts by name, each as it was given to `fit`.
+
+        Args:
+            given: known parts, one for all or one each; of an array of classes -1 in the places that are not known, of
+                a table any of its columns.
+        """
+        run, view = self._fitted
+        model = run.model
+        if not given:
+            values = run.sample(n, seed=seed)
         else:
             assert isinstance(model, Infilling)
+            known, found = self._known(given, n), []
             with torch.inference_mode():
                 for i in range(0, n, BATCH):
-                    streams = Streams(seed, min(BATCH, n - i), first=i)
-                    found.append(model.complete(x[i : i + BATCH], known[i : i + BATCH], generator=streams).cpu())
-            flat = torch.cat(found).numpy()
-        return {
-            name: np.minimum(flat[:, at], self.classes[name] - 1).reshape(n, *self.shapes[name])
-            for name, at in self.places.items()
-        }
+                    streams, rows = Streams(seed, min(BATCH, n - i), first=i), slice(i, i + BATCH)
+                    x = model.complete(select(known.x, rows), select(known.known, rows), generator=streams)
+                    found.append(torch.where(known.stated[rows], known.raw[rows], view.drawn(x, streams).cpu()))
+            values = view.items(torch.cat(found))
+        return {name: self._shaped(name, values[name]) for name in view.parts}
 
-    def _known(self, n: int, given: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(at.stop for at in self.places.values())
-        x = np.full((n, width), -1, np.int64)
+    def _shaped(self, name: str, values: Any) -> Any:
+        return values.reshape(len(values), *self.shapes[name]) if name in self.shapes else values
+
+    def _known(self, given: Mapping[str, Any], n: int | None = None) -> Given:
+        view, plain = self._fitted[1], {}
         for name, part in given.items():
-            if name not in self.places:
-                raise unknown("part", name, list(self.places))
-            array = np.asarray(part)
-            shape = self.shapes[name]
-            if array.shape == shape:
-                array = np.repeat(array[None], n, 0)
-            if array.shape != (n, *shape) or array.max(initial=-1) >= self.classes[name]:
-                raise DataError(
-                    f"{name} must have shape ({n}, {', '.join(map(str, shape))}) and classes 0 to "
-                    f"{self.classes[name] - 1}, or -1 where unknown (got {array.shape})"
-                )
-            x[:, self.places[name]] = array.reshape(n, -1)
-        known = torch.from_numpy(x >= 0)
-        return torch.from_numpy(x).clamp(min=0), known
+            plain[name] = part
+            if name in self.shapes:
+                array, shape = np.asarray(part), self.shapes[name]
+                array = array[None] if array.shape == shape else array
+                if (
+                    array.shape[1:] != shape
+                    or (n is not None and len(array) not in (1, n))
+                    or array.dtype.kind not in "iu"
+                ):
+                    raise DataError(
+                        f"{name} must have shape ({n or 'n'}, {', '.join(map(str, shape))}), classes or -1 "
+                        f"where unknown (got {array.shape}): give one for all or one each"
+                    )
+                plain[name] = array.reshape(len(array), -1)
+        found = view.known(plain)
+        if n is not None and len(found.ladj) not in (1, n):
+            raise DataError(f"known parts must be one for all or {n} (got {len(found.ladj)}): give one for each")
+        return found if n is None else found.expanded(n)
 
     def log_prob(self, parts: Mapping[str, Any], given: Sequence[str] = ()) -> np.ndarray:
-        """log p of the parts that are named in nats, given those in `given`: exact, of models of any subset; (n,)."""
-        if self.run is None or not isinstance(self.run.model, Marginal):
+        """log p of the parts that are named in nats, given those in `given`: exact, of models of any subset; (n,).
+
+        Of every part its own measure: counting where it is classes, Lebesgue where it is numbers.
+        """
+        model = self._fitted[0].model
+        if not isinstance(model, Marginal):
             raise Unsupported(f"{self.model} has no density of some parts: fit a circuit")
-        n = len(np.asarray(next(iter(parts.values()))))
-        model = self.run.model
+
+        def log_marginal(of: Mapping[str, Any]) -> torch.Tensor:
+            known = self._known(of)
+            if bool(known.ladj.isnan().any()):
+                raise Unsupported("some columns of numbers have no density here: give the whole table, or fit classes")
+            rows = [slice(i, i + BATCH) for i in range(0, len(known.ladj), BATCH)]
+            found = [model.log_marginal(select(known.x, at), select(known.known, at)) for at in rows]
+            return torch.cat(found).double().cpu() + known.ladj
+
         with torch.inference_mode():
-            x, known = self._known(n, parts)
-            value = torch.cat(
-                [model.log_marginal(*two) for two in zip(x.split(BATCH), known.split(BATCH), strict=True)]
-            )
+            value = log_marginal(parts)
             if given:
-                x, known = self._known(n, {name: parts[name] for name in given})
-                value = value - torch.cat(
-                    [model.log_marginal(*two) for two in zip(x.split(BATCH), known.split(BATCH), strict=True)]
-                )
-        return np.asarray(value.double().cpu().numpy())
+                value = value - log_marginal({name: parts[name] for name in given})
+        return np.asarray(value.numpy())
+
+
+def _of_classes(part: Any) -> bool:
+    return (
+        not isinstance(part, Items | pd.DataFrame | pd.Series)
+        and np.ndim(part) > 1
+        and np.asarray(part).dtype.kind in "iu"
+    )
+
+
+def _items(part: Any, name: str) -> Items:
+    """A part as items of the kind that it is."""
+    if isinstance(part, Items):
+        return part
+    if isinstance(part, pd.DataFrame):
+        return table(part)
+    if _of_classes(part):
+        array = np.asarray(part)
+        return tokens(array.reshape(len(array), -1), name=name)
+    if np.ndim(part) == 2 and np.asarray(part).dtype.kind == "f":
+        return points(np.asarray(part), name=name)
+    return as_items(part)

@@ -70,6 +70,16 @@ def view_of_condition(items: Items, events: Sequence[type], who: str) -> Represe
     return _choose(items, available, events, {}, who, "another model")
 
 
+def view_of_part(items: Items, events: Sequence[type], who: str) -> Representation:
+    """The representation of one part of an event as the first possible of these kinds of event.
+
+    Raises:
+        UsageError: no view of the part is such an event.
+    """
+    available = tuple(view for view in views(items.kind) if not view.conditional)
+    return _choose(items, available, events, {}, who, "another view, or leave the part out")
+
+
 def _choose(
     items: Items,
     available: Sequence[type[Representation]],
