@@ -1,4 +1,4 @@
-"""Transformer flows, the noise-level classifier, energy matching, the divergence head; one JSON line per result.
+"""Transformer flows, the noise-level classifier, energy matching, cascades and heads; one JSON line per result.
 
     python bench/new_densities.py                                    every bar
     python bench/new_densities.py digits --models dequantised-tarflow --seconds 60
@@ -144,7 +144,66 @@ def head(args):
         }
 
 
-BARS = {"energies": energies, "head": head, "digits": digits, "analytic": analytic, "anomalies": anomalies}
+MNIST = {
+    "haar-cascade": {"scales": 2, "details_options": {"width": 64, "layers": 2}},
+    "masked-real": {"width": 64, "layers": 3},
+    "flow-matching": {"network": "unet"},
+}
+
+
+def mnist(args):
+    """MNIST 28 × 28, 256 levels: bits/dim of a random part of the test items, and a sheet of samples; the divergence
+    head is beside the run of `flow-matching`, which has as many steps."""
+    data, size = load("mnist"), 784 * math.log(2)
+    test = data.test.values[np.random.default_rng(0).permutation(len(data.test))[: args.items]]
+
+    def scored(name, run, used, **more):
+        began = time.process_time()
+        bits = -run.log_prob(test) / size
+        scores = time.process_time() - began
+        if args.sheet:
+            sheet(run.sample(40, seed=1), args.sheet.replace("NAME", name))
+        return {
+            "model": name,
+            "steps": args.steps,
+            "cpu_seconds": round(used, 1),
+            "items": len(test),
+            "bits_per_dim": round(float(bits.mean()), 4),
+            "stderr": round(float(bits.std() / len(bits) ** 0.5), 4),
+            "seconds_of_scores": round(scores, 1),
+            **more,
+        }
+
+    for name in args.models or MNIST:
+        began = time.process_time()
+        run = pofx.fit(data, name, steps=args.steps, seed=args.seed, progress=False, options=MNIST[name], batch_size=32)
+        used = time.process_time() - began
+        if name != "flow-matching":
+            yield scored(name, run, used)
+            continue
+        began = time.process_time()
+        beside = pofx.fit(
+            data, "divergence-head", run=run, steps=args.steps, seed=args.seed, progress=False, batch_size=32
+        )
+        own = time.process_time() - began
+        yield scored("divergence-head", beside, used + own, gap_to_adaptive=round(beside.model.gap(4)[0] / size, 4))
+
+
+def sheet(pictures, path):
+    from PIL import Image
+
+    rows = [np.concatenate(list(np.pad(part, ((0, 0), (1, 1), (1, 1)))), 1) for part in np.array_split(pictures, 4)]
+    Image.fromarray(np.concatenate(rows)).save(path)
+
+
+BARS = {
+    "energies": energies,
+    "head": head,
+    "digits": digits,
+    "analytic": analytic,
+    "anomalies": anomalies,
+    "mnist": mnist,
+}
 
 
 def main():
@@ -153,6 +212,8 @@ def main():
     options.add_argument("--tables", type=listed)
     options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--steps", type=int, default=800)
+    options.add_argument("--items", type=int, default=200, help="of the test part that are scored")
+    options.add_argument("--sheet", help="a picture of samples of mnist, NAME in it the model's name")
     options.add_argument("--seed", type=int, default=0)
     args = options.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)

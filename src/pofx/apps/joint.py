@@ -6,6 +6,7 @@ circuit does so exactly, masked diffusion by filling in, a VAE by its codes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,9 @@ def _items(part: Any, name: str) -> Items:
         return table(part)
     if _of_classes(part):
         array = np.asarray(part)
-        return tokens(array.reshape(len(array), -1), name=name)
+        array = array.reshape(len(array), -1)
+        own = {"classes": [int(k) + 1 for k in array.max(0, initial=0)]}  # of every place
+        return replace(tokens(array, name=name), facts=own)
     if np.ndim(part) == 2 and np.asarray(part).dtype.kind == "f":
         return points(np.asarray(part), name=name)
     return as_items(part)

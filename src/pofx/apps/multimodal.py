@@ -10,10 +10,10 @@ EXAMPLE = 'pofx multimodal tiles --caption "large red ring" --out runs/joint'
 
 
 def multimodal(
-    source: Annotated[str, typer.Argument(help="tiles, or an .npz of arrays of classes, the parts of each event.")],
+    source: Annotated[str, typer.Argument(help="tiles, or an .npz of the parts of each event: classes, points, words.")],
     out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn.")],
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
-    model: Annotated[str, typer.Option(help="circuit (exact), or masked diffusion.")] = "circuit",
+    model: Annotated[str, typer.Option(help="circuit (exact), vae, or masked-diffusion.")] = "circuit",
     n: Annotated[int, typer.Option("-n", min=1, help="Events.")] = 100,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
