@@ -10,7 +10,9 @@ EXAMPLE = 'pofx multimodal tiles --caption "large red ring" --out runs/joint'
 
 
 def multimodal(
-    source: Annotated[str, typer.Argument(help="tiles, or an .npz of the parts of each event: classes, points, words.")],
+    source: Annotated[
+        str, typer.Argument(help="tiles, or an .npz of the parts of each event: classes, points, words.")
+    ],
     out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn.")],
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
     model: Annotated[str, typer.Option(help="circuit (exact), vae, or masked-diffusion.")] = "circuit",

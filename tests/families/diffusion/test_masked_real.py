@@ -50,7 +50,7 @@ def test_draws_follow_the_mixture_over_orders():
 def test_outputs_come_from_known_tokens_alone(shape, patch):
     model, n = rough(shape, Discrete((), 3), patch=patch), 4
     x, c = torch.randn(n, *shape), torch.arange(n) % 3
-    y, hidden = model.tokens_of(x), torch.zeros(n, model.length, dtype=torch.bool)
+    y, hidden = model.seen(x), torch.zeros(n, model.length, dtype=torch.bool)
     hidden[:, 0] = hidden[:, 2] = True
     changed = torch.where(hidden[..., None], y + 3.0, y)
     context = model.conditioner(c)

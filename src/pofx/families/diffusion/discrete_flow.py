@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Discrete, Event, dims
 from pofx.core.model import Batch, Recipe
-from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
+from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.places import Places
+from pofx.families.diffusion.places import Draws, Places
 from pofx.maths.discrete_paths import diffusion_gap, evidence, flow_gap, reversed_logits
 from pofx.maths.distributions import categorical_draw
 from pofx.maths.sharpening import sharpen
@@ -70,7 +70,7 @@ class DiscreteFlow(Places):
         dropout: Dropout = 0.0,
         sampler_steps: Count = 64,
         stochasticity: NonNegative = 0.0,
-        bound_draws: Annotated[int, Range(2, 100_000)] = 32,
+        bound_draws: Draws = 32,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -141,7 +141,7 @@ class DiscreteFlow(Places):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         """The bound in nats per dimension, at one time and noise per item, times stratified over the batch."""
-        x, n, device = batch.x.reshape(len(batch), self.length), len(batch), batch.x.device
+        x, n, device = self.seen(batch.x), len(batch), batch.x.device
         share = (torch.randperm(n, device=device) + torch.rand(n, device=device)) / n
         u = torch.rand(n, 2, self.length + 1, device=device)
         return self._terms(x, share, u, self.conditioner(batch.condition)).mean().float() / self.length

@@ -1,13 +1,11 @@
 """Masked diffusion: places are hidden in random order, and drawn back one after the other, each given all known ones.
 
-Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329. The bound of continuous time is that over
-random orders (Uria, Murray and Larochelle, 2014; Ou et al., 2025, arXiv 2406.03736): with k of L places hidden, k
-uniform, log p(x) >= E (L / k) sum over the hidden of log p(x_i | known); the network needs no time. Draws are those of
-the first-hitting sampler (Zheng et al., 2025, arXiv 2409.02908), in double precision: noise of single precision cuts
-tails off, which lowers the temperature unseen.
+Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329. The bound and the order of draws are in
+`places`. Classes are drawn in double precision: noise of single precision cuts tails off, which lowers the temperature
+unseen (Zheng et al., 2025, arXiv 2409.02908).
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,17 +13,17 @@ from torch import Tensor
 
 from pofx.core.errors import DataError
 from pofx.core.event import Condition, Discrete, Event, dims
-from pofx.core.model import Batch, Completing, Infilling, Recipe
-from pofx.core.options import Depth, Dropout, Range, Width
+from pofx.core.model import Completing, Recipe
+from pofx.core.options import Depth, Dropout, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.places import MOST_STEPS, Places, fewest
+from pofx.families.diffusion.places import Draws, Hidden, Places, Steps
 from pofx.maths.distributions import categorical_draw, categorical_log_prob
 from pofx.maths.sharpening import sharpen
 from pofx.nets.attention.masked_transformer import CONTEXT, MaskedTransformer
 from pofx.nets.vector.conditioner import Conditioner
 
 
-class MaskedDiffusion(Places, Completing, Infilling):
+class MaskedDiffusion(Places, Hidden, Completing):
     """Hidden places are drawn back in random order: a bound.
 
     Args:
@@ -57,8 +55,8 @@ class MaskedDiffusion(Places, Completing, Infilling):
         width: Width = 128,
         layers: Depth = 4,
         dropout: Dropout = 0.0,
-        sampler_steps: Annotated[int, Range(0, 1_000_000)] = 0,
-        bound_draws: Annotated[int, Range(2, 100_000)] = 32,
+        sampler_steps: Steps = 0,
+        bound_draws: Draws = 32,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -69,56 +67,14 @@ class MaskedDiffusion(Places, Completing, Infilling):
         self.conditioner = Conditioner(condition, CONTEXT)
         self.net = MaskedTransformer(event, width, layers, context=condition is not None, dropout=dropout)
 
-    @property
-    def steps(self) -> int:
-        """Evaluations of the network for a sample."""
-        return min(self.sampler_steps or min(self.length, MOST_STEPS), self.length)
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self.sampler_steps = value
-
-    def _terms(
-        self, x: Int[Tensor, "n dims"], hidden: Bool[Tensor, "n dims"], context: Float[Tensor, "n context"] | None
-    ) -> Float[Tensor, "n"]:
-        """The sum over hidden places of log p(x_i | known), per place hidden, times all places: (n,)."""
-        each = categorical_log_prob(self.net(x, hidden, context, hidden), x[hidden])
-        whole = torch.zeros(x.shape, dtype=each.dtype, device=x.device).masked_scatter(hidden, each)
-        return self.length * whole.sum(1) / hidden.sum(1)
-
-    def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """The bound in nats per dimension, by one set of hidden places per item, of sizes stratified over the batch."""
-        x, n = batch.x.reshape(len(batch), self.length), len(batch)
-        u = (torch.randperm(n, device=x.device) + torch.rand(n, device=x.device)) / n
-        hidden = fewest(u, torch.rand(n, self.length, device=x.device))
-        return -self._terms(x, hidden, self.conditioner(batch.condition)).mean() / self.length
-
-    def drawn_term(
+    def log_each(
         self,
-        x: Int[Tensor, "n dims"],
-        share: Float[Tensor, "n"],
-        streams: Streams,
+        y: Int[Tensor, "n places"],
+        hidden: Bool[Tensor, "n places"],
         context: Float[Tensor, "n context"] | None,
-    ) -> Float[Tensor, "n"]:
-        """The term of hidden places, `share` of all, chosen at random."""
-        return self._terms(x, fewest(share, streams.uniform(self.length)), context)
-
-    def log_prob_in_order(
-        self, x: Int[Tensor, "n *event"], order: Int[Tensor, "dims"], condition: Condition | None = None
-    ) -> Float[Tensor, "n"]:
-        """log p(x | condition) exactly, where places are drawn in this order: as many evaluations as there are places.
-
-        The bound of `log_prob` is its mean over all orders.
-        """
-        self.check_condition(len(x), condition)
-        flat, context = x.reshape(len(x), self.length), self.conditioner(condition)
-        hidden, total = torch.ones_like(flat, dtype=torch.bool), torch.zeros(len(x), device=x.device)
-        for place in order.tolist():
-            wanted = torch.zeros_like(hidden)
-            wanted[:, place] = True
-            total = total + categorical_log_prob(self.net(flat, hidden, context, wanted), flat[:, place])
-            hidden[:, place] = False
-        return total
+        wanted: Bool[Tensor, "n places"],
+    ) -> Float[Tensor, "some"]:
+        return categorical_log_prob(self.net(y, hidden, context, wanted), y[wanted])
 
     def sample(
         self,
@@ -153,14 +109,9 @@ class MaskedDiffusion(Places, Completing, Infilling):
                 raise DataError(f"prefix must lie in -1 to {self.event.largest - 1}")
             flat = prefix.reshape(n, self.length)
             x, hidden = flat.clamp(min=0), flat < 0
-        rank = keys.masked_fill(~hidden, -1.0).argsort(1).argsort(1)  # known places come first
         context = self.conditioner(condition)
-        ends = [round(self.length * (s + 1) / self.steps) for s in range(self.steps)]
-        for low, high in zip([0, *ends[:-1]], ends, strict=True):
-            now = hidden & (rank >= low) & (rank < high)
+        for now in self.turns(hidden, keys):
             rows = now.any(1).nonzero()[:, 0]
-            if not len(rows):
-                continue
             given = None if context is None else context[rows]
             logits = self.net(x[rows], hidden[rows], given, now[rows])
             x = x.masked_scatter(now, categorical_draw(sharpen(logits, temperature, top_k, top_p, min_p), u[now]))

@@ -1,37 +1,183 @@
-"""What diffusions of discrete places share: a transformer of all places, and a bound by stratified random corruptions.
+"""What diffusions of places share: a transformer of all places, and a bound by stratified random corruptions.
 
-Masked diffusion (`masked`) and discrete flow matching (`discrete_flow`) differ in what a corruption is and in the term
-of the bound that belongs to one; this file draws terms, averages them and gives their error.
+Masked diffusions (`masked`, `masked_real`) and discrete flow matching (`discrete_flow`) differ in what a corruption is
+and in the term of the bound that belongs to one; this file draws terms, averages them and gives their error. Of masked
+ones the bound is that over random orders (Uria, Murray and Larochelle, 2014, arXiv 1310.1757; Ou et al., 2025, arXiv
+2406.03736): with k of L places hidden, k uniform, log p(x) >= E (L / k) sum over the hidden of log p(x_i | known); the
+network needs no time. Their draws are those of the first-hitting sampler (Zheng et al., 2025, arXiv 2409.02908).
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Condition, Discrete
-from pofx.core.model import Batch, Density, Explicit, OnePhase, Stepwise, Tempered
+from pofx.core.event import Condition, Discrete, dims
+from pofx.core.model import Batch, Density, Explicit, Infilling, OnePhase, Stepwise, Tempered
+from pofx.core.options import Range
 from pofx.core.random import Streams
 from pofx.maths.estimates import standard_error
+from pofx.nets.attention.masked_tokens import MaskedTokens
 from pofx.nets.attention.masked_transformer import MaskedTransformer
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
-STARTS = 10_000  # items from which the frequencies of the classes are taken
 MOST_STEPS = 256  # up to so many places each is drawn by itself unless `sampler_steps` is given
+STARTS = 10_000  # items from which frequencies and spreads are taken
+Steps = Annotated[int, Range(0, 1_000_000)]
+Draws = Annotated[int, Range(2, 100_000)]
 
 
-class Places(OnePhase, Explicit, Tempered, Stepwise):
-    """A diffusion of discrete places, whose subclass states the term of the bound of one random corruption."""
+class Corrupted(OnePhase, Explicit, Tempered, Stepwise):
+    """A diffusion of places, whose subclass states the term of the bound of one random corruption."""
 
-    events: ClassVar = (Discrete,)
     ranks: ClassVar = (1, 2, 3, 4)
-    unequal: ClassVar = True
     conditions: ClassVar = CONDITIONS
     best_density: ClassVar = Density.BOUND
+    length: int  # places
+    bound_draws: int
+    net: MaskedTransformer | MaskedTokens
+    conditioner: Conditioner
+
+    @property
+    def size(self) -> int:
+        """Numbers of an item, for which losses are stated."""
+        return dims(self.event)
+
+    @property
+    def log_volume(self) -> Float[Tensor, ""] | float:
+        """log|det| of the map from events to what the network sees."""
+        return 0.0
+
+    def seen(self, x: Num[Tensor, "n *event"]) -> Num[Tensor, "n places *numbers"]:
+        """Events as the network sees them."""
+        return x.reshape(len(x), self.length)
+
+    def matrices(self) -> Iterable[nn.Parameter]:
+        return self.net.matrices
+
+    @abstractmethod
+    def drawn_term(
+        self,
+        y: Num[Tensor, "n places *numbers"],
+        share: Float[Tensor, "n"],
+        streams: Streams,
+        context: Float[Tensor, "n context"] | None,
+    ) -> Float[Tensor, "n"]:
+        """An unbiased estimate of the bound in nats from one corruption per item, whose amount `share` in [0, 1)
+        chooses: (n,)."""
+
+    def validation(self, batch: Batch) -> Float[Tensor, ""]:
+        """The bound in nats per number from two fixed corruptions per item, so that its changes are the weights'."""
+        return -self._bounds(batch.x, batch.condition, 2).mean() / self.size
+
+    def log_prob(self, x: Num[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """The bound on log p(x | condition) in nats: (n,); an estimate of it, see `log_prob_estimate`."""
+        return self.log_prob_estimate(x, condition)[0]
+
+    def log_prob_estimate(
+        self, x: Num[Tensor, "n *event"], condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+        """The bound and its standard error over `bound_draws` corruptions, whose amounts are stratified: (n,) each."""
+        self.check_condition(len(x), condition)
+        each = self._bounds(x, condition, self.bound_draws)
+        return each.mean(0) + self.log_volume, standard_error(each)
+
+    def _bounds(self, x: Num[Tensor, "n *event"], condition: Condition | None, draws: int) -> Float[Tensor, "draws n"]:
+        """Of what the network sees: the same item has the same corruptions in every batch."""
+        streams, y, context = Streams.of_items(0, x), self.seen(x), self.conditioner(condition)
+        start = streams.uniform(1)[:, 0]
+        return torch.stack([self.drawn_term(y, (start + k) / draws, streams, context) for k in range(draws)])
+
+
+class Hidden(Corrupted, Infilling):
+    """A diffusion that hides places, whose subclass states log p of hidden places given the others."""
+
+    sampler_steps: int
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the network for a sample."""
+        return min(self.sampler_steps or min(self.length, MOST_STEPS), self.length)
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self.sampler_steps = value
+
+    @abstractmethod
+    def log_each(
+        self,
+        y: Num[Tensor, "n places *numbers"],
+        hidden: Bool[Tensor, "n places"],
+        context: Float[Tensor, "n context"] | None,
+        wanted: Bool[Tensor, "n places"],
+    ) -> Float[Tensor, "some"]:
+        """log p of the wanted places, row by row, given those that are not hidden."""
+
+    def _terms(
+        self,
+        y: Num[Tensor, "n places *numbers"],
+        hidden: Bool[Tensor, "n places"],
+        context: Float[Tensor, "n context"] | None,
+    ) -> Float[Tensor, "n"]:
+        """The sum over hidden places of log p(x_i | known), per place hidden, times all places: (n,)."""
+        each = self.log_each(y, hidden, context, hidden)
+        whole = torch.zeros(hidden.shape, dtype=each.dtype, device=y.device).masked_scatter(hidden, each)
+        return self.length * whole.sum(1) / hidden.sum(1)
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The bound in nats per number, by one set of hidden places per item, of sizes stratified over the batch."""
+        y, n = self.seen(batch.x), len(batch)
+        u = (torch.randperm(n, device=y.device) + torch.rand(n, dtype=torch.float32, device=y.device)) / n
+        hidden = fewest(u, torch.rand(n, self.length, dtype=torch.float32, device=y.device))
+        return -self._terms(y, hidden, self.conditioner(batch.condition)).mean() / self.size
+
+    def drawn_term(
+        self,
+        y: Num[Tensor, "n places *numbers"],
+        share: Float[Tensor, "n"],
+        streams: Streams,
+        context: Float[Tensor, "n context"] | None,
+    ) -> Float[Tensor, "n"]:
+        """The term of hidden places, `share` of all, chosen at random."""
+        return self._terms(y, fewest(share, streams.uniform(self.length)), context)
+
+    def log_prob_in_order(
+        self, x: Num[Tensor, "n *event"], order: Int[Tensor, "places"], condition: Condition | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p(x | condition) exactly, where places are drawn in this order: as many evaluations as there are places.
+
+        The bound of `log_prob` is its mean over all orders.
+        """
+        self.check_condition(len(x), condition)
+        y, context = self.seen(x), self.conditioner(condition)
+        hidden = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device)
+        total = torch.zeros(len(y), device=y.device) + self.log_volume
+        for place in order.tolist():
+            wanted = torch.zeros_like(hidden)
+            wanted[:, place] = True
+            total = total + self.log_each(y, hidden, context, wanted)
+            hidden[:, place] = False
+        return total
+
+    def turns(self, hidden: Bool[Tensor, "n places"], keys: Float[Tensor, "n places"]) -> Iterator[Tensor]:
+        """The hidden places that are drawn at every step, those with the least keys first: bool (n, places) each."""
+        rank = keys.masked_fill(~hidden, -2.0).argsort(1).argsort(1)  # known places come first
+        ends = [round(self.length * (s + 1) / self.steps) for s in range(self.steps)]
+        for low, high in zip([0, *ends[:-1]], ends, strict=True):
+            now = hidden & (rank >= low) & (rank < high)
+            if bool(now.any()):
+                yield now
+
+
+class Places(Corrupted):
+    """A diffusion of discrete places by a transformer."""
+
+    events: ClassVar = (Discrete,)
+    unequal: ClassVar = True
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 32,
         "optimizer": "muon",
@@ -41,11 +187,7 @@ class Places(OnePhase, Explicit, Tempered, Stepwise):
         "validations": 16,
         "validation_items": 512,
     }
-    length: int
-    sampler_steps: int
-    bound_draws: int
     net: MaskedTransformer
-    conditioner: Conditioner
 
     @staticmethod
     def check_width(width: int) -> None:
@@ -60,41 +202,6 @@ class Places(OnePhase, Explicit, Tempered, Stepwise):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Start at the frequencies of the classes."""
         self.net.begin(take(STARTS).x.reshape(-1, self.length))
-
-    def matrices(self) -> Iterable[nn.Parameter]:
-        return self.net.matrices
-
-    @abstractmethod
-    def drawn_term(
-        self,
-        x: Int[Tensor, "n dims"],
-        share: Float[Tensor, "n"],
-        streams: Streams,
-        context: Float[Tensor, "n context"] | None,
-    ) -> Float[Tensor, "n"]:
-        """An unbiased estimate of the bound in nats from one corruption per item, whose amount `share` in [0, 1)
-        chooses: (n,)."""
-
-    def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        """The bound in nats per dimension from two fixed corruptions per item, so that its changes are the weights'."""
-        return -self._bounds(batch.x, batch.condition, 2).mean() / self.length
-
-    def log_prob(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """The bound on log p(x | condition) in nats: (n,); an estimate of it, see `log_prob_estimate`."""
-        return self.log_prob_estimate(x, condition)[0]
-
-    def log_prob_estimate(
-        self, x: Int[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """The bound and its standard error over `bound_draws` corruptions, whose amounts are stratified: (n,) each."""
-        self.check_condition(len(x), condition)
-        each = self._bounds(x, condition, self.bound_draws)
-        return each.mean(0), standard_error(each)
-
-    def _bounds(self, x: Int[Tensor, "n *event"], condition: Condition | None, draws: int) -> Float[Tensor, "draws n"]:
-        streams, flat, context = Streams.of_items(0, x), x.reshape(len(x), self.length), self.conditioner(condition)
-        start = streams.uniform(1)[:, 0]
-        return torch.stack([self.drawn_term(flat, (start + k) / draws, streams, context) for k in range(draws)])
 
 
 def fewest(u: Float[Tensor, "n"], keys: Float[Tensor, "n places"]) -> Bool[Tensor, "n places"]:
