@@ -236,6 +236,8 @@ def _known(view: Representation, value: Any) -> Given:
     columns = getattr(value, "columns", value if isinstance(value, Mapping) else None)
     if columns is not None and isinstance(view, Bins | Heads) and not set(view.columns) <= set(map(str, columns)):
         rows = view.known(value)
+        x: Any
+        known: Any
         if isinstance(view, Heads):
             x, known = view.known_parts(rows)
             ladj = torch.full((len(rows.raw),), torch.nan, dtype=torch.float64)
@@ -245,10 +247,11 @@ def _known(view: Representation, value: Any) -> Given:
             ladj = view.encode_columns(rows.raw)[1].masked_fill(~rows.columns, 0.0).sum(1)
         return Given(x, known, ladj, rows.raw, rows.columns.expand(len(rows.raw), -1))
     if isinstance(view, Tokens):
-        x = view.prefix(value)
-        if x.shape[1] and bool((x >= torch.tensor(view.event.counts)).any()):
-            raise DataError(f"classes must lie in 0 to {view.event.largest - 1}, or be -1 (got {int(x.max())})")
-        return Given(x.clamp(min=0), x >= 0, torch.zeros(len(x), dtype=torch.float64), x.clamp(min=0), x >= 0)
+        y, event = view.prefix(value), view.event
+        assert isinstance(event, Discrete)
+        if bool((y >= torch.tensor(event.counts)).any()):
+            raise DataError(f"classes must lie in 0 to {event.largest - 1}, or be -1 (got {int(y.max())})")
+        return Given(y.clamp(min=0), y >= 0, torch.zeros(len(y), dtype=torch.float64), y.clamp(min=0), y >= 0)
     value = view.as_batch(value)
     if isinstance(value, np.ndarray) and value.ndim == 1 and view.decode(_nothing(view.event)).ndim == 2:  # a point
         value = value[None]
