@@ -6,11 +6,9 @@ circuit does so exactly, masked diffusion by filling in, a VAE by its codes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from pofx.artifact import Artifact
@@ -19,11 +17,8 @@ from pofx.core.event import select
 from pofx.core.items import Items
 from pofx.core.model import Infilling, Marginal
 from pofx.core.random import Streams
-from pofx.data.conditions import as_items
 from pofx.data.dataset import split
-from pofx.data.kinds.points import points
-from pofx.data.kinds.table import table
-from pofx.data.kinds.tokens import tokens
+from pofx.data.in_memory import as_part, is_classes
 from pofx.data.several import Several
 from pofx.represent.together import Given, Together
 from pofx.runs.fitting import fit
@@ -71,8 +66,8 @@ class Joint:
             raise Unsupported(
                 f"{self.model} cannot draw some parts given others: choose circuit, vae or masked-diffusion"
             )
-        self.shapes = {name: np.shape(part)[1:] for name, part in parts.items() if _of_classes(part)}
-        items = {name: _items(part, name) for name, part in parts.items()}
+        self.shapes = {name: np.shape(part)[1:] for name, part in parts.items() if is_classes(part)}
+        items = {name: as_part(part, name) for name, part in parts.items()}
         if len(items) < 2 or len({len(of) for of in items.values()}) > 1:
             found = ", ".join(f"{name}: {len(of)} {of.kind}" for name, of in items.items())
             raise DataError(
@@ -160,27 +155,3 @@ class Joint:
             if given:
                 value = value - log_marginal({name: parts[name] for name in given})
         return np.asarray(value.numpy())
-
-
-def _of_classes(part: Any) -> bool:
-    return (
-        not isinstance(part, Items | pd.DataFrame | pd.Series)
-        and np.ndim(part) > 1
-        and np.asarray(part).dtype.kind in "iu"
-    )
-
-
-def _items(part: Any, name: str) -> Items:
-    """A part as items of the kind that it is."""
-    if isinstance(part, Items):
-        return part
-    if isinstance(part, pd.DataFrame):
-        return table(part)
-    if _of_classes(part):
-        array = np.asarray(part)
-        array = array.reshape(len(array), -1)
-        own = {"classes": [int(k) + 1 for k in array.max(0, initial=0)]}  # of every place
-        return replace(tokens(array, name=name), facts=own)
-    if np.ndim(part) == 2 and np.asarray(part).dtype.kind == "f":
-        return points(np.asarray(part), name=name)
-    return as_items(part)

@@ -4,6 +4,7 @@ What an object is follows from its type; where two kinds would fit, it is refuse
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.bounded import reading
-from pofx.data.conditions import conditioned
+from pofx.data.conditions import as_items, conditioned
 from pofx.data.files import from_array, of_arrays
 from pofx.data.kind import kinds
 from pofx.data.kinds.image import images
@@ -299,3 +300,28 @@ def column_of(names: Sequence[str], wanted: str | None, known: Sequence[str], wh
             raise unknown(f"column of {what}", wanted, names)
         return wanted
     return next((k for k in known if k in names), None)
+
+
+def is_classes(part: Any) -> bool:
+    """Whether a part of an event is an array of classes (n, …): whole numbers in two or more axes."""
+    return (
+        not isinstance(part, Items | pd.DataFrame | pd.Series)
+        and np.ndim(part) > 1
+        and np.asarray(part).dtype.kind in "iu"
+    )
+
+
+def as_part(part: Any, name: str) -> Items:
+    """A part of an event as items of the kind that it is: arrays of classes with the counts of each of their places."""
+    if isinstance(part, Items):
+        return part
+    if isinstance(part, pd.DataFrame):
+        return table_of(part, None, None, f"the part {name}")
+    if is_classes(part):
+        array = np.asarray(part)
+        array = array.reshape(len(array), -1)
+        own = {"classes": [int(k) + 1 for k in array.max(0, initial=0)]}  # of every place
+        return replace(tokens(array, name=name), facts=own)
+    if np.ndim(part) == 2 and np.asarray(part).dtype.kind == "f":
+        return points(np.asarray(part), name=name)
+    return as_items(part)
