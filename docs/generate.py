@@ -12,6 +12,7 @@ import pofx
 from pofx.cli import scan
 from pofx.core.config import around, entries
 from pofx.core.describe import options
+from pofx.core.files import write_bytes
 from pofx.train.options import TrainOptions
 
 HERE = Path(__file__).parent
@@ -144,6 +145,6 @@ if __name__ == "__main__":
 
     write()
     for name, page in PAGES.items():
-        (HERE / name).write_text(page(), encoding="utf-8")
+        write_bytes(HERE / name, page().encode())
     for family in families():
-        (HERE / "families" / f"{family}.md").write_text(members(family), encoding="utf-8")
+        write_bytes(HERE / "families" / f"{family}.md", members(family).encode())

@@ -9,6 +9,8 @@ import json
 import re
 from pathlib import Path
 
+from pofx.core.files import write_bytes
+
 HERE = Path(__file__).parent
 FOLDERS = {"tutorials": "Tutorials", "uses": "Uses"}
 OTHERS = ("diffusers", "nflows", "zuko")  # libraries that a page may import beside those of pofx
@@ -97,8 +99,7 @@ def write() -> None:
         if old not in made:
             old.unlink()
     for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_bytes(path, text.encode())
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ FLOORS = {
     "scoring": 3,
     "artifact": 3,
     "summary": 3,
+    "declared": 4,
     "storage": 3,
     "partial": 3,
     "runs": 4,

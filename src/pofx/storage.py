@@ -57,6 +57,7 @@ def save(path: str | Path, parts: Parts) -> Path:
             write_tensors(aside, parts.tensors())
             found = sha256(aside)
             weights = folder / f"weights-{found[:12]}.safetensors"
+            before = list(folder.glob("weights-*.safetensors"))
             aside.replace(weights)
             files.flush(folder)
         except OSError as error:
@@ -72,12 +73,21 @@ def save(path: str | Path, parts: Parts) -> Path:
             "weights": {"file": weights.name, "sha256": found},
             "card": config.plain(dict(parts.card)),
         }
-        write_json(folder / FILE, _sealed(plain))
+        try:
+            write_json(folder / FILE, _sealed(plain))
+        except WriteError:
+            if weights not in before and not _names(folder / FILE, weights):
+                weights.unlink(missing_ok=True)
+            raise
         (folder / PREVIOUS).unlink(missing_ok=True)
         for other in folder.glob("weights-*.safetensors"):
             if other != weights:
                 other.unlink(missing_ok=True)
     return folder
+
+
+def _names(file: Path, weights: Path) -> bool:
+    return file.exists() and weights.name in file.read_text(encoding="utf-8", errors="replace")
 
 
 def load(path: str | Path) -> Parts:

@@ -10,7 +10,6 @@ import sys
 import pytest
 import torch
 
-from pofx.core import files
 from pofx.core.errors import CorruptError, WriteError
 from pofx.core.files import digest, read_json, read_shapes, read_tensors, sha256, tidy, write, write_json, write_tensors
 
@@ -63,7 +62,7 @@ def test_an_inner_failure_names_the_outer_target(tmp_path, monkeypatch):
     def full(tensors, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
 
     def fill(aside):
         aside.mkdir()

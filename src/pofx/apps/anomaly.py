@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 from pofx.core.errors import DataError
 from pofx.data.columns import framed
 from pofx.data.dates import format_of, instants
+from pofx.declared import Csv, Reads, Seed, Table
 
 GROUP = "Uses"
 EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
@@ -361,26 +362,25 @@ def floors(train: Any, new: Any, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def anomaly(
-    source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file.")],
-    new: Annotated[Path | None, typer.Option(help="Rows to score; by default those of the table.")] = None,
+    source: Table,
+    new: Annotated[Path | None, typer.Option(help="Rows to score; by default those of the table."), Reads()] = None,
     label: Annotated[str | None, typer.Option(help="A column with 1 for known anomalies, to judge the scores.")] = None,
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
     top: Annotated[int, typer.Option(min=0, help="Show this many of the most anomalous rows.")] = 5,
-    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("anomalies.csv"),
-    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
-) -> None:
+    out: Csv = Path("anomalies.csv"),
+    seed: Seed = 0,
+) -> str:
     """Score the rows of a table as anomalies, with the columns that make them so.
 
     The usual simple detectors are reported beside: where one of them is better on labelled rows, use it.
     """
     from pofx.core.errors import UsageError, unknown
-    from pofx.data.arrays import check_output, write_table
+    from pofx.data.arrays import write_table
     from pofx.data.frames import rows_in
     from pofx.data.labels import truth_values
 
-    check_output(out, ".csv", source, new)
     frame = rows_in(source)
     rows = frame if new is None else rows_in(new)
     truth = None
@@ -409,7 +409,7 @@ def anomaly(
         causes = why.iloc[k].sort_values(ascending=False).index[:3]
         typer.echo(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
     typer.echo(judged(scores, simple, truth))
-    typer.echo(f"{int(labels.sum())} of {len(rows)} rows flagged → {out}")
+    return f"{int(labels.sum())} of {len(rows)} rows flagged"
 
 
 def alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

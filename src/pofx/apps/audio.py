@@ -5,31 +5,32 @@ from typing import Annotated
 
 import typer
 
+from pofx.declared import Folder, Overwrite, Reads, Seed
+
 GROUP = "Uses"
 EXAMPLE = "pofx audio spoken-digits --words seven,three --out runs/voice"
 
 
 def audio(
-    source: Annotated[str, typer.Argument(help="spoken-digits, recordings in folders by word, tunes, or .mid files.")],
-    out: Annotated[Path, typer.Option(help="A folder: the model and what it draws, as .wav (and .mid).")],
+    source: Annotated[
+        str, typer.Argument(help="spoken-digits, recordings in folders by word, tunes, or .mid files."), Reads()
+    ],
+    out: Annotated[Path, typer.Option(help="A folder: the model and what it draws, as .wav (and .mid)."), Folder()],
     words: Annotated[str | None, typer.Option(help="Words to draw, with commas between; by default all.")] = None,
     speaker: Annotated[str | None, typer.Option(help="Of spoken-digits: who speaks; by default any.")] = None,
     model: Annotated[str | None, typer.Option(help="nsf, edm, flow-matching … of voices; gpt … of melodies.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Clips of each word, or melodies.")] = 3,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
-) -> None:
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Learn voices or melodies and draw new ones that are heard, judged beside real ones."""
     import numpy as np
 
     from pofx.core.errors import DataError, UsageError
-    from pofx.data.arrays import check_free
 
     path = Path(source)
     scores = sorted(path.glob("*.mid")) if path.is_dir() else [path] if path.suffix == ".mid" else []
-    check_free(out, overwrite)
-    out.mkdir(parents=True, exist_ok=True)
     if source == "tunes" or scores:
         from pofx.apps.music import learn, read_tunes, sound
         from pofx.data.kinds.audio import wav
@@ -42,8 +43,7 @@ def audio(
             (out / f"{i}.mid").write_bytes(midi(notes_of(grid)))
             (out / f"{i}.wav").write_bytes(wav(sound(np.asarray(grid)), 8000))
         run.save(out / "model")
-        typer.echo(f"{n} melodies → {out}")
-        return
+        return f"{n} melodies"
 
     import pandas as pd
 
@@ -87,4 +87,4 @@ def audio(
         }
         typer.echo(pd.DataFrame(rows).T.round(3).to_string())
     voice.save(out / "model")
-    typer.echo(f"{len(clips)} clips → {out}")
+    return f"{len(clips)} clips"

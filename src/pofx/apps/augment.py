@@ -20,6 +20,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.neighbors import NearestNeighbors
 
 from pofx.data.columns import framed
+from pofx.declared import Csv, Seed, Table
 
 GROUP = "Uses"
 EXAMPLE = "pofx augment transactions.csv --label fraud --out more.csv"
@@ -228,24 +229,23 @@ def best_threshold(y: np.ndarray, p: np.ndarray) -> float:
 
 
 def augment(
-    source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file of numbers with a column of classes.")],
+    source: Table,
     label: Annotated[str, typer.Option(help="The column of 0 and 1, of which 1 is rare.")],
-    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("augmented.csv"),
+    out: Csv = Path("augmented.csv"),
     model: Annotated[str, typer.Option(help="A model of `pofx models`.")] = "kde",
     keep: Annotated[str, typer.Option(help="Which draws are taken: all, dense, confident or near.")] = "all",
-    seed: Annotated[int, typer.Option(help="Of trainings and draws.")] = 0,
-) -> None:
+    seed: Seed = 0,
+) -> str:
     """Draw more rows of a rare class, and report whether a classifier gains by them.
 
     Doing nothing, class weights, a moved threshold, repeated rows and SMOTE are listed beside.
     """
     from pofx.core.errors import DataError, UsageError, unknown
-    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.arrays import write_frame
     from pofx.data.frames import rows_in
     from pofx.data.labels import truth_values
     from pofx.runs.models import model_entry
 
-    check_output(out, ".csv", source)
     frame = rows_in(source)
     if label not in frame.columns:
         raise unknown("label column", label, map(str, frame.columns))
@@ -272,4 +272,4 @@ def augment(
     typer.echo("generated rows help here" if gain > half else "no gain by generated rows: do without them")
     rows, labels = oversampler.fit_resample(rest, frame[label])
     write_frame(rows.assign(**{label: labels})[list(frame.columns)], out)
-    typer.echo(f"{len(rows) - len(frame)} rows of {len(rows)} are generated → {out}")
+    return f"{len(rows) - len(frame)} rows of {len(rows)} are generated"

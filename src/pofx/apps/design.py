@@ -21,6 +21,7 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.options import once
 from pofx.data.frames import rows_in
 from pofx.data.typed import typed
+from pofx.declared import File, Reads, Seed
 
 GROUP = "Uses"
 EXAMPLE = "pofx design trials.csv -p temperature=20..90 -p ph=3..9 --batch 8"
@@ -403,18 +404,24 @@ def bounds_of(written: Sequence[str]) -> dict[str, tuple[float, float]]:
 
 
 def design(
-    record: Annotated[Path, typer.Argument(help="A .csv: proposals with an empty score, which you fill in.")],
+    record: Annotated[
+        Path, typer.Argument(help="A .csv: proposals with an empty score, which you fill in."), File(".csv")
+    ],
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="NAME=LOW..HIGH, repeatable.")
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="A run of molecules or other sequences, instead of numbers.")] = None,
-    test: Annotated[str | None, typer.Option(help="A function of designs, file.py:name, or a property.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A run of molecules or other sequences, instead of numbers."), Reads(run=True)
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="A function of designs, file.py:name, or a property."), Reads()
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="With --test.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Designs of a round.")] = 10,
     budget: Annotated[int | None, typer.Option(min=1, help="Designs in all.")] = None,
     minimise: Annotated[bool, typer.Option("--minimise", help="Small scores are good.")] = False,
     floors: Annotated[bool, typer.Option("--floors", help="With --test: random search, GP and TPE beside.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the proposals.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Propose designs, learn from their scores, propose better ones.
 
@@ -422,9 +429,7 @@ def design(
     """
     from pofx.artifact import load
     from pofx.core.config import function_in_file
-    from pofx.data.arrays import check_ending
 
-    check_ending(record, ".csv")
     if (run is None) == (not parameter):
         raise UsageError("designs are numbers or sequences: pass -p NAME=LOW..HIGH, or --run RUN")
     if floors and (test is None or run is not None):

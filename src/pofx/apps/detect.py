@@ -23,6 +23,7 @@ from pofx.core.items import Items
 from pofx.data.dataset import Dataset, take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
+from pofx.declared import Against, File, Reads, Seed
 from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.membership import attack
 
@@ -157,23 +158,26 @@ def _some(items: Items, n: int, seed: int) -> Items:
 
 
 def detect(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs whose samples are learned from.")],
-    against: Annotated[str | None, typer.Option(help="Real items (default: the data of the first run).")] = None,
-    items: Annotated[str | None, typer.Option(help="Data to judge, in the format of the real items.")] = None,
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs whose samples are learned from."), Reads(run=True)
+    ],
+    against: Against = None,
+    items: Annotated[str | None, typer.Option(help="Data to judge, in the format of the real items."), Reads()] = None,
     level: Annotated[float, typer.Option(help="Of false alarms: the share of real items that are accused.")] = 0.05,
     n: Annotated[int, typer.Option("-n", min=20, max=100_000, help="Samples of each run.")] = 1000,
-    out: Annotated[Path, typer.Option(help="A .csv file of verdicts, with --items.")] = Path("verdicts.csv"),
-    seed: Annotated[int, typer.Option("--seed", "-s", help="Of samples and detectors.")] = 0,
-) -> None:
+    out: Annotated[Path, typer.Option(help="A .csv file of verdicts, with --items."), File(".csv")] = Path(
+        "verdicts.csv"
+    ),
+    seed: Seed = 0,
+) -> str | None:
     """Generated or real? A detector with a stated rate of false alarms, tried on runs that it has not seen."""
     import pandas as pd
 
     from pofx.artifact import load
-    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.arrays import write_frame
     from pofx.data.sources import whole
     from pofx.evaluate.provenance import as_read, check_same_data, trained_on
 
-    check_output(out, ".csv", items, against)
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
     artifacts: dict[str, Artifact] = {run.resolve().name: load(run) for run in runs}
@@ -190,7 +194,7 @@ def detect(
         table = pd.DataFrame(detect_by_family(dataset, generated, level, seed)).set_index("maker")
         typer.echo(f"detectors that never saw the run, real items of {dataset.card.name}\n{table.round(3).to_string()}")
     if items is None:
-        return
+        return None
     detector, suspects = Detector.fit(dataset, generated, seed), whole(items, **as_read(first))
     if suspects.kind != dataset.train.kind:
         raise DataError(f"the items to judge must be {dataset.train.kind} items (got {suspects.kind}): see --against")
@@ -199,4 +203,4 @@ def detect(
     write_frame(
         pd.DataFrame({"score": detector.score(suspects.values), "p_real": p, "generated": called.astype(int)}), out
     )
-    typer.echo(f"{int(called.sum())} of {len(p)} called generated at {level:.0%} false alarms → {out}")
+    return f"{int(called.sum())} of {len(p)} called generated at {level:.0%} false alarms"

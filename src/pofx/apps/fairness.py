@@ -16,6 +16,7 @@ import typer
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.data.columns import framed
+from pofx.declared import Against, File, Run, Seed
 
 PUBLIC = ("fairness_report",)
 GROUP = "Uses"
@@ -180,20 +181,18 @@ def _plain(table: pd.DataFrame, column: str) -> dict[str, float]:
 
 
 def fairness(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Run,
     group: Annotated[str, typer.Option(help="A column of groups, or `label`.")],
     target: Annotated[str | None, typer.Option(help="A column to be predicted (TSTR by group).")] = None,
-    against: Annotated[str | None, typer.Option(help="Data to measure against (default: that of the run).")] = None,
-    out: Annotated[Path | None, typer.Option(help="The numbers as a .csv file.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-) -> None:
+    against: Against = None,
+    out: Annotated[Path | None, typer.Option(help="The numbers as a .csv file."), File(".csv")] = None,
+    seed: Seed = 0,
+) -> str | None:
     """Measure a run group by group: likelihood, share, coverage, precision, usefulness, with intervals."""
     from pofx.artifact import load
-    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.arrays import write_frame
     from pofx.evaluate.provenance import check_same_data, trained_on
 
-    if out is not None:
-        check_output(out, ".csv", against)
     artifact = load(run)
     data = trained_on(artifact, against)
     check_same_data(artifact, data, forcible=False)
@@ -207,6 +206,7 @@ def fairness(
         few = len(table) - measured
         typer.echo(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
     typer.echo(f"to mend it: pofx train … --balance {group}, and compare these numbers")
-    if out is not None:
-        write_frame(table, out, index=True)
-        typer.echo(f"→ {out}")
+    if out is None:
+        return None
+    write_frame(table, out, index=True)
+    return f"{len(table)} groups"

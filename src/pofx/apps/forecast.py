@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pofx.declared import Folder, Overwrite, Reads, Seed
+
 GROUP = "Uses"
 EXAMPLE = "pofx forecast sales.csv --horizon 14 --out runs/sales"
 
@@ -12,11 +14,17 @@ TESTED = 0.15  # share of the series, its end, that is held back to score foreca
 
 
 def forecast(
-    source: Annotated[Path, typer.Argument(metavar="SERIES", help="A .csv file, a line per step; gaps may be empty.")],
-    out: Annotated[Path, typer.Option(help="A folder: the forecaster, futures.csv, scores.csv and futures.png.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SERIES", help="A .csv file, a line per step; gaps may be empty."), Reads()
+    ],
+    out: Annotated[
+        Path, typer.Option(help="A folder: the forecaster, futures.csv, scores.csv and futures.png."), Folder()
+    ],
     horizon: Annotated[int, typer.Option(min=1, help="Steps of a future.")] = 24,
     known: Annotated[str | None, typer.Option(help="Columns known in advance, with commas between; not shown.")] = None,
-    future: Annotated[Path | None, typer.Option(help="A .csv with the known columns of the coming steps.")] = None,
+    future: Annotated[
+        Path | None, typer.Option(help="A .csv with the known columns of the coming steps."), Reads()
+    ] = None,
     model: Annotated[str, typer.Option(help="A conditional model of vectors: nsf, maf, flow-matching, edm …")] = "nsf",
     block: Annotated[int | None, typer.Option(min=1, help="Steps drawn at once; by default all of them.")] = None,
     season: Annotated[
@@ -24,18 +32,17 @@ def forecast(
     ] = None,
     n: Annotated[int, typer.Option("-n", min=2, help="Futures.")] = 200,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
-) -> None:
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Draw possible futures of a time series, scored on its end against simple forecasts."""
     from pofx.apps.forecaster import Forecaster
     from pofx.apps.futures import backtest, season_of
     from pofx.core.errors import UsageError
-    from pofx.data.arrays import check_free, write_frame
+    from pofx.data.arrays import write_frame
     from pofx.data.columns import listed
     from pofx.data.series import series
 
-    check_free(out, overwrite)
     names = listed(known)
     if names and future is None:
         raise UsageError(f"the known columns of the coming {horizon} steps are missing: pass --future FILE")
@@ -53,7 +60,7 @@ def forecast(
     steps = "time" if drawn.times is not None else "step"
     write_frame(drawn.frame(), out / "futures.csv", index=True, index_label=steps)
     drawn.plot(out / "futures.png", one)
-    typer.echo(f"{n} futures of {horizon} steps → {out}")
+    return f"{n} futures of {horizon} steps"
 
 
 def coming(path: Path, names: list[str], steps: int) -> Any:

@@ -7,6 +7,7 @@ the diffusion of TimeGrad (Rasul et al., 2021, arXiv 2101.12072). A block shorte
 time given what it drew before.
 """
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,8 @@ import pandas as pd
 from pofx.apps.linear_forecast import LinearForecast, centred
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError
-from pofx.core.files import read_json, write_json
+from pofx.core.files import read_json, whole, write_bytes, write_json
+from pofx.data.arrays import write_arrays
 from pofx.data.dataset import dataset
 from pofx.data.kind import take
 from pofx.data.kinds.points import points
@@ -76,7 +78,9 @@ class Forecast:
                 axes.fill_between(steps, low, high, color="tab:blue", alpha=alpha, lw=0)
             axes.plot(steps, self.samples[:5, :, j].T, color="tab:blue", lw=0.7)
             axes.set_title(self.names[j], loc="left", fontsize=9)
-        figure.savefig(path, dpi=110)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=110)
+        write_bytes(Path(path), stream.getvalue())
 
     def frame(self, levels: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)) -> pd.DataFrame:
         """A row per step: mean and quantiles of every channel."""
@@ -297,20 +301,22 @@ class Forecaster:
         """Write the forecaster into a folder: the run and what surrounds it."""
         if self.run is None:
             raise UsageError("the forecaster is not fitted: call fit first")
-        folder = Path(folder)
-        self.run.save(folder)
         linear = self.linear
-        np.savez(
-            folder / "forecast.npz", middle=self.middle, scale=self.scale, directions=self.directions,
-            inputs_middle=linear.middle, inputs_scale=linear.scale, weights=linear.weights, root=linear.root,
-        )  # fmt: skip
+        arrays = {
+            "middle": self.middle, "scale": self.scale, "directions": self.directions,
+            "inputs_middle": linear.middle, "inputs_scale": linear.scale, "weights": linear.weights,
+            "root": linear.root,
+        }  # fmt: skip
         plain = {
             "horizon": self.horizon, "context": self.context, "model": self.model, "block": self.block,
             "seed": self.seed, "names": list(self.names), "gappy": self.gappy, "centre": linear.centre,
             "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape),
         }  # fmt: skip
-        write_json(folder / "forecast.json", plain)
-        return folder
+        with whole(Path(folder)) as aside:
+            self.run.save(aside)
+            write_arrays(aside / "forecast.npz", arrays)
+            write_json(aside / "forecast.json", plain)
+        return Path(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Forecaster":

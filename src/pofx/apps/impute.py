@@ -21,6 +21,7 @@ from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
 from pofx.core.random import Streams
 from pofx.data.columns import framed
+from pofx.declared import Csv, Seed, Table
 
 GROUP = "Uses"
 EXAMPLE = "pofx impute people.csv --out filled.csv"
@@ -216,20 +217,19 @@ def compared(imputer: Imputer, train: pd.DataFrame, new: pd.DataFrame, seed: int
 
 
 def impute(
-    source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file with empty cells.")],
-    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("imputed.csv"),
+    source: Table,
+    out: Csv = Path("imputed.csv"),
     draws: Annotated[int, typer.Option(min=0, help="Also write so many completed tables, one after the other.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
-    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
-) -> None:
+    seed: Seed = 0,
+) -> str:
     """Fill the empty cells of a table from what its rows have in common.
 
     The mean or mode and the nearest rows are measured beside, on cells that are known and were hidden.
     """
-    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.arrays import write_frame
     from pofx.data.frames import rows_in
 
-    check_output(out, ".csv", source)
     frame = rows_of(rows_in(source))
     order = np.random.default_rng(seed).permutation(len(frame))
     held, rest = order[: min(CHECKED, len(frame) // 5)], order[min(CHECKED, len(frame) // 5) :]
@@ -241,4 +241,4 @@ def impute(
     write_frame(filled, out)
     for k, table in enumerate(imputer.draws(frame, draws) if draws else ()):
         write_frame(table, out.with_name(f"{out.stem}_{k + 1}.csv"))
-    typer.echo(f"{int(frame.isna().sum().sum())} cells filled → {out}")
+    return f"{int(frame.isna().sum().sum())} cells filled"

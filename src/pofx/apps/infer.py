@@ -25,7 +25,7 @@ from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
-from pofx.core.files import read_json, write_json
+from pofx.core.files import read_json, whole, write_json
 from pofx.core.progress import Sink
 from pofx.data.dataset import dataset
 from pofx.data.kinds.points import points
@@ -153,8 +153,6 @@ class Posterior:
         folder = Path(folder)
         if self.prior.written is None:
             raise UsageError('only priors given as texts can be saved: pass {"name": "uniform(0, 1)", …}')
-        for i, run in enumerate(self.runs):
-            run.save(folder / (f"run-{i}.npz" if isinstance(run, Ratio) else f"run-{i}"))
         theta, x = self.held_out
         plain = {
             "prior": self.prior.written,
@@ -165,7 +163,10 @@ class Posterior:
             "failed": self.failed,
             "rounds": self.rounds,
         }
-        write_json(folder / "posterior.json", plain)
+        with whole(folder) as aside:
+            for i, run in enumerate(self.runs):
+                run.save(aside / (f"run-{i}.npz" if isinstance(run, Ratio) else f"run-{i}"))
+            write_json(aside / "posterior.json", plain)
         return folder
 
     @classmethod

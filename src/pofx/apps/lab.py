@@ -7,14 +7,18 @@ from typing import Annotated
 
 import typer
 
+from pofx.declared import Folder, Overwrite, Reads, Seed
+
 GROUP = "Uses"
 EXAMPLE = "pofx lab cells.csv --conditions drug,dose --do drug=A,dose=2 --out runs/lab"
 
 
 def lab(
-    source: Annotated[Path, typer.Argument(metavar="CELLS", help="A .csv: a row per cell, its conditions in columns.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="CELLS", help="A .csv: a row per cell, its conditions in columns."), Reads()
+    ],
     conditions: Annotated[str, typer.Option(help="The columns that are conditions, with commas between.")],
-    out: Annotated[Path, typer.Option(help="A folder: the model, drawn cells and tables.")],
+    out: Annotated[Path, typer.Option(help="A folder: the model, drawn cells and tables."), Folder()],
     do: Annotated[list[str], typer.Option(help="Draw cells under NAME=VALUE,…; may be repeated.")],
     control: Annotated[
         str | None, typer.Option(help="NAME=VALUE,… to compare with; by default the first row's.")
@@ -25,20 +29,19 @@ def lab(
     ] = 1,
     n: Annotated[int, typer.Option("-n", min=10, help="Cells per condition.")] = 500,
     minutes: Annotated[float, typer.Option(help="Of each training.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
-) -> None:
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Learn cells given perturbation, dose and covariates; draw and compare what others would do."""
     import numpy as np
     import pandas as pd
 
     from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, read_condition
     from pofx.core.errors import DataError, UsageError, unknown
-    from pofx.data.arrays import check_free, write_frame
+    from pofx.data.arrays import write_frame
     from pofx.data.columns import listed
     from pofx.data.frames import rows_in
 
-    check_free(out, overwrite)
     frame = rows_in(source)
     names = listed(conditions)
     for name in names:
@@ -65,7 +68,6 @@ def lab(
     nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
     floor = f", negative binomial by column {nb_floor(x[train], x[~away & test]):.1f}" if model.counts else ""
     typer.echo(f"{nats:.2f} nats per held-out cell{' (a bound)' if model.counts else ''}{floor}")
-    out.mkdir(parents=True, exist_ok=True)
     if hold_out is not None:
         as_control = x[train & (given[list(usual)] == usual).all(axis=1).to_numpy()]
         found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], as_control, seed)
@@ -84,4 +86,4 @@ def lab(
         typer.echo(model.design(given.drop_duplicates().head(50), seed=seed).head(5).to_string(index=False))
     for k, run in enumerate(model.runs):
         run.save(out / (f"member {k}" if members > 1 else "model"))
-    typer.echo(f"→ {out}")
+    return f"{len(wanted)} conditions drawn"

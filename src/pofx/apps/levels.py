@@ -23,6 +23,7 @@ from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.kind import joined, kind_of
 from pofx.data.kinds.levels import as_text, levels_in
 from pofx.data.kinds.levels import levels as as_levels
+from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
 EXAMPLE = "pofx levels boxoban/ --rules sokoban --minutes 10 --out runs/sokoban"
@@ -338,8 +339,10 @@ def condition_of(run: Any, data: Dataset, n: int, seed: int) -> Any:
 
 
 def levels(
-    source: Annotated[Path, typer.Argument(metavar="LEVELS", help="A .txt file of levels, or a folder of them.")],
-    run: Annotated[Path | None, typer.Option(help="A run of levels, instead of training one.")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="LEVELS", help="A .txt file of levels, or a folder of them."), Reads()
+    ],
+    run: Trained = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt).")
     ] = None,
@@ -348,16 +351,19 @@ def levels(
     width: Annotated[int | None, typer.Option(min=2, help="Of windows cut from wide levels.")] = None,
     symmetries: Annotated[bool, typer.Option("--symmetries", help="Turn and mirror training levels.")] = False,
     given: Annotated[str | None, typer.Option(help="Numbers to condition on: open,pushes,count_X.")] = None,
-    template: Annotated[Path | None, typer.Option(help="A level with ? where tiles are to be drawn.")] = None,
+    template: Annotated[Path | None, typer.Option(help="A level with ? where tiles are to be drawn."), Reads()] = None,
     widen: Annotated[int | None, typer.Option(min=2, help="Draw levels on to this width.")] = None,
     solve: Annotated[bool, typer.Option("--solve", help="Repair until a solver solves each level.")] = False,
     n: Annotated[int, typer.Option("-n", min=2, help="Levels drawn.")] = 500,
-    out: Annotated[Path, typer.Option(help="A folder: run, levels as .txt, .png and .tmj.")] = Path("runs/levels"),
-    seed: Annotated[int, typer.Option(help="Of split, training and draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
-) -> None:
+    out: Annotated[Path, typer.Option(help="A folder: run, levels as .txt, .png and .tmj."), Guarded()] = Path(
+        "runs/levels"
+    ),
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Learn levels of a game, draw new ones, repair them, and hold them against simple floors."""
     from pofx.artifact import load
+    from pofx.core.files import whole
     from pofx.evaluate.provenance import held_out_by
 
     if rules not in RULES:
@@ -384,10 +390,10 @@ def levels(
         drawn = mended.values
     if widen is not None:
         drawn = np.stack([widened(one, level, widen, seed=seed + i) for i, level in enumerate(drawn[:20])])
-    out.mkdir(parents=True, exist_ok=True)
     items = as_levels(drawn, data.train.facts["tiles"])
     few = take(items, range(min(len(items), 36)))
-    for name, some in (("levels.txt", items), ("levels.png", few), ("levels.tmj", few)):
-        kind_of(items).write(some, out / name)
+    with whole(out) as aside:
+        for name, some in (("levels.txt", items), ("levels.png", few), ("levels.tmj", few)):
+            kind_of(items).write(some, aside / name)
     typer.echo(kind_of(few).preview(few, 80, 6))
-    typer.echo(f"{len(items)} levels → {out}")
+    return f"{len(items)} levels"

@@ -24,6 +24,7 @@ from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.frames import rows_in
 from pofx.data.kind import joined
 from pofx.data.kinds.molecules import molecules as as_molecules
+from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
 EXAMPLE = "pofx molecules zinc.smi --minutes 10 --out runs/zinc"
@@ -322,8 +323,10 @@ def summary_of(strings: Sequence[str], oracle: Any, known: set[str]) -> dict[str
 
 
 def molecules(
-    source: Annotated[str, typer.Argument(metavar="MOLECULES", help="A .smi file, or a .csv with a column of SMILES.")],
-    run: Annotated[Path | None, typer.Option(help="A run of molecules, instead of training one.")] = None,
+    source: Annotated[
+        str, typer.Argument(metavar="MOLECULES", help="A .smi file, or a .csv with a column of SMILES."), Reads()
+    ],
+    run: Trained = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt).")
     ] = None,
@@ -341,15 +344,18 @@ def molecules(
     ] = "model",
     rounds: Annotated[int, typer.Option(min=2, help="Of --optimise.")] = 5,
     n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
-    out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv.")] = Path("runs/molecules"),
-    seed: Annotated[int, typer.Option(help="Of split, training and draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
-) -> None:
+    out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv."), Guarded()] = Path(
+        "runs/molecules"
+    ),
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Learn molecules, draw new ones, and hold them against real ones and simple floors.
 
     Validity of SELFIES is by construction and no achievement; look at the distances of properties instead.
     """
     from pofx.artifact import load
+    from pofx.core.files import whole
     from pofx.data.arrays import write_frame
     from pofx.data.columns import listed
     from pofx.data.kind import kind_of
@@ -393,9 +399,9 @@ def molecules(
         steered.run.save(out / "steered")
     if not samples:
         raise DataError("nothing was drawn: train the model for longer")
-    out.mkdir(parents=True, exist_ok=True)
-    write_frame(found, out / "report.csv", index=True)
     items = as_molecules([s for s in samples if s] or ["C"])
-    kind_of(items).write(items, out / "molecules.smi")
-    kind_of(items).write(take(items, range(min(len(items), 24))), out / "molecules.png")
-    typer.echo(f"\n{len(items)} molecules → {out}")
+    with whole(out) as aside:
+        write_frame(found, aside / "report.csv", index=True)
+        kind_of(items).write(items, aside / "molecules.smi")
+        kind_of(items).write(take(items, range(min(len(items), 24))), aside / "molecules.png")
+    return f"\n{len(items)} molecules"

@@ -5,32 +5,32 @@ from typing import Annotated, Any
 
 import typer
 
+from pofx.declared import Folder, Overwrite, Reads, Seed
+
 GROUP = "Uses"
 EXAMPLE = 'pofx multimodal tiles --caption "large red ring" --out runs/joint'
 
 
 def multimodal(
     source: Annotated[
-        str, typer.Argument(help="tiles, or an .npz of the parts of each event: classes, points, words.")
+        str, typer.Argument(help="tiles, or an .npz of the parts of each event: classes, points, words."), Reads()
     ],
-    out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn.")],
+    out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn."), Folder()],
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
     model: Annotated[str, typer.Option(help="circuit (exact), vae, or masked-diffusion.")] = "circuit",
     n: Annotated[int, typer.Option("-n", min=1, help="Events.")] = 100,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
-) -> None:
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Learn several parts of an event together, and draw any of them given the others."""
     import numpy as np
 
     from pofx.apps.joint import Joint
     from pofx.core.errors import UsageError
     from pofx.data import captioned_tiles
-    from pofx.data.arrays import check_free
     from pofx.data.bounded import reading
 
-    check_free(out, overwrite)
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(6000, seed)
         parts = {"caption": captions, "picture": pictures}
@@ -47,7 +47,6 @@ def multimodal(
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
     joint = Joint(model, minutes=minutes, seed=seed).fit(parts)
     drawn = joint.sample(n, given, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "events.npz", **drawn)  # type: ignore[arg-type]
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
@@ -58,7 +57,7 @@ def multimodal(
             typer.echo(captioned_tiles.text(row))
     assert joint.run is not None
     joint.run.save(out / "model")
-    typer.echo(f"{n} events → {out}")
+    return f"{n} events"
 
 
 def agreement(joint: Any, pictures: Any, captions: Any, seed: int = 0) -> dict[str, float]:

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.declared import Against, Csv, Reads, Run
 
 PUBLIC = ("Novelty",)
 GROUP = "Uses"
@@ -115,24 +116,25 @@ def _values(items: Any) -> Any:
 
 
 def novelty(
-    run: Annotated[Path, typer.Argument(help="The folder of a run with a density.")],
-    items: Annotated[str, typer.Argument(help="Data to score: a built-in name, a file or a folder.")],
+    run: Run,
+    items: Annotated[str, typer.Argument(help="Data to score: a built-in name, a file or a folder."), Reads()],
     score: Annotated[str, typer.Option(help="complexity, typicality, ratio or density.")] = "complexity",
-    background: Annotated[Path | None, typer.Option(help="A run of the background, for ratio.")] = None,
-    against: Annotated[str | None, typer.Option(help="Reference data (default: held-out items of the run's).")] = None,
+    background: Annotated[
+        Path | None, typer.Option(help="A run of the background, for ratio."), Reads(run=True)
+    ] = None,
+    against: Against = None,
     level: Annotated[float, typer.Option(help="Share of usual items that is flagged.")] = 0.05,
-    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("novelty.csv"),
-) -> None:
+    out: Csv = Path("novelty.csv"),
+) -> str:
     """Score items of any kind by how unlike those of a run they are, corrected for how simple they are.
 
     The uncorrected density is reported beside.
     """
     from pofx.artifact import load
-    from pofx.data.arrays import check_output, write_table
+    from pofx.data.arrays import write_table
     from pofx.data.sources import whole
     from pofx.evaluate.provenance import as_read, check_same_data, trained_on
 
-    check_output(out, ".csv", items)
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
     trained = load(run)
@@ -158,4 +160,4 @@ def novelty(
     for name, (a, b) in both.items():
         value = roc_auc_score(truth, np.nan_to_num(np.concatenate((a, b)), posinf=1e12, neginf=-1e12))
         typer.echo(f"AUROC of these items against held-out ones by {name}: {value:.3f}")
-    typer.echo(f"{int((p <= level).sum())} of {len(p)} flagged at {level:.0%} of usual items → {out}")
+    return f"{int((p <= level).sum())} of {len(p)} flagged at {level:.0%} of usual items"

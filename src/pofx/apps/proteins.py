@@ -18,12 +18,14 @@ import typer
 
 from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.files import whole
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
 from pofx.data.arrays import write_frame
-from pofx.data.dataset import Dataset, dataset, take
+from pofx.data.dataset import Dataset, dataset
 from pofx.data.frames import rows_in
 from pofx.data.kind import kind_of
 from pofx.data.kinds.proteins import proteins as as_proteins
+from pofx.declared import Guarded, Overwrite, Reads, Seed
 
 GROUP = "Uses"
 EXAMPLE = "pofx proteins BLAT.a2m --assay BLAT.csv --minutes 3"
@@ -243,8 +245,10 @@ def fill(run: Any, template: str, n: int = 10, *, seed: int = 0) -> list[str]:
 
 
 def proteins(
-    source: Annotated[Path, typer.Argument(metavar="ALIGNMENT", help="An .a2m or .a3m file, the focus first.")],
-    assay: Annotated[Path | None, typer.Option(help="A .csv of measured mutants.")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="ALIGNMENT", help="An .a2m or .a3m file, the focus first."), Reads()
+    ],
+    assay: Annotated[Path | None, typer.Option(help="A .csv of measured mutants."), Reads()] = None,
     mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R.")] = "mutant",
     score: Annotated[str, typer.Option(help="Its column of measured scores.")] = "score",
     model: Annotated[str, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion.")] = "vae",
@@ -255,10 +259,12 @@ def proteins(
     ] = 60,
     template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="New sequences.")] = 100,
-    out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv.")] = Path("runs/proteins"),
-    seed: Annotated[int, typer.Option(help="Of splits, trainings and draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
-) -> None:
+    out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv."), Guarded()] = Path(
+        "runs/proteins"
+    ),
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Learn a family of proteins, score mutants, and draw new members.
 
     The profile of the alignment and Potts models are scored beside: a network that is below them has not helped.
@@ -279,10 +285,8 @@ def proteins(
         )  # fmt: skip
         for k in range(members)
     ]
-    out.mkdir(parents=True, exist_ok=True)
     drawn = fill(runs[0], template, n, seed=seed) if template else list(runs[0].sample(n, seed=seed))
     items = as_proteins(drawn)
-    kind_of(items).write(take(items, range(len(items))), out / "sequences.fasta")
     if assay is None:
         names, truth = every_mutant(alignment), None
     else:
@@ -293,10 +297,12 @@ def proteins(
     scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
     scores["mean rank of all"] = ensemble(scores)
     table = pd.DataFrame({"mutant": np.array(names)[there], **scores})
-    write_frame(table, out / "scores.csv")
+    with whole(out) as aside:
+        kind_of(items).write(items, aside / "sequences.fasta")
+        write_frame(table, aside / "scores.csv")
     if truth is not None:
         typer.echo(spearman(scores, truth[there]).round(3).to_string())
-    typer.echo(f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment → {out}")
+    return f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment"
 
 
 def every_mutant(alignment: Alignment) -> list[str]:

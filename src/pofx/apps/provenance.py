@@ -14,7 +14,7 @@ import json
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -95,15 +95,10 @@ def stamped(png: bytes, plain: Mapping[str, Any], key: bytes | None = None) -> b
     return png[:end] + chunk + png[end:]
 
 
-def stamp(path: Path, run: Parts, key: bytes | None = None, **about: Any) -> int:
-    """Write manifests into a PNG file, or into all of a folder; returns how many."""
-    from pofx.core.files import write_bytes
-
-    files = sorted(path.glob("*.png")) if path.is_dir() else [path] if path.suffix.lower() == ".png" else []
+def stamp(run: Parts, key: bytes | None = None, **about: Any) -> Callable[[bytes], bytes]:
+    """A function that writes the manifest of a run into the content of PNG files, and leaves others as they are."""
     plain = manifest(run, about)
-    for file in files:
-        write_bytes(file, stamped(file.read_bytes(), plain, key))
-    return len(files)
+    return lambda content: stamped(content, plain, key) if content.startswith(START) else content
 
 
 def provenance(png: bytes | str | Path, key: bytes | None = None) -> Provenance | None:

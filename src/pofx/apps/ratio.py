@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pofx.core.errors import CorruptError
+from pofx.data.arrays import write_arrays
 
 UNITS, ITERATIONS, NEGATIVES = (128, 128), 60, 2
 FAR = 8.0  # standard deviations at which inputs are cut off
@@ -76,8 +77,8 @@ class Ratio:
 
     def save(self, path: Path) -> None:
         """Write the arrays into an .npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, *self.weights, centre=self.centre, scale=self.scale)
+        layers = {f"arr_{i}": w for i, w in enumerate(self.weights)}
+        write_arrays(path, {**layers, "centre": self.centre, "scale": self.scale})
 
     @classmethod
     def load(cls, path: Path) -> "Ratio":

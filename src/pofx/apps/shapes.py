@@ -5,31 +5,31 @@ from typing import Annotated
 
 import typer
 
+from pofx.declared import Folder, Overwrite, Reads, Seed
+
 GROUP = "Uses"
 EXAMPLE = "pofx shapes chairs.npy --out runs/chairs"
 
 
 def shapes(
     source: Annotated[
-        str, typer.Argument(help="A .npy(.gz) of voxels (n, k, k, k), of clips (n, t, h, w), or moving.")
+        str, typer.Argument(help="A .npy(.gz) of voxels (n, k, k, k), of clips (n, t, h, w), or moving."), Reads()
     ],
-    out: Annotated[Path, typer.Option(help="A folder: the model, what it draws, pictures, .gif, .obj.")],
+    out: Annotated[Path, typer.Option(help="A folder: the model, what it draws, pictures, .gif, .obj."), Folder()],
     clips: Annotated[bool, typer.Option(help="The array holds clips, not solids.")] = False,
     model: Annotated[str | None, typer.Option(help="By default wavenet of solids, made of frames.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Solids or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
-) -> None:
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> str:
     """Learn solids or clips and draw new ones, beside floors."""
     import numpy as np
 
     from pofx.apps import solids, video
     from pofx.core.errors import DataError
-    from pofx.data.arrays import check_free, read_array
+    from pofx.data.arrays import read_array
 
-    check_free(out, overwrite)
-    out.mkdir(parents=True, exist_ok=True)
     if clips or source == "moving":
         from pofx.data.moving import moving
 
@@ -46,8 +46,7 @@ def shapes(
         np.save(out / "clips.npy", drawn)
         video.gif(drawn, out / "clips.gif")
         run.save(out / "model")
-        typer.echo(f"{n} clips → {out}")
-        return
+        return f"{n} clips"
     every = solids.read_solids(Path(source))
     run, found, parts = solids.learn(every, model=model or "wavenet", minutes=minutes, seed=seed)
     typer.echo("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
@@ -64,4 +63,4 @@ def shapes(
     except DataError as error:
         typer.echo(str(error))
     run.save(out / "model")
-    typer.echo(f"{n} solids → {out}")
+    return f"{n} solids"

@@ -11,6 +11,7 @@ import typer
 from pofx.apps.synthesizer import Synthesizer, floors, modelled
 from pofx.core.errors import UsageError, unknown
 from pofx.core.options import once
+from pofx.declared import Csv, File, Reads, Seed, Table
 
 GROUP = "Uses"
 EXAMPLE = "pofx synthesize people.csv --out synthetic.csv --target income"
@@ -19,8 +20,8 @@ HELD = 0.2  # share of the rows that measure the result
 
 
 def synthesize(
-    source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file.")],
-    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("synthetic.csv"),
+    source: Table,
+    out: Csv = Path("synthetic.csv"),
     n: Annotated[int, typer.Option("-n", min=0, help="Rows; 0: as many as the table has.")] = 0,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A model (default: made; with --given circuit; private: mst).")
@@ -29,7 +30,9 @@ def synthesize(
     constraint: Annotated[
         list[str] | None, typer.Option(help="'end >= start', 'total = net + tax', 'city, country', '18 <= age <= 90'.")
     ] = None,
-    given: Annotated[str | None, typer.Option(help="Rows given values: country=Norway,age=30, or a file.")] = None,
+    given: Annotated[
+        str | None, typer.Option(help="Rows given values: country=Norway,age=30, or a file."), Reads()
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: ε, such as 1.")] = None,
     delta: Annotated[float, typer.Option(help="Differential privacy: δ, below 1 / rows.")] = 1e-6,
     domain: Annotated[
@@ -38,12 +41,16 @@ def synthesize(
     k: Annotated[int, typer.Option("--k", min=1, help="Merge categories of fewer rows.")] = 1,
     balance: Annotated[str | None, typer.Option(help="A column whose groups count the same.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
-    child: Annotated[Path | None, typer.Option(help="A .csv file of rows that belong to those of the table.")] = None,
+    child: Annotated[
+        Path | None, typer.Option(help="A .csv file of rows that belong to those of the table."), Reads()
+    ] = None,
     key: Annotated[str | None, typer.Option(help="The column that joins both tables.")] = None,
-    child_out: Annotated[Path, typer.Option(help="A .csv file of the synthetic children.")] = Path("children.csv"),
-    report: Annotated[Path | None, typer.Option(help="The report as a page, .html.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the training and the draws.")] = 0,
-) -> None:
+    child_out: Annotated[Path, typer.Option(help="A .csv file of the synthetic children."), File(".csv")] = Path(
+        "children.csv"
+    ),
+    report: Annotated[Path | None, typer.Option(help="The report as a page, .html."), File(".html")] = None,
+    seed: Seed = 0,
+) -> str:
     """Draw rows like those of a table, with a report of how good and how new they are.
 
     Independent columns, a Gaussian copula and real rows are measured beside.
@@ -51,15 +58,10 @@ def synthesize(
     from pofx.apps.synthetic_quality import LEAST, ROWS, measure_of, quality, usefulness
     from pofx.apps.synthetic_quality import report as page
     from pofx.core.files import write_bytes
-    from pofx.data.arrays import check_output, write_frame
+    from pofx.data.arrays import write_frame
     from pofx.data.frames import rows_in
     from pofx.evaluate.metrics.marginals import column_shapes
 
-    check_output(out, ".csv", source, child)
-    if child is not None:
-        check_output(child_out, ".csv", source, child)
-    if report is not None:
-        check_output(report, ".html")
     frame = rows_in(source)
     if (child is None) != (key is None):
         raise UsageError("--child and --key belong together: give the child table and the column that joins both")
@@ -70,8 +72,7 @@ def synthesize(
             raise UsageError("two tables are drawn whole: leave given, target, domain and report out")
         own: dict[str, Any] = {"constraints": constraint or [], "k": k, "balance": balance, "epsilon": epsilon}
         pair = RelatedSynthesizer(key, parent={**own, "model": model}, steps=steps, seed=seed)
-        typer.echo(synthesize_related(pair, frame, rows_in(child), n, out, child_out))
-        return
+        return synthesize_related(pair, frame, rows_in(child), n, out, child_out)
     whole, reasons = modelled(frame)
     chosen = target if target is not None else str(whole.columns[-1])
     shared: dict[str, Any] = {"constraints": constraint or [], "epsilon": epsilon, "delta": delta}
@@ -128,7 +129,7 @@ def synthesize(
             shapes = {name: column_shapes(x, held) for name, x in made.items()}
             write_bytes(report, page(numbers, about, shapes).encode())
             typer.echo(f"the report is computed from real rows, and as confidential as they are → {report}")
-    typer.echo(f"{len(rows):,} rows → {out}")
+    return f"{len(rows):,} rows"
 
 
 def domain_of(texts: Sequence[str]) -> dict[str, Any]:

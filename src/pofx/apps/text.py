@@ -18,6 +18,7 @@ from pofx.apps.ngram import NGram, floor_nats
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.dataset import Dataset
 from pofx.data.passages import Passages
+from pofx.declared import Guarded, Overwrite, Reads, Seed
 
 GROUP = "Uses"
 EXAMPLE = 'pofx text shakespeare.txt --minutes 10 --prompt "ROMEO:" --fill "My ____ is ____."'
@@ -174,11 +175,15 @@ def filled(run: Any, template: str, n: int = 3, *, gap: str = GAP, seed: int = 0
 
 
 def text(
-    source: Annotated[str, typer.Argument(metavar="TEXT", help="A .txt file: a text a line, or running text.")],
+    source: Annotated[
+        str, typer.Argument(metavar="TEXT", help="A .txt file: a text a line, or running text."), Reads()
+    ],
     models: Annotated[
         str | None, typer.Option(help=f"Names with commas between them (default: {','.join(MODELS)}).")
     ] = None,
-    run: Annotated[list[Path] | None, typer.Option(help="Runs, instead of training; repeatable.")] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Runs, instead of training; repeatable."), Reads(run=True)
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training, each (default: 3).")] = None,
     prompt: Annotated[str, typer.Option(help="How drawn texts begin.")] = "",
     fill: Annotated[str | None, typer.Option(help="A text with _ where characters are to be drawn.")] = None,
@@ -188,9 +193,9 @@ def text(
     min_p: Annotated[float, typer.Option(help="Keep those of at least this share of the most probable.")] = 0.0,
     length: Annotated[int, typer.Option(min=1, help="Characters of drawn running text.")] = 300,
     n: Annotated[int, typer.Option("-n", min=1, help="Texts drawn.")] = 2,
-    out: Annotated[Path, typer.Option(help="A folder for the runs.")] = Path("runs/text"),
-    seed: Annotated[int, typer.Option(help="Of trainings and draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in the folder.")] = False,
+    out: Annotated[Path, typer.Option(help="A folder for the runs."), Guarded()] = Path("runs/text"),
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train gpt and masked diffusion on the same texts, compare them in bits per byte, draw, and fill gaps."""
     from pofx.artifact import load

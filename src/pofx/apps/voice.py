@@ -15,8 +15,9 @@ import pandas as pd
 
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
-from pofx.core.files import read_json, write_json
+from pofx.core.files import read_json, whole, write_json
 from pofx.core.items import Items
+from pofx.data.arrays import write_arrays
 from pofx.data.clips import check_clips
 from pofx.data.conditions import rows
 from pofx.data.dataset import split
@@ -135,12 +136,12 @@ class Voice:
         """Write the voice into a folder."""
         if self.run is None:
             raise UsageError("the voice is not fitted: call fit first")
-        folder = Path(folder)
-        self.run.save(folder)
-        np.savez(folder / "voice.npz", mean=self.mean, directions=self.directions)
         own = {"rate": self.rate, "window": self.window, "hop": self.hop, "conditions": self.conditions}
-        write_json(folder / "voice.json", {**own, "model": self.model, "seed": self.seed})
-        return folder
+        with whole(Path(folder)) as aside:
+            self.run.save(aside)
+            write_arrays(aside / "voice.npz", {"mean": self.mean, "directions": self.directions})
+            write_json(aside / "voice.json", {**own, "model": self.model, "seed": self.seed})
+        return Path(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Voice":

@@ -5,32 +5,21 @@ from typing import Annotated, Any
 
 import typer
 
-MOST = 1 << 62  # of a seed
+from pofx.declared import LINES
+from pofx.declared import Against as Against
+from pofx.declared import Condition as Condition
+from pofx.declared import Data as Data
+from pofx.declared import Overwrite as Overwrite
+from pofx.declared import Run as Run
+from pofx.declared import Seed as Seed
 
-Run = Annotated[Path, typer.Argument(help="Folder of a run, as `pofx train` wrote it.")]
-Data = Annotated[str, typer.Argument(help="A built-in name (see `pofx data`), a file or a folder.", metavar="DATA")]
-Seed = Annotated[
-    int, typer.Option("--seed", "-s", min=-MOST, max=MOST, help="The same seed gives the same numbers.", metavar="INT")
-]
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE, repeatable.", metavar="KEY=VALUE")
 ]
-Condition = Annotated[
-    str | None,
-    typer.Option(
-        "--condition",
-        "-c",
-        help="A value, several (0,1,2), by name (country=Norway,age=30; label=3,sketch=s.png), or a file.",
-    ),
-]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
-Against = Annotated[str | None, typer.Option(help="Data to measure against (default: that of the run).")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
-
-STDOUT = "-"
-LINES = (".txt", ".smi")  # formats that a terminal shows as they are
 
 
 def options(texts: list[str] | None) -> dict[str, Any]:
@@ -75,54 +64,6 @@ def sampling(artifact: Any, texts: list[str] | None, also: tuple[str, ...] = ())
             raise unknown(f"sampling option of {artifact.name}", key, (*tempers, *model.adjustable, *also))
     adjusted = {key: value for key, value in given.items() if key in model.adjustable}
     return artifact.using(**adjusted), {key: value for key, value in given.items() if key not in model.adjustable}
-
-
-def kind_of_run(run: Path) -> Any:
-    """The kind of the items of a run, from its card alone: no weights are loaded."""
-    from pofx.core.errors import CorruptError
-    from pofx.core.files import read_json
-    from pofx.data.kind import of_card
-    from pofx.storage import locate
-
-    path = locate(run) / "artifact.json"
-    if not path.exists():
-        return None  # loading the run reports what is missing
-    try:
-        return of_card(read_json(path)["card"]["data"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CorruptError(f"{path} has no card of its data ({error}): restore it or train again") from error
-
-
-def data_of_run(run: Path) -> str | None:
-    """The name of the data of a run, from its card alone."""
-    from pofx.core.files import read_json
-    from pofx.storage import locate
-
-    path = locate(run) / "artifact.json"
-    card = read_json(path).get("card", {}) if path.exists() else {}
-    name = card.get("data", {}).get("name") if isinstance(card, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def destination(run: Path, out: str | None, name: str, *inputs: Path | str | None) -> Path | None:
-    """Where items are written, checked before anything is computed; None: to the screen.
-
-    Raises:
-        UsageError: an ending that does not fit the items of the run, or a file that is read: of the inputs, or the
-            data that the run was trained on.
-    """
-    from pofx.data.arrays import apart
-
-    kind = kind_of_run(run)
-    if out == STDOUT or kind is None:
-        return None
-    if out is None:
-        ending = kind.outputs[0]
-        return None if ending in LINES else Path(name + ("" if ending == "/" else ending))
-    path = Path(out)
-    kind.check_output(path)
-    apart(path, *inputs, data_of_run(run))
-    return path
 
 
 def as_items(artifact: Any, values: Any) -> Any:

@@ -6,12 +6,14 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from pofx.declared import STDOUT
 
 NARROWEST = 24  # columns that the last column of a table has at least
 ROWS = 5  # items shown beside a file
@@ -67,23 +69,34 @@ def as_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def items(items: Any, path: Path | None, done: str, *, columns: int | None = None, stream: bool = False) -> None:
-    """Write items to a path, or as they are to stdout, or show them; `done` is the sentence about it."""
+def items(
+    items: Any,
+    path: Path | None,
+    done: str,
+    *,
+    columns: int | None = None,
+    mark: Callable[[bytes], bytes] | None = None,
+) -> str | None:
+    """Write items to a path, or as they are to stdout, or show them; returns `done`, the sentence about it.
+
+    Args:
+        mark: is applied to the content of every file.
+    """
     from pofx.data.kind import kind_of
 
     kind = kind_of(items)
-    if stream:
+    if path == STDOUT:
         sys.stdout.flush()
         kind.write(items, sys.stdout.buffer, columns=columns)
         sys.stdout.buffer.flush()
         typer.echo(done, err=True)
-        return
+        return None
     shown = kind.preview(items, width(), len(items) if path is None else ROWS).removesuffix("\n")
     if shown:
         typer.echo(shown + "\n")
     if path is not None:
-        kind.write(items, path, columns=columns)
-    typer.echo(done if path is None else f"{done} → {path}")
+        kind.write(items, path, columns=columns, mark=mark)
+    return done
 
 
 def least_probable(items: Any, log_prob: Any, n: int) -> str:

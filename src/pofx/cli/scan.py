@@ -16,6 +16,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from pofx.declared import guarded
+
 PACKAGES = ("pofx.cli.verbs", "pofx.apps", "pofx.serve")
 GROUPS = ("Train", "Use a run", "Evaluate and compare", "Uses", "Look up")  # the order of the headings; others follow
 
@@ -52,7 +54,7 @@ def command(verb: Verb) -> Any:
     module = importlib.import_module(verb.module)
     one = typer.Typer(add_completion=False, rich_markup_mode="rich")
     function = getattr(module, verb.module.rpartition(".")[2])
-    one.command(verb.name, epilog=f"Example: {verb.example}")(function)
+    one.command(verb.name, epilog=f"Example: {verb.example}")(guarded(function))
     return typer.main.get_command(one)
 
 

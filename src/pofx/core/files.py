@@ -16,17 +16,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from pofx.core.errors import CorruptError, WriteError
+from pofx.core.errors import CorruptError, UsageError, WriteError
+
+if TYPE_CHECKING:  # the report and the kinds of items write files without torch
+    from torch import Tensor
 
 LARGEST_JSON = 1 << 28  # bytes
 DEEPEST_JSON = 100  # containers within containers
 ABANDONED = 24 * 3600.0  # seconds after which a temporary file of another machine belongs to nobody
+WRITTEN = ".written.json"  # in a folder: the names that `whole` put there
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def write(path: Path, fill: Callable[[Path], None]) -> None:
@@ -35,7 +38,7 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         WriteError: the disk is full or the folder cannot be written; the previous content of `path` is unchanged.
     """
-    aside, old = _beside(path, "part"), _beside(path, "old")
+    aside = _beside(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(aside)
@@ -45,21 +48,94 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
         fill(aside)
         if not aside.is_dir():
             aside.chmod(mode)
-        elif path.exists():
+        _exchange(aside, path)
+    except (OSError, SafetensorError, WriteError) as error:
+        raise _unwritten(path, error) from error
+    finally:
+        _remove(aside)
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder`, which takes its place at once when the block ends, and is removed where it fails.
+
+    What an earlier `whole` wrote there is replaced; other files of the folder stay.
+
+    Raises:
+        UsageError: the folder is that of the process, or a disk, which nothing can replace.
+        WriteError: the disk is full or the folder cannot be written; its previous content is unchanged.
+    """
+    place = folder.resolve()
+    if Path.cwd().is_relative_to(place) or os.path.ismount(place):
+        raise UsageError(f"{folder} is the current folder or a disk: choose another --out, a folder in it")
+    aside = _beside(place, "part")
+    tidy(place.parent, of=place.name)
+    try:
+        _remove(aside)
+        try:
+            aside.mkdir(parents=True)
+        except OSError as error:
+            raise _unwritten(folder, error) from error
+        yield aside
+        try:
+            write_json(aside / WRITTEN, sorted(path.name for path in aside.iterdir()))
+            if place.is_dir():
+                _join(place, aside)
+            _exchange(aside, place)
+        except OSError as error:
+            raise _unwritten(folder, error) from error
+    except OSError as error:
+        if error.errno in FULL or (isinstance(error.filename, str) and Path(error.filename).is_relative_to(aside)):
+            raise _unwritten(folder, error) from error
+        raise
+    finally:
+        _remove(aside)
+
+
+def _join(old: Path, new: Path) -> None:
+    """Give the new folder what lies in the old one beside what an earlier `whole` wrote."""
+    try:
+        former = {*map(str, read_json(old / WRITTEN)), WRITTEN}
+    except (CorruptError, TypeError):  # there is no list, or it is damaged: nothing is known to be ours
+        former = {WRITTEN}
+    for entry in old.iterdir():
+        target = new / entry.name
+        if entry.name in former or target.exists():
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, target, symlinks=True, copy_function=_link)
+        else:
+            _link(entry, target)
+
+
+def _link(old: str | Path, new: str | Path) -> None:
+    """The same file under a second name, or a copy where the disk has no such names."""
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(old, new, follow_symlinks=False)
+
+
+def _exchange(aside: Path, path: Path) -> None:
+    """Put a file or folder that is written in place of another; where that fails, the other is there again."""
+    old = _beside(path, "old")
+    for part in (*(aside.rglob("*") if aside.is_dir() else ()), aside):
+        flush(part)
+    try:
+        if aside.is_dir() and path.exists():
             _remove(old)
             path.rename(old)
-        for part in (*(aside.rglob("*") if aside.is_dir() else ()), aside):
-            flush(part)
         aside.replace(path)
         flush(path.parent)
-    except (OSError, SafetensorError, WriteError) as error:
+    finally:
         if old.exists() and not path.exists():
             old.rename(path)
-        reason = _reason(error, path)
-        raise WriteError(f"could not write {path}: {reason}; make room or choose another --out", reason) from error
-    finally:
-        for left in (aside, old):
-            _remove(left)
+        _remove(old)
+
+
+def _unwritten(path: Path, error: Exception) -> WriteError:
+    reason = _reason(error, path)
+    return WriteError(f"could not write {path}: {reason}; make room or choose another --out", reason)
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -101,16 +177,17 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def tidy(folder: Path, *, alone: bool = False) -> None:
+def tidy(folder: Path, *, alone: bool = False, of: str | None = None) -> None:
     """Remove what interrupted writers left in a folder, and put back what they had moved away.
 
     Args:
         alone: nobody else writes there (the caller holds its lock); otherwise only what belongs to processes of this
             machine that are gone, or is a day old.
+        of: only what belongs to this file or folder.
     """
     for left in [*folder.glob(".*.part"), *folder.glob(".*.old")] if folder.is_dir() else []:
         name, writer, ending = _split(left.name)
-        if writer is None or not (alone or _gone(left, writer)):
+        if writer is None or of not in (None, name) or not (alone or _gone(left, writer)):
             continue
         try:
             if ending == "old" and not left.with_name(name).exists():
@@ -190,18 +267,22 @@ def _shallow(plain: Any) -> bool:
     return False
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Write named tensors as safetensors, atomically."""
+    from safetensors.torch import save_file
+
     plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     write(path, lambda aside: save_file(plain, aside))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> "dict[str, Tensor]":
     """Read named tensors.
 
     Raises:
         CorruptError: the file is missing, no regular file, or damaged.
     """
+    from safetensors.torch import load_file
+
     with _reading(path):
         regular(path)
         return load_file(path)

@@ -19,39 +19,40 @@ from pofx.data.bounded import reading
 from pofx.data.kind import npz
 
 
-def check_ending(path: Path, ending: str) -> None:
+def check_ending(path: Path, *endings: str) -> None:
     """Refuse a path with another ending.
 
     Raises:
-        UsageError: with the ending that is written.
+        UsageError: with the endings that are written.
     """
-    if path.suffix.lower() != ending:
-        raise UsageError(f"the name of the file must end in {ending} (got '{path.name}')")
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"the name of the file must end in {' or '.join(endings)} (got '{path.name}')")
 
 
-def check_output(path: Path, ending: str, *inputs: Path | str | None) -> None:
-    """Refuse, before anything is computed, a path with another ending, below a file, or of one of the inputs.
+def check_output(path: Path, *endings: str) -> None:
+    """Refuse, before anything is computed, a path with another ending, or below a file.
 
     Raises:
         UsageError: which it is.
     """
-    check_ending(path, ending)
-    apart(path, *inputs)
+    check_ending(path, *endings)
     above = next((p for p in path.absolute().parents if p.exists()), None)
     if path.is_dir() or (above is not None and not above.is_dir()):
         at = path if path.is_dir() else above
         raise UsageError(f"{path} cannot be written, {at} is a {'folder' if path.is_dir() else 'file'}: choose another")
 
 
-def apart(path: Path, *inputs: Path | str | None) -> None:
+def apart(path: Path, *inputs: Path) -> None:
     """Refuse to write over what is read.
 
     Raises:
-        UsageError: the path is one of the inputs.
+        UsageError: the path is one of the inputs, or a folder that holds one.
     """
+    place = path.resolve()
     for one in inputs:
-        if one is not None and path.exists() and Path(one).exists() and path.samefile(one):
-            raise UsageError(f"{path} is read, and would be overwritten: choose another --out")
+        if one.resolve().is_relative_to(place):
+            where = "" if one.resolve() == place else f" in {path}"
+            raise UsageError(f"{one} is read, and would be overwritten{where}: choose another --out")
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

@@ -3,9 +3,12 @@
 One figure a picture, in any place that holds it; the caption states size, colour and figure, the place is left open.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
+
+from pofx.core.files import write_bytes
 
 SIDE = 10
 SIZES, COLOURS, FIGURES = ("small", "large"), ("red", "green", "blue", "yellow"), ("square", "cross", "ring")
@@ -85,6 +88,8 @@ def sheet(pictures: np.ndarray, path: Path, scale: int = 6) -> None:
     colours = np.array([(20, 20, 20), (230, 50, 50), (40, 190, 70), (60, 90, 240), (240, 210, 40)], np.uint8)
     columns = min(8, len(pictures))
     rows = [np.pad(colours[p], ((1, 1), (1, 1), (0, 0)), constant_values=90) for p in pictures]
-    lines = [np.concatenate(rows[i : i + columns], 1) for i in range(0, len(rows) // columns * columns, columns)]
-    whole = Image.fromarray(np.concatenate(lines, 0))
-    whole.resize((scale * whole.width, scale * whole.height), Image.Resampling.NEAREST).save(path)
+    rows += [np.full_like(rows[0], 90)] * (-len(rows) % columns)
+    lines = [np.concatenate(rows[i : i + columns], 1) for i in range(0, len(rows), columns)]
+    drawn, stream = Image.fromarray(np.concatenate(lines, 0)), io.BytesIO()
+    drawn.resize((scale * drawn.width, scale * drawn.height), Image.Resampling.NEAREST).save(stream, "PNG")
+    write_bytes(path, stream.getvalue())

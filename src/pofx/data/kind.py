@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -19,6 +19,7 @@ import pandas as pd
 
 from pofx.core.discovery import finished
 from pofx.core.errors import UsageError, unknown
+from pofx.core.files import whole, write_bytes
 from pofx.core.items import Items
 from pofx.data.on_disk import HASHED, OnDisk, joined_rows
 from pofx.data.reading_options import ARRAYS, ReadingOption
@@ -216,7 +217,13 @@ class Kind(ABC):
         return f"{len(items):,} items"
 
     def write(
-        self, items: Items, to: Path | BinaryIO, *, ending: str | None = None, columns: int | None = None
+        self,
+        items: Items,
+        to: Path | BinaryIO,
+        *,
+        ending: str | None = None,
+        columns: int | None = None,
+        mark: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """Write items to a file, to a folder (a path that ends in nothing, where `outputs` holds "/"), or to a stream.
 
@@ -224,20 +231,23 @@ class Kind(ABC):
             items: their labels and condition are written with them where the format has a place for them.
             ending: of the format; by default that of the path, and for a stream the first of `outputs`.
             columns: of a grid of pictures.
+            mark: is applied to the content of each file.
 
         Raises:
             UsageError: an ending that does not fit the items; those that do are named.
             PofxError: the disk is full or the folder cannot be written.
         """
         if isinstance(to, Path):
-            ending = self.check_output(to) if ending is None else ending
-            if ending == FOLDER:
+            ending, marked = self.check_output(to) if ending is None else ending, mark or bytes
+            if ending != FOLDER:
+                return write_bytes(to, marked(self.content(items, ending, columns)))
+            with whole(to) as aside:
                 for name, content in self.files(items):
-                    _write(to / name, content)
-            else:
-                _write(to, self.content(items, ending, columns))
-            return
+                    (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                    (aside / name).write_bytes(marked(content))
+            return None
         to.write(self.content(items, ending or next(e for e in self.outputs if e != FOLDER), columns))
+        return None
 
     def check_output(self, path: Path) -> str:
         """The ending of a path to write to, one of `outputs`.
@@ -439,9 +449,3 @@ def lines_of(rows: Sequence[Mapping[Any, Any]], ending: str) -> bytes:
         return (json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
     text = pd.DataFrame(list(rows)).to_csv(index=False)
     return text.encode("utf-8", "surrogatepass")
-
-
-def _write(path: Path, content: bytes) -> None:
-    from pofx.core.files import write_bytes  # here: it loads torch
-
-    write_bytes(path, content)

@@ -1,12 +1,12 @@
 """Comparisons of the same data under the same protocol, made in several folders or on several machines, as one."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pofx.core.errors import UsageError
+from pofx.core.files import whole, write_json
 from pofx.report.rows import read
 
 ALIKE = (  # what must be equal, and how to name it
@@ -42,9 +42,13 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Path:
                     f"{sources[0]} and {source} differ in their {what} ({values[0]} and {value}): "
                     "their numbers are not comparable"
                 )
-    target = Path(out)
-    target.mkdir(parents=True, exist_ok=True)
-    whole = dict(found[0])
+    with whole(Path(out)) as aside:
+        write_json(aside / "results.json", _joint(found, sources, aside))
+    return Path(out) / "results.json"
+
+
+def _joint(found: Sequence[dict[str, Any]], sources: Sequence[Path], target: Path) -> dict[str, Any]:
+    joint = dict(found[0])
     rows: dict[str, dict[str, Any]] = {}
     for number, (source, results) in enumerate(zip(sources, found, strict=True)):
         for entry in results["rows"]:
@@ -53,20 +57,16 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Path:
                 continue
             known = {run.get("seed") for run in row["runs"]}
             row["runs"] += [_kept(run, source, target, number) for run in entry["runs"] if run.get("seed") not in known]
-        whole["skipped"] = {**results.get("skipped", {}), **whole.get("skipped", {})}
+        joint["skipped"] = {**results.get("skipped", {}), **joint.get("skipped", {})}
     models = [row for row in rows.values() if row.get("role") != "control"]
     controls = [row for row in rows.values() if row.get("role") == "control"]
-    whole["rows"] = [*models, *controls]
-    whole["skipped"] = {name: why for name, why in whole["skipped"].items() if name not in rows}
+    joint["rows"] = [*models, *controls]
+    joint["skipped"] = {name: why for name, why in joint["skipped"].items() if name not in rows}
     seeds = sorted({seed for results in found for seed in results["protocol"].get("seeds", [])})
-    whole["protocol"] = {**found[0]["protocol"], "seeds": seeds}
-    whole["files"] = _copied(found[0].get("files", {}), sources[0], target, 0)
-    whole["command"] = ""
-    path = target / "results.json"
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(json.dumps(whole, indent=1), encoding="utf-8")
-    aside.replace(path)
-    return path
+    joint["protocol"] = {**found[0]["protocol"], "seeds": seeds}
+    joint["files"] = _copied(found[0].get("files", {}), sources[0], target, 0)
+    joint["command"] = ""
+    return joint
 
 
 def _at(results: Mapping[str, Any], path: Sequence[str]) -> Any:
@@ -89,7 +89,6 @@ def _copied(files: Mapping[str, str], source: Path, target: Path, number: int) -
             continue
         new = Path(str(number)) / name
         (target / new).parent.mkdir(parents=True, exist_ok=True)
-        if old.resolve() != (target / new).resolve():
-            shutil.copyfile(old, target / new)
+        shutil.copyfile(old, target / new)
         found[key] = new.as_posix()
     return found

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pofx.core.files import write_bytes
 from pofx.core.options import checked
 from pofx.report.columns import frame
 from pofx.report.results import Results
@@ -18,8 +19,6 @@ def write(path: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         CorruptError: the file is missing, damaged or of another schema.
     """
-    from pofx.core.files import write_bytes  # here: it loads torch
-
     source = Path(path)
     results = Results(read(source), source.parent)
     target = Path(out) if out is not None else source.with_name("report.html")

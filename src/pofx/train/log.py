@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pofx.core.errors import UsageError
+from pofx.core.files import write_bytes
 
 
 class Log:
@@ -18,9 +19,8 @@ class Log:
         self.path = folder / "log.jsonl" if folder else None
         self.board: Any = None
         if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             lines = [line for line in read_log(self.path) if line.get("step", 0) <= after_step] if after_step else []
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            write_bytes(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
         if folder and track == "tensorboard":
             try:
                 from torch.utils.tensorboard import SummaryWriter

@@ -12,7 +12,7 @@ EXAMPLE = "pofx audit runs/digits"
 
 def audit(
     run: arguments.Run,
-    against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
+    against: arguments.Against = None,
     force: arguments.Force = False,
     membership: Annotated[
         bool,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.declared import Guarded, Reads
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx compare digits --budget 30s --out runs/demo"
@@ -20,7 +21,7 @@ def compare(
     seed: arguments.Seed = 0,
     label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
     on: Annotated[
-        Path | None, typer.Option(help="A run with codes: train all models on the codes of its model.")
+        Path | None, typer.Option(help="A run with codes: train all models on the codes of its model."), Reads(run=True)
     ] = None,
     trials: Annotated[int, typer.Option(help="Sets of options tried per model, compared on validation data.")] = 1,
     option: Annotated[
@@ -34,7 +35,9 @@ def compare(
     time_limit: Annotated[str | None, typer.Option(help="The most time of one job: 30m, 2h.")] = None,
     memory_limit: Annotated[str | None, typer.Option(help="The most memory of one job: 8GB.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS.")] = "local",
-    out: Annotated[Path | None, typer.Option(help="Folder of the report (default runs/compare-DATA).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report (default runs/compare-DATA)."), Guarded()
+    ] = None,
 ) -> None:
     """Compare models on the same data and budget: one table, one report. Resumable."""
     typer.echo(f"compare: reading {source}", err=True)  # before the imports, which take seconds

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.declared import Guarded
 
 GROUP = "Train"
 EXAMPLE = "pofx distill runs/digits --sampler-steps 4 --minutes 1 --out runs/digits-fast"
@@ -13,7 +14,7 @@ EXAMPLE = "pofx distill runs/digits --sampler-steps 4 --minutes 1 --out runs/dig
 
 def distill(
     run: arguments.Run,
-    out: Annotated[Path, typer.Option(help="Folder of the new run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new run."), Guarded()],
     sampler_steps: Annotated[
         int, typer.Option(min=1, help="Evaluations of the network in which the new run draws.")
     ] = 4,
@@ -23,11 +24,11 @@ def distill(
     guidance: Annotated[float, typer.Option(help="Of the teacher, which the new run has built in.")] = 1.0,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training time (default 1).")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget: optimiser steps.")] = None,
-    against: Annotated[str | None, typer.Option(help="Data to train on (default: that of the run).")] = None,
+    against: arguments.Against = None,
     option: arguments.Options = None,
     seed: arguments.Seed = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
-) -> None:
+    overwrite: arguments.Overwrite = False,
+) -> str:
     """Train a run that draws in a few steps what a diffusion run draws in many; the teacher stays as it is.
 
     -o KEY=VALUE sets options of the trainer. Runs of the methods progressive and reflow draw in other numbers of steps
@@ -53,7 +54,5 @@ def distill(
     )
     training = found.card["training"]
     teacher = training["distilled"]["teacher"]
-    typer.echo(
-        f"{teacher} by {method} in {sampler_steps} steps: {training['steps']} steps of training, "
-        f"{training['seconds']:.1f} s → {out}"
-    )
+    steps_of = f"{training['steps']} steps of training, {training['seconds']:.1f} s"
+    return f"{teacher} by {method} in {sampler_steps} steps: {steps_of}"

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import Items, Reads
 
 GROUP = "Use a run"
 EXAMPLE = "pofx edit runs/digits digits --new right -n 16 --out edited.png"
@@ -17,7 +18,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 def edit(
     run: arguments.Run,
     source: arguments.Data,
-    mask: Annotated[Path | None, typer.Option(help="A picture, white where items are drawn anew.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="A picture, white where items are drawn anew."), Reads()] = None,
     new: Annotated[str | None, typer.Option(help=f"The half that is drawn anew: {', '.join(HALVES)}.")] = None,
     strength: Annotated[
         float | None, typer.Option(help="Above 0 to 1: draw rough items again from that noise; with --mask, strokes.")
@@ -26,17 +27,19 @@ def edit(
     beyond: Annotated[
         str | None, typer.Option(help="Continue pictures: places on all sides, or at the top,bottom,left,right.")
     ] = None,
-    toward: Annotated[str | None, typer.Option(help="Data or a picture: items on the path to its items.")] = None,
+    toward: Annotated[
+        str | None, typer.Option(help="Data or a picture: items on the path to its items."), Reads()
+    ] = None,
     stops: Annotated[int, typer.Option(min=2, help="Items of a path, with both ends.")] = 8,
     n: Annotated[int, typer.Option("-n", min=1, help="Of the first items.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Of the walk from noise.")] = 50,
-    guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`.")] = None,
+    guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`."), Reads()] = None,
     split: arguments.Split = None,
-    out: Annotated[str | None, typer.Option(help="As in `pofx sample`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="As in `pofx sample`."), Items("edited")] = None,
     condition: arguments.Condition = None,
     seed: arguments.Seed = 0,
     device: arguments.Device = "auto",
-) -> None:
+) -> str | None:
     """Draw a part of items anew, make rough items probable, enlarge, continue or join them, with a diffusion run.
 
     DATA may be one picture, which is brought to the size and the levels of the run's items. Nothing is trained, and
@@ -50,7 +53,6 @@ def edit(
     from pofx.data.kind import take
     from pofx.data.pictures import one_picture
 
-    target = arguments.destination(run, out, "edited", source, mask, toward)
     artifact = load(run).to(device)
     if guide is not None:
         from pofx.combine.guiding import guided
@@ -97,7 +99,7 @@ def edit(
             steps=steps,
             seed=seed,
         )
-    output.items(arguments.as_items(artifact, edited), target, f"{len(edited)} items drawn", stream=out == "-")
+    return output.items(arguments.as_items(artifact, edited), out, f"{len(edited)} items drawn")
 
 
 def _margins(text: str) -> tuple[int, int, int, int]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import File
 
 GROUP = "Use a run"
 EXAMPLE = "pofx encode runs/digits digits --out codes.npz"
@@ -14,19 +15,20 @@ EXAMPLE = "pofx encode runs/digits digits --out codes.npz"
 def encode(
     run: arguments.Run,
     source: arguments.Data,
-    out: Annotated[Path, typer.Option(help="A .npz file: z, and y where there are labels.")] = Path("codes.npz"),
+    out: Annotated[Path, typer.Option(help="A .npz file: z, and y where there are labels."), File(".npz")] = Path(
+        "codes.npz"
+    ),
     split: arguments.Split = None,
     force: arguments.Force = False,
     device: arguments.Device = "auto",
-) -> None:
+) -> str:
     """Compute the code of each item."""
     from pofx.artifact import load
-    from pofx.data.arrays import check_output, write_arrays
+    from pofx.data.arrays import write_arrays
 
-    check_output(out, ".npz", source)
     artifact = load(run).to(device)
     items = arguments.items(artifact, source, split, force)
     with output.waiting(f"encoding {len(items):,} items by {artifact.name}"):
         z = artifact.encode(items)
     write_arrays(out, {"z": z} | ({} if items.labels is None else {"y": items.labels}))
-    typer.echo(f"{len(z)} codes of shape {z.shape[1:]} → {out}")
+    return f"{len(z)} codes of shape {z.shape[1:]}"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import Reads
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx evaluate runs/digits --against digits --json"
@@ -13,12 +14,14 @@ EXAMPLE = "pofx evaluate runs/digits --against digits --json"
 
 def evaluate(
     run: arguments.Run,
-    against: Annotated[str | None, typer.Option(help="Data (default: what the run was trained on).")] = None,
+    against: arguments.Against = None,
     spaces: Annotated[
         str | None,
         typer.Option("--spaces", "--features", help="Feature spaces: pca,classifier,inception=FILE,mine.py:MySpace,…"),
     ] = None,
-    factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, one row per item of the data.")] = None,
+    factors: Annotated[
+        Path | None, typer.Option(help="A .csv of known factors, one row per item of the data."), Reads()
+    ] = None,
     seed: arguments.Seed = 0,
     every: Annotated[bool, typer.Option("--all", help="Every measure, with its note.")] = False,
     force: arguments.Force = False,

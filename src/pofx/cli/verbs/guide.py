@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.declared import Folder, Reads
 
 GROUP = "Use a run"
 EXAMPLE = "pofx guide runs/digits --by runs/digits-small --guidance 2 --out runs/digits-guided"
@@ -13,17 +14,18 @@ EXAMPLE = "pofx guide runs/digits --by runs/digits-small --guidance 2 --out runs
 
 def guide(
     run: arguments.Run,
-    out: Annotated[Path, typer.Option(help="Folder of the guided run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the guided run."), Folder()],
     by: Annotated[
         str | None,
         typer.Option(help="A weaker run of the same items, or one given a label; default: the run without its label."),
+        Reads(),
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="The weight (default 2, of a classifier 1).")] = None,
     rescale: Annotated[float, typer.Option(help="Share by which guided estimates get the spread of plain ones.")] = 0.0,
     start: Annotated[float, typer.Option("--from", help="Least time at which it acts (0 is data).")] = 0.0,
     stop: Annotated[float, typer.Option("--to", help="Greatest time at which it acts (1 is noise).")] = 1.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
-) -> None:
+    overwrite: arguments.Overwrite = False,
+) -> str:
     """Guide a diffusion run by another while it samples; nothing is trained.
 
     The weaker run is smaller, or was trained for a shorter time: samples move away from its errors. A run given a label
@@ -31,14 +33,10 @@ def guide(
     -o guidance=3 changes the weight later.
     """
     from pofx.combine.guiding import guided
-    from pofx.data.arrays import check_free
 
-    check_free(out, overwrite)
     made = guided(run, by, guidance=guidance, guidance_rescale=rescale, guidance_interval=(start, stop))
     made.save(out)
-    typer.echo(
-        f"{made.card['companions']['run']['model']} guided by {_guide(made)}, weight {made.model.guidance} → {out}"
-    )
+    return f"{made.card['companions']['run']['model']} guided by {_guide(made)}, weight {made.model.guidance}"
 
 
 def _guide(made: object) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import Folder, Reads
 
 GROUP = "Uses"
 EXAMPLE = 'pofx infer lab.py:simulate -p "rate=uniform(0, 1)" --observation seen.csv --out runs/lab'
@@ -15,6 +16,7 @@ def infer(
     simulator: Annotated[
         str,
         typer.Argument(help="file.py:function, from parameters (d,) to data; a second argument is a numpy Generator."),
+        Reads(),
     ],
     prior: Annotated[
         list[str],
@@ -25,8 +27,8 @@ def infer(
             "uniform(low, high), normal(mean, sd), lognormal, gamma, beta, …",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the posterior.")],
-    observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the posterior."), Folder()],
+    observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation."), Reads()] = None,
     simulations: Annotated[int, typer.Option(min=60)] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, help="Later ones simulate where the posterior lies.")] = 1,
     method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
@@ -38,8 +40,8 @@ def infer(
     seed: arguments.Seed = 0,
     options: arguments.Options = None,
     as_json: arguments.Json = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
-) -> None:
+    overwrite: arguments.Overwrite = False,
+) -> str | None:
     """Learn the posterior of a simulator's parameters, with checks of its calibration."""
     import numpy as np
 
@@ -47,9 +49,7 @@ def infer(
     from pofx.apps.simulate import read_observation
     from pofx.core.config import function_in_file
     from pofx.core.errors import UsageError
-    from pofx.data.arrays import check_free
 
-    check_free(out, overwrite)
     written = dict(part.split("=", 1) for part in prior if "=" in part)
     if len(written) < len(prior):
         raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
@@ -73,11 +73,11 @@ def infer(
         }
     if as_json:
         output.as_json(found)
-        return
+        return None
     for name, row in found.get("parameters", {}).items():
         typer.echo(f"{name}: {row['median']:.4g}  [{row['interval_90'][0]:.4g}, {row['interval_90'][1]:.4g}]")
     level, low_end, high_end = check.coverage[0.9]
     typer.echo(f"90 % regions hold {level:.0%} of held-out truths [{low_end:.0%}, {high_end:.0%}]")
     typer.echo(f"ranks: least p {min(check.sbc):.3f}; random regions: error {check.tarp:.3f}")
     typer.echo("calibrated" if check.sound else "NOT calibrated: simulate more, train longer, or use --members 3")
-    typer.echo(f"posterior → {out}")
+    return "posterior"

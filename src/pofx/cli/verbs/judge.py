@@ -6,16 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import File, Guarded, Reads
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx judge runs/a runs/b --against digits --protocol preference --out study.db"
 
 
 def judge(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of runs; none opens a study that exists.")] = None,
-    out: Annotated[str, typer.Option(help="File of the study (SQLite), or the URL of a database.")] = "study.db",
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; none opens a study that exists."), Reads(run=True)
+    ] = None,
+    out: Annotated[
+        str, typer.Option(help="File of the study (SQLite), or the URL of a database."), Guarded()
+    ] = "study.db",
     against: Annotated[
-        str | None, typer.Option(help="Real items (default: the test split that the runs share).")
+        str | None, typer.Option(help="Real items (default: the test split that the runs share)."), Reads()
     ] = None,
     protocol: Annotated[str, typer.Option(help="real, timed, pair or preference.")] = "real",
     question: Annotated[str, typer.Option(help="Instead of the question of the protocol.")] = "",
@@ -24,9 +29,9 @@ def judge(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
     results: Annotated[bool, typer.Option("--results", help="Print the results and end.")] = False,
-    export: Annotated[Path | None, typer.Option(help="Write the answers to a .csv and end.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the answers to a .csv and end."), File(".csv")] = None,
     into: Annotated[
-        Path | None, typer.Option(help="Folder of a comparison, whose report then shows the results.")
+        Path | None, typer.Option(help="Folder of a comparison, whose report then shows the results."), Reads()
     ] = None,
     seed: arguments.Seed = 0,
     as_json: arguments.Json = False,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import Folder, Reads
 
 GROUP = "Use a run"
 EXAMPLE = "pofx latent runs/digits --arithmetic '8 - 3 + 1' --out latent"
@@ -21,12 +22,14 @@ def latent(
         list[str] | None, typer.Option(help="A sum of mean codes of labels: '7 - 1 + 4'; repeatable.")
     ] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="Traverse the direction of a label; repeatable.")] = None,
-    factors: Annotated[Path | None, typer.Option(help="A .csv of known factors, one row per test item.")] = None,
+    factors: Annotated[
+        Path | None, typer.Option(help="A .csv of known factors, one row per test item."), Reads()
+    ] = None,
     seed: arguments.Seed = 0,
     as_json: arguments.Json = False,
-    out: Annotated[Path, typer.Option(help="A folder.")] = Path("latent"),
+    out: Annotated[Path, typer.Option(help="A folder."), Folder(again=True)] = Path("latent"),
     device: arguments.Device = "auto",
-) -> None:
+) -> str | None:
     """Explore the codes of a run: paths, arithmetic, directions, a map, and checks."""
     from pofx.apps.latent import LatentSpace
     from pofx.artifact import load
@@ -54,7 +57,7 @@ def latent(
     write_json(out / "latent.json", {"run": str(run), "codes": list(space.codes.shape), "checks": rows})
     if as_json:
         output.as_json(rows)
-        return
+        return None
     shown = [
         {
             "check": check.name,
@@ -64,7 +67,7 @@ def latent(
         for check in checks
     ]
     files = output.paragraph(", ".join(path.name for path in written))
-    typer.echo(f"{output.table(shown)}\n\n{files}\n→ {out}")
+    return f"{output.table(shown)}\n\n{files}\n{len(written)} files"
 
 
 def _ending(kind: Any) -> str:

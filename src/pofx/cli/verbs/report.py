@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
+from pofx.declared import Guarded, Reads
+
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx report runs/night1 runs/night2 --out runs/both"
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of comparisons of the same data and budget.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the joint report (one folder: its own).")] = None,
+    folders: Annotated[list[Path], typer.Argument(help="Folders of comparisons of the same data and budget."), Reads()],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the joint report (one folder: its own)."), Guarded()
+    ] = None,
 ) -> None:
     """Write the report of a comparison again, or one report of several comparisons."""
     from pofx.core.errors import UsageError

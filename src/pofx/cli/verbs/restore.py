@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import File, Reads
 
 GROUP = "Uses"
 EXAMPLE = "pofx restore runs/digits y.npz --operator blur -o sigma=1.5 --noise 0.05 --out restored.png"
@@ -14,19 +15,25 @@ EXAMPLE = "pofx restore runs/digits y.npz --operator blur -o sigma=1.5 --noise 0
 def restore(
     run: arguments.Run,
     measurements: Annotated[
-        Path | None, typer.Argument(help=".npz (array `y`, perhaps `mask`) or .npy of measurements.", metavar="Y")
+        Path | None,
+        typer.Argument(help=".npz (array `y`, perhaps `mask`) or .npy of measurements.", metavar="Y"),
+        Reads(),
     ] = None,
     operator: Annotated[
         str,
         typer.Option(help="denoise, inpaint, superres, blur, motion, sensing, mri, tomography or phase."),
     ] = "denoise",
     noise: Annotated[str, typer.Option(help="A deviation, unknown, or poisson(gain).")] = "0.05",
-    simulate: Annotated[str | None, typer.Option(help="Measure items of this data instead, and check.")] = None,
+    simulate: Annotated[
+        str | None, typer.Option(help="Measure items of this data instead, and check."), Reads()
+    ] = None,
     items: Annotated[int, typer.Option(min=1, help="Items that --simulate measures.")] = 16,
     split: arguments.Split = None,
     method: Annotated[str, typer.Option(help="auto: by what the model can do.")] = "auto",
     n: Annotated[int, typer.Option("-n", min=1, help="Draws for each measurement.")] = 39,
-    out: Annotated[Path, typer.Option(help="A picture .png, or .npz of the draws.")] = Path("restored.png"),
+    out: Annotated[Path, typer.Option(help="A picture .png, or .npz of the draws."), File(".png", ".npz")] = Path(
+        "restored.png"
+    ),
     condition: arguments.Condition = None,
     seed: arguments.Seed = 0,
     device: arguments.Device = "auto",
@@ -35,22 +42,18 @@ def restore(
         list[str] | None, typer.Option("--method-option", help="KEY=VALUE of the method, repeatable.")
     ] = None,
     as_json: arguments.Json = False,
-) -> None:
+) -> str | None:
     """Find the items behind measurements, with a trained run as the prior; -o sets options of the operator."""
     import numpy as np
 
     from pofx.artifact import load
     from pofx.core.errors import UsageError
-    from pofx.data.arrays import check_output
     from pofx.data.kind import take
     from pofx.inverse import posterior as inverse
     from pofx.inverse.restoration import checked
 
     if (measurements is None) == (simulate is None):
         raise UsageError("give measurements, or --simulate DATA, and not both")
-    if out.suffix not in (".png", ".npz"):
-        raise UsageError(f"--out must end in .png or .npz (got {out})")
-    check_output(out, out.suffix, measurements, simulate)
     artifact = load(run).to(device)
     settings: dict[str, Any] = arguments.options(options)
     truth = None
@@ -87,11 +90,11 @@ def restore(
         report |= checked(restored, truth).to_json()
     if as_json:
         output.as_json(report)
-        return
+        return None
     typer.echo(output.pairs({k: v for k, v in report.items() if not isinstance(v, dict)}))
     for level, (value, low, high) in report.get("coverage", {}).items():
         typer.echo(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
-    typer.echo(f"{n} draws for {len(restored.samples)} measurements → {out}")
+    return f"{n} draws for {len(restored.samples)} measurements"
 
 
 def _read(path: Path) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import Items, Reads
 
 GROUP = "Use a run"
 EXAMPLE = "pofx sample runs/digits -n 64 --condition 3 --out grid.png"
@@ -15,16 +16,19 @@ def sample(
     run: arguments.Run,
     n: Annotated[int, typer.Option("-n", max=10_000_000, help="How many.")] = 64,
     out: Annotated[
-        str | None,
+        Path | None,
         typer.Option(help="A file, or a folder of single files; the ending is the format; - is the screen."),
+        Items("samples"),
     ] = None,
     condition: arguments.Condition = None,
     given: Annotated[
-        str | None, typer.Option(help="Known columns of a table, as country=Norway,age=30, or a file of rows.")
+        str | None, typer.Option(help="Known columns of a table, as country=Norway,age=30, or a file of rows."), Reads()
     ] = None,
     seed: arguments.Seed = 0,
     prefix: Annotated[
-        str | None, typer.Option(help="Items to complete: a text, or data whose first --known parts are given.")
+        str | None,
+        typer.Option(help="Items to complete: a text, or data whose first --known parts are given."),
+        Reads(),
     ] = None,
     known: Annotated[
         int | None, typer.Option(min=1, help="With --prefix DATA: rows of images, or characters, that are given.")
@@ -32,26 +36,30 @@ def sample(
     guide: Annotated[
         str | None,
         typer.Option(help="Guides a diffusion run: a run, as in `pofx guide`, or FILE.py:function; -o guidance=2."),
+        Reads(),
     ] = None,
     sign: Annotated[
-        Path | None, typer.Option(help="A key that signs the manifest in .png files: a secret, or Ed25519 as PEM.")
+        Path | None,
+        typer.Option(help="A key that signs the manifest in .png files: a secret, or Ed25519 as PEM."),
+        Reads(),
     ] = None,
     option: arguments.Options = None,
     device: arguments.Device = "auto",
-) -> None:
+) -> str | None:
     """Draw new items; -o KEY=VALUE sets sampling options such as temperature.
 
     Without --out, texts are shown, tables are shown in part and written to samples.csv, images go to samples.png, sound
     to a folder. Pictures in .png carry a manifest of what made them, which --sign signs. Texts of a running text may be
     longer than the model's window: -o length=400.
     """
+    from pofx.apps.provenance import stamp
+    from pofx.apps.watermark import key_of
     from pofx.artifact import load
     from pofx.core.errors import UsageError
     from pofx.runs.continuation import long_texts
 
     if known is not None and prefix is None:
         raise UsageError("--known needs --prefix DATA: it is the number of parts of each of its items that are given")
-    path = arguments.destination(run, out, "samples", given, condition, prefix)
     artifact = load(run).to(device)
     if guide is not None:
         from pofx.combine.guiding import guided
@@ -68,9 +76,5 @@ def sample(
         else:
             drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
     done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
-    output.items(arguments.as_items(artifact, drawn), path, done, stream=out == arguments.STDOUT)
-    if path is not None and (path.is_dir() or path.suffix.lower() == ".png"):
-        from pofx.apps.provenance import stamp
-        from pofx.apps.watermark import key_of
-
-        stamp(path, artifact, None if sign is None else key_of(sign), seed=seed, n=n)
+    mark = stamp(artifact, None if sign is None else key_of(sign), seed=seed, n=n)
+    return output.items(arguments.as_items(artifact, drawn), out, done, mark=mark)

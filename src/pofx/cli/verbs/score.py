@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.declared import File
 
 GROUP = "Use a run"
 EXAMPLE = "pofx score runs/digits digits --split test --out scores.csv"
@@ -14,7 +15,7 @@ EXAMPLE = "pofx score runs/digits digits --split test --out scores.csv"
 def score(
     run: arguments.Run,
     source: arguments.Data,
-    out: Annotated[Path, typer.Option(help="A .csv file.")] = Path("scores.csv"),
+    out: Annotated[Path, typer.Option(help="A .csv file."), File(".csv")] = Path("scores.csv"),
     split: arguments.Split = None,
     condition: arguments.Condition = None,
     draws: Annotated[int, typer.Option(min=1, help="Dequantisation draws per item, where there are any.")] = 8,
@@ -27,15 +28,14 @@ def score(
     top: Annotated[int, typer.Option(min=0, help="Show this many of the least probable items.")] = 0,
     force: arguments.Force = False,
     device: arguments.Device = "auto",
-) -> None:
+) -> str:
     """Compute log p of each item, with its kind, unit, measure and standard error.
 
     --top 10 shows the most unusual items. For a small table that holds outliers itself, `gmm` is a robust first choice.
     """
     from pofx.artifact import load
-    from pofx.data.arrays import check_output, write_table
+    from pofx.data.arrays import write_table
 
-    check_output(out, ".csv", source, condition)
     artifact = load(run).to(device)
     items = arguments.items(artifact, source, split, force)
     stated = arguments.conditions(artifact, condition, len(items))
@@ -57,4 +57,4 @@ def score(
     write_table(rows, out)
     if top:
         typer.echo(output.least_probable(items, scored.value, top))
-    typer.echo(f"{len(rows)} items, mean log p {scored.value.mean():.4f} {scored.unit} ({kind['density']}) → {out}")
+    return f"{len(rows)} items, mean log p {scored.value.mean():.4f} {scored.unit} ({kind['density']})"

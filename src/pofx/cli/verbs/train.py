@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.declared import Guarded, Reads
 
 GROUP = "Train"
 EXAMPLE = "pofx train digits --model realnvp --minutes 2 -o lr=0.001 --out runs/digits"
 
 
 def train(
-    source: Annotated[str | None, typer.Argument(metavar="DATA", help="A built-in name, a file or a folder.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A built-in name, a file or a folder."), Reads()
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="A name of `pofx models`.")] = None,
     option: arguments.Options = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training time (default 1).")] = None,
@@ -25,11 +28,15 @@ def train(
     ] = None,
     weight: Annotated[str | None, typer.Option(help="A column with the weight of each row.")] = None,
     balance: Annotated[str | None, typer.Option(help="Groups that count the same: a column, or `label`.")] = None,
-    on: Annotated[Path | None, typer.Option(help="A run with codes: train on the codes of its model.")] = None,
+    on: Annotated[
+        Path | None, typer.Option(help="A run with codes: train on the codes of its model."), Reads(run=True)
+    ] = None,
     seed: arguments.Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED)."), Guarded()
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
+    overwrite: arguments.Overwrite = False,
 ) -> None:
     """Train one model on data, with a progress bar, checkpoints and a log."""
     from pofx.core.errors import UsageError

@@ -5,20 +5,25 @@ from typing import Annotated
 
 import typer
 
+from pofx.cli import arguments
+from pofx.declared import Folder, Reads
+
 GROUP = "Uses"
 EXAMPLE = "pofx watermark runs/digits --key secret.key -n 64 --out marked"
 
 
 def watermark(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, as `pofx train` wrote it.")],
-    key: Annotated[Path, typer.Option(help="A file with a secret of at least 8 bytes.")],
+    run: arguments.Run,
+    key: Annotated[Path, typer.Option(help="A file with a secret of at least 8 bytes."), Reads()],
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many samples.")] = 64,
     mark: Annotated[str, typer.Option(help="code (flows, diffusion) or pixel (any images).")] = "code",
     strength: Annotated[float, typer.Option(min=1, max=255, help="Of pixel: the step of the lattice.")] = 40.0,
-    out: Annotated[Path, typer.Option(help="A folder for the samples, and what the mark withstands.")] = Path("marked"),
-    condition: Annotated[str | None, typer.Option("--condition", "-c", help="One value, or several: 0,1,2.")] = None,
-    seed: Annotated[int, typer.Option("--seed", "-s", help="The same seed gives the same samples.")] = 0,
-) -> None:
+    out: Annotated[
+        Path, typer.Option(help="A folder for the samples, and what the mark withstands."), Folder(again=True)
+    ] = Path("marked"),
+    condition: arguments.Condition = None,
+    seed: arguments.Seed = 0,
+) -> str:
     """Draw samples that a key recognises, and measure what their mark withstands (JPEG, crop, noise, resize)."""
     import numpy as np
 
@@ -28,13 +33,10 @@ def watermark(
     from pofx.core.errors import Unsupported, unknown
     from pofx.core.files import write_bytes, write_json
     from pofx.core.items import Items
-    from pofx.data.kind import kind_of, named
+    from pofx.data.kind import FOLDER, named
 
     artifact, secret = load(run), key_of(key)
-    given = None
-    if condition is not None and artifact.conditioning is not None:
-        written = artifact.conditioning.written(condition)
-        given = [written[i % len(written)] for i in range(n)]
+    given = arguments.conditions(artifact, condition, n)
     kind = named(artifact.representation.kind)
     facts = artifact.card.get("data", {}).get("facts", {})
     if mark == "code":
@@ -52,10 +54,11 @@ def watermark(
         raise unknown("mark", mark, ("code", "pixel"))
     p = detected(of, items.values, given)
     if kind.photographic:
-        kind_of(items).write(items, out)
+        kind.write(items, out, ending=FOLDER)
         found = curves(of, items, given)
         write_bytes(out / "robustness.svg", picture(found).encode())
         write_json(out / "robustness.json", found)
     else:
-        kind_of(items).write(items, out.with_suffix(kind.outputs[0]))
-    typer.echo(f"{n} marked samples → {out}; p < 1e-6 for {(p < 1e-6).mean():.0%} of them, median p {np.median(p):.2g}")
+        ending = kind.outputs[0]
+        kind.write(items, out / ("marked" + ("" if ending == FOLDER else ending)), ending=ending)
+    return f"{n} marked samples, p < 1e-6 for {(p < 1e-6).mean():.0%} of them, median p {np.median(p):.2g}"
