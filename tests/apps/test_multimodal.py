@@ -64,8 +64,40 @@ def test_what_cannot_be_is_refused(joint):
         joint.sample(2, {"bits": np.ones((3, 2), int)})
     with pytest.raises(DataError, match="equally many"):
         Joint().fit({"a": np.ones((4, 2), int), "b": np.ones((5, 2), int)})
+    for wrong in (np.ones((4, 2)), np.array(list("abcd")), -np.ones(4, int), np.int64(3), np.ones((4, 0), int)):
+        with pytest.raises(DataError, match="whole numbers"):
+            Joint().fit({"a": np.ones((4, 2), int), "b": wrong})
     with pytest.raises(Unsupported, match="circuit"):
         Joint("independent", steps=1).fit(small(60))
+
+
+@pytest.mark.parametrize("model", ["circuit", "masked-diffusion", "made"])
+def test_parts_with_unlike_classes_draw_their_own_alone(model):
+    g = np.random.default_rng(0)
+    label = g.integers(0, 3, 400)
+    parts = {
+        "label": label, "flag": label > 0, "constant": np.zeros((400, 1), int),
+        "picture": np.minimum(g.integers(0, 40, (400, 2, 2)) + 20 * label[:, None, None], 61).astype("u1"),
+    }  # fmt: skip
+    options = {"states": 8} if model == "circuit" else {"width": 32}
+    if model == "made":
+        with pytest.raises(Unsupported, match="circuit or masked-diffusion"):
+            Joint(model, options=options, steps=1).fit(parts)
+        return
+    made = Joint(model, options=options, steps=20).fit(parts)
+    drawn = made.sample(300, seed=1)
+    for name, part in parts.items():
+        assert drawn[name].shape == (300, *part.shape[1:]) and drawn[name].max() <= part.max(), name
+    given = made.sample(20, {"label": 2, "picture": np.full((2, 2), -1)})
+    assert (given["label"] == 2).all() and given["picture"].max() <= 61
+    if model == "circuit":  # no mass lies on classes that a part does not have
+        every = {"label": np.arange(3), "flag": np.zeros(3, int)}
+        mass = np.exp(made.log_prob({"label": every["label"]})).sum()
+        assert mass == pytest.approx(1, abs=1e-4)
+        assert (drawn["flag"] == (drawn["label"] > 0)).mean() > 0.9
+    for wrong in ({"label": 3}, {"label": -2}, {"flag": 0.5}, {"picture": np.full((2, 2), 62)}, {"picture": 1}):
+        with pytest.raises(DataError, match="must"):
+            made.sample(2, wrong)
 
 
 def test_agreement_is_above_chance_in_all_directions():

@@ -1,9 +1,14 @@
 """Laws of the feature spaces given by weights, and of log-mel statistics: they equal their libraries, bit for bit."""
 
+import sys
+import types
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import pofx
 from peers import peer
@@ -76,9 +81,81 @@ def test_weights_that_are_missing_or_of_another_network_are_refused(tmp_path):
     except (ImportError, RuntimeError):  # torchvision refuses a torch that it was not built for
         refused = pytest.raises(UsageError, match="cannot be imported|is not installed")
     else:
-        refused = pytest.raises(DataError, match="does not fit")
+        refused = pytest.raises(DataError, match="lacks 470 of 470")
     with refused:
         fit_spaces(items, [f"inception={tmp_path / 'other.pth'}"])
+
+
+class Small(torch.nn.Module):
+    """In place of torch-fidelity's Inception, which needs torchvision: two layers, its constructor, its names."""
+
+    def __init__(self, name, features, feature_extractor_weights_path=None):
+        super().__init__()
+        self.first, self.norm, self.fc = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 10)
+        self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=False))
+        self.eval()
+
+    def forward(self, x):
+        return (torch.nn.functional.adaptive_avg_pool2d(self.norm(self.first(x.float())), 16).flatten(1)[:, :2048],)
+
+
+@pytest.fixture
+def weights(monkeypatch):
+    module = types.ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+    module.FeatureExtractorInceptionV3 = Small
+    for name, one in {"torch_fidelity": types.ModuleType("torch_fidelity"), module.__name__: module}.items():
+        monkeypatch.setitem(sys.modules, name, one)
+    torch.manual_seed(0)
+    net = torch.nn.ModuleDict({"first": torch.nn.Conv2d(3, 8, 3), "norm": torch.nn.BatchNorm2d(8)})
+    return {k: v.clone() for k, v in net.state_dict().items()}
+
+
+class Harmful:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+def test_own_weights_give_the_same_features_in_every_file_that_is_no_code(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    items = pictures(3, 20)
+    tracked = {k: v for k, v in weights.items() if not k.endswith("tracked")}
+    torch.save(weights, "a.pth")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in tracked.items()}, "epoch": 3}, "b.pt")
+    save_file({**tracked, "fc.weight": torch.zeros(3, 8)}, "c.safetensors")
+    found = [fit_spaces(items, [f"inception={name}"])[0] for name in ("a.pth", "b.pt", "c.safetensors")]
+    first = found[0].of(items)
+    assert first.std() > 0 and all(np.array_equal(space.of(items), first) for space in found)
+
+
+def test_own_weights_that_do_not_fit_are_refused_by_name_and_nothing_is_executed(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    items = pictures(3, 20)
+    cases = {
+        "lacking.pth": (
+            {k: v for k, v in weights.items() if k != "norm.running_var"},
+            "lacks 1 of 6.*norm.running_var",
+        ),
+        "other.pth": ({"conv": torch.zeros(2)}, "lacks 6 of 6 tensors .*first.weight.*it has conv"),
+        "nothing.pth": ({}, "it has nothing"),
+        "shape.pth": ({**weights, "first.weight": torch.zeros(8, 1, 3, 3)}, r"first.weight \(8, 1, 3, 3\), not"),
+        "nan.pth": ({**weights, "norm.bias": torch.full((8,), torch.nan)}, "not finite numbers .norm.bias"),
+        "whole.pth": (weights["norm.bias"], "tensors by name .got Tensor"),
+        "list.pth": ([weights], "tensors by name .got list"),
+        "code.pth": ({"first.weight": Harmful()}, "no plain tensors"),
+    }
+    for name, (content, _) in cases.items():
+        torch.save(content, name)
+    save_file({"conv": torch.zeros(2)}, "other.safetensors")
+    Path("damaged.safetensors").write_bytes(b"\xff" * 40)
+    Path("text.pth").write_text("weights")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), "program.pt")
+    wanted = {name: match for name, (_, match) in cases.items()}
+    wanted |= {"other.safetensors": "lacks 6 of 6", "damaged.safetensors": "no file of safetensors"}
+    wanted |= {"text.pth": "no plain tensors", "program.pt": "TorchScript program, which is code"}
+    for name, match in wanted.items():
+        with pytest.raises(DataError, match=match):
+            fit_spaces(items, [f"inception={name}"])
+    assert not Path("executed").exists()
 
 
 def test_every_image_becomes_rgb():

@@ -8,8 +8,9 @@ preprocessor_config.json states (`crop_size`), or else the network's own, and st
 
 import hashlib
 import json
+import zipfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,7 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import CorruptError, DataError, UsageError
+from pofx.core.files import read_tensors
 from pofx.core.representation import Items
 from pofx.data.kind import Kind, kind_of
 from pofx.evaluate.space import Space
@@ -143,6 +145,74 @@ def transformer(
     dims = int(net.config.projection_dim if projected else net.config.hidden_size)
     facts = {"dims": dims, "network": f"{space.name}, {what}", "resize": f"bicubic to {side}"}
     return embed, digest.hexdigest()[:16], facts
+
+
+def tensors_in(path: Path, needs: str) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file by name; nothing that such a file may hold is executed.
+
+    Raises:
+        DataError: there is no such file, or it holds a program or other objects than tensors by name.
+    """
+    if not path.is_file():
+        raise DataError(f"there are no weights at {path}: give {needs}")
+    if path.suffix.lower() == ".safetensors":
+        try:
+            return read_tensors(path)
+        except CorruptError as error:
+            raise DataError(f"{path} is no file of safetensors ({error.__cause__}): give {needs}") from error
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as content:
+            if any("/code/" in name or name.endswith("/constants.pkl") for name in content.namelist()):
+                raise DataError(
+                    f"{path} is a TorchScript program, which is code and is not run: save its tensors alone, "
+                    "safetensors.torch.save_file(module.state_dict(), 'weights.safetensors')"
+                )
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(f"{path} holds no plain tensors ({type(error).__name__}): give {needs}") from error
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
+    ):
+        raise DataError(f"{path} must hold tensors by name (got {type(found).__name__}): save module.state_dict()")
+    return dict(found)
+
+
+def matched(
+    own: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str, needs: str, unused: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
+    """The tensors that a network needs, from those of a file, whose names may begin with "module.".
+
+    Args:
+        expected: every tensor of the network.
+        unused: beginnings of names that the features do not depend on; they may be absent or of another size.
+
+    Raises:
+        DataError: tensors are absent, of another shape, or not finite; the message names them.
+    """
+    given = {name.removeprefix("module."): tensor for name, tensor in own.items()}
+    used = [k for k in expected if not k.startswith(unused) and not k.endswith("num_batches_tracked")]
+    lacking = [k for k in used if k not in given]
+    if lacking:
+        has = f"it has {_few(list(given))}" if len(lacking) == len(used) else f"{len(used) - len(lacking)} are there"
+        raise DataError(f"{path} lacks {len(lacking)} of {len(used)} tensors ({_few(lacking)}; {has}): give {needs}")
+    wrong = [
+        f"{k} {tuple(given[k].shape)}, not {tuple(expected[k].shape)}"
+        for k in used
+        if given[k].shape != expected[k].shape
+    ]
+    if wrong:
+        raise DataError(f"{path} has tensors of another shape ({_few(wrong)}): give {needs}")
+    broken = [k for k in used if not given[k].is_floating_point() or not bool(given[k].isfinite().all())]
+    if broken:
+        raise DataError(f"{path} has tensors that are not finite numbers ({_few(broken)}): give {needs}")
+    return {k: given[k] if k in used else tensor for k, tensor in expected.items()}
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") or "nothing"
 
 
 def missing(name: str, library: str, remedy: str, error: Exception) -> UsageError:

@@ -40,8 +40,10 @@ class Tokens(Representation):
         if array.size == 0:
             raise DataError("there are no sequences: give at least one")
         if array.min() < 0 or (array >= np.array(self._event.counts)).any():
+            place = int(np.argmax(((array < 0) | (array >= np.array(self._event.counts))).any(0)))
             raise DataError(
-                f"sequences must lie in 0 to {self._event.largest - 1} (got {array.min()} to {array.max()})"
+                f"place {place} of sequences must lie in 0 to {self._event.counts[place] - 1} "
+                f"(got {array[:, place].min()} to {array[:, place].max()})"
             )
         return torch.from_numpy(array.astype(np.int64))
 

@@ -21,10 +21,11 @@ ONE_HOT = 4096  # dimensions up to which vectors are one-hot
 
 
 @checked
-def tokens(x: Any, classes: Size | None = None, labels: Any = None, name: str = "tokens") -> Items:
+def tokens(x: Any, classes: Size | list[Size] | None = None, labels: Any = None, name: str = "tokens") -> Items:
     """Sequences of equal length of class numbers (an integer array (n, length)); or texts, as `texts` takes them.
 
-    `classes` is the size of the alphabet of an integer array; by default one more than its largest value.
+    `classes` is the size of the alphabet of an integer array, or a list with one size for each place; by default one
+    more than its largest value.
 
     Raises:
         DataError: empty, of another type, or values out of range.
@@ -37,14 +38,19 @@ def tokens(x: Any, classes: Size | None = None, labels: Any = None, name: str = 
         got = f"{array.dtype} {array.shape}"
         raise DataError(f"{name} must be a list of strings or an integer array (n, length), not empty (got {got})")
     size = int(array.max()) + 1 if classes is None else classes
-    if array.min() < 0 or array.max() >= size:
-        raise DataError(f"{name} must lie in 0 to {size - 1} (got {array.min()} to {array.max()}): pass classes=…")
+    if isinstance(size, list) and len(size) != array.shape[1]:
+        raise DataError(f"classes must be one number or one for each of {array.shape[1]} places (got {len(size)})")
+    if array.min() < 0 or (array >= np.array(size)).any():
+        most = size if isinstance(size, int) else max(size)
+        raise DataError(f"{name} must lie in 0 to {most - 1} (got {array.min()} to {array.max()}): pass classes=…")
+    if isinstance(size, list) and len(set(size)) == 1:
+        size = size[0]
     return Items("tokens", array.astype(np.int64), *with_labels(labels, len(array), name, {"classes": size}))
 
 
 @dataclass(frozen=True)
 class TokenFacts(Facts):
-    classes: int = 2  # size of the alphabet
+    classes: int | list[int] = 2  # size of the alphabet, or of that of each place
 
 
 class Tokens(Kind):
@@ -92,7 +98,9 @@ class Tokens(Kind):
         return "".join(f"{line[0][:width]}\n" for line in self.shown(items.values[:n], items.facts).lines)
 
     def describe(self, items: Items) -> str:
-        return f"{len(items):,} sequences of {items.values.shape[1]} of {self.facts(items).classes} classes"
+        classes = self.facts(items).classes
+        shown = classes if isinstance(classes, int) else f"{min(classes)} to {max(classes)}"
+        return f"{len(items):,} sequences of {items.values.shape[1]} of {shown} classes"
 
     def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
         if ending == ".csv":

@@ -1,17 +1,18 @@
-"""`inception=FILE`: pool3 of Inception v3 with torch-fidelity's weights, bit for bit its features.
+"""`inception=FILE`: pool3 of Inception v3 as torch-fidelity computes it, bit for bit its features, with weights in a
+.pth or .safetensors file: those of torch-fidelity, or your own under the same names.
 
 Szegedy et al. (2016, arXiv 1512.00567); Obukhov et al. (2020). The network resizes by itself, as TensorFlow 1 did.
 """
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from pofx.core.errors import DataError
-from pofx.evaluate.pretrained import Embed, Pretrained, missing
+from pofx.evaluate.pretrained import Embed, Pretrained, matched, missing, tensors_in
 
 
 class Inception(Pretrained):
@@ -20,28 +21,28 @@ class Inception(Pretrained):
     name: ClassVar = "inception"
     summary: ClassVar = "Inception v3, of images"
     source: ClassVar = "Szegedy et al., 2016, arXiv 1512.00567"
-    needs: ClassVar = "a FILE of torch-fidelity's weights (weights-inception-2015-12-05-6726825d.pth), or 'download'"
+    needs: ClassVar = (
+        "a FILE of torch-fidelity's weights (weights-inception-2015-12-05-6726825d.pth) or your own, .pth or "
+        ".safetensors, or 'download'"
+    )
 
     @classmethod
     def load(cls, given: str, device: torch.device) -> tuple[Embed, str, dict[str, Any]]:
-        path = None if given == "download" else Path(given).expanduser()
-        if path is not None:
-            if not path.is_file():
-                raise DataError(f"there are no weights at {given}: give {cls.needs}")
-            try:  # torch-fidelity unpickles whatever the file holds; only tensors pass here
-                torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:
-                raise DataError(f"{given} holds no plain tensors ({type(error).__name__}): give {cls.needs}") from error
+        own = None if given == "download" else tensors_in(Path(given).expanduser(), cls.needs)
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except (ImportError, RuntimeError) as error:
             raise missing("inception", "torch-fidelity", "pip install 'pofx[inception]'", error) from error
-        try:
-            net = FeatureExtractorInceptionV3("inception", ["2048"], None if path is None else str(path))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{given} does not fit Inception v3 ({reason}): give {cls.needs}") from error
-        net = net.to(device)
+
+        class Network(FeatureExtractorInceptionV3):  # type: ignore[misc]
+            def load_state_dict(self, state: Any, *args: Any, **options: Any) -> Any:
+                state = state if own is None else matched(own, self.state_dict(), given, cls.needs, unused=("fc.",))
+                return super().load_state_dict(state, *args, **options)
+
+        with tempfile.TemporaryDirectory() as aside:  # it unpickles the file that it is given: an empty one of ours
+            empty = Path(aside) / "empty.pth"
+            torch.save({}, empty)
+            net = Network("inception", ["2048"], None if own is None else str(empty)).to(device)
 
         @torch.inference_mode()
         def embed(x: Tensor) -> Tensor:
