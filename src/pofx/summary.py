@@ -14,6 +14,7 @@ from pofx.core.errors import PofxError
 from pofx.core.items import Items
 from pofx.core.model import Density
 from pofx.data.kind import of_card
+from pofx.represent.labels import Labels
 
 CELL = 120  # characters of a cell
 
@@ -53,7 +54,7 @@ def facts(run: Any) -> dict[str, str]:
         sizes = data.get("sizes") or {}
         split = " + ".join(f"{n:,} {part}" for part, n in sizes.items())
         found["data"] = f"{data.get('name')}: {sum(sizes.values()):,} {data.get('kind')} items ({split})"
-    found["condition"] = _condition(card, training)
+    found["condition"] = _condition(run, training)
     for name, origin in {"on": card.get("on"), **(card.get("companions") or {})}.items():
         if origin:
             place = f" at {origin['path']}" if origin.get("path") else ""
@@ -91,11 +92,13 @@ def _changed(run: Any) -> str:
     return ", ".join(f"{k}={v}" for k, v in stored.items() if k in usual and config.plain(usual[k]) != v)
 
 
-def _condition(card: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+def _condition(run: Any, training: Mapping[str, Any]) -> str:
     condition = training.get("condition")
     if condition is None:
         return ""
-    names = card.get("label_names") or []
+    if isinstance(condition, list | tuple):
+        return ", ".join(map(str, condition))
+    names = run.conditioning.names if isinstance(run.conditioning, Labels) else []
     shown = ", ".join(map(str, names[:8])) + (", …" if len(names) > 8 else "")
     return f"{condition}" + (f": {shown}" if shown else "")
 

@@ -98,7 +98,9 @@ def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
 
 def columns(text: str | None) -> Any:
     """The condition of a training: "label", a column, or several with commas between them."""
-    return text if text is None or "," not in text else [name.strip() for name in text.split(",")]
+    from pofx.data.conditions import once_each
+
+    return text if text is None or "," not in text else once_each([name.strip() for name in text.split(",")])
 
 
 def conditions(artifact: Any, text: str | None, n: int) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pofx.artifact import Artifact
 from pofx.core.entry import public
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import PofxError, Unsupported, UsageError
 from pofx.core.files import write, write_bytes
 from pofx.core.model import Density, Encoding, Explicit
 from pofx.core.options import OneOf
@@ -107,6 +107,13 @@ def export(
         except ImportError as error:
             raise UsageError(
                 f"ONNX needs its libraries ({error}): pip install 'pofx[onnx]', or write a .pt2 file"
+            ) from error
+        except PofxError:
+            raise
+        except Exception as error:  # torch and onnx raise classes of their own, of many kinds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Unsupported(
+                f"{verb} of {run.name} cannot be written as ONNX ({reason[:300]}): write a .pt2"
             ) from error
         return target
     about = {"pofx": json.dumps({"verb": verb, "model": run.name, "input": list(example.shape)})}

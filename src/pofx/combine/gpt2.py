@@ -9,10 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pofx.artifact import Artifact
+from pofx.core.entry import public
 from pofx.core.errors import UsageError
 from pofx.core.options import Count
 from pofx.families.autoregressive.gpt import GPT
@@ -29,6 +31,7 @@ PARTS = {  # of a layer: theirs → ours
 MASKS = re.compile(r"\.attn\.(bias|masked_bias)$")  # buffers of transformers
 
 
+@public
 def from_gpt2(
     weights: Any, *, heads: Count | None = None, start: int | None = None, activation: str = "gelu-tanh"
 ) -> Artifact:
@@ -63,26 +66,28 @@ def from_gpt2(
     head = state.get("lm_head.weight", table)
     if head.shape != table.shape or not torch.equal(head, table):
         raise UsageError("weights must share the table of tokens with the head, as GPT-2 does (these do not)")
-    units = state["h.0.mlp.c_fc.weight"].numel() // width
+    units = _named(state, "h.0.mlp.c_fc.weight").numel() // width
     view = Tokens(classes, length)
     model = GPT(
         view.event, width=width, layers=layers, heads=heads, expansion=units / width, activation=activation,
         positions="learned", norm="layer", biased=True,
     )  # fmt: skip
     made = {"table": table, "start": table[start], "axes.0": places, "bias": torch.zeros(1, classes)}
-    transposed = state["h.0.attn.c_attn.weight"].shape == (width, 3 * width)  # Conv1D of transformers
+    transposed = _named(state, "h.0.attn.c_attn.weight").shape == (width, 3 * width)  # Conv1D of transformers
     for i in range(layers):
         for theirs, ours in PARTS.items():
             weight = _named(state, f"h.{i}.{theirs}.weight")
             made[f"net.blocks.{i}.{ours}.weight"] = weight.T if weight.ndim == 2 and transposed else weight
             made[f"net.blocks.{i}.{ours}.bias"] = _bias(state, f"h.{i}.{theirs}", model, f"net.blocks.{i}.{ours}")
+    _refuse_others(state, layers)
     root = width**0.5
     made["net.norm.weight"] = root * _named(state, "ln_f.weight")
     made["net.norm.bias"] = root * _bias(state, "ln_f", model, "net.norm")
     try:
         model.load_state_dict({k: v.detach().float().contiguous().clone() for k, v in made.items()})
     except RuntimeError as error:
-        raise UsageError(f"weights do not fit a GPT-2 of {layers} layers and width {width}: {error}") from error
+        reason = " ".join(str(error).split("\n\t")[1:2] or [str(error)])
+        raise UsageError(f"weights do not fit a GPT-2 of {layers} layers and width {width}: {reason}") from error
     facts = {"classes": classes, "length": length}
     card = {
         "data": {"kind": "tokens", "name": "weights of GPT-2", "facts": facts},
@@ -101,8 +106,12 @@ def _state(weights: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if isinstance(weights, Mapping) and isinstance(weights.get("model"), Mapping):
         about = dict(weights.get("model_args") or {})
         weights = weights["model"]
-    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor | np.ndarray) for v in weights.values()):
         raise UsageError(f"weights must be a GPT-2 or its state dict (got {type(weights).__name__}): pass state_dict()")
+    weights = {key: torch.as_tensor(v) for key, v in weights.items()}
+    broken = [str(key) for key, v in weights.items() if not bool(torch.isfinite(v).all())]
+    if broken:
+        raise UsageError(f"weights must be finite numbers ({broken[0]} holds others): take an earlier checkpoint")
     state = {str(key).removeprefix("_orig_mod.").removeprefix("transformer."): v for key, v in weights.items()}
     return {key: v for key, v in state.items() if not MASKS.search(key)}, about
 
@@ -113,7 +122,19 @@ def _named(state: Mapping[str, Tensor], name: str) -> Tensor:
     return state[name]
 
 
+def _refuse_others(state: Mapping[str, Tensor], layers: int) -> None:
+    """Refuse tensors that a GPT-2 does not have, and biases of which some are absent."""
+    named = [f"h.{i}.{part}" for i in range(layers) for part in PARTS] + ["ln_f"]
+    biases = [f"{name}.bias" for name in named]
+    other = [k for k in state if k.removesuffix(".weight") not in (*named, "wte", "wpe", "lm_head") and k not in biases]
+    if other:
+        raise UsageError(f"weights must be those of a GPT-2 alone (got also {', '.join(other[:3])}): leave them out")
+    lacking = [name for name in biases if name not in state]
+    if lacking and len(lacking) < len(biases):
+        raise UsageError(f"weights must have every bias or none ({', '.join(lacking[:3])} is absent): pass all of them")
+
+
 def _bias(state: Mapping[str, Tensor], name: str, model: GPT, ours: str) -> Tensor:
-    """A bias, zero where nanoGPT was trained without."""
+    """A bias, zero where nanoGPT was trained without any."""
     found = state.get(f"{name}.bias")
     return torch.zeros_like(model.get_parameter(f"{ours}.bias")) if found is None else found

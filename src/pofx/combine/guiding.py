@@ -1,5 +1,6 @@
 """guided: a run and what guides it → a run that samples so, and that is saved, edited with and evaluated like any."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -78,7 +79,8 @@ def guided(
     if not isinstance(parts.model, Denoising):
         raise Unsupported(f"{parts.name} does not denoise: guide a diffusion or flow-matching run")
     conditioning, training = parts.conditioning, dict(parts.card.get("training", {}))
-    by = function_in_file(by, "a guide") if isinstance(by, str) and ".py:" in by else by
+    if isinstance(by, str | Path) and re.search(r"\.py(:|$)", str(by)):
+        by = function_in_file(str(by), "a guide")
     likelihood: LogLikelihood | None = by if _is_function(by) else None
     if likelihood is not None:
         _try(likelihood, parts.model)

@@ -4,6 +4,7 @@
 shows nothing; a callable receives each `Progress` instead.
 """
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -137,7 +138,8 @@ class _Lines:
             first = self.last < 0
             self.gap = FIRST if first else min(2 * self.gap, LONGEST)
             self.last, self.ended = seconds, ends
-            print(line(self.title, now, seconds - self.began, 200, bar=False), file=self.file, flush=True)
+            width = shutil.get_terminal_size((80, 24)).columns
+            print(line(self.title, now, seconds - self.began, width, bar=False), file=self.file, flush=True)
 
 
 class _Cell:

@@ -40,7 +40,8 @@ def conditioned(items: Items, condition: Any, name: str = "the data") -> Items:
     frame = kind_of(items).columns(items.values) if columns is not None else None
     if columns is not None and (frame is not None or isinstance(condition, str)):
         if frame is None:
-            raise UsageError(f"{name} has no columns: pass condition='label', or the conditions themselves")
+            what = f"no columns and arrays called {', '.join(columns)}" if any(columns) else "no column without a name"
+            raise UsageError(f"{name} has {what}: pass condition='label', or the conditions themselves")
         if all(c in frame.columns for c in columns) or isinstance(condition, str):
             raise UsageError(
                 f"columns {', '.join(columns)} are part of the items by now: pass the DataFrame or the file with them"
@@ -154,6 +155,19 @@ def columns_of(condition: Any) -> list[str] | None:
     return None
 
 
+def once_each(names: Sequence[str]) -> list[str]:
+    """Names of parts of a condition.
+
+    Raises:
+        UsageError: an empty name, or the same one twice.
+    """
+    twice = next((name for i, name in enumerate(names) if not name or name in names[:i]), None)
+    if twice is not None:
+        what = f"'{twice}' twice" if twice else "an empty name"
+        raise UsageError(f"the condition must name each part once (got {what} in '{','.join(names)}')")
+    return list(names)
+
+
 def split_columns(frame: pd.DataFrame, condition: Any, name: str) -> tuple[pd.DataFrame, Items | None]:
     """A table without the columns of its condition, and these as items; (the table, None) if it names none.
 
@@ -164,7 +178,7 @@ def split_columns(frame: pd.DataFrame, condition: Any, name: str) -> tuple[pd.Da
     if columns is None or (len(columns) == len(frame) and not set(columns) <= set(map(str, frame.columns))):
         return frame, None  # names of columns are few; as many texts as rows are conditions themselves
     frame = frame.rename(columns=str)
-    for column in columns:
+    for column in once_each(columns):
         if column not in frame.columns:
             raise unknown(f"column of {name}", column, frame.columns)
     rest = frame.drop(columns=columns)

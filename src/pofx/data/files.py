@@ -11,12 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data import on_disk
 from pofx.data.bounded import check_regular, read_npy, reading, unzipped
-from pofx.data.conditions import LABEL, as_items, columns_of, conditioned, of_labels
+from pofx.data.conditions import LABEL, as_items, columns_of, conditioned, of_labels, once_each
 from pofx.data.dataset import Dataset, dataset, held_out, split
 from pofx.data.kind import Kind, kind_of, kinds, named, reading_options, take
 from pofx.data.members import members
@@ -245,12 +246,17 @@ def _npz(
     names = columns_of(condition)
     if not isinstance(items, Items) or names is None or not set(names) & {*found, LABEL}:
         return items, condition
+    modelled = next((key for key in IMAGES if key in found), None)
+    if modelled in names:
+        raise UsageError(f"{modelled} of {path.name} is what is modelled, and no condition of itself: name another")
+    once_each(names)
     parts: dict[str, Items] = {}
     for name in names:
         if name == LABEL and LABEL not in found:
             parts[name] = of_labels(items, path.name)
         elif name in found:
-            parts[name] = as_items(found[name])
+            one_axis = found[name].ndim == 1 and found[name].dtype.kind != "O"
+            parts[name] = as_items(pd.Series(found[name], name=name) if one_axis else found[name])
         else:
             raise unknown(f"array of {path.name}", name, {**found, LABEL: None})
     one = parts[names[0]] if len(parts) == 1 else Items("several", Several(parts))

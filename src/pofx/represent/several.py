@@ -18,7 +18,7 @@ from pofx.core.companion import beneath
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Continuous, Discrete, Event, count, each
 from pofx.core.model import Density
-from pofx.core.options import check_value
+from pofx.core.options import check_value, once
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.kind import joined, named
@@ -139,13 +139,16 @@ class Product(Representation):
         if not marks or marks[0].start() != 0:
             raise UsageError(f"the condition must be written {'=…,'.join(self._views)}=… (got '{text}')")
         ends = [*(mark.start() for mark in marks[1:]), len(text)]
-        given: dict[str, Any] = {m.group(1): text[m.end() : end].strip() for m, end in zip(marks, ends, strict=True)}
+        pairs = [(m.group(1), text[m.end() : end].strip()) for m, end in zip(marks, ends, strict=True)]
+        given: dict[str, Any] = once(pairs, "the condition")
         for part, view in self._views.items():
             value = given.get(part)
             if value is None:
                 continue
             if files and Path(value).is_file():
                 given[part] = view.as_batch(read_conditions(Path(value)).values)
+            elif files and type(view).written is Representation.written:
+                raise UsageError(f"{part} must be a file, {part}=FILE of {view.kind} items (got '{value}')")
             else:
                 given[part] = view.written(value)
         found = self.tensor(self.as_batch(given))

@@ -65,7 +65,8 @@ def sample(
         from pofx.combine.guiding import guided
 
         artifact = guided(artifact, guide)
-    artifact, tempering = arguments.sampling(artifact, option, also=("length",))
+    running = artifact.representation.kind == "text"
+    artifact, tempering = arguments.sampling(artifact, option, also=("length",) if running else ())
     length = tempering.pop("length", None)
     rows = None if given is None else arguments.known(given, n)
     stated = arguments.conditions(artifact, condition, n)

@@ -150,4 +150,10 @@ class Guided(Around):
             given = None if condition is None else each(condition, Tensor.clone)  # may be tensors of inference mode
             return self.plain(x, u.clone(), given)
 
-        return steered(estimate, path_of(self.schedule), likelihood, float(self.guidance))(x_t, t)
+        found = steered(estimate, path_of(self.schedule), likelihood, float(self.guidance))(x_t, t)
+        if not bool(torch.isfinite(found).all()):
+            raise UsageError(
+                f"the guide {getattr(likelihood, '__name__', '')} or its gradient is not finite, or too steep, in "
+                f"events from {float(x_t.min()):.3g} to {float(x_t.max()):.3g}: mend it, or pass a smaller guidance"
+            )
+        return found
