@@ -126,6 +126,27 @@ def test_names_of_parts_on_the_command_line(tmp_path):
     assert isinstance(wrong.exception, UsageError)
     missing = CliRunner().invoke(app, [*called[:5], "label,drawing", "--out", str(tmp_path / "y")])
     assert isinstance(missing.exception, UsageError)
+    for names, why in {
+        "label,label": "'label' twice", "label,": "an empty name", " ,": "an empty name", "label,x": "what is modelled",
+        "x": "what is modelled", "": "no column without a name",
+    }.items():  # fmt: skip
+        found = CliRunner().invoke(app, [*called[:5], names, "--out", str(tmp_path / "y")])
+        assert isinstance(found.exception, UsageError) and why in str(found.exception), (names, found.exception)
+    for text, why in {
+        "label=1,sketch=none.png": "sketch must be a file, sketch=FILE", "label=1,sketch=": "sketch must be a file",
+        "label=1,label=2,sketch=x": "two values", f"label=1,sketch={tmp_path / 's.png'},age=2": "sketch must be a file",
+    }.items():  # fmt: skip
+        found = CliRunner().invoke(app, [*drawn, text])
+        assert isinstance(found.exception, UsageError) and why in str(found.exception), (text, found.exception)
+    shown = CliRunner().invoke(app, ["info", str(tmp_path / "run")])
+    assert "condition   label, sketch\n" in shown.output
+
+
+def test_a_part_is_called_by_its_name_where_it_is_wrong(tmp_path):
+    np.savez(tmp_path / "d.npz", x=PICTURES, y=LABELS, age=np.arange(N) / 7, levels=17)
+    run = pofx.fit(str(tmp_path / "d.npz"), "cvae", condition=["label", "age"], **QUIET)
+    with pytest.raises(DataError, match="column age of the condition"):
+        run.sample(2, condition={"label": 1, "age": "forty"})
 
 
 @pytest.mark.slow

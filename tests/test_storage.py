@@ -279,3 +279,13 @@ def test_what_is_no_run_is_named(tmp_path):
         pofx.load(tmp_path)
     with pytest.raises(WriteError, match="is a file, not a folder"):
         artifact().save(tmp_path / "afile")
+
+
+def test_an_evaluation_of_other_weights_is_not_that_of_a_run(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    run = pofx.fit(pofx.points(x), "gmm", steps=1, out=tmp_path, progress=False)
+    (tmp_path / "evaluation.json").write_text("{}")
+    run.save(tmp_path)
+    assert (tmp_path / "evaluation.json").exists()  # the same weights
+    pofx.fit(pofx.points(x + 1), "gmm", steps=1, seed=1, out=tmp_path, overwrite=True, progress=False)
+    assert not (tmp_path / "evaluation.json").exists() and "evaluation" not in pofx.info(tmp_path)

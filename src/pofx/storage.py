@@ -33,6 +33,7 @@ from pofx.represent.former import renamed
 
 FORMAT = 2
 FILE, FAILED, PREVIOUS = "artifact.json", "failed.json", "previous-artifact.json"
+EVALUATION = "evaluation.json"  # of the last `pofx evaluate` on the data of the run
 WEIGHTS = re.compile(r"weights-[0-9a-f]{12}\.safetensors")
 PATIENCE = 60.0  # seconds to wait for another process that saves into the same folder
 PARTS = {
@@ -80,6 +81,8 @@ def save(path: str | Path, parts: Parts) -> Path:
                 weights.unlink(missing_ok=True)
             raise
         (folder / PREVIOUS).unlink(missing_ok=True)
+        if weights not in before:  # the last evaluation was one of other weights
+            (folder / EVALUATION).unlink(missing_ok=True)
         for other in folder.glob("weights-*.safetensors"):
             if other != weights:
                 other.unlink(missing_ok=True)

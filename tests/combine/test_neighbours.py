@@ -249,9 +249,19 @@ def test_weights_of_other_networks_are_refused():
         (torch.nn.Linear(2, 2), "wte.weight"),
         ({"a": 1}, "state dict"),
         ({**state, "lm_head.weight": torch.randn(11, 16)}, "share"),
+        ({**state, "transformer.h.1.adapter.weight": torch.ones(2)}, "got also h.1.adapter"),
+        ({k: v for k, v in state.items() if k != "transformer.h.1.mlp.c_fc.bias"}, "every bias or none"),
+        ({k: v for k, v in state.items() if k != "transformer.h.0.mlp.c_fc.weight"}, "must have h.0.mlp.c_fc"),
+        ({**state, "transformer.wte.weight": state["transformer.wte.weight"] * torch.nan}, "finite"),
+        ({**state, "transformer.h.0.ln_1.weight": torch.ones(9)}, r"do not fit.{1,200}$"),
     ):
         with pytest.raises(UsageError, match=reason):
             pofx.from_gpt2(wrong, heads=2, start=0)
+    for how in ({"heads": 0}, {"heads": "2"}, {"heads": 2, "start": "a"}, {"start": 0, "activation": "x"}):
+        with pytest.raises(UsageError, match="must be"):
+            pofx.from_gpt2(state, **how)
+    found = pofx.from_gpt2({k: v.numpy() for k, v in state.items()}, heads=2, start=0)
+    assert np.array_equal(found.sample(2), pofx.from_gpt2(state, heads=2, start=0).sample(2))
     with pytest.raises(UsageError, match="start"):
         pofx.from_gpt2(state, heads=2)
     with pytest.raises(UsageError, match="heads"):

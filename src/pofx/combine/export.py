@@ -7,7 +7,9 @@ their values while it runs cannot be exported, and is refused with the reason th
 
 import io
 import json
-from contextlib import suppress
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +96,7 @@ def export(
     module = PROGRAMS[verb](run).eval()
     example = _example(run, verb, batch_size)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _silent():
             program = _exported(module, example)
     except Exception as error:  # torch raises classes of its own, of many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -135,6 +137,17 @@ def _example(run: Artifact, verb: str, n: int) -> Tensor:
     if not isinstance(raw, Tensor):
         raise Unsupported(f"{run.name} models items of several parts: export decode")
     return raw
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without torch's own account, graph by graph, of attempts that failed: the last reason is in our error."""
+    logging.disable(logging.WARNING)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _exported(module: nn.Module, example: Tensor) -> Any:

@@ -211,7 +211,7 @@ class Columns(Representation):
         z, ladj = self._opening.forward(inner)
         y = (z - shift) / scale
         if not self._states.count:
-            return y.float(), (ladj + noise_ladj).sum(-1) - float(self._scale.log().sum())
+            return y.float(), (ladj + noise_ladj).sum(-1) - self._scale.log().sum()
         u = generator.normal(self.dims).double()
         own = ladj + noise_ladj - scale.log()
         instead = 0.5 * u.square() + 0.5 * math.log(2 * math.pi)

@@ -8,11 +8,10 @@ from pofx.artifact import load
 from pofx.core.entry import public
 from pofx.core.errors import PofxError, UsageError
 from pofx.core.files import read_json, write_json
+from pofx.storage import EVALUATION
 from pofx.summary import facts, line
 
 PUBLIC = ("info",)
-
-EVALUATION = "evaluation.json"  # of the last `pofx evaluate` on the data of the run
 
 
 def store(folder: str | Path, evaluation: dict[str, Any]) -> None:

@@ -170,7 +170,9 @@ def guides(tmp_path):
         "def whole(x):\n    return x.sum()\n\n"
         "def plain(x):\n    return torch.ones(len(x))\n\n"
         "def broken(x):\n    return x @ torch.zeros(7)\n\n"
-        "def numbers(x):\n    return x.detach().numpy().sum(1)\n"
+        "def numbers(x):\n    return x.detach().numpy().sum(1)\n\n"
+        "def undefined(x):\n    return (x * float('nan')).sum(1)\n\n"
+        "def steep(x):\n    return 1e30 * (x**2).sum(1)\n"
     )
     return path
 
@@ -187,9 +189,12 @@ def test_any_differentiable_function_guides_on_the_command_line(learned, guides,
     for name, reason in {
         "whole": "one number for each event", "plain": "no gradient", "broken": "cannot be called",
         "numbers": "one number for each event", "absent": "unknown function",
+        "undefined": "undefined or its gradient is not finite", "steep": "too steep",
     }.items():  # fmt: skip
         wrong = CliRunner().invoke(app, [*called, f"{guides}:{name}"])
         assert isinstance(wrong.exception, UsageError) and reason in str(wrong.exception), name
+    unnamed = CliRunner().invoke(app, [*called, str(guides)])
+    assert isinstance(unnamed.exception, UsageError) and "file.py:function" in str(unnamed.exception)
     missing = CliRunner().invoke(app, [*called, "nowhere.py:f"])
     assert isinstance(missing.exception, UsageError) and "check the path" in str(missing.exception)
     guides.write_text("def right(x:\n")

@@ -19,7 +19,7 @@ def card(
     """Write the model card of a run: data and licence, intended use, measures, limits, energy (Hugging Face format)."""
     from pofx.artifact import load
     from pofx.core.files import read_json, write_bytes
-    from pofx.runs.info import EVALUATION
+    from pofx.storage import EVALUATION
 
     evaluation = read_json(run / EVALUATION) if (run / EVALUATION).exists() else None
     text = load(run).model_card(evaluation)

@@ -19,7 +19,7 @@ def push(
     """Upload a run with its model card to the Hugging Face Hub; every verb reads it back as hf://user/name."""
     from pofx.artifact import load
     from pofx.core.files import read_json
-    from pofx.runs.info import EVALUATION
+    from pofx.storage import EVALUATION
 
     evaluation = read_json(run / EVALUATION) if (run / EVALUATION).exists() else None
     typer.echo(load(run).push(repo, private=not public, message=message, evaluation=evaluation))
