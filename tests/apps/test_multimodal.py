@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from pofx.apps.joint import Joint
 from pofx.apps.multimodal import agreement
 from pofx.cli.main import app
-from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.errors import DataError, PofxError, Unsupported, UsageError
 from pofx.data.captioned_tiles import read, seen, text, tiles
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -64,8 +64,8 @@ def test_what_cannot_be_is_refused(joint):
         joint.sample(2, {"bits": np.ones((3, 2), int)})
     with pytest.raises(DataError, match="equally many"):
         Joint().fit({"a": np.ones((4, 2), int), "b": np.ones((5, 2), int)})
-    for wrong in (np.ones((4, 2)), np.array(list("abcd")), -np.ones(4, int), np.int64(3), np.ones((4, 0), int)):
-        with pytest.raises(DataError, match="whole numbers"):
+    for wrong in (np.int64(3), np.ones((4, 0), int), [], None, -np.ones((4, 2), int)):
+        with pytest.raises(PofxError):
             Joint().fit({"a": np.ones((4, 2), int), "b": wrong})
     with pytest.raises(Unsupported, match="circuit"):
         Joint("independent", steps=1).fit(small(60))
@@ -81,7 +81,7 @@ def test_parts_with_unlike_classes_draw_their_own_alone(model):
     }  # fmt: skip
     options = {"states": 8} if model == "circuit" else {"width": 32}
     if model == "made":
-        with pytest.raises(Unsupported, match="circuit or masked-diffusion"):
+        with pytest.raises(Unsupported, match="choose circuit, vae or masked-diffusion"):
             Joint(model, options=options, steps=1).fit(parts)
         return
     made = Joint(model, options=options, steps=20).fit(parts)
@@ -96,7 +96,7 @@ def test_parts_with_unlike_classes_draw_their_own_alone(model):
         assert mass == pytest.approx(1, abs=1e-4)
         assert (drawn["flag"] == (drawn["label"] > 0)).mean() > 0.9
     for wrong in ({"label": 3}, {"label": -2}, {"flag": 0.5}, {"picture": np.full((2, 2), 62)}, {"picture": 1}):
-        with pytest.raises(DataError, match="must"):
+        with pytest.raises(PofxError):
             made.sample(2, wrong)
 
 

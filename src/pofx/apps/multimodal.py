@@ -29,6 +29,7 @@ def multimodal(
     from pofx.apps.joint import Joint
     from pofx.core.errors import UsageError
     from pofx.data import captioned_tiles
+    from pofx.data.arrays import write_arrays
     from pofx.data.bounded import reading
 
     if source == "tiles":
@@ -47,7 +48,7 @@ def multimodal(
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
     joint = Joint(model, minutes=minutes, seed=seed).fit(parts)
     drawn = joint.sample(n, given, seed=seed)
-    np.savez(out / "events.npz", **drawn)  # type: ignore[arg-type]
+    write_arrays(out / "events.npz", drawn)
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():

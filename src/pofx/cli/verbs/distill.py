@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
-from pofx.declared import Guarded
+from pofx.declared import Guarded, Reads
 
 GROUP = "Train"
 EXAMPLE = "pofx distill runs/digits --sampler-steps 4 --minutes 1 --out runs/digits-fast"
@@ -24,7 +24,7 @@ def distill(
     guidance: Annotated[float, typer.Option(help="Of the teacher, which the new run has built in.")] = 1.0,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training time (default 1).")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget: optimiser steps.")] = None,
-    against: arguments.Against = None,
+    against: Annotated[str | None, typer.Option(help="Data to train on (default: that of the run)."), Reads()] = None,
     option: arguments.Options = None,
     seed: arguments.Seed = 0,
     overwrite: arguments.Overwrite = False,
