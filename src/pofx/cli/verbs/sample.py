@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
-from pofx.declared import Items, Reads
+from pofx.declared import LINES, Items, Reads
 
 GROUP = "Use a run"
 EXAMPLE = "pofx sample runs/digits -n 64 --condition 3 --out grid.png"
@@ -56,6 +56,7 @@ def sample(
     from pofx.apps.watermark import key_of
     from pofx.artifact import load
     from pofx.core.errors import UsageError
+    from pofx.data.kind import named
     from pofx.runs.continuation import long_texts
 
     if known is not None and prefix is None:
@@ -65,7 +66,7 @@ def sample(
         from pofx.combine.guiding import guided
 
         artifact = guided(artifact, guide)
-    running = artifact.representation.kind == "text"
+    running = named(artifact.representation.kind).outputs[0] in LINES
     artifact, tempering = arguments.sampling(artifact, option, also=("length",) if running else ())
     length = tempering.pop("length", None)
     rows = None if given is None else arguments.known(given, n)
