@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import pofx
 from pofx.apps import proteins as app_of
-from pofx.apps.couplings import pseudo_likelihood
+from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, fasta, read_alignment, shared, weights
@@ -112,6 +112,23 @@ def test_pseudo_likelihood_finds_the_energies_of_a_known_potts_model():
     assert np.sqrt(np.average((gap - np.average(gap, weights=p)) ** 2, weights=p)) < 0.15
     alone = app_of.Profile(known)(states) - energy
     assert np.sqrt(np.average((alone - np.average(alone, weights=p)) ** 2, weights=p)) > 0.4
+
+
+def test_potts_models_refuse_what_they_cannot_fit_or_score(tmp_path):
+    letters = np.random.default_rng(0).choice(list("ACDEFG"), (30, 6))
+    (tmp_path / "x.a3m").write_text("".join(f">s{i}\n{''.join(row)}\n" for i, row in enumerate(letters)))
+    known = read_alignment(tmp_path / "x.a3m")
+    for wrong in ({"steps": 0}, {"batch": 0}, {"rate": -1}, {"ridge": -1}, {"seed": -1}, {"steps": 2.5}):
+        with pytest.raises(UsageError, match="must be"):
+            pseudo_likelihood(known, **{"steps": 1, **wrong})
+    for pseudo in (0, -1, 2, float("nan"), "half"):
+        with pytest.raises(UsageError, match="must be"):
+            mean_field(known, pseudo)
+    for fitted in (mean_field(known), pseudo_likelihood(known, steps=1)):
+        assert np.isfinite(fitted(["ACDEFG", "A-DEFG"])).all()
+        for sequences in ([], ["ACD"], ["ACDEFG", "ACDEFGA"], "ACDEFG", [""]):
+            with pytest.raises(DataError, match="6 columns"):
+                fitted(sequences)
 
 
 def test_couplings_of_too_many_columns_are_refused():

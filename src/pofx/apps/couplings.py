@@ -7,11 +7,13 @@ all others by logistic regression, the two estimates of a pair being one paramet
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
 
 from pofx.core.errors import DataError
+from pofx.core.options import Count, NonNegative, Positive, Range, Real, checked, short
 from pofx.data.alignments import LETTERS, RESIDUES, Alignment, codes
 
 CLASSES, Q = len(LETTERS), len(RESIDUES)  # with and without the gap, which is the reference
@@ -26,6 +28,12 @@ class Potts:
         self.fields, self.couplings = fields, couplings
 
     def __call__(self, sequences: Sequence[str]) -> Float[np.ndarray, "n"]:
+        columns = len(self.fields) // Q
+        wrong = next((s for s in sequences if len(s) != columns), None) if len(sequences) else ""
+        if isinstance(sequences, str) or wrong is not None:
+            raise DataError(
+                f"sequences must be a list of texts of {columns} columns each (got {short(wrong or sequences)})"
+            )
         hot = one_hot(sequences).astype(np.float64)
         return np.asarray(hot @ self.fields + 0.5 * np.einsum("nk,nk->n", hot @ self.couplings, hot))
 
@@ -36,7 +44,8 @@ def one_hot(sequences: Sequence[str]) -> Float[np.ndarray, "n k"]:
     return np.asarray((x[..., None] == np.arange(1, CLASSES)).reshape(len(x), -1).astype(np.float32))
 
 
-def mean_field(alignment: Alignment, pseudo: float = 0.5) -> Potts:
+@checked
+def mean_field(alignment: Alignment, pseudo: Annotated[Real, Range(0, 1, above=True)] = 0.5) -> Potts:
     """Couplings by the inverse covariance; `pseudo` is the weight of the uniform distribution."""
     hot = one_hot(alignment.sequences)
     columns = hot.shape[1] // Q
@@ -57,8 +66,15 @@ def mean_field(alignment: Alignment, pseudo: float = 0.5) -> Potts:
     return Potts(fields, couplings)
 
 
+@checked
 def pseudo_likelihood(
-    alignment: Alignment, *, steps: int = 200, batch: int = 256, rate: float = 0.01, ridge: float = 0.01, seed: int = 0
+    alignment: Alignment,
+    *,
+    steps: Count = 200,
+    batch: Count = 256,
+    rate: Positive = 0.01,
+    ridge: NonNegative = 0.01,
+    seed: Annotated[int, Range(0, 1 << 62)] = 0,
 ) -> Potts:
     """Couplings by the likelihood of every residue given the others, by Adam on sequences drawn by their weights.
 

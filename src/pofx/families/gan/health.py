@@ -26,7 +26,7 @@ def symptoms(numbers: Mapping[str, float]) -> dict[str, str]:
     due = math.exp(numbers.get("class entropy of data", 0.0))
     if "class entropy" in numbers and (modes < COVERED * due or copies > COPIES):
         found["collapse"] = (
-            f"the generator collapses: samples spread over {modes:.1f} classes where the data has {due:.1f}, and "
+            f"the generator collapses: samples spread over {modes:.2g} classes where the data has {due:.2g}, and "
             f"{copies:.0%} are near copies of one another. Pass loss=relativistic and penalty=r1+r2, group=4 for style "
             "nets, or a larger batch_size"
         )

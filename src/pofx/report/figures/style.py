@@ -22,6 +22,8 @@ from pofx.report.numbers import short
 INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by the page's colours
 PALETTE = ("#3b78d0", "#dd7a24", "#2d9d78", "#cf4a5e", "#8862cf", "#9c7040", "#1d9ab3", "#c75aa3", "#8d9422", "#5c6bc0")
 GREY = "#858b98"
+SUBS = ((1, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # labelled multiples of the powers of ten
+LETTER = 5.4  # points, the width of a digit of a tick
 PIXELS = 128  # of an inch of a figure, at most
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -92,12 +94,27 @@ def svg(figure: Figure, salt: str) -> str:
 
 
 def log(axis: Axis, values: Sequence[float]) -> None:
-    """Plain numbers on a logarithmic axis, at least three where the values span little."""
+    """Plain numbers on a logarithmic axis, as many as fit; at least three where the values span little."""
     spread = max(values) / min(values) if values and min(values) > 0 else 1.0
-    subs = (1, 2, 3, 4, 5, 6, 8) if spread < 4 else (1, 2, 3, 5) if spread < 20 else (1, 2, 5) if spread < 300 else (1,)
+    least = 0 if spread < 4 else 1 if spread < 20 else 2 if spread < 300 else 4
+    subs = next((s for s in SUBS[least:] if _apart(axis, values, s)), SUBS[-1])
     axis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def _apart(axis: Axis, values: Sequence[float], subs: Sequence[int]) -> bool:
+    """Whether the numbers of a logarithmic axis lie apart, at the size that its panel has in the grid."""
+    if not values or min(values) <= 0 or axis is axis.axes.yaxis:
+        return True
+    low, high = math.log10(min(values)), math.log10(max(values))
+    ticks = [s * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for s in subs]
+    ticks = [t for t in ticks if low - 0.05 <= math.log10(t) <= high + 0.05]
+    points = axis.axes.bbox.width / axis.axes.figure.dpi * 72 / (high - low + 0.1)  # of one decade
+    return all(
+        points * math.log10(b / a) > LETTER * (len(short(a)) + len(short(b)) + 2) / 2
+        for a, b in zip(ticks, ticks[1:], strict=False)
+    )
 
 
 def empty(axes: Axes) -> None:

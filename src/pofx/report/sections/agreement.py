@@ -5,6 +5,7 @@ A measure in a space that favours a family describes the space rather than the m
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -102,6 +103,11 @@ def taus(found: Sequence[Ranks]) -> list[Tau]:
     return listed
 
 
+def _space(label: str) -> str:
+    """The name of a space without its hash."""
+    return re.sub(r"-[0-9a-f]{8}$", "", label)
+
+
 def words(listed: Sequence[Tau], metric: str, title: str) -> list[str]:
     """A sentence per pair of spaces for one measure: do they agree on the order?"""
     found = []
@@ -116,7 +122,8 @@ def words(listed: Sequence[Tau], metric: str, title: str) -> list[str]:
         )  # fmt: skip
         chance = f"; so few models give as much by chance (p = {t.p:.2f})" if t.tau >= AGREE and t.p > 0.05 else ""
         found.append(
-            f"The order of {t.n} models by {title} in {t.first} and in {t.second}: Kendall's τ = {t.tau:.2f}, "
+            f"The order of {t.n} models by {title} in {_space(t.first)} and in {_space(t.second)}: "
+            f"Kendall's τ = {t.tau:.2f}, "
             f"{verdict}{chance}."
         )
     return found
