@@ -49,6 +49,10 @@ class Reads:
 class Writes:
     """What is written. `place` checks what the user gave, `opened` yields what the verb gets instead."""
 
+    def inside(self, place: Path) -> bool:
+        """Whether it is a folder that is replaced as a whole."""
+        return False
+
     def place(self, out: Any, given: Mapping[str, Any]) -> Path | None:
         return None if out is None else Path(out)
 
@@ -81,6 +85,9 @@ class Folder(Writes):
 
     again: bool = False
 
+    def inside(self, place: Path) -> bool:
+        return True
+
     @contextmanager
     def opened(self, place: Path, given: Mapping[str, Any]) -> Iterator[Path]:
         from pofx.core.files import whole
@@ -100,6 +107,9 @@ class Items(Writes):
 
     def __init__(self, stem: str) -> None:
         self.stem = stem
+
+    def inside(self, place: Path) -> bool:
+        return not place.suffix
 
     def place(self, out: Any, given: Mapping[str, Any]) -> Path | None:
         kind = kind_of_run(given["run"])
@@ -150,7 +160,7 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
             for name, target in outs.items():
                 place = target.place(given[name], given)
                 if place is not None:
-                    apart(place, *sources)
+                    apart(place, *sources, inside=target.inside(place))
                     written.append(place)
                     given[name] = stack.enter_context(target.opened(place, given))
             done = verb(**given)

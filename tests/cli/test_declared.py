@@ -117,6 +117,21 @@ def test_a_file_that_is_read_or_of_another_type_or_place_is_refused(tmp_path, mo
     assert (tmp_path / "a.csv").read_text() == "1"
 
 
+def test_a_folder_of_runs_may_hold_what_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("1")
+
+    def trained(
+        source: Annotated[Path, typer.Argument(), Reads()], out: Annotated[Path, typer.Option(), Guarded()] = Path(".")
+    ) -> str:
+        """Train."""
+        return "trained"
+
+    assert call(trained, "a.csv").strip() == "trained → ."
+    with pytest.raises(UsageError, match="is read"):
+        call(trained, "a.csv", "--out", "a.csv")
+
+
 def state(folder):
     return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
 

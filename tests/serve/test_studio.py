@@ -12,6 +12,7 @@ import pofx
 from pofx.core.config import entry
 from pofx.core.errors import PofxError, UsageError
 from pofx.serve.desk import Desk, sight
+from pofx.train.log import Log
 
 QUICK = {"steps": 2, "batch_size": 32, "progress": False}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -150,6 +151,17 @@ def test_a_desk_without_runs_states_what_to_do(tmp_path, monkeypatch):
         Desk()
 
 
+def test_curves_hold_what_is_minimised_and_measured_alone(tmp_path, monkeypatch):
+    log = Log(tmp_path)
+    log.write({"step": 3, "seconds": 1.0, "images": 96, "rate": 0.5, "lr": 1e-3, "steps_per_second": 5.8})
+    log.write({"step": 3, "seconds": 1.1, "validation": 2.0})
+    seen = {}
+    monkeypatch.setattr("pofx.serve.desk._plot", seen.update)
+    made = Desk.__new__(Desk)
+    made.paths = {"run": tmp_path}
+    assert made.curves("run")[1] == "step 3, 1 s" and set(seen) == {"rate", "validation"}
+
+
 def test_all_facts_are_escaped():
     assert sight(pofx.texts(["<b>"] * 3)).text.splitlines()[0] == "<b>"
 
@@ -268,4 +280,8 @@ def test_the_page_is_fast_dark_narrow_and_works_by_keys(page):
     page.focus("#sample-n input")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#sample-picture img")
+    choose(page, "rows")
+    page.click("#sample-go")
+    page.wait_for_selector("#sample-rows table")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400  # a wide table scrolls in its place
     assert not page.errors

@@ -141,9 +141,9 @@ def _spread(dataset: Dataset) -> int:
 
 def history(path: Path) -> list[dict[str, float]]:
     """At most HISTORY points {seconds, step, loss, validation, telemetry} of a log.jsonl; `loss` sums the losses."""
-    from pofx.train.log import read_log
+    from pofx.train.log import BESIDE, read_log
 
-    beside = {"step", "seconds", "images", "validation", "lr", "steps_per_second"}
+    beside = {*BESIDE, "validation"}
     points = []
     for line in read_log(path):
         losses = [v for k, v in line.items() if k not in beside and isinstance(v, int | float)]

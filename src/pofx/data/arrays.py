@@ -42,15 +42,18 @@ def check_output(path: Path, *endings: str) -> None:
         raise UsageError(f"{path} cannot be written, {at} is a {'folder' if path.is_dir() else 'file'}: choose another")
 
 
-def apart(path: Path, *inputs: Path) -> None:
+def apart(path: Path, *inputs: Path, inside: bool) -> None:
     """Refuse to write over what is read.
+
+    Args:
+        inside: the path is a folder that is written as a whole, in which nothing that is read may lie.
 
     Raises:
         UsageError: the path is one of the inputs, or a folder that holds one.
     """
     place = path.resolve()
     for one in inputs:
-        if one.resolve().is_relative_to(place):
+        if one.resolve() == place or (inside and one.resolve().is_relative_to(place)):
             where = "" if one.resolve() == place else f" in {path}"
             raise UsageError(f"{one} is read, and would be overwritten{where}: choose another --out")
 

@@ -30,7 +30,7 @@ from pofx.data.kind import Kind, kind_of, named, take
 from pofx.data.sources import load as load_data
 from pofx.data.sources import whole
 from pofx.evaluate.conditions import with_conditions
-from pofx.train.log import read_log
+from pofx.train.log import BESIDE, read_log
 
 MOST = 256  # items of one view
 SCORED = 300  # test items that a score is compared with
@@ -337,7 +337,7 @@ class Desk:
         series: dict[str, tuple[list[float], list[float]]] = {}
         for line in lines:
             for key, value in line.items():
-                if key not in ("step", "seconds") and isinstance(value, int | float) and np.isfinite(value):
+                if key not in BESIDE and isinstance(value, int | float) and np.isfinite(value):
                     xs, ys = series.setdefault(key, ([], []))
                     xs.append(line.get("step", 0))
                     ys.append(value)

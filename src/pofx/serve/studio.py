@@ -25,6 +25,7 @@ except ImportError as error:
 CSS = """
 .gradio-container {max-width: 1400px !important; margin: auto}
 .sight img {image-rendering: pixelated}
+.rows {max-width: calc(100vw - 64px); overflow-x: auto}
 @media (max-width: 640px) {.gradio-container {padding: 4px !important}}
 """
 KEYS = """<script>
@@ -43,10 +44,12 @@ class Panel:
     def __init__(self, name: str) -> None:
         self.note = gr.Markdown(elem_id=f"{name}-note")
         self.picture = gr.Image(
-            type="pil", format="png", interactive=False, visible=False, label="Picture", elem_classes="sight",
+            type="pil", format="png", interactive=False, visible=False, show_label=False, elem_classes="sight",
             elem_id=f"{name}-picture",
         )  # fmt: skip
-        self.rows = gr.Dataframe(interactive=False, visible=False, label="Rows", elem_id=f"{name}-rows")
+        self.rows = gr.Dataframe(
+            interactive=False, visible=False, label="Rows", elem_classes="rows", elem_id=f"{name}-rows"
+        )
         self.text = gr.Textbox(lines=8, interactive=False, visible=False, label="Texts", elem_id=f"{name}-text")
         self.sound = gr.Audio(interactive=False, visible=False, label="Sound", elem_id=f"{name}-sound")
 
@@ -60,10 +63,15 @@ class Panel:
         return [
             gr.update(value=found.note),
             gr.update(value=found.picture, visible=found.picture is not None),
-            gr.update(value=found.rows, visible=found.rows is not None),
+            gr.update(value=_short(found.rows), visible=found.rows is not None),
             gr.update(value=found.text, visible=found.text is not None),
             gr.update(value=found.sound, visible=found.sound is not None),
         ]
+
+
+def _short(rows: Any) -> Any:
+    """A table with numbers of at most eight digits, as a person reads them."""
+    return rows if rows is None else rows.map(lambda v: float(f"{v:.8g}") if isinstance(v, float) else v)
 
 
 def refused(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,7 +81,7 @@ def refused(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args)
         except PofxError as error:
-            raise gr.Error(str(error), duration=8) from error
+            raise gr.Error(str(error), duration=8, print_exception=False) from error
 
     return wrapper
 
@@ -85,9 +93,7 @@ def page(desk: Desk) -> Any:
         gr.Markdown("# pofx studio\nCtrl+Enter runs the visible page.")
         with gr.Row():
             run = gr.Dropdown(desk.names, value=first, label="Run", elem_id="run")
-            condition = gr.Textbox(
-                label="Condition", placeholder="one value, several (0,1,2), or age=30,plan=pro", elem_id="condition"
-            )
+            condition = gr.Textbox(label="Condition", placeholder="3, or age=30", elem_id="condition")
         with gr.Accordion("About this run", open=False):
             about = gr.HTML(desk.about(first), elem_id="about")
         run.change(refused(desk.about), run, about, show_progress="hidden")
@@ -296,7 +302,7 @@ def _training(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Training", elem_id="tab-training"):
         live = gr.Checkbox(False, label="Live: every two seconds", elem_id="training-live")
         go, note = _go("training", "Show the curves"), gr.Markdown(elem_id="training-note")
-        picture = gr.Image(type="pil", format="png", interactive=False, label="Curves", elem_id="training-picture")
+        picture = gr.Image(type="pil", format="png", interactive=False, show_label=False, elem_id="training-picture")
         timer = gr.Timer(2, active=False)
         live.change(lambda on: gr.Timer(active=on), live, timer)
         for event in (go.click, timer.tick):

@@ -11,6 +11,8 @@ from typing import Any
 from pofx.core.errors import UsageError
 from pofx.core.files import write_bytes
 
+BESIDE = ("step", "seconds", "images", "lr", "steps_per_second")  # of a line, beside what is minimised and measured
+
 
 class Log:
     """Lines of numbers in `<folder>/log.jsonl`; those of steps after a resumed checkpoint are cut off first."""
