@@ -174,17 +174,16 @@ def mnist(args):
             **more,
         }
 
+    budget = {"steps": args.steps, "seed": args.seed, "progress": False, "batch_size": 32, "validation_items": 300}
     for name in args.models or MNIST:
         began = time.process_time()
-        run = pofx.fit(data, name, steps=args.steps, seed=args.seed, progress=False, options=MNIST[name], batch_size=32)
+        run = pofx.fit(data, name, options=MNIST[name], **budget)
         used = time.process_time() - began
         if name != "flow-matching":
             yield scored(name, run, used)
             continue
         began = time.process_time()
-        beside = pofx.fit(
-            data, "divergence-head", run=run, steps=args.steps, seed=args.seed, progress=False, batch_size=32
-        )
+        beside = pofx.fit(data, "divergence-head", run=run, **budget)
         own = time.process_time() - began
         yield scored("divergence-head", beside, used + own, gap_to_adaptive=round(beside.model.gap(4)[0] / size, 4))
 

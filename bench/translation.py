@@ -40,6 +40,7 @@ def translated(args, name, train, labels, given, test):
             seed=args.seed,
             progress=False,
             options={"grid_condition": form},
+            batch_size=32,
         )
         used = time.process_time() - began
         known = (
