@@ -29,7 +29,32 @@ from pofx.represent.choose import view_of_condition
 EVENTS: tuple[type, ...] = (Discrete, Continuous, dict)  # of the parts, the preferred one first
 
 
-class Product(Representation):
+class OfParts(Representation):
+    """Parts by name, each by a view of its own."""
+
+    kind = "several"
+    parts: dict[str, Representation]
+
+    @property
+    def dims(self) -> int:
+        return sum(view.dims for view in self.parts.values())
+
+    def state(self) -> dict[str, Tensor]:
+        return {f"{part}.{key}": value for part, view in self.parts.items() for key, value in view.state().items()}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        for part, view in self.parts.items():
+            own = beneath(tensors, part)
+            if own:
+                view.load_state(own)
+
+    def to(self, device: torch.device | str) -> Self:
+        for view in self.parts.values():
+            view.to(device)
+        return self
+
+
+class Product(OfParts):
     """Parts by name ↔ a dict of raw tensors, one for each part.
 
     Args:
@@ -37,7 +62,6 @@ class Product(Representation):
         columns: of the table that parts come from, by part; empty for parts that were no columns.
     """
 
-    kind = "several"
     name = "product"
     summary = "each part by a view of its own; only of conditions"
     conditional = True
@@ -66,8 +90,8 @@ class Product(Representation):
         return self
 
     def _take(self, views: Mapping[str, Representation]) -> None:
-        self._views = dict(views)
-        self.event: Event = {part: view.event for part, view in self._views.items()}
+        self.parts = dict(views)
+        self.event: Event = {part: view.event for part, view in self.parts.items()}
 
     # items ↔ raw
 
@@ -75,11 +99,11 @@ class Product(Representation):
         """Parts by name, each of one item or of several, or rows of all columns."""
         if isinstance(values, Several) or not isinstance(values, Mapping):
             return values
-        return {part: self._views[part].as_batch(of) for part, of in self._split(values).items()}
+        return {part: self.parts[part].as_batch(of) for part, of in self._split(values).items()}
 
     def tensor(self, values: Any) -> Any:
         parts = self._split(values)
-        found = {part: view.tensor(parts[part]) for part, view in self._views.items()}
+        found = {part: view.tensor(parts[part]) for part, view in self.parts.items()}
         n = max(count(raw) for raw in found.values())
         for part, raw in found.items():
             if count(raw) not in (1, n):
@@ -96,14 +120,14 @@ class Product(Representation):
         if isinstance(values, list | tuple) and values and all(isinstance(row, Mapping) for row in values):
             values = _stacked(values)
         if isinstance(values, Several):
-            frame = None if set(values.parts) == set(self._views) else named(self.kind).columns(values)
+            frame = None if set(values.parts) == set(self.parts) else named(self.kind).columns(values)
             values = dict(values) if frame is None else frame
         if isinstance(values, pd.DataFrame):
             values = {str(name): values[name] for name in values.columns}
         if not isinstance(values, Mapping):
             raise DataError(f"the condition must be parts by name, {self._wanted} (got {type(values).__name__})")
         given, found = dict(values), {}
-        for part in self._views:
+        for part in self.parts:
             names = self.columns.get(part, [])
             if part in given:
                 value = given[part]
@@ -119,29 +143,29 @@ class Product(Representation):
 
     @property
     def _wanted(self) -> str:
-        return "{" + ", ".join(f"'{part}': …" for part in self._views) + "}"
+        return "{" + ", ".join(f"'{part}': …" for part in self.parts) + "}"
 
     def items(self, raw: Any) -> Any:
         found = {}
-        for part, view in self._views.items():
+        for part, view in self.parts.items():
             facts = {"columns": self.columns[part]} if part in self.columns else {}
             found[part] = Items(view.kind, view.items(raw[part]), facts=facts)
         return Several(found)
 
     def unfamiliar(self, raw: Any) -> str:
-        return "; ".join(note for part, view in self._views.items() if (note := view.unfamiliar(raw[part])))
+        return "; ".join(note for part, view in self.parts.items() if (note := view.unfamiliar(raw[part])))
 
     def written(self, text: str, *, files: bool = False) -> Any:
         """Parts as label=3,text=a red square; where `files` is true, a part may be the path of a file of it."""
-        names = [*self._views, *(c for part in self.columns.values() for c in part)]
+        names = [*self.parts, *(c for part in self.columns.values() for c in part)]
         keys = "|".join(re.escape(name) for name in sorted(set(names), key=len, reverse=True))
         marks = list(re.finditer(rf"(?:^|,)\s*({keys})\s*=", text))
         if not marks or marks[0].start() != 0:
-            raise UsageError(f"the condition must be written {'=…,'.join(self._views)}=… (got '{text}')")
+            raise UsageError(f"the condition must be written {'=…,'.join(self.parts)}=… (got '{text}')")
         ends = [*(mark.start() for mark in marks[1:]), len(text)]
         pairs = [(m.group(1), text[m.end() : end].strip()) for m, end in zip(marks, ends, strict=True)]
         given: dict[str, Any] = once(pairs, "the condition")
-        for part, view in self._views.items():
+        for part, view in self.parts.items():
             value = given.get(part)
             if value is None:
                 continue
@@ -157,35 +181,15 @@ class Product(Representation):
     # raw ↔ events
 
     def encode(self, raw: Any, generator: Streams) -> tuple[Any, Tensor]:
-        parts = {part: view.encode(raw[part], generator)[0] for part, view in self._views.items()}
+        parts = {part: view.encode(raw[part], generator)[0] for part, view in self.parts.items()}
         return parts, torch.zeros(count(raw), device=generator.device)
 
     def decode(self, x: Any) -> Any:
-        return {part: view.decode(x[part]) for part, view in self._views.items()}
+        return {part: view.decode(x[part]) for part, view in self.parts.items()}
 
     def draw(self, streams: Streams) -> Any:
         """Nothing: how parts occur together is not known."""
         return None
-
-    @property
-    def dims(self) -> int:
-        return sum(view.dims for view in self._views.values())
-
-    # weights
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"{part}.{key}": value for part, view in self._views.items() for key, value in view.state().items()}
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        for part, view in self._views.items():
-            own = beneath(tensors, part)
-            if own:
-                view.load_state(own)
-
-    def to(self, device: torch.device | str) -> Self:
-        for view in self._views.values():
-            view.to(device)
-        return self
 
 
 def _stacked(rows: Any) -> Any:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from pofx.core import config
-from pofx.core.companion import beneath
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Continuous, Discrete, Event, each
 from pofx.core.model import Density
@@ -24,6 +23,7 @@ from pofx.core.random import Still, Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.several import Several
 from pofx.represent.choose import view_of_part
+from pofx.represent.several import OfParts
 from pofx.represent.table_bins import Bins
 from pofx.represent.table_heads import Heads
 from pofx.represent.tokens import Tokens
@@ -32,10 +32,9 @@ KINDS: Mapping[bool, tuple[type, ...]] = {False: (Discrete, dict, Continuous), T
 Leaf = tuple[str, str | None, Continuous | Discrete]  # a plain event: its part, and its key where the part has several
 
 
-class Together(Representation):
+class Together(OfParts):
     """Parts by name ↔ raw float64 (n, numbers of all parts) ↔ classes, or classes beside numbers."""
 
-    kind = "several"
     name = "together"
     summary = "every part by a view of its own: classes side by side, and numbers beside them"
     options = ("as_numbers",)
@@ -181,26 +180,6 @@ class Together(Representation):
             self._joined({part: of.raw for part, of in each_part.items()}),
             torch.cat([of.stated.reshape(n, -1) for of in each_part.values()], 1),
         )
-
-    # weights
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"{part}.{key}": value for part, view in self.parts.items() for key, value in view.state().items()}
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        for part, view in self.parts.items():
-            own = beneath(tensors, part)
-            if own:
-                view.load_state(own)
-
-    def to(self, device: torch.device | str) -> Self:
-        for view in self.parts.values():
-            view.to(device)
-        return self
-
-    @property
-    def dims(self) -> int:
-        return sum(view.dims for view in self.parts.values())
 
 
 @dataclass(frozen=True)
