@@ -1,9 +1,11 @@
 """Shapes and types of arguments and results are checked while the tests run: the hook must come before pofx itself.
 
-Ctrl-C is heard even where the tests were started in the background by a shell, which lets its jobs ignore it. The laws
-of one case of the conformance suite run in one process, so that its model is trained once.
+Ctrl-C is heard even where the tests were started in the background by a shell, which lets its jobs ignore it. The tests
+of one file run in one process, and of the conformance suite the laws of one case, so that what they share is trained
+once. What was imported is never freed, so the collector of garbage need not look at it.
 """
 
+import gc
 import signal
 
 import pytest
@@ -18,12 +20,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class CaseByCase(LoadScopeScheduling):
-    """Shares out tests one by one, but those of a conformance case together (pytest 9 does not see xdist_group)."""
+    """Shares out files of tests, but the conformance suite by case and long files without fixtures by test."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
         case = test.partition("[")[2]
-        return case if file.endswith("test_conformance.py") and case else nodeid
+        if file.endswith("test_conformance.py") and case:
+            return case
+        return nodeid if file.endswith(("test_docs.py", "test_default_dtype.py")) else file
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.hookimpl(optionalhook=True)

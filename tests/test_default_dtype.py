@@ -45,7 +45,20 @@ def uses(run, values):
     return found
 
 
-LONG = {"ddpm", "ebm"}  # many steps of a sampler, an annealed constant
+LONG = {  # many steps of a sampler, an annealed constant, a kin of one that is quick
+    *(
+        "ddpm",
+        "ebm",
+        "pixelcnn++",
+        "d3pm",
+        "d3pm-uniform",
+        "dbm",
+        "cnf",
+        "dequantised-tarflow",
+        "haar-cascade",
+        "planar",
+    ),
+}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,7 @@ def test_runs_saved_before_are_read(tmp_path, double):
     np.testing.assert_array_equal(pofx.load(tmp_path / "v").log_prob(DATA[0].values), run.log_prob(DATA[0].values))
 
 
+@pytest.mark.slow
 def test_a_density_of_the_user_sees_the_dtype_of_the_user(double):
     seen, matrix = set(), torch.eye(2)
 

@@ -67,6 +67,7 @@ def test_drawn_clips_are_the_words_as_loud_and_as_long(voice):
         voice.draw(2, {"speaker": "me"})
 
 
+@pytest.mark.slow
 def test_a_saved_voice_draws_the_same(voice, tmp_path):
     voice.save(tmp_path / "v")
     again = Voice.load(tmp_path / "v")

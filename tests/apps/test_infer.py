@@ -87,6 +87,7 @@ def test_a_ratio_gives_the_same_posterior_and_is_saved(tmp_path):
         pofx.Posterior.load(tmp_path / "p")
 
 
+@pytest.mark.slow
 def test_a_bounded_prior_never_leaks():
     prior = {"rate": "uniform(0, 1)", "scale": stats.lognorm(0.5)}
     found = infer(lambda t, rng: t + 0.3 * rng.standard_normal(t.shape), prior, simulations=600, vectorised=True,

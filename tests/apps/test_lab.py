@@ -59,6 +59,7 @@ def test_counterfactuals_of_a_lab_with_known_truth_beat_the_floor():
         model.design([after])
 
 
+@pytest.mark.slow
 def test_information_is_what_members_disagree_on():
     lab = LABS["enzyme"]
     train = pd.concat([lab.conditions().query("inhibitor < 1.5")] * 80, ignore_index=True)

@@ -112,6 +112,7 @@ def test_the_report_names_floors_and_what_selfies_mean(run, data):
     assert {"W1 logp", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
 
 
+@pytest.mark.slow
 def test_completions_contain_the_scaffold(run):
     assert all(s.endswith(("1", "c", "C", "n", "O")) for s in chemistry.beginnings("c1ccccc1", 8, 0))
     found = app_of.complete(run, "c1ccccc1", 40)

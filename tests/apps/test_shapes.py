@@ -40,6 +40,7 @@ def test_distances_of_clouds():
     assert earth_movers(a, b) >= chamfer(a, b) / 2**0.5 - 1
 
 
+@pytest.mark.slow
 def test_coverage_sees_equality_collapse_and_noise():
     x, y = torch.randn(40, 20, 2, generator=G), torch.randn(40, 20, 2, generator=G)
 

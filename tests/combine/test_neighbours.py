@@ -320,6 +320,7 @@ def test_programs_compute_what_the_run_does_for_any_number_of_items(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_onnx_without_its_libraries_is_refused_in_words(flow, tmp_path, monkeypatch):
     from pofx.combine import export
 

@@ -119,6 +119,7 @@ def test_half_junk_halves_precision_and_a_dropped_mode_lowers_coverage():
 # two-sample test
 
 
+@pytest.mark.slow
 def test_c2st_p_values_are_uniform_without_a_difference():
     p = [c2st(normal(40, 3, s), normal(40, 3, 1000 + s), permutations=59, seed=s)[1] for s in range(200)]
     shifted = np.array(p) - np.random.default_rng(0).uniform(0, 1 / 60, 200)  # p takes 60 values
@@ -270,6 +271,7 @@ def table(row: dict) -> dict:
     return {(m["metric"], (m["space"] or "").split("-")[0]): m for m in row["measurements"]}
 
 
+@pytest.mark.slow
 def test_controls_stand_where_they_must(digits, cache):
     rows = {name: table(row) for name, row in controls(digits, cache=cache).items()}
     real, copies, margins = (rows[name] for name in ("real-test", "memoriser", "marginals"))

@@ -44,6 +44,7 @@ def inception(tmp_path_factory):
     return path, kind("theirs", ["2048"], feature_extractor_weights_path=str(path))
 
 
+@pytest.mark.slow
 def test_inception_features_are_those_of_torch_fidelity_bit_for_bit(inception, tmp_path):
     path, theirs = inception
     items = pictures(2, 20)

@@ -284,6 +284,7 @@ def test_every_planted_fault_is_seen_by_some_metric(rows, fault):
     assert [row["metric"] for row in rows if row["faults"][fault]["sees"]]
 
 
+@pytest.mark.slow
 def test_the_self_test_knows_what_metrics_are_blind_to(rows):
     missed = blind(rows)
     assert "memoriser" in missed["frechet_distance"] and "memoriser" in missed["precision"]

@@ -59,7 +59,9 @@ def test_no_steps_no_number_and_too_little_time_neither():
     assert not Effort().read(Slow(), points(), seconds=0).values
 
 
-@pytest.mark.parametrize(("name", "steps"), [("ddpm", 8), pytest.param("rbm", 16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [pytest.param(*m, marks=pytest.mark.slow) for m in (("ddpm", 8), ("rbm", 16))]
+)
 def test_models_with_steps_are_read(name, steps):
     data = load("digits")
     data = dataclasses.replace(data, test=take(data.test, range(60)), validation=take(data.validation, range(20)))

@@ -11,7 +11,7 @@ from pofx.core.event import Continuous
 from pofx.core.model import Batch, Explicit
 
 ROWS = {n: r for n, r in config.entries().items() if issubclass(r.model, Explicit) and Continuous in r.model.events}
-NAMES = [pytest.param(n, marks=() if is_core(row) else pytest.mark.slow) for n, row in ROWS.items()]
+NAMES = [pytest.param(n, marks=() if is_core(row) and n != "ebm" else pytest.mark.slow) for n, row in ROWS.items()]
 
 
 @pytest.mark.parametrize("name", NAMES)

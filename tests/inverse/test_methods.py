@@ -132,7 +132,9 @@ APPROXIMATE = {  # the largest gap of the mean, that of the covariance, and the 
 }
 
 
-@pytest.mark.parametrize("method", APPROXIMATE)
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=[pytest.mark.slow] if m == "split-gibbs" else []) for m in APPROXIMATE]
+)
 def test_approximate_methods_are_as_far_as_stated(method, prior, case):
     problem, exact = case
     torch.manual_seed(0)

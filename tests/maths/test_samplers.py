@@ -84,6 +84,7 @@ def test_solvers_show_their_order(name):
     assert order(unipc, path, few, order=2, **span) > 2.6
 
 
+@pytest.mark.slow
 def test_orders_hold_on_a_mixture():
     path = PATHS["cosine"]
     for sampler, wanted in ((ddim, 1), (heun, 2), (dpmpp_2m, 2), (dpmpp_3m, 3)):

@@ -113,6 +113,7 @@ def test_the_spread_of_three_trainings_is_no_difference(spread):
     assert claims([spread] * 7, 3) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
+@pytest.mark.slow
 def test_few_trainings_or_rows_of_very_unlike_spread_seldom_make_a_difference():
     """A normal test of the same errors claims one in 0.34, 0.22 and 0.10 of the cases."""
     assert claims([3.0] * 7, 2) < 0.13

@@ -80,6 +80,7 @@ def test_a_short_fit_finds_both_modes_their_shares_and_log_z(fitted):
     assert np.array_equal(fitted.sample(10, seed=1, path_steps=8), fitted.weigh(10, seed=1, path_steps=8).x)
 
 
+@pytest.mark.slow
 def test_the_sampler_is_stored_like_others(fitted, tmp_path):
     fitted.save(tmp_path / "run")
     again = PathSampler.load(tmp_path / "run", fitted.log_target)

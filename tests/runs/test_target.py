@@ -116,7 +116,11 @@ def test_annealing_estimates_log_z_and_ends_at_the_target():
 
 @pytest.mark.parametrize(
     "name",
-    [n for n, row in config.entries().items() if issubclass(row.model, Reparameterised) and 1 in row.model.ranks],
+    [
+        pytest.param(n, marks=[pytest.mark.slow] if n == "cnf" else [])
+        for n, row in config.entries().items()
+        if issubclass(row.model, Reparameterised) and 1 in row.model.ranks
+    ],
 )
 def test_draws_carry_the_gradient_of_every_parameter(name):
     row = config.entry(name)
@@ -216,6 +220,7 @@ def test_supports_are_kept_and_normalised():
     assert abs(found.log_z[0] - math.log(2 / 6)) < max(3 * found.log_z[1], 0.02)
 
 
+@pytest.mark.slow
 def test_draws_from_the_target_keep_their_modes():
     def two(x):
         return torch.logaddexp(-0.5 * (x - 4).square().sum(1) / 0.25, -0.5 * (x + 4).square().sum(1) / 0.25)
@@ -308,6 +313,7 @@ def test_poor_weights_warn():
     assert draws.warning in str(draws)
 
 
+@pytest.mark.slow
 def test_samplers_are_saved_without_their_target(fitted, tmp_path):
     fitted.save(tmp_path)
     again = ImportanceSampler.load(tmp_path, gaussian)

@@ -59,6 +59,7 @@ def make(tmp_path):
         study.close()
 
 
+@pytest.mark.slow
 def test_rates_of_simulated_raters_are_found_and_careless_ones_left_out(make):
     study = make("real", trials=30, checks=0.2)
     simulate(study, 12, np.random.default_rng(0), careless=3)

@@ -136,7 +136,15 @@ def test_remaining_time_falls_and_shares_rise(clock):
     assert training[3].rate == pytest.approx(4.0, rel=0.01)
 
 
-@pytest.mark.parametrize(("step", "size"), [(0.02, 64), (0.04, 32), (0.2, 16), (0.9, 16)])
+@pytest.mark.parametrize(
+    ("step", "size"),
+    [
+        pytest.param(0.02, 64, marks=pytest.mark.slow),
+        pytest.param(0.04, 32, marks=pytest.mark.slow),
+        (0.2, 16),
+        (0.9, 16),
+    ],
+)
 def test_batches_become_smaller_where_the_budget_buys_too_few_steps(clock, step, size):
     found, spent = go(clock, 50.0, least=16, step=step)
     assert found.state.images == size * found.state.step

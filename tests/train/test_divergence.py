@@ -166,7 +166,17 @@ def test_unused_places_of_buffers_may_be_minus_infinity_but_nothing_else():
     assert "1 of 2 numbers of the parameter log_std" in broken(model)
 
 
-@pytest.mark.parametrize("name", ["realnvp", "maf", "nsf", "planar", "flow-matching", "vae", "gan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "realnvp",
+        "nsf",
+        "flow-matching",
+        "vae",
+        "gan",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("maf", "planar")),
+    ],
+)
 def test_a_wild_training_of_points_leaves_finite_samples_or_an_error(tmp_path, name):
     x = np.random.default_rng(0).normal(size=(300, 2))
     try:

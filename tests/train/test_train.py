@@ -363,6 +363,7 @@ def test_attention_has_its_flops_on_the_cpu():
     assert watch.known == {"both": 7 * product}
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_double_batch(tmp_path):
     script = Path(__file__).parents[1] / "two_processes.py"
     paths = os.pathsep.join((str(script.parent), str(script.parents[1] / "src")))

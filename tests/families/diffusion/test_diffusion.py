@@ -119,6 +119,7 @@ def test_denoise_is_the_estimate_in_units_of_the_event():
     assert torch.allclose(model.denoise(x_t, t.expand(4000)), estimate, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_error_of_the_probes_is_the_spread_over_other_probes():
     model = tiny(Continuous((20,)), width=32, probes=8)
     x = torch.randn(6, 20)
@@ -151,7 +152,9 @@ def test_runs_of_earlier_versions_are_read():
     assert isinstance(read, Diffusion) and (read.sampler_steps, read.weighting) == (9, "min-snr")
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(s, marks=[pytest.mark.slow] if s == "adaptive" else []) for s in SAMPLERS]
+)
 @torch.no_grad()
 def test_sample_i_depends_on_its_stream_alone(sampler):
     threshold = "none" if sampler == "adaptive" else "static"

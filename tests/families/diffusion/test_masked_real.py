@@ -60,6 +60,7 @@ def test_outputs_come_from_known_tokens_alone(shape, patch):
     assert model.sample(n, c, generator=Streams(0, n)).shape == x.shape
 
 
+@pytest.mark.slow
 def test_infilling_keeps_what_is_known_and_learns_what_follows_from_it():
     torch.manual_seed(0)
     z = torch.randn(1000, 1)

@@ -91,7 +91,7 @@ def test_an_energy_of_many_dimensions_is_relative():
     assert model.sample(3, generator=Streams(0, 3)).shape == (3, 12)
 
 
-@pytest.mark.parametrize("objective", ["noise", "recovery"])
+@pytest.mark.parametrize("objective", [pytest.param("noise", marks=pytest.mark.slow), "recovery"])
 def test_a_run_draws_and_scores_though_no_gradients_are_recorded(objective):
     points = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
     options = {

@@ -57,7 +57,10 @@ def test_free_energy_is_the_sum_over_hidden_states(classes, features):
     assert torch.allclose(m.free_energy(v, torch.zeros(len(v), dtype=torch.int64)), torch.tensor(brute), atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "classes", "hidden"), [(8, 2, 6), (4, 5, 4), (3, 17, 12)])
+@pytest.mark.parametrize(
+    ("size", "classes", "hidden"),
+    [(4, 5, 4), *(pytest.param(*s, marks=pytest.mark.slow) for s in ((8, 2, 6), (3, 17, 12)))],
+)
 def test_annealing_finds_the_enumerated_normaliser(size, classes, hidden):
     m = random_rbm(size, classes, hidden, temperatures=1000, runs=128)
     assert exact_log_z(m) == pytest.approx(
@@ -146,6 +149,7 @@ def test_samples_follow_the_density():
     assert torch.equal(m.sample(3, generator=Streams(0, 8000)[5:8]), samples[5:8])
 
 
+@pytest.mark.slow
 def test_the_normaliser_follows_the_weights_and_is_saved():
     m = random_rbm(4, 2, 3, temperatures=300, runs=64)
     x = every(4, 2)

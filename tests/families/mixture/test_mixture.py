@@ -177,9 +177,11 @@ def test_heavy_tails_are_no_outliers():
 @pytest.mark.parametrize(
     "spoil",
     [
-        "one 1e4",
         "5 % are -999",
-        *(pytest.param(s, marks=pytest.mark.slow) for s in ("nothing", "one 1e2", "five 1e6", "both columns")),
+        *(
+            pytest.param(s, marks=pytest.mark.slow)
+            for s in ("one 1e4", "nothing", "one 1e2", "five 1e6", "both columns")
+        ),
     ],
 )
 def test_outliers_and_sentinels_do_not_spoil_the_density_of_the_others(spoil):

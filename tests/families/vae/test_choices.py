@@ -119,6 +119,7 @@ def _encoder_gradients(m, x, repeats):
     return torch.stack(found)
 
 
+@pytest.mark.slow
 def test_doubly_reparametrised_gradients_have_the_mean_of_the_plain_ones_and_less_variance():
     x = torch.randn(8, 2)
     m = VAE(Continuous((2,)), **{**VAE.small, "width": 8}, particles=8, prior="normal")

@@ -240,7 +240,7 @@ def test_defaults_fit_the_size_and_are_stored_resolved():
     assert VAE.upgraded("vae", {"network": "auto"}, m.state_dict())[1]["network"] == "mlp"
 
 
-@pytest.mark.parametrize(("steps", "seed"), [(0, 0), (40, 0), (150, 2)])
+@pytest.mark.parametrize(("steps", "seed"), [(0, 0), (40, 0), pytest.param(150, 2, marks=pytest.mark.slow)])
 def test_the_bound_has_at_most_the_mass_one_within_its_error(steps, seed):
     """Each item has its own noise, and some proposals are wider than q: shared noise gave a mass of 5.4."""
     data = torch.randint(3, (300, 1, 1, 3), generator=torch.Generator().manual_seed(0)).repeat(1, 1, 2, 1)
