@@ -36,3 +36,8 @@ def test_large_and_infinite_values_converge_too():
     values, _, _ = converged(solve, 4, 1e-3)
     assert max(calls) <= 16 and time.monotonic() - start < 1
     assert values[0] == -1e12 and values[1] == math.inf and values[2].isnan() and abs(values[3] - 1) < 1e-3
+
+
+def test_the_stated_error_holds_before_the_method_has_reached_its_order():
+    values, errors, _ = converged(lambda items, steps: 5 + (1.0 + items) / steps**2, 3, 1e-3)
+    assert (errors <= 1e-3).all() and ((values - 5).abs() <= errors).all()

@@ -22,6 +22,7 @@ SHOWN = 64  # samples beside their nearest items
 WORST = 16  # samples nearest to the training items
 SCORED = 400  # items of each split whose log p is stored
 SCORING = 6.0  # seconds per split; slow densities leave fewer items
+FEWEST = 12  # of which, and of fewer nothing is shown
 
 
 def keep(values: Any, train: Items, folder: Path, name: str, test: Items | None = None) -> str:
@@ -82,9 +83,11 @@ def likelihoods(artifact: Any, dataset: Dataset, own: Any, folder: Path, seed: i
     for name, items in sets.items():
         some = take(items, generator.permutation(len(items))[:SCORED])
         try:
-            value, _, score, _ = log_likelihood(artifact, some, seconds=SCORING)
+            value, _, score, _ = log_likelihood(artifact, some, seconds=SCORING, first=1)
         except Unsupported:
             return None
+        if len(value) < min(FEWEST, len(some)):
+            return None  # too slow for a picture
         found[name] = [float(f"{v:.6g}") if np.isfinite(v) else None for v in value]
         found |= {"density": Density(score.density).name.lower(), "unit": str(score.unit)}
     write_json(folder / "likelihood.json", {**found, "dims": int(artifact.representation.dims)})

@@ -93,12 +93,18 @@ def _score(
 
 
 def log_likelihood(
-    artifact: Scored, items: Items, *, seconds: float = 30.0, prior: Mapping[Any, float] | None = None
+    artifact: Scored,
+    items: Items,
+    *,
+    seconds: float = 30.0,
+    prior: Mapping[Any, float] | None = None,
+    first: int = FIRST,
 ) -> tuple[np.ndarray, np.ndarray | None, Any, float]:
-    """log p of as many items, from the first on, as fit into the time: values, errors, a Score, items per second."""
+    """log p of as many items, from the first on, as fit into the time, at least the `first`: values, errors, a Score,
+    items per second."""
     values, errors, found = [], [], None
     start = time.perf_counter()
-    at, size = 0, FIRST
+    at, size = 0, first
     while at < len(items):
         value, stderr, found = _score(artifact, take(items, np.arange(at, min(at + size, len(items)))), prior)
         values.append(value)

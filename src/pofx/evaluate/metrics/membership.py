@@ -23,7 +23,7 @@ from pofx.evaluate.distances import nearest
 from pofx.evaluate.metric import ArtifactMetric, NoveltyMetric, Reading, ScoreInfo
 
 FALSE_POSITIVES = 0.01
-MOST = 1000  # items a side that are scored
+MOST, FEWEST = 1000, 12  # items a side that are scored; where the time buys fewer, nothing is measured
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,10 @@ class LossAttack(ArtifactMetric):
         n = min(len(dataset.test), len(dataset.train), MOST)
         sides = [take(items, generator.permutation(len(items))[:n]) for items in (dataset.train, dataset.test)]
         try:
-            members, others = (log_likelihood(artifact, side, seconds=seconds / 2)[0] for side in sides)
+            others = log_likelihood(artifact, sides[1], seconds=seconds / 2, first=1)[0]
+            if len(others) < FEWEST:
+                return Reading({})
+            members = log_likelihood(artifact, sides[0], seconds=seconds / 2)[0]
         except Unsupported:
             return Reading({})
         found = attack(members, others)

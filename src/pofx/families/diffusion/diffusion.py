@@ -9,6 +9,7 @@ from its loss at all levels of noise.
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -365,7 +366,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         """log p and its error, both (n,): that of the integration, whose steps are doubled item by item until it is
-        below 0.002 nats per number or 1e-5 of the value, and that of the probes beyond 16 numbers; or the bound."""
+        below 0.002 nats per number, 1e-5 of the value or a tenth of that of the probes, which there are beyond 16
+        numbers; or the bound."""
         if self.scoring == "bound":
             return self.bound(x, condition)
         return self.log_prob_smoothed(x, 0.0, condition)
@@ -410,13 +412,13 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
             deflated=self.trace == "hutch++",
             fixed=self.likelihood_steps,
         )
-        missed = (found.integration > tolerance) & (found.integration > SMALL * found.value.abs())
+        missed = (found.integration > found.wanted) & (found.integration > SMALL * found.value.abs())
         if bool(missed.any()):
             late, worst = int(missed.sum()), float(found.integration[missed].max())
             warnings.warn(f"log_prob of {late} items is known to ±{worst:.2g} nats only", RuntimeWarning)
         volume = dims(self.event) * math.log(math.cos(phi)) - net.scale.log().expand(self.shape).sum()
         value = (found.value + volume).masked_fill(far, -math.inf)
-        return FlowLikelihood(value, found.integration, found.sampling, found.evaluations)
+        return replace(found, value=value)
 
     def bound(
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None

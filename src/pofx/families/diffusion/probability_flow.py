@@ -17,21 +17,36 @@ from pofx.families.diffusion.denoiser import Context, Denoiser
 from pofx.maths.distributions import normal_log_prob, sum_event
 from pofx.maths.divergence import deflated_divergences, divergence, probed_divergences
 from pofx.maths.estimates import standard_error
-from pofx.maths.solvers import State, converged, rk4
+from pofx.maths.solvers import Field, State, converged, rk4
 
+SHARE = 0.1  # of the standard error over the probes: an integration is not made more exact than that
+POWER = 3  # the angle is π/2 times this power of the time of integration: steps are short where data are, fields rough
 NOISE = math.pi / 2  # the angle of pure noise; a path that ends a little earlier is led on to it
+
+
+def along(field: Field, state: State, start: float, stop: float, steps: int) -> State:
+    """Runge-Kutta steps of a field of (state, angle) from one angle to another, shorter near the data."""
+    ends = [(angle / NOISE) ** (1 / POWER) for angle in (start, stop)]
+
+    def slowed(state: State, u: Tensor) -> State:
+        speed = NOISE * POWER * u ** (POWER - 1)
+        return tuple(speed * slope for slope in field(state, NOISE * u**POWER))
+
+    return rk4(slowed, state, ends[0], ends[1], steps)
 
 
 @dataclass(frozen=True)
 class FlowLikelihood:
     """log p of standardised items (n,), in nats.
 
-    integration: how far the last doubling of the steps moved each value (n,); sampling: standard errors over the probes
-    (n,), None where the divergence is exact or has one probe; evaluations: of the network, for the slowest item.
+    integration: how far the last doubling of the steps moved each value (n,); wanted: how far it may (n,);
+    sampling: standard errors over the probes (n,), None where the divergence is exact or has one probe; evaluations: of
+    the network, for the slowest item.
     """
 
     value: Float[Tensor, "n"]
     integration: Float[Tensor, "n"]
+    wanted: Float[Tensor, "n"]
     sampling: Float[Tensor, "n"] | None
     evaluations: int
 
@@ -49,7 +64,7 @@ def carried(
     def field(state: State, phi: Tensor) -> State:
         return (denoiser.velocity(state[0], phi.expand(len(x)), context),)
 
-    return rk4(field, (x,), start, stop, steps)[0]
+    return along(field, (x,), start, stop, steps)[0]
 
 
 def likelihood(
@@ -64,9 +79,12 @@ def likelihood(
     deflated: bool = False,
     fixed: int = 0,
 ) -> FlowLikelihood:
-    """log p of standardised items at the angle `start` by the flow, with steps doubled item by item until the value
-    moves less than `tolerance`, or in a `fixed` number. Probes are functions of the item: the same item has the same
-    value in every batch and call. `deflated` takes the trace by Hutch++."""
+    """log p of standardised items at the angle `start` by the flow.
+
+    Steps are doubled item by item until the value moves less than `tolerance` or a tenth of the standard error over the
+    probes, or they are `fixed` in number. Probes are functions of the item: the same item has the same value in every
+    batch and call. `deflated` takes the trace by Hutch++.
+    """
     with torch.inference_mode(False):  # inference tensors have no gradient, and the divergence is made of them
         x = x.detach().clone().float()
         context = None if context is None else context.copied()
@@ -98,15 +116,21 @@ def likelihood(
 
             volume = torch.zeros(len(items), device=x.device)
             if signs is None or each is None:
-                z, volume = rk4(traced, (x[items], volume), start, NOISE, steps)
+                z, volume = along(traced, (x[items], volume), start, NOISE, steps)
             else:
-                z, volumes = rk4(probed, (x[items], volume.repeat(probes, 1)), start, NOISE, steps)
+                z, volumes = along(probed, (x[items], volume.repeat(probes, 1)), start, NOISE, steps)
                 each[:, items], volume = volumes, volumes.mean(0)
             return sum_event(normal_log_prob(z)) + volume
+
+        def enough(items: Tensor) -> Tensor:
+            wanted = torch.full((len(items),), tolerance)
+            if each is None or probes < 2:
+                return wanted
+            return torch.maximum(wanted, SHARE * standard_error(each)[items.to(x.device)].cpu())
 
         if fixed:
             values, errors, steps = converged(solve, len(x), 0.0, steps=fixed // 2, most=fixed)
         else:
-            values, errors, steps = converged(solve, len(x), tolerance)
+            values, errors, steps = converged(solve, len(x), enough)
     sampling = standard_error(each) if each is not None and probes > 1 else None
-    return FlowLikelihood(values, errors, sampling, 4 * steps)
+    return FlowLikelihood(values, errors, enough(torch.arange(len(x))).to(values), sampling, 4 * steps)
