@@ -42,6 +42,7 @@ OBJECTIVES = [  # updates, and the most nats above the entropy
     ("noise", 300, 0.35),
     pytest.param("contrastive", 300, 2.0, marks=pytest.mark.slow),
     pytest.param("score", 300, 0.7, marks=pytest.mark.slow),
+    pytest.param("levels", 400, None, marks=pytest.mark.slow),
     pytest.param("recovery", 400, None, marks=pytest.mark.slow),
     pytest.param("matching", 300, 1.2, marks=pytest.mark.slow),  # 0.5 to 0.9 by seed: half its chains look far away
 ]

@@ -1,9 +1,10 @@
 """A neural energy: log p(x) = f(x) - |z|²/2s² - log Z, with z the standardised item and f any network.
 
-Five objectives. `noise`: against draws of the broad normal by logistic regression, which also learns log Z
+Six objectives. `noise`: against draws of the broad normal by logistic regression, which also learns log Z
 (Gutmann and Hyvärinen, 2010); right in few dimensions, where the normal meets the data. `contrastive`: against
 persistent chains (Du and Mordatch, 2019, arXiv 1903.08689). `score`: its slope points from noisy items to clean ones
-(Vincent, 2011; Hyvärinen, 2005). `recovery`: an energy for every level of noise, each given the next noisier item,
+(Vincent, 2011; Hyvärinen, 2005). `levels`: so it does at every level of noise, with an energy for each (Song and Ermon,
+2019, arXiv 1907.05600; Salimans and Ho, 2021): no chains, so that images learn in minutes. `recovery`: an energy for every level of noise, each given the next noisier item,
 which is nearly a normal, so that a few moves from there suffice (Gao et al., 2021, arXiv 2012.08125). `matching`:
 far from the data the slope is the velocity that carries noise to them, near the data chains make it that of log p
 (Balcerak et al., 2025, arXiv 2504.10612), so that the energy has a transport of its own.
@@ -35,6 +36,8 @@ from pofx.nets.vector.mlp import MLP
 
 NORMALISED = 8  # dimensions up to which log Z is estimated
 LEVELS = (0.0, 0.15, 0.3, 0.6, 1.2, 2.5)  # standard deviations of the noise of `recovery`, in those of the data
+LEAST = 0.05  # of the noise of `levels` where that of `recovery` has none
+LADDERS = ("levels", "recovery")
 STRIDE = 0.25  # of its moves, in those of the noise between two levels
 STEEPEST = 3.0  # slope, in standardised units per root of the dimensions, beyond which chains are held back
 RESTARTED = 0.05  # share of the persistent chains that begin anew in each step
@@ -47,9 +50,9 @@ class EBM(OnePhase, Normalised, Stepwise):
     """Energy-based model: a network whose output is log p up to a constant, which is estimated in few dimensions.
 
     Args:
-        objective: noise, contrastive, score, recovery or matching (see the module); None is noise up to 8 dimensions,
-            then recovery.
-        width, depth: of the network.
+        objective: noise, contrastive, score, levels, recovery or matching (see the module); None is noise up to 8
+            dimensions, then levels for images and recovery for all else.
+        width, depth: of the network; None is 128, of images 32 channels.
         spread: standard deviation s of the broad normal, in those of the data.
         chains: persistent chains of `contrastive`.
         moves: Langevin moves of a chain in one step, or from one level of noise to the next.
@@ -69,7 +72,7 @@ class EBM(OnePhase, Normalised, Stepwise):
     conditions = (Discrete,)
     best_density = Density.ESTIMATE
     adjustable = ("temperatures", "runs", "sampler_steps")
-    trains_with = {"lr": 1e-3, "batch_size": 256, "precision": "fp32"}
+    trains_with = {"lr": 1e-3, "batch_size": 256, "least_batch": 32, "precision": "fp32"}
     recipes = (
         Recipe(
             "energy-matching",
@@ -85,8 +88,9 @@ class EBM(OnePhase, Normalised, Stepwise):
         event: Event,
         condition: Event | None = None,
         *,
-        objective: Annotated[str, OneOf("noise", "contrastive", "score", "recovery", "matching")] | None = None,
-        width: Width = 128,
+        objective: Annotated[str, OneOf("noise", "contrastive", "score", "levels", "recovery", "matching")] | None = None,
+        network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
+        width: Width | None = None,
         depth: Depth = 3,
         spread: Positive = 2.0,
         chains: Count = 4096,
@@ -102,15 +106,17 @@ class EBM(OnePhase, Normalised, Stepwise):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
-        self.objective, self.width, self.depth, self.spread = objective, width, depth, spread
+        self.objective, self.network, self.width, self.depth, self.spread = objective, network, width, depth, spread
         self.chains, self.moves, self.stride, self.sigma = chains, moves, stride, sigma
         self.smooth, self.heat, self.classifier = smooth, heat, classifier
         self.temperatures, self.runs, self.sampler_steps = temperatures, runs, sampler_steps
         self.size = dims(event)
-        self.chosen = objective or ("noise" if self.size <= NORMALISED else "recovery")
-        self.keep_log_z(group_count(condition, self.label))
         grid = len(event.shape) == 3
-        levels = 0 if self.chosen != "recovery" else 4 if grid else 32
+        self.chosen = objective or ("noise" if self.size <= NORMALISED else "levels" if grid else "recovery")
+        self.keep_log_z(group_count(condition, self.label))
+        grid = grid and network != "mlp"
+        width = width or (32 if grid else 1024 if self.size > 256 else 128)
+        levels = 0 if self.chosen not in LADDERS else 4 if grid else 32
         self.level = nn.Embedding(len(LEVELS) - 1, levels) if levels else None
         self.net = (
             ImageEncoder((event.shape[0] + levels, *event.shape[1:]), self.groups, width)  # the level is more channels
@@ -131,27 +137,42 @@ class EBM(OnePhase, Normalised, Stepwise):
     @property
     def density(self) -> Density:
         """Levels of noise leave the energy of clean items free where no data are near, so that it has no known Z."""
-        known = self.size <= NORMALISED and self.chosen != "recovery"
+        known = self.size <= NORMALISED and self.chosen not in LADDERS
         return Density.ESTIMATE if known else Density.RELATIVE
 
     # ── the energy; z is standardised and flat ──
 
     def logits(self, z: Float[Tensor, "n size"], level: Int[Tensor, "n"] | None = None) -> Float[Tensor, "n groups"]:
         """f(z) for every class of the condition, or the one."""
-        x, context = z.reshape(len(z), *self.event.shape), None  # type: ignore[union-attr]
+        x, context = z, None
         if self.level is not None:
             context = self.level(torch.zeros(len(z), dtype=torch.int64, device=z.device) if level is None else level)
-        if isinstance(self.net, ImageEncoder) and context is not None:
-            x, context = torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), 1), None
+        if isinstance(self.net, ImageEncoder):
+            x = z.reshape(len(z), *self.event.shape)  # type: ignore[union-attr]
+            if context is not None:
+                x, context = torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), 1), None
         out: Tensor = self.net(x, context)
         return out
 
     def log_f(
         self, z: Float[Tensor, "n size"], g: Int[Tensor, "n"], level: Int[Tensor, "n"] | None = None
     ) -> Float[Tensor, "n"]:
-        """log p(z) up to its constant."""
+        """log p(z) up to its constant.
+
+        Under `levels` the normal is that of standardised data with the noise of the level, and the slope of the network
+        is in units of that noise (after Karras et al., 2022, arXiv 2206.00364).
+        """
+        if self.chosen == "levels":
+            sigma = self._sigma(torch.zeros_like(g) if level is None else level)
+            shrink = (1 + sigma.square()).rsqrt()
+            picked = self.logits(z * shrink, level).gather(1, g[:, None]) / (sigma * shrink)
+            return picked[:, 0] - 0.5 * (z * shrink).square().sum(1)
         picked = self.logits(z, level).gather(1, g[:, None])[:, 0]
         return picked - 0.5 * (z / self.spread).square().sum(1)
+
+    def _sigma(self, level: Tensor) -> Tensor:
+        """The noise of levels of `levels`: (n, 1)."""
+        return torch.tensor((LEAST, *LEVELS[1:]), dtype=self.mean.dtype, device=self.mean.device)[level, None]
 
     def _slope(self, z: Tensor, log_f: Callable[[Tensor], Tensor], *, create: bool = False) -> Tensor:
         """The gradient of a log density."""
@@ -166,6 +187,8 @@ class EBM(OnePhase, Normalised, Stepwise):
         """Take the mean and spread of the data; dimensions that do not vary keep the mean spread."""
         x = take(10_000).x.flatten(1).float()
         std = x.std(0)
+        if self.chosen == "levels" and len(self.event.shape) == 3:  # type: ignore[union-attr]  # one noise for all places
+            std = std.square().mean().sqrt().expand_as(std)
         self.mean.copy_(x.mean(0))
         self.scale.copy_(torch.where(std > 1e-3 * std.mean(), std, std.mean().clamp(min=1e-6)))
 
@@ -178,6 +201,7 @@ class EBM(OnePhase, Normalised, Stepwise):
             "noise": self._noise,
             "contrastive": self._contrast,
             "score": self._score,
+            "levels": self._levels,
             "recovery": self._recovery,
             "matching": self._matching,
         }
@@ -220,6 +244,15 @@ class EBM(OnePhase, Normalised, Stepwise):
             at = (z + self.sigma * noise).requires_grad_()
             slope = self._slope(at, lambda x: self.log_f(x, g), create=True)
         return {"score": (self.sigma * slope + noise).square().mean()}
+
+    def _levels(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
+        """`_score` at a level of noise drawn for each item."""
+        level, noise = torch.randint(len(LEVELS) - 1, (len(z),), device=z.device), torch.randn_like(z)
+        sigma = self._sigma(level)
+        with torch.enable_grad():
+            at = (z + sigma * noise).requires_grad_()
+            slope = self._slope(at, lambda x: self.log_f(x, g, level), create=True)
+        return {"score": (sigma * slope + noise).square().mean()}
 
     def _recovery(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
         """f at a level of noise, given the next noisier item, of data less of short chains that start there."""
@@ -287,7 +320,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         z, g = self.standardised(batch.x), groups(batch.condition, len(batch), batch.x.device)
         if self.chosen == "noise":
             return self._noise(z, g)["noise"].detach()
-        return self._score(z, g)["score"].detach()
+        return (self._levels if self.chosen == "levels" else self._score)(z, g)["score"].detach()
 
     def telemetry(self) -> dict[str, Tensor]:
         return self.latest
@@ -342,7 +375,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         self.check_condition(n, condition)
         with torch.inference_mode(False), torch.no_grad():  # slopes are needed
             g = groups(condition, n, self.mean.device).clone()
-            if self.chosen == "recovery":
+            if self.chosen in LADDERS:
                 z = self._descended(g, generator)
             elif self.chosen == "matching":
                 z = self._carried(generator.normal(self.size), g, self.sampler_steps)
@@ -364,4 +397,6 @@ class EBM(OnePhase, Normalised, Stepwise):
                 STRIDE * jump,
                 lambda: generator.normal(self.size),
             )
+        if self.chosen == "levels":  # the mean of clean items given those with the least noise
+            z = z + LEAST**2 * self._slope(z, lambda x: self.log_f(x, g))
         return z
