@@ -42,7 +42,7 @@ def default_model(items: Items) -> str:
             (default.least, name)
             for name, row in config.entries().items()
             for default in row.default_for
-            if default.fits(event)
+            if default.fits(event) and not default.family
         ]
         if fitting:
             return max(fitting)[1]

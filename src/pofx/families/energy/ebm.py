@@ -4,18 +4,19 @@ Six objectives. `noise`: against draws of the broad normal by logistic regressio
 (Gutmann and Hyvärinen, 2010); right in few dimensions, where the normal meets the data. `contrastive`: against
 persistent chains (Du and Mordatch, 2019, arXiv 1903.08689). `score`: its slope points from noisy items to clean ones
 (Vincent, 2011; Hyvärinen, 2005). `levels`: so it does at every level of noise, with an energy for each (Song and Ermon,
-2019, arXiv 1907.05600; Salimans and Ho, 2021): no chains, so that images learn in minutes. `recovery`: an energy for every level of noise, each given the next noisier item,
-which is nearly a normal, so that a few moves from there suffice (Gao et al., 2021, arXiv 2012.08125). `matching`:
-far from the data the slope is the velocity that carries noise to them, near the data chains make it that of log p
-(Balcerak et al., 2025, arXiv 2504.10612), so that the energy has a transport of its own.
+2019, arXiv 1907.05600): no chains, so that images are learned in minutes. `recovery`: an energy for every level of
+noise, each given the next noisier item, which is nearly a normal, so that a few moves from there suffice (Gao et al.,
+2021, arXiv 2012.08125). `matching`: far from the data the slope is the velocity that carries noise to them, near the
+data chains make it that of log p (Balcerak et al., 2025, arXiv 2504.10612), so that the energy has a transport of its
+own.
 
 Under classes f has one output for each: a classifier of the same network learns beside (Grathwohl et al., 2020, arXiv
 1912.03263).
 """
 
 import math
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -34,10 +35,10 @@ from pofx.nets.image.autoencoder import ImageEncoder
 from pofx.nets.vector.groups import group_count, groups
 from pofx.nets.vector.mlp import MLP
 
+SMALL_GRID = 1024  # numbers of an image up to which `levels` has a perceptron, which learns sooner than convolutions
 NORMALISED = 8  # dimensions up to which log Z is estimated
 LEVELS = (0.0, 0.15, 0.3, 0.6, 1.2, 2.5)  # standard deviations of the noise of `recovery`, in those of the data
-LEAST = 0.05  # of the noise of `levels` where that of `recovery` has none
-LADDERS = ("levels", "recovery")
+NOISES = [0.03 * (4.0 / 0.03) ** (k / 23) for k in range(24)]  # of `levels`, each 1.24 times the one before
 STRIDE = 0.25  # of its moves, in those of the noise between two levels
 STEEPEST = 3.0  # slope, in standardised units per root of the dimensions, beyond which chains are held back
 RESTARTED = 0.05  # share of the persistent chains that begin anew in each step
@@ -52,7 +53,8 @@ class EBM(OnePhase, Normalised, Stepwise):
     Args:
         objective: noise, contrastive, score, levels, recovery or matching (see the module); None is noise up to 8
             dimensions, then levels for images and recovery for all else.
-        width, depth: of the network; None is 128, of images 32 channels.
+        network: mlp, or conv for images; auto is mlp for `levels` up to 1,024 numbers.
+        width, depth: of the network; None is 128 units, 1,024 beyond 256 numbers, or 32 channels.
         spread: standard deviation s of the broad normal, in those of the data.
         chains: persistent chains of `contrastive`.
         moves: Langevin moves of a chain in one step, or from one level of noise to the next.
@@ -88,10 +90,11 @@ class EBM(OnePhase, Normalised, Stepwise):
         event: Event,
         condition: Event | None = None,
         *,
-        objective: Annotated[str, OneOf("noise", "contrastive", "score", "levels", "recovery", "matching")] | None = None,
+        objective: Annotated[str, OneOf("noise", "contrastive", "score", "levels", "recovery", "matching")]
+        | None = None,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         width: Width | None = None,
-        depth: Depth = 3,
+        depth: Depth | None = None,
         spread: Positive = 2.0,
         chains: Count = 4096,
         moves: Annotated[int, Range(1, 10_000)] = 20,
@@ -114,10 +117,13 @@ class EBM(OnePhase, Normalised, Stepwise):
         grid = len(event.shape) == 3
         self.chosen = objective or ("noise" if self.size <= NORMALISED else "levels" if grid else "recovery")
         self.keep_log_z(group_count(condition, self.label))
-        grid = grid and network != "mlp"
+        if network == "mlp" or (network == "auto" and self.chosen == "levels" and self.size <= SMALL_GRID):
+            grid = False
+        depth = depth or (2 if self.chosen == "levels" else 3)
         width = width or (32 if grid else 1024 if self.size > 256 else 128)
-        levels = 0 if self.chosen not in LADDERS else 4 if grid else 32
-        self.level = nn.Embedding(len(LEVELS) - 1, levels) if levels else None
+        self.rungs = {"levels": len(NOISES), "recovery": len(LEVELS) - 1}.get(self.chosen, 0)
+        levels = 0 if not self.rungs else 4 if grid else 32
+        self.level = nn.Embedding(self.rungs, levels) if levels else None
         self.net = (
             ImageEncoder((event.shape[0] + levels, *event.shape[1:]), self.groups, width)  # the level is more channels
             if grid
@@ -134,10 +140,20 @@ class EBM(OnePhase, Normalised, Stepwise):
         )
         self.latest: dict[str, Tensor] = {}
 
+    @classmethod
+    def upgraded(
+        cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
+        """Before there was `levels`, images had convolutions of 128 channels and `recovery`."""
+        if "network" not in options:
+            objective = options.get("objective") or ("recovery" if "level.weight" in weights else "noise")
+            options = {"width": 128, "depth": 3, **options, "network": "conv", "objective": objective}
+        return name, options, weights
+
     @property
     def density(self) -> Density:
         """Levels of noise leave the energy of clean items free where no data are near, so that it has no known Z."""
-        known = self.size <= NORMALISED and self.chosen not in LADDERS
+        known = self.size <= NORMALISED and not self.rungs
         return Density.ESTIMATE if known else Density.RELATIVE
 
     # ── the energy; z is standardised and flat ──
@@ -172,7 +188,7 @@ class EBM(OnePhase, Normalised, Stepwise):
 
     def _sigma(self, level: Tensor) -> Tensor:
         """The noise of levels of `levels`: (n, 1)."""
-        return torch.tensor((LEAST, *LEVELS[1:]), dtype=self.mean.dtype, device=self.mean.device)[level, None]
+        return torch.tensor(NOISES, dtype=self.mean.dtype, device=self.mean.device)[level, None]
 
     def _slope(self, z: Tensor, log_f: Callable[[Tensor], Tensor], *, create: bool = False) -> Tensor:
         """The gradient of a log density."""
@@ -247,7 +263,7 @@ class EBM(OnePhase, Normalised, Stepwise):
 
     def _levels(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
         """`_score` at a level of noise drawn for each item."""
-        level, noise = torch.randint(len(LEVELS) - 1, (len(z),), device=z.device), torch.randn_like(z)
+        level, noise = torch.randint(len(NOISES), (len(z),), device=z.device), torch.randn_like(z)
         sigma = self._sigma(level)
         with torch.enable_grad():
             at = (z + sigma * noise).requires_grad_()
@@ -375,7 +391,9 @@ class EBM(OnePhase, Normalised, Stepwise):
         self.check_condition(n, condition)
         with torch.inference_mode(False), torch.no_grad():  # slopes are needed
             g = groups(condition, n, self.mean.device).clone()
-            if self.chosen in LADDERS:
+            if self.chosen == "levels":
+                z = self._denoised(g, generator)
+            elif self.chosen == "recovery":
                 z = self._descended(g, generator)
             elif self.chosen == "matching":
                 z = self._carried(generator.normal(self.size), g, self.sampler_steps)
@@ -397,6 +415,16 @@ class EBM(OnePhase, Normalised, Stepwise):
                 STRIDE * jump,
                 lambda: generator.normal(self.size),
             )
-        if self.chosen == "levels":  # the mean of clean items given those with the least noise
-            z = z + LEAST**2 * self._slope(z, lambda x: self.log_f(x, g))
+        return z
+
+    def _denoised(self, g: Int[Tensor, "n"], generator: Streams) -> Float[Tensor, "n size"]:
+        """Down the levels of `levels`: the mean of clean items, with the noise of the next (Ho et al., 2020)."""
+        z = (1 + NOISES[-1] ** 2) ** 0.5 * generator.normal(self.size)
+        for k in reversed(range(len(NOISES))):
+            level = torch.full_like(g, k)
+            clean = z + NOISES[k] ** 2 * self._slope(z, lambda x, level=level: self.log_f(x, g, level))  # type: ignore[misc]
+            if not k:
+                return clean
+            share = (NOISES[k - 1] / NOISES[k]) ** 2
+            z = clean + share * (z - clean) + NOISES[k - 1] * (1 - share) ** 0.5 * generator.normal(self.size)
         return z
