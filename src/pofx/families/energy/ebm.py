@@ -60,7 +60,8 @@ class EBM(OnePhase, Normalised, Stepwise):
         moves: Langevin moves of a chain in one step, or from one level of noise to the next.
         stride: of a Langevin move of `contrastive` and `matching`, in standard deviations.
         sigma: of the noise of `score`.
-        smooth: weight of f² in `contrastive`, `recovery` and `matching`, which keeps energies near zero.
+        smooth: weight of f² in `contrastive`, `recovery` and `matching`, in `levels` of the square of its mean, which
+            keeps energies near zero.
         heat: temperature of `matching`: the velocity that carries noise to data is the slope of log p times this.
         classifier: weight of the classifier's loss under classes.
         temperatures, runs: steps and runs of annealed importance sampling.
@@ -268,7 +269,8 @@ class EBM(OnePhase, Normalised, Stepwise):
         with torch.enable_grad():
             at = (z + sigma * noise).requires_grad_()
             slope = self._slope(at, lambda x: self.log_f(x, g, level), create=True)
-        return {"score": (sigma * slope + noise).square().mean()}
+        free = self.logits(z, torch.zeros_like(level)).mean()  # the constant, of which no slope depends
+        return {"score": (sigma * slope + noise).square().mean(), "smooth": self.smooth * free.square()}
 
     def _recovery(self, z: Tensor, g: Tensor) -> dict[str, Tensor]:
         """f at a level of noise, given the next noisier item, of data less of short chains that start there."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Encoding, OnePhase, Tempered, Weighted
+from pofx.core.model import Batch, Default, Density, Encoding, OnePhase, Tempered, Weighted
 from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Real, Temperature, Width
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
@@ -145,7 +145,8 @@ class DequantisedGlow(DequantisedFlow):
 
     name = "dequantised-glow"
     source = "Ho et al., 2019, arXiv 1902.00275; Kingma and Dhariwal, 2018, arXiv 1807.03039"
-    trains_with = {"lr": 2e-3, "batch_size": 64, "precision": "auto"}
+    trains_with = {"lr": 2e-3, "batch_size": 64, "least_batch": 16, "precision": "auto"}
+    default_for = (Default(Discrete, 3, 256, family=True),)  # smaller grids: `nsf` reads better
     former = {"steps": "flow_steps"}
     small = {"flow_steps": 2, "width": 16, "importance": 16}
 
