@@ -28,6 +28,7 @@ from pofx.data.dataset import split
 from pofx.data.sources import load
 from pofx.evaluate.arrangement import noised
 from pofx.report.rows import read
+from pofx.runs.models import default_model
 from pofx.train.options import Budget
 from report_fixture import measurements
 
@@ -94,6 +95,12 @@ def test_a_default_for_such_events_comes_before_the_default_of_its_family():
     data = pofx.tokens(np.random.default_rng(0).integers(0, 3, (200, 6)))
     chosen, _ = choose_models(split(data, "tokens"), None, ["autoregressive"])
     assert chosen == ["gpt"]
+
+
+def test_a_default_for_a_family_alone_is_no_default_of_fit():
+    large = pofx.images(np.random.default_rng(0).integers(0, 256, (60, 16, 16)).astype(np.uint8))
+    assert choose_models(load(large), None, ["flow"])[0] == ["dequantised-glow"]
+    assert default_model(large) == "flow-matching"
 
 
 def test_a_family_gives_the_first_member_that_accepts_the_data():
