@@ -99,7 +99,7 @@ def test_a_default_for_such_events_comes_before_the_default_of_its_family():
 
 def test_a_default_for_a_family_alone_is_no_default_of_fit():
     large = pofx.images(np.random.default_rng(0).integers(0, 256, (60, 16, 16)).astype(np.uint8))
-    assert choose_models(load(large), None, ["flow"])[0] == ["dequantised-glow"]
+    assert choose_models(load(large), None, ["flow"])[0][0] == "dequantised-glow"
     assert default_model(large) == "flow-matching"
 
 
