@@ -172,3 +172,11 @@ def test_a_search_in_code_space_beats_random_draws_at_equal_calls_and_stays_dive
     assert loop.trials.groupby("round").size().max() <= 15
     with pytest.raises(Unsupported, match="no real codes"):
         app_of.explore(app_of.learn(known, steps=1, width=24, layers=1, heads=2, progress=False), "QED")
+
+
+@pytest.mark.parametrize("words", [["--by", "codes"], ["--by", "codes", "--optimise", "QED"], ["--by", "code"]])
+def test_a_search_in_codes_that_cannot_be_is_refused_before_training(words, tmp_path):
+    (tmp_path / "m.smi").write_text("CCO\nCCN\nCCC\n" * 10)
+    done = CliRunner().invoke(app, ["molecules", str(tmp_path / "m.smi"), *words, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, UsageError) and "--by" in str(done.exception)
+    assert not (tmp_path / "out").exists()

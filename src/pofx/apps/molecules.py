@@ -356,13 +356,19 @@ def molecules(
     """
     from pofx.artifact import load
     from pofx.core.files import whole
+    from pofx.core.model import Encoding
     from pofx.data.arrays import write_frame
     from pofx.data.columns import listed
     from pofx.data.kind import kind_of
     from pofx.evaluate.provenance import held_out_by
+    from pofx.runs.models import model_entry
 
     if by not in ("model", "codes"):
         raise UsageError(f"--by must be model or codes (got '{by}')")
+    if by == "codes" and optimise_ is None:
+        raise UsageError("--by codes is how --optimise searches: pass --optimise QED, or leave --by out")
+    if by == "codes" and run is None and not issubclass(model_entry(model or "gpt").model, Encoding):
+        raise UsageError(f"--by codes needs a model with codes (got {model or 'gpt'}): pass --model vae")
     if optimise_ is not None:
         oracle_of(optimise_)
     if given_ is not None and (scaffold is not None or optimise_ is not None):
