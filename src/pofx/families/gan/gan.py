@@ -96,6 +96,7 @@ class GAN(Tempered, Inverting):
     }  # fmt: skip
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 64,
+        "least_batch": 16,
         "lr": 1e-3,
         "betas": [0.0, 0.99],
         "clip": 0.0,
