@@ -184,7 +184,6 @@ def test_another_request_does_not_resume(run, tmp_path, monkeypatch, capsys):
 
 def test_a_full_disk_keeps_what_stood_there(run, tmp_path, monkeypatch, capsys):
     from pofx.artifact import load
-    from pofx.core import files
 
     copy = damaged(run, tmp_path)
     artifact = load(copy)
@@ -193,7 +192,7 @@ def test_a_full_disk_keeps_what_stood_there(run, tmp_path, monkeypatch, capsys):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(pofx_error(), match="No space left"):
         artifact.save(copy)
     monkeypatch.undo()

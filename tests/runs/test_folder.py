@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 import pofx
 from pofx import storage
 from pofx.artifact import Artifact
-from pofx.core import config, files
+from pofx.core import config
 from pofx.core.errors import CorruptError, UsageError, WriteError
 from pofx.core.files import read_json
 from pofx.represent.choose import choose
@@ -158,12 +159,12 @@ def test_without_a_folder_nothing_is_stored(tmp_path, monkeypatch):
 
 
 def full_disk(monkeypatch, allowed):
-    def full(tensors, path, real=files.save_file):
+    def full(tensors, path, real=safetensors.torch.save_file):
         if not allowed(Path(path)):
             raise OSError(28, "No space left on device")
         return real(tensors, path)
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
 
 
 def test_on_a_full_disk_the_trained_model_goes_elsewhere_and_the_message_says_where(tmp_path, monkeypatch):

@@ -4,10 +4,10 @@ import json
 import warnings
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
-from pofx.core import files
 from pofx.train.checkpoint import Checkpoints
 
 
@@ -86,14 +86,14 @@ def test_a_full_disk_is_a_warning_and_costs_only_older_checkpoints(tmp_path, mon
         save(tmp_path, step)
     room = [False]
 
-    def full(tensors, path, real=files.save_file):
+    def full(tensors, path, real=safetensors.torch.save_file):
         if not room[0]:
             room[0] = not (tmp_path / "step-000000001").exists() and room[1:] == ["one"]
         if room[0]:
             return real(tensors, path)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.warns(UserWarning, match="the last one is of step 5"):
         save(tmp_path, 9)
     assert names(tmp_path) == ["step-000000005"]
