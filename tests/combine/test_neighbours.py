@@ -257,7 +257,7 @@ def test_weights_of_other_networks_are_refused():
     ):
         with pytest.raises(UsageError, match=reason):
             pofx.from_gpt2(wrong, heads=2, start=0)
-    for how in ({"heads": 0}, {"heads": "2"}, {"heads": 2, "start": "a"}, {"start": 0, "activation": "x"}):
+    for how in ({"heads": 0}, {"heads": "2"}, {"heads": 2, "start": "a"}, {"heads": 2, "start": 0, "activation": "x"}):
         with pytest.raises(UsageError, match="must be"):
             pofx.from_gpt2(state, **how)
     found = pofx.from_gpt2({k: v.numpy() for k, v in state.items()}, heads=2, start=0)
