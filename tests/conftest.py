@@ -27,7 +27,8 @@ class CaseByCase(LoadScopeScheduling):
         case = test.partition("[")[2]
         if file.endswith("test_conformance.py") and case:
             return case
-        return nodeid if file.endswith(("test_docs.py", "test_default_dtype.py")) else file
+        alone = file.endswith("test_default_dtype.py") or test.startswith("test_every_block")
+        return nodeid if alone else file
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

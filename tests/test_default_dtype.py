@@ -57,6 +57,7 @@ LONG = {  # many steps of a sampler, an annealed constant, a kin of one that is 
         "dequantised-tarflow",
         "haar-cascade",
         "planar",
+        "rbm",
     ),
 }
 

@@ -32,7 +32,7 @@ def imputer():
     return Imputer(steps=60, options={"states": 16}).fit(people())
 
 
-@pytest.mark.parametrize("a", [-1.5, 0.0, 1.0])
+@pytest.mark.parametrize("a", [-1.5, *(pytest.param(a, marks=pytest.mark.slow) for a in (0.0, 1.0))])
 def test_draws_follow_the_conditional_of_a_gaussian(normal, a):
     b = np.array([d["b"][0] for d in normal.draws(pd.DataFrame({"a": [a], "b": [np.nan]}), 300)])
     assert b.mean() == pytest.approx(0.9 * a, abs=0.22)

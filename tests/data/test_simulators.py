@@ -40,7 +40,13 @@ def test_an_epidemic_without_recovery_reaches_everybody_and_populations_start_wh
     assert np.log(y[:, 10]).mean() == pytest.approx(0, abs=0.06)
 
 
-@pytest.mark.parametrize("name", [*sorted(TASKS), "bernoulli_glm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] if n in ("sir", "lotka_volterra") else [])
+        for n in [*sorted(TASKS), "bernoulli_glm"]
+    ],
+)
 def test_stored_observations_are_typical_of_their_parameters(name):
     folder = os.environ.get("POFX_DATA")
     if not folder or not (Path(folder) / "posteriors" / name).is_dir():

@@ -40,7 +40,7 @@ def test_checks_are_found_and_a_sound_model_passes(made, digits):
     assert "failed" not in results(found).values(), found
 
 
-@pytest.mark.parametrize("orderings", [1, 3])
+@pytest.mark.parametrize("orderings", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_one_order_is_causal_and_a_mixture_is_left_out(digits, orderings):
     run = pofx.fit(digits, "made", steps=3, width=64, ordering="random", orderings=orderings, progress=False)
     found = results(densities._causality(run, digits, 0)) if orderings == 1 else results(audit(run, digits))

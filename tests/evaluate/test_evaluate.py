@@ -286,6 +286,7 @@ def test_controls_stand_where_they_must(digits, cache):
     assert {m["n"] for key, m in real.items() if key[0] == "coverage"} == {360}
 
 
+@pytest.mark.slow
 def test_planted_faults(digits, cache):
     plan = arrange(digits)
     spaces = fit_spaces(digits.train, ("pca", "classifier"), folder=cache)

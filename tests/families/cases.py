@@ -1,10 +1,10 @@
 """The cases of the conformance suite: every model × every kind of event × conditional or not, at its tiniest size.
 
 Two kinds of law: a *fit law* needs a model that has learned (`fitted`), a *structural law* one that has merely begun
-(`started`). `make test` fits each model class once per kind of event; a recipe is the same class under other
-constructor values, and like further ranks and conditional twins it is held to the structural laws alone, a recipe to
-those of its first event. `make test-slow` has the full matrix, and fits models without a density that do not represent
-their family.
+(`started`). `make test` fits each model class once per kind of event, and under a condition one class of each family; a
+recipe is the same class under other constructor values, and like further ranks and conditional twins it is held to the
+structural laws alone, a recipe to those of its first event. `make test-slow` has the full matrix, and fits models
+without a density that do not represent their family.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,9 @@ FEW_STEPS = 10  # of the sampler of a model that has merely begun
 SECOND = {  # classes that fit what another class of their family fits already, only slower
     *("dequantised-tarflow", "dequantised-glow", "tarflow", "nice", "cnf", "pixelcnn++", "pixelrnn"),
     *("hvae", "ebm", "gan", "discrete-flow-matching", "flow-matching", "haar-cascade"),
+}
+KIN = {  # recipes whose structural laws are those of their class; their families' own tests hold what differs
+    *("score-sde", "ot-flow-matching", "iddpm", "edm", "d3pm-uniform", "energy-matching", "iaf"),
 }
 PLAIN = ("mean loss", "bad input")  # laws that a condition hardly touches
 LONG = {  # laws that take some seconds to half a minute
@@ -66,8 +69,12 @@ class Case:
     @property
     def learns_fast(self) -> bool:
         """A class with a density, or the one that represents its family: players need three times the steps."""
-        represents = any(row.default_for for row in config.entries().values() if row.model is self.row.model)
-        return self.core and self.name not in SECOND and (issubclass(self.row.model, Explicit) or represents)
+        return self.core and self.name not in SECOND and (issubclass(self.row.model, Explicit) or self.represents)
+
+    @property
+    def represents(self) -> bool:
+        """Whether it is the class that stands for its family."""
+        return any(row.default_for for row in config.entries().values() if row.model is self.row.model)
 
     def build(self) -> Model:
         torch.manual_seed(0)
@@ -205,9 +212,10 @@ def law(name: str, *, fit: bool = False, conditional: bool | None = None):
                 marks.append(pytest.mark.xfail(reason=reason, strict=True))
             if (
                 case.further
+                or case.name in KIN
                 or case.name in LONG.get(name, ())
                 or (name in PLAIN and case.condition is not None)
-                or (fit and not (case.quick or (conditional and case.learns_fast)))
+                or (fit and not (case.quick or (conditional and case.learns_fast and case.represents)))
             ):
                 marks.append(pytest.mark.slow)
             yield pytest.param(case, id=str(case), marks=marks)

@@ -71,7 +71,7 @@ def test_the_mass_over_a_small_table_is_one():
     assert np.exp(score.value).sum() == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("model", ["vae", "hvae", "circuit"])
+@pytest.mark.parametrize("model", ["vae", pytest.param("hvae", marks=pytest.mark.slow), "circuit"])
 def test_models_of_product_events_take_a_table_column_by_column(model, tmp_path):
     x = mixed()
     options = {"vae": {"width": 16, "importance": 8}, "hvae": {"width": 16, "importance": 4}, "circuit": {"states": 4}}[

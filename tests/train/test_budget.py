@@ -141,7 +141,7 @@ def test_remaining_time_falls_and_shares_rise(clock):
     [
         pytest.param(0.02, 64, marks=pytest.mark.slow),
         pytest.param(0.04, 32, marks=pytest.mark.slow),
-        (0.2, 16),
+        pytest.param(0.2, 16, marks=pytest.mark.slow),
         (0.9, 16),
     ],
 )

@@ -88,6 +88,7 @@ def test_without_a_guide_the_run_guides_itself(learned):
 
 
 @pytest.mark.parametrize("name", ["given", *(pytest.param(name, marks=pytest.mark.slow) for name in ("good", "weak"))])
+@pytest.mark.slow
 def test_a_walk_around_a_run_is_its_own_walk(learned, name):
     """At the neutral weight and the run's own sampler the draws are those of the run, on every path."""
     run = learned[name]

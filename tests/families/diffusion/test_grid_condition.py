@@ -115,7 +115,9 @@ def test_dropped_conditions_are_those_of_no_condition(network, parts):
             assert (model.denoise(x, t, {**c, key: other}) - model.denoise(x, t, c)).abs().max() > 1e-4, key
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(s, marks=[pytest.mark.slow] if s == "adaptive" else []) for s in SAMPLERS]
+)
 def test_every_sampler_follows_the_picture_and_guidance(sampler):
     model, c = made(sampler=sampler, sampler_steps=3, tolerance=0.1), given()
 

@@ -211,7 +211,7 @@ def test_the_penalties_are_the_integrals_they_name():
     [
         ((1,), None),
         pytest.param((3,), None, marks=pytest.mark.slow),
-        ((3,), 3),
+        pytest.param((3,), 3, marks=pytest.mark.slow),
         pytest.param((1, 2, 3), None, marks=pytest.mark.slow),
     ],
 )

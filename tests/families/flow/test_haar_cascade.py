@@ -56,7 +56,9 @@ def test_log_p_is_the_sum_of_the_parts_less_the_spreads():
 PARTS = [{}, {"details": "flow-matching", "details_options": {"width": 16, "depth": 1}}]
 
 
-@pytest.mark.parametrize("options", PARTS, ids=["exact", "estimate"])
+@pytest.mark.parametrize(
+    "options", [PARTS[0], pytest.param(PARTS[1], marks=pytest.mark.slow)], ids=["exact", "estimate"]
+)
 def test_it_integrates_to_one(options):
     """Over four numbers, by importance sampling from a wide normal."""
     event = Continuous((1, 2, 2))

@@ -151,7 +151,9 @@ def unequal(n, seed):
         (clusters, 5.68, 0.05, 0.1),
         (line, 1.767, 0.05, 0.5),
         (lambda n, seed: line(n, seed, 1e-3), 4.07, 0.05, 2.5),
-        (unequal, -2.838 - math.log(2) + 0.5 * (math.log(1e6) - math.log(9)), 0.1, 0.3),
+        pytest.param(
+            *(unequal, -2.838 - math.log(2) + 0.5 * (math.log(1e6) - math.log(9)), 0.1, 0.3), marks=pytest.mark.slow
+        ),
     ],
     ids=["clusters", "line", "thin line", "unequal"],
 )
