@@ -40,8 +40,10 @@ def inception(tmp_path_factory):
         torch.manual_seed(0)
         net = bare("random", ["2048"])
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    torch.save(net.state_dict(), path)
-    return path, kind("theirs", ["2048"], feature_extractor_weights_path=str(path))
+    torch.save(net.state_dict(), path)  # theirs reads nothing else
+    save_file(net.state_dict(), path.with_suffix(".safetensors"))
+    theirs = kind("theirs", ["2048"], feature_extractor_weights_path=str(path))
+    return path.with_suffix(".safetensors"), theirs
 
 
 @pytest.mark.slow
@@ -51,7 +53,7 @@ def test_inception_features_are_those_of_torch_fidelity_bit_for_bit(inception, t
     (space,) = fit_spaces(items, [f"inception={path}"], folder=tmp_path)
     with torch.no_grad():
         expected = theirs(torch.as_tensor(items.values).permute(0, 3, 1, 2))[0].numpy()
-    assert space.dims == 2048 and space.name == "inception" and space.facts["weights"] == "weights.pth"
+    assert space.dims == 2048 and space.name == "inception" and space.facts["weights"] == "weights.safetensors"
     assert np.array_equal(space.of(items), expected) and list(tmp_path.glob("inception-*.npz"))
     with pytest.raises(UsageError, match="predicts no classes"):
         space.predict(items.values)
@@ -59,7 +61,7 @@ def test_inception_features_are_those_of_torch_fidelity_bit_for_bit(inception, t
 
 def test_weights_that_are_missing_or_of_another_network_are_refused(tmp_path):
     items = pictures()
-    with pytest.raises(UsageError, match="inception=a FILE"):
+    with pytest.raises(UsageError, match="inception=a .safetensors FILE"):
         fit_spaces(items, ["inception"])
     with pytest.raises(UsageError, match="dinov2=a FOLDER"):
         fit_spaces(items, ["dinov2="])
@@ -74,13 +76,13 @@ def test_weights_that_are_missing_or_of_another_network_are_refused(tmp_path):
     with pytest.raises(DataError, match="no network at"):
         fit_spaces(items, [f"dinov2={tmp_path}"])
     torch.save(np.zeros, tmp_path / "code.pth")  # a pickle that would run code
-    with pytest.raises(DataError, match="plain tensors"):
+    with pytest.raises(DataError, match="no .safetensors file.*convert"):
         fit_spaces(items, [f"inception={tmp_path / 'code.pth'}"])
-    torch.save({"conv": torch.zeros(2)}, tmp_path / "other.pth")
+    save_file({"conv": torch.zeros(2)}, tmp_path / "other.safetensors")
     # torchvision refuses a torch that it was not built for, at the first import alone
     refused = pytest.raises(PofxError, match="cannot be imported|is not installed|lacks 470 of 470")
     with refused:
-        fit_spaces(items, [f"inception={tmp_path / 'other.pth'}"])
+        fit_spaces(items, [f"inception={tmp_path / 'other.safetensors'}"])
 
 
 class Small(torch.nn.Module):
@@ -116,10 +118,10 @@ def test_own_weights_give_the_same_features_in_every_file_that_is_no_code(weight
     monkeypatch.chdir(tmp_path)
     items = pictures(3, 20)
     tracked = {k: v for k, v in weights.items() if not k.endswith("tracked")}
-    torch.save(weights, "a.pth")
-    torch.save({"state_dict": {f"module.{k}": v for k, v in tracked.items()}, "epoch": 3}, "b.pt")
+    save_file(weights, "a.safetensors")
+    save_file({f"module.{k}": v for k, v in tracked.items()}, "b.safetensors")
     save_file({**tracked, "fc.weight": torch.zeros(3, 8)}, "c.safetensors")
-    found = [fit_spaces(items, [f"inception={name}"])[0] for name in ("a.pth", "b.pt", "c.safetensors")]
+    found = [fit_spaces(items, [f"inception={name}.safetensors"])[0] for name in "abc"]
     first = found[0].of(items)
     assert first.std() > 0 and all(np.array_equal(space.of(items), first) for space in found)
 
@@ -128,27 +130,25 @@ def test_own_weights_that_do_not_fit_are_refused_by_name_and_nothing_is_executed
     monkeypatch.chdir(tmp_path)
     items = pictures(3, 20)
     cases = {
-        "lacking.pth": (
+        "lacking": (
             {k: v for k, v in weights.items() if k != "norm.running_var"},
             "lacks 1 of 6.*norm.running_var",
         ),
-        "other.pth": ({"conv": torch.zeros(2)}, "lacks 6 of 6 tensors .*first.weight.*it has conv"),
-        "nothing.pth": ({}, "it has nothing"),
-        "shape.pth": ({**weights, "first.weight": torch.zeros(8, 1, 3, 3)}, r"first.weight \(8, 1, 3, 3\), not"),
-        "nan.pth": ({**weights, "norm.bias": torch.full((8,), torch.nan)}, "not finite numbers .norm.bias"),
-        "whole.pth": (weights["norm.bias"], "tensors by name .got Tensor"),
-        "list.pth": ([weights], "tensors by name .got list"),
-        "code.pth": ({"first.weight": Harmful()}, "no plain tensors"),
+        "other": ({"conv": torch.zeros(2)}, "lacks 6 of 6 tensors .*first.weight.*it has conv"),
+        "nothing": ({}, "it has nothing"),
+        "shape": ({**weights, "first.weight": torch.zeros(8, 1, 3, 3)}, r"first.weight \(8, 1, 3, 3\), not"),
+        "nan": ({**weights, "norm.bias": torch.full((8,), torch.nan)}, "not finite numbers .norm.bias"),
     }
     for name, (content, _) in cases.items():
-        torch.save(content, name)
-    save_file({"conv": torch.zeros(2)}, "other.safetensors")
+        save_file(content, f"{name}.safetensors")
     Path("damaged.safetensors").write_bytes(b"\xff" * 40)
-    Path("text.pth").write_text("weights")
+    torch.save(weights, "weights.pth")
+    torch.save({"first.weight": Harmful()}, "code.pth")
+    torch.save({"first.weight": Harmful()}, "code.safetensors")
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), "program.pt")
-    wanted = {name: match for name, (_, match) in cases.items()}
-    wanted |= {"other.safetensors": "lacks 6 of 6", "damaged.safetensors": "no file of safetensors"}
-    wanted |= {"text.pth": "no plain tensors", "program.pt": "TorchScript program, which is code"}
+    wanted = {f"{name}.safetensors": match for name, (_, match) in cases.items()}
+    wanted |= dict.fromkeys(("damaged.safetensors", "code.safetensors"), "no file of safetensors")
+    wanted |= dict.fromkeys(("weights.pth", "code.pth", "program.pt"), "no .safetensors file.*convert")
     for name, match in wanted.items():
         with pytest.raises(DataError, match=match):
             fit_spaces(items, [f"inception={name}"])

@@ -8,7 +8,6 @@ preprocessor_config.json states (`crop_size`), or else the network's own, and st
 
 import hashlib
 import json
-import zipfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -148,36 +147,22 @@ def transformer(
 
 
 def tensors_in(path: Path, needs: str) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file by name; nothing that such a file may hold is executed.
+    """The tensors of a .safetensors file by name. Other formats of weights are pickles, and nothing is ever unpickled.
 
     Raises:
-        DataError: there is no such file, or it holds a program or other objects than tensors by name.
+        DataError: there is no such file, or it is of another format; the message states how to convert it.
     """
     if not path.is_file():
         raise DataError(f"there are no weights at {path}: give {needs}")
-    if path.suffix.lower() == ".safetensors":
-        try:
-            return read_tensors(path)
-        except CorruptError as error:
-            raise DataError(f"{path} is no file of safetensors ({error.__cause__}): give {needs}") from error
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as content:
-            if any("/code/" in name or name.endswith("/constants.pkl") for name in content.namelist()):
-                raise DataError(
-                    f"{path} is a TorchScript program, which is code and is not run: save its tensors alone, "
-                    "safetensors.torch.save_file(module.state_dict(), 'weights.safetensors')"
-                )
+    if path.suffix.lower() != ".safetensors":
+        raise DataError(
+            f"{path} is no .safetensors file, and others may hold a program: convert one that you trust, "
+            "safetensors.torch.save_file(torch.load('weights.pth', weights_only=True), 'weights.safetensors')"
+        )
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise DataError(f"{path} holds no plain tensors ({type(error).__name__}): give {needs}") from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
-    ):
-        raise DataError(f"{path} must hold tensors by name (got {type(found).__name__}): save module.state_dict()")
-    return dict(found)
+        return read_tensors(path)
+    except CorruptError as error:
+        raise DataError(f"{path} is no file of safetensors ({error.__cause__}): give {needs}") from error
 
 
 def matched(

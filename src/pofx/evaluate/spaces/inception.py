@@ -22,8 +22,8 @@ class Inception(Pretrained):
     summary: ClassVar = "Inception v3, of images"
     source: ClassVar = "Szegedy et al., 2016, arXiv 1512.00567"
     needs: ClassVar = (
-        "a FILE of torch-fidelity's weights (weights-inception-2015-12-05-6726825d.pth) or your own, .pth or "
-        ".safetensors, or 'download'"
+        "a .safetensors FILE of torch-fidelity's weights (weights-inception-2015-12-05-6726825d) or your own, "
+        "or 'download'"
     )
 
     @classmethod
