@@ -1,5 +1,7 @@
 """Molecules: symbols round trip, unknown ones are named, measures know known answers, floors stand beside."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,10 +12,12 @@ from pofx.apps import molecules as app_of
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.apps.steered import limited, steer
 from pofx.cli.main import app
+from pofx.core import config
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.items import Items
 from pofx.data import chemistry
 from pofx.represent.smiles import Selfies, Smiles
+from pofx.represent.smiles_pieces import Cutter, SmilesPieces, closed
 
 pytest.importorskip("rdkit", reason="rdkit is not installed")
 ENDS = ["", "C", "CC", "CCC", "O", "CO", "Cl", "Br", "N", "CN", "C(=O)O", "F", "C#N", "OC", "NC", "S"]
@@ -45,6 +49,34 @@ def test_symbols_of_smiles_are_atoms_bonds_rings_and_branches():
         view.prefix(["C[Si]"])
     with pytest.raises(DataError, match="cannot be learned"):
         view.training(["C", "Cx"])
+
+
+def test_frequent_closed_runs_are_one_code_and_spell_the_same_molecules():
+    view, plain = SmilesPieces.fit(pofx.molecules(SMALL)), Smiles.fit(pofx.molecules(SMALL))
+    assert view.items(view.tensor(SMALL)) == SMALL and view.items(view.training(SMALL)) == SMALL
+    sizes = [np.mean([len(one.codes(s)) for s in SMALL]) for one in (view, plain)]
+    assert sizes[0] < 0.7 * sizes[1] and view.dims == plain.dims and len(view.pieces) > 10
+    again = SmilesPieces(**json.loads(json.dumps(config.plain(config.config(view)))))
+    assert again.event == view.event and np.array_equal(again.tensor(SMALL), view.tensor(SMALL))
+    for piece in view.pieces:
+        assert piece.count("(") == piece.count(")") and all(piece.count(d) % 2 == 0 for d in "12"), piece
+    assert view.text(view.codes("CC[Si]CC")) == "CC\ufffdCC" and "never seen" in view.unfamiliar(view.tensor(["C[Si]"]))
+    assert set(view.impossible(["C", "CxC", "OF" * 900])) == {1, 2}
+    few = SmilesPieces.fit(pofx.molecules(SMALL), vocabulary=len(view.symbols) + 5)
+    assert len(few.pieces) == 3 and few.items(few.tensor(SMALL)) == SMALL
+    with pytest.raises(UsageError, match="vocabulary must be above"):
+        SmilesPieces.fit(pofx.molecules(SMALL), vocabulary=5)
+    with pytest.raises(DataError, match="cannot be learned"):
+        view.training(["C", "Cx"])
+
+
+def test_a_run_is_closed_where_its_branches_and_rings_are():
+    runs = {"".join(run) for run in closed(tuple(Smiles.parts("C1CC1(F)N%10O%10")))}
+    assert {"C1CC1", "C1CC1(F)", "(F)N", "(F)", "N%10O%10", "CC"} <= runs
+    assert not runs & {"C1CC", "1CC1", "1(F)", "F)", ")N", "(F", "N%10", "C1"}
+    cut = Cutter([("C", "C"), ("C", "C", "C", "O"), ("C", "O")])
+    assert ["".join(r) for r in cut("CCCCO")] == ["CC", "CC", "O"]  # from the left: not the shortest of all
+    assert ["".join(r) for r in cut("CCCON")] == ["CCCO", "N"] and cut("") == []
 
 
 def test_every_sequence_of_selfies_is_a_molecule():

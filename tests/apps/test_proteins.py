@@ -94,6 +94,20 @@ def test_floors_know_columns_and_pairs(alignment):
     assert np.exp(x.log_p).sum(1) == pytest.approx(np.ones(10))
 
 
+def test_similar_residues_are_those_that_replace_each_other_elsewhere():
+    g = np.random.default_rng(0)
+    rows = ["".join((*g.choice(list("LIV"), 6), *g.choice(list("DE"), 6), "L")) for _ in range(40)]
+    known = Alignment(rows, np.arange(1, 14), np.ones(len(rows)), 0)
+    plain, near = app_of.Profile(known), app_of.Profile(known, similar=10.0)
+    last = {
+        name: model.log_p[12, [LETTERS.index(c) for c in "LIDW"]]
+        for name, model in zip("pn", (plain, near), strict=True)
+    }
+    assert last["p"][1] == pytest.approx(last["p"][2])  # a column of L alone knows no more of I than of D
+    assert last["n"][0] > last["n"][1] > last["n"][2] + 1 and last["n"][2] == pytest.approx(last["n"][3], abs=1e-6)
+    assert np.exp(near.log_p).sum(1) == pytest.approx(np.ones(13))
+
+
 def test_pseudo_likelihood_finds_the_energies_of_a_known_potts_model():
     g = np.random.default_rng(0)
     letters, columns = "ACD", 4

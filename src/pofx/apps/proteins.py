@@ -37,6 +37,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "gpt": {"batch_size": 16},
     "masked-diffusion": {"batch_size": 16},
 }
+SIMILAR = 10.0  # counts of a profile that come from similar residues, as PSI-BLAST has it (Altschul et al., 1997)
 DRAWS = 64  # of the code of a VAE, the same for all sequences
 
 
@@ -132,14 +133,22 @@ def mutated(alignment: Alignment, mutants: Sequence[str]) -> tuple[list[str], np
 
 
 class Profile:
-    """Independent columns, weighted: the site-independent floor."""
+    """Independent columns, weighted: the site-independent floor.
 
-    def __init__(self, alignment: Alignment, pseudo: float = 0.5) -> None:
+    Args:
+        pseudo: counts that are added to each residue of each column.
+        similar: counts that are added to each column, divided as the residues that it has are replaced in all columns
+            of the family (Henikoff and Henikoff, 1996): a small family lacks most substitutions of a column.
+    """
+
+    def __init__(self, alignment: Alignment, pseudo: float = 0.5, similar: float = 0.0) -> None:
         x = codes(alignment.sequences)
-        counts = np.full((x.shape[1], CLASSES), pseudo)
-        for letter in range(CLASSES):
-            counts[:, letter] += ((x == letter) * alignment.weights[:, None]).sum(0)
-        counts[:, 0] = pseudo  # gaps are no evidence on residues
+        counts = np.zeros((x.shape[1], CLASSES))
+        for letter in range(1, CLASSES):  # gaps are no evidence on residues
+            counts[:, letter] = ((x == letter) * alignment.weights[:, None]).sum(0)
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
+        pairs = counts.T @ shares + np.full((CLASSES, CLASSES), 1e-9)
+        counts += pseudo + similar * shares @ (pairs / pairs.sum(1, keepdims=True))
         self.log_p = np.log(counts / counts.sum(1, keepdims=True))
 
     def __call__(self, sequences: Sequence[str]) -> np.ndarray:
@@ -216,7 +225,9 @@ def ensemble(scores: Mapping[str, np.ndarray]) -> np.ndarray:
 def floors(alignment: Alignment, sequences: Sequence[str], *, potts_steps: int = 60) -> dict[str, np.ndarray]:
     """Scores by the profile and by Potts models: the mean field, and pseudo-likelihood by so many steps."""
     both = [alignment.focus, *sequences]
-    models: dict[str, Any] = {"profile": Profile(alignment), "Potts, mean field": mean_field(alignment)}
+    models: dict[str, Any] = {"profile": Profile(alignment)}
+    models["profile, similar residues"] = Profile(alignment, pseudo=0.05, similar=SIMILAR)
+    models["Potts, mean field"] = mean_field(alignment)
     if potts_steps:
         models["Potts, pseudo-likelihood"] = pseudo_likelihood(alignment, steps=potts_steps)
     found = {}

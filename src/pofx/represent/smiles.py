@@ -28,7 +28,7 @@ class Symbols(Texts):
 
     kind = "molecules"
     codes_are = "symbols"
-    options = ("length",)
+    options: ClassVar[tuple[str, ...]] = ("length",)
 
     def __init__(self, symbols: Sequence[str], length: int = 0) -> None:
         super().__init__(len(symbols) + 2, length, 0)
@@ -53,18 +53,25 @@ class Symbols(Texts):
         return cls(symbols, int(options.get("length", length)))
 
     def codes(self, text: str) -> np.ndarray:
-        return np.array([self._index.get(symbol, UNKNOWN) for symbol in self.parts(text)], dtype=np.int64)
+        return self.coded([self.parts(text)])[0]
+
+    def coded(self, parts: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """The codes of molecules that are given as symbols: int64 (k,) each."""
+        return [np.array([self._index.get(symbol, UNKNOWN) for symbol in of], dtype=np.int64) for of in parts]
+
+    def every(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return self.coded([self.parts(text) for text in texts])
 
     def impossible(self, values: Any) -> Mapping[int, str]:
-        reasons = {}
+        reasons, read = {}, dict[int, list[str]]()
         for i, text in enumerate(values):
             try:
-                n = len(self.parts(text))
+                read[i] = self.parts(text)
             except DataError as error:
                 reasons[i] = str(error)
-                continue
-            if n > self.length:
-                reasons[i] = f"it has {n} symbols, the limit is {self.length}"
+        for i, codes in zip(read, self.coded(list(read.values())), strict=True):
+            if len(codes) > self.length:
+                reasons[i] = f"it has {len(codes)} {self.codes_are}, the limit is {self.length}"
         return reasons
 
     def tensor(self, values: Any) -> Tensor:

@@ -6,7 +6,7 @@ half a window of context (those at the beginning with what there is), and passag
 """
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Texts(Representation):
     @abstractmethod
     def text(self, codes: np.ndarray) -> str:
         """The text of codes."""
+
+    def every(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The codes of many texts: int64 (k,) each."""
+        return [self.codes(text) for text in texts]
 
     def edges(self, text: str, places: np.ndarray) -> np.ndarray:
         """How many codes of the text begin before each place in it: int64, as many as places."""
@@ -106,8 +110,7 @@ class Texts(Representation):
             raise DataError("there are no texts: give at least one")
         rows = np.full((len(values), self.length), END, dtype=np.int64)
         sizes = np.zeros(len(values), dtype=np.int64)
-        for i, text in enumerate(values):
-            codes = self.codes(text)
+        for i, codes in enumerate(self.every(list(values))):
             if len(codes) > self.length:
                 raise DataError(
                     f"text {i} has {len(codes)} {self.codes_are}, the limit is {self.length}: cut it, "
