@@ -32,6 +32,7 @@ EXAMPLE = "pofx molecules zinc.smi --minutes 10 --out runs/zinc"
 TABLE = 10  # symbols of the longest n-gram of the floor
 FITTED = 20_000  # molecules that the floor counts, and at most
 SCORED = 2_000  # held-out molecules whose likelihood is taken
+TOKENS = ("smiles", "smiles-pieces", "selfies", "characters")  # views of molecules
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
     "gpt": {"batch_size": 32},
     "masked-diffusion": {},
@@ -101,8 +102,8 @@ def learn(
     """A run on molecules, with the default recipe of the model."""
     from pofx.runs.fitting import fit
 
-    if tokens not in ("smiles", "selfies", "characters"):
-        raise UsageError(f"tokens must be smiles, selfies or characters (got '{tokens}')")
+    if tokens not in TOKENS:
+        raise UsageError(f"tokens must be one of {', '.join(TOKENS)} (got '{tokens}')")
     if respellings:
         data = respelled(data, respellings, seed)
     given = {**RECIPES.get(model, {}), "represent": tokens, **options}
@@ -331,7 +332,7 @@ def molecules(
         str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt).")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
-    tokens: Annotated[str | None, typer.Option(help="smiles (default), selfies or characters.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="smiles (default), smiles-pieces, selfies or characters.")] = None,
     respellings: Annotated[int | None, typer.Option(min=0, help="Random spellings of each training molecule.")] = None,
     given_: Annotated[
         str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
