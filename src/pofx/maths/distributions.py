@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 FARTHEST = 1e18  # about where a square leaves float32
 
@@ -40,7 +41,8 @@ def normal_log_prob(
 def categorical_log_prob(logits: Float[Tensor, "*event classes"], x: Int[Tensor, "*event"]) -> Float[Tensor, "*event"]:
     """log softmax(logits)[x]: logits (…, classes), x int64 (…) → (…); float32 at least."""
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-    return logits.gather(-1, x[..., None])[..., 0] - logits.logsumexp(-1)
+    lost = cross_entropy(logits.reshape(x.numel(), logits.shape[-1]), x.flatten(), reduction="none")  # in one pass
+    return -lost.reshape(x.shape)
 
 
 def categorical_draw(logits: Float[Tensor, "*event classes"], u: Float[Tensor, "*event"]) -> Int[Tensor, "*event"]:

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from pofx.core.event import Discrete, Event, dims
+from pofx.core.event import Condition, Discrete, Event, dims
 from pofx.core.model import Default
 from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.families.autoregressive.cells import CellByCell, check_width
@@ -37,7 +38,7 @@ class PixelCNN(CellByCell):
     name: ClassVar = "pixelcnn"
     default_for: ClassVar = (Default(),)
     source: ClassVar = "van den Oord et al., 2016, arXiv 1606.05328"
-    trains_with: ClassVar = {"batch_size": 16, "lr": 2e-3, "precision": "auto"}
+    trains_with: ClassVar = {"batch_size": 16, "least_batch": 8, "lr": 2e-3, "precision": "auto"}
     small: ClassVar = {"width": 12, "layers": 2, "kernel": 3}
 
     @classmethod
@@ -76,3 +77,9 @@ class PixelCNN(CellByCell):
             context=self.conditioner.width,
             dropout=(0.0 if large else 0.2) if dropout is None else dropout,
         )
+
+    def logits(
+        self, x: Int[Tensor, "n C H W"], condition: Condition | None = None, ordering: int = 0
+    ) -> Float[Tensor, "n C H W classes"]:
+        out = self.net(self.levels(x), self.conditioner(condition), self.output.kernel)
+        return out + self.output.bias

@@ -87,6 +87,7 @@ class Generator(nn.Module):
         else:
             self.net = StyleSynthesis(event.shape, latent, width, kind=kind, mapping=build.blocks, context=context)
         self.inputs = self.net.inputs
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a processor
 
     @property
     def styled(self) -> bool:
@@ -164,6 +165,7 @@ class Critic(nn.Module):
         self.embed = Conditioner(None if classes else named, width)
         for p in self.embed.parameters():
             nn.init.zeros_(p)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def phi(
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None, *, stage: float | None = None

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-conv2d, pad = nn.functional.conv2d, nn.functional.pad
+conv2d, pad, silu = nn.functional.conv2d, nn.functional.pad, nn.functional.silu
 
 
 def down(v: Float[Tensor, "n width H W"]) -> Float[Tensor, "n width H W"]:
@@ -141,16 +141,16 @@ class GatedGrid(nn.Module):
         self.last = GroupedConv(width, groups * outputs, 1, groups)
         self.dropout = nn.Dropout2d(dropout)
 
-    def head(self, h: Float[Tensor, "n width *places"]) -> Float[Tensor, "n outputs *places"]:
-        """The outputs of the horizontal stack's features: (n, channels * outputs, …)."""
-        silu = nn.functional.silu
-        out: Tensor = self.last(self.dropout(silu(self.mix(silu(h)))))
-        return out
-
     def forward(
-        self, x: Float[Tensor, "n channels H W features"], context: Float[Tensor, "n context"] | None = None
+        self,
+        x: Float[Tensor, "n channels H W features"],
+        context: Float[Tensor, "n context"] | None = None,
+        then: Float[Tensor, "outputs outputs"] | None = None,
     ) -> Float[Tensor, "n channels H W outputs"]:
-        """x (n, channels, H, W, features), context (n, context) → (n, channels, H, W, outputs)."""
+        """x (n, channels, H, W, features), context (n, context) → (n, channels, H, W, outputs), times `then` if any.
+
+        The product is taken with the weights of the last layer, which are far fewer than its outputs.
+        """
         n, (channels, height, breadth) = len(x), self.shape
         x = x.permute(0, 1, 4, 2, 3).reshape(n, channels * self.features, height, breadth)
         side = self.kernel // 2
@@ -158,8 +158,16 @@ class GatedGrid(nn.Module):
         v, h = v + self.v_place.to(v.dtype), h + self.h_place.to(h.dtype)  # under autocast both stay in low precision
         for layer in self.layers:
             v, h = layer(v, h, context)
-        out = self.head(h).reshape(n, channels, self.outputs, height, breadth)
-        return out.permute(0, 1, 3, 4, 2)
+        h = self.dropout(silu(self.mix(silu(h)))).permute(0, 2, 3, 1)
+        weight, bias = self.last.flat()
+        if then is None:
+            out = nn.functional.linear(h, weight, bias)
+        else:
+            with torch.autocast(h.device.type, enabled=False):
+                weight = (then.T @ weight.unflatten(0, (channels, -1))).flatten(0, 1)
+                bias = (bias.unflatten(0, (channels, -1)) @ then).flatten()
+                out = nn.functional.linear(h.to(weight.dtype), weight, bias)
+        return out.unflatten(-1, (channels, -1)).permute(0, 3, 1, 2, 4)
 
     def begin(self, n: int, context: Float[Tensor, "n context"] | None = None) -> "GridCache":
         """The state before any cell is known, for n items."""
@@ -208,7 +216,7 @@ class GridCache:
     def advance(self, channel: int, row: int, column: int) -> Float[Tensor, "n outputs"]:
         """The outputs of one channel of a cell: (n, outputs). Cells come in raster order, channels within them."""
         net, side = self.net, self.net.kernel // 2
-        linear, silu = nn.functional.linear, nn.functional.silu
+        linear = nn.functional.linear
         reached = slice(column, column + side + 1)  # in lines that begin with `side` zeros
         h = linear(self.line[:, reached].flatten(1), *self.first) + net.h_place[:, row, column]
         for i in range(len(self.layers)):
