@@ -36,3 +36,13 @@ def test_tables_wrap_their_last_column(monkeypatch, width):
 
 def test_pairs_leave_out_what_has_no_value():
     assert output.pairs({"a": "1", "b": None, "c": ""}) == "a  1"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_sentence_fits_a_terminal_and_is_one_line_in_a_log(terminal, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    cli.sentence("a value must be another one " * 8 + "/a/path/that-is-not-cut" * 4)
+    lines = capsys.readouterr().err.rstrip("\n").split("\n")
+    assert (len(lines) > 3) == terminal and "/a/path/that-is-not-cut" * 4 in " ".join(lines)
+    assert not terminal or all(len(line) <= 60 for line in lines if "/a/path" not in line)

@@ -24,8 +24,9 @@ from pofx.data.arrays import write_arrays
 from pofx.data.dataset import dataset
 from pofx.data.kind import take
 from pofx.data.kinds.points import points
-from pofx.data.series import Series, several, step_of
+from pofx.data.series import Series, several
 from pofx.data.series import series as as_series
+from pofx.data.times import after
 
 PUBLIC = ("Forecaster",)
 
@@ -239,8 +240,7 @@ class Forecaster:
         samples = self._draw([one], ahead[None], n, horizon, seed)[0]
         times = None
         if one.times is not None:
-            gap = step_of(one.times)
-            times = pd.DatetimeIndex([one.times[-1] + gap * (k + 1) for k in range(horizon)])
+            times = after(one.times, horizon)
         return Forecast(samples, self.names, times)
 
     def _history(self, history: Any) -> Series:

@@ -1,8 +1,10 @@
 """`pofx`: one verb per file of `cli/verbs`, found by `pofx.cli.scan`; here is what all of them share."""
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import warnings
 from typing import Annotated, Any
 
@@ -36,10 +38,18 @@ def pofx(
 
 def note(message: Warning | str, *about: Any) -> None:
     """Show a warning as a sentence, without the line of code that it comes from, once."""
+    if str(message) not in _noted:
+        _noted.add(str(message))
+        sentence(message)
+
+
+def sentence(message: Any) -> None:
+    """A sentence on stderr: filled to the width of a terminal, in one line elsewhere, so that logs can be searched."""
     text = f"pofx: {message}"
-    if text not in _noted:
-        _noted.add(text)
-        typer.echo(text, err=True)
+    if sys.stderr.isatty():
+        width = max(shutil.get_terminal_size((80, 24)).columns, 40)
+        text = textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    typer.echo(text, err=True)
 
 
 _noted: set[str] = set()
@@ -54,25 +64,25 @@ def main() -> None:
     try:
         code = app(standalone_mode=False) or 0
         if code == 130:  # what typer makes of Ctrl-C
-            typer.echo(f"pofx: {INTERRUPTED}", err=True)
+            sentence(INTERRUPTED)
         sys.exit(code)
     except typer.TyperException as error:  # a wrong call, such as an unknown option
-        typer.echo(f"pofx: {error.format_message()} See `pofx --help` and `pofx VERB --help`.", err=True)
+        sentence(f"{error.format_message()} See `pofx --help` and `pofx VERB --help`.")
         sys.exit(error.exit_code)
     except PofxError as error:
-        typer.echo(f"pofx: {error}", err=True)
+        sentence(error)
         sys.exit(error.code)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo(f"pofx: {INTERRUPTED}", err=True)
+        sentence(INTERRUPTED)
         sys.exit(130)
     except MemoryError as error:
-        typer.echo(f"pofx: not enough memory ({error}): draw fewer items, or take a smaller model", err=True)
+        sentence(f"not enough memory ({error}): draw fewer items, or take a smaller model")
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        typer.echo(f"pofx: {error.strerror or error}: {error.filename or ''}", err=True)
+        sentence(f"{error.strerror or error}: {error.filename or ''}")
         sys.exit(1)
 
 

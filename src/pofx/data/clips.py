@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pofx.core.errors import DataError
-from pofx.data.numbers import from_tensor, refuse_masked
+from pofx.data.numbers import as_array
 
 CANCELLED = 0.01  # of the power of the channels, below which their mean has lost them
 
@@ -21,8 +21,9 @@ def check_clips(x: Any, name: str) -> list[np.ndarray]:
 
 def check_clip(value: Any, name: str) -> np.ndarray:
     """A clip as float32 (samples,) in [-1, 1], checked; channels are averaged."""
-    refuse_masked(value, name)
-    array = np.asarray(from_tensor(value) if hasattr(value, "detach") else value)
+    if isinstance(value, dict) or (isinstance(value, tuple) and len(value) == 2 and np.ndim(value[1]) == 0):
+        raise DataError(f"{name} is samples with their rate (got {type(value).__name__}): give the samples, and rate=")
+    array = as_array(value, name)
     if array.ndim not in (1, 2) or array.size == 0:
         raise DataError(f"{name} must have shape (samples,) or (samples, channels), not empty (got {array.shape})")
     if array.dtype == np.uint8:  # as in .wav files: 128 is silence

@@ -5,8 +5,9 @@ Nothing is ever unpickled. Arrays that are large stay on the disk (see `pofx.dat
 """
 
 import tempfile
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +22,7 @@ from pofx.data.conditions import LABEL, as_items, columns_of, conditioned, of_la
 from pofx.data.dataset import Dataset, dataset, held_out, split
 from pofx.data.kind import Kind, kind_of, kinds, named, reading_options, take
 from pofx.data.members import members
+from pofx.data.numbers import some
 from pofx.data.on_disk import Mapped, OnDisk, Windows
 from pofx.data.pairs import is_paired, pairs
 from pofx.data.reading_options import ARRAYS
@@ -28,7 +30,8 @@ from pofx.data.several import Several
 from pofx.data.weights import with_weight
 
 ENDINGS, ZIP, GZIP = (".npz", ".npy"), ".zip", ".gz"
-IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target")
+IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target", "Y")
+NOTES = ("levels", "rate", "label_names")  # arrays beside the items that state something about them
 
 
 def read(
@@ -242,8 +245,8 @@ def _npz(
     found = arrays(path)
     if not found:
         raise DataError(f"{path} holds no arrays: save some with numpy.savez(path, x=…)")
-    items = of_arrays(found, path.name, label, options)
     names = columns_of(condition)
+    items = of_arrays(found, path.name, label, options, also=names or ())
     if not isinstance(items, Items) or names is None or not set(names) & {*found, LABEL}:
         return items, condition
     modelled = next((key for key in IMAGES if key in found), None)
@@ -264,9 +267,16 @@ def _npz(
 
 
 def of_arrays(
-    found: Mapping[str, np.ndarray], name: str, label: str | None = None, options: Mapping[str, Any] | None = None
+    found: Mapping[str, np.ndarray],
+    name: str,
+    label: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    also: Sequence[str] = (),
 ) -> Items | tuple[Items, ...]:
-    """Named arrays as items: x and y, or x_train, x_test with their labels.
+    """Named arrays as items: x and y, or x_train, x_test with their labels. A warning names those that are not used.
+
+    Args:
+        also: arrays that are used elsewhere.
 
     Raises:
         DataError: none of them is called x.
@@ -277,6 +287,7 @@ def of_arrays(
         raise unknown(f"array of {name}", label, found)
     levels = options.get("levels", _levels(found.get("levels"), name))
     if "x_train" in found and "x_test" in found:
+        _unused(found, [k for k in found if k[:2] in ("x_", "y_")], also, name)
         return _stated_splits(found, name, levels, options.get("kind"))
     values = next((key for key in IMAGES if key in found), None)
     if values is None:
@@ -284,12 +295,25 @@ def of_arrays(
             raise DataError(f"{name} holds {', '.join(found)}: call the items x (and labels y), or x_train, x_test")
         values = next(iter(found))
     labels = label or next((key for key in LABELS if key in found and key != values), None)
+    _unused(found, [values, *([] if labels is None else [labels])], also, name)
     return from_array(found[values], None if labels is None else found[labels], name, levels, options.get("kind"))
 
 
+def _unused(found: Mapping[str, np.ndarray], used: Sequence[str], also: Sequence[str], name: str) -> None:
+    left = [key for key in found if key not in (*used, *also, *NOTES, LABEL)]
+    if left:
+        warnings.warn(
+            f"{name}: {some(left)} not used: items are called x, their labels y; --condition names conditions",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def _levels(array: np.ndarray | None, name: str) -> int | None:
-    if array is None or array.size != 1:
+    if array is None:
         return None
+    if array.size != 1:
+        raise DataError(f"{name}: levels must be one number (got shape {array.shape}): state that of all pixels")
     value = array.ravel()[0].item()
     if array.dtype.kind not in "iuf" or not np.isfinite(value) or value != int(value) or not 2 <= value <= 256:
         raise DataError(f"{name}: levels must be a whole number from 2 to 256 (got {value!r}): leave it out or mend it")
@@ -310,6 +334,11 @@ def _stated_splits(found: Mapping[str, np.ndarray], name: str, levels: Any, kind
                 f"{name}: x_train has shape {parts[0].shape}, x_{part} {array.shape}: give items of one shape"
             )
     labels = [found.get(f"y_{part}") for part in splits]
+    if 0 < sum(y is not None for y in labels) < len(labels):
+        raise DataError(
+            f"{name} has labels of some splits alone ({', '.join(k for k in found if k.startswith('y_'))}): give y_ "
+            f"for {', '.join(splits)}, or for none"
+        )
     every: Any = np.concatenate(labels) if all(y is not None for y in labels) else None  # type: ignore[arg-type]
     both = from_array(np.concatenate(parts), every, name, levels, kind)
     ends = np.cumsum([len(part) for part in parts])

@@ -160,8 +160,7 @@ def _typed(data: Any, label: str | None, options: Mapping[str, Any]) -> Items | 
 
 def _torch_array(data: Any) -> np.ndarray:
     """A tensor as an array; images have their channels first there."""
-    array = data.detach().cpu()
-    array = array.float().numpy() if str(array.dtype) == "torch.bfloat16" else array.numpy()
+    array = from_tensor(data)
     if array.ndim == 4 and array.shape[1] in (1, 2, 3, 4):
         array = np.moveaxis(array, 1, -1)
         array = array[..., 0] if array.shape[-1] == 1 else array

@@ -37,7 +37,12 @@ def members(path: Path, suffixes: Sequence[str]) -> Iterator[Members]:
     with reading(path, "zip file", "fetch or write it again"):
         file = zipfile.ZipFile(path)
     with file:
-        inside = {i.filename: i for i in file.infolist() if not i.is_dir() and _wanted(i.filename, suffixes)}
+        listed = [(i.filename.replace("\\", "/"), i) for i in file.infolist() if not i.is_dir()]  # as Windows writes
+        inside = {name: i for name, i in listed if _wanted(name, suffixes)}
+        if len(inside) < sum(_wanted(name, suffixes) for name, _ in listed):
+            seen = [name for name, _ in listed]
+            twice = next(name for name in inside if seen.count(name) > 1)
+            raise DataError(f"{path} holds {twice} more than once: zip the files again")
 
         def fetch(name: str) -> bytes:
             with reading(f"{path}/{name}", "file of a zip", "fetch or write the zip again"):

@@ -11,7 +11,12 @@ from pofx.core.errors import DataError
 
 def from_tensor(x: Any) -> np.ndarray:
     """A torch tensor of any type, layout and device as a numpy array, without importing torch; bfloat16 as float32."""
+    if str(x.device) == "meta" or getattr(x, "is_nested", False):
+        what = "a nested tensor has rows of several lengths: pad them" if x.is_nested else "it has no values"
+        raise DataError(f"a tensor must hold numbers of one shape (got device {x.device}): {what}")
     x = x.detach().cpu()
+    if x.is_quantized:
+        x = x.dequantize()
     if str(x.layout) != "torch.strided":
         x = x.to_dense()
     if str(x.dtype) == "torch.bfloat16" or "float8" in str(x.dtype):
@@ -39,6 +44,24 @@ def as_array(x: Any, name: str) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def as_floats(x: Any, name: str) -> np.ndarray:
+    """Numbers as float64, NaN where one is masked or missing.
+
+    Raises:
+        DataError: words, objects, complex numbers, rows of several lengths.
+    """
+    if isinstance(x, np.ma.MaskedArray) and x.dtype.kind in "iufb":
+        x = x.astype(np.float64).filled(np.nan)
+    x = from_tensor(x) if hasattr(x, "detach") else x
+    try:
+        array = np.asarray(x)
+        if array.dtype.kind not in "iufbO":
+            raise ValueError(f"dtype {array.dtype}")
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be real numbers of one shape ({error}): give an array, NaN for gaps") from error
+
+
 def _frame_array(x: pd.DataFrame, name: str) -> np.ndarray:
     """Columns of pandas' or Arrow's nullable numbers as float64; missing values are NaN."""
     words = [str(c) for c, t in x.dtypes.items() if not pd.api.types.is_numeric_dtype(t)]
@@ -59,13 +82,9 @@ def check_points(x: Any, name: str) -> np.ndarray:
     array = as_array(x, name)
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"{name} must have shape (n, d) and not be empty (got {array.shape})")
-    if (
-        array.dtype == bool
-        or not np.issubdtype(array.dtype, np.number)
-        or np.issubdtype(array.dtype, np.complexfloating)
-    ):
+    if array.dtype.kind not in "iuf":  # bool, words, complex numbers, dates and spans of time
         raise DataError(f"{name} must be real numbers (got {array.dtype}): convert them with astype(float)")
-    if not np.issubdtype(array.dtype, np.floating) or array.dtype == np.float16:
+    if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     bad = int((~np.isfinite(array)).sum())
     if bad:

@@ -24,6 +24,9 @@ PIECE = 1 << 16  # samples: longer recordings are cut into pieces of this length
 OVERSHOOT = 1.5  # the largest value that rounding and lossy coding explain
 LONGEST = 1 << 28  # samples of one file, of all channels
 CHANNELS = 64
+FASTEST = 1_000_000  # samples per second
+CODINGS = ((b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"), (b"FORM", ".aiff"))
+PLAIN = (1, 3, 0xFFFE)  # integers, floats, and either by an extension
 OPEN_END = (0, 0xFFFFFFFF)  # sizes that programs write which stream
 EXTRA = "pip install 'pofx[audio]'"
 
@@ -40,7 +43,7 @@ def read_recordings(path: Path, endings: Sequence[str], rate: Any = None) -> Rec
         DataError: no recordings, a damaged or cut one, or several sample rates and no `rate`.
         UsageError: a rate that is no positive whole number.
     """
-    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= 1_000_000):
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= FASTEST):
         raise UsageError(f"rate must be a positive whole number of samples per second (got {rate!r}): pass rate=16000")
     if path.suffix.lower() in endings and path.is_file():
         return _clips([path.name], [_at(read_recording(read_bytes(path), path.name), rate)], str(path), None)
@@ -99,18 +102,24 @@ def read_recording(content: bytes, name: str) -> tuple[np.ndarray, int]:
     """
     with reading(name, "recording", "it is not a whole recording: remove it or write it again"):
         if PurePosixPath(name).suffix.lower() == ".wav":
-            _check_wav(content, name)
+            stated = _check_wav(content, name)
             found = _plain_wav(content)
             if found is not None:
                 return check_clip(_bounded(found[1], name), name), found[0]
+            clip, rate = _decoded(content, name)
+            return clip[:stated], rate  # codings in blocks fill up the last one
         return _decoded(content, name)
 
 
-def _check_wav(content: bytes, name: str) -> None:
-    """Refuse a header that states impossible channels, or more sound than there is."""
+def _check_wav(content: bytes, name: str) -> int | None:
+    """The samples that the header states, if it does; impossible channels, or more sound than there is, are refused."""
     if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
+        other = next((ending for start, ending in CODINGS if content.startswith(start)), None)
+        if other is not None:
+            raise DataError(f"{name} is a {other} file under another name: rename it so that it ends in {other}")
         raise DataError(f"{name} is not a whole recording (no RIFF header): remove it or write it again")
     order, place = (">" if content[:4] == b"RIFX" else "<"), 12
+    stated = None
     while place + 8 <= len(content):
         tag, size = content[place : place + 4], struct.unpack(order + "I", content[place + 4 : place + 8])[0]
         there = len(content) - place - 8
@@ -118,6 +127,12 @@ def _check_wav(content: bytes, name: str) -> None:
             channels, rate = struct.unpack(order + "HI", content[place + 10 : place + 16])
             if not 1 <= channels <= CHANNELS or not 1 <= rate:
                 raise DataError(f"{name} states {channels} channels at {rate} Hz: it is damaged, write it again")
+            (coding,) = struct.unpack(order + "H", content[place + 8 : place + 10])
+            block, bits = struct.unpack(order + "2H", content[place + 20 : place + 24])
+            if coding in PLAIN and not (bits >= 8 and block % channels == 0 and 8 * block >= channels * bits):
+                raise DataError(f"{name} states {bits} bits in blocks of {block} bytes: it is damaged, write it again")
+        if tag == b"fact" and there >= 4:
+            stated = struct.unpack(order + "I", content[place + 8 : place + 12])[0] or None
         if tag == b"data":
             if size not in OPEN_END and size > there:
                 raise DataError(
@@ -126,7 +141,7 @@ def _check_wav(content: bytes, name: str) -> None:
                 )
             if size == 0 and there == 0:
                 raise DataError(f"{name} holds no sound: remove it")
-            return
+            return stated
         place += 8 + size + size % 2
     raise DataError(f"{name} is not a whole recording (it holds no sound): remove it or write it again")
 

@@ -5,8 +5,6 @@ A series is values float64 (steps, channels), NaN where nothing was measured, wi
 """
 
 import io
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +16,10 @@ import pandas as pd
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.data.bounded import reading, unzipped
 from pofx.data.columns import framed
-from pofx.data.dates import format_of
 from pofx.data.dialect import text_of
 from pofx.data.frames import ENDINGS, parsed, rows_in
-from pofx.data.numbers import from_tensor
+from pofx.data.numbers import as_floats
+from pofx.data.times import after, calendar, times_of
 
 SHORTEST = 16  # steps of a series
 
@@ -66,8 +64,7 @@ class Series:
                 raise DataError(f"known must be finite numbers of shape ({steps}, {width}) (got {np.shape(known)})")
         times = None
         if self.times is not None:
-            gap = step_of(self.times)
-            times = pd.DatetimeIndex([self.times[-1] + gap * (k + 1) for k in range(steps)])
+            times = after(self.times, steps)
         return np.concatenate((future, calendar(times, steps)), 1)
 
 
@@ -91,14 +88,15 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
     name = name or "the series"
     if isinstance(data, Mapping) and "target" in data:
         return _entry(data, name)
+    if isinstance(data, pd.Series):
+        data = data.to_frame("x0" if data.name is None else data.name)
     frame = framed(data)
     if frame is None:
-        array = np.asarray(from_tensor(data) if hasattr(data, "detach") else data, np.float64)
-        if array.ndim not in (1, 2):
-            raise DataError(f"{name} must have shape (steps,) or (steps, channels) (got {array.shape})")
-        array = array.reshape(len(array), -1)
+        array = _steps(data, name)
         return checked(Series(array, tuple(f"x{i}" for i in range(array.shape[1]))), name)
-    times, frame = times_of(frame, (*known, *(columns or ())))
+    if len(frame) < SHORTEST:
+        raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(frame)})")
+    times, frame = times_of(frame, (*known, *(columns or ())), name)
     for column in (*known, *(columns or ())):
         if column not in frame.columns:
             raise unknown(f"column of {name}", column, frame.columns)
@@ -111,10 +109,18 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
     return checked(made, name)
 
 
+def _steps(data: Any, name: str) -> np.ndarray:
+    """An array as values (steps, channels)."""
+    array = as_floats(data, name)
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise DataError(f"{name} must have shape (steps,) or (steps, channels), not empty (got {array.shape})")
+    return array.reshape(len(array), -1)
+
+
 def several(data: Any, **options: Any) -> list[Series]:
     """Series from a list of them (or of mappings with "target"), or one series as a list."""
     listed = isinstance(data, list | tuple) and len(data) > 0 and not np.isscalar(data[0])
-    if listed and (isinstance(data[0], Mapping | Series) or framed(data[0]) is not None):
+    if listed and (isinstance(data[0], Mapping | Series | pd.Series) or framed(data[0]) is not None):
         found = [series(one, name=f"series {i}", **options) for i, one in enumerate(data)]
     elif hasattr(data, "__iter__") and not hasattr(data, "__len__"):
         return several(list(data), **options)
@@ -128,15 +134,22 @@ def several(data: Any, **options: Any) -> list[Series]:
 
 def _entry(data: Mapping[str, Any], name: str) -> Series:
     """A mapping as GluonTS has it: target (steps,) or (channels, steps)."""
-    target = np.asarray(data["target"], np.float64)
-    values = target[:, None] if target.ndim == 1 else target.T
+    target = as_floats(data["target"], f"target of {name}")
+    values = _steps(target if target.ndim == 1 else target.T, f"target of {name}")
     times, start = None, data.get("start")
     if start is not None:
         freq = getattr(start, "freqstr", None) or data.get("freq")
-        stamp = start.to_timestamp() if hasattr(start, "to_timestamp") else pd.Timestamp(start)
-        times = None if freq is None else pd.date_range(stamp, periods=len(values), freq=freq)
+        try:
+            stamp = start.to_timestamp() if hasattr(start, "to_timestamp") else pd.Timestamp(start)
+            times = None if freq is None else pd.date_range(stamp, periods=len(values), freq=freq)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{name}: start must be a date and freq a frequency (got {start!r}, {freq!r})") from error
     known = data.get("feat_dynamic_real")
-    known = None if known is None else np.asarray(known, np.float64).reshape(-1, len(values)).T
+    if known is not None:
+        rows = np.atleast_2d(as_floats(known, f"feat_dynamic_real of {name}"))
+        if rows.ndim != 2 or rows.shape[1] != len(values):
+            raise DataError(f"feat_dynamic_real of {name} must have shape (k, {len(values)}) (got {rows.shape})")
+        known = rows.T
     return checked(Series(values, tuple(f"x{i}" for i in range(values.shape[1])), times, known), name)
 
 
@@ -164,87 +177,3 @@ def read_table(path: Path) -> pd.DataFrame:
     unzipped(path, content)
     with reading(path, "series", "give a .csv, a line per step"):
         return parsed(content.getvalue().decode("utf-8-sig"), path.name)
-
-
-def times_of(frame: pd.DataFrame, named: Sequence[str] = ()) -> tuple[pd.DatetimeIndex | None, pd.DataFrame]:
-    """The times of a table, from its index or the first column of dates, and the table without that column.
-
-    Raises:
-        DataError: times that do not rise, or whose steps differ.
-    """
-    times: Any = frame.index if isinstance(frame.index, pd.DatetimeIndex) else None
-    if hasattr(frame.index, "to_timestamp"):
-        times = frame.index.to_timestamp()
-    for column in frame.columns if times is None else ():
-        values = frame[column]
-        dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
-        if not dated and not pd.api.types.is_numeric_dtype(values.dtype):
-            values = dates_of(values)
-            dated = bool(values.notna().all())
-        if dated:
-            times, frame = pd.DatetimeIndex(values), frame.drop(columns=column)
-            break
-    if times is None:
-        return None, _uncounted(frame, named)
-    gap = step_of(times)
-    steps = np.diff(times.to_numpy())
-    if len(steps) and not (steps > np.timedelta64(0)).all():
-        raise DataError("times must rise from row to row: sort them and remove copies")
-    whole = np.asarray(steps / gap.to_timedelta64())
-    if len(steps) and gap <= pd.Timedelta("7D") and (whole > 1.5).any():
-        full = pd.date_range(times[0], times[-1], freq=gap)
-        aligned = frame.set_axis(times, axis=0).reindex(full)  # steps that are missing are values that are missing
-        return full, aligned.reset_index(drop=True)
-    return times, frame.reset_index(drop=True)
-
-
-def _uncounted(frame: pd.DataFrame, named: Sequence[str]) -> pd.DataFrame:
-    """A table of a series without a first column that counts the steps, such as years: it is no channel."""
-    first = frame.iloc[:, 0] if frame.shape[1] > 1 and frame.columns[0] not in named else None
-    if first is not None and pd.api.types.is_numeric_dtype(first.dtype) and not pd.api.types.is_bool_dtype(first.dtype):
-        steps = np.diff(first.to_numpy(np.float64, na_value=np.nan))
-        if len(steps) > 1 and steps[0] > 0 and (steps == steps[0]).all():
-            warnings.warn(f"column {first.name} counts the steps: taken for their times, left out", stacklevel=4)
-            return frame.iloc[:, 1:]
-    return frame
-
-
-def dates_of(words: pd.Series) -> pd.Series:
-    """Words as dates, NaT where they are none: all in one format, day and month in the order that all allow.
-
-    Where both orders would do (01/02/2020), that in which the times rise by steps that differ least, with a warning.
-    """
-    known = words.dropna()
-    form = format_of(known) if len(known) else None
-    if form is None or form[:2] not in ("%d", "%m"):
-        return pd.to_datetime(words, errors="coerce", format=form or "mixed")
-    other = form.replace("%d", "%D").replace("%m", "%d").replace("%D", "%m")
-    found = {f: pd.to_datetime(words, errors="coerce", format=f) for f in (form, other)}
-    if found[other].isna().any() or found[form].equals(found[other]):
-        return found[form]
-
-    def uneven(times: pd.Series) -> float:
-        steps = np.diff(times.dropna().to_numpy()).astype("timedelta64[s]").astype(float)
-        return math.inf if not len(steps) or steps.min() <= 0 else float(steps.std() / steps.mean())
-
-    best = min(found, key=lambda f: uneven(found[f]))
-    warnings.warn(
-        f"dates such as {known.iloc[0]} are read as {'day, month' if best[:2] == '%d' else 'month, day'}: write "
-        "2020-12-31 if that is wrong",
-        stacklevel=4,
-    )
-    return found[best]
-
-
-def step_of(times: pd.DatetimeIndex) -> pd.Timedelta:
-    """The usual time between two steps."""
-    return pd.Timedelta(np.median(np.diff(times.to_numpy()).astype("timedelta64[ns]").astype(np.int64)), unit="ns")
-
-
-def calendar(times: pd.DatetimeIndex | None, steps: int) -> np.ndarray:
-    """Sines and cosines of the hour, the weekday and the day of the year: (steps, 6), or (steps, 0) without times."""
-    if times is None or len(times) == 0:
-        return np.zeros((steps, 6 if times is not None else 0))
-    hours = np.asarray(times.hour + times.minute / 60)
-    phases = (hours / 24, np.asarray(times.dayofweek) / 7, np.asarray(times.dayofyear) / 365.25)
-    return np.stack([f(2 * np.pi * phase) for phase in phases for f in (np.sin, np.cos)], 1)

@@ -37,7 +37,7 @@ def decoded(path: Path, encoding: str | None = None) -> str:
     content = read_bytes(path, LARGEST)
     known = encoding or marked_encoding(content) or "utf-8"
     try:
-        text = content.decode(known).removeprefix("\ufeff")
+        text = content.decode(known).removeprefix("\ufeff").replace("\n\ufeff", "\n")  # marks of files put together
     except LookupError as error:
         raise UsageError(f"encoding must be one that Python knows (got {encoding!r}): try latin-1") from error
     except UnicodeError as error:

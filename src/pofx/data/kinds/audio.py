@@ -15,7 +15,7 @@ from pofx.data.clips import check_clips
 from pofx.data.kind import FOLDER, Facts, Kind, Shown, npz, parted
 from pofx.data.labels import encode_labels
 from pofx.data.reading_options import ReadingOption
-from pofx.data.recordings import read_recordings
+from pofx.data.recordings import FASTEST, read_recordings
 
 PUBLIC = ("audio",)
 
@@ -32,8 +32,10 @@ def audio(x: Any, rate: int, labels: Any = None, name: str = "audio") -> Items:
         DataError: no clips, an empty one, values that are not finite or out of range.
         UsageError: a sample rate that is not a positive whole number.
     """
-    if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate < 1:
-        raise UsageError(f"rate must be a positive whole number of samples per second (got {rate!r}): pass rate=16000")
+    if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or not 1 <= rate <= FASTEST:
+        raise UsageError(
+            f"rate must be a whole number of samples per second, 1 to {FASTEST:,} (got {rate!r}): pass rate=16000"
+        )
     clips = check_clips(x, name)
     facts: dict[str, Any] = {"rate": int(rate)}
     if labels is None:
@@ -60,7 +62,7 @@ class Audio(Kind):
     facts_type: ClassVar = AudioFacts
 
     reading: ClassVar = {
-        "rate": ReadingOption(Annotated[int, Range(1, 1_000_000)], "of recordings: samples per second to resample to")
+        "rate": ReadingOption(Annotated[int, Range(1, FASTEST)], "of recordings: samples per second to resample to")
     }
 
     def read(self, path: Path, **options: Any) -> Items | tuple[Items, ...]:

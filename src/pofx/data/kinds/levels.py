@@ -45,7 +45,12 @@ def levels(x: Any, tiles: str | None = None, labels: Any = None, name: str = "le
         rows = [v.strip("\n").split("\n") for v in x]
         sizes = {(len(r), *sorted({len(line) for line in r})) for r in rows}
         if len(sizes) > 1 or len(next(iter(sizes))) != 2:
-            raise DataError(f"{name} must be of one size (got {len(sizes)} shapes): cut windows of them")
+            got = sorted({f"{len(r)} x {max(map(len, r))}" for r in rows})
+            ragged = next((i for i, r in enumerate(rows) if len({len(line) for line in r}) > 1), None)
+            which = f", lines of several lengths in number {ragged}" if ragged is not None else ""
+            raise DataError(
+                f"{name} must be of one size (got {', '.join(got[:4])}{which}): pad lines, cut windows of larger ones"
+            )
         known = tiles if tiles is not None else "".join(sorted({c for r in rows for line in r for c in line}))
         number = {c: i for i, c in enumerate(known)}
         other = sorted({c for r in rows for line in r for c in line} - set(known))

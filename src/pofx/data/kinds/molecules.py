@@ -26,7 +26,7 @@ def molecules(x: Sequence[str], labels: Any = None, name: str = "molecules") -> 
     spaced = next((i for i, v in enumerate(x) if len(v.split()) > 1), None)
     if spaced is not None:
         raise DataError(f"{name}: '{x[spaced]}' (number {spaced}) has spaces, which SMILES has not: drop what follows")
-    found = texts(list(x), labels=labels, name=name)
+    found = texts([v.strip() for v in x], labels=labels, name=name)
     return Items("molecules", found.values, found.labels, {**found.facts, "molecules": "SMILES"})
 
 

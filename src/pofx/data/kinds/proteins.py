@@ -3,6 +3,7 @@
 Files .a2m and .a3m are alignments, of which the focus columns are read; .fasta and .fa hold sequences as they are.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,12 @@ def proteins(x: Sequence[str], labels: Any = None, name: str = "proteins") -> It
         other = sorted(set(sequence) - set(LETTERS))
         if other or not sequence:
             raise DataError(f"{name}: sequence {i} has {''.join(other[:8])!r}, which is no residue: write {LETTERS}")
+    if len(found.values) > 1 and set().union(*map(set, found.values)) <= set("ACGTN-"):
+        warnings.warn(
+            f"{name} holds A, C, G, T and N alone: nucleotides are read as residues; give DNA as pofx.texts",
+            UserWarning,
+            stacklevel=2,
+        )
     return Items("proteins", found.values, found.labels, found.facts)
 
 

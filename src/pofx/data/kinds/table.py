@@ -56,6 +56,14 @@ def table(
     """
     if isinstance(x, pd.DataFrame):
         x = selected(x, columns, drop, name)
+        meant = x.index.nlevels > 1 or x.index.name is not None or not pd.api.types.is_integer_dtype(x.index.dtype)
+        if meant and len(x):
+            called = ", ".join(str(n) for n in x.index.names if n is not None)
+            warnings.warn(
+                f"the index of {name}{f' ({called})' if called else ''} is left out: reset_index() makes it a column, "
+                "reset_index(drop=True) drops it",
+                stacklevel=2,
+            )
     stated = types_of(schema)
     frame = check_table(x, name, stated)
     words = [c for c in frame.columns if c in stated or not (numeric(frame[c]) or frame[c].dtype.kind in "bM")]
@@ -189,9 +197,9 @@ def _infinite(column: pd.Series) -> int:
 
 
 def _plain(column: pd.Series) -> np.dtype:
-    """The numpy type of a column of numbers: its own, float64 for half precision."""
+    """The numpy type of a column of numbers: its own, float64 for half and long precision."""
     kind = column.dtype if isinstance(column.dtype, np.dtype) else np.dtype(getattr(column.dtype, "numpy_dtype", float))
-    return np.dtype(np.float64) if kind == np.float16 else kind.newbyteorder("=")
+    return np.dtype(np.float64) if kind in (np.float16, np.longdouble) else kind.newbyteorder("=")
 
 
 class Table(Kind):

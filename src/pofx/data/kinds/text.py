@@ -34,7 +34,9 @@ def texts(x: Any, labels: Any = None, name: str = "texts") -> Items:
     if hasattr(x, "tolist") and not isinstance(x, list | tuple):  # an array or a Series of strings
         x = x.tolist()
     if not are_strings(x):
-        raise DataError(f"{name} must be a list of strings, not empty (got {type(x).__name__}): give one per item")
+        other = next((type(v).__name__ for v in x if not isinstance(v, str)), "") if isinstance(x, list | tuple) else ""
+        got = f"{type(x).__name__}{f' with {other}' if other else ''}"
+        raise DataError(f"{name} must be a list of strings, not empty (got {got}): give one per item")
     return Items("text", list(x), *with_labels(labels, len(x), name, {}))
 
 

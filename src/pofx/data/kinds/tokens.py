@@ -12,7 +12,7 @@ from pofx.core.options import Size, checked
 from pofx.data.kind import Facts, Kind, Shown, lines_of
 from pofx.data.kinds.text import are_strings, ngrams, texts
 from pofx.data.labels import with_labels
-from pofx.data.numbers import from_tensor, refuse_masked
+from pofx.data.numbers import as_array
 
 PUBLIC = ("tokens",)
 
@@ -32,15 +32,16 @@ def tokens(x: Any, classes: Size | list[Size] | None = None, labels: Any = None,
     """
     if isinstance(x, str) or are_strings(x):
         return texts(x, labels=labels, name=name)
-    refuse_masked(x, name)
-    array = np.asarray(from_tensor(x) if hasattr(x, "detach") else x)
+    array = as_array(x, name)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
         got = f"{array.dtype} {array.shape}"
         raise DataError(f"{name} must be a list of strings or an integer array (n, length), not empty (got {got})")
     size = int(array.max()) + 1 if classes is None else classes
     if isinstance(size, list) and len(size) != array.shape[1]:
         raise DataError(f"classes must be one number or one for each of {array.shape[1]} places (got {len(size)})")
-    if array.min() < 0 or (array >= np.array(size)).any():
+    if array.min() < 0:
+        raise DataError(f"{name} must be class numbers from 0 (got {array.min()}): shift them")
+    if (array >= np.array(size)).any():
         most = size if isinstance(size, int) else max(size)
         raise DataError(f"{name} must lie in 0 to {most - 1} (got {array.min()} to {array.max()}): pass classes=…")
     if isinstance(size, list) and len(set(size)) == 1:
