@@ -87,3 +87,26 @@ def test_a_detector_of_nobody_is_refused(given):
     with pytest.raises(ValueError, match="member|model"):
         AnomalyDetector(**given).fit(X)
     assert len(AnomalyDetector("knn").fit(X).predict(X)) == 60
+
+
+def test_items_of_another_kind_are_refused():
+    text = pofx.fit(pofx.texts(["ab", "ba", "abc"] * 20), "gpt", width=8, heads=1, layers=1, **HOW)
+    rows = pofx.fit(TABLE, "gmm", **HOW)
+    words = pd.DataFrame({"a": ["ab", "ba"], "b": ["x", "y"]})
+    others = [(text, v) for v in (pofx.table(TABLE), words, {"a": 1}, {"ab", "ba"})]
+    for run, values in (*others, (rows, pofx.texts(["ab", "ba"]))):
+        with pytest.raises(DataError, match="items|list of strings"):
+            run.score(values)
+    assert np.isfinite(pofx.fit(pofx.points(X), "gmm", **HOW).log_prob(pofx.table(X))).all()
+    for read in (pofx.molecules, pofx.proteins, pofx.texts):
+        with pytest.raises(DataError, match="list"):
+            read(words)
+
+
+@pytest.mark.parametrize("protocol", ["one-class", "contaminated"])
+def test_the_share_that_is_flagged_is_that_of_all_rows(protocol):
+    rows = G.normal(size=(400, 2))
+    found = AnomalyDetector(("iforest",), contamination=0.1, protocol=protocol).fit(rows)
+    assert found.labels_.mean() == pytest.approx(0.1, abs=0.02)
+    with pytest.raises(ValueError, match="at least 2"):
+        AnomalyDetector(("lof",)).fit(pd.DataFrame({"c": ["a"], "x": [0.0]}))

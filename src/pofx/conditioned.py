@@ -61,6 +61,7 @@ def given(run: Parts, condition: Any, n: int) -> X | None:
 def apart(run: Parts, values: Any, condition: Any) -> tuple[Any, Any]:
     """Items and their conditions, which may be columns of a table or part of `Items`."""
     if isinstance(values, Items):
+        check_kind(run, values)
         if condition is None and run.conditioning is not None:
             condition = values.condition
         values = values.values
@@ -68,6 +69,19 @@ def apart(run: Parts, values: Any, condition: Any) -> tuple[Any, Any]:
         return values, condition
     values, inside = named(run.representation.kind).without_columns(values, run.condition_columns)
     return values, inside if condition is None else condition
+
+
+def check_kind(run: Parts, items: Items) -> None:
+    """Refuse items of a kind that the run does not model: texts for pictures, rows for texts.
+
+    Raises:
+        DataError: they are; rows and points, and molecules and texts, are alike.
+    """
+    theirs, own = named(items.kind), named(run.representation.kind)
+    data = run.card.get("data") if isinstance(run.card, Mapping) else None
+    modelled = {*own.names, data.get("kind") if isinstance(data, Mapping) else None}
+    if not modelled & set(theirs.names) and not (theirs.columnar and own.columnar):
+        raise DataError(f"{run.name} models {own.name} items, these are {theirs.name} items: give data of its kind")
 
 
 def events(run: Parts, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, X | None]]:

@@ -153,6 +153,7 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
     def command(**given: Any) -> None:
         from pofx.data.arrays import apart
 
+        given = {name: at_home(value) if declared[name] is not None else value for name, value in given.items()}
         outs = {name: d for name, d in declared.items() if isinstance(d, Writes)}
         sources = [p for name, d in declared.items() if outs and isinstance(d, Reads) for p in d.paths(given[name])]
         written = []
@@ -168,6 +169,15 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
             typer.echo(f"{done} → {written[0]}" if written else done)
 
     return command
+
+
+def at_home(value: Any) -> Any:
+    """Paths that begin with ~ in the home of the user, as a shell has them where they are not quoted."""
+    if isinstance(value, list):
+        return [at_home(one) for one in value]
+    if not isinstance(value, str | Path) or not str(value).startswith("~"):
+        return value
+    return type(value)(os.path.expanduser(value))
 
 
 def declarations(verb: Callable[..., Any]) -> dict[str, Reads | Writes | None]:

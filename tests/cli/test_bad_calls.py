@@ -207,3 +207,27 @@ def test_a_wrong_call_ends_with_one_sentence(name, runs, files, monkeypatch, cap
     assert lines[-1].startswith("pofx: ") and len(lines) <= 3, message
     assert 20 < len(message) < 1000 and "Traceback" not in message and "Error:" not in message, message
     assert {path: sorted(path.iterdir()) for path in (*runs.values(), files)} == before
+
+
+TWICE = ["train digits -m made -m kde --steps 1", "train digits -m made --steps 1 --steps=2", "sample RUN -n 1 -n 2",
+         "score RUN digits --out a.csv --out b.csv", "sample RUN --seed=1 -s 2"]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", TWICE)
+def test_of_two_values_of_an_option_none_wins_in_silence(line, runs, files, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    code, shown = call(monkeypatch, capsys, [str(runs.get(word, word)) for word in shlex.split(line)])
+    assert code == 2 and "two values" in shown.err and not list(files.glob("[ab].csv"))
+
+
+def test_names_with_marks_in_them_are_written_as_they_are(runs, files, monkeypatch, capsys):
+    from pofx.cli import arguments
+
+    assert arguments.known("a=1,b c=x,y,d=u=v", 2) == {"a": "1", "b c": "x,y", "d": "u=v"}
+    monkeypatch.setenv("HOME", str(files))
+    monkeypatch.chdir(files)
+    for condition in ("red", "colour_name=red"):
+        words = ["sample", str(runs["TABLE"]), "-n", "2", "--condition", condition, "--out", "~/new.csv"]
+        assert call(monkeypatch, capsys, words)[0] == 0
+        assert "red" in (files / "new.csv").read_text() and not (files / "~").exists()
+        (files / "new.csv").unlink()

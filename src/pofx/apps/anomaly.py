@@ -32,6 +32,7 @@ EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
 FARTHEST = 50.0  # units from which on a value is no farther away
 ROWS = 10_000  # training rows of a member, at most
 NEIGHBOURS, LOCAL = 5, 20
+FEWEST = 2  # training rows
 HELD = 0.2  # share of the rows that conformal thresholds hold out
 MEMBERS = ("knn", "lof", "gmm", "circuit")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -43,6 +44,8 @@ Scores = Callable[[np.ndarray], np.ndarray]
 
 class AnomalyDetector(BaseEstimator):
     """Scores of rows by an ensemble of densities and neighbours; higher is more anomalous, 1 is an anomaly."""
+
+    _own: np.ndarray  # scores of the rows that the members learned from
 
     def __init__(
         self,
@@ -92,6 +95,8 @@ class AnomalyDetector(BaseEstimator):
         if not 0 < self.contamination < 1:
             raise ValueError(f"contamination must lie between 0 and 1 (got {self.contamination}): pass 0.1")
         frame = self._rows(X, reset=True)
+        if len(frame) < FEWEST:
+            raise ValueError(f"X must have at least {FEWEST} rows to learn what is usual (got {len(frame)})")
         self.plain_ = Plain(frame)
         x = self.plain_(frame)
         order = np.random.default_rng(self.random_state).permutation(len(x))
@@ -102,6 +107,8 @@ class AnomalyDetector(BaseEstimator):
             scores = self._combined(x[rest])
             usual = scores <= np.quantile(scores, 1 - self.contamination)
             self._fit_members(x[rest[usual]])
+            left = self._combined(x[rest[~usual]])
+            self._own = np.concatenate((self._own, left))  # of all rows a share is flagged
         self.reference_ = np.sort(self._combined(x[held])) if len(held) else np.sort(self._own)
         self.decision_scores_ = self._combined(x)
         self.threshold_ = float(np.quantile(self.reference_, 1 - self.contamination))

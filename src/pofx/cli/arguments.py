@@ -1,5 +1,6 @@
 """Arguments that verbs share, and how the texts of the command line become values."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,7 +129,8 @@ def known(text: str, n: int) -> Any:
     if Path(text).is_file():
         frame = read_conditions(Path(text)).values
         return frame.iloc[[i % len(frame) for i in range(n)]].reset_index(drop=True)
-    pairs = [part.partition("=") for part in text.split(",")]
+    parts = re.sub(r",(?=[^,=]*=)", "\0", text).split("\0")  # a comma before a name; others belong to values
+    pairs = [part.partition("=") for part in parts]
     if not all(sign and key.strip() for key, sign, _ in pairs):
         raise UsageError(f"--given must be COLUMN=VALUE,… or a file (got '{text}'): write country=Norway,age=30")
     return once(((key.strip(), value.strip()) for key, _, value in pairs), "--given")

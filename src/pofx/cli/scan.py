@@ -54,8 +54,25 @@ def command(verb: Verb) -> Any:
     module = importlib.import_module(verb.module)
     one = typer.Typer(add_completion=False, rich_markup_mode="rich")
     function = getattr(module, verb.module.rpartition(".")[2])
-    one.command(verb.name, epilog=f"Example: {verb.example}")(guarded(function))
+    one.command(verb.name, cls=OneValue, epilog=f"Example: {verb.example}")(guarded(function))
     return typer.main.get_command(one)
+
+
+class OneValue(TyperCommand):
+    """A command that refuses an option given twice: of two values one would win in silence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = args[: args.index("--")] if "--" in args else args
+        for option in self.params:
+            names = [*option.opts, *option.secondary_opts]
+            if getattr(option, "multiple", False) or not any(name.startswith("-") for name in names):
+                continue
+            given = [w for w in words if w in names or any(n.startswith("--") and w.startswith(f"{n}=") for n in names)]
+            if len(given) > 1:
+                from pofx.core.errors import UsageError
+
+                raise UsageError(f"{given[0].partition('=')[0]} has two values: give one")
+        return super().parse_args(ctx, args)
 
 
 class Verbs(TyperGroup):

@@ -51,7 +51,7 @@ def as_floats(x: Any, name: str) -> np.ndarray:
         DataError: words, objects, complex numbers, rows of several lengths.
     """
     if isinstance(x, np.ma.MaskedArray) and x.dtype.kind in "iufb":
-        x = x.astype(np.float64).filled(np.nan)
+        x = np.where(np.ma.getmaskarray(x), np.nan, x.data.astype(np.float64))
     x = from_tensor(x) if hasattr(x, "detach") else x
     try:
         array = np.asarray(x)

@@ -142,7 +142,7 @@ def _check(opened: Image.Image, name: str) -> None:
     width, height = opened.size
     if width * height > PIXELS:
         raise DataError(f"{name} has {height} x {width} pixels, the limit is {PIXELS:,}: scale it down first")
-    stored = " ".join(str(args) for *_, args in opened.tile)  # Pillow halves 16 bits of colours without a note
+    stored = " ".join(str(args) for *_, args in getattr(opened, "tile", ()))  # 16 bits of colours are opened as 8
     if opened.mode not in (*GREY, *COLOUR, *CLEAR) or ";16" in stored or ";32" in stored:
         raise DataError(
             f"{name} has more than 8 bits per channel ({opened.mode}): convert it to 8 bits, stating what is black "

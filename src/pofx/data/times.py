@@ -38,7 +38,9 @@ def times_of(
     if hasattr(frame.index, "to_timestamp"):
         times = frame.index.to_timestamp()
     for column in frame.columns if times is None else ():
-        values = frame[column] if isinstance(frame[column], pd.Series) else frame[column].iloc[:, 0]
+        values = frame[column]
+        if isinstance(values, pd.DataFrame):
+            raise DataError(f"{name} has columns of the same name: {column}: rename them")
         dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
         if not dated and not pd.api.types.is_numeric_dtype(values.dtype):
             values = dates_of(values)
@@ -141,7 +143,7 @@ def _counted(frame: pd.DataFrame, named: Sequence[str], name: str) -> tuple[pd.D
         warnings.warn(f"column {first.name} counts the steps: taken for their times, left out", stacklevel=5)
         return None, rest
     if str(first.name).casefold() in NAMES and float(np.abs(values).max()) < 1e10:
-        return None, filled(pd.DatetimeIndex(pd.to_datetime(values, unit="s")), rest, name)[1]
+        return None, filled(pd.DatetimeIndex((1e6 * values).astype("datetime64[us]")), rest, name)[1]
     return None, frame
 
 
@@ -155,7 +157,7 @@ def _numbered(values: np.ndarray, name: str) -> pd.DatetimeIndex | None:
     unit = "s" if 1e8 <= low and high < 5e9 else "ms" if 1e11 <= low and high < 5e12 else None
     if unit is None or name.casefold() not in NAMES:
         return None
-    return pd.DatetimeIndex(pd.to_datetime(values.astype(np.int64), unit=unit))
+    return pd.DatetimeIndex(values.astype(np.int64).astype(f"datetime64[{unit}]"))
 
 
 def dates_of(words: pd.Series) -> pd.Series:

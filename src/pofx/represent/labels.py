@@ -65,6 +65,9 @@ class Labels(Representation):
 
     def written(self, text: str) -> Any:
         """Labels with commas between them, or one that has a comma in its name."""
+        key, sign, value = text.partition("=")
+        if sign and text not in self._numbers and key.strip() == (self.column or "label"):
+            text = value  # label=3, as a part of several is written
         return [text] if text in self._numbers else text.split(",")
 
     def tensor(self, values: Any) -> Tensor:

@@ -380,7 +380,7 @@ def matching(
     if missing or extra:
         raise DataError(
             f"the table must have the columns it was trained on (missing: {', '.join(sorted(missing)) or 'none'}; "
-            f"unknown: {', '.join(sorted(extra)) or 'none'})"
+            f"unknown: {', '.join(sorted(extra)) or 'none'}): add, drop or rename columns"
         )
     given = values if isinstance(values, pd.DataFrame) else frame
     for c in columns:

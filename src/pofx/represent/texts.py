@@ -6,7 +6,7 @@ half a window of context (those at the beginning with what there is), and passag
 """
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,9 @@ class Texts(Representation):
 
     def _rows(self, values: Any) -> tuple[np.ndarray, np.ndarray]:
         """Texts from the first place on: rows (n, length), and how much of each is text (n,)."""
-        if isinstance(values, str) or not isinstance(values, Collection) or not all(isinstance(v, str) for v in values):
+        keyed = hasattr(values, "columns") or isinstance(values, Mapping | Set)  # their names are no texts
+        listed = isinstance(values, Collection) and not isinstance(values, str) and not keyed
+        if not listed or not all(isinstance(v, str) for v in values):
             raise DataError(f"texts must be a list of strings (got {type(values).__name__}): pass ['…']")
         if len(values) == 0:
             raise DataError("there are no texts: give at least one")

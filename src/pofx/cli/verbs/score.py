@@ -1,5 +1,6 @@
 """pofx score."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,13 @@ def score(
         for row, term in zip(rows, terms, strict=True):
             row.update({f"log_prob_{d}": float(v) for d, v in enumerate(term)})
     write_table(rows, out)
+    if scored.reasons:
+        first = next(iter(scored.reasons))
+        warnings.warn(
+            f"{len(scored.reasons):,} of {len(rows):,} items have probability zero (item {first}: "
+            f"{scored.reasons[first]}): the mean is -inf",
+            stacklevel=1,
+        )
     if top:
         typer.echo(output.least_probable(items, scored.value, top))
     return f"{len(rows)} items, mean log p {scored.value.mean():.4f} {scored.unit} ({kind['density']})"

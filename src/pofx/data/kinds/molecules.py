@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pofx.core.errors import DataError
 from pofx.core.items import Items
-from pofx.data.kinds.text import Text, texts
+from pofx.data.kinds.text import Text, are_strings, texts
 from pofx.data.text import decoded
 
 PUBLIC = ("molecules",)
@@ -21,7 +21,9 @@ def molecules(x: Sequence[str], labels: Any = None, name: str = "molecules") -> 
     Raises:
         DataError: not a list of strings, empty, or a string with spaces in it.
     """
-    if isinstance(x, str) or not len(x) or not all(isinstance(v, str) and v.strip() for v in x):
+    if hasattr(x, "tolist") and not isinstance(x, list | tuple):  # an array or a Series
+        x = x.tolist()
+    if not are_strings(x) or not all(v.strip() for v in x):
         raise DataError(f"{name} must be a list of SMILES strings, none empty: give one string per molecule")
     spaced = next((i for i, v in enumerate(x) if len(v.split()) > 1), None)
     if spaced is not None:

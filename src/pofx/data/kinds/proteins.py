@@ -23,7 +23,7 @@ def proteins(x: Sequence[str], labels: Any = None, name: str = "proteins") -> It
     Raises:
         DataError: not a list of strings, empty, or other letters.
     """
-    found = texts(list(x) if not isinstance(x, str) else [x], labels=labels, name=name)
+    found = texts(x if not isinstance(x, str) else [x], labels=labels, name=name)
     for i, sequence in enumerate(found.values):
         other = sorted(set(sequence) - set(LETTERS))
         if other or not sequence:
