@@ -34,7 +34,7 @@ FITTED = 20_000  # molecules that the floor counts, and at most
 SCORED = 2_000  # held-out molecules whose likelihood is taken
 TOKENS = ("smiles", "smiles-pieces", "selfies", "characters")  # views of molecules
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
-    "gpt": {"batch_size": 32},
+    "gpt": {"represent": "smiles-pieces", "batch_size": 64, "least_batch": 16, "width": 96, "dropout": 0.1},
     "masked-diffusion": {},
     "vae": {"latent": 32, "width": 256, "depth": 2, "prior": "normal"},
 }
@@ -97,16 +97,21 @@ def respelled(data: Dataset, copies: int, seed: int = 0) -> Dataset:
 
 
 def learn(
-    data: Dataset, model: str = "gpt", *, tokens: str = "smiles", respellings: int = 0, seed: int = 0, **options: Any
+    data: Dataset, model: str = "gpt", *, tokens: str | None = None, respellings: int = 0, seed: int = 0, **options: Any
 ) -> Any:
-    """A run on molecules, with the default recipe of the model."""
+    """A run on molecules, with the default recipe of the model.
+
+    Args:
+        tokens: one of TOKENS; by default pieces for `gpt`, the symbols of SMILES for other models.
+    """
     from pofx.runs.fitting import fit
 
-    if tokens not in TOKENS:
+    if tokens is not None and tokens not in TOKENS:
         raise UsageError(f"tokens must be one of {', '.join(TOKENS)} (got '{tokens}')")
     if respellings:
         data = respelled(data, respellings, seed)
-    given = {**RECIPES.get(model, {}), "represent": tokens, **options}
+    named = {} if tokens is None else {"represent": tokens}
+    given = {"represent": "smiles", **RECIPES.get(model, {}), **named, **options}
     return fit(data, model, seed=seed, **given)
 
 
@@ -332,7 +337,9 @@ def molecules(
         str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt).")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
-    tokens: Annotated[str | None, typer.Option(help="smiles (default), smiles-pieces, selfies or characters.")] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="smiles-pieces (default of gpt), smiles (of others), selfies or characters.")
+    ] = None,
     respellings: Annotated[int | None, typer.Option(min=0, help="Random spellings of each training molecule.")] = None,
     given_: Annotated[
         str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
@@ -383,7 +390,7 @@ def molecules(
         held_out_by(one, data)
     else:
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
-        how |= {"tokens": tokens or "smiles", "respellings": respellings or 0}
+        how |= {"tokens": tokens, "respellings": respellings or 0}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
