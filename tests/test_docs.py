@@ -52,7 +52,7 @@ def test_every_family_has_a_page_with_its_members(family, generate):
 PAGES = sorted([*(DOCS / "tutorials").glob("*.md"), *(DOCS / "uses").glob("*.md")])
 
 
-LONG = {"steering", "levels", "density", "shapes", "molecules"}
+LONG = {"steering", "levels", "density", "shapes", "molecules", "images", "imputation", "neighbours", "inverse"}
 
 
 @pytest.mark.parametrize(

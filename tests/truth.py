@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -47,12 +48,7 @@ class Truth:
         return states[torch.multinomial(probabilities, 1, True, generator=generator)[0]]
 
     def table(self, c: int | None) -> tuple[Tensor, Tensor]:
-        """Every state and its probability under condition c: neighbours like to agree, and like class c."""
-        states = enumerate_states(self.event)
-        flat = states.flatten(1)
-        agree = (flat[:, 1:] == flat[:, :-1]).float().sum(1)
-        energy = agree + (flat == min(c or 0, self.event.largest - 1)).float().sum(1) * 0.7
-        return states, energy.softmax(0)
+        return _table(self.event, c or 0)
 
     @property
     def entropy(self) -> float | None:
@@ -64,10 +60,21 @@ class Truth:
         return None
 
 
+@cache
 def enumerate_states(event: Discrete) -> Tensor:
     """Every x of a tiny discrete event: int64 (classes^dims, *shape)."""
     flat = list(itertools.product(range(event.largest), repeat=dims(event)))
     return torch.tensor(flat).reshape(-1, *event.shape)
+
+
+@cache
+def _table(event: Discrete, c: int) -> tuple[Tensor, Tensor]:
+    """Every state and its probability under condition c: neighbours like to agree, and like class c."""
+    states = enumerate_states(event)
+    flat = states.flatten(1)
+    agree = (flat[:, 1:] == flat[:, :-1]).float().sum(1)
+    energy = agree + (flat == min(c, event.largest - 1)).float().sum(1) * 0.7
+    return states, energy.softmax(0)
 
 
 def grid(half: float = 9.0, points: int = 241) -> tuple[Tensor, float]:

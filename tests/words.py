@@ -4,6 +4,7 @@ import ast
 import io
 import re
 import tokenize
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -11,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 GENERATED = {"docs/LOG.md", *(f"docs/{page}.md" for page in ("api", "cli", "models", "trainer"))}
 
 
+@cache
 def dialect() -> re.Pattern:
     """The words in the first column of CONTRIBUTING's list."""
     table = (ROOT / "CONTRIBUTING.md").read_text().split("<!-- words -->")[1]

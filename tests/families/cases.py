@@ -23,7 +23,7 @@ from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
 from truth import CLASSES, Identity, Truth, events_for
 
-STEPS, ITEMS = 150, 2000
+STEPS, ITEMS, FEW = 150, 2000, 300
 BEGUN, GUIDED = 6, 80  # steps of a model that has merely begun, and until a condition shows
 FEW_STEPS = 10  # of the sampler of a model that has merely begun
 SECOND = {  # classes that fit what another class of their family fits already, only slower
@@ -38,6 +38,10 @@ LONG = {  # laws that take some seconds to half a minute
     "log_prob is a function of the item": ("jit", "ebm"),
     "seeds": ("ebm",),
 }
+SLOW_DENSITY = (  # estimates and bounds of many evaluations: their law is tried on one event, without a condition
+    *("flow-matching", "discrete-flow-matching", "masked-diffusion", "dequantised-tarflow", "dequantised-glow"),
+    *("masked-real", "cnf", "noise-classifier", "d3pm", "vdm"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,14 @@ class Case:
         return config.entry(self.name)
 
     @property
+    def plain(self) -> bool:
+        """The first event of its kind, without a condition."""
+        return self.first and self.condition is None
+
+    @property
     def quick(self) -> bool:
         """Whether `make test` fits it."""
-        return self.learns_fast and self.first and self.condition is None
+        return self.learns_fast and self.plain
 
     @property
     def learns_fast(self) -> bool:
@@ -149,10 +158,10 @@ def cases() -> list[Case]:
     return found
 
 
-def _trained(case: Case, steps: int) -> Model:
-    truth, labels = Truth(case.event), case.labels(ITEMS)
+def _trained(case: Case, steps: int, items: int = ITEMS) -> Model:
+    truth, labels = Truth(case.event), case.labels(items)
     feed = Feed(
-        truth.draw(ITEMS, labels), case.stated(labels), Identity(case.event), seed=0, device=torch.device("cpu")
+        truth.draw(items, labels), case.stated(labels), Identity(case.event), seed=0, device=torch.device("cpu")
     )
     options = {**case.row.trains_with, "precision": "fp32", "warmup": 20, "validations": 1, "compile": False}
     options["lr"] = max(options.get("lr", 1e-3), 3e-3)
@@ -179,7 +188,7 @@ def fitted(case: Case) -> Model:
 @cache
 def started(case: Case) -> Model:
     """The model of a case after its first steps: prepared by the data, no parameter at its initial value."""
-    model = _trained(case, BEGUN)
+    model = _trained(case, BEGUN, FEW)
     if isinstance(model, Stepwise):
         model.steps = min(model.steps, FEW_STEPS)
     return model
@@ -214,6 +223,7 @@ def law(name: str, *, fit: bool = False, conditional: bool | None = None):
                 case.further
                 or case.name in KIN
                 or case.name in LONG.get(name, ())
+                or (name == "log_prob is a function of the item" and case.name in SLOW_DENSITY and not case.plain)
                 or (name in PLAIN and case.condition is not None)
                 or (fit and not (case.quick or (conditional and case.learns_fast and case.represents)))
             ):

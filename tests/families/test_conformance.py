@@ -270,7 +270,9 @@ def test_a_loss_does_not_change_when_the_batch_is_repeated(case):
                 loss = model(phase.name, batch)
                 total = sum(loss.values()) if isinstance(loss, dict) else loss
                 values.append(float(total.detach()))
-            means.append((torch.tensor(values).mean(), torch.tensor(values).std() / SEEDS**0.5))
+                if seed == 1 and values[0] == values[1]:
+                    break  # a loss without randomness
+            means.append((torch.tensor(values).mean(), torch.tensor(values).std() / len(values) ** 0.5))
         (a, ea), (b, eb) = means
         assert abs(float(a - b)) <= 5 * float((ea**2 + eb**2).sqrt()) + 2e-4 * (1 + abs(float(a)))
 

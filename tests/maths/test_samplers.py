@@ -93,7 +93,7 @@ def test_orders_hold_on_a_mixture():
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("steps", [1, 3, 7, 50, 1000])
+@pytest.mark.parametrize("steps", [1, 3, 7, 20, 1000])
 def test_samplers_return_a_point_mass(name, steps):
     path = PATHS[name]
     x = torch.randn(5, 3, **double)
@@ -149,7 +149,7 @@ def test_churn_keeps_the_distribution_and_costs_no_evaluations():
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("steps", [1, 2, 3, 5, 14, 15, 50])
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 14, 15])
 def test_few_steps_are_finite(sampler, steps):
     for name, path in PATHS.items():
         if sampler == "adaptive" and (name != "vp-sigmoid" or steps > 2):
