@@ -18,6 +18,8 @@ from jaxtyping import install_import_hook
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+import checking
+
 CHECKED = ("pofx.maths", "pofx.nets", "pofx.families", "pofx.core.model", "pofx.core.random")
 MEASURES = ("pofx.evaluate.metrics", "pofx.evaluate.distances", "pofx.evaluate.selftest")
 
@@ -50,6 +52,10 @@ class CaseByCase(LoadScopeScheduling):
                 self.workqueue.move_to_end(scope, last=False)
                 break
         super()._assign_work_unit(node)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    checking.begin()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

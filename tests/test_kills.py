@@ -23,7 +23,7 @@ from pofx.core.files import read_json
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree"}
 POINTS = pofx.points(np.random.default_rng(0).normal(size=(80, 2)))
-STEPS = 8
+STEPS = 5
 
 
 def train(folder: Path, **how) -> None:
@@ -121,7 +121,7 @@ def kills_of_saving(tmp_path: Path, moments: int) -> None:
 
 
 def test_training_killed_at_some_moments_resumes_bit_equal(tmp_path):
-    kills_of_training(tmp_path, 4)
+    kills_of_training(tmp_path, 3)
 
 
 def test_saving_killed_at_some_moments_leaves_the_old_or_the_new(tmp_path):

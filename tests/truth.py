@@ -77,7 +77,7 @@ def _table(event: Discrete, c: int) -> tuple[Tensor, Tensor]:
     return states, energy.softmax(0)
 
 
-def grid(half: float = 9.0, points: int = 241) -> tuple[Tensor, float]:
+def grid(half: float = 9.0, points: int = 161) -> tuple[Tensor, float]:
     """Points of a square grid in the plane and the area of a cell."""
     axis = torch.linspace(-half, half, points)
     xy = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)

@@ -28,12 +28,20 @@ EXCEPTIONS: dict[str, str] = {
     "check_sample_weights_invariance": REPEATED,
 }
 
+INHERITED = {  # checks of what the estimators share that take longest: of the first of them
+    *("check_methods_subset_invariance", "check_estimators_dtypes", "check_pipeline_consistency"),
+    *("check_fit_score_takes_y", "check_fit_idempotent", "check_dtype_object", "check_estimators_nan_inf"),
+    "check_estimators_pickle",
+}
+
 
 def checks():
     for estimator in ESTIMATORS:
         for made, check in estimator_checks_generator(estimator, legacy=True):
             name = getattr(check, "func", check).__name__
-            yield pytest.param(made, check, id=f"{type(estimator).__name__}-{name}")
+            slow = name in INHERITED and estimator is not ESTIMATORS[0]
+            marks = [pytest.mark.slow] if slow else []
+            yield pytest.param(made, check, id=f"{type(estimator).__name__}-{name}", marks=marks)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -35,7 +35,7 @@ def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
         assert np.abs(draws.std(0) - 0.2**0.5).max() < 0.1
         truth = stats.norm(0.8 * np.array(x), 0.2**0.5).logpdf(draws).sum(1)
         assert abs((gaussian.log_prob(draws, x) - truth).mean()) < 0.1
-        assert np.abs(gaussian.map(x) - 0.8 * np.array(x)).max() < 0.3
+    assert np.abs(gaussian.map(x) - 0.8 * np.array(x)).max() < 0.3
     assert gaussian.sample((7,), [0, 0]).shape == (7, 2)
 
 

@@ -28,7 +28,8 @@ BEGUN, GUIDED = 6, 80  # steps of a model that has merely begun, and until a con
 FEW_STEPS = 10  # of the sampler of a model that has merely begun
 SECOND = {  # classes that fit what another class of their family fits already, only slower
     *("dequantised-tarflow", "dequantised-glow", "tarflow", "nice", "cnf", "pixelcnn++", "pixelrnn"),
-    *("hvae", "ebm", "gan", "discrete-flow-matching", "flow-matching", "haar-cascade"),
+    *("hvae", "ebm", "gan", "discrete-flow-matching", "flow-matching", "haar-cascade", "planar", "pixelsnail"),
+    *("masked-real", "noise-classifier", "dbm", "dbn", "aim", "wavenet"),  # own tests integrate or enumerate them
 }
 KIN = {  # recipes whose structural laws are those of their class; their families' own tests hold what differs
     *("score-sde", "ot-flow-matching", "iddpm", "edm", "d3pm-uniform", "energy-matching", "iaf"),

@@ -50,7 +50,7 @@ def test_a_model_of_codes_is_one_artifact_that_needs_no_other_run(first, second,
         alone.rename(first)
     assert np.array_equal(again.sample(5, seed=3), run.sample(5, seed=3)) and run.sample(5).shape == (5, 4)
     assert np.allclose(run.sample(5, seed=3), run.sample(5, seed=3, batch_size=2), atol=1e-4)
-    score, same = again.score(POINTS[:20], draws=4), run.score(POINTS[:20], draws=4)
+    score, same = again.score(POINTS[:6], draws=3), run.score(POINTS[:6], draws=3)
     assert np.array_equal(score.value, same.value)
     assert score.density is min(run.model.density, Density.BOUND) and score.stderr is not None
 
