@@ -11,11 +11,11 @@ TEXT = "".join(f"line {i % 7}: {'abc' * (i % 5)} and so on.\n" for i in range(30
 
 @pytest.fixture(scope="module")
 def run():
-    return pofx.fit(pofx.tokens(TEXT), "gpt", steps=2, progress=False, width=16, heads=2, layers=1, length=64)
+    return pofx.fit(pofx.tokens(TEXT), "gpt", steps=2, progress=False, width=16, heads=2, layers=1)
 
 
 def test_texts_have_the_length_and_begin_with_the_prefix(run):
-    for length, prefix in ((20, ""), (100, ""), (150, "line 3: "), (120, "a" * 90)):
+    for length, prefix in ((20, ""), (300, "line 3: "), (260, "a" * 200)):
         texts = long_texts(run, 3, length, prefix=prefix, seed=1)
         assert all(len(t) == length and t.startswith(prefix) for t in texts) and len(set(texts)) == 3
 
