@@ -270,7 +270,7 @@ def test_a_loss_does_not_change_when_the_batch_is_repeated(case):
                 loss = model(phase.name, batch)
                 total = sum(loss.values()) if isinstance(loss, dict) else loss
                 values.append(float(total.detach()))
-                if seed == 1 and values[0] == values[1]:
+                if seed == 2 and values[0] == values[1] == values[2]:
                     break  # a loss without randomness
             means.append((torch.tensor(values).mean(), torch.tensor(values).std() / len(values) ** 0.5))
         (a, ea), (b, eb) = means
