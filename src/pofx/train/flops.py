@@ -23,7 +23,7 @@ class _Watch(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled while it counts, and to say so at each operation doubles its cost
+        return False  # nothing is compiled while it counts, and the detour around the compiler doubles the cost
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
