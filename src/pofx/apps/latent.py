@@ -29,7 +29,7 @@ from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.codes import CodeProbe
 from pofx.evaluate.metrics.path_length import PathLength
 from pofx.evaluate.metrics.two_sample import c2st
-from pofx.evaluate.networks import Network, apply
+from pofx.evaluate.networks import Network
 from pofx.evaluate.space import FittedSpace
 from pofx.evaluate.spaces.classifier import Classifier, labelled
 from pofx.maths import directions
@@ -267,4 +267,4 @@ class LatentSpace:
 
 def confidence(net: Network, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
     """The probability of the likeliest class for vectors."""
-    return np.asarray(apply(net.net, x.astype(np.float32), classes=True).max(1))
+    return np.asarray(net.classify(net.embed(x.astype(np.float32))).max(1))

@@ -103,9 +103,10 @@ def own_gaps(x: Float[np.ndarray, "n d"], which: Int64[np.ndarray, "m"]) -> Floa
 def _radii(x: np.ndarray, which: np.ndarray, k: int) -> Float64[np.ndarray, "m"]:
     out = np.empty(len(which))
     for rows, _, tile in tiles(x[which], x):
-        tile[np.arange(len(tile)), which[rows]] = -1  # itself, first in the order
-        tile.partition(k, axis=1)
-        out[rows] = tile[:, k]
+        tile[np.arange(len(tile)), which[rows]] = np.inf if k == 1 else -1  # itself: last, or first in the order
+        if k > 1:
+            tile.partition(k, axis=1)
+        out[rows] = tile.min(1) if k == 1 else tile[:, k]
     return out
 
 

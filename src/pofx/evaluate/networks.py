@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pofx.evaluate.space import FittedSpace
 
-BATCH = 1000
+BATCH = 200  # larger ones leave the caches of a processor
 DIMS = 64  # features at most
 LARGE = 10_000  # items from which a network has as many; smaller data gets half
 
@@ -40,6 +40,7 @@ class Features(nn.Module):
             flat = self.body(self.reshape(torch.zeros(1, inputs))).shape[1]
         self.neck = nn.Linear(flat, width)
         self.head = nn.Sequential(nn.SiLU(), nn.Dropout(0.2), nn.Linear(width, classes))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def reshape(self, x: Tensor) -> Tensor:
         return x.reshape(len(x), *self.shape) if self.shape is not None else x
@@ -112,13 +113,10 @@ def train_classifier(
 
 
 @torch.inference_mode()
-def apply(net: Features, x: np.ndarray, *, classes: bool = False) -> np.ndarray:
-    """Features float32 (n, width), or with `classes` the probabilities of the classes (n, classes)."""
-    parts = []
-    for start in range(0, len(x), BATCH):
-        block = torch.as_tensor(x[start : start + BATCH])
-        parts.append(net(block).softmax(1) if classes else net.features(block))
-    return torch.cat(parts).numpy()
+def apply(net: Features, x: np.ndarray) -> np.ndarray:
+    """Features float32 (n, width)."""
+    blocks = (torch.as_tensor(x[start : start + BATCH]) for start in range(0, len(x), BATCH))
+    return torch.cat([net.features(block) for block in blocks]).numpy()
 
 
 class Network(FittedSpace):
@@ -127,10 +125,12 @@ class Network(FittedSpace):
     def embed(self, x: np.ndarray) -> np.ndarray:
         return apply(self.net, x) / float(self.arrays["rms"])
 
-    def probabilities(self, values: Any) -> np.ndarray:
+    @torch.inference_mode()
+    def classify(self, features: np.ndarray) -> np.ndarray:
         if not self.classes:
-            return super().probabilities(values)
-        return apply(self.net, self.vectors(values), classes=True)
+            return super().classify(features)
+        scores: torch.Tensor = self.net.head(torch.as_tensor(features) * float(self.arrays["rms"]))
+        return scores.softmax(1).numpy()
 
     @cached_property
     def net(self) -> Features:

@@ -103,13 +103,17 @@ class Space(ABC):
             self._seen[key] = stored["features"]
         return self._seen[key]
 
-    def probabilities(self, values: Any) -> np.ndarray:
-        """Predicted probabilities of the classes, float32 (n, classes).
+    def classify(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, dims) → predicted probabilities of the classes, float32 (n, classes).
 
         Raises:
             UsageError: the space knows no classes.
         """
         raise UsageError(f"the space {self.label} predicts no classes: use 'classifier' on labelled data")
+
+    def probabilities(self, values: Any) -> np.ndarray:
+        """Predicted probabilities of the classes of items in data space, float32 (n, classes)."""
+        return self.classify(self(values))
 
     def predict(self, values: Any) -> np.ndarray:
         """Predicted classes, int64 (n,)."""

@@ -250,7 +250,7 @@ def compare_samples(
         if space.classes and dataset.train.labels is not None:
             every = np.concatenate([np.asarray(split.labels) for split in dataset.splits().values()])
             shares = histogram(every, space.classes)
-            predicted, tested = space.probabilities(samples), space.probabilities(dataset.test.values)
+            predicted, tested = space.classify(features), space.classify(space.of(dataset.test))
             for of_classes in metrics(ClassMetric, main=main, items=kind):
                 read = of_classes.read(predicted, tested, np.asarray(dataset.test.labels), shares, labels)
                 found += _measured(of_classes, read, space.label, len(predicted))
