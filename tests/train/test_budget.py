@@ -58,13 +58,13 @@ def clock(monkeypatch):
     return made
 
 
-def go(clock, seconds, seen=None, least=64, **costs):
+def go(clock, seconds, seen=None, least=64, enough=2400, **costs):
     feed = Feed(DATA, None, Plain(2), seed=5, device=torch.device("cpu"))
     began = clock.now
     found = train(
         Costly(clock, **costs),
         feed,
-        options=TrainOptions(batch_size=64, least_batch=least, checkpoint_seconds=1e6),
+        options=TrainOptions(batch_size=64, least_batch=least, enough_steps=enough, checkpoint_seconds=1e6),
         budget=Budget(minutes=seconds / 60),
         validation=feed,
         progress=seen.append if seen is not None else False,
@@ -137,16 +137,17 @@ def test_remaining_time_falls_and_shares_rise(clock):
 
 
 @pytest.mark.parametrize(
-    ("step", "size"),
+    ("step", "enough", "size"),
     [
-        pytest.param(0.02, 64, marks=pytest.mark.slow),
-        pytest.param(0.04, 32, marks=pytest.mark.slow),
-        pytest.param(0.2, 16, marks=pytest.mark.slow),
-        (0.9, 16),
+        pytest.param(0.02, 2400, 64, marks=pytest.mark.slow),
+        pytest.param(0.04, 2400, 32, marks=pytest.mark.slow),
+        pytest.param(0.2, 2400, 16, marks=pytest.mark.slow),
+        (0.9, 2400, 16),
+        (0.9, 40, 64),
     ],
 )
-def test_batches_become_smaller_where_the_budget_buys_too_few_steps(clock, step, size):
-    found, spent = go(clock, 50.0, least=16, step=step)
+def test_batches_become_smaller_where_the_budget_buys_too_few_steps(clock, step, enough, size):
+    found, spent = go(clock, 50.0, least=16, enough=enough, step=step)
     assert found.state.images == size * found.state.step
     assert found.state.batch_size == (size if size < 64 else 0)
     assert 0.8 * 50 <= spent <= 1.2 * 50

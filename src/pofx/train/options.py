@@ -24,6 +24,7 @@ class TrainOptions:
 
     batch_size: Annotated[int, Range(1, 1 << 20)] = 128  # items per step over all processes
     least_batch: Annotated[int, Range(1, 1 << 20)] = 16  # down to which it is halved where minutes buy too few steps
+    enough_steps: Count = 2_400  # below which smaller batches learn more in the same time
     accumulate: Annotated[int, Range(1, 1 << 20)] = 1  # parts of a batch, one after the other: less memory, same step
     optimizer: Annotated[str, OneOf("adamw", "muon")] = "adamw"  # muon: orthogonal steps for hidden matrices
     lr: Annotated[Real, Range(0, 10)] = 1e-3  # learning rate after warm-up

@@ -19,7 +19,6 @@ from pofx.train.options import Budget, TrainOptions, spoken
 from pofx.train.state import State
 
 FEW = 100  # steps, below which a training can hardly learn anything
-ENOUGH = 2400  # steps, below which smaller batches learn more in the same time
 CHEAPER = 0.7  # the cost of half a batch over that of a whole one, above which batches are not halved
 PROBE = 8  # items of the first trial
 TRIAL = 0.02  # share of a budget of time that ends the trials
@@ -93,7 +92,7 @@ class Pace:
 
     def batch(self, copy: nn.Module, phases: tuple[Phase, ...], feed: Feed, options: TrainOptions, cast: Any) -> int:
         """The items of a step, from the time of forward passes of `copy` over ever more items: `batch_size`, halved
-        while a budget of time buys fewer than ENOUGH steps and smaller ones are cheaper; 0 without need.
+        while a budget of time buys fewer than `enough_steps` and smaller ones are cheaper; 0 without need.
 
         Warns:
             UserWarning: a step takes longer than the budget of time.
@@ -116,7 +115,9 @@ class Pace:
 
         size = options.batch_size
         while (
-            size // 2 >= options.least_batch and limit / cost(size) < ENOUGH and cost(size // 2) <= CHEAPER * cost(size)
+            size // 2 >= options.least_batch
+            and limit / cost(size) < options.enough_steps
+            and cost(size // 2) <= CHEAPER * cost(size)
         ):
             size //= 2
         if cost(size) > limit:

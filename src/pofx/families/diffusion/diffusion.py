@@ -124,7 +124,10 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         "likelihood_steps",
         "ode_steps",
     )
-    trains_with = {"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500}
+    trains_with = {
+        "enough_steps": 10_000,
+        **{"precision": "auto", "ema_images": 50_000, "validations": 8, "validation_items": 500},
+    }
     small = {"network": "mlp", "width": 64, "depth": 2}
     former = {"steps": "sampler_steps", "weight": "weighting"}
     unstated = {"grid_condition": "embed"}
