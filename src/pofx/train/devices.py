@@ -47,6 +47,12 @@ def autocast(precision: str, device: torch.device) -> Cast:
     return nullcontext
 
 
+def layout(weight: torch.Tensor) -> torch.memory_format:
+    """Whether channels come last in memory, as far as a weight's sides show it."""
+    last = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def multiplies_bf16() -> bool:
     """Whether this CPU has instructions for products of bf16: AMX tiles, or AVX-512's dot product."""
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

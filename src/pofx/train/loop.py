@@ -26,7 +26,7 @@ from pofx.core.progress import Progress, Sink, reporting
 from pofx.core.random import seeded
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.descent import Descent
-from pofx.train.devices import agreed, autocast, processes
+from pofx.train.devices import agreed, autocast, layout, processes
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
 from pofx.train.interrupt import WholeSteps
@@ -165,6 +165,7 @@ class _Training:
                 else:
                     objective.eval().prepare(self.feed.take)
         cast = autocast(options.precision, device)
+        self.layouts = [layout(p) for p in objective.parameters()]
         if cast is not nullcontext:  # fast convolutions read this
             objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.descent = Descent(objective, self.feed, options, self.seed, cast)
@@ -265,7 +266,7 @@ class _Training:
         """A copy with the best weights; without validation, the averaged ones where they are finite."""
         if self.selection.best is None and (self.selection.possible or broken(self.average.model)):
             return None
-        return _with_weights(copy.deepcopy(self.average.model), self.selection.best)
+        return self._with_weights(copy.deepcopy(self.average.model), self.selection.best)
 
     def store(self, good: Model | Objective | None) -> None:
         """Write a checkpoint, and hand the good weights on."""
@@ -286,7 +287,7 @@ class _Training:
         selection, state = self.selection, self.state
         if selection.possible and selection.best is None:
             self.validate(1.0)
-        final = _with_weights(self.average.model, selection.best)
+        final = self._with_weights(self.average.model, selection.best)
         found = fault(trained(final), self.feed.take(LOOKED_AT))
         if found is not None:
             selection.best, selection.possible = None, True  # they are not good
@@ -334,9 +335,9 @@ class _Training:
         if self.log is not None:
             self.log.close()
 
-
-def _with_weights(module: M, weights: dict[str, Tensor] | None) -> M:
-    if weights is not None:
-        module.load_state_dict(weights)
-    module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as loaded models have them
-    return module.eval()
+    def _with_weights(self, module: M, weights: dict[str, Tensor] | None) -> M:
+        if weights is not None:
+            module.load_state_dict(weights)
+        for p, held in zip(module.parameters(), self.layouts, strict=True):
+            p.data = p.data.contiguous(memory_format=held)  # as loaded models have them
+        return module.eval()
