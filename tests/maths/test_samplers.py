@@ -120,6 +120,19 @@ def test_samplers_give_the_gaussian_its_mean_and_variance(name, sampler):
     assert float(out.std()) == pytest.approx(STD, rel=wide)
 
 
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("spacing", ["even", "squared", "shifted", "karras"])
+def test_times_fall_from_noise_to_the_end_of_the_path(name, spacing):
+    for steps in (2, 3, 17):
+        times, even = times_of(PATHS[name], steps, spacing), times_of(PATHS[name], steps)
+        assert times[0] == 1 and (times.diff() < 0).all() and len(times) in (steps, steps + 1)
+        if spacing != "karras":
+            assert times[-1] == even[-1]
+        if spacing in ("squared", "shifted"):
+            longer = (times - even)[1:-1]
+            assert (longer > 0).all() if spacing == "shifted" else (longer < 0).all()
+
+
 def test_one_random_step_has_the_posterior_variance():
     path, n = PATHS["vp-linear"], 50_000
     t, u = torch.tensor(0.5), torch.tensor(0.4)

@@ -134,9 +134,9 @@ def test_the_error_of_the_probes_is_the_spread_over_other_probes():
 def test_what_the_size_of_an_event_chooses_is_kept_as_a_value():
     plane, digits = Diffusion(Continuous((2,))), Diffusion(Continuous((1, 8, 8)))
     assert (plane.octaves, plane.noises, plane.spacing) == (3, 4, "squared")
-    assert (digits.octaves, digits.noises, digits.spacing) == (0, 1, "even")
+    assert (digits.octaves, digits.noises, digits.spacing) == (0, 1, "shifted")
     again = Diffusion(Continuous((2,)), **config(digits))
-    assert (again.octaves, again.noises, again.spacing) == (0, 1, "even")
+    assert (again.octaves, again.noises, again.spacing) == (0, 1, "shifted")
     model = Diffusion(Continuous((2,)))
     model.steps = 7
     assert model.sampler_steps == 7 == config(model)["sampler_steps"]

@@ -40,7 +40,7 @@ from pofx.nets.image.grid_input import GridCondition, grid_condition_of
 from pofx.nets.vector.conditioner import CONDITIONS
 
 NETWORKS = ("auto", "mlp", "unet", "dit")
-SPACINGS = ("even", "squared", "karras")
+SPACINGS = ("even", "squared", "shifted", "karras")
 THRESHOLDS = ("none", "static", "dynamic")
 SCORINGS = ("ode", "bound")
 TRACES = ("hutchinson", "hutch++")
@@ -78,7 +78,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
             as a vector; None concatenates those of two or three axes that have the proportions of the event.
         sampler: how samples are drawn, of `maths.multistep`; Heun's evaluates the network twice a step.
         sampler_steps: of the sampler.
-        spacing: of the sampler's times: "even", "squared", whose steps become shorter towards the data, or "karras".
+        spacing: of the sampler's times: "even"; "squared", whose steps become shorter towards the data; "shifted",
+            longer; or "karras".
         eta: random share of "ddim"; 1 is the ancestral sampling of Ho et al.
         churn: noise that "heun" adds on its walk (Karras et al., 2022, algorithm 2).
         tolerance: of the steps of "adaptive", per number.
@@ -200,7 +201,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.sampler, self.sampler_steps, self.eta, self.churn = sampler, sampler_steps, eta, churn
         own = path in ("ve", "edm")  # times of these paths are short towards the data already
-        self.spacing = spacing or ("squared" if (few or sampler in RANDOM) and not own else "even")
+        usual = "shifted" if path == "linear" else "even"
+        self.spacing = spacing or (usual if own or not (few or sampler in RANDOM) else "squared")
         self.tolerance, self.threshold, self.guidance = tolerance, threshold, guidance
         self.guidance_rescale, self.guidance_interval = guidance_rescale, tuple(guidance_interval)
         self.scoring, self.bound_draws, self.probes, self.ode_steps = scoring, bound_draws, probes, ode_steps
