@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pofx.maths.distributions import class_counts
+
 
 def cosine_basis(classes: int, terms: int) -> Float[Tensor, "{classes} {terms}"]:
     """The first `terms` non-constant basis functions: float (classes, terms), columns of mean 0 and mean square 1."""
@@ -63,7 +65,7 @@ class LevelLogits(nn.Module):
     def start(self, x: Int[Tensor, "n *event"]) -> None:
         """Set the bias to the log-frequencies of each dimension's classes in x int64 (n, *shape), smoothed."""
         classes = len(self.kernel)
-        counts = torch.stack([(x == v).sum(0) for v in range(classes)], -1).to(self.bias.dtype)
+        counts = class_counts(x, classes).to(self.bias.dtype)
         self.bias.copy_(torch.log((counts + 1.0 / classes) / (len(x) + 1.0)))
 
     def forward(
