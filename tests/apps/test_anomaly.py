@@ -138,3 +138,10 @@ def test_a_stream_is_followed_and_a_burst_does_not_become_normal(threshold):
     for _ in range(5):
         assert same.partial(g.normal(size=(50, 2)) + 9).anomaly.mean() == 1
     assert list(same.partial(g.normal(size=(1, 2))).columns) == ["score", "p_value", "anomaly"]
+
+
+@pytest.mark.filterwarnings("error:.*so it has no density")
+def test_indicators_of_words_are_not_called_columns_without_a_density():
+    frame = pd.DataFrame({"zip": np.repeat(["01", "02"], 20), "a": np.round(rows(40)[:, 0], 1)})
+    for score in ("density", "ratio"):
+        AnomalyDetector(("gmm",), score=score).fit(frame)

@@ -28,6 +28,7 @@ from pofx.core.options import (
     check_value,
     checked,
     fits,
+    named_values,
     short,
 )
 
@@ -187,3 +188,10 @@ def test_models_are_built_in_float32_whatever_the_default():
         assert dtypes == {torch.float32} and torch.get_default_dtype() is torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_commas_in_values_by_name_belong_to_the_values():
+    assert named_values("col our=bl,ue, b=x=y", "--given") == {"col our": "bl,ue", "b": "x=y"}
+    for text in ("a", "=1", "a=1,a=2"):
+        with pytest.raises(UsageError):
+            named_values(text, "--given")

@@ -1,9 +1,11 @@
 """Laws of the measures of molecules: known strings read known shares, whatever their spelling."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pofx
+from pofx.apps.molecules import read
 from pofx.core.errors import DataError
 from pofx.core.representation import Items
 from pofx.data.files import contents
@@ -32,6 +34,18 @@ def test_smi_files_hold_a_molecule_a_line(tmp_path):
         pofx.molecules(["CC O"])
     with pytest.raises(DataError, match="list of SMILES"):
         pofx.molecules("CCO")
+
+
+def test_strings_that_are_no_molecules_are_counted(tmp_path, recwarn):
+    pofx.molecules(["CCO", "c1ccccc1"])
+    assert not recwarn.list
+    (tmp_path / "some.smi").write_text("CCO\nC1CC\nC\nhello\n")
+    with pytest.warns(UserWarning, match=r"2 of 4 are no molecules .*C1CC"):
+        assert len(contents(tmp_path / "some.smi")) == 4
+    pd.DataFrame({"smiles": ["CCO", "OCC", "C1CC", "", "C", "CC"]}).to_csv(tmp_path / "some.csv", index=False)
+    with pytest.warns(UserWarning, match=r"2 of 6 strings are no molecules .*C1CC\): left out"):
+        data = read(tmp_path / "some.csv")
+    assert data.card.facts["repeats_removed"] == 1 and sum(data.card.sizes.values()) == 3
 
 
 def test_one_molecule_has_many_strings_on_both_sides():

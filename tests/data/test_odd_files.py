@@ -14,6 +14,7 @@ from scipy.io import wavfile
 
 import pofx
 from pofx.core.errors import DataError
+from pofx.data.frames import rows_in
 from pofx.data.series import series, several
 from pofx.data.sources import whole
 from pofx.data.times import after
@@ -47,6 +48,9 @@ UNLIKE = {
     "times of day": (frame([f"{i // 60:02d}:{i % 60:02d}" for i in range(N)]), "must be numbers"),
     "months without a year": (frame([f"{i % 28 + 1} May" for i in range(N)]), "must be numbers"),
     "one row": (frame(DAYS[:1], Y[:1]), "at least 16"),
+    "a day without its date": (
+        frame([*DAYS[:9].astype(str), None, *DAYS[10:].astype(str)]), "no time in 1 rows.*row 9"),
+    "a day unknown": (frame([*DAYS[:58].astype(str), "unknown", None]), "no time in 2 rows.*row 58"),
 }  # fmt: skip
 
 
@@ -282,3 +286,34 @@ def test_nucleotides_are_no_residues_without_a_word():
 def test_levels_of_several_sizes_are_named():
     with pytest.raises(DataError, match="lines of several lengths in number 1"):
         pofx.levels(["##\n##", "##\n#"])
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "gif", "tif"])
+def test_a_palette_of_greys_is_grey(ending, tmp_path):
+    levels = np.random.default_rng(0).integers(0, 4, (6, 6)).astype(np.uint8)
+    for name, entry in (("grey", lambda v: (v, v, v)), ("red", lambda v: (v, 0, 0))):
+        drawn = Image.fromarray(levels).convert("P")
+        drawn.putpalette([c for k in range(256) for c in entry(80 * (3 - k) if k < 4 else 0)])
+        (tmp_path / name).mkdir()
+        drawn.save(tmp_path / name / f"a.{ending}")
+    found = whole(tmp_path / "grey").values
+    assert found.shape == (1, 6, 6) and (found[0] == 80 * (3 - levels)).all()
+    assert whole(tmp_path / "red").values.shape == (1, 6, 6, 3)
+
+
+@pytest.mark.parametrize("loose", ["stray.png", "cat/stray.png"])
+def test_a_picture_beside_the_folders_of_classes_is_no_class(loose, tmp_path):
+    for name in ("cat/1/a.png", "cat/2/a.png", loose) if "/" in loose else ("cat/a.png", "dog/a.png", loose):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    with pytest.raises(DataError, match=f"{loose} lies beside the folders"):
+        whole(tmp_path)
+    (tmp_path / loose).unlink()
+    assert len(whole(tmp_path).facts["label_names"]) == 2
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.npz", "a.csv.gz", "a"])
+def test_what_is_no_table_by_its_name_is_refused(name, tmp_path):
+    (tmp_path / name).write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(DataError, match="is no table by its name"):
+        rows_in(tmp_path / name)

@@ -335,7 +335,9 @@ def member(name: str, x: np.ndarray, score: str, seed: int) -> tuple[Scores, np.
     learner = DensityEstimator(name, random_state=seed, options=options_for(name, len(x), len(varying)))
     if "steps" in OPTIONS.get(name, {}):
         learner.set_params(steps=OPTIONS[name]["steps"])
-    learner.fit(x[:, varying])
+    with warnings.catch_warnings():  # repeated values and indicators: scores are ranked, no density is stated
+        warnings.filterwarnings("ignore", message="column x.*so it has no density")
+        learner.fit(x[:, varying])
     if score == "reconstruction":
         run = learner.run_
         errors: Scores = lambda new: np.square(run.reconstruct(new[:, varying]) - new[:, varying]).sum(1)  # noqa: E731
@@ -347,7 +349,9 @@ def member(name: str, x: np.ndarray, score: str, seed: int) -> tuple[Scores, np.
         return lambda new: np.abs(log_p(new) - usual), np.abs(own - usual)
     if score == "ratio":
         alone = DensityEstimator("gmm", options={"components": 8, "covariance": "diag", "ridge": 1e-2})
-        alone.fit(x[:, varying])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="column x.*so it has no density")
+            alone.fit(x[:, varying])
         background: Scores = lambda new: alone.score_samples(new[:, varying])  # noqa: E731
         return lambda new: background(new) - log_p(new), background(x) - own
     return lambda new: -log_p(new), -own

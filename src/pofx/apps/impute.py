@@ -27,6 +27,7 @@ GROUP = "Uses"
 EXAMPLE = "pofx impute people.csv --out filled.csv"
 
 DRAWS = 20  # of each missing cell, behind one value for it
+MOST = 1_000  # completed tables that the verb writes, each into a file of its own
 ATTEMPTS = 20  # draws for a cell that come out as missing, which a column with gaps can
 BATCH = 250  # rows of one pass
 STEPS = 100  # of training, where no budget is given
@@ -219,7 +220,9 @@ def compared(imputer: Imputer, train: pd.DataFrame, new: pd.DataFrame, seed: int
 def impute(
     source: Table,
     out: Csv = Path("imputed.csv"),
-    draws: Annotated[int, typer.Option(min=0, help="Also write so many completed tables, one after the other.")] = 0,
+    draws: Annotated[
+        int, typer.Option(min=0, max=MOST, help="Also write so many completed tables, one after the other.")
+    ] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
     seed: Seed = 0,
 ) -> str:

@@ -6,6 +6,7 @@ on which a model is conditioned are computed by RDKit or columns of the table, m
 measured property are judged by a random forest, whose own error is printed beside.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,13 @@ def read(
     canonical = chemistry.canonical(strings)
     first = {c: i for i, c in reversed(list(enumerate(canonical))) if c is not None}
     at = sorted(first.values())
+    invalid = canonical.count(None)
+    if invalid:
+        warnings.warn(
+            f"{invalid:,} of {len(strings):,} strings are no molecules (the first: "
+            f"{strings[canonical.index(None)] or 'an empty one'}): left out",
+            stacklevel=2,
+        )
     if len(at) < 3:
         raise DataError(f"there are {len(at)} different molecules: at least 3 are needed")
     items = as_molecules([strings[i] for i in at])
@@ -82,7 +90,7 @@ def read(
             raise DataError(f"properties must be numbers without gaps (got {int(found.isna().any(axis=1).sum())} rows)")
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
-    return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - len(at)})
+    return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
 
 
 def respelled(data: Dataset, copies: int, seed: int = 0) -> Dataset:

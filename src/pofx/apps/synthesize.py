@@ -10,7 +10,7 @@ import typer
 
 from pofx.apps.synthesizer import Synthesizer, floors, modelled
 from pofx.core.errors import UsageError, unknown
-from pofx.core.options import once
+from pofx.core.options import named_values, once
 from pofx.declared import Csv, File, Reads, Seed, Table
 
 GROUP = "Uses"
@@ -157,7 +157,4 @@ def _given(text: str | None, n: int) -> Any:
 
         known = rows_in(Path(text))
         return known.iloc[[i % len(known) for i in range(n)]].reset_index(drop=True)
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(sign and name.strip() for name, sign, _ in pairs):
-        raise UsageError(f"--given must be COLUMN=VALUE,… or a file (got '{text}'): write country=Norway,age=30")
-    return once(((name.strip(), value.strip()) for name, _, value in pairs), "--given")
+    return named_values(text, "--given")

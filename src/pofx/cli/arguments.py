@@ -1,6 +1,5 @@
 """Arguments that verbs share, and how the texts of the command line become values."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,18 +121,13 @@ def conditions(artifact: Any, text: str | None, n: int) -> Any:
 
 def known(text: str, n: int) -> Any:
     """Known columns of n rows: column=value with commas between them, or the rows of a file, in turn."""
-    from pofx.core.errors import UsageError
-    from pofx.core.options import once
+    from pofx.core.options import named_values
     from pofx.data.sources import read_conditions
 
     if Path(text).is_file():
         frame = read_conditions(Path(text)).values
         return frame.iloc[[i % len(frame) for i in range(n)]].reset_index(drop=True)
-    parts = re.sub(r",(?=[^,=]*=)", "\0", text).split("\0")  # a comma before a name; others belong to values
-    pairs = [part.partition("=") for part in parts]
-    if not all(sign and key.strip() for key, sign, _ in pairs):
-        raise UsageError(f"--given must be COLUMN=VALUE,… or a file (got '{text}'): write country=Norway,age=30")
-    return once(((key.strip(), value.strip()) for key, _, value in pairs), "--given")
+    return named_values(text, "--given")
 
 
 def items(artifact: Any, source: str, split: str | None, force: bool = False) -> Any:

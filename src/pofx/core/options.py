@@ -10,6 +10,7 @@ import inspect
 import json
 import math
 import numbers
+import re
 import reprlib
 import types
 import typing
@@ -108,6 +109,19 @@ def own_number(value: Any) -> Any:
     if type(value) in (int, float, bool) or not isinstance(value, numbers.Real):
         return value
     return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def named_values(text: str, option: str) -> dict[str, str]:
+    """Values by name, written name=value with commas between them; commas within values belong to these.
+
+    Raises:
+        UsageError: written otherwise, or a name twice.
+    """
+    parts = re.sub(r",(?=[^,=]*=)", "\0", text).split("\0")  # a comma before a name
+    pairs = [part.partition("=") for part in parts]
+    if not all(sign and name.strip() for name, sign, _ in pairs):
+        raise UsageError(f"{option} must be COLUMN=VALUE,… or a file (got '{text}'): write country=Norway,age=30")
+    return once(((name.strip(), value.strip()) for name, _, value in pairs), option)
 
 
 def once(pairs: Iterable[tuple[str, Any]], what: str) -> dict[str, Any]:

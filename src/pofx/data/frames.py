@@ -20,7 +20,8 @@ from pofx.data.dialect import Dialect, dialect_of, rows_of, text_of
 from pofx.data.typed import typed
 
 TEXTS, SHEETS = (".csv", ".tsv", ".tab"), (".xlsx", ".xls", ".ods")
-ENDINGS = (*TEXTS, ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson", ".json", *SHEETS)
+RECORDS = (".jsonl", ".ndjson", ".json")
+ENDINGS = (*TEXTS, ".parquet", ".feather", ".arrow", *RECORDS, *SHEETS)
 
 
 def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -44,6 +45,8 @@ def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataF
             return _plain(pd.read_parquet(path))
         if ending in (".feather", ".arrow"):
             return _plain(_arrow(path))
+        if ending not in RECORDS:
+            raise DataError(f"{path} is no table by its name: give a file that ends in {', '.join(ENDINGS)}")
         return _records(path, options)
 
 

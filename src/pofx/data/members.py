@@ -87,11 +87,24 @@ def _check_link(link: Path, inside: Path) -> None:
 
 
 def folder_labels(names: Sequence[str]) -> list[str] | None:
-    """The folders that hold the files, below those that hold all of them, where there are several."""
+    """The folders that hold the files, below those that hold all of them, where there are several.
+
+    Raises:
+        DataError: files beside the folders, which are of no class.
+    """
     folders = [PurePosixPath(name).parent.parts for name in names]
     depth = len(_shared(folders))
-    labels = ["/".join(parts[depth:]) or "." for parts in folders]
-    return labels if len(set(labels)) > 1 else None
+    labels = ["/".join(parts[depth:]) for parts in folders]
+    if len(set(labels)) < 2:
+        return None
+    loose = [name for name, label in zip(names, labels, strict=True) if not label]
+    if loose:
+        shown = ", ".join(loose[:3]) + (f" and {len(loose) - 3} more" if len(loose) > 3 else "")
+        raise DataError(
+            f"{shown} lies beside the folders that are the classes ({', '.join(sorted(set(labels) - {''})[:3])}): move "
+            "it into a folder of its own, or away"
+        )
+    return labels
 
 
 def _shared(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Pictures as arrays: files, folders and zips; the folder that holds a picture is its label.
 
 A picture is what a viewer shows: turned as its EXIF tag states, transparency over white, palettes and printing colours
-(CMYK) as colours. What has more than 8 bits, or more than one frame, is refused instead of guessed. Photos of different
-sizes need `size`: the shorter side is scaled to it and the middle is cut out, or with crop=false all is squeezed.
+(CMYK) as colours, a palette of greys as grey. What has more than 8 bits, or more than one frame, is refused instead of
+guessed. Photos of different sizes need `size`: the shorter side is scaled to it and the middle is cut out, or with
+crop=false all is squeezed.
 """
 
 import io
@@ -135,7 +136,7 @@ def size_of(content: bytes, name: str) -> tuple[int, int, bool]:
             _check(opened, name)
             turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             width, height = opened.size[::-1] if turned else opened.size
-            return height, width, opened.mode in (*GREY, "LA", "La")
+            return height, width, _grey(opened)
 
 
 def _check(opened: Image.Image, name: str) -> None:
@@ -164,10 +165,10 @@ def _turned(opened: Image.Image) -> Image.Image:
 
 def flat(drawn: Image.Image, name: str, remarks: Remarks | None = None) -> Image.Image:
     """A picture in grey or colours, without transparency: what is behind it is white, what it hides is not learned."""
+    grey = _grey(drawn)
     if drawn.mode in ("La", "RGBa"):
         drawn = drawn.convert(drawn.mode.upper())
     if drawn.mode in CLEAR or "transparency" in drawn.info:
-        grey = drawn.mode in (*GREY, "LA")
         whole = drawn.convert("RGBA")
         alpha = whole.getchannel("A")
         if alpha.getextrema() != (255, 255):
@@ -175,7 +176,16 @@ def flat(drawn: Image.Image, name: str, remarks: Remarks | None = None) -> Image
                 remarks.clear.append(name)
             whole = Image.alpha_composite(Image.new("RGBA", whole.size, (255, 255, 255, 255)), whole)
         return whole.convert("L" if grey else "RGB")
-    return drawn.convert("L" if drawn.mode in GREY else "RGB")
+    return drawn.convert("L" if grey else "RGB")
+
+
+def _grey(drawn: Image.Image) -> bool:
+    """Whether a picture has no colours: by its mode, or because its palette has none."""
+    if drawn.mode in ("P", "PA"):
+        drawn.load()
+        palette = np.asarray(drawn.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return drawn.mode in (*GREY, "LA", "La")
 
 
 def shaped(drawn: Image.Image, shape: Shape) -> Image.Image:

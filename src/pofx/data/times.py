@@ -37,17 +37,24 @@ def times_of(
     times: Any = frame.index if isinstance(frame.index, pd.DatetimeIndex) else None
     if hasattr(frame.index, "to_timestamp"):
         times = frame.index.to_timestamp()
+    gaps: tuple[Any, Any] | None = None  # a column of dates that lacks some
     for column in frame.columns if times is None else ():
         values = frame[column]
         if isinstance(values, pd.DataFrame):
             raise DataError(f"{name} has columns of the same name: {column}: rename them")
         dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
         if not dated and not pd.api.types.is_numeric_dtype(values.dtype):
-            values = dates_of(values)
+            words, values = values, dates_of(values)
             dated = bool(values.notna().all())
+            likely = words.where(words.astype(str).str.contains(DATED))
+            if not dated and gaps is None and likely.notna().mean() > 0.5:
+                found = dates_of(likely)
+                gaps = (column, found) if found.notna().mean() > 0.5 else None
         if dated:
             times, frame = pd.DatetimeIndex(values), frame.drop(columns=column)
             break
+    if times is None and gaps is not None and gaps[0] not in named:
+        times, frame = pd.DatetimeIndex(gaps[1]), frame.drop(columns=gaps[0])
     if times is None:
         return _counted(frame, named, name)
     return filled(times, frame, name)
@@ -60,7 +67,8 @@ def filled(times: pd.DatetimeIndex, frame: pd.DataFrame, name: str) -> tuple[pd.
         DataError: as `times_of`.
     """
     if times.isna().any():
-        raise DataError(f"{name} has no time in row {int(np.flatnonzero(times.isna())[0])}: fill it in or drop the row")
+        row, count = int(np.flatnonzero(times.isna())[0]), int(times.isna().sum())
+        raise DataError(f"{name} has no time in {count} rows (the first: row {row}): fill it in or drop the row")
     frame = frame.reset_index(drop=True)
     moments = times.as_unit("us").asi8
     steps = np.diff(moments)

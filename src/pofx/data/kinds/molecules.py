@@ -1,8 +1,11 @@
 """Molecules: one SMILES string each (Weininger, 1988). A .smi file holds one a line, then perhaps a name.
 
-They are texts to every model; metrics of molecules need the extra `molecules` (RDKit), reading needs no chemistry.
+They are texts to every model; metrics of molecules need the extra `molecules` (RDKit). Reading does without it; where
+it is installed, strings that are no molecules are counted.
 """
 
+import importlib.util
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +17,13 @@ from pofx.data.text import decoded
 
 PUBLIC = ("molecules",)
 
+PARSED = 1_000  # strings, at most, of which is seen whether they are molecules
+
 
 def molecules(x: Sequence[str], labels: Any = None, name: str = "molecules") -> Items:
     """SMILES strings, one per molecule; labels are class numbers or names, one per molecule.
+
+    Where RDKit is installed, a warning states how many of them are no molecules; they are kept.
 
     Raises:
         DataError: not a list of strings, empty, or a string with spaces in it.
@@ -29,7 +36,23 @@ def molecules(x: Sequence[str], labels: Any = None, name: str = "molecules") -> 
     if spaced is not None:
         raise DataError(f"{name}: '{x[spaced]}' (number {spaced}) has spaces, which SMILES has not: drop what follows")
     found = texts([v.strip() for v in x], labels=labels, name=name)
+    _warn_of_invalid(found.values, name)
     return Items("molecules", found.values, found.labels, {**found.facts, "molecules": "SMILES"})
+
+
+def _warn_of_invalid(strings: Sequence[str], name: str) -> None:
+    if importlib.util.find_spec("rdkit") is None:
+        return
+    from pofx.data.chemistry import canonical  # here: it needs RDKit
+
+    tried = list(strings[:: -(-len(strings) // PARSED)])
+    wrong = [s for s, found in zip(tried, canonical(tried), strict=True) if found is None]
+    if wrong:
+        of = f"{len(tried):,}{'' if len(tried) == len(strings) else ' that were tried'}"
+        warnings.warn(
+            f"{name}: {len(wrong):,} of {of} are no molecules to RDKit (the first: {wrong[0]}): mend or drop them",
+            stacklevel=3,
+        )
 
 
 class Molecules(Text):
