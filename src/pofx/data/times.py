@@ -67,8 +67,8 @@ def filled(times: pd.DatetimeIndex, frame: pd.DataFrame, name: str) -> tuple[pd.
         DataError: as `times_of`.
     """
     if times.isna().any():
-        row, count = int(np.flatnonzero(times.isna())[0]), int(times.isna().sum())
-        raise DataError(f"{name} has no time in {count} rows (the first: row {row}): fill it in or drop the row")
+        lacking = np.flatnonzero(np.asarray(times.isna()))
+        raise DataError(f"{name} has no time in {len(lacking)} rows (the first: row {lacking[0]}): fill it in or drop the row")
     frame = frame.reset_index(drop=True)
     moments = times.as_unit("us").asi8
     steps = np.diff(moments)
