@@ -68,7 +68,8 @@ def filled(times: pd.DatetimeIndex, frame: pd.DataFrame, name: str) -> tuple[pd.
     """
     if times.isna().any():
         lacking = np.flatnonzero(np.asarray(times.isna()))
-        raise DataError(f"{name} has no time in {len(lacking)} rows (the first: row {lacking[0]}): fill them in or drop them")
+        first, n = lacking[0], len(lacking)
+        raise DataError(f"{name} has no time in {n} rows (the first: row {first}): fill them in or drop them")
     frame = frame.reset_index(drop=True)
     moments = times.as_unit("us").asi8
     steps = np.diff(moments)
