@@ -23,7 +23,7 @@ PARSED = 1_000  # strings, at most, of which is seen whether they are molecules
 def molecules(x: Sequence[str], labels: Any = None, name: str = "molecules") -> Items:
     """SMILES strings, one per molecule; labels are class numbers or names, one per molecule.
 
-    Where RDKit is installed, a warning states how many of them are no molecules; they are kept.
+    Where RDKit is installed, a warning states how many of them are no molecules; they stay in the data.
 
     Raises:
         DataError: not a list of strings, empty, or a string with spaces in it.
