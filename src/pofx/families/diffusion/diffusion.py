@@ -201,7 +201,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.sampler, self.sampler_steps, self.eta, self.churn = sampler, sampler_steps, eta, churn
         own = path in ("ve", "edm")  # times of these paths are short towards the data already
-        usual = "shifted" if path == "linear" else "even"
+        usual = "shifted" if path == "linear" and len(event.shape) > 1 else "even"  # vectors may be narrow
         self.spacing = spacing or (usual if own or not (few or sampler in RANDOM) else "squared")
         self.tolerance, self.threshold, self.guidance = tolerance, threshold, guidance
         self.guidance_rescale, self.guidance_interval = guidance_rescale, tuple(guidance_interval)
