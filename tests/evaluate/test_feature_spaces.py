@@ -91,7 +91,7 @@ class Small(torch.nn.Module):
     def __init__(self, name, features, feature_extractor_weights_path=None):
         super().__init__()
         self.first, self.norm, self.fc = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 10)
-        self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=False))
+        self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=True))
         self.eval()
 
     def forward(self, x):

@@ -150,14 +150,14 @@ def tensors_in(path: Path, needs: str) -> dict[str, Tensor]:
     """The tensors of a .safetensors file by name. Other formats of weights are pickles, and nothing is ever unpickled.
 
     Raises:
-        DataError: there is no such file, or it is of another format; the message states how to convert it.
+        DataError: there is no such file, or it is of another format; the message states what to give.
     """
     if not path.is_file():
         raise DataError(f"there are no weights at {path}: give {needs}")
     if path.suffix.lower() != ".safetensors":
         raise DataError(
-            f"{path} is no .safetensors file, and others may hold a program: convert one that you trust, "
-            "safetensors.torch.save_file(torch.load('weights.pth', weights_only=True), 'weights.safetensors')"
+            f"{path} is no .safetensors file, and others may hold a program: give {needs}, or convert one that you "
+            "trust where you trust it, by safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         )
     try:
         return read_tensors(path)
