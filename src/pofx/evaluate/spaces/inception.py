@@ -1,5 +1,5 @@
 """`inception=FILE`: pool3 of Inception v3 as torch-fidelity computes it, bit for bit its features, with weights in a
-.pth or .safetensors file: those of torch-fidelity, or your own under the same names.
+.safetensors file: those of torch-fidelity, or your own under the same names.
 
 Szegedy et al. (2016, arXiv 1512.00567); Obukhov et al. (2020). The network resizes by itself, as TensorFlow 1 did.
 """
@@ -22,13 +22,12 @@ class Inception(Pretrained):
     summary: ClassVar = "Inception v3, of images"
     source: ClassVar = "Szegedy et al., 2016, arXiv 1512.00567"
     needs: ClassVar = (
-        "a .safetensors FILE of torch-fidelity's weights (weights-inception-2015-12-05-6726825d) or your own, "
-        "or 'download'"
+        "a .safetensors FILE of torch-fidelity's weights (weights-inception-2015-12-05-6726825d) or your own"
     )
 
     @classmethod
     def load(cls, given: str, device: torch.device) -> tuple[Embed, str, dict[str, Any]]:
-        own = None if given == "download" else tensors_in(Path(given).expanduser(), cls.needs)
+        own = tensors_in(Path(given).expanduser(), cls.needs)
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except (ImportError, RuntimeError) as error:
@@ -36,13 +35,13 @@ class Inception(Pretrained):
 
         class Network(FeatureExtractorInceptionV3):  # type: ignore[misc]
             def load_state_dict(self, state: Any, *args: Any, **options: Any) -> Any:
-                state = state if own is None else matched(own, self.state_dict(), given, cls.needs, unused=("fc.",))
+                state = matched(own, self.state_dict(), given, cls.needs, unused=("fc.",))
                 return super().load_state_dict(state, *args, **options)
 
         with tempfile.TemporaryDirectory() as aside:  # it unpickles the file that it is given: an empty one of ours
             empty = Path(aside) / "empty.pth"
             torch.save({}, empty)
-            net = Network("inception", ["2048"], None if own is None else str(empty)).to(device)
+            net = Network("inception", ["2048"], str(empty)).to(device)
 
         @torch.inference_mode()
         def embed(x: Tensor) -> Tensor:
