@@ -15,7 +15,10 @@ from pofx.core.event import count, each, select
 from pofx.core.items import Items
 from pofx.core.model import X
 from pofx.core.random import Still, Streams
-from pofx.data.kind import named
+from pofx.data.conditions import LABEL
+from pofx.data.in_memory import is_data_set
+from pofx.data.kind import kind_of, named
+from pofx.data.sources import whole
 from pofx.parts import Parts
 
 
@@ -59,7 +62,11 @@ def given(run: Parts, condition: Any, n: int) -> X | None:
 
 
 def apart(run: Parts, values: Any, condition: Any) -> tuple[Any, Any]:
-    """Items and their conditions, which may be columns of a table or part of `Items`."""
+    """Items and their conditions, which may be columns of a table or of a data set, or part of `Items`."""
+    if is_data_set(values):
+        wanted = (run.condition_columns or LABEL) if condition is None and run.conditioning is not None else None
+        items = whole(values, condition=None if named(run.representation.kind).columnar else wanted)
+        values = items if not kind_of(items).columnar else items.values
     if isinstance(values, Items):
         check_kind(run, values)
         if condition is None and run.conditioning is not None:

@@ -1,5 +1,6 @@
 """Labels of any type as class numbers and the names of the classes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,31 @@ import pandas as pd
 from pofx.core.errors import DataError
 from pofx.data.numbers import from_tensor, refuse_masked
 
+_NO_LABELS = (Mapping, list, tuple, set, np.ndarray)  # types of values that name no class
+
 
 def encode_labels(labels: Any, n: int, name: str) -> tuple[np.ndarray, list[str]]:
     """Labels of any kind as class numbers int64 (n,), and the names of the classes in the order of the numbers."""
     refuse_masked(labels, f"{name}: labels")
     if hasattr(labels, "detach"):
         labels = from_tensor(labels)
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        raise DataError(f"{name}: labels must be one class number or name per item ({error}): mend them") from error
+    objects = array.flat if array.dtype == object else ()
+    other = next((type(v).__name__ for v in objects if isinstance(v, _NO_LABELS)), None)
+    if other is not None:
+        raise DataError(f"{name}: labels must be class numbers or names (got {other}): leave them out")
     if array.dtype.kind == "S" or (array.dtype == object and any(isinstance(v, bytes) for v in array.flat)):
         plain = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in array.flat]
         array = np.array(plain, dtype=object).reshape(array.shape)
+    if array.ndim == 2 and len(array) == n and _one_hot(array):
+        return array.argmax(1).astype(np.int64), [str(k) for k in range(array.shape[1])]
     if array.ndim != 1 or len(array) != n:
-        raise DataError(f"{name} has {n} items but labels of shape {array.shape}: give one label per item")
+        raise DataError(
+            f"{name} has {n} items but labels of shape {array.shape}: give one label per item, vectors as condition="
+        )
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or (array != np.round(array)).any():
             raise DataError(
@@ -35,6 +49,13 @@ def encode_labels(labels: Any, n: int, name: str) -> tuple[np.ndarray, list[str]
     if len(names) > max(2, n // 2):
         raise DataError(f"{name}: {len(names)} different labels for {n} items: labels name classes, not items")
     return codes.astype(np.int64), [str(v) for v in names]
+
+
+def _one_hot(array: np.ndarray) -> bool:
+    """Whether each row is one 1 among zeros: a class by its position."""
+    if array.dtype.kind not in "iufb" or array.shape[1] < 2:
+        return False
+    return bool(((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all())
 
 
 def with_labels(labels: Any, n: int, name: str, facts: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

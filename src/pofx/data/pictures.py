@@ -8,7 +8,7 @@ crop=false all is squeezed.
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,27 @@ def stack(names: Sequence[str], fetch: Callable[[str], bytes], where: str, shape
     Raises:
         DataError: a damaged one, or different sizes and no `size`.
     """
-    arrays: list[np.ndarray] = []
     remarks = Remarks()
-    for name in names:
-        arrays.append(picture(fetch(name), f"{where}/{name}", shape, remarks))
+    found = beside((picture(fetch(name), f"{where}/{name}", shape, remarks) for name in names), names, where)
+    remarks.warn()
+    return found
+
+
+def beside(pictures: Iterable[np.ndarray], names: Sequence[str], where: str) -> np.ndarray:
+    """Pictures as one array: uint8 (n, H, W) where all are grey, else (n, H, W, 3).
+
+    Raises:
+        DataError: different sizes.
+    """
+    arrays: list[np.ndarray] = []
+    for name, array in zip(names, pictures, strict=True):
+        arrays.append(array)
         if arrays[-1].shape[:2] != arrays[0].shape[:2]:
             raise DataError(
                 f"{where}: pictures differ in size: {names[0]} is {_size(arrays[0])}, {name} is {_size(arrays[-1])} "
                 f"(height x width): pass size={min(arrays[0].shape[:2])} to scale and crop them all to squares, "
                 "size=[height,width] for another shape; crop=false squeezes instead"
             )
-    remarks.warn()
     if len({a.shape for a in arrays}) > 1:  # grey and colour mixed: all become colour
         arrays = [np.repeat(a[..., None], 3, -1) if a.ndim == 2 else a for a in arrays]
     return np.stack(arrays)
@@ -104,8 +114,44 @@ def picture(content: bytes, name: str, shape: Shape, remarks: Remarks | None = N
             if shape.size is not None:
                 side = 2 * max(shape.size)
                 opened.draft(opened.mode, (side, side))  # JPEG decodes to less at once
-            drawn = flat(_turned(opened), name, remarks)
-            return np.asarray(shaped(drawn, shape))
+            return drawn_picture(opened, name, shape, remarks)
+
+
+def drawn_picture(opened: Image.Image, name: str, shape: Shape, remarks: Remarks | None = None) -> np.ndarray:
+    """A picture of Pillow, as `picture` makes it of the content of a file.
+
+    Raises:
+        DataError: more than 8 bits a channel, animated, or too large.
+    """
+    _check(opened, name)
+    return np.asarray(shaped(flat(_turned(opened), name, remarks), shape))
+
+
+def any_picture(value: Any, name: str, shape: Shape, remarks: Remarks | None = None) -> np.ndarray:
+    """A picture of Pillow, the content of a file, or {"bytes": content, "path": name} as tables of pictures store it.
+
+    Raises:
+        DataError: as `picture`, or nothing of this kind.
+    """
+    if is_stored(value):
+        content, path = value.get("bytes"), value.get("path")
+        value = content if content is not None else path and read_bytes(Path(path))
+    if isinstance(value, bytes | bytearray):
+        return picture(bytes(value), name, shape, remarks)
+    if not is_drawn(value):
+        raise DataError(f"{name} is no picture (got {type(value).__name__}): leave it out, or mend it")
+    with reading(name, "picture", "leave it out, or mend it"):
+        return drawn_picture(value, name, shape, remarks)
+
+
+def is_drawn(value: Any) -> bool:
+    """Whether an object is a picture of Pillow."""
+    return hasattr(value, "convert") and hasattr(value, "getbands")
+
+
+def is_stored(value: Any) -> bool:
+    """Whether an object is a file in a table: its content, its name, or both."""
+    return isinstance(value, Mapping) and {"bytes", "path"} == set(value)
 
 
 def one_picture(path: Path, *, behind: int | None = None) -> np.ndarray:

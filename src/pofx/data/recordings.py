@@ -43,8 +43,7 @@ def read_recordings(path: Path, endings: Sequence[str], rate: Any = None) -> Rec
         DataError: no recordings, a damaged or cut one, or several sample rates and no `rate`.
         UsageError: a rate that is no positive whole number.
     """
-    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= FASTEST):
-        raise UsageError(f"rate must be a positive whole number of samples per second (got {rate!r}): pass rate=16000")
+    check_rate(rate)
     if path.suffix.lower() in endings and path.is_file():
         return _clips([path.name], [_at(read_recording(read_bytes(path), path.name), rate)], str(path), None)
     with members(path, endings) as (names, fetch):
@@ -53,6 +52,26 @@ def read_recordings(path: Path, endings: Sequence[str], rate: Any = None) -> Rec
         found = [_at(read_recording(fetch(name), f"{path}/{name}"), rate) for name in names]
     splits = stated_splits(names)
     return _clips(names if splits is None else splits[1], found, str(path), None if splits is None else splits[0])
+
+
+def recordings(
+    names: Sequence[str], contents: Sequence[bytes], where: str, rate: Any = None
+) -> tuple[list[np.ndarray], int]:
+    """The clips in the contents of files, one each, and their sample rate.
+
+    Raises:
+        DataError, UsageError: as `read_recordings`.
+    """
+    check_rate(rate)
+    found = [_at(read_recording(c, f"{where}, {name}"), rate) for name, c in zip(names, contents, strict=True)]
+    check_rates(names, found, where)
+    return [clip for clip, _ in found], found[0][1]
+
+
+def check_rate(rate: Any) -> None:
+    """Refuse a stated sample rate that is none."""
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= FASTEST):
+        raise UsageError(f"rate must be a positive whole number of samples per second (got {rate!r}): pass rate=16000")
 
 
 def _at(recording: tuple[np.ndarray, int], rate: int | None) -> tuple[np.ndarray, int]:
@@ -69,18 +88,23 @@ def _at(recording: tuple[np.ndarray, int], rate: int | None) -> tuple[np.ndarray
 def _clips(
     names: Sequence[str], found: Sequence[tuple[np.ndarray, int]], where: str, splits: Sequence[str] | None
 ) -> Recorded:
+    check_rates(names, found, where)
+    labels = labels_of(names)
+    pieces = [(clip[i : i + PIECE], k) for k, (clip, _) in enumerate(found) for i in range(0, len(clip), PIECE)]
+    at = [k for _, k in pieces]
+    given = None if labels is None else [labels[k] for k in at]
+    stated = None if splits is None else [splits[k] for k in at]
+    return [clip for clip, _ in pieces], found[0][1], given, stated
+
+
+def check_rates(names: Sequence[str], found: Sequence[tuple[np.ndarray, int]], where: str) -> None:
+    """Refuse recordings of several sample rates."""
     rates = {rate: name for name, (_, rate) in zip(names, found, strict=True)}
     if len(rates) > 1:
         (a, first), (b, second) = list(rates.items())[:2]
         raise DataError(
             f"{where}: sample rates differ: {first} has {a}, {second} has {b}: pass rate={min(rates)} to resample them"
         )
-    labels = labels_of(names)
-    pieces = [(clip[i : i + PIECE], k) for k, (clip, _) in enumerate(found) for i in range(0, len(clip), PIECE)]
-    at = [k for _, k in pieces]
-    given = None if labels is None else [labels[k] for k in at]
-    stated = None if splits is None else [splits[k] for k in at]
-    return [clip for clip, _ in pieces], next(iter(rates)), given, stated
 
 
 def labels_of(names: Sequence[str]) -> list[str] | None:
