@@ -81,8 +81,17 @@ def trained_on(artifact: Any, against: str | None = None) -> Dataset:
     card = artifact.card["data"]
     name = against or card["name"]
     if against is None and name not in built_in() and not Path(name).expanduser().exists():
-        raise UsageError(f"the data of the run ('{name}') is not found from here: pass --against DATA")
+        raise UsageError(f"the data of the run ('{name}') is not found from here: name it (--against DATA)")
     return load(name, condition=artifact.condition_source, **as_read(artifact))
+
+
+def data_of(artifact: Any, data: Dataset | Path | str | None = None) -> Dataset:
+    """A data set as it is, one by name, or that of the run.
+
+    Raises:
+        UsageError: the data of the run is not found.
+    """
+    return data if isinstance(data, Dataset) else trained_on(artifact, None if data is None else str(data))
 
 
 def held_out_by(artifact: Any, dataset: Dataset) -> Dataset:
