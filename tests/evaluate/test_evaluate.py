@@ -402,8 +402,13 @@ def test_runs_are_evaluated_and_audited_by_name_of_the_data_or_none():
     assert at[0] == pytest.approx(at[1]) == pytest.approx(at[2])
     assert "frechet_distance" in plain._repr_html_() and json.dumps(plain)
     assert {f["result"] for f in pofx.audit(run, progress=False)} <= {"ok", "warning", "failed"}
-    with pytest.raises(UsageError, match="must be a Dataset"):
-        pofx.evaluate(run, np.zeros((10, 1, 8, 8)))
+    with pytest.raises(UsageError, match="image"):
+        pofx.evaluate(run, normal(10, 3, 0))
+    values = pd.DataFrame(normal(90, 2, 0), columns=["a", "b"])
+    rows = pofx.fit(values, "kde", progress=False)
+    assert len(pofx.evaluate(rows, values, likelihood_seconds=0.2, progress=False).table())
+    with pytest.raises(UsageError, match="--against"):
+        pofx.evaluate(rows)
 
 
 def test_models_are_listed_with_their_density():

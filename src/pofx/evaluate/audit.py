@@ -5,7 +5,7 @@ look at few items: the whole takes seconds. They are found in `evaluate/checks/`
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 from pofx.artifact import Artifact
 from pofx.core.discovery import modules
@@ -16,7 +16,7 @@ from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, sampled
 from pofx.evaluate.checks.finding import Finding, finding
 from pofx.evaluate.conditions import with_conditions
-from pofx.evaluate.provenance import check_same_data, data_of
+from pofx.evaluate.provenance import check_same_data, trained_on
 
 PUBLIC = ("audit",)
 Check = Callable[[Artifact, Dataset, int], Iterator[Finding]]
@@ -30,7 +30,7 @@ def checks() -> list[Check]:
 @public
 def audit(
     artifact: Artifact,
-    dataset: Dataset | Path | str | None = None,
+    dataset: Any = None,
     *,
     seed: Seed = 0,
     force: bool = False,
@@ -39,7 +39,7 @@ def audit(
     """Check an artifact against the data it was trained on.
 
     Args:
-        dataset: data set or its name; None reads that of training again.
+        dataset: data set, or what `fit` takes; None reads that of training again.
         force: check on other data, whose test split may hold training items.
         progress: True shows the progress, False nothing; a function receives each `Progress`.
 
@@ -49,7 +49,7 @@ def audit(
     Raises:
         UsageError: the data is not that of training (and `force` is False).
     """
-    dataset = data_of(artifact, dataset)
+    dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)
     dataset = with_conditions(artifact, dataset)

@@ -41,7 +41,7 @@ from pofx.evaluate.metric import (
 )
 from pofx.evaluate.metrics.class_balance import histogram
 from pofx.evaluate.metrics.neighbours import K
-from pofx.evaluate.provenance import check_same_data, data_of
+from pofx.evaluate.provenance import check_same_data, trained_on
 from pofx.evaluate.selftest import self_test
 from pofx.evaluate.space import Space
 from pofx.evaluate.speed import cost, timed_samples
@@ -54,7 +54,7 @@ VERSION = 3  # of the protocol: numbers of different versions are not comparable
 @public
 def evaluate(
     artifact: Any,
-    dataset: Dataset | Path | str | None = None,
+    dataset: Any = None,
     *,
     samples: Any = None,
     n: Count | None = None,
@@ -68,7 +68,7 @@ def evaluate(
     """Measure an artifact: likelihood, distance, diversity, novelty, class balance, codes, speed.
 
     Args:
-        dataset: data set or its name; None reads that of training again. Its test split measures.
+        dataset: data set, or what `fit` takes; None reads that of training again. Its test split measures.
         samples: items in data space drawn before; by default the artifact draws them, which is timed.
         n: items on each side, at most what the data allows; give all rows of a table the same.
         seed: of the arrangement, the samples and every random choice.
@@ -86,7 +86,7 @@ def evaluate(
     """
     if not callable(getattr(artifact, "sample", None)):
         raise UsageError(f"artifact must be a run (got {short(artifact)}): pass pofx.load(FOLDER)")
-    dataset = data_of(artifact, dataset)
+    dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)
     weighted = with_conditions(artifact, dataset)
