@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import torch
-from harness import listed, measure, parser
+from harness import listed, measure, option, parser
 
 import pofx
 from pofx.data.dataset import take
@@ -224,12 +224,6 @@ def main():
     cli.add_argument("--conditional", action="store_true", help="train on labels")
     cli.add_argument("--option", "-o", action="append", default=[], type=option, help="KEY=VALUE of the model")
     measure("duels", BARS, cli.parse_args())
-
-
-def option(text):
-    from pofx.core.config import parse
-
-    return parse(text)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,13 @@ def listed(text: str) -> list[str]:
     return text.split(",")
 
 
+def option(text: str) -> tuple[str, Any]:
+    """KEY=VALUE of a model."""
+    from pofx.core.config import parse
+
+    return parse(text)
+
+
 def parser(about: str | None, bars: Mapping[str, Bar]) -> argparse.ArgumentParser:
     """A command line that takes names of bars (all by default), a folder and whether to show progress."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
