@@ -86,8 +86,9 @@ def mnist_binary(args):
     for name in args.models or ("made",):
         own = dict(args.option)
         label = "-".join((name, *(f"{key}={value}" for key, value in own.items())))
-        run = pofx.fit(data, name, minutes=args.minutes or 15, seed=0, binarise="dynamic", out=args.out / f"binary-{label}",
-                       overwrite=True, progress=args.shown, **own)  # fmt: skip
+        out = args.out / f"binary-{label}"
+        run = pofx.fit(data, name, minutes=args.minutes or 15, seed=0, binarise="dynamic", out=out, overwrite=True,
+                       progress=args.shown, **own)  # fmt: skip
         row = {"model": label, "steps": run.card["training"]["steps"], "bar": bars.get(name)}
         for k in (None, args.importance) if run.density is Density.BOUND else (None,):
             score = run.score(take(data.test, chosen).values, importance=k)
