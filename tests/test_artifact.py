@@ -154,3 +154,13 @@ def test_rows_are_scored_in_every_form_that_holds_their_names():
         assert run.log_prob(form) == pytest.approx(want[:n])
     with pytest.raises(DataError, match="missing: b"):
         run.log_prob({"a": 1.0})
+
+
+def test_large_events_come_in_smaller_batches_on_a_processor():
+    runs = [discrete(pofx.images(np.zeros((4, side, side), np.uint8), levels=2)) for side in (4, 20)]
+    assert [run.batch() for run in runs] == [500, 250]
+    assert [run.batch(7) for run in runs] == [7, 7] and runs[1].batch(stepwise=True) == 500
+    assert np.allclose(
+        runs[1].log_prob(np.zeros((9, 20, 20), np.uint8), batch_size=2),
+        runs[1].log_prob(np.zeros((9, 20, 20), np.uint8)),
+    )
