@@ -20,6 +20,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.core.printed import aligned, show
 from pofx.data.dataset import Dataset, take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
@@ -192,7 +193,7 @@ def detect(
     generated = drawn(artifacts, n, seed)
     if len(generated) > 1:
         table = pd.DataFrame(detect_by_family(dataset, generated, level, seed)).set_index("maker")
-        typer.echo(f"detectors that never saw the run, real items of {dataset.card.name}\n{table.round(3).to_string()}")
+        show(f"detectors that never saw the run, real items of {dataset.card.name}\n{aligned(table)}")
     if items is None:
         return None
     detector, suspects = Detector.fit(dataset, generated, seed), whole(items, **as_read(first))
