@@ -52,7 +52,18 @@ def test_every_family_has_a_page_with_its_members(family, generate):
 PAGES = sorted([*(DOCS / "tutorials").glob("*.md"), *(DOCS / "uses").glob("*.md"), DOCS / "coming_from.md"])
 
 
-LONG = {"steering", "levels", "density", "shapes", "molecules", "images", "imputation", "neighbours", "inverse", "coming_from"}
+LONG = {
+    "steering",
+    "levels",
+    "density",
+    "shapes",
+    "molecules",
+    "images",
+    "imputation",
+    "neighbours",
+    "inverse",
+    "coming_from",
+}
 
 
 @pytest.mark.parametrize(
