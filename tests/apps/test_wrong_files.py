@@ -60,6 +60,8 @@ def files(tmp_path, monkeypatch):
     gone = np.repeat(np.arange(n)[:, None] % 9 == 4, 4, 1)
     frame.drop(columns="rare").mask(gone).to_csv(tmp_path / "gaps.csv", index=False)
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "sim.py").write_text("def draw(p):\n    return p\n")
+    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
     (tmp_path / "words.txt").write_text("\n".join(f"word {i} of {i % 7}" for i in range(40)))
     (tmp_path / "header.csv").write_text("a,b\n")
     (tmp_path / "full").mkdir()
@@ -118,6 +120,11 @@ WRONG = {
     "molecules of a run and tokens": ("molecules a.csv --run RUN --tokens selfies", "--run"),
     "scores over the data": ("score RUN a.csv --out a.csv", "is read"),
     "samples over the data of the run": ("sample RUN --out a.csv", "is read"),
+    "no workers": ("infer sim.py:draw -p x=normal(0,1) --out x --workers 0", "workers must be"),
+    "groups of one": ("fairness RUN --group amount", "column of groups"),
+    "words of melodies": ("audio tunes --words yes --out x", "--words"),
+    "voices by nobody": ("audio tunes --model nope --out x", "unknown model"),
+    "a group of nobody": ("fairness RUN --group nope", "choose one of"),
     "a word for a number": ("sample RUN --given amount=abc", "'abc'"),
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
 
 from pofx.core.errors import DataError
+from pofx.core.printed import show
 from pofx.data.columns import framed
 from pofx.data.dates import format_of, instants
 from pofx.declared import Csv, Reads, Seed, Table
@@ -418,8 +419,8 @@ def anomaly(
     write_table(table, out)
     for k, i in enumerate(order):
         causes = why.iloc[k].sort_values(ascending=False).index[:3]
-        typer.echo(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
-    typer.echo(judged(scores, simple, truth))
+        show(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
+    show(judged(scores, simple, truth))
     return f"{int(labels.sum())} of {len(rows)} rows flagged"
 
 

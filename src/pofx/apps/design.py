@@ -19,6 +19,7 @@ import typer
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, tpe
 from pofx.core.errors import DataError, UsageError
 from pofx.core.options import once
+from pofx.core.printed import aligned, show
 from pofx.data.frames import rows_in
 from pofx.data.typed import typed
 from pofx.declared import File, Reads, Seed
@@ -446,11 +447,11 @@ def design(
         loop.run(of, rounds)
     else:
         waiting = loop.propose()
-        typer.echo(f"{len(waiting)} designs wait for their score in {record}")
+        show(f"{len(waiting)} designs wait for their score in {record}")
     if np.isfinite(loop.scores()).any():
-        typer.echo(loop.progress().round(4).to_string())
-        typer.echo(loop.best().to_string(index=False))
-        typer.echo(f"→ {loop.picture(record.with_suffix('.png'))}")
+        show(aligned(loop.progress(), 4))
+        show(aligned(loop.best(), None, index=False))
+        show(f"→ {loop.picture(record.with_suffix('.png'))}")
     if floors:
         found = compared(of, bounds_of(parameter or []), rounds=rounds, batch=batch, minimise=minimise)
-        typer.echo("best after equal calls, three seeds\n" + found.round(4).to_string())
+        show("best after equal calls, three seeds\n" + aligned(found, 4))

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -53,7 +54,7 @@ def forecast(
     train = int((1 - TESTED) * len(one))
     forecaster = Forecaster(horizon, model=model, block=block, minutes=minutes, seed=seed).fit(one[:train])
     found = backtest(forecaster, one, train, season=season or season_of(one.values[:train]), draws=min(n, 100), most=40)
-    typer.echo(found.round(4).to_string())
+    show(aligned(found, 4))
     drawn = forecaster.simulate(one, n, known=ahead, seed=seed)
     forecaster.save(out)
     write_frame(found, out / "scores.csv", index=True)

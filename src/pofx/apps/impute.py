@@ -19,6 +19,7 @@ from sklearn.impute import KNNImputer, SimpleImputer
 
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
+from pofx.core.printed import aligned, show
 from pofx.core.random import Streams
 from pofx.data.columns import framed
 from pofx.declared import Csv, Seed, Table
@@ -239,7 +240,7 @@ def impute(
     imputer = Imputer(steps=steps, random_state=seed).fit(frame.iloc[np.sort(rest)])
     if len(held) >= 10:
         train, new = rows_of(frame.iloc[rest]), rows_of(frame.iloc[held])
-        typer.echo(compared(imputer, train, new, seed).round(4).to_string())
+        show(aligned(compared(imputer, train, new, seed), 4))
     filled = imputer.transform(frame)
     write_frame(filled, out)
     for k, table in enumerate(imputer.draws(frame, draws) if draws else ()):

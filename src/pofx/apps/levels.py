@@ -19,6 +19,7 @@ import typer
 from pofx.apps import sokoban
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.items import Items
+from pofx.core.printed import aligned, show
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.kind import joined, kind_of
 from pofx.data.kinds.levels import as_text, levels_in
@@ -381,12 +382,12 @@ def levels(
     else:
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
-    typer.echo(report(one, data, rules=rules, n=n, seed=seed).round(3).to_string(na_rep=""))
+    show(aligned(report(one, data, rules=rules, n=n, seed=seed)))
     prefix = None if template is None else levels_in(template.read_text(encoding="utf-8"))[:1]
     drawn = one.sample(n, condition_of(one, data, n, seed), prefix=prefix, seed=seed, with_condition=False)
     if rules != "none" and prefix is None and one.conditioning is None:
         mended = repair(one, drawn, rules, solve=solve, seed=seed)
-        typer.echo(f"{mended.changed} levels redrawn in part, {mended.left} of them still break the rules")
+        show(f"{mended.changed} levels redrawn in part, {mended.left} of them still break the rules")
         drawn = mended.values
     if widen is not None:
         drawn = np.stack([widened(one, level, widen, seed=seed + i) for i, level in enumerate(drawn[:20])])
@@ -395,5 +396,5 @@ def levels(
     with whole(out) as aside:
         for name, some in (("levels.txt", items), ("levels.png", few), ("levels.tmj", few)):
             kind_of(items).write(some, aside / name)
-    typer.echo(kind_of(few).preview(few, 80, 6))
+    show(kind_of(few).preview(few, 80, 6))
     return f"{len(items)} levels"

@@ -19,6 +19,7 @@ import typer
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.core.printed import aligned, show
 from pofx.data import chemistry
 from pofx.data.chemistry import oracle_of
 from pofx.data.dataset import Dataset, dataset, split, take
@@ -402,21 +403,19 @@ def molecules(
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
-    typer.echo(found.round(3).to_string(na_rep=""))
+    show(aligned(found))
     if columns:
-        typer.echo(
-            "\nmean absolute error of the given properties\n" + obedience(one, data, seed=seed).round(3).to_string()
-        )
+        show("\nmean absolute error of the given properties\n" + aligned(obedience(one, data, seed=seed)))
     if scaffold is not None:
         samples = complete(one, scaffold, n, seed=seed)
-        typer.echo(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
+        show(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
     if optimise_ is not None and by == "codes":
         loop, table = explore(one, optimise_, rounds=rounds, seed=seed)
-        typer.echo(f"\n{optimise_} in code space\n" + table.round(3).to_string())
+        show(f"\n{optimise_} in code space\n" + aligned(table))
         samples = loop.best(n)["item"].tolist()
     elif optimise_ is not None:
         steered, table = optimise(one, optimise_, data, rounds=rounds, seed=seed)
-        typer.echo(f"\n{optimise_} steered\n" + table.round(3).to_string(na_rep=""))
+        show(f"\n{optimise_} steered\n" + aligned(table))
         samples = steered.best(n)["item"].tolist()
         steered.run.save(out / "steered")
     if not samples:

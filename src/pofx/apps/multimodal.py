@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pofx.core.printed import show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -52,10 +53,10 @@ def multimodal(
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():
-            typer.echo(f"{name}: words that agree {found:.3f}")
+            show(f"{name}: words that agree {found:.3f}")
         captioned_tiles.sheet(drawn["picture"][:32], out / "events.png")
         for row in drawn["caption"][:5]:
-            typer.echo(captioned_tiles.text(row))
+            show(captioned_tiles.text(row))
     assert joint.run is not None
     joint.run.save(out / "model")
     return f"{n} events"

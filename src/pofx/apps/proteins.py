@@ -19,6 +19,7 @@ import typer
 from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
+from pofx.core.printed import aligned, show
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
 from pofx.data.arrays import write_frame
 from pofx.data.dataset import Dataset, dataset
@@ -281,7 +282,7 @@ def proteins(
     The profile of the alignment and Potts models are scored beside: a network that is below them has not helped.
     """
     alignment = read_alignment(source)
-    typer.echo(
+    show(
         f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
         f"columns; {alignment.dropped} with too many gaps or repeated"
     )
@@ -312,7 +313,7 @@ def proteins(
         kind_of(items).write(items, aside / "sequences.fasta")
         write_frame(table, aside / "scores.csv")
     if truth is not None:
-        typer.echo(spearman(scores, truth[there]).round(3).to_string())
+        show(aligned(spearman(scores, truth[there])))
     return f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment"
 
 

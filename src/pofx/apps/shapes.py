@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pofx.core.printed import show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -41,7 +42,7 @@ def shapes(
         if every.ndim != 4 or every.dtype.kind not in "iub":
             raise DataError(f"clips must be whole numbers (n, t, h, w) (got {every.dtype} {every.shape})")
         run, found = video.learn(every, model=model or "made", minutes=minutes, seed=seed)
-        typer.echo("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+        show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         drawn = video.continued(run, every[-n:], every.shape[1], seed)
         np.save(out / "clips.npy", drawn)
         video.gif(drawn, out / "clips.gif")
@@ -49,11 +50,11 @@ def shapes(
         return f"{n} clips"
     every = solids.read_solids(Path(source))
     run, found, parts = solids.learn(every, model=model or "wavenet", minutes=minutes, seed=seed)
-    typer.echo("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    show("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
     flat = np.asarray(run.sample(n, seed=seed, batch_size=max(n, 1)))
     drawn = flat.reshape(n, *every.shape[1:]).astype(np.uint8)
     close = solids.likeness(flat, parts["test"], parts["train"])
-    typer.echo(", ".join(f"{name} {value:.3f}" for name, value in close.items()))
+    show(", ".join(f"{name} {value:.3f}" for name, value in close.items()))
     np.save(out / "solids.npy", drawn)
     solids.picture(drawn, out / "solids.png")
     try:
@@ -61,6 +62,6 @@ def shapes(
             if solid.any():
                 (out / f"{i}.obj").write_text(solids.mesh(solid))
     except DataError as error:
-        typer.echo(str(error))
+        show(str(error))
     run.save(out / "model")
     return f"{n} solids"

@@ -55,7 +55,10 @@ class Operator(ABC):
         Raises:
             DataError: another shape, or values that are not finite.
         """
-        array = y.detach().cpu() if isinstance(y, Tensor) else torch.as_tensor(np.asarray(y))
+        plain = y if isinstance(y, Tensor) else np.asarray(y)
+        if not isinstance(plain, Tensor) and plain.dtype.kind not in "biufc":
+            raise DataError(f"measurements must be numbers of one shape (got {plain.dtype}): give an array")
+        array = plain.detach().cpu() if isinstance(plain, Tensor) else torch.as_tensor(plain)
         array = array.to(torch.complex64 if array.is_complex() else torch.float32)
         size = int(np.prod(self.out))
         if array.numel() == 0 or array.numel() % size or not self._alike(tuple(array.shape)):

@@ -109,4 +109,6 @@ def _margins(text: str) -> tuple[int, int, int, int]:
     if len(parts) not in (1, 4) or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--beyond must be one number or top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8")
     top, bottom, left, right = (int(part) for part in parts * (4 // len(parts)))
+    if not top + bottom + left + right:
+        raise UsageError(f"--beyond must continue a side by 1 or more places (got '{text}'): write 4 or 0,0,0,8")
     return top, bottom, left, right

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 from pofx.declared import File, Reads
 
 GROUP = "Uses"
@@ -91,9 +92,9 @@ def restore(
     if as_json:
         output.as_json(report)
         return None
-    typer.echo(output.pairs({k: v for k, v in report.items() if not isinstance(v, dict)}))
+    show(output.pairs({k: v for k, v in report.items() if not isinstance(v, dict)}))
     for level, (value, low, high) in report.get("coverage", {}).items():
-        typer.echo(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
+        show(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
     return f"{n} draws for {len(restored.samples)} measurements"
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 from pofx.declared import File
 
 GROUP = "Use a run"
@@ -64,5 +65,5 @@ def score(
             stacklevel=1,
         )
     if top:
-        typer.echo(output.least_probable(items, scored.value, top))
+        show(output.least_probable(items, scored.value, top))
     return f"{len(rows)} items, mean log p {scored.value.mean():.4f} {scored.unit} ({kind['density']})"
