@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from pofx.apps.coordinates import Coordinates, continuous
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
@@ -40,6 +41,7 @@ SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
 HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
 MOST = 1_000
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
+COORDINATES = "coordinates.npz"
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2}  # of the default model
 
 
@@ -55,6 +57,7 @@ class Posterior:
         x: the observation that is meant where none is given.
         failed: share of simulations that failed.
         rounds: of simulation.
+        coordinates: in which the runs model parameters (or data); None: as they are.
     """
 
     prior: Prior
@@ -64,6 +67,7 @@ class Posterior:
     x: np.ndarray | None = None
     failed: float = 0.0
     rounds: int = 1
+    coordinates: Coordinates | None = None
 
     def sample(self, n: int | Sequence[int], x: Any = None, *, seed: int = 0) -> np.ndarray:
         """Parameters float64 (n, d) of the posterior of one observation.
@@ -84,13 +88,7 @@ class Posterior:
                 n,
                 seed=seed,
             )
-        parts = np.array_split(np.arange(n), len(self.runs))
-        drawn = [
-            run.sample(len(part), condition=np.repeat(x[None], len(part), 0), seed=seed + i)
-            for i, (run, part) in enumerate(zip(self._models, parts, strict=True))
-            if len(part)
-        ]
-        return np.concatenate(drawn).astype(np.float64)
+        return self._many(x[None], n, seed)[0]
 
     def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
         """Log-density float64 (n,) of parameters (n, d); without its constant but with the method "posterior"."""
@@ -103,8 +101,7 @@ class Posterior:
             value[inside] = self.prior.log_prob(theta[inside]) + self._likelihood(theta[inside], x)
             return value
         given = np.repeat(x[None], int(inside.sum()), 0)
-        logs = [run.log_prob(theta[inside], condition=given) for run in self._models]
-        value[inside] = logsumexp(np.stack(logs), axis=0) - math.log(len(logs))
+        value[inside] = self._density(theta[inside], given)
         return value
 
     def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
@@ -162,10 +159,13 @@ class Posterior:
             "x": None if self.x is None else self.x.tolist(),
             "failed": self.failed,
             "rounds": self.rounds,
+            "coordinates": self.coordinates is not None,
         }
         with whole(folder) as aside:
             for i, run in enumerate(self.runs):
                 run.save(aside / (f"run-{i}.npz" if isinstance(run, Ratio) else f"run-{i}"))
+            if self.coordinates is not None:
+                self.coordinates.save(aside / COORDINATES)
             write_json(aside / "posterior.json", plain)
         return folder
 
@@ -187,6 +187,7 @@ class Posterior:
             None if plain["x"] is None else np.asarray(plain["x"], np.float64),
             plain["failed"],
             plain["rounds"],
+            Coordinates.load(folder / COORDINATES) if plain.get("coordinates") else None,
         )
 
     def at(self, x: Any) -> "Posterior":
@@ -210,21 +211,31 @@ class Posterior:
         return tuple(run for run in self.runs if isinstance(run, Artifact))
 
     def _likelihood(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        given = np.repeat(x[None], len(theta), 0)
-        logs = [
-            run.log_ratio(theta, x) if isinstance(run, Ratio) else run.log_prob(given, condition=theta)
-            for run in self.runs
-        ]
+        if self.method == "likelihood":
+            return self._density(np.repeat(x[None], len(theta), 0), theta)
+        logs = [run.log_ratio(theta, x) for run in self.runs if isinstance(run, Ratio)]
         return np.asarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)))
+
+    def _density(self, events: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """Log-density (n,) of what the runs model, averaged over them."""
+        ladj = np.zeros(len(events))
+        if self.coordinates is not None:
+            given = self.coordinates.features(given)
+            events, ladj = self.coordinates.forward(events, given)
+        logs = [run.log_prob(events, condition=given) for run in self._models]
+        return np.asarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)) + ladj)
 
     def _many(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
         """Draws (n, draws, d) for several observations in one call of every run."""
         parts = [len(p) for p in np.array_split(np.arange(draws), len(self.runs))]
-        found = [
-            run.sample(len(x) * k, condition=np.repeat(x, k, 0), seed=seed + i).reshape(len(x), k, -1)
-            for i, (run, k) in enumerate(zip(self._models, parts, strict=True)) if k
-        ]  # fmt: skip
-        return np.concatenate(found, 1).astype(np.float64)
+        found = []
+        for i, (run, k) in enumerate(zip(self._models, parts, strict=True)):
+            if k:
+                given = np.repeat(x if self.coordinates is None else self.coordinates.features(x), k, 0)
+                drawn = np.asarray(run.sample(len(given), condition=given, seed=seed + i), np.float64)
+                drawn = drawn if self.coordinates is None else self.coordinates.back(drawn, given)
+                found.append(drawn.reshape(len(x), k, -1))
+        return np.concatenate(found, 1)
 
 
 def infer(
@@ -353,22 +364,27 @@ def _fitted(
         )
         return Posterior(prior, ratios, method, (theta[test], x[test]))
     events, given = (theta, x) if method == "posterior" else (x, theta)
-    support = prior.support if method == "posterior" else None
     if events.ndim != 2:
         raise UsageError(f"the method 'likelihood' needs data in rows (got shape {x.shape[1:]}): summarise them")
-    first, second, third = (points(events[rows], support=support) for rows in (train, validation, test))
-    whole = dataset(first, second, third, "simulations", source="", licence="", count_overlaps=False)
-    conditions = np.concatenate([given[train], given[validation], given[test]])
-    whole = _conditioned(whole, conditions)
+    support, coordinates = prior.support if method == "posterior" else None, None
+    if given.ndim == 2 and (method == "posterior" or continuous(events)):
+        bounds, support = prior.bounds if method == "posterior" else None, None
+        coordinates = Coordinates.fit(events[train], given[train], bounds)
+        given = coordinates.features(given)
+        events = coordinates.forward(events, given)[0]
     values = {**(SMALL if model == "nsf" else {}), **(options or {})}
     batch = int(np.clip(len(train) // 16, 32, 256))
     count = steps if steps is not None else int(np.clip(100 * len(train) / batch, 800, 4_000))
     training = {"batch_size": batch, **(trainer or {})}
-    runs = tuple(
-        fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training)
-        for i in range(members)
-    )
-    return Posterior(prior, runs, method, (theta[test], x[test]))
+    runs = []
+    for i in range(members):
+        parts = tuple(points(events[rows], support=support) for rows in (train, validation, test))
+        whole = dataset(*parts, "simulations", source="", licence="", count_overlaps=False)
+        whole = _conditioned(whole, np.concatenate([given[train], given[validation], given[test]]))
+        runs.append(fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training))
+        rest = np.concatenate([train, validation])  # every member is validated on other simulations
+        validation, train = rest[: len(validation)], rest[len(validation) :]
+    return Posterior(prior, tuple(runs), method, (theta[test], x[test]), coordinates=coordinates)
 
 
 def _conditioned(whole: Any, conditions: np.ndarray) -> Any:
