@@ -22,6 +22,7 @@ LINEAR = [
     ("mri", COMPLEX, {"coils": 2}),
     ("mri", COMPLEX, {"acceleration": 2}),
     ("blur", (3, 8, 8), {"sigma": 0.8}),
+    ("grey", (3, 8, 8), {}),
     ("blur", (16,), {}),
     ("superres", (16,), {}),
     ("denoise", (5,), {}),
@@ -94,7 +95,7 @@ def test_measurements_are_taken_as_users_have_them():
     [
         ("blurr", {}), ("blur", {"sgima": 1}), ("blur", {"sigma": 0}), ("superres", {"factor": 5}),
         ("sensing", {"m": 0}), ("mri", {"acceleration": 0.5}), ("inpaint", {"missing": 1.5}), ("motion", {"length": 0}),
-        (3, {}), (lambda x: x, {"sigma": 1}), (grid.Identity((3,)), {}), (np.eye(4), {}),
+        ("grey", {}), (3, {}), (lambda x: x, {"sigma": 1}), (grid.Identity((3,)), {}), (np.eye(4), {}),
     ],
 )  # fmt: skip
 def test_wrong_operators_are_refused(name, options):
@@ -118,6 +119,7 @@ def test_noise():
         "denoise",
         "inpaint",
         "superres",
+        "grey",
         "blur",
         "motion",
         "sensing",

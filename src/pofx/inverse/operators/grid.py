@@ -78,6 +78,21 @@ class Reduce(Operator):
         return y / self.factor ** (y.ndim - first)
 
 
+class Grey(Operator):
+    """Means of the channels: colour is lost."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        if len(self.shape) < 2 or self.shape[0] < 2:
+            raise UsageError(f"grey takes items of several channels (got shape {self.shape})")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1, keepdim=True)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (y / self.shape[0]).expand(-1, *self.shape).clone()
+
+
 class Blur(Operator):
     """Convolution of each channel with a kernel, nothing beyond the edges.
 

@@ -30,6 +30,11 @@ def superres(shape: Shape, factor: int = 4) -> Operator:
     return grid.Reduce(shape, factor)
 
 
+def grey(shape: Shape) -> Operator:
+    """Means of the channels: restoring is to colour."""
+    return grid.Grey(shape)
+
+
 def blur(shape: Shape, sigma: float = 1.5) -> Operator:
     """A Gaussian blur, sigma in places."""
     return grid.Blur(shape, grid.gaussian_kernel(sigma, flat=len(shape) == 1))
@@ -66,7 +71,7 @@ def phase(shape: Shape, m: int = 0, seed: int = 0) -> Operator:
 
 
 OPERATORS: Mapping[str, Callable[..., Operator]] = {
-    f.__name__: f for f in (denoise, inpaint, superres, blur, motion, sensing, mri, tomography, phase)
+    f.__name__: f for f in (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase)
 }
 
 
