@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pofx.core.errors import DataError, UsageError
-from pofx.inverse.operator import Operator
+from pofx.inverse.operator import Operator, as_numbers
 
 
 class Identity(Operator):
@@ -50,9 +50,9 @@ class Mask(Operator):
         return x
 
     def taken(self, y: Any) -> Tensor:
-        array = torch.as_tensor(np.asarray(y))
+        array = as_numbers(y)
         size = math.prod(self.shape)
-        if array.numel() % size == 0 and array.shape[-1] == self.shape[-1] and array.numel():
+        if array.ndim and array.numel() % size == 0 and array.shape[-1] == self.shape[-1] and array.numel():
             return super().taken(array.reshape(-1, *self.shape)[:, self.mask])
         return super().taken(array)
 
