@@ -40,6 +40,7 @@ METHODS = ("posterior", "likelihood", "ratio")
 SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
 HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
 MOST = 1_000
+MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 COORDINATES = "coordinates.npz"
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2}  # of the default model
@@ -247,7 +248,7 @@ def infer(
     rounds: int = 1,
     method: str = "posterior",
     model: str = "nsf",
-    members: int = 1,
+    members: int | None = None,
     steps: int | None = None,
     data: tuple[Any, Any] | None = None,
     workers: int = 1,
@@ -268,7 +269,8 @@ def infer(
         method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
             and both draw by particles.
         model: of q, any conditional model with a density; not used by "ratio".
-        members: models with different seeds, averaged.
+        members: models with different seeds and validation parts, averaged; by default 3 of fewer than 5,000
+            simulations, else 1.
         steps: of training per round; by default 100 passes, between 800 and 4,000.
         data: parameters (n, d) from the prior and their data (n, …), where they are simulated already.
         workers: processes that simulate; -1 takes all cores.
@@ -287,7 +289,7 @@ def infer(
         raise unknown("method", method, (*METHODS, *SHORT))
     if rounds < 1 or (rounds > 1 and (observation is None or simulator is None or method != "posterior")):
         raise UsageError(f"{rounds} rounds need an observation, a simulator and the method 'posterior'")
-    if not 1 <= members <= 100:
+    if members is not None and not 1 <= members <= 100:
         raise UsageError(f"members must be 1 to 100 (got {members})")
     if (simulator is None) == (data is None):
         raise UsageError("pass a simulator, or the simulations as data=(theta, x), and not both")
@@ -351,12 +353,13 @@ def _proposed(
 
 
 def _fitted(
-    prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int, steps: int | None,
+    prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int | None, steps: int | None,
     seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
 ) -> Posterior:  # fmt: skip
     order = np.random.default_rng([seed, 5]).permutation(len(theta))
     held = min(max(int(HELD_OUT * len(theta)), min(20, len(theta) // 3)), MOST)
     test, validation, train = np.split(order, [held, 2 * held])
+    members = members or (3 if len(theta) < MANY else 1)
     if method == "ratio":
         both = np.concatenate([validation, train])  # the classifier holds out pairs of its own
         ratios = tuple(

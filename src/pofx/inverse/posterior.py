@@ -259,8 +259,9 @@ def posterior(
     Args:
         run: an `Artifact`, or the folder of one.
         y: measurements (n, *out), real or complex; None where they come later, by `at` or `check`.
-        operator: by name (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase), an `Operator`,
-            a matrix, an object with `A` and `A_adjoint` (as in deepinv), or any differentiable function of tensors.
+        operator: by name (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase), an
+            `Operator`, a matrix, an object with `A` and `A_adjoint` (as in deepinv), or any differentiable function of
+            tensors.
         noise: the deviation of Gaussian noise, "unknown", or "poisson(gain)".
         method: how to draw; "auto" chooses by what the model can do.
         condition: of conditional models, one for all measurements or one for each.
