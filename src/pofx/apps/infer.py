@@ -27,12 +27,14 @@ from pofx.apps.simulate import complete, simulate
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
+from pofx.core.model import Explicit
 from pofx.core.progress import Sink
 from pofx.data.dataset import dataset
 from pofx.data.kinds.points import points
 from pofx.evaluate.calibration import Calibration, calibration
 from pofx.maths.particles import tempered
 from pofx.runs.fitting import fit
+from pofx.runs.models import model_entry
 
 PUBLIC = ("Posterior", "infer")
 
@@ -43,7 +45,7 @@ MOST = 1_000
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 COORDINATES = "coordinates.npz"
-SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2}  # of the default model
+SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +76,14 @@ class Posterior:
         """Parameters float64 (n, d) of the posterior of one observation.
 
         Args:
-            n: how many; a tuple of one number is read as in torch.
+            n: how many; a tuple is a shape, as in torch.
             x: the observation; by default that of `infer`.
         """
-        n = math.prod(n) if isinstance(n, Sequence) else int(n)
+        if isinstance(n, Sequence):
+            return self.sample(math.prod(n), x, seed=seed).reshape(*n, len(self.prior))
         if n < 1:
             raise UsageError(f"n must be at least 1 (got {n})")
-        x = self._observation(x)
+        n, x = int(n), self._observation(x)
         if self.method != "posterior":
             return tempered(
                 lambda count, s: self.prior.sample(count, s),
@@ -289,6 +292,10 @@ def infer(
         raise unknown("method", method, (*METHODS, *SHORT))
     if rounds < 1 or (rounds > 1 and (observation is None or simulator is None or method != "posterior")):
         raise UsageError(f"{rounds} rounds need an observation, a simulator and the method 'posterior'")
+    if simulations < 20:
+        raise UsageError(f"simulations must be at least 20 (got {simulations})")
+    if method != "ratio" and not issubclass(model_entry(model).model, Explicit):
+        raise UsageError(f"{model} has no density: choose nsf, maf, flow-matching or another model with one")
     if members is not None and not 1 <= members <= 100:
         raise UsageError(f"members must be 1 to 100 (got {members})")
     if (simulator is None) == (data is None):
@@ -297,6 +304,9 @@ def infer(
         theta, x = (np.asarray(part, np.float64) for part in data)
         if theta.ndim != 2 or theta.shape[1] != len(prior) or len(theta) != len(x):
             raise DataError(f"data must be parameters (n, {len(prior)}) and n data (got {theta.shape} and {x.shape})")
+        outside = ~np.isfinite(prior.log_prob(theta))
+        if outside.any():
+            raise DataError(f"data must have parameters that the prior allows (got {theta[outside][0].tolist()})")
     else:
         theta, x = np.empty((0, len(prior))), np.empty(0)
     posterior, failed = None, 0.0
@@ -307,12 +317,17 @@ def infer(
             made = simulate(simulator, fresh, workers=workers, vectorised=vectorised, seed=seed + turn)
             theta, x = (fresh, made) if turn == 0 else (np.concatenate([theta[kept], fresh]),
                                                         np.concatenate([x[kept], made]))  # fmt: skip
-        theta, x, failed = complete(theta, x)
+        theta, x, failed = complete(theta, in_rows(x))
         given = None if observation is None else checked(observation, x.shape[1:])
         posterior = _fitted(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
         posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1)
     assert posterior is not None
     return posterior
+
+
+def in_rows(x: np.ndarray) -> np.ndarray:
+    """Data (n,) as (n, 1), and those of more than two axes as (n, first, others)."""
+    return x[:, None] if x.ndim == 1 else x.reshape(*x.shape[:2], -1) if x.ndim > 3 else x
 
 
 def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -322,8 +337,10 @@ def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
         DataError: another shape, or values that are not finite.
     """
     found = np.asarray(x, np.float64)
-    if found.shape == (1, *shape):
-        found = found[0]
+    if found.shape == (1, *shape) or found.size == math.prod(shape) == 1:
+        found = found.reshape(shape)
+    if found.shape != shape and len(shape) == 2 and found.size == math.prod(shape):
+        found = in_rows(found[None])[0]
     if found.shape != shape:
         raise DataError(f"the observation must have the shape {shape} of the simulated data (got {found.shape})")
     if not np.isfinite(found).all():
