@@ -74,6 +74,37 @@ def test_a_projected_estimate_has_the_means_of_blocks():
     assert torch.allclose(reduced(found, 2), low, atol=1e-5)
 
 
+def test_coloured_items_have_the_means_of_their_channels():
+    low = torch.randn(2, 1, 8, 4)
+    found = consistent(lambda x, t: torch.tanh(x), low, 1)(torch.randn(2, 3, 8, 4), torch.tensor(0.5))
+    assert torch.allclose(found.mean(1, keepdim=True), low, atol=1e-5)
+    grey = np.random.default_rng(0).integers(60, 200, (3, 8, 8, 1), np.uint8).repeat(3, 3)
+    colours = pofx.images(np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), np.uint8))
+    run = pofx.fit(colours, "flow-matching", steps=2, width=16, depth=1, progress=False)
+    drawn = edit(run, grey, colour=True, steps=4).astype(float)
+    inner = ((drawn > 0) & (drawn < 255)).all(-1)
+    assert inner.mean() > 0.5 and np.abs(drawn.mean(-1) - grey[..., 0])[inner].max() <= 1.0
+    assert drawn.std(-1).mean() > 5
+
+
+def test_items_of_another_domain_have_the_same_codes(run, items):
+    other = pofx.fit("digits", "flow-matching", steps=5, seed=1, width=16, depth=1, progress=False)
+    found = edit(run, items, into=other)
+    view = other.representation
+    wanted = other.model.decode(run.encode(items)) if isinstance(run.encode(items), torch.Tensor) else None
+    assert found.shape == items.shape and found.dtype == items.dtype
+    if wanted is not None:
+        assert np.array_equal(found, view.items(view.decode(wanted)))
+    same = edit(run, items, into=run)
+    assert np.abs(same.astype(float) - items).mean() < 0.5
+    with pytest.raises(Unsupported, match="no flow to noise"):
+        edit(run, items, into=pofx.fit("digits", "kde", steps=1, progress=False))
+    wide = pofx.fit(pofx.images(np.zeros((20, 4, 4), np.uint8)), "flow-matching", steps=1, width=16, depth=1,
+                    progress=False)  # fmt: skip
+    with pytest.raises(UsageError, match="events of this one"):
+        edit(run, items, into=wide)
+
+
 def test_a_schedule_is_a_path(run):
     path = path_of(run.model.schedule)
     point = path(torch.tensor(0.3))
@@ -162,13 +193,16 @@ def test_a_picture_file_is_edited_in_the_size_and_levels_of_the_run(run, tmp_pat
 
 
 def test_impossible_edits_are_refused(run, items):
-    for wrong in ({}, {"mask": np.ones((8, 8)), "enlarge": 2}, {"strength": 0.0}, {"enlarge": 2, "strength": 0.5}):
+    for wrong in ({}, {"mask": np.ones((8, 8)), "enlarge": 2}, {"strength": 0.0}, {"enlarge": 2, "strength": 0.5},
+                  {"colour": True, "enlarge": 2}):  # fmt: skip
         with pytest.raises(UsageError):
             edit(run, items, **wrong)
     with pytest.raises(DataError):
         edit(run, items, mask=np.ones((3, 3)))
     with pytest.raises(DataError):
         edit(run, items, enlarge=3)
+    with pytest.raises(DataError, match="several channels"):
+        edit(run, items, colour=True)
     with pytest.raises(Unsupported):
         edit(pofx.fit("digits", "kde", steps=1, progress=False), items, strength=0.5)
 

@@ -1,5 +1,7 @@
 """Posteriors of simulators against closed forms; bounds, failures, checks of calibration, saving."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy import stats
 
 import pofx
 from pofx.apps.infer import infer
+from pofx.apps.pair_plot import pair_plot
 from pofx.apps.prior import Prior
 from pofx.apps.simulate import simulate
 from pofx.core.errors import CorruptError, DataError, UsageError
@@ -24,7 +27,7 @@ def noisy(theta, rng):
 
 @pytest.fixture(scope="module")
 def gaussian():
-    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=200, options=QUICK,
+    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=80, options=QUICK,
                  trainer={"batch_size": 128}, progress=False)  # fmt: skip
 
 
@@ -36,7 +39,7 @@ def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
         truth = stats.norm(0.8 * np.array(x), 0.2**0.5).logpdf(draws).sum(1)
         assert abs((gaussian.log_prob(draws, x) - truth).mean()) < 0.1
     assert np.abs(gaussian.map(x) - 0.8 * np.array(x)).max() < 0.3
-    assert gaussian.sample((7,), [0, 0]).shape == (7, 2)
+    assert gaussian.sample((7,), [0, 0]).shape == (7, 2) and gaussian.sample((2, 3), [0, 0]).shape == (2, 3, 2)
 
 
 @pytest.mark.slow
@@ -115,6 +118,16 @@ def test_rounds_simulate_where_the_posterior_lies():
     assert found.rounds == 2
 
 
+@pytest.mark.parametrize(
+    ("seen", "shape"), [(0.4, ()), ([0.4], ()), (np.ones((3, 4, 4)), (3, 4, 4)), (np.ones((5, 2)), (5, 2))]
+)
+def test_data_of_any_shape_are_conditions(seen, shape):
+    found = infer(lambda t, rng: t[0] + rng.standard_normal(shape), NORMAL, simulations=60, steps=1, members=1,
+                  options=QUICK, progress=False)  # fmt: skip
+    assert found.sample(3, seen).shape == (3, 2)
+    assert np.isfinite(found.log_prob(found.sample(3, seen), seen)).all()
+
+
 def test_failed_runs_are_counted_and_left_out():
     def simulator(theta, rng):
         if theta[0] > 1:
@@ -175,6 +188,13 @@ def test_priors_of_scipy_texts_and_torch_agree():
         (lambda: infer(None, NORMAL, data=(np.zeros((30, 3)), np.zeros((30, 2)))), "must be parameters"),
         (lambda: simulate(lambda t: np.zeros(int(t[0])), np.array([[1.0], [2.0]])), "one shape"),
         (lambda: simulate(lambda: 0, np.zeros((3, 1))), "got 0 arguments"),
+        (lambda: simulate(lambda t: t + 1j, np.zeros((3, 1))), "real and imaginary"),
+        (lambda: simulate(lambda t: t, np.zeros((3, 1)), workers=0), "workers must be"),
+        (lambda: infer(noisy, NORMAL, simulations=0), "simulations must be"),
+        (lambda: infer(noisy, NORMAL, model="wgan"), "no density"),
+        (lambda: infer(None, {"a": "uniform(0, 1)"}, data=(np.full((30, 1), 5.0), np.zeros((30, 2)))), "prior allows"),
+        (lambda: pair_plot(Path("p.png"), np.zeros((9, 2)), ("a", "b"), [1.0]), "truth must be 2"),
+        (lambda: pair_plot(Path("p.abc"), np.zeros((9, 2)), ("a", "b")), "change the ending"),
     ],
 )
 def test_wrong_requests_are_refused(call, message):

@@ -1,5 +1,6 @@
 """Edits of items by a trained denoiser, without training: the part under a mask is drawn anew, a rough item is made
-probable, a small one is enlarged, a picture continued beyond its edges, two items are joined by a path.
+probable, a small one is enlarged, a grey one coloured, a picture continued beyond its edges, two items are joined by a
+path, items of one domain become items of another.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
 Sources of the methods are in `maths.editing`.
@@ -7,6 +8,7 @@ Sources of the methods are in `maths.editing`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, count, select
-from pofx.core.model import Denoising
+from pofx.core.model import Denoising, Encoding
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
 from pofx.inverse.tiled import Tiled
@@ -40,8 +42,10 @@ def edit(
     mask: Any = None,
     strength: Strength | None = None,
     enlarge: Annotated[int, Range(2, 256)] | None = None,
+    colour: bool = False,
     beyond: tuple[Margin, Margin, Margin, Margin] | None = None,
     toward: Any = None,
+    into: Any = None,
     stops: Stops = 8,
     condition: Any = None,
     steps: Count = 50,
@@ -49,8 +53,8 @@ def edit(
     eta: Annotated[Real, Range(0, 1)] = 1.0,
     seed: int = 0,
 ) -> Any:
-    """Items like `values`, drawn given one of: what the mask leaves, their rough shape, their means over blocks,
-    what is within their edges, or other items to go to.
+    """Items like `values`, drawn given one of: what the mask leaves, their rough shape, their means over blocks or
+    channels, what is within their edges, other items to go to, or a run of another domain.
 
     Args:
         values: items in data space.
@@ -59,30 +63,33 @@ def edit(
         strength: noise, as a share of the walk, from which items are drawn again (SDEdit); small values stay near the
             draft, 1 forgets it.
         enlarge: items whose blocks of so many positions have the means of these items' blocks.
+        colour: items whose means over channels are those of these items, such as grey pictures with three channels.
         beyond: pictures continued by so many places at the top, the bottom, the left and the right, by overlapping
             patches of the size of the run's; what is given is returned exactly.
         toward: as many other items; the result is `stops` items for each pair, from the first to the second, which are
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
+        into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
+            their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
         steps: of the walk.
         repeats: times that each step is walked where there is a mask.
         eta: random share of each step, as of DDIM.
 
     Raises:
         Unsupported: a model that does not denoise.
-        UsageError: not exactly one of mask, enlarge, beyond and toward, or strength alone.
+        UsageError: not exactly one of mask, enlarge, colour, beyond, toward and into, or strength alone.
         DataError: items or a mask of another shape.
     """
     model = artifact.model
     if not isinstance(model, Denoising):
         raise Unsupported(f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run")
-    kinds = {"mask": mask, "enlarge": enlarge, "beyond": beyond, "toward": toward}
-    wanted = [name for name, value in kinds.items() if value is not None]
-    wrong = strength is not None and wanted in (["enlarge"], ["beyond"])
+    kinds = {"mask": mask, "enlarge": enlarge, "colour": colour or None, "beyond": beyond, "toward": toward}
+    wanted = [name for name, value in {**kinds, "into": into}.items() if value is not None]
+    wrong = strength is not None and wanted not in ([], ["mask"], ["toward"])
     if len(wanted) > 1 or (not wanted and strength is None) or wrong:
         given_ones = ", ".join([*wanted, *([] if strength is None else ["strength"])]) or "none"
         raise UsageError(
-            f"an edit has one of mask, enlarge, beyond and toward, or a strength, alone or with mask or toward "
-            f"(got {given_ones}): pass mask=… to draw a part anew"
+            f"an edit has one of mask, enlarge, colour, beyond, toward and into, or a strength, alone or with mask or "
+            f"toward (got {given_ones}): pass mask=… to draw a part anew"
         )
     view = artifact.representation
     raw = view.tensor(values).to(artifact.device)
@@ -91,6 +98,8 @@ def edit(
     )
     with torch.inference_mode():
         x = _event(artifact, raw)
+        if into is not None:
+            return _into(artifact, x, load(into) if isinstance(into, str | Path) else into, how.given)
         if toward is not None:
             other = view.tensor(toward).to(artifact.device)
             if len(other) != len(raw):
@@ -101,6 +110,8 @@ def edit(
             found = _continued(artifact, how, x, raw, beyond)
         elif enlarge is not None:
             found = view.decode(how.enlarged(x, enlarge))
+        elif colour:
+            found = view.decode(how.coloured(x))
         elif mask is not None:
             drawn = view.decode(how.filled(x, ~_mask(mask, x), float(strength or 1.0)))
             found = torch.where(_mask(mask, raw), drawn, raw)
@@ -125,6 +136,24 @@ def _continued(artifact: Artifact, how: "Walks", x: Tensor, raw: Tensor, beyond:
     tiled = Tiled(how.model, tuple(canvas.shape[1:]), joined=False)
     drawn = artifact.representation.decode(replace(how, model=tiled).filled(canvas, known, 1.0))
     return torch.where(known, F.pad(raw, around), drawn)
+
+
+def _into(artifact: Artifact, x: Tensor, other: Artifact, given: Any) -> Any:
+    """Events x of one run as items of another, through the noise that their probability flows share."""
+    for run in (artifact, other):
+        if not isinstance(run.model, Denoising) or not isinstance(run.model, Encoding):
+            raise Unsupported(f"{run.name} has no flow to noise and back: choose diffusion or flow-matching runs")
+    if artifact.model.event != other.model.event:
+        raise UsageError(
+            f"the other run must have the events of this one, {artifact.model.event} (got {other.model.event}): train "
+            "both on items of one shape"
+        )
+    if other.conditioning is not None and (artifact.conditioning is None or given is None):
+        raise Unsupported(f"{other.name} needs a condition of its own: choose a run without one")
+    assert isinstance(artifact.model, Encoding) and isinstance(other.model, Encoding)
+    code = artifact.model.encode(x, given)
+    found = other.model.decode(code.to(other.device), None if other.conditioning is None else given)
+    return other.representation.items(other.representation.decode(found).cpu())
 
 
 @dataclass(frozen=True)
@@ -171,6 +200,14 @@ class Walks:
         walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
         begun = from_rough(x, walk.at(walk.times[0]), walk.fresh())
         return ddim(consistent(self.denoise, reduced(x, factor), factor), begun, walk)
+
+    def coloured(self, x: Tensor) -> Tensor:
+        """Items with the means over channels of these."""
+        if x.ndim < 3 or x.shape[1] < 2:
+            raise DataError(f"colour needs items of several channels (got events of shape {tuple(x.shape[1:])})")
+        walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
+        begun = from_rough(x.mean(1, keepdim=True).expand_as(x), walk.at(walk.times[0]), walk.fresh())
+        return ddim(consistent(self.denoise, x.mean(1, keepdim=True), 1), begun, walk)
 
     def filled(self, x: Tensor, known: Tensor, strength: float) -> Tensor:
         """Items that equal x where known; below strength 1 the rest begins as a draft."""

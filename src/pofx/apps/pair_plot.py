@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pofx.core.errors import UsageError
 from pofx.core.files import write
 
+PICTURES = ("", ".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 MOST = 12  # parameters in one picture
 
 
@@ -16,7 +18,12 @@ def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = 
     """Draw samples (n, d) into a picture; true values are lines. Parameters beyond the first `MOST` are left out."""
     from matplotlib.figure import Figure
 
+    if path.suffix.lower() not in PICTURES:
+        raise UsageError(f"a picture is written as {', '.join(PICTURES[1:])} (got {path.name}): change the ending")
+    if truth is not None and np.size(truth) != draws.shape[1]:
+        raise UsageError(f"truth must be {draws.shape[1]} parameters, {', '.join(names)} (got {np.size(truth)})")
     d = min(draws.shape[1], MOST)
+    truth = None if truth is None else np.ravel(truth)
     figure = Figure(figsize=(1.6 * d + 1, 1.6 * d + 1), layout="constrained")
     axes = figure.subplots(d, d, squeeze=False)
     for i in range(d):
@@ -40,7 +47,7 @@ def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = 
             if j == 0 and i > 0:
                 ax.set_ylabel(names[i], fontsize=9)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lstrip(".") or "png", dpi=110)
+    figure.savefig(buffer, format=path.suffix.lower().lstrip(".") or "png", dpi=110)
 
     def fill(aside: Path) -> None:
         aside.write_bytes(buffer.getvalue())

@@ -34,7 +34,9 @@ def infer(
     rounds: Annotated[int, typer.Option(min=1, help="Later ones simulate where the posterior lies.")] = 1,
     method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
-    members: Annotated[int, typer.Option(min=1, help="Models that are averaged.")] = 1,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="Models that are averaged (default: 3 of few simulations, else 1).")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of training (default: 100 passes).")] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate; -1: all cores.")] = 1,
     n: Annotated[int, typer.Option("-n", min=1, help="Draws of the posterior of the observation.")] = 2_000,
