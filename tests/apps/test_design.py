@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.design import Design, Random, Sequences, Vectors, bounds_of, compared, space_of
+from pofx.apps.design import Design, Sequences, Vectors, bounds_of, space_of
+from pofx.apps.design_floors import Random, compared
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, parzen, tpe
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
@@ -118,3 +119,5 @@ def test_sequences_are_proposed_by_a_run():
     assert items.is_unique and len(items) >= 6
     with pytest.raises(UsageError, match="has no sequences"):
         space_of(pofx.fit("moons", "gmm", steps=2, progress=False))
+    found = compared(count, run, rounds=2, batch=4, seeds=1)
+    assert list(found.index) == ["pofx", "random", "GP"] and np.isfinite(found["best"]).all()
