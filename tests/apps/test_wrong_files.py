@@ -62,6 +62,16 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "words.txt").write_text("\n".join(f"word {i} of {i % 7}" for i in range(40)))
     (tmp_path / "header.csv").write_text("a,b\n")
+    tails = [f"{a}C{b}" for a in ("C", "O", "N", "CC") for b in ("", "C", "O", "Cl", "F")]
+    pd.DataFrame({"smiles": tails, "word": "a", "gap": [np.inf, *range(1, len(tails))]}).to_csv(tmp_path / "m.csv", index=False)
+    family = ["ACDEFGHIKL", *("".join(rng.choice(list("ACDEFGHIKL"), 10)) for _ in range(40))]
+    (tmp_path / "f.a2m").write_text("".join(f">s{i}\n{s}\n" for i, s in enumerate(family)))
+    rooms = ("#####\n" + "\n".join(f"#{r}#" for r in rng.choice(list(" @$."), (3, 3)).view("U3")[:, 0]) + "\n#####" for _ in range(40))
+    (tmp_path / "rooms.txt").write_text("\n\n".join(rooms))
+    (tmp_path / "hole.txt").write_text("#####\n#? ?#\n#???#\n#???#\n#####\n")
+    (tmp_path / "small.txt").write_text("##\n??\n")
+    pd.DataFrame({"mutant": ["A1V", None], "score": ["x", "1"]}).to_csv(tmp_path / "assay.csv", index=False)
+    pd.DataFrame({"mutant": ["C1V"], "score": [1.0]}).to_csv(tmp_path / "other.csv", index=False)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "model").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -118,6 +128,18 @@ WRONG = {
     "molecules of a run and tokens": ("molecules a.csv --run RUN --tokens selfies", "--run"),
     "scores over the data": ("score RUN a.csv --out a.csv", "is read"),
     "samples over the data of the run": ("sample RUN --out a.csv", "is read"),
+    "properties that are words": ("molecules m.csv --given word --out x", "rows have others"),
+    "properties without end": ("molecules m.csv --given gap --out x", "column gap of CC"),
+    "a scaffold that is none": ("molecules m.csv --scaffold xx --out x", "must be a molecule"),
+    "an assay without scores": ("proteins f.a2m --assay assay.csv --out x", "no mutants with a score"),
+    "an assay of another protein": ("proteins f.a2m --assay other.csv --out x", "has A at 1, not C"),
+    "a column of nobody": ("proteins f.a2m --assay other.csv --score nope --out x", "no column 'nope'"),
+    "a template for a vae": ("proteins f.a2m --template ??DEFG???? --out x", "masked-diffusion"),
+    "a gap for a gpt": ("proteins f.a2m -m gpt --template ??DEFG???? --out x", "masked-diffusion"),
+    "a hole for a gpt": ("levels rooms.txt --template hole.txt --out x", "masked-diffusion"),
+    "a small level": ("levels rooms.txt -m masked-diffusion --template small.txt --out x", "5 lines"),
+    "levels that a gpt widens": ("levels rooms.txt --widen 9 --out x", "masked-diffusion"),
+    "a short template": ("proteins f.a2m --template ACD --out x", "10 residues"),
     "a word for a number": ("sample RUN --given amount=abc", "'abc'"),
 }  # fmt: skip
 

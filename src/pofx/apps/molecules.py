@@ -84,10 +84,15 @@ def read(
         found = chemistry.properties(items.values, computed)
         for column in columns:
             if column not in computed:
-                found[column] = frame[column].to_numpy()[at]
+                found[column] = pd.to_numeric(frame[column], errors="coerce").to_numpy(float)[at]
         found = found[list(columns)]
-        if found.isna().any(axis=None):
-            raise DataError(f"properties must be numbers without gaps (got {int(found.isna().any(axis=1).sum())} rows)")
+        wrong = ~np.isfinite(found.to_numpy(float))
+        if wrong.any():
+            row, column = (int(k) for k in np.argwhere(wrong)[0])
+            raise DataError(
+                f"properties must be numbers ({int(wrong.any(1).sum())} rows have others, the first in column "
+                f"{columns[column]} of {items.values[row]}): fill or drop these rows"
+            )
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
     return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
@@ -387,6 +392,8 @@ def molecules(
         raise UsageError(f"--by codes needs a model with codes (got {model or 'gpt'}): pass --model vae")
     if optimise_ is not None:
         oracle_of(optimise_)
+    if scaffold is not None:
+        chemistry.beginnings(scaffold, 1, seed)
     if given_ is not None and (scaffold is not None or optimise_ is not None):
         raise UsageError("--given is not used together with --scaffold or --optimise: train without it")
     if run is not None and any(v is not None for v in (model, minutes, tokens, respellings)):
