@@ -1,4 +1,4 @@
-"""The virtual laboratory: `POFX_DATA=… python bench/lab.py cells|sachs|toggle-switch|epidemic|enzyme|genes [--minutes 1]`."""
+"""The virtual laboratory: `POFX_DATA=… python bench/lab.py NAME`, cells, sachs or a generated lab."""
 
 import argparse
 import os

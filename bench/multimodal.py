@@ -1,4 +1,4 @@
-"""Parts of one event, drawn together and given each other: `POFX_DATA=… python bench/multimodal.py tiles|digits [--minutes 2]`.
+"""Parts of one event, drawn together and given each other: `python bench/multimodal.py tiles|digits [--minutes 2]`.
 
 `tiles`: small pictures and their captions, read by a rule. `digits`: pictures of MNIST (14 × 14, four greys) and spoken
 digits (principal components of spectrograms, with length and level), paired by digit; the label is never shown. Support
@@ -24,7 +24,9 @@ def tiles(args) -> dict[str, float]:
     from pofx.data import captioned_tiles
 
     pictures, captions = captioned_tiles.tiles(6000, 0)
-    joint = Joint(args.model, minutes=args.minutes, options=args.options).fit({"caption": captions, "picture": pictures})
+    joint = Joint(args.model, minutes=args.minutes, options=args.options).fit(
+        {"caption": captions, "picture": pictures}
+    )
     return agreement(joint, *captioned_tiles.tiles(1000, 1))
 
 

@@ -63,10 +63,15 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "words.txt").write_text("\n".join(f"word {i} of {i % 7}" for i in range(40)))
     (tmp_path / "header.csv").write_text("a,b\n")
     tails = [f"{a}C{b}" for a in ("C", "O", "N", "CC") for b in ("", "C", "O", "Cl", "F")]
-    pd.DataFrame({"smiles": tails, "word": "a", "gap": [np.inf, *range(1, len(tails))]}).to_csv(tmp_path / "m.csv", index=False)
+    pd.DataFrame({"smiles": tails, "word": "a", "gap": [np.inf, *range(1, len(tails))]}).to_csv(
+        tmp_path / "m.csv", index=False
+    )
     family = ["ACDEFGHIKL", *("".join(rng.choice(list("ACDEFGHIKL"), 10)) for _ in range(40))]
     (tmp_path / "f.a2m").write_text("".join(f">s{i}\n{s}\n" for i, s in enumerate(family)))
-    rooms = ("#####\n" + "\n".join(f"#{r}#" for r in rng.choice(list(" @$."), (3, 3)).view("U3")[:, 0]) + "\n#####" for _ in range(40))
+    rooms = (
+        "#####\n" + "\n".join(f"#{r}#" for r in rng.choice(list(" @$."), (3, 3)).view("U3")[:, 0]) + "\n#####"
+        for _ in range(40)
+    )
     (tmp_path / "rooms.txt").write_text("\n\n".join(rooms))
     (tmp_path / "hole.txt").write_text("#####\n#? ?#\n#???#\n#???#\n#####\n")
     (tmp_path / "small.txt").write_text("##\n??\n")

@@ -113,7 +113,9 @@ class Clouds:
         """Clouds as the vectors that the model sees."""
         every = np.asarray(clouds, np.float64)
         if every.ndim != 3 or every.shape[1:] != self.template.shape:
-            raise DataError(f"clouds must have shape (n, {', '.join(map(str, self.template.shape))}) (got {every.shape})")
+            raise DataError(
+                f"clouds must have shape (n, {', '.join(map(str, self.template.shape))}) (got {every.shape})"
+            )
         return self.parts.encode(matched(every, self.template).reshape(len(every), -1))
 
     def decode(self, codes: Float[np.ndarray, "n few"]) -> Shapes:

@@ -371,7 +371,9 @@ def design(
     batch: Annotated[int, typer.Option(min=1, help="Designs of a round.")] = 10,
     budget: Annotated[int | None, typer.Option(min=1, help="Designs in all.")] = None,
     minimise: Annotated[bool, typer.Option("--minimise", help="Small scores are good.")] = False,
-    floors: Annotated[bool, typer.Option("--floors", help="With --test: random search, a GP (and TPE) beside.")] = False,
+    floors: Annotated[
+        bool, typer.Option("--floors", help="With --test: random search, a GP (and TPE) beside.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Propose designs, learn from their scores, propose better ones.

@@ -15,7 +15,9 @@ JUDGED = 60  # clouds that are compared, at most: of every pair a distance is ta
 
 def shapes(
     source: Annotated[
-        str, typer.Argument(help="A .npy(.gz) of voxels (n, k, k, k), clouds (n, k, 3) or clips (n, t, h, w); or moving."), Reads()
+        str,
+        typer.Argument(help="A .npy(.gz) of voxels (n, k, k, k), clouds (n, k, 3) or clips (n, t, h, w); or moving."),
+        Reads(),
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, what it draws, pictures, .gif, .obj."), Folder()],
     clips: Annotated[bool, typer.Option(help="The array holds clips, not solids.")] = False,
@@ -23,7 +25,7 @@ def shapes(
         int | None, typer.Option("--points", min=4, max=2048, help="Of solids: learn clouds of so many surface points.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="By default wavenet of solids, made of frames, nsf of clouds.")
+        str | None, typer.Option(help="By default layouts of solids, made of frames, nsf of clouds.")
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Solids, clouds or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
@@ -35,7 +37,6 @@ def shapes(
 
     from pofx.apps import solids, video
     from pofx.core.errors import DataError, UsageError
-    from pofx.data.arrays import read_array
     from pofx.data.arrays import read_array
 
     if surface is not None and (clips or source == "moving"):
@@ -67,13 +68,19 @@ def shapes(
         of = read_clouds(path) if surface is None else solids.clouds(solids.read_solids(path), surface, seed)
         return _clouds(of, out, model, n, minutes, seed)
     every = solids.read_solids(path)
-    run, found, parts = solids.learn(every, model=model or "wavenet", minutes=minutes, seed=seed)
+    how: dict[str, Any] = {"minutes": minutes, "seed": seed}
+    codes = {}
+    if model is None:
+        run, found, parts = solids.learn_layouts(every, **how)
+        drawn = run.sample(n, seed=seed)
+    else:
+        plain, found, parts = solids.learn(every, model=model, **how)
+        run, codes = plain, solids.codes_of(plain, parts)
+        drawn = np.asarray(plain.sample(n, seed=seed, batch_size=n)).reshape(n, *every.shape[1:]).astype(np.uint8)
     typer.echo("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
-    flat = np.asarray(run.sample(n, seed=seed, batch_size=max(n, 1)))
-    drawn = flat.reshape(n, *every.shape[1:]).astype(np.uint8)
-    for name, value in solids.codes_of(run, parts).items():
+    for name, value in codes.items():
         typer.echo(f"intersection over union of {name}: {value:.3f}")
-    close = solids.likeness(flat, parts["test"], parts["train"])
+    close = solids.likeness(drawn.reshape(n, -1), parts["test"], parts["train"])
     typer.echo(", ".join(f"{name} {value:.3f}" for name, value in close.items()))
     np.save(out / "solids.npy", drawn)
     solids.picture(drawn, out / "solids.png")

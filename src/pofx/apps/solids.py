@@ -8,7 +8,7 @@ given its neighbours, and for codes principal components.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,8 +25,12 @@ from pofx.data.kinds.voxels import voxels
 from pofx.maths.point_clouds import coverage, jaccard
 from pofx.runs.fitting import fit
 
+if TYPE_CHECKING:
+    from pofx.apps.layouts import Solids
+
 LARGEST = 64  # side of a solid
 POINTS = 512  # of a cloud
+FRACTIONS, SCORED = (0.1, 0.2), 60  # held out; solids whose likelihood is taken, at most
 CODES: Mapping[str, Any] = {"latent": 64, "depth": 1, "batch_size": 32, "lr": 1e-3, "importance": 16}  # of a vae
 
 
@@ -56,6 +60,29 @@ def layers_for(side: int) -> int:
     return int(np.ceil(np.log2(2 * side**2)))
 
 
+def learn_layouts(solids: np.ndarray, **how: Any) -> tuple["Solids", dict[str, float], dict[str, np.ndarray]]:
+    """Solids in two stages (`layouts`): the model, bits per voxel of held-out ones beside floors, and the splits."""
+    from pofx.apps.layouts import Solids
+
+    data = split(tokens(solids.reshape(len(solids), -1).astype(np.int64), classes=2), "solids", seed=how.get("seed", 0),
+                 fractions=FRACTIONS)  # fmt: skip
+    cube = (-1, *solids.shape[1:])
+    train, validation, test = (part.values for part in (data.train, data.validation, data.test))
+    made = Solids(**how).fit(train.reshape(cube).astype(np.uint8), validation.reshape(cube).astype(np.uint8))
+    logs = made.log_prob(test[:SCORED].reshape(cube).astype(np.uint8))
+    return made, _bits("layouts", logs, train, test, solids.shape[1]), {"train": train, "test": test}
+
+
+def _bits(name: str, logs: np.ndarray, train: np.ndarray, test: np.ndarray, side: int) -> dict[str, float]:
+    size = test.shape[1] * np.log(2)
+    return {
+        name: float(-logs.mean() / size),
+        f"{name}, error": float(logs.std() / len(logs) ** 0.5 / size),
+        "independent voxels": independent(train, test),
+        "neighbours table": neighbours(train, test, side),
+    }
+
+
 def learn(
     solids: np.ndarray,
     *,
@@ -67,7 +94,7 @@ def learn(
 ) -> tuple[Artifact, dict[str, float], dict[str, np.ndarray]]:
     """A model of solids, bits per voxel of the fifth that was held out (its own and the floor's), and the splits."""
     flat = solids.reshape(len(solids), -1).astype(np.int64)
-    data = split(tokens(flat, classes=2), "solids", seed=seed, fractions=(0.1, 0.2))
+    data = split(tokens(flat, classes=2), "solids", seed=seed, fractions=FRACTIONS)
     side = solids.shape[1]
     own: dict[str, Any] = {}
     if model == "wavenet":
@@ -78,13 +105,8 @@ def learn(
     budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
     run = fit(data, model, seed=seed, progress=False, **budget, **{**own, **(options or {})})
     train, test = data.train.values, data.test.values
-    logs = run.score(take(data.test, np.arange(min(60, len(test)))), batch_size=4).value
-    found = {
-        model: float(-logs.mean() / flat.shape[1] / np.log(2)),
-        f"{model}, error": float(logs.std() / len(logs) ** 0.5 / flat.shape[1] / np.log(2)),
-        "independent voxels": independent(train, test),
-        "neighbours table": neighbours(train, test, side),
-    }
+    logs = run.score(take(data.test, np.arange(min(SCORED, len(test)))), batch_size=4).value
+    found = _bits(model, logs, train, test, side)
     return run, found, {"train": train, "test": test}
 
 
