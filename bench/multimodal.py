@@ -27,7 +27,7 @@ def tiles(args) -> dict[str, float]:
     joint = Joint(args.model, minutes=args.minutes, options=args.options).fit(
         {"caption": captions, "picture": pictures}
     )
-    return agreement(joint, *captioned_tiles.tiles(1000, 1))
+    return agreement(joint, *captioned_tiles.tiles(args.n, 1))
 
 
 def digits(args) -> dict[str, float]:

@@ -114,7 +114,8 @@ class Clouds:
         every = np.asarray(clouds, np.float64)
         if every.ndim != 3 or every.shape[1:] != self.template.shape:
             raise DataError(
-                f"clouds must have shape (n, {', '.join(map(str, self.template.shape))}) (got {every.shape})"
+                f"clouds must have shape (n, {', '.join(map(str, self.template.shape))}) (got {every.shape}): draw as "
+                "many points of each"
             )
         return self.parts.encode(matched(every, self.template).reshape(len(every), -1))
 

@@ -29,7 +29,7 @@ from pofx.runs.fitting import fit
 PUBLIC = ("Solids",)
 
 PARTS, CLASSES = 24, 8  # components of a code, and the classes of each
-LEAST = 20  # solids
+LEAST = 10  # solids
 SHARE = 0.1  # of the time, for the codes
 EDGES = norm.ppf(np.arange(1, CLASSES) / CLASSES)
 MIDDLES = norm.ppf((np.arange(CLASSES) + 0.5) / CLASSES)
