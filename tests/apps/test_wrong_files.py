@@ -59,6 +59,7 @@ def files(tmp_path, monkeypatch):
     numbers.assign(rare=(np.arange(n) < 3).astype(int)).to_csv(tmp_path / "three.csv", index=False)
     gone = np.repeat(np.arange(n)[:, None] % 9 == 4, 4, 1)
     frame.drop(columns="rare").mask(gone).to_csv(tmp_path / "gaps.csv", index=False)
+    numbers.head(1).to_csv(tmp_path / "one.csv", index=False)
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "words.txt").write_text("\n".join(f"word {i} of {i % 7}" for i in range(40)))
     (tmp_path / "header.csv").write_text("a,b\n")
@@ -107,6 +108,7 @@ WRONG = {
     "a folder of events": ("multimodal tiles --out full", "--overwrite"),
     "a folder of voices": ("audio tunes --out full", "--overwrite"),
     "a folder of a posterior": ("infer a.py:f -p x=normal(0,1) --out full", "--overwrite"),
+    "one cell": ("lab one.csv --conditions rare --do rare=1 --out x", "at least 20"),
     "a value that no cell has": ("lab a.csv --conditions zip --do zip=999 --out x", "unknown value of zip"),
     "a dose of no number": ("lab a.csv --conditions rare --do rare=nan --out x", "must be a number"),
     "cells of words": ("lab a.csv --conditions amount,count,rare,flag --do rare=1 --out x", "no columns of numbers"),

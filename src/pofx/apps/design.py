@@ -17,7 +17,7 @@ import pandas as pd
 import typer
 
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, PofxError, UsageError
 from pofx.core.options import once
 from pofx.data.frames import rows_in
 from pofx.data.typed import typed
@@ -259,7 +259,7 @@ class Design:
                 break
             waiting = self.propose()
             designs = self._designs(waiting)
-            self.update(np.asarray(test(designs), float).reshape(-1).tolist())
+            self.update(_tested(test, designs))
         return self
 
     def best(self, n: int = 5) -> pd.DataFrame:
@@ -307,6 +307,24 @@ class Design:
             from pofx.core.files import write_bytes
 
             write_bytes(self.record, self.trials.to_csv(index=False).encode())
+
+
+def _tested(test: Callable[[list[Any]], Any], designs: list[Any]) -> list[float]:
+    """The scores of a test, or what it raised in one line: the designs still wait in the record.
+
+    Raises:
+        UsageError: the test failed, or returned no numbers.
+    """
+    try:
+        found = np.asarray(test(designs), float).reshape(-1)
+    except PofxError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        raise UsageError(
+            f"the test of {len(designs)} designs failed ({type(error).__name__}: {error}): it must return a number for "
+            "each, NaN where it gives nothing"
+        ) from error
+    return [float(score) for score in found]
 
 
 def _scores(column: pd.Series) -> pd.Series:
