@@ -406,7 +406,7 @@ def design(
         raise UsageError("designs are numbers or sequences: pass -p NAME=LOW..HIGH, or --run RUN")
     if floors and test is None:
         raise UsageError("--floors needs --test: it calls the test as often for each method")
-    over = bounds_of(parameter or []) if run is None else load(run)
+    over: Any = bounds_of(parameter or []) if run is None else load(run)
     space = Vectors(over) if run is None else space_of(over)
     loop = Design(space, batch=batch, budget=budget, minimise=minimise, record=record, seed=seed)
     if test is not None:

@@ -89,10 +89,10 @@ def read(
         found = found[list(columns)]
         wrong = ~np.isfinite(found.to_numpy(float))
         if wrong.any():
-            row, column = (int(k) for k in np.argwhere(wrong)[0])
+            at_row, place = (int(k) for k in np.argwhere(wrong)[0])
             raise DataError(
                 f"properties must be numbers ({int(wrong.any(1).sum())} rows have others, the first in column "
-                f"{columns[column]} of {items.values[row]}): fill or drop these rows"
+                f"{columns[place]} of {items.values[at_row]}): fill or drop these rows"
             )
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"

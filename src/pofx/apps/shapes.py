@@ -69,13 +69,14 @@ def shapes(
         return _clouds(of, out, model, n, minutes, seed)
     every = solids.read_solids(path)
     how: dict[str, Any] = {"minutes": minutes, "seed": seed}
+    learned: Any
     codes = {}
     if model is None:
-        run, found, parts = solids.learn_layouts(every, **how)
-        drawn = run.sample(n, seed=seed)
+        learned, found, parts = solids.learn_layouts(every, **how)
+        drawn = learned.sample(n, seed=seed)
     else:
         plain, found, parts = solids.learn(every, model=model, **how)
-        run, codes = plain, solids.codes_of(plain, parts)
+        learned, codes = plain, solids.codes_of(plain, parts)
         drawn = np.asarray(plain.sample(n, seed=seed, batch_size=n)).reshape(n, *every.shape[1:]).astype(np.uint8)
     typer.echo("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
     for name, value in codes.items():
@@ -90,7 +91,7 @@ def shapes(
                 (out / f"{i}.obj").write_text(solids.mesh(solid))
     except DataError as error:
         typer.echo(str(error))
-    run.save(out / "model")
+    learned.save(out / "model")
     return f"{n} solids"
 
 

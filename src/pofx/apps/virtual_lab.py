@@ -128,7 +128,7 @@ class VirtualLab:
         """
         usual = self._given(control, 1).iloc[0].to_dict()
         if among not in usual:
-            raise unknown("condition of the lab", among, list(usual))
+            raise unknown("condition of the lab", among, list(map(str, usual)))
         tried = [v for v in self.conditions[among].unique() if v != usual[among]]
         if len(tried) < 3:
             raise UsageError(f"{among} has {len(tried)} values beside the control: at least 3 must have been tried")
