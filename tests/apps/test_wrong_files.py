@@ -108,6 +108,7 @@ WRONG = {
     "a folder of events": ("multimodal tiles --out full", "--overwrite"),
     "a folder of voices": ("audio tunes --out full", "--overwrite"),
     "a folder of a posterior": ("infer a.py:f -p x=normal(0,1) --out full", "--overwrite"),
+    "a property of numbers": ("design r.csv -p a=0..1 --test QED", "of molecules"),
     "one cell": ("lab one.csv --conditions rare --do rare=1 --out x", "at least 20"),
     "a value that no cell has": ("lab a.csv --conditions zip --do zip=999 --out x", "unknown value of zip"),
     "a dose of no number": ("lab a.csv --conditions rare --do rare=nan --out x", "must be a number"),

@@ -404,6 +404,8 @@ def design(
 
     if (run is None) == (not parameter):
         raise UsageError("designs are numbers or sequences: pass -p NAME=LOW..HIGH, or --run RUN")
+    if test is not None and ":" not in test and run is None:
+        raise UsageError(f"--test {test} would be a property of molecules: pass --run RUN, or --test FILE.py:NAME")
     if floors and test is None:
         raise UsageError("--floors needs --test: it calls the test as often for each method")
     over: Any = bounds_of(parameter or []) if run is None else load(run)
