@@ -25,7 +25,9 @@ def test_pictures_come_back_and_classes_are_colours(grey):
     raw = view.tensor(x)
     event, ladj = view.encode(raw, Streams(0, len(raw)))
     check(view.event, event)
-    assert event.shape == (24, 1, 4, 4) and view.event.largest == len(np.unique(x.reshape(-1, 1 if grey else 3), axis=0))
+    assert event.shape == (24, 1, 4, 4) and view.event.largest == len(
+        np.unique(x.reshape(-1, 1 if grey else 3), axis=0)
+    )
     assert np.array_equal(view.items(view.decode(event)), x) and not ladj.any()
     begun = view.prefix(x[:, :2])
     assert torch.equal(begun[:, :, :2], event[:, :, :2]) and (begun[:, :, 2:] == -1).all()

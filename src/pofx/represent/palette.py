@@ -89,6 +89,6 @@ class Palette(ImageView):
         numbers, there = self._numbers(rows)
         if not bool(there.all()):
             raise DataError("prefix has a colour that no training picture has: take one of the palette")
-        full = torch.full((len(rows), *self.event.shape), -1, dtype=torch.int64)
+        full = torch.full((len(rows), 1, *self.shape[1:]), -1, dtype=torch.int64)
         full[:, :, : rows.shape[2]] = numbers
         return full
