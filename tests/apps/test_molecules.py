@@ -144,6 +144,18 @@ def test_the_report_names_floors_and_what_selfies_mean(run, data):
     assert {"W1 logp", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
 
 
+def test_what_is_no_molecule_is_drawn_again():
+    class Half:
+        def sample(self, n, *, seed, with_condition):
+            return ["OCC" if i % 2 else "C1C" for i in range(n)]
+
+    found, drawn = app_of.valid_draws(Half(), 10)
+    assert found == ["CCO"] * 10 and drawn == 20
+    never = Half()
+    never.sample = lambda n, **how: ["C("] * n
+    assert app_of.valid_draws(never, 3) == ([], 3 * app_of.TRIES)
+
+
 @pytest.mark.slow
 def test_completions_contain_the_scaffold(run):
     assert all(s.endswith(("1", "c", "C", "n", "O")) for s in chemistry.beginnings("c1ccccc1", 8, 0))
@@ -187,6 +199,8 @@ def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
     assert "valid by construction" in done.output
     assert (tmp_path / "out" / "molecules.png").read_bytes()[:4] == b"\x89PNG"
     assert len(pd.read_csv(tmp_path / "out" / "report.csv")) >= 4
+    strings = (tmp_path / "out" / "molecules.smi").read_text().split()
+    assert strings and None not in chemistry.canonical(strings)
 
 
 def test_the_kind_draws_structures():

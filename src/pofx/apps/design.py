@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import typer
 
-from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, tpe
-from pofx.core.errors import DataError, UsageError
+from pofx.apps.surrogate import Forest, Gaussian, improvement, latin
+from pofx.core.errors import DataError, PofxError, UsageError
 from pofx.core.options import once
 from pofx.core.printed import aligned, show
 from pofx.data.frames import rows_in
@@ -260,7 +260,7 @@ class Design:
                 break
             waiting = self.propose()
             designs = self._designs(waiting)
-            self.update(np.asarray(test(designs), float).reshape(-1).tolist())
+            self.update(_tested(test, designs))
         return self
 
     def best(self, n: int = 5) -> pd.DataFrame:
@@ -310,6 +310,24 @@ class Design:
             write_bytes(self.record, self.trials.to_csv(index=False).encode())
 
 
+def _tested(test: Callable[[list[Any]], Any], designs: list[Any]) -> list[float]:
+    """The scores of a test, or what it raised in one line: the designs still wait in the record.
+
+    Raises:
+        UsageError: the test failed, or returned no numbers.
+    """
+    try:
+        found = np.asarray(test(designs), float).reshape(-1)
+    except PofxError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        raise UsageError(
+            f"the test of {len(designs)} designs failed ({type(error).__name__}: {error}): it must return a number for "
+            "each, NaN where it gives nothing"
+        ) from error
+    return [float(score) for score in found]
+
+
 def _scores(column: pd.Series) -> pd.Series:
     """Scores as a person wrote them, a decimal comma too, as numbers; what failed and what is unknown stay."""
     words = column.astype(object).where(column.notna(), "").astype(str)
@@ -319,68 +337,19 @@ def _scores(column: pd.Series) -> pd.Series:
     return known.astype(object).where(known.notna(), words.astype(object)).where(words.str.strip() != "", np.nan)
 
 
-# floors
-
-
-class Random(Vectors):
-    """Designs drawn evenly: the floor."""
-
-    def pick(self, designs: list[Any], scores: np.ndarray, n: int, seed: int) -> list[Any]:
-        return self.first(n, seed)
-
-
-class GaussianProcess(Vectors):
-    """Expected improvement of a Gaussian process among evenly drawn candidates: the usual method in few dimensions."""
-
-    def pick(self, designs: list[Any], scores: np.ndarray, n: int, seed: int) -> list[Any]:
-        x = self._unit(np.stack(designs))
-        return list(self._real(improvement(Gaussian(seed), x, scores, latin(POOL, x.shape[1], seed), n)))
-
-
-class TPE(Vectors):
-    """Tree-structured Parzen estimator: candidates of the density of good designs, by its ratio to the others'."""
-
-    def pick(self, designs: list[Any], scores: np.ndarray, n: int, seed: int) -> list[Any]:
-        return list(self._real(tpe(self._unit(np.stack(designs)), scores, n, seed)))
-
-
-METHODS: dict[str, type[Vectors]] = {"pofx": Vectors, "random": Random, "GP": GaussianProcess, "TPE": TPE}
-
-
-def compared(
-    test: Callable[[list[Any]], Any],
-    bounds: Mapping[str, tuple[float, float]],
-    *,
-    rounds: int = 5,
-    batch: int = 10,
-    seeds: int = 3,
-    minimise: bool = False,
-) -> pd.DataFrame:
-    """The best score after equal calls, by method: mean over seeds, its standard error, and each seed's."""
-    rows = {}
-    for name, kind in METHODS.items():
-        best = []
-        for seed in range(seeds):
-            loop = Design(kind(bounds), batch=batch, minimise=minimise, seed=seed).run(test, rounds)
-            best.append(float(loop.progress()["so far"].iloc[-1]))
-        spread = float(np.std(best, ddof=1) / seeds**0.5) if seeds > 1 else np.nan
-        rows[name] = {"best": float(np.mean(best)), "±": spread, **{f"seed {i}": b for i, b in enumerate(best)}}
-    return pd.DataFrame(rows).T
-
-
-def space_of(run: Any, steps: int = 60) -> Sequences:
+def space_of(run: Any, steps: int = 60, kind: type[Sequences] = Sequences) -> Sequences:
     """The space of the sequences of a run: molecules, aligned proteins, or texts."""
     names = kind_names(run)
     if "molecules" in names:
         from pofx.data import chemistry
 
         options = {"features": chemistry.fingerprints, "clean": chemistry.canonical, "group": chemistry.scaffold_of}
-        return Sequences(run, steps=steps, **options)  # type: ignore[arg-type]
+        return kind(run, steps=steps, **options)  # type: ignore[arg-type]
     if "text" not in names:
         raise UsageError(f"a run of {names[0]} has no sequences: give bounds of numbers instead, -p x=0..1")
     from pofx.data.kinds.text import ngrams
 
-    return Sequences(run, features=lambda items: ngrams(list(items), words=False), steps=steps)
+    return kind(run, features=lambda items: ngrams(list(items), words=False), steps=steps)
 
 
 def kind_names(run: Any) -> tuple[str, ...]:
@@ -421,21 +390,27 @@ def design(
     batch: Annotated[int, typer.Option(min=1, help="Designs of a round.")] = 10,
     budget: Annotated[int | None, typer.Option(min=1, help="Designs in all.")] = None,
     minimise: Annotated[bool, typer.Option("--minimise", help="Small scores are good.")] = False,
-    floors: Annotated[bool, typer.Option("--floors", help="With --test: random search, GP and TPE beside.")] = False,
+    floors: Annotated[
+        bool, typer.Option("--floors", help="With --test: random search, a GP (and TPE) beside.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Propose designs, learn from their scores, propose better ones.
 
     Without --test the proposals are written into the record; fill in `score` (or write failed) and call again.
     """
+    from pofx.apps.design_floors import compared
     from pofx.artifact import load
     from pofx.core.config import function_in_file
 
     if (run is None) == (not parameter):
         raise UsageError("designs are numbers or sequences: pass -p NAME=LOW..HIGH, or --run RUN")
-    if floors and (test is None or run is not None):
-        raise UsageError("--floors needs --test and numbers: it calls the test as often for each method")
-    space = Vectors(bounds_of(parameter or [])) if run is None else space_of(load(run))
+    if test is not None and ":" not in test and run is None:
+        raise UsageError(f"--test {test} would be a property of molecules: pass --run RUN, or --test FILE.py:NAME")
+    if floors and test is None:
+        raise UsageError("--floors needs --test: it calls the test as often for each method")
+    over: Any = bounds_of(parameter or []) if run is None else load(run)
+    space = Vectors(over) if run is None else space_of(over)
     loop = Design(space, batch=batch, budget=budget, minimise=minimise, record=record, seed=seed)
     if test is not None:
         if ":" in test:
@@ -453,5 +428,5 @@ def design(
         show(aligned(loop.best(), None, index=False))
         show(f"→ {loop.picture(record.with_suffix('.png'))}")
     if floors:
-        found = compared(of, bounds_of(parameter or []), rounds=rounds, batch=batch, minimise=minimise)
+        found = compared(of, over, rounds=rounds, batch=batch, minimise=minimise)
         show("best after equal calls, three seeds\n" + aligned(found, 4))
