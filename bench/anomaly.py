@@ -2,7 +2,7 @@
 
     POFX_DATA=/path/to/data python bench/anomaly.py one-class contaminated conformal [--tables wine,vowels] [--seeds 2]
 
-70 % of the rows learn (at most 3,000) and 30 % are scored (at most 6,000), by class and by seed. "one-class" learns from
+70 % of the rows learn (at most 3,000) and 30 % are scored (at most 6,000), by class and seed. "one-class" learns from
 normal rows alone, "contaminated" from all. Floors are scikit-learn's on standardised rows: the distance to the fifth
 neighbour, ten normals, an isolation forest. `summary` reads the lines of earlier calls and pairs the tables.
 """
@@ -14,13 +14,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from harness import listed, measure, parser
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from harness import listed, measure, parser
 from pofx.apps.anomaly import AnomalyDetector
 
 LEARN, SCORE = 3_000, 6_000
