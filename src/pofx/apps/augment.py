@@ -93,7 +93,10 @@ class GenerativeOversampler(BaseEstimator):
         from pofx.sklearn import DensityEstimator  # here: it loads torch
 
         own = own_as_given = X[labels == name]
-        own = own.reset_index(drop=True) if framed(own) is not None else np.asarray(own, dtype=np.float64)
+        if framed(own) is not None:
+            own = own.rename(columns=str).reset_index(drop=True)
+        else:
+            own = np.asarray(own, dtype=np.float64)
         if len(own) < FEWEST:
             return repeated(own, n, seed)
         density = DensityEstimator(
@@ -124,8 +127,13 @@ def as_given(drawn: Any, own: Any) -> Any:
             return drawn
         return np.clip(np.round(drawn), own.min(0), own.max(0)).astype(own.dtype)
     found = {}
+    generator = np.random.default_rng(len(drawn))
     for name in own.columns:
-        column, x = own[name], drawn[name]
+        column = own[name]
+        if str(name) not in drawn.columns:  # left out of the density, as ids and texts are: values of the class
+            found[name] = column.iloc[generator.integers(len(own), size=len(drawn))].set_axis(drawn.index)
+            continue
+        x = drawn[str(name)]
         if not pd.api.types.is_numeric_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(x.dtype):
             found[name] = x
             continue
