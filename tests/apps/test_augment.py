@@ -66,6 +66,16 @@ def test_the_report_lists_what_costs_less():
     assert ((table[["AP", "F1", "Brier"]] >= 0) & (table[["AP", "F1", "Brier"]] <= 1)).all(axis=None)
 
 
+def test_columns_that_no_density_holds_and_names_that_are_numbers_come_back():
+    """An id is drawn from those of its class; a column called 0 is called 0."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({0: g.normal(size=60), "id": [f"n{i}" for i in range(60)], 2: g.choice(["a", "b"], 60)})
+    y = np.repeat([0, 1], [40, 20])
+    rows, labels = GenerativeOversampler("circuit", steps=1, options={"states": 2}).fit_resample(frame, y)
+    assert list(rows.columns) == [0, "id", 2] and len(rows) == len(labels) == 80
+    assert set(rows["id"][60:]) <= set(frame["id"][40:])
+
+
 @pytest.mark.slow
 def test_the_verb_states_whether_it_helps(tmp_path):
     x, y = rare(120, 30)

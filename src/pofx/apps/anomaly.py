@@ -2,10 +2,10 @@
 
 No single score is best on all tables, and none beats the distance to the fifth neighbour by much on average
 (Livernoche et al., 2023, arXiv 2305.18593), so the default combines four: neighbours in standard deviations and in
-normal ranks, local density (LOF) and a mixture of normals. Each is brought to one scale, minus the log of its tail probability among the training rows,
-before they are averaged. Thresholds are a quantile of the training scores, a conformal p-value (the false-alarm rate
-holds for any model; Bates et al., 2023) or a bound on the false discovery rate (Benjamini and Hochberg, 1995). Scores
-have PyOD's sign.
+normal ranks, local density (LOF) and a mixture of normals. Each is brought to one scale, minus the log of its tail
+probability among the training rows, before they are averaged. Thresholds are a quantile of the training scores, a
+conformal p-value (the false-alarm rate holds for any model; Bates et al., 2023) or a bound on the false discovery rate
+(Benjamini and Hochberg, 1995). Scores have PyOD's sign.
 """
 
 import warnings
@@ -34,7 +34,7 @@ FARTHEST = 50.0  # units from which on a value is no farther away
 ROWS = 10_000  # training rows of a member, at most
 NEIGHBOURS, LOCAL = 5, 20
 FEWEST = 2  # training rows
-WORDS, RARE = 30, 0.0025  # of a column have an indicator of their own, at most and from which share on
+WORDS, RARE = 30, 0.0025  # of a column with an indicator of their own, at most; share below which others are rare
 MISSING = "\x00"
 HELD = 0.2  # share of the rows that conformal thresholds hold out
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
@@ -216,7 +216,8 @@ class Plain:
     def __init__(self, frame: pd.DataFrame) -> None:
         self.usual: dict[Any, Any] = {}
         self.numbers: dict[Any, tuple[float, float, float]] = {}
-        self.words: dict[Any, dict[Any, float]] = {}
+        self.words: dict[Any, dict[Any, int]] = {}  # the group of each word that is known
+        self.shares: dict[Any, list[float]] = {}  # of the groups
         self.dates: dict[Any, str | None] = {}
         self.seldom: dict[Any, float] = {}
         for column in frame.columns:
@@ -236,7 +237,7 @@ class Plain:
                 counts = worded(values).value_counts()
                 once = counts == 1  # as frequent among new rows as words that were never seen (Good, 1953)
                 self.seldom[column] = float(once.sum() / len(values))
-                self.words[column] = dict((counts[~once] / len(values)).items())
+                self.words[column], self.shares[column] = grouped(counts[~once] / len(values))
                 self.usual[column] = counts.index[0]
 
     def _dated(self, values: pd.Series, column: Any, learn: bool = False) -> pd.Series:
@@ -266,20 +267,37 @@ class Plain:
                 columns.append((missing - gaps) / max((gaps * (1 - gaps)) ** 0.5, 0.05))
             else:
                 columns.append(np.zeros(len(z)))
-        for column, shares in self.words.items():
-            words = worded(frame[column])
-            for word, share in [(w, s) for w, s in shares.items() if s >= RARE][:WORDS]:
-                spread = max((share * (1 - share)) ** 0.5, 0.05)
-                columns.append(((words == word) - share) / (spread * 2**0.5))
-            seldom = self.seldom[column]
-            spread = max((seldom * (1 - seldom)) ** 0.5, 0.05)
-            columns.append(((~words.isin(shares)).to_numpy() - seldom) / spread)
+        for column, groups in self.words.items():
+            of = worded(frame[column]).map(groups).fillna(-1).to_numpy(np.int64)
+            shares = {**dict(enumerate(self.shares[column])), -1: self.seldom[column]}
+            for k, share in shares.items():
+                spread = max(share * (1 - share), 0.0025) ** 0.5
+                columns.append(((of == k) - share) / (spread * (2**0.5 if k >= 0 else 1.0)))
         return np.stack(columns, 1)
 
 
 def worded(values: pd.Series) -> pd.Series:
     """A column as words, those that are missing too."""
     return values.astype(object).map(str).astype(object).where(values.notna(), MISSING)
+
+
+def grouped(shares: pd.Series) -> tuple[dict[Any, int], list[float]]:
+    """Words by group, and the share of each group: frequent words by themselves, others with those as rare.
+
+    In a column of a thousand words that are as frequent as each other none is odd.
+    """
+    group: dict[Any, int] = {}
+    total: list[float] = []
+    often = shares[shares >= 1 / WORDS]
+    for k, (word, share) in enumerate(often.items()):
+        group[word] = k
+        total.append(float(share))
+    for low, high in ((RARE, 1 / WORDS), (0.0, RARE)):
+        pool = shares[(shares >= low) & (shares < high)]
+        if len(pool):
+            group |= dict.fromkeys(pool.index, len(total))
+            total.append(float(pool.sum()))
+    return group, total
 
 
 def within(x: np.ndarray) -> np.ndarray:

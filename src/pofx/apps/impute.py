@@ -154,7 +154,8 @@ class Imputer(TransformerMixin, BaseEstimator):
                 done = model.complete(x[part], known[part], generator=streams)
                 new = view.items(view.drawn(done, streams)).astype(object).to_numpy()
                 found[part] = np.where(missing[part], new, found[part])
-            rows = rows[(pd.isna(found[rows]) & missing[rows]).any(1)]  # a column with gaps can be drawn as missing: again
+            again = pd.isna(found[rows]) & missing[rows]  # a column with gaps can be drawn as missing
+            rows = rows[again.any(1)]
             if not len(rows):
                 break
         for j, column in enumerate(view.columns):
@@ -180,7 +181,7 @@ class Imputer(TransformerMixin, BaseEstimator):
 
 
 def _typed(values: pd.Series, given: pd.Series) -> pd.Series:
-    """Filled values in the type that pandas gave the column for its gaps' sake, or its own: categories, Int64, texts."""
+    """Filled values in the type that holds them, or in the column's own: categories, Int64, texts."""
     return values.infer_objects() if isinstance(given.dtype, np.dtype) else values.astype(given.dtype)
 
 
