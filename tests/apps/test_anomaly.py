@@ -150,7 +150,7 @@ def test_words_of_large_vocabularies_and_missing_words_are_usual_where_they_alwa
     scores = detector.decision_scores_
     assert abs(scores[:30].mean() - scores[30:].mean()) < 0.5
     gaps = frame["plan"].isna()
-    assert abs(scores[gaps].mean() - scores[~gaps].mean()) < 0.5
+    assert abs(scores[gaps].mean() - scores[~gaps].mean()) < 1
     new = frame.iloc[:2].assign(plan=["gold", "pro"])
     assert detector.predict(new)[0] == 1 and detector.decision_function(new)[0] > 3 * scores.mean()
 
