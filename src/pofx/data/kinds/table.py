@@ -387,9 +387,9 @@ def _content(column: pd.Series) -> bytes:
     if isinstance(column.dtype, pd.CategoricalDtype) and isinstance(column.cat.categories.dtype, pd.StringDtype):
         missing = column.cat.categories.dtype.na_value
         words = np.array([*map(repr, column.cat.categories), repr(missing)], dtype=object)
-        written = words[column.cat.codes.to_numpy()]  # -1, of what is missing, is the last
+        written: list[str] = words[column.cat.codes.to_numpy()].tolist()  # -1, of what is missing, is the last
     else:
-        written = map(repr, column.astype(object).to_numpy())
+        written = [repr(value) for value in column.astype(object).to_numpy()]
     return "\x1e".join(written).encode("utf-8", "surrogatepass")
 
 
