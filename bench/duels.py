@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import torch
-from harness import listed, measure, parser
+from harness import listed, measure, option, parser, sheet
 
 import pofx
 from pofx.data.dataset import take
@@ -46,20 +46,6 @@ def plane(args):
             x = np.asarray(run.sample(SAMPLES, seed=0))
             yield {"data": name, "model": model, "minutes": args.minutes or 3, "seed": args.seed,
                    "steps": run.card["training"]["steps"], **modes(name, x), "bar": "all, 0.95"}  # fmt: skip
-
-
-def sheet(images, path, columns=12):
-    """Images (n, H, W[, C]) side by side in a PNG."""
-    from PIL import Image
-
-    rows = len(images) // columns
-    shown = np.stack(images[: rows * columns])
-    if shown.ndim == 3:
-        shown = shown[..., None]
-    n, h, w, c = shown.shape
-    grid = shown.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid.squeeze(-1) if c == 1 else grid).resize((columns * w * 2, rows * h * 2), 0).save(path)
 
 
 def coverage(real, fake, k=5):
@@ -224,12 +210,6 @@ def main():
     cli.add_argument("--conditional", action="store_true", help="train on labels")
     cli.add_argument("--option", "-o", action="append", default=[], type=option, help="KEY=VALUE of the model")
     measure("duels", BARS, cli.parse_args())
-
-
-def option(text):
-    from pofx.core.config import parse
-
-    return parse(text)
 
 
 if __name__ == "__main__":
