@@ -3,7 +3,7 @@
     python bench/captions.py captions --models flow-matching --minutes 9
     python bench/captions.py classes --models r3gan --minutes 9
 
-A caption is satisfied if a classifier, trained on other sprites drawn by the same formula, reads count, size, colour and
+A caption is satisfied if a classifier, trained on other sprites by the same formula, reads count, size, colour and
 shape as stated; what it reads of real held-out pictures is the control.
 """
 
