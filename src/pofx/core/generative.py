@@ -1,5 +1,5 @@
 """Capabilities of some generative models: codes of a known distribution, normal components, a density under noise,
-draws within intervals."""
+a posterior of classes, draws within intervals."""
 
 import math
 from abc import abstractmethod
@@ -49,6 +49,14 @@ class Smoothed(Denoising, Explicit):
         self, x: X, noise: float, condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         """log p of x = item + noise · spread · ε and its error, as `log_prob_estimate`: (n,) nats, (n,) or None."""
+
+
+class Classifying(Explicit):
+    """A model that knows the posterior of its condition, where that is one class, better than by one density each."""
+
+    @abstractmethod
+    def log_posterior(self, x: X) -> Float[Tensor, "n classes"]:
+        """log p(class | x), classes as frequent as in training: (n, classes)."""
 
 
 class Within(Model):

@@ -183,7 +183,18 @@ class GAN(Tempered, Inverting):
         few = len(event.shape) == 1 and event.shape[0] <= FEW
         self.octaves = (5 if few else 0) if octaves is None else octaves
         build = Build(
-            architecture, latent, width, units, blocks, attention, spectral, norm, upsampling, shuffle, group, self.octaves
+            architecture,
+            latent,
+            width,
+            units,
+            blocks,
+            attention,
+            spectral,
+            norm,
+            upsampling,
+            shuffle,
+            group,
+            self.octaves,
         )
         self.generator = Generator(event, condition, build)
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
