@@ -48,7 +48,8 @@ def plane(args):
                            **dict(args.option))  # fmt: skip
             x = np.asarray(run.sample(SAMPLES, seed=0))
             yield {"data": name, "model": model, "minutes": args.minutes or 3, "seed": args.seed,
-                   "steps": run.card["training"]["steps"], **modes(name, x), "bar": "all, 0.95"}  # fmt: skip
+                   "steps": run.card["training"]["steps"], **modes(name, x),
+                   "warnings": list(run.card["training"].get("warnings", ())), "bar": "all, 0.95"}  # fmt: skip
 
 
 def coverage(real, fake, k=5):
