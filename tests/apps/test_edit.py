@@ -94,7 +94,11 @@ def test_known_pixels_are_exact_and_new_ones_vary(run, items):
 def test_rough_items_stay_nearer_the_less_noise_they_get(run, items):
     near, far = (edit(run, items, strength=s, steps=8).astype(float) for s in (0.05, 1.0))
     assert abs(near - items).mean() < abs(far - items).mean()
-    assert edit(run, items, enlarge=2, steps=4).shape == items.shape
+    drawn = edit(run, items, enlarge=2, steps=4)
+    assert drawn.shape == items.shape
+    blocks = items.reshape(-1, 4, 2, 4, 2)[:, :, 0, :, 0]  # small items are the means of blocks
+    whole = blocks.repeat(2, axis=1).repeat(2, axis=2)
+    assert np.array_equal(edit(run, blocks, enlarge=2, steps=4), edit(run, whole, enlarge=2, steps=4))
 
 
 def test_strokes_change_what_is_painted_alone_and_stay_near_the_draft(run, items):

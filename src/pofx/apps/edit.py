@@ -58,7 +58,8 @@ def edit(
             the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
         strength: noise, as a share of the walk, from which items are drawn again (SDEdit); small values stay near the
             draft, 1 forgets it.
-        enlarge: items whose blocks of so many positions have the means of these items' blocks.
+        enlarge: items whose blocks of so many positions have the means of these items' blocks; items may be of the
+            run's size, or so many times smaller along each side.
         beyond: pictures continued by so many places at the top, the bottom, the left and the right, by overlapping
             patches of the size of the run's; what is given is returned exactly.
         toward: as many other items; the result is `stops` items for each pair, from the first to the second, which are
@@ -85,7 +86,7 @@ def edit(
             f"(got {given_ones}): pass mask=… to draw a part anew"
         )
     view = artifact.representation
-    raw = view.tensor(values).to(artifact.device)
+    raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
     how = Walks(
         model, artifact.condition_events(condition, len(raw), seed), int(steps), int(repeats), float(eta), int(seed)
     )
@@ -107,6 +108,20 @@ def edit(
         else:
             found = view.decode(how.again(x, float(strength or 1.0)))
     return view.items(found.cpu())
+
+
+def _whole(artifact: Artifact, values: Any, factor: int | None) -> Any:
+    """Items that are `factor` times too small along each side, each place a block; others as they are."""
+    event = artifact.model.event
+    sides = () if factor is None or isinstance(event, dict) else tuple(event.shape[1:])
+    if factor is None or not sides or not isinstance(values, np.ndarray | Tensor | list):
+        return values
+    small = np.asarray(values)
+    if tuple(side * factor for side in small.shape[1 : 1 + len(sides)]) != sides:
+        return values
+    for axis in range(1, 1 + len(sides)):
+        small = small.repeat(factor, axis)
+    return small
 
 
 def _event(artifact: Artifact, raw: Tensor) -> Tensor:
