@@ -185,3 +185,19 @@ def test_the_command_writes_pictures(run, tmp_path):
     found = CliRunner().invoke(app, called)
     assert found.exit_code == 0, found.output
     assert out.exists()
+
+
+@pytest.mark.parametrize("name", ["circuit", "masked-diffusion", pytest.param("vae", marks=pytest.mark.slow)])
+def test_models_of_any_subset_draw_what_is_under_a_mask_or_follows_a_beginning(name, items):
+    small = {"circuit": {"states": 4}, "masked-diffusion": {"width": 32, "layers": 1}, "vae": {"width": 32}}[name]
+    run = pofx.fit("digits", name, steps=3, progress=False, **small)
+    mask = np.zeros(items.shape[1:3], dtype=bool)
+    mask[2:5, 3:] = True
+    first, second = (edit(run, items, mask=mask, seed=s) for s in (0, 1))
+    assert first.shape == items.shape and first.dtype == items.dtype
+    assert np.array_equal(first[:, ~mask], items[:, ~mask]) and not np.array_equal(first, second)
+    assert np.array_equal(first, edit(run, items, mask=mask, seed=0))
+    with pytest.raises(Unsupported, match="does not denoise"):
+        edit(run, items, strength=0.5)
+    begun = run.sample(5, prefix=items[:1, :3], seed=0)
+    assert np.array_equal(begun[:, :3], np.repeat(items[:1, :3], 5, 0)) and len({x.tobytes() for x in begun}) > 1

@@ -2,7 +2,8 @@
 probable, a small one is enlarged, a picture continued beyond its edges, two items are joined by a path.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
-Sources of the methods are in `maths.editing`.
+Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
+that: circuits exactly, autoencoders and masked diffusions by their own conditionals.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pofx.artifact import Artifact
+from pofx.artifact import BATCH, Artifact
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, count, select
-from pofx.core.model import Denoising
+from pofx.core.model import Denoising, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
 from pofx.inverse.tiled import Tiled
@@ -74,8 +75,14 @@ def edit(
         DataError: items or a mask of another shape.
     """
     model = artifact.model
+    alone = mask is not None and strength is None and enlarge is None and beyond is None and toward is None
+    if isinstance(model, Infilling) and alone:
+        return _completed(artifact, model, values, mask, condition, int(seed))
     if not isinstance(model, Denoising):
-        raise Unsupported(f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run")
+        raise Unsupported(
+            f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run, or under a mask alone with "
+            "circuit, vae or masked-diffusion"
+        )
     kinds = {"mask": mask, "enlarge": enlarge, "beyond": beyond, "toward": toward}
     wanted = [name for name, value in kinds.items() if value is not None]
     wrong = strength is not None and wanted in (["enlarge"], ["beyond"])
@@ -107,6 +114,23 @@ def edit(
             found = torch.where(_mask(mask, raw), drawn, raw)
         else:
             found = view.decode(how.again(x, float(strength or 1.0)))
+    return view.items(found.cpu())
+
+
+def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, condition: Any, seed: int) -> Any:
+    """Items whose part under the mask is drawn given the rest."""
+    view = artifact.representation
+    raw = view.tensor(values).to(artifact.device)
+    given = artifact.condition_events(condition, len(raw), seed)
+    drawn = []
+    with torch.inference_mode():
+        for i in range(0, len(raw), BATCH):
+            part, at = raw[i : i + BATCH], slice(i, i + BATCH)
+            x = view.events(part, Streams.of_items(seed, part))
+            streams = Streams(seed, len(raw), device=artifact.device)[at]
+            known, c = ~_mask(mask, raw)[at].reshape(x.shape), None if given is None else select(given, at)
+            drawn.append(view.decode(model.complete(x, known, c, generator=streams)).reshape(part.shape))
+        found = torch.where(_mask(mask, raw), torch.cat(drawn).to(raw.dtype), raw)
     return view.items(found.cpu())
 
 
