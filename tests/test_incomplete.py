@@ -46,3 +46,13 @@ def test_a_condition_is_given_row_by_row(rows):
     both = pd.concat([rows.iloc[[0]].assign(kind=k, n=np.nan) for k in "ac"])
     first, second = run.log_prob(both)
     assert np.isfinite([first, second]).all() and first != second
+
+
+@pytest.mark.slow
+def test_an_autoencoder_bounds_the_density_of_known_cells(rows):
+    run = pofx.fit(rows, "vae", steps=200, represent="columns", progress=False)
+    lacking = rows.iloc[:40].assign(kind=None)
+    every = np.stack([run.score(rows.iloc[:40].assign(kind=k), draws=16, importance=500).value for k in "abc"])
+    found = run.score(lacking, draws=16, importance=500)
+    assert not found.reasons
+    assert np.abs(found.value - np.logaddexp.reduce(every)).mean() < 0.1

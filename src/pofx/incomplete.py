@@ -1,8 +1,8 @@
 """log p of rows of which cells are missing: that of their known cells, where the model answers for any subset.
 
 A missing cell is a value of its own where training rows had missing cells in its column, and is scored as one. In other
-columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`) knows the
-density of what is there, the rest integrated out, and that is what a user means.
+columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`, or by a
+bound `MarginalBound`) knows the density of what is there, the rest integrated out, and that is what a user means.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pofx.core.errors import DataError
 from pofx.core.event import each, select
+from pofx.core.generative import MarginalBound
 from pofx.core.model import Marginal, X
 from pofx.core.random import Streams
 from pofx.parts import Parts
@@ -29,7 +30,7 @@ def known_cells(
     """log p of the known cells of rows that are impossible only for their missing ones, by row; of dequantised columns
     the mean over `draws` noises inside the logarithm."""
     view, model = run.representation, run.model
-    if not reasons or not isinstance(values, pd.DataFrame) or not isinstance(model, Marginal):
+    if not reasons or not isinstance(values, pd.DataFrame) or not isinstance(model, Marginal | MarginalBound):
         return {}
     if not isinstance(view, Columns | Bins | Heads):
         return {}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Denoising, Encoding, Explicit, Model, X
+from pofx.core.model import Denoising, Encoding, Explicit, Infilling, Model, X
 from pofx.core.random import Streams
 
 
@@ -57,6 +57,14 @@ class Classifying(Explicit):
     @abstractmethod
     def log_posterior(self, x: X) -> Float[Tensor, "n classes"]:
         """log p(class | x), classes as frequent as in training: (n, classes)."""
+
+
+class MarginalBound(Infilling, Explicit):
+    """A model that bounds the density of any subset of the dimensions from below, and draws the others given it."""
+
+    @abstractmethod
+    def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """A lower bound on log p of the known dimensions in nats; `known` is bool in the shape of x."""
 
 
 class Within(Model):

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
 from pofx.core.generative import Classifying
-from pofx.core.model import Batch, Density, OnePhase, Recipe, Stepwise
+from pofx.core.model import Batch, Default, Density, OnePhase, Recipe, Stepwise
 from pofx.core.options import Count, Depth, NonNegative, OneOf, Positive, Range, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Normalised
@@ -75,6 +75,7 @@ class EBM(OnePhase, Normalised, Classifying, Stepwise):
     events = (Bounded, Continuous)
     conditions = (Discrete,)
     best_density = Density.ESTIMATE
+    default_for = (Default(Continuous, 1, family=True),)
     adjustable = ("temperatures", "runs", "sampler_steps")
     trains_with = {"lr": 1e-3, "batch_size": 256, "least_batch": 32, "precision": "fp32"}
     recipes = (
