@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pofx.core.printed import show
+from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
