@@ -38,8 +38,8 @@ def classify(
         for i, (name, row) in enumerate(zip(best, found.to_dict("records"), strict=True))
     ]
     write_table(rows, out)
-    if items.condition is None:
-        return f"{len(rows):,} items"
     labels = artifact.conditioning
+    if items.condition is None or labels is None:
+        return f"{len(rows):,} items"
     right = labels.tensor(items.condition.values).numpy() == found.to_numpy().argmax(1)
     return f"{len(rows):,} items, {right.mean():.1%} as labelled"
