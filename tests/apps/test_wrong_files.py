@@ -129,7 +129,7 @@ WRONG = {
     "a caption of nobody": ("multimodal tiles --caption nope --out x", "no caption has"),
     "solids that are rows": ("shapes a.csv --out x", "no solids"),
     "a picture as measurements": ("restore RUN a.csv", "measurements are numbers"),
-    "codes that are rows": ("decode RUN a.csv", ".npy or .npz"),
+    "codes that are rows": ("decode RUN a.csv", "or .npz file"),
     "a run of rows for texts": ("text words.txt --run RUN", "models table items"),
     "a level above one": ("novelty RUN a.csv --level 5", "between 0 and 1"),
     "one run alone": ("detect RUN", "two runs"),
@@ -277,7 +277,7 @@ def test_a_folder_that_is_written_into_is_stated(tmp_path):
 
 
 def test_a_record_is_filled_in_by_any_program(tmp_path):
-    from pofx.apps.design import Design, Vectors
+    from pofx.apps.design_loop import Design, Vectors
 
     loop = Design(Vectors({"a": (0, 1)}), batch=3, record=tmp_path / "r.csv")
     loop.propose()
