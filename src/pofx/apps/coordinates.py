@@ -150,7 +150,7 @@ class Coordinates:
             slope, shift = found.coef_.reshape(z.shape[1], -1).T, np.atleast_1d(found.intercept_)
         covariance = np.atleast_2d(np.cov((z - features @ slope - shift).T))
         least = 1e-6 * np.diag(covariance).clip(1e-12)
-        return cls(*ends, scores, slope, shift, np.linalg.cholesky(covariance + np.diag(least)), own)
+        return cls(ends[0], ends[1], scores, slope, shift, np.linalg.cholesky(covariance + np.diag(least)), own)
 
     def features(self, given: np.ndarray) -> np.ndarray:
         """What a model is conditioned on, (n, k)."""
@@ -196,7 +196,7 @@ class Coordinates:
         try:
             with np.load(path, allow_pickle=False) as file:
                 own = scores(file, "own") if "own_knots" in file.files else None
-                plain = (file[name] for name in ("slope", "shift", "root"))
-                return cls(file["low"], file["high"], scores(file, "given"), *plain, own)
+                slope, shift, root = (file[name] for name in ("slope", "shift", "root"))
+                return cls(file["low"], file["high"], scores(file, "given"), slope, shift, root, own)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise CorruptError(f"{path} is missing or damaged ({error}): learn the posterior again") from error
