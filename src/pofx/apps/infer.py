@@ -5,8 +5,8 @@ Murray, 2016, arXiv 1605.06376), any conditional model of this library being q. 
 q(x | θ) (Papamakarios et al., 2019, arXiv 1805.07226) and draws from prior × likelihood by tempered particles; neural
 ratio estimation does so with p(x | θ) / p(x) from a classifier (see `ratio`). Further rounds simulate where the
 posterior of one observation lies: by truncated priors (Deistler et al., 2022, arXiv 2210.04815), which need no
-correction, or by the posterior itself for likelihoods and ratios, which need none either. Bounds of the prior are opened (see
-`coordinates`), so nothing leaks outside. Held-out simulations check the calibration of every answer.
+correction, or by the posterior itself for likelihoods and ratios, which need none either. Bounds of the prior are
+opened (see `coordinates`), so nothing leaks outside. Held-out simulations check the calibration of every answer.
 """
 
 import math
