@@ -4,9 +4,9 @@ Neural posterior estimation fits q(θ | x) by maximum likelihood on pairs from p
 Murray, 2016, arXiv 1605.06376), any conditional model of this library being q. Neural likelihood estimation fits
 q(x | θ) (Papamakarios et al., 2019, arXiv 1805.07226) and draws from prior × likelihood by tempered particles; neural
 ratio estimation does so with p(x | θ) / p(x) from a classifier (see `ratio`). Further rounds simulate where the
-posterior of one observation lies, by truncated priors (Deistler et al., 2022, arXiv 2210.04815), which need no
-correction. Bounds of the prior are supports of q, so nothing leaks outside. Held-out simulations check the calibration
-of every answer.
+posterior of one observation lies: by truncated priors (Deistler et al., 2022, arXiv 2210.04815), which need no
+correction, or by the posterior itself for likelihoods and ratios, which need none either. Bounds of the prior are
+opened (see `coordinates`), so nothing leaks outside. Held-out simulations check the calibration of every answer.
 """
 
 import math
@@ -139,6 +139,14 @@ class Posterior:
         """Data (n, …) simulated from parameters of the posterior: they should look like the observation."""
         return simulate(simulator, self.sample(n, x, seed=seed), seed=seed)
 
+    def predictive_picture(
+        self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, seed: int = 0
+    ) -> Path:
+        """Draw data simulated from the posterior as bands, and the observation on them, into a picture."""
+        from pofx.apps.pair_plot import predictive_plot
+
+        return predictive_plot(Path(path), self.predictive(simulator, n, x, seed=seed), self._observation(x))
+
     def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:
         """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
         from pofx.apps.pair_plot import pair_plot
@@ -268,7 +276,7 @@ def infer(
         prior: a dict of scipy distributions or texts by parameter, or a torch Distribution over vectors.
         simulations: in all rounds together.
         observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
-        rounds: of simulation; later ones simulate only where the posterior of the observation lies.
+        rounds: of simulation; later ones simulate only where the posterior of the observation lies, of any method.
         method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
             and both draw by particles.
         model: of q, any conditional model with a density; not used by "ratio".
@@ -290,8 +298,8 @@ def infer(
     method = SHORT.get(method, method)
     if method not in METHODS:
         raise unknown("method", method, (*METHODS, *SHORT))
-    if rounds < 1 or (rounds > 1 and (observation is None or simulator is None or method != "posterior")):
-        raise UsageError(f"{rounds} rounds need an observation, a simulator and the method 'posterior'")
+    if rounds < 1 or (rounds > 1 and (observation is None or simulator is None)):
+        raise UsageError(f"{rounds} rounds need an observation and a simulator: rounds must be 1 without them")
     if simulations < 20:
         raise UsageError(f"simulations must be at least 20 (got {simulations})")
     if method != "ratio" and not issubclass(model_entry(model).model, Explicit):
@@ -351,9 +359,12 @@ def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
 def _proposed(
     prior: Prior, posterior: Posterior | None, n: int, seed: int, before: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters of the prior inside the region that the posterior leaves, and which former ones lie inside."""
+    """Parameters for the next round: of the prior inside the region that the posterior leaves, and which former ones
+    lie inside; of the posterior, and all, where likelihoods are learned (Papamakarios et al., 2019)."""
     if posterior is None:
         return prior.sample(n, seed), np.zeros(len(before), bool)
+    if posterior.method != "posterior":  # p(x | θ) is the same wherever parameters are drawn
+        return posterior.sample(n, seed=seed), np.ones(len(before), bool)
     reach = np.quantile(posterior.log_prob(posterior.sample(2_000, seed=seed)), TAIL)
     found: list[np.ndarray] = []
     tried = 0

@@ -57,8 +57,9 @@ def infer(
     if len(written) < len(prior):
         raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
     seen = None if observation is None else read_observation(observation)
+    run = function_in_file(simulator, "a simulator")
     posterior = learn(
-        function_in_file(simulator, "a simulator"), written, simulations=simulations, observation=seen, rounds=rounds,
+        run, written, simulations=simulations, observation=seen, rounds=rounds,
         method=method, model=model, members=members, steps=steps, workers=workers, seed=seed,
         options=arguments.options(options),
     )  # fmt: skip
@@ -68,6 +69,7 @@ def infer(
     if seen is not None:
         draws = posterior.sample(n, seed=seed)
         posterior.pairs(out / "pairs.png", seed=seed)
+        posterior.predictive_picture(out / "predictive.png", run, seed=seed)
         np.savetxt(out / "samples.csv", draws, delimiter=",", header=",".join(posterior.prior.names), comments="")
         low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=0)
         found["parameters"] = {
