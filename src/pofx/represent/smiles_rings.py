@@ -45,7 +45,11 @@ class SmilesRings(SmilesPieces):
         return found
 
     def text(self, codes: np.ndarray) -> str:
-        return numbered(self.pattern.findall("".join(self._alphabet[k] for k in codes)))
+        first = len(self.symbols) + 2  # code of the first piece
+        of = [
+            self.pattern.findall(self._alphabet[k]) if k >= first else [self._alphabet[k]] for k in map(int, codes)
+        ]
+        return numbered([symbol for symbols in of for symbol in symbols if symbol])
 
 
 def numbered(symbols: Sequence[str]) -> str:
