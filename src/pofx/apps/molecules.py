@@ -35,7 +35,7 @@ TABLE = 10  # symbols of the longest n-gram of the floor
 FITTED = 20_000  # molecules that the floor counts, and at most
 SCORED = 2_000  # held-out molecules whose likelihood is taken
 TRIES = 10  # draws for each molecule that is wanted, at most
-TOKENS = ("smiles", "smiles-pieces", "selfies", "characters")  # views of molecules
+TOKENS = ("smiles", "smiles-pieces", "smiles-rings", "selfies", "characters")  # views of molecules
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
     "gpt": {"represent": "smiles-pieces", "batch_size": 64, "least_batch": 16, "width": 96, "dropout": 0.1},
     "masked-diffusion": {},
