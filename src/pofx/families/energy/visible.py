@@ -52,7 +52,9 @@ class Classes(nn.Module):
     def draw(self, given: Float[Tensor, "n size classes"], u: Float[Tensor, "n size"]) -> Int[Tensor, "n size"]:
         return draw(given, u)
 
-    def rates(self, v: Int[Tensor, "n size"], share: Tensor | None = None) -> Float[Tensor, "size classes"]:
+    def rates(
+        self, v: Int[Tensor, "n size"], share: Float[Tensor, "size classes"] | None = None
+    ) -> Float[Tensor, "size classes"]:
         """log of the shares of the classes, drawn towards those of all items, (size, classes) too, where given."""
         counts = class_counts(v, self.numbers) + (0.5 if share is None else share.exp() * self.numbers * 0.5)
         return (counts / counts.sum(1, keepdim=True)).log()
@@ -97,7 +99,9 @@ class Reals(nn.Module):
     def draw(self, given: Float[Tensor, "n size 1"], u: Float[Tensor, "n size"]) -> Float[Tensor, "n size"]:
         return given[..., 0] + self.std * torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7))
 
-    def rates(self, v: Float[Tensor, "n size"], share: Tensor | None = None) -> Float[Tensor, "size 1"]:
+    def rates(
+        self, v: Float[Tensor, "n size"], share: Float[Tensor, "size 1"] | None = None
+    ) -> Float[Tensor, "size 1"]:
         """The mean, of a class drawn towards that of all items by the weight of one item."""
         if share is None:
             return v.mean(0)[:, None]
