@@ -1,4 +1,4 @@
-"""How often conditions hold: captions of sprites, classes of MNIST; one JSON line per result, sheets beside them.
+"""Whether samples have their conditions: captions of sprites, classes of MNIST; one JSON line per result, sheets.
 
     python bench/captions.py captions --models flow-matching --minutes 9
     python bench/captions.py classes --models r3gan --minutes 9
