@@ -19,7 +19,7 @@ def shapes(
     out: Annotated[Path, typer.Option(help="A folder: the model, what it draws, pictures, .gif, .obj."), Folder()],
     clips: Annotated[bool, typer.Option(help="The array holds clips, not solids.")] = False,
     model: Annotated[str | None, typer.Option(help="By default wavenet of solids, made of frames.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Solids or clips.")] = 8,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Solids or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
