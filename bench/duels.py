@@ -72,7 +72,7 @@ def images(args):
     """Distance over the control's, total variation of predicted classes, coverage over the control's."""
     source = (args.data or ["mnist"])[0]
     data = load(source, condition="label" if args.conditional else None)
-    count = min(SAMPLES, len(data.train))
+    count = min(args.samples, len(data.train))
     space, pca = fit_spaces(data.train, ["classifier", "pca"], seed=0, folder=args.spaces or args.out / "spaces")
     chosen = np.random.default_rng(0).permutation(len(data.train))[:count]
     held = take(data.train, chosen).values
@@ -216,6 +216,7 @@ def main():
     cli.add_argument("--data", type=listed)
     cli.add_argument("--minutes", type=float)
     cli.add_argument("--steps", type=int, help="of training, instead of minutes, on a busy machine")
+    cli.add_argument("--samples", type=int, default=SAMPLES, help="of a model, and of the control")
     cli.add_argument("--rounds", type=int, default=3)
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--spaces", help="folder of fitted feature spaces")

@@ -7,6 +7,7 @@ import pofx
 from pofx.artifact import Artifact
 from pofx.core import config
 from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.event import Bounded
 from pofx.data.conditions import type_of
 from pofx.maths.interpolation import spherical, straight
 from pofx.represent.choose import choose
@@ -121,3 +122,23 @@ def test_flows_are_tempered_by_their_codes(name):
         run.sample(5, temperature=-1)
     with pytest.raises(UsageError, match="did you mean temperature"):
         run.sample(5, temperatur=1)
+
+
+def test_sampling_options_of_the_constructor_are_options_of_sample():
+    """`run.sample(n, sampler=…)` is `run.using(sampler=…).sample(n)`, and the run stays as it was."""
+    view = choose(pofx.points(POINTS), config.entry("flow-matching").model)
+    model = config.build("flow-matching", view.event, **{**config.entry("flow-matching").model.small}).eval()
+    run = Artifact(view, model, "flow-matching", {})
+    other = run.sample(4, seed=1, sampler="euler", sampler_steps=3)
+    assert np.array_equal(other, run.using(sampler="euler", sampler_steps=3).sample(4, seed=1))
+    assert not np.array_equal(other, run.sample(4, seed=1)) and run.model.sampler == "heun"
+    with pytest.raises(UsageError, match="unknown sampling option"):
+        run.sample(4, samplers="euler")
+    with pytest.raises(UsageError, match="sampler"):
+        run.sample(4, sampler="best")
+
+
+def test_grids_on_the_linear_path_draw_by_a_multistep_solver_and_others_by_heun():
+    own = [config.build("flow-matching", Bounded(shape), width=16).sampler for shape in ((1, 8, 8), (2,))]
+    assert own == ["dpm++2m", "heun"]
+    assert config.build("flow-matching", Bounded((1, 8, 8)), width=16, churn=5.0).sampler == "heun"

@@ -3,6 +3,7 @@
 Items go in and come out in data space; `storage` writes it into a folder and reads it back.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -81,6 +82,21 @@ class Artifact(Parts):
         model.load_state_dict(self.model.state_dict())
         return replace(self, model=model.eval())
 
+    def sampling_options(
+        self, options: Mapping[str, Any], also: tuple[str, ...] = ()
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Options of `sample` in two parts: constructor values, for `using`, and all others.
+
+        Raises:
+            UsageError: an option that is neither of this model nor in `also`.
+        """
+        tempers = self.model.tempers if isinstance(self.model, Tempered) else ()
+        for key in options:
+            if key not in (*tempers, *self.model.adjustable, *also):
+                raise unknown(f"sampling option of {self.name}", key, (*tempers, *self.model.adjustable, *also))
+        adjusted = {key: value for key, value in options.items() if key in self.model.adjustable}
+        return adjusted, {key: value for key, value in options.items() if key not in adjusted}
+
     @public
     def sample(
         self,
@@ -92,7 +108,7 @@ class Artifact(Parts):
         prefix: Any = None,
         given: Any = None,
         with_condition: bool | None = None,
-        **tempering: float,
+        **options: Any,
     ) -> Any:
         """n items in data space; item i depends on the seed and i alone.
 
@@ -106,16 +122,17 @@ class Artifact(Parts):
                 given them. Exact for models of any subset and, if the columns come first, for autoregressive ones.
             with_condition: whether the conditions come back with the items: as columns of a table, else as a pair
                 (items, conditions). By default only tables have them.
-            tempering: options that trade diversity for quality, by the model's own names (temperature, top_k, top_p
-                …); such samples no longer follow p(x).
+            options: by the model's own names, those of `using` (sampler, sampler_steps, guidance …), for this call
+                alone, and those that trade diversity for quality (temperature, top_k, top_p …), under which samples
+                no longer follow p(x).
 
         Raises:
             Unsupported: a condition for a model that was trained without one, or a prefix for one that cannot complete.
             DataError: the condition has another length.
             UsageError: n is no whole number from 1 up, or so large that the items do not fit into memory; an unknown
-                label or name in `tempering` (the nearest are named), or an impossible value of it.
+                label or name in `options` (the nearest are named), or an impossible value of it.
         """
-        drawn = self.draw(n, condition, seed=seed, batch_size=batch_size, prefix=prefix, given=given, **tempering)
+        drawn = self.draw(n, condition, seed=seed, batch_size=batch_size, prefix=prefix, given=given, **options)
         if drawn.condition is None or with_condition is False:
             return drawn.values
         columns = self.condition_columns
@@ -140,15 +157,16 @@ class Artifact(Parts):
         batch_size: Count = BATCH,
         prefix: Any = None,
         given: Any = None,
-        **tempering: float,
+        **options: Any,
     ) -> Items:
         """As `sample`: Items, with the conditions under which they were drawn."""
-        names = self.model.tempers if isinstance(self.model, Tempered) else ()
-        for key in tempering:
-            if key not in names:
-                raise unknown(f"sampling option of {self.name}", key, (*names, *self.model.adjustable))
+        adjusted, tempering = self.sampling_options(options)
+        if adjusted:
+            return self.using(**adjusted).draw(
+                n, condition, seed=seed, batch_size=batch_size, prefix=prefix, given=given, **tempering
+            )
         check_arguments(self.model.sample, (), tempering)
-        options: dict[str, Any] = config.plain(tempering)
+        tempering = config.plain(tempering)
         n, seed = int(n), int(seed)
         check_room(BYTES * n * (self.representation.dims + 2), f"n must be fewer items than memory holds (got {n}")
         warn_of_failure(self)
@@ -157,7 +175,7 @@ class Artifact(Parts):
         stated = condition_events(self, raw)
         streams, inside = drawing.streams(seed, n, self.device)
         partial = Partial.of(self.name, self.model, self.representation, prefix, given, n, self.device)
-        return drawing.drawn(self, partial, raw, stated, streams, inside, batch_size, options)
+        return drawing.drawn(self, partial, raw, stated, streams, inside, batch_size, tempering)
 
     def log_prob(
         self, values: Any, condition: Any = None, *, draws: Count = 8, importance: Count | None = None

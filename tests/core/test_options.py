@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 
 from pofx.core import config
+from pofx.core.elsewhere import ELSEWHERE
 from pofx.core.errors import DataError, PofxError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.options import (
@@ -31,6 +32,7 @@ from pofx.core.options import (
     named_values,
     short,
 )
+from pofx.runs.options import OF_CALLS, owned, sort_options
 
 ROWS = config.entries()
 OURS = {row.model for row in ROWS.values() if row.model.__module__.startswith("pofx.")}
@@ -195,3 +197,20 @@ def test_commas_in_values_by_name_belong_to_the_values():
     for text in ("a", "=1", "a=1,a=2"):
         with pytest.raises(UsageError):
             named_values(text, "--given")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("learning_rate", "lr"), ("max_iter", "steps"), ("hidden_features", "width"), ("transforms", "layers"),
+     ("random_state", "seed"), ("verbose", "progress")],
+)  # fmt: skip
+def test_names_of_other_libraries_are_answered_by_ours(theirs, ours):
+    with pytest.raises(UsageError, match=f"unknown option of nsf '{theirs}': it is {ours} here"):
+        sort_options(config.entry("nsf"), {theirs: 1})
+
+
+def test_every_name_of_ours_for_one_of_another_library_exists():
+    known = {name for entry in config.entries().values() for names in owned(entry).values() for name in names}
+    names = {n for entry in config.entries().values() for n in inspect.signature(entry.model.sample).parameters}
+    assert {name for ours in ELSEWHERE.values() for name in ours} <= known | names | set(OF_CALLS)
+    assert not set(ELSEWHERE) & set(OF_CALLS)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
+import pofx
 from pofx.core.errors import DataError, UsageError
 from pofx.core.model import Density
 from pofx.core.representation import Items
@@ -390,3 +391,26 @@ def test_likelihood_of_conditional_and_unnormalised_models(plane):
     assert "marginal over 2 classes" in rows[0].note
     relative = likelihood(Gaussian(density=Density.RELATIVE), plane.train, plane.test)  # type: ignore[arg-type]
     assert relative[0].better == "none" and "not comparable" in relative[0].note
+
+
+def test_runs_are_evaluated_and_audited_by_name_of_the_data_or_none():
+    """The same questions in Python as at the command line: a run, a data set, its name, or that of training."""
+    run = pofx.fit("digits", "gmm", options={"components": 2}, progress=False)
+    own = {"n": 60, "spaces": ["pca"], "likelihood_seconds": 0.2, "progress": False}
+    by_name, by_data, plain = (pofx.evaluate(run, x, **own) for x in ("digits", load(0), None))
+    at = [float(e.table().set_index("metric").value["frechet_distance"]) for e in (by_name, by_data, plain)]
+    assert at[0] == pytest.approx(at[1]) == pytest.approx(at[2])
+    assert "frechet_distance" in plain._repr_html_() and json.dumps(plain)
+    assert {f["result"] for f in pofx.audit(run, progress=False)} <= {"ok", "warning", "failed"}
+    with pytest.raises(UsageError, match="image"):
+        pofx.evaluate(run, normal(10, 3, 0))
+    values = pd.DataFrame(normal(90, 2, 0), columns=["a", "b"])
+    rows = pofx.fit(values, "kde", progress=False)
+    assert len(pofx.evaluate(rows, values, likelihood_seconds=0.2, progress=False).table())
+    with pytest.raises(UsageError, match="--against"):
+        pofx.evaluate(rows)
+
+
+def test_models_are_listed_with_their_density():
+    table = pofx.models()
+    assert table.loc["nsf", "density"] == "exact" and table.loc["r3gan", "density"] == "none"

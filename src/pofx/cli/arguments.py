@@ -54,16 +54,8 @@ def sampling(artifact: Any, texts: list[str] | None, also: tuple[str, ...] = ())
     Raises:
         UsageError: an option that sampling from this model does not have; the ones it has are named.
     """
-    from pofx.core.errors import unknown
-    from pofx.core.model import Tempered
-
-    given, model = options(texts), artifact.model
-    tempers = model.tempers if isinstance(model, Tempered) else ()
-    for key in given:
-        if key not in (*tempers, *model.adjustable, *also):
-            raise unknown(f"sampling option of {artifact.name}", key, (*tempers, *model.adjustable, *also))
-    adjusted = {key: value for key, value in given.items() if key in model.adjustable}
-    return artifact.using(**adjusted), {key: value for key, value in given.items() if key not in model.adjustable}
+    adjusted, others = artifact.sampling_options(options(texts), also)
+    return artifact.using(**adjusted), others
 
 
 def as_items(artifact: Any, values: Any) -> Any:

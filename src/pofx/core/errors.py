@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from pofx.core.elsewhere import ELSEWHERE
+
 PUBLIC = ("PofxError",)
 
 
@@ -46,8 +48,11 @@ LISTED = 40  # names that a message can hold
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that nobody knows, with the nearest names that somebody does."""
+    """The error for a name that nobody knows: with our name for another library's, or the nearest of ours."""
     names = sorted(known)
+    ours = [one for one in ELSEWHERE.get(name, ()) if one in names]
+    if ours:
+        return UsageError(f"unknown {kind} '{name}': it is {ours[0]} here")
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         mend = f"did you mean {' or '.join(near)}?"

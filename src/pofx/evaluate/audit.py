@@ -5,6 +5,7 @@ look at few items: the whole takes seconds. They are found in `evaluate/checks/`
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from pofx.artifact import Artifact
 from pofx.core.discovery import modules
@@ -15,8 +16,9 @@ from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, sampled
 from pofx.evaluate.checks.finding import Finding, finding
 from pofx.evaluate.conditions import with_conditions
-from pofx.evaluate.provenance import check_same_data
+from pofx.evaluate.provenance import check_same_data, trained_on
 
+PUBLIC = ("audit",)
 Check = Callable[[Artifact, Dataset, int], Iterator[Finding]]
 
 
@@ -27,11 +29,17 @@ def checks() -> list[Check]:
 
 @public
 def audit(
-    artifact: Artifact, dataset: Dataset, *, seed: Seed = 0, force: bool = False, progress: bool | Sink = True
+    artifact: Artifact,
+    dataset: Any = None,
+    *,
+    seed: Seed = 0,
+    force: bool = False,
+    progress: bool | Sink = True,
 ) -> list[Finding]:
     """Check an artifact against the data it was trained on.
 
     Args:
+        dataset: data set, or what `fit` takes; None reads that of training again.
         force: check on other data, whose test split may hold training items.
         progress: True shows the progress, False nothing; a function receives each `Progress`.
 
@@ -41,6 +49,7 @@ def audit(
     Raises:
         UsageError: the data is not that of training (and `force` is False).
     """
+    dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)
     dataset = with_conditions(artifact, dataset)

@@ -76,12 +76,14 @@ def as_read(artifact: Any) -> dict[str, Any]:
     return {"label": facts.get("label"), "reading": facts.get("reading"), "weight": weight}
 
 
-def trained_on(artifact: Any, against: str | None = None) -> Dataset:
-    """The data set of a run, or the one named instead."""
+def trained_on(artifact: Any, against: Any = None) -> Dataset:
+    """The data set of a run, or the one given instead: a data set, or whatever `fit` takes, read as the run's was."""
+    if isinstance(against, Dataset):
+        return against
     card = artifact.card["data"]
-    name = against or card["name"]
+    name = card["name"] if against is None else against
     if against is None and name not in built_in() and not Path(name).expanduser().exists():
-        raise UsageError(f"the data of the run ('{name}') is not found from here: pass --against DATA")
+        raise UsageError(f"the data of the run ('{name}') is not found from here: give it (--against DATA)")
     return load(name, condition=artifact.condition_source, **as_read(artifact))
 
 

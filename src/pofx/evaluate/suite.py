@@ -24,6 +24,7 @@ from pofx.data.weights import resampled
 from pofx.evaluate.arrangement import NOISE, Arrangement, arrange, control_items, noised, of_one_length
 from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.density import likelihood
+from pofx.evaluate.evaluation import Evaluation
 from pofx.evaluate.features import Report, check_spaces, count_spaces, fit_spaces, main_of
 from pofx.evaluate.measurement import Measurement, finite
 from pofx.evaluate.metric import (
@@ -40,11 +41,12 @@ from pofx.evaluate.metric import (
 )
 from pofx.evaluate.metrics.class_balance import histogram
 from pofx.evaluate.metrics.neighbours import K
-from pofx.evaluate.provenance import check_same_data
+from pofx.evaluate.provenance import check_same_data, trained_on
 from pofx.evaluate.selftest import self_test
 from pofx.evaluate.space import Space
 from pofx.evaluate.speed import cost, timed_samples
 
+PUBLIC = ("evaluate",)
 SELF_TEST = 500  # items on each side of the self-test
 VERSION = 3  # of the protocol: numbers of different versions are not comparable
 
@@ -52,7 +54,7 @@ VERSION = 3  # of the protocol: numbers of different versions are not comparable
 @public
 def evaluate(
     artifact: Any,
-    dataset: Dataset,
+    dataset: Any = None,
     *,
     samples: Any = None,
     n: Count | None = None,
@@ -62,10 +64,11 @@ def evaluate(
     likelihood_seconds: NonNegative = 12.0,
     force: bool = False,
     progress: bool | Sink = True,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure an artifact: likelihood, distance, diversity, novelty, class balance, codes, speed.
 
     Args:
+        dataset: data set, or what `fit` takes; None reads that of training again. Its test split measures.
         samples: items in data space drawn before; by default the artifact draws them, which is timed.
         n: items on each side, at most what the data allows; give all rows of a table the same.
         seed: of the arrangement, the samples and every random choice.
@@ -76,13 +79,14 @@ def evaluate(
         progress: True shows the progress, False nothing; a function receives each `Progress`.
 
     Returns:
-        {"measurements": [Measurement.json()], "metrics": catalogue(), "protocol": {…}, "cost": {…}}.
+        {"measurements": [Measurement.json()], "metrics": catalogue(), "protocol": {…}, "cost": {…}}, with a `table()`.
 
     Raises:
         UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
     if not callable(getattr(artifact, "sample", None)):
         raise UsageError(f"artifact must be a run (got {short(artifact)}): pass pofx.load(FOLDER)")
+    dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)
     weighted = with_conditions(artifact, dataset)
@@ -123,7 +127,7 @@ def evaluate(
         result["protocol"]["cut"] = cut
     if differs:
         result["protocol"]["data"]["differs"] = differs
-    return {**result, "metrics": catalogue()}
+    return Evaluation(result, metrics=catalogue())
 
 
 @public

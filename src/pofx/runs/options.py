@@ -17,6 +17,7 @@ from pofx.train.options import TrainOptions
 
 OWNERS = ("options", "trainer", "view")  # the arguments that take options apart
 BUDGETS = ("minutes", "steps", "epochs", "flops")
+OF_CALLS = (*BUDGETS, "seed", "out", "progress", "condition", "weight", "device")  # what a wrong option may have meant
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def sort_options(row: config.Entry, flat: Mapping[str, Any], **apart: Mapping[st
     for key, value in flat.items():
         possible = [owner for owner in OWNERS if key in owners[owner]]
         if not possible:
-            raise unknown(f"option of {row.name}", key, set().union(*owners.values(), reading_options()))
+            raise unknown(f"option of {row.name}", key, set().union(*owners.values(), reading_options(), OF_CALLS))
         if key in found[possible[0]]:
             raise UsageError(f"{key} is given twice, flat and in {possible[0]}: give it once")
         found[possible[0]][key] = value

@@ -363,9 +363,8 @@ class Desk:
 
     def _under(self, bench: Bench, options: str | Mapping[str, Any]) -> tuple[Artifact, dict[str, Any]]:
         given = dict(parse(part) for part in options.split()) if isinstance(options, str) else dict(options)
-        model = bench.run.model
-        adjusted = {k: v for k, v in given.items() if k in model.adjustable}
-        return bench.run.using(**adjusted), {k: v for k, v in given.items() if k not in model.adjustable}
+        adjusted, others = bench.run.sampling_options(given)
+        return bench.run.using(**adjusted), others
 
     def _condition(self, bench: Bench, text: str, n: int) -> Any:
         if bench.run.conditioning is None or not str(text or "").strip():

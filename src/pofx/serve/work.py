@@ -102,18 +102,13 @@ class Work:
         Raises:
             UsageError: an unknown option, or an impossible value of one.
         """
-        model = self.run.model
-        tempers = model.tempers if isinstance(model, Tempered) else ()
-        for key in options:
-            if key not in (*tempers, *model.adjustable):
-                raise unknown(f"sampling option of {self.run.name}", key, (*tempers, *model.adjustable))
-        adjusted = {k: v for k, v in options.items() if k in model.adjustable}
+        adjusted, others = self.run.sampling_options(options)
         key = json.dumps(adjusted, sort_keys=True)
         if key not in self.variants:
             if len(self.variants) >= 16:  # a copy of the weights each
                 self.variants.clear()
             self.variants[key] = self._timed(self.run.using(**adjusted)) if adjusted else self.run
-        return self.variants[key], {k: v for k, v in options.items() if k not in model.adjustable}
+        return self.variants[key], others
 
     def sampled(self, bodies: Sequence[Any]) -> list[Items]:
         """The items of several requests with the same options."""

@@ -16,11 +16,12 @@ def models(
     as_json: arguments.Json = False,
 ) -> None:
     """List the models: family, density, what each does; with a NAME its options."""
+    from pofx.catalogue import described
     from pofx.core.config import around, entries, entry
 
     rows = {**entries(), **around()} if name is None else {name: entry(name)}
     if as_json:
-        output.as_json([_plain(row, options=name is not None) for row in rows.values()])
+        output.as_json([described(row) | (_more(row) if name else {}) for row in rows.values()])
     elif name is not None:
         show(_details(rows[name]))
     else:
@@ -39,21 +40,10 @@ def _list(rows: dict[str, Any]) -> str:
     return "\n".join(shown[1:]) + "\n\nOptions of a model: pofx models NAME"
 
 
-def _plain(row: Any, options: bool) -> dict[str, Any]:
+def _more(row: Any) -> dict[str, Any]:
     from pofx.core.describe import sampling
 
-    traits = row.traits
-    plain = {
-        "model": row.name,
-        "family": traits.family,
-        "events": ", ".join(traits.events).lower(),
-        "density": traits.density.name.lower(),
-        "encodes": "yes" if traits.encodes else "no",
-        "conditional": "yes" if traits.conditional else "no",
-        "summary": traits.summary,
-        "source": traits.source,
-    }
-    return plain | ({"options": _options(row), "sampling": sampling(row.model)} if options else {})
+    return {"options": _options(row), "sampling": sampling(row.model)}
 
 
 def _options(row: Any) -> list[dict[str, str]]:
@@ -64,10 +54,11 @@ def _options(row: Any) -> list[dict[str, str]]:
 
 
 def _details(row: Any) -> str:
+    from pofx.catalogue import described
     from pofx.core.describe import options
     from pofx.train.options import TrainOptions
 
-    plain = _plain(row, options=True)
+    plain = described(row) | _more(row)
     about = {key: plain[key] for key in ("family", "events", "density", "encodes", "conditional", "source")}
     about["sampling"] = ", ".join(plain["sampling"])
     own = [

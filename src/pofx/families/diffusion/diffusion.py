@@ -76,8 +76,9 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         condition_dropout: share of conditions dropped in training, so that `guidance` has something to lean on.
         grid_condition: how grids in the condition enter: "concatenate", as channels beside x at its sides, or "embed",
             as a vector; None concatenates those of two or three axes that have the proportions of the event.
-        sampler: how samples are drawn, of `maths.multistep`; Heun's evaluates the network twice a step.
-        sampler_steps: of the sampler.
+        sampler: how samples are drawn, of `maths.multistep`; None takes "dpm++2m" for grids on the linear path, else
+            "heun", which evaluates the network twice a step.
+        sampler_steps: of the sampler; None takes 20 for "dpm++2m", 16 for others.
         spacing: of the sampler's times: "even"; "squared", whose steps become shorter towards the data; "shifted",
             longer; or "karras".
         eta: random share of "ddim"; 1 is the ancestral sampling of Ho et al.
@@ -153,8 +154,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         dropout: Dropout = 0.0,
         condition_dropout: Unit = 0.1,
         grid_condition: GridCondition | None = None,
-        sampler: Annotated[str, OneOf(*SAMPLERS)] = "heun",
-        sampler_steps: Count = 16,
+        sampler: Annotated[str, OneOf(*SAMPLERS)] | None = None,
+        sampler_steps: Count | None = None,
         spacing: Annotated[str, OneOf(*SPACINGS)] | None = None,
         eta: Unit = 0.0,
         churn: NonNegative = 0.0,
@@ -199,10 +200,13 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.depth, self.patch, self.dropout = depth, patch, dropout
         self.condition_dropout = condition_dropout
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
-        self.sampler, self.sampler_steps, self.eta, self.churn = sampler, sampler_steps, eta, churn
+        grid = path == "linear" and rank > 1  # vectors may have modes that long steps would narrow
+        self.sampler = sampler or ("dpm++2m" if grid and not churn else "heun")
+        self.sampler_steps = sampler_steps or (20 if self.sampler == "dpm++2m" else 16)
+        self.eta, self.churn = eta, churn
         own = path in ("ve", "edm")  # times of these paths are short towards the data already
-        usual = "shifted" if path == "linear" and len(event.shape) > 1 else "even"  # vectors may be narrow
-        self.spacing = spacing or (usual if own or not (few or sampler in RANDOM) else "squared")
+        usual = "shifted" if grid else "even"
+        self.spacing = spacing or (usual if own or not (few or self.sampler in RANDOM) else "squared")
         self.tolerance, self.threshold, self.guidance = tolerance, threshold, guidance
         self.guidance_rescale, self.guidance_interval = guidance_rescale, tuple(guidance_interval)
         self.scoring, self.bound_draws, self.probes, self.ode_steps = scoring, bound_draws, probes, ode_steps

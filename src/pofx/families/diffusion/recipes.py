@@ -7,7 +7,7 @@ RECIPES = (
     Recipe(
         "flow-matching",
         "Lipman et al., 2023, arXiv 2210.02747; Liu et al., 2023, arXiv 2209.03003",
-        {"path": "linear", "prediction": "velocity", "sampler": "heun", "sampler_steps": 16},
+        {"path": "linear", "prediction": "velocity"},
         summary="Straight paths from noise to data, sampled in few steps.",
         default_for=(Default(Bounded, 3), Default()),
     ),
@@ -69,7 +69,7 @@ RECIPES = (
     Recipe(
         "jit",
         "Li and He, 2025, arXiv 2511.13720",
-        {"network": "dit", "output": "data", "depth": 6, "times": "logit-normal", "sampler": "heun"},
+        {"network": "dit", "output": "data", "depth": 6, "times": "logit-normal"},
         trains_with={"lr": 1e-3},
         summary="Transformer of large patches that gives the data.",
     ),
