@@ -419,7 +419,7 @@ def anomaly(
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
-    top: Annotated[int, typer.Option(min=0, help="Show this many of the most anomalous rows.")] = 5,
+    top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the most anomalous rows.")] = 5,
     out: Csv = Path("anomalies.csv"),
     seed: Seed = 0,
 ) -> str:

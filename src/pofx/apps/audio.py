@@ -20,7 +20,7 @@ def audio(
     words: Annotated[str | None, typer.Option(help="Words to draw, with commas between; by default all.")] = None,
     speaker: Annotated[str | None, typer.Option(help="Of spoken-digits: who speaks; by default any.")] = None,
     model: Annotated[str | None, typer.Option(help="nsf, edm, flow-matching … of voices; gpt … of melodies.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Clips of each word, or melodies.")] = 3,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Clips of each word, or melodies.")] = 3,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,

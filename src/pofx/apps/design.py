@@ -29,9 +29,9 @@ def design(
     test: Annotated[
         str | None, typer.Option(help="A function of designs, file.py:name, or a property."), Reads()
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="With --test.")] = 5,
-    batch: Annotated[int, typer.Option(min=1, help="Designs of a round.")] = 10,
-    budget: Annotated[int | None, typer.Option(min=1, help="Designs in all.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="With --test.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Designs of a round.")] = 10,
+    budget: Annotated[int | None, typer.Option(min=1, max=100_000_000, help="Designs in all.")] = None,
     minimise: Annotated[bool, typer.Option("--minimise", help="Small scores are good.")] = False,
     floors: Annotated[
         bool, typer.Option("--floors", help="With --test: random search, a GP (and TPE) beside.")

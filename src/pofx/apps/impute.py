@@ -262,7 +262,7 @@ def impute(
     draws: Annotated[
         int, typer.Option(min=0, max=MOST, help="Also write so many completed tables, one after the other.")
     ] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Steps of training.")] = STEPS,
     seed: Seed = 0,
 ) -> str:
     """Fill the empty cells of a table from what its rows have in common.

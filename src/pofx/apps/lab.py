@@ -27,9 +27,9 @@ def lab(
     ] = None,
     hold_out: Annotated[str | None, typer.Option(help="A condition that is not trained on, to be scored.")] = None,
     members: Annotated[
-        int, typer.Option(min=1, help="Trainings; from 2 on, conditions are ranked by information.")
+        int, typer.Option(min=1, max=100, help="Trainings; from 2 on, conditions are ranked by information.")
     ] = 1,
-    n: Annotated[int, typer.Option("-n", min=10, help="Cells per condition.")] = 500,
+    n: Annotated[int, typer.Option("-n", min=10, max=1_000_000, help="Cells per condition.")] = 500,
     minutes: Annotated[float, typer.Option(help="Of each training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,

@@ -350,13 +350,13 @@ def levels(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
     rules: Annotated[str, typer.Option(help="none, or sokoban: levels are checked, repaired and solved.")] = "none",
-    width: Annotated[int | None, typer.Option(min=2, help="Of windows cut from wide levels.")] = None,
+    width: Annotated[int | None, typer.Option(min=2, max=10_000, help="Of windows cut from wide levels.")] = None,
     symmetries: Annotated[bool, typer.Option("--symmetries", help="Turn and mirror training levels.")] = False,
     given: Annotated[str | None, typer.Option(help="Numbers to condition on: open,pushes,count_X.")] = None,
     template: Annotated[Path | None, typer.Option(help="A level with ? where tiles are to be drawn."), Reads()] = None,
-    widen: Annotated[int | None, typer.Option(min=2, help="Draw levels on to this width.")] = None,
+    widen: Annotated[int | None, typer.Option(min=2, max=100_000, help="Draw levels on to this width.")] = None,
     solve: Annotated[bool, typer.Option("--solve", help="Repair until a solver solves each level.")] = False,
-    n: Annotated[int, typer.Option("-n", min=2, help="Levels drawn.")] = 500,
+    n: Annotated[int, typer.Option("-n", min=2, max=1_000_000, help="Levels drawn.")] = 500,
     out: Annotated[Path, typer.Option(help="A folder: run, levels as .txt, .png and .tmj."), Guarded()] = Path(
         "runs/levels"
     ),

@@ -368,7 +368,9 @@ def molecules(
     tokens: Annotated[
         str | None, typer.Option(help="smiles-pieces (default of gpt), smiles (of others), selfies or characters.")
     ] = None,
-    respellings: Annotated[int | None, typer.Option(min=0, help="Random spellings of each training molecule.")] = None,
+    respellings: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="Random spellings of each training molecule.")
+    ] = None,
     given_: Annotated[
         str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
     ] = None,
@@ -378,9 +380,9 @@ def molecules(
     by: Annotated[
         str, typer.Option(help="model: it learns from what scores high; codes: a search in a vae's.")
     ] = "model",
-    rounds: Annotated[int, typer.Option(min=2, help="Of --optimise.")] = 5,
+    rounds: Annotated[int, typer.Option(min=2, max=1000, help="Of --optimise.")] = 5,
     valid: Annotated[bool, typer.Option("--valid", help="Draw again what is no molecule, until there are -n.")] = False,
-    n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
+    n: Annotated[int, typer.Option("-n", min=10, max=10_000_000, help="Molecules drawn.")] = 1000,
     out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv."), Guarded()] = Path(
         "runs/molecules"
     ),

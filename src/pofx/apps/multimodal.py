@@ -19,7 +19,7 @@ def multimodal(
     out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn."), Folder()],
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
     model: Annotated[str, typer.Option(help="circuit (exact), vae, or masked-diffusion.")] = "circuit",
-    n: Annotated[int, typer.Option("-n", min=1, help="Events.")] = 100,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Events.")] = 100,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,

@@ -280,13 +280,15 @@ def proteins(
     mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R.")] = "mutant",
     score: Annotated[str, typer.Option(help="Its column of measured scores.")] = "score",
     model: Annotated[str, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion.")] = "vae",
-    members: Annotated[int, typer.Option(min=1, help="Trainings with different seeds, whose scores are averaged.")] = 3,
+    members: Annotated[
+        int, typer.Option(min=1, max=100, help="Trainings with different seeds, whose scores are averaged.")
+    ] = 3,
     minutes: Annotated[float, typer.Option(help="Of training, of all members together.")] = 3.0,
     potts_steps: Annotated[
-        int, typer.Option(min=0, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
+        int, typer.Option(min=0, max=1_000_000, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
     ] = 60,
     template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="New sequences.")] = 100,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="New sequences.")] = 100,
     out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv."), Guarded()] = Path(
         "runs/proteins"
     ),

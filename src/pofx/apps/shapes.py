@@ -28,7 +28,7 @@ def shapes(
     model: Annotated[
         str | None, typer.Option(help="By default layouts of solids, made of frames, nsf of clouds.")
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Solids, clouds or clips.")] = 8,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Solids, clouds or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,

@@ -23,7 +23,7 @@ HELD = 0.2  # share of the rows that measure the result
 def synthesize(
     source: Table,
     out: Csv = Path("synthetic.csv"),
-    n: Annotated[int, typer.Option("-n", min=0, help="Rows; 0: as many as the table has.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=0, max=100_000_000, help="Rows; 0: as many as the table has.")] = 0,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A model (default: made; with --given circuit; private: mst).")
     ] = None,
@@ -39,9 +39,9 @@ def synthesize(
     domain: Annotated[
         list[str] | None, typer.Option(help="Public: age=17..90 or plan=free|pro, repeatable; not stated: read.")
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Merge categories of fewer rows.")] = 1,
+    k: Annotated[int, typer.Option("--k", min=1, max=1_000_000_000, help="Merge categories of fewer rows.")] = 1,
     balance: Annotated[str | None, typer.Option(help="A column whose groups count the same.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=1_000_000_000, help="Steps of training.")] = None,
     child: Annotated[
         Path | None, typer.Option(help="A .csv file of rows that belong to those of the table."), Reads()
     ] = None,

@@ -25,7 +25,7 @@ def judge(
     ] = None,
     protocol: Annotated[str, typer.Option(help="real, timed, pair or preference.")] = "real",
     question: Annotated[str, typer.Option(help="Instead of the question of the protocol.")] = "",
-    items: Annotated[int, typer.Option(min=1, help="Of every run, and real ones.")] = 50,
+    items: Annotated[int, typer.Option(min=1, max=10_000, help="Of every run, and real ones.")] = 50,
     trials: Annotated[int, typer.Option(help="Per rater.")] = 60,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",

@@ -28,10 +28,10 @@ def restore(
     simulate: Annotated[
         str | None, typer.Option(help="Measure items of this data instead, and check."), Reads()
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Items that --simulate measures.")] = 16,
+    items: Annotated[int, typer.Option(min=1, max=1_000_000, help="Items that --simulate measures.")] = 16,
     split: arguments.Split = None,
     method: Annotated[str, typer.Option(help="auto: by what the model can do.")] = "auto",
-    n: Annotated[int, typer.Option("-n", min=1, help="Draws for each measurement.")] = 39,
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Draws for each measurement.")] = 39,
     out: Annotated[Path, typer.Option(help="A picture .png, or .npz of the draws."), File(".png", ".npz")] = Path(
         "restored.png"
     ),
