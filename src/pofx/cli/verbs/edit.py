@@ -23,7 +23,9 @@ def edit(
     strength: Annotated[
         float | None, typer.Option(help="Above 0 to 1: draw rough items again from that noise; with --mask, strokes.")
     ] = None,
-    enlarge: Annotated[int | None, typer.Option(min=2, max=256, help="Draw given the means of blocks of this side.")] = None,
+    enlarge: Annotated[
+        int | None, typer.Option(min=2, max=256, help="Draw given the means of blocks of this side.")
+    ] = None,
     colour: Annotated[bool, typer.Option("--colour", help="Draw given the means of channels: colour grey.")] = False,
     into: Annotated[
         str | None, typer.Option(help="A run of another domain: its items with the codes of these."), Reads()

@@ -35,9 +35,12 @@ def infer(
     method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
     members: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Models that are averaged (default: 3 of few simulations, else 1).")
+        int | None,
+        typer.Option(min=1, max=100, help="Averaged models (default: 3 of few simulations, else 1)."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, max=1_000_000_000, help="Of training (default: 100 passes).")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, help="Of training (default: 100 passes).")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate; -1: all cores.")] = 1,
     n: Annotated[
         int, typer.Option("-n", min=1, max=10_000_000, help="Draws of the posterior of the observation.")
