@@ -35,7 +35,7 @@ class Words:
 VALUES = {
     "n": ["3", 0, -1, 10**12, 2.5, None, True, math.nan, [3], HUGE, Words()],
     "seed": ["a", 0.5, None, 10**30, [1], True, math.inf],
-    "batch_size": [0, -1, "many", 1.5, None, HUGE],
+    "batch_size": [0, -1, "many", 1.5, HUGE],
     "draws": [0, -3, "x", 2.5, True, None],
     "steps_between": [0, 1, -1, "8", 2.5, None, HUGE],
     "path": [5, "curved", None, "", ["auto"]],
