@@ -333,4 +333,4 @@ def test_no_view_of_points_is_discrete():
 
 def test_options_are_found():
     assert options("image") == {"represent": None, "alpha": 0.01, "binarise": "dynamic"}
-    assert [v.name for v in views("image")] == ["levels", "logit", "unit", "middles", "binary"]
+    assert [v.name for v in views("image")] == ["levels", "logit", "unit", "middles", "binary", "palette"]

@@ -120,6 +120,7 @@ class Clouds:
         return self.parts.encode(matched(every, self.template).reshape(len(every), -1))
 
     def decode(self, codes: Float[np.ndarray, "n few"]) -> Shapes:
+        """Clouds (n, points, 3) of codes (n, few)."""
         return self.parts.decode(np.asarray(codes)).reshape(len(codes), *self.template.shape)
 
     def save(self, folder: str | Path) -> Path:
