@@ -73,9 +73,10 @@ def forecaster(place):
 
 def voice(place):
     from pofx.apps.voice import Voice
+    from pofx.data.components import Components
 
     made = Voice("gmm")
-    made.run, made.mean, made.directions = run_of_points(), np.zeros(4), np.zeros((2, 4))
+    made.run, made.parts = run_of_points(), Components(np.zeros(4), np.zeros((2, 4)))
     made.rate, made.window, made.hop, made.conditions = 8000, 4, 2, []
     made.save(place)
 

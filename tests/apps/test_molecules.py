@@ -216,7 +216,7 @@ def test_given_properties_are_held_against_ignored_ones(data):
 def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
     (tmp_path / "some.smi").write_text("\n".join(SMALL))
     monkeypatch.setattr(app_of, "RECIPES", {"gpt": {"width": 24, "layers": 1, "heads": 2}})
-    arguments = [str(tmp_path / "some.smi"), "--minutes", "0.03", "-n", "20", "--out", str(tmp_path / "out")]
+    arguments = [str(tmp_path / "some.smi"), "--minutes", "0.06", "-n", "60", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, ["molecules", *arguments])
     assert done.exit_code == 0, done.output
     assert "valid by construction" in done.output

@@ -404,7 +404,7 @@ def test_runs_are_evaluated_and_audited_by_name_of_the_data_or_none():
     assert {f["result"] for f in pofx.audit(run, progress=False)} <= {"ok", "warning", "failed"}
     with pytest.raises(UsageError, match="image"):
         pofx.evaluate(run, normal(10, 3, 0))
-    values = pd.DataFrame(normal(90, 2, 0), columns=["a", "b"])
+    values = pd.DataFrame(normal(240, 2, 0), columns=["a", "b"])
     rows = pofx.fit(values, "kde", progress=False)
     assert len(pofx.evaluate(rows, values, likelihood_seconds=0.2, progress=False).table())
     with pytest.raises(UsageError, match="--against"):
