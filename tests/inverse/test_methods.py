@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import Unsupported
 from pofx.core.event import Continuous
 from pofx.core.random import Streams
 from pofx.families.mixture.expectation import Mixture
@@ -172,8 +172,6 @@ def test_what_is_not_linear_is_drawn_by_langevin_steps(prior):
     assert 0.3 < share < 0.95
     with pytest.raises(Unsupported, match="needs a linear operator"):
         drawn("pigdm", problem, prior, 4)
-    with pytest.raises(UsageError, match="stpes"):
-        drawn("daps", problem, prior, 4, stpes=3)
 
 
 def test_codes_are_drawn_from_prior_times_likelihood():
