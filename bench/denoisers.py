@@ -249,7 +249,7 @@ def main():
     cli.add_argument("--steps", type=int, default=3000)
     cli.add_argument("--items", type=int, default=200)
     cli.add_argument("--draws", type=int, default=1, help="of the noise that makes levels real")
-    cli.add_argument("--walk", type=int, default=50, help="steps of an edit")
+    cli.add_argument("--walk", type=int, help="steps of an edit")
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--spaces", help="folder of fitted feature spaces")
     cli.add_argument("--option", "-o", action="append", default=[], type=option, help="KEY=VALUE of the model")

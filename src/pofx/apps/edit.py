@@ -32,6 +32,7 @@ PUBLIC = ("edit",)
 
 Margin = Annotated[int, Range(0, 4096)]  # places
 Strength = Annotated[Real, Range(0, 1, above=True)]
+ANEW, ONCE = 20, 50  # steps: long ones mix better where each is walked several times
 TOWARD = 0.5  # strength of a path between items
 
 
@@ -49,8 +50,8 @@ def edit(
     into: Any = None,
     stops: Stops = 8,
     condition: Any = None,
-    steps: Count = 50,
-    repeats: Depth = 4,
+    steps: Count | None = None,
+    repeats: Depth = 10,
     eta: Annotated[Real, Range(0, 1)] = 1.0,
     seed: int = 0,
 ) -> Any:
@@ -72,7 +73,7 @@ def edit(
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
         into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
             their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
-        steps: of the walk.
+        steps: of the walk; None is 20 where a part is drawn anew and each step is repeated, else 50.
         repeats: times that each step is walked where there is a mask.
         eta: random share of each step, as of DDIM.
 
@@ -103,7 +104,12 @@ def edit(
     view = artifact.representation
     raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
     how = Walks(
-        model, artifact.condition_events(condition, len(raw), seed), int(steps), int(repeats), float(eta), int(seed)
+        model,
+        artifact.condition_events(condition, len(raw), seed),
+        int(steps or (ANEW if mask is not None or beyond is not None else ONCE)),
+        int(repeats),
+        float(eta),
+        int(seed),
     )
     with torch.inference_mode():
         x = _event(artifact, raw)
@@ -216,10 +222,10 @@ class Walks:
         data: Tensor = self.model.denoise(x, t, given)
         return data.clamp(-1, 1) if isinstance(self.model.event, Bounded) else data
 
-    def walk(self, x: Tensor, strength: float, streams: Streams) -> Walk:
+    def walk(self, x: Tensor, strength: float, streams: Streams, spacing: str = "even") -> Walk:
         """From a share of the noise to the data."""
         path = path_of(self.model.schedule)
-        times = strength * times_of(path, self.steps, "even", x.device)
+        times = strength * times_of(path, self.steps, spacing, x.device)
         return Walk(path, times, lambda: streams.normal(*x.shape[1:]), eta=self.eta)
 
     def again(self, x: Tensor, strength: float, each: int = 1) -> Tensor:
@@ -253,7 +259,9 @@ class Walks:
     def filled(self, x: Tensor, known: Tensor, strength: float) -> Tensor:
         """Items that equal x where known; below strength 1 the rest begins as a draft."""
         streams, others = (Streams(self.seed + k, len(x), device=x.device) for k in (0, 1 << 41))
-        walk, shape = self.walk(x, strength, streams), x.shape[1:]
+        half = float(self.model.schedule(torch.tensor(0.5, device=x.device))[0].flatten()[0])
+        straight = x.ndim > 2 and abs(half - 0.5) < 1e-3  # the path of flow matching, whose data form near the noise
+        walk, shape = self.walk(x, strength, streams, "shifted" if straight else "even"), x.shape[1:]
         draft = x if strength < 1 else x * known
         begun = from_rough(draft, walk.at(walk.times[0]), others.normal(*shape))
         return inpainted(self.denoise, begun, x, known, walk, lambda: others.normal(*shape), self.repeats)

@@ -38,7 +38,10 @@ def edit(
     ] = None,
     stops: Annotated[int, typer.Option(min=2, max=100_000, help="Items of a path, with both ends.")] = 8,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Of the first items.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of the walk from noise.")] = 50,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 20, each ten times, of a part; 50)."),
+    ] = None,
     guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`."), Reads()] = None,
     split: arguments.Split = None,
     out: Annotated[Path | None, typer.Option(help="As in `pofx sample`."), Items("edited")] = None,
