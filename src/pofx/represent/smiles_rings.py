@@ -46,9 +46,7 @@ class SmilesRings(SmilesPieces):
 
     def text(self, codes: np.ndarray) -> str:
         first = len(self.symbols) + 2  # code of the first piece
-        of = [
-            self.pattern.findall(self._alphabet[k]) if k >= first else [self._alphabet[k]] for k in map(int, codes)
-        ]
+        of = [self.pattern.findall(self._alphabet[k]) if k >= first else [self._alphabet[k]] for k in map(int, codes)]
         return numbered([symbol for symbols in of for symbol in symbols if symbol])
 
 
