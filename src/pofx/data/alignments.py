@@ -24,8 +24,10 @@ BLOCK = 512  # sequences compared at a time
 
 @dataclass(frozen=True)
 class Alignment:
-    """Sequences over the focus columns, the focus first; `numbers` are the residue numbers of the columns in it, `whole`
-    the same sequences without gaps and with what is inserted."""
+    """Sequences over the focus columns, the focus first; `numbers` are the residue numbers of the columns in it.
+
+    `whole` are the same sequences without gaps and with what is inserted.
+    """
 
     sequences: list[str]
     numbers: Int[np.ndarray, "columns"]
