@@ -89,6 +89,9 @@ class ContextMLP(Conditionals):
         self.output = LevelLogits((), event.largest)
         with torch.no_grad():
             self.net.last.weight.mul_(0.1)
+            for layer in self.net.contexts or ():  # what is near comes first: a condition starts without effect
+                layer.weight.zero_()
+                layer.bias.zero_()
 
     @property
     def lengths(self) -> tuple[int, ...]:
