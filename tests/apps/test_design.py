@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.design import Design, Sequences, Vectors, bounds_of, space_of
 from pofx.apps.design_floors import Random, compared
+from pofx.apps.design_loop import Design, Sequences, Vectors, bounds_of, space_of
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, parzen, tpe
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError

@@ -61,6 +61,8 @@ def files(tmp_path, monkeypatch):
     frame.drop(columns="rare").mask(gone).to_csv(tmp_path / "gaps.csv", index=False)
     numbers.head(1).to_csv(tmp_path / "one.csv", index=False)
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "sim.py").write_text("def draw(p):\n    return p\n")
+    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
     (tmp_path / "words.txt").write_text("\n".join(f"word {i} of {i % 7}" for i in range(40)))
     (tmp_path / "header.csv").write_text("a,b\n")
     tails = [f"{a}C{b}" for a in ("C", "O", "N", "CC") for b in ("", "C", "O", "Cl", "F")]
@@ -127,7 +129,7 @@ WRONG = {
     "a caption of nobody": ("multimodal tiles --caption nope --out x", "no caption has"),
     "solids that are rows": ("shapes a.csv --out x", "no solids"),
     "a picture as measurements": ("restore RUN a.csv", "measurements are numbers"),
-    "codes that are rows": ("decode RUN a.csv", ".npy or .npz"),
+    "codes that are rows": ("decode RUN a.csv", "or .npz file"),
     "a run of rows for texts": ("text words.txt --run RUN", "models table items"),
     "a level above one": ("novelty RUN a.csv --level 5", "between 0 and 1"),
     "one run alone": ("detect RUN", "two runs"),
@@ -136,6 +138,11 @@ WRONG = {
     "molecules of a run and tokens": ("molecules a.csv --run RUN --tokens selfies", "--run"),
     "scores over the data": ("score RUN a.csv --out a.csv", "is read"),
     "samples over the data of the run": ("sample RUN --out a.csv", "is read"),
+    "no workers": ("infer sim.py:draw -p x=normal(0,1) --out x --workers 0", "workers must be"),
+    "groups of one": ("fairness RUN --group amount", "column of groups"),
+    "words of melodies": ("audio tunes --words yes --out x", "--words"),
+    "voices by nobody": ("audio tunes --model nope --out x", "unknown model"),
+    "a group of nobody": ("fairness RUN --group nope", "choose one of"),
     "properties that are words": ("molecules m.csv --given word --out x", "rows have others"),
     "properties without end": ("molecules m.csv --given gap --out x", "column gap of CC"),
     "a scaffold that is none": ("molecules m.csv --scaffold xx --out x", "must be a molecule"),
@@ -270,7 +277,7 @@ def test_a_folder_that_is_written_into_is_stated(tmp_path):
 
 
 def test_a_record_is_filled_in_by_any_program(tmp_path):
-    from pofx.apps.design import Design, Vectors
+    from pofx.apps.design_loop import Design, Vectors
 
     loop = Design(Vectors({"a": (0, 1)}), batch=3, record=tmp_path / "r.csv")
     loop.propose()

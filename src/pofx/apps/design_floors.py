@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.apps.design import POOL, Design, Sequences, Vectors, space_of
+from pofx.apps.design_loop import POOL, Design, Sequences, Vectors, space_of
 from pofx.apps.surrogate import Gaussian, improvement, latin, tpe
 
 COMPONENTS = 8  # of features of sequences, for a Gaussian process

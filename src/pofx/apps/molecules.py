@@ -19,6 +19,7 @@ import typer
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.core.printed import aligned, show
 from pofx.data import chemistry
 from pofx.data.chemistry import oracle_of
 from pofx.data.dataset import Dataset, dataset, split, take
@@ -367,7 +368,9 @@ def molecules(
     tokens: Annotated[
         str | None, typer.Option(help="smiles-pieces (default of gpt), smiles (of others), selfies or characters.")
     ] = None,
-    respellings: Annotated[int | None, typer.Option(min=0, help="Random spellings of each training molecule.")] = None,
+    respellings: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="Random spellings of each training molecule.")
+    ] = None,
     given_: Annotated[
         str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
     ] = None,
@@ -377,9 +380,9 @@ def molecules(
     by: Annotated[
         str, typer.Option(help="model: it learns from what scores high; codes: a search in a vae's.")
     ] = "model",
-    rounds: Annotated[int, typer.Option(min=2, help="Of --optimise.")] = 5,
+    rounds: Annotated[int, typer.Option(min=2, max=1000, help="Of --optimise.")] = 5,
     valid: Annotated[bool, typer.Option("--valid", help="Draw again what is no molecule, until there are -n.")] = False,
-    n: Annotated[int, typer.Option("-n", min=10, help="Molecules drawn.")] = 1000,
+    n: Annotated[int, typer.Option("-n", min=10, max=10_000_000, help="Molecules drawn.")] = 1000,
     out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv."), Guarded()] = Path(
         "runs/molecules"
     ),
@@ -426,21 +429,19 @@ def molecules(
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
-    typer.echo(found.round(3).to_string(na_rep=""))
+    show(aligned(found))
     if columns:
-        typer.echo(
-            "\nmean absolute error of the given properties\n" + obedience(one, data, seed=seed).round(3).to_string()
-        )
+        show("\nmean absolute error of the given properties\n" + aligned(obedience(one, data, seed=seed)))
     if scaffold is not None:
         samples = complete(one, scaffold, n, seed=seed)
-        typer.echo(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
+        show(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
     if optimise_ is not None and by == "codes":
         loop, table = explore(one, optimise_, rounds=rounds, seed=seed)
-        typer.echo(f"\n{optimise_} in code space\n" + table.round(3).to_string())
+        show(f"\n{optimise_} in code space\n" + aligned(table))
         samples = loop.best(n)["item"].tolist()
     elif optimise_ is not None:
         steered, table = optimise(one, optimise_, data, rounds=rounds, seed=seed)
-        typer.echo(f"\n{optimise_} steered\n" + table.round(3).to_string(na_rep=""))
+        show(f"\n{optimise_} steered\n" + aligned(table))
         samples = steered.best(n)["item"].tolist()
         steered.run.save(out / "steered")
     if valid:

@@ -20,6 +20,7 @@ from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.apps.templates import check_fills
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
+from pofx.core.printed import aligned, show
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
 from pofx.data.arrays import write_frame
 from pofx.data.dataset import Dataset, dataset
@@ -281,16 +282,18 @@ def proteins(
     mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R.")] = "mutant",
     score: Annotated[str, typer.Option(help="Its column of measured scores.")] = "score",
     model: Annotated[str, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion.")] = "vae",
-    members: Annotated[int, typer.Option(min=1, help="Trainings with different seeds, whose scores are averaged.")] = 3,
+    members: Annotated[
+        int, typer.Option(min=1, max=100, help="Trainings with different seeds, whose scores are averaged.")
+    ] = 3,
     minutes: Annotated[float, typer.Option(help="Of training, of all members together.")] = 3.0,
     potts_steps: Annotated[
-        int, typer.Option(min=0, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
+        int, typer.Option(min=0, max=1_000_000, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
     ] = 60,
     whole_: Annotated[
         bool, typer.Option("--whole", help="Mutants are whole sequences, of any length: scored by a gpt without gaps.")
     ] = False,
     template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="New sequences.")] = 100,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="New sequences.")] = 100,
     out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv."), Guarded()] = Path(
         "runs/proteins"
     ),
@@ -302,7 +305,7 @@ def proteins(
     The profile of the alignment and Potts models are scored beside: a network that is below them has not helped.
     """
     alignment = read_alignment(source)
-    typer.echo(
+    show(
         f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
         f"columns; {alignment.dropped} with too many gaps or repeated"
     )
@@ -341,7 +344,7 @@ def proteins(
         kind_of(items).write(items, aside / "sequences.fasta")
         write_frame(table, aside / "scores.csv")
     if truth is not None:
-        typer.echo(spearman(scores, truth[there]).round(3).to_string())
+        show(aligned(spearman(scores, truth[there])))
     return f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment"
 
 

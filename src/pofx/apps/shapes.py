@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -27,7 +28,7 @@ def shapes(
     model: Annotated[
         str | None, typer.Option(help="By default layouts of solids, made of frames, nsf of clouds.")
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Solids, clouds or clips.")] = 8,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Solids, clouds or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -52,7 +53,7 @@ def shapes(
         if every.ndim != 4 or every.dtype.kind not in "iub":
             raise DataError(f"clips must be whole numbers (n, t, h, w) (got {every.dtype} {every.shape})")
         run, found = video.learn(every, model=model or "made", minutes=minutes, seed=seed)
-        typer.echo("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+        show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         drawn = video.continued(run, every[-n:], every.shape[1], seed)
         np.save(out / "clips.npy", drawn)
         video.gif(drawn, out / "clips.gif")
@@ -78,11 +79,11 @@ def shapes(
         plain, found, parts = solids.learn(every, model=model, **how)
         learned, codes = plain, solids.codes_of(plain, parts)
         drawn = np.asarray(plain.sample(n, seed=seed, batch_size=n)).reshape(n, *every.shape[1:]).astype(np.uint8)
-    typer.echo("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    show("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
     for name, value in codes.items():
-        typer.echo(f"intersection over union of {name}: {value:.3f}")
+        show(f"intersection over union of {name}: {value:.3f}")
     close = solids.likeness(drawn.reshape(n, -1), parts["test"], parts["train"])
-    typer.echo(", ".join(f"{name} {value:.3f}" for name, value in close.items()))
+    show(", ".join(f"{name} {value:.3f}" for name, value in close.items()))
     np.save(out / "solids.npy", drawn)
     solids.picture(drawn, out / "solids.png")
     try:
@@ -90,7 +91,7 @@ def shapes(
             if solid.any():
                 (out / f"{i}.obj").write_text(solids.mesh(solid))
     except DataError as error:
-        typer.echo(str(error))
+        show(str(error))
     learned.save(out / "model")
     return f"{n} solids"
 
@@ -115,7 +116,7 @@ def _clouds(every: Any, out: Path, model: str | None, n: int, minutes: float, se
         most = JUDGED if distance == "chamfer" else JUDGED // 2  # an exact matching of every pair takes long
         some = {name: values[:most] for name, values in rows.items()}
         table = pd.DataFrame(clouds.compared(some, few, train, distance)).T
-        typer.echo(f"{distance}, {min(most, len(few))} clouds\n{table.round(4).to_string()}")
+        show(f"{distance}, {min(most, len(few))} clouds\n" + aligned(table, 4))
     np.save(out / "clouds.npy", drawn[:n])
     clouds.picture(drawn[:n], out / "clouds.png")
     for i, cloud in enumerate(drawn[:n]):

@@ -1,4 +1,4 @@
-"""What a template asks of a model, refused before anything is trained."""
+"""What a template demands of a model, refused before anything is trained."""
 
 from pofx.core.errors import UsageError
 from pofx.core.model import Completing, Infilling

@@ -5,6 +5,7 @@ Items are written by their kind (`pofx.data.kind`).
 
 import csv
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,18 @@ def check_output(path: Path, *endings: str) -> None:
     if path.is_dir() or (above is not None and not above.is_dir()):
         at = path if path.is_dir() else above
         raise UsageError(f"{path} cannot be written, {at} is a {'folder' if path.is_dir() else 'file'}: choose another")
+    check_allowed(path)
+
+
+def check_allowed(path: Path) -> None:
+    """Refuse a place where this user may not write.
+
+    Raises:
+        UsageError: what forbids it.
+    """
+    above = next((p for p in path.absolute().parents if p.exists()), None)
+    if above is not None and above.is_dir() and not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written, {above} is read-only for this user: choose another --out")
 
 
 def apart(path: Path, *inputs: Path, inside: bool) -> None:
@@ -67,6 +80,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder: choose another --out")
+    check_allowed(folder)
     found = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.exists() else []
     if found and not overwrite:
         shown = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
