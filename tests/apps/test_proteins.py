@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
+from pofx.apps import indels
 from pofx.apps import proteins as app_of
 from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.cli.main import app
@@ -182,6 +183,28 @@ def test_insertions_are_scored_by_a_model_of_unaligned_sequences():
         pofx.fit(items, "gpt", steps=1, progress=False)
     with pytest.raises(DataError, match="no residue"):
         pofx.proteins(["ACXZ"])
+
+
+def test_mutants_of_any_length_are_scored_whole(tmp_path):
+    rows = [s[:4] + "lv" * (i % 2) + s[4:9] + ("-" if i % 3 == 0 else s[9]) for i, s in enumerate(family(80))]
+    rows[0] = FOCUS
+    (tmp_path / "f.a3m").write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(rows)))
+    alignment = app_of.read_alignment(tmp_path / "f.a3m")
+    assert alignment.whole[0] == FOCUS and {len(s) for s in alignment.whole} > {10}
+    assert all(
+        s.replace("-", "") in (w, w[:4] + w[6:]) for s, w in zip(alignment.sequences, alignment.whole, strict=True)
+    )
+    run = indels.learn(alignment, steps=20, width=24, layers=1, heads=2, length=16, progress=False)
+    found = indels.scores([run], alignment, [FOCUS, FOCUS[:6], FOCUS[:4] + "LV" + FOCUS[4:]])
+    assert set(found) == {"length", "3-grams", "gpt x 1"} and all(v[0] == pytest.approx(0) for v in found.values())
+    assert found["length"].tolist() == [0, -4, -2] and found["3-grams"][2] > found["3-grams"][1] - 50
+    with pytest.raises(DataError, match="17 residues"):
+        indels.scores([run], alignment, ["A" * 17])
+    pd.DataFrame({"mutant": ["acde", "A1V"], "score": [1.0, 2]}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="no whole sequence"):
+        indels.read_whole(tmp_path / "a.csv")
+    pd.DataFrame({"mutant": ["acde", None], "score": [1.0, 2]}).to_csv(tmp_path / "a.csv", index=False)
+    assert indels.read_whole(tmp_path / "a.csv")[0] == ["ACDE"]
 
 
 def test_the_verb_prints_floors_beside(tmp_path, monkeypatch):

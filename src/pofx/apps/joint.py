@@ -27,7 +27,10 @@ from pofx.runs.models import model_entry
 PUBLIC = ("Joint",)
 
 BATCH = 250
-OWN: Mapping[str, Mapping[str, Any]] = {"circuit": {"states": 64}}  # options of models where none are given
+OWN: Mapping[str, Mapping[str, Any]] = {  # options of models where none are given
+    "circuit": {"states": 64},
+    "masked-diffusion": {"width": 64, "layers": 3, "batch_size": 32},
+}
 
 
 class Joint:

@@ -28,7 +28,7 @@ from pofx.runs.fitting import fit
 
 PUBLIC = ("Solids",)
 
-PARTS, CLASSES = 24, 8  # components of a code, and the classes of each
+PARTS, CLASSES = 16, 8  # components of a code, and the classes of each
 LEAST = 10  # solids
 SHARE = 0.1  # of the time, for the codes
 EDGES = norm.ppf(np.arange(1, CLASSES) / CLASSES)

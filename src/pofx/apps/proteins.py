@@ -46,10 +46,11 @@ DRAWS = 64  # of the code of a VAE, the same for all sequences
 # data
 
 
-def resampled(alignment: Alignment, *, seed: int = 0, size: int | None = None) -> Dataset:
+def resampled(alignment: Alignment, *, seed: int = 0, size: int | None = None, whole: bool = False) -> Dataset:
     """Sequences drawn as often as their weights, clusters of relatives in one split each.
 
-    The validation and test splits hold a tenth of the clusters each, their sequences once.
+    The validation and test splits hold a tenth of the clusters each, their sequences once. With `whole` sequences have
+    no gaps, and what is inserted.
     """
     of = clusters(alignment.sequences)
     generator = np.random.default_rng(seed)
@@ -66,7 +67,8 @@ def resampled(alignment: Alignment, *, seed: int = 0, size: int | None = None) -
     weight = alignment.weights[rest] / alignment.weights[rest].sum()
     drawn = generator.choice(rest, size or max(2 * len(rest), 2000), p=weight)
     items = {"train": drawn, **parts}
-    made = {name: as_proteins([alignment.sequences[i] for i in at]) for name, at in items.items()}
+    rows = alignment.whole if whole else alignment.sequences
+    made = {name: as_proteins([rows[i] for i in at]) for name, at in items.items()}
     facts = {"effective": alignment.effective, "dropped": alignment.dropped, "clusters": int(of.max() + 1)}
     about: dict[str, Any] = {"source": "alignment", "licence": "unknown", "facts": facts, "count_overlaps": False}
     return dataset(made["train"], made["validation"], made["test"], "alignment", **about)
@@ -287,6 +289,9 @@ def proteins(
     potts_steps: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
     ] = 60,
+    whole_: Annotated[
+        bool, typer.Option("--whole", help="Mutants are whole sequences, of any length: scored by a gpt without gaps.")
+    ] = False,
     template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="New sequences.")] = 100,
     out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv."), Guarded()] = Path(
@@ -304,6 +309,10 @@ def proteins(
         f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
         f"columns; {alignment.dropped} with too many gaps or repeated"
     )
+    if whole_:
+        if assay is None or template is not None or model not in ("vae", "gpt"):
+            raise UsageError("--whole needs --assay, and takes a gpt and no --template")
+        return _of_any_length(alignment, (assay, mutant, score), members, minutes, n, out, seed, overwrite)
     if template is not None:
         check_template(template, alignment, model)
     if assay is None:
@@ -337,6 +346,26 @@ def proteins(
     if truth is not None:
         show(aligned(spearman(scores, truth[there])))
     return f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment"
+
+
+def _of_any_length(
+    alignment: Alignment, assay: tuple[Path, str, str], members: int, minutes: float, n: int, out: Path, seed: int,
+    overwrite: bool,
+) -> str:  # fmt: skip
+    """Score whole sequences beside floors, and draw new ones."""
+    from pofx.apps import indels
+
+    sequences, truth = indels.read_whole(*assay)
+    how: dict[str, Any] = {"minutes": minutes / members, "overwrite": overwrite}
+    how["length"] = max(map(len, [*sequences, *alignment.whole]))
+    runs = [indels.learn(alignment, seed=seed + k, out=out / f"run{k}", **how) for k in range(members)]
+    scores = indels.scores(runs, alignment, sequences)
+    items = as_proteins([s for s in runs[0].sample(n, seed=seed) if s] or [alignment.whole[0]])
+    with whole(out) as aside:
+        kind_of(items).write(items, aside / "sequences.fasta")
+        write_frame(pd.DataFrame({"mutant": sequences, **scores}), aside / "scores.csv")
+    typer.echo(spearman(scores, truth).round(3).to_string())
+    return f"{len(sequences)} sequences scored"
 
 
 def every_mutant(alignment: Alignment) -> list[str]:

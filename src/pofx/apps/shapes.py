@@ -26,7 +26,7 @@ def shapes(
         int | None, typer.Option("--points", min=4, max=2048, help="Of solids: learn clouds of so many surface points.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="By default layouts of solids, made of frames, nsf of clouds.")
+        str | None, typer.Option(help="By default wavenet of solids (or layouts), made of frames, nsf of clouds.")
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Solids, clouds or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
@@ -72,11 +72,11 @@ def shapes(
     how: dict[str, Any] = {"minutes": minutes, "seed": seed}
     learned: Any
     codes = {}
-    if model is None:
+    if model == "layouts":
         learned, found, parts = solids.learn_layouts(every, **how)
         drawn = learned.sample(n, seed=seed)
     else:
-        plain, found, parts = solids.learn(every, model=model, **how)
+        plain, found, parts = solids.learn(every, model=model or "wavenet", **how)
         learned, codes = plain, solids.codes_of(plain, parts)
         drawn = np.asarray(plain.sample(n, seed=seed, batch_size=n)).reshape(n, *every.shape[1:]).astype(np.uint8)
     show("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))

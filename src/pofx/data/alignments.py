@@ -7,7 +7,7 @@ its residues (Morcos et al., 2011; Hopf et al., 2017), for relatives are no inde
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,16 @@ BLOCK = 512  # sequences compared at a time
 
 @dataclass(frozen=True)
 class Alignment:
-    """Sequences over the focus columns, the focus first; `numbers` are the residue numbers of the columns in it."""
+    """Sequences over the focus columns, the focus first; `numbers` are the residue numbers of the columns in it.
+
+    `whole` are the same sequences without gaps and with what is inserted.
+    """
 
     sequences: list[str]
     numbers: Int[np.ndarray, "columns"]
     weights: Float[np.ndarray, "n"]
     dropped: int
+    whole: list[str] = field(default_factory=list)
 
     @property
     def focus(self) -> str:
@@ -71,7 +75,9 @@ def read_alignment(path: str | Path, *, identity: float = 0.8, gaps: float = 0.5
     good = [s for i, s in enumerate(first) if i == 0 or s.count(GAP) <= gaps * len(s)]
     if len(good) < 2 or not len(keep):
         raise DataError(f"{path} has {len(good)} sequences with at most {gaps:.0%} gaps: raise gaps=, or give another")
-    return Alignment(good, np.array(numbers), weights(good, identity), len(clean) - len(good))
+    row_of = {s: i for i, s in reversed(list(enumerate(clean)))}
+    full = ["".join(c for c in rows[row_of[s]].upper() if c in RESIDUES) for s in good]
+    return Alignment(good, np.array(numbers), weights(good, identity), len(clean) - len(good), full)
 
 
 def fasta(text: str) -> tuple[list[str], list[str]]:

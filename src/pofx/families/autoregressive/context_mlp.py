@@ -89,6 +89,9 @@ class ContextMLP(Conditionals):
         self.output = LevelLogits((), event.largest)
         with torch.no_grad():
             self.net.last.weight.mul_(0.1)
+            if self.net.contexts is not None:  # what is near comes first: a condition starts without effect
+                for weight in self.net.contexts.parameters():
+                    weight.zero_()
 
     @property
     def lengths(self) -> tuple[int, ...]:
