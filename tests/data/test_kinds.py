@@ -234,6 +234,12 @@ def test_arrays_of_clips_and_solids_are_read_as_stated(tmp_path):
     for name in ("solids", "twice"):  # copies are no draws
         card = load(tmp_path / f"{name}.npy").card
         assert card.kind == "voxels" and sum(card.sizes.values()) == 30
+    for few in (solids[:, 0, :4] > 0, solids[:, 0, :4].astype(np.uint8)):  # four layers, frames or channels
+        np.save(tmp_path / "few.npy", few)
+        with pytest.raises(DataError, match="4 layers: state kind=image, kind=video or kind=voxels"):
+            load(tmp_path / "few.npy")
+        for kind, shape in (("image", (6, 6, 4)), ("video", (4, 6, 6)), ("voxels", (4, 6, 6))):
+            assert load(tmp_path / "few.npy", reading={"kind": kind}).train.values.shape[1:] == shape
     for wrong in (solids * 2, solids[:, 0, 0], np.zeros((0, 4, 4, 4))):
         with pytest.raises(DataError):
             voxels(wrong)

@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 from pofx.apps.anomaly_members import NEAR, Tail, member
 from pofx.apps.plain_rows import Plain
 from pofx.core.errors import DataError
+from pofx.core.printed import show
 from pofx.data.columns import framed
 from pofx.declared import Csv, Reads, Seed, Table
 
@@ -222,7 +223,7 @@ def anomaly(
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
-    top: Annotated[int, typer.Option(min=0, help="Show this many of the most anomalous rows.")] = 5,
+    top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the most anomalous rows.")] = 5,
     out: Csv = Path("anomalies.csv"),
     seed: Seed = 0,
 ) -> str:
@@ -261,8 +262,8 @@ def anomaly(
     write_table(table, out)
     for k, i in enumerate(order):
         causes = why.iloc[k].sort_values(ascending=False).index[:3]
-        typer.echo(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
-    typer.echo(judged(scores, simple, truth))
+        show(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
+    show(judged(scores, simple, truth))
     return f"{int(labels.sum())} of {len(rows)} rows flagged"
 
 

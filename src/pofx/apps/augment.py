@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, f1_score,
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.neighbors import NearestNeighbors
 
+from pofx.core.printed import aligned, show
 from pofx.data.columns import framed
 from pofx.declared import Csv, Seed, Table
 
@@ -304,9 +305,9 @@ def augment(
         table = report(rest.to_numpy(np.float64), y, oversampler, seed=seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    typer.echo(table.round(4).to_string())
+    show(aligned(table, 4))
     gain, half = map(float, table.loc[["generated"], ["gain", "±"]].to_numpy()[0])
-    typer.echo("generated rows help here" if gain > half else "no gain by generated rows: do without them")
+    show("generated rows help here" if gain > half else "no gain by generated rows: do without them")
     rows, labels = oversampler.fit_resample(rest, frame[label])
     write_frame(rows.assign(**{label: labels})[list(frame.columns)], out)
     return f"{len(rows) - len(frame)} rows of {len(rows)} are generated"

@@ -15,6 +15,7 @@ import pandas as pd
 import typer
 
 from pofx.core.errors import Unsupported, UsageError
+from pofx.core.printed import aligned, show
 from pofx.data.columns import framed
 from pofx.declared import Against, File, Run, Seed
 
@@ -46,9 +47,10 @@ def fairness_report(
     Raises:
         Unsupported: generated items whose group cannot be found.
     """
-    from pofx.data.weights import groups_of
+    from pofx.data.weights import check_groups, groups_of
 
     held = data.test
+    check_groups(groups_of(data.train, group), group, "group")
     real_groups = groups_of(held, group)
     drawn = run.draw(DRAWN, seed=seed) if samples is None else samples
     made_groups = _groups_of_drawn(drawn, group, data, real_groups)
@@ -207,15 +209,15 @@ def fairness(
     data = trained_on(artifact, against)
     check_same_data(artifact, data, forcible=False)
     table = fairness_report(artifact, data, group, target=target, seed=seed)
-    typer.echo(table.round(3).to_string())
+    show(aligned(table, na_rep="NaN"))
     measured = int((table["items"] >= LEAST).sum())
     if measured >= 2:
         for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
-            typer.echo(sentence)
+            show(sentence)
     if measured < len(table):
         few = len(table) - measured
-        typer.echo(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
-    typer.echo(f"to mend it: pofx train … --balance {group}, and compare these numbers")
+        show(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
+    show(f"to mend it: pofx train … --balance {group}, and compare these numbers")
     if out is None:
         return None
     write_frame(table, out, index=True)

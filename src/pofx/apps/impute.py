@@ -20,6 +20,7 @@ from sklearn.impute import KNNImputer, SimpleImputer
 
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
+from pofx.core.printed import aligned, show
 from pofx.core.random import Streams
 from pofx.data.columns import framed
 from pofx.declared import Csv, Seed, Table
@@ -261,7 +262,7 @@ def impute(
     draws: Annotated[
         int, typer.Option(min=0, max=MOST, help="Also write so many completed tables, one after the other.")
     ] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Steps of training.")] = STEPS,
     seed: Seed = 0,
 ) -> str:
     """Fill the empty cells of a table from what its rows have in common.
@@ -277,7 +278,7 @@ def impute(
     imputer = Imputer(steps=steps, random_state=seed).fit(frame.iloc[np.sort(rest)])
     if len(held) >= 10:
         train, new = rows_of(frame.iloc[rest]), rows_of(frame.iloc[held])
-        typer.echo(compared(imputer, train, new, seed).round(4).to_string())
+        show(aligned(compared(imputer, train, new, seed), 4))
     filled = imputer.transform(frame)
     write_frame(filled, out)
     for k, table in enumerate(imputer.draws(frame, draws) if draws else ()):

@@ -27,6 +27,8 @@ def simulate(
         UsageError: the simulator cannot be called with parameters, or returns data of changing shapes.
         DataError: every run failed; the first error is in the message.
     """
+    if isinstance(workers, bool) or not isinstance(workers, int) or not (workers == -1 or workers >= 1):
+        raise UsageError(f"workers must be a number of processes from 1 up, or -1 for all cores (got {workers!r})")
     seeds = np.random.SeedSequence(seed).spawn(len(theta))
     takes = _takes(simulator)
     if vectorised:
@@ -91,6 +93,8 @@ def _several(simulator: Callable[..., Any], theta: np.ndarray, seeds: list[Any],
     for one, seed in zip(theta, seeds, strict=True):
         try:
             out = simulator(one, np.random.default_rng(seed)) if takes == 2 else simulator(one)
+            if np.iscomplexobj(out):
+                raise TypeError("data are complex: return real and imaginary part")
             rows.append(np.asarray(out, np.float64))
         except Exception as error:  # whatever a simulator raises
             rows.append(f"{type(error).__name__}: {error}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.core.printed import show
 from pofx.declared import Guarded, Reads
 
 GROUP = "Evaluate and compare"
@@ -65,4 +66,4 @@ def compare(
         memory_limit=memory_limit,
         engine=engine,
     )
-    typer.echo(f"{result}\n\nreport → {result.report}")
+    show(f"{result}\n\nreport → {result.report}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.core.printed import show
 from pofx.declared import Guarded, Reads
 
 GROUP = "Train"
@@ -70,6 +71,4 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints
         return
     training = run.card["training"]
-    typer.echo(
-        f"{run.name} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}"
-    )
+    show(f"{run.name} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}")
