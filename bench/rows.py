@@ -10,6 +10,7 @@ bins of equal width) and log loss beside logistic regression on the same rows. O
 import os
 import time
 import warnings
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,7 @@ def _adult():
     frame = adult()
     y = (frame.pop("income").to_numpy() == ">50K").astype(int)
     words = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
-    coded = make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore"), words), remainder=StandardScaler(), force_int_remainder_cols=False
-    )
+    coded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), words), remainder=StandardScaler())
     yield (
         "adult",
         frame,
@@ -102,7 +101,7 @@ def _adult():
 
 def classifier(args):
     """Accuracy, calibration error and log loss on a fifth of the rows."""
-    for name, x, y, floor, ours in (*_digits(), *_adult()):
+    for name, x, y, floor, ours in chain(_digits(), _adult()):
         if args.tables and name not in args.tables:
             continue
         for seed in range(args.seeds):

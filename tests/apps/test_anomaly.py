@@ -6,7 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from pofx.apps.anomaly import AnomalyDetector, Tail, floors
+from pofx.apps.anomaly import AnomalyDetector, floors, larger_half
+from pofx.apps.anomaly_members import Tail
 from pofx.cli.main import app
 
 QUICK = ("knn", "gmm")
@@ -153,6 +154,25 @@ def test_words_of_large_vocabularies_and_missing_words_are_usual_where_they_alwa
     assert abs(scores[gaps].mean() - scores[~gaps].mean()) < 1
     new = frame.iloc[:2].assign(plan=["gold", "pro"])
     assert detector.predict(new)[0] == 1 and detector.decision_function(new)[0] > 3 * scores.mean()
+
+
+def test_the_score_is_the_mean_of_the_larger_half():
+    five = [np.array([float(k), 1.0]) for k in (3, 0, 9, 1, 5)]
+    assert larger_half(five).tolist() == [7, 1] and larger_half(five[:2]).tolist() == [1.5, 1]
+    assert larger_half(five[:1]).tolist() == [3, 1]
+
+
+def test_a_cluster_of_anomalies_is_not_its_own_neighbourhood():
+    """Thirty copies of a fault among 1,000 rows have each other as neighbours: wide ones see that they are few."""
+    x = np.concatenate((rows(1000), rows(30, 2) * 0.02 + [6, -6, 0]))
+    truth = np.repeat([0, 1], [1000, 30])
+    found = [
+        roc_auc_score(truth, AnomalyDetector(contamination=0.1, **options).fit(x).decision_scores_)
+        for options in ({"protocol": "contaminated"}, {"members": ("knn",)})
+    ]
+    assert found[0] > 0.99 > 0.9 > found[1]
+    few = AnomalyDetector(("knn", "lof"), protocol="contaminated").fit(np.concatenate([x] * 3))  # sought among 2,000
+    assert roc_auc_score(np.tile(truth, 3), few.decision_scores_) > 0.99
 
 
 def test_ranks_find_what_a_heavy_tail_hides():

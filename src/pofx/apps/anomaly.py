@@ -1,50 +1,40 @@
 """Anomaly detection: rows that a density, or the rows around them, find improbable.
 
 No single score is best on all tables, and none beats the distance to the fifth neighbour by much on average
-(Livernoche et al., 2023, arXiv 2305.18593), so the default combines four: neighbours in standard deviations and in
-normal ranks, local density (LOF) and a mixture of normals. Each is brought to one scale, minus the log of its tail
-probability among the training rows, before they are averaged. Thresholds are a quantile of the training scores, a
-conformal p-value (the false-alarm rate holds for any model; Bates et al., 2023) or a bound on the false discovery rate
-(Benjamini and Hochberg, 1995). Scores have PyOD's sign.
+(Livernoche et al., 2023, arXiv 2305.18593), so the default combines several: neighbours in standard deviations and in
+normal ranks, local density (LOF), a mixture of normals and a circuit; among rows that hold anomalies already, wide
+neighbourhoods and an isolation forest. Each is brought to one scale, minus the log of its tail probability among the
+training rows. The score is the mean of the larger half: what is odd in one respect is odd, and two agree that it is
+(after the average of maxima of Aggarwal and Sathe, 2015). Thresholds are a quantile of the training scores, a conformal
+p-value (the false-alarm rate holds for any model; Bates et al., 2023) or a bound on the false discovery rate (Benjamini
+and Hochberg, 1995). Scores have PyOD's sign.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
 import typer
-from scipy.special import ndtri
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import IsolationForest
-from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
 
+from pofx.apps.anomaly_members import NEAR, Tail, member
+from pofx.apps.plain_rows import Plain
 from pofx.core.errors import DataError
 from pofx.core.printed import show
 from pofx.data.columns import framed
-from pofx.data.dates import format_of, instants
 from pofx.declared import Csv, Reads, Seed, Table
 
 GROUP = "Uses"
 EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
 
-FARTHEST = 50.0  # units from which on a value is no farther away
 ROWS = 10_000  # training rows of a member, at most
-NEIGHBOURS, LOCAL = 5, 20
 FEWEST = 2  # training rows
-WORDS, RARE = 30, 0.0025  # of a column with an indicator of their own, at most; share below which others are rare
-MISSING = "\x00"
 HELD = 0.2  # share of the rows that conformal thresholds hold out
-SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
-MEMBERS = ("knn", "ranks", "lof", "gmm")
-OPTIONS: dict[str, dict[str, Any]] = {
-    "gmm": {"components": 10, "covariance": "full", "ridge": 1e-3},
-    "circuit": {"states": 32, "steps": 60, "validations": 6},
-}
-Scores = Callable[[np.ndarray], np.ndarray]
+MEMBERS = {"one-class": ("knn", "ranks", "lof", "gmm", "circuit"), "contaminated": ("knn", "lof", "iforest")}
 
 
 class AnomalyDetector(BaseEstimator):
@@ -54,7 +44,7 @@ class AnomalyDetector(BaseEstimator):
 
     def __init__(
         self,
-        members: Sequence[str] = MEMBERS,
+        members: Sequence[str] | None = None,
         *,
         score: str = "density",
         contamination: float = 0.1,
@@ -64,7 +54,8 @@ class AnomalyDetector(BaseEstimator):
         random_state: int = 0,
     ) -> None:
         """Args:
-        members: "knn", "ranks" (knn of normal ranks), "lof", "iforest", or names of `pofx models`.
+        members: "knn", "ranks" (knn of normal ranks), "lof", "iforest", or names of `pofx models`; None takes those
+            of the protocol.
         score: of members that are models: "density" (- log p), "typicality" (distance of log p from its usual value),
             "ratio" (log p against that of independent columns) or "reconstruction".
         contamination: share of anomalies that is flagged, the significance level, or the false discovery rate.
@@ -95,8 +86,8 @@ class AnomalyDetector(BaseEstimator):
         ):
             if value not in known:
                 raise ValueError(f"{name} must be {', '.join(known[:-1])} or {known[-1]} (got {value!r})")
-        if not len(self.members) or self.seeds < 1:
-            raise ValueError(f"members and seeds must be at least 1 (got {len(self.members)} and {self.seeds})")
+        if self.members is not None and not len(self.members) or self.seeds < 1:
+            raise ValueError(f"members and seeds must be at least 1 (got {self.members} and {self.seeds})")
         if not 0 < self.contamination < 1:
             raise ValueError(f"contamination must lie between 0 and 1 (got {self.contamination}): pass 0.1")
         frame = self._rows(X, reset=True)
@@ -124,14 +115,16 @@ class AnomalyDetector(BaseEstimator):
         if len(x) > ROWS:
             x = np.random.default_rng(self.random_state).choice(x, ROWS, replace=False)
         self.scorers_ = []
-        for name in [self.members] if isinstance(self.members, str) else self.members:
+        members = MEMBERS[self.protocol] if self.members is None else self.members
+        share = self.contamination if self.protocol == "contaminated" else 0.0
+        for name in [members] if isinstance(members, str) else members:
             for seed in range(self.seeds if name not in NEAR else 1):
-                scores, own = member(name, x, self.score, self.random_state + seed)
+                scores, own = member(name, x, self.score, self.random_state + seed, share)
                 self.scorers_.append((scores, Tail(own)))
-        self._own = np.mean([tail(tail.scores) for _, tail in self.scorers_], 0)
+        self._own = larger_half([tail(tail.scores) for _, tail in self.scorers_])
 
     def _combined(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(np.mean([tail(scores(x)) for scores, tail in self.scorers_], 0))
+        return larger_half([tail(scores(x)) for scores, tail in self.scorers_])
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The anomaly score of each row, higher is more anomalous: (n,)."""
@@ -206,203 +199,14 @@ class AnomalyDetector(BaseEstimator):
         return pd.DataFrame(found).set_axis(pd.RangeIndex(len(whole)) if _index(X) is None else _index(X))
 
 
+def larger_half(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of the larger half of the scores of each row, of two at least where there are two."""
+    return np.asarray(np.sort(scores, 0)[-max(2, len(scores) // 2) :].mean(0))
+
+
 def _index(X: Any) -> Any:
     given = framed(X)
     return None if given is None else given.index
-
-
-class Plain:
-    """Rows of any content as finite numbers in robust units: words as indicators, gaps and new words flagged."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.usual: dict[Any, Any] = {}
-        self.numbers: dict[Any, tuple[float, float, float]] = {}
-        self.words: dict[Any, dict[Any, int]] = {}  # the group of each word that is known
-        self.shares: dict[Any, list[float]] = {}  # of the groups
-        self.dates: dict[Any, str | None] = {}
-        self.seldom: dict[Any, float] = {}
-        for column in frame.columns:
-            values = self._dated(frame[column], column, True)
-            if pd.api.types.is_numeric_dtype(values):
-                x = values.to_numpy(np.float64, na_value=np.nan)
-                x = np.where(np.isfinite(x), x, np.nan)
-                known = x[~np.isnan(x)] if not np.isnan(x).all() else np.zeros(1)
-                known = within(known)
-                scale = float(known.std())
-                mean = float(known.mean())
-                scale = scale if scale > 1e-9 * (1 + abs(mean)) else 1e-2 * (1 + abs(mean))
-                self.numbers[column] = (mean, scale, float(np.isnan(x).mean()))
-                at = int(np.argmin(np.abs(np.nan_to_num(x, nan=np.inf) - np.median(known))))
-                self.usual[column] = float(np.median(known)) if column not in self.dates else frame[column].iloc[at]
-            else:
-                counts = worded(values).value_counts()
-                once = counts == 1  # as frequent among new rows as words that were never seen (Good, 1953)
-                self.seldom[column] = float(once.sum() / len(values))
-                self.words[column], self.shares[column] = grouped(counts[~once] / len(values))
-                self.usual[column] = counts.index[0]
-
-    def _dated(self, values: pd.Series, column: Any, learn: bool = False) -> pd.Series:
-        """Dates as seconds, other values as they are."""
-        if learn:
-            form = None
-            dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
-            if not dated and not pd.api.types.is_numeric_dtype(values.dtype) and values.notna().any():
-                form = format_of(values.dropna())
-            if not dated and form is None:
-                return values
-            self.dates[column] = form
-        if column not in self.dates:
-            return values
-        moments, unit = instants(values, self.dates[column], "us")
-        return pd.Series(np.where(moments == np.iinfo(np.int64).min, np.nan, moments / 1e6), index=values.index)
-
-    def __call__(self, frame: pd.DataFrame) -> np.ndarray:
-        columns: list[np.ndarray] = []
-        for column, (mean, scale, gaps) in self.numbers.items():
-            x = self._dated(frame[column], column).to_numpy(np.float64, na_value=np.nan)
-            missing = np.isnan(x)
-            with np.errstate(over="ignore"):
-                z = np.where(missing, 0.0, (np.nan_to_num(x, nan=mean) - mean) / scale)
-            columns.append(np.clip(z, -FARTHEST, FARTHEST))
-            if missing.any() or gaps:
-                columns.append((missing - gaps) / max((gaps * (1 - gaps)) ** 0.5, 0.05))
-            else:
-                columns.append(np.zeros(len(z)))
-        for column, groups in self.words.items():
-            of = worded(frame[column]).map(groups).fillna(-1).to_numpy(np.int64)
-            shares = {**dict(enumerate(self.shares[column])), -1: self.seldom[column]}
-            for k, share in shares.items():
-                spread = max(share * (1 - share), 0.0025) ** 0.5
-                columns.append(((of == k) - share) / (spread * (2**0.5 if k >= 0 else 1.0)))
-        return np.stack(columns, 1)
-
-
-def worded(values: pd.Series) -> pd.Series:
-    """A column as words, those that are missing too."""
-    return values.astype(object).map(str).astype(object).where(values.notna(), MISSING)
-
-
-def grouped(shares: pd.Series) -> tuple[dict[Any, int], list[float]]:
-    """Words by group, and the share of each group: frequent words by themselves, others with those as rare.
-
-    In a column of a thousand words that are as frequent as each other none is odd.
-    """
-    group: dict[Any, int] = {}
-    total: list[float] = []
-    often = shares[shares >= 1 / WORDS]
-    for k, (word, share) in enumerate(often.items()):
-        group[word] = k
-        total.append(float(share))
-    for low, high in ((RARE, 1 / WORDS), (0.0, RARE)):
-        pool = shares[(shares >= low) & (shares < high)]
-        if len(pool):
-            group |= dict.fromkeys(pool.index, len(total))
-            total.append(float(pool.sum()))
-    return group, total
-
-
-def within(x: np.ndarray) -> np.ndarray:
-    """Values, those beyond `FARTHEST` robust standard deviations moved to there: a sentinel must not set the scale."""
-    low, middle, high = np.quantile(x, (0.25, 0.5, 0.75))
-    reach = FARTHEST * (high - low) / 1.349
-    return np.clip(x, middle - reach, middle + reach) if reach > 0 else np.clip(x, -1e150, 1e150)
-
-
-class Tail:
-    """Scores on the scale - log P(a training row scores as much), continued beyond the last tenth as exponential."""
-
-    def __init__(self, scores: np.ndarray) -> None:
-        self.scores = np.nan_to_num(scores, posinf=1e12, neginf=-1e12)
-        self.middle = float(np.median(self.scores))
-        self.spread = max(float(np.quantile(self.scores, 0.95)) - self.middle, 1e-9)
-        body = self._log(self.scores)
-        self.body = np.sort(body)
-        self.edge = float(np.quantile(body, 0.9))
-        beyond = body[body > self.edge] - self.edge
-        self.rate = max(float(beyond.mean()) if len(beyond) else 0.0, 1e-6)
-
-    def _log(self, scores: np.ndarray) -> np.ndarray:
-        z = (scores - self.middle) / self.spread
-        return np.asarray(np.sign(z) * np.log1p(np.abs(z)))
-
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        z = self._log(np.nan_to_num(scores, nan=1e12, posinf=1e12, neginf=-1e12))
-        n = len(self.body)
-        inside = -np.log((1 + n - np.searchsorted(self.body, z)) / (n + 1))
-        return np.where(z > self.edge, -np.log(0.1) + (z - self.edge) / self.rate, np.minimum(inside, -np.log(0.1)))
-
-
-def _knn(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
-    k = min(NEIGHBOURS, len(x) - 1)
-    near = NearestNeighbors(n_neighbors=k + 1).fit(x)
-    return lambda new: near.kneighbors(new, k)[0][:, -1], near.kneighbors(x)[0][:, -1]
-
-
-def _ranks(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
-    """Neighbours where every column is normal: a heavy tail is as long as a light one. Tied values share a rank."""
-    ordered = np.sort(x, 0)
-
-    def normal(new: np.ndarray) -> np.ndarray:
-        sides = [[np.searchsorted(o, c, side) for o, c in zip(ordered.T, new.T, strict=True)] for side in SIDES]
-        return np.asarray(ndtri((np.sum(sides, 0).T / 2 + 0.5) / (len(x) + 1)))
-
-    scores, own = _knn(normal(x), seed)
-    return lambda new: scores(normal(new)), own
-
-
-def _lof(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
-    found = LocalOutlierFactor(min(LOCAL, len(x) - 1), novelty=True).fit(x)
-    return lambda new: -found.score_samples(new), -found.negative_outlier_factor_
-
-
-def _iforest(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
-    found = IsolationForest(random_state=seed).fit(x)
-    return lambda new: -found.score_samples(new), -found.score_samples(x)
-
-
-NEAR = {"knn": _knn, "ranks": _ranks, "lof": _lof, "iforest": _iforest}
-
-
-def member(name: str, x: np.ndarray, score: str, seed: int) -> tuple[Scores, np.ndarray]:
-    """The scores of new rows by one member fitted to x, and those of x itself."""
-    if name in NEAR:
-        return NEAR[name](x, seed)
-    from pofx.sklearn import DensityEstimator  # here: it loads torch
-
-    varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
-    if not len(varying):
-        return _knn(x, seed)
-    learner = DensityEstimator(name, random_state=seed, options=options_for(name, len(x), len(varying)))
-    if "steps" in OPTIONS.get(name, {}):
-        learner.set_params(steps=OPTIONS[name]["steps"])
-    with warnings.catch_warnings():  # repeated values and indicators: scores are ranked, no density is stated
-        warnings.filterwarnings("ignore", message="column x.*so it has no density")
-        learner.fit(x[:, varying])
-    if score == "reconstruction":
-        run = learner.run_
-        errors: Scores = lambda new: np.square(run.reconstruct(new[:, varying]) - new[:, varying]).sum(1)  # noqa: E731
-        return errors, errors(x)
-    log_p: Scores = lambda new: learner.score_samples(new[:, varying])  # noqa: E731
-    own = log_p(x)
-    if score == "typicality":
-        usual = float(np.median(own))
-        return lambda new: np.abs(log_p(new) - usual), np.abs(own - usual)
-    if score == "ratio":
-        alone = DensityEstimator("gmm", options={"components": 8, "covariance": "diag", "ridge": 1e-2})
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="column x.*so it has no density")
-            alone.fit(x[:, varying])
-        background: Scores = lambda new: alone.score_samples(new[:, varying])  # noqa: E731
-        return lambda new: background(new) - log_p(new), background(x) - own
-    return lambda new: -log_p(new), -own
-
-
-def options_for(name: str, n: int, d: int) -> dict[str, Any]:
-    """The options of a member, smaller for few rows."""
-    options = {k: v for k, v in OPTIONS.get(name, {}).items() if k != "steps"}
-    if name == "gmm":
-        options["components"] = int(np.clip(n // 20, 1, options["components"]))
-    return options
 
 
 def floors(train: Any, new: Any, seed: int = 0) -> dict[str, np.ndarray]:
