@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside) / "run"
         run = pofx.fit(args.data, model=args.model, steps=20, out=folder, progress=False)
-        alone = rate_alone(run, args.n * args.clients)
+        alone = {n: rate_alone(run, n) for n in (args.n, args.n * args.clients)}
         command = [sys.executable, "-m", "pofx", "serve", str(folder), "--port", str(PORT), "--waiting", "1000"]
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
@@ -92,7 +92,8 @@ def loaded(pid, args, alone) -> None:
     print(
         f"latency p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms; memory {first / 1e6:.0f} -> {last / 1e6:.0f} MB"
     )
-    print(f"{rate:,.0f} items/s, {rate / alone:.2f} of the Python call ({alone:,.0f} items/s)")
+    for n, python in alone.items():
+        print(f"{rate:,.0f} items/s, {rate / python:.2f} of Python calls of {n} items ({python:,.0f} items/s)")
 
 
 if __name__ == "__main__":

@@ -49,10 +49,21 @@ def test_every_family_has_a_page_with_its_members(family, generate):
     assert headings == ["The idea", "Mathematics", "When to use it", "What can go wrong", "Members"]
 
 
-PAGES = sorted([*(DOCS / "tutorials").glob("*.md"), *(DOCS / "uses").glob("*.md")])
+PAGES = sorted([*(DOCS / "tutorials").glob("*.md"), *(DOCS / "uses").glob("*.md"), DOCS / "coming_from.md"])
 
 
-LONG = {"steering", "levels", "density", "shapes", "molecules", "images", "imputation", "neighbours", "inverse"}
+LONG = {
+    "steering",
+    "levels",
+    "density",
+    "shapes",
+    "molecules",
+    "images",
+    "imputation",
+    "neighbours",
+    "inverse",
+    "coming_from",
+}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from pofx.core.printed import show
+
 STDOUT = Path("-")
 MOST = (1 << 31) - 1  # of a seed: libraries take no greater ones
 LINES = (".txt", ".smi")  # formats that a terminal shows as they are
@@ -166,7 +168,7 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
                     given[name] = stack.enter_context(target.opened(place, given))
             done = verb(**given)
         if done is not None:
-            typer.echo(f"{done} → {written[0]}" if written else done)
+            show(f"{done} → {written[0]}" if written else done)
 
     return command
 

@@ -17,6 +17,7 @@ from pofx.core.event import Discrete, concatenated, each, select
 from pofx.core.items import Items
 from pofx.core.model import X
 from pofx.core.random import Joined, Streams
+from pofx.data.kind import named
 from pofx.partial import Partial
 from pofx.parts import Parts
 
@@ -82,7 +83,9 @@ def as_items(run: Parts, found: Any, raw: Any) -> Items:
     items = Items(run.representation.kind, run.representation.items(found), facts=facts)
     if run.conditioning is None or raw is None:
         return items
-    used = Items(run.conditioning.kind, run.conditioning.items(raw))
+    columns = run.condition_columns
+    of_column = {"column": columns[0]} if len(columns) == 1 and named(run.conditioning.kind).labels else {}
+    used = Items(run.conditioning.kind, run.conditioning.items(raw), facts=of_column)
     names_of = run.card.get("label_names")
     if names_of and isinstance(run.model.condition, Discrete) and run.model.condition.shape == ():
         numbers = {str(name): k for k, name in enumerate(names_of)}

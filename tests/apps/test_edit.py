@@ -125,7 +125,11 @@ def test_known_pixels_are_exact_and_new_ones_vary(run, items):
 def test_rough_items_stay_nearer_the_less_noise_they_get(run, items):
     near, far = (edit(run, items, strength=s, steps=8).astype(float) for s in (0.05, 1.0))
     assert abs(near - items).mean() < abs(far - items).mean()
-    assert edit(run, items, enlarge=2, steps=4).shape == items.shape
+    drawn = edit(run, items, enlarge=2, steps=4)
+    assert drawn.shape == items.shape
+    blocks = items.reshape(-1, 4, 2, 4, 2)[:, :, 0, :, 0]  # small items are the means of blocks
+    whole = blocks.repeat(2, axis=1).repeat(2, axis=2)
+    assert np.array_equal(edit(run, blocks, enlarge=2, steps=4), edit(run, whole, enlarge=2, steps=4))
 
 
 def test_strokes_change_what_is_painted_alone_and_stay_near_the_draft(run, items):
@@ -215,3 +219,19 @@ def test_the_command_writes_pictures(run, tmp_path):
     found = CliRunner().invoke(app, called)
     assert found.exit_code == 0, found.output
     assert out.exists()
+
+
+@pytest.mark.parametrize("name", ["circuit", "masked-diffusion", pytest.param("vae", marks=pytest.mark.slow)])
+def test_models_of_any_subset_draw_what_is_under_a_mask_or_follows_a_beginning(name, items):
+    small = {"circuit": {"states": 4}, "masked-diffusion": {"width": 32, "layers": 1}, "vae": {"width": 32}}[name]
+    run = pofx.fit("digits", name, steps=3, progress=False, **small)
+    mask = np.zeros(items.shape[1:3], dtype=bool)
+    mask[2:5, 3:] = True
+    first, second = (edit(run, items, mask=mask, seed=s) for s in (0, 1))
+    assert first.shape == items.shape and first.dtype == items.dtype
+    assert np.array_equal(first[:, ~mask], items[:, ~mask]) and not np.array_equal(first, second)
+    assert np.array_equal(first, edit(run, items, mask=mask, seed=0))
+    with pytest.raises(Unsupported, match="does not denoise"):
+        edit(run, items, strength=0.5)
+    begun = run.sample(5, prefix=items[:1, :3], seed=0)
+    assert np.array_equal(begun[:, :3], np.repeat(items[:1, :3], 5, 0)) and len({x.tobytes() for x in begun}) > 1

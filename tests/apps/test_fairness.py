@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import pofx
 from pofx.apps.fairness import badly_served, fairness_report
 from pofx.cli.main import app
+from pofx.core.errors import UsageError
 from pofx.core.items import Items
 from pofx.data.sources import load
 
@@ -50,6 +51,19 @@ def test_a_group_that_is_left_out_is_named(run, data):
     assert "few: its items are covered less" in found and "few: drawn in" in found
     good = fairness_report(run, data, "g", target="y", samples=Items("table", people(3000, seed=5)))
     assert not any("covered" in s or "drawn" in s for s in badly_served(good))
+
+
+def test_the_condition_is_a_column_of_groups_and_what_is_not_there_is_not_offered():
+    frame = people(4000)
+    run = pofx.fit(frame, "nsf", condition="g", steps=2, width=8, progress=False)
+    data = load(frame, condition="g")
+    table = fairness_report(run, data, "g")
+    assert set(table.index) == {"many", "few"} and table["drawn"].sum() == pytest.approx(1)
+    with pytest.raises(UsageError, match="choose one of: g, label, x, y$"):
+        fairness_report(run, data, "nope")
+    texts = load(pofx.texts(["ab", "ba", "abc"] * 20))
+    with pytest.raises(UsageError, match="neither columns nor labels"):
+        fairness_report(run, texts, "sex")
 
 
 def test_groups_of_few_items_are_listed_without_numbers():

@@ -60,6 +60,14 @@ def test_a_folder_is_replaced_by_request_alone(name):
             assert "overwrite" in inspect.signature(verb).parameters, f"{name} needs overwrite: Overwrite = False"
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_counts_have_both_ends(name):
+    """A number of draws that no memory holds is refused at once, not after the training whose work it would lose."""
+    for option in scan.command(VERBS[name]).params:
+        least, most = getattr(option, "min", None), getattr(option, "max", None)
+        assert least is None or most is not None, f"{name} --{option.name}: state a max beside its min"
+
+
 def test_verbs_do_not_check_for_themselves_what_they_declare():
     for name, verb in VERBS.items():
         text = Path(importlib.import_module(verb.module).__file__).read_text()

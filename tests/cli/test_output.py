@@ -1,10 +1,16 @@
 """What verbs print fits the terminal, or 80 columns where there is none."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from pofx.cli import main as cli
 from pofx.cli import output
+from pofx.core import printed
+
+SOURCE = Path(cli.__file__).parents[1]
 
 LOOK_UPS = [["models"], ["models", "gpt"], ["models", "vae"], ["data"]]
 
@@ -36,6 +42,23 @@ def test_tables_wrap_their_last_column(monkeypatch, width):
 
 def test_pairs_leave_out_what_has_no_value():
     assert output.pairs({"a": "1", "b": None, "c": ""}) == "a  1"
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_is_shown_fits_and_keeps_its_paths(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    path = "/a/folder/" + "x" * 90
+    printed.show("  a sentence of many words " * 9 + f"→ {path}\nshort")
+    wide = pd.DataFrame({f"column {i}": [0.123456, 1e6] for i in range(12)}, index=["a", "b"])
+    printed.show(printed.aligned(wide.assign(text="words " * 30)))
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= width or path in line for line in lines) and any(path in line for line in lines)
+
+
+def test_no_verb_prints_a_table_past_the_terminal():
+    """A table of pandas is as wide as it likes unless the width is stated, which `printed.aligned` does."""
+    for path in sorted([*SOURCE.glob("apps/*.py"), *SOURCE.glob("cli/**/*.py")]):
+        assert ".to_string(" not in path.read_text(), path
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -16,6 +16,7 @@ from pofx.data import recordings
 from pofx.data.dataset import content_hash, split, take
 from pofx.data.kind import digest, named
 from pofx.data.overlap import overlaps
+from pofx.data.recordings import read_recording
 from pofx.data.sources import load, whole
 from pofx.data.vectors import Vectors
 from pofx.represent.audio import MuLaw, linear, mu_law
@@ -70,6 +71,28 @@ def test_every_coding_of_a_wav_reads_as_the_same_sound(dtype):
     assert np.abs(read - clip).max() < (0.005 if dtype == "uint8" else 1e-4)
     stereo, _ = recordings.read_recording(wav(np.stack((coded, coded), 1)), "a.wav")
     assert np.allclose(stereo, read, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("code", ["IMA_ADPCM", "MS_ADPCM", "GSM610", "ULAW", "G721_32", "NMS_ADPCM_16"])
+def test_no_sound_is_cut_and_no_filler_added_where_codings_have_blocks(code, channels):
+    """A header states samples of all channels, or of one: half of a stereo recording was lost."""
+    soundfile = pytest.importorskip("soundfile", reason="the extra audio is not installed")
+    wave = (0.5 * np.sin(np.arange(1000) / 3)).astype(np.float32)
+    file = io.BytesIO()
+    try:
+        soundfile.write(file, np.stack([wave] * channels, 1), RATE, format="WAV", subtype=code)
+    except soundfile.LibsndfileError:
+        pytest.skip("the coding has one channel")
+    content = file.getvalue()
+    filler = 10 if code == "IMA_ADPCM" else 0  # which its writer states as sound
+    place = content.index(b"fact") + 8
+    for stated in (None, 0, 1000, 10**6):
+        given = content if stated is None else content[:place] + stated.to_bytes(4, "little") + content[place + 4 :]
+        found, _ = read_recording(given, "a.wav")
+        assert len(found) >= 1000 and np.abs(found[:1000] - wave).mean() < 0.06
+        assert stated != 1000 or len(found) == 1000
+        assert stated is not None or len(found) == 1000 + filler
 
 
 def test_other_formats_read_through_soundfile():

@@ -18,7 +18,7 @@ from pofx.data.kinds.levels import levels
 from pofx.data.kinds.molecules import molecules
 from pofx.data.kinds.points import points
 from pofx.data.kinds.proteins import proteins
-from pofx.data.kinds.table import table
+from pofx.data.kinds.table import _content, table
 from pofx.data.kinds.text import texts
 from pofx.data.kinds.tokens import tokens
 from pofx.data.kinds.video import video
@@ -176,6 +176,15 @@ def test_hashes_do_not_change_between_versions():
     assert content_hash({"train": audio([np.zeros(3), np.ones(2)], 8000)}).startswith(AUDIO)
 
 
+def test_hashes_of_categories_are_those_of_their_words():
+    """Read at a category's number, not value by value: a tenth of the time at a million rows."""
+    for missing in (None, pd.NA):
+        words = pd.Series(["a", missing, "b", "a"], dtype=object)
+        for column in (words.astype("string"), words.where(words.notna(), None).astype("str")):
+            written = "\x1e".join(repr(v) for v in column.astype(object).to_numpy()).encode()
+            assert _content(column) == _content(column.astype("category")) == written
+
+
 TEXTS, TABLE, IMAGES, AUDIO = "ebc079305f55", "8b3b459915e6", "6984d958eacd", "5b4a16e79467"
 
 
@@ -225,6 +234,12 @@ def test_arrays_of_clips_and_solids_are_read_as_stated(tmp_path):
     for name in ("solids", "twice"):  # copies are no draws
         card = load(tmp_path / f"{name}.npy").card
         assert card.kind == "voxels" and sum(card.sizes.values()) == 30
+    for few in (solids[:, 0, :4] > 0, solids[:, 0, :4].astype(np.uint8)):  # four layers, frames or channels
+        np.save(tmp_path / "few.npy", few)
+        with pytest.raises(DataError, match="4 layers: state kind=image, kind=video or kind=voxels"):
+            load(tmp_path / "few.npy")
+        for kind, shape in (("image", (6, 6, 4)), ("video", (4, 6, 6)), ("voxels", (4, 6, 6))):
+            assert load(tmp_path / "few.npy", reading={"kind": kind}).train.values.shape[1:] == shape
     for wrong in (solids * 2, solids[:, 0, 0], np.zeros((0, 4, 4, 4))):
         with pytest.raises(DataError):
             voxels(wrong)

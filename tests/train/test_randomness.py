@@ -75,3 +75,18 @@ def test_a_default_dtype_of_float64_changes_nothing(name):
     finally:
         torch.set_default_dtype(torch.float32)
     assert all(double[k].dtype is v.dtype and torch.equal(double[k], v) for k, v in plain.items())
+
+
+@pytest.mark.parametrize(("data", "model"), [("digits", "made"), ("moons", "nsf"), ("moons", "vae")])
+def test_the_same_seed_draws_the_same_items_in_any_number_of_threads(data, model):
+    before = torch.get_num_threads()
+    run = pofx.fit(data, model, steps=1, width=16, batch_size=16, progress=False)
+    drawn, scores = [], []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            drawn.append(run.sample(40, seed=3))
+            scores.append(run.log_prob(drawn[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*drawn) and np.allclose(*scores, rtol=1e-5)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -19,7 +20,7 @@ def audio(
     words: Annotated[str | None, typer.Option(help="Words to draw, with commas between; by default all.")] = None,
     speaker: Annotated[str | None, typer.Option(help="Of spoken-digits: who speaks; by default any.")] = None,
     model: Annotated[str | None, typer.Option(help="nsf, edm, flow-matching … of voices; gpt … of melodies.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Clips of each word, or melodies.")] = 3,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Clips of each word, or melodies.")] = 3,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -27,18 +28,23 @@ def audio(
     """Learn voices or melodies and draw new ones that are heard, judged beside real ones."""
     import numpy as np
 
+    from pofx.core.config import entry
     from pofx.core.errors import DataError, UsageError
 
+    if model is not None:
+        entry(model)
     path = Path(source)
     scores = sorted(path.glob("*.mid")) if path.is_dir() else [path] if path.suffix == ".mid" else []
     if source == "tunes" or scores:
+        if words is not None or speaker is not None:
+            raise UsageError("melodies have neither words nor speakers: leave --words and --speaker out")
         from pofx.apps.music import learn, read_tunes, sound
         from pofx.data.kinds.audio import wav
         from pofx.data.midi import midi, notes_of, tunes
 
         grids = read_tunes(scores) if scores else tunes(3000)[0]
         run, found = learn(grids, model=model or "gpt", minutes=minutes, seed=seed)
-        typer.echo("nats per step: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+        show("nats per step: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
         for i, grid in enumerate(run.sample(n, seed=seed)):
             (out / f"{i}.mid").write_bytes(midi(notes_of(grid)))
             (out / f"{i}.wav").write_bytes(wav(sound(np.asarray(grid)), 8000))
@@ -85,6 +91,6 @@ def audio(
             "real": judged(data.test.values, names[labels[1]], real, given["word"]),
             voice.model: judged(clips, wanted_clips["word"], real, given["word"]),
         }
-        typer.echo(pd.DataFrame(rows).T.round(3).to_string())
+        show(aligned(pd.DataFrame(rows).T, na_rep="NaN"))
     voice.save(out / "model")
     return f"{len(clips)} clips"

@@ -196,7 +196,7 @@ class Coordinates:
         try:
             with np.load(path, allow_pickle=False) as file:
                 own = scores(file, "own") if "own_knots" in file.files else None
-                slope, shift, root = (file[name] for name in ("slope", "shift", "root"))
-                return cls(file["low"], file["high"], scores(file, "given"), slope, shift, root, own)
+                given, slope, shift, root = scores(file, "given"), file["slope"], file["shift"], file["root"]
+                return cls(file["low"], file["high"], given, slope, shift, root, own)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise CorruptError(f"{path} is missing or damaged ({error}): learn the posterior again") from error

@@ -20,6 +20,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.core.printed import aligned, show
 from pofx.data.dataset import Dataset, take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
@@ -66,8 +67,11 @@ class Detector:
     scores: Float[np.ndarray, "m"]  # of the calibration items, sorted
 
     @classmethod
-    def fit(cls, dataset: Dataset, generated: Mapping[str, Items], seed: int = 0) -> "Detector":
+    def fit(cls, dataset: Dataset, generated: Mapping[str, Items], seed: int = 0, *, space: Any = None) -> "Detector":
         """Learn the training items against items of several makers, with equal weights of both sides.
+
+        Args:
+            space: a fitted feature space; by default the main one is fitted.
 
         Raises:
             DataError: too few real items to calibrate, or no generated ones.
@@ -78,7 +82,7 @@ class Detector:
         if len(held) < LEAST_REAL:
             raise DataError(f"a detector is calibrated on at least {LEAST_REAL} validation items (got {len(held)})")
         real = _some(dataset.train, MOST, seed)
-        space = main_space(dataset.train, seed=seed)
+        space = main_space(dataset.train, seed=seed) if space is None else space
         made = cls(real, Vectors.fit(dataset.train), space, ExtraTreesClassifier(), np.zeros(0))
         sides = [made.features(real.values), *(made.features(items.values) for items in generated.values())]
         y = np.concatenate([np.full(len(side), k > 0) for k, side in enumerate(sides)])
@@ -133,10 +137,10 @@ def detect_by_family(
     """
     if len(generated) < 2:
         raise UsageError("a maker is left out of those that are learned from: give at least two runs")
-    rows = []
+    rows, space = [], main_space(dataset.train, seed=seed)
     for name, items in generated.items():
         others = {key: of for key, of in generated.items() if key != name}
-        detector = Detector.fit(dataset, others, seed)
+        detector = Detector.fit(dataset, others, seed, space=space)
         real, fake = detector.score(dataset.test.values), detector.score(items.values)
         found = attack(fake, real)
         rows.append(
@@ -192,7 +196,7 @@ def detect(
     generated = drawn(artifacts, n, seed)
     if len(generated) > 1:
         table = pd.DataFrame(detect_by_family(dataset, generated, level, seed)).set_index("maker")
-        typer.echo(f"detectors that never saw the run, real items of {dataset.card.name}\n{table.round(3).to_string()}")
+        show(f"detectors that never saw the run, real items of {dataset.card.name}\n{aligned(table)}")
     if items is None:
         return None
     detector, suspects = Detector.fit(dataset, generated, seed), whole(items, **as_read(first))

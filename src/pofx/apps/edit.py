@@ -3,7 +3,8 @@ probable, a small one is enlarged, a grey one coloured, a picture continued beyo
 path, items of one domain become items of another.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
-Sources of the methods are in `maths.editing`.
+Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
+that: circuits exactly, autoencoders and masked diffusions by their own conditionals.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, count, select
-from pofx.core.model import Denoising, Encoding
+from pofx.core.model import Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
 from pofx.inverse.tiled import Tiled
@@ -62,7 +63,8 @@ def edit(
             the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
         strength: noise, as a share of the walk, from which items are drawn again (SDEdit); small values stay near the
             draft, 1 forgets it.
-        enlarge: items whose blocks of so many positions have the means of these items' blocks.
+        enlarge: items whose blocks of so many positions have the means of these items' blocks; items may be of the
+            run's size, or so many times smaller along each side.
         colour: items whose means over channels are those of these items, such as grey pictures with three channels.
         beyond: pictures continued by so many places at the top, the bottom, the left and the right, by overlapping
             patches of the size of the run's; what is given is returned exactly.
@@ -80,8 +82,15 @@ def edit(
         DataError: items or a mask of another shape.
     """
     model = artifact.model
+    others = (strength, enlarge, colour or None, beyond, toward, into)
+    alone = mask is not None and all(other is None for other in others)
+    if isinstance(model, Infilling) and alone:
+        return _completed(artifact, model, values, mask, condition, int(seed))
     if not isinstance(model, Denoising):
-        raise Unsupported(f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run")
+        raise Unsupported(
+            f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run, or under a mask alone with "
+            "circuit, vae or masked-diffusion"
+        )
     kinds = {"mask": mask, "enlarge": enlarge, "colour": colour or None, "beyond": beyond, "toward": toward}
     wanted = [name for name, value in {**kinds, "into": into}.items() if value is not None]
     wrong = strength is not None and wanted not in ([], ["mask"], ["toward"])
@@ -92,7 +101,7 @@ def edit(
             f"toward (got {given_ones}): pass mask=… to draw a part anew"
         )
     view = artifact.representation
-    raw = view.tensor(values).to(artifact.device)
+    raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
     how = Walks(
         model, artifact.condition_events(condition, len(raw), seed), int(steps), int(repeats), float(eta), int(seed)
     )
@@ -118,6 +127,38 @@ def edit(
         else:
             found = view.decode(how.again(x, float(strength or 1.0)))
     return view.items(found.cpu())
+
+
+def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, condition: Any, seed: int) -> Any:
+    """Items whose part under the mask is drawn given the rest."""
+    view = artifact.representation
+    raw = view.tensor(values).to(artifact.device)
+    given = artifact.condition_events(condition, len(raw), seed)
+    drawn = []
+    with torch.inference_mode():
+        size = artifact.batch()
+        for i in range(0, len(raw), size):
+            part, at = raw[i : i + size], slice(i, i + size)
+            x = view.events(part, Streams.of_items(seed, part))
+            streams = Streams(seed, len(raw), device=artifact.device)[at]
+            known, c = ~_mask(mask, raw)[at].reshape(x.shape), None if given is None else select(given, at)
+            drawn.append(view.decode(model.complete(x, known, c, generator=streams)).reshape(part.shape))
+        found = torch.where(_mask(mask, raw), torch.cat(drawn).to(raw.dtype), raw)
+    return view.items(found.cpu())
+
+
+def _whole(artifact: Artifact, values: Any, factor: int | None) -> Any:
+    """Items that are `factor` times too small along each side, each place a block; others as they are."""
+    event = artifact.model.event
+    sides = () if factor is None or isinstance(event, dict) else tuple(event.shape[1:])
+    if factor is None or not sides or not isinstance(values, np.ndarray | Tensor | list):
+        return values
+    small = np.asarray(values)
+    if tuple(side * factor for side in small.shape[1 : 1 + len(sides)]) != sides:
+        return values
+    for axis in range(1, 1 + len(sides)):
+        small = small.repeat(factor, axis)
+    return small
 
 
 def _event(artifact: Artifact, raw: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import pandas as pd
 import typer
 
 from pofx.core.errors import Unsupported, UsageError
+from pofx.core.printed import aligned, show
 from pofx.data.columns import framed
 from pofx.declared import Against, File, Run, Seed
 
@@ -26,6 +27,7 @@ LEAST = 20  # held-out items of a group below which nothing is stated of it
 MOST = 800  # items of a group that are compared
 DRAWN = 6000  # items that are drawn where none are given
 NEAREST = 5
+COMPONENTS = 50  # of pictures
 REPEATS = 20  # half-samples behind an interval
 CLEAR = 0.1  # of the best group's number, the least difference that is named
 
@@ -45,9 +47,10 @@ def fairness_report(
     Raises:
         Unsupported: generated items whose group cannot be found.
     """
-    from pofx.data.weights import groups_of
+    from pofx.data.weights import check_groups, groups_of
 
     held = data.test
+    check_groups(groups_of(data.train, group), group, "group")
     real_groups = groups_of(held, group)
     drawn = run.draw(DRAWN, seed=seed) if samples is None else samples
     made_groups = _groups_of_drawn(drawn, group, data, real_groups)
@@ -100,7 +103,10 @@ def _groups_of_drawn(drawn: Any, group: str, data: Any, known: np.ndarray) -> np
 
 
 def _vectors(train: Any, items: Any) -> np.ndarray:
-    """Items as numbers in the standard deviations of the training items; pictures as their pixels."""
+    """Items as numbers in the standard deviations of the training items; pictures as their principal components.
+
+    Between noisy pictures pixels are all about as far apart: no draw of a picture would cover any.
+    """
     from pofx.data.kind import kind_of
 
     kind = kind_of(train)
@@ -109,7 +115,13 @@ def _vectors(train: Any, items: Any) -> np.ndarray:
         from pofx.apps.synthetic_quality import vectors
 
         return vectors([frame], kind.columns(train.values))[0]  # type: ignore[arg-type]
-    return np.asarray(items.values, np.float64).reshape(len(items.values), -1) / 255.0
+    flat, known = (np.asarray(of.values, np.float64).reshape(len(of.values), -1) for of in (items, train))
+    if flat.shape[1] <= COMPONENTS:
+        return flat / max(float(np.abs(known).max()), 1e-12)
+    from sklearn.decomposition import PCA
+
+    some = np.random.default_rng(0).permutation(len(known))[:5000]
+    return np.asarray(PCA(min(COMPONENTS, len(some)), random_state=0).fit(known[some]).transform(flat))
 
 
 def _overlap(made: np.ndarray, real: np.ndarray, seed: int) -> dict[str, float]:
@@ -197,15 +209,15 @@ def fairness(
     data = trained_on(artifact, against)
     check_same_data(artifact, data, forcible=False)
     table = fairness_report(artifact, data, group, target=target, seed=seed)
-    typer.echo(table.round(3).to_string())
+    show(aligned(table, na_rep="NaN"))
     measured = int((table["items"] >= LEAST).sum())
     if measured >= 2:
         for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
-            typer.echo(sentence)
+            show(sentence)
     if measured < len(table):
         few = len(table) - measured
-        typer.echo(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
-    typer.echo(f"to mend it: pofx train … --balance {group}, and compare these numbers")
+        show(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
+    show(f"to mend it: pofx train … --balance {group}, and compare these numbers")
     if out is None:
         return None
     write_frame(table, out, index=True)

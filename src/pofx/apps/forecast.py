@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -20,17 +21,19 @@ def forecast(
     out: Annotated[
         Path, typer.Option(help="A folder: the forecaster, futures.csv, scores.csv and futures.png."), Folder()
     ],
-    horizon: Annotated[int, typer.Option(min=1, help="Steps of a future.")] = 24,
+    horizon: Annotated[int, typer.Option(min=1, max=1_000_000, help="Steps of a future.")] = 24,
     known: Annotated[str | None, typer.Option(help="Columns known in advance, with commas between; not shown.")] = None,
     future: Annotated[
         Path | None, typer.Option(help="A .csv with the known columns of the coming steps."), Reads()
     ] = None,
     model: Annotated[str, typer.Option(help="A conditional model of vectors: nsf, maf, flow-matching, edm …")] = "nsf",
-    block: Annotated[int | None, typer.Option(min=1, help="Steps drawn at once; by default all of them.")] = None,
-    season: Annotated[
-        int | None, typer.Option(min=1, help="Steps of a season, of the floors; found if left out.")
+    block: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Steps drawn at once; by default all of them.")
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=2, help="Futures.")] = 200,
+    season: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Steps of a season, of the floors; found if left out.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=2, max=100_000, help="Futures.")] = 200,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -53,7 +56,7 @@ def forecast(
     train = int((1 - TESTED) * len(one))
     forecaster = Forecaster(horizon, model=model, block=block, minutes=minutes, seed=seed).fit(one[:train])
     found = backtest(forecaster, one, train, season=season or season_of(one.values[:train]), draws=min(n, 100), most=40)
-    typer.echo(found.round(4).to_string())
+    show(aligned(found, 4))
     drawn = forecaster.simulate(one, n, known=ahead, seed=seed)
     forecaster.save(out)
     write_frame(found, out / "scores.csv", index=True)

@@ -409,8 +409,8 @@ def _fitted(
     training = {"batch_size": batch, **(trainer or {})}
     runs = []
     for i in range(members):
-        first, second, third = (points(events[rows], support=support) for rows in (train, validation, test))
-        whole = dataset(first, second, third, "simulations", source="", licence="", count_overlaps=False)
+        learned, checking, held_out = (points(events[rows], support=support) for rows in (train, validation, test))
+        whole = dataset(learned, checking, held_out, "simulations", source="", licence="", count_overlaps=False)
         whole = _conditioned(whole, np.concatenate([given[train], given[validation], given[test]]))
         runs.append(fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training))
         rest = np.concatenate([train, validation])  # every member is validated on other simulations

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
+LEAST = 20  # cells
 EXAMPLE = "pofx lab cells.csv --conditions drug,dose --do drug=A,dose=2 --out runs/lab"
 
 
@@ -25,9 +27,9 @@ def lab(
     ] = None,
     hold_out: Annotated[str | None, typer.Option(help="A condition that is not trained on, to be scored.")] = None,
     members: Annotated[
-        int, typer.Option(min=1, help="Trainings; from 2 on, conditions are ranked by information.")
+        int, typer.Option(min=1, max=100, help="Trainings; from 2 on, conditions are ranked by information.")
     ] = 1,
-    n: Annotated[int, typer.Option("-n", min=10, help="Cells per condition.")] = 500,
+    n: Annotated[int, typer.Option("-n", min=10, max=1_000_000, help="Cells per condition.")] = 500,
     minutes: Annotated[float, typer.Option(help="Of each training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -61,19 +63,21 @@ def lab(
         if not away.any() or away.all():
             raise UsageError(f"no cells (or all) have the condition {hold_out}: choose another to hold out")
     x = cells.to_numpy()
-    test = np.random.default_rng(seed).random(len(x)) < 0.1
+    rest = np.random.default_rng(seed).permutation(np.flatnonzero(~away))
+    if len(rest) < LEAST:
+        raise DataError(f"{source} has {len(rest)} cells to learn from, at least {LEAST} are needed")
+    test = np.zeros(len(x), bool)
+    test[rest[: max(1, len(rest) // 10)]] = True
     train = ~away & ~test
     model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members, minutes=minutes,
                            seed=seed)  # fmt: skip
     nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
     floor = f", negative binomial by column {nb_floor(x[train], x[~away & test]):.1f}" if model.counts else ""
-    typer.echo(f"{nats:.2f} nats per held-out cell{' (a bound)' if model.counts else ''}{floor}")
+    show(f"{nats:.2f} nats per held-out cell{' (a bound)' if model.counts else ''}{floor}")
     if hold_out is not None:
         as_control = x[train & (given[list(usual)] == usual).all(axis=1).to_numpy()]
         found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], as_control, seed)
-        typer.echo(
-            "distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items())
-        )
+        show("distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
     for condition in wanted:
         text = ",".join(f"{k}={v}" for k, v in condition.items())
         drawn = pd.DataFrame(model.do(condition, n, seed=seed), columns=list(cells.columns))
@@ -81,9 +85,9 @@ def lab(
         write_frame(drawn, out / f"cells {name}.csv")
         changes = model.differential(usual, condition, n, seed=seed)
         write_frame(changes, out / f"changes {name}.csv", index=True, index_label="column")
-        typer.echo(f"{text}, against the control:\n{changes.head(5).round(3).to_string()}")
+        show(f"{text}, against the control:\n{aligned(changes.head(5))}")
     if members > 1:
-        typer.echo(model.design(given.drop_duplicates().head(50), seed=seed).head(5).to_string(index=False))
+        show(aligned(model.design(given.drop_duplicates().head(50), seed=seed).head(5), None, index=False))
     for k, run in enumerate(model.runs):
         run.save(out / (f"member {k}" if members > 1 else "model"))
     return f"{len(wanted)} conditions drawn"

@@ -17,8 +17,10 @@ import pandas as pd
 import typer
 
 from pofx.apps import sokoban
+from pofx.apps.templates import check_fills
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.items import Items
+from pofx.core.printed import aligned, show
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.kind import joined, kind_of
 from pofx.data.kinds.levels import as_text, levels_in
@@ -348,13 +350,13 @@ def levels(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
     rules: Annotated[str, typer.Option(help="none, or sokoban: levels are checked, repaired and solved.")] = "none",
-    width: Annotated[int | None, typer.Option(min=2, help="Of windows cut from wide levels.")] = None,
+    width: Annotated[int | None, typer.Option(min=2, max=10_000, help="Of windows cut from wide levels.")] = None,
     symmetries: Annotated[bool, typer.Option("--symmetries", help="Turn and mirror training levels.")] = False,
     given: Annotated[str | None, typer.Option(help="Numbers to condition on: open,pushes,count_X.")] = None,
     template: Annotated[Path | None, typer.Option(help="A level with ? where tiles are to be drawn."), Reads()] = None,
-    widen: Annotated[int | None, typer.Option(min=2, help="Draw levels on to this width.")] = None,
+    widen: Annotated[int | None, typer.Option(min=2, max=100_000, help="Draw levels on to this width.")] = None,
     solve: Annotated[bool, typer.Option("--solve", help="Repair until a solver solves each level.")] = False,
-    n: Annotated[int, typer.Option("-n", min=2, help="Levels drawn.")] = 500,
+    n: Annotated[int, typer.Option("-n", min=2, max=1_000_000, help="Levels drawn.")] = 500,
     out: Annotated[Path, typer.Option(help="A folder: run, levels as .txt, .png and .tmj."), Guarded()] = Path(
         "runs/levels"
     ),
@@ -375,18 +377,31 @@ def levels(
     data = read(source, width=width, symmetries=symmetries, seed=seed)
     if given:
         data = conditioned(data, [name.strip() for name in given.split(",")])
+    prefix = None
+    if template is not None:
+        prefix = levels_in(template.read_text(encoding="utf-8"))[:1]
+        shape = data.train.values.shape[1:]
+        lines = prefix[0].split("\n")
+        if (len(lines), *{len(line) for line in lines}) != shape:
+            raise DataError(f"the template must have {shape[0]} lines of {shape[1]} tiles (got {len(lines)} lines)")
+        other = sorted(set(prefix[0]) - {*data.train.facts["tiles"], "?", "\n"})
+        if other:
+            raise DataError(f"the template has tiles that no level has: {' '.join(other)}")
+    if run is None and prefix is not None:
+        check_fills(model or "gpt", begins="?" not in prefix[0].replace("\n", "").rstrip("?"))
+    if run is None and widen is not None:
+        check_fills(model or "gpt", begins=False)
     if run is not None:
         one = load(run)
         held_out_by(one, data)
     else:
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
-    typer.echo(report(one, data, rules=rules, n=n, seed=seed).round(3).to_string(na_rep=""))
-    prefix = None if template is None else levels_in(template.read_text(encoding="utf-8"))[:1]
+    show(aligned(report(one, data, rules=rules, n=n, seed=seed)))
     drawn = one.sample(n, condition_of(one, data, n, seed), prefix=prefix, seed=seed, with_condition=False)
     if rules != "none" and prefix is None and one.conditioning is None:
         mended = repair(one, drawn, rules, solve=solve, seed=seed)
-        typer.echo(f"{mended.changed} levels redrawn in part, {mended.left} of them still break the rules")
+        show(f"{mended.changed} levels redrawn in part, {mended.left} of them still break the rules")
         drawn = mended.values
     if widen is not None:
         drawn = np.stack([widened(one, level, widen, seed=seed + i) for i, level in enumerate(drawn[:20])])
@@ -395,5 +410,5 @@ def levels(
     with whole(out) as aside:
         for name, some in (("levels.txt", items), ("levels.png", few), ("levels.tmj", few)):
             kind_of(items).write(some, aside / name)
-    typer.echo(kind_of(few).preview(few, 80, 6))
+    show(kind_of(few).preview(few, 80, 6))
     return f"{len(items)} levels"

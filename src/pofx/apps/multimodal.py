@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pofx.core.printed import show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -18,7 +19,7 @@ def multimodal(
     out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn."), Folder()],
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
     model: Annotated[str, typer.Option(help="circuit (exact), vae, or masked-diffusion.")] = "circuit",
-    n: Annotated[int, typer.Option("-n", min=1, help="Events.")] = 100,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Events.")] = 100,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -52,10 +53,10 @@ def multimodal(
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():
-            typer.echo(f"{name}: words that agree {found:.3f}")
+            show(f"{name}: words that agree {found:.3f}")
         captioned_tiles.sheet(drawn["picture"][:32], out / "events.png")
         for row in drawn["caption"][:5]:
-            typer.echo(captioned_tiles.text(row))
+            show(captioned_tiles.text(row))
     assert joint.run is not None
     joint.run.save(out / "model")
     return f"{n} events"

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
+from pofx.core.printed import show
 from pofx.declared import Against, Csv, Reads, Run
 
 PUBLIC = ("Novelty",)
@@ -159,5 +160,5 @@ def novelty(
     truth = np.repeat([0, 1], [len(usual), len(scores)])
     for name, (a, b) in both.items():
         value = roc_auc_score(truth, np.nan_to_num(np.concatenate((a, b)), posinf=1e12, neginf=-1e12))
-        typer.echo(f"AUROC of these items against held-out ones by {name}: {value:.3f}")
+        show(f"AUROC of these items against held-out ones by {name}: {value:.3f}")
     return f"{int((p <= level).sum())} of {len(p)} flagged at {level:.0%} of usual items"

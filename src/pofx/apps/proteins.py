@@ -17,8 +17,10 @@ import pandas as pd
 import typer
 
 from pofx.apps.couplings import mean_field, pseudo_likelihood
+from pofx.apps.templates import check_fills
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
+from pofx.core.printed import aligned, show
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
 from pofx.data.arrays import write_frame
 from pofx.data.dataset import Dataset, dataset
@@ -86,9 +88,9 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
     for column in (mutant, score):
         if column not in frame.columns:
             raise UsageError(f"assay has no column '{column}': choose from {', '.join(map(str, frame.columns))}")
-    names = frame[mutant].astype(str)
+    names = frame[mutant].fillna("").astype(str)
     if {"wildtype", "site"} <= set(frame.columns) and names.str.len().max() == 1:
-        names = frame["wildtype"].astype(str) + frame["site"].astype(str) + names
+        names = frame["wildtype"].fillna("").astype(str) + frame["site"].astype(str) + names
     values = pd.to_numeric(frame[score], errors="coerce").to_numpy()
     good = [np.isfinite(v) and bool(changes(n)) for n, v in zip(names, values, strict=True)]
     if not any(good):
@@ -255,6 +257,21 @@ def fill(run: Any, template: str, n: int = 10, *, seed: int = 0) -> list[str]:
     return list(run.sample(n, prefix=[template], seed=seed))
 
 
+def check_template(template: str, alignment: Alignment, model: str) -> None:
+    """Refuse, before anything is trained, a template that no run of the model on the alignment can fill.
+
+    Raises:
+        DataError: of another length, or with letters that are no residues.
+        UsageError: the model does not complete sequences, or only from their beginning.
+    """
+    if len(template) != len(alignment.focus) or not set(template) <= {"?", *LETTERS}:
+        raise DataError(
+            f"template must have {len(alignment.focus)} residues or ? (got {len(template)}: {template[:20]}): write "
+            "every column of the alignment"
+        )
+    check_fills(model, begins="?" not in template.rstrip("?"))
+
+
 def proteins(
     source: Annotated[
         Path, typer.Argument(metavar="ALIGNMENT", help="An .a2m or .a3m file, the focus first."), Reads()
@@ -263,13 +280,15 @@ def proteins(
     mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R.")] = "mutant",
     score: Annotated[str, typer.Option(help="Its column of measured scores.")] = "score",
     model: Annotated[str, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion.")] = "vae",
-    members: Annotated[int, typer.Option(min=1, help="Trainings with different seeds, whose scores are averaged.")] = 3,
+    members: Annotated[
+        int, typer.Option(min=1, max=100, help="Trainings with different seeds, whose scores are averaged.")
+    ] = 3,
     minutes: Annotated[float, typer.Option(help="Of training, of all members together.")] = 3.0,
     potts_steps: Annotated[
-        int, typer.Option(min=0, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
+        int, typer.Option(min=0, max=1_000_000, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
     ] = 60,
     template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="New sequences.")] = 100,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="New sequences.")] = 100,
     out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv."), Guarded()] = Path(
         "runs/proteins"
     ),
@@ -281,10 +300,20 @@ def proteins(
     The profile of the alignment and Potts models are scored beside: a network that is below them has not helped.
     """
     alignment = read_alignment(source)
-    typer.echo(
+    show(
         f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
         f"columns; {alignment.dropped} with too many gaps or repeated"
     )
+    if template is not None:
+        check_template(template, alignment, model)
+    if assay is None:
+        names, truth = every_mutant(alignment), None
+    else:
+        names, truth = read_assay(assay, mutant, score)
+    sequences, there = mutated(alignment, names)
+    sequences = [s for s, inside in zip(sequences, there, strict=True) if inside]
+    if not sequences:
+        raise DataError(f"none of the {len(names)} mutants of {assay} lies in the columns of the alignment")
     runs = [
         learn(
             resampled(alignment, seed=seed + k),
@@ -298,12 +327,6 @@ def proteins(
     ]
     drawn = fill(runs[0], template, n, seed=seed) if template else list(runs[0].sample(n, seed=seed))
     items = as_proteins(drawn)
-    if assay is None:
-        names, truth = every_mutant(alignment), None
-    else:
-        names, truth = read_assay(assay, mutant, score)
-    sequences, there = mutated(alignment, names)
-    sequences = [s for s, inside in zip(sequences, there, strict=True) if inside]
     scores = floors(alignment, sequences, potts_steps=potts_steps)
     scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
     scores["mean rank of all"] = ensemble(scores)
@@ -312,7 +335,7 @@ def proteins(
         kind_of(items).write(items, aside / "sequences.fasta")
         write_frame(table, aside / "scores.csv")
     if truth is not None:
-        typer.echo(spearman(scores, truth[there]).round(3).to_string())
+        show(aligned(spearman(scores, truth[there])))
     return f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment"
 
 

@@ -27,8 +27,8 @@ def simulate(
         UsageError: the simulator cannot be called with parameters, or returns data of changing shapes.
         DataError: every run failed; the first error is in the message.
     """
-    if workers == 0:
-        raise UsageError("workers must be at least 1, or -1 for all cores (got 0)")
+    if isinstance(workers, bool) or not isinstance(workers, int) or not (workers == -1 or workers >= 1):
+        raise UsageError(f"workers must be a number of processes from 1 up, or -1 for all cores (got {workers!r})")
     seeds = np.random.SeedSequence(seed).spawn(len(theta))
     takes = _takes(simulator)
     if vectorised:

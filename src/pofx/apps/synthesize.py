@@ -11,6 +11,7 @@ import typer
 from pofx.apps.synthesizer import Synthesizer, floors, modelled
 from pofx.core.errors import UsageError, unknown
 from pofx.core.options import named_values, once
+from pofx.core.printed import aligned, show
 from pofx.declared import Csv, File, Reads, Seed, Table
 
 GROUP = "Uses"
@@ -22,7 +23,7 @@ HELD = 0.2  # share of the rows that measure the result
 def synthesize(
     source: Table,
     out: Csv = Path("synthetic.csv"),
-    n: Annotated[int, typer.Option("-n", min=0, help="Rows; 0: as many as the table has.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=0, max=100_000_000, help="Rows; 0: as many as the table has.")] = 0,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A model (default: made; with --given circuit; private: mst).")
     ] = None,
@@ -38,9 +39,9 @@ def synthesize(
     domain: Annotated[
         list[str] | None, typer.Option(help="Public: age=17..90 or plan=free|pro, repeatable; not stated: read.")
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Merge categories of fewer rows.")] = 1,
+    k: Annotated[int, typer.Option("--k", min=1, max=1_000_000_000, help="Merge categories of fewer rows.")] = 1,
     balance: Annotated[str | None, typer.Option(help="A column whose groups count the same.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=1_000_000_000, help="Steps of training.")] = None,
     child: Annotated[
         Path | None, typer.Option(help="A .csv file of rows that belong to those of the table."), Reads()
     ] = None,
@@ -108,7 +109,7 @@ def synthesize(
         if maker.unstated:
             about["not private"] = f"the domain of {', '.join(maker.unstated)} was read from the rows: state --domain"
     for key, value in about.items():
-        typer.echo(f"{key}: {value}")
+        show(f"{key}: {value}")
     if measured and given is None:
         part = rest.columns.intersection(rows.columns)
         made = {maker.model: rows, **floors(rest[part], len(rest), seed), "real": held}
@@ -121,14 +122,14 @@ def synthesize(
             for name, x in made.items()
         }
         table = pd.DataFrame({ROWS[key][0]: {name: v.get(key) for name, v in numbers.items()} for key in ROWS}).T
-        typer.echo(table.round(3).to_string())
+        show(aligned(table))
         real = usefulness(rest, held, rest, chosen, seed)
         about["prediction of"] = f"{chosen}, {measure_of(rest, chosen)}; TRTR, real rows on real rows: {real:.3f}"
-        typer.echo(f"TSTR predicts {about['prediction of']}")
+        show(f"TSTR predicts {about['prediction of']}")
         if report is not None:
             shapes = {name: column_shapes(x, held) for name, x in made.items()}
             write_bytes(report, page(numbers, about, shapes).encode())
-            typer.echo(f"the report is computed from real rows, and as confidential as they are → {report}")
+            show(f"the report is computed from real rows, and as confidential as they are → {report}")
     return f"{len(rows):,} rows"
 
 

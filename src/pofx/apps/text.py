@@ -16,6 +16,7 @@ import typer
 
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.printed import aligned, show
 from pofx.data.dataset import Dataset
 from pofx.data.passages import Passages
 from pofx.declared import Guarded, Overwrite, Reads, Seed
@@ -191,8 +192,8 @@ def text(
     temperature: Annotated[float, typer.Option(help="Below 1 draws nearer to the modes.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep the k most probable characters.")] = 0,
     min_p: Annotated[float, typer.Option(help="Keep those of at least this share of the most probable.")] = 0.0,
-    length: Annotated[int, typer.Option(min=1, help="Characters of drawn running text.")] = 300,
-    n: Annotated[int, typer.Option("-n", min=1, help="Texts drawn.")] = 2,
+    length: Annotated[int, typer.Option(min=1, max=1_000_000, help="Characters of drawn running text.")] = 300,
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Texts drawn.")] = 2,
     out: Annotated[Path, typer.Option(help="A folder for the runs."), Guarded()] = Path("runs/text"),
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -224,7 +225,7 @@ def text(
             model_entry(name)  # before the first one is trained
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "seed": seed, "overwrite": overwrite}
         runs = {name: fit(data, name, out=out / name, **how) for name in names}
-    typer.echo(report(runs, data).round(3).to_string(na_rep=""))
+    show(aligned(report(runs, data)))
     chosen = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "min_p": (min_p, 0.0)}
     options: dict[str, Any] = {name: value for name, (value, default) in chosen.items() if value != default}
     for name, one in runs.items():

@@ -1,7 +1,6 @@
 """What verbs print: plain text no wider than the terminal (80 columns where there is none), or JSON."""
 
 import json
-import shutil
 import sys
 import textwrap
 import threading
@@ -13,16 +12,12 @@ from typing import Any
 
 import typer
 
+from pofx.core.printed import aligned, width
 from pofx.declared import STDOUT
 
 NARROWEST = 24  # columns that the last column of a table has at least
 ROWS = 5  # items shown beside a file
 FIRST, LONGEST = 2.0, 60.0  # seconds between the lines of `waiting`
-
-
-def width() -> int:
-    """The columns of the terminal, of $COLUMNS, or 80."""
-    return max(shutil.get_terminal_size((80, 24)).columns, 40)
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True, indent: int = 0) -> str:
@@ -112,7 +107,7 @@ def least_probable(items: Any, log_prob: Any, n: int) -> str:
         frame = frame.reset_index(drop=True)
         frame.insert(0, "item", order)
         frame.insert(1, "log p", np.asarray(log_prob)[order])
-        return str(frame.to_string(index=False, line_width=width(), float_format="%.5g")) + "\n"
+        return aligned(frame, None, index=False, float_format="%.5g") + "\n"
     rows = [{"item": int(i), "log p": f"{log_prob[i]:.4f}"} for i in order]
     if not kind.pictorial:
         lines = kind.shown(chosen.values, items.facts).lines

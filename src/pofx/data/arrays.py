@@ -4,6 +4,8 @@ Items are written by their kind (`pofx.data.kind`).
 """
 
 import csv
+import io
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.files import write, write_bytes
-from pofx.data.bounded import reading
+from pofx.data.bounded import check_regular, read_npy, reading, unzipped
 from pofx.data.kind import npz
 
 
@@ -40,6 +42,18 @@ def check_output(path: Path, *endings: str) -> None:
     if path.is_dir() or (above is not None and not above.is_dir()):
         at = path if path.is_dir() else above
         raise UsageError(f"{path} cannot be written, {at} is a {'folder' if path.is_dir() else 'file'}: choose another")
+    check_allowed(path)
+
+
+def check_allowed(path: Path) -> None:
+    """Refuse a place where this user may not write.
+
+    Raises:
+        UsageError: what forbids it.
+    """
+    above = next((p for p in path.absolute().parents if p.exists()), None)
+    if above is not None and above.is_dir() and not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written, {above} is read-only for this user: choose another --out")
 
 
 def apart(path: Path, *inputs: Path, inside: bool) -> None:
@@ -66,6 +80,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder: choose another --out")
+    check_allowed(folder)
     found = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.exists() else []
     if found and not overwrite:
         shown = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
@@ -107,18 +122,25 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array of a .npy file, or the first one of a .npz file.
+    """The array of a .npy or .npy.gz file, or the first one of a .npz file.
 
     Raises:
         DataError: no such file, or it is damaged or of another type.
     """
     if not path.exists():
         raise DataError(f"there is no file {path}: check the path")
-    if path.suffix.lower() not in (".npy", ".npz"):
-        raise DataError(f"{path} must be an .npy or .npz file: save the array with numpy.save")
+    if not path.name.lower().endswith((".npy", ".npz", ".npy.gz")):
+        raise DataError(f"{path} must be an .npy, .npy.gz or .npz file: save the array with numpy.save")
+    check_regular(path)
     with reading(path, ".npy or .npz file", "save it with numpy.savez"):
-        loaded = np.load(path, allow_pickle=False)
-        found = np.asarray(loaded[loaded.files[0]] if hasattr(loaded, "files") else loaded)
+        if path.suffix.lower() == ".gz":
+            content = io.BytesIO()
+            unzipped(path, content)
+            content.seek(0)
+            found = read_npy(content, len(content.getvalue()), str(path))
+        else:
+            loaded = np.load(path, allow_pickle=False)
+            found = np.asarray(loaded[loaded.files[0]] if hasattr(loaded, "files") else loaded)
     if found.dtype.kind not in "biuf" or found.ndim == 0:
         raise DataError(f"{path} must hold an array of numbers (got {found.dtype}, shape {found.shape})")
     return found

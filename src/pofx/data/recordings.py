@@ -23,6 +23,7 @@ from pofx.data.members import folder_labels, members, stated_splits
 PIECE = 1 << 16  # samples: longer recordings are cut into pieces of this length
 OVERSHOOT = 1.5  # the largest value that rounding and lossy coding explain
 LONGEST = 1 << 28  # samples of one file, of all channels
+BLOCK = 256  # samples of a block where a header does not state them
 CHANNELS = 64
 FASTEST = 1_000_000  # samples per second
 CODINGS = ((b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"), (b"FORM", ".aiff"))
@@ -131,19 +132,24 @@ def read_recording(content: bytes, name: str) -> tuple[np.ndarray, int]:
             if found is not None:
                 return check_clip(_bounded(found[1], name), name), found[0]
             clip, rate = _decoded(content, name)
-            return clip[:stated], rate  # codings in blocks fill up the last one
+            samples, block = stated
+            filler = len(clip) - samples if samples else 0  # codings in blocks fill up the last one, and no more
+            return clip[:samples] if 0 < filler < max(block, BLOCK) else clip, rate
         return _decoded(content, name)
 
 
-def _check_wav(content: bytes, name: str) -> int | None:
-    """The samples that the header states, if it does; impossible channels, or more sound than there is, are refused."""
+def _check_wav(content: bytes, name: str) -> tuple[int, int]:
+    """The samples that the header states, of all and of a block, 0 where it does not.
+
+    Impossible channels, or more sound than there is, are refused.
+    """
     if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
         other = next((ending for start, ending in CODINGS if content.startswith(start)), None)
         if other is not None:
             raise DataError(f"{name} is a {other} file under another name: rename it so that it ends in {other}")
         raise DataError(f"{name} is not a whole recording (no RIFF header): remove it or write it again")
     order, place = (">" if content[:4] == b"RIFX" else "<"), 12
-    stated = None
+    stated = of_block = 0
     while place + 8 <= len(content):
         tag, size = content[place : place + 4], struct.unpack(order + "I", content[place + 4 : place + 8])[0]
         there = len(content) - place - 8
@@ -153,10 +159,12 @@ def _check_wav(content: bytes, name: str) -> int | None:
                 raise DataError(f"{name} states {channels} channels at {rate} Hz: it is damaged, write it again")
             (coding,) = struct.unpack(order + "H", content[place + 8 : place + 10])
             block, bits = struct.unpack(order + "2H", content[place + 20 : place + 24])
+            if coding not in PLAIN and there >= 20 and size >= 20:
+                (of_block,) = struct.unpack(order + "H", content[place + 26 : place + 28])
             if coding in PLAIN and not (bits >= 8 and block % channels == 0 and 8 * block >= channels * bits):
                 raise DataError(f"{name} states {bits} bits in blocks of {block} bytes: it is damaged, write it again")
         if tag == b"fact" and there >= 4:
-            stated = struct.unpack(order + "I", content[place + 8 : place + 12])[0] or None
+            (stated,) = struct.unpack(order + "I", content[place + 8 : place + 12])
         if tag == b"data":
             if size not in OPEN_END and size > there:
                 raise DataError(
@@ -165,7 +173,7 @@ def _check_wav(content: bytes, name: str) -> int | None:
                 )
             if size == 0 and there == 0:
                 raise DataError(f"{name} holds no sound: remove it")
-            return stated
+            return stated, of_block
         place += 8 + size + size % 2
     raise DataError(f"{name} is not a whole recording (it holds no sound): remove it or write it again")
 
@@ -193,7 +201,7 @@ def _decoded(content: bytes, name: str) -> tuple[np.ndarray, int]:
         frames, channels = file.frames, file.channels
         if frames * channels > LONGEST:
             raise DataError(f"{name} holds {frames:,} samples of {channels} channels: cut it into shorter files")
-        samples = file.read(dtype="float32", always_2d=True)
+        samples = file.read(frames, dtype="float32", always_2d=True)
         if len(samples) < frames:
             raise DataError(
                 f"{name} is not a whole recording: {len(samples):,} of its {frames:,} samples are there: write it again"

@@ -96,13 +96,22 @@ def balanced(items: Items, groups: str) -> Items:
     Raises:
         UsageError: there is no such column, or its values are no groups.
     """
-    names = groups_of(items, groups)
-    codes = pd.factorize(names, use_na_sentinel=False)[0]
-    if codes.max() + 1 > min(GROUPS, max(2, len(items) // 2)):
-        raise UsageError(f"balance must name a column of groups (got {codes.max() + 1:,} values in {groups}): bin it")
+    codes = check_groups(groups_of(items, groups), groups, "balance")
     own = np.ones(len(items)) if items.weight is None else np.asarray(items.weight, np.float64)
     total = np.bincount(codes, weights=own)
     return replace(items, weight=own / total[codes] * own.sum() / len(total))
+
+
+def check_groups(names: np.ndarray, column: str, what: str) -> np.ndarray:
+    """The number of the group of each item.
+
+    Raises:
+        UsageError: nearly every item is a group of its own.
+    """
+    codes = np.asarray(pd.factorize(names, use_na_sentinel=False)[0])
+    if codes.max() + 1 > min(GROUPS, max(2, len(names) // 2)):
+        raise UsageError(f"{what} must name a column of groups (got {codes.max() + 1:,} values in {column}): bin it")
+    return codes
 
 
 def groups_of(items: Items, column: str) -> np.ndarray:
@@ -115,14 +124,19 @@ def groups_of(items: Items, column: str) -> np.ndarray:
         return np.asarray(names, dtype=object)[labels] if names else labels
     known: list[str] = []
     for part in (items, items.condition):
-        frame = None if part is None else kind_of(part).columns(part.values)
+        if part is not None and part is not items and part.facts.get("column") == column:
+            return np.asarray(part.values)
+        own = part is not None and (part is items or "column" not in part.facts)
+        frame = kind_of(part).columns(part.values) if part is not None and own else None
         if frame is not None:
             if column in frame.columns:
                 return np.asarray(frame[column].astype(object).where(frame[column].notna(), "missing"))
             known += map(str, frame.columns)
-        elif part is not None and part.facts.get("column") == column:
-            return np.asarray(part.values)
-    raise unknown("column of groups", column, [*known, LABEL])
+    known += [str(part.facts["column"]) for part in (items.condition,) if part is not None and "column" in part.facts]
+    known += [LABEL] if items.labels is not None else []
+    if not known:
+        raise UsageError(f"the items have neither columns nor labels, of which '{column}' could be one: give such data")
+    raise unknown("column of groups", column, dict.fromkeys(known))
 
 
 def representative(items: Items, seed: int = 0) -> Items:

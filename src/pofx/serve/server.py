@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pofx.artifact import Artifact
 from pofx.core.errors import PofxError, UsageError
+from pofx.evaluate.measurement import finite
 from pofx.serve.batches import Batches, Busy, Late
 from pofx.serve.work import Limits, Work
 
@@ -34,11 +35,19 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KNOWN = ("/sample", "/sample/stream", "/score", "/encode", "/decode", "/edit", "/info", "/health", "/metrics")
 
 
+def encoded(content: Any) -> bytes:
+    """JSON in ASCII, which half a surrogate pair in a text cannot break; numbers that are not finite become null."""
+    try:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError):  # rare, and to look at every number first takes most of the time of a request
+        return json.dumps(finite(content), allow_nan=False, separators=(",", ":")).encode()
+
+
 class Plain(JSONResponse):
-    """JSON in ASCII, which half a surrogate pair in a text cannot break."""
+    """As `encoded`."""
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+        return encoded(content)
 
 
 def app(run: Artifact, *, token: str | None = None, limits: Limits | None = None, hosts: tuple[str, ...] = ()) -> Any:
@@ -64,7 +73,7 @@ def app(run: Artifact, *, token: str | None = None, limits: Limits | None = None
         yield
         batches.close()
 
-    def allowed(authorization: Annotated[str | None, fastapi.Header()] = None) -> None:
+    async def allowed(authorization: Annotated[str | None, fastapi.Header()] = None) -> None:
         if token is not None and not hmac.compare_digest((authorization or "").encode(), f"Bearer {token}".encode()):
             raise fastapi.HTTPException(401, "a token is needed: send the header Authorization: Bearer TOKEN")
 
@@ -206,7 +215,7 @@ async def _lines(work: Work, batches: Batches, body: Any) -> AsyncIterator[bytes
 
 
 def _line(plain: dict[str, Any]) -> bytes:
-    return json.dumps(plain, allow_nan=False).encode() + b"\n"
+    return encoded(plain) + b"\n"
 
 
 class Guard:

@@ -126,10 +126,10 @@ class Work:
             return draw_each(artifact, requests, self.limits.batch, tempering)
 
     def drawn(self, items: Items) -> dict[str, Any]:
-        """Drawn items in plain values."""
+        """Drawn items in plain values, of which numbers may be infinite."""
         given = items.condition
         stated = None if given is None else kind_of(given).to_json(given.values)
-        return {"kind": items.kind, "items": finite(self.kind.to_json(items.values)), "condition": finite(stated)}
+        return {"kind": items.kind, "items": self.kind.to_json(items.values), "condition": stated}
 
     def file(self, items: Items, ending: str, **about: Any) -> tuple[bytes, str]:
         """Items as the content of a file, and its media type; a PNG carries its manifest.

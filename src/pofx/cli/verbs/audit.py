@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 
 GROUP = "Evaluate and compare"
 EXAMPLE = "pofx audit runs/digits"
@@ -47,6 +48,6 @@ def audit(
             }
             for finding in findings
         ]
-        typer.echo(f"{artifact.name} on {dataset.card.name}\n{output.table(rows, header=False)}")
+        show(f"{artifact.name} on {dataset.card.name}\n{output.table(rows, header=False)}")
     if any(f["result"] == "failed" for f in findings):
         raise typer.Exit(1)

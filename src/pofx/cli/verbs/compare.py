@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.core.printed import show
 from pofx.declared import Guarded, Reads
 
 GROUP = "Evaluate and compare"
@@ -20,6 +21,8 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
     seed: arguments.Seed = 0,
     label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
+    columns: arguments.Columns = None,
+    drop: arguments.Drop = None,
     on: Annotated[
         Path | None, typer.Option(help="A run with codes: train all models on the codes of its model."), Reads(run=True)
     ] = None,
@@ -55,7 +58,7 @@ def compare(
         label=label,
         on=on,
         options=of_models,
-        reading=reading,
+        reading=arguments.reading_of(reading, columns, drop),
         trials=trials,
         spaces=spaces.split(",") if spaces else None,
         n=n,
@@ -63,4 +66,4 @@ def compare(
         memory_limit=memory_limit,
         engine=engine,
     )
-    typer.echo(f"{result}\n\nreport → {result.report}")
+    show(f"{result}\n\nreport → {result.report}")

@@ -1,8 +1,7 @@
 """pofx data."""
 
-import typer
-
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 
 GROUP = "Look up"
 EXAMPLE = "pofx data"
@@ -20,6 +19,6 @@ def data(as_json: arguments.Json = False) -> None:
         output.as_json(rows)
         return
     shown = [{**{k: v for k, v in row.items() if k not in HIDDEN}, "summary": row["summary"]} for row in rows]
-    typer.echo(output.table(shown))
+    show(output.table(shown))
     files = f"Files: {', '.join(sorted(suffixes()))}, folders and zips of images or sound (labels from sub-folders)."
-    typer.echo("\n" + output.paragraph(files))
+    show("\n" + output.paragraph(files))

@@ -16,7 +16,7 @@ def distill(
     run: arguments.Run,
     out: Annotated[Path, typer.Option(help="Folder of the new run."), Guarded()],
     sampler_steps: Annotated[
-        int, typer.Option(min=1, help="Evaluations of the network in which the new run draws.")
+        int, typer.Option(min=1, max=100_000, help="Evaluations of the network in which the new run draws.")
     ] = 4,
     method: Annotated[
         str, typer.Option(help="consistency, progressive, reflow, matching (of distributions) or adversarial.")

@@ -23,7 +23,9 @@ def edit(
     strength: Annotated[
         float | None, typer.Option(help="Above 0 to 1: draw rough items again from that noise; with --mask, strokes.")
     ] = None,
-    enlarge: Annotated[int | None, typer.Option(min=2, help="Draw given the means of blocks of this side.")] = None,
+    enlarge: Annotated[
+        int | None, typer.Option(min=2, max=256, help="Draw given the means of blocks of this side.")
+    ] = None,
     colour: Annotated[bool, typer.Option("--colour", help="Draw given the means of channels: colour grey.")] = False,
     into: Annotated[
         str | None, typer.Option(help="A run of another domain: its items with the codes of these."), Reads()
@@ -34,9 +36,9 @@ def edit(
     toward: Annotated[
         str | None, typer.Option(help="Data or a picture: items on the path to its items."), Reads()
     ] = None,
-    stops: Annotated[int, typer.Option(min=2, help="Items of a path, with both ends.")] = 8,
-    n: Annotated[int, typer.Option("-n", min=1, help="Of the first items.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, help="Of the walk from noise.")] = 50,
+    stops: Annotated[int, typer.Option(min=2, max=100_000, help="Items of a path, with both ends.")] = 8,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Of the first items.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of the walk from noise.")] = 50,
     guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`."), Reads()] = None,
     split: arguments.Split = None,
     out: Annotated[Path | None, typer.Option(help="As in `pofx sample`."), Items("edited")] = None,
@@ -116,4 +118,6 @@ def _margins(text: str) -> tuple[int, int, int, int]:
     if len(parts) not in (1, 4) or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--beyond must be one number or top,bottom,left,right (got '{text}'): write 4 or 0,0,0,8")
     top, bottom, left, right = (int(part) for part in parts * (4 // len(parts)))
+    if not top + bottom + left + right:
+        raise UsageError(f"--beyond must continue a side by 1 or more places (got '{text}'): write 4 or 0,0,0,8")
     return top, bottom, left, right

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show, width
 from pofx.declared import Reads
 
 GROUP = "Evaluate and compare"
@@ -57,4 +58,4 @@ def evaluate(
     if as_json:
         output.as_json(result)
     else:
-        typer.echo(f"{artifact.name} on {dataset.card.name}\n{text(result, width=output.width(), every=every)}")
+        show(f"{artifact.name} on {dataset.card.name}\n{text(result, width=width(), every=every)}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 from pofx.declared import Folder, Reads
 
 GROUP = "Uses"
@@ -29,16 +30,21 @@ def infer(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the posterior."), Folder()],
     observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation."), Reads()] = None,
-    simulations: Annotated[int, typer.Option(min=60)] = 10_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Later ones simulate where the posterior lies.")] = 1,
+    simulations: Annotated[int, typer.Option(min=60, max=100_000_000)] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Later ones simulate where the posterior lies.")] = 1,
     method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
     members: Annotated[
-        int | None, typer.Option(min=1, help="Models that are averaged (default: 3 of few simulations, else 1).")
+        int | None,
+        typer.Option(min=1, max=100, help="Averaged models (default: 3 of few simulations, else 1)."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of training (default: 100 passes).")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, help="Of training (default: 100 passes).")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate; -1: all cores.")] = 1,
-    n: Annotated[int, typer.Option("-n", min=1, help="Draws of the posterior of the observation.")] = 2_000,
+    n: Annotated[
+        int, typer.Option("-n", min=1, max=10_000_000, help="Draws of the posterior of the observation.")
+    ] = 2_000,
     seed: arguments.Seed = 0,
     options: arguments.Options = None,
     as_json: arguments.Json = False,
@@ -79,9 +85,9 @@ def infer(
         output.as_json(found)
         return None
     for name, row in found.get("parameters", {}).items():
-        typer.echo(f"{name}: {row['median']:.4g}  [{row['interval_90'][0]:.4g}, {row['interval_90'][1]:.4g}]")
+        show(f"{name}: {row['median']:.4g}  [{row['interval_90'][0]:.4g}, {row['interval_90'][1]:.4g}]")
     level, low_end, high_end = check.coverage[0.9]
-    typer.echo(f"90 % regions hold {level:.0%} of held-out truths [{low_end:.0%}, {high_end:.0%}]")
-    typer.echo(f"ranks: least p {min(check.sbc):.3f}; random regions: error {check.tarp:.3f}")
-    typer.echo("calibrated" if check.sound else "NOT calibrated: simulate more, train longer, or use --members 3")
+    show(f"90 % regions hold {level:.0%} of held-out truths [{low_end:.0%}, {high_end:.0%}]")
+    show(f"ranks: least p {min(check.sbc):.3f}; random regions: error {check.tarp:.3f}")
+    show("calibrated" if check.sound else "NOT calibrated: simulate more, train longer, or use --members 3")
     return "posterior"

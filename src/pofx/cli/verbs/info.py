@@ -1,8 +1,7 @@
 """pofx info."""
 
-import typer
-
 from pofx.cli import arguments, output
+from pofx.core.printed import show, width
 
 GROUP = "Look up"
 EXAMPLE = "pofx info runs/digits"
@@ -18,6 +17,6 @@ def info(run: arguments.Run, as_json: arguments.Json = False) -> None:
         output.as_json(found)
         return
     evaluation = found.pop("evaluation", None)
-    typer.echo(f"{found.pop('summary')}\n\n{output.pairs(found)}")
+    show(f"{found.pop('summary')}\n\n{output.pairs(found)}")
     if evaluation is not None:
-        typer.echo(f"\nlast evaluation\n{text(evaluation, width=output.width())}")
+        show(f"\nlast evaluation\n{text(evaluation, width=width())}")

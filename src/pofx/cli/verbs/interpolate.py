@@ -17,8 +17,8 @@ def interpolate(
     out: Annotated[
         Path | None, typer.Option(help="As in `pofx sample`; a .png has one pair a row."), Items("interpolation")
     ] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of samples.")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="Items of each path, its ends among them.")] = 10,
+    pairs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pairs of samples.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Items of each path, its ends among them.")] = 10,
     condition: arguments.Condition = None,
     seed: arguments.Seed = 0,
     path: Annotated[str, typer.Option(help="spherical, straight, or auto: by the space of the codes.")] = "auto",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 from pofx.declared import File, Guarded, Reads
 
 GROUP = "Evaluate and compare"
@@ -24,7 +25,7 @@ def judge(
     ] = None,
     protocol: Annotated[str, typer.Option(help="real, timed, pair or preference.")] = "real",
     question: Annotated[str, typer.Option(help="Instead of the question of the protocol.")] = "",
-    items: Annotated[int, typer.Option(min=1, help="Of every run, and real ones.")] = 50,
+    items: Annotated[int, typer.Option(min=1, max=10_000, help="Of every run, and real ones.")] = 50,
     trials: Annotated[int, typer.Option(help="Per rater.")] = 60,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
@@ -57,16 +58,16 @@ def judge(
         study = Study(out)
     if export is not None:
         write(export, lambda aside: study.answers().to_csv(aside, index=False))
-        typer.echo(f"{len(study.answers()):,} answers → {export}")
+        show(f"{len(study.answers()):,} answers → {export}")
     if into is not None:
         write_json(into / "human.json", worked_out(study))
-        typer.echo(f"results → {into / 'human.json'}: `pofx report {into}` shows them")
+        show(f"results → {into / 'human.json'}: `pofx report {into}` shows them")
     if results:
         found = worked_out(study)
         if as_json:
             output.as_json(found)
         else:
-            typer.echo(printed(found))
+            show(printed(found))
     if results or export is not None or into is not None:
         return
     serve(study, host, port)

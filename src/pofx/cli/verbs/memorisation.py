@@ -17,7 +17,9 @@ def memorisation(
     out: Annotated[Path, typer.Option(help="An .html file."), File(".html")] = Path("memorisation.html"),
     against: arguments.Against = None,
     n: Annotated[int, typer.Option("-n", min=20, max=1_000_000, help="Samples.")] = 2000,
-    references: Annotated[int, typer.Option(min=0, help="Reference models to attack with (even; 0: none).")] = 0,
+    references: Annotated[
+        int, typer.Option(min=0, max=1000, help="Reference models to attack with (even; 0: none).")
+    ] = 0,
     reference_seconds: Annotated[float, typer.Option(help="Of --references: training time of each.")] = 20.0,
     seed: arguments.Seed = 0,
     device: arguments.Device = "auto",

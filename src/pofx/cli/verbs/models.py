@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show, width
 
 GROUP = "Look up"
 EXAMPLE = "pofx models nsf"
@@ -22,9 +23,9 @@ def models(
     if as_json:
         output.as_json([described(row) | (_more(row) if name else {}) for row in rows.values()])
     elif name is not None:
-        typer.echo(_details(rows[name]))
+        show(_details(rows[name]))
     else:
-        typer.echo(_list(rows))
+        show(_list(rows))
 
 
 def _list(rows: dict[str, Any]) -> str:
@@ -35,7 +36,7 @@ def _list(rows: dict[str, Any]) -> str:
         for row in rows.values():
             if row.traits.family == family:
                 start = f"  {row.name.ljust(wide)}  {row.traits.density.name.lower():<8}  "
-                shown.append(start + output.shortened(row.traits.summary.rstrip("."), output.width() - len(start)))
+                shown.append(start + output.shortened(row.traits.summary.rstrip("."), width() - len(start)))
     return "\n".join(shown[1:]) + "\n\nOptions of a model: pofx models NAME"
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.core.printed import show
 
 GROUP = "Use a run"
 EXAMPLE = "pofx push runs/digits me/digits-flow"
@@ -22,4 +23,4 @@ def push(
     from pofx.storage import EVALUATION
 
     evaluation = read_json(run / EVALUATION) if (run / EVALUATION).exists() else None
-    typer.echo(load(run).push(repo, private=not public, message=message, evaluation=evaluation))
+    show(load(run).push(repo, private=not public, message=message, evaluation=evaluation))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pofx.core.printed import show
 from pofx.declared import Guarded, Reads
 
 GROUP = "Evaluate and compare"
@@ -25,4 +26,4 @@ def report(
     if len(folders) > 1 and out is None:
         raise UsageError("several comparisons need a folder for the joint report: pass --out")
     results = merge(folders, out) if out is not None else folders[0] / "results.json"
-    typer.echo(f"report → {write(results)}")
+    show(f"report → {write(results)}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 from pofx.declared import File, Reads
 
 GROUP = "Uses"
@@ -27,10 +28,10 @@ def restore(
     simulate: Annotated[
         str | None, typer.Option(help="Measure items of this data instead, and check."), Reads()
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Items that --simulate measures.")] = 16,
+    items: Annotated[int, typer.Option(min=1, max=1_000_000, help="Items that --simulate measures.")] = 16,
     split: arguments.Split = None,
     method: Annotated[str, typer.Option(help="auto: by what the model can do.")] = "auto",
-    n: Annotated[int, typer.Option("-n", min=1, help="Draws for each measurement.")] = 39,
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Draws for each measurement.")] = 39,
     out: Annotated[Path, typer.Option(help="A picture .png, or .npz of the draws."), File(".png", ".npz")] = Path(
         "restored.png"
     ),
@@ -91,9 +92,9 @@ def restore(
     if as_json:
         output.as_json(report)
         return None
-    typer.echo(output.pairs({k: v for k, v in report.items() if not isinstance(v, dict)}))
+    show(output.pairs({k: v for k, v in report.items() if not isinstance(v, dict)}))
     for level, (value, low, high) in report.get("coverage", {}).items():
-        typer.echo(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
+        show(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
     return f"{n} draws for {len(restored.samples)} measurements"
 
 

@@ -31,7 +31,8 @@ def sample(
         Reads(),
     ] = None,
     known: Annotated[
-        int | None, typer.Option(min=1, help="With --prefix DATA: rows of images, or characters, that are given.")
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="With --prefix DATA: rows of images, or characters, that are given."),
     ] = None,
     guide: Annotated[
         str | None,

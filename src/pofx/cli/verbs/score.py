@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import show
 from pofx.declared import File
 
 GROUP = "Use a run"
@@ -19,14 +20,17 @@ def score(
     out: Annotated[Path, typer.Option(help="A .csv file."), File(".csv")] = Path("scores.csv"),
     split: arguments.Split = None,
     condition: arguments.Condition = None,
-    draws: Annotated[int, typer.Option(min=1, help="Dequantisation draws per item, where there are any.")] = 8,
+    draws: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Dequantisation draws per item, where there are any.")
+    ] = 8,
     importance: Annotated[
-        int | None, typer.Option(min=1, help="Importance samples of a model with a code that it integrates out.")
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Importance samples of a model with a code that it integrates out."),
     ] = None,
     per_dim: Annotated[
         bool, typer.Option("--per-dim", help="Also log p of each dimension given those before.")
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="Show this many of the least probable items.")] = 0,
+    top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the least probable items.")] = 0,
     force: arguments.Force = False,
     device: arguments.Device = "auto",
 ) -> str:
@@ -64,5 +68,5 @@ def score(
             stacklevel=1,
         )
     if top:
-        typer.echo(output.least_probable(items, scored.value, top))
+        show(output.least_probable(items, scored.value, top))
     return f"{len(rows)} items, mean log p {scored.value.mean():.4f} {scored.unit} ({kind['density']})"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments
+from pofx.core.printed import show
 from pofx.declared import Guarded, Reads
 
 GROUP = "Train"
@@ -26,6 +27,8 @@ def train(
     condition: Annotated[
         str | None, typer.Option(help="`label`, columns of a table or arrays of an .npz: age,income.")
     ] = None,
+    columns: arguments.Columns = None,
+    drop: arguments.Drop = None,
     weight: Annotated[str | None, typer.Option(help="A column with the weight of each row.")] = None,
     balance: Annotated[str | None, typer.Option(help="Groups that count the same: a column, or `label`.")] = None,
     on: Annotated[
@@ -45,7 +48,7 @@ def train(
 
     if source is None and not (resume and out is not None):
         raise UsageError("missing DATA: pofx train DATA --model NAME (see `pofx data`), or --resume --out RUN")
-    options = arguments.options(option)
+    options = arguments.reading_of(arguments.options(option), columns, drop)
     refuse_arguments(options, fit)
     folder = out or Path("runs") / f"{Path(source or '').stem}-{Path(model or 'default').stem}-{seed}"
     run = fit(
@@ -68,6 +71,4 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints
         return
     training = run.card["training"]
-    typer.echo(
-        f"{run.name} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}"
-    )
+    show(f"{run.name} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}")

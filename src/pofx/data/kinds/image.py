@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pofx.core.errors import DataError
 from pofx.core.items import Items
 from pofx.core.options import Size
 from pofx.data.kind import FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
@@ -67,6 +68,15 @@ class Image(Kind):
         return read_pictures(path, self.members, **options)
 
     def of_array(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
+        if array.ndim == 4 and array.shape[1] in (2, 4) and array.size and bool(((array == 0) | (array == 1)).all()):
+            k = array.shape[1]
+            raise DataError(
+                f"{name}: zeros and ones {array.shape} may be images of {k} channels, clips of {k} frames or solids of "
+                f"{k} layers: state kind=image, kind=video or kind=voxels"
+            )
+        return self.of_values(array, labels, name, facts)
+
+    def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
         if array.ndim not in (3, 4):
             return None
         levels = facts.get("levels")

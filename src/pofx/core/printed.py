@@ -1,0 +1,43 @@
+"""What is printed for a reader: lines no wider than the terminal, of 80 columns where there is none."""
+
+import shutil
+import textwrap
+from typing import Any
+
+WIDEST_CELL = 40  # characters of a value in a table
+
+
+def width() -> int:
+    """The columns of the terminal, of $COLUMNS, or 80."""
+    return max(shutil.get_terminal_size((80, 24)).columns, 40)
+
+
+def filled(text: str) -> str:
+    """Text whose lines are broken at words where they are too long; paths and other long words stay whole."""
+    found = []
+    for line in text.split("\n"):
+        if len(line) <= width():
+            found.append(line)
+            continue
+        indent = " " * (len(line) - len(line.lstrip()))
+        found += textwrap.wrap(
+            line,
+            width(),
+            initial_indent=indent if line.startswith(" ") else "",
+            subsequent_indent=indent + "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(found)
+
+
+def show(text: Any) -> None:
+    """Print text for a reader."""
+    print(filled(str(text)), flush=True)
+
+
+def aligned(table: Any, digits: int | None = 3, **options: Any) -> str:
+    """A DataFrame as text; columns that do not fit beside each other follow below, long values are cut."""
+    rounded = table if digits is None else table.round(digits)
+    options = {"na_rep": "", "max_colwidth": min(WIDEST_CELL, width() // 2), **options}
+    return str(rounded.to_string(line_width=width(), **options))
