@@ -63,6 +63,17 @@ def test_an_unknown_level_of_noise_is_found(gmm, digits):
     found = pofx.posterior(gmm, y, "denoise", "unknown").sample(19)
     known = pofx.posterior(gmm, y, "denoise", 0.2).sample(19)
     assert np.abs(found.mean - known.mean).mean() < 0.05
+    assert found.level is not None and np.abs(found.level - 0.2).max() < 0.08
+    assert found.residual.mean() == pytest.approx(1.0, abs=0.2)
+
+
+def test_poisson_noise_is_of_counts_alone(gmm, digits):
+    with pytest.raises(UsageError, match="complex"):
+        pofx.posterior(gmm, None, "mri", "poisson(50)")
+    with pytest.raises(DataError, match="at least 0"):
+        pofx.posterior(gmm, -np.ones((8, 8)), "denoise", "poisson(50)")
+    with pytest.raises(DataError, match="at least 0"):
+        pofx.measure(gmm, digits.test.values[:2], "sensing", "poisson(50)")
 
 
 def test_operators_of_every_kind_have_a_posterior(gmm, digits):

@@ -40,10 +40,13 @@ def linear_posteriors(
     return found
 
 
-def exact_draws(problem: Problem, model: NormalComponents, condition: Any, n: int, seed: int) -> Tensor:
-    """Draws (rows · n, *shape) of the events of every row, n after n."""
+def exact_draws(
+    problem: Problem, model: NormalComponents, condition: Any, n: int, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """Draws (rows · n, *shape) of the events of every row, n after n, and the mean deviation of the noise of each row
+    where it is unknown."""
     if not problem.noise.unknown:
-        return _drawn(problem, linear_posteriors(problem, model, condition), n, seed)
+        return _drawn(problem, linear_posteriors(problem, model, condition), n, seed), None
     grid = list(LEVELS)
     every = [linear_posteriors(problem, model, condition, level) for level in grid]
     evidence = torch.zeros(len(problem.y), len(grid), dtype=torch.float64)
@@ -58,7 +61,7 @@ def exact_draws(problem: Problem, model: NormalComponents, condition: Any, n: in
         u = torch.tensor([(j + 0.5) / n for j in range(n)], dtype=torch.float64) * edges[i, -1]
         pick = torch.searchsorted(edges[i], u).clamp(max=len(grid) - 1)
         out.append(torch.stack([drawn[k][i * n + j] for j, k in enumerate(pick.tolist())]))
-    return torch.cat(out)
+    return torch.cat(out), evidence.softmax(1) @ torch.tensor(grid, dtype=torch.float64)
 
 
 def _drawn(problem: Problem, parts: list[tuple[list[int], LinearPosterior]], n: int, seed: int) -> Tensor:

@@ -117,7 +117,8 @@ class ItemPosterior:
             kind = "point" if self.method == "map" else "exact" if getattr(run.model, "lossless", 0) else "approximate"
         elif self.method == "exact":
             assert isinstance(run.model, NormalComponents)
-            x = exact_draws(self._problem(y), run.model, given, n, seed)
+            x, deviation = exact_draws(self._problem(y), run.model, given, n, seed)
+            level = None if deviation is None else deviation.numpy()
             kind = "exact"
         else:
             x, evaluations, level = self._guided(y, given, n, seed)
@@ -289,9 +290,19 @@ def posterior(
         )
     if method != "auto" and method not in able:
         raise Unsupported(f"{artifact.name} cannot use the method {method} here: choose {', '.join(able)}")
+    if level.gain is not None:
+        _check_counts(made.forward(torch.zeros(1, *made.shape)) if y is None else made.taken(y))
     taken, chosen = None if y is None else made.taken(y), able[0] if method == "auto" else method
     check_options(chosen, options or {}, OTHERS[chosen] if chosen in OTHERS else METHODS[chosen].options)
     return ItemPosterior(artifact, made, level, taken, chosen, condition, dict(options or {}))
+
+
+def _check_counts(y: Tensor) -> None:
+    """Refuse measurements that no Poisson noise can have made."""
+    if y.is_complex():
+        raise UsageError("Poisson noise is of real measurements (these are complex): state a deviation")
+    if bool((y < -1e-3).any()):
+        raise DataError(f"Poisson measurements must be at least 0 (got {float(y.min()):.3g}): state a deviation")
 
 
 def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, ...]:
@@ -353,6 +364,8 @@ def measured(operator: Operator, noise: Noise, x: Tensor, seed: int) -> Tensor:
     """Measurements (n, *out) of real items, with noise."""
     with torch.no_grad():
         clean = operator.forward(x)
+        if noise.gain is not None:
+            _check_counts(clean)
         real = flat(clean)
         noisy = noise.added(real, Streams(seed, len(x)).normal(real.shape[1]), seed)
     if clean.is_complex():

@@ -131,7 +131,7 @@ class Check:
 
     Attributes:
         n: items.
-        psnr: of means in dB at a peak of 1; sample_psnr: of single draws.
+        psnr: of means in dB at a peak of 1; sample_psnr: of single draws; psnr_error: standard error of `psnr`.
         coverage: by level, the share of true numbers inside their intervals, with a 95 % interval over items.
         residual: of draws; near 1.
     """
@@ -142,6 +142,7 @@ class Check:
     coverage: dict[float, tuple[float, float, float]]
     residual: float
     method: str
+    psnr_error: float = 0.0
 
     @property
     def calibrated(self) -> bool:
@@ -153,6 +154,7 @@ class Check:
             "n": self.n,
             "method": self.method,
             "psnr_of_mean": self.psnr,
+            "psnr_error": self.psnr_error,
             "psnr_of_samples": self.sample_psnr,
             "coverage": {str(level): list(value) for level, value in self.coverage.items()},
             "residual": self.residual,
@@ -170,13 +172,15 @@ def checked(found: Restoration, truth: np.ndarray) -> Check:
         error = error if count > 4 else max(error, 0.5 * float(least.high - least.low))
         mean = float(each.mean())
         coverage[level] = (mean, max(mean - error, 0.0), min(mean + error, 1.0))
+    each = found.psnr(truth)
     return Check(
         count,
-        float(found.psnr(truth).mean()),
+        float(each.mean()),
         float(found.sample_psnr(truth).mean()),
         coverage,
         float(found.residual.mean()),
         found.method,
+        float(each.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0,
     )
 
 
