@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, count, select
 from pofx.core.model import Denoising
@@ -53,6 +53,7 @@ def edit(
     what is within their edges, or other items to go to.
 
     Args:
+        artifact: a run, or its folder.
         values: items in data space.
         mask: true where items are drawn anew, of the shape of an item, with or without channels, or one for each;
             the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
@@ -72,6 +73,7 @@ def edit(
         UsageError: not exactly one of mask, enlarge, beyond and toward, or strength alone.
         DataError: items or a mask of another shape.
     """
+    artifact = run_of(artifact)
     model = artifact.model
     if not isinstance(model, Denoising):
         raise Unsupported(f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run")
@@ -187,7 +189,10 @@ def _mask(mask: Any, x: Tensor) -> Tensor:
     Raises:
         DataError: a mask that is of the shape neither of an item nor of its places.
     """
-    array = torch.as_tensor(np.asarray(mask) > 0, device=x.device)
+    given = np.asarray(mask)
+    if given.dtype.kind not in "biuf":
+        raise DataError(f"mask must be an array of truth values or numbers (got {given.dtype}): true is drawn anew")
+    array = torch.as_tensor(given > 0, device=x.device)
     for shaped in (array, array[None], array[:, None] if array.ndim else array):
         if shaped.ndim <= x.ndim and all(a in (1, b) for a, b in zip(shaped.shape[::-1], x.shape[::-1], strict=False)):
             return shaped.expand(x.shape)

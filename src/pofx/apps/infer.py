@@ -26,6 +26,8 @@ from pofx.apps.simulate import complete, simulate
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
+from pofx.core.options import Count
+from pofx.core.options import checked as check_arguments_of
 from pofx.core.progress import Sink
 from pofx.data.dataset import dataset
 from pofx.data.kinds.points import points
@@ -227,18 +229,19 @@ class Posterior:
         return np.concatenate(found, 1).astype(np.float64)
 
 
+@check_arguments_of
 def infer(
-    simulator: Callable[..., Any] | None,
+    simulator: Any,
     prior: Any,
     *,
-    simulations: int = 10_000,
+    simulations: Count = 10_000,
     observation: Any = None,
-    rounds: int = 1,
+    rounds: Count = 1,
     method: str = "posterior",
     model: str = "nsf",
-    members: int = 1,
-    steps: int | None = None,
-    data: tuple[Any, Any] | None = None,
+    members: Count = 1,
+    steps: Count | None = None,
+    data: Any = None,
     workers: int = 1,
     vectorised: bool = False,
     seed: int = 0,
