@@ -23,6 +23,28 @@ def listed(text: str) -> list[str]:
     return text.split(",")
 
 
+def option(text: str) -> tuple[str, Any]:
+    """KEY=VALUE of the command line."""
+    from pofx.core.config import parse
+
+    return parse(text)
+
+
+def sheet(images: Any, path: Path, columns: int = 12, zoom: int = 2) -> None:
+    """Images uint8 (n, H, W[, C]) side by side in a PNG."""
+    from PIL import Image
+
+    rows = len(images) // columns
+    shown = np.stack(list(images[: rows * columns]))
+    if shown.ndim == 3:
+        shown = shown[..., None]
+    _, h, w, c = shown.shape
+    grid = shown.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = Image.fromarray(grid.squeeze(-1) if c == 1 else grid)
+    whole.resize((columns * w * zoom, rows * h * zoom), Image.Resampling.NEAREST).save(path)
+
+
 def parser(about: str | None, bars: Mapping[str, Bar]) -> argparse.ArgumentParser:
     """A command line that takes names of bars (all by default), a folder and whether to show progress."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -60,7 +60,8 @@ def mnist(args):
     with np.load(Path(os.environ["POFX_DATA"]) / "mnist.npz") as file:
         test = file["x_test"][np.random.default_rng(0).permutation(10_000)[: args.items]]
     options = {"steps": args.steps} if args.steps else None
-    for name, (operator, settings) in TASKS.items():
+    for name in args.tasks or TASKS:
+        operator, settings = TASKS[name]
         made = pofx.posterior(
             run, None, operator, SIGMA, operator_options=settings, options=options, method=args.method
         )
@@ -115,6 +116,7 @@ BARS = {"mnist": mnist, "mri": mri}
 def main():
     parser: argparse.ArgumentParser = harness.parser(__doc__, BARS)
     parser.add_argument("--run", help="folder of a run on MNIST that is the prior")
+    parser.add_argument("--tasks", type=harness.listed, help=f"of the digits: {', '.join(TASKS)}")
     parser.add_argument("--method", default="auto")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--draws", type=int, default=39)

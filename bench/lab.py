@@ -1,4 +1,4 @@
-"""The virtual laboratory: `POFX_DATA=… python bench/lab.py cells|toggle-switch|epidemic|enzyme|genes [--minutes 1]`."""
+"""The virtual laboratory: `POFX_DATA=… python bench/lab.py NAME`, cells, sachs or a generated lab."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pofx.apps.virtual_lab import VirtualLab, held_out, mean_shift, nb_floor
+from pofx.apps.virtual_lab import VirtualLab, distance, held_out, mean_shift, nb_floor
 from pofx.data.cells import read_counts
 from pofx.data.labs import LABS
 
@@ -60,10 +60,31 @@ def real(minutes: float, observation: str) -> None:
     print("with the types of others:", round(-model.log_prob(y[:200], same[:200]).mean(), 1))
 
 
+def sachs(minutes: float) -> None:
+    """Proteins of T cells: each of 8 conditions is left out in turn, and drawn as one that nobody has tried."""
+    frame = pd.read_csv(Path(os.environ["POFX_DATA"]) / "cells" / "sachs_interventions.txt", sep="\t")
+    proteins, marks = list(frame.columns[:11]), frame.columns[12:]
+    named = frame[marks].idxmax(axis=1).where(frame[marks].any(axis=1), "none")
+    x, rows = frame[proteins].to_numpy(), {}
+    for out in marks:
+        seen = (named != out).to_numpy()
+        model = VirtualLab.fit(x[seen], pd.DataFrame({"drug": named[seen]}), columns=proteins, minutes=minutes)
+        drawn, share = model.untried("drug", {"drug": "none"}, 1000)
+        off = {"no change": x[(named == "none").to_numpy()], "pooled": x[seen]}
+        rows[out] = {"untried": distance(drawn, x[~seen]), "share of control": share}
+        rows[out] |= {name: distance(cells, x[~seen]) for name, cells in off.items()}
+    table = pd.DataFrame(rows).T
+    print(table.round(3).to_string())
+    print("below both floors:", int((table["untried"] < table[["no change", "pooled"]].min(axis=1)).sum()), "of 8")
+
+
 if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=__doc__)
-    cli.add_argument("name", choices=["cells", *LABS])
+    cli.add_argument("name", choices=["cells", "sachs", *LABS])
     cli.add_argument("--minutes", type=float, default=1.0)
     cli.add_argument("--observation", default="nb")
     args = cli.parse_args()
-    real(args.minutes, args.observation) if args.name == "cells" else generated(args.name, args.minutes)
+    if args.name == "cells":
+        real(args.minutes, args.observation)
+    else:
+        sachs(args.minutes) if args.name == "sachs" else generated(args.name, args.minutes)

@@ -117,7 +117,7 @@ def ackley(designs: list) -> np.ndarray:
 
 
 def design(steps: int) -> None:
-    from pofx.apps.design import compared
+    from pofx.apps.design_floors import compared
 
     cases = {
         branin: {"x": (-5, 10), "y": (0, 15)},

@@ -25,6 +25,7 @@ FLOORS = {
     "hub": 3,
     "model_card": 3,
     "scoring": 3,
+    "incomplete": 3,
     "artifact": 3,
     "summary": 3,
     "declared": 4,

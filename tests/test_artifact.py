@@ -1,6 +1,7 @@
 """Laws of the artifact: what a condition means; given items are never read under a condition drawn at random."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pofx
@@ -142,3 +143,24 @@ def test_grids_on_the_linear_path_draw_by_a_multistep_solver_and_others_by_heun(
     own = [config.build("flow-matching", Bounded(shape), width=16).sampler for shape in ((1, 8, 8), (2,))]
     assert own == ["dpm++2m", "heun"]
     assert config.build("flow-matching", Bounded((1, 8, 8)), width=16, churn=5.0).sampler == "heun"
+
+
+def test_rows_are_scored_in_every_form_that_holds_their_names():
+    table = pd.DataFrame({"a": np.arange(30) / 7, "b": list("xyz") * 10})
+    run = pofx.fit(table, "made", steps=2, progress=False)
+    want = run.log_prob(table[:2])
+    forms = [table.iloc[0], table.iloc[0].to_dict(), table[:2].to_dict("records"), table[:2].to_dict("list")]
+    for form, n in zip(forms, (1, 1, 2, 2), strict=True):
+        assert run.log_prob(form) == pytest.approx(want[:n])
+    with pytest.raises(DataError, match="missing: b"):
+        run.log_prob({"a": 1.0})
+
+
+def test_large_events_come_in_smaller_batches_on_a_processor():
+    runs = [discrete(pofx.images(np.zeros((4, side, side), np.uint8), levels=2)) for side in (4, 20)]
+    assert [run.batch() for run in runs] == [500, 250]
+    assert [run.batch(7) for run in runs] == [7, 7] and runs[1].batch(stepwise=True) == 500
+    assert np.allclose(
+        runs[1].log_prob(np.zeros((9, 20, 20), np.uint8), batch_size=2),
+        runs[1].log_prob(np.zeros((9, 20, 20), np.uint8)),
+    )

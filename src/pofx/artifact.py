@@ -23,7 +23,7 @@ from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Discrete, concatenated, dims, each, select
 from pofx.core.items import Items
 from pofx.core.limits import check_room
-from pofx.core.model import Encoding, Factored, Tempered, Weighted, X
+from pofx.core.model import Completing, Encoding, Factored, Tempered, Weighted, X
 from pofx.core.options import Count, Many, OneOf, Seed, Stops, check_arguments, short
 from pofx.data.kind import kind_of
 from pofx.data.numbers import check_codes
@@ -34,7 +34,6 @@ from pofx.scoring import Score
 
 PUBLIC = ("Artifact", "load")
 
-BATCH = 500  # items per call of the model when sampling or scoring
 BYTES = 8  # of one number of a drawn item, at the most that is held at once
 CodePath = Annotated[str, OneOf("auto", "spherical", "straight")]
 
@@ -104,7 +103,7 @@ class Artifact(Parts):
         condition: Any = None,
         *,
         seed: Seed = 0,
-        batch_size: Count = BATCH,
+        batch_size: Count | None = None,
         prefix: Any = None,
         given: Any = None,
         with_condition: bool | None = None,
@@ -154,7 +153,7 @@ class Artifact(Parts):
         condition: Any = None,
         *,
         seed: Seed = 0,
-        batch_size: Count = BATCH,
+        batch_size: Count | None = None,
         prefix: Any = None,
         given: Any = None,
         **options: Any,
@@ -175,7 +174,8 @@ class Artifact(Parts):
         stated = condition_events(self, raw)
         streams, inside = drawing.streams(seed, n, self.device)
         partial = Partial.of(self.name, self.model, self.representation, prefix, given, n, self.device)
-        return drawing.drawn(self, partial, raw, stated, streams, inside, batch_size, tempering)
+        batch = self.batch(batch_size, stepwise=isinstance(self.model, Completing))
+        return drawing.drawn(self, partial, raw, stated, streams, inside, batch, tempering)
 
     def log_prob(
         self, values: Any, condition: Any = None, *, draws: Count = 8, importance: Count | None = None
@@ -192,7 +192,7 @@ class Artifact(Parts):
         *,
         draws: Count = 8,
         importance: Count | None = None,
-        batch_size: Count = BATCH,
+        batch_size: Count | None = None,
     ) -> Score:
         """log p of each item in data space, with its kind and error.
 
@@ -213,14 +213,14 @@ class Artifact(Parts):
         """
         warn_of_failure(self)
         if importance is None:
-            return scoring.score(self, values, condition, draws, batch_size)
+            return scoring.score(self, values, condition, draws, self.batch(batch_size))
         if not isinstance(self.model, Weighted):
             raise Unsupported(f"{self.name} has no importance weights: leave importance out")
-        return scoring.score(self.using(importance=int(importance)), values, condition, draws, batch_size)
+        return scoring.score(self.using(importance=int(importance)), values, condition, draws, self.batch(batch_size))
 
     @public
     @torch.inference_mode()
-    def log_prob_terms(self, values: Any, condition: Any = None, *, batch_size: Count = BATCH) -> np.ndarray:
+    def log_prob_terms(self, values: Any, condition: Any = None, *, batch_size: Count | None = None) -> np.ndarray:
         """log p of each dimension of each item given those before it, nats: (n, *event.shape), with sums `log_prob`.
 
         Raises:
@@ -229,31 +229,33 @@ class Artifact(Parts):
         if not isinstance(self.model, Factored) or not isinstance(self.model.event, Discrete):
             raise Unsupported(f"{self.name} has no log p per dimension: train an autoregressive model")
         values, condition = apart(self, values, condition)
-        pairs = events(self, values, condition, batch_size)
+        pairs = events(self, values, condition, self.batch(batch_size))
         terms = torch.cat([self.model.log_prob_terms(x, c).cpu() for x, c in pairs])
         counted = scoring.counted(self, values)
         return (terms if counted is None else torch.where(counted, terms, 0.0)).numpy()
 
     @public
     @torch.inference_mode()
-    def encode(self, values: Any, condition: Any = None, *, batch_size: Count = BATCH) -> np.ndarray:
+    def encode(self, values: Any, condition: Any = None, *, batch_size: Count | None = None) -> np.ndarray:
         """The code of each item: float (n, *code.shape); deterministic.
 
         Raises:
             Unsupported: the model has no codes, or was trained with a condition and none is given.
         """
         model = self._encoding()
-        pairs = events(self, *apart(self, values, condition), batch_size)
+        pairs = events(self, *apart(self, values, condition), self.batch(batch_size))
         return torch.cat([model.encode(x, c).cpu() for x, c in pairs]).numpy()
 
     @public
     @torch.inference_mode()
-    def decode(self, codes: Any, condition: Any = None, *, batch_size: Count = BATCH) -> Any:
+    def decode(self, codes: Any, condition: Any = None, *, batch_size: Count | None = None) -> Any:
         """The item of each code (n, *code.shape), in data space."""
         model = self._encoding()
         shape = model.code.shape if not isinstance(model.code, dict) else ()
         z = torch.from_numpy(check_codes(codes, shape, whole=isinstance(model.code, Discrete)))
-        return self._decoded(z, given(self, condition, len(z)), batch_size)
+        return self._decoded(
+            z, given(self, condition, len(z)), self.batch(batch_size, stepwise=isinstance(self.model, Completing))
+        )
 
     @public
     def reconstruct(self, values: Any, condition: Any = None) -> Any:
@@ -299,7 +301,7 @@ class Artifact(Parts):
         stated = given(self, inside, len(za))
         if stated is not None:
             stated = select(stated, torch.arange(len(za), device=self.device).repeat_interleave(steps))
-        return self._decoded(torch.as_tensor(codes, dtype=torch.float32), stated, BATCH)
+        return self._decoded(torch.as_tensor(codes, dtype=torch.float32), stated, self.batch())
 
     def condition_events(self, condition: Any, n: Many, seed: Seed = 0) -> X | None:
         """The conditions of n items as the model takes them, on its device; None for a model without a condition.

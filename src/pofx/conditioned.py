@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from pofx.core.errors import DataError, Unsupported
@@ -72,10 +74,24 @@ def apart(run: Parts, values: Any, condition: Any) -> tuple[Any, Any]:
         if condition is None and run.conditioning is not None:
             condition = values.condition
         values = values.values
+    if named(run.representation.kind).columnar:
+        values = rows_of(values)
     if run.conditioning is None or not run.condition_columns:
         return values, condition
     values, inside = named(run.representation.kind).without_columns(values, run.condition_columns)
     return values, inside if condition is None else condition
+
+
+def rows_of(values: Any) -> Any:
+    """A row as a Series or a mapping, a list of such, or a mapping of columns, as a DataFrame; others as they are."""
+    if isinstance(values, list | tuple) and values and all(isinstance(row, Mapping) for row in values):
+        return pd.DataFrame(list(values))
+    if isinstance(values, pd.Series) and values.index.inferred_type == "string":
+        return pd.DataFrame([values.to_dict()])
+    if isinstance(values, Mapping) and values and all(isinstance(name, str) for name in values):
+        one = all(np.ndim(value) == 0 for value in values.values())
+        return pd.DataFrame([dict(values)]) if one else pd.DataFrame(dict(values))
+    return values
 
 
 def check_kind(run: Parts, items: Items) -> None:

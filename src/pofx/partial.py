@@ -53,8 +53,11 @@ class Partial:
         if prefix is not None and given is not None:
             raise UsageError("an item has a prefix or known columns, not both: leave one out")
         if prefix is not None:
-            if not isinstance(model, Completing):
-                raise Unsupported(f"{name} cannot complete a partial item: train an autoregressive model")
+            if not isinstance(model, Completing | Infilling):
+                raise Unsupported(
+                    f"{name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
+                    "masked-diffusion"
+                )
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
         if not isinstance(view, Columns | Bins | Heads):
             raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")
@@ -95,7 +98,7 @@ class Partial:
         if self.classes is None:
             return self.model.sample(n, condition, generator=generator, **options)
         known = self.classes[at]
-        if isinstance(self.model, Infilling) and self.rows is not None:
+        if isinstance(self.model, Infilling) and (self.rows is not None or not isinstance(self.model, Completing)):
             return self.model.complete(known.clamp(min=0), known >= 0, condition, generator=generator)
         assert isinstance(self.model, Completing)
         return self.model.sample(n, condition, generator=generator, prefix=known, **options)

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 
 from pofx.core.companion import weights
+from pofx.core.event import dims
 from pofx.core.generative import Smoothed
 from pofx.core.model import Density, Explicit, Model
 from pofx.core.representation import Representation
 from pofx.data.conditions import LABEL, columns_of
+
+BATCH = 500  # items per call of the model when sampling or scoring
+NUMBERS = 100_000  # of their events on a processor: networks hold some 32 features of each
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,17 @@ class Parts:
     def device(self) -> torch.device:
         first = next(chain(self.model.parameters(), self.model.buffers()), None)
         return torch.device("cpu") if first is None else first.device
+
+    def batch(self, stated: int | None = None, stepwise: bool = False) -> int:
+        """Items per call of the model: as stated, or fewer of large events on a processor, whose caches they leave.
+
+        `stepwise` calls run the model once per part of an event, where many items share the cost of a call.
+        """
+        if stated is not None:
+            return stated
+        if stepwise or self.device.type != "cpu":
+            return BATCH
+        return min(BATCH, max(8, NUMBERS // max(1, dims(self.model.event))))
 
     @property
     def condition_source(self) -> str | list[str] | None:

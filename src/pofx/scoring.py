@@ -20,6 +20,7 @@ from pofx.core.event import count, each, select
 from pofx.core.generative import Smoothed
 from pofx.core.model import Density, Explicit, Factored, Weighted, X
 from pofx.core.random import Streams
+from pofx.incomplete import known_cells
 from pofx.maths.dequantisation import REACH, truncated_normal
 from pofx.parts import Parts
 
@@ -77,7 +78,11 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
     for row in beyond.nonzero()[:, 0].tolist():
         impossible.setdefault(row, "it is too far from the training items for the arithmetic")
     value = log_w.logsumexp(0) - np.log(draws)
+    partial = known_cells(run, values, stated, impossible, draws)
+    for row in partial:
+        del impossible[row]
     value[list(impossible)] = -torch.inf
+    value[list(partial)] = torch.tensor(list(partial.values()), dtype=value.dtype)
     share = (log_w - value).nan_to_num(-torch.inf).exp() / draws  # of each draw in the mean
     variance = (share * error).square().sum(0)  # delta method on the log of a mean, draws independent
     if draws > 1:

@@ -75,6 +75,8 @@ class Learner(BaseEstimator):
         if isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
             _check_feature_names(self, X, reset=reset)
             _check_n_features(self, X, reset=reset)
+            if len(X) < 1 + reset:
+                raise ValueError(f"X must have at least {1 + reset} rows (got {len(X)}): give more")
             return X.reset_index(drop=True), None if y is None else np.asarray(y)
         if y is None:
             return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=1 + reset), None

@@ -140,6 +140,33 @@ def test_a_stream_is_followed_and_a_burst_does_not_become_normal(threshold):
     assert list(same.partial(g.normal(size=(1, 2))).columns) == ["score", "p_value", "anomaly"]
 
 
+def test_words_of_large_vocabularies_and_missing_words_are_usual_where_they_always_were():
+    """Two rows of each of 300 words are alike, and so are gaps; a new word in a column of few words is not."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": g.normal(size=600), "city": [f"c{i % 300}" for i in range(600)]})
+    frame["plan"] = np.where(g.random(600) < 0.3, None, "pro")
+    frame["void"] = pd.Series([None] * 600, dtype=object)
+    detector = AnomalyDetector(("knn",)).fit(frame)
+    scores = detector.decision_scores_
+    assert abs(scores[:30].mean() - scores[30:].mean()) < 0.5
+    gaps = frame["plan"].isna()
+    assert abs(scores[gaps].mean() - scores[~gaps].mean()) < 1
+    new = frame.iloc[:2].assign(plan=["gold", "pro"])
+    assert detector.predict(new)[0] == 1 and detector.decision_function(new)[0] > 3 * scores.mean()
+
+
+def test_ranks_find_what_a_heavy_tail_hides():
+    """A column of Cauchy's law in standard deviations is all zeros; in normal ranks it is as wide as any."""
+    g = np.random.default_rng(0)
+    tail = g.standard_cauchy(1200)
+    x = np.stack((tail[:1000], tail[:1000] * np.exp(0.05 * g.normal(size=1000))), 1)
+    apart = np.stack((tail[1000:], g.permutation(tail[1000:])), 1)
+    fresh = np.stack((tail[1000:], tail[1000:] * np.exp(0.05 * g.normal(size=200))), 1)
+    truth, new = np.repeat([0, 1], 200), np.concatenate((fresh, apart))
+    found = {m: roc_auc_score(truth, AnomalyDetector((m,)).fit(x).decision_function(new)) for m in ("knn", "ranks")}
+    assert found["ranks"] > 0.9 and found["ranks"] > found["knn"] + 0.03
+
+
 @pytest.mark.filterwarnings("error:.*so it has no density")
 def test_indicators_of_words_are_not_called_columns_without_a_density():
     frame = pd.DataFrame({"zip": np.repeat(["01", "02"], 20), "a": np.round(rows(40)[:, 0], 1)})

@@ -66,6 +66,28 @@ def test_the_report_lists_what_costs_less():
     assert ((table[["AP", "F1", "Brier"]] >= 0) & (table[["AP", "F1", "Brier"]] <= 1)).all(axis=None)
 
 
+def test_columns_that_no_density_holds_and_names_that_are_numbers_come_back():
+    """An id is drawn from those of its class; a column called 0 is called 0."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({0: g.normal(size=60), "id": [f"n{i}" for i in range(60)], 2: g.choice(["a", "b"], 60)})
+    y = np.repeat([0, 1], [40, 20])
+    rows, labels = GenerativeOversampler("circuit", steps=1, options={"states": 2}).fit_resample(frame, y)
+    assert list(rows.columns) == [0, "id", 2] and len(rows) == len(labels) == 80
+    assert set(rows["id"][60:]) <= set(frame["id"][40:])
+
+
+@pytest.mark.parametrize("form", ["grey", "last", "first", "floats"])
+def test_pictures_come_back_as_they_were(form):
+    g = np.random.default_rng(0)
+    x = g.integers(0, 256, (30, 6, 6, 3)).astype(np.uint8)
+    x[20:] //= 8  # the rare class is dark
+    x = {"grey": x[..., 0], "last": x, "first": np.moveaxis(x, -1, 1), "floats": x[..., 0] / np.float32(255)}[form]
+    keep = {"grey": "all", "last": "near", "first": "all", "floats": "dense"}[form]
+    more, y = GenerativeOversampler("kde", keep=keep).fit_resample(x, np.repeat([0, 1], [20, 10]))
+    assert more.shape == (40, *x.shape[1:]) and more.dtype == x.dtype and (y == 1).sum() == 20
+    assert more[30:].mean() < 0.4 * x[:20].mean()
+
+
 @pytest.mark.slow
 def test_the_verb_states_whether_it_helps(tmp_path):
     x, y = rare(120, 30)

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.design import Design, Random, Sequences, Vectors, bounds_of, compared, space_of
+from pofx.apps.design_floors import Random, compared
+from pofx.apps.design_loop import Design, Sequences, Vectors, bounds_of, space_of
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin, parzen, tpe
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
@@ -75,6 +76,21 @@ def test_the_budget_ends_the_loop():
         Vectors({"a": (1, 1)})
 
 
+def test_a_test_that_fails_is_named_and_its_designs_still_wait(tmp_path):
+    def broken(designs):
+        raise ZeroDivisionError("no reagent")
+
+    record = tmp_path / "r.csv"
+    with pytest.raises(UsageError, match=r"3 designs failed \(ZeroDivisionError: no reagent\)"):
+        Design(Random(BOUNDS), batch=3, record=record).run(broken, 2)
+    assert len(Design(Random(BOUNDS), record=record).pending()) == 3
+    for wrong in (lambda d: ["good"] * len(d), lambda d: None, lambda d: [1.0]):
+        with pytest.raises(UsageError):
+            Design(Random(BOUNDS), batch=3, record=record).run(wrong, 1)
+    loop = Design(Random(BOUNDS), batch=3, record=record).run(lambda d: [1.0, np.nan, np.inf], 1)
+    assert np.array_equal(loop.scores(), [1, np.nan, np.nan], equal_nan=True) and not len(loop.pending())
+
+
 def test_methods_have_equal_calls():
     calls = []
     found = compared(lambda d: calls.append(len(d)) or bowl(d), BOUNDS, rounds=2, batch=4, seeds=2)
@@ -118,3 +134,5 @@ def test_sequences_are_proposed_by_a_run():
     assert items.is_unique and len(items) >= 6
     with pytest.raises(UsageError, match="has no sequences"):
         space_of(pofx.fit("moons", "gmm", steps=2, progress=False))
+    found = compared(count, run, rounds=2, batch=4, seeds=1)
+    assert list(found.index) == ["pofx", "random", "GP"] and np.isfinite(found["best"]).all()

@@ -74,6 +74,37 @@ def test_a_projected_estimate_has_the_means_of_blocks():
     assert torch.allclose(reduced(found, 2), low, atol=1e-5)
 
 
+def test_coloured_items_have_the_means_of_their_channels():
+    low = torch.randn(2, 1, 8, 4)
+    found = consistent(lambda x, t: torch.tanh(x), low, 1)(torch.randn(2, 3, 8, 4), torch.tensor(0.5))
+    assert torch.allclose(found.mean(1, keepdim=True), low, atol=1e-5)
+    grey = np.random.default_rng(0).integers(60, 200, (3, 8, 8, 1), np.uint8).repeat(3, 3)
+    colours = pofx.images(np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), np.uint8))
+    run = pofx.fit(colours, "flow-matching", steps=2, width=16, depth=1, progress=False)
+    drawn = edit(run, grey, colour=True, steps=4).astype(float)
+    inner = ((drawn > 0) & (drawn < 255)).all(-1)
+    assert inner.mean() > 0.5 and np.abs(drawn.mean(-1) - grey[..., 0])[inner].max() <= 1.0
+    assert drawn.std(-1).mean() > 5
+
+
+def test_items_of_another_domain_have_the_same_codes(run, items):
+    other = pofx.fit("digits", "flow-matching", steps=5, seed=1, width=16, depth=1, progress=False)
+    found = edit(run, items, into=other)
+    view = other.representation
+    wanted = other.model.decode(run.encode(items)) if isinstance(run.encode(items), torch.Tensor) else None
+    assert found.shape == items.shape and found.dtype == items.dtype
+    if wanted is not None:
+        assert np.array_equal(found, view.items(view.decode(wanted)))
+    same = edit(run, items, into=run)
+    assert np.abs(same.astype(float) - items).mean() < 0.5
+    with pytest.raises(Unsupported, match="no flow to noise"):
+        edit(run, items, into=pofx.fit("digits", "kde", steps=1, progress=False))
+    wide = pofx.fit(pofx.images(np.zeros((20, 4, 4), np.uint8)), "flow-matching", steps=1, width=16, depth=1,
+                    progress=False)  # fmt: skip
+    with pytest.raises(UsageError, match="events of this one"):
+        edit(run, items, into=wide)
+
+
 def test_a_schedule_is_a_path(run):
     path = path_of(run.model.schedule)
     point = path(torch.tensor(0.3))
@@ -94,7 +125,11 @@ def test_known_pixels_are_exact_and_new_ones_vary(run, items):
 def test_rough_items_stay_nearer_the_less_noise_they_get(run, items):
     near, far = (edit(run, items, strength=s, steps=8).astype(float) for s in (0.05, 1.0))
     assert abs(near - items).mean() < abs(far - items).mean()
-    assert edit(run, items, enlarge=2, steps=4).shape == items.shape
+    drawn = edit(run, items, enlarge=2, steps=4)
+    assert drawn.shape == items.shape
+    blocks = items.reshape(-1, 4, 2, 4, 2)[:, :, 0, :, 0]  # small items are the means of blocks
+    whole = blocks.repeat(2, axis=1).repeat(2, axis=2)
+    assert np.array_equal(edit(run, blocks, enlarge=2, steps=4), edit(run, whole, enlarge=2, steps=4))
 
 
 def test_strokes_change_what_is_painted_alone_and_stay_near_the_draft(run, items):
@@ -162,13 +197,16 @@ def test_a_picture_file_is_edited_in_the_size_and_levels_of_the_run(run, tmp_pat
 
 
 def test_impossible_edits_are_refused(run, items):
-    for wrong in ({}, {"mask": np.ones((8, 8)), "enlarge": 2}, {"strength": 0.0}, {"enlarge": 2, "strength": 0.5}):
+    for wrong in ({}, {"mask": np.ones((8, 8)), "enlarge": 2}, {"strength": 0.0}, {"enlarge": 2, "strength": 0.5},
+                  {"colour": True, "enlarge": 2}):  # fmt: skip
         with pytest.raises(UsageError):
             edit(run, items, **wrong)
     with pytest.raises(DataError):
         edit(run, items, mask=np.ones((3, 3)))
     with pytest.raises(DataError):
         edit(run, items, enlarge=3)
+    with pytest.raises(DataError, match="several channels"):
+        edit(run, items, colour=True)
     with pytest.raises(Unsupported):
         edit(pofx.fit("digits", "kde", steps=1, progress=False), items, strength=0.5)
 
@@ -181,3 +219,19 @@ def test_the_command_writes_pictures(run, tmp_path):
     found = CliRunner().invoke(app, called)
     assert found.exit_code == 0, found.output
     assert out.exists()
+
+
+@pytest.mark.parametrize("name", ["circuit", "masked-diffusion", pytest.param("vae", marks=pytest.mark.slow)])
+def test_models_of_any_subset_draw_what_is_under_a_mask_or_follows_a_beginning(name, items):
+    small = {"circuit": {"states": 4}, "masked-diffusion": {"width": 32, "layers": 1}, "vae": {"width": 32}}[name]
+    run = pofx.fit("digits", name, steps=3, progress=False, **small)
+    mask = np.zeros(items.shape[1:3], dtype=bool)
+    mask[2:5, 3:] = True
+    first, second = (edit(run, items, mask=mask, seed=s) for s in (0, 1))
+    assert first.shape == items.shape and first.dtype == items.dtype
+    assert np.array_equal(first[:, ~mask], items[:, ~mask]) and not np.array_equal(first, second)
+    assert np.array_equal(first, edit(run, items, mask=mask, seed=0))
+    with pytest.raises(Unsupported, match="does not denoise"):
+        edit(run, items, strength=0.5)
+    begun = run.sample(5, prefix=items[:1, :3], seed=0)
+    assert np.array_equal(begun[:, :3], np.repeat(items[:1, :3], 5, 0)) and len({x.tobytes() for x in begun}) > 1

@@ -70,10 +70,29 @@ def test_hidden_cells_are_found_better_than_by_simple_fills(imputer):
 def test_rows_that_cannot_be_read_are_refused_with_a_reason(imputer):
     with pytest.raises(DataError, match="lacks the columns plan"):
         imputer.transform(people(3)[["income", "age"]])
-    with pytest.raises(DataError, match="row 0"):
-        imputer.transform(people(3).assign(plan=["gold", "pro", None]))
     with pytest.raises(Unsupported, match="choose circuit"):
         Imputer("gmm", options={"components": 1}).fit(people(200)[["income", "age"]])
+
+
+def test_nothing_is_concluded_from_a_word_that_was_never_seen(imputer):
+    """Its row is filled as if the cell were empty, the cell stays, and the density of the known cells is zero."""
+    rows = pd.DataFrame({"income": [np.nan, 61.0, np.nan], "age": [30.0, 30, 30], "plan": ["gold", None, None]})
+    with pytest.warns(UserWarning, match="column plan: 'gold' was not seen"):
+        filled, drawn = imputer.transform(rows), imputer.draws(rows, 2)[0]
+    assert list(filled["plan"][:2]) == ["gold", "pro"] and drawn["plan"][0] == "gold"
+    assert filled.notna().all(axis=None) and filled["income"][0] == pytest.approx(filled["income"][2], abs=8)
+    log_p = imputer.log_prob(rows)
+    assert np.isneginf(log_p[0]) and np.isfinite(log_p[1:]).all()
+
+
+def test_types_and_columns_without_any_cell_stay():
+    frame = people(200).assign(void=np.nan, nothing=None, n=pd.array([*range(199), None], "Int64"))
+    frame["plan"] = frame["plan"].astype("category")
+    frame.loc[3, "plan"] = np.nan
+    filled = Imputer(steps=2, options={"states": 4}).fit(frame).transform(frame)
+    assert list(filled.dtypes) == list(frame.dtypes)
+    assert filled[["void", "nothing"]].isna().all(axis=None)
+    assert filled.drop(columns=["void", "nothing"]).notna().all(axis=None)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Posteriors of simulators against closed forms; bounds, failures, checks of calibration, saving."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy import stats
 
 import pofx
 from pofx.apps.infer import infer
+from pofx.apps.pair_plot import pair_plot, predictive_plot
 from pofx.apps.prior import Prior
 from pofx.apps.simulate import simulate
 from pofx.core.errors import CorruptError, DataError, UsageError
@@ -24,7 +27,7 @@ def noisy(theta, rng):
 
 @pytest.fixture(scope="module")
 def gaussian():
-    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=200, options=QUICK,
+    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=80, options=QUICK,
                  trainer={"batch_size": 128}, progress=False)  # fmt: skip
 
 
@@ -36,7 +39,7 @@ def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
         truth = stats.norm(0.8 * np.array(x), 0.2**0.5).logpdf(draws).sum(1)
         assert abs((gaussian.log_prob(draws, x) - truth).mean()) < 0.1
     assert np.abs(gaussian.map(x) - 0.8 * np.array(x)).max() < 0.3
-    assert gaussian.sample((7,), [0, 0]).shape == (7, 2)
+    assert gaussian.sample((7,), [0, 0]).shape == (7, 2) and gaussian.sample((2, 3), [0, 0]).shape == (2, 3, 2)
 
 
 @pytest.mark.slow
@@ -115,6 +118,31 @@ def test_rounds_simulate_where_the_posterior_lies():
     assert found.rounds == 2
 
 
+@pytest.mark.parametrize(
+    ("seen", "shape"), [(0.4, ()), ([0.4], ()), (np.ones((3, 4, 4)), (3, 4, 4)), (np.ones((5, 2)), (5, 2))]
+)
+def test_data_of_any_shape_are_conditions(seen, shape):
+    found = infer(lambda t, rng: t[0] + rng.standard_normal(shape), NORMAL, simulations=60, steps=1, members=1,
+                  options=QUICK, progress=False)  # fmt: skip
+    assert found.sample(3, seen).shape == (3, 2)
+    assert np.isfinite(found.log_prob(found.sample(3, seen), seen)).all()
+
+
+def test_rounds_of_a_ratio_simulate_from_its_posterior(tmp_path):
+    seen = []
+
+    def simulator(theta, rng):
+        seen.append(theta)
+        return theta + 0.3 * rng.standard_normal(theta.shape)
+
+    found = infer(simulator, {"a": "uniform(-5, 5)", "b": "uniform(-5, 5)"}, simulations=600, rounds=2, method="nre",
+                  observation=[1.0, 2.0], vectorised=True, members=1, steps=20, progress=False)  # fmt: skip
+    assert seen[1].std(0).max() < 0.7 * seen[0].std(0).max() and len(found.held_out[0]) == 60
+    assert np.abs(found.sample(300).mean(0) - [1.0, 2.0]).max() < 0.5
+    picture = found.predictive_picture(tmp_path / "p.png", lambda t, rng: t + 0.3 * rng.standard_normal(2), 30)
+    assert picture.stat().st_size > 1_000
+
+
 def test_failed_runs_are_counted_and_left_out():
     def simulator(theta, rng):
         if theta[0] > 1:
@@ -171,10 +199,18 @@ def test_priors_of_scipy_texts_and_torch_agree():
         (lambda: Prior.of(3), "got int"),
         (lambda: infer(noisy, NORMAL, method="ratoi", progress=False), "ratoi"),
         (lambda: infer(noisy, NORMAL, rounds=2, progress=False), "need an observation"),
+        (lambda: predictive_plot(Path("p.png"), np.full((9, 2), np.nan), np.zeros(2)), "nothing to draw"),
         (lambda: infer(None, NORMAL, progress=False), "simulator, or the simulations"),
         (lambda: infer(None, NORMAL, data=(np.zeros((30, 3)), np.zeros((30, 2)))), "must be parameters"),
         (lambda: simulate(lambda t: np.zeros(int(t[0])), np.array([[1.0], [2.0]])), "one shape"),
         (lambda: simulate(lambda: 0, np.zeros((3, 1))), "got 0 arguments"),
+        (lambda: simulate(lambda t: t + 1j, np.zeros((3, 1))), "real and imaginary"),
+        (lambda: simulate(lambda t: t, np.zeros((3, 1)), workers=0), "workers must be"),
+        (lambda: infer(noisy, NORMAL, simulations=0), "simulations must be"),
+        (lambda: infer(noisy, NORMAL, model="wgan"), "no density"),
+        (lambda: infer(None, {"a": "uniform(0, 1)"}, data=(np.full((30, 1), 5.0), np.zeros((30, 2)))), "prior allows"),
+        (lambda: pair_plot(Path("p.png"), np.zeros((9, 2)), ("a", "b"), [1.0]), "truth must be 2"),
+        (lambda: pair_plot(Path("p.abc"), np.zeros((9, 2)), ("a", "b")), "change the ending"),
     ],
 )
 def test_wrong_requests_are_refused(call, message):
@@ -214,6 +250,8 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "90 % regions hold" in done.output
-    assert {"posterior.json", "samples.csv", "pairs.png"} <= {p.name for p in (tmp_path / "p").iterdir()}
+    assert {"posterior.json", "samples.csv", "pairs.png", "predictive.png"} <= {
+        p.name for p in (tmp_path / "p").iterdir()
+    }
     again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
     assert "unknown function of lab.py 'g'" in str(again.exception)

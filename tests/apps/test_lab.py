@@ -59,6 +59,27 @@ def test_counterfactuals_of_a_lab_with_known_truth_beat_the_floor():
         model.design([after])
 
 
+def test_an_untried_value_is_drawn_between_the_control_and_the_others():
+    class Known(VirtualLab):
+        """Cells are N(what, 1) in two columns."""
+
+        def do(self, condition, n=200, *, seed=0):
+            at = {"none": 0.0, "a": 0.1, "b": -0.1, "c": 0.05, "d": 6.0}[dict(condition)["drug"]]
+            return at + np.random.default_rng(seed).normal(size=(n, 2))
+
+    def of(*names):
+        return Known((), ("x", "y"), pd.DataFrame({"drug": [*names]}), False)
+
+    drawn, share = of("none", "a", "b", "c").untried("drug", {"drug": "none"}, 300)
+    assert drawn.shape == (300, 2) and abs(drawn.mean()) < 0.2
+    drawn, share = of("none", "a", "b", "d", "c").untried("drug", {"drug": "none"}, 300)
+    assert share >= 0.5 and (drawn > 3).any()  # most did little, one did a lot
+    with pytest.raises(UsageError, match="at least 3"):
+        of("none", "a", "b").untried("drug", {"drug": "none"})
+    with pytest.raises(UsageError, match="dose"):
+        of("none", "a", "b", "c").untried("dose", {"drug": "none"})
+
+
 @pytest.mark.slow
 def test_information_is_what_members_disagree_on():
     lab = LABS["enzyme"]

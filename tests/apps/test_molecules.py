@@ -18,6 +18,7 @@ from pofx.core.items import Items
 from pofx.data import chemistry
 from pofx.represent.smiles import Selfies, Smiles
 from pofx.represent.smiles_pieces import Cutter, SmilesPieces, closed
+from pofx.represent.smiles_rings import SmilesRings, numbered
 
 pytest.importorskip("rdkit", reason="rdkit is not installed")
 ENDS = ["", "C", "CC", "CCC", "O", "CO", "Cl", "Br", "N", "CN", "C(=O)O", "F", "C#N", "OC", "NC", "S"]
@@ -68,6 +69,28 @@ def test_frequent_closed_runs_are_one_code_and_spell_the_same_molecules():
         SmilesPieces.fit(pofx.molecules(SMALL), vocabulary=5)
     with pytest.raises(DataError, match="cannot be learned"):
         view.training(["C", "Cx"])
+
+
+def test_rings_open_and_close_without_numbers():
+    parts = SmilesRings.parts("C12CC1C2")
+    assert "".join(parts) == "C%+%+CC%-2C%-1" and numbered(parts) == "C12CC1C2"
+    tied = "CN1C(=O)C[C@@H](C(=O)[O-])C12CCN(C)CC2"  # a number that closes on an atom opens no ring there
+    wide = "C1C%10C2CC1C2C%10"
+    for text in [tied, "C1CC=1C", "c1ccc2c(c1)CC2", "C[C@H]1CCCC[C@@]12NC2", *SMALL]:
+        assert numbered(SmilesRings.parts(text)) == text
+    assert numbered(SmilesRings.parts(wide)) == "C1C2C3CC1C3C2"  # the same event, by the lowest free numbers
+    assert chemistry.canonical(["C1C2C3CC1C3C2"]) == chemistry.canonical([wide])
+    assert numbered(["C", "%-1", "C"]) == "C1C" and numbered(["C", "%-3", "C", "%-1"]) == "C1C1"
+    many = "".join(f"C{k if k < 10 else f'%{k}'}" for k in range(1, 13)) + "C"
+    assert numbered(SmilesRings.parts(many)) == many  # none is closed: no molecule, but the same string
+    view = SmilesRings.fit(pofx.molecules(SMALL))
+    assert view.items(view.tensor(SMALL)) == SMALL and view.volume == pofx.Density.BOUND
+    again = SmilesRings(**json.loads(json.dumps(config.plain(config.config(view)))))
+    assert again.items(again.tensor(SMALL)) == SMALL
+    assert view.text(view.codes("CC[Si]CC")) == "CC\ufffdCC"
+    assert any("%+" in piece for piece in view.pieces)
+    runs = {"".join(run) for run in closed(tuple(SmilesRings.parts("C1CC1(F)C2CC2")))}
+    assert {"C%+CC%-1", "C%+CC%-1(F)", "C%+CC%-1(F)C%+CC%-1"} <= runs and not runs & {"C%+CC", "CC%-1", "C%-1"}
 
 
 def test_a_run_is_closed_where_its_branches_and_rings_are():
@@ -144,6 +167,18 @@ def test_the_report_names_floors_and_what_selfies_mean(run, data):
     assert {"W1 logp", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
 
 
+def test_what_is_no_molecule_is_drawn_again():
+    class Half:
+        def sample(self, n, *, seed, with_condition):
+            return ["OCC" if i % 2 else "C1C" for i in range(n)]
+
+    found, drawn = app_of.valid_draws(Half(), 10)
+    assert found == ["CCO"] * 10 and drawn == 20
+    never = Half()
+    never.sample = lambda n, **how: ["C("] * n
+    assert app_of.valid_draws(never, 3) == ([], 3 * app_of.TRIES)
+
+
 @pytest.mark.slow
 def test_completions_contain_the_scaffold(run):
     assert all(s.endswith(("1", "c", "C", "n", "O")) for s in chemistry.beginnings("c1ccccc1", 8, 0))
@@ -187,6 +222,8 @@ def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
     assert "valid by construction" in done.output
     assert (tmp_path / "out" / "molecules.png").read_bytes()[:4] == b"\x89PNG"
     assert len(pd.read_csv(tmp_path / "out" / "report.csv")) >= 4
+    strings = (tmp_path / "out" / "molecules.smi").read_text().split()
+    assert strings and None not in chemistry.canonical(strings)
 
 
 def test_the_kind_draws_structures():

@@ -92,11 +92,26 @@ def test_voxels_are_learned_beside_floors():
     run, found, parts = solids.learn(every, **QUICK)
     assert run.model.receptive_field >= 2 * 36
     assert 0 < found["wavenet"] < 1.2 * found["independent voxels"]
+    assert 0 < found["neighbours table"] < 0.5 * found["independent voxels"]
+    assert solids.codes_of(run, parts) == {}  # it has no codes
     assert solids.principal_codes(parts["train"], parts["test"], 40) > 0.8
     flat = np.asarray(run.sample(12))
     close = solids.likeness(flat, parts["test"], parts["train"])
     assert {"MMD", "COV", "1-NNA", "1-NNA, real", "copies"} == set(close)
     assert solids.likeness(parts["train"], parts["test"], parts["train"])["copies"] == 1.0
+
+
+def test_codes_of_solids_are_held_against_principal_components():
+    options = {"width": 16, "latent": 4, "validations": 1, "importance": 2}
+    run, _, parts = solids.learn(boxes(60, 5), model="vae", steps=30, options=options)
+    close = solids.codes_of(run, parts)
+    assert list(close) == ["vae, 4 numbers", "4 principal components"] and all(0 < v <= 1 for v in close.values())
+
+
+def test_a_table_of_neighbours_knows_flat_walls():
+    flat = np.zeros((6, 64), np.int64)
+    flat[:, :32] = 1  # half of a cube: a voxel equals the one below it but at the wall
+    assert solids.neighbours(flat, flat, 4) < 0.4 < solids.independent(flat[:1], 1 - flat[:1])
 
 
 @pytest.mark.slow

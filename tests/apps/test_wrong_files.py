@@ -59,11 +59,27 @@ def files(tmp_path, monkeypatch):
     numbers.assign(rare=(np.arange(n) < 3).astype(int)).to_csv(tmp_path / "three.csv", index=False)
     gone = np.repeat(np.arange(n)[:, None] % 9 == 4, 4, 1)
     frame.drop(columns="rare").mask(gone).to_csv(tmp_path / "gaps.csv", index=False)
+    numbers.head(1).to_csv(tmp_path / "one.csv", index=False)
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "sim.py").write_text("def draw(p):\n    return p\n")
     np.save(tmp_path / "words.npy", np.array(["a", "b"]))
     (tmp_path / "words.txt").write_text("\n".join(f"word {i} of {i % 7}" for i in range(40)))
     (tmp_path / "header.csv").write_text("a,b\n")
+    tails = [f"{a}C{b}" for a in ("C", "O", "N", "CC") for b in ("", "C", "O", "Cl", "F")]
+    pd.DataFrame({"smiles": tails, "word": "a", "gap": [np.inf, *range(1, len(tails))]}).to_csv(
+        tmp_path / "m.csv", index=False
+    )
+    family = ["ACDEFGHIKL", *("".join(rng.choice(list("ACDEFGHIKL"), 10)) for _ in range(40))]
+    (tmp_path / "f.a2m").write_text("".join(f">s{i}\n{s}\n" for i, s in enumerate(family)))
+    rooms = (
+        "#####\n" + "\n".join(f"#{r}#" for r in rng.choice(list(" @$."), (3, 3)).view("U3")[:, 0]) + "\n#####"
+        for _ in range(40)
+    )
+    (tmp_path / "rooms.txt").write_text("\n\n".join(rooms))
+    (tmp_path / "hole.txt").write_text("#####\n#? ?#\n#???#\n#???#\n#####\n")
+    (tmp_path / "small.txt").write_text("##\n??\n")
+    pd.DataFrame({"mutant": ["A1V", None], "score": ["x", "1"]}).to_csv(tmp_path / "assay.csv", index=False)
+    pd.DataFrame({"mutant": ["C1V"], "score": [1.0]}).to_csv(tmp_path / "other.csv", index=False)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "model").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -94,6 +110,8 @@ WRONG = {
     "a folder of events": ("multimodal tiles --out full", "--overwrite"),
     "a folder of voices": ("audio tunes --out full", "--overwrite"),
     "a folder of a posterior": ("infer a.py:f -p x=normal(0,1) --out full", "--overwrite"),
+    "a property of numbers": ("design r.csv -p a=0..1 --test QED", "of molecules"),
+    "one cell": ("lab one.csv --conditions rare --do rare=1 --out x", "at least 20"),
     "a value that no cell has": ("lab a.csv --conditions zip --do zip=999 --out x", "unknown value of zip"),
     "a dose of no number": ("lab a.csv --conditions rare --do rare=nan --out x", "must be a number"),
     "cells of words": ("lab a.csv --conditions amount,count,rare,flag --do rare=1 --out x", "no columns of numbers"),
@@ -111,7 +129,7 @@ WRONG = {
     "a caption of nobody": ("multimodal tiles --caption nope --out x", "no caption has"),
     "solids that are rows": ("shapes a.csv --out x", "no solids"),
     "a picture as measurements": ("restore RUN a.csv", "measurements are numbers"),
-    "codes that are rows": ("decode RUN a.csv", ".npy or .npz"),
+    "codes that are rows": ("decode RUN a.csv", "or .npz file"),
     "a run of rows for texts": ("text words.txt --run RUN", "models table items"),
     "a level above one": ("novelty RUN a.csv --level 5", "between 0 and 1"),
     "one run alone": ("detect RUN", "two runs"),
@@ -125,6 +143,18 @@ WRONG = {
     "words of melodies": ("audio tunes --words yes --out x", "--words"),
     "voices by nobody": ("audio tunes --model nope --out x", "unknown model"),
     "a group of nobody": ("fairness RUN --group nope", "choose one of"),
+    "properties that are words": ("molecules m.csv --given word --out x", "rows have others"),
+    "properties without end": ("molecules m.csv --given gap --out x", "column gap of CC"),
+    "a scaffold that is none": ("molecules m.csv --scaffold xx --out x", "must be a molecule"),
+    "an assay without scores": ("proteins f.a2m --assay assay.csv --out x", "no mutants with a score"),
+    "an assay of another protein": ("proteins f.a2m --assay other.csv --out x", "has A at 1, not C"),
+    "a column of nobody": ("proteins f.a2m --assay other.csv --score nope --out x", "no column 'nope'"),
+    "a template for a vae": ("proteins f.a2m --template ??DEFG???? --out x", "masked-diffusion"),
+    "a gap for a gpt": ("proteins f.a2m -m gpt --template ??DEFG???? --out x", "masked-diffusion"),
+    "a hole for a gpt": ("levels rooms.txt --template hole.txt --out x", "masked-diffusion"),
+    "a small level": ("levels rooms.txt -m masked-diffusion --template small.txt --out x", "5 lines"),
+    "levels that a gpt widens": ("levels rooms.txt --widen 9 --out x", "masked-diffusion"),
+    "a short template": ("proteins f.a2m --template ACD --out x", "10 residues"),
     "a word for a number": ("sample RUN --given amount=abc", "'abc'"),
 }  # fmt: skip
 
@@ -247,7 +277,7 @@ def test_a_folder_that_is_written_into_is_stated(tmp_path):
 
 
 def test_a_record_is_filled_in_by_any_program(tmp_path):
-    from pofx.apps.design import Design, Vectors
+    from pofx.apps.design_loop import Design, Vectors
 
     loop = Design(Vectors({"a": (0, 1)}), batch=3, record=tmp_path / "r.csv")
     loop.propose()

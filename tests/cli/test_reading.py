@@ -39,6 +39,8 @@ def rows(tmp_path_factory):
         (["-o", "drop=note"], ["age", "income", "code"]),
         (["-o", 'drop=["note","age"]'], ["income", "code"]),
         (["-o", 'columns=["code","age"]'], ["code", "age"]),
+        (["--drop", "note, age"], ["income", "code"]),
+        (["--columns", "code,age"], ["code", "age"]),
     ],
 )
 def test_columns_are_chosen_and_the_run_keeps_the_choice(rows, tmp_path, options, left):
@@ -49,6 +51,13 @@ def test_columns_are_chosen_and_the_run_keeps_the_choice(rows, tmp_path, options
     assert list(pd.read_csv(tmp_path / "new.csv").columns) == left
     scored = invoke("score", out, rows, "--out", tmp_path / "scores.csv")  # the file has the other columns as well
     assert scored.exit_code == 0, scored.output
+
+
+def test_columns_are_chosen_once_and_in_a_comparison_too(rows, tmp_path):
+    twice = invoke("train", rows, "-m", "independent", "--drop", "note", "-o", "drop=age", "--out", tmp_path / "run")
+    assert twice.exit_code != 0 and "drop" in twice.output + str(twice.exception)
+    missing = invoke("compare", rows, "--models", "independent", "--columns", "salary", "--out", tmp_path / "c")
+    assert missing.exit_code != 0 and "salary" in missing.output + str(missing.exception)
 
 
 def test_a_schema_says_what_a_column_is(rows, tmp_path):

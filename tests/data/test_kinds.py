@@ -18,7 +18,7 @@ from pofx.data.kinds.levels import levels
 from pofx.data.kinds.molecules import molecules
 from pofx.data.kinds.points import points
 from pofx.data.kinds.proteins import proteins
-from pofx.data.kinds.table import table
+from pofx.data.kinds.table import _content, table
 from pofx.data.kinds.text import texts
 from pofx.data.kinds.tokens import tokens
 from pofx.data.kinds.video import video
@@ -174,6 +174,15 @@ def test_hashes_do_not_change_between_versions():
     assert content_hash({"train": table(frame, labels=["u", "v"])}).startswith(TABLE)
     assert content_hash({"train": images(np.arange(8).reshape(2, 2, 2), levels=8)}).startswith(IMAGES)
     assert content_hash({"train": audio([np.zeros(3), np.ones(2)], 8000)}).startswith(AUDIO)
+
+
+def test_hashes_of_categories_are_those_of_their_words():
+    """Read at a category's number, not value by value: a tenth of the time at a million rows."""
+    for missing in (None, pd.NA):
+        words = pd.Series(["a", missing, "b", "a"], dtype=object)
+        for column in (words.astype("string"), words.where(words.notna(), None).astype("str")):
+            written = "\x1e".join(repr(v) for v in column.astype(object).to_numpy()).encode()
+            assert _content(column) == _content(column.astype("category")) == written
 
 
 TEXTS, TABLE, IMAGES, AUDIO = "ebc079305f55", "8b3b459915e6", "6984d958eacd", "5b4a16e79467"

@@ -10,7 +10,7 @@ from pofx.data.sources import load
 from pofx.evaluate.metrics.marginals import column_shapes
 from pofx.evaluate.metrics.pair_dependence import PairDependence, dependences, pair_error
 from pofx.evaluate.metrics.tree_two_sample import TreeTwoSample, tree_auc
-from pofx.evaluate.metrics.usefulness import Usefulness
+from pofx.evaluate.metrics.usefulness import Usefulness, merits, predicted
 from pofx.evaluate.table_codes import classes_of, codes
 
 
@@ -72,3 +72,17 @@ def test_the_metrics_read_items_and_need_rows():
     assert pairs.values["pair_dependence"] < 0.5 and "a, b" in pairs.extra["pair_dependence"]["of"]
     few = Items("table", mixed(8, 0))
     assert not TreeTwoSample().read(few, few, few).values and not PairDependence().read(few, few, few).values
+
+
+def test_columns_of_hardly_any_value_are_judged_by_what_is_missing():
+    """Trees need a value of every column in every fold: an empty column failed all of them."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": g.normal(size=90), "void": np.nan, "word": None, "few": np.nan, "y": g.integers(0, 2, 90)}
+    )
+    frame.loc[[3, 5], "few"] = 1.5
+    other = frame.assign(a=g.normal(size=90), void=1.0)
+    assert tree_auc(frame, other)[0] == pytest.approx(1, abs=0.01)  # never missing in the other
+    assert tree_auc(frame, frame.assign(a=g.normal(size=90)))[0] < 0.75
+    (a, b), classes, words = predicted([frame, other], frame, "y")
+    assert 0 <= merits(a, b, classes, words).mean() <= 1

@@ -29,7 +29,7 @@ FEW_STEPS = 10  # of the sampler of a model that has merely begun
 SECOND = {  # classes that fit what another class of their family fits already, only slower
     *("dequantised-tarflow", "dequantised-glow", "tarflow", "nice", "cnf", "pixelcnn++", "pixelrnn"),
     *("hvae", "ebm", "gan", "discrete-flow-matching", "flow-matching", "haar-cascade", "planar", "pixelsnail"),
-    *("masked-real", "noise-classifier", "dbm", "dbn", "aim", "wavenet"),  # own tests integrate or enumerate them
+    *("masked-real", "noise-classifier", "dbm", "dbn", "aim", "wavenet", "context-mlp"),  # own tests enumerate them
 }
 KIN = {  # recipes whose structural laws are those of their class; their families' own tests hold what differs
     *("score-sde", "ot-flow-matching", "iddpm", "edm", "d3pm-uniform", "energy-matching", "iaf"),

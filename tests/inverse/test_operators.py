@@ -6,7 +6,7 @@ import torch
 
 from pofx.core.errors import DataError, UsageError
 from pofx.inverse.noise import Noise
-from pofx.inverse.operator import Function, adjoint_gap
+from pofx.inverse.operator import Function, Operator, adjoint_gap
 from pofx.inverse.operators import grid, projection
 from pofx.inverse.operators.named import OPERATORS, operator_of
 
@@ -22,6 +22,7 @@ LINEAR = [
     ("mri", COMPLEX, {"coils": 2}),
     ("mri", COMPLEX, {"acceleration": 2}),
     ("blur", (3, 8, 8), {"sigma": 0.8}),
+    ("grey", (3, 8, 8), {}),
     ("blur", (16,), {}),
     ("superres", (16,), {}),
     ("denoise", (5,), {}),
@@ -94,7 +95,7 @@ def test_measurements_are_taken_as_users_have_them():
     [
         ("blurr", {}), ("blur", {"sgima": 1}), ("blur", {"sigma": 0}), ("superres", {"factor": 5}),
         ("sensing", {"m": 0}), ("mri", {"acceleration": 0.5}), ("inpaint", {"missing": 1.5}), ("motion", {"length": 0}),
-        (3, {}), (lambda x: x, {"sigma": 1}), (grid.Identity((3,)), {}), (np.eye(4), {}),
+        ("grey", {}), (3, {}), (lambda x: x, {"sigma": 1}), (grid.Identity((3,)), {}), (np.eye(4), {}),
     ],
 )  # fmt: skip
 def test_wrong_operators_are_refused(name, options):
@@ -118,6 +119,7 @@ def test_noise():
         "denoise",
         "inpaint",
         "superres",
+        "grey",
         "blur",
         "motion",
         "sensing",
@@ -125,3 +127,56 @@ def test_noise():
         "tomography",
         "phase",
     }
+
+
+class Doubled(Operator):
+    """Twice an item, with any adjoint."""
+
+    def __init__(self, factor):
+        super().__init__(IMAGE)
+        self.factor = factor
+
+    def forward(self, x):
+        return 2 * x
+
+    def adjoint(self, y):
+        return self.factor * y if self.factor else y.flatten(1)
+
+
+class Square(Operator):
+    def forward(self, x):
+        return x.square()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Doubled(3), "transpose"),
+        (Doubled(0), "adjoint must return items"),
+        (Square(IMAGE), "must be linear"),
+        (lambda x: np.asarray(x), "return a tensor"),
+        (lambda x: x.sum(), "one measurement for each"),
+        (lambda x: x @ torch.zeros(3, 3), "must take items of shape"),
+        (lambda x: (x - 2).log(), "finite numbers"),
+        (lambda x: x + torch.rand_like(x), "not be random"),
+        (lambda x: (x > 0.5).float(), "differentiable"),
+    ],
+)
+def test_operators_that_are_not_what_they_state_are_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        operator_of(given, IMAGE)
+    assert operator_of(Doubled(2), IMAGE).linear and not operator_of(lambda x: x.square(), IMAGE).linear
+
+
+def test_measurements_are_real_or_complex_as_the_operator_is():
+    mri = operator_of("mri", IMAGE, {"acceleration": 2})
+    assert mri.taken(np.zeros((1, *mri.out))).is_complex()
+    with pytest.raises(DataError, match="are real"):
+        operator_of("denoise", IMAGE).taken(np.zeros(IMAGE) + 1j)
+    for wrong in ("abc", [["a"]], None, object()):
+        with pytest.raises(DataError):
+            operator_of("denoise", IMAGE).taken(wrong)
+        with pytest.raises(DataError):
+            operator_of("inpaint", IMAGE).taken(wrong)
+    with pytest.raises(UsageError, match="takes images"):
+        operator_of("mri", (3,))

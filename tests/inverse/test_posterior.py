@@ -192,6 +192,9 @@ def test_pictures_pages_and_files(gmm, digits, plane, tmp_path):
         (lambda run: pofx.posterior(run, np.zeros((8, 8)), "denoise").sample(0), "at least 1"),
         (lambda run: pofx.posterior(run, None, method="dsp"), "dsp"),
         (lambda run: pofx.posterior(run, None, method="complete"), "cannot use the method"),
+        (lambda run: pofx.posterior(run, None, method="dps", options={"steps": -3}), "steps must be"),
+        (lambda run: pofx.posterior(run, None, method="dps", options={"stpes": 3}), "did you mean steps"),
+        (lambda run: pofx.posterior(run, None, options={"steps": 3}), "option of the method exact"),
         (lambda run: pofx.measure(run, np.zeros((1, 8, 8), np.uint8), noise="unknown"), "must be known"),
     ],
 )

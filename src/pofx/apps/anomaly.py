@@ -1,21 +1,22 @@
 """Anomaly detection: rows that a density, or the rows around them, find improbable.
 
 No single score is best on all tables, and none beats the distance to the fifth neighbour by much on average
-(Livernoche et al., 2023, arXiv 2305.18593), so the default combines four: neighbours, local density (LOF), a mixture
-of normals and a circuit. Each is brought to one scale, minus the log of its tail probability among the training rows,
-before they are averaged. Thresholds are a quantile of the training scores, a conformal p-value (the false-alarm rate
-holds for any model; Bates et al., 2023) or a bound on the false discovery rate (Benjamini and Hochberg, 1995). Scores
-have PyOD's sign.
+(Livernoche et al., 2023, arXiv 2305.18593), so the default combines four: neighbours in standard deviations and in
+normal ranks, local density (LOF) and a mixture of normals. Each is brought to one scale, minus the log of its tail
+probability among the training rows, before they are averaged. Thresholds are a quantile of the training scores, a
+conformal p-value (the false-alarm rate holds for any model; Bates et al., 2023) or a bound on the false discovery rate
+(Benjamini and Hochberg, 1995). Scores have PyOD's sign.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import typer
+from scipy.special import ndtri
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
@@ -34,8 +35,11 @@ FARTHEST = 50.0  # units from which on a value is no farther away
 ROWS = 10_000  # training rows of a member, at most
 NEIGHBOURS, LOCAL = 5, 20
 FEWEST = 2  # training rows
+WORDS, RARE = 30, 0.0025  # of a column with an indicator of their own, at most; share below which others are rare
+MISSING = "\x00"
 HELD = 0.2  # share of the rows that conformal thresholds hold out
-MEMBERS = ("knn", "lof", "gmm", "circuit")
+SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+MEMBERS = ("knn", "ranks", "lof", "gmm")
 OPTIONS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 10, "covariance": "full", "ridge": 1e-3},
     "circuit": {"states": 32, "steps": 60, "validations": 6},
@@ -60,7 +64,7 @@ class AnomalyDetector(BaseEstimator):
         random_state: int = 0,
     ) -> None:
         """Args:
-        members: "knn", "lof", "iforest", or names of `pofx models`.
+        members: "knn", "ranks" (knn of normal ranks), "lof", "iforest", or names of `pofx models`.
         score: of members that are models: "density" (- log p), "typicality" (distance of log p from its usual value),
             "ratio" (log p against that of independent columns) or "reconstruction".
         contamination: share of anomalies that is flagged, the significance level, or the false discovery rate.
@@ -213,7 +217,8 @@ class Plain:
     def __init__(self, frame: pd.DataFrame) -> None:
         self.usual: dict[Any, Any] = {}
         self.numbers: dict[Any, tuple[float, float, float]] = {}
-        self.words: dict[Any, dict[Any, float]] = {}
+        self.words: dict[Any, dict[Any, int]] = {}  # the group of each word that is known
+        self.shares: dict[Any, list[float]] = {}  # of the groups
         self.dates: dict[Any, str | None] = {}
         self.seldom: dict[Any, float] = {}
         for column in frame.columns:
@@ -230,10 +235,10 @@ class Plain:
                 at = int(np.argmin(np.abs(np.nan_to_num(x, nan=np.inf) - np.median(known))))
                 self.usual[column] = float(np.median(known)) if column not in self.dates else frame[column].iloc[at]
             else:
-                counts = values.astype(str).value_counts()
+                counts = worded(values).value_counts()
                 once = counts == 1  # as frequent among new rows as words that were never seen (Good, 1953)
                 self.seldom[column] = float(once.sum() / len(values))
-                self.words[column] = dict((counts[~once] / len(values)).items())
+                self.words[column], self.shares[column] = grouped(counts[~once] / len(values))
                 self.usual[column] = counts.index[0]
 
     def _dated(self, values: pd.Series, column: Any, learn: bool = False) -> pd.Series:
@@ -263,15 +268,37 @@ class Plain:
                 columns.append((missing - gaps) / max((gaps * (1 - gaps)) ** 0.5, 0.05))
             else:
                 columns.append(np.zeros(len(z)))
-        for column, shares in self.words.items():
-            words = frame[column].astype(str)
-            for word, share in list(shares.items())[:30]:
-                spread = max((share * (1 - share)) ** 0.5, 0.05)
-                columns.append(((words == word) - share) / (spread * 2**0.5))
-            seldom = self.seldom[column]
-            spread = max((seldom * (1 - seldom)) ** 0.5, 0.05)
-            columns.append(((~words.isin(shares)).to_numpy() - seldom) / spread)
+        for column, groups in self.words.items():
+            of = worded(frame[column]).map(groups).fillna(-1).to_numpy(np.int64)
+            shares = {**dict(enumerate(self.shares[column])), -1: self.seldom[column]}
+            for k, share in shares.items():
+                spread = max(share * (1 - share), 0.0025) ** 0.5
+                columns.append(((of == k) - share) / (spread * (2**0.5 if k >= 0 else 1.0)))
         return np.stack(columns, 1)
+
+
+def worded(values: pd.Series) -> pd.Series:
+    """A column as words, those that are missing too."""
+    return values.astype(object).map(str).astype(object).where(values.notna(), MISSING)
+
+
+def grouped(shares: pd.Series) -> tuple[dict[Any, int], list[float]]:
+    """Words by group, and the share of each group: frequent words by themselves, others with those as rare.
+
+    In a column of a thousand words that are as frequent as each other none is odd.
+    """
+    group: dict[Any, int] = {}
+    total: list[float] = []
+    often = shares[shares >= 1 / WORDS]
+    for k, (word, share) in enumerate(often.items()):
+        group[word] = k
+        total.append(float(share))
+    for low, high in ((RARE, 1 / WORDS), (0.0, RARE)):
+        pool = shares[(shares >= low) & (shares < high)]
+        if len(pool):
+            group |= dict.fromkeys(pool.index, len(total))
+            total.append(float(pool.sum()))
+    return group, total
 
 
 def within(x: np.ndarray) -> np.ndarray:
@@ -311,6 +338,18 @@ def _knn(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
     return lambda new: near.kneighbors(new, k)[0][:, -1], near.kneighbors(x)[0][:, -1]
 
 
+def _ranks(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
+    """Neighbours where every column is normal: a heavy tail is as long as a light one. Tied values share a rank."""
+    ordered = np.sort(x, 0)
+
+    def normal(new: np.ndarray) -> np.ndarray:
+        sides = [[np.searchsorted(o, c, side) for o, c in zip(ordered.T, new.T, strict=True)] for side in SIDES]
+        return np.asarray(ndtri((np.sum(sides, 0).T / 2 + 0.5) / (len(x) + 1)))
+
+    scores, own = _knn(normal(x), seed)
+    return lambda new: scores(normal(new)), own
+
+
 def _lof(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
     found = LocalOutlierFactor(min(LOCAL, len(x) - 1), novelty=True).fit(x)
     return lambda new: -found.score_samples(new), -found.negative_outlier_factor_
@@ -321,7 +360,7 @@ def _iforest(x: np.ndarray, seed: int) -> tuple[Scores, np.ndarray]:
     return lambda new: -found.score_samples(new), -found.score_samples(x)
 
 
-NEAR = {"knn": _knn, "lof": _lof, "iforest": _iforest}
+NEAR = {"knn": _knn, "ranks": _ranks, "lof": _lof, "iforest": _iforest}
 
 
 def member(name: str, x: np.ndarray, score: str, seed: int) -> tuple[Scores, np.ndarray]:

@@ -6,7 +6,7 @@ SMOTE (Chawla et al., 2002) beside, on real test folds that no generated row has
 `GenerativeOversampler` has the verb of imbalanced-learn; inside its pipelines it runs in training alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,11 +28,13 @@ EXAMPLE = "pofx augment transactions.csv --label fraud --out more.csv"
 
 FEWEST = 5  # rows of a class that a density is learned from; fewer are repeated
 LEAST = 10  # rows of the rare class: two in each of five test folds
+MINUTES = 0.5  # of training of each class of pictures, where no budget is given
 SPARE = 2  # times the rows that are needed are drawn, where a filter chooses among them
+LogP = Callable[[Any], np.ndarray]
 
 
 class GenerativeOversampler(BaseEstimator):
-    """Rows of rare classes drawn from a density of each class, until classes are equal in number."""
+    """Rows or pictures of rare classes drawn from a density of each class, until classes are equal in number."""
 
     def __init__(
         self,
@@ -70,7 +72,8 @@ class GenerativeOversampler(BaseEstimator):
             raise ValueError(f"ratio must lie above 0 and at most at 1 (got {self.ratio}): pass ratio=1")
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """The rows X (n, d) with their classes y (n,), and drawn ones of the rare classes behind them."""
+        """The rows X (n, d), or pictures (n, H, W) or (n, H, W, C), with their classes y (n,), and drawn ones of rare
+        classes behind them."""
         self.check()
         labels = np.asarray(y)
         if pd.isna(labels).any():
@@ -91,27 +94,56 @@ class GenerativeOversampler(BaseEstimator):
         return rows, pd.Series(whole, name=y.name) if isinstance(y, pd.Series) else whole
 
     def _drawn(self, X: Any, labels: np.ndarray, name: Any, n: int, seed: int) -> Any:
-        from pofx.sklearn import DensityEstimator  # here: it loads torch
-
-        own = own_as_given = X[labels == name]
-        own = own.reset_index(drop=True) if framed(own) is not None else np.asarray(own, dtype=np.float64)
+        own = X[labels == name]
         if len(own) < FEWEST:
             return repeated(own, n, seed)
-        density = DensityEstimator(
-            self.model, options=self.options, minutes=self.minutes, steps=self.steps, random_state=seed
-        ).fit(own)
-        drawn = as_given(density.sample(int(n if self.keep == "all" else SPARE * n)), own_as_given)
+        pictures = framed(X) is None and np.ndim(X) > 2
+        drawn, log_p = (self._pictures if pictures else self._rows)(own, n if self.keep == "all" else SPARE * n, seed)
         if self.keep == "all":
             return drawn
+        x, new = (flat(X), flat(drawn)) if pictures else (X, drawn)
         if self.keep == "dense":
-            value = density.score_samples(drawn)
+            value = log_p(drawn)
         elif self.keep == "confident":
             judge = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0)
-            value = judge.fit(X, labels).predict_proba(drawn)[:, list(judge.classes_).index(name)]
+            value = judge.fit(x, labels).predict_proba(new)[:, list(judge.classes_).index(name)]
         else:
-            value = nearness(np.asarray(X, float), labels == name, np.asarray(drawn, float))
+            value = nearness(np.asarray(x, float), labels == name, np.asarray(new, float))
         best = np.sort(np.argsort(-value, kind="stable")[:n])
         return drawn.iloc[best] if framed(drawn) is not None else drawn[best]
+
+    def _rows(self, own: Any, n: int, seed: int) -> tuple[Any, LogP]:
+        """n rows like these, and the density of rows."""
+        from pofx.sklearn import DensityEstimator  # here: it loads torch
+
+        if framed(own) is not None:
+            known: Any = own.rename(columns=str).reset_index(drop=True)
+        else:
+            known = np.asarray(own, dtype=np.float64)
+        density = DensityEstimator(
+            self.model, options=self.options, minutes=self.minutes, steps=self.steps, random_state=seed
+        ).fit(known)
+        return as_given(density.sample(int(n)), own), density.score_samples
+
+    def _pictures(self, own: Any, n: int, seed: int) -> tuple[Any, LogP]:
+        """n pictures like these, in their type and with their channels where they were, and the density of pictures."""
+        from pofx.data.kinds.image import images
+        from pofx.runs.fitting import fit
+
+        own = np.asarray(own)
+        budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
+        if self.minutes is None and self.steps is None:
+            budget["minutes"] = MINUTES
+        run = fit(images(own), self.model, seed=seed, progress=False, **budget, **dict(self.options or {}))
+        drawn = run.sample(int(n), seed=seed)
+        first = own.ndim == 4 and drawn.shape[1:] != own.shape[1:]
+        drawn = np.moveaxis(drawn, -1, 1) if first else drawn
+        return (drawn / 255).astype(own.dtype) if own.dtype.kind == "f" else drawn.astype(own.dtype), run.log_prob
+
+
+def flat(pictures: Any) -> np.ndarray:
+    """Pictures as rows of numbers."""
+    return np.asarray(pictures, dtype=np.float64).reshape(len(pictures), -1)
 
 
 def as_given(drawn: Any, own: Any) -> Any:
@@ -125,8 +157,13 @@ def as_given(drawn: Any, own: Any) -> Any:
             return drawn
         return np.clip(np.round(drawn), own.min(0), own.max(0)).astype(own.dtype)
     found = {}
+    generator = np.random.default_rng(len(drawn))
     for name in own.columns:
-        column, x = own[name], drawn[name]
+        column = own[name]
+        if str(name) not in drawn.columns:  # left out of the density, as ids and texts are: values of the class
+            found[name] = column.iloc[generator.integers(len(own), size=len(drawn))].set_axis(drawn.index)
+            continue
+        x = drawn[str(name)]
         if not pd.api.types.is_numeric_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(x.dtype):
             found[name] = x
             continue

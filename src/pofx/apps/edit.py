@@ -1,8 +1,10 @@
 """Edits of items by a trained denoiser, without training: the part under a mask is drawn anew, a rough item is made
-probable, a small one is enlarged, a picture continued beyond its edges, two items are joined by a path.
+probable, a small one is enlarged, a grey one coloured, a picture continued beyond its edges, two items are joined by a
+path, items of one domain become items of another.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
-Sources of the methods are in `maths.editing`.
+Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
+that: circuits exactly, autoencoders and masked diffusions by their own conditionals.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from torch.nn import functional as F
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, count, select
-from pofx.core.model import Denoising
+from pofx.core.model import Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
 from pofx.inverse.tiled import Tiled
@@ -40,8 +42,10 @@ def edit(
     mask: Any = None,
     strength: Strength | None = None,
     enlarge: Annotated[int, Range(2, 256)] | None = None,
+    colour: bool = False,
     beyond: tuple[Margin, Margin, Margin, Margin] | None = None,
     toward: Any = None,
+    into: Any = None,
     stops: Stops = 8,
     condition: Any = None,
     steps: Count = 50,
@@ -49,8 +53,8 @@ def edit(
     eta: Annotated[Real, Range(0, 1)] = 1.0,
     seed: int = 0,
 ) -> Any:
-    """Items like `values`, drawn given one of: what the mask leaves, their rough shape, their means over blocks,
-    what is within their edges, or other items to go to.
+    """Items like `values`, drawn given one of: what the mask leaves, their rough shape, their means over blocks or
+    channels, what is within their edges, other items to go to, or a run of another domain.
 
     Args:
         artifact: a run, or its folder.
@@ -59,40 +63,53 @@ def edit(
             the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
         strength: noise, as a share of the walk, from which items are drawn again (SDEdit); small values stay near the
             draft, 1 forgets it.
-        enlarge: items whose blocks of so many positions have the means of these items' blocks.
+        enlarge: items whose blocks of so many positions have the means of these items' blocks; items may be of the
+            run's size, or so many times smaller along each side.
+        colour: items whose means over channels are those of these items, such as grey pictures with three channels.
         beyond: pictures continued by so many places at the top, the bottom, the left and the right, by overlapping
             patches of the size of the run's; what is given is returned exactly.
         toward: as many other items; the result is `stops` items for each pair, from the first to the second, which are
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
+        into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
+            their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
         steps: of the walk.
         repeats: times that each step is walked where there is a mask.
         eta: random share of each step, as of DDIM.
 
     Raises:
         Unsupported: a model that does not denoise.
-        UsageError: not exactly one of mask, enlarge, beyond and toward, or strength alone.
+        UsageError: not exactly one of mask, enlarge, colour, beyond, toward and into, or strength alone.
         DataError: items or a mask of another shape.
     """
     artifact = run_of(artifact)
     model = artifact.model
+    others = (strength, enlarge, colour or None, beyond, toward, into)
+    alone = mask is not None and all(other is None for other in others)
+    if isinstance(model, Infilling) and alone:
+        return _completed(artifact, model, values, mask, condition, int(seed))
     if not isinstance(model, Denoising):
-        raise Unsupported(f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run")
-    kinds = {"mask": mask, "enlarge": enlarge, "beyond": beyond, "toward": toward}
-    wanted = [name for name, value in kinds.items() if value is not None]
-    wrong = strength is not None and wanted in (["enlarge"], ["beyond"])
+        raise Unsupported(
+            f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run, or under a mask alone with "
+            "circuit, vae or masked-diffusion"
+        )
+    kinds = {"mask": mask, "enlarge": enlarge, "colour": colour or None, "beyond": beyond, "toward": toward}
+    wanted = [name for name, value in {**kinds, "into": into}.items() if value is not None]
+    wrong = strength is not None and wanted not in ([], ["mask"], ["toward"])
     if len(wanted) > 1 or (not wanted and strength is None) or wrong:
         given_ones = ", ".join([*wanted, *([] if strength is None else ["strength"])]) or "none"
         raise UsageError(
-            f"an edit has one of mask, enlarge, beyond and toward, or a strength, alone or with mask or toward "
-            f"(got {given_ones}): pass mask=… to draw a part anew"
+            f"an edit has one of mask, enlarge, colour, beyond, toward and into, or a strength, alone or with mask or "
+            f"toward (got {given_ones}): pass mask=… to draw a part anew"
         )
     view = artifact.representation
-    raw = view.tensor(values).to(artifact.device)
+    raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
     how = Walks(
         model, artifact.condition_events(condition, len(raw), seed), int(steps), int(repeats), float(eta), int(seed)
     )
     with torch.inference_mode():
         x = _event(artifact, raw)
+        if into is not None:
+            return _into(artifact, x, run_of(into), how.given)
         if toward is not None:
             other = view.tensor(toward).to(artifact.device)
             if len(other) != len(raw):
@@ -103,12 +120,46 @@ def edit(
             found = _continued(artifact, how, x, raw, beyond)
         elif enlarge is not None:
             found = view.decode(how.enlarged(x, enlarge))
+        elif colour:
+            found = view.decode(how.coloured(x))
         elif mask is not None:
             drawn = view.decode(how.filled(x, ~_mask(mask, x), float(strength or 1.0)))
             found = torch.where(_mask(mask, raw), drawn, raw)
         else:
             found = view.decode(how.again(x, float(strength or 1.0)))
     return view.items(found.cpu())
+
+
+def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, condition: Any, seed: int) -> Any:
+    """Items whose part under the mask is drawn given the rest."""
+    view = artifact.representation
+    raw = view.tensor(values).to(artifact.device)
+    given = artifact.condition_events(condition, len(raw), seed)
+    drawn = []
+    with torch.inference_mode():
+        size = artifact.batch()
+        for i in range(0, len(raw), size):
+            part, at = raw[i : i + size], slice(i, i + size)
+            x = view.events(part, Streams.of_items(seed, part))
+            streams = Streams(seed, len(raw), device=artifact.device)[at]
+            known, c = ~_mask(mask, raw)[at].reshape(x.shape), None if given is None else select(given, at)
+            drawn.append(view.decode(model.complete(x, known, c, generator=streams)).reshape(part.shape))
+        found = torch.where(_mask(mask, raw), torch.cat(drawn).to(raw.dtype), raw)
+    return view.items(found.cpu())
+
+
+def _whole(artifact: Artifact, values: Any, factor: int | None) -> Any:
+    """Items that are `factor` times too small along each side, each place a block; others as they are."""
+    event = artifact.model.event
+    sides = () if factor is None or isinstance(event, dict) else tuple(event.shape[1:])
+    if factor is None or not sides or not isinstance(values, np.ndarray | Tensor | list):
+        return values
+    small = np.asarray(values)
+    if tuple(side * factor for side in small.shape[1 : 1 + len(sides)]) != sides:
+        return values
+    for axis in range(1, 1 + len(sides)):
+        small = small.repeat(factor, axis)
+    return small
 
 
 def _event(artifact: Artifact, raw: Tensor) -> Tensor:
@@ -127,6 +178,24 @@ def _continued(artifact: Artifact, how: "Walks", x: Tensor, raw: Tensor, beyond:
     tiled = Tiled(how.model, tuple(canvas.shape[1:]), joined=False)
     drawn = artifact.representation.decode(replace(how, model=tiled).filled(canvas, known, 1.0))
     return torch.where(known, F.pad(raw, around), drawn)
+
+
+def _into(artifact: Artifact, x: Tensor, other: Artifact, given: Any) -> Any:
+    """Events x of one run as items of another, through the noise that their probability flows share."""
+    for run in (artifact, other):
+        if not isinstance(run.model, Denoising) or not isinstance(run.model, Encoding):
+            raise Unsupported(f"{run.name} has no flow to noise and back: choose diffusion or flow-matching runs")
+    if artifact.model.event != other.model.event:
+        raise UsageError(
+            f"the other run must have the events of this one, {artifact.model.event} (got {other.model.event}): train "
+            "both on items of one shape"
+        )
+    if other.conditioning is not None and (artifact.conditioning is None or given is None):
+        raise Unsupported(f"{other.name} needs a condition of its own: choose a run without one")
+    assert isinstance(artifact.model, Encoding) and isinstance(other.model, Encoding)
+    code = artifact.model.encode(x, given)
+    found = other.model.decode(code.to(other.device), None if other.conditioning is None else given)
+    return other.representation.items(other.representation.decode(found).cpu())
 
 
 @dataclass(frozen=True)
@@ -173,6 +242,14 @@ class Walks:
         walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
         begun = from_rough(x, walk.at(walk.times[0]), walk.fresh())
         return ddim(consistent(self.denoise, reduced(x, factor), factor), begun, walk)
+
+    def coloured(self, x: Tensor) -> Tensor:
+        """Items with the means over channels of these."""
+        if x.ndim < 3 or x.shape[1] < 2:
+            raise DataError(f"colour needs items of several channels (got events of shape {tuple(x.shape[1:])})")
+        walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
+        begun = from_rough(x.mean(1, keepdim=True).expand_as(x), walk.at(walk.times[0]), walk.fresh())
+        return ddim(consistent(self.denoise, x.mean(1, keepdim=True), 1), begun, walk)
 
     def filled(self, x: Tensor, known: Tensor, strength: float) -> Tensor:
         """Items that equal x where known; below strength 1 the rest begins as a draft."""

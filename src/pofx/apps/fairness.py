@@ -29,6 +29,7 @@ LEAST = 20  # held-out items of a group below which nothing is stated of it
 MOST = 800  # items of a group that are compared
 DRAWN = 6000  # items that are drawn where none are given
 NEAREST = 5
+COMPONENTS = 50  # of pictures
 REPEATS = 20  # half-samples behind an interval
 CLEAR = 0.1  # of the best group's number, the least difference that is named
 
@@ -112,7 +113,10 @@ def _groups_of_drawn(drawn: Any, group: str, data: Any, known: np.ndarray) -> np
 
 
 def _vectors(train: Any, items: Any) -> np.ndarray:
-    """Items as numbers in the standard deviations of the training items; pictures as their pixels."""
+    """Items as numbers in the standard deviations of the training items; pictures as their principal components.
+
+    Between noisy pictures pixels are all about as far apart: no draw of a picture would cover any.
+    """
     from pofx.data.kind import kind_of
 
     kind = kind_of(train)
@@ -121,7 +125,13 @@ def _vectors(train: Any, items: Any) -> np.ndarray:
         from pofx.apps.synthetic_quality import vectors
 
         return vectors([frame], kind.columns(train.values))[0]  # type: ignore[arg-type]
-    return np.asarray(items.values, np.float64).reshape(len(items.values), -1) / 255.0
+    flat, known = (np.asarray(of.values, np.float64).reshape(len(of.values), -1) for of in (items, train))
+    if flat.shape[1] <= COMPONENTS:
+        return flat / max(float(np.abs(known).max()), 1e-12)
+    from sklearn.decomposition import PCA
+
+    some = np.random.default_rng(0).permutation(len(known))[:5000]
+    return np.asarray(PCA(min(COMPONENTS, len(some)), random_state=0).fit(known[some]).transform(flat))
 
 
 def _overlap(made: np.ndarray, real: np.ndarray, seed: int) -> dict[str, float]:

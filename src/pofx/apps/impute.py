@@ -6,6 +6,7 @@ known (Rubin, 1987, multiple imputation); `transform` fills by their median or m
 mean or mode of the column and the nearest rows, measured on cells that are known and were hidden.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -79,7 +80,10 @@ class Imputer(TransformerMixin, BaseEstimator):
         return self.run_.representation
 
     def _known(self, frame: pd.DataFrame) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rows as classes, which dimensions are known, and log f inside the classes of known columns: (n,)."""
+        """Rows as classes, which dimensions are known, and log f inside the classes of known columns: (n,).
+
+        Cells that no training row could have are taken as unknown, and log f is -inf there.
+        """
         view = self._view
         lacking = [c for c in view.columns if c not in frame.columns]
         if lacking:
@@ -90,16 +94,41 @@ class Imputer(TransformerMixin, BaseEstimator):
             if column in self.usual_ and filled[column].isna().any():
                 given = filled[column].astype(object)
                 filled[column] = given.where(given.notna(), self.usual_[column]).infer_objects()
+        impossible: list[int] = []
+        for column, at in self._strange(filled).items():
+            filled[column] = filled[column].astype(object)
+            filled.loc[at, column] = self.usual_.get(column)
+            filled[column] = filled[column].infer_objects()
+            impossible += at
+            if column in view.varying:
+                missing[at, view.varying.index(column)] = True
         raw = view.tensor(filled)
-        for row, reason in view.impossible(filled).items():
-            raise DataError(f"row {row} cannot occur: {reason}; leave the cell empty to have it filled")
         x, inside = view.encode_columns(raw)
         widths = torch.tensor(np.diff([*view.places, x.shape[1]]))
-        return x, (~missing).repeat_interleave(widths, 1), inside.masked_fill(missing, 0.0).sum(1)
+        log_f = inside.masked_fill(missing, 0.0).sum(1)
+        log_f[impossible] = -torch.inf
+        return x, (~missing).repeat_interleave(widths, 1), log_f
+
+    def _strange(self, filled: pd.DataFrame) -> dict[str, list[int]]:
+        """The cells by column that no training row could have, which nothing can be concluded from: a new word."""
+        found: dict[str, list[int]] = {}
+        reasons = self._view.impossible(filled)
+        rows = filled.iloc[list(reasons)]
+        for column in self._view.columns if len(rows) else ():
+            others = {c: self.usual_[c] for c in self._view.columns if c != column and c in self.usual_}
+            alone = rows.assign(**others).astype({c: filled[c].dtype for c in others}).reset_index(drop=True)
+            if at := [list(reasons)[i] for i in self._view.impossible(alone)]:
+                found[column] = at
+                warnings.warn(
+                    f"column {column}: {reasons[at[0]]} (row {at[0]}, {len(at)} in all): these cells stay as they are, "
+                    "and nothing is concluded from them",
+                    stacklevel=4,
+                )
+        return found
 
     @torch.inference_mode()
     def log_prob(self, X: Any) -> np.ndarray:
-        """log p of the known cells of each row in nats, exact: (n,)."""
+        """log p of the known cells of each row in nats, exact, -inf where one of them cannot occur: (n,)."""
         model = self.run_.model
         assert isinstance(model, Marginal)
         x, known, inside = self._known(rows_of(X))
@@ -116,7 +145,8 @@ class Imputer(TransformerMixin, BaseEstimator):
     def _drawn(self, frame: pd.DataFrame, x: torch.Tensor, known: torch.Tensor, seed: int) -> pd.DataFrame:
         model, view = self.run_.model, self._view
         assert isinstance(model, Marginal)
-        missing = frame[view.columns].isna().to_numpy()
+        missing = frame[view.columns].isna().to_numpy(copy=True)
+        missing[:, [c not in self.usual_ for c in view.columns]] = False  # nothing is known of these columns
         found = np.array(frame[view.columns].astype(object).to_numpy())
         rows = np.flatnonzero(missing.any(1))
         for attempt in range(ATTEMPTS):
@@ -125,14 +155,15 @@ class Imputer(TransformerMixin, BaseEstimator):
                 done = model.complete(x[part], known[part], generator=streams)
                 new = view.items(view.drawn(done, streams)).astype(object).to_numpy()
                 found[part] = np.where(missing[part], new, found[part])
-            rows = rows[pd.isna(found[rows]).any(1)]  # a column with gaps can be drawn as missing: again
+            again = pd.isna(found[rows]) & missing[rows]  # a column with gaps can be drawn as missing
+            rows = rows[again.any(1)]
             if not len(rows):
                 break
         for j, column in enumerate(view.columns):
             gaps = pd.isna(found[:, j])
             found[gaps, j] = self.usual_.get(column)
-        whole = pd.DataFrame(found, columns=view.columns, index=frame.index).infer_objects()
-        return frame.assign(**{c: whole[c] for c in view.columns})
+        whole = pd.DataFrame(found, columns=view.columns, index=frame.index)
+        return frame.assign(**{c: _typed(whole[c], frame[c]) for c in view.columns})
 
     def transform(self, X: Any) -> pd.DataFrame:
         """The table with its missing cells filled by the median or the most frequent word of the draws."""
@@ -142,10 +173,17 @@ class Imputer(TransformerMixin, BaseEstimator):
             gaps = frame[column].isna()
             if gaps.any():
                 values = pd.concat([d.loc[gaps, column] for d in drawn], axis=1)
+                if values.isna().all(axis=None):
+                    continue  # a column without any known cell: there is nothing to fill it with
                 numeric = all(map(pd.api.types.is_numeric_dtype, values.dtypes))
                 one = values.quantile(0.5, axis=1, interpolation="nearest") if numeric else values.mode(axis=1)[0]
-                filled[column] = filled[column].astype(object).where(~gaps, one).infer_objects()
+                filled[column] = _typed(filled[column].astype(object).where(~gaps, one), frame[column])
         return filled.set_axis(_index(X, len(filled)))
+
+
+def _typed(values: pd.Series, given: pd.Series) -> pd.Series:
+    """Filled values in the type that holds them, or in the column's own: categories, Int64, texts."""
+    return values.infer_objects() if isinstance(given.dtype, np.dtype) else values.astype(given.dtype)
 
 
 def _index(X: Any, n: int) -> Any:

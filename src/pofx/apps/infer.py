@@ -4,9 +4,9 @@ Neural posterior estimation fits q(θ | x) by maximum likelihood on pairs from p
 Murray, 2016, arXiv 1605.06376), any conditional model of this library being q. Neural likelihood estimation fits
 q(x | θ) (Papamakarios et al., 2019, arXiv 1805.07226) and draws from prior × likelihood by tempered particles; neural
 ratio estimation does so with p(x | θ) / p(x) from a classifier (see `ratio`). Further rounds simulate where the
-posterior of one observation lies, by truncated priors (Deistler et al., 2022, arXiv 2210.04815), which need no
-correction. Bounds of the prior are supports of q, so nothing leaks outside. Held-out simulations check the calibration
-of every answer.
+posterior of one observation lies: by truncated priors (Deistler et al., 2022, arXiv 2210.04815), which need no
+correction, or by the posterior itself for likelihoods and ratios, which need none either. Bounds of the prior are
+opened (see `coordinates`), so nothing leaks outside. Held-out simulations check the calibration of every answer.
 """
 
 import math
@@ -20,12 +20,14 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from pofx.apps.coordinates import Coordinates, continuous
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
+from pofx.core.model import Explicit
 from pofx.core.options import Count
 from pofx.core.options import checked as check_arguments_of
 from pofx.core.progress import Sink
@@ -34,6 +36,7 @@ from pofx.data.kinds.points import points
 from pofx.evaluate.calibration import Calibration, calibration
 from pofx.maths.particles import tempered
 from pofx.runs.fitting import fit
+from pofx.runs.models import model_entry
 
 PUBLIC = ("Posterior", "infer")
 
@@ -41,8 +44,10 @@ METHODS = ("posterior", "likelihood", "ratio")
 SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
 HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
 MOST = 1_000
+MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
-SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2}  # of the default model
+COORDINATES = "coordinates.npz"
+SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,7 @@ class Posterior:
         x: the observation that is meant where none is given.
         failed: share of simulations that failed.
         rounds: of simulation.
+        coordinates: in which the runs model parameters (or data); None: as they are.
     """
 
     prior: Prior
@@ -66,18 +72,20 @@ class Posterior:
     x: np.ndarray | None = None
     failed: float = 0.0
     rounds: int = 1
+    coordinates: Coordinates | None = None
 
     def sample(self, n: int | Sequence[int], x: Any = None, *, seed: int = 0) -> np.ndarray:
         """Parameters float64 (n, d) of the posterior of one observation.
 
         Args:
-            n: how many; a tuple of one number is read as in torch.
+            n: how many; a tuple is a shape, as in torch.
             x: the observation; by default that of `infer`.
         """
-        n = math.prod(n) if isinstance(n, Sequence) else int(n)
+        if isinstance(n, Sequence):
+            return self.sample(math.prod(n), x, seed=seed).reshape(*n, len(self.prior))
         if n < 1:
             raise UsageError(f"n must be at least 1 (got {n})")
-        x = self._observation(x)
+        n, x = int(n), self._observation(x)
         if self.method != "posterior":
             return tempered(
                 lambda count, s: self.prior.sample(count, s),
@@ -86,13 +94,7 @@ class Posterior:
                 n,
                 seed=seed,
             )
-        parts = np.array_split(np.arange(n), len(self.runs))
-        drawn = [
-            run.sample(len(part), condition=np.repeat(x[None], len(part), 0), seed=seed + i)
-            for i, (run, part) in enumerate(zip(self._models, parts, strict=True))
-            if len(part)
-        ]
-        return np.concatenate(drawn).astype(np.float64)
+        return self._many(x[None], n, seed)[0]
 
     def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
         """Log-density float64 (n,) of parameters (n, d); without its constant but with the method "posterior"."""
@@ -105,8 +107,7 @@ class Posterior:
             value[inside] = self.prior.log_prob(theta[inside]) + self._likelihood(theta[inside], x)
             return value
         given = np.repeat(x[None], int(inside.sum()), 0)
-        logs = [run.log_prob(theta[inside], condition=given) for run in self._models]
-        value[inside] = logsumexp(np.stack(logs), axis=0) - math.log(len(logs))
+        value[inside] = self._density(theta[inside], given)
         return value
 
     def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
@@ -140,6 +141,14 @@ class Posterior:
         """Data (n, …) simulated from parameters of the posterior: they should look like the observation."""
         return simulate(simulator, self.sample(n, x, seed=seed), seed=seed)
 
+    def predictive_picture(
+        self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, seed: int = 0
+    ) -> Path:
+        """Draw data simulated from the posterior as bands, and the observation on them, into a picture."""
+        from pofx.apps.pair_plot import predictive_plot
+
+        return predictive_plot(Path(path), self.predictive(simulator, n, x, seed=seed), self._observation(x))
+
     def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:
         """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
         from pofx.apps.pair_plot import pair_plot
@@ -164,10 +173,13 @@ class Posterior:
             "x": None if self.x is None else self.x.tolist(),
             "failed": self.failed,
             "rounds": self.rounds,
+            "coordinates": self.coordinates is not None,
         }
         with whole(folder) as aside:
             for i, run in enumerate(self.runs):
                 run.save(aside / (f"run-{i}.npz" if isinstance(run, Ratio) else f"run-{i}"))
+            if self.coordinates is not None:
+                self.coordinates.save(aside / COORDINATES)
             write_json(aside / "posterior.json", plain)
         return folder
 
@@ -189,6 +201,7 @@ class Posterior:
             None if plain["x"] is None else np.asarray(plain["x"], np.float64),
             plain["failed"],
             plain["rounds"],
+            Coordinates.load(folder / COORDINATES) if plain.get("coordinates") else None,
         )
 
     def at(self, x: Any) -> "Posterior":
@@ -212,21 +225,31 @@ class Posterior:
         return tuple(run for run in self.runs if isinstance(run, Artifact))
 
     def _likelihood(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        given = np.repeat(x[None], len(theta), 0)
-        logs = [
-            run.log_ratio(theta, x) if isinstance(run, Ratio) else run.log_prob(given, condition=theta)
-            for run in self.runs
-        ]
+        if self.method == "likelihood":
+            return self._density(np.repeat(x[None], len(theta), 0), theta)
+        logs = [run.log_ratio(theta, x) for run in self.runs if isinstance(run, Ratio)]
         return np.asarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)))
+
+    def _density(self, events: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """Log-density (n,) of what the runs model, averaged over them."""
+        ladj = np.zeros(len(events))
+        if self.coordinates is not None:
+            given = self.coordinates.features(given)
+            events, ladj = self.coordinates.forward(events, given)
+        logs = [run.log_prob(events, condition=given) for run in self._models]
+        return np.asarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)) + ladj)
 
     def _many(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
         """Draws (n, draws, d) for several observations in one call of every run."""
         parts = [len(p) for p in np.array_split(np.arange(draws), len(self.runs))]
-        found = [
-            run.sample(len(x) * k, condition=np.repeat(x, k, 0), seed=seed + i).reshape(len(x), k, -1)
-            for i, (run, k) in enumerate(zip(self._models, parts, strict=True)) if k
-        ]  # fmt: skip
-        return np.concatenate(found, 1).astype(np.float64)
+        found = []
+        for i, (run, k) in enumerate(zip(self._models, parts, strict=True)):
+            if k:
+                given = np.repeat(x if self.coordinates is None else self.coordinates.features(x), k, 0)
+                drawn = np.asarray(run.sample(len(given), condition=given, seed=seed + i), np.float64)
+                drawn = drawn if self.coordinates is None else self.coordinates.back(drawn, given)
+                found.append(drawn.reshape(len(x), k, -1))
+        return np.concatenate(found, 1)
 
 
 @check_arguments_of
@@ -239,7 +262,7 @@ def infer(
     rounds: Count = 1,
     method: str = "posterior",
     model: str = "nsf",
-    members: Count = 1,
+    members: Count | None = None,
     steps: Count | None = None,
     data: Any = None,
     workers: int = 1,
@@ -256,11 +279,12 @@ def infer(
         prior: a dict of scipy distributions or texts by parameter, or a torch Distribution over vectors.
         simulations: in all rounds together.
         observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
-        rounds: of simulation; later ones simulate only where the posterior of the observation lies.
+        rounds: of simulation; later ones simulate only where the posterior of the observation lies, of any method.
         method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
             and both draw by particles.
         model: of q, any conditional model with a density; not used by "ratio".
-        members: models with different seeds, averaged.
+        members: models with different seeds and validation parts, averaged; by default 3 of fewer than 5,000
+            simulations, else 1.
         steps: of training per round; by default 100 passes, between 800 and 4,000.
         data: parameters (n, d) from the prior and their data (n, …), where they are simulated already.
         workers: processes that simulate; -1 takes all cores.
@@ -277,9 +301,13 @@ def infer(
     method = SHORT.get(method, method)
     if method not in METHODS:
         raise unknown("method", method, (*METHODS, *SHORT))
-    if rounds < 1 or (rounds > 1 and (observation is None or simulator is None or method != "posterior")):
-        raise UsageError(f"{rounds} rounds need an observation, a simulator and the method 'posterior'")
-    if not 1 <= members <= 100:
+    if rounds < 1 or (rounds > 1 and (observation is None or simulator is None)):
+        raise UsageError(f"{rounds} rounds need an observation and a simulator: rounds must be 1 without them")
+    if simulations < 20:
+        raise UsageError(f"simulations must be at least 20 (got {simulations})")
+    if method != "ratio" and not issubclass(model_entry(model).model, Explicit):
+        raise UsageError(f"{model} has no density: choose nsf, maf, flow-matching or another model with one")
+    if members is not None and not 1 <= members <= 100:
         raise UsageError(f"members must be 1 to 100 (got {members})")
     if (simulator is None) == (data is None):
         raise UsageError("pass a simulator, or the simulations as data=(theta, x), and not both")
@@ -287,6 +315,9 @@ def infer(
         theta, x = (np.asarray(part, np.float64) for part in data)
         if theta.ndim != 2 or theta.shape[1] != len(prior) or len(theta) != len(x):
             raise DataError(f"data must be parameters (n, {len(prior)}) and n data (got {theta.shape} and {x.shape})")
+        outside = ~np.isfinite(prior.log_prob(theta))
+        if outside.any():
+            raise DataError(f"data must have parameters that the prior allows (got {theta[outside][0].tolist()})")
     else:
         theta, x = np.empty((0, len(prior))), np.empty(0)
     posterior, failed = None, 0.0
@@ -297,12 +328,17 @@ def infer(
             made = simulate(simulator, fresh, workers=workers, vectorised=vectorised, seed=seed + turn)
             theta, x = (fresh, made) if turn == 0 else (np.concatenate([theta[kept], fresh]),
                                                         np.concatenate([x[kept], made]))  # fmt: skip
-        theta, x, failed = complete(theta, x)
+        theta, x, failed = complete(theta, in_rows(x))
         given = None if observation is None else checked(observation, x.shape[1:])
         posterior = _fitted(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
         posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1)
     assert posterior is not None
     return posterior
+
+
+def in_rows(x: np.ndarray) -> np.ndarray:
+    """Data (n,) as (n, 1), and those of more than two axes as (n, first, others)."""
+    return x[:, None] if x.ndim == 1 else x.reshape(*x.shape[:2], -1) if x.ndim > 3 else x
 
 
 def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -312,8 +348,10 @@ def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
         DataError: another shape, or values that are not finite.
     """
     found = np.asarray(x, np.float64)
-    if found.shape == (1, *shape):
-        found = found[0]
+    if found.shape == (1, *shape) or found.size == math.prod(shape) == 1:
+        found = found.reshape(shape)
+    if found.shape != shape and len(shape) == 2 and found.size == math.prod(shape):
+        found = in_rows(found[None])[0]
     if found.shape != shape:
         raise DataError(f"the observation must have the shape {shape} of the simulated data (got {found.shape})")
     if not np.isfinite(found).all():
@@ -324,9 +362,12 @@ def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
 def _proposed(
     prior: Prior, posterior: Posterior | None, n: int, seed: int, before: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters of the prior inside the region that the posterior leaves, and which former ones lie inside."""
+    """Parameters for the next round: of the prior inside the region that the posterior leaves, and which former ones
+    lie inside; of the posterior, and all, where likelihoods are learned (Papamakarios et al., 2019)."""
     if posterior is None:
         return prior.sample(n, seed), np.zeros(len(before), bool)
+    if posterior.method != "posterior":  # p(x | θ) is the same wherever parameters are drawn
+        return posterior.sample(n, seed=seed), np.ones(len(before), bool)
     reach = np.quantile(posterior.log_prob(posterior.sample(2_000, seed=seed)), TAIL)
     found: list[np.ndarray] = []
     tried = 0
@@ -343,12 +384,13 @@ def _proposed(
 
 
 def _fitted(
-    prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int, steps: int | None,
+    prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int | None, steps: int | None,
     seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
 ) -> Posterior:  # fmt: skip
     order = np.random.default_rng([seed, 5]).permutation(len(theta))
     held = min(max(int(HELD_OUT * len(theta)), min(20, len(theta) // 3)), MOST)
     test, validation, train = np.split(order, [held, 2 * held])
+    members = members or (3 if len(theta) < MANY else 1)
     if method == "ratio":
         both = np.concatenate([validation, train])  # the classifier holds out pairs of its own
         ratios = tuple(
@@ -356,22 +398,27 @@ def _fitted(
         )
         return Posterior(prior, ratios, method, (theta[test], x[test]))
     events, given = (theta, x) if method == "posterior" else (x, theta)
-    support = prior.support if method == "posterior" else None
     if events.ndim != 2:
         raise UsageError(f"the method 'likelihood' needs data in rows (got shape {x.shape[1:]}): summarise them")
-    first, second, third = (points(events[rows], support=support) for rows in (train, validation, test))
-    whole = dataset(first, second, third, "simulations", source="", licence="", count_overlaps=False)
-    conditions = np.concatenate([given[train], given[validation], given[test]])
-    whole = _conditioned(whole, conditions)
+    support, coordinates = prior.support if method == "posterior" else None, None
+    if given.ndim == 2 and (method == "posterior" or continuous(events)):
+        bounds, support = prior.bounds if method == "posterior" else None, None
+        coordinates = Coordinates.fit(events[train], given[train], bounds)
+        given = coordinates.features(given)
+        events = coordinates.forward(events, given)[0]
     values = {**(SMALL if model == "nsf" else {}), **(options or {})}
     batch = int(np.clip(len(train) // 16, 32, 256))
     count = steps if steps is not None else int(np.clip(100 * len(train) / batch, 800, 4_000))
     training = {"batch_size": batch, **(trainer or {})}
-    runs = tuple(
-        fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training)
-        for i in range(members)
-    )
-    return Posterior(prior, runs, method, (theta[test], x[test]))
+    runs = []
+    for i in range(members):
+        learned, checking, held_out = (points(events[rows], support=support) for rows in (train, validation, test))
+        whole = dataset(learned, checking, held_out, "simulations", source="", licence="", count_overlaps=False)
+        whole = _conditioned(whole, np.concatenate([given[train], given[validation], given[test]]))
+        runs.append(fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training))
+        rest = np.concatenate([train, validation])  # every member is validated on other simulations
+        validation, train = rest[: len(validation)], rest[len(validation) :]
+    return Posterior(prior, tuple(runs), method, (theta[test], x[test]), coordinates=coordinates)
 
 
 def _conditioned(whole: Any, conditions: np.ndarray) -> Any:

@@ -11,6 +11,7 @@ from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
+LEAST = 20  # cells
 EXAMPLE = "pofx lab cells.csv --conditions drug,dose --do drug=A,dose=2 --out runs/lab"
 
 
@@ -62,7 +63,11 @@ def lab(
         if not away.any() or away.all():
             raise UsageError(f"no cells (or all) have the condition {hold_out}: choose another to hold out")
     x = cells.to_numpy()
-    test = np.random.default_rng(seed).random(len(x)) < 0.1
+    rest = np.random.default_rng(seed).permutation(np.flatnonzero(~away))
+    if len(rest) < LEAST:
+        raise DataError(f"{source} has {len(rest)} cells to learn from, at least {LEAST} are needed")
+    test = np.zeros(len(x), bool)
+    test[rest[: max(1, len(rest) // 10)]] = True
     train = ~away & ~test
     model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members, minutes=minutes,
                            seed=seed)  # fmt: skip

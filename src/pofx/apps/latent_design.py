@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.apps.design import KEEP, Design, Sequences
+from pofx.apps.design_loop import KEEP, Design, Sequences
 from pofx.core.errors import PofxError, Unsupported
 from pofx.core.event import Discrete
 from pofx.core.model import Encoding

@@ -17,6 +17,7 @@ import pandas as pd
 import typer
 
 from pofx.apps import sokoban
+from pofx.apps.templates import check_fills
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.items import Items
 from pofx.core.printed import aligned, show
@@ -376,6 +377,20 @@ def levels(
     data = read(source, width=width, symmetries=symmetries, seed=seed)
     if given:
         data = conditioned(data, [name.strip() for name in given.split(",")])
+    prefix = None
+    if template is not None:
+        prefix = levels_in(template.read_text(encoding="utf-8"))[:1]
+        shape = data.train.values.shape[1:]
+        lines = prefix[0].split("\n")
+        if (len(lines), *{len(line) for line in lines}) != shape:
+            raise DataError(f"the template must have {shape[0]} lines of {shape[1]} tiles (got {len(lines)} lines)")
+        other = sorted(set(prefix[0]) - {*data.train.facts["tiles"], "?", "\n"})
+        if other:
+            raise DataError(f"the template has tiles that no level has: {' '.join(other)}")
+    if run is None and prefix is not None:
+        check_fills(model or "gpt", begins="?" not in prefix[0].replace("\n", "").rstrip("?"))
+    if run is None and widen is not None:
+        check_fills(model or "gpt", begins=False)
     if run is not None:
         one = load(run)
         held_out_by(one, data)
@@ -383,7 +398,6 @@ def levels(
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
     show(aligned(report(one, data, rules=rules, n=n, seed=seed)))
-    prefix = None if template is None else levels_in(template.read_text(encoding="utf-8"))[:1]
     drawn = one.sample(n, condition_of(one, data, n, seed), prefix=prefix, seed=seed, with_condition=False)
     if rules != "none" and prefix is None and one.conditioning is None:
         mended = repair(one, drawn, rules, solve=solve, seed=seed)

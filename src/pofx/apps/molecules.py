@@ -34,7 +34,8 @@ EXAMPLE = "pofx molecules zinc.smi --minutes 10 --out runs/zinc"
 TABLE = 10  # symbols of the longest n-gram of the floor
 FITTED = 20_000  # molecules that the floor counts, and at most
 SCORED = 2_000  # held-out molecules whose likelihood is taken
-TOKENS = ("smiles", "smiles-pieces", "selfies", "characters")  # views of molecules
+TRIES = 10  # draws for each molecule that is wanted, at most
+TOKENS = ("smiles", "smiles-pieces", "smiles-rings", "selfies", "characters")  # views of molecules
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
     "gpt": {"represent": "smiles-pieces", "batch_size": 64, "least_batch": 16, "width": 96, "dropout": 0.1},
     "masked-diffusion": {},
@@ -85,10 +86,15 @@ def read(
         found = chemistry.properties(items.values, computed)
         for column in columns:
             if column not in computed:
-                found[column] = frame[column].to_numpy()[at]
+                found[column] = pd.to_numeric(frame[column], errors="coerce").to_numpy(float)[at]
         found = found[list(columns)]
-        if found.isna().any(axis=None):
-            raise DataError(f"properties must be numbers without gaps (got {int(found.isna().any(axis=1).sum())} rows)")
+        wrong = ~np.isfinite(found.to_numpy(float))
+        if wrong.any():
+            at_row, place = (int(k) for k in np.argwhere(wrong)[0])
+            raise DataError(
+                f"properties must be numbers ({int(wrong.any(1).sum())} rows have others, the first in column "
+                f"{columns[place]} of {items.values[at_row]}): fill or drop these rows"
+            )
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
     return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
@@ -160,6 +166,19 @@ def report(
     names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel", "internal_diversity": "diversity"}
     found = pd.DataFrame(rows).T.rename(columns={**names, "fingerprint_distance": "FD"})
     return found.rename(columns={c: "W1 " + c[3:] for c in found.columns if c.startswith("w1_")})
+
+
+def valid_draws(run: Any, n: int, *, seed: int = 0) -> tuple[list[str], int]:
+    """n draws that are molecules, canonical, and how many draws that took: those of p(x | x is a molecule), exactly,
+    for what is no molecule is drawn again. After TRIES times n draws there may be fewer.
+    """
+    found: list[str] = []
+    for attempt in range(TRIES):
+        drawn = run.sample(n, seed=seed + (attempt << 32), with_condition=False)
+        found += chemistry.valid(drawn)
+        if len(found) >= n:
+            break
+    return found[:n], (attempt + 1) * n
 
 
 def plain(items: Items) -> Items:
@@ -362,6 +381,7 @@ def molecules(
         str, typer.Option(help="model: it learns from what scores high; codes: a search in a vae's.")
     ] = "model",
     rounds: Annotated[int, typer.Option(min=2, max=1000, help="Of --optimise.")] = 5,
+    valid: Annotated[bool, typer.Option("--valid", help="Draw again what is no molecule, until there are -n.")] = False,
     n: Annotated[int, typer.Option("-n", min=10, max=10_000_000, help="Molecules drawn.")] = 1000,
     out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv."), Guarded()] = Path(
         "runs/molecules"
@@ -390,10 +410,14 @@ def molecules(
         raise UsageError(f"--by codes needs a model with codes (got {model or 'gpt'}): pass --model vae")
     if optimise_ is not None:
         oracle_of(optimise_)
+    if scaffold is not None:
+        chemistry.beginnings(scaffold, 1, seed)
     if given_ is not None and (scaffold is not None or optimise_ is not None):
         raise UsageError("--given is not used together with --scaffold or --optimise: train without it")
     if run is not None and any(v is not None for v in (model, minutes, tokens, respellings)):
         raise UsageError("--run is trained already: leave --model, --minutes, --tokens and --respellings out")
+    if valid and any(v is not None for v in (given_, scaffold, optimise_)):
+        raise UsageError("--valid is not used together with --given, --scaffold or --optimise: these keep valid ones")
     columns = listed(given_)
     data = read(source, columns, smiles=smiles, seed=seed)
     if run is not None:
@@ -420,9 +444,15 @@ def molecules(
         show(f"\n{optimise_} steered\n" + aligned(table))
         samples = steered.best(n)["item"].tolist()
         steered.run.save(out / "steered")
-    if not samples:
-        raise DataError("nothing was drawn: train the model for longer")
-    items = as_molecules([s for s in samples if s] or ["C"])
+    if valid:
+        samples, drawn = valid_draws(one, n, seed=seed)
+        typer.echo(f"\n{len(samples)} molecules of {drawn} draws: what is none was drawn again")
+    good = list(chemistry.valid(samples))
+    if not good:
+        raise DataError(f"none of {len(samples)} draws is a molecule: train the model for longer")
+    if len(good) < len(samples):
+        typer.echo(f"\n{len(samples) - len(good)} of {len(samples)} draws are no molecules: left out of the files")
+    items = as_molecules(good)
     with whole(out) as aside:
         write_frame(found, aside / "report.csv", index=True)
         kind_of(items).write(items, aside / "molecules.smi")

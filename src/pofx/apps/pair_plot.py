@@ -1,4 +1,4 @@
-"""Marginals on the diagonal, densities of pairs below it: the usual picture of a posterior."""
+"""Pictures of a posterior: marginals and pairs of parameters; data simulated from it beside the observation."""
 
 import io
 from collections.abc import Sequence
@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from pofx.core.errors import DataError, UsageError
 from pofx.core.files import write
 
+PICTURES = ("", ".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 MOST = 12  # parameters in one picture
+NUMBERS = 200  # of an observation
 
 
 def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = None) -> Path:
     """Draw samples (n, d) into a picture; true values are lines. Parameters beyond the first `MOST` are left out."""
     from matplotlib.figure import Figure
 
+    _check(path)
+    if truth is not None and np.size(truth) != draws.shape[1]:
+        raise UsageError(f"truth must be {draws.shape[1]} parameters, {', '.join(names)} (got {np.size(truth)})")
     d = min(draws.shape[1], MOST)
+    truth = None if truth is None else np.ravel(truth)
     figure = Figure(figsize=(1.6 * d + 1, 1.6 * d + 1), layout="constrained")
     axes = figure.subplots(d, d, squeeze=False)
     for i in range(d):
@@ -39,8 +46,43 @@ def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = 
                 ax.set_xlabel(names[j], fontsize=9)
             if j == 0 and i > 0:
                 ax.set_ylabel(names[i], fontsize=9)
+    return _written(figure, path)
+
+
+def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray) -> Path:
+    """Draw simulated data (n, …) as bands of 50 and 90 %, number by number, and an observation (…) into a picture.
+
+    Numbers are centred and in units of the half of their band of 90 %, so that those of all scales are seen; numbers
+    beyond the first 200 are left out.
+    """
+    from matplotlib.figure import Figure
+
+    _check(path)
+    flat = data.reshape(len(data), -1)[:, :NUMBERS]
+    flat = flat[np.isfinite(flat).all(1)]
+    if not len(flat):
+        raise DataError("no run from the posterior succeeded: there is nothing to draw")
+    low, first, middle, third, high = np.quantile(flat, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
+    unit = np.where(high > low, (high - low) / 2, 1.0)
+    at = np.arange(flat.shape[1])
+    figure = Figure(figsize=(min(4 + 0.25 * len(at), 14), 3), layout="constrained")
+    ax = figure.subplots()
+    for a, b, colour in ((low, high, "#c9ddf5"), (first, third, "#86b3e8")):
+        ax.bar(at, (b - a) / unit, 0.8, (a - middle) / unit, color=colour)
+    ax.plot(at, (np.ravel(seen)[:NUMBERS] - middle) / unit, "o", color="#c2410c", ms=4)
+    ax.set_xlabel("number of the observation (dots); simulated from the posterior: 50 and 90 %", fontsize=9)
+    ax.tick_params(labelsize=7)
+    return _written(figure, path)
+
+
+def _check(path: Path) -> None:
+    if path.suffix.lower() not in PICTURES:
+        raise UsageError(f"a picture is written as {', '.join(PICTURES[1:])} (got {path.name}): change the ending")
+
+
+def _written(figure: Any, path: Path) -> Path:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lstrip(".") or "png", dpi=110)
+    figure.savefig(buffer, format=path.suffix.lower().lstrip(".") or "png", dpi=110)
 
     def fill(aside: Path) -> None:
         aside.write_bytes(buffer.getvalue())

@@ -65,6 +65,11 @@ class Prior:
             f"a prior must be a dict of distributions or a torch Distribution (got {type(prior).__name__})"
         )
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The distribution of each parameter, as scipy has it; none of a prior that is one torch Distribution."""
+        return tuple(self._source.values()) if isinstance(self._source, Mapping) else ()
+
     def __len__(self) -> int:
         return len(self.names)
 

@@ -17,6 +17,7 @@ import pandas as pd
 import typer
 
 from pofx.apps.couplings import mean_field, pseudo_likelihood
+from pofx.apps.templates import check_fills
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
 from pofx.core.printed import aligned, show
@@ -87,9 +88,9 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
     for column in (mutant, score):
         if column not in frame.columns:
             raise UsageError(f"assay has no column '{column}': choose from {', '.join(map(str, frame.columns))}")
-    names = frame[mutant].astype(str)
+    names = frame[mutant].fillna("").astype(str)
     if {"wildtype", "site"} <= set(frame.columns) and names.str.len().max() == 1:
-        names = frame["wildtype"].astype(str) + frame["site"].astype(str) + names
+        names = frame["wildtype"].fillna("").astype(str) + frame["site"].astype(str) + names
     values = pd.to_numeric(frame[score], errors="coerce").to_numpy()
     good = [np.isfinite(v) and bool(changes(n)) for n, v in zip(names, values, strict=True)]
     if not any(good):
@@ -256,6 +257,21 @@ def fill(run: Any, template: str, n: int = 10, *, seed: int = 0) -> list[str]:
     return list(run.sample(n, prefix=[template], seed=seed))
 
 
+def check_template(template: str, alignment: Alignment, model: str) -> None:
+    """Refuse, before anything is trained, a template that no run of the model on the alignment can fill.
+
+    Raises:
+        DataError: of another length, or with letters that are no residues.
+        UsageError: the model does not complete sequences, or only from their beginning.
+    """
+    if len(template) != len(alignment.focus) or not set(template) <= {"?", *LETTERS}:
+        raise DataError(
+            f"template must have {len(alignment.focus)} residues or ? (got {len(template)}: {template[:20]}): write "
+            "every column of the alignment"
+        )
+    check_fills(model, begins="?" not in template.rstrip("?"))
+
+
 def proteins(
     source: Annotated[
         Path, typer.Argument(metavar="ALIGNMENT", help="An .a2m or .a3m file, the focus first."), Reads()
@@ -288,6 +304,16 @@ def proteins(
         f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
         f"columns; {alignment.dropped} with too many gaps or repeated"
     )
+    if template is not None:
+        check_template(template, alignment, model)
+    if assay is None:
+        names, truth = every_mutant(alignment), None
+    else:
+        names, truth = read_assay(assay, mutant, score)
+    sequences, there = mutated(alignment, names)
+    sequences = [s for s, inside in zip(sequences, there, strict=True) if inside]
+    if not sequences:
+        raise DataError(f"none of the {len(names)} mutants of {assay} lies in the columns of the alignment")
     runs = [
         learn(
             resampled(alignment, seed=seed + k),
@@ -301,12 +327,6 @@ def proteins(
     ]
     drawn = fill(runs[0], template, n, seed=seed) if template else list(runs[0].sample(n, seed=seed))
     items = as_proteins(drawn)
-    if assay is None:
-        names, truth = every_mutant(alignment), None
-    else:
-        names, truth = read_assay(assay, mutant, score)
-    sequences, there = mutated(alignment, names)
-    sequences = [s for s, inside in zip(sequences, there, strict=True) if inside]
     scores = floors(alignment, sequences, potts_steps=potts_steps)
     scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
     scores["mean rank of all"] = ensemble(scores)

@@ -1,36 +1,47 @@
-"""pofx shapes: solids of voxels and clips of frames, learned and drawn."""
+"""pofx shapes: solids of voxels, clouds of points and clips of frames, learned and drawn."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pofx.core.printed import show
+from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
 EXAMPLE = "pofx shapes chairs.npy --out runs/chairs"
 
+JUDGED = 60  # clouds that are compared, at most: of every pair a distance is taken
+
 
 def shapes(
     source: Annotated[
-        str, typer.Argument(help="A .npy(.gz) of voxels (n, k, k, k), of clips (n, t, h, w), or moving."), Reads()
+        str,
+        typer.Argument(help="A .npy(.gz) of voxels (n, k, k, k), clouds (n, k, 3) or clips (n, t, h, w); or moving."),
+        Reads(),
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, what it draws, pictures, .gif, .obj."), Folder()],
     clips: Annotated[bool, typer.Option(help="The array holds clips, not solids.")] = False,
-    model: Annotated[str | None, typer.Option(help="By default wavenet of solids, made of frames.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Solids or clips.")] = 8,
+    surface: Annotated[
+        int | None, typer.Option("--points", min=4, max=2048, help="Of solids: learn clouds of so many surface points.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="By default layouts of solids, made of frames, nsf of clouds.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Solids, clouds or clips.")] = 8,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> str:
-    """Learn solids or clips and draw new ones, beside floors."""
+    """Learn solids, clouds of points or clips and draw new ones, beside floors."""
     import numpy as np
 
     from pofx.apps import solids, video
-    from pofx.core.errors import DataError
+    from pofx.core.errors import DataError, UsageError
     from pofx.data.arrays import read_array
 
+    if surface is not None and (clips or source == "moving"):
+        raise UsageError("--points belongs to solids: leave it out")
     if clips or source == "moving":
         from pofx.data.moving import moving
 
@@ -48,12 +59,30 @@ def shapes(
         video.gif(drawn, out / "clips.gif")
         run.save(out / "model")
         return f"{n} clips"
-    every = solids.read_solids(Path(source))
-    run, found, parts = solids.learn(every, model=model or "wavenet", minutes=minutes, seed=seed)
+    path = Path(source)
+    flat_points = path.name.lower().endswith((".npy", ".npz", ".npy.gz")) and read_array(path).ndim == 3
+    if flat_points or surface is not None:
+        from pofx.apps.clouds import read_clouds
+
+        if flat_points and surface is not None:
+            raise UsageError("--points belongs to solids, and these are clouds: leave it out")
+        of = read_clouds(path) if surface is None else solids.clouds(solids.read_solids(path), surface, seed)
+        return _clouds(of, out, model, n, minutes, seed)
+    every = solids.read_solids(path)
+    how: dict[str, Any] = {"minutes": minutes, "seed": seed}
+    learned: Any
+    codes = {}
+    if model is None:
+        learned, found, parts = solids.learn_layouts(every, **how)
+        drawn = learned.sample(n, seed=seed)
+    else:
+        plain, found, parts = solids.learn(every, model=model, **how)
+        learned, codes = plain, solids.codes_of(plain, parts)
+        drawn = np.asarray(plain.sample(n, seed=seed, batch_size=n)).reshape(n, *every.shape[1:]).astype(np.uint8)
     show("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
-    flat = np.asarray(run.sample(n, seed=seed, batch_size=max(n, 1)))
-    drawn = flat.reshape(n, *every.shape[1:]).astype(np.uint8)
-    close = solids.likeness(flat, parts["test"], parts["train"])
+    for name, value in codes.items():
+        show(f"intersection over union of {name}: {value:.3f}")
+    close = solids.likeness(drawn.reshape(n, -1), parts["test"], parts["train"])
     show(", ".join(f"{name} {value:.3f}" for name, value in close.items()))
     np.save(out / "solids.npy", drawn)
     solids.picture(drawn, out / "solids.png")
@@ -63,5 +92,34 @@ def shapes(
                 (out / f"{i}.obj").write_text(solids.mesh(solid))
     except DataError as error:
         show(str(error))
-    run.save(out / "model")
+    learned.save(out / "model")
     return f"{n} solids"
+
+
+def _clouds(every: Any, out: Path, model: str | None, n: int, minutes: float, seed: int) -> str:
+    """Learn clouds, hold them against held-out ones and floors, draw new ones."""
+    import numpy as np
+    import pandas as pd
+
+    from pofx.apps import clouds
+    from pofx.core.errors import DataError
+
+    if len(every) < 50:
+        raise DataError(f"there are {len(every)} different clouds, at least 50 are needed: some are held out")
+    order = np.random.default_rng(seed).permutation(len(every))
+    test, train = every[order[: len(every) // 5]], every[order[len(every) // 5 :]]
+    made = clouds.Clouds(model or "nsf", minutes=minutes, seed=seed).fit(train)
+    drawn = made.sample(max(n, min(len(test), JUDGED)), seed=seed)
+    few = test[:JUDGED]
+    rows = {made.model: drawn[:JUDGED], **clouds.floors(train, len(few), made, seed)}
+    for distance in clouds.DISTANCES:
+        most = JUDGED if distance == "chamfer" else JUDGED // 2  # an exact matching of every pair takes long
+        some = {name: values[:most] for name, values in rows.items()}
+        table = pd.DataFrame(clouds.compared(some, few, train, distance)).T
+        show(f"{distance}, {min(most, len(few))} clouds\n" + aligned(table, 4))
+    np.save(out / "clouds.npy", drawn[:n])
+    clouds.picture(drawn[:n], out / "clouds.png")
+    for i, cloud in enumerate(drawn[:n]):
+        (out / f"{i}.ply").write_text(clouds.ply(cloud))
+    made.save(out / "model")
+    return f"{n} clouds"

@@ -93,6 +93,8 @@ def _several(simulator: Callable[..., Any], theta: np.ndarray, seeds: list[Any],
     for one, seed in zip(theta, seeds, strict=True):
         try:
             out = simulator(one, np.random.default_rng(seed)) if takes == 2 else simulator(one)
+            if np.iscomplexobj(out):
+                raise TypeError("data are complex: return real and imaginary part")
             rows.append(np.asarray(out, np.float64))
         except Exception as error:  # whatever a simulator raises
             rows.append(f"{type(error).__name__}: {error}")

@@ -2,20 +2,22 @@
 
 A solid of side k is a sequence of k³ zeros and ones, slice by slice, row by row. Dilated convolutions whose field of
 view spans two slices and more see what is before, above and behind each voxel (`wavenet`), so that log p is exact.
-Floors: independent voxels, and for codes principal components.
+Floors: independent voxels, a table of each voxel
+given its neighbours, and for codes principal components.
 """
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from pofx.artifact import Artifact
 from pofx.core.errors import DataError
-from pofx.data.bounded import LARGEST_UNPACKED, check_regular, read_bytes, read_npy, unzipped
+from pofx.core.event import Continuous
+from pofx.core.model import Encoding
+from pofx.data.arrays import read_array
 from pofx.data.dataset import split, take
 from pofx.data.kind import named
 from pofx.data.kinds.tokens import tokens
@@ -23,8 +25,13 @@ from pofx.data.kinds.voxels import voxels
 from pofx.maths.point_clouds import coverage, jaccard
 from pofx.runs.fitting import fit
 
+if TYPE_CHECKING:
+    from pofx.apps.layouts import Solids
+
 LARGEST = 64  # side of a solid
 POINTS = 512  # of a cloud
+FRACTIONS, SCORED = (0.1, 0.2), 60  # held out; solids whose likelihood is taken, at most
+CODES: Mapping[str, Any] = {"latent": 64, "depth": 1, "batch_size": 32, "lr": 1e-3, "importance": 16}  # of a vae
 
 
 def read_solids(path: Path) -> np.ndarray:
@@ -33,16 +40,9 @@ def read_solids(path: Path) -> np.ndarray:
     Raises:
         DataError: no such array.
     """
-    check_regular(path)
-    content = io.BytesIO()
-    if path.suffix == ".gz":
-        unzipped(path, content)
-    else:
-        content.write(read_bytes(path, LARGEST_UNPACKED))
-    content.seek(0)
-    if not content.getvalue().startswith(b"\x93NUMPY"):
+    if not path.name.lower().endswith((".npy", ".npz", ".npy.gz")):
         raise DataError(f"{path} holds no solids: give a .npy of (n, k, k, k) zeros and ones")
-    return checked(read_npy(content, len(content.getvalue()), str(path)), str(path))
+    return checked(read_array(path), str(path))
 
 
 def checked(x: Any, name: str = "solids") -> np.ndarray:
@@ -60,6 +60,29 @@ def layers_for(side: int) -> int:
     return int(np.ceil(np.log2(2 * side**2)))
 
 
+def learn_layouts(solids: np.ndarray, **how: Any) -> tuple["Solids", dict[str, float], dict[str, np.ndarray]]:
+    """Solids in two stages (`layouts`): the model, bits per voxel of held-out ones beside floors, and the splits."""
+    from pofx.apps.layouts import Solids
+
+    data = split(tokens(solids.reshape(len(solids), -1).astype(np.int64), classes=2), "solids", seed=how.get("seed", 0),
+                 fractions=FRACTIONS)  # fmt: skip
+    cube = (-1, *solids.shape[1:])
+    train, validation, test = (part.values for part in (data.train, data.validation, data.test))
+    made = Solids(**how).fit(train.reshape(cube).astype(np.uint8), validation.reshape(cube).astype(np.uint8))
+    logs = made.log_prob(test[:SCORED].reshape(cube).astype(np.uint8))
+    return made, _bits("layouts", logs, train, test, solids.shape[1]), {"train": train, "test": test}
+
+
+def _bits(name: str, logs: np.ndarray, train: np.ndarray, test: np.ndarray, side: int) -> dict[str, float]:
+    size = test.shape[1] * np.log(2)
+    return {
+        name: float(-logs.mean() / size),
+        f"{name}, error": float(logs.std() / len(logs) ** 0.5 / size),
+        "independent voxels": independent(train, test),
+        "neighbours table": neighbours(train, test, side),
+    }
+
+
 def learn(
     solids: np.ndarray,
     *,
@@ -71,28 +94,59 @@ def learn(
 ) -> tuple[Artifact, dict[str, float], dict[str, np.ndarray]]:
     """A model of solids, bits per voxel of the fifth that was held out (its own and the floor's), and the splits."""
     flat = solids.reshape(len(solids), -1).astype(np.int64)
-    data = split(tokens(flat, classes=2), "solids", seed=seed, fractions=(0.1, 0.2))
+    data = split(tokens(flat, classes=2), "solids", seed=seed, fractions=FRACTIONS)
     side = solids.shape[1]
     own: dict[str, Any] = {}
     if model == "wavenet":
         own = {"layers": layers_for(side), "cycle": 21, "width": 32, "skip": 32, "taps": min(side + 2, 40), "terms": 2}
         own["validation_items"] = 4
+    elif model == "vae":
+        own = dict(CODES)
     budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
     run = fit(data, model, seed=seed, progress=False, **budget, **{**own, **(options or {})})
     train, test = data.train.values, data.test.values
-    logs = run.score(take(data.test, np.arange(min(60, len(test)))), batch_size=4).value
-    found = {
-        model: float(-logs.mean() / flat.shape[1] / np.log(2)),
-        f"{model}, error": float(logs.std() / len(logs) ** 0.5 / flat.shape[1] / np.log(2)),
-        "independent voxels": independent(train, test),
-    }
+    logs = run.score(take(data.test, np.arange(min(SCORED, len(test)))), batch_size=4).value
+    found = _bits(model, logs, train, test, side)
     return run, found, {"train": train, "test": test}
+
+
+def codes_of(run: Artifact, parts: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Intersection over union of test solids with what a run makes of their codes, and with the reconstructions from as
+    many principal components; empty for a run without codes that lose something."""
+    model = run.model
+    if not isinstance(model, Encoding) or model.lossless or not isinstance(model.code, Continuous):
+        return {}
+    size = int(np.prod(model.code.shape))
+    again = np.asarray(run.reconstruct(parts["test"])).reshape(parts["test"].shape)
+    return {
+        f"{run.name}, {size} numbers": intersection_over_union(again, parts["test"]),
+        f"{size} principal components": principal_codes(parts["train"].astype(np.float64), parts["test"], size),
+    }
 
 
 def independent(train: np.ndarray, test: np.ndarray) -> float:
     """Bits per voxel of independent voxels."""
     p = (train.sum(0) + 0.5) / (len(train) + 1)
     return float(-np.where(test == 1, np.log2(p), np.log2(1 - p)).mean())
+
+
+def neighbours(train: np.ndarray, test: np.ndarray, side: int) -> float:
+    """Bits per voxel of a table of each voxel given those of the 13 neighbours that come before it: the floor of models
+    that see what is near."""
+    places = [(a, b, c) for a in (-1, 0, 1) for b in (-1, 0, 1) for c in (-1, 0, 1) if (a, b, c) < (0, 0, 0)]
+
+    def contexts(flat: np.ndarray) -> np.ndarray:
+        solids = np.pad(flat.reshape(-1, side, side, side), ((0, 0), (1, 1), (1, 1), (1, 1)))
+        found = np.zeros((len(flat), side, side, side), np.int64)
+        for i, (a, b, c) in enumerate(places):
+            part = solids[:, 1 + a : 1 + a + side, 1 + b : 1 + b + side, 1 + c : 1 + c + side]
+            found |= part.astype(np.int64) << i
+        return found.reshape(-1)
+
+    seen, size = contexts(train), 1 << len(places)
+    every, full = (np.bincount(seen, w, minlength=size) for w in (None, train.reshape(-1).astype(float)))
+    p = ((full + 0.2) / (every + 0.4))[contexts(test)]
+    return float(-np.where(test.reshape(-1) == 1, np.log2(p), np.log2(1 - p)).mean())
 
 
 def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
@@ -131,6 +185,11 @@ def cloud(solid: np.ndarray, n: int = POINTS, seed: int = 0) -> np.ndarray:
         raise DataError("a solid without voxels has no points: draw another")
     g = np.random.default_rng(seed)
     return np.asarray((at[g.integers(len(at), size=n)] + g.random((n, 3))) / solid.shape[0])
+
+
+def clouds(solids: np.ndarray, n: int = POINTS, seed: int = 0) -> np.ndarray:
+    """Clouds (solids, n, 3) of surface points; empty solids have none and are left out."""
+    return np.stack([cloud(solid, n, seed + i) for i, solid in enumerate(solids) if solid.any()])
 
 
 def mesh(solid: np.ndarray) -> str:

@@ -28,6 +28,7 @@ from pofx.runs.fitting import fit
 
 PUBLIC = ("VirtualLab",)
 
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control, among what is drawn for an untried condition
 SPARE = 4  # times the greatest count of training that counts may reach
 FLOW: Mapping[str, Any] = {"layers": 1, "bins": 16, "width": 64, "dropout": 0.0}  # one layer: a triangular map
 CELLS: Mapping[str, Any] = {"latent": 24, "width": 128, "depth": 1, "dropout": 0.1, "importance": 64}
@@ -117,6 +118,35 @@ class VirtualLab:
             if len(at)
         ]
         return np.concatenate(drawn)
+
+    def untried(self, among: str, control: Any, n: int = 200, *, seed: int = 0) -> tuple[np.ndarray, float]:
+        """n cells under a value of the condition `among` that nobody has tried, and the share of them that are as under
+        the control; the others are as under any other value.
+
+        The share is the one that would have been nearest for the values that were tried, each from the others: what
+        is known of a perturbation of which nothing is known.
+        """
+        usual = self._given(control, 1).iloc[0].to_dict()
+        if among not in usual:
+            raise unknown("condition of the lab", among, list(map(str, usual)))
+        tried = [v for v in self.conditions[among].unique() if v != usual[among]]
+        if len(tried) < 3:
+            raise UsageError(f"{among} has {len(tried)} values beside the control: at least 3 must have been tried")
+        base = self.do(usual, n, seed=seed)
+        drawn = [self.do({**usual, among: v}, n, seed=seed + 1 + k) for k, v in enumerate(tried)]
+        g = np.random.default_rng(seed)
+
+        def mixed(share: float, others: list[np.ndarray]) -> np.ndarray:
+            few = round(share * n)
+            rest = np.concatenate(others)
+            return np.concatenate((base[g.permutation(n)[:few]], rest[g.permutation(len(rest))[: n - few]]))
+
+        off = {
+            share: np.mean([distance(mixed(share, drawn[:k] + drawn[k + 1 :]), x) for k, x in enumerate(drawn)])
+            for share in SHARES
+        }
+        best = min(off, key=lambda share: off[share])
+        return mixed(best, drawn), best
 
     def log_prob(self, cells: Any, condition: Any) -> np.ndarray:
         """log p(cell | condition) in nats, of the average of the members; for counts a bound: (n,)."""

@@ -19,6 +19,7 @@ from pofx.core.files import read_json, whole, write_json
 from pofx.core.items import Items
 from pofx.data.arrays import write_arrays
 from pofx.data.clips import check_clips
+from pofx.data.components import Components
 from pofx.data.conditions import rows
 from pofx.data.dataset import split
 from pofx.data.kinds.points import points
@@ -65,11 +66,8 @@ class Voice:
         flat = np.stack(grids).reshape(len(grids), -1)
         if len(flat) < 20:
             raise DataError(f"there are {len(flat)} clips, at least 20 are needed")
-        self.mean = flat.mean(0)
-        _, sizes, directions = np.linalg.svd(flat - self.mean, full_matrices=False)
-        few = min(PARTS, len(flat) // 4, len(directions))
-        self.directions = directions[:few] * (sizes[:few, None] / len(flat) ** 0.5 + 1e-9)
-        codes = np.concatenate((self._coded(flat), np.array(others)), 1)
+        self.parts = Components.fit(flat, PARTS)
+        codes = np.concatenate((self.parts.encode(flat), np.array(others)), 1)
         items = points(codes)
         self.conditions = None
         if conditions is not None:
@@ -82,10 +80,6 @@ class Voice:
         data = split(items, "clips", seed=self.seed)
         self.run = fit(data, self.model, seed=self.seed, progress=False, **budget, **options)
         return self
-
-    def _coded(self, flat: np.ndarray) -> np.ndarray:
-        size = (self.directions**2).sum(1, keepdims=True)
-        return np.asarray((flat - self.mean) @ (self.directions / size).T)
 
     def _analysed(self, sound: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
         """Log-mel magnitudes (frames, bands) relative to the level; the logarithms of length and level."""
@@ -125,11 +119,11 @@ class Voice:
     def encode(self, clip: Any) -> np.ndarray:
         """A clip as the vector that the model sees."""
         grid, others = self._analysed(check_clips([clip], "clip")[0])
-        return np.append(self._coded(grid.reshape(1, -1))[0], others)
+        return np.append(self.parts.encode(grid.reshape(1, -1))[0], others)
 
     def decode(self, code: np.ndarray, seed: int = 0) -> np.ndarray:
         """The clip of a vector."""
-        grid = (self.mean + code[:-2] @ self.directions).reshape(FRAMES, BANDS)
+        grid = self.parts.decode(code[:-2]).reshape(FRAMES, BANDS)
         return self._heard(grid, float(code[-2]), float(code[-1]), seed)
 
     def save(self, folder: str | Path) -> Path:
@@ -139,7 +133,7 @@ class Voice:
         own = {"rate": self.rate, "window": self.window, "hop": self.hop, "conditions": self.conditions}
         with whole(Path(folder)) as aside:
             self.run.save(aside)
-            write_arrays(aside / "voice.npz", {"mean": self.mean, "directions": self.directions})
+            write_arrays(aside / "voice.npz", {"mean": self.parts.mean, "directions": self.parts.directions})
             write_json(aside / "voice.json", {**own, "model": self.model, "seed": self.seed})
         return Path(folder)
 
@@ -152,7 +146,7 @@ class Voice:
         made.rate, made.window, made.hop = plain["rate"], plain["window"], plain["hop"]
         made.conditions, made.run = plain["conditions"], load(folder)
         with np.load(folder / "voice.npz", allow_pickle=False) as arrays:
-            made.mean, made.directions = arrays["mean"], arrays["directions"]
+            made.parts = Components(arrays["mean"], arrays["directions"])
         return made
 
 

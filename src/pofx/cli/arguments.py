@@ -16,6 +16,8 @@ from pofx.declared import Seed as Seed
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE, repeatable.", metavar="KEY=VALUE")
 ]
+Columns = Annotated[str | None, typer.Option("--columns", help="Columns of a table that are learned: age,income.")]
+Drop = Annotated[str | None, typer.Option("--drop", help="Columns of a table that are left out: name,id.")]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
@@ -28,6 +30,16 @@ def options(texts: list[str] | None) -> dict[str, Any]:
     from pofx.core.options import once
 
     return once((parse(text) for text in texts or []), "option")
+
+
+def reading_of(given: dict[str, Any], columns: str | None, drop: str | None) -> dict[str, Any]:
+    """Options of reading with the columns of `--columns` and `--drop`, names with commas between them."""
+    from pofx.core.options import once
+
+    stated = [
+        (k, [c.strip() for c in v.split(",")]) for k, v in (("columns", columns), ("drop", drop)) if v is not None
+    ]
+    return once([*given.items(), *stated], "option")
 
 
 def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

@@ -1,5 +1,5 @@
 """Capabilities of some generative models: codes of a known distribution, normal components, a density under noise,
-draws within intervals."""
+a posterior of classes, draws within intervals."""
 
 import math
 from abc import abstractmethod
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Denoising, Encoding, Explicit, Model, X
+from pofx.core.model import Denoising, Encoding, Explicit, Infilling, Model, X
 from pofx.core.random import Streams
 
 
@@ -49,6 +49,22 @@ class Smoothed(Denoising, Explicit):
         self, x: X, noise: float, condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         """log p of x = item + noise · spread · ε and its error, as `log_prob_estimate`: (n,) nats, (n,) or None."""
+
+
+class Classifying(Explicit):
+    """A model that knows the posterior of its condition, where that is one class, better than by one density each."""
+
+    @abstractmethod
+    def log_posterior(self, x: X) -> Float[Tensor, "n classes"]:
+        """log p(class | x), classes as frequent as in training: (n, classes)."""
+
+
+class MarginalBound(Infilling, Explicit):
+    """A model that bounds the density of any subset of the dimensions from below, and draws the others given it."""
+
+    @abstractmethod
+    def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """A lower bound on log p of the known dimensions in nats; `known` is bool in the shape of x."""
 
 
 class Within(Model):

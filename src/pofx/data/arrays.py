@@ -4,6 +4,7 @@ Items are written by their kind (`pofx.data.kind`).
 """
 
 import csv
+import io
 import os
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.files import write, write_bytes
-from pofx.data.bounded import reading
+from pofx.data.bounded import check_regular, read_npy, reading, unzipped
 from pofx.data.kind import npz
 
 
@@ -121,18 +122,25 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array of a .npy file, or the first one of a .npz file.
+    """The array of a .npy or .npy.gz file, or the first one of a .npz file.
 
     Raises:
         DataError: no such file, or it is damaged or of another type.
     """
     if not path.exists():
         raise DataError(f"there is no file {path}: check the path")
-    if path.suffix.lower() not in (".npy", ".npz"):
-        raise DataError(f"{path} must be an .npy or .npz file: save the array with numpy.save")
+    if not path.name.lower().endswith((".npy", ".npz", ".npy.gz")):
+        raise DataError(f"{path} must be an .npy, .npy.gz or .npz file: save the array with numpy.save")
+    check_regular(path)
     with reading(path, ".npy or .npz file", "save it with numpy.savez"):
-        loaded = np.load(path, allow_pickle=False)
-        found = np.asarray(loaded[loaded.files[0]] if hasattr(loaded, "files") else loaded)
+        if path.suffix.lower() == ".gz":
+            content = io.BytesIO()
+            unzipped(path, content)
+            content.seek(0)
+            found = read_npy(content, len(content.getvalue()), str(path))
+        else:
+            loaded = np.load(path, allow_pickle=False)
+            found = np.asarray(loaded[loaded.files[0]] if hasattr(loaded, "files") else loaded)
     if found.dtype.kind not in "biuf" or found.ndim == 0:
         raise DataError(f"{path} must hold an array of numbers (got {found.dtype}, shape {found.shape})")
     return found

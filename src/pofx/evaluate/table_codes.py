@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from pofx.data.kinds.table import numeric
 
 MOST = 200  # categories of a column that trees know; rarer ones are one
+KNOWN = 20  # values of a column of a table; of fewer only whether they are there counts: trees need one in every fold
 
 
 def codes(
@@ -34,6 +35,10 @@ def codes(
             else:
                 x = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
             found.append(np.where(column.isna().to_numpy(), np.nan, x))
+        sides = [found[-1] for found in columns]
+        if any(np.isfinite(x).sum() < min(KNOWN, len(x) / 2) for x in sides):
+            for found in columns:
+                found[-1] = (~np.isnan(found[-1])).astype(np.float64)
     return [np.stack(found, 1) for found in columns], np.array(words, bool)
 
 

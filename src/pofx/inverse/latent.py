@@ -19,7 +19,7 @@ from pofx.maths.particles import systematic, tempering_step
 
 LEAPS, MOVES, MOST = 6, 4, 60  # leapfrog steps of a move, moves at a temperature, temperatures
 ACCEPTED = 0.7  # share of moves to aim at
-RATE = 0.05  # of the descent
+STEPS, RATE = 300, 0.05  # of the descent
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -60,7 +60,7 @@ def annealed(
     return z[order], evidence
 
 
-def found(start: Tensor, log_density: LogDensity, steps: int = 300, rate: float = RATE) -> Tensor:
+def found(start: Tensor, log_density: LogDensity, steps: int = STEPS, rate: float = RATE) -> Tensor:
     """Where Adam climbs from each start (n, d), row by row; the best place of each path."""
     with torch.inference_mode(False), torch.enable_grad():
         z = start.detach().clone().requires_grad_()

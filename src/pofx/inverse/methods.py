@@ -9,12 +9,13 @@ Gibbs), or weights of particles (twisted). Only the last is exact in a limit tha
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from pofx.core.errors import Unsupported, unknown
+from pofx.core.options import Range, Real, check_value
 from pofx.inverse.problem import Problem
 from pofx.inverse.walk import BOTTOM, TOP, Walker, ancestral, levels
 
@@ -306,6 +307,19 @@ def finest(problem: Problem) -> Tensor:
     return lipschitz(problem).max().rsqrt().clamp(max=1.0)
 
 
+def check_options(method: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse options that a method does not have, or of another kind than their defaults.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    for key, value in options.items():
+        if key not in known:
+            raise unknown(f"option of the method {method}", key, known)
+        whole = isinstance(known[key], int)
+        check_value(key, value, Annotated[int, Range(1, 1_000_000)] if whole else Annotated[Real, Range(0, 1e6)])
+
+
 @dataclass(frozen=True)
 class Method:
     """A guided sampler.
@@ -329,12 +343,8 @@ class Method:
         """Coordinates for every row.
 
         Raises:
-            UsageError: an unknown option.
             Unsupported: an operator that the method cannot use.
         """
-        for key in options:
-            if key not in self.options:
-                raise unknown(f"option of {self.function.__name__}", key, self.options)
         if self.linear and not walk.problem.linear:
             raise Unsupported(f"{self.function.__name__} needs a linear operator: choose daps, split-gibbs or dps")
         return self.function(walk, **options)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pofx.core.errors import DataError, UsageError
+from pofx.core.options import short
 
 
 class Operator(ABC):
@@ -44,10 +45,14 @@ class Operator(ABC):
         return found
 
     @cached_property
+    def _blank(self) -> Tensor:
+        with torch.no_grad():
+            return self.forward(torch.zeros(1, *self.shape))
+
+    @property
     def out(self) -> tuple[int, ...]:
         """The shape of a measurement."""
-        with torch.no_grad():
-            return tuple(self.forward(torch.zeros(1, *self.shape)).shape[1:])
+        return tuple(self._blank.shape[1:])
 
     def taken(self, y: Any) -> Tensor:
         """Measurements as users give them → (n, *out); one measurement is a batch of one.
@@ -55,11 +60,10 @@ class Operator(ABC):
         Raises:
             DataError: another shape, or values that are not finite.
         """
-        plain = y if isinstance(y, Tensor) else np.asarray(y)
-        if not isinstance(plain, Tensor) and plain.dtype.kind not in "biufc":
-            raise DataError(f"measurements must be numbers of one shape (got {plain.dtype}): give an array")
-        array = plain.detach().cpu() if isinstance(plain, Tensor) else torch.as_tensor(plain)
-        array = array.to(torch.complex64 if array.is_complex() else torch.float32)
+        array = as_numbers(y)
+        if array.is_complex() and not self._blank.is_complex():
+            raise DataError("measurements of this operator are real (got complex numbers): pass their real part")
+        array = array.to(torch.complex64 if self._blank.is_complex() else torch.float32)
         size = int(np.prod(self.out))
         if array.numel() == 0 or array.numel() % size or not self._alike(tuple(array.shape)):
             raise DataError(f"measurements must have shape (n, {', '.join(map(str, self.out))}) (got {array.shape})")
@@ -79,6 +83,21 @@ class Operator(ABC):
 
     def __matmul__(self, inner: "Operator") -> "Operator":
         return Chain(self, inner)
+
+
+def as_numbers(y: Any) -> Tensor:
+    """What a user gives as a tensor of real or complex numbers.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if isinstance(y, Tensor):
+        return y.detach().cpu()
+    try:
+        found = np.asarray(y)
+        return torch.as_tensor(found if found.dtype.kind in "biufc" else found.astype(np.float64))
+    except (TypeError, ValueError):
+        raise DataError(f"measurements must be an array of numbers (got {short(y)}): pass (n, *out)") from None
 
 
 class Chain(Operator):
@@ -125,14 +144,70 @@ class Foreign(Operator):
         return self.physics.A_adjoint(y) if self.linear else super().adjoint(y)
 
 
-def adjoint_gap(operator: Operator, seed: int = 0) -> float:
-    """|Re<A x, y> - <x, A* y>| / (|A x| |y|) in float64 for random x and y: zero up to rounding for a true adjoint."""
+TOLERANCE = 2e-3  # of an operator in float32
+
+
+def examined(operator: Operator) -> Operator:
+    """An operator that was tried on two random items.
+
+    Raises:
+        UsageError: it fails, is random, returns something else than finite measurements of each item, or is not what it
+            states: linear, with this adjoint.
+    """
+    draw = torch.Generator().manual_seed(0)
+    x, other = (torch.rand(2, *operator.shape, generator=draw) for _ in range(2))
+    try:
+        with torch.no_grad():
+            y, again = operator.forward(x), operator.forward(x)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a function of the user's raises
+        raise UsageError(
+            f"the operator must take items of shape {operator.shape} (got {type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != len(x):
+        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise UsageError(f"the operator must return a tensor of one measurement for each of {len(x)} items (got {got})")
+    real = torch.view_as_real(y) if y.is_complex() else y
+    if not bool(torch.isfinite(real).all()):
+        raise UsageError("the operator must return finite numbers for items from 0 to 1 (got NaN or infinity)")
+    size = y.abs().square().sum().sqrt().clamp(min=1e-12)
+    if float((y - again).abs().square().sum().sqrt() / size) > TOLERANCE:
+        raise UsageError("the operator must not be random: leave its noise out and state it as noise=…")
+    if type(operator).adjoint is Operator.adjoint or not operator.linear:
+        with torch.inference_mode(False), torch.enable_grad():
+            if not operator.forward(x.clone().requires_grad_()).requires_grad:
+                raise UsageError(
+                    "the operator must be differentiable: write it with functions of torch, without detach"
+                )
+    if not operator.linear:
+        return operator
+    with torch.no_grad():
+        gap = operator.forward(x + other) - y - operator.forward(other)
+    if float(gap.abs().square().sum().sqrt() / size) > TOLERANCE:
+        raise UsageError(
+            "the operator must be linear, as it states (A(x + y) is not A(x) + A(y)): pass it as a function"
+        )
+    error = adjoint_gap(operator, dtype=torch.float32)
+    if not error <= TOLERANCE:
+        raise UsageError(
+            f"the adjoint must be the transpose of the operator (<A x, y> and <x, A* y> differ by {error:.2g} of "
+            "|A x| |y|): correct it, or leave it out, and derivatives of the operator are used"
+        )
+    return operator
+
+
+def adjoint_gap(operator: Operator, seed: int = 0, dtype: torch.dtype = torch.float64) -> float:
+    """|Re<A x, y> - <x, A* y>| / (|A x| |y|) for random x and y: zero up to rounding for a true adjoint."""
     draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(2, *operator.shape, dtype=torch.float64, generator=draw)
+    x = torch.randn(2, *operator.shape, dtype=dtype, generator=draw)
     measured = operator.forward(x)
-    y = torch.randn(measured.shape, dtype=torch.float64, generator=draw)
+    y = torch.randn(measured.shape, dtype=dtype, generator=draw)
     if measured.is_complex():
-        y = torch.complex(y, torch.randn(measured.shape, dtype=torch.float64, generator=draw))
+        y = torch.complex(y, torch.randn(measured.shape, dtype=dtype, generator=draw))
+    back = operator.adjoint(y)
+    if tuple(back.shape) != tuple(x.shape):
+        raise UsageError(f"the adjoint must return items of shape {operator.shape} (got {tuple(back.shape[1:])})")
     left = (measured.conj() * y).sum().real
-    right = (x * operator.adjoint(y)).sum()
+    right = (x * back).sum()
     return float((left - right).abs() / (measured.abs().square().sum().sqrt() * y.abs().square().sum().sqrt()))

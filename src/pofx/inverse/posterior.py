@@ -26,8 +26,8 @@ from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Explicit, Infilling, Marginal
 from pofx.core.random import Still, Streams
 from pofx.inverse.exact import completed, exact_draws
-from pofx.inverse.latent import annealed, found
-from pofx.inverse.methods import METHODS
+from pofx.inverse.latent import MOVES, RATE, STEPS, annealed, found
+from pofx.inverse.methods import METHODS, check_options
 from pofx.inverse.noise import Noise
 from pofx.inverse.operator import Operator
 from pofx.inverse.operators.grid import Mask
@@ -40,7 +40,12 @@ from pofx.inverse.walk import Walker
 PUBLIC = ("measure", "posterior")
 
 LINEAR, OTHER = "pigdm", "split-gibbs"  # the methods of denoisers by measurement, chosen in docs/benchmarks.md
-OTHERS = ("exact", "complete", "hmc", "map")
+OTHERS: Mapping[str, Mapping[str, Any]] = {  # the other methods, with their options
+    "exact": {},
+    "complete": {},
+    "hmc": {"moves": MOVES},
+    "map": {"steps": STEPS, "rate": RATE},
+}
 ROWS = 256  # of a batch of guided sampling
 PARTICLES = 128  # of annealing, at least
 START, WIDE = -2.0, 1.5  # mean and deviation of the logarithm of an unknown deviation of the noise, for `hmc`
@@ -253,8 +258,9 @@ def posterior(
     Args:
         run: an `Artifact`, or the folder of one.
         y: measurements (n, *out), real or complex; None where they come later, by `at` or `check`.
-        operator: by name (denoise, inpaint, superres, blur, motion, sensing, mri, tomography, phase), an `Operator`, a
-            matrix, an object with `A` and `A_adjoint` (as in deepinv), or any differentiable function of tensors.
+        operator: by name (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase), an
+            `Operator`, a matrix, an object with `A` and `A_adjoint` (as in deepinv), or any differentiable function of
+            tensors.
         noise: the deviation of Gaussian noise, "unknown", or "poisson(gain)".
         method: how to draw; "auto" chooses by what the model can do.
         condition: of conditional models, one for all measurements or one for each.
@@ -282,10 +288,9 @@ def posterior(
         )
     if method != "auto" and method not in able:
         raise Unsupported(f"{artifact.name} cannot use the method {method} here: choose {', '.join(able)}")
-    taken = None if y is None else made.taken(y)
-    return ItemPosterior(
-        artifact, made, level, taken, able[0] if method == "auto" else method, condition, dict(options or {})
-    )
+    taken, chosen = None if y is None else made.taken(y), able[0] if method == "auto" else method
+    check_options(chosen, options or {}, OTHERS[chosen] if chosen in OTHERS else METHODS[chosen].options)
+    return ItemPosterior(artifact, made, level, taken, chosen, condition, dict(options or {}))
 
 
 def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, ...]:

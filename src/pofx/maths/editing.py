@@ -78,11 +78,13 @@ def reduced(x: Float[Tensor, "n channels *sides"], factor: int) -> Float[Tensor,
 
 
 def consistent(denoise: Denoise, low: Float[Tensor, "n channels *fewer"], factor: int) -> Denoise:
-    """The estimate, moved to the nearest one whose blocks have these means (Wang et al., 2023, DDNM, 2212.00490)."""
+    """The estimate, moved to the nearest one whose blocks have these means (Wang et al., 2023, DDNM, 2212.00490); of
+    channels together where `low` has one and the estimate several."""
 
     def projected(x: Events, t: Tensor) -> Events:
         data = denoise(x, t)
-        gap = low - reduced(data, factor)
+        mean = data.mean(1, keepdim=True) if low.shape[1] == 1 else data
+        gap = low - (reduced(mean, factor) if factor > 1 else mean)
         for axis in range(2, gap.ndim):
             gap = gap.repeat_interleave(factor, axis)
         return data + gap

@@ -93,8 +93,9 @@ def telling(samples: Any, train: Any, test: Any, width: int) -> np.ndarray:
             scores.append(float(np.mean([x != z for x, z in zip(sides[0], sides[2], strict=True)])
                                 - np.mean([x != y for x, y in zip(sides[0], sides[1], strict=True)])))  # fmt: skip
             continue
-        spread = float(np.nanstd(np.concatenate((a, b, c)))) or 1.0
-        scores.append(float(np.nanmean(np.abs(a - c) - np.abs(a - b)) / spread))
+        all_, nearer = np.concatenate((a, b, c)), np.abs(a - c) - np.abs(a - b)
+        spread, known = float(all_[~np.isnan(all_)].std()) if not np.isnan(all_).all() else 0.0, ~np.isnan(nearer)
+        scores.append(float(nearer[known].mean() / (spread or 1.0)) if known.any() else np.nan)
     order = np.argsort(-np.nan_to_num(np.array(scores), nan=-np.inf), kind="stable")
     return np.sort(order[:FIT])
 

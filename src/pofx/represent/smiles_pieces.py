@@ -7,6 +7,7 @@ Fourches, 2021), are shorter still, 13 codes, but hide brackets in many codes. A
 model scores one of them, so its log-mass is a lower bound.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
@@ -24,6 +25,8 @@ LONGEST = 14  # symbols of a piece, at most
 LEARNED_FROM = 4_000  # molecules in which pieces are counted, at most
 LEAST = 2  # times that a piece is used, to be one
 
+OPENS, CLOSES = "%+", "%-"  # a ring, and with a number the ring that was opened so many rings ago (`smiles_rings`)
+
 Run = tuple[str, ...]
 
 
@@ -38,6 +41,7 @@ class SmilesPieces(Smiles):
     on_request: ClassVar[bool] = True
     codes_are = "pieces"
     options: ClassVar[tuple[str, ...]] = ("length", "vocabulary")
+    pattern: ClassVar[re.Pattern[str]] = SMILES
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class SmilesPieces(Smiles):
         super(Smiles, self).__init__([*symbols, *pieces], length)
         self.symbols, self.pieces = list(symbols), list(pieces)
         self.symbols_long, self.vocabulary = symbols_long, vocabulary
-        self._cut = Cutter([tuple(SMILES.findall(piece)) for piece in self.pieces])
+        self._cut = Cutter([tuple(self.pattern.findall(piece)) for piece in self.pieces])
 
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
@@ -112,19 +116,26 @@ def closed(symbols: Run) -> Iterator[Run]:
     """Every run of two symbols or more whose branches and rings open and close within it, and that begins with no digit
     of a ring."""
     for i, first in enumerate(symbols):
-        if first == ")" or _ring(first):
+        if first == ")" or ring(first):
             continue
-        depth, rings = 0, set[str]()
+        depth, opened, rings = 0, 0, set[str]()
         for j in range(i, min(len(symbols), i + LONGEST)):
             symbol = symbols[j]
             depth += (symbol == "(") - (symbol == ")")
             if depth < 0:
                 break
-            if _ring(symbol):
+            if symbol == OPENS:
+                opened += 1
+            elif symbol.startswith(CLOSES):
+                if int(symbol[len(CLOSES) :]) > opened:
+                    break
+                opened -= 1
+            elif ring(symbol):
                 rings ^= {symbol}
-            if j > i and depth == 0 and not rings:
+            if j > i and depth == 0 and not opened and not rings:
                 yield symbols[i : j + 1]
 
 
-def _ring(symbol: str) -> bool:
+def ring(symbol: str) -> bool:
+    """Whether a symbol opens or closes a ring."""
     return symbol[0] == "%" or symbol.isdigit()

@@ -197,6 +197,16 @@ class Columns(Representation):
         return found
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
+        x, own, given = self._terms(raw, generator)
+        if not self._states.count:
+            return x.float(), own.sum(-1) - self._scale.log().sum()
+        own = own - self._scale.to(raw.device).log()
+        u = generator.normal(self.dims).double()
+        instead = 0.5 * u.square() + 0.5 * math.log(2 * math.pi)
+        return torch.where(given, u, x).float(), torch.where(given, instead, own).sum(-1)
+
+    def _terms(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """Standardised events, log|det| of each dimension but for its scale, and which numbers are states."""
         inner, given = self._states.apart(raw)
         shift, scale = self._shift.to(raw.device), self._scale.to(raw.device)
         noise_ladj: Tensor | float = 0.0
@@ -209,13 +219,15 @@ class Columns(Representation):
             noise_ladj = (-2 * edge).log1p()  # the noise has the density 1 / (1 - 2 edge)
             inner = inner + noise * grid
         z, ladj = self._opening.forward(inner)
-        y = (z - shift) / scale
-        if not self._states.count:
-            return y.float(), (ladj + noise_ladj).sum(-1) - self._scale.log().sum()
-        u = generator.normal(self.dims).double()
-        own = ladj + noise_ladj - scale.log()
-        instead = 0.5 * u.square() + 0.5 * math.log(2 * math.pi)
-        return torch.where(given, u, y).float(), torch.where(given, instead, own).sum(-1)
+        return (z - shift) / scale, ladj + noise_ladj, given
+
+    def known_event(self, known: Known, generator: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """Events of known rows, which of their dimensions are known, and log|det| of these: (n, d), (n, d), (n,)."""
+        typical = self.decode(torch.zeros(1, self.dims))
+        x, own, given = self._terms(torch.where(known.columns, known.raw, typical), generator)
+        there = torch.cat((known.columns, known.columns[self._states.at])) & ~given
+        own = torch.where(there, own - self._scale.log(), 0.0)
+        return x.float(), there.expand(x.shape), own.sum(-1)
 
     @property
     def _typical(self) -> Tensor:

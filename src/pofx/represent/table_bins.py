@@ -142,6 +142,12 @@ class Bins(Representation):
         classes, _ = self._intervals.classes(known.raw)
         return self._digits(classes.masked_fill(~known.columns, -1))
 
+    def known_event(self, known: Known, generator: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """Classes of known rows, which of their dimensions are known, and log f inside these: (n, d), (n, d), (n,)."""
+        classes = self.known_classes(known)
+        _, inside = self._intervals.classes(known.raw)
+        return classes.clamp(min=0), classes >= 0, inside.masked_fill(~known.columns, 0.0).sum(1)
+
     def _digits(self, classes: Tensor) -> Tensor:
         """Classes of columns (n, columns) → of dimensions (n, dimensions); -1 stays -1."""
         if not any(self._base):

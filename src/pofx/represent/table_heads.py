@@ -143,12 +143,16 @@ class Heads(Representation):
         return table_of(raw, self.columns, self.dtypes, self.schema, self.varying)
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[dict[str, Tensor], Tensor]:
+        return self._encoded(raw, generator, None)
+
+    def _encoded(self, raw: Tensor, generator: Streams, columns: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+        """Events, and log|det|: of all columns, or of those that are known, where numbers that are states count 0."""
         found: dict[str, Tensor] = {}
         ladj, classes = torch.zeros(len(raw), dtype=torch.float64, device=raw.device), []
         if self.parts:
             x, log_f = self._bins.encode_columns(raw[:, self._classes])
             classes.append(x)
-            ladj = ladj + log_f.sum(1)
+            ladj = ladj + (log_f if columns is None else log_f * columns[self._classes]).sum(1)
         if self.margins:
             x = raw[:, self._numbers]
             k = x.shape[1]
@@ -162,7 +166,11 @@ class Heads(Representation):
             z, log_slope = self._scores(y + (edge + (1 - 2 * edge) * u) * grid)
             noise = generator.normal(k).double() if self._own.count else torch.zeros_like(z)
             instead = 0.5 * noise.square() + 0.5 * math.log(2 * math.pi)
-            ladj = ladj + torch.where(there, log_slope + (-2 * edge).log1p(), instead).sum(1)
+            own = log_slope + (-2 * edge).log1p()
+            if columns is None:
+                ladj = ladj + torch.where(there, own, instead).sum(1)
+            else:
+                ladj = ladj + torch.where(there & columns[self._numbers], own, 0.0).sum(1)
             found["numbers"] = torch.where(there, z, noise).float()
         if classes:
             found["classes"] = torch.cat(classes, 1)
@@ -201,9 +209,14 @@ class Heads(Representation):
 
     def known_parts(self, known: Known) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The events of known rows, and which of their dimensions are known; what is unknown holds a possible value."""
+        x, found, _ = self.known_event(known, Still(0, len(known.raw)))
+        return x, found
+
+    def known_event(self, known: Known, generator: Streams) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """As `known_parts`, and log|det| of the known columns: (n,)."""
         typical = self.decode(self._typical).expand(len(known.raw), -1)
         raw = torch.where(known.columns, known.raw, typical)
-        x, _ = self.encode(raw, Still(0, len(raw)))
+        x, ladj = self._encoded(raw, generator, known.columns)
         there: list[bool] = []
         if self.parts:
             assert isinstance(self._bins.event, Discrete)
@@ -218,7 +231,7 @@ class Heads(Representation):
             there += columns[self._own.at].tolist() if self._own.count else []
         if "classes" in x:
             found["classes"] = torch.tensor(there).expand(len(raw), -1)
-        return x, found
+        return x, found, ladj
 
     @property
     def dims(self) -> int:

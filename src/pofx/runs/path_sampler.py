@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pofx.artifact import BATCH
 from pofx.core.entry import public
 from pofx.core.errors import Unsupported
 from pofx.core.model import Denoising
 from pofx.core.options import Count, Many, Seed
 from pofx.maths.follmer import paths
+from pofx.parts import BATCH
 from pofx.represent.table import Columns
 from pofx.runs.weighing import Proposal, WeightedDraws, event_density
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pofx.artifact import BATCH, Artifact, load
+from pofx.artifact import Artifact, load
 from pofx.core.entry import public, theirs
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import dims
@@ -26,6 +26,7 @@ from pofx.core.random import Streams
 from pofx.maths.annealing import anneal, log_mean_weight, standard_normal
 from pofx.maths.basins import basins
 from pofx.maths.importance import RELIABLE, effective_share, pareto_shape
+from pofx.parts import BATCH
 from pofx.represent.table import Columns
 
 PUBLIC = ("ImportanceSampler",)

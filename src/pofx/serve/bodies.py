@@ -87,11 +87,12 @@ class Decode(Body):
 
 
 class Edit(Given):
-    """Items to edit by a diffusion run, with one of mask, strength and enlarge."""
+    """Items to edit by a diffusion run, with one of mask, strength, enlarge and colour."""
 
     mask: Any = Field(default=None, description="True where items are drawn anew, of the shape of an item.")
     strength: float | None = Field(default=None, gt=0, le=1, examples=[0.5])
     enlarge: int | None = Field(default=None, ge=2, le=256, examples=[None])
+    colour: bool = Field(default=False, description="Draw given the means of channels: colour grey pictures.")
     steps: int = Field(default=50, ge=1, le=1000)
     repeats: int = Field(default=4, ge=1, le=32)
     eta: float = Field(default=1.0, ge=0, le=1)

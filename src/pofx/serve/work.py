@@ -207,7 +207,7 @@ class Work:
         answers = []
         for body in bodies:
             with float32(), _reading("items, mask or condition"):
-                names = ("mask", "strength", "enlarge", "steps", "repeats", "eta", "seed")
+                names = ("mask", "strength", "enlarge", "colour", "steps", "repeats", "eta", "seed")
                 how = {name: getattr(body, name) for name in names}
                 items = self.items(body.items)
                 values = edit(self.run, items.values, condition=condition_of(body.condition), **how)

@@ -45,6 +45,44 @@ def test_draws_follow_the_mixture_over_orders():
     assert ((found - wanted).abs() < 4.5 * (wanted * (1 - wanted) / n).sqrt()).all()
 
 
+def shares(drawn):
+    return torch.bincount((drawn * torch.tensor([4, 2, 1])).sum(1), minlength=8).double() / len(drawn)
+
+
+@torch.no_grad()
+def test_blocks_of_one_place_are_drawn_from_the_first_to_the_last():
+    model, n = rough(Discrete((3,), 2), block=1), 20_000
+    x = enumerate_states(model.event)
+    wanted = model.log_prob_in_order(x, torch.arange(3)).double().exp()
+    found = shares(model.sample(n, generator=Streams(0, n)))
+    assert ((found - wanted).abs() < 4.5 * (wanted * (1 - wanted) / n).sqrt()).all()
+    other = model.log_prob_in_order(x, torch.tensor([2, 1, 0])).double().exp()
+    assert float((wanted - other).abs().sum()) > 0.02
+
+
+@torch.no_grad()
+def test_places_that_are_drawn_again_follow_their_conditionals():
+    model, n = rough(Discrete((3,), 2), remasking=2), 20_000
+    x = enumerate_states(model.event)
+    orders = [torch.tensor(o) for o in itertools.permutations(range(3))]
+    before = torch.stack([model.log_prob_in_order(x, order).double().exp() for order in orders]).mean(0)
+    move = torch.zeros(8, 8, dtype=torch.float64)  # from a state to a state: a place at random, given the others
+    for i in range(3):
+        hidden = torch.zeros(8, 3, dtype=torch.bool)
+        hidden[:, i] = True
+        own = model.log_each(x, hidden, None, hidden).double().exp()
+        same = (x[:, None] == x[None]) | hidden[:1]
+        move += torch.where(same.all(2), own[None], 0.0) / 3
+    assert torch.allclose(move.sum(1), torch.ones(8).double(), atol=1e-5)
+    wanted = before @ move @ move
+    found = shares(model.sample(n, generator=Streams(0, n)))
+    assert ((found - wanted).abs() < 4.5 * (wanted * (1 - wanted) / n).sqrt()).all()
+    known = torch.tensor([[1, -1, 0]]).expand(50, -1)
+    drawn = model.sample(50, generator=Streams(0, 50), prefix=known)
+    assert (drawn[:, 0] == 1).all() and (drawn[:, 2] == 0).all()
+    assert torch.equal(model.sample(4, generator=Streams(0, 4), prefix=x[:4]), x[:4])
+
+
 @torch.no_grad()
 def test_infilling_keeps_what_is_known_wherever_it_is():
     model = rough(Discrete((1, 3, 4), 5))

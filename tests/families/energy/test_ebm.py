@@ -80,7 +80,7 @@ def test_log_z_of_a_flat_network_is_that_of_the_normal():
 def test_a_classifier_learns_beside_and_each_class_has_its_own_log_z():
     x, side = two()
     model = trained("noise", x, 150, side, temperatures=20, runs=150)
-    assert float((model.class_log_prob(x[:500]).argmax(1) == side[:500]).float().mean()) > 0.98
+    assert float((model.log_posterior(x[:500]).argmax(1) == side[:500]).float().mean()) > 0.98
     right, wrong = model.log_prob(x[:300], side[:300]), model.log_prob(x[:300], 1 - side[:300])
     assert float((right - wrong).mean()) > 2
     assert -float(right.mean()) - math.log(2 * math.pi * math.e * 0.25) < 1.0

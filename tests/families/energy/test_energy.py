@@ -7,11 +7,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+import pofx
 from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Discrete
+from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
-from pofx.families.energy.rbm import RBM, class_functions
+from pofx.data.sources import load
+from pofx.families.energy.rbm import RBM
+from pofx.families.energy.visible import class_functions
 from pofx.maths.distributions import class_counts
 
 
@@ -67,9 +70,13 @@ def test_annealing_finds_the_enumerated_normaliser(size, classes, hidden):
         float((-m.free_energy(every(size, classes), torch.zeros(classes**size, dtype=torch.int64))).logsumexp(0)),
         abs=1e-3,
     )
-    value = float(m.normaliser()[0])
-    assert value == pytest.approx(exact_log_z(m), abs=max(0.02, 4 * m.log_prob_error()))
-    assert m.log_prob_error() < 0.05
+    low, error = m.annealed(0, 1000, 128)
+    assert low == pytest.approx(exact_log_z(m), abs=max(0.02, 4 * error))
+    assert error < 0.05
+    back, off = m.annealed(0, 1000, 128, back=True)
+    assert back == pytest.approx(exact_log_z(m), abs=max(0.02, 4 * off))
+    assert m.enumerated(0) == pytest.approx(exact_log_z(m), abs=1e-3)
+    assert m.log_prob_error() == 0.0
 
 
 def test_the_density_sums_to_one_for_each_class_of_the_condition():
@@ -95,7 +102,7 @@ def test_annealing_after_training_on_digits():
         optimiser.step()
     m.eval()
     with torch.no_grad():
-        assert float(m.normaliser()[0]) == pytest.approx(exact_log_z(m), abs=0.2)
+        assert m.annealed(0, 500, 64)[0] == pytest.approx(exact_log_z(m), abs=0.2)
         start = RBM(Discrete((1, 8, 8), 17), hidden=12, temperatures=100, runs=32)
         start.prepare(lambda n: Batch(digits[:1000]))
         gain = m.log_prob(digits[1000:]).mean() - start.eval().log_prob(digits[1000:]).mean()
@@ -113,6 +120,82 @@ def test_long_chains_give_the_exact_gradient():
     for a, b in zip(found, wanted, strict=True):
         assert torch.allclose(a, b, atol=4 * 0.5 / math.sqrt(8192))
     assert max(float(b.abs().max()) for b in wanted) > 0.1
+
+
+@pytest.mark.parametrize("begin", ["items", "tempered"])
+def test_other_chains_have_the_same_gradient_after_long_walks(begin):
+    m = random_rbm(6, 2, 4, begin=begin, chains=2048 * (4 if begin == "tempered" else 1), rungs=4, moves=25, decay=0.0)
+    x = torch.randint(2, (2048 if begin == "items" else 32, 6))
+    g = torch.zeros(64, dtype=torch.int64)
+    exact = m.free_energy(x, g[:1].expand(len(x))).mean() + (-m.free_energy(every(6, 2), g)).logsumexp(0)
+    wanted = torch.autograd.grad(exact, list(m.parameters()))
+    before = m.particles.clone()
+    found = torch.autograd.grad(m.train().loss(Batch(x))["contrast"], list(m.parameters()))
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.allclose(a, b, atol=5 * 0.5 / math.sqrt(2048))
+    assert torch.equal(before, m.particles) == (begin == "items")
+
+
+def test_small_visible_spaces_are_summed_where_there_are_many_hidden_units():
+    m = random_rbm(5, 3, 20)
+    v = every(5, 3)
+    total = float((-m.free_energy(v, torch.zeros(len(v), dtype=torch.int64))).double().logsumexp(0))
+    assert m.enumerated(0) == pytest.approx(total, abs=1e-3)
+    assert random_rbm(30, 3, 20).enumerated(0) is None
+
+
+def test_annealing_back_shows_how_far_annealing_is_off():
+    m = random_rbm(30, 3, 20, scale=1.0, temperatures=4, runs=64, sweeps=200)
+    low, high = m.annealed(0, 4, 64)[0], m.annealed(0, 4, 64, back=True)[0]
+    assert high > low + 1
+    assert m.log_prob_error() > 0.25 * (high - low)
+
+
+def gaussian_rbm(condition=None, **options):
+    torch.manual_seed(0)
+    m = RBM(Continuous((2,)), condition, hidden=3, **options).eval()
+    with torch.no_grad():
+        for p in m.parameters():
+            p.copy_(torch.randn_like(p) * (0.3 if p.ndim == 1 else 1.0))
+    return m
+
+
+def plane(side=8.0, count=401):
+    at = torch.linspace(-side, side, count)
+    return torch.cartesian_prod(at, at), float(at[1] - at[0]) ** 2
+
+
+def test_gaussian_units_have_the_density_that_is_enumerated_and_drawn():
+    m = gaussian_rbm(Discrete((), 2))
+    x, area = plane(14.0)
+    for k in range(2):
+        density = m.log_prob(x, torch.full((len(x),), k)).double().exp() * area
+        assert float(density.sum()) == pytest.approx(1.0, abs=1e-3)
+        drawn = m.sample(20_000, torch.full((20_000,), k), generator=Streams(0, 20_000))
+        assert torch.allclose(drawn.double().mean(0), (density[:, None] * x).sum(0), atol=0.05)
+        assert torch.allclose(drawn.double().square().mean(0), (density[:, None] * x**2).sum(0), rtol=0.04)
+        for back in (False, True):
+            assert m.annealed(k, 500, 256, back=back)[0] == pytest.approx(m.enumerated(k), abs=0.05)
+    assert float(m.log_prob(torch.tensor([[1e30, 0.0]]), torch.zeros(1, dtype=torch.int64))) == -math.inf
+
+
+def test_gaussian_units_hear_the_exact_gradient():
+    m = gaussian_rbm(chains=8_000, moves=20, decay=0.0)
+    x, g = torch.randn(64, 2), torch.zeros(64, dtype=torch.int64)
+    grid, area = plane(14.0)
+    exact = m.free_energy(x, g).mean() + (-m.free_energy(grid, g[:1].expand(len(grid)))).logsumexp(0) + math.log(area)
+    wanted = torch.autograd.grad(exact, list(m.parameters()))
+    found = torch.autograd.grad(m.train().loss(Batch(x))["contrast"], list(m.parameters()))
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.allclose(a, b, atol=0.1), (a, b)
+
+
+@pytest.mark.slow
+def test_gaussian_units_learn_clusters():
+    run = pofx.fit("gaussians8", "rbm", steps=1500, hidden=24, chains=1024, progress=False)
+    held = load("gaussians8").test.values[:2000]
+    normal = pofx.fit("gaussians8", "gmm", steps=1, components=1, progress=False)
+    assert run.log_prob(held).mean() > normal.log_prob(held).mean() + 0.2
 
 
 def test_chains_persist_in_training_and_rest_otherwise():
@@ -176,6 +259,8 @@ def test_what_it_cannot_do_is_said():
         RBM(Discrete((4,), 2), Discrete((2,), 3))
     with pytest.raises(UsageError, match="features"):
         RBM(Discrete((4,), 2), features=3)
+    with pytest.raises(UsageError, match="multiple of rungs"):
+        RBM(Discrete((4,), 2), begin="tempered", chains=100)
 
 
 def test_classes_are_counted_without_indicators():

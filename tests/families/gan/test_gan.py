@@ -1,13 +1,17 @@
 """What is special to the GAN: exact penalties, lazy scaling, ownership of phases, uncoupled items, no checkerboard."""
 
 import copy
+import dataclasses
+import inspect
 import math
+import re
 
 import pytest
 import torch
 from torch.nn.functional import softplus
 
 from pofx.core.config import build
+from pofx.core.config import entry as row_of
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
@@ -17,6 +21,7 @@ from pofx.families.gan.gan import GAN
 from pofx.families.gan.health import symptoms
 from pofx.maths.adversarial import LOSSES
 from pofx.nets.image.synthesis import Residual, Synthesis, channels, pyramid, resize
+from pofx.train.options import TrainOptions
 
 EVENTS = [Bounded((1, 8, 8)), Bounded((3, 9, 13)), Continuous((2,))]
 
@@ -347,7 +352,7 @@ def test_runs_of_earlier_versions_are_read():
 
 
 def test_codes_by_optimisation_recover_samples_item_by_item():
-    gan = model(EVENTS[2], inversion_steps=200, latent=2).eval()
+    gan = model(EVENTS[2], inversion_steps=200, latent=2, octaves=0).eval()
     x = gan.sample(5, generator=Streams(0, 5)).detach()
     with torch.inference_mode():
         z = gan.encode(x.clone())
@@ -423,6 +428,20 @@ def test_principal_directions_and_class_arithmetic_need_codes_w():
     plain = recipe("stylegan2", EVENTS[0], plus=1)
     with pytest.raises(Unsupported, match="condition label"):
         plain.sample(2, generator=Streams(0, 2))
+
+
+@pytest.mark.parametrize("name", ["r3gan", "cyclegan", "mmd-gan", "vae", "vq-vae"])
+def test_warnings_name_options_that_the_model_has(name):
+    row = row_of(name)
+    worst = {"validation": 9.0, "best validation": 1.0, "near-duplicate share": 0.9, "class entropy": 0.0,
+             "class entropy of data": 2.0, "critic accuracy": 1.0, "share": 1.0, "active units": 0.0,
+             "mutual information": 0.0, "code_usage": 0.01}  # fmt: skip
+    event = Discrete((1, 8, 8), 2) if name.startswith("v") else Bounded((1, 8, 8))
+    said = " ".join(build(name, event, **row.model.small).health(worst).values())
+    known = {*inspect.signature(row.model.__init__).parameters, *(f.name for f in dataclasses.fields(TrainOptions))}
+    assert said
+    named = re.findall(r"\b(?:[a-z]+_[a-z_]+|[a-z]+(?==)|lr|cycle|pool|gamma|features|identity|augment|codes)\b", said)
+    assert named and set(named) <= known, set(named) - known
 
 
 def test_health_names_collapse_divergence_and_a_critic_that_wins():

@@ -57,6 +57,20 @@ def test_bound_rises_to_the_exact_value():
     assert (exact - far).mean() > 0.2
 
 
+def test_the_bound_of_any_subset_rises_to_its_exact_density():
+    m, true = linear_gaussian(off=0.3)
+    m.importance = 4000
+    x = true.sample((40,))
+    for some in ([0], [0, 2], [1], [0, 1, 2]):
+        known = torch.zeros(40, 3, dtype=torch.bool)
+        known[:, some] = True
+        law = torch.distributions.MultivariateNormal(true.loc[some], true.covariance_matrix[some][:, some])
+        with torch.no_grad():
+            found = m.log_marginal(torch.where(known, x, 7.0), known)  # what is unknown does not matter
+        assert (found - law.log_prob(x[:, some])).abs().mean() < 0.03
+        assert float((found - law.log_prob(x[:, some])).mean()) < 0.01
+
+
 def test_bound_is_monotone_in_the_number_of_samples():
     m, true = linear_gaussian(off=0.5)
     x = true.sample((4000,))

@@ -21,6 +21,8 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
     seed: arguments.Seed = 0,
     label: Annotated[str | None, typer.Option(help="The column of a table that holds its classes.")] = None,
+    columns: arguments.Columns = None,
+    drop: arguments.Drop = None,
     on: Annotated[
         Path | None, typer.Option(help="A run with codes: train all models on the codes of its model."), Reads(run=True)
     ] = None,
@@ -56,7 +58,7 @@ def compare(
         label=label,
         on=on,
         options=of_models,
-        reading=reading,
+        reading=arguments.reading_of(reading, columns, drop),
         trials=trials,
         spaces=spaces.split(",") if spaces else None,
         n=n,

@@ -26,6 +26,10 @@ def edit(
     enlarge: Annotated[
         int | None, typer.Option(min=2, max=256, help="Draw given the means of blocks of this side.")
     ] = None,
+    colour: Annotated[bool, typer.Option("--colour", help="Draw given the means of channels: colour grey.")] = False,
+    into: Annotated[
+        str | None, typer.Option(help="A run of another domain: its items with the codes of these."), Reads()
+    ] = None,
     beyond: Annotated[
         str | None, typer.Option(help="Continue pictures: places on all sides, or at the top,bottom,left,right.")
     ] = None,
@@ -42,7 +46,7 @@ def edit(
     seed: arguments.Seed = 0,
     device: arguments.Device = "auto",
 ) -> str | None:
-    """Draw a part of items anew, make rough items probable, enlarge, continue or join them, with a diffusion run.
+    """Draw a part of items anew, make rough items probable, enlarge, colour, continue or join them, with a diffusion.
 
     DATA may be one picture, which is brought to the size and the levels of the run's items. Nothing is trained, and
     what is not to be changed stays as it is.
@@ -94,6 +98,8 @@ def edit(
             mask=area,
             strength=strength,
             enlarge=enlarge,
+            colour=colour,
+            into=None if into is None else load(into).to(device),
             beyond=None if beyond is None else _margins(beyond),
             toward=None if toward is None else read(toward)[0],
             stops=stops,
@@ -101,7 +107,8 @@ def edit(
             steps=steps,
             seed=seed,
         )
-    return output.items(arguments.as_items(artifact, edited), out, f"{len(edited)} items drawn")
+    of = artifact if into is None else load(into)
+    return output.items(arguments.as_items(of, edited), out, f"{len(edited)} items drawn")
 
 
 def _margins(text: str) -> tuple[int, int, int, int]:

@@ -34,7 +34,10 @@ def infer(
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Later ones simulate where the posterior lies.")] = 1,
     method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
-    members: Annotated[int, typer.Option(min=1, max=100, help="Models that are averaged.")] = 1,
+    members: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Averaged models (default: 3 of few simulations, else 1)."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1_000_000_000, help="Of training (default: 100 passes).")
     ] = None,
@@ -59,8 +62,9 @@ def infer(
     if len(written) < len(prior):
         raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
     seen = None if observation is None else read_observation(observation)
+    run = function_in_file(simulator, "a simulator")
     posterior = learn(
-        function_in_file(simulator, "a simulator"), written, simulations=simulations, observation=seen, rounds=rounds,
+        run, written, simulations=simulations, observation=seen, rounds=rounds,
         method=method, model=model, members=members, steps=steps, workers=workers, seed=seed,
         options=arguments.options(options),
     )  # fmt: skip
@@ -70,6 +74,7 @@ def infer(
     if seen is not None:
         draws = posterior.sample(n, seed=seed)
         posterior.pairs(out / "pairs.png", seed=seed)
+        posterior.predictive_picture(out / "predictive.png", run, seed=seed)
         np.savetxt(out / "samples.csv", draws, delimiter=",", header=",".join(posterior.prior.names), comments="")
         low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=0)
         found["parameters"] = {

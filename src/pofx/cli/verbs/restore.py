@@ -22,7 +22,7 @@ def restore(
     ] = None,
     operator: Annotated[
         str,
-        typer.Option(help="denoise, inpaint, superres, blur, motion, sensing, mri, tomography or phase."),
+        typer.Option(help="denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography or phase."),
     ] = "denoise",
     noise: Annotated[str, typer.Option(help="A deviation, unknown, or poisson(gain).")] = "0.05",
     simulate: Annotated[

@@ -27,6 +27,8 @@ def train(
     condition: Annotated[
         str | None, typer.Option(help="`label`, columns of a table or arrays of an .npz: age,income.")
     ] = None,
+    columns: arguments.Columns = None,
+    drop: arguments.Drop = None,
     weight: Annotated[str | None, typer.Option(help="A column with the weight of each row.")] = None,
     balance: Annotated[str | None, typer.Option(help="Groups that count the same: a column, or `label`.")] = None,
     on: Annotated[
@@ -46,7 +48,7 @@ def train(
 
     if source is None and not (resume and out is not None):
         raise UsageError("missing DATA: pofx train DATA --model NAME (see `pofx data`), or --resume --out RUN")
-    options = arguments.options(option)
+    options = arguments.reading_of(arguments.options(option), columns, drop)
     refuse_arguments(options, fit)
     folder = out or Path("runs") / f"{Path(source or '').stem}-{Path(model or 'default').stem}-{seed}"
     run = fit(

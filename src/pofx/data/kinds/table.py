@@ -384,7 +384,13 @@ def _content(column: pd.Series) -> bytes:
         return np.ascontiguousarray(column.to_numpy()).tobytes()
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "b":
         return column.to_numpy(np.int64).tobytes()
-    return "\x1e".join(column.astype(object).map(repr)).encode("utf-8", "surrogatepass")
+    if isinstance(column.dtype, pd.CategoricalDtype) and isinstance(column.cat.categories.dtype, pd.StringDtype):
+        missing = column.cat.categories.dtype.na_value
+        words = np.array([*map(repr, column.cat.categories), repr(missing)], dtype=object)
+        written: list[str] = words[column.cat.codes.to_numpy()].tolist()  # -1, of what is missing, is the last
+    else:
+        written = [repr(value) for value in column.astype(object).to_numpy()]
+    return "\x1e".join(written).encode("utf-8", "surrogatepass")
 
 
 def _comparable(column: pd.Series) -> np.ndarray:

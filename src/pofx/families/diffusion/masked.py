@@ -16,7 +16,7 @@ from pofx.core.event import Condition, Discrete, Event, dims
 from pofx.core.model import Completing, Recipe
 from pofx.core.options import Depth, Dropout, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.places import Draws, Hidden, Places, Steps
+from pofx.families.diffusion.places import Block, Draws, Hidden, Places, Steps
 from pofx.maths.distributions import categorical_draw, categorical_log_prob
 from pofx.maths.sharpening import sharpen
 from pofx.nets.attention.masked_transformer import CONTEXT, MaskedTransformer
@@ -32,11 +32,15 @@ class MaskedDiffusion(Places, Hidden, Completing):
         dropout: share of hidden features dropped in training.
         sampler_steps: evaluations of the network for a sample, each of which draws an equal share of the places; 0
             draws every place by itself, up to 256 places.
+        block: places that are drawn, in random order, before the next ones: 1 goes from the first to the last like an
+            autoregressive model, 0 takes all at once.
+        remasking: evaluations after the last place, each of which hides a step's share of the places again and draws
+            them given the others; corrects what few steps draw apart from each other.
         bound_draws: random sets of hidden places from which the bound of an item is estimated.
     """
 
     name, source = "masked-diffusion", "Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329"
-    adjustable: ClassVar = ("sampler_steps", "bound_draws")
+    adjustable: ClassVar = ("sampler_steps", "block", "remasking", "bound_draws")
     small: ClassVar = {"width": 32, "layers": 2}
     recipes: ClassVar = (
         Recipe(
@@ -56,13 +60,15 @@ class MaskedDiffusion(Places, Hidden, Completing):
         layers: Depth = 4,
         dropout: Dropout = 0.0,
         sampler_steps: Steps = 0,
+        block: Block = 0,
+        remasking: Steps = 0,
         bound_draws: Draws = 32,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.check_width(width)
         self.width, self.layers, self.dropout = width, layers, dropout
-        self.sampler_steps, self.bound_draws = sampler_steps, bound_draws
+        self.sampler_steps, self.block, self.remasking, self.bound_draws = sampler_steps, block, remasking, bound_draws
         self.length = dims(event)
         self.conditioner = Conditioner(condition, CONTEXT)
         self.net = MaskedTransformer(event, width, layers, context=condition is not None, dropout=dropout)
@@ -110,10 +116,12 @@ class MaskedDiffusion(Places, Hidden, Completing):
             flat = prefix.reshape(n, self.length)
             x, hidden = flat.clamp(min=0), flat < 0
         context = self.conditioner(condition)
-        for now in self.turns(hidden, keys):
+        for now in self.turns(hidden, keys, generator):
+            if not bool((hidden & now).any()):  # drawn before
+                u = generator.uniform64(self.length)
             rows = now.any(1).nonzero()[:, 0]
             given = None if context is None else context[rows]
-            logits = self.net(x[rows], hidden[rows], given, now[rows])
+            logits = self.net(x[rows], (hidden | now)[rows], given, now[rows])
             x = x.masked_scatter(now, categorical_draw(sharpen(logits, temperature, top_k, top_p, min_p), u[now]))
             hidden = hidden & ~now
         return x.reshape(n, *self.event.shape)

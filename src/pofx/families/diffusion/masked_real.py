@@ -18,7 +18,7 @@ from pofx.core.event import Condition, Continuous, Event
 from pofx.core.model import Batch
 from pofx.core.options import Depth, Dropout, Range, Temperature, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.places import STARTS, Draws, Hidden, Steps
+from pofx.families.diffusion.places import STARTS, Block, Draws, Hidden, Steps
 from pofx.maths.distributions import near_items
 from pofx.maths.mixture_head import MixtureHead
 from pofx.nets.attention.masked_tokens import MaskedTokens
@@ -39,13 +39,17 @@ class MaskedReal(Hidden):
         context: width of the condition's embedding.
         sampler_steps: evaluations of the network for a sample, each of which draws an equal share of the tokens; 0
             draws every token by itself, up to 256 tokens.
+        block: tokens that are drawn, in random order, before the next ones: 1 goes from the first to the last, 0 takes
+            all at once.
+        remasking: evaluations after the last token, each of which hides a step's share of the tokens again and draws
+            them given the others.
         bound_draws: random sets of hidden tokens from which the bound of an item is estimated.
     """
 
     name: ClassVar[str] = "masked-real"
     source: ClassVar[str] = "Li et al., 2024, arXiv 2406.11838; Tschannen et al., 2024, arXiv 2312.02116"
     events: ClassVar = (Continuous,)
-    adjustable: ClassVar = ("sampler_steps", "bound_draws")
+    adjustable: ClassVar = ("sampler_steps", "block", "remasking", "bound_draws")
     trains_with: ClassVar = {"batch_size": 64, "optimizer": "muon", "lr": 4e-3, "weight_decay": 0.05, "validations": 16}
     small: ClassVar = {"width": 32, "layers": 1, "components": 4}
 
@@ -65,13 +69,15 @@ class MaskedReal(Hidden):
         dropout: Dropout = 0.0,
         context: Width = 64,
         sampler_steps: Steps = 0,
+        block: Block = 0,
+        remasking: Steps = 0,
         bound_draws: Draws = 32,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
         self.width, self.layers, self.components, self.patch = width, layers, components, patch
         self.dropout, self.context = dropout, context
-        self.sampler_steps, self.bound_draws = sampler_steps, bound_draws
+        self.sampler_steps, self.block, self.remasking, self.bound_draws = sampler_steps, block, remasking, bound_draws
         self.shape = event.shape
         table, counts = tokens(event.shape, patch)
         self.register_buffer("slots", table, persistent=False)
@@ -169,8 +175,10 @@ class MaskedReal(Hidden):
         real = (self.slots >= 0).expand(n, -1, -1)
         hidden = (real & ~there).any(2)
         partly = hidden & there.any(2)
-        for now in self.turns(hidden, keys - partly.float()):
-            raw = self.net(y, hidden, context, now)
+        for now in self.turns(hidden, keys - partly.float(), generator):
+            if not bool((hidden & now).any()):  # drawn before
+                u, noise = generator.uniform(self.length), generator.normal(self.length, self.head.numbers)
+            raw = self.net(y, hidden | now, context, now)
             drawn = self.head.draw_given(raw, u[now], noise[now], y[now], there[now], temperature)
             y = y.masked_scatter(now[..., None], drawn * real[now])
             hidden = hidden & ~now

@@ -4,7 +4,9 @@ Masked diffusions (`masked`, `masked_real`) and discrete flow matching (`discret
 and in the term of the bound that belongs to one; this file draws terms, averages them and gives their error. Of masked
 ones the bound is that over random orders (Uria, Murray and Larochelle, 2014, arXiv 1310.1757; Ou et al., 2025, arXiv
 2406.03736): with k of L places hidden, k uniform, log p(x) >= E (L / k) sum over the hidden of log p(x_i | known); the
-network needs no time. Their draws are those of the first-hitting sampler (Zheng et al., 2025, arXiv 2409.02908).
+network needs no time. Their draws are those of the first-hitting sampler (Zheng et al., 2025, arXiv 2409.02908), of
+all places or block after block (Arriola et al., 2025, arXiv 2503.09573); what was drawn can be hidden and drawn again
+(Wang et al., 2025, arXiv 2503.00307).
 """
 
 from abc import abstractmethod
@@ -29,6 +31,7 @@ MOST_STEPS = 256  # up to so many places each is drawn by itself unless `sampler
 STARTS = 10_000  # items from which frequencies and spreads are taken
 Steps = Annotated[int, Range(0, 1_000_000)]
 Draws = Annotated[int, Range(2, 100_000)]
+Block = Annotated[int, Range(0, 1 << 24)]
 
 
 class Corrupted(OnePhase, Explicit, Tempered, Stepwise):
@@ -97,10 +100,12 @@ class Hidden(Corrupted, Infilling):
     """A diffusion that hides places, whose subclass states log p of hidden places given the others."""
 
     sampler_steps: int
+    block: int  # places that are drawn before the next ones; 0: all
+    remasking: int  # evaluations after the last place, each of which draws a step's share of places again
 
     @property
     def steps(self) -> int:
-        """Evaluations of the network for a sample."""
+        """Evaluations of the network for a sample, before any place is drawn again."""
         return min(self.sampler_steps or min(self.length, MOST_STEPS), self.length)
 
     @steps.setter
@@ -163,14 +168,24 @@ class Hidden(Corrupted, Infilling):
             hidden[:, place] = False
         return total
 
-    def turns(self, hidden: Bool[Tensor, "n places"], keys: Float[Tensor, "n places"]) -> Iterator[Tensor]:
-        """The hidden places that are drawn at every step, those with the least keys first: bool (n, places) each."""
+    def turns(
+        self, hidden: Bool[Tensor, "n places"], keys: Float[Tensor, "n places"], generator: Streams
+    ) -> Iterator[Tensor]:
+        """The places that are drawn at every step, bool (n, places) each: the hidden ones, those with the least keys
+        first, block after block; then, `remasking` times, as many of them as a step draws, chosen at random."""
+        if self.block:
+            keys = keys + torch.arange(self.length, device=keys.device) // self.block
         rank = keys.masked_fill(~hidden, -2.0).argsort(1).argsort(1)  # known places come first
         ends = [round(self.length * (s + 1) / self.steps) for s in range(self.steps)]
         for low, high in zip([0, *ends[:-1]], ends, strict=True):
             now = hidden & (rank >= low) & (rank < high)
             if bool(now.any()):
                 yield now
+        share = -(-self.length // self.steps)
+        for _ in range(self.remasking):
+            again = generator.uniform(self.length).masked_fill(~hidden, 2.0).argsort(1).argsort(1)
+            if bool(hidden.any()):
+                yield hidden & (again < share)
 
 
 class Places(Corrupted):

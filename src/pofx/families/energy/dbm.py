@@ -22,7 +22,8 @@ from pofx.core.model import Batch, Density, OnePhase
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Normalised, Sweeping
-from pofx.families.energy.rbm import MOST_CLASSES, class_functions, draw
+from pofx.families.energy.rbm import MOST_CLASSES
+from pofx.families.energy.visible import class_functions, draw
 from pofx.maths.annealing import annealed_log_weights, log_mean_weight
 from pofx.maths.distributions import class_counts
 

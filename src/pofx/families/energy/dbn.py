@@ -22,7 +22,8 @@ from pofx.core.model import Batch, Density, Encoding, Explicit, Phase
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Sweeping
-from pofx.families.energy.rbm import RBM, draw
+from pofx.families.energy.rbm import RBM
+from pofx.families.energy.visible import draw
 from pofx.maths.sandwich import lower_bound
 from pofx.nets.vector.groups import groups
 

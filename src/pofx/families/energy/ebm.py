@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
-from pofx.core.model import Batch, Density, OnePhase, Recipe, Stepwise
+from pofx.core.generative import Classifying
+from pofx.core.model import Batch, Default, Density, OnePhase, Recipe, Stepwise
 from pofx.core.options import Count, Depth, NonNegative, OneOf, Positive, Range, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Normalised
@@ -47,7 +48,7 @@ WIDE = 0.5  # share of its chains from noise that begin in the broad normal, so 
 CARRIED = 0.2  # weight of its velocity beside them: where both act, the chains are to win
 
 
-class EBM(OnePhase, Normalised, Stepwise):
+class EBM(OnePhase, Normalised, Classifying, Stepwise):
     """Energy-based model: a network whose output is log p up to a constant, which is estimated in few dimensions.
 
     Args:
@@ -74,6 +75,7 @@ class EBM(OnePhase, Normalised, Stepwise):
     events = (Bounded, Continuous)
     conditions = (Discrete,)
     best_density = Density.ESTIMATE
+    default_for = (Default(Continuous, 1, family=True),)
     adjustable = ("temperatures", "runs", "sampler_steps")
     trains_with = {"lr": 1e-3, "batch_size": 256, "least_batch": 32, "precision": "fp32"}
     recipes = (
@@ -383,7 +385,7 @@ class EBM(OnePhase, Normalised, Stepwise):
         """Standard error of log Z where there is one."""
         return super().log_prob_error() if self.density is Density.ESTIMATE else None
 
-    def class_log_prob(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n groups"]:
+    def log_posterior(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n groups"]:
         """log p(class | x) of the classifier within: (n, classes)."""
         return self.logits(self.standardised(x)).log_softmax(1)
 

@@ -25,7 +25,7 @@ from pofx.core.model import Batch, Density, Marginal, Phase
 from pofx.core.options import Count, NonNegative, OneOf
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Sweeping
-from pofx.families.energy.rbm import draw
+from pofx.families.energy.visible import draw
 
 LEFT_OUT = 1_000  # memories left out in turn, at most
 ERRORS = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6)  # shares of wrong places that are tried

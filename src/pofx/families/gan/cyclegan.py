@@ -25,6 +25,11 @@ from pofx.nets.image.translation import PatchFeatures, Translator
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 DUEL = LOSSES["least-squares"]
+MENDS = {
+    "collapse": "Raise cycle, pass identity where both sets have the same colours, or train longer",
+    "divergence": "Lower lr, or raise cycle",
+    "critic": "Lower lr, or raise pool",
+}
 
 
 class CycleGAN(Encoding):
@@ -153,7 +158,7 @@ class CycleGAN(Encoding):
         return self.latest
 
     def health(self, numbers: Any) -> dict[str, str]:
-        return symptoms(numbers)
+        return symptoms(numbers, MENDS)
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """The translations of images A, which are the condition; of noise where it is no image."""

@@ -10,10 +10,18 @@ WORSE = 3.0  # times the best validation
 WON = 0.99  # critic accuracy
 
 
-def symptoms(numbers: Mapping[str, float]) -> dict[str, str]:
+MENDS = {
+    "collapse": "Pass loss=relativistic and penalty=r1+r2, group=4 for style nets, or a larger batch_size",
+    "divergence": "Lower lr, or pass penalty=r1+r2 or a larger gamma",
+    "critic": "Pass penalty=r1+r2 or spectral=critic, lower critic_rate, or pass augment for few items",
+}
+
+
+def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> dict[str, str]:
     """Sentences by name: "collapse", "divergence", "critic".
 
     Args:
+        mends: by the same names, the options of the model that help.
         numbers: "share" of the budget; of a validation "validation", "best validation", "near-duplicate share", "class
             entropy", "class entropy of data"; of steps "critic accuracy".
     """
@@ -27,19 +35,17 @@ def symptoms(numbers: Mapping[str, float]) -> dict[str, str]:
     if "class entropy" in numbers and (modes < COVERED * due or copies > COPIES):
         found["collapse"] = (
             f"the generator collapses: samples spread over {modes:.2g} classes where the data has {due:.2g}, and "
-            f"{copies:.0%} are near copies of one another. Pass loss=relativistic and penalty=r1+r2, group=4 for style "
-            "nets, or a larger batch_size"
+            f"{copies:.0%} are near copies of one another. {mends['collapse']}"
         )
     now, best = numbers.get("validation"), numbers.get("best validation")
     if now is not None and best is not None and now > WORSE * best:
         found["divergence"] = (
             f"the duel diverges: samples are {now / best:.1f} times as far from the data as at best (those weights are "
-            "stored). Lower lr, or pass penalty=r1+r2 or a larger gamma"
+            f"stored). {mends['divergence']}"
         )
     if numbers.get("critic accuracy", 0.0) > WON:
         found["critic"] = (
             f"the critic wins: it orders {numbers['critic accuracy']:.1%} of pairs correctly, which leaves the "
-            "generator without direction. Pass penalty=r1+r2 or spectral=critic, lower critic_rate, or pass augment "
-            "for few items"
+            f"generator without direction. {mends['critic']}"
         )
     return found

@@ -23,6 +23,11 @@ from pofx.maths.mmd import mmd_square, witness
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 ARCHITECTURES = ("residual", "transposed", "mlp")
+MENDS = {
+    "collapse": "Pass a larger batch_size, more features, or a larger gamma",
+    "divergence": "Lower lr, or pass a larger gamma",
+    "critic": "Pass fewer critic_steps, or a larger gamma",
+}
 
 
 class MMDGAN(OnePass):
@@ -123,4 +128,4 @@ class MMDGAN(OnePass):
         return parts
 
     def health(self, numbers: Any) -> dict[str, str]:
-        return symptoms(numbers)
+        return symptoms(numbers, MENDS)

@@ -21,6 +21,7 @@ from pofx.nets.image.synthesis import SLOPE, ImageFeatures, Synthesis
 from pofx.nets.image.translation import PatchFeatures, Translator
 from pofx.nets.image.transposed import StridedFeatures, TransposedSynthesis
 from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.fourier import waves
 from pofx.nets.vector.mlp import MLP
 from pofx.nets.vector.wave import WaveFeatures, WaveSynthesis
 
@@ -43,6 +44,7 @@ class Build:
     upsampling: str = "transposed"  # of the transposed generator: or "resize"
     shuffle: int = 0  # places of phase shuffle in the critic of signals
     group: int = 0  # items of the minibatch deviation of the style critics
+    octaves: int = 0  # of the waves that the perceptron of a critic sees beside each number
 
 
 class Generator(nn.Module):
@@ -136,13 +138,13 @@ class Critic(nn.Module):
         super().__init__()
         width, kind = build.width, build.architecture
         self.features: nn.Module
-        self.activation = True
+        self.activation, self.octaves = True, build.octaves
         self.placed = placed(condition, classes=False) if kind == "unet" else None  # the image beside which it judges
         if kind == "wave" and len(event.shape) == 1:
             self.features = WaveFeatures(event.shape[0], width, outputs=(width := 4 * width), shuffle=build.shuffle)
         elif len(event.shape) != 3 or kind in ("mlp", "wave"):
             width = build.units
-            self.features = MLP(dims(event), width, (width,) * (build.blocks + 1))
+            self.features = MLP(dims(event) * (1 + 2 * self.octaves), width, (width,) * (build.blocks + 1))
         elif kind == "residual":
             self.features = ImageFeatures(event.shape, width, build.blocks)
         elif kind == "unet":
@@ -179,7 +181,8 @@ class Critic(nn.Module):
         if isinstance(self.features, StyleFeatures):
             h = self.features(x, stage=stage)
         else:
-            h = self.features(x.flatten(1) if isinstance(self.features, MLP) else x)
+            flat = isinstance(self.features, MLP)
+            h = self.features(waves(x.flatten(1), self.octaves).flatten(1) if flat else x)
         return leaky_relu(h, SLOPE) if self.activation else h
 
     def forward(

@@ -6,6 +6,7 @@ dimensions are drawn from p(x | z) (Mattei and Frellsen, 2018, arXiv 1802.04826;
 p(z | x known), where the unknown dimensions are summed out.
 """
 
+import math
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,8 +18,10 @@ from pofx.core.model import X
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Observation
 from pofx.maths.distributions import normal_log_prob
+from pofx.maths.sandwich import lower_bound
 
 ROUNDS = 24
+FILLINGS = 3  # whose posteriors are proposals of `marginal_bound`
 
 
 @runtime_checkable
@@ -64,6 +67,27 @@ def completed(model: Normally, x: X, known: X, condition: Condition | None, gene
         z = torch.where(accepted[:, None], other, z)
         full = filled(z)
     return full
+
+
+def marginal_bound(
+    model: Normally, x: X, known: X, condition: Condition | None, particles: int, generator: Streams
+) -> Float[Tensor, "n"]:
+    """The importance-weighted bound on log p of the known dimensions: the unknown ones are summed out of p(x | z), and
+    codes come in equal parts from the prior and from q(z | x filled up) of several fillings, weighted against the
+    mixture of all. A bent posterior has no density at given codes: then the prior alone."""
+    n, fillings = count(x), FILLINGS if model.bend is None else 0
+    each = -(-particles // (fillings + 1))
+    codes = [model.draw_prior(n, generator, each, condition)]
+    laws = []
+    for _ in range(fillings):
+        mean, log_std, _ = model.infer(completed(model, x, known, condition, generator), condition)
+        laws.append((mean[:, None], log_std[:, None]))
+        codes.append(mean[:, None] + log_std.exp()[:, None] * generator.normal(each, mean.shape[1]))
+    z = torch.cat(codes, 1)
+    log_prior = model.log_prior(z, condition)
+    near = [normal_log_prob(z, mean, log_std).sum(-1) for mean, log_std in laws]
+    log_q = torch.stack([log_prior, *near]).logsumexp(0) - math.log(1 + fillings)
+    return lower_bound(model.log_likelihood(x, condition, z, known) + log_prior - log_q)
 
 
 def _log_q(z: Float[Tensor, "n d"], mean: Float[Tensor, "n d"], log_std: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:

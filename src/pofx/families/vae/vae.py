@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, count, each
-from pofx.core.generative import Decoding
-from pofx.core.model import Batch, Default, Density, Infilling, OnePhase, Phase, X
+from pofx.core.generative import Decoding, MarginalBound
+from pofx.core.model import Batch, Default, Density, OnePhase, Phase, X
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.adversary import Adversary
-from pofx.families.vae.bounds import Decoded, ImportanceBound
+from pofx.families.vae.bounds import Decoded, ImportanceBound, flat
 from pofx.families.vae.collapse import kl_to_margin, symptoms, usage
 from pofx.families.vae.equivariance import equivariance
 from pofx.families.vae.estimators import bound_loss
-from pofx.families.vae.infilling import completed
+from pofx.families.vae.infilling import completed, marginal_bound
 from pofx.families.vae.networks import Networks, size_of
 from pofx.families.vae.observation import observation_model
 from pofx.families.vae.posterior import POSTERIORS, bend_of
@@ -41,7 +41,7 @@ WIDER = 2.0  # how much wider the second proposal is than q
 PRIOR_DRAWS = 512  # with which codes are compared by "mmd"
 
 
-class VAE(OnePhase, ImportanceBound, Decoded, Decoding, Infilling):
+class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
@@ -454,6 +454,11 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, Infilling):
         """x where `known`, and draws given that elsewhere, by a chain over codes (see `infilling`)."""
         self.check_condition(count(x), condition)
         return completed(self, x, known, condition, generator)
+
+    def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
+        self.check_condition(count(x), condition)
+        streams = Streams.of_items(0, flat(x))
+        return marginal_bound(self, x, known, condition, self.importance, streams)
 
     def importance_weights(
         self,

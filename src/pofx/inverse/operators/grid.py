@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pofx.core.errors import DataError, UsageError
-from pofx.inverse.operator import Operator
+from pofx.inverse.operator import Operator, as_numbers
 
 
 class Identity(Operator):
@@ -50,9 +50,9 @@ class Mask(Operator):
         return x
 
     def taken(self, y: Any) -> Tensor:
-        array = torch.as_tensor(np.asarray(y))
+        array = as_numbers(y)
         size = math.prod(self.shape)
-        if array.numel() % size == 0 and array.shape[-1] == self.shape[-1] and array.numel():
+        if array.ndim and array.numel() % size == 0 and array.shape[-1] == self.shape[-1] and array.numel():
             return super().taken(array.reshape(-1, *self.shape)[:, self.mask])
         return super().taken(array)
 
@@ -76,6 +76,21 @@ class Reduce(Operator):
         for axis in range(first, y.ndim):
             y = y.repeat_interleave(self.factor, axis)
         return y / self.factor ** (y.ndim - first)
+
+
+class Grey(Operator):
+    """Means of the channels: colour is lost."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        if len(self.shape) < 2 or self.shape[0] < 2:
+            raise UsageError(f"grey takes items of several channels (got shape {self.shape})")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1, keepdim=True)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (y / self.shape[0]).expand(-1, *self.shape).clone()
 
 
 class Blur(Operator):

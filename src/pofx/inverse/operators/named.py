@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pofx.core.errors import UsageError, unknown
-from pofx.inverse.operator import Foreign, Function, Operator
+from pofx.inverse.operator import Foreign, Function, Operator, examined
 from pofx.inverse.operators import grid, projection
 
 Shape = tuple[int, ...]
@@ -30,6 +30,11 @@ def superres(shape: Shape, factor: int = 4) -> Operator:
     return grid.Reduce(shape, factor)
 
 
+def grey(shape: Shape) -> Operator:
+    """Means of the channels: restoring is to colour."""
+    return grid.Grey(shape)
+
+
 def blur(shape: Shape, sigma: float = 1.5) -> Operator:
     """A Gaussian blur, sigma in places."""
     return grid.Blur(shape, grid.gaussian_kernel(sigma, flat=len(shape) == 1))
@@ -49,6 +54,8 @@ def mri(
     shape: Shape, acceleration: float = 4.0, centre: float = 0.08, spokes: int = 0, coils: int = 1, seed: int = 0
 ) -> Operator:
     """Fourier coefficients: random columns, or `spokes` lines through the middle; by several coils."""
+    if len(shape) != 3:
+        raise UsageError(f"mri takes images (got items of shape {shape})")
     sides = (shape[-2], shape[-1])
     mask = projection.radial(sides, spokes) if spokes else projection.cartesian(sides, acceleration, centre, seed)
     made = projection.smooth_coils(sides, coils) if coils > 1 else None
@@ -66,7 +73,7 @@ def phase(shape: Shape, m: int = 0, seed: int = 0) -> Operator:
 
 
 OPERATORS: Mapping[str, Callable[..., Operator]] = {
-    f.__name__: f for f in (denoise, inpaint, superres, blur, motion, sensing, mri, tomography, phase)
+    f.__name__: f for f in (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase)
 }
 
 
@@ -91,11 +98,11 @@ def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = No
     if isinstance(given, Operator):
         if given.shape != tuple(shape):
             raise UsageError(f"the operator must take items of shape {tuple(shape)} (got {given.shape})")
-        return given
+        return examined(given)
     if callable(getattr(given, "A", None)):
-        return Foreign(shape, given)
+        return examined(Foreign(shape, given))
     if callable(given):
-        return Function(shape, given)
+        return examined(Function(shape, given))
     if hasattr(given, "shape") and len(given.shape) == 2:
         return projection.Matrix(shape, given if isinstance(given, torch.Tensor) else torch.as_tensor(given))
     raise UsageError(

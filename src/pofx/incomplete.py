@@ -1,0 +1,75 @@
+"""log p of rows of which cells are missing: that of their known cells, where the model answers for any subset.
+
+A missing cell is a value of its own where training rows had missing cells in its column, and is scored as one. In other
+columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`, or by a
+bound `MarginalBound`) knows the density of what is there, the rest integrated out, and that is what a user means.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pofx.core.errors import DataError
+from pofx.core.event import each, select
+from pofx.core.generative import MarginalBound
+from pofx.core.model import Marginal, X
+from pofx.core.random import Streams
+from pofx.parts import Parts
+from pofx.represent.table import Columns
+from pofx.represent.table_bins import Bins
+from pofx.represent.table_heads import Heads
+
+
+@torch.inference_mode()
+def known_cells(
+    run: Parts, values: object, condition: X | None, reasons: Mapping[int, str], draws: int
+) -> dict[int, float]:
+    """log p of the known cells of rows that are impossible only for their missing ones, by row; of dequantised columns
+    the mean over `draws` noises inside the logarithm."""
+    view, model = run.representation, run.model
+    if not reasons or not isinstance(values, pd.DataFrame) or not isinstance(model, Marginal | MarginalBound):
+        return {}
+    if not isinstance(view, Columns | Bins | Heads):
+        return {}
+    frame = values[[c for c in view.columns if c in values.columns]]
+    gaps = frame.isna().to_numpy()
+    found: dict[int, float] = {}
+    for pattern in {gaps[row].tobytes() for row in reasons if gaps[row].any()}:
+        rows = [row for row in reasons if gaps[row].tobytes() == pattern]
+        there = frame.columns[~gaps[rows[0]]]
+        possible = view.impossible(_filled(frame.iloc[rows], view))
+        rows = [row for i, row in enumerate(rows) if i not in possible]
+        if not rows:
+            continue
+        if not len(there):
+            found |= dict.fromkeys(rows, 0.0)
+            continue
+        try:
+            known = view.known(frame.iloc[rows][list(there)])
+        except DataError:
+            continue
+        given = None if condition is None else select(condition, torch.tensor(rows))
+        logs = []
+        for k in range(draws if view.noisy else 1):
+            x, dims, ladj = view.known_event(known, Streams.of_items(k, known.raw))
+            x, dims = (each(part, lambda v: v.to(run.device)) for part in (x, dims))
+            logs.append(model.log_marginal(x, dims, given).double().cpu() + ladj.cpu())
+        value: Tensor = torch.stack(logs).logsumexp(0) - np.log(len(logs))
+        found |= dict(zip(rows, value.tolist(), strict=True))
+    return found
+
+
+def _filled(frame: pd.DataFrame, view: Columns | Bins | Heads) -> pd.DataFrame:
+    """Rows with a possible value in every gap."""
+    dims = view.dims if isinstance(view, Columns) else None
+    zero = torch.zeros(1, dims) if dims is not None else view._typical if isinstance(view, Heads) else None
+    if zero is None:
+        zero = torch.zeros(1, *view.event.shape, dtype=torch.int64)  # type: ignore[union-attr]
+    usual = view.items(view.decode(zero))  # type: ignore[arg-type]
+    full = frame.copy()
+    for column in frame.columns[frame.isna().any()]:
+        full[column] = frame[column].astype(object).where(frame[column].notna(), usual[column].iloc[0]).infer_objects()
+    return full

@@ -1,0 +1,58 @@
+"""Rows with missing cells have the density of their known ones, where the model answers for any subset."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pofx
+
+
+@pytest.fixture(scope="module")
+def rows():
+    g = np.random.default_rng(0)
+    kind = g.integers(0, 3, 900)
+    return pd.DataFrame(
+        {"x": g.normal(2.0 * kind, 1.0), "kind": np.array(list("abc"))[kind], "n": g.poisson(3 + 2 * kind)}
+    )
+
+
+@pytest.mark.parametrize("view", ["bins", "columns"])
+def test_known_cells_have_the_density_that_the_others_sum_to(rows, view):
+    run = pofx.fit(rows, "circuit", steps=8, states=4, represent=view, progress=False)
+    row = rows.iloc[[0]]
+    every = pd.concat([row.assign(kind=k) for k in "abc"])
+    total = np.logaddexp.reduce(run.score(every, draws=64).value)
+    lacking = row.assign(kind=None)
+    scored = run.score(pd.concat([lacking, row]), draws=64)
+    assert scored.value[0] == pytest.approx(total, abs=0.02) and np.isfinite(scored.value[1]) and not scored.reasons
+    axis = np.linspace(-8, 14, 1500)
+    line = pd.concat([row] * len(axis), ignore_index=True).assign(x=axis)
+    whole = np.exp(run.log_prob(line)).sum() * (axis[1] - axis[0])
+    assert run.log_prob(row.assign(x=np.nan))[0] == pytest.approx(np.log(whole), abs=0.08)
+    assert run.log_prob(row.assign(x=np.nan, kind=None, n=np.nan))[0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_cannot_occur_is_impossible_with_or_without_gaps(rows):
+    run = pofx.fit(rows, "circuit", steps=3, states=2, progress=False)
+    odd = rows.iloc[[0, 1]].assign(kind=["z", "z"], x=[np.nan, 1.0])
+    scored = run.score(odd)
+    assert np.isneginf(scored.value).all() and set(scored.reasons) == {0, 1}
+    other = pofx.fit(rows, "made", steps=2, progress=False)  # no model of any subset
+    assert np.isneginf(other.log_prob(rows.iloc[[0]].assign(kind=None)))[0]
+
+
+def test_a_condition_is_given_row_by_row(rows):
+    run = pofx.fit(rows, "circuit", condition="kind", steps=5, states=4, progress=False)
+    both = pd.concat([rows.iloc[[0]].assign(kind=k, n=np.nan) for k in "ac"])
+    first, second = run.log_prob(both)
+    assert np.isfinite([first, second]).all() and first != second
+
+
+@pytest.mark.slow
+def test_an_autoencoder_bounds_the_density_of_known_cells(rows):
+    run = pofx.fit(rows, "vae", steps=200, represent="columns", progress=False)
+    lacking = rows.iloc[:40].assign(kind=None)
+    every = np.stack([run.score(rows.iloc[:40].assign(kind=k), draws=16, importance=500).value for k in "abc"])
+    found = run.score(lacking, draws=16, importance=500)
+    assert not found.reasons
+    assert np.abs(found.value - np.logaddexp.reduce(every)).mean() < 0.1
