@@ -15,7 +15,7 @@ import pandas as pd
 
 from pofx.apps.constraints import Together, constraints_of
 from pofx.core.errors import DataError, UsageError
-from pofx.data.columns import left_out
+from pofx.data.columns import framed, left_out
 from pofx.data.kinds.table import numeric
 from pofx.data.schema import describe
 
@@ -204,7 +204,7 @@ def _check_private(model: str) -> None:
 
 def modelled(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """The columns that can be learned, and why others are left out: ids, free text, columns of nothing."""
-    if not isinstance(frame, pd.DataFrame):
+    if framed(frame) is None:
         raise DataError(f"a synthesizer learns a DataFrame (got {type(frame).__name__}): pass pandas.read_csv(FILE)")
     frame = frame.rename(columns=str).reset_index(drop=True)
     if frame.columns.duplicated().any():
