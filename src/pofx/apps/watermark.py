@@ -105,9 +105,9 @@ class PixelMark:
         strength: the step of the lattice in levels of 255; larger is more robust and more visible.
     """
 
-    def __init__(self, key: str | bytes, strength: float = 40.0) -> None:
+    def __init__(self, key: str | bytes, strength: float = 30.0) -> None:
         if not isinstance(strength, int | float) or not 1 <= strength <= 255:
-            raise UsageError(f"strength must be from 1 to 255 (got {strength!r}): pass strength=40")
+            raise UsageError(f"strength must be from 1 to 255 (got {strength!r}): pass strength=30")
         generator(key, "")  # refuses a short one at once
         self.key, self.strength = key, float(strength)
 
