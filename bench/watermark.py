@@ -23,7 +23,7 @@ def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--data", default="mnist")
     cli.add_argument("-n", type=int, default=2000)
-    cli.add_argument("--strength", type=float, nargs="*", default=[40.0])
+    cli.add_argument("--strength", type=float, nargs="*", default=[30.0])
     args = cli.parse_args()
     data = load(args.data)
     kind = kind_of(data.train)

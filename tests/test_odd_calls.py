@@ -9,7 +9,7 @@ import pofx
 from pofx.apps.anomaly import AnomalyDetector
 from pofx.apps.augment import GenerativeOversampler
 from pofx.apps.impute import Imputer
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, PofxError, UsageError
 from pofx.sklearn import GenerativeClassifier
 
 G = np.random.default_rng(0)
@@ -110,3 +110,43 @@ def test_the_share_that_is_flagged_is_that_of_all_rows(protocol):
     assert found.labels_.mean() == pytest.approx(0.1, abs=0.02)
     with pytest.raises(ValueError, match="at least 2"):
         AnomalyDetector(("lof",)).fit(pd.DataFrame({"c": ["a"], "x": [0.0]}))
+
+
+ROWS = pd.DataFrame({"a": X[:, 0], "g": np.where(X[:, 1] > 0, "x", "y")})
+OTHERS = {
+    "a table for a run": lambda run: pofx.edit(ROWS, X, strength=0.5),
+    "nothing for a run": lambda run: pofx.memorisation(None, ROWS),
+    "a number for a run": lambda run: pofx.fairness_report(5, ROWS, "g"),
+    "a word for a run": lambda run: pofx.LatentSpace("nowhere", ROWS),
+    "a key for a run": lambda run: pofx.CodeMark("a key of eight", run),
+    "a number for the data": lambda run: pofx.memorisation(run, 5),
+    "a number of words": lambda run: pofx.memorisation(run, ROWS, n="many"),
+    "no number": lambda run: pofx.memorisation(run, ROWS, n=0),
+    "a seed of words": lambda run: pofx.fairness_report(run, ROWS, "g", seed="one"),
+    "words as a mask": lambda run: pofx.edit(run, X, mask="left"),
+    "a short key": lambda run: pofx.PixelMark(b"short"),
+    "a number for a key": lambda run: pofx.PixelMark(12345678),
+    "a strength of words": lambda run: pofx.PixelMark(b"long enough", "much"),
+    "tables for drawn items": lambda run: pofx.detect_by_family(ROWS, {"a": ROWS, "b": ROWS}),
+    "a list of makers": lambda run: pofx.detect_by_family(ROWS, [ROWS, ROWS]),
+    "words as measurements": lambda run: pofx.posterior(run, ["a", "b"], "denoise", 0.1),
+    "simulations of words": lambda run: pofx.infer(lambda p: p, {"x": "normal(0,1)"}, simulations="many"),
+    "workers of nobody": lambda run: pofx.infer(lambda p: p, {"x": "normal(0,1)"}, simulations=60, workers=0),
+    "a path for a table": lambda run: pofx.Synthesizer("gmm").fit("rows.csv"),
+    "draws before learning": lambda run: pofx.Synthesizer("gmm").sample(3),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_uses_refuse_other_things_than_runs_and_data_in_words(name):
+    with pytest.raises(PofxError, match=r"[:(]"):
+        OTHERS[name](pofx.fit(pofx.points(X), "gmm", **HOW))
+
+
+def test_uses_take_folders_of_runs_and_whatever_fit_takes(tmp_path):
+    pofx.fit(ROWS, "circuit", out=tmp_path / "run", **HOW)
+    more = pd.concat([ROWS] * 4, ignore_index=True)
+    with pytest.warns(UserWarning, match="not the data"):
+        table = pofx.fairness_report(tmp_path / "run", more, "g")
+    assert set(table.index) == {"x", "y"}
+    assert pofx.memorisation(str(tmp_path / "run"), ROWS, n=30).numbers["samples"] == 30

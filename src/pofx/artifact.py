@@ -19,12 +19,12 @@ from pofx.conditioned import apart, condition_events, events, given, raw_conditi
 from pofx.core import config
 from pofx.core.companion import companions
 from pofx.core.entry import device_of, public
-from pofx.core.errors import DataError, Unsupported, unknown
+from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Discrete, concatenated, dims, each, select
 from pofx.core.items import Items
 from pofx.core.limits import check_room
 from pofx.core.model import Completing, Encoding, Factored, Tempered, Weighted, X
-from pofx.core.options import Count, Many, OneOf, Seed, Stops, check_arguments
+from pofx.core.options import Count, Many, OneOf, Seed, Stops, check_arguments, short
 from pofx.data.kind import kind_of
 from pofx.data.numbers import check_codes
 from pofx.maths.interpolation import spherical, straight
@@ -357,3 +357,16 @@ def load(path: str | Path, **options: Any) -> Artifact:
     """
     parts = storage.load(path)
     return Artifact(parts.representation, parts.model, parts.name, parts.card, parts.conditioning).using(**options)
+
+
+def run_of(run: Any) -> Artifact:
+    """A run, or that in a folder.
+
+    Raises:
+        UsageError: neither.
+    """
+    if isinstance(run, str | Path):
+        return load(run)
+    if not isinstance(run, Artifact):
+        raise UsageError(f"run must be a run or its folder (got {short(run)}): pass what pofx.fit or pofx.load returns")
+    return run

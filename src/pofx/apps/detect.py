@@ -23,6 +23,7 @@ from pofx.core.items import Items
 from pofx.core.printed import aligned, show
 from pofx.data.dataset import Dataset, take
 from pofx.data.kind import kind_of
+from pofx.data.sources import load
 from pofx.data.vectors import Vectors
 from pofx.declared import Against, File, Reads, Seed
 from pofx.evaluate.features import main_space
@@ -67,17 +68,23 @@ class Detector:
     scores: Float[np.ndarray, "m"]  # of the calibration items, sorted
 
     @classmethod
-    def fit(cls, dataset: Dataset, generated: Mapping[str, Items], seed: int = 0, *, space: Any = None) -> "Detector":
+    def fit(cls, dataset: Any, generated: Mapping[str, Items], seed: int = 0, *, space: Any = None) -> "Detector":
         """Learn the training items against items of several makers, with equal weights of both sides.
 
         Args:
+            dataset: real items, or what `fit` takes.
+            generated: Items by maker.
             space: a fitted feature space; by default the main one is fitted.
 
         Raises:
             DataError: too few real items to calibrate, or no generated ones.
         """
-        if not generated:
-            raise DataError("a detector needs generated items: give at least one run")
+        dataset = dataset if isinstance(dataset, Dataset) else load(dataset)
+        if not generated or not isinstance(generated, Mapping):
+            raise DataError("a detector needs generated items: give at least one run, as {'name': run.draw(1000)}")
+        other = next((name for name, items in generated.items() if not isinstance(items, Items)), None)
+        if other is not None:
+            raise DataError(f"{other} must be Items of kind {dataset.train.kind}, such as run.draw(1000): wrap them")
         held = dataset.validation
         if len(held) < LEAST_REAL:
             raise DataError(f"a detector is calibrated on at least {LEAST_REAL} validation items (got {len(held)})")
@@ -128,14 +135,15 @@ def drawn(runs: Mapping[str, Artifact], n: int, seed: int) -> dict[str, Items]:
 
 
 def detect_by_family(
-    dataset: Dataset, generated: Mapping[str, Items], level: float = 0.05, seed: int = 0
+    dataset: Any, generated: Mapping[str, Items], level: float = 0.05, seed: int = 0
 ) -> list[dict[str, Any]]:
     """For each maker a detector that never saw it: AUC with its 95 % interval, and what the level finds.
 
     Returns:
         Rows {"maker", "seen" (the others that it learned from), "auc", "low", "high", "found", "false alarms"}.
     """
-    if len(generated) < 2:
+    dataset = dataset if isinstance(dataset, Dataset) else load(dataset)
+    if not isinstance(generated, Mapping) or len(generated) < 2:
         raise UsageError("a maker is left out of those that are learned from: give at least two runs")
     rows, space = [], main_space(dataset.train, seed=seed)
     for name, items in generated.items():

@@ -9,7 +9,6 @@ that: circuits exactly, autoencoders and masked diffusions by their own conditio
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pofx.artifact import Artifact, load
+from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, count, select
 from pofx.core.model import Denoising, Encoding, Infilling
@@ -59,6 +58,7 @@ def edit(
     channels, what is within their edges, other items to go to, or a run of another domain.
 
     Args:
+        artifact: a run, or its folder.
         values: items in data space.
         mask: true where items are drawn anew, of the shape of an item, with or without channels, or one for each;
             the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
@@ -82,6 +82,7 @@ def edit(
         UsageError: not exactly one of mask, enlarge, colour, beyond, toward and into, or strength alone.
         DataError: items or a mask of another shape.
     """
+    artifact = run_of(artifact)
     model = artifact.model
     others = (strength, enlarge, colour or None, beyond, toward, into)
     alone = mask is not None and all(other is None for other in others)
@@ -114,7 +115,7 @@ def edit(
     with torch.inference_mode():
         x = _event(artifact, raw)
         if into is not None:
-            return _into(artifact, x, load(into) if isinstance(into, str | Path) else into, how.given)
+            return _into(artifact, x, run_of(into), how.given)
         if toward is not None:
             other = view.tensor(toward).to(artifact.device)
             if len(other) != len(raw):
@@ -273,7 +274,10 @@ def _mask(mask: Any, x: Tensor) -> Tensor:
     Raises:
         DataError: a mask that is of the shape neither of an item nor of its places.
     """
-    array = torch.as_tensor(np.asarray(mask) > 0, device=x.device)
+    given = np.asarray(mask)
+    if given.dtype.kind not in "biuf":
+        raise DataError(f"mask must be an array of truth values or numbers (got {given.dtype}): true is drawn anew")
+    array = torch.as_tensor(given > 0, device=x.device)
     for shaped in (array, array[None], array[:, None] if array.ndim else array):
         if shaped.ndim <= x.ndim and all(a in (1, b) for a, b in zip(shaped.shape[::-1], x.shape[::-1], strict=False)):
             return shaped.expand(x.shape)

@@ -15,9 +15,11 @@ import pandas as pd
 import typer
 
 from pofx.core.errors import Unsupported, UsageError
+from pofx.core.options import Seed, checked
 from pofx.core.printed import aligned, show
 from pofx.data.columns import framed
-from pofx.declared import Against, File, Run, Seed
+from pofx.declared import Against, File, Run
+from pofx.declared import Seed as SeedOption
 
 PUBLIC = ("fairness_report",)
 GROUP = "Uses"
@@ -32,24 +34,32 @@ REPEATS = 20  # half-samples behind an interval
 CLEAR = 0.1  # of the best group's number, the least difference that is named
 
 
+@checked
 def fairness_report(
-    run: Any, data: Any, group: str, *, target: str | None = None, samples: Any = None, seed: int = 0
+    run: Any, data: Any, group: str, *, target: str | None = None, samples: Any = None, seed: Seed = 0
 ) -> pd.DataFrame:
     """A row per group with its numbers, and `±` beside them the half-width of their 95 % interval.
 
     Args:
-        run: an artifact.
-        data: the Dataset that it was trained on.
+        run: a run, or its folder.
+        data: that it was trained on, or what `fit` takes; None reads it again.
         group: a column of the table or of the condition, or "label".
         target: the column to be predicted for TSTR; by default none.
-        samples: Items drawn before, with the columns or labels of the data.
+        samples: Items drawn before, or rows, with the columns or labels of the data.
 
     Raises:
         Unsupported: generated items whose group cannot be found.
     """
+    from pofx.artifact import run_of
+    from pofx.core.items import Items
     from pofx.data.weights import check_groups, groups_of
+    from pofx.evaluate.provenance import held_out_by, trained_on
 
+    run = run_of(run)
+    data = held_out_by(run, trained_on(run, data))
     held = data.test
+    if samples is not None and not isinstance(samples, Items):
+        samples = Items(held.kind, samples, facts=held.facts)
     check_groups(groups_of(data.train, group), group, "group")
     real_groups = groups_of(held, group)
     drawn = run.draw(DRAWN, seed=seed) if samples is None else samples
@@ -198,7 +208,7 @@ def fairness(
     target: Annotated[str | None, typer.Option(help="A column to be predicted (TSTR by group).")] = None,
     against: Against = None,
     out: Annotated[Path | None, typer.Option(help="The numbers as a .csv file."), File(".csv")] = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
 ) -> str | None:
     """Measure a run group by group: likelihood, share, coverage, precision, usefulness, with intervals."""
     from pofx.artifact import load

@@ -28,6 +28,8 @@ from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
 from pofx.core.model import Explicit
+from pofx.core.options import Count
+from pofx.core.options import checked as check_arguments_of
 from pofx.core.progress import Sink
 from pofx.data.dataset import dataset
 from pofx.data.kinds.points import points
@@ -250,18 +252,19 @@ class Posterior:
         return np.concatenate(found, 1)
 
 
+@check_arguments_of
 def infer(
-    simulator: Callable[..., Any] | None,
+    simulator: Any,
     prior: Any,
     *,
-    simulations: int = 10_000,
+    simulations: Count = 10_000,
     observation: Any = None,
-    rounds: int = 1,
+    rounds: Count = 1,
     method: str = "posterior",
     model: str = "nsf",
-    members: int | None = None,
-    steps: int | None = None,
-    data: tuple[Any, Any] | None = None,
+    members: Count | None = None,
+    steps: Count | None = None,
+    data: Any = None,
     workers: int = 1,
     vectorised: bool = False,
     seed: int = 0,

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pofx.artifact import Artifact
+from pofx.artifact import run_of
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Discrete
 from pofx.core.items import Items
 from pofx.core.model import Encoding
-from pofx.data.dataset import Dataset, take
+from pofx.data.dataset import take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
 from pofx.evaluate.conditions import with_conditions
@@ -30,6 +30,7 @@ from pofx.evaluate.metrics.codes import CodeProbe
 from pofx.evaluate.metrics.path_length import PathLength
 from pofx.evaluate.metrics.two_sample import c2st
 from pofx.evaluate.networks import Network
+from pofx.evaluate.provenance import held_out_by, trained_on
 from pofx.evaluate.space import FittedSpace
 from pofx.evaluate.spaces.classifier import Classifier, labelled
 from pofx.maths import directions
@@ -58,15 +59,17 @@ class LatentSpace:
     """The codes of a run, and what can be done with them.
 
     Args:
-        artifact: a run whose model encodes.
-        dataset: the data that it was trained on; its test items are encoded, with validation items where these are few.
+        artifact: a run whose model encodes, or its folder.
+        dataset: that it was trained on, or what `fit` takes; None reads it again. Its test items are
+            encoded, with validation items where these are few.
         seed: of every random choice.
 
     Raises:
         Unsupported: the model has no codes, or codes of classes, between which there is nothing.
     """
 
-    def __init__(self, artifact: Artifact, dataset: Dataset, seed: int = 0) -> None:
+    def __init__(self, artifact: Any, dataset: Any = None, seed: int = 0) -> None:
+        artifact = run_of(artifact)
         model = artifact.model
         if not isinstance(model, Encoding):
             raise Unsupported(f"{artifact.name} has no codes: choose a VAE, a flow, or a diffusion model")
@@ -74,7 +77,8 @@ class LatentSpace:
             raise Unsupported(
                 f"{artifact.name} has discrete codes, between which there is nothing: choose a flow or a VAE"
             )
-        self.artifact, self.dataset, self.seed = artifact, with_conditions(artifact, dataset), seed
+        data = held_out_by(artifact, trained_on(artifact, dataset))
+        self.artifact, self.dataset, self.seed = artifact, with_conditions(artifact, data), seed
         order = np.random.default_rng(seed).permutation(len(self.dataset.test))[:MOST]
         self.items = take(self.dataset.test, order)
         self.conditional = model.condition is not None

@@ -10,20 +10,23 @@ evidence is stated as that.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 from scipy.stats import fisher_exact
 
 from pofx import summary
-from pofx.artifact import Artifact
+from pofx.artifact import run_of
 from pofx.core.items import Items
-from pofx.data.dataset import Dataset, take
+from pofx.core.options import Count, Seed, checked
+from pofx.data.dataset import take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
 from pofx.evaluate.checks.finding import Finding
 from pofx.evaluate.distances import nearest
 from pofx.evaluate.metrics.membership import LossAttack, attack, nearness
 from pofx.evaluate.metrics.near_copy import tails
+from pofx.evaluate.provenance import held_out_by, trained_on
 
 PUBLIC = ("memorisation",)
 DRAWN = 2000
@@ -98,14 +101,19 @@ def by_chance(copies: int, samples: int, repeats: int, held: int) -> float:
     return float(fisher_exact([[copies, samples - copies], [repeats, held - repeats]], alternative="greater").pvalue)
 
 
+@checked
 def memorisation(
-    run: Artifact, dataset: Dataset, *, n: int = DRAWN, seed: int = 0, findings: list[Finding] | None = None
+    run: Any, dataset: Any = None, *, n: Count = DRAWN, seed: Seed = 0, findings: list[Finding] | None = None
 ) -> Memorisation:
     """Compare n samples of a run with its training items, and both with held-out items.
 
     Args:
+        run: a run, or its folder.
+        dataset: that it was trained on, or what `fit` takes; None reads it again.
         findings: of attacks with reference models (`pofx.evaluate.reference_models.exposure`), to be shown too.
     """
+    run = run_of(run)
+    dataset = held_out_by(run, trained_on(run, dataset))
     vectors = Vectors.fit(dataset.train)
     drawn = run.draw(n, seed=seed)
     samples, train, held = (vectors(items.values) for items in (drawn, dataset.train, dataset.test))

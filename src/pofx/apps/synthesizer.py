@@ -15,7 +15,7 @@ import pandas as pd
 
 from pofx.apps.constraints import Together, constraints_of
 from pofx.core.errors import DataError, UsageError
-from pofx.data.columns import left_out
+from pofx.data.columns import framed, left_out
 from pofx.data.kinds.table import numeric
 from pofx.data.schema import describe
 
@@ -150,6 +150,8 @@ class Synthesizer:
             UsageError: values of columns that the model cannot take as known.
             DataError: hardly any draw obeys.
         """
+        if not hasattr(self, "columns"):
+            raise UsageError("the synthesizer must learn before it draws: call fit(frame) first")
         seed = self.seed if seed is None else seed
         parts, have, drawn, obeyed = [], 0, 0, 0
         for attempt in range(TRIES):
@@ -202,6 +204,8 @@ def _check_private(model: str) -> None:
 
 def modelled(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """The columns that can be learned, and why others are left out: ids, free text, columns of nothing."""
+    if framed(frame) is None:
+        raise DataError(f"a synthesizer learns a DataFrame (got {type(frame).__name__}): pass pandas.read_csv(FILE)")
     frame = frame.rename(columns=str).reset_index(drop=True)
     if frame.columns.duplicated().any():
         raise DataError(f"two columns are called '{frame.columns[frame.columns.duplicated()][0]}': rename one")

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.fft import dctn, idctn
 from scipy.stats import binom
 
-from pofx.artifact import Artifact
+from pofx.artifact import run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, dims
 from pofx.core.model import Encoding
@@ -44,7 +44,9 @@ class Detection:
 
 def generator(key: str | bytes, purpose: str) -> np.random.Generator:
     """The key's random numbers for a purpose."""
-    secret = key.encode() if isinstance(key, str) else bytes(key)
+    if not isinstance(key, str | bytes):
+        raise UsageError(f"a key must be bytes or a text (got {type(key).__name__}): pass secrets.token_bytes(32)")
+    secret = key.encode() if isinstance(key, str) else key
     if len(secret) < LEAST_KEY:
         raise UsageError(f"a key must have at least {LEAST_KEY} bytes (got {len(secret)}): choose a longer one")
     return np.random.default_rng(list(hashlib.sha256(purpose.encode() + b"\0" + secret).digest()))
@@ -62,7 +64,8 @@ class CodeMark:
         Unsupported: no codes, or none on the real line.
     """
 
-    def __init__(self, run: Artifact, key: str | bytes, patterns: int = PATTERNS) -> None:
+    def __init__(self, run: Any, key: str | bytes, patterns: int = PATTERNS) -> None:
+        run = run_of(run)
         code = run.model.code if isinstance(run.model, Encoding) else None
         if not isinstance(code, Continuous) or isinstance(code, Bounded):
             raise Unsupported(
@@ -102,9 +105,10 @@ class PixelMark:
         strength: the step of the lattice in levels of 255; larger is more robust and more visible.
     """
 
-    def __init__(self, key: str | bytes, strength: float = 40.0) -> None:
-        if not 1 <= strength <= 255:
-            raise UsageError(f"strength must be from 1 to 255 (got {strength}): pass strength=40")
+    def __init__(self, key: str | bytes, strength: float = 30.0) -> None:
+        if not isinstance(strength, int | float) or not 1 <= strength <= 255:
+            raise UsageError(f"strength must be from 1 to 255 (got {strength!r}): pass strength=30")
+        generator(key, "")  # refuses a short one at once
         self.key, self.strength = key, float(strength)
 
     def _lattice(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

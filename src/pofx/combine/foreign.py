@@ -318,7 +318,13 @@ def from_diffusers(pipeline: Any, sampler_steps: int = 50) -> Artifact:
     except ImportError as error:
         raise UsageError("diffusers is not installed: pip install diffusers") from error
     if isinstance(pipeline, str | Path):
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(pipeline)
+        if not Path(pipeline).is_dir():
+            raise UsageError(f"there is no folder {pipeline} of a pipeline: write one by pipeline.save_pretrained")
+        try:
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(pipeline)
+        except (ImportError, RuntimeError) as error:  # its own libraries may not fit each other
+            reason = str(error).strip().splitlines()[-1]
+            raise UsageError(f"diffusers cannot be loaded ({reason}): install what it needs, and try again") from error
     net: Any
     net, scheduler = getattr(pipeline, "unet", None), getattr(pipeline, "scheduler", None)
     if net is None or not hasattr(scheduler, "alphas_cumprod") or not hasattr(net, "config"):

@@ -11,14 +11,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pofx.artifact import Artifact, load
+from pofx.artifact import Artifact, run_of
 from pofx.core.entry import float32
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Discrete, dims, select
@@ -274,7 +273,7 @@ def posterior(
         UsageError: an unknown operator, method or option.
         DataError: measurements of another shape than the operator's.
     """
-    artifact = load(run) if isinstance(run, str | Path) else run
+    artifact = run_of(run)
     made = operator_of(operator, _shape_for(artifact, operator), operator_options)
     level = Noise.of(noise)
     if made.linear is False and level.sigma == 0:
@@ -392,7 +391,7 @@ def measure(
         operator_options: as in `posterior`.
         seed: of the noise.
     """
-    artifact = load(run) if isinstance(run, str | Path) else run
+    artifact = run_of(run)
     level = Noise.of(noise)
     if level.unknown:
         raise DataError("noise must be known to simulate it: state its deviation")

@@ -17,7 +17,7 @@ def watermark(
     key: Annotated[Path, typer.Option(help="A file with a secret of at least 8 bytes."), Reads()],
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many samples.")] = 64,
     mark: Annotated[str, typer.Option(help="code (flows, diffusion) or pixel (any images).")] = "code",
-    strength: Annotated[float, typer.Option(min=1, max=255, help="Of pixel: the step of the lattice.")] = 40.0,
+    strength: Annotated[float, typer.Option(min=1, max=255, help="Of pixel: the step of the lattice.")] = 30.0,
     out: Annotated[
         Path, typer.Option(help="A folder for the samples, and what the mark withstands."), Folder(again=True)
     ] = Path("marked"),
