@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pofx.apps.ngram import NGram
-from pofx.apps.proteins import RECIPES, resampled
+from pofx.apps.sequence_family import RECIPES, resampled
 from pofx.core.errors import DataError, UsageError
 from pofx.data.alignments import RESIDUES, Alignment
 from pofx.data.frames import rows_in

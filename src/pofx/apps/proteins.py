@@ -17,13 +17,14 @@ import pandas as pd
 import typer
 
 from pofx.apps.couplings import mean_field, pseudo_likelihood
+from pofx.apps.sequence_family import RECIPES, resampled
 from pofx.apps.templates import check_fills
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
 from pofx.core.printed import aligned, show
-from pofx.data.alignments import LETTERS, Alignment, clusters, codes, read_alignment
+from pofx.data.alignments import LETTERS, Alignment, codes, read_alignment
 from pofx.data.arrays import write_frame
-from pofx.data.dataset import Dataset, dataset
+from pofx.data.dataset import Dataset
 from pofx.data.frames import rows_in
 from pofx.data.kind import kind_of
 from pofx.data.kinds.proteins import proteins as as_proteins
@@ -33,45 +34,11 @@ GROUP = "Uses"
 EXAMPLE = "pofx proteins BLAT.a2m --assay BLAT.csv --minutes 3"
 
 CLASSES = len(LETTERS)
-HELD = 0.1  # share of the clusters that are held out
-RECIPES: dict[str, dict[str, Any]] = {
-    "vae": {"latent": 30, "width": 256, "depth": 2, "prior": "normal", "dropout": 0.2, "lr": 1e-3, "validations": 12},
-    "gpt": {"batch_size": 16},
-    "masked-diffusion": {"batch_size": 16},
-}
 SIMILAR = 10.0  # counts of a profile that come from similar residues, as PSI-BLAST has it (Altschul et al., 1997)
 DRAWS = 64  # of the code of a VAE, the same for all sequences
 
 
 # data
-
-
-def resampled(alignment: Alignment, *, seed: int = 0, size: int | None = None, whole: bool = False) -> Dataset:
-    """Sequences drawn as often as their weights, clusters of relatives in one split each.
-
-    The validation and test splits hold a tenth of the clusters each, their sequences once. With `whole` sequences have
-    no gaps, and what is inserted.
-    """
-    of = clusters(alignment.sequences)
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(of.max() + 1)
-    order = order[order != of[0]]  # the focus is always trained on
-    held = max(1, round(HELD * len(order))) if len(order) > 2 else 0
-    splits = {"validation": order[:held], "test": order[held : 2 * held]}
-    parts = {name: np.flatnonzero(np.isin(of, chosen)) for name, chosen in splits.items()}
-    rest = np.setdiff1d(np.arange(len(of)), np.concatenate(list(parts.values())))
-    if not held or not len(rest):
-        raise DataError(
-            f"the alignment has {of.max() + 1} clusters of relatives, too few to hold some out: add sequences"
-        )
-    weight = alignment.weights[rest] / alignment.weights[rest].sum()
-    drawn = generator.choice(rest, size or max(2 * len(rest), 2000), p=weight)
-    items = {"train": drawn, **parts}
-    rows = alignment.whole if whole else alignment.sequences
-    made = {name: as_proteins([rows[i] for i in at]) for name, at in items.items()}
-    facts = {"effective": alignment.effective, "dropped": alignment.dropped, "clusters": int(of.max() + 1)}
-    about: dict[str, Any] = {"source": "alignment", "licence": "unknown", "facts": facts, "count_overlaps": False}
-    return dataset(made["train"], made["validation"], made["test"], "alignment", **about)
 
 
 def learn(data: Dataset, model: str = "vae", *, seed: int = 0, **options: Any) -> Any:
@@ -364,7 +331,7 @@ def _of_any_length(
     with whole(out) as aside:
         kind_of(items).write(items, aside / "sequences.fasta")
         write_frame(pd.DataFrame({"mutant": sequences, **scores}), aside / "scores.csv")
-    typer.echo(spearman(scores, truth).round(3).to_string())
+    show(aligned(spearman(scores, truth)))
     return f"{len(sequences)} sequences scored"
 
 
