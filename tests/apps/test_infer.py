@@ -27,7 +27,7 @@ def noisy(theta, rng):
 
 @pytest.fixture(scope="module")
 def gaussian():
-    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=80, options=QUICK,
+    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=80, members=1, options=QUICK,
                  trainer={"batch_size": 128}, progress=False)  # fmt: skip
 
 

@@ -167,15 +167,15 @@ def plane(side=8.0, count=401):
 
 def test_gaussian_units_have_the_density_that_is_enumerated_and_drawn():
     m = gaussian_rbm(Discrete((), 2))
-    x, area = plane(14.0)
+    x, area = plane(14.0, 201)
     for k in range(2):
         density = m.log_prob(x, torch.full((len(x),), k)).double().exp() * area
         assert float(density.sum()) == pytest.approx(1.0, abs=1e-3)
-        drawn = m.sample(20_000, torch.full((20_000,), k), generator=Streams(0, 20_000))
-        assert torch.allclose(drawn.double().mean(0), (density[:, None] * x).sum(0), atol=0.05)
-        assert torch.allclose(drawn.double().square().mean(0), (density[:, None] * x**2).sum(0), rtol=0.04)
+        drawn = m.sample(4_000, torch.full((4_000,), k), generator=Streams(0, 4_000))
+        assert torch.allclose(drawn.double().mean(0), (density[:, None] * x).sum(0), atol=0.15)
+        assert torch.allclose(drawn.double().square().mean(0), (density[:, None] * x**2).sum(0), rtol=0.08)
         for back in (False, True):
-            assert m.annealed(k, 500, 256, back=back)[0] == pytest.approx(m.enumerated(k), abs=0.05)
+            assert m.annealed(k, 200, 256, back=back)[0] == pytest.approx(m.enumerated(k), abs=0.05)
     assert float(m.log_prob(torch.tensor([[1e30, 0.0]]), torch.zeros(1, dtype=torch.int64))) == -math.inf
 
 
