@@ -44,6 +44,7 @@ __all__ = ["DensityEstimator", "Encoder", "GenerativeClassifier"]
 HELD = 0.1  # share of the rows that choose weights
 CALIBRATING = 0.2  # of those of a classifier that choose its temperature
 REFIT = 0.05  # of those that choose its weights afterwards
+RIDGES = (0.01, 0.1, 0.3)  # that a classifier by `gmm` tries beside its own choice
 FEWEST = 10  # rows of a class from which some are held out
 MINUTES = 0.5  # where no budget is given
 
@@ -102,7 +103,9 @@ class Learner(BaseEstimator):
         try:
             splits = (take(items, rest), chosen, chosen)
             data = dataset(*splits, "rows", source="an estimator", licence="that of the rows", count_overlaps=False)
-            return fit(data, model, seed=self.seed_, progress=False, **budget, **dict(self.options or {}))
+            return fit(
+                data, model, seed=self.seed_, progress=False, **budget, **{**(self.options or {}), **self.chosen_}
+            )
         except PofxError as error:
             raise ValueError(str(error)) from error
 
@@ -113,6 +116,7 @@ class Learner(BaseEstimator):
             else int(self.random_state)
         )
         self.columns_ = list(X.columns) if isinstance(X, pd.DataFrame) else None
+        self.chosen_: dict[str, Any] = {}  # options that held-out rows chose
 
 
 def items_of(x: Any) -> Items:
@@ -158,7 +162,8 @@ class DensityEstimator(DensityMixin, Learner):
 
 
 class GenerativeClassifier(ClassifierMixin, Learner):
-    """Bayes' rule over class-conditional densities, with a temperature chosen on held-out rows."""
+    """Bayes' rule over class-conditional densities, with a temperature chosen on held-out rows, and the ridge of `gmm`
+    unless it is stated."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn p(x | class) of the rows X (n, d) with their classes y (n,), and how much to trust it; `sample_weight`
@@ -189,17 +194,25 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         conditioned = Items(items.kind, items.values, facts=items.facts, condition=given)
         if weight is not None:
             conditioned = with_weight(conditioned, weight)
-        self.temperature_ = 1.0
+        self.temperature_, self.chosen_ = 1.0, {}
         if len(held) >= FEWEST and len(self.classes_) > 1:
-            self.runs_ = self._learned(conditioned, labels, held)
-            self.temperature_ = calibrated(
-                self._densities(take(items, held).values),
-                self.log_prior_,
-                labels[held],
-                weight if weight is None else weight[held],
-            )
+            best, of = np.inf, weight if weight is None else weight[held]
+            for tried in self._tried():
+                self.chosen_ = tried
+                self.runs_ = self._learned(conditioned, labels, held)
+                density = self._densities(take(items, held).values)
+                temperature, loss = calibrated(density, self.log_prior_, labels[held], of)
+                if loss < best:
+                    best, self.temperature_, chosen = loss, temperature, tried
+            self.chosen_ = chosen
         self.runs_ = self._learned(conditioned, labels, held_out(len(x), REFIT, self.seed_, labels))
         return self
+
+    def _tried(self) -> list[dict[str, Any]]:
+        """Options among which the held-out rows choose: ridges that are best for densities are too small for classes,
+        of which a column may never have varied in one."""
+        free = self.model == "gmm" and "ridge" not in (self.options or {})
+        return [{}, *({"ridge": ridge} for ridge in RIDGES if free)]
 
     def _learned(self, items: Items, labels: np.ndarray, held: np.ndarray) -> list[Artifact]:
         """A run with the class as its condition, or where the model takes none a run for each class."""
@@ -246,14 +259,16 @@ class GenerativeClassifier(ClassifierMixin, Learner):
 
 def calibrated(
     density: np.ndarray, log_prior: np.ndarray, labels: np.ndarray, weight: np.ndarray | None = None
-) -> float:
-    """The temperature of log p(x | class) under which the classes of held-out rows are most probable."""
+) -> tuple[float, float]:
+    """The temperature of log p(x | class) under which the classes of held-out rows are most probable; the mean of
+    -log p(class | x) then."""
 
     def loss(log_temperature: float) -> float:
         log_p = log_softmax(density / np.exp(log_temperature) + log_prior, axis=1)
         return -float(np.average(log_p[np.arange(len(labels)), labels], weights=weight))
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 8.0), method="bounded").x))
+    found = minimize_scalar(loss, bounds=(-2.0, 8.0), method="bounded")
+    return float(np.exp(found.x)), float(found.fun)
 
 
 class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):

@@ -137,3 +137,16 @@ def test_rows_count_as_often_as_their_weight():
     assert out.sample(200)[:, 0].min() > -3, "rows of weight 0 teach nothing"
     with pytest.raises(ValueError, match="(?i)negative"):
         DensityEstimator(options=FAST).fit(x, sample_weight=-weight)
+
+
+def test_classes_of_digits_are_calibrated_by_default():
+    """Pixels that never vary in a class may vary in others: the ridge is chosen for classes, in units of all rows."""
+    x, y = load_digits(return_X_y=True)
+    kept = y < 4
+    x, y = x[kept], y[kept]
+    rest = np.arange(len(y)) % 3 == 0
+    found = GenerativeClassifier().fit(x[~rest], y[~rest])
+    p = found.predict_proba(x[rest])
+    right = found.classes_[p.argmax(1)] == y[rest]
+    assert right.mean() > 0.97 and abs(p.max(1).mean() - right.mean()) < 0.05
+    assert "ridge" in found.chosen_ and not GenerativeClassifier(options={"ridge": 0.1}).fit(x, y).chosen_

@@ -205,7 +205,7 @@ def _check_private(model: str) -> None:
 def modelled(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """The columns that can be learned, and why others are left out: ids, free text, columns of nothing."""
     if framed(frame) is None:
-        raise DataError(f"a synthesizer learns a DataFrame (got {type(frame).__name__}): pass pandas.read_csv(FILE)")
+        raise DataError(f"a synthesizer learns a DataFrame (got {type(frame).__name__}): read the file into one")
     frame = frame.rename(columns=str).reset_index(drop=True)
     if frame.columns.duplicated().any():
         raise DataError(f"two columns are called '{frame.columns[frame.columns.duplicated()][0]}': rename one")

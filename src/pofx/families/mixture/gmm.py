@@ -37,14 +37,21 @@ FEWEST = 10  # items, and items per component, from which on there is a choice
 RUNG, ROUNDS = 8, 4  # iterations between two choices of the ridge, and such choices per number of components
 
 
+def unit(x: Float[Tensor, "n size"]) -> Float[Tensor, "size"]:
+    """The standard deviation of each dimension, of its inner items where few are far away; 1 of constants."""
+    centre, inner = centre_and_scale(x)
+    spread = x.std(0, correction=0).minimum(AT_MOST * inner)
+    return torch.where(spread > 1e-8 * (1.0 + centre.abs()), spread, torch.ones_like(spread))
+
+
 class GMM(NormalComponents, Denoising):
     """Mixture of Gaussians by expectation maximisation, one per class of a condition.
 
     Args:
         components: of the mixture; 0 chooses among 1, 2, 4, 8, 16, fewer in many dimensions.
         covariance: "full", "diag", or "auto" (the better of the two; diag above 1,024 dimensions).
-        ridge: added to the variances, in units of each dimension's own; 0 chooses among 0.3, 0.1, 0.01, 1e-3, 1e-5,
-            1e-7 and 1e-9.
+        ridge: added to the variances, in units of each dimension's own over all classes; 0 chooses, class by class,
+            among 0.3, 0.1, 0.01, 1e-3, 1e-5, 1e-7 and 1e-9.
         items: training items looked at, at most.
     """
 
@@ -94,15 +101,14 @@ class GMM(NormalComponents, Denoising):
         batch = take(self.items)
         x = batch.x.detach().flatten(1).double().cpu()
         every = groups(batch.condition, len(x), x.device).cpu()
+        spread = unit(x) if self.groups > 1 and self.ridge else None  # a column may never have varied in a class
         for group in range(self.groups):
             mine = x[every == group]
-            self.store(group, self.fit(mine if len(mine) else x))
+            self.store(group, self.fit(mine if len(mine) else x, spread))
 
-    def fit(self, x: Float[Tensor, "n size"]) -> Mixture:
-        """The mixture of items x (n, size), float64, its ridge in the covariances."""
-        centre, inner = centre_and_scale(x)
-        spread = x.std(0, correction=0).minimum(AT_MOST * inner)
-        spread = torch.where(spread > 1e-8 * (1.0 + centre.abs()), spread, torch.ones_like(spread))  # constants stay
+    def fit(self, x: Float[Tensor, "n size"], spread: Float[Tensor, "size"] | None = None) -> Mixture:
+        """The mixture of items x (n, size), float64; the ridge in its covariances is in units of `spread` or theirs."""
+        centre, spread = centre_and_scale(x)[0], unit(x) if spread is None else spread
         x = (x - centre) / spread
         self._rounding = x.new_zeros(self.size) if self.ridge else resolution(x).square() / 12
         options = self.choices(len(x))
