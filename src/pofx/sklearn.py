@@ -4,8 +4,9 @@
 
 A generative classifier that fits its densities well is still overconfident where their columns are not independent of
 what they leave out: one temperature on log p(x | c), chosen on held-out rows, calibrates it (Guo et al., 2017, arXiv
-1706.04599). Estimators take arrays and DataFrames, are cloned, stored and searched over like any other, and give back
-DataFrames where they were fitted to them. Columns of words and truth values need a DataFrame.
+1706.04599), beside a share of rows that are like no class, whose log p would otherwise rule the temperature. Estimators
+take arrays and DataFrames, are cloned, stored and searched over like any other, and give back DataFrames where they
+were fitted to them. Columns of words and truth values need a DataFrame.
 """
 
 from collections.abc import Mapping
@@ -194,16 +195,16 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         conditioned = Items(items.kind, items.values, facts=items.facts, condition=given)
         if weight is not None:
             conditioned = with_weight(conditioned, weight)
-        self.temperature_, self.chosen_ = 1.0, {}
+        self.temperature_, self.doubt_, self.chosen_ = 1.0, 0.0, {}
         if len(held) >= FEWEST and len(self.classes_) > 1:
             best, of = np.inf, weight if weight is None else weight[held]
             for tried in self._tried():
                 self.chosen_ = tried
                 self.runs_ = self._learned(conditioned, labels, held)
                 density = self._densities(take(items, held).values)
-                temperature, loss = calibrated(density, self.log_prior_, labels[held], of)
+                temperature, doubt, loss = calibrated(density, self.log_prior_, labels[held], of)
                 if loss < best:
-                    best, self.temperature_, chosen = loss, temperature, tried
+                    best, self.temperature_, self.doubt_, chosen = loss, temperature, doubt, tried
             self.chosen_ = chosen
         self.runs_ = self._learned(conditioned, labels, held_out(len(x), REFIT, self.seed_, labels))
         return self
@@ -243,9 +244,8 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         """log p(class | x): (n, classes), in the order of `classes_`."""
         check_is_fitted(self)
         x, _ = self._rows(X, reset=False)
-        return log_softmax(
-            self._densities(items_of(self._plain(x)).values) / self.temperature_ + self.log_prior_, axis=1
-        )
+        density = self._densities(items_of(self._plain(x)).values)
+        return log_classes(density, self.log_prior_, self.temperature_, self.doubt_)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(class | x): (n, classes)."""
@@ -257,18 +257,29 @@ class GenerativeClassifier(ClassifierMixin, Learner):
         return self.classes_[self.predict_log_proba(X).argmax(1)]
 
 
+def log_classes(density: np.ndarray, log_prior: np.ndarray, temperature: float, doubt: float) -> np.ndarray:
+    """log p(class | x) by Bayes' rule; a share `doubt` of the rows is like none of the classes and has the prior."""
+    found = log_softmax(density / temperature + log_prior, axis=1)
+    return np.logaddexp(np.log1p(-doubt) + found, np.log(doubt) + log_prior) if doubt else found
+
+
 def calibrated(
     density: np.ndarray, log_prior: np.ndarray, labels: np.ndarray, weight: np.ndarray | None = None
-) -> tuple[float, float]:
-    """The temperature of log p(x | class) under which the classes of held-out rows are most probable; the mean of
-    -log p(class | x) then."""
+) -> tuple[float, float, float]:
+    """The temperature of log p(x | class) and the share of doubt under which the classes of held-out rows are most
+    probable, and the mean of -log p(class | x) then. One row in as many as these is doubtful at least."""
+    least = 1 / (len(labels) + 2)
 
-    def loss(log_temperature: float) -> float:
-        log_p = log_softmax(density / np.exp(log_temperature) + log_prior, axis=1)
+    def loss(log_temperature: float, doubt: float) -> float:
+        log_p = log_classes(density, log_prior, float(np.exp(log_temperature)), doubt)
         return -float(np.average(log_p[np.arange(len(labels)), labels], weights=weight))
 
-    found = minimize_scalar(loss, bounds=(-2.0, 8.0), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
+    tried = []
+    for doubt in np.geomspace(least, max(0.3, least), 10):
+        found = minimize_scalar(loss, bounds=(-0.7, 8.0), args=(doubt,), method="bounded")
+        tried.append((float(found.fun), float(np.exp(found.x)), float(doubt)))
+    least_loss, temperature, doubt = min(tried)
+    return temperature, doubt, least_loss
 
 
 class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):
