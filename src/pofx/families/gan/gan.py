@@ -32,7 +32,6 @@ from pofx.nets.vector.conditioner import CONDITIONS
 PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
 VIEWS = ("flip", "translation")  # the changes under which consistency is required
-FEW = 3  # numbers in a vector up to which waves sharpen its critic
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
@@ -52,7 +51,7 @@ class GAN(Tempered, Inverting):
             grids, 0.01 for "clip".
         every: steps between penalties, which count as many times.
         differences: above 0, r1 and r2 by finite differences of this size.
-        octaves: waves of each number that the critic of vectors sees beside it; None is 5 up to 3 numbers, else 0.
+        octaves: waves of each number that the critic of vectors sees beside it.
         critic_steps: steps of the critic for one of the generator.
         critic_rate: factor on the critic's learning rate.
         spectral: which layers keep a spectral norm of 1.
@@ -91,7 +90,6 @@ class GAN(Tempered, Inverting):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
-    unstated = {"octaves": 0}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -126,7 +124,7 @@ class GAN(Tempered, Inverting):
         gamma: NonNegative | None = None,
         every: Depth = 8,
         differences: NonNegative = 0.0,
-        octaves: Annotated[int, Range(0, 16)] | None = None,
+        octaves: Annotated[int, Range(0, 16)] = 0,
         critic_steps: Depth = 1,
         critic_rate: Positive = 1.0,
         spectral: Annotated[str, OneOf("none", "critic", "both")] = "none",
@@ -180,8 +178,7 @@ class GAN(Tempered, Inverting):
             raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
         usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
         self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.1) if gamma is None else gamma
-        few = len(event.shape) == 1 and event.shape[0] <= FEW
-        self.octaves = (5 if few else 0) if octaves is None else octaves
+        self.octaves = octaves
         build = Build(
             architecture,
             latent,
