@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 from jaxtyping import Float
+from sklearn.decomposition import PCA
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,16 @@ class Components:
     @classmethod
     def fit(cls, rows: Float[np.ndarray, "n numbers"], most: int) -> Self:
         """At most so many, and a quarter of the rows."""
-        mean = rows.mean(0)
-        _, sizes, directions = np.linalg.svd(rows - mean, full_matrices=False)
-        few = max(1, min(most, len(rows) // 4, len(directions)))
-        return cls(mean, directions[:few] * (sizes[:few, None] / len(rows) ** 0.5 + 1e-9))
+        few = max(1, min(most, len(rows) // 4, *rows.shape))
+        found = PCA(few, svd_solver="full").fit(rows)
+        deviations = np.sqrt(found.explained_variance_ * (1 - 1 / len(rows)))
+        return cls(found.mean_, found.components_ * (deviations[:, None] + 1e-9))
 
     def encode(self, rows: Float[np.ndarray, "n numbers"]) -> Float[np.ndarray, "n few"]:
+        """Rows → codes."""
         size = (self.directions**2).sum(1, keepdims=True)
         return np.asarray((rows - self.mean) @ (self.directions / size).T)
 
     def decode(self, codes: Float[np.ndarray, "n few"]) -> Float[np.ndarray, "n numbers"]:
+        """Codes → rows."""
         return np.asarray(self.mean + codes @ self.directions)

@@ -124,10 +124,10 @@ def items_of(fields: Fields, label: str | None, condition: Any, options: Mapping
     """
     if label is not None and label not in fields.names:
         raise unknown(f"column of {fields.name}", label, fields.names)
-    asked = columns_of(condition)
-    if isinstance(condition, str) and asked is not None and condition not in fields.names:
+    stated = columns_of(condition)
+    if isinstance(condition, str) and stated is not None and condition not in fields.names:
         raise unknown(f"column of {fields.name}", condition, fields.names)
-    given = asked if asked is not None and set(asked) <= set(fields.names) else []
+    given = stated if stated is not None and set(stated) <= set(fields.names) else []
     of_label = label or next((c for c in LABELS if c in fields.names and c not in given[1:]), None)
     types = {c: fields.type_of(c) for c in fields.names}
     item = _item(types, [c for c in fields.names if c != label and c not in given], of_label)
