@@ -166,4 +166,4 @@ def _largest(x: X, n: int) -> Tensor:
     """The greatest absolute value of the real parts of each event: (n,)."""
     if isinstance(x, dict):
         return torch.stack([_largest(part, n) for part in x.values()]).amax(0)
-    return x.abs().double().reshape(n, -1).amax(1) if x.is_floating_point() else torch.zeros(n, dtype=torch.float64)
+    return x.abs().double().reshape(n, -1).amax(1) if x.is_floating_point() else x.new_zeros(n).double()

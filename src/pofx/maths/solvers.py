@@ -51,6 +51,7 @@ def converged(
     """
     left = torch.arange(n)
     coarse = solve(left, steps)
+    left = left.to(coarse.device)
     values, errors, taken = coarse.clone(), torch.zeros_like(coarse), steps
     while len(left) and steps < most:
         steps *= 2

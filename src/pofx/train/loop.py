@@ -26,7 +26,7 @@ from pofx.core.progress import Progress, Sink, reporting
 from pofx.core.random import seeded
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.descent import Descent
-from pofx.train.devices import agreed, autocast, layout, processes
+from pofx.train.devices import agreed, autocast, channels_last, layout, processes
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
 from pofx.train.interrupt import WholeSteps
@@ -167,7 +167,7 @@ class _Training:
         cast = autocast(options.precision, device)
         self.layouts = [layout(p) for p in objective.parameters()]
         if cast is not nullcontext:  # fast convolutions read this
-            objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            channels_last(objective)
         self.descent = Descent(objective, self.feed, options, self.seed, cast)
         self.average: Average[Model | Objective] = Average(objective, options.ema_images, options.ema_ramp)
         if found is not None and self.checkpoints is not None:

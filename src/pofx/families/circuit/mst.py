@@ -165,7 +165,7 @@ class _Fit:
         few = math.sqrt(2 * max(noise, 1.0) * total * model.cases)  # so that cells of pairs exceed their noise
         for i in self.free:
             grouped(model, i, singles[i], sigma, model.width, 0.0 if not paired else few)
-        groups = {i: model.group_of[i].numpy() for i in self.free}
+        groups = {i: model.group_of[i].cpu().numpy() for i in self.free}
         z = np.stack([groups[i][self.x[:, i]] if i in groups else case for i in range(d)], 1)
         margins = {i: _summed(singles[i], groups[i], model.width) for i in self.free}
         sizes = {i: np.bincount(groups[i][: model.counts[i]], minlength=model.width) for i in self.free}

@@ -98,7 +98,7 @@ class Classes(nn.Module):
         self.register_buffer("log_p", torch.where(there, 0.0, -torch.inf).log_softmax(-1))
 
     def fit(self, x: Int[Tensor, "n *event"]) -> None:
-        counts = class_counts(x.flatten(1), self.log_p.shape[1]).double()
+        counts = class_counts(x.flatten(1), self.log_p.shape[1]).to(self.log_p.device, torch.float64)
         there = self.log_p.isfinite()
         smoothed = torch.where(there, counts + 1.0 / there.sum(1, keepdim=True), 0.0)
         self.log_p.copy_((smoothed / smoothed.sum(1, keepdim=True)).log())

@@ -1,0 +1,140 @@
+"""Another device answers as the CPU does: every model learns there, and its draws, scores and codes are the CPU's.
+
+Draws come from streams that are the same on every device, so that a seed means the same samples everywhere. The second
+device of `second_device` computes as the CPU, so all items agree. Where there is a GPU it is tried too: its products
+round otherwise, which a threshold within a model may turn into another class or a longer walk, so most items must agree.
+"""
+
+import copy
+import warnings
+from contextlib import nullcontext
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pofx
+from families.cases import cases
+from pofx.core.model import Encoding, Explicit, Stepwise
+from pofx.core.random import Streams
+from pofx.train.feed import Feed
+from pofx.train.loop import train
+from pofx.train.options import Budget, TrainOptions
+from second_device import second_device
+from truth import Identity, Truth
+
+GPU = torch.device("cuda", 0)
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+STEPS, ITEMS, DRAWN = 1, 64, 4
+MOST = 0.8  # of the items
+
+devices = pytest.mark.parametrize(
+    "where", [second_device, pytest.param(lambda: nullcontext(GPU), id="gpu", marks=NO_GPU)]
+)
+every = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=() if case.core and case.plain else pytest.mark.slow)
+        for case in cases()
+        if not case.further and case.name != "jit"  # dear, and a recipe of the class of flow-matching
+    ],
+)
+
+
+def moved(stated, device):
+    """Conditions on a device, whatever their parts."""
+    if isinstance(stated, dict):
+        return {name: moved(part, device) for name, part in stated.items()}
+    return None if stated is None else stated.to(device)
+
+
+def agreeing(here, there):
+    """The share of items that two devices agree on."""
+    here, there = here.cpu().double().flatten(1), there.detach().cpu().double().flatten(1)
+    close = (here - there).abs().amax(1) < 2e-2 * (here.std().clamp_min(1e-3) + here.abs().amax(1))
+    return float((close | (here == there).all(1)).double().mean())
+
+
+def learned(case, device, precision="fp32"):
+    truth, labels = Truth(case.event), case.labels(ITEMS)
+    feed = Feed(truth.draw(ITEMS, labels), case.stated(labels), Identity(case.event), seed=0, device=device)
+    options = {**case.row.trains_with, "precision": precision, "warmup": 2, "validations": 1, "compile": False}
+    options["batch_size"] = 32
+    model = train(
+        case.build(), feed, options=TrainOptions.of(options), budget=Budget(steps=STEPS), seed=0, progress=False
+    ).model
+    if isinstance(model, Stepwise):
+        model.steps = min(model.steps, 4)
+    return model.eval()
+
+
+def answers(model, case, device):
+    """Draws, and the scores and codes of draws; where they are, what makes them."""
+    stated = moved(case.stated(case.labels(DRAWN)), device)
+    found = {"sample": model.sample(DRAWN, stated, generator=Streams(0, DRAWN, device=device))}
+    x = Truth(case.event).draw(DRAWN, case.labels(DRAWN)).to(device)
+    if isinstance(model, Explicit):
+        found["log_prob"] = model.log_prob(x, stated)[:, None]
+    if isinstance(model, Encoding):
+        z = model.encode(x, stated)
+        found |= {"encode": z, "decode": model.decode(z, stated)}
+    return found
+
+
+@devices
+@every
+def test_a_device_answers_as_the_cpu(case, where):
+    with where() as device:
+        there = learned(case, device)
+        assert {p.device for p in there.parameters()} <= {device}
+        with torch.no_grad():
+            theirs = answers(there, case, device)
+        assert {name: x.device for name, x in theirs.items()} == dict.fromkeys(theirs, device)
+        here = copy.deepcopy(there).to("cpu")
+        with torch.no_grad():
+            ours = answers(here, case, torch.device("cpu"))
+        same = {name: agreeing(x, theirs[name]) for name, x in ours.items()}
+    assert min(same.values()) >= (MOST if device.type == "cuda" else 1.0), same
+
+
+def rows(n=80):
+    g = np.random.default_rng(0)
+    return pd.DataFrame({"a": g.normal(size=n), "b": g.integers(0, 4, n), "c": g.choice(["x", "y", None], n)})
+
+
+DATA = {
+    "images": lambda: np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8),
+    "rows": rows,
+    "texts": lambda: ["abc", "abd", "bcd", "ad"] * 20,
+    "vectors": lambda: np.random.default_rng(0).normal(size=(80, 3)),
+}
+RUNS = {"images": ("vae", "r3gan", "glow"), "rows": ("made", "copula", "circuit", "vae"), "texts": ("gpt",),
+        "vectors": ("nsf", "gmm", "ddpm")}  # fmt: skip
+
+
+@devices
+@pytest.mark.parametrize("kind, model", [(kind, model) for kind, models in RUNS.items() for model in models])
+def test_a_run_lives_on_a_device(kind, model, where, tmp_path):
+    data = DATA[kind]()
+    with where() as device, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = pofx.fit(data, model, steps=2, device=str(device), out=tmp_path / "run", progress=False, batch_size=16)
+        assert run.device == device
+        drawn = run.sample(5, seed=0)
+        scored = run.score(data[:5]) if run.density else None
+        if isinstance(run.model, Encoding):
+            back = run.decode(run.encode(data[:5]))
+            assert len(back) == 5
+    again = pofx.load(tmp_path / "run")
+    if device.type != "cuda":
+        assert str(again.sample(5, seed=0)) == str(drawn)
+        if scored is not None:
+            assert again.score(data[:5]).value == pytest.approx(scored.value, rel=1e-4, abs=1e-4)
+
+
+@every
+@NO_GPU
+def test_a_model_learns_in_bf16_on_a_gpu(case):
+    model = learned(case, GPU, "auto")
+    assert all(torch.isfinite(p).all() for p in model.parameters())
