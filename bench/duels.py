@@ -74,7 +74,7 @@ def images(args):
         began, cpu = time.perf_counter(), time.process_time()
         run = pofx.fit(data, name, **budget, seed=args.seed, out=args.out / label, overwrite=True,
                        condition="label" if args.conditional else None,
-                       progress=args.shown, **dict(args.option))  # fmt: skip
+                       progress=args.shown, **dict(args.option)).to()  # fmt: skip
         trained = time.process_time() - cpu
         drawn = run.draw(count, seed=0)
         sheet(drawn.values[:96], args.out / f"{label}.png")

@@ -115,7 +115,10 @@ class _Making(TorchFunctionMode):
             return torch.tensor(*args[1:], **kwargs).to(kwargs.pop("device", DEVICE))
         if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
             at = tuple(args[1]) if isinstance(args[1], tuple) else (args[1],)
-            at = tuple(torch.tensor(part, dtype=None if part else torch.int64) if isinstance(part, list) else part for part in at)
+            at = tuple(
+                torch.tensor(part, dtype=None if part else torch.int64) if isinstance(part, list) else part
+                for part in at
+            )
             return function(args[0], at, *args[2:])
         return function(*args, **kwargs)
 

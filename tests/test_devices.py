@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import pofx
-from families.cases import cases
+from families.cases import SLOW_DENSITY, cases
 from pofx.core.model import Encoding, Explicit, Stepwise
 from pofx.core.random import Streams
 from pofx.train.feed import Feed
@@ -32,10 +32,13 @@ MOST = 0.8  # of the items
 devices = pytest.mark.parametrize(
     "where", [second_device, pytest.param(lambda: nullcontext(GPU), id="gpu", marks=NO_GPU)]
 )
+DEAR = {"ebm", "dbm", "aim", *SLOW_DENSITY} - {"flow-matching"}
 every = pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=str(case), marks=() if case.core and case.plain else pytest.mark.slow)
+        pytest.param(
+            case, id=str(case), marks=() if case.core and case.plain and case.name not in DEAR else pytest.mark.slow
+        )
         for case in cases()
         if not case.further and case.name != "jit"  # dear, and a recipe of the class of flow-matching
     ],
@@ -104,13 +107,13 @@ def rows(n=80):
 
 
 DATA = {
-    "images": lambda: np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8),
+    "images": lambda: np.random.default_rng(0).integers(0, 256, (240, 8, 8), dtype=np.uint8),
     "rows": rows,
     "texts": lambda: ["abc", "abd", "bcd", "ad"] * 20,
     "vectors": lambda: np.random.default_rng(0).normal(size=(80, 3)),
 }
 RUNS = {"images": ("vae", "r3gan", "glow"), "rows": ("made", "copula", "circuit", "vae"), "texts": ("gpt",),
-        "vectors": ("nsf", "gmm", "ddpm")}  # fmt: skip
+        "vectors": ("nsf", "gmm")}  # fmt: skip
 
 
 @devices
@@ -131,6 +134,29 @@ def test_a_run_lives_on_a_device(kind, model, where, tmp_path):
         assert str(again.sample(5, seed=0)) == str(drawn)
         if scored is not None:
             assert again.score(data[:5]).value == pytest.approx(scored.value, rel=1e-4, abs=1e-4)
+
+
+JOBS = {
+    "evaluate": lambda run, data: pofx.evaluate(run, data, n=64, likelihood_seconds=0.1, force=True, progress=False),
+    "audit": lambda run, data: pofx.audit(run, data, force=True, progress=False),
+    "edit": lambda run, data: pofx.edit(run, data[:2], mask=np.eye(8, dtype=bool), steps=2),
+    "posterior": lambda run, data: pofx.posterior(run, data[:1, None] / 255, "denoise", 0.1).sample(2),
+    "interpolate": lambda run, data: run.interpolate(data[:1], data[1:2], steps=3),
+    "reconstruct": lambda run, data: run.reconstruct(data[:2]),
+}
+
+
+@devices
+@pytest.mark.parametrize(
+    "model, job",
+    [("vae", "evaluate"), ("vae", "audit"), ("vae", "interpolate"), ("flow-matching", "edit"), ("flow-matching", "posterior"), ("glow", "reconstruct")],
+)  # fmt: skip
+def test_a_run_on_a_device_does_each_job(model, job, where, tmp_path):
+    data = DATA["images"]()
+    run = pofx.fit(data, model, steps=2, out=tmp_path / "run", progress=False, batch_size=16)
+    with where() as device, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        JOBS[job](run.to(device), data)
 
 
 @every

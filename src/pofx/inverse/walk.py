@@ -64,7 +64,8 @@ class Walker:
         """E[z | z + s noise = x]; cut off at the bounds of a bounded event."""
         self.count += 1
         if s not in self.places:
-            t = time_at(self.path, torch.tensor(s, dtype=torch.float64).atan()).float().to(self.streams.device)
+            level = torch.tensor(s, dtype=torch.float64, device=self.streams.device)
+            t = time_at(self.path, level.atan()).float()
             self.places[s] = t, self.model.schedule(t)[0]
         t, alpha = self.places[s]
         found = self.model.denoise(x * self.unit * alpha, t, self.condition)
