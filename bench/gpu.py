@@ -2,8 +2,8 @@
 
     python bench/gpu.py throughput --widths 64,128
 
-Both predict noise on pictures of 3 × 32 × 32, with fused AdamW, as they are and compiled. Each is warmed up for 8 steps;
-the middle of three rounds of 10 steps counts. For samples of CIFAR-10 see `duels.py images --data cifar10`.
+Both predict noise on pictures of 3 × 32 × 32, with fused AdamW, as they are and compiled. Each is warmed up for 8
+steps; the middle of three rounds of 10 steps counts. For samples of CIFAR-10 see `duels.py images --data cifar10`.
 """
 
 import time

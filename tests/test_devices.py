@@ -2,7 +2,7 @@
 
 Draws come from streams that are the same on every device, so that a seed means the same samples everywhere. The second
 device of `second_device` computes as the CPU, so all items agree. Where there is a GPU it is tried too: its products
-round otherwise, which a threshold within a model may turn into another class or a longer walk, so most items must agree.
+round otherwise, which a threshold within a model may turn into another class or a longer walk, so most must agree.
 """
 
 import copy
@@ -149,7 +149,8 @@ JOBS = {
 @devices
 @pytest.mark.parametrize(
     "model, job",
-    [("vae", "evaluate"), ("vae", "audit"), ("vae", "interpolate"), ("flow-matching", "edit"), ("flow-matching", "posterior"), ("glow", "reconstruct")],
+    [("vae", "evaluate"), ("vae", "audit"), ("vae", "interpolate"), ("flow-matching", "edit"),
+     ("flow-matching", "posterior"), ("glow", "reconstruct")],
 )  # fmt: skip
 def test_a_run_on_a_device_does_each_job(model, job, where, tmp_path):
     data = DATA["images"]()
