@@ -18,7 +18,7 @@ from pofx.core.event import Bounded, Condition, Continuous, Event
 from pofx.core.model import Batch, Encoding, Phase
 from pofx.core.options import NonNegative, Range, Width
 from pofx.core.random import Streams
-from pofx.families.gan.health import symptoms
+from pofx.families.gan.health import UNGUIDED, symptoms
 from pofx.maths.adversarial import LOSSES
 from pofx.nets.image.synthesis import SLOPE
 from pofx.nets.image.translation import PatchFeatures, Translator
@@ -158,7 +158,8 @@ class CycleGAN(Encoding):
         return self.latest
 
     def health(self, numbers: Any) -> dict[str, str]:
-        return symptoms(numbers, MENDS)
+        alone = {} if self.condition is not None else {"condition": UNGUIDED}
+        return {**alone, **symptoms(numbers, MENDS)}
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """The translations of images A, which are the condition; of noise where it is no image."""

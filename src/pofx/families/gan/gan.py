@@ -19,7 +19,7 @@ from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, direction_of, span
-from pofx.families.gan.health import symptoms
+from pofx.families.gan.health import MENDS, TRANSLATION, UNGUIDED, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
 from pofx.families.gan.recipes import RECIPES
@@ -234,6 +234,11 @@ class GAN(Tempered, Inverting):
             found.append(Phase("path", generator, self.path_loss, every=4))
         return (*found, *self.inversion_phases())
 
+    def forward(self, phase: str, batch: Batch) -> Tensor | dict[str, Tensor]:
+        """The loss of a phase, without gathering the parameters of all of them at every step."""
+        loss: Tensor | dict[str, Tensor] = getattr(self, f"{phase}_loss")(batch)
+        return loss
+
     def _after_critic(self, losses: Any) -> None:
         if self.penalty == "clip":
             with torch.no_grad():
@@ -325,7 +330,8 @@ class GAN(Tempered, Inverting):
         return self.latest
 
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
-        return symptoms(numbers)
+        alone = {"condition": UNGUIDED} if self.l1 and self.condition is None else {}
+        return {**alone, **symptoms(numbers, TRANSLATION if self.l1 else MENDS)}
 
     def _learn(self, real: Tensor, n: int) -> None:
         """Count items; lead the probability of augmentation by how sure the critic is of real ones."""

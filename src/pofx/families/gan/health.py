@@ -10,10 +10,19 @@ WORSE = 3.0  # times the best validation
 WON = 0.99  # critic accuracy
 
 
+UNGUIDED = (
+    "without images as its condition nothing is translated: pass --condition with the folder of the inputs (A), or "
+    "left or right where pictures lie side by side"
+)
 MENDS = {
     "collapse": "Pass loss=relativistic and penalty=r1+r2, group=4 for style nets, or a larger batch_size",
     "divergence": "Lower lr, or pass penalty=r1+r2 or a larger gamma",
     "critic": "Pass penalty=r1+r2 or spectral=critic, lower critic_rate, or pass augment for few items",
+}
+TRANSLATION = {  # of a paired translation
+    "collapse": "Pass a larger l1, or train longer",
+    "divergence": "Lower lr, or pass a larger l1",
+    "critic": "Lower critic_rate, or pass augment for few items",
 }
 
 
