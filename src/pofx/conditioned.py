@@ -107,8 +107,10 @@ def check_kind(run: Parts, items: Items) -> None:
         raise DataError(f"{run.name} models {own.name} items, these are {theirs.name} items: give data of its kind")
 
 
-def events(run: Parts, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, X | None]]:
-    """Items batch by batch as events on the model's device, with their stated conditions.
+def events(
+    run: Parts, values: Any, condition: Any, batch_size: int, conditional: bool = True
+) -> Iterator[tuple[X, X | None]]:
+    """Items batch by batch as events on the model's device, with their stated conditions where it is `conditional`.
 
     Raises:
         DataError: an item that cannot occur, whose event would be that of another one.
@@ -116,7 +118,7 @@ def events(run: Parts, values: Any, condition: Any, batch_size: int) -> Iterator
     for row, reason in run.representation.impossible(values).items():
         raise DataError(f"row {row} cannot occur: {reason}; leave it out")
     raw = run.representation.tensor(values)
-    stated = given(run, condition, count(raw))
+    stated = given(run, condition, count(raw)) if conditional else None
     for i in range(0, count(raw), batch_size):
         part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(run.device))
         c = None if stated is None else select(stated, slice(i, i + batch_size))

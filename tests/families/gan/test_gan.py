@@ -349,6 +349,7 @@ def test_runs_of_earlier_versions_are_read():
     assert name == "r3gan" and options == known
     assert set(weights) == set(new.state_dict())
     assert GAN.upgraded("gan", {"architecture": "mlp"}, {})[0] == "gan"
+    assert row_of("r3gan").unstated["activation"] == "silu"  # as perceptrons were before there was a choice
 
 
 def test_codes_by_optimisation_recover_samples_item_by_item():
@@ -468,3 +469,10 @@ def test_telemetry_follows_the_critic():
     gan("critic", batch(EVENTS[2]))
     assert set(gan.telemetry()) == {"D(real)", "D(fake)", "critic accuracy"}
     assert all(v.ndim == 0 and not v.requires_grad for v in gan.telemetry().values())
+
+
+def test_perceptrons_of_vectors_bend_sharply_unless_stated():
+    """25 Gaussians: relu finds all, silu half of them in the same time (docs/benchmarks.md)."""
+    gan, smooth = model(EVENTS[2]), model(EVENTS[2], activation="silu")
+    for made, name in ((gan, "relu"), (smooth, "silu")):
+        assert made.generator.net.activation == made.critic.features.activation == name

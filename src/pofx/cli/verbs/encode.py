@@ -1,7 +1,7 @@
 """pofx encode."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,13 +15,15 @@ EXAMPLE = "pofx encode runs/digits digits --out codes.npz"
 def encode(
     run: arguments.Run,
     source: arguments.Data,
-    out: Annotated[Path, typer.Option(help="A .npz file: z, and y where there are labels."), File(".npz")] = Path(
-        "codes.npz"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(help="A .npz file: z, and y where there are labels; .png where codes are pictures (cyclegan)."),
+        File(".npz", ".png"),
+    ] = Path("codes.npz"),
     split: arguments.Split = None,
     force: arguments.Force = False,
     device: arguments.Device = "auto",
-) -> str:
+) -> str | None:
     """Compute the code of each item."""
     from pofx.artifact import load
     from pofx.data.arrays import write_arrays
@@ -30,5 +32,25 @@ def encode(
     items = arguments.items(artifact, source, split, force)
     with output.waiting(f"encoding {len(items):,} items by {artifact.name}"):
         z = artifact.encode(items)
+    if out.suffix.lower() == ".png":
+        return output.items(pictures(artifact, z), out, f"{len(z)} codes")
     write_arrays(out, {"z": z} | ({} if items.labels is None else {"y": items.labels}))
     return f"{len(z)} codes of shape {z.shape[1:]}"
+
+
+def pictures(artifact: Any, codes: Any) -> Any:
+    """Codes that are pictures of the same event as the condition's, as Items.
+
+    Raises:
+        UsageError: they are not.
+    """
+    import torch
+
+    from pofx.core.errors import UsageError
+    from pofx.core.items import Items
+    from pofx.data.kind import named
+
+    view = artifact.conditioning
+    if view is None or not named(view.kind).pictorial or artifact.model.code != view.event:
+        raise UsageError(f"codes of {artifact.name} are no pictures: pass --out codes.npz")
+    return Items(view.kind, view.items(view.decode(torch.from_numpy(codes).clamp(-1, 1))))

@@ -90,6 +90,11 @@ class CycleGAN(Encoding):
             Phase("critics", tuple(self.critics.parameters()), self.critics_loss),
         )
 
+    @property
+    def reads_condition(self) -> bool:
+        """An image as the condition is the code itself."""
+        return self.given is None
+
     def _to_b(self, a: Tensor, context: Tensor | None) -> Tensor:
         """A → B without noise."""
         return self.forth(a.new_zeros(len(a), self.forth.inputs), context, a).float()  # type: ignore[no-any-return]

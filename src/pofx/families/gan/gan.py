@@ -28,6 +28,7 @@ from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
 from pofx.maths.checkerboard import overlap_imbalance
 from pofx.nets.vector.conditioner import CONDITIONS
+from pofx.nets.vector.mlp import ACTIVATIONS
 
 PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
@@ -47,10 +48,11 @@ class GAN(Tempered, Inverting):
         loss: a name of `maths.adversarial.LOSSES`.
         penalty: of the critic: its squared slope on data, samples or both (r1, r2), slope 1 between pairs (gradient),
             clipped weights (clip), or none.
-        gamma: weight of the penalty; None takes 1 for grids and 0.1 for vectors, ten times as much for "gradient" of
-            grids, 0.01 for "clip".
+        gamma: weight of the penalty; None takes 1 for grids and 0.01 for vectors, ten times as much for "gradient",
+            0.01 for "clip".
         every: steps between penalties, which count as many times.
         differences: above 0, r1 and r2 by finite differences of this size.
+        activation: of perceptrons; straight pieces bend as sharply as data with modes far apart needs.
         octaves: waves of each number that the critic of vectors sees beside it.
         critic_steps: steps of the critic for one of the generator.
         critic_rate: factor on the critic's learning rate.
@@ -90,6 +92,7 @@ class GAN(Tempered, Inverting):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
+    unstated: ClassVar[dict[str, Any]] = {"activation": "silu"}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -124,6 +127,7 @@ class GAN(Tempered, Inverting):
         gamma: NonNegative | None = None,
         every: Depth = 8,
         differences: NonNegative = 0.0,
+        activation: Annotated[str, OneOf.keys(ACTIVATIONS)] = "relu",
         octaves: Annotated[int, Range(0, 16)] = 0,
         critic_steps: Depth = 1,
         critic_rate: Positive = 1.0,
@@ -177,8 +181,8 @@ class GAN(Tempered, Inverting):
         if (augment or consistency) and not self.is_grid:
             raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
         usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
-        self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.1) if gamma is None else gamma
-        self.octaves = octaves
+        self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.01) if gamma is None else gamma
+        self.octaves, self.activation = octaves, activation
         build = Build(
             architecture,
             latent,
@@ -191,7 +195,8 @@ class GAN(Tempered, Inverting):
             upsampling,
             shuffle,
             group,
-            self.octaves,
+            activation,
+            octaves,
         )
         self.generator = Generator(event, condition, build)
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
