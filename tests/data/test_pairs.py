@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 import pofx
 from pofx.cli.main import app
+from pofx.conditioned import pictures_of_codes
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.sources import load
 from pofx.evaluate.provenance import differences, trained_on
@@ -96,3 +97,5 @@ def test_a_translation_at_the_command_line_reads_folders_and_writes_both_directi
     paired = pofx.fit("data", "pix2pix", steps=1, condition="A", width=16, progress=False)
     with pytest.raises(Unsupported, match="one per item"):
         paired.encode(b[:3])
+    with pytest.raises(UsageError, match="no pictures"):
+        pictures_of_codes(paired, np.zeros((1, paired.model.code.shape[0]), np.float32))

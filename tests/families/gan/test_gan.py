@@ -349,7 +349,7 @@ def test_runs_of_earlier_versions_are_read():
     assert name == "r3gan" and options == known
     assert set(weights) == set(new.state_dict())
     assert GAN.upgraded("gan", {"architecture": "mlp"}, {})[0] == "gan"
-    assert row_of("r3gan").unstated["activation"] == "silu"  # as perceptrons were before there was a choice
+    assert GAN.unstated["activation"] == "silu"  # as perceptrons were before there was a choice
 
 
 def test_codes_by_optimisation_recover_samples_item_by_item():

@@ -1,7 +1,7 @@
 """pofx encode."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,6 +26,7 @@ def encode(
 ) -> str | None:
     """Compute the code of each item."""
     from pofx.artifact import load
+    from pofx.conditioned import pictures_of_codes
     from pofx.data.arrays import write_arrays
 
     artifact = load(run).to(device)
@@ -33,24 +34,6 @@ def encode(
     with output.waiting(f"encoding {len(items):,} items by {artifact.name}"):
         z = artifact.encode(items)
     if out.suffix.lower() == ".png":
-        return output.items(pictures(artifact, z), out, f"{len(z)} codes")
+        return output.items(pictures_of_codes(artifact, z), out, f"{len(z)} codes")
     write_arrays(out, {"z": z} | ({} if items.labels is None else {"y": items.labels}))
     return f"{len(z)} codes of shape {z.shape[1:]}"
-
-
-def pictures(artifact: Any, codes: Any) -> Any:
-    """Codes that are pictures of the same event as the condition's, as Items.
-
-    Raises:
-        UsageError: they are not.
-    """
-    import torch
-
-    from pofx.core.errors import UsageError
-    from pofx.core.items import Items
-    from pofx.data.kind import named
-
-    view = artifact.conditioning
-    if view is None or not named(view.kind).pictorial or artifact.model.code != view.event:
-        raise UsageError(f"codes of {artifact.name} are no pictures: pass --out codes.npz")
-    return Items(view.kind, view.items(view.decode(torch.from_numpy(codes).clamp(-1, 1))))
