@@ -33,6 +33,7 @@ from pofx.nets.vector.mlp import ACTIVATIONS
 PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
 VIEWS = ("flip", "translation")  # the changes under which consistency is required
+PREPARED = 512  # items whose conditions are looked at before training
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
@@ -223,6 +224,16 @@ class GAN(Tempered, Inverting):
         if "inversion" not in options:  # there was none
             options = {**options, "inversion": "optimisation", "units": options.get("width", 64)}
         return name, options, weights
+
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Texts and pictures as conditions begin as different from one another for the generator as classes are."""
+        conditioner = self.generator.conditioner
+        if conditioner.event is not None:
+            condition = take(PREPARED).condition
+            assert condition is not None
+            given = condition if self.generator.placed is None else self.generator.placed.beside(condition)
+            if given is not None:
+                conditioner.standardise(given)
 
     # phases
 

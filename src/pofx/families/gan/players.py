@@ -168,8 +168,7 @@ class Critic(nn.Module):
         self.classes = nn.Linear(width, classes) if classes else None
         named = condition if self.placed is None else self.placed.rest
         self.embed = Conditioner(None if classes else named, width)
-        for p in self.embed.parameters():
-            nn.init.zeros_(p)
+        self.embed.silence()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def phi(
