@@ -463,6 +463,15 @@ def test_health_names_collapse_divergence_and_a_critic_that_wins():
         assert "Pass" in sentence or "pass" in sentence
 
 
+def test_mends_are_those_that_are_not_in_use():
+    worst = {"class entropy": 0.0, "class entropy of data": 2.0, "critic accuracy": 1.0}
+    plain, best = build("gan", EVENTS[2]).health(worst), build("r3gan", EVENTS[2]).health(worst)
+    assert "loss=relativistic and penalty=r1+r2" in plain["collapse"] and "penalty=r1+r2" in plain["critic"]
+    assert "relativistic" not in best["collapse"] and "penalty" not in best["critic"]
+    assert "augment" not in best["critic"]  # which changes grids
+    assert "group" not in build("stylegan2", EVENTS[0], width=32).health(worst)["collapse"]  # it has groups
+
+
 def test_telemetry_follows_the_critic():
     gan = model(EVENTS[2])
     assert not gan.telemetry()

@@ -19,7 +19,7 @@ from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, direction_of, span
-from pofx.families.gan.health import MENDS, TRANSLATION, UNGUIDED, symptoms
+from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
 from pofx.families.gan.recipes import RECIPES
@@ -27,6 +27,7 @@ from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
 from pofx.maths.checkerboard import overlap_imbalance
+from pofx.nets.image.style import StyleFeatures
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.mlp import ACTIVATIONS
 
@@ -347,7 +348,8 @@ class GAN(Tempered, Inverting):
 
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
         alone = {"condition": UNGUIDED} if self.l1 and self.condition is None else {}
-        return {**alone, **symptoms(numbers, TRANSLATION if self.l1 else MENDS)}
+        own = mends(vars(self), grid=self.is_grid, styled=isinstance(self.critic.features, StyleFeatures))
+        return {**alone, **symptoms(numbers, TRANSLATION if self.l1 else own)}
 
     def _learn(self, real: Tensor, n: int) -> None:
         """Count items; lead the probability of augmentation by how sure the critic is of real ones."""
