@@ -151,7 +151,7 @@ def inversion(args):
                    "PCA-64": round(floor, 5), "bar": "≤ PCA-64"}  # fmt: skip
 
 
-def step_seconds(model, batch, optimisers, steps, first=0):
+def step_seconds(model, batch, optimisers, steps, first=0, precision="fp32"):
     """Processor seconds per step of a duel as the trainer makes them, without its bookkeeping."""
     began = time.process_time()
     for step in range(first, first + steps):
@@ -167,10 +167,36 @@ def step_seconds(model, batch, optimisers, steps, first=0):
                 torch.optim.AdamW(phase.parameters, lr=1e-4, betas=(0.0, 0.99), fused=True),
             )
             optimiser.zero_grad(set_to_none=True)
-            loss = model(phase.name, batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                loss = model(phase.name, batch)
             (sum(loss.values()) if isinstance(loss, dict) else loss).backward()
             optimiser.step()
     return (time.process_time() - began) / steps
+
+
+def precision(args):
+    """A step of every recipe in bf16 over one in fp32, in turn: images of 28 × 28, and points of the plane."""
+    from pofx.core.config import build
+    from pofx.core.event import Bounded, Continuous
+    from pofx.core.model import Batch
+
+    usual = ("gan", "dcgan", "wgan-gp", "sngan", "biggan", "stylegan", "stylegan2", "r3gan", "pix2pix")
+    images, rows = Bounded((1, 28, 28)), Continuous((2,))
+    for name in args.models or usual:
+        for event in (images, *([rows] if name in ("gan", "wgan-gp", "r3gan") else [])):
+            given = event if name == "pix2pix" else None
+            batch = Batch(torch.rand(64, *event.shape) * 2 - 1, None if given is None else torch.rand(64, *event.shape))
+            made, seconds = {}, {"fp32": [], "bf16": []}
+            for kind in seconds:
+                torch.manual_seed(0)
+                made[kind] = (build(name, event, given), {})
+            for turn in range(args.rounds + 1):  # of which the first goes before
+                for kind, (model, optimisers) in made.items():
+                    taken = step_seconds(model, batch, optimisers, 8, precision=kind)
+                    seconds[kind] += [taken] if turn else []
+            plain, short = (float(np.median(seconds[kind])) for kind in ("fp32", "bf16"))
+            yield {"model": name, "event": list(event.shape), "fp32, ms": round(1e3 * plain, 2),
+                   "bf16, ms": round(1e3 * short, 2), "ratio": round(short / plain, 2)}  # fmt: skip
 
 
 def penalty(args):
@@ -262,6 +288,7 @@ BARS = {
     "drifting": drifting,
     "inversion": inversion,
     "penalty": penalty,
+    "precision": precision,
 }
 
 

@@ -243,7 +243,8 @@ class Artifact(Parts):
             Unsupported: the model has no codes, or was trained with a condition and none is given.
         """
         model = self._encoding()
-        pairs = events(self, *apart(self, values, condition), self.batch(batch_size))
+        values, condition = apart(self, values, condition)
+        pairs = events(self, values, condition, self.batch(batch_size), model.reads_condition)
         return torch.cat([model.encode(x, c).cpu() for x, c in pairs]).numpy()
 
     @public
@@ -254,7 +255,9 @@ class Artifact(Parts):
         shape = model.code.shape if not isinstance(model.code, dict) else ()
         z = torch.from_numpy(check_codes(codes, shape, whole=isinstance(model.code, Discrete)))
         return self._decoded(
-            z, given(self, condition, len(z)), self.batch(batch_size, stepwise=isinstance(self.model, Completing))
+            z,
+            given(self, condition, len(z)) if model.reads_condition else None,
+            self.batch(batch_size, stepwise=isinstance(self.model, Completing)),
         )
 
     @public

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
-from pofx.core.errors import DataError, Unsupported
+from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import count, each, select
 from pofx.core.items import Items
 from pofx.core.model import X
@@ -107,8 +108,10 @@ def check_kind(run: Parts, items: Items) -> None:
         raise DataError(f"{run.name} models {own.name} items, these are {theirs.name} items: give data of its kind")
 
 
-def events(run: Parts, values: Any, condition: Any, batch_size: int) -> Iterator[tuple[X, X | None]]:
-    """Items batch by batch as events on the model's device, with their stated conditions.
+def events(
+    run: Parts, values: Any, condition: Any, batch_size: int, conditional: bool = True
+) -> Iterator[tuple[X, X | None]]:
+    """Items batch by batch as events on the model's device, with their stated conditions where it is `conditional`.
 
     Raises:
         DataError: an item that cannot occur, whose event would be that of another one.
@@ -116,11 +119,23 @@ def events(run: Parts, values: Any, condition: Any, batch_size: int) -> Iterator
     for row, reason in run.representation.impossible(values).items():
         raise DataError(f"row {row} cannot occur: {reason}; leave it out")
     raw = run.representation.tensor(values)
-    stated = given(run, condition, count(raw))
+    stated = given(run, condition, count(raw)) if conditional else None
     for i in range(0, count(raw), batch_size):
         part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(run.device))
         c = None if stated is None else select(stated, slice(i, i + batch_size))
         yield run.representation.under(c).events(part, next(repeated(part, 1))), c
+
+
+def pictures_of_codes(run: Parts, codes: np.ndarray) -> Items:
+    """Codes (n, channels, H, W) that are events of the condition's kind, as pictures: B to A of a translation.
+
+    Raises:
+        UsageError: they are not.
+    """
+    view = run.conditioning
+    if view is None or not named(view.kind).pictorial or getattr(run.model, "code", None) != view.event:
+        raise UsageError(f"codes of {run.name} are no pictures: pass --out codes.npz")
+    return Items(view.kind, view.items(view.decode(torch.from_numpy(codes).clamp(-1, 1))))
 
 
 def repeated(raw: Tensor, draws: int) -> Iterator[Streams]:

@@ -134,7 +134,7 @@ Condition = Annotated[
     typer.Option(
         "--condition",
         "-c",
-        help="A value, several (0,1,2), by name (country=Norway,age=30; label=3,sketch=s.png), or a file.",
+        help="A value, several (0,1,2), by name (country=Norway,age=30; label=3,sketch=s.png), or a file or folder.",
     ),
     Reads(),
 ]

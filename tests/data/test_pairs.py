@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import pofx
-from pofx.core.errors import DataError, UsageError
+from pofx.cli.main import app
+from pofx.conditioned import pictures_of_codes
+from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.sources import load
+from pofx.evaluate.provenance import differences, trained_on
 
 
 def write(folder, arrays, names=None):
@@ -65,3 +69,33 @@ def test_a_translation_is_trained_from_folders_and_drawn_for_new_images(tmp_path
         run = pofx.fit(tmp_path / "data", name, steps=2, condition="A", width=16, out=tmp_path / name, progress=False)
         drawn = pofx.load(tmp_path / name).sample(3, condition=a[:3])
         assert drawn.shape == (3, 6, 8) and np.array_equal(drawn, run.sample(3, condition=a[:3]))
+
+
+def test_a_translation_at_the_command_line_reads_folders_and_writes_both_directions(tmp_path, sides, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a, b = sides
+    write(tmp_path / "data" / "A", a)
+    write(tmp_path / "data" / "B", b)
+    write(tmp_path / "new", a[:3])
+    run = pofx.fit("data", "cyclegan", steps=1, condition="A", width=16, out="cycle", progress=False)
+    assert differences(run, trained_on(run)) == []  # its folders are read again as they were
+    assert run.card["training"]["condition"] == "A"
+    calls = {
+        "sample cycle --condition new --out there": (0, "3 samples"),
+        "sample cycle --condition new -n 5 --out five": (0, "5 samples"),
+        "encode cycle data/B --out back.png": (0, "40 codes"),
+        "encode cycle data/B --out back.npz": (0, "40 codes"),
+        "decode cycle back.npz --out forth.png": (0, "40 items"),
+        "sample cycle --condition nothing": (1, "no file or folder nothing"),
+    }
+    for call, (code, line) in calls.items():
+        done = CliRunner().invoke(app, call.split())
+        assert done.exit_code == code and line in done.output + str(done.exception), (call, done.output, done.exception)
+    assert len(list((tmp_path / "there").glob("*.png"))) == 3
+    z = run.encode(b[:3])
+    assert z.shape == (3, 1, 6, 8) and run.decode(z).shape == (3, 6, 8)
+    paired = pofx.fit("data", "pix2pix", steps=1, condition="A", width=16, progress=False)
+    with pytest.raises(Unsupported, match="one per item"):
+        paired.encode(b[:3])
+    with pytest.raises(UsageError, match="no pictures"):
+        pictures_of_codes(paired, np.zeros((1, paired.model.code.shape[0]), np.float32))

@@ -78,3 +78,39 @@ def test_what_follows_the_end_of_a_text_changes_nothing_and_the_order_of_its_tok
     embed = Conditioner(Discrete((5,), 6, end=0), 8)
     a, b, c = (torch.tensor([row]) for row in ([2, 3, 0, 0, 0], [2, 3, 0, 4, 5], [3, 2, 0, 0, 0]))
     assert torch.equal(embed(a), embed(b)) and not torch.allclose(embed(a), embed(c))
+
+
+READ = {  # conditions that pass an encoder, and some of them
+    "text": (Discrete((7,), 5, end=0), lambda n: torch.randint(5, (n, 7))),
+    "grid": (Continuous((1, 8, 8)), lambda n: torch.randn(n, 1, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", [*READ, "parts"])
+def test_an_embedding_that_begins_at_zero_learns_in_all_its_layers(kind):
+    """The critic of a GAN never saw texts: behind layers of zeros there is no gradient."""
+    torch.manual_seed(0)
+    if kind == "parts":
+        event, given = {key: READ[key][0] for key in READ}, {key: READ[key][1](16) for key in READ}
+    else:
+        event, given = READ[kind][0], READ[kind][1](16)
+    embed = Conditioner(event, 8)
+    embed.silence()
+    assert not embed(given).any()
+    descent = torch.optim.SGD(embed.parameters(), lr=0.1)
+    for _ in range(3):
+        descent.zero_grad()
+        (embed(given) * torch.randn(16, 8)).sum().backward()
+        descent.step()
+    still = [name for name, p in embed.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not [name for name in still if "encoder" in name], still
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_standardised_embeddings_have_mean_0_and_variance_1(kind):
+    torch.manual_seed(0)
+    event, draw = READ[kind]
+    embed, given = Conditioner(event, 8), draw(64)
+    embed.standardise(given)
+    torch.testing.assert_close(embed(given).mean(0), torch.zeros(8), rtol=0, atol=1e-4)
+    torch.testing.assert_close(embed(given).std(0), torch.ones(8), rtol=0, atol=1e-3)

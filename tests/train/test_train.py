@@ -131,10 +131,10 @@ def test_an_interrupt_amid_a_step_waits_for_its_end(tmp_path, monkeypatch):
     whole = run()
     original = Average.update
 
-    def interrupts(self, model, batch, seen):
+    def interrupts(self, batch, seen):
         if seen == 20 * 16:
             os.kill(os.getpid(), signal.SIGINT)
-        original(self, model, batch, seen)
+        original(self, batch, seen)
 
     monkeypatch.setattr(Average, "update", interrupts)
     with pytest.raises(KeyboardInterrupt):
@@ -147,7 +147,7 @@ def test_an_interrupt_amid_a_step_waits_for_its_end(tmp_path, monkeypatch):
 
 
 def test_a_second_interrupt_strikes_at_once_and_saves_no_half_step(tmp_path, monkeypatch):
-    def interrupts(self, model, batch, seen):
+    def interrupts(self, batch, seen):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -189,7 +189,7 @@ def test_average_equals_its_closed_form_and_ignores_the_split_into_batches():
         for seen in range(batch, 401, batch):
             with torch.no_grad():
                 model.mean.fill_(1.0)
-            average.update(model, batch, seen)
+            average.update(batch, seen)
         return float(average.model.mean)
 
     assert averaged(1) == pytest.approx(1 - 0.5**4, abs=1e-5)
@@ -201,7 +201,7 @@ def test_average_copies_buffers():
     model = Gaussian(Continuous((1,)))
     average = Average(model, 100.0, 0.0)
     model.seen.fill_(7)
-    average.update(model, 1, 1)
+    average.update(1, 1)
     assert int(average.model.seen) == 7
 
 

@@ -22,6 +22,7 @@ Split = Annotated[str | None, typer.Option(help="train, validation or test (defa
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
+DRAWN = 64  # items that a verb draws where their number is not stated
 
 
 def options(texts: list[str] | None) -> dict[str, Any]:
@@ -107,20 +108,25 @@ def columns(text: str | None) -> Any:
     return text if text is None or "," not in text else once_each([name.strip() for name in text.split(",")])
 
 
-def conditions(artifact: Any, text: str | None, n: int) -> Any:
-    """n conditions from the command line, repeated in turn: written out, or the items of a file."""
-    from pofx.data.kind import take
+def conditions(artifact: Any, text: str | None, n: int | None) -> Any:
+    """n conditions from the command line, repeated in turn: written out, or the items of a file or folder; without n
+    each once, or as many as a verb draws by itself of what is written out."""
+    from pofx.core.errors import DataError
+    from pofx.data.kind import named, take
     from pofx.data.sources import read_conditions
     from pofx.represent.several import Product
 
     if text is None or artifact.conditioning is None:
         return text
-    if Path(text).is_file():
-        items = read_conditions(Path(text))
-        return take(items, [i % len(items) for i in range(n)])
-    conditioning = artifact.conditioning
+    conditioning, path = artifact.conditioning, Path(text).expanduser()
+    in_files = bool(named(conditioning.kind).members)
+    if path.is_file() or (in_files and path.is_dir()):
+        items = read_conditions(path)
+        return take(items, [i % len(items) for i in range(len(items) if n is None else n)])
+    if in_files and not path.exists() and not isinstance(conditioning, Product):
+        raise DataError(f"there is no file or folder {text}: give {conditioning.kind} items as the condition")
     values = conditioning.written(text, files=True) if isinstance(conditioning, Product) else conditioning.written(text)
-    return [values[i % len(values)] for i in range(n)]
+    return [values[i % len(values)] for i in range(DRAWN if n is None else n)]
 
 
 def known(text: str, n: int) -> Any:
@@ -137,13 +143,18 @@ def known(text: str, n: int) -> Any:
 def items(artifact: Any, source: str, split: str | None, force: bool = False) -> Any:
     """Items of a source; a split of the run's own data is that of training, unless forced."""
     from pofx.core.errors import unknown
+    from pofx.data.kind import named
+    from pofx.data.pairs import is_paired
     from pofx.data.sources import load, whole
     from pofx.evaluate.provenance import as_read
 
-    how = as_read(artifact)
+    how, stated = as_read(artifact), artifact.condition_source
+    if isinstance(stated, str) and artifact.conditioning is not None and named(artifact.conditioning.kind).pictorial:
+        folder = Path(source).expanduser()
+        stated = stated if is_paired(folder, stated) or not folder.is_dir() else None  # items alone
     if split is None:
-        return whole(source, condition=artifact.condition_source, **how)
-    dataset = load(source, condition=artifact.condition_source, **how)
+        return whole(source, condition=stated, **how)
+    dataset = load(source, condition=stated, **how)
     splits = dataset.splits()
     if split not in splits:
         raise unknown("split", split, splits)

@@ -417,6 +417,11 @@ class Encoding(Model):
     code: Event
     lossless: bool  # whether decode(encode(x)) is x, up to rounding
 
+    @property
+    def reads_condition(self) -> bool:
+        """Whether codes depend on the condition; where they do not, items are encoded and decoded without one."""
+        return True
+
     @abstractmethod
     def encode(self, x: X, condition: Condition | None = None) -> Shaped[Tensor, "n *code"]:
         """The code of x, deterministic: (n, *code.shape)."""

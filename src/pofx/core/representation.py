@@ -118,7 +118,7 @@ class Representation(Checked, ABC):
         Raises:
             UsageError: items of this kind are not written as text.
         """
-        raise UsageError(f"{self.kind} items are not written on a command line: give a file of them")
+        raise UsageError(f"{self.kind} items are not written on a command line: give a file or folder of them")
 
     def training(self, values: Any) -> Tensor:
         """Items in data space → the raw tensor (n, …) to train on; by default that of `tensor`.

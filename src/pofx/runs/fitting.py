@@ -25,7 +25,7 @@ from pofx.core.progress import Progress, Sink
 from pofx.core.random import seeded
 from pofx.core.representation import Representation
 from pofx.data.dataset import Dataset
-from pofx.data.kind import kind_of, loaded
+from pofx.data.kind import loaded
 from pofx.data.on_disk import OnDisk
 from pofx.data.sources import load as load_data
 from pofx.data.weights import balanced
@@ -205,7 +205,7 @@ def condition_of(dataset: Dataset, condition: Any) -> Any:
     given = dataset.train.condition
     if given is None:
         return None
-    if isinstance(condition, str) and not kind_of(given).pictorial:
+    if isinstance(condition, str):
         return condition
     columns = given.facts.get("columns")
     return list(columns) if columns else {"kind": given.kind}

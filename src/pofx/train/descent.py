@@ -110,7 +110,10 @@ class Descent:
             state.flops += self.flops.known.get(phase.name, 0) * processes.num_processes
             for name, value in named.items():
                 losses[name] = losses.get(name, 0.0) + value.detach() / parts
-        norm = nn.utils.clip_grad_norm_(phase.parameters, self.options.clip or float("inf"))
+        if self.options.clip:
+            norm = nn.utils.clip_grad_norm_(phase.parameters, self.options.clip)
+        else:
+            norm = nn.utils.get_total_norm(p.grad for p in phase.parameters if p.grad is not None)
         self.norms[phase.name] = norm.detach()
         if not self._skips(phase.name, norm, state):
             for optimiser in chosen:

@@ -1,6 +1,7 @@
 """Devices and processes of a training, by 🤗 Accelerate, and the precision of its products."""
 
 import atexit
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 
 Cast = Callable[[], AbstractContextManager[Any]]
+SMALL = 2**22  # multiplications, below which a product in bf16 with its conversions is no faster on a processor
 
 
 def processes() -> Accelerator:
@@ -39,9 +41,10 @@ def agreed(value: float, accelerator: Accelerator) -> float:
     return float(broadcast(torch.tensor(value, dtype=torch.float64, device=accelerator.device)))
 
 
-def autocast(precision: str, device: torch.device) -> Cast:
-    """The context of a loss: bf16 by choice, or with "auto" where the device multiplies it faster."""
-    fast = device.type == "cuda" or (device.type == "cpu" and multiplies_bf16())
+def autocast(precision: str, device: torch.device, product: float = math.inf) -> Cast:
+    """The context of a loss: bf16 by choice, or with "auto" where the device multiplies it faster: on a processor,
+    only where a product has enough multiplications on average (`product`) to outweigh the conversions."""
+    fast = device.type == "cuda" or (device.type == "cpu" and multiplies_bf16() and product >= SMALL)
     if precision == "bf16" or (precision == "auto" and fast):
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext

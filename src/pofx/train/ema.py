@@ -21,18 +21,23 @@ class Average(Generic[M]):
         self.half_life, self.ramp = half_life, ramp
         self.mine: list[torch.Tensor] = list(self.model.parameters())
         self.theirs: list[torch.Tensor] = list(model.parameters())
+        pairs = zip(self.model.modules(), model.modules(), strict=True)
+        self.holders = [(mine, theirs) for mine, theirs in pairs if theirs._buffers]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, batch: int, seen: int) -> None:
-        """Follow `model` after a step on `batch` items, `seen` items in all."""
+    def update(self, batch: int, seen: int) -> None:
+        """Follow the model after a step on `batch` items, `seen` items in all."""
         half_life = min(self.half_life, self.ramp * seen) if self.ramp else self.half_life
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
         if self.mine:
             torch._foreach_lerp_(self.mine, self.theirs, 1.0 - beta)
-        self.copy_buffers(model)
+        self.copy_buffers()
 
     @torch.no_grad()
-    def copy_buffers(self, model: nn.Module) -> None:
-        """Take the buffers of `model` as they are."""
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+    def copy_buffers(self) -> None:
+        """Take the buffers of the model as they are."""
+        for mine, theirs in self.holders:
+            for name, value in theirs._buffers.items():
+                held = mine._buffers[name]
+                if held is not None and value is not None:
+                    held.copy_(value)

@@ -5,13 +5,16 @@ a phase is counted; all others are taken to need as many.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from pofx.core.model import Batch, Phase
 
 
 class _Watch(TorchDispatchMode):
@@ -19,7 +22,7 @@ class _Watch(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = 0
+        self.total, self.products = 0, 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -28,13 +31,15 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         rule = flop_registry.get(func._overloadpacket)
+        count = 0
         if rule is not None:
-            self.total += rule(*args, **(kwargs or {}), out_val=out)
+            count = rule(*args, **(kwargs or {}), out_val=out)
         elif func._overloadpacket in _ATTENTION:
             query, key, value = args[_ATTENTION[func._overloadpacket] :][:3]
-            self.total += _attention(query.shape, key.shape, value.shape, backward=len(args) > 5)
+            count = _attention(query.shape, key.shape, value.shape, backward=len(args) > 5)
         elif func._schema.name == "mkldnn::_linear_pointwise":  # that of `maths.products`
-            self.total += 2 * out.numel() * args[0].shape[-1]
+            count = 2 * out.numel() * args[0].shape[-1]
+        self.total, self.products = self.total + count, self.products + bool(count)
         return out
 
 
@@ -67,3 +72,12 @@ class Flops:
         with _Watch() as watch:
             yield
         self.known[phase] = watch.total
+
+
+def mean_product(objective: nn.Module, phases: Iterable[Phase], batch: Batch) -> float:
+    """Multiplications of a product on average, in the losses of all phases; 0 where there is none. The objective is a
+    copy, for its buffers may change."""
+    with _Watch() as watch:
+        for phase in phases:
+            objective(phase.name, batch)
+    return watch.total / 2 / max(watch.products, 1)

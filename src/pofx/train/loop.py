@@ -6,6 +6,7 @@ uninterrupted one; a run that diverges leaves the last good weights, or none.
 """
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -26,9 +27,10 @@ from pofx.core.progress import Progress, Sink, reporting
 from pofx.core.random import seeded
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.descent import Descent
-from pofx.train.devices import agreed, autocast, channels_last, layout, processes
+from pofx.train.devices import agreed, autocast, channels_last, layout, multiplies_bf16, processes
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
+from pofx.train.flops import mean_product
 from pofx.train.interrupt import WholeSteps
 from pofx.train.log import Log
 from pofx.train.memory import reuse_freed_memory
@@ -43,6 +45,7 @@ from pofx.train.state import State
 Store = Callable[[Model | Objective | None, State], None]
 M = TypeVar("M", bound=nn.Module)
 LARGE = 1_024  # items of a batch that may be larger than the training data
+TRIED = 16  # items whose losses show how large the products are
 LOOKED_AT = 1_000  # training items with which samples are compared at the end
 
 
@@ -164,7 +167,7 @@ class _Training:
                     prepare_publicly(objective.eval(), device)
                 else:
                     objective.eval().prepare(self.feed.take)
-        cast = autocast(options.precision, device)
+        cast = autocast(options.precision, device, self._product())
         self.layouts = [layout(p) for p in objective.parameters()]
         if cast is not nullcontext:  # fast convolutions read this
             channels_last(objective)
@@ -183,10 +186,20 @@ class _Training:
             self.state.batch_size = self.pace.batch(self.average.model, self.descent.phases, self.feed, options, cast)
         if self.state.batch_size:
             self.options = self.descent.options = replace(options, batch_size=self.state.batch_size)
-        self.average.copy_buffers(objective)
+        self.average.copy_buffers()
         now = time.monotonic()
         self.began = began - self.state.seconds  # as if all had been trained without a break
         self.state.seconds, self.stored, self.logged, self.logged_step = now - self.began, now, now, self.state.step
+
+    def _product(self) -> float:
+        """Multiplications of a product on average, where the precision depends on it."""
+        if self.options.precision != "auto" or self.feed.device.type != "cpu" or not multiplies_bf16():
+            return math.inf
+        items = min(TRIED, self.options.batch_size)
+        with seeded(self.seed, 0, 1 << 20, self.feed.device):
+            copied = copy.deepcopy(self.objective).eval()
+            product = mean_product(copied, copied.phases(), self.feed.batch(0, items))
+        return product * self.options.batch_size / items
 
     def share(self) -> float:
         """The share of the budget that is spent; 1 where no other step fits in."""
@@ -205,7 +218,7 @@ class _Training:
         found = None if self.selection.possible else broken(self.objective)  # else validation finds it
         if found is not None:
             raise TrainingError(f"the weights after step {state.step} are broken: {found}")
-        self.average.update(self.objective, self.descent.images, state.images)
+        self.average.update(self.descent.images, state.images)
         now = time.monotonic()
         state.seconds = now - self.began
         self.pace.record(now - began)

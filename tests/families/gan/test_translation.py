@@ -104,3 +104,27 @@ def test_without_an_image_a_is_noise():
     x = model.eval().sample(3, given, generator=Streams(0, 3))
     assert x.shape == (3, 1, 8, 8) and not torch.allclose(x, model.sample(3, given, generator=Streams(1, 3)))
     assert not torch.allclose(x, model.sample(3, given.flip(0), generator=Streams(0, 3)))
+
+
+def test_a_translation_without_images_to_translate_is_reported_at_once():
+    event = Bounded((1, 8, 8))
+    for name in ("pix2pix", "cyclegan"):
+        alone, given = (build(name, event, condition, width=16) for condition in (None, event))
+        assert "--condition" in alone.health({"share": 0.01})["condition"]
+        assert "condition" not in given.health({"share": 0.01})
+
+
+def test_critics_of_a_cycle_see_the_translations_of_the_step_once():
+    torch.manual_seed(0)
+    event = Bounded((1, 8, 8))
+    model, calls = CycleGAN(event, event, width=16, pool=0), []
+    model.forth.register_forward_hook(lambda *_: calls.append(1))
+    batch = Batch(torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8))
+    model("translation", batch)
+    translated = len(calls)
+    model("critics", batch)
+    assert len(calls) == translated  # they are those of the translation
+    model("critics", batch)
+    assert len(calls) == translated + 1  # once: afterwards they are made anew
+    model.eval()("translation", batch)
+    assert not model.made

@@ -14,7 +14,12 @@ EXAMPLE = "pofx sample runs/digits -n 64 --condition 3 --out grid.png"
 
 def sample(
     run: arguments.Run,
-    n: Annotated[int, typer.Option("-n", max=10_000_000, help="How many.")] = 64,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n", max=10_000_000, help="How many (default 64, or one for each condition of a file or folder)."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A file, or a folder of single files; the ending is the format; - is the screen."),
@@ -70,8 +75,9 @@ def sample(
     running = named(artifact.representation.kind).outputs[0] in LINES
     artifact, tempering = arguments.sampling(artifact, option, also=("length",) if running else ())
     length = tempering.pop("length", None)
-    rows = None if given is None else arguments.known(given, n)
     stated = arguments.conditions(artifact, condition, n)
+    n = n if n is not None else arguments.DRAWN if stated is None or isinstance(stated, str) else len(stated)
+    rows = None if given is None else arguments.known(given, n)
     with output.waiting(f"drawing {n:,} samples of {artifact.name}"):
         start = None if prefix is None else arguments.beginnings(artifact, prefix, known, n)
         if length is None:

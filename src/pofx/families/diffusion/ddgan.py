@@ -58,8 +58,7 @@ class Judge(nn.Module):
             shape = (parts * event.shape[0] + beside, *event.shape[1:])
             self.net = SteeredFeatures(shape, width, CONTEXT, width=width)
         self.score = nn.Linear(width, 1, bias=False)
-        for p in self.embed.parameters():
-            nn.init.zeros_(p)
+        self.embed.silence()
 
     def forward(
         self,

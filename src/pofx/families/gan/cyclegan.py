@@ -18,7 +18,7 @@ from pofx.core.event import Bounded, Condition, Continuous, Event
 from pofx.core.model import Batch, Encoding, Phase
 from pofx.core.options import NonNegative, Range, Width
 from pofx.core.random import Streams
-from pofx.families.gan.health import symptoms
+from pofx.families.gan.health import UNGUIDED, symptoms
 from pofx.maths.adversarial import LOSSES
 from pofx.nets.image.synthesis import SLOPE
 from pofx.nets.image.translation import PatchFeatures, Translator
@@ -38,7 +38,8 @@ class CycleGAN(Encoding):
     Args:
         width: channels of the translators and critics.
         cycle: weight of the absolute difference after A → B → A and B → A → B.
-        identity: weight of the change of images that are in the target set already, where channels agree.
+        identity: weight of the change of images that are in the target set already, where channels agree: for sets of
+            the same colours, since it holds translations near copies.
         pool: earlier translations among which critics are shown half of theirs.
     """
 
@@ -49,7 +50,13 @@ class CycleGAN(Encoding):
     lossless = False
     exempt = {"reconstruction": "cycle consistency is a loss, so x is recovered only roughly"}
     small: ClassVar[dict[str, Any]] = {"width": 16, "pool": 0}
-    trains_with: ClassVar[dict[str, Any]] = {"batch_size": 16, "lr": 5e-4, "betas": [0.5, 0.999], "clip": 0.0}
+    trains_with: ClassVar[dict[str, Any]] = {
+        "batch_size": 16,
+        "lr": 5e-4,
+        "betas": [0.5, 0.999],
+        "clip": 0.0,
+        "precision": "auto",
+    }
     filled: Tensor
 
     def __init__(
@@ -59,7 +66,7 @@ class CycleGAN(Encoding):
         *,
         width: Width = 48,
         cycle: NonNegative = 10.0,
-        identity: NonNegative = 5.0,
+        identity: NonNegative = 0.0,
         pool: Annotated[int, Range(0, 4096)] = 50,
     ) -> None:
         super().__init__(event, condition)
@@ -82,6 +89,7 @@ class CycleGAN(Encoding):
             self.register_buffer(f"pool_{name}", torch.zeros(pool, *of.shape))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
         self.latest: dict[str, Tensor] = {}
+        self.made: dict[str, Tensor] = {}  # translations of the step, which its critics are shown too
 
     def phases(self) -> tuple[Phase, ...]:
         translators = (*self.forth.parameters(), *self.back.parameters(), *self.conditioner.parameters())
@@ -89,6 +97,11 @@ class CycleGAN(Encoding):
             Phase("translation", translators, self.translation_loss),
             Phase("critics", tuple(self.critics.parameters()), self.critics_loss),
         )
+
+    @property
+    def reads_condition(self) -> bool:
+        """An image as the condition is the code itself."""
+        return self.given is None
 
     def _to_b(self, a: Tensor, context: Tensor | None) -> Tensor:
         """A → B without noise."""
@@ -118,12 +131,16 @@ class CycleGAN(Encoding):
             same = (self._to_b(b, context) - b).abs().mean() + (self._to_a(a, context) - a).abs().mean()
             parts["identity"] = self.identity * same
         self.latest = {"cycle error": cycle.detach() / 2}
+        reused = self.training and self.given is not None  # without images those of a label would be another's
+        self.made = {"a": fake_a.detach(), "b": fake_b.detach()} if reused else {}
         return parts
 
     def critics_loss(self, batch: Batch) -> dict[str, Tensor]:
         a, b, context = self._both(batch)
         with torch.no_grad():
-            fake = {"a": self._to_a(b, context), "b": self._to_b(a, context)}
+            fake, self.made = self.made, {}
+            if not self.training or len(fake.get("a", ())) != len(b):
+                fake = {"a": self._to_a(b, context), "b": self._to_b(a, context)}
             if self.pool and self.training and self.given is not None:
                 fake = self._shown(fake)
         named = None if self.given is not None else batch.condition
@@ -158,7 +175,8 @@ class CycleGAN(Encoding):
         return self.latest
 
     def health(self, numbers: Any) -> dict[str, str]:
-        return symptoms(numbers, MENDS)
+        alone = {} if self.condition is not None else {"condition": UNGUIDED}
+        return {**alone, **symptoms(numbers, MENDS)}
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """The translations of images A, which are the condition; of noise where it is no image."""

@@ -19,7 +19,7 @@ from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, direction_of, span
-from pofx.families.gan.health import symptoms
+from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
 from pofx.families.gan.recipes import RECIPES
@@ -27,11 +27,14 @@ from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
 from pofx.maths.checkerboard import overlap_imbalance
+from pofx.nets.image.style import StyleFeatures
 from pofx.nets.vector.conditioner import CONDITIONS
+from pofx.nets.vector.mlp import ACTIVATIONS
 
 PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
 VIEWS = ("flip", "translation")  # the changes under which consistency is required
+PREPARED = 512  # items whose conditions are looked at before training
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
@@ -47,10 +50,11 @@ class GAN(Tempered, Inverting):
         loss: a name of `maths.adversarial.LOSSES`.
         penalty: of the critic: its squared slope on data, samples or both (r1, r2), slope 1 between pairs (gradient),
             clipped weights (clip), or none.
-        gamma: weight of the penalty; None takes 1 for grids and 0.1 for vectors, ten times as much for "gradient" of
-            grids, 0.01 for "clip".
+        gamma: weight of the penalty; None takes 1 for grids and 0.01 for vectors, ten times as much for "gradient",
+            0.01 for "clip".
         every: steps between penalties, which count as many times.
         differences: above 0, r1 and r2 by finite differences of this size.
+        activation: of perceptrons; straight pieces bend as sharply as data with modes far apart needs.
         octaves: waves of each number that the critic of vectors sees beside it.
         critic_steps: steps of the critic for one of the generator.
         critic_rate: factor on the critic's learning rate.
@@ -90,6 +94,7 @@ class GAN(Tempered, Inverting):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
+    unstated: ClassVar[dict[str, Any]] = {"activation": "silu"}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -124,6 +129,7 @@ class GAN(Tempered, Inverting):
         gamma: NonNegative | None = None,
         every: Depth = 8,
         differences: NonNegative = 0.0,
+        activation: Annotated[str, OneOf.keys(ACTIVATIONS)] = "relu",
         octaves: Annotated[int, Range(0, 16)] = 0,
         critic_steps: Depth = 1,
         critic_rate: Positive = 1.0,
@@ -177,8 +183,8 @@ class GAN(Tempered, Inverting):
         if (augment or consistency) and not self.is_grid:
             raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
         usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
-        self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.1) if gamma is None else gamma
-        self.octaves = octaves
+        self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.01) if gamma is None else gamma
+        self.octaves, self.activation = octaves, activation
         build = Build(
             architecture,
             latent,
@@ -191,7 +197,8 @@ class GAN(Tempered, Inverting):
             upsampling,
             shuffle,
             group,
-            self.octaves,
+            activation,
+            octaves,
         )
         self.generator = Generator(event, condition, build)
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
@@ -219,6 +226,16 @@ class GAN(Tempered, Inverting):
             options = {**options, "inversion": "optimisation", "units": options.get("width", 64)}
         return name, options, weights
 
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Texts and pictures as conditions begin as different from one another for the generator as classes are."""
+        conditioner = self.generator.conditioner
+        if conditioner.event is not None:
+            condition = take(PREPARED).condition
+            assert condition is not None
+            given = condition if self.generator.placed is None else self.generator.placed.beside(condition)
+            if given is not None:
+                conditioner.standardise(given)
+
     # phases
 
     def phases(self) -> tuple[Phase, ...]:
@@ -233,6 +250,11 @@ class GAN(Tempered, Inverting):
         if self.path_length and self.generator.styled:
             found.append(Phase("path", generator, self.path_loss, every=4))
         return (*found, *self.inversion_phases())
+
+    def forward(self, phase: str, batch: Batch) -> Tensor | dict[str, Tensor]:
+        """The loss of a phase, without gathering the parameters of all of them at every step."""
+        loss: Tensor | dict[str, Tensor] = getattr(self, f"{phase}_loss")(batch)
+        return loss
 
     def _after_critic(self, losses: Any) -> None:
         if self.penalty == "clip":
@@ -325,7 +347,9 @@ class GAN(Tempered, Inverting):
         return self.latest
 
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
-        return symptoms(numbers)
+        alone = {"condition": UNGUIDED} if self.l1 and self.condition is None else {}
+        own = mends(vars(self), grid=self.is_grid, styled=isinstance(self.critic.features, StyleFeatures))
+        return {**alone, **symptoms(numbers, TRANSLATION if self.l1 else own)}
 
     def _learn(self, real: Tensor, n: int) -> None:
         """Count items; lead the probability of augmentation by how sure the critic is of real ones."""

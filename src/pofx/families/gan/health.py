@@ -1,7 +1,8 @@
 """What is wrong with a duel, by its numbers: collapse, divergence, a critic that wins; each with its usual fixes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 YOUNG = 0.25  # share of the budget before which samples may be alike
 COVERED = 0.7  # of the effective classes of the data, below which samples collapsed
@@ -10,10 +11,48 @@ WORSE = 3.0  # times the best validation
 WON = 0.99  # critic accuracy
 
 
-MENDS = {
-    "collapse": "Pass loss=relativistic and penalty=r1+r2, group=4 for style nets, or a larger batch_size",
-    "divergence": "Lower lr, or pass penalty=r1+r2 or a larger gamma",
-    "critic": "Pass penalty=r1+r2 or spectral=critic, lower critic_rate, or pass augment for few items",
+UNGUIDED = (
+    "without images as its condition nothing is translated: pass --condition with the folder of the inputs (A), or "
+    "left or right where pictures lie side by side"
+)
+
+
+def mends(given: Mapping[str, Any], *, grid: bool, styled: bool) -> dict[str, str]:
+    """What helps against each symptom of a duel with these options, by the options that are not in use yet.
+
+    Args:
+        grid: whether events are grids, which can be changed for the critic.
+        styled: whether the critic can see the deviation of a minibatch.
+    """
+    both = [name for name, wanted in (("loss", "relativistic"), ("penalty", "r1+r2")) if given[name] != wanted]
+    stated = {"loss": "loss=relativistic", "penalty": "penalty=r1+r2"}
+    pair = [" and ".join(stated[name] for name in both)] if both else []
+    penalised = [stated["penalty"]] if "penalty" in both else []
+    group = ["group=4"] if styled and not given["group"] else []
+    spectral = (
+        ["spectral=critic"] if given["architecture"] in ("spectral", "split") and given["spectral"] == "none" else []
+    )
+    few = ["augment for few items"] if grid and not given["augment"] else []
+    return {
+        "collapse": f"Pass {_any([*pair, *group, 'a larger batch_size'])}, or train longer",
+        "divergence": f"Lower lr, or pass {_any([*penalised, 'a larger gamma'])}",
+        "critic": f"Pass {_any([*penalised, *spectral, 'a smaller critic_rate', *few])}",
+    }
+
+
+def _any(options: Sequence[str]) -> str:
+    return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
+
+
+MENDS = {  # of a duel whose options are not known
+    "collapse": "Pass a larger batch_size, or train longer",
+    "divergence": "Lower lr, or pass a larger gamma",
+    "critic": "Lower lr, or pass a larger batch_size",
+}
+TRANSLATION = {  # of a paired translation
+    "collapse": "Pass a larger l1, or train longer",
+    "divergence": "Lower lr, or pass a larger l1",
+    "critic": "Lower critic_rate, or pass augment for few items",
 }
 
 

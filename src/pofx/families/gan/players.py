@@ -44,6 +44,7 @@ class Build:
     upsampling: str = "transposed"  # of the transposed generator: or "resize"
     shuffle: int = 0  # places of phase shuffle in the critic of signals
     group: int = 0  # items of the minibatch deviation of the style critics
+    activation: str = "silu"  # of perceptrons
     octaves: int = 0  # of the waves that the perceptron of a critic sees beside each number
 
 
@@ -64,7 +65,8 @@ class Generator(nn.Module):
             return
         if len(event.shape) != 3 or kind in ("mlp", "wave"):
             self.inputs = min(latent, 2 * dims(event))  # more noise than that only slows small events down
-            self.net = MLP(self.inputs, dims(event), (build.units,) * (build.blocks + 2), context=context)
+            hidden = (build.units,) * (build.blocks + 2)
+            self.net = MLP(self.inputs, dims(event), hidden, context=context, activation=build.activation)
             return
         if kind == "residual":
             self.net = Synthesis(event.shape, latent, width, build.blocks, context=context)
@@ -144,7 +146,8 @@ class Critic(nn.Module):
             self.features = WaveFeatures(event.shape[0], width, outputs=(width := 4 * width), shuffle=build.shuffle)
         elif len(event.shape) != 3 or kind in ("mlp", "wave"):
             width = build.units
-            self.features = MLP(dims(event) * (1 + 2 * self.octaves), width, (width,) * (build.blocks + 1))
+            inputs, hidden = dims(event) * (1 + 2 * self.octaves), (width,) * (build.blocks + 1)
+            self.features = MLP(inputs, width, hidden, activation=build.activation)
         elif kind == "residual":
             self.features = ImageFeatures(event.shape, width, build.blocks)
         elif kind == "unet":
@@ -165,8 +168,7 @@ class Critic(nn.Module):
         self.classes = nn.Linear(width, classes) if classes else None
         named = condition if self.placed is None else self.placed.rest
         self.embed = Conditioner(None if classes else named, width)
-        for p in self.embed.parameters():
-            nn.init.zeros_(p)
+        self.embed.silence()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def phi(

@@ -240,7 +240,7 @@ class StyleFeatures(nn.Module):
                     old = activate(self.heads[i + 1](interpolate(x, size=self.sizes[i + 1], mode="area")))
                     h = torch.lerp(old, r, fade)
             else:
-                h = (r + shrink(self.skips[i](h))) / GAIN
+                h = (r + self.skips[i](shrink(h))) / GAIN  # as skip, then shrink, in a quarter of the products
         if self.deviation is not None:
             h = self.deviation(h)
         features: Tensor = self.last(activate(self.tail(h)).flatten(1))

@@ -17,6 +17,7 @@ from pofx.nets.vector.mlp import MLP
 
 CONDITIONS: tuple[type, ...] = (Discrete, Continuous, dict)  # the kinds of event that a Conditioner embeds
 FEATURES = 32  # channels of the encoders of sequences and grids
+LEAST = 0.02  # standard deviation of an embedding, below which it is not raised to 1
 
 
 class Conditioner(nn.Module):
@@ -86,6 +87,32 @@ class Conditioner(nn.Module):
             condition = condition.to(torch.float32) * (2.0 / max(self.event.largest - 1, 1)) - 1.0
         assert self.encoder is not None
         return self.encoder(condition)  # type: ignore[no-any-return]
+
+    def _last(self) -> list[Linear | nn.Embedding]:
+        """The layers whose output is the embedding."""
+        if self.parts is not None:
+            return [layer for part in self.parts.values() for layer in part._last()]  # type: ignore[operator, union-attr]
+        found = self.table or self.linear or (self.encoder.last if self.encoder is not None else None)
+        return [] if found is None else [found]
+
+    def silence(self) -> None:
+        """Embeddings begin at zero, by the last layers alone: behind an encoder of zeros nothing would ever learn."""
+        for layer in self._last():
+            for p in layer.parameters():
+                nn.init.zeros_(p)
+
+    @torch.no_grad()
+    def standardise(self, condition: Condition) -> None:
+        """Let embeddings of sequences and grids begin with mean 0 and variance 1 over these conditions, as different
+        from one another as classes are."""
+        if isinstance(condition, dict):
+            for key, part in (self.parts or {}).items():
+                part.standardise(condition[key])  # type: ignore[operator]
+        elif self.encoder is not None and len(condition) > 1:
+            found = self.embed(condition)
+            scale, last = found.std(0).clamp(min=LEAST), self.encoder.last
+            last.weight.div_(scale[:, None])
+            last.bias.sub_(found.mean(0)).div_(scale)
 
 
 class TokenEncoder(nn.Module):

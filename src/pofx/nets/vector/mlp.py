@@ -1,6 +1,6 @@
 """Multi-layer perceptrons, plain and residual; a condition's embedding is added to every hidden layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,14 +8,28 @@ from torch import Tensor, nn
 
 from pofx.nets.vector.linear import Linear
 
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "silu": nn.functional.silu,
+    "relu": nn.functional.relu,
+    "leaky-relu": lambda x: nn.functional.leaky_relu(x, 0.2),
+}
+
 
 class MLP(nn.Module):
-    """inputs → hidden layers with SiLU → outputs; `zero=True` makes the last layer start at zero."""
+    """inputs → hidden layers with an activation → outputs; `zero=True` makes the last layer start at zero."""
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: Sequence[int] = (128, 128), *, context: int = 0, zero: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        hidden: Sequence[int] = (128, 128),
+        *,
+        context: int = 0,
+        zero: bool = False,
+        activation: str = "silu",
     ) -> None:
         super().__init__()
+        self.activation = activation
         widths = [inputs, *hidden]
         self.layers = nn.ModuleList(Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.contexts = nn.ModuleList(Linear(context, b) for b in hidden) if context else None
@@ -33,7 +47,7 @@ class MLP(nn.Module):
             h = layer(h)
             if self.contexts is not None and context is not None:
                 h = h + self.contexts[i](context)
-            h = torch.nn.functional.silu(h)
+            h = ACTIVATIONS[self.activation](h)
         return self.last(h)
 
 
