@@ -12,6 +12,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
+from pofx.core.printed import number
 from pofx.data.columns import Columns, left_out, selected, types_of
 from pofx.data.conditions import conditioned, split_columns
 from pofx.data.frames import ENDINGS, read_frame
@@ -324,7 +325,7 @@ class Table(Kind):
         return Shown(columns=[str(c) for c in values.columns], lines=self.to_json(values)["rows"])
 
     def preview(self, items: Items, width: int = 80, n: int = 5) -> str:
-        return items.values.head(n).to_string(index=False, line_width=width, float_format="%.4g")
+        return items.values.head(n).to_string(index=False, line_width=width, float_format=number)
 
     def describe(self, items: Items) -> str:
         return f"{len(items):,} rows of {items.values.shape[1]} columns"
