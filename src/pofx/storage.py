@@ -336,6 +336,8 @@ def locate(path: str | Path) -> Path:
     elsewhere = hub.address(path)
     if elsewhere is not None:
         return hub.fetched(elsewhere)
+    if "://" in str(path):
+        raise UsageError(f"a run is a folder or hf://user/name (got {path}): give one of these")
     folder = Path(path).expanduser()
     if not folder.is_dir():
         what = "is a file, not the folder of a run" if folder.exists() else "does not exist"

@@ -243,8 +243,11 @@ def _codes(column: pd.Series, name: str, about: Mapping[str, Any]) -> tuple[np.n
     x = numbers_of[codes]
     reasons = {}
     for row in np.flatnonzero(x < 0).tolist():
-        word = "no value" if codes[row] < 0 else f"'{values[codes[row]]}'"
-        reasons[row] = f"column {name}: {word} was not seen in training"
+        reasons[row] = (
+            f"column {name} is missing, and no value of it was missing in training"
+            if codes[row] < 0
+            else f"column {name}: '{values[codes[row]]}' was not seen in training"
+        )
     return np.maximum(x, 0.0), reasons
 
 

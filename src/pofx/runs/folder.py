@@ -197,7 +197,10 @@ def run_folder(
         yield RunFolder(None, request, resume, overwrite)
         return
     path = Path(out)
-    file = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
+    try:
+        file = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
+    except (OSError, ValueError) as error:  # too long, or with a zero character
+        raise UsageError(f"out must be the name of a folder (got {str(out)[:40]!r}…): choose another --out") from error
     if file is not None:
         raise UsageError(f"out must be a folder ({file} is a file): choose another --out")
     run = RunFolder(path, request, resume, overwrite)

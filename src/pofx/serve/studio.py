@@ -30,12 +30,13 @@ CSS = """
 }
 .sight img {image-rendering: pixelated}
 .rows {max-width: calc(100vw - 64px); overflow-x: auto}
+.facts, .facts tr {border: 0 !important}
 .facts {border-collapse: collapse; max-width: 100%}
 .facts th, .facts td {
   border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important;
   padding: 4px 12px 4px 0 !important; text-align: left; overflow-wrap: anywhere
 }
-.facts th {font-weight: 400; color: var(--body-text-color-subdued); white-space: nowrap}
+.facts th {font-weight: 400; opacity: 0.75; white-space: nowrap}
 @media (max-width: 640px) {.gradio-container {padding: 4px !important}}
 """
 PICTURE = ["download", "fullscreen"]  # the buttons of a picture: none shares it
@@ -58,13 +59,13 @@ class Panel:
             type="pil", format="png", interactive=False, visible=False, show_label=False, elem_classes="sight",
             elem_id=f"{name}-picture", buttons=PICTURE,
         )  # fmt: skip
+        self.sound = gr.Audio(
+            interactive=False, visible=False, label="Sound", elem_id=f"{name}-sound", buttons=["download"]
+        )
         self.rows = gr.Dataframe(
             interactive=False, visible=False, label="Rows", elem_classes="rows", elem_id=f"{name}-rows"
         )
         self.text = gr.Textbox(lines=8, interactive=False, visible=False, label="Texts", elem_id=f"{name}-text")
-        self.sound = gr.Audio(
-            interactive=False, visible=False, label="Sound", elem_id=f"{name}-sound", buttons=["download"]
-        )
 
     @property
     def parts(self) -> list[Any]:

@@ -140,7 +140,8 @@ def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> p
     other = [c for c, column in found.items() if column is None]
     if other:
         raise DataError(
-            f"{name} has columns that are no numbers, words, truth values or dates: {some(other)}: drop them"
+            f"{name} has columns that are no numbers, words, truth values or dates: {some(other)}: drop them, or "
+            "make them numbers or texts"
         )
     checked = pd.DataFrame({c: column for c, column in found.items() if column is not None})
     infinite = {c: _infinite(checked[c]) for c in checked.columns}
