@@ -82,6 +82,7 @@ REFUSED = {  # call, what the sentence names
     "an address of the web": (lambda r: fit("https://example.com/a.csv"), "download"),
     "a run at an address of the web": (lambda r: pofx.load("https://example.com/x"), "hf://"),
     "a folder with a zero character": (lambda r: fit(X, out="a\0b"), "out"),
+    "a folder without a name": (lambda r: fit(X, out=""), "out"),
     "a folder with a very long name": (lambda r: fit(X, out="a" * 300), "out"),
     "texts without a character": (lambda r: fit(["", ""] * 30, "gpt"), "empty"),
     "a table for a run": (lambda r: pofx.evaluate(FRAME), "run"),
@@ -97,7 +98,7 @@ REFUSED = {  # call, what the sentence names
     ),
     "a sound for a flow": (
         lambda r: fit(pofx.audio([np.sin(np.arange(99) / 5)] * 30, rate=8000), "realnvp"),
-        "wavenet takes them",
+        "takes them",
     ),
     "nested records": (lambda r: fit(np.zeros(60, dtype=[("a", "f8", (2,)), ("b", "i4")])), "pofx.table"),
     "codes that are truth values": (lambda r: fit(X, "realnvp", width=8).decode([[True, False]]), "numbers"),
@@ -170,3 +171,128 @@ def test_float32_has_no_decimals_where_it_cannot_hold_them():
     assert written_places(x, float(np.finfo(np.float32).eps)) is None
     assert written_places(np.round(x, 1), 2.0**-52) == 1
     assert written_places(np.round(x, 1)[:10], 2.0**-52) is None
+
+
+def test_a_run_of_a_file_resumes_by_its_folder_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    FRAME.to_csv("rows.csv", index=False)
+    pofx.fit("rows.csv", "nsf", width=8, layers=1, bins=4, steps=2, out="run", progress=False)
+    more = pofx.fit(out="run", resume=True, steps=4, progress=False)
+    assert more.card["training"]["steps"] == 4 and more.card["data"]["name"] == "rows.csv"
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert pofx.fit(out="../run", resume=True, steps=5, progress=False).card["training"]["steps"] == 5
+    FRAME.head(50).to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(PofxError, match="another run"):
+        pofx.fit(out="../run", resume=True, steps=6, progress=False)
+
+
+def written(tmp_path, cells, name="a"):
+    """A csv of a column of texts beside a column of numbers."""
+    rows = "".join(f'"{cell}",{v:.3f}\n' for cell, v in zip(cells, X[:, 0], strict=False))
+    (tmp_path / "rows.csv").write_text(f"{name},b\n{rows}", encoding="utf-8")
+    return str(tmp_path / "rows.csv")
+
+
+SUMS = R.uniform(500, 9000, 60).round(2)
+WITH_UNITS = {
+    "dollars": ([f"${v:,.2f}" for v in SUMS], SUMS),
+    "euros behind": ([f"{v:.2f} €".replace(".", ",") for v in SUMS], SUMS),
+    "percent": ([f"{v / 100:.2f}%" for v in SUMS], (SUMS / 100).round(2)),
+    "kilograms": ([f"{v:.2f} kg" for v in SUMS], SUMS),
+    "brackets": ([f"({v:.2f})" if i % 2 else f"{v:.2f}" for i, v in enumerate(SUMS)], SUMS * np.tile([1, -1], 30)),
+    "a long minus": ([f"\u2212{v:.2f}" for v in SUMS], -SUMS),
+}
+
+
+@pytest.mark.parametrize("case", WITH_UNITS)
+@pytest.mark.filterwarnings("ignore:column a is read as numbers")
+def test_numbers_with_one_unit_are_numbers(case, tmp_path):
+    from pofx.data.sources import whole
+
+    cells, values = WITH_UNITS[case]
+    read = whole(written(tmp_path, cells)).values["a"].to_numpy(np.float64)
+    assert np.allclose(read, np.round(values, 2), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [[f"A{i}" for i in range(60)], [f"{i}B" for i in range(60)], [f"{i} kg" if i % 2 else f"{i} g" for i in range(60)]],
+    ids=["codes", "flats", "two units"],
+)
+def test_words_with_digits_stay_words(cells, tmp_path):
+    from pofx.data.sources import whole
+
+    with pytest.warns(UserWarning, match="seems to be an id.*such as"):
+        assert list(whole(written(tmp_path, cells)).values.columns) == ["b"]
+
+
+def test_a_word_among_numbers_is_named(tmp_path):
+    from pofx.data.sources import whole
+
+    with pytest.warns(UserWarning, match=r"all but 1 of its values are numbers, mend these \(row 59: 'Total'\)"):
+        whole(written(tmp_path, [*(f"{v:.3f}" for v in X[:59, 1]), "Total"]))
+
+
+DAYS = [pd.Timestamp("2023-03-01") + pd.Timedelta(hours=int(k) * 31) for k in range(60)]
+DATES = {
+    "American": [f"{d.month}/{d.day}/{d.year}" for d in DAYS],
+    "American, short": [f"{d.month}/{d.day}/{d.year % 100:02d}" for d in DAYS],
+    "American with hours": [f"{d.month}/{d.day}/{d.year} {d.hour}:00" for d in DAYS],
+    "twelve hours": [
+        f"{d.month:02d}/{d.day:02d}/{d.year} {(d.hour + 11) % 12 + 1:02d}:00 {'AP'[d.hour > 11]}M" for d in DAYS
+    ],
+    "European": [f"{d.day}.{d.month}.{d.year}" for d in DAYS],
+    "European, short": [f"{d.day:02d}.{d.month:02d}.{d.year % 100:02d}" for d in DAYS],
+    "with its zone": [f"{d:%Y-%m-%d %H:%M:%S}+00:00" for d in DAYS],
+    "months": [f"{2000 + k // 12}-{k % 12 + 1:02d}" for k in range(60)],
+}
+
+
+@pytest.mark.parametrize("case", DATES)
+def test_dates_as_people_write_them_come_back_letter_for_letter(case, tmp_path):
+    run = fit(written(tmp_path, DATES[case]))
+    assert run.representation.schema["a"]["type"] == "date", run.representation.schema
+    drawn = run.sample(40, seed=1)["a"]
+    from pofx.data.dates import format_of
+
+    assert format_of(drawn) == run.representation.schema["a"]["format"]
+    assert np.isfinite(run.log_prob(pd.read_csv(tmp_path / "rows.csv"))).all()
+
+
+def test_a_number_that_marks_what_is_missing_is_named():
+    rows = pd.DataFrame({"a": np.where(np.arange(60) % 10 == 0, -999.0, X[:, 0]), "b": X[:, 1], "k": R.poisson(3, 60)})
+    with pytest.warns(UserWarning, match="a of table is -999 in 6 rows"):
+        pofx.table(rows)
+
+
+def test_a_folder_or_zip_of_one_table_is_that_table(tmp_path):
+    import zipfile
+
+    from pofx.data.sources import whole
+
+    (tmp_path / "d").mkdir()
+    FRAME.to_csv(tmp_path / "d" / "rows.csv", index=False)
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as file:
+        file.write(tmp_path / "d" / "rows.csv", "inside/rows.csv")
+        file.writestr("readme.md", "by me")
+    for path in (tmp_path / "d", tmp_path / "d.zip"):
+        assert whole(path).values.shape == FRAME.shape
+    FRAME.to_csv(tmp_path / "d" / "more.csv", index=False)
+    with pytest.raises(PofxError, match="more.csv, rows.csv: give one of them"):
+        whole(tmp_path / "d")
+    pofx.fit(pofx.points(X), "gmm", out=tmp_path / "run", **HOW)
+    with pytest.raises(PofxError, match="is a run, no data"):
+        whole(tmp_path / "run")
+
+
+def test_a_folder_of_two_kinds_names_what_is_left(tmp_path):
+    from PIL import Image
+
+    from pofx.data.sources import whole
+
+    for k in range(4):
+        Image.fromarray(GREY[k] * 60).save(tmp_path / f"{k}.png")
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.warns(UserWarning, match="4 files of image items, which are read, and 1 of audio items"):
+        assert len(whole(tmp_path)) == 4

@@ -29,7 +29,7 @@ def checks() -> list[Check]:
 
 @public
 def audit(
-    artifact: Artifact,
+    artifact: Any,
     dataset: Any = None,
     *,
     seed: Seed = 0,

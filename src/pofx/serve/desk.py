@@ -395,7 +395,9 @@ def _figure(draw: Callable[[Any], None]) -> Image.Image:
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axis = figure.add_subplot()
     draw(axis)
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, fontsize=8, frameon=False)  # buttons are on its right
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, fontsize=8, frameon=False
+    )  # buttons are on its right
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     return _opened(stream.getvalue())

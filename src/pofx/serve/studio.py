@@ -190,6 +190,7 @@ def _compare(desk: Desk, run: Any, condition: Any) -> None:
             return seen + [part for name, one in found for part in (f"### {name}" if name else "", *Panel.shown(one))]
 
         parts = [*columns, *(part for title, panel in panels for part in (title, *panel.parts))]
+
         def none(reason: str) -> Any:
             return [gr.update()] * len(columns) + [gr.update(value=""), *empty(reason)] * len(panels)
 
@@ -339,7 +340,10 @@ def _training(desk: Desk, run: Any, condition: Any) -> None:
         live.change(lambda on: gr.Timer(active=on), live, timer)
         for event in (go.click, timer.tick):
             event(
-                refused(desk.curves, lambda reason: [None, plain_text(reason)]), run, [picture, note], show_progress="hidden"
+                refused(desk.curves, lambda reason: [None, plain_text(reason)]),
+                run,
+                [picture, note],
+                show_progress="hidden",
             )
 
 
