@@ -130,20 +130,32 @@ def record(*rows):
 RIGHT = {  # call → what it must give
     "numbers held as objects": lambda r: np.allclose(r.flow.log_prob(X.astype(object)), r.flow.log_prob(X)),
     "a tuple of texts": lambda r: len(r.text.log_prob(("ab", "ba"))) == 2,
-    "a record array": lambda r: list(fit(np.rec.fromarrays([X[:, 0], np.arange(60)], names="a,b")).sample(2)) == ["a", "b"],
-    "a list of rows of a table": lambda r: list(fit([FRAME.iloc[i] for i in range(30)], "circuit").sample(1)) == list(FRAME),
+    "a record array": lambda r: (
+        list(fit(np.rec.fromarrays([X[:, 0], np.arange(60)], names="a,b")).sample(2)) == ["a", "b"]
+    ),
+    "a list of rows of a table": lambda r: (
+        list(fit([FRAME.iloc[i] for i in range(30)], "circuit").sample(1)) == list(FRAME)
+    ),
     "named tuples": lambda r: fit(record(*X.tolist())).sample(2).shape == (2, 2),
     "decimal numbers": lambda r: len(fit(frame([Decimal("1.25") + i for i in range(60)])).sample(3)) == 3,
     "a label by its own case": lambda r: (r.labelled.sample(2, "PRO")["plan"] == "pro").all(),
     "a label by the name of its column": lambda r: (r.labelled.sample(2, {"plan": "pro"})["plan"] == "pro").all(),
-    "known rows one by one": lambda r: r.rows.sample(2, given={"plan": ["pro", "free"]})["plan"].tolist() == ["pro", "free"],
-    "a whole row that is known": lambda r: r.rows.sample(2, given=FRAME.iloc[0].to_dict())["k"].tolist() == [FRAME.k[0]] * 2,
-    "truth values as 0 and 1": lambda r: np.allclose(r.rows.log_prob(FRAME.assign(ok=FRAME.ok.astype(int))), r.rows.log_prob(FRAME)),
-    "dates as texts": lambda r: np.allclose(r.rows.log_prob(FRAME.assign(when=FRAME.when.astype(str))), r.rows.log_prob(FRAME)),
+    "known rows one by one": lambda r: (
+        r.rows.sample(2, given={"plan": ["pro", "free"]})["plan"].tolist() == ["pro", "free"]
+    ),
+    "a whole row that is known": lambda r: (
+        r.rows.sample(2, given=FRAME.iloc[0].to_dict())["k"].tolist() == [FRAME.k[0]] * 2
+    ),
+    "truth values as 0 and 1": lambda r: np.allclose(
+        r.rows.log_prob(FRAME.assign(ok=FRAME.ok.astype(int))), r.rows.log_prob(FRAME)
+    ),
+    "dates as texts": lambda r: np.allclose(
+        r.rows.log_prob(FRAME.assign(when=FRAME.when.astype(str))), r.rows.log_prob(FRAME)
+    ),
     "an unknown category": lambda r: np.isneginf(r.rows.log_prob(FRAME.assign(plan="gold"))).all(),
     "a truth value of two": lambda r: np.isneginf(r.rows.log_prob(FRAME.assign(ok=2))).all(),
     "a fraction of a count": lambda r: np.isneginf(r.rows.log_prob(FRAME.assign(k=FRAME.k + 0.5))).all(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RIGHT)

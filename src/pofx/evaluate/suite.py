@@ -16,9 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from pofx.artifact import run_of
 from pofx.core.entry import public
-from pofx.core.errors import UsageError
 from pofx.core.items import Items
-from pofx.core.options import Count, NonNegative, Seed, short
+from pofx.core.options import Count, NonNegative, Seed
 from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, joined, sampled, take
 from pofx.data.weights import resampled

@@ -98,6 +98,5 @@ def check_range(known: Known, varying: Sequence[str], schema: Mapping[str, Mappi
             row = int(np.flatnonzero(outside)[0])
             what = "a date outside those" if about["type"] == "date" else f"{start + unit * x[row]:g}"
             span = "" if about["type"] == "date" else f" {start + unit * low:g} to {start + unit * high:g}"
-            raise DataError(
-                f"known row {row} cannot be drawn: column {varying[at]} was{span} in training (got {what}): give one of these"
-            )
+            where = f"column {varying[at]} was{span} in training"
+            raise DataError(f"known row {row} cannot be drawn: {where} (got {what}): give one of these")

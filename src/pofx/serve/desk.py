@@ -268,8 +268,8 @@ class Desk:
         seed: int = 0,
         condition: str = "",
     ) -> Sight:
-        """n completions: of what a mask leaves of a picture (runs that denoise), of its first rows, of a text, or of a row
-        of a table by known columns ("age=30, plan=pro")."""
+        """n completions: of what a mask leaves of a picture (runs that denoise), of its first rows, of a text, or
+        of a row of a table by known columns ("age=30, plan=pro")."""
         bench, n = self[name], _count(n)
         if "=" in prefix and bench.kind.columns(bench.dataset.test.values) is not None:
             known = dict(parse(part.strip()) for part in prefix.split(","))
@@ -285,8 +285,8 @@ class Desk:
             if isinstance(bench.run.model, Denoising) and bench.kind.pictorial:
                 raise Unsupported(f"{bench.run.name} draws what is painted over: load a picture and paint on it")
             raise Unsupported(
-                f"{bench.run.name} cannot complete items: choose a run that draws part by part (pixelcnn, gpt, circuit) "
-                "or a diffusion run of images"
+                f"{bench.run.name} cannot complete items: choose a run that draws part by part (pixelcnn, gpt, circuit) or "
+                " a diffusion run of images"
             )
         start: Any = prefix
         if items is not None and not prefix:

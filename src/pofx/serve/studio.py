@@ -203,7 +203,8 @@ def _item(name: str) -> tuple[Any, Any, Any]:
         number = gr.Number(0, precision=0, label="Test item", elem_id=f"{name}-number")
         text = gr.Textbox("", label="Or your own: a text, numbers, age=30, plan=pro", elem_id=f"{name}-own")
     with gr.Accordion("Or your own picture", open=False):
-        picture = gr.Image(type="numpy", image_mode="RGB", sources=["upload", "clipboard"], label="Picture", buttons=PICTURE)  # fmt: skip
+        picture = gr.Image(type="numpy", image_mode="RGB", sources=["upload", "clipboard"], label="Picture",
+                           buttons=PICTURE)  # fmt: skip
     return number, text, picture
 
 
@@ -217,8 +218,8 @@ def item_of(desk: Desk, name: str, number: int, text: str, picture: Any) -> Any:
 def _complete(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Complete", elem_id="tab-complete"):
         gr.Markdown(
-            "Write the beginning of a text, or the known columns of a row (age=30, plan=pro); load a picture and paint over"
-            " what is drawn anew, or state its known rows."
+            "Write the beginning of a text, or the known columns of a row (age=30, plan=pro); load a picture and "
+            "paint over what is drawn anew, or state its known rows."
         )
         with gr.Row():
             number = gr.Number(0, precision=0, label="Test item", elem_id="complete-number")
@@ -335,7 +336,8 @@ def _training(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Training", elem_id="tab-training"):
         live = gr.Checkbox(False, label="Live: every two seconds", elem_id="training-live")
         go, note = _go("training", "Show the curves"), gr.Markdown(elem_id="training-note")
-        picture = gr.Image(type="pil", format="png", interactive=False, show_label=False, elem_id="training-picture", buttons=PICTURE)  # fmt: skip
+        picture = gr.Image(type="pil", format="png", interactive=False, show_label=False, elem_id="training-picture",
+                           buttons=PICTURE)  # fmt: skip
         timer = gr.Timer(2, active=False)
         live.change(lambda on: gr.Timer(active=on), live, timer)
         for event in (go.click, timer.tick):

@@ -89,8 +89,8 @@ def table(
         if f"{column}" not in stated:
             count = int((frame[column] == mark).sum())
             warnings.warn(
-                f"column {column} of {name} is {mark:g} in {count:,} rows, far from its other values: if that marks missing "
-                f"ones, make these cells empty; schema={{'{column}': 'number'}} models it as it is",
+                f"column {column} of {name} is {mark:g} in {count:,} rows, far from its other values: if that marks "
+                f"missing ones, make these cells empty; schema={{'{column}': 'number'}} models it as it is",
                 stacklevel=2,
             )
     if support is not None:
