@@ -285,8 +285,8 @@ class Desk:
             if isinstance(bench.run.model, Denoising) and bench.kind.pictorial:
                 raise Unsupported(f"{bench.run.name} draws what is painted over: load a picture and paint on it")
             raise Unsupported(
-                f"{bench.run.name} cannot complete items: choose a run that draws part by part (pixelcnn, gpt, circuit) or "
-                " a diffusion run of images"
+                f"{bench.run.name} cannot complete items: choose a run that draws part by part (pixelcnn, gpt, "
+                "circuit) or a diffusion run of images"
             )
         start: Any = prefix
         if items is not None and not prefix:
