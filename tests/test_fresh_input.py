@@ -308,3 +308,48 @@ def test_a_folder_of_two_kinds_names_what_is_left(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     with pytest.warns(UserWarning, match="4 files of image items, which are read, and 1 of audio items"):
         assert len(whole(tmp_path)) == 4
+
+
+def test_a_table_of_dates_and_many_words_has_a_default_model(tmp_path):
+    rows = FRAME.assign(
+        when=DAYS, note=[f"word {k % 25}" for k in range(60)], gap=np.where(X[:, 0] > 1, np.nan, X[:, 1])
+    )
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    run = pofx.fit(tmp_path / "rows.csv", **HOW)
+    assert list(run.sample(3)) == list(rows)
+
+
+def test_a_run_of_a_model_in_a_file_is_used_from_the_command_line(tmp_path, monkeypatch, capsys):
+    import re
+    import signal
+    import sys
+    from pathlib import Path
+
+    from pofx.cli.main import main
+    from pofx.core import config
+
+    page = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+    code = re.search(r'title="src/pofx/families/mixture/laplace.py"\n(.*?)```', page, re.DOTALL)
+    (tmp_path / "own.py").write_text(
+        code[1].replace('"laplace"', '"own-laplace"').replace("class Laplace", "class Own")
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda *a: None)
+    known = config._alive
+    for words, exit_code, seen in (
+        (
+            ["train", "moons", "--model", "own.py:Own", "--steps", "2", "--out", "run"],
+            0,
+            "own-laplace on moons: 2 steps",
+        ),
+        (["sample", "run", "-n", "2"], 1, "--use FILE"),
+        (["--use", "own.py", "sample", "run", "-n", "2"], 0, "2 samples"),
+        (["--use", "nowhere.py", "sample", "run"], 2, "no file nowhere.py"),
+        (["models", "own.py:Own"], 0, "start"),
+    ):
+        monkeypatch.setattr(config, "_alive", (lambda of: []) if exit_code == 1 else known)  # as in another process
+        monkeypatch.setattr(sys, "argv", ["pofx", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        shown = capsys.readouterr()
+        assert int(end.value.code or 0) == exit_code and seen in shown.out + shown.err, shown

@@ -6,6 +6,7 @@ import signal
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,12 +28,22 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def pofx(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="The version.")] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="The version.")] = False,
+    use: Annotated[
+        list[Path] | None, typer.Option(help="A Python file with models of your own, which is run first; repeatable.")
+    ] = None,
 ) -> None:
     """p(x) for every family of deep generative models: train, sample, score, encode, evaluate, compare."""
     if version:
         typer.echo(f"pofx {__version__}")
-    elif context.invoked_subcommand is None:
+        return
+    if use:
+        from pofx.core.config import module_of
+
+        for file in use:
+            module_of(file.expanduser())
+    if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
@@ -64,7 +75,7 @@ def plain_words(error: typer.TyperException) -> str:
     for what, kind in (("valid number", "a number"), ("valid integer", "a whole number")):
         if f"should be a {what}" in message:
             message = f"{names[0] if names else 'a value'} must be {kind}"
-    return f"{message}{f' (got {given[0]!r})' if given and message.startswith(('Invalid', names[:1])) else ''}."
+    return f"{message}{f' (got {given[0]!r})' if given and message.startswith(('Invalid', *names[:1])) else ''}."
 
 
 def main() -> None:

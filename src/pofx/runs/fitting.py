@@ -271,7 +271,7 @@ def _recalled(
     if data is None and not isinstance(source, str):
         raise UsageError(f"the data of {folder} was in memory: pass it again, as data=…")
     name = before.get("data")
-    if data is None and _is_file(name) and str(Path(name).expanduser().resolve()) == source:
+    if data is None and isinstance(name, str) and _is_file(name) and str(Path(name).expanduser().resolve()) == source:
         source = name  # as it was written
     if condition is None and not isinstance(before.get("condition"), dict):
         condition = before.get("condition")

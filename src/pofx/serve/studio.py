@@ -39,7 +39,7 @@ CSS = """
 .facts th {font-weight: 400; opacity: 0.75; white-space: nowrap}
 @media (max-width: 640px) {.gradio-container {padding: 4px !important}}
 """
-PICTURE = ["download", "fullscreen"]  # the buttons of a picture: none shares it
+PICTURE: Any = ["download", "fullscreen"]  # the buttons of a picture: none shares it
 KEYS = """<script>
 document.addEventListener('keydown', e => {
   if (e.key !== 'Enter' || !(e.ctrlKey || e.metaKey)) return;
