@@ -40,7 +40,11 @@ def as_array(x: Any, name: str) -> np.ndarray:
         array = np.asarray(x)
     except ValueError as error:
         raise DataError(f"{name}: the items differ in shape: resize them to one shape ({error})") from error
-    if array.dtype == object and array.ndim and all(isinstance(v, Real) for v in array.flat):
+    if (
+        array.dtype == object
+        and array.ndim
+        and all(isinstance(v, Real) and not isinstance(v, bool) for v in array.flat)
+    ):
         array = array.astype(np.float64)  # numbers that pandas or a list of mixed types held
     if array.dtype == object:
         raise DataError(f"{name} has dtype object (ragged rows or mixed types): give numbers of one shape")

@@ -152,10 +152,10 @@ def _measured(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series |
     """Numbers that all have one unit, or brackets where they are negative, without it; None where they are none."""
     negative = known.str.fullmatch(r"\(.*\)")
     bare = known.where(~negative, "-" + known.str[1:-1].str.strip())
-    parts = bare.str.extract(rf"([+-]?)\s*({MONEY})?\s*([\d.,'\s\u00a0\u202f\u2019]*\d)\s*(%|{MONEY}|{UNIT})?")
-    whole = bare.str.fullmatch(rf"[+-]?\s*({MONEY})?\s*[\d.,'\s\u00a0\u202f\u2019]*\d\s*(%|{MONEY}|{UNIT})?")
+    digits = r"[\d.,'\s\u00a0\u202f\u2019]*\d"
+    parts = bare.str.extract(rf"^([+-]?)\s*({MONEY})?\s*({digits})\s*(%|{MONEY}|{UNIT})?$")
     units = parts[[1, 3]].fillna("").drop_duplicates()
-    if not whole.all() or len(units) != 1:
+    if parts[2].isna().any() or len(units) != 1:
         return None
     unit = " ".join(units.iloc[0]).strip()
     if not unit and not negative.any():
