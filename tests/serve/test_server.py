@@ -283,3 +283,12 @@ def test_a_batch_waits_a_little_for_those_who_were_there_before():
     assert batches.submit(None, 2, 1, lambda p: p).result() == 2
     batches.close()
     assert batches.expected == 1, "one alone"
+
+
+def test_freed_memory_is_given_back_now_and_then():
+    from pofx.serve.heap import EVERY, Heap
+
+    heap = Heap()
+    assert not heap.tidy()
+    heap.last -= EVERY + 1
+    assert heap.tidy() and not heap.tidy()
