@@ -1,5 +1,5 @@
 """Memory that requests have freed goes back to the system: glibc holds it in pieces between blocks that are in use, so
-that a server under load grows though no object is left (measured: docs/benchmarks.md)."""
+that a server under load grows by more than what is in use (measured: docs/benchmarks.md)."""
 
 import ctypes
 import sys
