@@ -3,7 +3,7 @@
     python bench/serve.py --clients 64 --seconds 60
 
 A small run is trained, served in a process of its own, and requested; prints requests, errors, latency percentiles, the
-memory of the server at the beginning and at the end, and the rate of items against that of `run.sample` in Python.
+memory of the server at the end of each quarter, and the rate of items against that of `run.sample` in Python.
 """
 
 import argparse
@@ -80,18 +80,18 @@ def loaded(pid, args, alone) -> None:
     threads = [threading.Thread(target=work, args=(k,)) for k in range(args.clients)]
     for thread in threads:
         thread.start()
-    time.sleep(min(5, args.seconds / 4))
-    first = process.memory_info().rss
+    sizes = []
+    for _ in range(4):  # of the server, at the end of each quarter
+        time.sleep(args.seconds / 4)
+        sizes.append(f"{process.memory_info().rss / 1e6:.0f}")
     for thread in threads:
         thread.join()
-    last, rate = process.memory_info().rss, len(times) * args.n / args.seconds
+    rate = len(times) * args.n / args.seconds
     p50, p95, p99 = np.percentile(times, (50, 95, 99)) * 1000
     print(
         f"{args.clients} clients, {args.seconds:g} s: {len(times):,} requests of {args.n} items, {len(errors)} errors"
     )
-    print(
-        f"latency p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms; memory {first / 1e6:.0f} -> {last / 1e6:.0f} MB"
-    )
+    print(f"latency p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms; memory {', '.join(sizes)} MB")
     for n, python in alone.items():
         print(f"{rate:,.0f} items/s, {rate / python:.2f} of Python calls of {n} items ({python:,.0f} items/s)")
 

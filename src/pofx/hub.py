@@ -46,7 +46,10 @@ def address(path: Any) -> Address | None:
         return None
     found = ADDRESS.fullmatch(text)
     if found is None:
-        raise UsageError(f"an address on the Hub is hf://user/name, with @revision and #hash (got {text!r})")
+        raise UsageError(
+            f"an address on the Hub is hf://user/name, with @revision and #hash (got "
+            f"{'hf://' + text.removeprefix('hf:').lstrip('/')!r})"
+        )
     return Address(*found.groups())
 
 

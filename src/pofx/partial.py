@@ -14,7 +14,7 @@ from pofx.core.generative import Within
 from pofx.core.model import Completing, Infilling, Model, X
 from pofx.core.random import Streams
 from pofx.core.representation import Representation
-from pofx.represent.partial import Known
+from pofx.represent.partial import Known, check_range
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
 from pofx.represent.table_heads import Heads
@@ -62,6 +62,7 @@ class Partial:
         if not isinstance(view, Columns | Bins | Heads):
             raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")
         known = view.known(given)
+        check_range(known, view.varying, view.about if isinstance(view, Columns) else view.schema)
         rows = Known(_all(known.raw, n, "given").to(device), known.columns.to(device))
         if isinstance(view, Heads):
             if not isinstance(model, Infilling):

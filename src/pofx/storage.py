@@ -271,7 +271,9 @@ def _checking(folder: Path) -> Iterator[None]:
     except CorruptError:
         raise
     except PofxError as error:
-        raise CorruptError(f"{folder} cannot be read ({error}): restore it or train again") from error
+        own = "unknown model" in str(error)
+        mend = "a model of your own is found once its file is run, by `pofx --use FILE` or an import" if own else ""
+        raise CorruptError(f"{folder} cannot be read ({error}): {mend or 'restore it or train again'}") from error
     except UNFIT as error:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise CorruptError(
@@ -336,6 +338,8 @@ def locate(path: str | Path) -> Path:
     elsewhere = hub.address(path)
     if elsewhere is not None:
         return hub.fetched(elsewhere)
+    if "://" in str(path):
+        raise UsageError(f"a run is a folder or hf://user/name (got {path}): give one of these")
     folder = Path(path).expanduser()
     if not folder.is_dir():
         what = "is a file, not the folder of a run" if folder.exists() else "does not exist"

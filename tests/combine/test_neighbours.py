@@ -305,6 +305,14 @@ for model, small in (("realnvp", {"layers": 2, "width": 16, "blocks": 1}), ("vae
     plain = torch.export.load(pofx.export(run, folder + "/p.pt2")).module()(torch.from_numpy(z)).detach().numpy()
     assert np.allclose(theirs, run.decode(z), atol=1e-4), model
     assert np.allclose(plain, run.decode(z), atol=1e-4), model
+run = pofx.fit("digits", model="vae", latent=2, width=16, steps=2, progress=False)
+plain = torch.export.load(pofx.export(run, folder + "/d.pt2")).module()
+for n in (2, 5):
+    z = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
+    assert (plain(torch.from_numpy(z)).detach().numpy() == run.decode(z)).all(), n
+pofx.export(run, folder + "/d.onnx")
+import os
+assert sorted(os.listdir(folder)) == ["d.onnx", "d.pt2", "p.onnx", "p.pt2"], os.listdir(folder)  # weights are inside
 """
 
 

@@ -76,3 +76,16 @@ def test_the_divergence_is_one_for_equal_laws_and_right_for_gaussians():
     assert divergence(x, y) == pytest.approx(1, abs=0.1)
     assert np.log(divergence(x, y + [1.0, 0.0])) == pytest.approx(0.5, abs=0.15)  # |shift|² / 2
     assert divergence(x, np.full_like(y, np.nan)) != 1 and divergence(x[:3], y[:3]) >= 0
+
+
+def test_a_fault_that_is_over_is_no_longer_stored(tmp_path, monkeypatch):
+    from pofx.families.vae.vae import VAE
+
+    def health(self, numbers):
+        return {"collapse": "it collapses: wait" if numbers["share"] < 0.6 else ""}
+
+    monkeypatch.setattr(VAE, "health", health)
+    run = pofx.fit("moons", "vae", steps=20, validations=5, width=8, latent=2, out=tmp_path / "run", progress=False)
+    lines = read_log(tmp_path / "run" / "log.jsonl")
+    assert [line["warning"] for line in lines if "warning" in line] == ["it collapses: wait"]
+    assert not run.card["training"].get("warnings")

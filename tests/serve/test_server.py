@@ -256,3 +256,39 @@ def test_the_pages_have_examples_for_every_body(ask):
     for name, of in page["components"]["schemas"].items():
         if name in ("Sample", "Score", "Encode", "Decode", "Edit"):
             assert any("examples" in field for field in of["properties"].values()), name
+
+
+def test_a_batch_waits_a_little_for_those_who_were_there_before():
+    """Four clients, each of whom requests again when it is answered, share batches; one alone never waits."""
+    from pofx.serve.batches import Batches
+
+    sizes: list[int] = []
+    batches = Batches(100, 100, 60.0, lambda requests, items, late: sizes.append(requests))
+
+    def slow(payloads):
+        time.sleep(0.05)
+        return payloads
+
+    def client(k):
+        for i in range(6):
+            assert batches.submit("key", (k, i), 1, slow).result() == (k, i)
+
+    threads = [threading.Thread(target=client, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(sizes) == 24 and max(sizes) <= 4
+    assert batches.submit("other", 1, 1, slow).result() == 1
+    assert batches.submit(None, 2, 1, lambda p: p).result() == 2
+    batches.close()
+    assert batches.expected == 1, "one alone"
+
+
+def test_freed_memory_is_given_back_now_and_then():
+    from pofx.serve.heap import EVERY, Heap
+
+    heap = Heap()
+    assert not heap.tidy()
+    heap.last -= EVERY + 1
+    assert heap.tidy() and not heap.tidy()

@@ -156,6 +156,13 @@ class LatentSpace:
             return directions.without(own[label], [r for i, r in enumerate(rest) if i != int(np.argmax(alike))])
         return own[label]
 
+    def other(self, label: str) -> int:
+        """The number of the first item that has another label."""
+        labels = np.asarray(self._labels())
+        names = self.items.facts.get("label_names") or [str(k) for k in range(int(labels.max()) + 1)]
+        found = np.flatnonzero(labels != [str(name) for name in names].index(label))
+        return int(found[0]) if len(found) else 0
+
     def components(self, k: int = 5) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k"]]:
         """Principal components of the codes, and the deviation along each."""
         return directions.components(self.codes, k)

@@ -6,6 +6,7 @@ import signal
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,12 +28,22 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def pofx(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="The version.")] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="The version.")] = False,
+    use: Annotated[
+        list[Path] | None, typer.Option(help="A Python file with models of your own, which is run first; repeatable.")
+    ] = None,
 ) -> None:
     """p(x) for every family of deep generative models: train, sample, score, encode, evaluate, compare."""
     if version:
         typer.echo(f"pofx {__version__}")
-    elif context.invoked_subcommand is None:
+        return
+    if use:
+        from pofx.core.config import module_of
+
+        for file in use:
+            module_of(file.expanduser())
+    if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
@@ -55,6 +66,18 @@ def sentence(message: Any) -> None:
 _noted: set[str] = set()
 
 
+def plain_words(error: typer.TyperException) -> str:
+    """What is wrong with a call, with the value that was given."""
+    message = error.format_message().strip().rstrip(".")
+    names = tuple(getattr(getattr(error, "param", None), "opts", ()))
+    given = [b for a, b in zip(sys.argv, sys.argv[1:], strict=False) if a in names]
+    given += [a.partition("=")[2] for a in sys.argv if a.partition("=")[0] in names and "=" in a]
+    for what, kind in (("valid number", "a number"), ("valid integer", "a whole number")):
+        if f"should be a {what}" in message:
+            message = f"{names[0] if names else 'a value'} must be {kind}"
+    return f"{message}{f' (got {given[0]!r})' if given and message.startswith(('Invalid', *names[:1])) else ''}."
+
+
 def main() -> None:
     """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     from pofx.core.errors import PofxError
@@ -67,7 +90,7 @@ def main() -> None:
             sentence(INTERRUPTED)
         sys.exit(code)
     except typer.TyperException as error:  # a wrong call, such as an unknown option
-        sentence(f"{error.format_message()} See `pofx --help` and `pofx VERB --help`.")
+        sentence(f"{plain_words(error)} See `pofx --help` and `pofx VERB --help`.")
         sys.exit(error.exit_code)
     except PofxError as error:
         sentence(error)

@@ -8,6 +8,7 @@ their values while it runs cannot be exported, and is refused with the reason th
 import io
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -103,6 +104,11 @@ def export(
         raise Unsupported(
             f"{verb} of {run.name} cannot be exported ({reason[:300]}): serve it with `pofx serve`"
         ) from error
+    if _fixed(program):
+        warnings.warn(
+            f"{verb} of {run.name} is a program of {len(example)} items a call: pass batch_size= for another number",
+            stacklevel=3,
+        )
     if target.suffix == ".onnx":
         try:
             write(target, lambda aside: _onnx(program, aside))
@@ -126,7 +132,9 @@ def export(
 
 
 def _onnx(program: Any, path: Path) -> None:
-    torch.onnx.export(program, (), path, dynamo=True)
+    with _silent(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.onnx.export(program, (), path, dynamo=True, external_data=False, verbose=False)
 
 
 def _example(run: Artifact, verb: str, n: int) -> Tensor:
@@ -142,7 +150,7 @@ def _example(run: Artifact, verb: str, n: int) -> Tensor:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Without torch's own account, graph by graph, of attempts that failed: the last reason is in our error."""
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         try:
             yield
@@ -155,8 +163,15 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
 
     Strict first: it reads the code, in which len(x) stays a free number, where tracing makes it that of the example.
     """
-    free = {0: torch.export.Dim("n", min=2, max=1 << 16)}
-    for strict in (True, False):
-        with suppress(Exception):  # torch raises classes of its own, of many kinds
-            return torch.export.export(module, (example,), dynamic_shapes=(free,), strict=strict)
+    for most in (1 << 16, 1 << 12, 1 << 6):  # networks that compute large batches in parts have other code for them
+        free = torch.export.Dim("n", min=2, max=most)
+        for strict in (True, False):
+            with suppress(Exception):  # torch raises classes of its own, of many kinds
+                return torch.export.export(module, (example,), dynamic_shapes=({0: free},), strict=strict)
     return torch.export.export(module, (example,))
+
+
+def _fixed(program: Any) -> bool:
+    """Whether a program takes one number of items alone."""
+    given = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and "val" in node.meta]
+    return bool(given) and isinstance(given[-1].shape[0], int)

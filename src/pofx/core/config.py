@@ -133,6 +133,20 @@ def class_in_file(path: str | Path, name: str, of: type[T]) -> type[T]:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UsageError(f"there is no file {file}: write the {of.__name__.lower()} as file.py:Class")
+    found = {c.__name__: c for c in classes(module_of(file), of)}
+    if name not in found:
+        raise unknown(f"{of.__name__.lower()} class of {file.name}", name, found)
+    return found[name]
+
+
+def module_of(file: Path) -> ModuleType:
+    """The module that a Python file is, which is run once; the models in it are then known by their names.
+
+    Raises:
+        UsageError: no such file, or it cannot be run.
+    """
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}: check the path")
     module = f"_pofx_{file.stem}_{abs(hash(file.resolve()))}"
     if module not in sys.modules:
         spec = importlib.util.spec_from_file_location(module, file)
@@ -144,10 +158,7 @@ def class_in_file(path: str | Path, name: str, of: type[T]) -> type[T]:
         except Exception as error:
             del sys.modules[module]
             raise UsageError(f"{file} cannot be run ({type(error).__name__}: {error}): mend it first") from error
-    found = {c.__name__: c for c in classes(sys.modules[module], of)}
-    if name not in found:
-        raise unknown(f"{of.__name__.lower()} class of {file.name}", name, found)
-    return found[name]
+    return sys.modules[module]
 
 
 def function_in_file(written: str, what: str) -> Callable[..., Any]:

@@ -53,7 +53,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     ours = [one for one in ELSEWHERE.get(name, ()) if one in names]
     if ours:
         return UsageError(f"unknown {kind} '{name}': it is {ours[0]} here")
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    plain = name.casefold().replace("_", "-")
+    near = [one for one in names if one.casefold().replace("_", "-") == plain]
+    near = near or get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         mend = f"did you mean {' or '.join(near)}?"
     elif len(names) > LISTED:

@@ -208,7 +208,8 @@ class Model(Checked, nn.Module, ABC):
         return {}
 
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
-        """What is wrong with a training, by name: sentences that each name a fix, given its latest numbers.
+        """What is wrong with a training, by name: sentences that each name a fix, given its latest numbers; an empty
+        one where an earlier fault of this name is over.
 
         Args:
             numbers: telemetry and validation by name, with "share" of the budget that is spent. Default: nothing.

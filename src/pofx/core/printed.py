@@ -41,3 +41,10 @@ def aligned(table: Any, digits: int | None = 3, **options: Any) -> str:
     rounded = table if digits is None else table.round(digits)
     options = {"na_rep": "", "max_colwidth": min(WIDEST_CELL, width() // 2), **options}
     return str(rounded.to_string(line_width=width(), **options))
+
+
+def number(value: float) -> str:
+    """A number as a person reads it: four digits, and no exponent below 10^9."""
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.4g}"

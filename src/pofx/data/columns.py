@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.options import once
 from pofx.data.schema import LEFT_OUT, Schema
+
+MARKS = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0)  # of missing values, as people write
+FEW_WORDS = 0.1  # share of words up to which a column is one of numbers with strays
 
 Columns = str | int | list[str | int]  # names: several, or a text with commas between them; 2019 is a name too
 
@@ -47,6 +51,34 @@ def selected(frame: pd.DataFrame, columns: Any, drop: Any, name: str) -> pd.Data
     if frame.shape[1] == 0:
         raise DataError(f"{name} has no column left: drop fewer")
     return frame
+
+
+def strays(column: pd.Series) -> str:
+    """What a column of words holds, for the person who must mend it: the few words among numbers, or an example."""
+    known = column[column.notna()]
+    found = pd.to_numeric(known, errors="coerce")
+    words = known[found.isna().to_numpy()]
+    if len(words) and len(words) <= FEW_WORDS * len(known):
+        return (
+            f"; all but {len(words):,} of its values are numbers, mend these (row {words.index[0]}: {words.iloc[0]!r})"
+        )
+    return f" (such as {str(known.iloc[0])[:30]!r})" if len(known) else ""
+
+
+def marks(frame: pd.DataFrame) -> dict[str, float]:
+    """Columns of numbers with a value that people write for a missing one, far from all others, in several rows."""
+    found = {}
+    for name in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]):
+            continue
+        x = frame[name].dropna().to_numpy(np.float64)
+        for end in (x.min(initial=np.inf), x.max(initial=-np.inf)):
+            others = x[x != end]
+            if float(end) not in MARKS or len(x) - len(others) < max(3, 0.005 * len(x)) or not len(others):
+                continue
+            if np.abs(others - end).min() > max(float(np.ptp(others)), 1.0):
+                found[str(name)] = float(end)
+    return found
 
 
 def left_out(schema: Schema, stated: Mapping[str, Any], n: int) -> dict[str, str]:

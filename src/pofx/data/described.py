@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pofx.core.errors import DataError
-from pofx.core.options import OneOf, Real, Unit, fits, short
+from pofx.core.options import OneOf, Range, Real, Unit, fits, short
 
 NEEDED: Mapping[str, Mapping[str, Any]] = {  # by type: what belongs to it
     "constant": {},
@@ -24,6 +24,7 @@ POSSIBLE: Mapping[str, Any] = {
     "missing": bool,
     "heavy": list[Real],
     "atoms": Unit,
+    "written": Annotated[int, Range(0, 12)],
     "ordered": bool,
     "names": list[str | bool | Real],
     "unit": Annotated[str, OneOf("ns", "us", "ms", "s")],

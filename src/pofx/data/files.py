@@ -7,6 +7,7 @@ Nothing is ever unpickled. Arrays that are large stay on the disk (see `pofx.dat
 import tempfile
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -89,6 +90,9 @@ def contents(
         return _gzipped(path, label, condition, given)
     reader = next((kind for kind in kinds().values() if suffix in (*kind.reads, *kind.members)), None)
     if path.is_dir() or suffix == ZIP:
+        alone = _alone(path)
+        if alone is not None:
+            return _inner(path, alone, label, condition, given)
         reader = _members_kind(path)
     if label is not None and suffix != ".npz" and not (reader and reader.labelled):
         raise UsageError(f"{path.name} has no column '{label}': label names a column of a table or an array of an .npz")
@@ -137,6 +141,40 @@ def _gzipped(path: Path, label: str | None, condition: Any, options: dict[str, A
     return found
 
 
+def _alone(path: Path) -> str | None:
+    """The one file of a folder or zip without pictures or sounds that a kind reads: a table, an array, a text.
+
+    Raises:
+        DataError: there are several, or the folder is a run.
+    """
+    many = tuple(e for kind in kinds().values() for e in kind.members)
+    single = tuple(e for e in suffixes() if e not in (*many, ZIP, GZIP))
+    with members(path, many) as (names, _):
+        if names:
+            return None
+    if path.is_dir() and ((path / "artifact.json").exists() or (path / "request.json").exists()):
+        raise DataError(f"{path} is a run, no data: give the data, or build on the run by --on {path}")
+    with members(path, single) as (names, _):
+        if len(names) > 1:
+            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            mend = "give one of them" if path.is_dir() else "unpack it and give one of them"
+            raise DataError(f"{path} holds {shown}: {mend}")
+        return names[0] if names else None
+
+
+def _inner(
+    path: Path, name: str, label: str | None, condition: Any, options: dict[str, Any]
+) -> Items | tuple[Items, ...]:
+    """The items of the one file of a folder, or of a zip, from which it is unpacked into a temporary folder."""
+    if path.is_dir():
+        return contents(path / name, label, condition, options)
+    with tempfile.TemporaryDirectory() as folder, members(path, (PurePosixPath(name).suffix.lower(),)) as (_, fetch):
+        unpacked = Path(folder) / PurePosixPath(name).name
+        unpacked.write_bytes(fetch(name))
+        inner = PurePosixPath(name)
+        return contents(unpacked, label, condition, {"on_disk": False, **options} if _is_array(inner) else options)
+
+
 def _is_array(path: PurePosixPath) -> bool:
     return path.suffix.lower() in ENDINGS
 
@@ -157,6 +195,11 @@ def _members_kind(path: Path) -> Kind:
     able = [kind for kind in kinds().values() if kind.members]
     with members(path, tuple(e for kind in able for e in kind.members)) as (names, _):
         endings = [PurePosixPath(name).suffix.lower() for name in names]
+    of = Counter(kind.name for e in endings for kind in able if e in kind.members)
+    if len(of) > 1:
+        most = of.most_common(1)[0][0]
+        rest = ", ".join(f"{n} of {name} items" for name, n in of.items() if name != most)
+        warnings.warn(f"{path} holds {of[most]} files of {most} items, which are read, and {rest}", stacklevel=4)
     if not endings:
         known = ", ".join(e for kind in able for e in kind.members)
         raise DataError(f"{path} holds no files of items: give files ending in {known}")

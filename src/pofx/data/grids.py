@@ -13,6 +13,7 @@ REPEATED = 0.1  # share of rows that repeat the value of another, from which a c
 FEWEST = 20  # rows from which on there is evidence
 HEAVY, MOST_HEAVY = 0.01, 16  # share of rows of a single value among reals, and how many such values there may be
 LEVELS = 1 << 15  # values of a column without even steps
+COARSEST = 100  # steps of a standard deviation, from which on samples of reals are rounded as the data was
 DIGITS = range(6, 13)  # significant digits to which numbers are written
 
 
@@ -60,6 +61,18 @@ def grid_of(x: np.ndarray, eps: float) -> dict[str, Any]:
     else:
         left = repeated
     return found | ({"atoms": round(left, 3)} if left > REPEATED + chance else {})
+
+
+def written_places(x: np.ndarray, eps: float) -> int | None:
+    """The decimals to which all of these reals were written, where that is far finer than their spread; else None."""
+    error = 4 * eps * float(np.abs(x).max())
+    for places in range(FINEST + 1):
+        step = 10.0**-places
+        if len(x) < FEWEST or error > 0.02 * step:
+            return None
+        if float(np.std(x)) > COARSEST * step and (np.abs(np.round(x, places) - x) <= error).all():
+            return places
+    return None
 
 
 def lattice_of(distinct: np.ndarray, eps: float) -> dict[str, Any] | None:

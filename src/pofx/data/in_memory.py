@@ -129,6 +129,11 @@ def _frame(data: Any) -> pd.DataFrame | None:
                 raise DataError(f"the columns differ in length ({sizes}): give one value per row in each")
             return pd.DataFrame({k: _column(v) for k, v in data.items()})
         return None
+    if isinstance(data, np.ndarray) and data.dtype.names and data.ndim == 1:
+        if all(data.dtype[name].shape == () for name in data.dtype.names):
+            return pd.DataFrame({name: data[name] for name in data.dtype.names})
+    if isinstance(data, list) and data and all(isinstance(row, pd.Series) for row in data):
+        return pd.DataFrame(data).infer_objects()
     if isinstance(data, list | tuple) and data and all(isinstance(row, Mapping) for row in data):
         return None if is_nested(data[0]) else pd.DataFrame(list(data))
     library = type(data).__module__.split(".")[0]

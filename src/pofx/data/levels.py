@@ -40,6 +40,10 @@ def channels_last(array: np.ndarray, name: str, first: bool = False) -> np.ndarr
             moved = np.moveaxis(array, 1, -1)
             return moved[..., 0] if moved.shape[-1] == 1 else moved
     if array.ndim not in (3, 4) or (array.ndim == 4 and not 1 <= array.shape[-1] <= 4):
+        if array.ndim == 2:
+            raise DataError(
+                f"{name} must have shape (n, H, W) or (n, H, W, C) (got {array.shape}): pass x[None] for one"
+            )
         raise DataError(
             f"{name} must have shape (n, H, W), (n, H, W, C) or (n, C, H, W) with 1 to 4 channels (got {array.shape}): "
             "move the channels last; of a file of clips or solids state kind=video or kind=voxels"

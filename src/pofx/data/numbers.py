@@ -1,6 +1,7 @@
 """Arrays of numbers from whatever holds them, checked: what images, points and tables share."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,12 @@ def as_array(x: Any, name: str) -> np.ndarray:
         array = np.asarray(x)
     except ValueError as error:
         raise DataError(f"{name}: the items differ in shape: resize them to one shape ({error})") from error
+    if (
+        array.dtype == object
+        and array.ndim
+        and all(isinstance(v, Real) and not isinstance(v, bool) for v in array.flat)
+    ):
+        array = array.astype(np.float64)  # numbers that pandas or a list of mixed types held
     if array.dtype == object:
         raise DataError(f"{name} has dtype object (ragged rows or mixed types): give numbers of one shape")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -81,7 +88,8 @@ def check_points(x: Any, name: str) -> np.ndarray:
     """The points as a float array (n, d), float32 or float64, checked."""
     array = as_array(x, name)
     if array.ndim != 2 or array.size == 0:
-        raise DataError(f"{name} must have shape (n, d) and not be empty (got {array.shape})")
+        mend = "pass [x] for one point" if array.ndim == 1 and array.size else "give a row for each point"
+        raise DataError(f"{name} must have shape (n, d) and not be empty (got {array.shape}): {mend}")
     if array.dtype.kind not in "iuf":  # bool, words, complex numbers, dates and spans of time
         raise DataError(f"{name} must be real numbers (got {array.dtype}): convert them with astype(float)")
     if array.dtype not in (np.float32, np.float64):

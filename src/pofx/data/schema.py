@@ -12,7 +12,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
 from pofx.data.dates import format_of, instants, restored_dates
-from pofx.data.grids import grid_of, near_grid, on_grid
+from pofx.data.grids import grid_of, near_grid, on_grid, written_places
 
 LARGEST, SMALLEST = 1e100, 1e-100  # magnitudes whose squares float64 still holds
 EXACT = 2.0**53  # whole numbers up to which float64 is exact
@@ -26,7 +26,8 @@ def describe(frame: pd.DataFrame, stated: Mapping[str, Any] | None = None) -> di
     """A plain description of every column: `type` and what belongs to it.
 
     Types: constant (value), whole (low, high, offset), decimal (places), lattice (offset, step, high), levels (values),
-    real (heavy: values that many rows have; atoms: the share of rows that repeat others beside these), bool, category
+    real (heavy: values that many rows have; atoms: the share of rows that repeat others beside these; written: the
+    decimals to which all values were written, to which samples are rounded), bool, category
     (categories, ordered), date (offset, step, high, unit, format), and the two that name items: id, text. `missing`
     is true where values are missing.
 
@@ -150,7 +151,9 @@ def _reals(values: np.ndarray, name: str, real: bool, lacking: bool) -> dict[str
         return {"type": "real"}
     if on_grid(x, eps).all():
         return {"type": "whole", "low": float(x.min()), "high": float(x.max()), "offset": 0}
-    return grid_of(x, eps)
+    found = grid_of(x, eps)
+    places = written_places(x, eps) if found["type"] == "real" else None
+    return found if places is None else found | {"written": places}
 
 
 def numbers(frame: pd.DataFrame, schema: Schema) -> tuple[np.ndarray, dict[int, str]]:
@@ -240,8 +243,11 @@ def _codes(column: pd.Series, name: str, about: Mapping[str, Any]) -> tuple[np.n
     x = numbers_of[codes]
     reasons = {}
     for row in np.flatnonzero(x < 0).tolist():
-        word = "no value" if codes[row] < 0 else f"'{values[codes[row]]}'"
-        reasons[row] = f"column {name}: {word} was not seen in training"
+        reasons[row] = (
+            f"column {name} is missing, and no value of it was missing in training"
+            if codes[row] < 0
+            else f"column {name}: '{values[codes[row]]}' was not seen in training"
+        )
     return np.maximum(x, 0.0), reasons
 
 
@@ -296,7 +302,7 @@ def _values(x: np.ndarray, about: Mapping[str, Any], dtype: Any) -> Any:
     elif kind == "decimal":
         found = (np.floor(x) / 10.0 ** about["places"]).astype(plain)
     else:
-        found = x.astype(plain)
+        found = (np.round(x, about["written"]) if "written" in about else x).astype(plain)
     return found if str(plain) == dtype else pd.Series(found).astype(dtype)
 
 

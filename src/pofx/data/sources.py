@@ -162,6 +162,8 @@ def _find(data: str | os.PathLike[str]) -> Source | Path:
     names = built_in()
     if isinstance(data, str) and data in names:
         return names[data]
+    if isinstance(data, str) and "://" in data:
+        raise UsageError(f"data must be on this machine (got {data}): download it first, then give the file")
     path = Path(data).expanduser()
     if path.exists():
         return path

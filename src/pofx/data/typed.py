@@ -5,6 +5,7 @@ Digits with leading zeros are codes; whole numbers stay exact at any size; decim
 """
 
 import re
+import warnings
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -13,13 +14,15 @@ import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
-from pofx.data.dates import format_of
+from pofx.data.dates import format_of, read_by
 from pofx.data.dialect import MISSING
 
 EXACT = 2**53  # whole numbers up to which float64 is exact
 WHOLE = r"[+-]?\d+"
 REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 SPECIAL = r"[+-]?(?:inf|Inf|INF|infinity|Infinity)"
+MONEY = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
+UNIT = "°[CF]|[µmk]?[gmsVWAJ]|[km]Hz|Hz|[kMG]B|km/h|m/s|min|h|cm|ft|lb|lbs|oz|kWh|kcal|ml|l"
 TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
 
 
@@ -32,12 +35,14 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False)
     """
     if decimal not in (None, ".", ","):
         raise UsageError(f"decimal must be . or , (got {decimal!r}): pass decimal=,")
-    stripped = column.str.strip()
+    stripped = column.str.strip().str.replace("\u2212", "-", regex=False)  # the minus of typographers
     missing = stripped.isin(MISSING)
     known = stripped[~missing].drop_duplicates()
     if len(known) == 0 and len(set(stripped[missing]) - {""}) < 2:  # "NA" and "None" side by side are words
         return pd.Series(np.full(len(column), np.nan), name=column.name)
     number = _numbers(known, decimal, comma) if len(known) else None
+    if number is None and len(known):
+        number = _measured(known, decimal, comma)
     if number is not None:
         return _filled(number, stripped, missing)
     if len(known) and known.isin(TRUTH).all():
@@ -65,7 +70,9 @@ def to_dates(column: pd.Series, name: str) -> pd.Series:
     """
     form = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else format_of(column.dropna())
     mixed = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else "mixed"
-    return _none_lost(column, pd.to_datetime(column, errors="coerce", utc=True, format=form or mixed), name, "date")
+    return _none_lost(
+        column, pd.to_datetime(column, errors="coerce", utc=True, format=read_by(form) if form else mixed), name, "date"
+    )
 
 
 def _none_lost(column: pd.Series, found: Any, name: str, what: str) -> Any:
@@ -139,6 +146,25 @@ def _numbers(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series | 
             text = text.str.replace(mark, ".", regex=False)
             return _whole(text) if _all(text, WHOLE) else pd.to_numeric(text)
     return None
+
+
+def _measured(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series | None:
+    """Numbers that all have one unit, or brackets where they are negative, without it; None where they are none."""
+    negative = known.str.fullmatch(r"\(.*\)")
+    bare = known.where(~negative, "-" + known.str[1:-1].str.strip())
+    digits = r"[\d.,'\s\u00a0\u202f\u2019]*\d"
+    parts = bare.str.extract(rf"^([+-]?)\s*({MONEY})?\s*({digits})\s*(%|{MONEY}|{UNIT})?$")
+    units = parts[[1, 3]].fillna("").drop_duplicates()
+    if parts[2].isna().any() or len(units) != 1:
+        return None
+    unit = " ".join(units.iloc[0]).strip()
+    if not unit and not negative.any():
+        return None
+    found = _numbers(parts[0].fillna("") + parts[2].str.strip(), decimal, comma)
+    if found is not None:
+        what = f"without '{unit}'" if unit else "those in brackets as negative ones"
+        warnings.warn(f"column {known.name} is read as numbers, {what}", UserWarning, stacklevel=2)
+    return found
 
 
 def _marks(known: pd.Series, decimal: str | None, comma: bool) -> list[tuple[str, str]]:

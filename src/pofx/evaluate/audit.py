@@ -7,7 +7,7 @@ look at few items: the whole takes seconds. They are found in `evaluate/checks/`
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, run_of
 from pofx.core.discovery import modules
 from pofx.core.entry import public
 from pofx.core.errors import PofxError, Unsupported
@@ -29,7 +29,7 @@ def checks() -> list[Check]:
 
 @public
 def audit(
-    artifact: Artifact,
+    artifact: Any,
     dataset: Any = None,
     *,
     seed: Seed = 0,
@@ -39,6 +39,7 @@ def audit(
     """Check an artifact against the data it was trained on.
 
     Args:
+        artifact: a run or its folder.
         dataset: data set, or what `fit` takes; None reads that of training again.
         force: check on other data, whose test split may hold training items.
         progress: True shows the progress, False nothing; a function receives each `Progress`.
@@ -49,6 +50,7 @@ def audit(
     Raises:
         UsageError: the data is not that of training (and `force` is False).
     """
+    artifact = run_of(artifact)
     dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from pofx.artifact import run_of
 from pofx.core.entry import public
-from pofx.core.errors import UsageError
 from pofx.core.items import Items
-from pofx.core.options import Count, NonNegative, Seed, short
+from pofx.core.options import Count, NonNegative, Seed
 from pofx.core.progress import Parts, Sink, reporting
 from pofx.data.dataset import Dataset, joined, sampled, take
 from pofx.data.weights import resampled
@@ -68,6 +68,7 @@ def evaluate(
     """Measure an artifact: likelihood, distance, diversity, novelty, class balance, codes, speed.
 
     Args:
+        artifact: a run or its folder.
         dataset: data set, or what `fit` takes; None reads that of training again. Its test split measures.
         samples: items in data space drawn before; by default the artifact draws them, which is timed.
         n: items on each side, at most what the data allows; give all rows of a table the same.
@@ -84,8 +85,7 @@ def evaluate(
     Raises:
         UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
-    if not callable(getattr(artifact, "sample", None)):
-        raise UsageError(f"artifact must be a run (got {short(artifact)}): pass pofx.load(FOLDER)")
+    artifact = run_of(artifact)
     dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)
     dataset = sampled(dataset, seed)

@@ -73,6 +73,9 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CorruptError: missing, damaged, or of another schema.
     """
+    if not path.is_file():
+        at = path.parent
+        raise CorruptError(f"there is no comparison at {at}: make one with `pofx compare DATA --out {at}`")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -16,6 +16,10 @@ from pofx.data.kind import kind_of, named
 BY_NAME = "represent"  # the option that names a view
 
 
+class NoView(UsageError):
+    """No view of the items is an event that the model takes."""
+
+
 def views(kind: str) -> tuple[type[Representation], ...]:
     """The representations of a kind of items, its own first, in the order their modules define them."""
     names = named(kind).names
@@ -117,7 +121,7 @@ def _choose(
                     continue
                 if fits(type(found), event):
                     return fitted[view]
-    raise UsageError(
+    raise NoView(
         f"{who} {' or '.join(e.__name__ for e in events)} events; "
         f"{items.kind} items offer {', '.join(_offers(fitted.values()))}: choose {mend}"
     )

@@ -91,6 +91,8 @@ class Labels(Representation):
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if isinstance(value, bool | np.bool_):
+            if self._words and str(bool(value)) not in self._numbers:  # True is no second class of names
+                raise unknown("label", str(bool(value)), self.names)
             value = str(bool(value)) if str(bool(value)) in self._numbers else int(value)
         if isinstance(value, str):
             text = value.strip()
@@ -143,9 +145,10 @@ def _listed(values: Any, column: str) -> Sequence[Any]:
     if hasattr(values, "columns"):  # a DataFrame
         values = {str(name): values[name] for name in values.columns}
     if isinstance(values, dict):
-        if column not in values and len(values) != 1:
+        stated = [name for name in (column, "label") if name in values]
+        if not stated and (column or len(values) != 1):
             raise DataError(f"the condition must have the column '{column}' (got {', '.join(values)})")
-        values = values[column] if column in values else next(iter(values.values()))
+        values = values[stated[0]] if stated else next(iter(values.values()))
         values = values if np.ndim(values) else [values]
     if hasattr(values, "detach"):
         values = from_tensor(values)

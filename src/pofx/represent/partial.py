@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pofx.core.errors import DataError, unknown
+from pofx.core.options import short
 from pofx.data.kinds.table import check_table
 from pofx.data.schema import numbers
 
@@ -31,8 +32,7 @@ def known_columns(given: Any, varying: Sequence[str], schema: Mapping[str, Mappi
         UsageError: a column that the table does not have.
         DataError: a value that cannot occur.
     """
-    frame = given if isinstance(given, pd.DataFrame) else pd.DataFrame([dict(given)])
-    frame = frame.rename(columns=str)
+    frame = _frame(given).rename(columns=str)
     for column in frame.columns:
         if column not in schema:
             raise unknown("known column", column, schema)
@@ -51,3 +51,52 @@ def known_columns(given: Any, varying: Sequence[str], schema: Mapping[str, Mappi
         if column in varying:
             raw[:, varying.index(column)], known[varying.index(column)] = x, True
     return Known(torch.from_numpy(raw), torch.from_numpy(known))
+
+
+def _frame(given: Any) -> pd.DataFrame:
+    """Known columns as rows: a DataFrame, values by column for all rows, or lists of values by column.
+
+    Raises:
+        DataError: another thing, or no column.
+    """
+    if isinstance(given, pd.DataFrame):
+        frame = given
+    elif isinstance(given, Mapping):
+        listed = given and all(isinstance(v, list | tuple | np.ndarray | pd.Series) for v in given.values())
+        try:
+            frame = pd.DataFrame(dict(given) if listed else [dict(given)])
+        except ValueError as error:
+            raise DataError(f"the known columns must have a value for each row ({error}): give equal lists") from error
+    else:
+        raise DataError(f"the known columns must be values by column (got {short(given)}): pass given={{'age': 30}}")
+    if not frame.shape[1]:
+        raise DataError("the known columns must be at least one (got none): leave given out")
+    return frame
+
+
+def check_range(known: Known, varying: Sequence[str], schema: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse known values that no draw can have, since those stay in the range of the training rows.
+
+    Raises:
+        DataError: naming the column, its range and the value.
+    """
+    for at in np.flatnonzero(known.columns.numpy()).tolist():
+        about, x = schema[varying[at]], known.raw[:, at].numpy()
+        low, high, unit, start = 0.0, np.inf, 1.0, 0.0
+        if about["type"] == "whole":
+            start = float(about["offset"])
+            low, high = float(about["low"]) - start, float(about["high"]) - start
+        elif about["type"] == "lattice":
+            unit, start = float(about["step"]), float(about["offset"])
+            high = float(np.round((about["high"] - start) / unit))
+        elif about["type"] == "date":
+            high = float((about["high"] - about["offset"]) // about["step"])
+        else:
+            continue
+        outside = (x < low) | (x > high)
+        if outside.any():
+            row = int(np.flatnonzero(outside)[0])
+            what = "a date outside those" if about["type"] == "date" else f"{start + unit * x[row]:g}"
+            span = "" if about["type"] == "date" else f" {start + unit * low:g} to {start + unit * high:g}"
+            where = f"column {varying[at]} was{span} in training"
+            raise DataError(f"known row {row} cannot be drawn: {where} (got {what}): give one of these")

@@ -258,6 +258,11 @@ class Columns(Representation):
             raise Unsupported("rows with missing or repeated values are no real numbers: use `pofx impute`")
         return self.back(x)[0]
 
+    @property
+    def about(self) -> Mapping[str, Mapping[str, Any]]:
+        """The schema of the columns, also where the run holds none."""
+        return self._about
+
     def known(self, given: Any) -> Known:
         """Known values by column → raw rows, and which of their columns are known."""
         if self._opening.simplex:

@@ -106,6 +106,8 @@ def fit(
         DataError: data that cannot be read or modelled.
         TrainingError: the loss is no longer finite; the last good weights are in `out`.
     """
+    if out is not None and not str(out).strip():
+        raise UsageError("out must be the name of a folder (got ''): leave it out to write nothing")
     folder = Path(out).expanduser() if out is not None else None
     source = data
     budget = {"minutes": minutes, "steps": steps, "epochs": epochs, "flops": flops}
@@ -270,6 +272,9 @@ def _recalled(
     source = data if data is not None else before.get("source") or before.get("data")
     if data is None and not isinstance(source, str):
         raise UsageError(f"the data of {folder} was in memory: pass it again, as data=…")
+    name = before.get("data")
+    if data is None and isinstance(name, str) and _is_file(name) and str(Path(name).expanduser().resolve()) == source:
+        source = name  # as it was written
     if condition is None and not isinstance(before.get("condition"), dict):
         condition = before.get("condition")
     if not any(v is not None for v in budget.values()):

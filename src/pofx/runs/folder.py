@@ -197,7 +197,12 @@ def run_folder(
         yield RunFolder(None, request, resume, overwrite)
         return
     path = Path(out)
-    file = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
+    try:
+        if "\0" in str(out):
+            raise ValueError("a zero character")
+        file = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
+    except (OSError, ValueError) as error:  # too long, or with a zero character
+        raise UsageError(f"out must be the name of a folder (got {str(out)[:40]!r}…): choose another --out") from error
     if file is not None:
         raise UsageError(f"out must be a folder ({file} is a file): choose another --out")
     run = RunFolder(path, request, resume, overwrite)
@@ -223,7 +228,8 @@ def check_request(folder: Path, request: Mapping[str, Any]) -> None:
     if before is None:
         warnings.warn(f"{folder / 'request.json'} is damaged: resuming as the present request states", stacklevel=2)
         return
-    changed = [k for k, v in request.items() if k not in FREE and before.get(k) != config.plain(v)]
+    free = (*FREE, "data") if request.get("hash") is not None and request["hash"] == before.get("hash") else FREE
+    changed = [k for k, v in request.items() if k not in free and before.get(k) != config.plain(v)]
     if changed:
         raise UsageError(
             f"{folder} holds another run: {', '.join(f'{k} was {before.get(k)!r}' for k in changed)}; "

@@ -21,8 +21,9 @@ from pofx.core.event import Event, each, select
 from pofx.core.items import Items
 from pofx.core.random import Still, Streams
 from pofx.core.representation import Representation
-from pofx.represent.choose import choose, choose_conditioning
+from pofx.represent.choose import NoView, choose, choose_conditioning
 from pofx.represent.learned import Learned
+from pofx.runs.models import default_model
 from pofx.runs.options import Sorted
 
 CODES = 10_000  # items from which the spread of codes is taken
@@ -205,7 +206,11 @@ def views(
     if on.learned is not None or on.companions:
         return on.views(row, items, view, device)
     condition = items.condition
-    return choose(items, row.model, view), None if condition is None else choose_conditioning(condition, row.model)
+    try:
+        own = choose(items, row.model, view)
+    except NoView as error:
+        raise UsageError(f"{error}; {default_model(items)} takes them") from error
+    return own, None if condition is None else choose_conditioning(condition, row.model)
 
 
 def plain_options(row: Entry, given: Sorted, on: Held) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def default_model(items: Items) -> str:
         UsageError: no model is a default for any view.
     """
     for view in views(items.kind):
-        if view.on_request:
+        if view.on_request or view.conditional:
             continue
         event = view.fit(items).event
         fitting = [

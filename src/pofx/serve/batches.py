@@ -2,8 +2,9 @@
 
 torch uses all cores within one call, so calls of several threads would only be in each other's path. While one batch is
 computed further requests wait; those of the same kind and options then share the next call of the model, and each gets
-what it would have got alone (`pofx.drawing`). A batch that fails is repeated request by request, so that one bad
-request spoils no other.
+what it would have got alone (`pofx.drawing`). Clients that have just been answered request again at once: a part of the
+time of a batch is waited for as many as were there before, so that halves do not take turns. A batch that fails is
+repeated request by request, so that one bad request spoils no other.
 """
 
 import threading
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pofx.core.errors import PofxError
+
+PATIENCE, LONGEST = 0.2, 0.05  # share of the time of the last batch that is waited for requests, at most seconds
 
 Together = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -54,6 +57,8 @@ class Batches:
         self.jobs: deque[Job] = deque()
         self.changed = threading.Condition()
         self.open = True
+        self.last: Hashable = None  # the key of the last batch, how many requests of it there were, and its time
+        self.expected, self.took = 0, 0.0
         self.thread = threading.Thread(target=self._work, name="pofx-batches", daemon=True)
         self.thread.start()
 
@@ -86,10 +91,25 @@ class Batches:
             with self.changed:
                 while not self.jobs and self.open:
                     self.changed.wait()
+                self._gather()
                 if not self.open:
                     return
                 batch = self._next()
+            began = time.monotonic()
             self._run(batch)
+            with self.changed:
+                self.last, self.took = batch[0].key, time.monotonic() - began
+                self.expected = len(batch) + sum(job.key == self.last for job in self.jobs)
+
+    def _gather(self) -> None:
+        """Wait a little for the requests of those who were there before."""
+        end = time.monotonic() + min(PATIENCE * self.took, LONGEST)
+        while self.open and self.jobs and self.last is not None and self.jobs[0].key == self.last:
+            alike = [job.size for job in self.jobs if job.key == self.last]
+            left = end - time.monotonic()
+            if len(alike) >= self.expected or sum(alike) >= self.most or left <= 0:
+                return
+            self.changed.wait(left)
 
     def _next(self) -> list[Job]:
         """The oldest job with those that may be computed with it, in their order; the others stay."""

@@ -32,6 +32,8 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0, transport: Any = None) -> None:
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            raise UsageError(f"url must begin with http:// or https:// (got {url!r}): pass 'http://127.0.0.1:8700'")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.timeout = float(timeout)
         self.http = httpx.Client(base_url=url, headers=headers, timeout=self.timeout, transport=transport)

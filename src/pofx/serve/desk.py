@@ -168,7 +168,7 @@ class Desk:
             f"<tr><th>{markup.escape(k)}</th><td>{markup.escape(v)}</td></tr>"
             for k, v in summary.facts(bench.run).items()
         )
-        return f"<p><b>{markup.escape(summary.line(bench.run))}</b></p><table>{rows}</table>"
+        return f"<p><b>{markup.escape(summary.line(bench.run))}</b></p><table class='facts'>{rows}</table>"
 
     def options(self, name: str) -> list[str]:
         """The names of its sampling options."""
@@ -268,8 +268,13 @@ class Desk:
         seed: int = 0,
         condition: str = "",
     ) -> Sight:
-        """n completions: of what a mask leaves of a picture (runs that denoise), of its first rows, or of a text."""
+        """n completions: of what a mask leaves of a picture (runs that denoise), of its first rows, of a text, or
+        of a row of a table by known columns ("age=30, plan=pro")."""
         bench, n = self[name], _count(n)
+        if "=" in prefix and bench.kind.columns(bench.dataset.test.values) is not None:
+            known = dict(parse(part.strip()) for part in prefix.split(","))
+            drawn = bench.run.draw(n, self._condition(bench, condition, n), seed=int(seed), given=known)
+            return sight(drawn, f"{n} rows given {prefix}")
         if isinstance(bench.run.model, Denoising) and items is not None and mask is not None and mask.any():
             same = take(items, np.zeros(n, int))
             area = masked_area(np.asarray(mask, bool), np.asarray(items.values).shape[1:3])
@@ -277,8 +282,12 @@ class Desk:
                           condition=self._condition(bench, condition, n))  # fmt: skip
             return sight(replace(items, values=values, condition=None, labels=None), f"{area.mean():.0%} drawn anew")
         if not isinstance(bench.run.model, Completing):
-            what = "paint over what is to be drawn anew" if isinstance(bench.run.model, Denoising) else "choose another"
-            raise Unsupported(f"{bench.run.name} completes nothing without a mask: {what}")
+            if isinstance(bench.run.model, Denoising) and bench.kind.pictorial:
+                raise Unsupported(f"{bench.run.name} draws what is painted over: load a picture and paint on it")
+            raise Unsupported(
+                f"{bench.run.name} cannot complete items: choose a run that draws part by part (pixelcnn, gpt, "
+                "circuit) or a diffusion run of images"
+            )
         start: Any = prefix
         if items is not None and not prefix:
             if rows < 1:
@@ -384,7 +393,11 @@ def _figure(draw: Callable[[Any], None]) -> Image.Image:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.2), layout="constrained")
-    draw(figure.add_subplot())
+    axis = figure.add_subplot()
+    draw(axis)
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, fontsize=8, frameon=False
+    )  # buttons are on its right
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     return _opened(stream.getvalue())
@@ -396,7 +409,7 @@ def _histogram(among: np.ndarray, value: float) -> Image.Image:
         if np.isfinite(value):
             axis.axvline(value, color="#c33", label="this item")
         axis.set_xlabel("log p")
-        axis.legend()
+        axis.set_ylabel("test items")
 
     return _figure(draw)
 
@@ -406,6 +419,5 @@ def _plot(series: Mapping[str, tuple[list[float], list[float]]]) -> Image.Image:
         for key, (xs, ys) in series.items():
             axis.plot(xs, ys, label=key, marker="." if len(xs) < 30 else None)
         axis.set_xlabel("step")
-        axis.legend(fontsize=7)
 
     return _figure(draw)

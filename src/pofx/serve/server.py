@@ -27,6 +27,7 @@ try:
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from pofx.serve import bodies
+    from pofx.serve.heap import Heap
     from pofx.serve.meters import Meters
 except ImportError as error:
     raise UsageError("the server needs the extra `serve`: pip install pofx[serve]") from error
@@ -60,10 +61,11 @@ def app(run: Artifact, *, token: str | None = None, limits: Limits | None = None
             machine, so that no web page can reach it under a name of its own.
     """
     bounds = limits or Limits()
-    work, meters = Work(run, bounds), Meters()
+    work, meters, heap = Work(run, bounds), Meters(), Heap()
 
     def begun(requests: int, items: int, deadline: float) -> None:
         work.deadline = deadline
+        heap.tidy()
         meters.batch(requests, items)
 
     batches = Batches(bounds.batch, bounds.waiting, bounds.seconds, begun)

@@ -3,7 +3,9 @@
 Nothing leaves this machine: no analytics, no fonts of others, no share link; away from loopback a password is needed.
 """
 
+import html as markup
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -23,11 +25,21 @@ except ImportError as error:
     raise UsageError("the studio needs the extra `studio`: pip install pofx[studio]") from error
 
 CSS = """
-.gradio-container {max-width: 1400px !important; margin: auto}
+.gradio-container, .gradio-container .main, .gradio-container main {
+  width: 100% !important; max-width: 1240px !important; margin-left: auto; margin-right: auto
+}
 .sight img {image-rendering: pixelated}
 .rows {max-width: calc(100vw - 64px); overflow-x: auto}
+.facts, .facts tr {border: 0 !important}
+.facts {border-collapse: collapse; max-width: 100%}
+.facts th, .facts td {
+  border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important;
+  padding: 4px 12px 4px 0 !important; text-align: left; overflow-wrap: anywhere
+}
+.facts th {font-weight: 400; opacity: 0.75; white-space: nowrap}
 @media (max-width: 640px) {.gradio-container {padding: 4px !important}}
 """
+PICTURE: Any = ["download", "fullscreen"]  # the buttons of a picture: none shares it
 KEYS = """<script>
 document.addEventListener('keydown', e => {
   if (e.key !== 'Enter' || !(e.ctrlKey || e.metaKey)) return;
@@ -45,13 +57,15 @@ class Panel:
         self.note = gr.Markdown(elem_id=f"{name}-note")
         self.picture = gr.Image(
             type="pil", format="png", interactive=False, visible=False, show_label=False, elem_classes="sight",
-            elem_id=f"{name}-picture",
+            elem_id=f"{name}-picture", buttons=PICTURE,
         )  # fmt: skip
+        self.sound = gr.Audio(
+            interactive=False, visible=False, label="Sound", elem_id=f"{name}-sound", buttons=["download"]
+        )
         self.rows = gr.Dataframe(
             interactive=False, visible=False, label="Rows", elem_classes="rows", elem_id=f"{name}-rows"
         )
         self.text = gr.Textbox(lines=8, interactive=False, visible=False, label="Texts", elem_id=f"{name}-text")
-        self.sound = gr.Audio(interactive=False, visible=False, label="Sound", elem_id=f"{name}-sound")
 
     @property
     def parts(self) -> list[Any]:
@@ -74,16 +88,27 @@ def _short(rows: Any) -> Any:
     return rows if rows is None else rows.map(lambda v: float(f"{v:.8g}") if isinstance(v, float) else v)
 
 
-def refused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with errors of pofx shown as messages of the page."""
+def refused(function: Callable[..., Any], instead: Callable[[str], Any]) -> Callable[..., Any]:
+    """The function; an error of pofx is a message of the page, and `instead` of it is what is shown then."""
 
     def wrapper(*args: Any) -> Any:
         try:
             return function(*args)
         except PofxError as error:
-            raise gr.Error(str(error), duration=8, print_exception=False) from error
+            gr.Warning(markup.escape(str(error)), duration=10)
+            return instead(str(error))
 
     return wrapper
+
+
+def empty(reason: str) -> list[Any]:
+    """A panel with a sentence alone."""
+    return Panel.shown(Sight(note=plain_text(reason)))
+
+
+def plain_text(text: str) -> str:
+    """A text as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", text)
 
 
 def page(desk: Desk) -> Any:
@@ -96,7 +121,7 @@ def page(desk: Desk) -> Any:
             condition = gr.Textbox(label="Condition", placeholder="3, or age=30", elem_id="condition")
         with gr.Accordion("About this run", open=False):
             about = gr.HTML(desk.about(first), elem_id="about")
-        run.change(refused(desk.about), run, about, show_progress="hidden")
+        run.change(refused(desk.about, markup.escape), run, about, show_progress="hidden")
         for build in (_sample, _compare, _complete, _reconstruct, _walk, _interpolate, _score, _training, _report):
             build(desk, run, condition)
     return made
@@ -116,7 +141,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
         with gr.Row():
             n, seed = _numbers("sample")
         with gr.Row():
-            temperature = gr.Slider(0.1, 2.0, 1.0, step=0.05, label="Temperature (where the run has one)")
+            temperature = gr.Slider(0.1, 2.0, 1.0, step=0.05, label="Temperature")
             steps = gr.Number(0, precision=0, label="Sampler steps (0: its own)", elem_id="sample-steps")
             guidance = gr.Number(-1, label="Guidance (-1: its own)", elem_id="sample-guidance")
         with gr.Row():
@@ -131,7 +156,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
             return Panel.shown(desk.sample(name, n, seed, c, f"{given} {more or ''}"))
 
         inputs = [run, n, seed, condition, temperature, steps, guidance, sampler, options]
-        go.click(refused(act), inputs, panel.parts)
+        go.click(refused(act, empty), inputs, panel.parts)
 
 
 def chosen(known: list[str], temperature: float, steps: int, guidance: float, sampler: str) -> str:
@@ -151,19 +176,25 @@ def _compare(desk: Desk, run: Any, condition: Any) -> None:
         with gr.Row():
             n, seed = _numbers("compare")
         go = _go("compare", "Draw from the same seeds")
-        panels = []
+        panels, columns = [], []
         with gr.Row():
             for k in range(min(len(desk.names), 6)):
-                with gr.Column(min_width=240):
+                with gr.Column(min_width=240, visible=k < 3) as column:
+                    columns.append(column)
                     panels.append((gr.Markdown(elem_id=f"compare-name-{k}"), Panel(f"compare-{k}")))
 
         def act(chosen_names: list[str], n: int, seed: int, c: str) -> Any:
             found = desk.compare(chosen_names[: len(panels)], n, seed, c)
+            seen = [gr.update(visible=k < len(found)) for k in range(len(columns))]
             found += [("", Sight())] * (len(panels) - len(found))
-            return [part for name, one in found for part in (f"### {name}" if name else "", *Panel.shown(one))]
+            return seen + [part for name, one in found for part in (f"### {name}" if name else "", *Panel.shown(one))]
 
-        parts = [part for title, panel in panels for part in (title, *panel.parts)]
-        go.click(refused(act), [names, n, seed, condition], parts)
+        parts = [*columns, *(part for title, panel in panels for part in (title, *panel.parts))]
+
+        def none(reason: str) -> Any:
+            return [gr.update()] * len(columns) + [gr.update(value=""), *empty(reason)] * len(panels)
+
+        go.click(refused(act, none), [names, n, seed, condition], parts)
 
 
 def _item(name: str) -> tuple[Any, Any, Any]:
@@ -172,7 +203,8 @@ def _item(name: str) -> tuple[Any, Any, Any]:
         number = gr.Number(0, precision=0, label="Test item", elem_id=f"{name}-number")
         text = gr.Textbox("", label="Or your own: a text, numbers, age=30, plan=pro", elem_id=f"{name}-own")
     with gr.Accordion("Or your own picture", open=False):
-        picture = gr.Image(type="numpy", image_mode="RGB", sources=["upload", "clipboard"], label="Picture")
+        picture = gr.Image(type="numpy", image_mode="RGB", sources=["upload", "clipboard"], label="Picture",
+                           buttons=PICTURE)  # fmt: skip
     return number, text, picture
 
 
@@ -186,18 +218,19 @@ def item_of(desk: Desk, name: str, number: int, text: str, picture: Any) -> Any:
 def _complete(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Complete", elem_id="tab-complete"):
         gr.Markdown(
-            "Write the beginning of a text; load a picture and paint over what is drawn anew, or state its rows."
+            "Write the beginning of a text, or the known columns of a row (age=30, plan=pro); load a picture and "
+            "paint over what is drawn anew, or state its known rows."
         )
         with gr.Row():
             number = gr.Number(0, precision=0, label="Test item", elem_id="complete-number")
             rows = gr.Slider(0, 64, 4, step=1, label="Known rows or characters", elem_id="complete-rows")
             n, seed = _numbers("complete", 4)
-        prefix = gr.Textbox("", label="Beginning of a text", elem_id="complete-prefix")
+        prefix = gr.Textbox("", label="Beginning of a text, or known columns", elem_id="complete-prefix")
         fetch = gr.Button("Load the test item into the editor", elem_id="complete-load")
         editor = gr.ImageEditor(
             type="numpy", image_mode="RGBA", sources=["upload", "clipboard"], transforms=(), layers=False,
             brush=gr.Brush(colors=["#ff3030"], color_mode="fixed", default_size=40), label="Paint what is drawn anew",
-            elem_id="complete-editor",
+            elem_id="complete-editor", buttons=PICTURE,
         )  # fmt: skip
         go, panel = _go("complete", "Complete"), Panel("complete")
 
@@ -209,8 +242,8 @@ def _complete(desk: Desk, run: Any, condition: Any) -> None:
             items = None if prefix else desk.test_item(name, number)
             return Panel.shown(desk.complete(name, items, mask, prefix or "", int(rows), n, seed, c))
 
-        fetch.click(refused(show), [run, number], editor)
-        go.click(refused(act), [run, number, rows, n, seed, prefix, editor, condition], panel.parts)
+        fetch.click(refused(show, lambda reason: gr.update()), [run, number], editor)
+        go.click(refused(act, empty), [run, number, rows, n, seed, prefix, editor, condition], panel.parts)
 
 
 def large(desk: Desk, name: str, number: int) -> np.ndarray:
@@ -246,7 +279,7 @@ def _reconstruct(desk: Desk, run: Any, condition: Any) -> None:
             found, words = desk.reconstruct(name, item_of(desk, name, number, text, picture), c)
             return [*Panel.shown(found), words]
 
-        go.click(refused(act), [run, *item, condition], [*panel.parts, code])
+        go.click(refused(act, lambda reason: [*empty(reason), ""]), [run, *item, condition], [*panel.parts, code])
 
 
 def _walk(desk: Desk, run: Any, condition: Any) -> None:
@@ -265,9 +298,10 @@ def _walk(desk: Desk, run: Any, condition: Any) -> None:
             return [gr.update(label=found[k] if k < len(found) else "", visible=k < len(found)) for k in range(AXES)]
 
         inputs = [run, number, along, *sliders]
-        go.click(refused(act), inputs, panel.parts).then(refused(labels), [run, along], sliders)
+        shown = refused(labels, lambda reason: [gr.update()] * AXES)
+        go.click(refused(act, empty), inputs, panel.parts).then(shown, [run, along], sliders)
         for slider in sliders:
-            slider.release(refused(act), inputs, panel.parts)
+            slider.release(refused(act, empty), inputs, panel.parts)
 
 
 def _interpolate(desk: Desk, run: Any, condition: Any) -> None:
@@ -281,7 +315,7 @@ def _interpolate(desk: Desk, run: Any, condition: Any) -> None:
         def act(name: str, a: int, b: int, steps: int) -> Any:
             return Panel.shown(desk.interpolate(name, a, b, steps))
 
-        go.click(refused(act), [run, a, b, steps], panel.parts)
+        go.click(refused(act, empty), [run, a, b, steps], panel.parts)
 
 
 def _score(desk: Desk, run: Any, condition: Any) -> None:
@@ -289,31 +323,37 @@ def _score(desk: Desk, run: Any, condition: Any) -> None:
         item = _item("score")
         go, note = _go("score", "Score"), gr.Markdown(elem_id="score-note")
         picture = gr.Image(
-            type="pil", format="png", interactive=False, label="Among test items", elem_id="score-picture"
-        )
+            type="pil", format="png", interactive=False, show_label=False, elem_id="score-picture", buttons=PICTURE,
+        )  # fmt: skip
 
         def act(name: str, number: int, text: str, own: Any, c: str) -> Any:
             return desk.score(name, item_of(desk, name, number, text, own), c)
 
-        go.click(refused(act), [run, *item, condition], [picture, note])
+        go.click(refused(act, lambda reason: [None, plain_text(reason)]), [run, *item, condition], [picture, note])
 
 
 def _training(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Training", elem_id="tab-training"):
         live = gr.Checkbox(False, label="Live: every two seconds", elem_id="training-live")
         go, note = _go("training", "Show the curves"), gr.Markdown(elem_id="training-note")
-        picture = gr.Image(type="pil", format="png", interactive=False, show_label=False, elem_id="training-picture")
+        picture = gr.Image(type="pil", format="png", interactive=False, show_label=False, elem_id="training-picture",
+                           buttons=PICTURE)  # fmt: skip
         timer = gr.Timer(2, active=False)
         live.change(lambda on: gr.Timer(active=on), live, timer)
         for event in (go.click, timer.tick):
-            event(refused(desk.curves), run, [picture, note], show_progress="hidden")
+            event(
+                refused(desk.curves, lambda reason: [None, plain_text(reason)]),
+                run,
+                [picture, note],
+                show_progress="hidden",
+            )
 
 
 def _report(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Report", elem_id="tab-report"):
         folder = gr.Textbox("runs/demo", label="Folder of a comparison, or its report.html", elem_id="report-folder")
         go, frame = _go("report", "Open"), gr.HTML(elem_id="report-frame")
-        go.click(refused(desk.report), folder, frame)
+        go.click(refused(desk.report, markup.escape), folder, frame)
 
 
 def launch(desk: Desk, host: str = "127.0.0.1", port: int = 8800, *, block: bool = True, browser: bool = False) -> Any:

@@ -250,10 +250,12 @@ class _Training:
         self._warn(telemetry | norms, share)
 
     def _warn(self, numbers: Mapping[str, float], share: float) -> None:
-        """Show and store, once each, what the objective finds wrong with its latest numbers."""
+        """Show and store, once each, what the objective finds wrong with its latest numbers, as long as it is."""
         state = self.state
         for name, sentence in self.objective.health({**numbers, "share": share}).items():
-            if name not in state.warnings:
+            if not sentence:  # what was wrong is over
+                state.warnings.pop(name, None)
+            elif name not in state.warnings:
                 state.warnings[name] = sentence
                 self._write({"step": state.step, "seconds": round(state.seconds, 3), "warning": sentence})
                 self.report(Progress("training", state.step, share, note=f"{self.name}: {sentence}"))

@@ -50,7 +50,8 @@ def latent(
         written = [_paths(space, out, kind) for kind in ("straight", "spherical", "quantile")]
         written += [_items(items, out / f"arithmetic-{i + 1}") for i, items in enumerate(sums.values())]
         for name, directions in moves.items():
-            written += _traversals(space, directions, out / name)
+            label = name.removeprefix("attribute-")  # a walk towards a label starts at an item of another one
+            written += _traversals(space, directions, out / name, 0 if label == name else space.other(label))
         if space.codes.shape[1] > 1:
             written.append(_map(space, out / "map.png"))
     rows = [vars(check) for check in checks]
@@ -91,11 +92,11 @@ def _paths(space: Any, out: Path, kind: str) -> Path:
     return _items(joined([space.path(2 * i, 2 * i + 1, STEPS, kind) for i in range(pairs)]), out / kind, STEPS)
 
 
-def _traversals(space: Any, directions: Any, stem: Path) -> list[Path]:
+def _traversals(space: Any, directions: Any, stem: Path, of: int = 0) -> list[Path]:
     """A line per direction; for pictures also a moving one, there and back."""
     from pofx.data.kind import kind_of
 
-    items = space.traverse(directions, steps=STEPS)
+    items = space.traverse(directions, of, steps=STEPS)
     written = [_items(items, stem, STEPS)]
     kind = kind_of(items)
     if kind.pictorial:
@@ -133,17 +134,18 @@ def _map(space: Any, path: Path) -> Path:
     from pofx.core.files import write_bytes
 
     at, labels = space.map(), space.items.labels
+    dot = float(np.clip(6000 / len(at), 8, 30))
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
     if labels is None or np.ndim(labels) != 1:
-        axes.scatter(at[:, 0], at[:, 1], s=8, alpha=0.6, linewidths=0)
+        axes.scatter(at[:, 0], at[:, 1], s=dot, alpha=0.6, linewidths=0)
     else:
         names = space.items.facts.get("label_names") or ()
         for k in np.unique(labels)[:20]:
             own, name = at[labels == k], str(names[int(k)]) if int(k) < len(names) else str(k)
             colour = colormaps["tab20" if len(np.unique(labels)) > 10 else "tab10"](int(k) % 20)
-            axes.scatter(own[:, 0], own[:, 1], s=8, alpha=0.6, linewidths=0, label=name, color=colour)
-        axes.legend(markerscale=2, frameon=False, fontsize=8)
+            axes.scatter(own[:, 0], own[:, 1], s=dot, alpha=0.6, linewidths=0, label=name, color=colour)
+        axes.legend(markerscale=1.5, frameon=False, fontsize=8)
     axes.set_xlabel("first principal component of the codes")
     axes.set_ylabel("second")
     stream = io.BytesIO()

@@ -17,9 +17,10 @@ def models(
 ) -> None:
     """List the models: family, density, what each does; with a NAME its options."""
     from pofx.catalogue import described
-    from pofx.core.config import around, entries, entry
+    from pofx.core.config import around, entries
+    from pofx.runs.models import model_entry
 
-    rows = {**entries(), **around()} if name is None else {name: entry(name)}
+    rows = {**entries(), **around()} if name is None else {name: model_entry(name)}
     if as_json:
         output.as_json([described(row) | (_more(row) if name else {}) for row in rows.values()])
     elif name is not None:

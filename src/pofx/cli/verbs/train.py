@@ -71,4 +71,5 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints
         return
     training = run.card["training"]
-    show(f"{run.name} on {run.card['data']['name']}: {training['steps']} steps, {training['seconds']:.1f} s → {folder}")
+    how = f"{training['steps']:,} steps in" if training["steps"] else "fitted in"
+    show(f"{run.name} on {run.card['data']['name']}: {how} {training['seconds']:.1f} s → {folder}")

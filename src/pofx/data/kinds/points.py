@@ -9,6 +9,7 @@ import pandas as pd
 
 from pofx.core.errors import UsageError
 from pofx.core.items import Items
+from pofx.core.printed import number
 from pofx.data.kind import Kind, Shown, in_range, lines_of
 from pofx.data.labels import with_labels
 from pofx.data.numbers import check_points
@@ -71,7 +72,7 @@ class Points(Kind):
     def preview(self, items: Items, width: int = 80, n: int = 5) -> str:
         frame = self.columns(items.values[:n])
         assert frame is not None
-        return frame.to_string(index=False, line_width=width, float_format="%.4g")
+        return frame.to_string(index=False, line_width=width, float_format=number)
 
     def describe(self, items: Items) -> str:
         return f"{len(items):,} points of {items.values.shape[1]} coordinates"
@@ -99,7 +100,8 @@ def scatter(values: np.ndarray) -> bytes:
 
     figure = Figure(figsize=(6, 6))
     axes = figure.add_subplot()
-    axes.scatter(values[:, 0], values[:, 1], s=4, alpha=0.6, linewidths=0)
+    size = float(np.clip(4000 / len(values), 4, 40))
+    axes.scatter(values[:, 0], values[:, 1], s=size, alpha=0.6, linewidths=0)
     axes.set_aspect("equal")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)

@@ -12,7 +12,8 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
-from pofx.data.columns import Columns, left_out, selected, types_of
+from pofx.core.printed import number
+from pofx.data.columns import Columns, left_out, marks, selected, strays, types_of
 from pofx.data.conditions import conditioned, split_columns
 from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
@@ -70,7 +71,7 @@ def table(
     out = left_out(describe(frame[words], stated), stated, len(frame))
     facts: dict[str, Any] = {"stated": stated} if stated else {}
     if out:
-        frame = frame.drop(columns=list(out))
+        whole, frame = frame, frame.drop(columns=list(out))
         if frame.shape[1] == 0:
             raise DataError(
                 f"{name} has no columns but ids and free text ({some(list(out))}): state schema={{'{next(iter(out))}': "
@@ -79,10 +80,19 @@ def table(
         for column, reason in out.items():
             if column not in stated:
                 warnings.warn(
-                    f"column {column} of {name} is left out, {reason}: schema={{'{column}': 'category'}} models it",
+                    f"column {column} of {name} is left out, {reason}{strays(whole[column])}: "
+                    f"schema={{'{column}': 'category'}} models it",
                     stacklevel=2,
                 )
         facts["left_out"] = out
+    for column, mark in marks(frame).items():
+        if f"{column}" not in stated:
+            count = int((frame[column] == mark).sum())
+            warnings.warn(
+                f"column {column} of {name} is {mark:g} in {count:,} rows, far from its other values: if that marks "
+                f"missing ones, make these cells empty; schema={{'{column}': 'number'}} models it as it is",
+                stacklevel=2,
+            )
     if support is not None:
         plain = np.stack([pd.to_numeric(frame[c], errors="coerce").to_numpy(np.float64) for c in frame.columns], 1)
         facts |= supported(plain, list(frame.columns), support)
@@ -139,7 +149,8 @@ def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> p
     other = [c for c, column in found.items() if column is None]
     if other:
         raise DataError(
-            f"{name} has columns that are no numbers, words, truth values or dates: {some(other)}: drop them"
+            f"{name} has columns that are no numbers, words, truth values or dates: {some(other)}: drop them, or "
+            "make them numbers or texts"
         )
     checked = pd.DataFrame({c: column for c, column in found.items() if column is not None})
     infinite = {c: _infinite(checked[c]) for c in checked.columns}
@@ -324,7 +335,7 @@ class Table(Kind):
         return Shown(columns=[str(c) for c in values.columns], lines=self.to_json(values)["rows"])
 
     def preview(self, items: Items, width: int = 80, n: int = 5) -> str:
-        return items.values.head(n).to_string(index=False, line_width=width, float_format="%.4g")
+        return items.values.head(n).to_string(index=False, line_width=width, float_format=number)
 
     def describe(self, items: Items) -> str:
         return f"{len(items):,} rows of {items.values.shape[1]} columns"

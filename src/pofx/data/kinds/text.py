@@ -37,6 +37,8 @@ def texts(x: Any, labels: Any = None, name: str = "texts") -> Items:
         other = next((type(v).__name__ for v in x if not isinstance(v, str)), "") if isinstance(x, list | tuple) else ""
         got = f"{type(x).__name__}{f' with {other}' if other else ''}"
         raise DataError(f"{name} must be a list of strings, not empty (got {got}): give one per item")
+    if not any(x):
+        raise DataError(f"{name} holds no character (every text is empty): give texts")
     return Items("text", list(x), *with_labels(labels, len(x), name, {}))
 
 

@@ -184,6 +184,10 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
             raise UsageError("coupling 'ot' has no random sampler (got one): pass sampler=heun, eta=0 and churn=0")
         if coupling == "ot" and not (condition is None or (isinstance(condition, Discrete) and not condition.shape)):
             raise UsageError("coupling 'ot' pairs within classes (got another condition): pass coupling='independent'")
+        if condition is None and guidance != 1.0:
+            raise UsageError(
+                f"guidance needs a condition (got {guidance:g} without one): train with a condition, or pass guide=RUN"
+            )
         if len(guidance_interval) != 2:
             raise UsageError(f"guidance_interval must be two times (got {guidance_interval}): pass (0.0, 1.0)")
         if likelihood_steps % 2 or 0 < likelihood_steps < FEWEST:

@@ -41,12 +41,12 @@ def kl_to_margin(mean: Float[Tensor, "n d"], log_std: Float[Tensor, "n d"]) -> F
 
 
 def symptoms(numbers: Mapping[str, float], dimensions: int) -> dict[str, str]:
-    """ "collapse" where hardly a dimension of the code depends on x."""
+    """ "collapse" where hardly a dimension of the code depends on x; an empty sentence where they do (again)."""
     active, information = numbers.get("active units"), numbers.get("mutual information")
     if active is None or information is None or numbers.get("share", 1.0) < YOUNG:
         return {}
     if active >= max(1.0, FEW * dimensions) and information >= LITTLE:
-        return {}
+        return {"collapse": ""}  # no more
     return {
         "collapse": (
             f"the posterior collapses: {active:.0f} of {dimensions} dimensions of the code vary with x, and it holds "

@@ -25,6 +25,7 @@ GREY = "#858b98"
 SUBS = ((1, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # labelled multiples of the powers of ten
 LETTER = 5.4  # points, the width of a digit of a tick
 PIXELS = 128  # of an inch of a figure, at most
+NARROW = 640  # pixels below which a figure of many panels is not shrunk: it scrolls
 STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -83,7 +84,7 @@ def svg(figure: Figure, salt: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     most = round(PIXELS * figure.get_figwidth())  # letters of one size in all figures
-    text = text.replace("<svg", f'<svg style="max-width:{most}px"', 1)
+    text = text.replace("<svg", f'<svg style="max-width:{most}px;--least:{min(most, NARROW)}px"', 1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", text, count=1))
