@@ -26,7 +26,7 @@ POSSIBLE: Mapping[str, Any] = {
     "atoms": Unit,
     "ordered": bool,
     "names": list[str | bool | Real],
-    "unit": Annotated[str, OneOf("ns", "us", "ms", "s")],
+    "unit": Annotated[str, OneOf("ns", "us", "ms", "s", "M")],
     "format": str | None,
 }
 

@@ -5,6 +5,7 @@ Digits with leading zeros are codes; whole numbers stay exact at any size; decim
 """
 
 import re
+import warnings
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
-from pofx.data.dates import format_of
+from pofx.data.amounts import amounts
+from pofx.data.dates import format_of, mixed_dates, plain_format
 from pofx.data.dialect import MISSING
 
 EXACT = 2**53  # whole numbers up to which float64 is exact
@@ -23,12 +25,13 @@ SPECIAL = r"[+-]?(?:inf|Inf|INF|infinity|Infinity)"
 TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
 
 
-def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False) -> pd.Series:
+def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False, tidy: bool = False) -> pd.Series:
     """A column of strings in the type that all of its values have.
 
     Args:
         decimal: the decimal mark, where it is stated.
         comma: whether a lone comma before three digits is a decimal mark, as it is where fields end in semicolons.
+        tidy: whether numbers with a unit and dates in several formats are numbers and dates, with a warning.
     """
     if decimal not in (None, ".", ","):
         raise UsageError(f"decimal must be . or , (got {decimal!r}): pass decimal=,")
@@ -43,8 +46,32 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False)
     if len(known) and known.isin(TRUTH).all():
         flags = stripped.map(TRUTH)
         return flags.astype(bool) if not missing.any() else flags.where(~missing, None).astype(object)
+    if tidy and len(known) and format_of(known) is None:
+        found = _amounts(known, decimal, comma, str(column.name))
+        if found is not None:
+            return _filled(found, stripped, missing | ~stripped.isin(set(known.loc[found.index])))
+        dates = mixed_dates(known)
+        if dates is not None:
+            warnings.warn(f"column {column.name}: {dates[1]}", UserWarning, stacklevel=4)
+            moments = dict(zip(known, dates[0], strict=True))
+            return pd.Series(pd.to_datetime(stripped.map(moments)), name=column.name)
     words = column.where(stripped != "")
     return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
+
+
+def _amounts(known: pd.Series, decimal: str | None, comma: bool, name: str) -> pd.Series | None:
+    """The values of different texts with a unit, with a warning; or None."""
+    found = amounts(known)
+    number = None if found is None else _numbers(found.plain, decimal, comma)
+    if found is None or number is None:
+        return None
+    if (found.scale != 1.0).any():
+        number = number * found.scale
+    what = f" in {found.unit}" if found.unit else ""
+    lost = f", {', '.join(repr(w) for w in found.words)} as missing" if found.words else ""
+    if what or lost:
+        warnings.warn(f"column {name} is read as numbers{what}{lost}; tidy=false leaves words", UserWarning, stacklevel=5)
+    return number
 
 
 def to_numbers(column: pd.Series, name: str) -> np.ndarray:
@@ -63,7 +90,7 @@ def to_dates(column: pd.Series, name: str) -> pd.Series:
     Raises:
         DataError: a value that is no date.
     """
-    form = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else format_of(column.dropna())
+    form = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else plain_format(format_of(column.dropna()))
     mixed = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else "mixed"
     return _none_lost(column, pd.to_datetime(column, errors="coerce", utc=True, format=form or mixed), name, "date")
 
