@@ -3,6 +3,7 @@
 python bench/inverse.py mnist --run RUN           a trained run as the prior, by its default method
 python bench/inverse.py mnist                     100 normal components: k-means of 20,000 images, one step of EM
 python bench/inverse.py samplers [--out DIR]      every method against exact posteriors, by operator and noise
+python bench/inverse.py levy                      the same on 1-D signals with Laplace increments, beside a Gibbs sampler
 python bench/inverse.py mri                       a T1 slice from a quarter of its k-space; priors of other images
 
 Floors (20,000 training images, 200 test images, a mixture of 100 normals): 18.0, 19.0, 18.2, 19.9, 21.0 dB. The prior
@@ -124,6 +125,59 @@ def samplers(args):
                     }  # fmt: skip
 
 
+LENGTH, BURN, SWEEPS = 64, 200, 400  # of a signal; of the Gibbs sampler
+
+
+def signals(n, seed):
+    """Lévy processes with Laplace increments of scale 1: (n, 64)."""
+    return np.random.default_rng(seed).laplace(size=(n, LENGTH)).cumsum(1)
+
+
+def gibbs(matrix, y, sigma, seed):
+    """Draws (SWEEPS, 64) of the posterior of a signal: increments given their variances and back (Park and Casella,
+    2008, The Bayesian lasso)."""
+    g = np.random.default_rng(seed)
+    h = matrix @ np.tril(np.ones((LENGTH, LENGTH))) / sigma
+    precision, target, u, found = h.T @ h, h.T @ y / sigma, np.zeros(LENGTH), []
+    for k in range(BURN + SWEEPS):
+        inverse = g.wald(1 / np.maximum(np.abs(u), 1e-6), 1.0)
+        root = np.linalg.cholesky(precision + np.diag(inverse))
+        u = np.linalg.solve(root.T, np.linalg.solve(root, target) + g.normal(size=LENGTH))
+        found += [u.cumsum()] if k >= BURN else []
+    return np.array(found)
+
+
+def levy(args):
+    """Methods with a denoiser learned from 20,000 signals, against a Gibbs sampler of the exact posterior."""
+    learned = pofx.fit(pofx.points(signals(20_000, 0)), "flow-matching", minutes=args.minutes, progress=False)
+    truth = signals(args.items, 1)
+    g = np.random.default_rng(2)
+    steps = np.arange(LENGTH)
+    blur = np.exp(-0.5 * np.square((steps[:, None] - steps) / 2.0))
+    tasks = {
+        "denoise": np.eye(LENGTH),
+        "deconvolve": blur / blur.sum(1, keepdims=True),
+        "60 % missing": np.eye(LENGTH)[np.sort(g.permutation(LENGTH)[: LENGTH * 4 // 10])],
+    }
+    sigma = 1.0
+    for name in args.tasks or tasks:
+        matrix = tasks[name]
+        y = truth @ matrix.T + sigma * g.normal(size=(args.items, len(matrix)))
+        exact = np.stack([gibbs(matrix, one, sigma, i) for i, one in enumerate(y)])
+        low, high = np.quantile(exact, (0.05, 0.95), axis=1)
+        best = np.square(exact.mean(1) - truth).mean()
+        inside = round(float(((truth >= low) & (truth <= high)).mean()), 3)
+        yield {"task": name, "method": "gibbs", "rmse": round(float(best**0.5), 3), "coverage": inside}
+        for method in args.methods or METHODS:
+            start = time.process_time()
+            found = pofx.posterior(learned, y, matrix, sigma, method=method).sample(args.draws)
+            gap = 10 * np.log10(np.square(found.mean - truth).mean() / best)
+            yield {"task": name, "method": method, "gap_db": round(float(gap), 2), "nfe": found.evaluations,
+                   "coverage": round(float(found.coverage(truth, 0.9).mean()), 3),
+                   "residual": round(float(found.residual.mean()), 2),
+                   "cpu_s": round(time.process_time() - start, 1)}  # fmt: skip
+
+
 def slices_of(path):
     """The slices of a NIfTI file, from 0 to 1: float64 (n, height, width)."""
     raw = gzip.decompress(path.read_bytes())
@@ -162,7 +216,7 @@ def mri(args):
     yield {"task": "MRI 4x", **row, "prior_cpu_s": round(trained, 1), "cpu_s": round(time.process_time() - began, 1)}
 
 
-BARS = {"mnist": mnist, "samplers": samplers, "mri": mri}
+BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri}
 
 
 def main():
