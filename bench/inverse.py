@@ -96,7 +96,7 @@ def samplers(args):
     draws = exact.sample(20_000, seed=1)
     began = time.process_time()
     learned = pofx.fit(
-        pofx.images(draws, levels=digits.training.facts["levels"]), "flow-matching", view={"represent": "unit"}, minutes=args.minutes, progress=False
+        pofx.images(draws, levels=digits.train.facts["levels"]), "flow-matching", view={"represent": "unit"}, minutes=args.minutes, progress=False
     )
     spent = round(time.process_time() - began, 1)
     items = exact.sample(args.items, seed=2)

@@ -255,3 +255,11 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     }
     again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
     assert "unknown function of lab.py 'g'" in str(again.exception)
+
+
+def test_noise_of_a_vectorised_simulator_is_no_function_of_the_parameters():
+    theta = Prior.of({"a": "normal(0, 1)"}).sample(4000, seed=3)
+    noise = simulate(lambda t, rng: rng.normal(size=t.shape), theta, vectorised=True, seed=3)
+    assert abs(np.corrcoef(theta[:, 0], noise[:, 0])[0, 1]) < 0.1
+    again = simulate(lambda t, rng: rng.normal(size=t.shape), theta, vectorised=True, seed=3)
+    assert np.array_equal(noise, again)
