@@ -3,7 +3,7 @@
 python bench/inverse.py mnist --run RUN           a trained run as the prior, by its default method
 python bench/inverse.py mnist                     100 normal components: k-means of 20,000 images, one step of EM
 python bench/inverse.py samplers [--out DIR]      every method against exact posteriors, by operator and noise
-python bench/inverse.py levy                      the same on 1-D signals with Laplace increments, beside a Gibbs sampler
+python bench/inverse.py levy                      the same on signals with Laplace increments, beside a Gibbs sampler
 python bench/inverse.py mri                       a T1 slice from a quarter of its k-space; priors of other images
 
 Floors (20,000 training images, 200 test images, a mixture of 100 normals): 18.0, 19.0, 18.2, 19.9, 21.0 dB. The prior
@@ -88,7 +88,7 @@ SMALL = {
 
 
 def samplers(args):
-    """The gap of means to the exact posterior's, coverage and evaluations, on 8 x 8 digits drawn from a mixture of normals:
+    """Gaps of means to the exact posterior's, coverage and evaluations, on 8 x 8 digits drawn from a mixture of normals:
     with its exact denoiser, and with one learned from 20,000 of its draws."""
     digits = load("digits")
     options = {"components": 10, "covariance": "full", "ridge": 0.01}
@@ -96,7 +96,11 @@ def samplers(args):
     draws = exact.sample(20_000, seed=1)
     began = time.process_time()
     learned = pofx.fit(
-        pofx.images(draws, levels=digits.train.facts["levels"]), "flow-matching", view={"represent": "unit"}, minutes=args.minutes, progress=False
+        pofx.images(draws, levels=digits.train.facts["levels"]),
+        "flow-matching",
+        view={"represent": "unit"},
+        minutes=args.minutes,
+        progress=False,
     )
     spent = round(time.process_time() - began, 1)
     items = exact.sample(args.items, seed=2)

@@ -1,4 +1,4 @@
-"""Tables as people write them: units in cells, dates of any form, titles above and totals below, names that come twice."""
+"""Tables as people write them: units in cells, dates of any form, titles and totals, names that come twice."""
 
 import warnings
 

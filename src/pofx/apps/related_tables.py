@@ -104,7 +104,9 @@ class RelatedSynthesizer:
             previous.iloc[at] = rows[self.own].astype(object).to_numpy()
             parts.append(rows[self.own].assign(**{self.child_key: at, FIRST: k}))
         parents = parents.drop(columns=self.count).assign(**{self.key: np.arange(n)})
-        made = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*self.own, self.child_key, FIRST])
+        made = (
+            pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*self.own, self.child_key, FIRST])
+        )
         made = made.sort_values([self.child_key, FIRST], kind="stable", ignore_index=True)
         first, second = self.columns
         return parents[[c for c in first if c in parents]], made[[c for c in second if c in made]]
@@ -159,7 +161,10 @@ def joined(parents: pd.DataFrame, children: pd.DataFrame, key: str, child_key: s
     """Every child beside its parent, without the key."""
     other = children.drop(columns=child_key).rename(columns=lambda c: f"child: {c}")
     return (
-        parents.set_index(key).loc[children[child_key].to_numpy()].reset_index(drop=True).join(other.reset_index(drop=True))
+        parents.set_index(key)
+        .loc[children[child_key].to_numpy()]
+        .reset_index(drop=True)
+        .join(other.reset_index(drop=True))
     )
 
 

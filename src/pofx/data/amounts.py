@@ -1,6 +1,6 @@
 """Amounts as people write them in cells: numbers with a unit, a currency, a percent sign, a magnitude or a footnote.
 
-`9.6 kg`, `$1,200.50`, `86 %`, `(3.2)` for a loss, `30-`, `1.2M` are numbers, where a whole column has one unit; cells of
+`9.6 kg`, `$1,200.50`, `86 %`, `(3.2)` for a loss, `30-`, `1.2M` are numbers where a whole column has one unit; cells of
 several units are words. Up to three words among many numbers (`unknown`, `<0.5`) are values that are missing.
 """
 

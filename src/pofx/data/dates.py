@@ -85,7 +85,9 @@ def mixed_dates(words: pd.Series) -> tuple[pd.Series, str] | None:
         found = pd.to_datetime(words, format="ISO8601", errors="coerce", utc=True)
         zones = words.str.contains(OFFSET).any()
         if found.notna().all():
-            return (found, "times with offsets, read as UTC") if zones else (found.dt.tz_localize(None), "read as dates")
+            return (
+                (found, "times with offsets, read as UTC") if zones else (found.dt.tz_localize(None), "read as dates")
+            )
     left, parts, used = words, [], []
     for form in (f for f in FORMATS if "%Y" in f and "%d" in f):
         if not len(left) or len(used) > SEVERAL:

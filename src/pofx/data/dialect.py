@@ -24,8 +24,38 @@ TITLES = 12  # lines above a header, at most
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = re.compile(r"\s*[+-]?(\d{1,3}([ ,.'\u00a0\u202f]\d{3})*|\d*)([.,]\d*)?([eE][+-]?\d+)?\s*\Z")
 MISSING = frozenset(
-    ["", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "NULL", "null", "None", "#N/A", "<NA>", "?", "-", ".", "#NA", "-nan",
-     "--", "---", "n.a.", "N.A.", "#DIV/0!", "#REF!", "#VALUE!", "#NUM!", "#NAME?", "#NULL!", "(null)", "\\N", "NaT"]
+    [
+        "",
+        "NA",
+        "N/A",
+        "n/a",
+        "NaN",
+        "nan",
+        "NAN",
+        "NULL",
+        "null",
+        "None",
+        "#N/A",
+        "<NA>",
+        "?",
+        "-",
+        ".",
+        "#NA",
+        "-nan",
+        "--",
+        "---",
+        "n.a.",
+        "N.A.",
+        "#DIV/0!",
+        "#REF!",
+        "#VALUE!",
+        "#NUM!",
+        "#NAME?",
+        "#NULL!",
+        "(null)",
+        "\\N",
+        "NaT",
+    ]
 )
 
 
@@ -159,7 +189,9 @@ def _titles(text: str, start: int, separator: str) -> int:
     """Lines above the header that hold a title or a date: one field each, where the lines below have more."""
     lines = text[:SAMPLE].split("\n")[start:]
     for mark in dict.fromkeys((separator, *SEPARATORS)):
-        k = next((i for i, line in enumerate(lines[:TITLES]) if sum(bool(f.strip(' "\r')) for f in line.split(mark)) > 1), 0)
+        k = next(
+            (i for i, line in enumerate(lines[:TITLES]) if sum(bool(f.strip(' "\r')) for f in line.split(mark)) > 1), 0
+        )
         if not k or "#" in lines[0][:1]:
             continue
         fields = [field.strip(' "\r') for field in lines[k].split(mark)]
@@ -211,7 +243,11 @@ def _separator(text: str, start: int, name: str) -> str:
     lines = [line.split() for line in text[:SAMPLE].split("\n")[start:LINES] if line.strip()]
     lines = lines[:-1] if len(text) > SAMPLE else lines
     fields = [field for line in lines[1:] for field in line]
-    if len({len(line) for line in lines}) == 1 and len(lines[0]) > 1 and not any("," in f for line in lines for f in line):
+    if (
+        len({len(line) for line in lines}) == 1
+        and len(lines[0]) > 1
+        and not any("," in f for line in lines for f in line)
+    ):
         if sum(bool(NUMBER.match(field)) for field in fields) > 0.5 * len(fields) > 0:
             return " "
     return ","

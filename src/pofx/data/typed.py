@@ -70,7 +70,9 @@ def _amounts(known: pd.Series, decimal: str | None, comma: bool, name: str) -> p
     what = f" in {found.unit}" if found.unit else ""
     lost = f", {', '.join(repr(w) for w in found.words)} as missing" if found.words else ""
     if what or lost:
-        warnings.warn(f"column {name} is read as numbers{what}{lost}; tidy=false leaves words", UserWarning, stacklevel=5)
+        warnings.warn(
+            f"column {name} is read as numbers{what}{lost}; tidy=false leaves words", UserWarning, stacklevel=5
+        )
     return number
 
 
