@@ -88,8 +88,8 @@ SMALL = {
 
 
 def samplers(args):
-    """Gaps of means to those of exact posteriors, coverage, evaluations, on 8 x 8 digits drawn from a mixture of normals:
-    with its exact denoiser, and with one learned from 20,000 of its draws."""
+    """Gaps of means to those of exact posteriors, coverage and evaluations, on 8 x 8 digits drawn from a mixture of
+    normals: with its exact denoiser, and with one learned from 20,000 of its draws."""
     digits = load("digits")
     options = {"components": 10, "covariance": "full", "ridge": 0.01}
     exact = pofx.fit(digits, "gmm", view={"represent": "unit"}, options=options, progress=False)
