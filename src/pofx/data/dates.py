@@ -88,7 +88,8 @@ def mixed_dates(words: pd.Series) -> tuple[pd.Series, str] | None:
             return (
                 (found, "times with offsets, read as UTC") if zones else (found.dt.tz_localize(None), "read as dates")
             )
-    left, parts, used = words, [], []
+    left, parts = words, list[pd.Series]()
+    used: list[str] = []
     for form in (f for f in FORMATS if "%Y" in f and "%d" in f):
         if not len(left) or len(used) > SEVERAL:
             break
