@@ -21,6 +21,7 @@ from sklearn.neural_network import MLPClassifier
 
 import pofx
 from pofx.apps.prior import Prior
+from pofx.apps.simulate import simulate
 from pofx.data.simulators import TASKS, bernoulli_glm
 
 
@@ -108,7 +109,7 @@ def main():
         else:
             task = TASKS[name]
         theta = Prior.of(task.prior).sample(args.simulations, args.seed)
-        x = task.simulator(theta, np.random.default_rng(args.seed))
+        x = simulate(task.simulator, theta, vectorised=True, seed=args.seed)
         for who, learn in contestants.items():
             start = time.process_time()
             draw, posterior = learn(task, theta, x, args)

@@ -2,6 +2,8 @@
 
 python bench/inverse.py mnist --run RUN           a trained run as the prior, by its default method
 python bench/inverse.py mnist                     100 normal components: k-means of 20,000 images, one step of EM
+python bench/inverse.py samplers [--out DIR]      every method against exact posteriors, by operator and noise
+python bench/inverse.py levy                      the same on signals with Laplace increments, beside a Gibbs sampler
 python bench/inverse.py mri                       a T1 slice from a quarter of its k-space; priors of other images
 
 Floors (20,000 training images, 200 test images, a mixture of 100 normals): 18.0, 19.0, 18.2, 19.9, 21.0 dB. The prior
@@ -22,9 +24,12 @@ import torch
 import pofx
 from pofx.core.event import Bounded
 from pofx.core.items import Items
+from pofx.data.sources import load
 from pofx.families.mixture.expectation import Mixture, clustered
 from pofx.families.mixture.gmm import GMM
+from pofx.inverse.methods import METHODS
 from pofx.inverse.operators.projection import Fourier, cartesian
+from pofx.inverse.posterior import measured, real_items
 from pofx.inverse.restoration import checked
 from pofx.represent.image import Unit
 
@@ -72,6 +77,111 @@ def mnist(args):
                "prior": args.run or f"gmm, {spent[0]:.0f} CPU-s"}  # fmt: skip
 
 
+SMALL = {
+    "SR 2x": ("superres", {"factor": 2}),
+    "box 4x4": ("inpaint", {"box": 4}),
+    "70 % missing": ("inpaint", {"missing": 0.7}),
+    "blur": ("blur", {"sigma": 1.0}),
+    "CS m=12": ("sensing", {"m": 12}),
+    "denoise": ("denoise", {}),
+}
+
+
+def samplers(args):
+    """Gaps of means to those of exact posteriors, coverage and evaluations, on 8 x 8 digits drawn from a mixture of
+    normals: with its exact denoiser, and with one learned from 20,000 of its draws."""
+    digits = load("digits")
+    options = {"components": 10, "covariance": "full", "ridge": 0.01}
+    exact = pofx.fit(digits, "gmm", view={"represent": "unit"}, options=options, progress=False)
+    draws = exact.sample(20_000, seed=1)
+    began = time.process_time()
+    learned = pofx.fit(
+        pofx.images(draws, levels=digits.train.facts["levels"]),
+        "flow-matching",
+        view={"represent": "unit"},
+        minutes=args.minutes,
+        progress=False,
+    )
+    spent = round(time.process_time() - began, 1)
+    items = exact.sample(args.items, seed=2)
+    for sigma in args.noises:
+        for name in args.tasks or SMALL:
+            operator, settings = SMALL[name]
+
+            def made(run, method):
+                return pofx.posterior(run, None, operator, sigma, operator_options=settings, method=method)  # noqa: B023
+
+            best = made(exact, "exact").check(items, draws=args.draws)
+            common = {"task": name, "sigma": sigma, "prior_cpu_s": spent}
+            yield common | {"prior": "exact", "method": "exact", "psnr": round(best.psnr, 2),
+                            "coverage": round(best.coverage[0.9][0], 3)}  # fmt: skip
+            for prior, run in (("exact", exact), ("learned", learned)):
+                for method in args.methods or METHODS:
+                    posterior = made(run, method)
+                    start = time.process_time()
+                    y = measured(posterior.operator, posterior.noise, real_items(run, items), 1)
+                    found = posterior.at(y).sample(args.draws)
+                    check = checked(found, real_items(run, items).numpy())
+                    yield common | {
+                        "prior": prior, "method": method, "gap_db": round(best.psnr - check.psnr, 2),
+                        "coverage": round(check.coverage[0.9][0], 3), "nfe": found.evaluations,
+                        "residual": round(check.residual, 2), "cpu_s": round(time.process_time() - start, 1),
+                    }  # fmt: skip
+
+
+LENGTH, BURN, SWEEPS = 64, 200, 400  # of a signal; of the Gibbs sampler
+
+
+def signals(n, seed):
+    """Lévy processes with Laplace increments of scale 1: (n, 64)."""
+    return np.random.default_rng(seed).laplace(size=(n, LENGTH)).cumsum(1)
+
+
+def gibbs(matrix, y, sigma, seed):
+    """Draws (SWEEPS, 64) of the posterior of a signal: increments given their variances and back (Park and Casella,
+    2008, The Bayesian lasso)."""
+    g = np.random.default_rng(seed)
+    h = matrix @ np.tril(np.ones((LENGTH, LENGTH))) / sigma
+    precision, target, u, found = h.T @ h, h.T @ y / sigma, np.zeros(LENGTH), []
+    for k in range(BURN + SWEEPS):
+        inverse = g.wald(1 / np.maximum(np.abs(u), 1e-6), 1.0)
+        root = np.linalg.cholesky(precision + np.diag(inverse))
+        u = np.linalg.solve(root.T, np.linalg.solve(root, target) + g.normal(size=LENGTH))
+        found += [u.cumsum()] if k >= BURN else []
+    return np.array(found)
+
+
+def levy(args):
+    """Methods with a denoiser learned from 20,000 signals, against a Gibbs sampler of the exact posterior."""
+    learned = pofx.fit(pofx.points(signals(20_000, 0)), "flow-matching", minutes=args.minutes, progress=False)
+    truth = signals(args.items, 1)
+    g = np.random.default_rng(2)
+    steps = np.arange(LENGTH)
+    blur = np.exp(-0.5 * np.square((steps[:, None] - steps) / 2.0))
+    tasks = {
+        "denoise": np.eye(LENGTH),
+        "deconvolve": blur / blur.sum(1, keepdims=True),
+        "60 % missing": np.eye(LENGTH)[np.sort(g.permutation(LENGTH)[: LENGTH * 4 // 10])],
+    }
+    sigma = 1.0
+    for name in args.tasks or tasks:
+        matrix = tasks[name]
+        y = truth @ matrix.T + sigma * g.normal(size=(args.items, len(matrix)))
+        exact = np.stack([gibbs(matrix, one, sigma, i) for i, one in enumerate(y)])
+        low, high = np.quantile(exact, (0.05, 0.95), axis=1)
+        best = np.square(exact.mean(1) - truth).mean()
+        inside = round(float(((truth >= low) & (truth <= high)).mean()), 3)
+        yield {"task": name, "method": "gibbs", "rmse": round(float(best**0.5), 3), "coverage": inside}
+        for method in args.methods or METHODS:
+            start = time.process_time()
+            found = pofx.posterior(learned, y, matrix, sigma, method=method).sample(args.draws)
+            gap = 10 * np.log10(np.square(found.mean - truth).mean() / best)
+            yield {"task": name, "method": method, "gap_db": round(float(gap), 2), "nfe": found.evaluations,
+                   "coverage": round(float(found.coverage(truth, 0.9).mean()), 3),
+                   "residual": round(float(found.residual.mean()), 2),
+                   "cpu_s": round(time.process_time() - start, 1)}  # fmt: skip
+
+
 def slices_of(path):
     """The slices of a NIfTI file, from 0 to 1: float64 (n, height, width)."""
     raw = gzip.decompress(path.read_bytes())
@@ -110,7 +220,7 @@ def mri(args):
     yield {"task": "MRI 4x", **row, "prior_cpu_s": round(trained, 1), "cpu_s": round(time.process_time() - began, 1)}
 
 
-BARS = {"mnist": mnist, "mri": mri}
+BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri}
 
 
 def main():
@@ -118,6 +228,9 @@ def main():
     parser.add_argument("--run", help="folder of a run on MNIST that is the prior")
     parser.add_argument("--tasks", type=harness.listed, help=f"of the digits: {', '.join(TASKS)}")
     parser.add_argument("--method", default="auto")
+    parser.add_argument("--methods", type=harness.listed, help=f"of the samplers: {', '.join(METHODS)}")
+    parser.add_argument("--noises", type=lambda t: [float(v) for v in t.split(",")], default=[0.05, 0.2])
+    parser.add_argument("--minutes", type=float, default=1.0, help="of training the denoiser of the samplers")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--draws", type=int, default=39)
     parser.add_argument("--steps", type=int, default=0)

@@ -6,10 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.fairness import badly_served, fairness_report
+from pofx.apps.fairness import SCORED, _log_p, badly_served, fairness_report
 from pofx.cli.main import app
 from pofx.core.errors import UsageError
 from pofx.core.items import Items
+from pofx.core.model import Density
 from pofx.data.sources import load
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -41,6 +42,20 @@ def test_every_group_has_its_numbers_with_intervals(run, data):
     assert table.loc["few", "log p"] == pytest.approx(run.log_prob(data.test)[groups == "few"].mean())
     for column in ("log p", "coverage", "precision", "TSTR", "drawn"):
         assert table[column].notna().all() and (table[f"{column} ±"] >= 0).all()
+
+
+def test_costly_densities_are_taken_of_few_items_of_each_group(data):
+    class Costly:
+        density = Density.ESTIMATE
+
+        def log_prob(self, items):
+            self.scored = len(items)
+            return np.zeros(len(items))
+
+    run, groups = Costly(), np.repeat(["many", "few"], [len(data.test) - 50, 50])
+    found = _log_p(run, data.test, groups, 0)
+    assert run.scored == SCORED + 50 and np.isfinite(found[groups == "few"]).all()
+    assert np.isfinite(found[groups == "many"]).sum() == SCORED
 
 
 def test_a_group_that_is_left_out_is_named(run, data):

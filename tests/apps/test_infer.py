@@ -1,5 +1,6 @@
 """Posteriors of simulators against closed forms; bounds, failures, checks of calibration, saving."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +256,21 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     }
     again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
     assert "unknown function of lab.py 'g'" in str(again.exception)
+
+
+def test_noise_of_a_vectorised_simulator_is_no_function_of_the_parameters():
+    theta = Prior.of({"a": "normal(0, 1)"}).sample(4000, seed=3)
+    noise = simulate(lambda t, rng: rng.normal(size=t.shape), theta, vectorised=True, seed=3)
+    assert abs(np.corrcoef(theta[:, 0], noise[:, 0])[0, 1]) < 0.1
+    again = simulate(lambda t, rng: rng.normal(size=t.shape), theta, vectorised=True, seed=3)
+    assert np.array_equal(noise, again)
+
+
+def test_an_observation_unlike_all_simulations_is_named(gaussian):
+    with pytest.warns(UserWarning, match="beyond it: the posterior is an extrapolation"):
+        gaussian.sample(2, [30.0, 0.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gaussian.sample(2, [1.0, 0.0])
+    assert repr(gaussian) == "<Posterior: a, b given data, by posterior with 1 model>"
+    assert repr(gaussian.check(20, draws=20)).startswith("<Calibration: ")

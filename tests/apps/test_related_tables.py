@@ -82,3 +82,22 @@ def test_the_verb_writes_both_tables(tmp_path):
     made = pd.read_csv(tmp_path / "sp.csv"), pd.read_csv(tmp_path / "sc.csv")
     assert len(made[0]) == 20 and made[1].id.isin(made[0].id).all()
     assert CliRunner().invoke(app, call).exit_code != 0
+
+
+def test_the_key_may_have_another_name_in_each_table(tmp_path):
+    parents, children = tables(60)
+    orders = children.rename(columns={"id": "customer"}).assign(id=np.arange(len(children)) % 7)  # an id of its own
+    made = RelatedSynthesizer("id", child_key="customer", steps=5).fit(parents, orders).sample(30)
+    assert list(made[1].columns) == ["customer", "kind", "price", "id"]
+    assert made[1].customer.isin(made[0].id).all()
+    numbers = related_quality(made, (parents, orders), "id", child_key="customer")
+    assert all(np.isfinite(v) for v in numbers.values())
+    with pytest.raises(DataError, match="child table must have the key 'client'"):
+        RelatedSynthesizer("id", child_key="client", steps=5).fit(parents, orders)
+    paths = [tmp_path / name for name in ("p.csv", "o.csv", "sp.csv", "so.csv")]
+    parents.to_csv(paths[0], index=False)
+    orders.to_csv(paths[1], index=False)
+    call = ["synthesize", str(paths[0]), "--child", str(paths[1]), "--key", "id=customer", "--steps", "5", "-n", "20"]
+    found = CliRunner().invoke(app, [*call, "--out", str(paths[2]), "--child-out", str(paths[3])])
+    assert found.exit_code == 0, found.output
+    assert pd.read_csv(paths[3]).customer.isin(pd.read_csv(paths[2]).id).all()

@@ -244,7 +244,6 @@ def test_tables_as_programs_write_them(case):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("a,a\n1,2\n", "same name: a"),
         ("a,b\n1,2\n1,2,3\n4,5\n4,5\n", "cannot be cut"),
         ('a,b\n1,"open\n2,3\n', "cannot be cut"),
         ("\n\n", "no columns"),

@@ -45,6 +45,7 @@ SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
 HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
 MOST = 1_000
 MANY = 5_000  # simulations from which one model is enough
+LEAST_SEEN, BEYOND = 20, 0.5  # simulations that have a range, and shares of it beyond which an observation is odd
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 COORDINATES = "coordinates.npz"
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
@@ -204,6 +205,11 @@ class Posterior:
             Coordinates.load(folder / COORDINATES) if plain.get("coordinates") else None,
         )
 
+    def __repr__(self) -> str:
+        models = f"{len(self.runs)} model{'s' if len(self.runs) > 1 else ''}"
+        failed = f", {self.failed:.1%} of the simulations failed" if self.failed else ""
+        return f"<Posterior: {', '.join(self.prior.names)} given data, by {self.method} with {models}{failed}>"
+
     def at(self, x: Any) -> "Posterior":
         """The same with another observation as the default."""
         return replace(self, x=self._observation(x))
@@ -213,7 +219,9 @@ class Posterior:
             if self.x is None:
                 raise UsageError("an observation is missing: pass x")
             return self.x
-        return checked(x, self.held_out[1].shape[1:])
+        found = checked(x, self.held_out[1].shape[1:])
+        warn_beyond(found, self.held_out[1])
+        return found
 
     def _box(self, best: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.array(self.prior.bounds).T
@@ -357,6 +365,20 @@ def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
     if not np.isfinite(found).all():
         raise DataError("the observation has values that are not finite: remove or fill them first")
     return found
+
+
+def warn_beyond(x: np.ndarray, seen: np.ndarray) -> None:
+    """Warn of an observation unlike all simulations: its posterior would be an extrapolation, however sure it looks."""
+    if len(seen) < LEAST_SEEN:
+        return
+    low, high = seen.min(0), seen.max(0)
+    beyond = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-300)
+    if (far := float(beyond.max())) > BEYOND:
+        warnings.warn(
+            f"the observation lies {far:.1f} times the range of the simulated data beyond it: the posterior is an "
+            "extrapolation, check the simulator and the prior",
+            stacklevel=4,
+        )
 
 
 def _proposed(

@@ -36,6 +36,7 @@ class RelatedSynthesizer:
         self,
         key: str,
         *,
+        child_key: str | None = None,
         model: str = "made",
         chain: bool = True,
         steps: int | None = None,
@@ -45,6 +46,7 @@ class RelatedSynthesizer:
     ) -> None:
         """Args:
         key: the column that both tables have, in the parent table once for each row.
+        child_key: its name in the child table, where that is another (`id` of customers, `customer_id` of orders).
         model: of the children; one that takes rows as its condition.
         chain: whether a child depends on the one before it; else children are independent given their parent.
         steps: of the training of each table.
@@ -54,7 +56,8 @@ class RelatedSynthesizer:
         """
         if (parent or {}).get("epsilon") is not None:
             raise UsageError("ε of several tables would count a parent with all of its children: leave epsilon out")
-        self.key, self.model, self.chain, self.steps = key, model, chain, steps or STEPS
+        self.key, self.child_key = key, child_key or key
+        self.model, self.chain, self.steps = model, chain, steps or STEPS
         self.options, self.seed = dict(options or {}), seed
         self.parent = Synthesizer(**{"steps": steps, "seed": seed, **(parent or {})})
 
@@ -67,15 +70,15 @@ class RelatedSynthesizer:
         from pofx.runs.fitting import fit
 
         parents, children = (frame.rename(columns=str).reset_index(drop=True) for frame in (parents, children))
-        check_keys(parents, children, self.key)
+        check_keys(parents, children, self.key, self.child_key)
         self.count = free_name("children", [*parents.columns, *children.columns])
-        counts = parents[self.key].map(children[self.key].value_counts()).fillna(0).astype("int64")
+        counts = parents[self.key].map(children[self.child_key].value_counts()).fillna(0).astype("int64")
         self.columns = list(parents.columns), list(children.columns)
         self.parent.fit(parents.drop(columns=self.key).assign(**{self.count: counts}))
-        rows, self.left_out = modelled(children.drop(columns=self.key))
+        rows, self.left_out = modelled(children.drop(columns=self.child_key))
         self.most = int(min(counts.max(), MOST))
         given = parents.assign(**{self.count: counts}).set_index(self.key)[self.parent.columns]
-        of = children[self.key].to_numpy()
+        of = children[self.child_key].to_numpy()
         condition = given.loc[of].reset_index(drop=True)
         if self.chain:
             condition = pd.concat((condition, before(rows, of)), axis=1)
@@ -99,24 +102,26 @@ class RelatedSynthesizer:
                 condition = pd.concat((condition, marked(previous.iloc[at].reset_index(drop=True), k == 0)), axis=1)
             rows = self.run.sample(len(at), condition=plain(condition), seed=seed + 1 + k)
             previous.iloc[at] = rows[self.own].astype(object).to_numpy()
-            parts.append(rows[self.own].assign(**{self.key: at, FIRST: k}))
+            parts.append(rows[self.own].assign(**{self.child_key: at, FIRST: k}))
         parents = parents.drop(columns=self.count).assign(**{self.key: np.arange(n)})
-        made = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*self.own, self.key, FIRST])
-        made = made.sort_values([self.key, FIRST], kind="stable", ignore_index=True)
+        made = (
+            pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*self.own, self.child_key, FIRST])
+        )
+        made = made.sort_values([self.child_key, FIRST], kind="stable", ignore_index=True)
         first, second = self.columns
         return parents[[c for c in first if c in parents]], made[[c for c in second if c in made]]
 
 
-def check_keys(parents: pd.DataFrame, children: pd.DataFrame, key: str) -> None:
+def check_keys(parents: pd.DataFrame, children: pd.DataFrame, key: str, child_key: str) -> None:
     """Refuse tables that the key does not join."""
-    for name, frame in (("parent", parents), ("child", children)):
-        if key not in frame.columns:
-            raise DataError(f"the {name} table must have the key '{key}' (got {', '.join(frame.columns)})")
-        if frame[key].isna().any():
-            raise DataError(f"the key '{key}' of the {name} table is missing in {int(frame[key].isna().sum())} rows")
+    for name, frame, of in (("parent", parents, key), ("child", children, child_key)):
+        if of not in frame.columns:
+            raise DataError(f"the {name} table must have the key '{of}' (got {', '.join(frame.columns)})")
+        if frame[of].isna().any():
+            raise DataError(f"the key '{of}' of the {name} table is missing in {int(frame[of].isna().sum())} rows")
     if parents[key].duplicated().any():
         raise DataError(f"the key '{key}' must be that of one parent (got {parents[key].duplicated().sum()} twice)")
-    orphans = ~children[key].isin(parents[key])
+    orphans = ~children[child_key].isin(parents[key])
     if orphans.any():
         raise DataError(f"{int(orphans.sum())} children have no parent: add parents, or drop these rows")
     if not len(children):
@@ -152,26 +157,34 @@ def free_name(name: str, taken: list[str]) -> str:
     return name
 
 
-def joined(parents: pd.DataFrame, children: pd.DataFrame, key: str) -> pd.DataFrame:
+def joined(parents: pd.DataFrame, children: pd.DataFrame, key: str, child_key: str) -> pd.DataFrame:
     """Every child beside its parent, without the key."""
-    other = children.drop(columns=key).rename(columns=lambda c: f"child: {c}")
+    other = children.drop(columns=child_key).rename(columns=lambda c: f"child: {c}")
     return (
-        parents.set_index(key).loc[children[key].to_numpy()].reset_index(drop=True).join(other.reset_index(drop=True))
+        parents.set_index(key)
+        .loc[children[child_key].to_numpy()]
+        .reset_index(drop=True)
+        .join(other.reset_index(drop=True))
     )
 
 
 def related_quality(
-    made: tuple[pd.DataFrame, pd.DataFrame], real: tuple[pd.DataFrame, pd.DataFrame], key: str, seed: int = 0
+    made: tuple[pd.DataFrame, pd.DataFrame],
+    real: tuple[pd.DataFrame, pd.DataFrame],
+    key: str,
+    seed: int = 0,
+    *,
+    child_key: str | None = None,
 ) -> dict[str, float]:
     """How well two tables belong together: errors of the dependence between parents and children, and of how many
     children there are (total variation), each beside the simple floor of children given to parents at random."""
-    generator = np.random.default_rng(seed)
-    alone = real[1].assign(**{key: generator.permutation(real[1][key].to_numpy())})
-    truth = joined(*real, key)
-    counts = [f[0][key].map(f[1][key].value_counts()).fillna(0).value_counts(normalize=True) for f in (made, real)]
+    generator, of = np.random.default_rng(seed), child_key or key
+    alone = real[1].assign(**{of: generator.permutation(real[1][of].to_numpy())})
+    truth = joined(*real, key, of)
+    counts = [f[0][key].map(f[1][of].value_counts()).fillna(0).value_counts(normalize=True) for f in (made, real)]
     return {
-        "pairs": pair_error(joined(*made, key), truth)[0],
-        "pairs, children at random": pair_error(joined(real[0], alone, key), truth)[0],
+        "pairs": pair_error(joined(*made, key, of), truth)[0],
+        "pairs, children at random": pair_error(joined(real[0], alone, key, of), truth)[0],
         "counts": float(counts[0].sub(counts[1], fill_value=0).abs().sum() / 2),
     }
 
@@ -185,9 +198,10 @@ def synthesize_related(
     sides = []
     for at in (rest, held):
         some = parents.iloc[np.sort(at)].reset_index(drop=True)
-        sides.append((some, children[children[maker.key].isin(some[maker.key])].reset_index(drop=True)))
+        sides.append((some, children[children[maker.child_key].isin(some[maker.key])].reset_index(drop=True)))
     made = maker.fit(*sides[0]).sample(n or len(parents))
     for frame, path in zip(made, (out, child_out), strict=True):
         write_frame(frame, path)
-    lines = [f"{name}: {value:.3f}" for name, value in related_quality(made, sides[1], maker.key).items()]
+    numbers = related_quality(made, sides[1], maker.key, child_key=maker.child_key)
+    lines = [f"{name}: {value:.3f}" for name, value in numbers.items()]
     return "\n".join([*lines, f"{len(made[0]):,} parents → {out}, {len(made[1]):,} children → {child_out}"])

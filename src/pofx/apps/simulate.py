@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 
 from pofx.core.errors import DataError, UsageError
 
+NOISE = 3  # of the stream of random numbers of a vectorised simulator
 CHUNKS = 8  # of work per worker, so that slow parameters do not leave others idle
 
 
@@ -32,7 +33,8 @@ def simulate(
     seeds = np.random.SeedSequence(seed).spawn(len(theta))
     takes = _takes(simulator)
     if vectorised:
-        out = simulator(theta, np.random.default_rng(seed)) if takes == 2 else simulator(theta)
+        # never the stream of `seed` itself, from which the prior drew: noise would be a function of the parameters
+        out = simulator(theta, np.random.default_rng([seed, NOISE])) if takes == 2 else simulator(theta)
         found = np.asarray(out, np.float64)
         if len(found) != len(theta):
             raise UsageError(f"a vectorised simulator must return {len(theta)} rows (got {len(found)})")

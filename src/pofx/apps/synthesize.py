@@ -45,7 +45,7 @@ def synthesize(
     child: Annotated[
         Path | None, typer.Option(help="A .csv file of rows that belong to those of the table."), Reads()
     ] = None,
-    key: Annotated[str | None, typer.Option(help="The column that joins both tables.")] = None,
+    key: Annotated[str | None, typer.Option(help="The column that joins both tables: id, or id=customer_id.")] = None,
     child_out: Annotated[Path, typer.Option(help="A .csv file of the synthetic children."), File(".csv")] = Path(
         "children.csv"
     ),
@@ -72,7 +72,9 @@ def synthesize(
         if given is not None or report is not None or target is not None or domain:
             raise UsageError("two tables are drawn whole: leave given, target, domain and report out")
         own: dict[str, Any] = {"constraints": constraint or [], "k": k, "balance": balance, "epsilon": epsilon}
-        pair = RelatedSynthesizer(key, parent={**own, "model": model}, steps=steps, seed=seed)
+        first, _, second = key.partition("=")
+        options: dict[str, Any] = {"child_key": second or None, "steps": steps, "seed": seed}
+        pair = RelatedSynthesizer(first, parent={**own, "model": model}, **options)
         return synthesize_related(pair, frame, rows_in(child), n, out, child_out)
     whole, reasons = modelled(frame)
     chosen = target if target is not None else str(whole.columns[-1])

@@ -1,4 +1,4 @@
-"""Dates as whole numbers of a unit since 1970, and back: dates of any resolution and time zone, and dates in words."""
+"""Dates as whole numbers of a unit since 1970, and back: of any resolution and time zone, dates and clocks in words."""
 
 import re
 from collections.abc import Mapping
@@ -7,69 +7,75 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-FORMATS = (
+DAYS = (
     "%Y-%m-%d",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%dT%H:%M:%SZ",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
     "%Y/%m/%d",
-    "%Y/%m/%d %H:%M",
-    "%Y/%m/%d %H:%M:%S",
     "%d.%m.%Y",
-    "%d.%m.%Y %H:%M",
-    "%d.%m.%Y %H:%M:%S",
     "%d/%m/%Y",
     "%m/%d/%Y",
     "%d-%m-%Y",
-    "%m/%d/%y",
-    "%d/%m/%y",
-    "%d.%m.%y",
-    "%-m/%-d/%Y",
-    "%-d/%-m/%Y",
-    "%-m/%-d/%y",
-    "%-d/%-m/%y",
-    "%-d.%-m.%Y",
-    "%-d.%-m.%y",
-    "%m/%d/%Y %H:%M",
-    "%d/%m/%Y %H:%M",
-    "%m/%d/%Y %I:%M %p",
-    "%-m/%-d/%Y %H:%M",
-    "%-m/%-d/%Y %-H:%M",
-    "%-m/%-d/%Y %-I:%M %p",
-    "%-m/%-d/%y %-H:%M",
-    "%Y-%m-%d %H:%M:%S+00:00",
-    "%Y-%m-%dT%H:%M:%S+00:00",
-    "%Y-%m",
-    "%b %Y",
     "%d %b %Y",
     "%d %B %Y",
+    "%d-%b-%Y",
     "%b %d, %Y",
     "%B %d, %Y",
+    "%d.%m.%y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%d-%b-%y",
 )
+CLOCKS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p")
+MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y")
+STAMPS = tuple(f"{day} {clock}" for day in DAYS for clock in CLOCKS)
+FORMATS = (*DAYS, *(f"%Y-%m-%dT{clock}" for clock in CLOCKS[:2]), *STAMPS, *MONTHS, *CLOCKS)
+SEVERAL = 3  # formats beside the first that dates of a column may have
+ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|GMT)| ?[+-]\d\d:?\d\d)?"
 LOOKED_AT = 50  # values by which a format is ruled out
+OFFSET = re.compile(r"(?<=:\d\d)(?: ?(?:Z|UTC|GMT)| ?[+-]\d{2}:?\d{2})\Z")
+LIKE = re.compile(r"[A-Za-z]{3,9}[ -]\d{2,4}|(?=.*\d.*[-/.: ,]+.*\d)[\dA-Za-z/.:, +-]{4,35}")
 
 
 def format_of(words: pd.Series) -> str | None:
-    """The format in which all words are dates, so that they come back letter for letter; None where there is none."""
+    """The format in which all words are dates or times of day, so that they come back letter for letter; None where
+    there is none. A month, a day or an hour of one digit is written with a hyphen, as `%-d`."""
     values = words.astype(object).to_numpy()
-    if not all(isinstance(v, str) and 6 <= len(v) <= 30 and v[-1] in "0123456789ZM" for v in values[:LOOKED_AT]):
+    first = values[:LOOKED_AT]
+    if not len(first) or not all(isinstance(v, str) and LIKE.fullmatch(v) for v in first):
         return None
+    zone = OFFSET.search(values[0])
+    end = zone[0] if zone and all(v.endswith(zone[0]) for v in first) else ""
+    every = None
     for form in FORMATS:
-        if _written(values[:LOOKED_AT], form) and _written(pd.unique(values), form):
-            return form
+        for written in _spelled(form):
+            if _written(first, written + end):
+                every = pd.unique(values) if every is None else every
+                if _written(every, written + end):
+                    return written + end
     return None
 
 
+def _spelled(form: str) -> list[str]:
+    """A format with leading zeros, and without them in its day, in its hour, or in both."""
+    found = [form]
+    for parts in (("%m", "%d"), ("%H", "%I"), ("%m", "%d", "%H", "%I")):
+        short = form
+        for part in parts:
+            short = short.replace(part, "%-" + part[1])
+        found += [short] if short not in found else []
+    return found
+
+
+def plain_format(form: str | None) -> str | None:
+    """A format as it is read: digits are read with and without leading zeros."""
+    return None if form is None else form.replace("%-", "%")
+
+
 def _written(words: np.ndarray, form: str) -> bool:
-    found = pd.to_datetime(pd.Series(words, dtype=object), format=read_by(form), errors="coerce")
+    found = pd.to_datetime(pd.Series(words[:1], dtype=object), format=plain_format(form), errors="coerce")
+    if found.isna().any():
+        return False
+    found = pd.to_datetime(pd.Series(words, dtype=object), format=plain_format(form), errors="coerce")
     return bool(found.notna().all()) and bool((in_words(found, form).to_numpy(object) == words).all())
-
-
-def read_by(form: str) -> str:
-    """A format as it is read: days with and without a leading zero are read alike."""
-    return form.replace("%-", "%")
 
 
 def in_words(moments: pd.Series, form: str) -> pd.Series:
@@ -87,10 +93,40 @@ def in_words(moments: pd.Series, form: str) -> pd.Series:
     return pd.Series(filled, index=moments.index, dtype=object)
 
 
+def mixed_dates(words: pd.Series) -> tuple[pd.Series, str] | None:
+    """Words as dates that are in several formats, or in one that does not come back letter for letter, and a note on
+    them; None where some are no dates. Day and month are in the order that all allow."""
+    if words.str.fullmatch(ISO).all():
+        found = pd.to_datetime(words, format="ISO8601", errors="coerce", utc=True)
+        zones = words.str.contains(OFFSET).any()
+        if found.notna().all():
+            return (
+                (found, "times with offsets, read as UTC") if zones else (found.dt.tz_localize(None), "read as dates")
+            )
+    left, parts = words, list[pd.Series]()
+    used: list[str] = []
+    for form in (f for f in FORMATS if "%Y" in f and "%d" in f):
+        if not len(left) or len(used) > SEVERAL:
+            break
+        found = pd.to_datetime(left, format=plain_format(form), errors="coerce")
+        good = found.notna()
+        if form[:3] in ("%d/", "%m/") and not good.all() and left[~good].str.match(r"\d{1,2}/").any():
+            continue  # another order of day and month
+        if good.any():
+            parts.append(found[good])
+            used.append(form)
+            left = left[~good]
+    if len(left) or len(used) < 2:
+        return None
+    return pd.concat(parts).loc[words.index], f"dates in the formats {', '.join(used)}, read as dates"
+
+
 def instants(column: pd.Series, form: str | None, unit: str | None = None) -> tuple[np.ndarray, str]:
-    """Dates as int64 in a unit ("us", or "ns" where they need it), and the unit; the least integer for what is none."""
-    form = None if form is None else read_by(form)
-    moments: Any = pd.to_datetime(column, format=form, errors="coerce", utc=True)
+    """Dates as int64 in a unit ("us", "ns" where they need it, "M" of months), and the unit; the least integer for what
+    is none."""
+    moments: Any = pd.to_datetime(column, format=plain_format(form), errors="coerce", utc=True)
+    if unit is None and form in MONTHS:
+        unit = "M"
     if unit is None:
         unit = "us"
         if moments.dtype.unit == "ns" and (moments.dropna().dt.nanosecond % 1000 != 0).any():

@@ -27,7 +27,7 @@ POSSIBLE: Mapping[str, Any] = {
     "written": Annotated[int, Range(0, 12)],
     "ordered": bool,
     "names": list[str | bool | Real],
-    "unit": Annotated[str, OneOf("ns", "us", "ms", "s")],
+    "unit": Annotated[str, OneOf("ns", "us", "ms", "s", "M")],
     "format": str | None,
 }
 

@@ -20,10 +20,42 @@ from pofx.data.bounded import read_bytes
 LARGEST = 1 << 33  # bytes of a table as text
 SAMPLE = 1 << 18  # characters from which the dialect is found
 LINES = 2000
+TITLES = 12  # lines above a header, at most
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = re.compile(r"\s*[+-]?(\d{1,3}([ ,.'\u00a0\u202f]\d{3})*|\d*)([.,]\d*)?([eE][+-]?\d+)?\s*\Z")
 MISSING = frozenset(
-    ["", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "NULL", "null", "None", "#N/A", "<NA>", "?", "-", ".", "#NA", "-nan"]
+    [
+        "",
+        "NA",
+        "N/A",
+        "n/a",
+        "NaN",
+        "nan",
+        "NAN",
+        "NULL",
+        "null",
+        "None",
+        "#N/A",
+        "<NA>",
+        "?",
+        "-",
+        ".",
+        "#NA",
+        "-nan",
+        "--",
+        "---",
+        "n.a.",
+        "N.A.",
+        "#DIV/0!",
+        "#REF!",
+        "#VALUE!",
+        "#NUM!",
+        "#NAME?",
+        "#NULL!",
+        "(null)",
+        "\\N",
+        "NaT",
+    ]
 )
 
 
@@ -108,6 +140,10 @@ def dialect_of(text: str, name: str, options: Mapping[str, Any]) -> Dialect:
     if not first and not text.strip():
         raise DataError(f"{name} has no columns: give a table with a header line")
     separator = stated or _separator(text, start, name)
+    titles = 0 if header is not None or not options.get("tidy", True) else _titles(text, start, separator)
+    if titles:
+        start, separator = start + titles, stated or _separator(text, start + titles, name)
+        warnings.warn(f"{name}: {titles} lines above the table are left out", UserWarning)
     if header is None:
         header = _has_header(rows_of(text, start, separator), name)
     return Dialect(separator, header, start)
@@ -149,6 +185,29 @@ def _preamble(text: str) -> int:
     return start
 
 
+def _titles(text: str, start: int, separator: str) -> int:
+    """Lines above the header that hold a title or a date: one field each, where the lines below have more."""
+    lines = text[:SAMPLE].split("\n")[start:]
+    for mark in dict.fromkeys((separator, *SEPARATORS)):
+        k = next(
+            (i for i, line in enumerate(lines[:TITLES]) if sum(bool(f.strip(' "\r')) for f in line.split(mark)) > 1), 0
+        )
+        if not k or "#" in lines[0][:1]:
+            continue
+        fields = [field.strip(' "\r') for field in lines[k].split(mark)]
+        below = rows_of(text, start + k, mark)
+        even = len(below) > 2 and sum(len(row) == len(fields) for row in below) >= 0.8 * len(below)
+        named = len({*fields}) == len(fields) and all(fields) and not any(NUMBER.match(field) for field in fields)
+        if even and named and (len(fields) > 2 or any(not line.strip() for line in lines[:k])):
+            return k
+    return 0
+
+
+def single_spaced(text: str) -> str:
+    """Lines without blanks at their ends, and with one between fields."""
+    return "\n".join(" ".join(line.split()) for line in text.split("\n"))
+
+
 def _separator(text: str, start: int, name: str) -> str:
     """The separator under which all lines have equally many fields, and more than one.
 
@@ -181,6 +240,16 @@ def _separator(text: str, start: int, name: str) -> str:
             f"{name}: line {bad + start + 1} has {len(uneven[separator][bad])} fields, the first "
             f"{len(uneven[separator][0])}: mend it, or pass separator=…"
         )
+    lines = [line.split() for line in text[:SAMPLE].split("\n")[start:LINES] if line.strip()]
+    lines = lines[:-1] if len(text) > SAMPLE else lines
+    fields = [field for line in lines[1:] for field in line]
+    if (
+        len({len(line) for line in lines}) == 1
+        and len(lines[0]) > 1
+        and not any("," in f for line in lines for f in line)
+    ):
+        if sum(bool(NUMBER.match(field)) for field in fields) > 0.5 * len(fields) > 0:
+            return " "
     return ","
 
 

@@ -16,7 +16,8 @@ import pandas as pd
 
 from pofx.core.errors import DataError
 from pofx.data.bounded import check_regular, reading
-from pofx.data.dialect import Dialect, dialect_of, rows_of, text_of
+from pofx.data.dialect import Dialect, dialect_of, rows_of, single_spaced, text_of
+from pofx.data.tidy import without_notes
 from pofx.data.typed import typed
 
 TEXTS, SHEETS = (".csv", ".tsv", ".tab"), (".xlsx", ".xls", ".ods")
@@ -66,10 +67,11 @@ def parsed(text: str, name: str, options: Mapping[str, Any] | None = None) -> pd
     """A text as a table, each column in its own type.
 
     Raises:
-        DataError: no columns, names that occur twice, or rows with more fields than there are names.
+        DataError: no columns, or rows with more fields than there are names.
     """
     options = options or {}
-    dialect = dialect_of(text, name, options)
+    dialect, tidy = dialect_of(text, name, options), options.get("tidy", True)
+    text = single_spaced(text) if dialect.separator == " " else text
     first = rows_of(text, dialect.start, dialect.separator)
     names, has_index = _names(first, dialect, name)
     body = io.StringIO(text)
@@ -87,14 +89,16 @@ def parsed(text: str, name: str, options: Mapping[str, Any] | None = None) -> pd
         ) from error
     if dialect.header:
         raw = raw.iloc[1:].reset_index(drop=True)
+    if tidy and dialect.header and not has_index:
+        raw = without_notes(raw, name)
     raw = raw.fillna("")
     if has_index:
         warnings.warn(
             f"{name}: the first field of each row has no name: taken for names of rows, left out", UserWarning
         )
         raw = raw.drop(columns=names[0])
-    comma = dialect.separator != ","
-    frame = pd.DataFrame({c: typed(raw[c], decimal=options.get("decimal"), comma=comma) for c in raw.columns})
+    comma, decimal = dialect.separator != ",", options.get("decimal")
+    frame = pd.DataFrame({c: typed(raw[c], decimal=decimal, comma=comma, tidy=tidy) for c in raw.columns})
     return without_index(frame, name)
 
 
@@ -110,8 +114,21 @@ def _names(rows: list[list[str]], dialect: Dialect, name: str) -> tuple[list[str
         names = ["", *names]
     twice = sorted({n for n in names if n and names.count(n) > 1})
     if twice:
-        raise DataError(f"{name} has columns of the same name: {', '.join(twice[:5])}: rename them")
+        names = numbered(names)
+        warnings.warn(f"{name} has columns of the same name ({', '.join(twice[:5])}): numbered", UserWarning)
     return [n or f"Unnamed: {i}" for i, n in enumerate(names)], has_index
+
+
+def numbered(names: list[str]) -> list[str]:
+    """Names that differ: the second `a` is `a.1`."""
+    found: list[str] = []
+    for n in names:
+        k, one = 0, n
+        while n and one in (found if k == 0 else [*found, *names]):
+            k += 1
+            one = f"{n}.{k}"
+        found.append(one)
+    return found
 
 
 def without_index(frame: pd.DataFrame, name: str) -> pd.DataFrame:

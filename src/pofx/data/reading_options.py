@@ -25,6 +25,10 @@ TEXTS: Mapping[str, ReadingOption] = {
     "decimal": ReadingOption(Annotated[str, OneOf(".", ",")], "the decimal mark of a text table; found by default"),
     "header": ReadingOption(bool, "whether the first line of a text table holds names; found by default"),
     "encoding": ReadingOption(str, "of a text file, such as latin-1 or utf-16; found by default"),
+    "tidy": ReadingOption(
+        bool,
+        "false: 5 kg, $3 and 80 % stay words, and totals, notes and units stay rows of a text table; true by default",
+    ),
 }
 
 

@@ -125,7 +125,10 @@ def _numeric(known: pd.Series, name: str, real: bool, lacking: bool) -> dict[str
     values = known.to_numpy(dtype=dtype)
     if dtype.kind in "iu" and not real:
         low, high = int(values.min()), int(values.max())
-        if high - low >= EXACT:
+        different = len(np.unique(values)) if high - low >= EXACT else 0
+        if different > max(20, len(values) // 2):
+            return {"type": "id", "different": different}
+        if different:
             raise DataError(
                 f"column {name} holds whole numbers from {low} to {high}, a range beyond 2^53 (an id?): drop it"
             )

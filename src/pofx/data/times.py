@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError
-from pofx.data.dates import format_of, read_by
+from pofx.data.dates import format_of, plain_format
 
 UNEVEN = ((27.0, 32.0, 1), (88.0, 93.0, 3), (180.0, 185.0, 6), (363.0, 368.0, 12))  # days of steps of so many months
 MONTH = 365.2425 / 12  # days
@@ -179,8 +179,7 @@ def dates_of(words: pd.Series) -> pd.Series:
     texts = known.astype(str)
     if not texts.str.contains(DATED).all() or texts.str.fullmatch(CLOCK).any():
         return pd.Series(pd.NaT, index=words.index)
-    form = format_of(known) if len(known) else None
-    form = None if form is None else read_by(form)
+    form = plain_format(format_of(known)) if len(known) else None
     if form is None or form[:2] not in ("%d", "%m"):
         try:
             return pd.to_datetime(words, errors="coerce", format=form or "mixed")

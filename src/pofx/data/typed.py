@@ -14,42 +14,66 @@ import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
-from pofx.data.dates import format_of, read_by
+from pofx.data.amounts import amounts
+from pofx.data.dates import format_of, mixed_dates, plain_format
 from pofx.data.dialect import MISSING
 
 EXACT = 2**53  # whole numbers up to which float64 is exact
 WHOLE = r"[+-]?\d+"
 REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 SPECIAL = r"[+-]?(?:inf|Inf|INF|infinity|Infinity)"
-MONEY = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
-UNIT = "°[CF]|[µmk]?[gmsVWAJ]|[km]Hz|Hz|[kMG]B|km/h|m/s|min|h|cm|ft|lb|lbs|oz|kWh|kcal|ml|l"
 TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
 
 
-def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False) -> pd.Series:
+def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False, tidy: bool = False) -> pd.Series:
     """A column of strings in the type that all of its values have.
 
     Args:
         decimal: the decimal mark, where it is stated.
         comma: whether a lone comma before three digits is a decimal mark, as it is where fields end in semicolons.
+        tidy: whether numbers with a unit and dates in several formats are numbers and dates, with a warning.
     """
     if decimal not in (None, ".", ","):
         raise UsageError(f"decimal must be . or , (got {decimal!r}): pass decimal=,")
-    stripped = column.str.strip().str.replace("\u2212", "-", regex=False)  # the minus of typographers
+    stripped = column.str.strip()
     missing = stripped.isin(MISSING)
     known = stripped[~missing].drop_duplicates()
     if len(known) == 0 and len(set(stripped[missing]) - {""}) < 2:  # "NA" and "None" side by side are words
         return pd.Series(np.full(len(column), np.nan), name=column.name)
     number = _numbers(known, decimal, comma) if len(known) else None
-    if number is None and len(known):
-        number = _measured(known, decimal, comma)
     if number is not None:
         return _filled(number, stripped, missing)
     if len(known) and known.isin(TRUTH).all():
         flags = stripped.map(TRUTH)
         return flags.astype(bool) if not missing.any() else flags.where(~missing, None).astype(object)
+    if tidy and len(known) and format_of(known) is None:
+        found = _amounts(known, decimal, comma, str(column.name))
+        if found is not None:
+            return _filled(found, stripped, missing | ~stripped.isin(set(known.loc[found.index])))
+        dates = mixed_dates(known)
+        if dates is not None:
+            warnings.warn(f"column {column.name}: {dates[1]}", UserWarning, stacklevel=4)
+            moments = dict(zip(known, dates[0], strict=True))
+            return pd.Series(pd.to_datetime(stripped.map(moments)), name=column.name)
     words = column.where(stripped != "")
     return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
+
+
+def _amounts(known: pd.Series, decimal: str | None, comma: bool, name: str) -> pd.Series | None:
+    """The values of different texts with a unit, with a warning; or None."""
+    found = amounts(known)
+    number = None if found is None else _numbers(found.plain, decimal, comma)
+    if found is None or number is None:
+        return None
+    if (found.scale != 1.0).any():
+        number = number * found.scale
+    what = f" in {found.unit}" if found.unit else ""
+    lost = f", {', '.join(repr(w) for w in found.words)} as missing" if found.words else ""
+    if what or lost:
+        warnings.warn(
+            f"column {name} is read as numbers{what}{lost}; tidy=false leaves words", UserWarning, stacklevel=5
+        )
+    return number
 
 
 def to_numbers(column: pd.Series, name: str) -> np.ndarray:
@@ -68,11 +92,9 @@ def to_dates(column: pd.Series, name: str) -> pd.Series:
     Raises:
         DataError: a value that is no date.
     """
-    form = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else format_of(column.dropna())
+    form = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else plain_format(format_of(column.dropna()))
     mixed = None if pd.api.types.is_datetime64_any_dtype(column.dtype) else "mixed"
-    return _none_lost(
-        column, pd.to_datetime(column, errors="coerce", utc=True, format=read_by(form) if form else mixed), name, "date"
-    )
+    return _none_lost(column, pd.to_datetime(column, errors="coerce", utc=True, format=form or mixed), name, "date")
 
 
 def _none_lost(column: pd.Series, found: Any, name: str, what: str) -> Any:
@@ -146,25 +168,6 @@ def _numbers(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series | 
             text = text.str.replace(mark, ".", regex=False)
             return _whole(text) if _all(text, WHOLE) else pd.to_numeric(text)
     return None
-
-
-def _measured(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series | None:
-    """Numbers that all have one unit, or brackets where they are negative, without it; None where they are none."""
-    negative = known.str.fullmatch(r"\(.*\)")
-    bare = known.where(~negative, "-" + known.str[1:-1].str.strip())
-    digits = r"[\d.,'\s\u00a0\u202f\u2019]*\d"
-    parts = bare.str.extract(rf"^([+-]?)\s*({MONEY})?\s*({digits})\s*(%|{MONEY}|{UNIT})?$")
-    units = parts[[1, 3]].fillna("").drop_duplicates()
-    if parts[2].isna().any() or len(units) != 1:
-        return None
-    unit = " ".join(units.iloc[0]).strip()
-    if not unit and not negative.any():
-        return None
-    found = _numbers(parts[0].fillna("") + parts[2].str.strip(), decimal, comma)
-    if found is not None:
-        what = f"without '{unit}'" if unit else "those in brackets as negative ones"
-        warnings.warn(f"column {known.name} is read as numbers, {what}", UserWarning, stacklevel=2)
-    return found
 
 
 def _marks(known: pd.Series, decimal: str | None, comma: bool) -> list[tuple[str, str]]:

@@ -41,6 +41,13 @@ class Calibration:
         """Nothing found: ranks uniform at 1 % after Bonferroni, TARP within its noise or 0.03."""
         return min(self.sbc) * len(self.sbc) > 0.01 and self.tarp <= max(self.tarp_noise, 0.03)
 
+    def __repr__(self) -> str:
+        covered = f", 90 % regions hold {self.coverage[0.9][0]:.0%}" if 0.9 in self.coverage else ""
+        return (
+            f"<Calibration: {'sound' if self.sound else 'not sound'}, least p of ranks {min(self.sbc):.3f}, TARP "
+            f"{self.tarp:.3f} (noise {self.tarp_noise:.3f}){covered}, {self.n} simulations>"
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "n": self.n,

@@ -1,0 +1,160 @@
+"""Tables as people write them: units in cells, dates of any form, titles and totals, names that come twice."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pofx.core.errors import DataError
+from pofx.data.dates import format_of, instants, restored_dates
+from pofx.data.frames import parsed
+from pofx.data.schema import describe, numbers, restored
+
+
+def read(text, **options):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        frame = parsed(text, "t.csv", options)
+    return frame, " | ".join(str(w.message) for w in found)
+
+
+def column(values, **options):
+    frame, noted = read("k;a\n" + "".join(f"1;{v}\n" for v in values), **options)
+    return frame["a"].tolist(), noted
+
+
+CELLS = {
+    "unit": (["9.6 kg", "12 kg"], [9.6, 12.0], "in kg"),
+    "unit without a blank": (["181cm", "75cm"], [181, 75], "in cm"),
+    "compound unit": (["3 m/s²", "4.5 m/s²"], [3.0, 4.5], "in m/s²"),
+    "percent": (["86%", "7.5 %"], [86.0, 7.5], "in %"),
+    "degrees": (["-3.5°C", "20°C"], [-3.5, 20.0], "in °C"),
+    "currency": (["$1,200.50", "$-3", "-$7"], [1200.5, -3.0, -7.0], "in $"),
+    "currency behind": (["3,50 €", "1.200,00 €"], [3.5, 1200.0], "in €"),
+    "magnitudes": (["1.5K", "2M", "7"], [1500.0, 2e6, 7.0], ""),
+    "losses": (["(3.5)", "4"], [-3.5, 4.0], ""),
+    "minus behind": (["30-", "12"], [-30, 12], ""),
+    "minus of typesetters": (["−15.2", "3"], [-15.2, 3.0], ""),
+    "footnotes": (["9.5*", "3", "4†"], [9.5, 3.0, 4.0], ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CELLS)
+def test_amounts_are_numbers_with_a_note_on_their_unit(case):
+    texts, values, words = CELLS[case]
+    found, noted = column(texts)
+    assert found == pytest.approx(values) and words in noted
+
+
+WORDS = {
+    "several units": ["9 kg", "900 g"],
+    "codes": ["A12", "B7"],
+    "numbered": ["Q3", "Q4"],
+    "zeros in front": ["007 kg", "012 kg"],
+    "ranges": ["10-19", "20-29"],
+    "versions": ["2.5.1", "2.10.0"],
+    "fractions": ["1/4", "3/4"],
+    "two minus": ["-(3)", "4"],
+    "few numbers": ["1", "2", "three"],
+    "feet": ["5'11\"", "6'1\""],
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_what_is_no_amount_stays_as_it_is_written(case):
+    assert column(WORDS[case])[0] == WORDS[case]
+
+
+def test_words_among_many_numbers_are_missing_with_a_note():
+    found, noted = column([*range(20), "unknown", "<0.5"])
+    assert found[:20] == list(range(20)) and np.isnan(found[20:]).all()
+    assert "'unknown', '<0.5' as missing" in noted
+    assert column([*range(20), "unknown"], tidy=False)[0][-1] == "unknown"
+
+
+ROWS = {
+    "titles": ("Sales\nmade 2024\n\na,b,c\n1,2,x\n3,4,y\n", [1, 3], "3 lines above the table"),
+    "a title above two columns": ("Sales\n\nmonth,n\njan,2\nfeb,4\nmar,5\n", ["jan", "feb", "mar"], "2 lines above"),
+    "units": ("a,b\nm/s,°C\n1,2\n3,4\n5,6\n", [1, 3, 5], "m/s, °C"),
+    "second header": ("g,g\na,b\n1,2\n3,4\n5,6\n", [1, 3, 5], "below the header"),
+    "header again": ("a,b\n1,2\na,b\n3,4\n", [1, 3], "1 rows repeat the header"),
+    "total": ("a,b\nx,2\ny,4\nz,4\nTotal,10\n", ["x", "y", "z"], "Total"),
+    "notes": ("a,b,c\n1,2,x\n3,4,y\n5,6,y\n\nSource: the agency\n* estimated\n", [1, 3, 5], "Source"),
+    "names twice": ("a,a,a.1\n1,2,5\n3,4,6\n", [1, 3], "same name (a): numbered"),
+    "blanks": ("a   b\n1   2.5\n3   4\n", [1, 3], ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_rows_that_are_no_items_are_left_out_with_a_note(case):
+    text, values, words = ROWS[case]
+    frame, noted = read(text)
+    assert frame.iloc[:, 0].tolist() == values and words in noted and frame.columns.is_unique
+
+
+KEPT = {
+    "a table of totals": "a,b\nTotal,1\nTotal,2\nx,3\nTotal,4\n",
+    "one typing error": "a,b\nunknown,x\n2,y\n3,z\n4,z\n",
+    "a last field left out": "a,b\nx,1\ny,2\nz,3\nw\n",
+    "names of rows": "a\nr1,1\nr2,2\nr3,3\n",
+    "a column of texts": "first name\njohn smith\nmary jones\n",
+    "words alone": "a,b\nx,y\nu,v\nz,w\nq,r\n",
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_rows_that_are_items_stay(case):
+    assert len(read(KEPT[case])[0]) == KEPT[case].count("\n") - 1
+
+
+def test_rows_stay_where_it_is_stated():
+    assert len(read("a,b\nx,2\ny,4\nz,4\nTotal,10\n", tidy=False)[0]) == 4
+
+
+DATES = {
+    "%-m/%-d/%Y": ["1/5/2024", "12/25/2024"],
+    "%-d/%-m/%Y": ["25/5/2024", "1/12/2024"],
+    "%-d.%-m.%Y": ["10.1.2024", "9.12.2024"],
+    "%Y-%m-%d %-I:%M %p": ["2024-04-16 8:09 PM", "2024-12-06 11:09 AM"],
+    "%-m/%-d/%Y %H:%M": ["8/5/2024 09:05", "12/25/2024 13:05"],
+    "%H:%M": ["11:08", "01:59"],
+    "%-H:%M:%S": ["1:59:50", "11:00:00"],
+    "%Y-%m": ["2020-09", "2021-12"],
+    "%b %Y": ["Jan 2020", "May 2021"],
+    "%-d-%b-%y": ["5-Jan-24", "17-Feb-23"],
+    "%Y-%m-%dT%H:%M:%S+02:00": ["2024-04-15T01:00:00+02:00", "2024-04-16T01:00:00+02:00"],
+}
+
+
+@pytest.mark.parametrize("form", DATES)
+def test_dates_come_back_letter_for_letter(form):
+    words = pd.Series(DATES[form] * 3)
+    assert format_of(words) == form
+    x, unit = instants(words, form)
+    back = restored_dates(x, np.zeros(len(x), bool), {"format": form, "unit": unit}, "object")
+    assert back.tolist() == words.tolist()
+    schema = describe(pd.DataFrame({"d": words}))
+    values, reasons = numbers(pd.DataFrame({"d": words}), schema)
+    assert not reasons and list(restored(values[:, 0], schema["d"], "object")) == words.tolist()
+
+
+def test_months_are_months_apart():
+    schema = describe(pd.DataFrame({"d": [f"2024-{m:02d}" for m in range(1, 13)]}))
+    assert schema["d"]["unit"] == "M" and schema["d"]["step"] == 1
+
+
+def test_dates_in_several_formats_and_offsets_are_dates():
+    found, noted = column(["2024-05-31", "25/05/2024", "3 May 2024"])
+    assert found == [pd.Timestamp("2024-05-31"), pd.Timestamp("2024-05-25"), pd.Timestamp("2024-05-03")]
+    assert "several" in noted or "formats" in noted
+    found, noted = column(["2024-04-15T01:00:00+02:00", "2024-12-15T01:00:00+01:00", "2024-04-15T01:00:00Z"])
+    assert found[0] == pd.Timestamp("2024-04-14 23:00", tz="UTC") and "UTC" in noted
+    assert column(["2024-05-31", "soon", "3 May 2024"])[0] == ["2024-05-31", "soon", "3 May 2024"]
+
+
+def test_whole_numbers_that_are_ids_are_left_out_like_words():
+    ids = pd.DataFrame({"id": 10**18 + np.arange(60) * 10**15, "v": np.arange(60)})
+    assert describe(ids)["id"] == {"type": "id", "different": 60}
+    with pytest.raises(DataError, match="2\\^53"):
+        describe(pd.DataFrame({"id": [0, 2**60] * 20}))
