@@ -1,10 +1,10 @@
 """SMILES pieces of Kekulé structures: rings are written with single and double bonds, `C1=CC=CC=C1`, without numbers.
 
 Small letters state that a ring is aromatic, and whether bonds can be placed so follows from the whole ring system: a
-tenth of the draws of a short training have one that cannot be kekulised. Here the bonds are written, the earliest double
-first, so that what is left to go wrong is the valence of an atom, which its neighbours show. Decoding writes aromatic
-rings with small letters again, in the order of the string. Needs the extra `molecules`. The rule of aromaticity is
-RDKit's; double bonds are placed by Kekulé's condition, each atom in one (a perfect matching).
+tenth of the draws of a short training have one that cannot be kekulised. Here the bonds are written, the earliest
+double first, so that what is left to go wrong is the valence of an atom, which its neighbours show. Decoding writes
+aromatic rings with small letters again, in the order of the string. The rule of aromaticity is RDKit's; double bonds
+are placed by Kekulé's condition, each atom in one (a perfect matching). Needs the extra `molecules`.
 """
 
 import re
@@ -46,8 +46,8 @@ class SmilesKekule(SmilesRings):
         for text in given:
             if text and _parsed(text) is None:
                 raise DataError(
-                    f"prefix must be a molecule, which the draws continue (got {text!r}): the double bonds of a part of a "
-                    "ring are not known; close its rings, or train with tokens='smiles-pieces'"
+                    f"prefix must be a molecule, which the draws continue (got {text!r}): the double bonds of a part "
+                    "of a ring are not known; close its rings, or train with tokens='smiles-pieces'"
                 )
         return super().prefix(given)
 
@@ -124,7 +124,7 @@ def _parsed(text: str) -> Any:
 
 @dataclass
 class _Place:
-    """What stands at one symbol: the bond before it, as an index of the molecule, and the symbols of that bond."""
+    """One symbol: the bond before it, as an index of the molecule, and the symbols of that bond."""
 
     symbol: str
     kind: str  # atom, opens, closes, other
@@ -176,7 +176,7 @@ def _rewritten(symbols: Sequence[str], molecule: Any, atom: Any, bond: Any) -> I
 
 
 def _doubles(molecule: Any) -> set[int]:
-    """Indices of the aromatic bonds that are double: each of the atoms that have one has exactly one, early ones first."""
+    """Indices of the aromatic bonds that are double: each atom that has one has exactly one, early ones first."""
     chem = chemistry()
     placed = chem.Mol(molecule)
     chem.Kekulize(placed, clearAromaticFlags=True)
@@ -192,8 +192,10 @@ def _doubles(molecule: Any) -> set[int]:
 
 
 def _matched(to: Mapping[int, Mapping[int, int]]) -> set[int]:
-    """The first perfect matching: in order, each atom takes the first neighbour with which the rest has one. Empty where
-    none is found in TRIED attempts."""
+    """The first perfect matching: in order, each atom takes the first neighbour with which the rest has one.
+
+    Empty where none is found in TRIED attempts.
+    """
     order, tries = sorted(to), 0
     taken: dict[int, int] = {}
     stack: list[tuple[int, Iterator[int]]] = []
