@@ -102,8 +102,7 @@ def learn(
         own["validation_items"] = 4
     elif model == "vae":
         own = dict(CODES)
-    budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
-    run = fit(data, model, seed=seed, progress=False, **budget, **{**own, **(options or {})})
+    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **{**own, **(options or {})})
     train, test = (part.values.reshape(len(part), -1) for part in (data.train, data.test))
     logs = run.score(take(data.test, np.arange(min(SCORED, len(test)))), batch_size=4).value
     found = _bits(model, logs, train, test, side)

@@ -82,10 +82,9 @@ class VirtualLab:
             raise DataError(f"counts must be 0 or more (got {x.min()})")
         items = tokens(x, classes=max(1024, SPARE * (int(x.max()) + 1))) if counts else points(x)
         data = split(replace(items, condition=rows(given)), "cells", seed=seed)
-        budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
         own = dict(CELLS if counts else FLOW) | dict(options or {})
         runs = tuple(
-            fit(data, "vae" if counts else "nsf", seed=seed + k, progress=False, **budget, **own)
+            fit(data, "vae" if counts else "nsf", seed=seed + k, progress=False, minutes=minutes, steps=steps, **own)
             for k in range(members)
         )
         names = tuple(columns) if columns is not None else tuple(f"x{i}" for i in range(x.shape[1]))

@@ -63,10 +63,12 @@ def kekulised(text: str) -> tuple[str, ...]:
         DataError: the string is no molecule.
     """
     symbols = Smiles.parts(text)
-    molecule = _parsed(text) if text else None
-    if text and molecule is None:
+    if not text:
+        return ()
+    molecule = _parsed(text)
+    if molecule is None:
         raise DataError(f"{text!r} is no molecule: check its rings, brackets and valences")
-    flat = {b.GetIdx() for b in molecule.GetBonds() if b.GetIsAromatic()} if molecule is not None else set()
+    flat = {b.GetIdx() for b in molecule.GetBonds() if b.GetIsAromatic()}
     if not flat:
         return tuple(symbols)
     double = _doubles(molecule)

@@ -90,8 +90,8 @@ class SolidDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.sides, self.width, self.outputs = tuple(shape[1:]), width, outputs
-        self.patch, self.full, self.half = patched(self.sides)
-        self.first = Linear(inputs, width * math.prod(self.half))
+        self.patch, self.full, self.low = patched(self.sides)
+        self.first = Linear(inputs, width * math.prod(self.low))
         self.blocks = nn.ModuleList(SolidBlock(width, context, dropout) for _ in range(3))
         self.norm = nn.GroupNorm(math.gcd(8, width), width)
         self.last = Linear(width, outputs * self.patch**3)
@@ -99,7 +99,7 @@ class SolidDecoder(nn.Module):
     def forward(
         self, z: Float[Tensor, "n inputs"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n outputs K L M"]:
-        h = self.first(z).reshape(len(z), self.width, *self.half)
+        h = self.first(z).reshape(len(z), self.width, *self.low)
         for block in self.blocks[:-1]:
             h = block(h, context)
         h = self.blocks[-1](nn.functional.interpolate(h, size=self.full, mode="nearest"), context)
