@@ -247,6 +247,14 @@ def nb_floor(train: np.ndarray, test: np.ndarray) -> float:
     return total
 
 
+def normal_floor(train: np.ndarray, test: np.ndarray) -> float:
+    """Nats per cell of test measurements under one normal with a full covariance, of all training cells."""
+    from scipy.stats import multivariate_normal
+
+    covariance = np.atleast_2d(np.cov(train.T)) + 1e-6 * np.diag(np.atleast_1d(train.var(0)) + 1e-12)
+    return -float(np.mean(multivariate_normal(train.mean(0), covariance, allow_singular=True).logpdf(test)))
+
+
 def read_condition(text: str, conditions: pd.DataFrame) -> dict[str, Any]:
     """NAME=VALUE,… as values of the types of the conditions.
 
