@@ -79,6 +79,11 @@ def test_drawn_clouds_are_judged_beside_floors(model, tmp_path):
     assert len(ply(drawn[0]).splitlines()) == 7 + 24
 
 
+def test_two_budgets_are_refused_and_none_is_dropped():
+    with pytest.raises(UsageError, match="give one of steps, minutes"):
+        Clouds(minutes=1.0, steps=20).fit(ellipsoids())
+
+
 @pytest.mark.slow
 def test_the_verb_of_clouds(tmp_path):
     np.save(tmp_path / "x.npy", ellipsoids(60))

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from typer.testing import CliRunner
 
-from pofx.apps.virtual_lab import VirtualLab, held_out, mean_shift, nb_floor
+from pofx.apps.virtual_lab import VirtualLab, held_out, mean_shift, nb_floor, normal_floor
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
@@ -171,6 +171,15 @@ def test_counts_are_read_and_what_is_none_is_refused(tmp_path):
         VirtualLab.fit(frame.to_numpy(), pd.DataFrame({"a": [1]}))
 
 
+def test_the_floor_of_measurements_is_the_entropy_of_their_normal():
+    g = np.random.default_rng(0)
+    x = g.normal(size=(40_000, 2)) @ np.array([[2.0, 0.5], [0.0, 1.0]])
+    expected = np.log(2 * np.pi * np.e) + np.log(2.0)
+    assert abs(normal_floor(x[:20_000], x[20_000:]) - expected) < 0.03
+    assert np.isfinite(normal_floor(np.c_[x[:50], np.ones(50)], np.c_[x[50:60], np.ones(10)]))  # a constant column
+    assert np.isfinite(normal_floor(x[:50, :1], x[50:60, :1]))
+
+
 def test_the_verb(tmp_path):
     lab = LABS["enzyme"]
     given = pd.concat([lab.conditions()] * 30, ignore_index=True)
@@ -181,6 +190,7 @@ def test_the_verb(tmp_path):
              "inhibitor=1.0,inducer=1.0"]  # fmt: skip
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
+    assert "one normal of all cells" in done.output  # the floor beside the likelihood
     assert "held-out condition" in done.output and (tmp_path / "out" / "changes inhibitor=2.0.csv").is_file()
     wrong = CliRunner().invoke(app, [*words[:4], "--do", "dose=2", *words[6:]])
     assert wrong.exit_code != 0

@@ -1,6 +1,7 @@
 """Molecules: symbols round trip, unknown ones are named, measures know known answers, floors stand beside."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.items import Items
 from pofx.data import chemistry
 from pofx.represent.smiles import Selfies, Smiles
+from pofx.represent.smiles_kekule import SmilesKekule, aromatised, kekulised
 from pofx.represent.smiles_pieces import Cutter, SmilesPieces, closed
 from pofx.represent.smiles_rings import SmilesRings, numbered
 
@@ -91,6 +93,53 @@ def test_rings_open_and_close_without_numbers():
     assert any("%+" in piece for piece in view.pieces)
     runs = {"".join(run) for run in closed(tuple(SmilesRings.parts("C1CC1(F)C2CC2")))}
     assert {"C%+CC%-1", "C%+CC%-1(F)", "C%+CC%-1(F)C%+CC%-1"} <= runs and not runs & {"C%+CC", "CC%-1", "C%-1"}
+
+
+AROMATIC = [
+    "c1ccccc1",
+    "c1ccc2ccccc2c1",
+    "Cc1c[nH]c2ccccc12",
+    "c1ccc(-c2ccccc2)cc1",
+    "O=c1[nH]cnc2[nH]cnc12",
+    "C[n+]1ccccc1",
+    "c1ccsc1",
+    "c1cc2cccc3c2c(c1)C=C3",
+    "CSc1ccc(/C=c2\\sc3ncnn3c2=O)cc1",
+    "CCCn1/c(=N/C(=O)[C@@H](CCSC)NC(N)=O)[nH]c2ccccc21",
+    "c1cc[se]c1",
+    "[2H]c1ccccc1",
+    "C[C@H](F)/C=C/Cl",
+    "c1ccc2c(c1)-c1ccccc1-2",
+    "[Na+].[O-]c1ccccc1",
+]
+
+
+def test_kekule_structures_are_the_same_molecules_and_their_strings_come_back():
+    assert "".join(kekulised("c1ccccc1")) == "C1=CC=CC=C1" and "".join(kekulised("c1ccsc1")) == "C1C=CSC=1"
+    for text in [*AROMATIC, *SMALL]:
+        written = "".join(kekulised(text))
+        assert chemistry.canonical([written]) == chemistry.canonical([text])
+        assert not set(re.sub(r"\[[^\]]*\]|Cl|Br", "", written)) & set("bcnops") and aromatised(written) == text
+    assert aromatised("C1=CC(") == "C1=CC(" and aromatised("CC") == "CC"  # none, and none aromatic
+    with pytest.raises(DataError, match="is no molecule"):
+        SmilesKekule.parts("c1cccc1")
+    view = SmilesKekule.fit(pofx.molecules([*AROMATIC, *SMALL]))
+    assert view.items(view.tensor(SMALL)) == SMALL and view.volume == pofx.Density.BOUND
+    assert "no molecule" in view.impossible(["C", "c1cccc1"])[1] and view.items(view.tensor(["", "C"])) == ["", "C"]
+    assert view.items(view.prefix(["c1ccccc1"]).clamp(min=0)) == ["c1ccccc1"] and len(view.prefix("")) == 1
+    with pytest.raises(DataError, match="close its rings"):
+        view.prefix("c1ccc")
+    again = SmilesKekule(**json.loads(json.dumps(config.plain(config.config(view)))))
+    assert again.items(again.tensor(AROMATIC)) == AROMATIC
+
+
+def test_double_bonds_of_large_ring_systems_are_placed():
+    fullerene = (
+        "c12c3c4c5c1c1c6c7c2c2c8c3c3c9c4c4c%10c5c5c1c1c6c6c%11c7c2c2c7c8c3c3c8c9c4c4c9c%10c5c5c1c1c6c6c%11c2c2c7c3c3c8c4"
+        "c4c9c5c1c1c6c2c3c41"
+    )
+    for text in ("c1cc2ccc3ccc4ccc5ccc6ccc1c1c2c3c4c5c61", fullerene):
+        assert chemistry.canonical(["".join(kekulised(text))]) == chemistry.canonical([text]) != [None]
 
 
 def test_a_run_is_closed_where_its_branches_and_rings_are():

@@ -97,10 +97,11 @@ class Clouds:
         self.template = template
         flat = matched(every, template).reshape(len(every), -1)
         self.parts = Components.fit(flat, PARTS)
-        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": self.minutes or 1.0}
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
         data = split(points(self.parts.encode(flat)), "clouds", seed=self.seed)
-        self.run = fit(data, self.model, seed=self.seed, progress=False, **budget, **options)
+        self.run = fit(
+            data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options
+        )
         return self
 
     def sample(self, n: int, *, seed: int = 0) -> Shapes:

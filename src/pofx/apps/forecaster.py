@@ -219,8 +219,7 @@ class Forecaster:
             source="given by the caller", licence="unknown", count_overlaps=False,
         )  # fmt: skip
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
-        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": self.minutes or 1.0}
-        return fit(data, self.model, seed=self.seed, progress=False, **budget, **options)
+        return fit(data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options)
 
     # ── futures ──
 

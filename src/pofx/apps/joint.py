@@ -77,9 +77,8 @@ class Joint:
                 f"parts must be at least two, equally many (got {found or 'none'}): give one of each for every item"
             )
         data = split(Items("several", Several(items)), "joint", seed=self.seed)
-        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": self.minutes or 1.0}
         own = {**OWN.get(self.model, {}), **(self.options or {})}
-        self.run = fit(data, self.model, seed=self.seed, progress=False, **budget, **own)
+        self.run = fit(data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **own)
         return self
 
     @property

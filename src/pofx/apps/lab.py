@@ -38,7 +38,7 @@ def lab(
     import numpy as np
     import pandas as pd
 
-    from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, read_condition
+    from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, normal_floor, read_condition
     from pofx.core.errors import DataError, UsageError, unknown
     from pofx.data.arrays import write_frame
     from pofx.data.columns import listed
@@ -72,8 +72,9 @@ def lab(
     model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members, minutes=minutes,
                            seed=seed)  # fmt: skip
     nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
-    floor = f", negative binomial by column {nb_floor(x[train], x[~away & test]):.1f}" if model.counts else ""
-    show(f"{nats:.2f} nats per held-out cell{' (a bound)' if model.counts else ''}{floor}")
+    name, of = ("negative binomial by column", nb_floor) if model.counts else ("one normal of all cells", normal_floor)
+    bound = " (a bound)" if model.counts else ""
+    show(f"{nats:.2f} nats per held-out cell{bound}, {name} {of(x[train], x[~away & test]):.2f}")
     if hold_out is not None:
         as_control = x[train & (given[list(usual)] == usual).all(axis=1).to_numpy()]
         found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], as_control, seed)

@@ -35,9 +35,10 @@ TABLE = 10  # symbols of the longest n-gram of the floor
 FITTED = 20_000  # molecules that the floor counts, and at most
 SCORED = 2_000  # held-out molecules whose likelihood is taken
 TRIES = 10  # draws for each molecule that is wanted, at most
-TOKENS = ("smiles", "smiles-pieces", "smiles-rings", "selfies", "characters")  # views of molecules
+OTHERS = ("smiles-pieces", "smiles-rings", "characters")
+TOKENS = ("smiles", "smiles-kekule", "selfies", *OTHERS)  # views of molecules
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
-    "gpt": {"represent": "smiles-pieces", "batch_size": 64, "least_batch": 16, "width": 96, "dropout": 0.1},
+    "gpt": {"represent": "smiles-kekule", "batch_size": 64, "least_batch": 16, "width": 96, "dropout": 0.1},
     "masked-diffusion": {},
     "vae": {"latent": 32, "width": 256, "depth": 2, "prior": "normal"},
 }
@@ -117,7 +118,7 @@ def learn(
     """A run on molecules, with the default recipe of the model.
 
     Args:
-        tokens: one of TOKENS; by default pieces for `gpt`, the symbols of SMILES for other models.
+        tokens: one of TOKENS; by default pieces of Kekulé structures for `gpt`, the symbols of SMILES for other models.
     """
     from pofx.runs.fitting import fit
 
@@ -366,7 +367,8 @@ def molecules(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
     tokens: Annotated[
-        str | None, typer.Option(help="smiles-pieces (default of gpt), smiles (of others), selfies or characters.")
+        str | None,
+        typer.Option(help="smiles-kekule (default of gpt), smiles (of others), selfies, " + ", ".join(OTHERS) + "."),
     ] = None,
     respellings: Annotated[
         int | None, typer.Option(min=0, max=1000, help="Random spellings of each training molecule.")

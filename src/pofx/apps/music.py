@@ -51,8 +51,7 @@ def learn(
         items = replace(items, condition=column(pd.Series(np.asarray(modes), name="mode")))
     data = split(items, "tunes", seed=seed)
     own = {**(SMALL if model == "gpt" else {}), **(options or {})}
-    budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
-    run = fit(data, model, seed=seed, progress=False, **budget, **own)
+    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **own)
     test, train = take(data.test, np.arange(min(200, len(data.test)))), data.train.values.tolist()
     size = grids.shape[1]
     found = {model: float(-run.log_prob(test, test.condition).mean() / size)}

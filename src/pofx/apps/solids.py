@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LARGEST = 64  # side of a solid
 POINTS = 512  # of a cloud
 FRACTIONS, SCORED = (0.1, 0.2), 60  # held out; solids whose likelihood is taken, at most
-CODES: Mapping[str, Any] = {"latent": 64, "depth": 1, "batch_size": 32, "lr": 1e-3, "importance": 16}  # of a vae
+CODES: Mapping[str, Any] = {"latent": 64, "batch_size": 32, "lr": 1e-3, "importance": 16}  # of a vae
 
 
 def read_solids(path: Path) -> np.ndarray:
@@ -93,18 +93,17 @@ def learn(
     seed: int = 0,
 ) -> tuple[Artifact, dict[str, float], dict[str, np.ndarray]]:
     """A model of solids, bits per voxel of the fifth that was held out (its own and the floor's), and the splits."""
+    side, own = solids.shape[1], dict[str, Any]()
     flat = solids.reshape(len(solids), -1).astype(np.int64)
-    data = split(tokens(flat, classes=2), "solids", seed=seed, fractions=FRACTIONS)
-    side = solids.shape[1]
-    own: dict[str, Any] = {}
+    items = voxels(solids) if model == "vae" else tokens(flat, classes=2)
+    data = split(items, "solids", seed=seed, fractions=FRACTIONS)
     if model == "wavenet":
         own = {"layers": layers_for(side), "cycle": 21, "width": 32, "skip": 32, "taps": min(side + 2, 40), "terms": 2}
         own["validation_items"] = 4
     elif model == "vae":
         own = dict(CODES)
-    budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
-    run = fit(data, model, seed=seed, progress=False, **budget, **{**own, **(options or {})})
-    train, test = data.train.values, data.test.values
+    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **{**own, **(options or {})})
+    train, test = (part.values.reshape(len(part), -1) for part in (data.train, data.test))
     logs = run.score(take(data.test, np.arange(min(SCORED, len(test)))), batch_size=4).value
     found = _bits(model, logs, train, test, side)
     return run, found, {"train": train, "test": test}
@@ -117,7 +116,8 @@ def codes_of(run: Artifact, parts: Mapping[str, np.ndarray]) -> dict[str, float]
     if not isinstance(model, Encoding) or model.lossless or not isinstance(model.code, Continuous):
         return {}
     size = int(np.prod(model.code.shape))
-    again = np.asarray(run.reconstruct(parts["test"])).reshape(parts["test"].shape)
+    shape = model.event.shape[-3:]  # type: ignore[union-attr]  # three axes, or the one of a sequence
+    again = np.asarray(run.reconstruct(parts["test"].reshape(-1, *shape))).reshape(parts["test"].shape)
     return {
         f"{run.name}, {size} numbers": intersection_over_union(again, parts["test"]),
         f"{size} principal components": principal_codes(parts["train"].astype(np.float64), parts["test"], size),

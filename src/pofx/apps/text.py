@@ -191,6 +191,7 @@ def text(
     stop: Annotated[list[str] | None, typer.Option(help="Texts end behind this one; repeatable.")] = None,
     temperature: Annotated[float, typer.Option(help="Below 1 draws nearer to the modes.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep the k most probable characters.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Keep the most probable ones of this total probability.")] = 1.0,
     min_p: Annotated[float, typer.Option(help="Keep those of at least this share of the most probable.")] = 0.0,
     length: Annotated[int, typer.Option(min=1, max=1_000_000, help="Characters of drawn running text.")] = 300,
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Texts drawn.")] = 2,
@@ -226,7 +227,7 @@ def text(
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "seed": seed, "overwrite": overwrite}
         runs = {name: fit(data, name, out=out / name, **how) for name in names}
     show(aligned(report(runs, data)))
-    chosen = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "min_p": (min_p, 0.0)}
+    chosen = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0), "min_p": (min_p, 0.0)}
     options: dict[str, Any] = {name: value for name, (value, default) in chosen.items() if value != default}
     for name, one in runs.items():
         drawn = prompted(one, prompt, n, length=length, stop=stop or (), seed=seed, **options) if in_order(one) else []

@@ -50,8 +50,7 @@ def learn(
         later, before = pairs(part)
         parts.append(replace(tokens(later, classes=levels), condition=images(before, levels=max(levels, 2))))
     data = dataset(parts[0], parts[1], parts[2], "clips", source="given", licence="unknown", count_overlaps=False)
-    budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
-    run = fit(data, model, seed=seed, progress=False, **budget, **dict(options or {}))
+    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **dict(options or {}))
     bits = -run.log_prob(parts[2], None).mean() / parts[2].values.shape[1] / np.log(2)
     return run, {model: float(bits), **floors(cuts[0], cuts[2])}
 

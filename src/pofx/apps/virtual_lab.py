@@ -82,10 +82,9 @@ class VirtualLab:
             raise DataError(f"counts must be 0 or more (got {x.min()})")
         items = tokens(x, classes=max(1024, SPARE * (int(x.max()) + 1))) if counts else points(x)
         data = split(replace(items, condition=rows(given)), "cells", seed=seed)
-        budget: dict[str, Any] = {"steps": steps} if steps else {"minutes": minutes or 1.0}
         own = dict(CELLS if counts else FLOW) | dict(options or {})
         runs = tuple(
-            fit(data, "vae" if counts else "nsf", seed=seed + k, progress=False, **budget, **own)
+            fit(data, "vae" if counts else "nsf", seed=seed + k, progress=False, minutes=minutes, steps=steps, **own)
             for k in range(members)
         )
         names = tuple(columns) if columns is not None else tuple(f"x{i}" for i in range(x.shape[1]))
@@ -246,6 +245,14 @@ def nb_floor(train: np.ndarray, test: np.ndarray) -> float:
         )
         total += float(nats(new, mean, float(np.exp(fitted.x))).mean())
     return total
+
+
+def normal_floor(train: np.ndarray, test: np.ndarray) -> float:
+    """Nats per cell of test measurements under one normal with a full covariance, of all training cells."""
+    from scipy.stats import multivariate_normal
+
+    covariance = np.atleast_2d(np.cov(train.T)) + 1e-6 * np.diag(np.atleast_1d(train.var(0)) + 1e-12)
+    return -float(np.mean(multivariate_normal(train.mean(0), covariance, allow_singular=True).logpdf(test)))
 
 
 def read_condition(text: str, conditions: pd.DataFrame) -> dict[str, Any]:

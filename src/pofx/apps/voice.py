@@ -76,9 +76,10 @@ class Voice:
                 raise DataError(f"conditions must be one row per clip, {len(codes)} (got {len(frame)})")
             items, self.conditions = replace(items, condition=rows(frame)), list(map(str, frame.columns))
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
-        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": self.minutes or 1.0}
         data = split(items, "clips", seed=self.seed)
-        self.run = fit(data, self.model, seed=self.seed, progress=False, **budget, **options)
+        self.run = fit(
+            data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options
+        )
         return self
 
     def _analysed(self, sound: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:

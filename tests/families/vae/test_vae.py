@@ -195,7 +195,16 @@ def test_answers_do_not_depend_on_the_batch():
     assert not torch.allclose(m.log_prob(x, y), m.log_prob(x, y.flip(0)))
 
 
-@pytest.mark.parametrize("event", [Discrete((3, 17, 23), 256), Continuous((1, 9, 20)), Discrete((2, 16, 16), 2)])
+@pytest.mark.parametrize(
+    "event",
+    [
+        Discrete((3, 17, 23), 256),
+        Continuous((1, 9, 20)),
+        Discrete((2, 16, 16), 2),
+        Discrete((1, 9, 17, 11), 2),
+        Discrete((2, 3, 4, 5), 3),
+    ],
+)
 def test_convolutions_take_any_size(event):
     m = VAE(event, network="conv", **{**VAE.small, "width": 8}).eval()
     x = m.sample(2, generator=Streams(0, 2))
@@ -252,6 +261,33 @@ def test_defaults_fit_the_size_and_are_stored_resolved():
     assert (large.network, large.width) == ("conv", 32)
     assert VAE.upgraded("vae", {"network": "auto"}, large.state_dict())[1]["network"] == "conv"
     assert VAE.upgraded("vae", {"network": "auto"}, m.state_dict())[1]["network"] == "mlp"
+    solid = VAE(Discrete((1, 16, 16, 16), 2))
+    assert (solid.network, solid.width) == ("conv", 64)
+    assert VAE.upgraded("vae", {"network": "auto"}, solid.state_dict())[1]["network"] == "conv"
+    with pytest.raises(UsageError, match="spatial"):
+        VAE(Discrete((1, 16, 16, 16), 2), spatial=1)
+
+
+def test_solids_see_every_voxel_and_learn():
+    torch.manual_seed(0)
+    boxes = torch.zeros(16, 1, 12, 12, 12, dtype=torch.int64)
+    for i, box in enumerate(boxes):
+        box[:, : 2 + i % 8, 2:9, : 3 + i % 5] = 1
+    m = VAE(Discrete((1, 12, 12, 12), 2), latent=4, width=8, network="conv", dropout=0.0)
+    m.prepare(lambda n: Batch(boxes[:n]))
+    seen = torch.randn(1, 1, 12, 12, 12, requires_grad=True)
+    m.networks.encode(seen, None)[0].sum().backward()
+    assert bool((seen.grad != 0).all())
+    optimiser = torch.optim.Adam(m.parameters(), 1e-2)
+    losses = []
+    for _ in range(20):
+        optimiser.zero_grad()
+        losses.append(sum(m.loss(Batch(boxes)).values()))
+        losses[-1].backward()
+        optimiser.step()
+    assert float(losses[-1].detach()) < 0.8 * float(losses[0].detach())
+    back = m.eval().decode(m.encode(boxes))
+    assert float((back == boxes).float().mean()) > 0.9
 
 
 @pytest.mark.parametrize(("steps", "seed"), [(0, 0), (40, 0), pytest.param(150, 2, marks=pytest.mark.slow)])

@@ -12,6 +12,7 @@ from pofx.core.event import Event
 from pofx.families.vae.observation import Observation
 from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk, sizes
 from pofx.nets.image.grid_autoencoder import GridDecoder, GridEncoder
+from pofx.nets.image.solid_autoencoder import SolidDecoder, SolidEncoder
 
 LARGEST = 1024  # positions up to which a grid is modelled by perceptrons
 
@@ -22,13 +23,14 @@ def size_of(event: Event, network: str, width: int | None, spatial: int) -> tupl
     Raises:
         UsageError: a spatial code of an event without a grid, or of perceptrons.
     """
-    grid = not isinstance(event, dict) and len(event.shape) == 3
-    if spatial and (not grid or network == "mlp"):
+    shape = () if isinstance(event, dict) else event.shape
+    if spatial and (len(shape) != 3 or network == "mlp"):
         raise UsageError("a spatial code needs an event with height and width, and convolutions: pass spatial=0")
-    positions = event.shape[-1] * event.shape[-2] if grid and not isinstance(event, dict) else 0
-    conv = grid and (network == "conv" or bool(spatial) or (network == "auto" and positions > LARGEST))
+    positions = math.prod(shape[1:]) if len(shape) in (3, 4) else 0
+    conv = positions > 0 and (network == "conv" or bool(spatial) or (network == "auto" and positions > LARGEST))
     if width is None:
-        width = 32 if conv and (positions > LARGEST or spatial) else 256
+        large = positions > LARGEST or bool(spatial)
+        width = 256 if not conv or not large else 64 if len(shape) == 4 else 32
     return "conv" if conv else "mlp", width
 
 
@@ -53,8 +55,8 @@ class Networks(nn.Module):
         self.grid, self.numbers = conv, likelihood.numbers
         self.code: tuple[int, ...] = (latent,)
         self.seen: Sequence[int] = (likelihood.inputs,)  # shape of what the encoder takes
-        self.encoder: ImageEncoder | GridEncoder | VectorTrunk
-        self.decoder: ImageDecoder | GridDecoder | VectorTrunk
+        self.encoder: ImageEncoder | GridEncoder | SolidEncoder | VectorTrunk
+        self.decoder: ImageDecoder | GridDecoder | SolidDecoder | VectorTrunk
         if not conv or isinstance(event, dict):
             outputs = math.prod(likelihood.numbers)
             self.encoder = VectorTrunk(
@@ -69,8 +71,10 @@ class Networks(nn.Module):
         else:
             shape, outputs = event.shape, likelihood.outputs * event.shape[0]
             self.seen = shape
-            self.encoder = ImageEncoder(shape, 2 * latent + given, width, context=context, dropout=dropout)
-            self.decoder = ImageDecoder(latent, shape, outputs, width, context=context, dropout=dropout)
+            solid = len(shape) == 4
+            encoder, decoder = (SolidEncoder, SolidDecoder) if solid else (ImageEncoder, ImageDecoder)
+            self.encoder = encoder(shape, 2 * latent + given, width, context=context, dropout=dropout)
+            self.decoder = decoder(latent, shape, outputs, width, context=context, dropout=dropout)
         self.spatial = len(self.code) > 1
         with torch.no_grad():
             self.decoder.last.weight.mul_(0.1)

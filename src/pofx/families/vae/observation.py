@@ -355,5 +355,5 @@ def observation_model(event: Event, kind: str, components: int) -> Observation:
     counts = kind in ("nb", "zinb") or (kind == "auto" and len(event.shape) == 1 and event.largest >= MANY)
     if counts and not event.uneven:
         return NegativeBinomial(event, kind == "zinb")
-    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) == 3 and event.largest >= 8)
+    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) >= 3 and event.largest >= 8)
     return LogisticMixture(event, components) if ordered and not event.uneven else Categorical(event)

@@ -46,7 +46,8 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
 
     Args:
         latent: dimensions of the code; channels of a spatial one.
-        width: of the networks; None takes 256, or 32 channels for convolutions on more than 1,024 positions.
+        width: of the networks; None takes 256, or 32 channels for convolutions on more than 1,024 positions, 64 for
+            those of solids and clips.
         depth: hidden layers (perceptrons only).
         dropout: share of hidden units dropped in training.
         network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many
@@ -84,7 +85,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     default_for = (Default(),)
     source = "Kingma and Welling, 2014, arXiv 1312.6114; Burda et al., 2016, arXiv 1509.00519"
     events = (dict, Discrete, Continuous)
-    ranks = (1, 2, 3)
+    ranks = (1, 2, 3, 4)
     unequal = True
     conditions = CONDITIONS
     best_density = Density.BOUND
@@ -193,7 +194,8 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         options, weights = dict(options), dict(weights)
         first = weights.get("encoder.first.weight", weights.get("networks.encoder.first.weight"))
         if first is not None:
-            options["network"] = "conv" if first.ndim == 4 else "mlp"
+            solid = any(key.endswith("encoder.down.weight") for key in weights)
+            options["network"] = "conv" if first.ndim == 4 or solid else "mlp"
         if isinstance(options.get("prior"), int):
             parts = options["prior"]
             options |= {"prior": "mixture" if parts > 1 else "normal", "prior_parts": parts}
