@@ -28,7 +28,7 @@ from pofx.families.vae.equivariance import equivariance
 from pofx.families.vae.estimators import bound_loss
 from pofx.families.vae.infilling import completed, marginal_bound
 from pofx.families.vae.networks import Networks, size_of
-from pofx.families.vae.observation import observation_model
+from pofx.families.vae.observation import observation_model, of_then
 from pofx.families.vae.posterior import POSTERIORS, bend_of
 from pofx.families.vae.prior import PRIORS, Normal, prior_of
 from pofx.families.vae.recipes import RECIPES
@@ -53,8 +53,9 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
             weights, and for spatial codes.
         spatial: halvings of height and width between a grid and its code, which then is a grid too, as a first stage
             of latent diffusion; 0 is a code without places.
-        observation: "categorical", "logistic", "nb" and "zinb" (counts: a negative binomial, perhaps with more zeros)
-            or "auto" for Discrete events (logistic from 8 classes on in images, nb from 1,024 on in vectors);
+        observation: "bernoulli" (two classes), "categorical", "logistic", "nb" and "zinb" (counts: a negative
+            binomial, perhaps with more zeros) or "auto" for Discrete events (bernoulli for two classes, logistic from 8
+            on in images, nb from 1,024 on in vectors);
             Continuous events have a Gaussian; the parts of a mixed row have one each.
         components: of the logistic mixture.
         prior: "normal", a learned "mixture", "vamp" (posteriors of learned inputs), "conditional" (a normal that
@@ -109,7 +110,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         dropout: Dropout = 0.25,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         spatial: Annotated[int, Range(0, 8)] = 0,
-        observation: Annotated[str, OneOf("auto", "categorical", "logistic", "nb", "zinb")] = "auto",
+        observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic", "nb", "zinb")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         prior: Annotated[str, OneOf(*PRIORS)] = "mixture",
         prior_parts: Annotated[int, Range(1, 10_000)] = 20,
@@ -201,7 +202,12 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         for key in [k for k in weights if k in renamed or k.startswith(("encoder.", "decoder."))]:
             weights[renamed.get(key, f"networks.{key}")] = weights.pop(key)
         weights.setdefault("items", torch.ones((), dtype=torch.int64))
+        options = dict(cls.recognised(options, {key: tuple(value.shape) for key, value in weights.items()}))
         return super().upgraded(name, options, weights)
+
+    @classmethod
+    def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        return of_then(options, shapes, "networks.encoder.first.weight")
 
     # ── the two conditionals and the prior ──
 
