@@ -405,9 +405,7 @@ def observation_model(event: Event, kind: str, components: int) -> Observation:
     return LogisticMixture(event, components) if ordered and not event.uneven else Categorical(event)
 
 
-def of_then(
-    options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], first: str
-) -> Mapping[str, Any]:
+def of_then(options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], first: str) -> Mapping[str, Any]:
     """The options under which weights of these shapes arose: "auto" took two numbers for two classes before.
 
     `first` is the name of the encoder's first weights, which then have a column for each of the two classes.

@@ -42,7 +42,8 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         groups: codes of an event without a grid.
         halvings: of height and width between the image and the grid of codes.
         width, depth, dropout: of the networks; depth applies to perceptrons.
-        observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events; Continuous events have a Gaussian.
+        observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events; Continuous events have a
+            Gaussian.
         components: of the logistic mixture.
         scales: of codes on a grid; with 2 there is a coarser grid above the other, whose codes come first in a row of
             them all (Razavi et al., 2019, arXiv 1906.00446).

@@ -9,7 +9,7 @@ unweighted. Priors are in `prior`, posteriors beyond the normal in `posterior`, 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 from jaxtyping import Float, Shaped
@@ -27,7 +27,7 @@ from pofx.families.vae.collapse import kl_to_margin, symptoms, usage
 from pofx.families.vae.equivariance import equivariance
 from pofx.families.vae.estimators import bound_loss
 from pofx.families.vae.infilling import completed, marginal_bound
-from pofx.families.vae.networks import Networks, size_of
+from pofx.families.vae.networks import FEW, Networks, codes_of, size_of
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.families.vae.posterior import POSTERIORS, bend_of
 from pofx.families.vae.prior import PRIORS, Normal, prior_of
@@ -45,10 +45,10 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
-        latent: dimensions of the code; channels of a spatial one.
+        latent: dimensions of the code, channels of a spatial one; None takes 16, or 40 of more than 512 numbers.
         width: of the networks; None takes 256, or 32 channels for convolutions on more than 1,024 positions.
         depth: hidden layers (perceptrons only).
-        dropout: share of hidden units dropped in training.
+        dropout: share of hidden units dropped in training; None takes 0.25 below 10,000 training items, else 0.
         network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many
             weights, and for spatial codes.
         spatial: halvings of height and width between a grid and its code, which then is a grid too, as a first stage
@@ -104,10 +104,10 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         event: Event,
         condition: Event | None = None,
         *,
-        latent: Width = 16,
+        latent: Width | None = None,
         width: Width | None = None,
         depth: Depth = 2,
-        dropout: Dropout = 0.25,
+        dropout: Dropout | None = None,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         spatial: Annotated[int, Range(0, 8)] = 0,
         observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic", "nb", "zinb")] = "auto",
@@ -132,6 +132,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     ) -> None:
         super().__init__(event, condition)
         self.network, self.width = size_of(event, network, width, spatial)
+        latent = codes_of(event, spatial) if latent is None else latent
         self.latent, self.depth, self.dropout, self.spatial = latent, depth, dropout, spatial
         self.observation, self.components = observation, components
         self.prior, self.prior_parts, self.prior_steps = prior, prior_parts, prior_steps
@@ -298,6 +299,12 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         """The KL weight at this step of training."""
         return self.beta * min(1.0, (int(self.steps) + 1) / self.kl_warmup) if self.kl_warmup else self.beta
 
+    def train(self, mode: bool = True) -> Self:
+        """In the mode of training, a share of dropped units that was left open suits the number of items."""
+        if mode and not self.training:
+            self.networks.suit(int(self.items))
+        return super().train(mode)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         weight, x, condition = self.kl_weight(), batch.x, batch.condition
         n, device = len(batch), self.marginals.device
@@ -366,7 +373,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Start the decoder from the marginals of the data, and a VampPrior at training items."""
         with torch.no_grad():
-            x = take(10_000).x
+            x = take(FEW).x
             self.items.fill_(count(x))
             self.marginals.copy_(self.likelihood.start(x))
             few = each(x, lambda part: part[: 4 * self.prior_parts])
