@@ -9,7 +9,7 @@ unweighted. Priors are in `prior`, posteriors beyond the normal in `posterior`, 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -299,7 +299,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         """The KL weight at this step of training."""
         return self.beta * min(1.0, (int(self.steps) + 1) / self.kl_warmup) if self.kl_warmup else self.beta
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "VAE":
         """In the mode of training, a share of dropped units that was left open suits the number of items."""
         if mode and not self.training:
             self.networks.suit(int(self.items))
