@@ -408,10 +408,12 @@ def observation_model(event: Event, kind: str, components: int) -> Observation:
 def of_then(options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], first: str) -> Mapping[str, Any]:
     """The options under which weights of these shapes arose: "auto" took two numbers for two classes before.
 
-    `first` is the name of the encoder's first weights, which then have a column for each of the two classes.
+    `first` is the name of the first weights of an encoder that is no convolution: they then have a column for each of
+    the two classes.
     """
     numbers, seen = shapes.get("marginals", ()), shapes.get(first, ())
-    if options.get("observation", "auto") != "auto" or not numbers or numbers[-1] != 2 or len(seen) < 2:
+    if options.get("observation", "auto") != "auto" or not numbers or numbers[-1] != 2:
         return options
-    grid = len(seen) == len(numbers) == 4
-    return {**options, "observation": "categorical"} if grid or seen[1] == math.prod(numbers) else options
+    convolution = len(numbers) == 4 and len(seen) != 2
+    pairs = len(seen) > 1 and seen[1] == math.prod(numbers)
+    return {**options, "observation": "categorical"} if convolution or pairs else options
