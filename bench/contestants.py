@@ -84,13 +84,13 @@ def of_flows():
 
 
 def of_vaes():
-    """A VAE of equal layers on binary images of 28 × 28 as one-hot pairs: two layers of 256, 16 codes, batch 256."""
+    """A VAE of equal layers on binary images of 28 × 28: two layers of 256, 16 codes, batch 256."""
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.samplers import NormalSampler
 
-    width, codes, inputs, batch = 256, 16, 2 * 28 * 28, 256
+    width, codes, inputs, batch = 256, 16, 28 * 28, 256
 
     def layers(first, last):
         return nn.Sequential(
@@ -120,12 +120,12 @@ def of_vaes():
         "vae", Discrete((28, 28), 2), latent=codes, width=width, depth=2, dropout=0.0, network="mlp", prior="normal"
     )
     x = torch.randint(2, (batch, 28, 28))
-    pairs = nn.functional.one_hot(x, 2).float().flatten(1)
+    flat = x.float().flatten(1)
     sampler = NormalSampler(theirs)
     sizes = matched({"pofx": size(ours), "pythae": size(theirs)})
     train = {
         "pofx": step(ours, lambda: ours.loss(Batch(x))),
-        "pythae": step(theirs, lambda: theirs({"data": pairs}).loss),
+        "pythae": step(theirs, lambda: theirs({"data": flat}).loss),
     }
     yield "vae: training step", train, sizes
     draws = {

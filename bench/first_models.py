@@ -90,7 +90,7 @@ def mnist_binary(args):
         run = pofx.fit(data, name, minutes=args.minutes or 15, seed=0, binarise="dynamic", out=out, overwrite=True,
                        progress=args.shown, **own)  # fmt: skip
         row = {"model": label, "steps": run.card["training"]["steps"], "bar": bars.get(name)}
-        for k in (None, args.importance) if run.density is Density.BOUND else (None,):
+        for k in (1, args.importance) if run.density is Density.BOUND else (None,):
             score = run.score(take(data.test, chosen).values, importance=k)
             error = float(score.value.std() / len(score.value) ** 0.5)
             row["nats" if k is None else f"nats, K = {k}"] = [round(-float(score.value.mean()), 3), round(error, 3)]

@@ -100,6 +100,14 @@ def test_format_1_is_read(folder):
     assert np.array_equal(pofx.load(folder).sample(5), expected)
 
 
+def test_a_choice_left_open_is_what_it_was_when_it_was_saved(tmp_path):
+    """Two classes had a softmax of two where `observation` was left open, and have one logit now."""
+    small = {"latent": 2, "width": 8, "depth": 1, "steps": 1, "validations": 0, "progress": False}
+    run = pofx.fit("digits", "vae", binarise="threshold", observation="categorical", out=tmp_path / "run", **small)
+    edit(tmp_path / "run", lambda plain: plain["model"]["options"].update(observation="auto"))
+    assert np.array_equal(pofx.load(tmp_path / "run").sample(5), run.sample(5))
+
+
 def test_a_newer_format_asks_for_a_newer_pofx(folder):
     edit(folder, lambda plain: plain.update(format=storage.FORMAT + 1))
     with pytest.raises(CorruptError, match="upgrade pofx"):

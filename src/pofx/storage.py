@@ -178,6 +178,8 @@ def _read(folder: Path, plain: Mapping[str, Any]) -> Parts:
                 zip(("kind", "name", "options"), renamed(seen["kind"], seen["name"], seen["options"]), strict=True)
             )
             shapes = {key: (tuple(value.shape), TYPES.get(value.dtype)) for key, value in tensors.items()}
+        else:
+            described = _recognised(described, {key: tuple(shape) for key, (shape, _) in shapes.items()})
         room = 8 * weights.stat().st_size + (1 << 26)
         with limited(room, 4 * len(shapes) + 1000, CorruptError), torch.random.fork_rng(devices=[]):
             model = config.model_from_json(described)
@@ -210,6 +212,14 @@ def _upgraded(given: dict[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dic
     name, options, weights = config.entry(given["name"]).model.upgraded(given["name"], given["options"], tensors)
     model = {**given, "name": name, "options": dict(options)}
     return model, {f"model.{key}": value for key, value in weights.items()}
+
+
+def _recognised(given: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The description with the options under which weights of these shapes arose."""
+    for key, kind in (("name", str), ("options", dict)):
+        check_value(f"{FILE}: model {key}", given.get(key), kind)
+    own = {key.removeprefix("model."): shape for key, shape in shapes.items()}
+    return {**given, "options": dict(config.entry(given["name"]).model.recognised(given["options"], own))}
 
 
 def former_conditioning(card: Mapping[str, Any], condition: Event | None) -> dict[str, Any] | None:

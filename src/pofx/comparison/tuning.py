@@ -42,7 +42,7 @@ def settings(model: str, count: int, seed: int, given: Mapping[str, Any]) -> lis
         lr = min(trainer["lr"] * math.exp(generator.uniform(-1, 1) * math.log(LR)), HIGHEST)
         batch = max(1, int(trainer["batch_size"] * generator.choice(BATCH)))
         drawn: dict[str, Any] = {"lr": float(f"{lr:.2g}"), "batch_size": batch}
-        if isinstance(own.get("dropout"), float):
+        if "dropout" in own and (own["dropout"] is None or isinstance(own["dropout"], float)):  # None: by the data
             drawn["dropout"] = float(generator.choice(DROPOUT))
         if isinstance(own.get("width"), int) and not isinstance(own["width"], bool):
             drawn["width"] = max(1, int(own["width"] * generator.choice(WIDTH)))

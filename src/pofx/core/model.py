@@ -180,6 +180,11 @@ class Model(Checked, nn.Module, ABC):
         """The name, constructor values and weights of a run of format 1 as they are today (`former` follows)."""
         return name, options, weights
 
+    @classmethod
+    def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        """The constructor values of stored weights of these shapes, where a choice left open was another one then."""
+        return options
+
     @property
     def label(self) -> str:
         return self.name or type(self).__name__

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, logsigmoid
 
 FARTHEST = 1e18  # about where a square leaves float32
 
@@ -41,6 +41,9 @@ def normal_log_prob(
 def categorical_log_prob(logits: Float[Tensor, "*event classes"], x: Int[Tensor, "*event"]) -> Float[Tensor, "*event"]:
     """log softmax(logits)[x]: logits (…, classes), x int64 (…) → (…); float32 at least."""
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    if logits.shape[-1] == 2:  # six times as fast as a table of two
+        more = logits[..., 1] - logits[..., 0]
+        return logsigmoid(torch.where(x == 1, more, -more))
     lost = cross_entropy(logits.reshape(x.numel(), logits.shape[-1]), x.flatten(), reduction="none")  # in one pass
     return -lost.reshape(x.shape)
 

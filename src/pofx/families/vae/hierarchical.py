@@ -11,7 +11,7 @@ nothing is 0 (Vahdat and Kautz, 2020, arXiv 2007.03898, eq. 2), with softly boun
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -22,7 +22,7 @@ from pofx.core.model import Batch, Density, OnePhase, Phase, X
 from pofx.core.options import Count, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.bounds import Decoded, ImportanceBound
-from pofx.families.vae.observation import observation_model
+from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import normal_log_prob
 from pofx.nets.image.autoencoder import sizes
 from pofx.nets.image.ladder import Rung, UpwardLadder
@@ -53,8 +53,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         stem: halvings of height and width before the first size that has codes; the work grows by four with each less.
         halvings: sizes of the hierarchy, each half of the one before; of a vector its levels.
         groups: of codes at each size.
-        observation: "categorical", "logistic" or "auto" for Discrete events (auto: logistic from 8 classes on in
-            images); Continuous events have a Gaussian.
+        observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events (auto: bernoulli for two
+            classes, logistic from 8 on in images); Continuous events have a Gaussian.
         components: of the logistic mixture.
         beta: weight of the KL term in training.
         kl_warmup: steps over which the KL weight rises from 0 in training.
@@ -85,7 +85,7 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         stem: Annotated[int, Range(1, 4)] = 2,
         halvings: Annotated[int, Range(1, 8)] = 3,
         groups: Annotated[int, Range(1, 64)] = 2,
-        observation: Annotated[str, OneOf("auto", "categorical", "logistic")] = "auto",
+        observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         beta: NonNegative = 1.0,
         kl_warmup: Annotated[int, Range(0, 1_000_000_000)] = 0,
@@ -127,6 +127,10 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._latest: dict[str, float] = {}
+
+    @classmethod
+    def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        return of_then(options, shapes, "up.steps.0.weight")
 
     def _rungs(self) -> list[Rung]:
         return list(self.rungs)  # type: ignore[arg-type]

@@ -14,6 +14,8 @@ from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk,
 from pofx.nets.image.grid_autoencoder import GridDecoder, GridEncoder
 from pofx.nets.image.solid_autoencoder import SolidDecoder, SolidEncoder
 
+DROPOUT, FEW = 0.25, 10_000  # of networks trained on fewer items than that, which they would learn by heart
+MUCH = 512  # numbers of an event above which a code has more dimensions
 LARGEST = 1024  # positions up to which a grid is modelled by perceptrons
 
 
@@ -34,6 +36,12 @@ def size_of(event: Event, network: str, width: int | None, spatial: int) -> tupl
     return "conv" if conv else "mlp", width
 
 
+def codes_of(event: Event, spatial: int) -> int:
+    """Dimensions of the code where they are left open."""
+    numbers = 0 if isinstance(event, dict) else math.prod(event.shape)
+    return 40 if numbers > MUCH and not spatial else 16
+
+
 class Networks(nn.Module):
     """Encoder and decoder; codes are vectors of prod(`code`) numbers, whatever their shape."""
 
@@ -49,10 +57,11 @@ class Networks(nn.Module):
         conv: bool,
         spatial: int,
         context: int,
-        dropout: float,
+        dropout: float | None,
     ) -> None:
         super().__init__()
-        self.grid, self.numbers = conv, likelihood.numbers
+        self.grid, self.numbers, self.open = conv, likelihood.numbers, dropout is None
+        dropout = DROPOUT if dropout is None else dropout
         self.code: tuple[int, ...] = (latent,)
         self.seen: Sequence[int] = (likelihood.inputs,)  # shape of what the encoder takes
         self.encoder: ImageEncoder | GridEncoder | SolidEncoder | VectorTrunk
@@ -78,6 +87,13 @@ class Networks(nn.Module):
         self.spatial = len(self.code) > 1
         with torch.no_grad():
             self.decoder.last.weight.mul_(0.1)
+
+    def suit(self, items: int) -> None:
+        """Where the share of dropped units was left open, take that for so many training items."""
+        if self.open:
+            for part in self.modules():
+                if isinstance(part, nn.Dropout):
+                    part.p = DROPOUT if items < FEW else 0.0
 
     def encode(
         self, seen: Float[Tensor, "n *inputs"], context: Float[Tensor, "n context"] | None

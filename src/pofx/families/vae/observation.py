@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
+from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Continuous, Discrete, Event
 from pofx.core.model import X
 from pofx.core.random import Streams
@@ -127,6 +128,48 @@ class Categorical(Classes):
 
     def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
         return self.logits(raw).float().softmax(-1) @ torch.arange(self.outputs, dtype=torch.float32, device=raw.device)
+
+
+class Bernoulli(Classes):
+    """Two classes by one logit each; the encoder sees their distance from the mean of the data."""
+
+    def __init__(self, event: Discrete) -> None:
+        super().__init__(event, 1)
+        if event.largest != 2 or event.uneven:
+            raise UsageError(
+                f"observation=bernoulli needs two classes everywhere (got {event.largest}): pass observation=auto, or "
+                "binarise=dynamic for images"
+            )
+        self.inputs = self.plain_inputs
+
+    def seen(
+        self, x: Int[Tensor, "n *event"], marginals: Float[Tensor, "*event outputs"], grid: bool = False
+    ) -> Float[Tensor, "n ..."]:
+        centred = 2.0 * (x - marginals[..., 0].detach().sigmoid())
+        return centred if grid else centred.flatten(1)
+
+    def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:
+        ones = x.float().sum(0)
+        return ((ones + 0.1).log() - (len(x) - ones + 0.1).log())[..., None]
+
+    def log_prob(
+        self,
+        raw: Float[Tensor, "n *event outputs"],
+        x: Int[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "n"]:
+        logits = raw.float()[..., 0]
+        lost = nn.functional.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
+        return _total(-lost, known)
+
+    def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
+        return (generator.uniform(*self.event.shape) > torch.sigmoid(-raw[..., 0].double())).long()
+
+    def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
+        return (raw[..., 0] > 0).long()
+
+    def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
+        return torch.sigmoid(raw[..., 0].float())
 
 
 class LogisticMixture(Classes):
@@ -349,11 +392,28 @@ class Product(Observation):
 def observation_model(event: Event, kind: str, components: int) -> Observation:
     """The observation model of an event; `kind` is that of classes, "auto" one that suits them."""
     if isinstance(event, dict):
-        return Product(event, kind, components)
+        return Product(event, "of a row" if kind == "auto" else kind, components)
     if isinstance(event, Continuous):
         return Gaussian(event)
-    counts = kind in ("nb", "zinb") or (kind == "auto" and len(event.shape) == 1 and event.largest >= MANY)
+    free = kind in ("auto", "of a row")  # columns of two classes have two numbers, like those of more
+    counts = kind in ("nb", "zinb") or (free and len(event.shape) == 1 and event.largest >= MANY)
     if counts and not event.uneven:
         return NegativeBinomial(event, kind == "zinb")
-    ordered = kind == "logistic" or (kind == "auto" and len(event.shape) >= 3 and event.largest >= 8)
+    if kind == "bernoulli" or (kind == "auto" and event.largest == 2 and not event.uneven):
+        return Bernoulli(event)
+    ordered = kind == "logistic" or (free and len(event.shape) >= 3 and event.largest >= 8)
     return LogisticMixture(event, components) if ordered and not event.uneven else Categorical(event)
+
+
+def of_then(options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], first: str) -> Mapping[str, Any]:
+    """The options under which weights of these shapes arose: "auto" took two numbers for two classes before.
+
+    `first` is the name of the first weights of an encoder that is no convolution: they then have a column for each of
+    the two classes.
+    """
+    numbers, seen = shapes.get("marginals", ()), shapes.get(first, ())
+    if options.get("observation", "auto") != "auto" or not numbers or numbers[-1] != 2:
+        return options
+    convolution = len(numbers) == 4 and len(seen) != 2
+    pairs = len(seen) > 1 and seen[1] == math.prod(numbers)
+    return {**options, "observation": "categorical"} if convolution or pairs else options

@@ -20,7 +20,7 @@ from pofx.core.options import Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.adversary import Adversary
 from pofx.families.vae.bounds import Decoded, nearby
-from pofx.families.vae.observation import observation_model
+from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import categorical_draw
 from pofx.nets.image.autoencoder import VectorTrunk, sizes
 from pofx.nets.image.grid_autoencoder import GridDecoder, GridEncoder, TwoScales
@@ -42,7 +42,8 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         groups: codes of an event without a grid.
         halvings: of height and width between the image and the grid of codes.
         width, depth, dropout: of the networks; depth applies to perceptrons.
-        observation: "categorical", "logistic" or "auto" for Discrete events; Continuous events have a Gaussian.
+        observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events; Continuous events have a
+            Gaussian.
         components: of the logistic mixture.
         scales: of codes on a grid; with 2 there is a coarser grid above the other, whose codes come first in a row of
             them all (Razavi et al., 2019, arXiv 1906.00446).
@@ -105,7 +106,7 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         width: Width = 32,
         depth: Depth = 2,
         dropout: Dropout = 0.0,
-        observation: Annotated[str, OneOf("auto", "categorical", "logistic")] = "auto",
+        observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         scales: Annotated[int, Range(1, 2)] = 1,
         commitment: NonNegative = 0.25,
@@ -153,6 +154,10 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.duel = Adversary(event, self.likelihood.plain_inputs) if adversary else None
         self._last: tuple[Tensor, Tensor] | None = None  # vectors and codes of the last batch
+
+    @classmethod
+    def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        return of_then(options, shapes, "encoder.first.weight")
 
     def _quantiser(self) -> Quantiser:
         if self.quantiser == "vq":

@@ -27,8 +27,8 @@ from pofx.families.vae.collapse import kl_to_margin, symptoms, usage
 from pofx.families.vae.equivariance import equivariance
 from pofx.families.vae.estimators import bound_loss
 from pofx.families.vae.infilling import completed, marginal_bound
-from pofx.families.vae.networks import Networks, size_of
-from pofx.families.vae.observation import observation_model
+from pofx.families.vae.networks import FEW, Networks, codes_of, size_of
+from pofx.families.vae.observation import observation_model, of_then
 from pofx.families.vae.posterior import POSTERIORS, bend_of
 from pofx.families.vae.prior import PRIORS, Normal, prior_of
 from pofx.families.vae.recipes import RECIPES
@@ -45,17 +45,18 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
-        latent: dimensions of the code; channels of a spatial one.
+        latent: dimensions of the code, channels of a spatial one; None takes 16, or 40 of more than 512 numbers.
         width: of the networks; None takes 256, or 32 channels for convolutions on more than 1,024 positions, 64 for
             those of solids and clips.
         depth: hidden layers (perceptrons only).
-        dropout: share of hidden units dropped in training.
+        dropout: share of hidden units dropped in training; None takes 0.25 below 10,000 training items, else 0.
         network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many
             weights, and for spatial codes.
         spatial: halvings of height and width between a grid and its code, which then is a grid too, as a first stage
             of latent diffusion; 0 is a code without places.
-        observation: "categorical", "logistic", "nb" and "zinb" (counts: a negative binomial, perhaps with more zeros)
-            or "auto" for Discrete events (logistic from 8 classes on in images, nb from 1,024 on in vectors);
+        observation: "bernoulli" (two classes), "categorical", "logistic", "nb" and "zinb" (counts: a negative
+            binomial, perhaps with more zeros) or "auto" for Discrete events (bernoulli for two classes, logistic from 8
+            on in images, nb from 1,024 on in vectors);
             Continuous events have a Gaussian; the parts of a mixed row have one each.
         components: of the logistic mixture.
         prior: "normal", a learned "mixture", "vamp" (posteriors of learned inputs), "conditional" (a normal that
@@ -104,13 +105,13 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         event: Event,
         condition: Event | None = None,
         *,
-        latent: Width = 16,
+        latent: Width | None = None,
         width: Width | None = None,
         depth: Depth = 2,
-        dropout: Dropout = 0.25,
+        dropout: Dropout | None = None,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         spatial: Annotated[int, Range(0, 8)] = 0,
-        observation: Annotated[str, OneOf("auto", "categorical", "logistic", "nb", "zinb")] = "auto",
+        observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic", "nb", "zinb")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         prior: Annotated[str, OneOf(*PRIORS)] = "mixture",
         prior_parts: Annotated[int, Range(1, 10_000)] = 20,
@@ -132,6 +133,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     ) -> None:
         super().__init__(event, condition)
         self.network, self.width = size_of(event, network, width, spatial)
+        latent = codes_of(event, spatial) if latent is None else latent
         self.latent, self.depth, self.dropout, self.spatial = latent, depth, dropout, spatial
         self.observation, self.components = observation, components
         self.prior, self.prior_parts, self.prior_steps = prior, prior_parts, prior_steps
@@ -203,7 +205,12 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         for key in [k for k in weights if k in renamed or k.startswith(("encoder.", "decoder."))]:
             weights[renamed.get(key, f"networks.{key}")] = weights.pop(key)
         weights.setdefault("items", torch.ones((), dtype=torch.int64))
+        options = dict(cls.recognised(options, {key: tuple(value.shape) for key, value in weights.items()}))
         return super().upgraded(name, options, weights)
+
+    @classmethod
+    def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        return of_then(options, shapes, "networks.encoder.first.weight")
 
     # ── the two conditionals and the prior ──
 
@@ -294,6 +301,12 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         """The KL weight at this step of training."""
         return self.beta * min(1.0, (int(self.steps) + 1) / self.kl_warmup) if self.kl_warmup else self.beta
 
+    def train(self, mode: bool = True) -> "VAE":
+        """In the mode of training, a share of dropped units that was left open suits the number of items."""
+        if mode and not self.training:
+            self.networks.suit(int(self.items))
+        return super().train(mode)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         weight, x, condition = self.kl_weight(), batch.x, batch.condition
         n, device = len(batch), self.marginals.device
@@ -362,7 +375,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Start the decoder from the marginals of the data, and a VampPrior at training items."""
         with torch.no_grad():
-            x = take(10_000).x
+            x = take(FEW).x
             self.items.fill_(count(x))
             self.marginals.copy_(self.likelihood.start(x))
             few = each(x, lambda part: part[: 4 * self.prior_parts])
