@@ -105,3 +105,17 @@ def test_the_verb_fills_a_file_and_reports_simple_fills_beside(tmp_path):
     for name in ("circuit", "mean or mode", "5 nearest rows", "cells filled"):
         assert name in done.output
     assert pd.read_csv(out).notna().all(axis=None)
+
+
+def test_arrays_have_as_many_columns_as_in_training():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    x[::7, 1] = np.nan
+    imputer = Imputer(steps=2, options={"states": 4}).fit(x)
+    assert imputer.n_features_in_ == 3 and imputer.transform(x).notna().all(axis=None)
+    for wrong in (x[:, :2], x[:, 0]):
+        with pytest.raises(ValueError, match="features|1D"):
+            imputer.transform(wrong)
+    with pytest.raises(ValueError, match="1 sample"):
+        Imputer(steps=2).fit(x[:1])
+    named = Imputer(steps=2, options={"states": 4}).fit(pd.DataFrame(x, columns=list("abc")))
+    assert list(named.feature_names_in_) == ["a", "b", "c"]

@@ -17,6 +17,7 @@ import torch
 import typer
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
@@ -63,7 +64,7 @@ class Imputer(TransformerMixin, BaseEstimator):
         """Learn from rows, which may have missing cells, each as if it were there `sample_weight` times."""
         from pofx.runs.fitting import fit
 
-        frame = rows_of(X)
+        frame = self._rows(X, reset=True)
         budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["steps"] = STEPS
@@ -74,6 +75,17 @@ class Imputer(TransformerMixin, BaseEstimator):
             raise Unsupported(f"{self.model} cannot answer for any subset of columns as classes: choose circuit")
         self.usual_ = {c: frame[c].dropna().iloc[0] for c in frame.columns if frame[c].notna().any()}
         return self
+
+    def _rows(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        """A table: of a DataFrame columns are found by name, of an array by place."""
+        if framed(X) is None:
+            X = validate_data(
+                self, X, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=1 + 2 * reset
+            )
+        elif reset:
+            _check_feature_names(self, X, reset=True)
+            _check_n_features(self, X, reset=True)
+        return rows_of(X)
 
     @property
     def _view(self) -> Any:
@@ -131,13 +143,13 @@ class Imputer(TransformerMixin, BaseEstimator):
         """log p of the known cells of each row in nats, exact, -inf where one of them cannot occur: (n,)."""
         model = self.run_.model
         assert isinstance(model, Marginal)
-        x, known, inside = self._known(rows_of(X))
+        x, known, inside = self._known(self._rows(X, reset=False))
         return np.asarray((model.log_marginal(x, known).double() + inside).numpy())
 
     @torch.inference_mode()
     def draws(self, X: Any, n: int = DRAWS) -> list[pd.DataFrame]:
         """n tables in which every missing cell is drawn given the known ones of its row."""
-        frame = rows_of(X)
+        frame = self._rows(X, reset=False)
         x, known, _ = self._known(frame)
         index = _index(X, len(frame))
         return [self._drawn(frame, x, known, self.random_state + 1000 * k).set_axis(index) for k in range(n)]
@@ -167,7 +179,7 @@ class Imputer(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> pd.DataFrame:
         """The table with its missing cells filled by the median or the most frequent word of the draws."""
-        frame = rows_of(X)
+        frame = self._rows(X, reset=False)
         drawn, filled = self.draws(frame), frame.copy()
         for column in self._view.columns:
             gaps = frame[column].isna()
