@@ -9,7 +9,7 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
-from pofx.families.diffusion.bound import FIRST, likelihood_angles, likelihood_bound
+from pofx.maths.noise_bound import FIRST, likelihood_angles, likelihood_bound
 from pofx.families.diffusion.diffusion import Diffusion
 from pofx.families.diffusion.guided import GuidedWalk
 from pofx.families.diffusion.training import noise_levels, variance_loss, weight_of

@@ -22,7 +22,7 @@ from pofx.core.generative import Decoding, Smoothed
 from pofx.core.model import Batch, Density, OnePhase, Stepwise
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Positive, Range, Real, Unit
 from pofx.core.random import Streams
-from pofx.families.diffusion.bound import likelihood_bound, predictable, uniform_times
+from pofx.maths.noise_bound import likelihood_bound, predictable, uniform_times
 from pofx.families.diffusion.denoiser import OUTPUTS, Denoiser, width_of
 from pofx.families.diffusion.guided import GuidedWalk
 from pofx.families.diffusion.probability_flow import NOISE, FlowLikelihood, carried, likelihood

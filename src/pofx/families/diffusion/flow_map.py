@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims
-from pofx.core.model import Batch, Denoising, OnePhase, Recipe, Stepwise
+from pofx.core.generative import Leading
+from pofx.core.model import Batch, OnePhase, Recipe
 from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Context, Denoiser, steered, width_of
@@ -29,7 +30,7 @@ NEAR = 5e-3  # of the times between which the change of u is taken
 LEVELS = 32  # steps of a consistency model
 
 
-class FlowMap(OnePhase, Denoising, Stepwise):
+class FlowMap(OnePhase, Leading):
     """Average velocities of a flow: samples in one step or a few.
 
     Args:
@@ -143,7 +144,8 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         phi, wide = torch.atan2(t, 1 - t), (-1, *[1] * len(self.shape))
         cos, sin = phi.cos().reshape(wide), phi.sin().reshape(wide)
         x = z / (t**2 + (1 - t) ** 2).sqrt().reshape(wide)
-        known = self.gap(t - r)
+        with torch.autocast(z.device.type, enabled=False):  # differences of u are taken over small gaps
+            known = self.gap((t - r).float())
         out = self.denoiser.velocity(x, phi, steered(context, known))
         return (sin - cos) * x + (sin + cos) * out
 
@@ -204,9 +206,10 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         wide = (-1, *[1] * len(self.shape))
         if self.identity == "mean-flow":
             near = torch.minimum(torch.minimum(torch.full_like(t, NEAR), t - r), 1 - t).clamp(min=1e-4)
-            after, before = (
-                self.average(z + (sign * near).reshape(wide) * v, r, t + sign * near, context) for sign in (1, -1)
-            )
+            with torch.autocast(z.device.type, enabled=False):  # the rounding of bf16 would be as large as the change
+                after, before = (
+                    self.average(z + (sign * near).reshape(wide) * v, r, t + sign * near, context) for sign in (1, -1)
+                )
             return v - ((t - r) / (2 * near)).reshape(wide) * (after - before)
         if self.identity == "split":
             s = r + (t - r) * share
@@ -218,6 +221,23 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         return part * first + (1 - part) * second
 
     # use
+
+    def lead(
+        self,
+        z: Float[Tensor, "n *event"],
+        start: Float[Tensor, "n"],
+        stop: Float[Tensor, "n"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "n *event"]:
+        """One step of the map between two times: (n, *event)."""
+        gap = (start - stop).reshape(-1, *[1] * len(self.shape))
+        return z - gap * self.average(z, stop, start, self.denoiser.embed(condition))
+
+    def standardised(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        return self.denoiser.standardised(x)
+
+    def restored(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        return self.denoiser.restored(x)
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """n events in `sampler_steps` steps, from noise of `generator` alone: (n, *event)."""
