@@ -30,9 +30,7 @@ def params():
 @pytest.mark.parametrize("case", list(params()))
 def test_a_model_learns_in_bf16(case):
     truth, labels = Truth(case.event), case.labels(64)
-    feed = Feed(
-        truth.draw(64, labels), case.stated(labels), Identity(case.event), seed=0, device=torch.device("cpu")
-    )
+    feed = Feed(truth.draw(64, labels), case.stated(labels), Identity(case.event), seed=0, device=torch.device("cpu"))
     options = {**case.row.trains_with, "precision": "bf16", "warmup": 1, "validations": 1, "compile": False}
     options["batch_size"] = 32
     model = train(

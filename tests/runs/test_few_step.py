@@ -1,4 +1,4 @@
-"""Few-step maps: their density against closed forms, the way back, folds that are seen, a short fit to a target."""
+"""Few-step maps: their density against closed forms, the inverse, folds that are seen, a short fit to a target."""
 
 import math
 
@@ -91,7 +91,7 @@ def test_a_short_fit_has_weights_whose_mean_is_z(fitted):
     assert np.array_equal(fitted.sample(5, seed=1), draws.x[:5])
 
 
-def test_its_density_is_that_of_the_way_back(fitted, tmp_path):
+def test_its_density_is_that_of_leading_back(fitted, tmp_path):
     draws = fitted.weigh(20, seed=2)
     log_f = fitted.log_target(torch.tensor(draws.x, dtype=torch.float32)).double().numpy()
     assert np.allclose(log_f - draws.log_weights, fitted.log_prob(draws.x), atol=0.05)

@@ -1,4 +1,4 @@
-"""Few maps from noise to data with their Jacobians: the density of what they draw, and the way back.
+"""Few maps from noise to data with their Jacobians: the density of what they draw, and their inverse.
 
 Rehman et al., 2025, "FALCON: few-step accurate likelihoods for continuous flows", arXiv 2512.09914: a map of few steps
 that is a bijection has the density log N(z) - Σ log|det J_k| at the end of z, exactly, at one Jacobian a step; no
@@ -15,7 +15,7 @@ from torch import Tensor
 from pofx.maths.distributions import normal_log_prob, sum_event
 
 Lead = Callable[[Tensor, Tensor, Tensor], Tensor]  # z (n, d), start (n,), stop (n,) → z at stop
-CLOSE, NEWTON = 1e-4, 30  # of the way back: its error per number, and the most iterations of a step
+CLOSE, NEWTON = 1e-4, 30  # of leading back: its error per number, and the most iterations of a step
 
 
 def times(steps: int, like: Tensor) -> Float[Tensor, "{steps}+1"]:
@@ -41,7 +41,7 @@ def stepped(
 def led(
     lead: Lead, z: Float[Tensor, "n d"], steps: int, *, graph: bool = False
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"], Bool[Tensor, "n"]]:
-    """The ends of noises z, log q of them in nats, and whether the map folds on their way."""
+    """The ends of noises z, log q of them in nats, and whether the map folds before it reaches them."""
     log_q, folds = sum_event(normal_log_prob(z)), torch.zeros(len(z), dtype=torch.bool, device=z.device)
     every = times(steps, z)
     for start, stop in zip(every[:-1], every[1:], strict=True):

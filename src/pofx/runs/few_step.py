@@ -1,9 +1,10 @@
 """Few-step maps for a density known up to its constant: a flow map whose end has an exact density.
 
-Rehman et al., 2025, "FALCON", arXiv 2512.09914: a map of average velocities is trained to be a bijection too, by leading
-items from one time to another and back; its density is then that of a few Jacobians (`maths.leading`). There it learns
-from draws of a simulation. Here draws are walkers at first, and later its own ends, resampled by their importance
-weights; and the reverse divergence E_q[log q - log f], whose gradient goes through the Jacobians, makes the weights flat.
+Rehman et al., 2025, "FALCON", arXiv 2512.09914: a map of average velocities is trained to be a bijection too, by
+leading items from one time to another and back; its density is then that of a few Jacobians (`maths.leading`). There it
+learns from draws of a simulation. Here draws are walkers at first, and later its own ends, resampled by their
+importance weights; and the reverse divergence E_q[log q - log f], whose gradient goes through the Jacobians, makes the
+weights flat.
 """
 
 import time
@@ -28,11 +29,11 @@ FADED = 0.6  # share of the budget in which they do
 REVERSED = 64  # draws of a step for the reverse divergence
 YOUNG = 0.3  # share of the budget before it: Jacobians of a map that leads nowhere yet are of no use
 HOTTEST = 0.01  # as in `target`
-CYCLE = 1.0  # weight of the way there and back
+CYCLE = 1.0  # weight of leading on and back
 
 
 class FewStepMatching(Objective):
-    """mix · the map's own losses on draws + the way there and back + (1 - mix) · the reverse divergence per number."""
+    """mix · the map's own losses on draws + leading on and back + (1 - mix) · the reverse divergence per number."""
 
     spent: Tensor
     taken: Tensor

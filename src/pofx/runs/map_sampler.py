@@ -59,7 +59,7 @@ class MapSampler(Proposal):
 
     @torch.no_grad()
     def log_prob(self, x: Any, *, map_steps: int = 0) -> np.ndarray:
-        """log q at x (n, d) in nats, by the way back; -inf where that does not find the noise of x."""
+        """log q at x (n, d) in nats, by leading x back; -inf where its noise is not found."""
         model, raw = self._model, self._view.tensor(x)
         events, ladj = self._view.encode(raw, Streams(0, len(raw)))
         y = model.standardised(events.to(self.artifact.device).float())

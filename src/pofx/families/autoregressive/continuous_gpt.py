@@ -171,7 +171,7 @@ class ContinuousGPT(OnePhase, Explicit, Tempered):
         generator: Streams,
         temperature: Temperature = 1.0,
     ) -> Float[Tensor, "{n} *event"]:
-        """As `Model.sample`, token by token; the temperature scales the noise within the components, or of the diffusion."""
+        """As `Model.sample`, token by token; the temperature scales the noise of each."""
         self.check_condition(n, condition)
         count, numbers = self.slots.shape
         u, noise = generator.uniform(count), generator.normal(count, numbers)

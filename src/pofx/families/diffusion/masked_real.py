@@ -1,9 +1,9 @@
 """Masked models of real tokens: tokens are hidden in random order, and drawn back each from a mixture or a diffusion.
 
-Li, Tian, Li, Deng and He, 2024, arXiv 2406.11838, with their small diffusion for each token, or with the mixture head of
-Tschannen et al., 2024, arXiv 2312.02116. As for classes (`masked`), log p(x) is at least the mean over
-random orders (`places`), here of densities or of bounds on them. A token is a column of a row, a frame of a signal, a place of a grid of
-codes or a patch.
+Li, Tian, Li, Deng and He, 2024, arXiv 2406.11838, with their small diffusion for each token, or with the mixture head
+of Tschannen et al., 2024, arXiv 2312.02116. As for classes (`masked`), log p(x) is at least the mean over random orders
+(`places`), here of densities or of bounds on them. A token is a column of a row, a frame of a signal, a place of a grid
+of codes or a patch.
 """
 
 from collections.abc import Callable
