@@ -1,10 +1,10 @@
 """Heads of real tokens: a mixture of normals, or a small diffusion given what a network makes of the other tokens.
 
-Li, Tian, Li, Deng and He, 2024, "Autoregressive image generation without vector quantization", arXiv 2406.11838: a
-token is drawn by a perceptron that takes its noise away, given the outputs of a transformer at its place. Here the outputs
-also have a normal distribution of the token, whose residual the diffusion learns: of unit variance, so that noise and
-token are of one size everywhere, and a start that is a model already. Its log p is the variational bound in continuous
-time (`maths.noise_bound`), of which every draw of a level and a noise is an unbiased estimate.
+Li, Tian, Li, Deng and He, 2024, "Autoregressive image generation without vector quantization", arXiv 2406.11838:
+a token is drawn by a perceptron that takes its noise away, given the outputs of a transformer at its place. Here the
+outputs also have a normal distribution of the token, whose residual the diffusion learns: of unit variance, so that
+noise and token are of one size everywhere, and a start that is a model already. Its log p is the variational bound in
+continuous time (`maths.noise_bound`), of which every draw of a level and a noise is an unbiased estimate.
 """
 
 import math
