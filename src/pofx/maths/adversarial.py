@@ -80,9 +80,9 @@ def finite_difference_penalty(critic: CriticFunction, x: Float[Tensor, "n *event
     Adversarial flow models, 2025, arXiv 2511.22475. A critic must not couple items: both halves go through it at once,
     in full precision, since bf16 rounds by as much as they differ.
     """
-    x = x.detach()
+    x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
     with torch.autocast(x.device.type, enabled=False):
-        moved, here = critic(torch.cat((x + epsilon * torch.randn_like(x), x)).float()).chunk(2)
+        moved, here = critic(torch.cat((x + epsilon * torch.randn_like(x), x))).chunk(2)
     return ((moved - here).float() / epsilon).square().mean()
 
 

@@ -27,15 +27,15 @@ def stepped(
     lead: Lead, z: Float[Tensor, "n d"], start: Tensor, stop: Tensor, *, graph: bool = False
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d d"]]:
     """One step and its Jacobian; with `graph` differentiable in all that made it."""
+    n, d = z.shape
     with torch.inference_mode(False), torch.enable_grad():
         if not graph or not z.requires_grad:
             z = z.detach().clone().requires_grad_()
-        after = lead(z, start.expand(len(z)), stop.expand(len(z)))
-        rows = [
-            torch.autograd.grad(after[:, i].sum(), z, create_graph=graph, retain_graph=True)[0]
-            for i in range(z.shape[1])
-        ]
-    return (after if graph else after.detach()), torch.stack(rows, 1)
+        each = z.repeat(d, 1)  # one copy for each number of the end: all rows of the Jacobian in one pass
+        after = lead(each, start.expand(d * n), stop.expand(d * n)).reshape(d, n, d)
+        total = after.diagonal(dim1=0, dim2=2).sum()
+        (rows,) = torch.autograd.grad(total, each, create_graph=graph, retain_graph=graph)
+    return (after[0] if graph else after[0].detach()), rows.reshape(d, n, d).transpose(0, 1)
 
 
 def led(

@@ -26,7 +26,7 @@ from pofx.train.options import Budget
 REFRESHED, DRAWN = 50, 1024  # steps between two sets of own draws, and draws of each
 TRUSTED = 0.05  # effective share of them from which on they replace scouts
 FADED = 0.6  # share of the budget in which they do
-REVERSED = 64  # draws of a step for the reverse divergence
+REVERSED, EVERY = 64, 4  # draws for the reverse divergence, and steps between two of its descents
 YOUNG = 0.3  # share of the budget before it: Jacobians of a map that leads nowhere yet are of no use
 HOTTEST = 0.01  # as in `target`
 CYCLE = 1.0  # weight of leading on and back
@@ -84,8 +84,9 @@ class FewStepMatching(Objective):
             assert isinstance(named, dict)
             parts |= {name: self.mix * value for name, value in named.items()}
         parts["cycle"] = CYCLE * self._cycle(model, model.standardised(x))
-        if self.mix < 1 and float(self.spent) >= (YOUNG if self.mix > 0 else 0.0):
-            parts["reverse"] = (1 - self.mix) * self._reverse(model, min(n, REVERSED)) / self.numbers
+        due = self.mix == 0 or (int(self.taken) % EVERY == 0 and float(self.spent) >= YOUNG)
+        if self.mix < 1 and due:
+            parts["reverse"] = (1 - self.mix) * (EVERY if self.mix > 0 else 1) * self._reverse(model, min(n, REVERSED)) / self.numbers
         return parts
 
     @staticmethod
