@@ -86,7 +86,9 @@ class FewStepMatching(Objective):
         parts["cycle"] = CYCLE * self._cycle(model, model.standardised(x))
         due = self.mix == 0 or (int(self.taken) % EVERY == 0 and float(self.spent) >= YOUNG)
         if self.mix < 1 and due:
-            parts["reverse"] = (1 - self.mix) * (EVERY if self.mix > 0 else 1) * self._reverse(model, min(n, REVERSED)) / self.numbers
+            parts["reverse"] = (
+                (1 - self.mix) * (EVERY if self.mix > 0 else 1) * self._reverse(model, min(n, REVERSED)) / self.numbers
+            )
         return parts
 
     @staticmethod

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims
 from pofx.core.generative import Leading
 from pofx.core.model import Batch, OnePhase, Recipe
-from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Unit
+from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Context, Denoiser, steered, width_of
 from pofx.maths.paths import PATHS
@@ -50,6 +50,8 @@ class FlowMap(OnePhase, Leading):
         condition_dropout: share of conditions dropped in training.
         grid_condition: how grids in the condition enter: "concatenate" or "embed", as in `flow-matching`; None is
             chosen by their sides, and saved as chosen.
+        time_rate: the fastest oscillation of what the network sees of a time, in radians; small where the identity is
+            differentiated in time ("mean-flow").
         sampler_steps: evaluations of the network for a sample.
     """
 
@@ -66,7 +68,7 @@ class FlowMap(OnePhase, Leading):
         Recipe(
             "mean-flow",
             "Geng et al., 2025, arXiv 2505.13447",
-            {"identity": "mean-flow"},
+            {"identity": "mean-flow", "time_rate": 16.0},
             summary="Average velocity, by its change in time: one step.",
         ),
         Recipe(
@@ -93,6 +95,7 @@ class FlowMap(OnePhase, Leading):
         dropout: Dropout = 0.0,
         condition_dropout: Unit = 0.1,
         grid_condition: GridCondition | None = None,
+        time_rate: Annotated[Real, Range(1, 1000)] = 1000.0,
         sampler_steps: Count = 1,
     ) -> None:
         super().__init__(event, condition)
@@ -108,7 +111,8 @@ class FlowMap(OnePhase, Leading):
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.octaves = (3 if count <= FEW else 0) if octaves is None else octaves
         self.shape = event.shape
-        self.gap = TimeEmbedding(CONTEXT)
+        self.time_rate = time_rate
+        self.gap = TimeEmbedding(CONTEXT, rate=time_rate)
         last = self.gap.layers[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)  # gaps make no difference at first
@@ -124,6 +128,7 @@ class FlowMap(OnePhase, Leading):
             patch=patch or max(1, -(-max(event.shape[1:], default=1) // 7)),
             output=output,
             grid_condition=self.grid_condition,
+            time_rate=time_rate,
         )
 
     def matrices(self) -> Iterable[nn.Parameter]:
