@@ -1,7 +1,7 @@
 """A time in [0, 1] → a vector (Vaswani et al., 2017, arXiv 1706.03762, as in Ho et al., 2020, arXiv 2006.11239).
 
-Times are multiplied by a rate first, by default 1000: unscaled, the sinusoids of all times in [0, 1] are nearly the same
-vector. Where outputs are differentiated in the time the rate must be small (Lu and Song, 2024, arXiv 2410.11081).
+Times are multiplied by a rate first, by default 1000: unscaled, the sinusoids of all times in [0, 1] are nearly the
+same vector. Where outputs are differentiated in the time the rate must be small (Lu and Song, 2024, arXiv 2410.11081).
 """
 
 import math
