@@ -65,7 +65,7 @@ def test_a_network_has_the_density_that_its_weights_prove():
 def test_walkers_leave_their_density_and_adapt_their_steps():
     walkers = Walkers(lambda x: -0.5 * (x / torch.tensor([0.1, 1.0])).square().sum(1))
     x = Streams(0, 4000).normal(2) * torch.tensor([0.1, 1.0])
-    for _ in range(12):
+    for _ in range(40):
         moved = walkers.moved(x)
     assert torch.allclose(moved.std(0), torch.tensor([0.1, 1.0]), rtol=0.08) and 0.02 < float(walkers.size) < 0.2
     assert float((moved[:, 0] - x[:, 0]).abs().mean()) > 0.05
@@ -88,7 +88,7 @@ def test_a_short_fit_has_weights_whose_mean_is_z(fitted):
     value, error = draws.log_z
     assert isinstance(fitted, MapSampler) and abs(value - math.log(2 * 0.5 * math.pi)) < 4 * error + 0.05
     assert draws.ess > 0.2
-    assert np.array_equal(fitted.sample(5, seed=1), draws.x[:5])
+    assert np.allclose(fitted.sample(5, seed=1), draws.x[:5], atol=1e-4)
 
 
 def test_its_density_is_that_of_leading_back(fitted, tmp_path):
