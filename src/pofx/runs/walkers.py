@@ -1,7 +1,7 @@
 """Walkers: draws of an unnormalised density that move on, so that a model never learns a few points by heart.
 
-Scouts are some hundred points. Whenever they are learned from, each first makes a move of Hamiltonian Monte Carlo, which
-leaves the density as it is: fresh draws within its mode; the shares of the modes remain those of the scouts.
+Scouts are some hundred points. Whenever they are learned from, each first makes a move of Hamiltonian Monte Carlo,
+which leaves the density as it is: fresh draws within its mode; the shares of the modes remain those of the scouts.
 """
 
 import math
