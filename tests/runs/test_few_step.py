@@ -8,12 +8,15 @@ import torch
 
 import pofx
 from pofx.core.event import Continuous
+from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.diffusion.flow_map import FlowMap
 from pofx.maths.annealing import log_mean_weight
 from pofx.maths.leading import led, led_back
+from pofx.runs.few_step import FewStepMatching
 from pofx.runs.map_sampler import MapSampler
 from pofx.runs.walkers import Walkers
+from pofx.train.options import Budget
 
 MATRIX = torch.tensor([[0.5, 0.2], [0.0, 1.5]])
 
@@ -71,6 +74,22 @@ def test_walkers_leave_their_density_and_adapt_their_steps():
     assert float((moved[:, 0] - x[:, 0]).abs().mean()) > 0.05
 
 
+def test_every_loss_of_the_objective_reaches_the_network():
+    model = rough().requires_grad_(True)
+    objective = FewStepMatching(
+        model, lambda x: -x.square().sum(1), Budget(steps=8), mix=0.5, fading=True, walkers=Walkers(lambda x: -x[:, 0])
+    )
+    batch, seen = Batch(torch.randn(16, 2)), set()
+    for _ in range(4):  # the fourth has the reverse divergence too
+        parts = objective.loss(batch)
+        seen |= set(parts)
+    assert seen == {"velocity", "identity", "cycle", "reverse"} and bool(objective.weights.any())
+    for name in ("cycle", "reverse"):
+        model.zero_grad()
+        parts[name].backward(retain_graph=True)
+        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.denoiser.net.parameters())
+
+
 @pytest.fixture(scope="module")
 def fitted():
     def two(x):
@@ -83,6 +102,7 @@ def fitted():
     return pofx.fit_density(two, 2, "split-mean-flow", sampler_steps=4, progress=False, **options)
 
 
+@pytest.mark.slow
 def test_a_short_fit_has_weights_whose_mean_is_z(fitted):
     draws = fitted.weigh(2000, seed=1)
     value, error = draws.log_z
@@ -91,6 +111,7 @@ def test_a_short_fit_has_weights_whose_mean_is_z(fitted):
     assert np.allclose(fitted.sample(5, seed=1), draws.x[:5], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_its_density_is_that_of_leading_back(fitted, tmp_path):
     draws = fitted.weigh(20, seed=2)
     log_f = fitted.log_target(torch.tensor(draws.x, dtype=torch.float32)).double().numpy()
