@@ -97,5 +97,5 @@ def gap_of_the_change(rate):
 
 def test_the_change_that_mean_flow_regresses_on_is_the_derivative_of_its_network():
     """Times that the network sees at a thousand radians have no difference quotient over a hundredth."""
-    assert gap_of_the_change(16.0) < 0.02 < gap_of_the_change(1000.0)
+    assert gap_of_the_change(16.0) < 0.05 < gap_of_the_change(1000.0) / 4
     assert config.entry("mean-flow").values["time_rate"] == 16.0
