@@ -18,13 +18,13 @@ Lead = Callable[[Tensor, Tensor, Tensor], Tensor]  # z (n, d), start (n,), stop 
 CLOSE, NEWTON = 1e-4, 30  # of leading back: its error per number, and the most iterations of a step
 
 
-def times(steps: int, like: Tensor) -> Float[Tensor, "{steps}+1"]:
+def times(steps: int, like: Float[Tensor, "..."]) -> Float[Tensor, "{steps}+1"]:
     """From noise, 1, to data, 0, evenly."""
     return torch.linspace(1.0, 0.0, steps + 1, dtype=like.dtype, device=like.device)
 
 
 def stepped(
-    lead: Lead, z: Float[Tensor, "n d"], start: Tensor, stop: Tensor, *, graph: bool = False
+    lead: Lead, z: Float[Tensor, "n d"], start: Float[Tensor, ""], stop: Float[Tensor, ""], *, graph: bool = False
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d d"]]:
     """One step and its Jacobian; with `graph` differentiable in all that made it."""
     n, d = z.shape
