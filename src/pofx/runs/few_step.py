@@ -55,7 +55,7 @@ class FewStepMatching(Objective):
         self.log_density, self.budget, self.mix, self.fading = log_density, budget, mix, fading
         self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
         self.last: float | None = None
-        (self.numbers,) = model.event.shape  # type: ignore[union-attr]
+        self.numbers: int = model.event.shape[0]  # type: ignore[union-attr]
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
         self.register_buffer("ends", torch.zeros(DRAWN, self.numbers))
         self.register_buffer("weights", torch.zeros(DRAWN))  # all zero where they are not to be trusted
