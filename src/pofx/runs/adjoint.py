@@ -2,7 +2,7 @@
 
 Havens et al., 2025, "Adjoint sampling", arXiv 2504.11713: for a path that ends at x_1 the steering is regressed on
 ∇log f(x_1) + x_1 / s², one slope for each path and many regressions for each slope. That target is noisy where modes
-are narrow. So the same denoiser also learns x_1 itself from draws in place of the target's: walkers at first, and later
+are narrow. So the same denoiser also learns x_1 itself from draws in place of the target's: scouts at first, and later
 its own ends, resampled by the exact weights of their paths (`maths.follmer`), which know the shares of the modes.
 """
 
@@ -17,7 +17,6 @@ from pofx.core.objective import Objective
 from pofx.core.random import Streams
 from pofx.maths.follmer import paths
 from pofx.maths.importance import effective_share, truncated
-from pofx.runs.walkers import Walkers
 from pofx.train.options import Budget
 
 REFRESHED = 50  # steps between two sets of paths
@@ -38,17 +37,9 @@ class AdjointMatching(Objective):
     weights: Tensor
 
     def __init__(
-        self,
-        model: Model,
-        log_density: Callable[[Tensor], Tensor],
-        budget: Budget,
-        *,
-        mix: float,
-        fading: bool,
-        walkers: Walkers | None = None,
+        self, model: Model, log_density: Callable[[Tensor], Tensor], budget: Budget, *, mix: float, fading: bool
     ) -> None:
         super().__init__(model)
-        self.walkers = walkers
         assert isinstance(model, Denoising)
         self.log_density, self.budget, self.mix, self.fading = log_density, budget, mix, fading
         self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
@@ -73,7 +64,7 @@ class AdjointMatching(Objective):
         if int(self.taken) % REFRESHED == 0:
             self._refresh(batch)
         self.taken += 1
-        drawn = batch.x if self.walkers is None else self.walkers.moved(batch.x)
+        drawn = batch.x
         if self.fading and bool(self.weights.any()):
             own = torch.rand(n, device=drawn.device) < float(self.spent) / FADED
             chosen = torch.multinomial(self.weights, n, replacement=True)

@@ -85,10 +85,8 @@ class ReverseKL(Objective):
         annealing: float,
         mix: float,
         fading: bool = False,
-        walkers: Walkers | None = None,
     ) -> None:
         super().__init__(model)
-        self.walkers = walkers
         self.log_density, self.budget, self.annealing = log_density, budget, annealing
         self.mix, self.fading = mix, fading
         self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
@@ -119,8 +117,7 @@ class ReverseKL(Objective):
             given = max(0.0, 1 - float(self.spent) / FADED) if self.fading else 1.0
             forward = x.new_zeros(())
             if given > 0:
-                drawn = batch.x if self.walkers is None else self.walkers.moved(batch.x)
-                forward = forward + given * self.model.log_prob(drawn).mean()
+                forward = forward + given * self.model.log_prob(batch.x).mean()
             if given < 1:
                 w = truncated((bridge - log_q).detach()) - 1 / len(x)  # E_q of the slope of log q is 0: noise goes
                 forward = forward + (1 - given) * (w * self.model.log_prob(x.detach())).sum()
@@ -228,16 +225,17 @@ def fit_density(
     plain_density = event_density(log_target, representation)
     log_density = _guarded(plain_density, representation)
     part = mix if samples is not None or scouts else 0.0
-    fading, walkers = samples is None, Walkers(plain_density) if part else None
+    fading = samples is None
     loss: Objective
     if by_maps:
         assert isinstance(net, Leading)
+        walkers = Walkers(plain_density) if part else None
         loss = FewStepMatching(net, log_density, budget, mix=part, fading=fading, walkers=walkers)
     elif by_paths:
-        loss = AdjointMatching(net, log_density, budget, mix=part, fading=fading, walkers=walkers)
+        loss = AdjointMatching(net, log_density, budget, mix=part, fading=fading)
     else:
         assert isinstance(net, Reparameterised)
-        loss = ReverseKL(net, log_density, budget, annealing=annealing, mix=part, fading=fading, walkers=walkers)
+        loss = ReverseKL(net, log_density, budget, annealing=annealing, mix=part, fading=fading)
     job = Job(
         name=model,
         objective=loss,
