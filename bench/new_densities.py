@@ -147,6 +147,7 @@ def head(args):
 MNIST = {
     "haar-cascade": {"scales": 2, "details_options": {"width": 64, "layers": 2}},
     "masked-real": {"width": 64, "layers": 3},
+    "mar": {"width": 64, "layers": 3},
     "flow-matching": {"network": "unet"},
 }
 

@@ -1,5 +1,5 @@
 """Capabilities of some generative models: codes of a known distribution, normal components, a density under noise,
-a posterior of classes, draws within intervals."""
+maps between noise and data, a posterior of classes, draws within intervals."""
 
 import math
 from abc import abstractmethod
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Denoising, Encoding, Explicit, Infilling, Model, X
+from pofx.core.model import Denoising, Encoding, Explicit, Infilling, Model, Stepwise, X
 from pofx.core.random import Streams
 
 
@@ -49,6 +49,26 @@ class Smoothed(Denoising, Explicit):
         self, x: X, noise: float, condition: Condition | None = None
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         """log p of x = item + noise · spread · ε and its error, as `log_prob_estimate`: (n,) nats, (n,) or None."""
+
+
+class Leading(Denoising, Stepwise):
+    """A denoising model with a map between any two times of its path, of which a few steps lead noise to data."""
+
+    @abstractmethod
+    def lead(self, z: X, start: Float[Tensor, "n"], stop: Float[Tensor, "n"], condition: Condition | None = None) -> X:
+        """Where items z at the times `start` are at the times `stop`, earlier or later; differentiable in z.
+
+        z = (1 - t) x + t noise of standardised items x; 1 is noise, 0 data. Before it was trained to, it need not lead
+        to later times.
+        """
+
+    @abstractmethod
+    def standardised(self, x: X) -> X:
+        """Events → items of mean 0 and deviation 1: (x - mean) / `spread`."""
+
+    @abstractmethod
+    def restored(self, x: X) -> X:
+        """The inverse of `standardised`."""
 
 
 class Classifying(Explicit):

@@ -102,7 +102,8 @@ class Default:
 class Recipe:
     """A historical model that is a choice of parts: named constructor values of a core, with their source.
 
-    `summary` is its line in `pofx models`, where it differs from the first line of the core.
+    `summary` is its line in `pofx models`, where it differs from the first line of the core, and `density` the kind
+    of its log_prob.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Recipe:
     trains_with: Mapping[str, Any] | None = None
     default_for: tuple[Default, ...] = ()
     summary: str = ""
+    density: Density | None = None
 
 
 def broken(module: nn.Module) -> str | None:
@@ -491,11 +493,14 @@ class Traits:
 def traits(model: type[Model], recipe: Recipe | None = None) -> Traits:
     """The traits of a model class, or of a recipe of it under the recipe's name and source."""
     parts = model.__module__.split(".")
+    density = model.best_density if issubclass(model, Explicit) else Density.NONE
+    if recipe is not None and recipe.density is not None:
+        density = recipe.density
     return Traits(
         name=recipe.name if recipe else model.name,
         family=parts[-2] if len(parts) > 1 else parts[0],
         events=tuple(e.__name__ for e in model.events),
-        density=model.best_density if issubclass(model, Explicit) else Density.NONE,
+        density=density,
         encodes=issubclass(model, Encoding),
         conditional=bool(model.conditions),
         source=recipe.source if recipe else model.source,

@@ -77,10 +77,12 @@ def squared_gradient(critic: CriticFunction, x: Float[Tensor, "n *event"]) -> Sc
 def finite_difference_penalty(critic: CriticFunction, x: Float[Tensor, "n *event"], epsilon: float = 0.01) -> Scalar:
     """E (D(x + ε n) - D(x))² / ε² with n ~ N(0, I): |∂D/∂x|² in expectation up to O(ε²), without second derivatives.
 
-    Adversarial flow models, 2025, arXiv 2511.22475. A critic must not couple items: both halves go through it at once.
+    Adversarial flow models, 2025, arXiv 2511.22475. A critic must not couple items: both halves go through it at once,
+    in full precision, since bf16 rounds by as much as they differ.
     """
-    x = x.detach()
-    moved, here = critic(torch.cat((x + epsilon * torch.randn_like(x), x))).chunk(2)
+    x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
+    with torch.autocast(x.device.type, enabled=False):
+        moved, here = critic(torch.cat((x + epsilon * torch.randn_like(x), x))).chunk(2)
     return ((moved - here).float() / epsilon).square().mean()
 
 

@@ -18,16 +18,18 @@ def drift(
         temperature: τ, in units of the root mean square distance per dimension: |x - y| / √d.
         same: which pairs of x with the n samples and the m items behind them may meet; all by default.
     """
-    n, targets = len(x), torch.cat((x, y))
-    logits = -torch.cdist(x, targets) / (temperature * x.shape[1] ** 0.5)
-    hidden = torch.zeros_like(logits, dtype=torch.bool)
-    hidden[:, :n].fill_diagonal_(True)  # a sample does not repel itself
-    if same is not None:
-        hidden |= ~same
-    logits = logits.masked_fill(hidden, -torch.inf)
-    # √(softmax over targets · softmax over samples); a column of nothing but -inf has no weight
-    columns = logits.masked_fill(hidden, torch.finfo(logits.dtype).min).log_softmax(0)
-    weights = ((logits.log_softmax(1) + columns) / 2).exp().masked_fill(hidden, 0.0).nan_to_num(0.0)
-    repel, attract = weights[:, :n], weights[:, n:]
-    pull, push = attract.sum(1, keepdim=True), repel.sum(1, keepdim=True)
-    return (attract * push) @ y - (repel * pull) @ x
+    with torch.autocast(x.device.type, enabled=False):  # attraction and repulsion nearly cancel
+        x, y = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (x, y))
+        n, targets = len(x), torch.cat((x, y))
+        logits = -torch.cdist(x, targets) / (temperature * x.shape[1] ** 0.5)
+        hidden = torch.zeros_like(logits, dtype=torch.bool)
+        hidden[:, :n].fill_diagonal_(True)  # a sample does not repel itself
+        if same is not None:
+            hidden |= ~same
+        logits = logits.masked_fill(hidden, -torch.inf)
+        # √(softmax over targets · softmax over samples); a column of nothing but -inf has no weight
+        columns = logits.masked_fill(hidden, torch.finfo(logits.dtype).min).log_softmax(0)
+        weights = ((logits.log_softmax(1) + columns) / 2).exp().masked_fill(hidden, 0.0).nan_to_num(0.0)
+        repel, attract = weights[:, :n], weights[:, n:]
+        pull, push = attract.sum(1, keepdim=True), repel.sum(1, keepdim=True)
+        return (attract * push) @ y - (repel * pull) @ x

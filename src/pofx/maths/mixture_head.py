@@ -49,6 +49,15 @@ class MixtureHead:
             each = each.masked_fill(~there[..., None, :], 0.0)
         return (log_weight + each.sum(-1)).logsumexp(-1)
 
+    def losses(
+        self,
+        x: Float[Tensor, "*places numbers"],
+        raw: Float[Tensor, "*places size"],
+        there: Bool[Tensor, "*#places numbers"] | None = None,
+    ) -> Float[Tensor, "*places"]:
+        """What training descends for each token: -log p."""
+        return -self.log_prob(x, raw, there)
+
     def draw(
         self,
         raw: Float[Tensor, "n size"],

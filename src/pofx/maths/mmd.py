@@ -13,9 +13,12 @@ SCALES = (0.2, 0.5, 1.0, 2.0, 5.0)  # α of the kernels (1 + |x - y|² / 2α)^-�
 
 def kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """Σ_α (1 + |x - y|² / 2α)^-α + x·y: (n, d), (m, d) → (n, m)."""
-    square = (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).clamp(min=0)
-    near: Tensor = sum((-a * torch.log1p(square / (2 * a))).exp() for a in SCALES)  # type: ignore[assignment]
-    return near + x @ y.T
+    with torch.autocast(x.device.type, enabled=False):  # squares are differences of larger numbers
+        x, y = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (x, y))
+        product = x @ y.T
+        square = (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * product).clamp(min=0)
+        near: Tensor = sum((-a * torch.log1p(square / (2 * a))).exp() for a in SCALES)  # type: ignore[assignment]
+    return near + product
 
 
 def mmd_square(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from pofx.core import config
 from pofx.core.entry import device_of, public
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
+from pofx.core.generative import Leading
 from pofx.core.model import Batch, Denoising, OnePhase, Phase, Reparameterised
 from pofx.core.objective import Objective
 from pofx.core.options import Positive, Range, Real, Seed, Unit, Width
@@ -31,10 +32,13 @@ from pofx.maths.importance import truncated
 from pofx.represent.support import REAL
 from pofx.represent.table import Points
 from pofx.runs.adjoint import AdjointMatching
+from pofx.runs.few_step import FewStepMatching
+from pofx.runs.map_sampler import MapSampler
 from pofx.runs.options import sort_options
 from pofx.runs.path_sampler import PathSampler
 from pofx.runs.run import Job, execute
 from pofx.runs.scouts import scouted
+from pofx.runs.walkers import Walkers
 from pofx.runs.weighing import ImportanceSampler, event_density
 from pofx.train.devices import processes
 from pofx.train.feed import Feed
@@ -55,7 +59,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "blocks": 1,
         "octaves": 0,
         "dropout": 0.0,
-    }
+    },
+    **dict.fromkeys(("split-mean-flow", "mean-flow"), {"sampler_steps": 8}),
 }
 TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.0, "ema_ramp": 0.1}
 
@@ -164,7 +169,7 @@ def fit_density(
     options: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
     **flat: Any,
-) -> ImportanceSampler | PathSampler:
+) -> ImportanceSampler | PathSampler | MapSampler:
     """Fit a model to a density that is known up to a constant factor.
 
     Args:
@@ -172,7 +177,7 @@ def fit_density(
         dims: the number of coordinates.
         model: a name of `pofx models`, one with differentiable draws (nsf is then one of couplings, by default), or a
             denoiser such as flow-matching, fitted by adjoint matching (`runs.adjoint`) and importance-weighted by its
-            paths.
+            paths, or a map of few steps such as split-mean-flow (`runs.few_step`), weighted by its Jacobians.
         support: where f is positive, as in `pofx.points`; f is never evaluated outside.
         centre: mean of the broad normal from which everything starts, one for all or one per coordinate, of the
             unbounded values (log x for a positive support, logit x for an interval); by default 0, or that of
@@ -197,8 +202,9 @@ def fit_density(
         TrainingError: log_target is nan or infinite at a draw; the message shows where.
     """
     row = config.entry(model)
-    by_paths = issubclass(row.model, Denoising) and issubclass(row.model, OnePhase)
-    if not by_paths and not issubclass(row.model, Reparameterised):
+    by_maps = issubclass(row.model, Leading) and issubclass(row.model, OnePhase)
+    by_paths = issubclass(row.model, Denoising) and issubclass(row.model, OnePhase) and not by_maps
+    if not by_paths and not by_maps and not issubclass(row.model, Reparameterised):
         raise Unsupported(f"{model} has no differentiable draws, so that a density cannot lead it: choose nsf")
     if steps is None and minutes is None:
         minutes = 2.0
@@ -216,14 +222,20 @@ def fit_density(
     with seeded(seed, 0, 1 << 21):
         values = {**row.values, **DEFAULTS.get(model, {}), **stated_options.options}
         net = row.model(representation.event, **values)
-    log_density = _guarded(event_density(log_target, representation), representation)
+    plain_density = event_density(log_target, representation)
+    log_density = _guarded(plain_density, representation)
     part = mix if samples is not None or scouts else 0.0
+    fading = samples is None
     loss: Objective
-    if by_paths:
-        loss = AdjointMatching(net, log_density, budget, mix=part, fading=samples is None)
+    if by_maps:
+        assert isinstance(net, Leading)
+        walkers = Walkers(plain_density) if part else None
+        loss = FewStepMatching(net, log_density, budget, mix=part, fading=fading, walkers=walkers)
+    elif by_paths:
+        loss = AdjointMatching(net, log_density, budget, mix=part, fading=fading)
     else:
         assert isinstance(net, Reparameterised)
-        loss = ReverseKL(net, log_density, budget, annealing=annealing, mix=part, fading=samples is None)
+        loss = ReverseKL(net, log_density, budget, annealing=annealing, mix=part, fading=fading)
     job = Job(
         name=model,
         objective=loss,
@@ -244,6 +256,8 @@ def fit_density(
     )
     folder = Path(out).expanduser() if out is not None else None
     run = execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
+    if by_maps:
+        return MapSampler(run, log_target)
     return PathSampler(run, log_target) if by_paths else ImportanceSampler(run, log_target)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pofx.core import config
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
@@ -74,3 +75,27 @@ def test_losses_are_finite_and_start_at_the_variance_of_the_velocity(identity):
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
     assert model.validation(batch) == model.validation(batch)
+
+
+def gap_of_the_change(rate):
+    """How far the target of mean flow is from what the derivative of its network gives, as a share of the change."""
+    torch.manual_seed(0)
+    options = {**config.entry("mean-flow").values, "time_rate": rate, "width": 32, "depth": 1}
+    model = FlowMap(Continuous((2,)), **options)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    z, v = torch.randn(2, 64, 2)
+    r, t = torch.full((64,), 0.1), torch.linspace(0.2, 0.9, 64)
+    ones = torch.ones_like(t)
+    _, change = torch.autograd.functional.jvp(lambda z, t: model.average(z, r, t, None), (z, t), (v, ones))
+    wanted = v - (t - r)[:, None] * change
+    with torch.no_grad():
+        found = model._over(z, v, r, t, r, None)
+    return float((found - wanted).abs().mean() / (wanted - v).abs().mean())
+
+
+def test_the_change_that_mean_flow_regresses_on_is_the_derivative_of_its_network():
+    """Times that the network sees at a thousand radians have no difference quotient over a hundredth."""
+    assert gap_of_the_change(16.0) < 0.05 < gap_of_the_change(1000.0) / 4
+    assert config.entry("mean-flow").values["time_rate"] == 16.0

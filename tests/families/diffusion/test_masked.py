@@ -70,7 +70,7 @@ def test_places_that_are_drawn_again_follow_their_conditionals():
     for i in range(3):
         hidden = torch.zeros(8, 3, dtype=torch.bool)
         hidden[:, i] = True
-        own = model.log_each(x, hidden, None, hidden).double().exp()
+        own = model.log_each(x, hidden, None, hidden, Streams(0, len(x))).double().exp()
         same = (x[:, None] == x[None]) | hidden[:1]
         move += torch.where(same.all(2), own[None], 0.0) / 3
     assert torch.allclose(move.sum(1), torch.ones(8).double(), atol=1e-5)

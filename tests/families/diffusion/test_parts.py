@@ -9,11 +9,11 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
-from pofx.families.diffusion.bound import FIRST, likelihood_angles, likelihood_bound
 from pofx.families.diffusion.diffusion import Diffusion
 from pofx.families.diffusion.guided import GuidedWalk
 from pofx.families.diffusion.training import noise_levels, variance_loss, weight_of
 from pofx.maths.guidance import mixed, rescaled, steered, thresholded
+from pofx.maths.noise_bound import FIRST, likelihood_angles, likelihood_bound
 from pofx.maths.pairing import coupled
 from pofx.maths.paths import PATHS, PREDICTIONS, angle
 

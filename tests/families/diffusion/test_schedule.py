@@ -7,9 +7,9 @@ import torch
 
 from pofx.core.event import Continuous
 from pofx.core.model import Batch
-from pofx.families.diffusion.bound import likelihood_bound, uniform_times
 from pofx.families.diffusion.diffusion import Diffusion
 from pofx.families.diffusion.schedule import NoiseSchedule
+from pofx.maths.noise_bound import likelihood_bound, uniform_times
 
 
 def rough():

@@ -85,7 +85,7 @@ class Denoiser(nn.Module):
     network: "unet", "dit" or "mlp"; width: channels or units; depth: blocks; octaves: waves of each number that a
     perceptron or a U-Net sees beside it; patch: of the transformer; spreads: a second output, where the variance of a
     random step lies between the least and the largest one; grid_condition: "concatenate" puts grids in the condition
-    beside x, "embed" makes a vector of them.
+    beside x, "embed" makes a vector of them; time_rate: of `TimeEmbedding`.
     """
 
     center: Tensor
@@ -105,10 +105,11 @@ class Denoiser(nn.Module):
         output: str = "velocity",
         spreads: bool = False,
         grid_condition: str = "embed",
+        time_rate: float = 1000.0,
     ) -> None:
         super().__init__()
         self.shape, self.octaves, self.output, self.spreads = event.shape, octaves, output, spreads
-        self.time = TimeEmbedding(CONTEXT)
+        self.time = TimeEmbedding(CONTEXT, rate=time_rate)
         self.grids = GridInput(event, condition) if grid_condition == "concatenate" else None
         self.conditioner = Conditioner(condition if self.grids is None else self.grids.rest, CONTEXT, null=True)
         self.net: nn.Module

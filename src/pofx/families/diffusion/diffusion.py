@@ -22,7 +22,6 @@ from pofx.core.generative import Decoding, Smoothed
 from pofx.core.model import Batch, Density, OnePhase, Stepwise
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Positive, Range, Real, Unit
 from pofx.core.random import Streams
-from pofx.families.diffusion.bound import likelihood_bound, predictable, uniform_times
 from pofx.families.diffusion.denoiser import OUTPUTS, Denoiser, width_of
 from pofx.families.diffusion.guided import GuidedWalk
 from pofx.families.diffusion.probability_flow import NOISE, FlowLikelihood, carried, likelihood
@@ -31,6 +30,7 @@ from pofx.families.diffusion.schedule import NoiseSchedule
 from pofx.families.diffusion.training import COUPLINGS, TIMES, WEIGHTS, noise_levels, variance_loss, weight_of
 from pofx.maths.distributions import near_items
 from pofx.maths.multistep import RANDOM, SAMPLERS
+from pofx.maths.noise_bound import likelihood_bound, predictable, uniform_times
 from pofx.maths.pairing import coupled
 from pofx.maths.paths import PATHS, PREDICTIONS
 from pofx.maths.samplers import Walk, times_of

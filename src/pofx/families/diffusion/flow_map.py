@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims
-from pofx.core.model import Batch, Denoising, OnePhase, Recipe, Stepwise
-from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Unit
+from pofx.core.generative import Leading
+from pofx.core.model import Batch, OnePhase, Recipe
+from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Real, Unit
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Context, Denoiser, steered, width_of
 from pofx.maths.paths import PATHS
@@ -29,7 +30,7 @@ NEAR = 5e-3  # of the times between which the change of u is taken
 LEVELS = 32  # steps of a consistency model
 
 
-class FlowMap(OnePhase, Denoising, Stepwise):
+class FlowMap(OnePhase, Leading):
     """Average velocities of a flow: samples in one step or a few.
 
     Args:
@@ -49,6 +50,8 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         condition_dropout: share of conditions dropped in training.
         grid_condition: how grids in the condition enter: "concatenate" or "embed", as in `flow-matching`; None is
             chosen by their sides, and saved as chosen.
+        time_rate: the fastest oscillation of what the network sees of a time, in radians; small where the identity is
+            differentiated in time ("mean-flow").
         sampler_steps: evaluations of the network for a sample.
     """
 
@@ -65,7 +68,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         Recipe(
             "mean-flow",
             "Geng et al., 2025, arXiv 2505.13447",
-            {"identity": "mean-flow"},
+            {"identity": "mean-flow", "time_rate": 16.0},
             summary="Average velocity, by its change in time: one step.",
         ),
         Recipe(
@@ -92,6 +95,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         dropout: Dropout = 0.0,
         condition_dropout: Unit = 0.1,
         grid_condition: GridCondition | None = None,
+        time_rate: Annotated[Real, Range(1, 1000)] = 1000.0,
         sampler_steps: Count = 1,
     ) -> None:
         super().__init__(event, condition)
@@ -107,7 +111,8 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.octaves = (3 if count <= FEW else 0) if octaves is None else octaves
         self.shape = event.shape
-        self.gap = TimeEmbedding(CONTEXT)
+        self.time_rate = time_rate
+        self.gap = TimeEmbedding(CONTEXT, rate=time_rate)
         last = self.gap.layers[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)  # gaps make no difference at first
@@ -123,6 +128,7 @@ class FlowMap(OnePhase, Denoising, Stepwise):
             patch=patch or max(1, -(-max(event.shape[1:], default=1) // 7)),
             output=output,
             grid_condition=self.grid_condition,
+            time_rate=time_rate,
         )
 
     def matrices(self) -> Iterable[nn.Parameter]:
@@ -143,7 +149,8 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         phi, wide = torch.atan2(t, 1 - t), (-1, *[1] * len(self.shape))
         cos, sin = phi.cos().reshape(wide), phi.sin().reshape(wide)
         x = z / (t**2 + (1 - t) ** 2).sqrt().reshape(wide)
-        known = self.gap(t - r)
+        with torch.autocast(z.device.type, enabled=False):  # differences of u are taken over small gaps
+            known = self.gap((t - r).float())
         out = self.denoiser.velocity(x, phi, steered(context, known))
         return (sin - cos) * x + (sin + cos) * out
 
@@ -204,9 +211,10 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         wide = (-1, *[1] * len(self.shape))
         if self.identity == "mean-flow":
             near = torch.minimum(torch.minimum(torch.full_like(t, NEAR), t - r), 1 - t).clamp(min=1e-4)
-            after, before = (
-                self.average(z + (sign * near).reshape(wide) * v, r, t + sign * near, context) for sign in (1, -1)
-            )
+            with torch.autocast(z.device.type, enabled=False):  # the rounding of bf16 would be as large as the change
+                after, before = (
+                    self.average(z + (sign * near).reshape(wide) * v, r, t + sign * near, context) for sign in (1, -1)
+                )
             return v - ((t - r) / (2 * near)).reshape(wide) * (after - before)
         if self.identity == "split":
             s = r + (t - r) * share
@@ -218,6 +226,23 @@ class FlowMap(OnePhase, Denoising, Stepwise):
         return part * first + (1 - part) * second
 
     # use
+
+    def lead(
+        self,
+        z: Float[Tensor, "n *event"],
+        start: Float[Tensor, "n"],
+        stop: Float[Tensor, "n"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "n *event"]:
+        """One step of the map between two times: (n, *event)."""
+        gap = (start - stop).reshape(-1, *[1] * len(self.shape))
+        return z - gap * self.average(z, stop, start, self.denoiser.embed(condition))
+
+    def standardised(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        return self.denoiser.standardised(x)
+
+    def restored(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        return self.denoiser.restored(x)
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """n events in `sampler_steps` steps, from noise of `generator` alone: (n, *event)."""

@@ -79,6 +79,7 @@ class MaskedDiffusion(Places, Hidden, Completing):
         hidden: Bool[Tensor, "n places"],
         context: Float[Tensor, "n context"] | None,
         wanted: Bool[Tensor, "n places"],
+        streams: Streams,
     ) -> Float[Tensor, "some"]:
         return categorical_log_prob(self.net(y, hidden, context, wanted), y[wanted])
 

@@ -1,9 +1,9 @@
-"""Masked models of real tokens: tokens are hidden in random order, and drawn back each from a mixture of normals.
+"""Masked models of real tokens: tokens are hidden in random order, and drawn back each from a mixture or a diffusion.
 
-Li, Tian, Li, Deng and He, 2024, arXiv 2406.11838, with the mixture head of Tschannen et al., 2024, arXiv 2312.02116, in
-place of a small diffusion, so that there is a density. As for classes (`masked`), log p(x) is at least the mean over
-random orders (`places`), here of densities. A token is a column of a row, a frame of a signal, a place of a grid of
-codes or a patch.
+Li, Tian, Li, Deng and He, 2024, arXiv 2406.11838, with their small diffusion for each token, or with the mixture head
+of Tschannen et al., 2024, arXiv 2312.02116. As for classes (`masked`), log p(x) is at least the mean over random orders
+(`places`), here of densities or of bounds on them. A token is a column of a row, a frame of a signal, a place of a grid
+of codes or a patch.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pofx.core.errors import DataError
 from pofx.core.event import Condition, Continuous, Event
-from pofx.core.model import Batch
-from pofx.core.options import Depth, Dropout, Range, Temperature, Width
+from pofx.core.model import Batch, Recipe
+from pofx.core.options import Count, Depth, Dropout, OneOf, Range, Temperature, Width
 from pofx.core.random import Streams
 from pofx.families.diffusion.places import STARTS, Block, Draws, Hidden, Steps
 from pofx.maths.distributions import near_items
@@ -24,6 +24,7 @@ from pofx.maths.mixture_head import MixtureHead
 from pofx.nets.attention.masked_tokens import MaskedTokens
 from pofx.nets.attention.token_transformer import gathered_tokens, spread_tokens, tokens
 from pofx.nets.vector.conditioner import Conditioner
+from pofx.nets.vector.diffusion_head import HEADS, DiffusionHead, token_head
 
 
 class MaskedReal(Hidden):
@@ -32,7 +33,11 @@ class MaskedReal(Hidden):
     Args:
         width: features of a token, a multiple of 32.
         layers: blocks of attention and a two-layer net.
+        head: "mixture" of normals or "diffusion".
         components: of the mixture of each token.
+        denoiser_width, denoiser_depth: of the perceptron of the diffusion.
+        denoiser_steps: of Heun's method for a token.
+        noises: draws of noise for each token in training, and in every estimate of its bound.
         patch: side of the squares of positions that become one token, or numbers of a vector; 0 is 1 for a vector and a
             seventh of the longest side of a grid.
         dropout: share of hidden features dropped in training.
@@ -49,9 +54,18 @@ class MaskedReal(Hidden):
     name: ClassVar[str] = "masked-real"
     source: ClassVar[str] = "Li et al., 2024, arXiv 2406.11838; Tschannen et al., 2024, arXiv 2312.02116"
     events: ClassVar = (Continuous,)
-    adjustable: ClassVar = ("sampler_steps", "block", "remasking", "bound_draws")
+    adjustable: ClassVar = ("sampler_steps", "block", "remasking", "bound_draws", "denoiser_steps")
     trains_with: ClassVar = {"batch_size": 64, "optimizer": "muon", "lr": 4e-3, "weight_decay": 0.05, "validations": 16}
-    small: ClassVar = {"width": 32, "layers": 1, "components": 4}
+    small: ClassVar = {"width": 32, "layers": 1, "components": 4, "denoiser_width": 32, "denoiser_depth": 1}
+    recipes: ClassVar = (
+        Recipe(
+            "mar",
+            "Li et al., 2024, arXiv 2406.11838",
+            {"head": "diffusion"},
+            {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.0},
+            summary="Masked tokens of numbers, each drawn back by a small diffusion: a bound.",
+        ),
+    )
 
     center: Tensor
     scale: Tensor
@@ -64,7 +78,12 @@ class MaskedReal(Hidden):
         *,
         width: Width = 128,
         layers: Depth = 4,
+        head: Annotated[str, OneOf(*HEADS)] = "mixture",
         components: Annotated[int, Range(1, 1024)] = 8,
+        denoiser_width: Width = 128,
+        denoiser_depth: Depth = 2,
+        denoiser_steps: Count = 12,
+        noises: Count = 4,
         patch: Annotated[int, Range(0, 1024)] = 0,
         dropout: Dropout = 0.0,
         context: Width = 64,
@@ -82,10 +101,12 @@ class MaskedReal(Hidden):
         table, counts = tokens(event.shape, patch)
         self.register_buffer("slots", table, persistent=False)
         self.length, numbers = table.shape
-        self.head = MixtureHead(numbers, components)
+        self.denoiser_width, self.denoiser_depth, self.denoiser_steps = denoiser_width, denoiser_depth, denoiser_steps
+        self.noises, self.head = noises, head
+        self.token_head = token_head(head, numbers, components, denoiser_width, denoiser_depth, noises)
         self.conditioner = Conditioner(condition, context)
         given = self.conditioner.width
-        self.net = MaskedTokens(counts, numbers, self.head.size, width, layers, context=given, dropout=dropout)
+        self.net = MaskedTokens(counts, numbers, self.token_head.size, width, layers, context=given, dropout=dropout)
         self.register_buffer("center", torch.zeros(self.size))
         self.register_buffer("scale", torch.ones(self.size))
 
@@ -110,9 +131,25 @@ class MaskedReal(Hidden):
         hidden: Bool[Tensor, "n places"],
         context: Float[Tensor, "n context"] | None,
         wanted: Bool[Tensor, "n places"],
+        streams: Streams,
     ) -> Float[Tensor, "some"]:
-        there = (self.slots >= 0).expand(len(y), -1, -1)[wanted]
-        return self.head.log_prob(y[wanted], self.net(y, hidden, context, wanted), there)
+        there, raw = (self.slots >= 0).expand(len(y), -1, -1)[wanted], self.net(y, hidden, context, wanted)
+        if isinstance(self.token_head, MixtureHead):
+            return self.token_head.log_prob(y[wanted], raw, there)
+        start, total = streams.uniform(self.length)[wanted], torch.zeros(len(raw), device=y.device)
+        for k in range(self.noises):
+            noise = streams.normal(self.length, self.token_head.numbers)[wanted]
+            total = total + self.token_head.bound(y[wanted], raw, there, (start + k) / self.noises, noise)
+        return total / self.noises
+
+    def loss_each(
+        self,
+        y: Float[Tensor, "n places numbers"],
+        hidden: Bool[Tensor, "n places"],
+        context: Float[Tensor, "n context"] | None,
+    ) -> Float[Tensor, "some"]:
+        there = (self.slots >= 0).expand(len(y), -1, -1)[hidden]
+        return self.token_head.losses(y[hidden], self.net(y, hidden, context, hidden), there)
 
     def log_prob_estimate(
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None
@@ -133,9 +170,9 @@ class MaskedReal(Hidden):
         temperature: Temperature = 1.0,
     ) -> Float[Tensor, "{n} *event"]:
         """n events, token by token in an order of its own for each; the temperature scales the noise within the
-        components."""
+        components, or of the diffusion."""
         self.check_condition(n, condition)
-        blank = torch.zeros(n, self.length, self.head.numbers, device=self.center.device)
+        blank = torch.zeros(n, self.length, self.token_head.numbers, device=self.center.device)
         return self._drawn(blank, torch.zeros_like(blank, dtype=torch.bool), condition, generator, float(temperature))
 
     @torch.no_grad()
@@ -169,17 +206,19 @@ class MaskedReal(Hidden):
         generator: Streams,
         temperature: float,
     ) -> Float[Tensor, "n *event"]:
+        if isinstance(self.token_head, DiffusionHead):
+            self.token_head.steps = self.denoiser_steps
         n, context = len(y), self.conditioner(condition)
         keys, u = generator.uniform(self.length), generator.uniform(self.length)
-        noise = generator.normal(self.length, self.head.numbers)
+        noise = generator.normal(self.length, self.token_head.numbers)
         real = (self.slots >= 0).expand(n, -1, -1)
         hidden = (real & ~there).any(2)
         partly = hidden & there.any(2)
         for now in self.turns(hidden, keys - partly.float(), generator):
             if not bool((hidden & now).any()):  # drawn before
-                u, noise = generator.uniform(self.length), generator.normal(self.length, self.head.numbers)
+                u, noise = generator.uniform(self.length), generator.normal(self.length, self.token_head.numbers)
             raw = self.net(y, hidden | now, context, now)
-            drawn = self.head.draw_given(raw, u[now], noise[now], y[now], there[now], temperature)
+            drawn = self.token_head.draw_given(raw, u[now], noise[now], y[now], there[now], temperature)
             y = y.masked_scatter(now[..., None], drawn * real[now])
             hidden = hidden & ~now
         x = spread_tokens(y, self.slots) * self.scale + self.center

@@ -113,7 +113,7 @@ class NoiseClassifier(OnePhase, Explicit, Denoising, Stepwise):
     ) -> Float[Tensor, "n levels"]:
         """Of every level of noise, for standardised x: (n, levels + 2). Neighbours differ by one output each."""
         seen = waves(x.float().flatten(1), self.octaves).flatten(1)
-        return self.net(seen, context).cumsum(1)  # type: ignore[no-any-return]
+        return self.net(seen, context).float().cumsum(1)  # type: ignore[no-any-return]
 
     def ratio(
         self, x: Float[Tensor, "n *event"], place: Float[Tensor, "n"], context: Float[Tensor, "n context"] | None

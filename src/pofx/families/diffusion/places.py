@@ -119,18 +119,23 @@ class Hidden(Corrupted, Infilling):
         hidden: Bool[Tensor, "n places"],
         context: Float[Tensor, "n context"] | None,
         wanted: Bool[Tensor, "n places"],
+        streams: Streams,
     ) -> Float[Tensor, "some"]:
-        """log p of the wanted places, row by row, given those that are not hidden."""
+        """log p of the wanted places, row by row, given those that are not hidden, or an estimate of a bound on it by
+        noise of the items' streams."""
 
-    def _terms(
+    def loss_each(
         self,
         y: Num[Tensor, "n places *numbers"],
         hidden: Bool[Tensor, "n places"],
         context: Float[Tensor, "n context"] | None,
-    ) -> Float[Tensor, "n"]:
-        """The sum over hidden places of log p(x_i | known), per place hidden, times all places: (n,)."""
-        each = self.log_each(y, hidden, context, hidden)
-        whole = torch.zeros(hidden.shape, dtype=each.dtype, device=y.device).masked_scatter(hidden, each)
+    ) -> Float[Tensor, "some"]:
+        """What training descends for each hidden place, row by row: -log p, unless that has noise of its own."""
+        return -self.log_each(y, hidden, context, hidden, Streams(0, len(y), device=y.device))
+
+    def _all(self, each: Float[Tensor, "some"], hidden: Bool[Tensor, "n places"]) -> Float[Tensor, "n"]:
+        """The sum over hidden places of their terms, per place hidden, times all places: (n,)."""
+        whole = torch.zeros(hidden.shape, dtype=each.dtype, device=each.device).masked_scatter(hidden, each)
         return self.length * whole.sum(1) / hidden.sum(1)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -138,7 +143,8 @@ class Hidden(Corrupted, Infilling):
         y, n = self.seen(batch.x), len(batch)
         u = (torch.randperm(n, device=y.device) + torch.rand(n, dtype=torch.float32, device=y.device)) / n
         hidden = fewest(u, torch.rand(n, self.length, dtype=torch.float32, device=y.device))
-        return -self._terms(y, hidden, self.conditioner(batch.condition)).mean() / self.size
+        each = self.loss_each(y, hidden, self.conditioner(batch.condition))
+        return self._all(each, hidden).mean() / self.size
 
     def drawn_term(
         self,
@@ -148,7 +154,8 @@ class Hidden(Corrupted, Infilling):
         context: Float[Tensor, "n context"] | None,
     ) -> Float[Tensor, "n"]:
         """The term of hidden places, `share` of all, chosen at random."""
-        return self._terms(y, fewest(share, streams.uniform(self.length)), context)
+        hidden = fewest(share, streams.uniform(self.length))
+        return self._all(self.log_each(y, hidden, context, hidden, streams), hidden)
 
     def log_prob_in_order(
         self, x: Num[Tensor, "n *event"], order: Int[Tensor, "places"], condition: Condition | None = None
@@ -158,13 +165,13 @@ class Hidden(Corrupted, Infilling):
         The bound of `log_prob` is its mean over all orders.
         """
         self.check_condition(len(x), condition)
-        y, context = self.seen(x), self.conditioner(condition)
+        y, context, streams = self.seen(x), self.conditioner(condition), Streams.of_items(0, x)
         hidden = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device)
         total = torch.zeros(len(y), device=y.device) + self.log_volume
         for place in order.tolist():
             wanted = torch.zeros_like(hidden)
             wanted[:, place] = True
-            total = total + self.log_each(y, hidden, context, wanted)
+            total = total + self.log_each(y, hidden, context, wanted, streams)
             hidden[:, place] = False
         return total
 

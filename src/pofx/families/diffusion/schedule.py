@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pofx.families.diffusion.bound import likelihood_angles
+from pofx.maths.noise_bound import likelihood_angles
 
 UNITS = 48
 UNIFORM = 0.1  # share of uniform times: no weight is above 10

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.families.diffusion.bound import likelihood_angles
+from pofx.maths.noise_bound import likelihood_angles
 from pofx.maths.paths import PATHS, Point, angle, loss_weight, min_snr, time_at
 
 TIMES = ("uniform", "logit-normal", "log-normal", "likelihood", "learned")

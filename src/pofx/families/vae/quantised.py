@@ -181,6 +181,7 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         return e, q, index
 
     def _quantised(self, quantise: Quantiser, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        e = e.float()  # codebooks and their averages are in full precision
         q, index = quantise(e.flatten(0, 1))
         return e, q.reshape(e.shape), index.reshape(e.shape[:2])
 

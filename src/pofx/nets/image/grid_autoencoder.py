@@ -96,7 +96,8 @@ class TwoScales(nn.Module):
         self.mix = nn.Conv2d(inputs + features, vector, 1)
 
     def coarse(self, h: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n places vector"]:
-        return self.up(h).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        with torch.autocast(h.device.type, enabled=False):  # few places; bf16 kernels that see padding alone give NaN
+            return self.up(h.float()).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
     def fine(
         self, h: Float[Tensor, "n inputs h w"], q: Float[Tensor, "n coarse vector"]

@@ -34,7 +34,8 @@ class Codebook(nn.Module):
 
     def forward(self, e: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n"]]:
         e = e.float()
-        distance = self.vectors.square().sum(1) - 2 * e @ self.vectors.T  # up to |e|², the same for all codes
+        with torch.autocast(e.device.type, enabled=False):  # the nearest of two close codes needs all digits
+            distance = self.vectors.square().sum(1) - 2 * e @ self.vectors.T  # up to |e|², the same for all codes
         index = distance.argmin(1)
         return rotated(e, self.vectors[index]), index
 

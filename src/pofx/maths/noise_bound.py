@@ -4,7 +4,7 @@ On the quarter circle the bound of Kingma et al. (2021, arXiv 2107.00630, eq. 17
 log p(x) >= -d/2 log(2 π e) - d log tan(first) - ∫ cot(angle) E |F - v|² d angle, from `first` to π/2: with a Gaussian
 decoder at `first` and no prior loss, since the circle ends in pure noise. cot(angle) d angle is d log sin(angle): drawn
 uniformly in log sin(angle), every level has weight 1 (the importance sampling of Zheng et al., 2023, arXiv 2305.03935);
-drawn by a learned schedule (`schedule`), the inverse of its speed. Near the data the error is the noise itself, which
+drawn by a learned schedule, the inverse of its speed. Near the data the error is the noise itself, which
 nobody can predict: cos² (|noise|² - d), of mean 0, is taken out of |F - v|², which leaves its mean and little noise.
 """
 
@@ -25,7 +25,7 @@ Times = Callable[[Tensor], tuple[Tensor, Tensor]]  # u in (0, 1) → angles and 
 Velocity = Callable[[Tensor, Tensor], Tensor]  # standardised x_t (n, *event), angles (n,) → F
 
 
-def likelihood_angles(u: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+def likelihood_angles(u: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
     """u in (0, 1) → angles uniform in log sin(angle) from `FIRST` to π/2."""
     return torch.asin((-SPAN * u).exp().clamp(max=1.0))
 
