@@ -239,11 +239,12 @@ def test_words_with_digits_stay_words(cells, tmp_path):
         assert list(whole(written(tmp_path, cells)).values.columns) == ["b"]
 
 
-def test_a_word_among_numbers_is_named(tmp_path):
+def test_a_total_below_numbers_is_no_row(tmp_path):
     from pofx.data.sources import whole
 
-    with pytest.warns(UserWarning, match=r"all but 1 of its values are numbers, mend these \(row 59: 'Total'\)"):
-        whole(written(tmp_path, [*(f"{v:.3f}" for v in X[:59, 1]), "Total"]))
+    with pytest.warns(UserWarning, match=r"totals below the rows \(Total\): left out"):
+        read = whole(written(tmp_path, [*(f"{v:.3f}" for v in X[:59, 1]), "Total"])).values
+    assert len(read) == 59 and read["a"].dtype == np.float64
 
 
 DAYS = [pd.Timestamp("2023-03-01") + pd.Timedelta(hours=int(k) * 31) for k in range(60)]

@@ -24,8 +24,8 @@ from pofx.core.companion import beneath, companions, load_weights
 from pofx.core.errors import CorruptError, PofxError, UsageError, WriteError
 from pofx.core.event import Discrete, Event
 from pofx.core.files import digest, read_json, read_shapes, read_tensors, sha256, write_json, write_tensors
+from pofx.core.finite import broken
 from pofx.core.limits import limited
-from pofx.core.model import broken
 from pofx.core.options import Range, check_value
 from pofx.data.conditions import type_of
 from pofx.parts import Parts

@@ -75,7 +75,7 @@ def test_steps_without_a_row_are_missing_and_stated(tmp_path):
 
 def test_clocks_that_change_are_an_hour_apart(tmp_path):
     hours = pd.date_range("2024-10-26 12:00", periods=N, freq="h", tz="Europe/Oslo")
-    with pytest.warns(UserWarning, match="several offsets"):
+    with pytest.warns(UserWarning, match="times with offsets, read as UTC"):
         one = series(written(tmp_path / "s.csv", frame(hours)))
     assert len(one) == N and one.times.equals(
         pd.DatetimeIndex(hours.tz_convert("UTC"), freq=None).as_unit(one.times.unit)

@@ -9,7 +9,8 @@ import torch
 import pofx
 from pofx.core.errors import PofxError, TrainingError
 from pofx.core.event import Continuous, Discrete
-from pofx.core.model import Batch, Density, Explicit, OnePhase, broken
+from pofx.core.finite import broken
+from pofx.core.model import Batch, Density, Explicit, OnePhase
 from pofx.train.feed import Feed
 from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions

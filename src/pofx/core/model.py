@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -102,8 +101,7 @@ class Default:
 class Recipe:
     """A historical model that is a choice of parts: named constructor values of a core, with their source.
 
-    `summary` is its line in `pofx models`, where it differs from the first line of the core, and `density` the kind
-    of its log_prob.
+    `summary` and `density` are its line in `pofx models` and the kind of its log_prob where they are not the core's.
     """
 
     name: str
@@ -113,23 +111,6 @@ class Recipe:
     default_for: tuple[Default, ...] = ()
     summary: str = ""
     density: Density | None = None
-
-
-def broken(module: nn.Module) -> str | None:
-    """What is wrong with the weights of a module: parameters must be finite, buffers neither NaN nor +inf; None if they
-    are."""
-    values = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point() and t.numel()]
-    with torch.no_grad():  # a finite norm has finite numbers alone; a norm that is not may have overflowed
-        if values and bool(torch.stack([n.float() for n in torch._foreach_norm(values)]).isfinite().all()):
-            return None
-    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
-        for name, value in tensors:
-            if not value.is_floating_point():
-                continue
-            bad = ~value.isfinite() if kind == "parameter" else value.isnan() | (value == math.inf)
-            if bool(bad.any()):
-                return f"{int(bad.sum())} of {value.numel()} numbers of the {kind} {name} are not finite"
-    return None
 
 
 class Model(Checked, nn.Module, ABC):
@@ -493,14 +474,12 @@ class Traits:
 def traits(model: type[Model], recipe: Recipe | None = None) -> Traits:
     """The traits of a model class, or of a recipe of it under the recipe's name and source."""
     parts = model.__module__.split(".")
-    density = model.best_density if issubclass(model, Explicit) else Density.NONE
-    if recipe is not None and recipe.density is not None:
-        density = recipe.density
+    own = model.best_density if issubclass(model, Explicit) else Density.NONE
     return Traits(
         name=recipe.name if recipe else model.name,
         family=parts[-2] if len(parts) > 1 else parts[0],
         events=tuple(e.__name__ for e in model.events),
-        density=density,
+        density=own if recipe is None or recipe.density is None else recipe.density,
         encodes=issubclass(model, Encoding),
         conditional=bool(model.conditions),
         source=recipe.source if recipe else model.source,

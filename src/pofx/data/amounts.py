@@ -4,6 +4,7 @@
 several units are words. Up to three words among many numbers (`unknown`, `<0.5`) are values that are missing.
 """
 
+import calendar
 import re
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ AMOUNT = re.compile(
     rf"(?P<open>\()?(?P<minus>[+{MINUS}])?\s*(?P<before>{CURRENCIES})?\s*(?P<sign>[+{MINUS}])?\s*(?P<digits>{DIGITS})\s*"
     rf"(?P<after>{CURRENCIES}|{UNIT})?\s*(?P<behind>-)?(?P<close>\))?\s*[*†‡]{{0,3}}"
 )
+CODE = re.compile(r"\d+[A-Z]")
+NAMES = {*calendar.month_name, *calendar.month_abbr, *calendar.day_name, *calendar.day_abbr} - {""}
 LEAST, WORDS, FEWEST = 0.75, 3, 8  # share and number of numbers beside which as many different words are missing values
 
 
@@ -48,6 +51,10 @@ def amounts(known: pd.Series) -> Amounts | None:
     scaled = len(after) > 1 and all(a in MAGNITUDES for a in after if a)
     if len(before) > 1 or (len(after) > 1 and not scaled):
         return None
+    if not scaled and any(a in NAMES for a in after):
+        return None  # days of a month
+    if not scaled and all(CODE.fullmatch(m[0]) for m in found.values()):
+        return None  # numbers of houses and flats
     plain: dict[object, str] = {}
     for i, m in found.items():
         below = [bool(m["open"]), (m["minus"] or "+") in MINUS, (m["sign"] or "+") in MINUS, bool(m["behind"])]

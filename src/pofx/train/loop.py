@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from pofx.core.entry import float32
 from pofx.core.errors import TrainingError, UsageError
-from pofx.core.model import Model, broken
+from pofx.core.finite import broken
+from pofx.core.model import Model
 from pofx.core.objective import Objective, trained
 from pofx.core.progress import Progress, Sink, reporting
 from pofx.core.random import seeded

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pofx.core.event import Continuous, Discrete, Event, select
-from pofx.core.model import Batch, Density, Explicit, Model, X, broken
+from pofx.core.finite import broken
+from pofx.core.model import Batch, Density, Explicit, Model, X
 from pofx.core.random import Streams
 
 SAMPLES = 8

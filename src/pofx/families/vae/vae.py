@@ -476,12 +476,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         return marginal_bound(self, x, known, condition, self.importance, streams)
 
     def importance_weights(
-        self,
-        x: X,
-        condition: Condition | None = None,
-        *,
-        particles: int,
-        generator: Streams,
+        self, x: X, condition: Condition | None = None, *, particles: int, generator: Streams
     ) -> Float[Tensor, "n {particles}"]:
         self.check_condition(count(x), condition)
         return self.log_weights(x, condition, generator.normal(particles, self.size))
