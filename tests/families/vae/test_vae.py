@@ -157,6 +157,8 @@ def test_so_are_those_of_other_autoencoders(model, shape):
     assert model.recognised({}, shapes)["observation"] == "categorical"
     today = {key: tuple(value.shape) for key, value in model(Discrete(shape, 2), **model.small).state_dict().items()}
     assert "observation" not in model.recognised({}, today)
+    real = {key: tuple(value.shape) for key, value in model(Continuous(shape), **model.small).state_dict().items()}
+    assert "observation" not in model.recognised({}, real)
 
 
 def test_units_are_dropped_where_items_are_few():

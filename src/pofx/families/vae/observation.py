@@ -414,6 +414,8 @@ def of_then(options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], f
     numbers, seen = shapes.get("marginals", ()), shapes.get(first, ())
     if options.get("observation", "auto") != "auto" or not numbers or numbers[-1] != 2:
         return options
+    if "likelihood.spread" in shapes:  # of a Gaussian: mean and scale
+        return options
     convolution = len(numbers) == 4 and len(seen) != 2
     pairs = len(seen) > 1 and seen[1] == math.prod(numbers)
     return {**options, "observation": "categorical"} if convolution or pairs else options
