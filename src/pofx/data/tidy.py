@@ -16,6 +16,7 @@ TOTAL = re.compile(
     re.IGNORECASE,
 )
 NOTE = re.compile(r"([*†©]|\(?(sources?|notes?|footnotes?|copyright|quelle|anmerkung)\b).*", re.IGNORECASE | re.DOTALL)
+NO_NUMBERS = ("inf", "infinity", "nan")  # of a computer, which are values and no unit
 UNITS = re.compile(r"[\[(].*[\])]|[%‰°€$£]|[^\W\d_°%]{0,3}[/°²³^µ%].*|[a-zA-Zµ]{1,3}")
 LOOKED_AT, FEWEST = 200, 3  # rows by which a column is one of numbers, at most and at least
 SHOWN = 40  # characters
@@ -73,7 +74,7 @@ def _without_units(raw: pd.DataFrame, name: str) -> pd.DataFrame:
     words = []
     for column in raw.columns:
         field = head[column].strip() if isinstance(head[column], str) else ""
-        if NUMBER.match(field) and field:
+        if field and (NUMBER.match(field) or field.lower().lstrip("+-") in NO_NUMBERS):
             return raw
         if field not in MISSING and _numeric(below[column]):
             words.append(field)

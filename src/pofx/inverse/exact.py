@@ -84,7 +84,7 @@ def completed(model: Model, classes: Tensor, operator: Mask, condition: Any, n: 
     if not isinstance(model.event, Discrete) or operator.shape != model.event.shape:
         raise Unsupported(f"{name} completes classes in the places of an item: choose another view or model")
     rows = torch.arange(len(classes), device=classes.device).repeat_interleave(n)
-    x, known = classes[rows], operator.mask.to(x.device).expand(len(rows), *operator.shape)
+    x, known = classes[rows], operator.mask.to(classes.device).expand(len(rows), *operator.shape)
     streams = Streams(seed, len(rows), device=x.device)
     streams.ids = (rows << 20) + torch.arange(n, device=x.device).repeat(len(classes))
     given = None if condition is None else select(condition, rows)
