@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pofx.artifact import run_of
@@ -85,7 +86,7 @@ def evaluate(
     Raises:
         UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
-    if not callable(getattr(artifact, "sample", None)):
+    if not callable(getattr(artifact, "sample", None)) or isinstance(artifact, pd.DataFrame | pd.Series):
         artifact = run_of(artifact)
     dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)

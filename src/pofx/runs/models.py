@@ -34,9 +34,8 @@ def default_model(items: Items) -> str:
     Raises:
         UsageError: no model is a default for any view.
     """
-    for view in views(items.kind):
-        if view.on_request or view.conditional:
-            continue
+    every = [view for view in views(items.kind) if not view.on_request]
+    for view in [view for view in every if not view.conditional] or every:
         event = view.fit(items).event
         fitting = [
             (default.least, name)
