@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pofx.artifact import run_of
@@ -69,7 +68,7 @@ def evaluate(
     """Measure an artifact: likelihood, distance, diversity, novelty, class balance, codes, speed.
 
     Args:
-        artifact: a run or its folder, or whatever draws by `sample`.
+        artifact: a run or its folder.
         dataset: data set, or what `fit` takes; None reads that of training again. Its test split measures.
         samples: items in data space drawn before; by default the artifact draws them, which is timed.
         n: items on each side, at most what the data allows; give all rows of a table the same.
@@ -86,7 +85,7 @@ def evaluate(
     Raises:
         UsageError: the data is not that of training (and `force` is False), or has too few items.
     """
-    if not callable(getattr(artifact, "sample", None)) or isinstance(artifact, pd.DataFrame | pd.Series):
+    if not (callable(getattr(artifact, "sample", None)) and hasattr(artifact, "condition_source")):
         artifact = run_of(artifact)
     dataset = trained_on(artifact, dataset)
     differs = check_same_data(artifact, dataset, force=force)

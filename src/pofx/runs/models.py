@@ -34,8 +34,9 @@ def default_model(items: Items) -> str:
     Raises:
         UsageError: no model is a default for any view.
     """
-    every = [view for view in views(items.kind) if not view.on_request]
-    for view in [view for view in every if not view.conditional] or every:
+    for view in sorted(views(items.kind), key=lambda view: view.conditional):  # those of conditions last
+        if view.on_request:
+            continue
         event = view.fit(items).event
         fitting = [
             (default.least, name)
