@@ -209,7 +209,11 @@ def views(
     try:
         own = choose(items, row.model, view)
     except NoView as error:
-        raise UsageError(f"{error}; {default_model(items)} takes them") from error
+        try:
+            other = default_model(items)
+        except UsageError:
+            raise error from None
+        raise UsageError(f"{error}; {other} takes them") from error
     return own, None if condition is None else choose_conditioning(condition, row.model)
 
 
