@@ -6,56 +6,33 @@ are narrow. So the same denoiser also learns x_1 itself from draws in place of t
 its own ends, resampled by the exact weights of their paths (`maths.follmer`), which know the shares of the modes.
 """
 
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from pofx.core.model import Batch, Denoising, Model, Phase
-from pofx.core.objective import Objective
+from pofx.core.model import Batch, Denoising, Model
 from pofx.core.random import Streams
 from pofx.maths.follmer import paths
-from pofx.maths.importance import effective_share, truncated
+from pofx.runs.own_draws import REFRESHED, OwnDraws
 from pofx.train.options import Budget
 
-REFRESHED = 50  # steps between two sets of paths
 PATHS, STEPS = 512, 64  # of each set
 STEEPEST = 10.0  # standard deviations of the base from which on a target of the adjoint loss is cut off
-TRUSTED = 0.05  # effective share of the paths from which on their weighted ends replace scouts
-FADED = 0.6  # share of the budget in which they do
 
 
-class AdjointMatching(Objective):
+class AdjointMatching(OwnDraws):
     """(1 - mix) · the adjoint loss + mix · that of denoising draws of the target, in units of the data's spread."""
 
     model: Model
-    spent: Tensor
-    taken: Tensor
-    ends: Tensor
     slopes: Tensor
-    weights: Tensor
 
     def __init__(
         self, model: Model, log_density: Callable[[Tensor], Tensor], budget: Budget, *, mix: float, fading: bool
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, log_density, budget, drawn=PATHS, mix=mix, fading=fading)
         assert isinstance(model, Denoising)
-        self.log_density, self.budget, self.mix, self.fading = log_density, budget, mix, fading
-        self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
-        self.last: float | None = None
-        shape = model.event.shape  # type: ignore[union-attr]
-        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("ends", torch.zeros(PATHS, *shape))
-        self.register_buffer("slopes", torch.zeros(PATHS, *shape))
-        self.register_buffer("weights", torch.zeros(PATHS))  # all zero where they are not to be trusted
-
-    def train(self, mode: bool = True) -> "AdjointMatching":
-        """Always as in use: paths come from the network that is trained, without dropout."""
-        return super().train(False)
-
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase("model", tuple(self.parameters()), self.loss),)
+        self.register_buffer("slopes", torch.zeros_like(self.ends))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         model, n = self.model, len(batch)
@@ -64,11 +41,7 @@ class AdjointMatching(Objective):
         if int(self.taken) % REFRESHED == 0:
             self._refresh(batch)
         self.taken += 1
-        drawn = batch.x
-        if self.fading and bool(self.weights.any()):
-            own = torch.rand(n, device=drawn.device) < float(self.spent) / FADED
-            chosen = torch.multinomial(self.weights, n, replacement=True)
-            drawn = torch.where(own.reshape(-1, *[1] * (drawn.ndim - 1)), self.ends[chosen], drawn)
+        drawn = self._mixed(batch.x)
         parts = {"denoising": self.mix * self._error(drawn, drawn)}
         if self.mix < 1:
             some = torch.randint(len(self.ends), (n,), device=drawn.device)
@@ -106,18 +79,5 @@ class AdjointMatching(Objective):
             value = self.log_density(x)
             (slope,) = torch.autograd.grad(value.sum(), x)
         target = (slope * model.spread + x.detach() / model.spread).clamp(-STEEPEST, STEEPEST)
-        log_w = value.detach().double() - log_q
-        log_w = torch.where(log_w.isfinite(), log_w, -torch.inf)
-        useful = bool(log_w.isfinite().any()) and effective_share(log_w) >= TRUSTED
-        self.ends.copy_(x.detach())
         self.slopes.copy_(target)
-        self.weights.copy_(truncated(log_w) if useful else torch.zeros_like(log_w))
-
-    def _spend(self) -> None:
-        if self.budget.steps is not None:
-            self.spent += 1 / self.budget.steps
-            return
-        assert self.budget.minutes is not None
-        now = time.monotonic()
-        self.spent += (now - (self.last or now)) / (60 * self.budget.minutes)
-        self.last = now
+        self._take(x.detach(), value.detach().double() - log_q)

@@ -7,38 +7,29 @@ importance weights; and the reverse divergence E_q[log q - log f], whose gradien
 weights flat.
 """
 
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from pofx.core.generative import Leading
-from pofx.core.model import Batch, OnePhase, Phase
-from pofx.core.objective import Objective
+from pofx.core.model import Batch, OnePhase
 from pofx.core.random import Streams
 from pofx.maths.annealing import standard_normal
-from pofx.maths.importance import effective_share, truncated
 from pofx.maths.leading import led
+from pofx.runs.own_draws import REFRESHED, OwnDraws
 from pofx.runs.walkers import Walkers
 from pofx.train.options import Budget
 
-REFRESHED, DRAWN = 50, 1024  # steps between two sets of own draws, and draws of each
-TRUSTED = 0.05  # effective share of them from which on they replace scouts
-FADED = 0.6  # share of the budget in which they do
+DRAWN = 1024  # own draws of each set
 REVERSED, EVERY = 64, 4  # draws for the reverse divergence, and steps between two of its descents
 YOUNG = 0.3  # share of the budget before it: Jacobians of a map that leads nowhere yet are of no use
 HOTTEST = 0.01  # as in `target`
 CYCLE = 1.0  # weight of leading on and back
 
 
-class FewStepMatching(Objective):
+class FewStepMatching(OwnDraws):
     """mix · the map's own losses on draws + leading on and back + (1 - mix) · the reverse divergence per number."""
-
-    spent: Tensor
-    taken: Tensor
-    ends: Tensor
-    weights: Tensor
 
     def __init__(
         self,
@@ -50,22 +41,9 @@ class FewStepMatching(Objective):
         fading: bool,
         walkers: Walkers | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, log_density, budget, drawn=DRAWN, mix=mix, fading=fading)
         self.walkers = walkers
-        self.log_density, self.budget, self.mix, self.fading = log_density, budget, mix, fading
-        self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
-        self.last: float | None = None
         self.numbers: int = model.event.shape[0]  # type: ignore[union-attr]
-        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("ends", torch.zeros(DRAWN, self.numbers))
-        self.register_buffer("weights", torch.zeros(DRAWN))  # all zero where they are not to be trusted
-
-    def train(self, mode: bool = True) -> "FewStepMatching":
-        """Always as in use: a draw and its density must come from the same network, without dropout."""
-        return super().train(False)
-
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase("model", tuple(self.parameters()), self.loss),)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         model, n = self.model, len(batch)
@@ -74,10 +52,7 @@ class FewStepMatching(Objective):
         if self.fading and int(self.taken) % REFRESHED == 0:
             self._refresh(batch)
         self.taken += 1
-        x = batch.x if self.walkers is None else self.walkers.moved(batch.x)
-        if self.fading and bool(self.weights.any()):
-            own = torch.rand(n, device=x.device) < float(self.spent) / FADED
-            x = torch.where(own[:, None], self.ends[torch.multinomial(self.weights, n, replacement=True)], x)
+        x = self._mixed(batch.x if self.walkers is None else self.walkers.moved(batch.x))
         parts: dict[str, Tensor] = {}
         if self.mix > 0:
             named = model.loss(Batch(x))
@@ -120,16 +95,4 @@ class FewStepMatching(Objective):
         y, log_q, folds = led(model.lead, z, model.steps)
         x = model.restored(y).detach()
         log_w = self.log_density(x).double() - log_q.double()
-        log_w = torch.where(log_w.isfinite() & ~folds, log_w, -torch.inf)
-        useful = bool(log_w.isfinite().any()) and effective_share(log_w) >= TRUSTED
-        self.ends.copy_(x)
-        self.weights.copy_(truncated(log_w) if useful else torch.zeros_like(log_w))
-
-    def _spend(self) -> None:
-        if self.budget.steps is not None:
-            self.spent += 1 / self.budget.steps
-            return
-        assert self.budget.minutes is not None
-        now = time.monotonic()
-        self.spent += (now - (self.last or now)) / (60 * self.budget.minutes)
-        self.last = now
+        self._take(x, torch.where(folds, -torch.inf, log_w))
