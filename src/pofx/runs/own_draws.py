@@ -4,13 +4,14 @@ The draws of the model, resampled by their importance weights, know the shares o
 """
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from pofx.core.model import Model, Phase
+from pofx.core.model import Batch, Model, Phase
 from pofx.core.objective import Objective
 from pofx.maths.importance import effective_share, truncated
 from pofx.train.options import Budget
@@ -58,6 +59,14 @@ class OwnDraws(Objective):
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("model", tuple(self.parameters()), self.loss),)
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """What a step descends, by name, given a batch of scouts."""
+
+    @abstractmethod
+    def _refresh(self, batch: Batch) -> None:
+        """Draw a new set, on the device of a batch."""
 
     def _mixed(self, x: Tensor) -> Tensor:
         """Scouts x (n, *event), more and more of them replaced by own draws."""
