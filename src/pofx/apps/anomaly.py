@@ -223,6 +223,13 @@ def anomaly(
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
+    members: Annotated[
+        str | None, typer.Option(help="Of the ensemble: knn, ranks, lof, iforest or models, with commas between.")
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="Of models: density, typicality, ratio or reconstruction.")
+    ] = "density",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each model, averaged.")] = 1,
     top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the most anomalous rows.")] = 5,
     out: Csv = Path("anomalies.csv"),
     seed: Seed = 0,
@@ -233,6 +240,7 @@ def anomaly(
     """
     from pofx.core.errors import UsageError, unknown
     from pofx.data.arrays import write_table
+    from pofx.data.columns import listed
     from pofx.data.frames import rows_in
     from pofx.data.labels import truth_values
 
@@ -245,9 +253,12 @@ def anomaly(
         truth = truth_values(rows[label], label)
         frame, rows = frame.drop(columns=label, errors="ignore"), rows.drop(columns=label)
     rows = alike(rows, frame)
-    options = {"contamination": contamination, "threshold": threshold, "protocol": protocol, "random_state": seed}
+    detector = AnomalyDetector(
+        listed(members) or None, score=score, contamination=contamination, protocol=protocol, threshold=threshold,
+        seeds=seeds, random_state=seed,
+    )  # fmt: skip
     try:
-        detector = AnomalyDetector(**options).fit(frame)  # type: ignore[arg-type]
+        detector.fit(frame)
     except ValueError as error:
         raise UsageError(str(error)) from error
     scores = detector.decision_function(rows)
