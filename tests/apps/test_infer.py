@@ -254,6 +254,11 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     assert {"posterior.json", "samples.csv", "pairs.png", "predictive.png"} <= {
         p.name for p in (tmp_path / "p").iterdir()
     }
+    other = ["infer", f"{tmp_path}/p", "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/other", "-n", "20"]
+    asked = CliRunner().invoke(app, other)
+    assert asked.exit_code == 0, asked.output
+    assert len((tmp_path / "other" / "samples.csv").read_text().splitlines()) == 21
+    assert "needs --observation" in str(CliRunner().invoke(app, [*other[:2], *other[4:]]).exception)
     again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
     assert "unknown function of lab.py 'g'" in str(again.exception)
 
@@ -274,3 +279,21 @@ def test_an_observation_unlike_all_simulations_is_named(gaussian):
         gaussian.sample(2, [1.0, 0.0])
     assert repr(gaussian) == "<Posterior: a, b given data, by posterior with 1 model>"
     assert repr(gaussian.check(20, draws=20)).startswith("<Calibration: ")
+
+
+def test_simulations_of_a_file_and_simulators_of_all_parameters_at_once(tmp_path):
+    """What a cluster has simulated is learned from as it is."""
+    theta = Prior.of(NORMAL).sample(60, seed=0)
+    np.savez(tmp_path / "some.npz", theta=theta, x=theta + 0.1)
+    np.savez(tmp_path / "bad.npz", theta=theta)
+    (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.1 * rng.standard_normal(theta.shape)\n")
+    (tmp_path / "seen.csv").write_text("0.1,0.2\n")
+    shared = [*(part for name in NORMAL for part in ("-p", f"{name}=normal(0, 1)")), "--steps", "2", "--members", "1",
+              "--simulations", "60", "-o", "width=8", "-n", "20", "--observation", f"{tmp_path}/seen.csv"]  # fmt: skip
+    for source, more in (("some.npz", []), ("lab.py:f", ["--vectorised"])):
+        out = tmp_path / source[:3]
+        done = CliRunner().invoke(app, ["infer", f"{tmp_path}/{source}", *shared, *more, "--out", str(out)])
+        assert done.exit_code == 0, (done.output, done.exception)
+        assert (out / "predictive.png").exists() == bool(more)
+    bad = CliRunner().invoke(app, ["infer", f"{tmp_path}/bad.npz", *shared, "--out", f"{tmp_path}/q"])
+    assert "has no array x" in str(bad.exception)

@@ -138,17 +138,20 @@ class Posterior:
             drawn = self._many(x, draws, seed)
         return calibration(theta, drawn, lambda values, i: self.log_prob(values, x[i]), seed=seed)
 
-    def predictive(self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, seed: int = 0) -> np.ndarray:
+    def predictive(
+        self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False, seed: int = 0
+    ) -> np.ndarray:
         """Data (n, …) simulated from parameters of the posterior: they should look like the observation."""
-        return simulate(simulator, self.sample(n, x, seed=seed), seed=seed)
+        return simulate(simulator, self.sample(n, x, seed=seed), vectorised=vectorised, seed=seed)
 
     def predictive_picture(
-        self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, seed: int = 0
-    ) -> Path:
+        self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False,
+        seed: int = 0,
+    ) -> Path:  # fmt: skip
         """Draw data simulated from the posterior as bands, and the observation on them, into a picture."""
         from pofx.apps.pair_plot import predictive_plot
 
-        return predictive_plot(Path(path), self.predictive(simulator, n, x, seed=seed), self._observation(x))
+        return predictive_plot(Path(path), self.predictive(simulator, n, x, vectorised=vectorised, seed=seed), self._observation(x))
 
     def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:
         """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
