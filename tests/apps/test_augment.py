@@ -79,7 +79,9 @@ def test_columns_that_no_density_holds_and_names_that_are_numbers_come_back():
 def people(n=120, few=30):
     g = np.random.default_rng(0)
     y = np.repeat([0, 1], [n, few])
-    frame = pd.DataFrame({"age": g.integers(18, 80, n + few), "plan": np.where(y, "pro", g.choice(["free", None], n + few))})
+    frame = pd.DataFrame(
+        {"age": g.integers(18, 80, n + few), "plan": np.where(y, "pro", g.choice(["free", None], n + few))}
+    )
     frame["paid"] = np.where(g.random(n + few) < 0.2, np.nan, g.normal(10 * y, 1).round(1))
     frame["since"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(g.integers(0, 99, n + few), "D")
     return frame, y

@@ -254,7 +254,16 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     assert {"posterior.json", "samples.csv", "pairs.png", "predictive.png"} <= {
         p.name for p in (tmp_path / "p").iterdir()
     }
-    other = ["infer", f"{tmp_path}/p", "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/other", "-n", "20"]
+    other = [
+        "infer",
+        f"{tmp_path}/p",
+        "--observation",
+        f"{tmp_path}/seen.csv",
+        "--out",
+        f"{tmp_path}/other",
+        "-n",
+        "20",
+    ]
     asked = CliRunner().invoke(app, other)
     assert asked.exit_code == 0, asked.output
     assert len((tmp_path / "other" / "samples.csv").read_text().splitlines()) == 21
@@ -283,6 +292,10 @@ def test_an_observation_unlike_all_simulations_is_named(gaussian):
 
 def test_simulations_of_a_file_and_simulators_of_all_parameters_at_once(tmp_path):
     """What a cluster has simulated is learned from as it is."""
+    from typer.testing import CliRunner
+
+    from pofx.cli.main import app
+
     theta = Prior.of(NORMAL).sample(60, seed=0)
     np.savez(tmp_path / "some.npz", theta=theta, x=theta + 0.1)
     np.savez(tmp_path / "bad.npz", theta=theta)

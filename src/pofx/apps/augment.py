@@ -167,9 +167,9 @@ class GenerativeOversampler(BaseEstimator):
             model, own_options = MODELS["mixed" if mixed(known) else "numbers"]
             options = {**own_options, **options}
         steps = options.pop("steps", None) if self.steps is None and self.minutes is None else self.steps
-        density = DensityEstimator(
-            model, options=options, minutes=self.minutes, steps=steps, random_state=seed
-        ).fit(known)
+        density = DensityEstimator(model, options=options, minutes=self.minutes, steps=steps, random_state=seed).fit(
+            known
+        )
         return as_given(density.sample(int(n)), own), density.score_samples
 
     def _pictures(self, own: Any, n: int, seed: int) -> tuple[Any, LogP]:
@@ -181,7 +181,14 @@ class GenerativeOversampler(BaseEstimator):
         budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["minutes"] = MINUTES
-        run = fit(images(own), self.model or MODELS["numbers"][0], seed=seed, progress=False, **budget, **dict(self.options or {}))
+        run = fit(
+            images(own),
+            self.model or MODELS["numbers"][0],
+            seed=seed,
+            progress=False,
+            **budget,
+            **dict(self.options or {}),
+        )
         drawn = run.sample(int(n), seed=seed)
         first = own.ndim == 4 and drawn.shape[1:] != own.shape[1:]
         drawn = np.moveaxis(drawn, -1, 1) if first else drawn

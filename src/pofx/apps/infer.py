@@ -151,7 +151,9 @@ class Posterior:
         """Draw data simulated from the posterior as bands, and the observation on them, into a picture."""
         from pofx.apps.pair_plot import predictive_plot
 
-        return predictive_plot(Path(path), self.predictive(simulator, n, x, vectorised=vectorised, seed=seed), self._observation(x))
+        return predictive_plot(
+            Path(path), self.predictive(simulator, n, x, vectorised=vectorised, seed=seed), self._observation(x)
+        )
 
     def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:
         """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
