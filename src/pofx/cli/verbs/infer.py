@@ -17,8 +17,8 @@ def infer(
     simulator: Annotated[
         str,
         typer.Argument(
-            help="file.py:function, from parameters (d,) to data, a second argument being a numpy Generator; an .npz of "
-            "simulations with arrays theta and x; or the folder of a posterior."
+            help="file.py:function, from parameters (d,) to data, a second argument being a numpy Generator; an .npz "
+            "of simulations with arrays theta and x; or the folder of a posterior."
         ),
         Reads(),
     ],
@@ -35,7 +35,9 @@ def infer(
     observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation."), Reads()] = None,
     simulations: Annotated[int, typer.Option(min=60, max=100_000_000)] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Later ones simulate where the posterior lies.")] = 1,
-    method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
+    method: Annotated[
+        str, typer.Option(help="posterior (npe), likelihood (nle), ratio (nre) or both (npe and nle).")
+    ] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
     members: Annotated[
         int | None,
@@ -81,8 +83,8 @@ def infer(
         data = _simulations(Path(simulator)) if simulator.lower().endswith(".npz") else None
         run = function_in_file(simulator, "a simulator") if data is None else None
         posterior = learn(
-            run, written, simulations=simulations, observation=seen, rounds=rounds, method=method, model=model, data=data,
-            members=members, steps=steps, workers=workers, vectorised=vectorised, seed=seed,
+            run, written, simulations=simulations, observation=seen, rounds=rounds, method=method, model=model,
+            data=data, members=members, steps=steps, workers=workers, vectorised=vectorised, seed=seed,
             options=arguments.options(options),
         )  # fmt: skip
     posterior.save(out)
