@@ -18,6 +18,8 @@ from typing import Annotated, Any, Self
 import numpy as np
 import pandas as pd
 import typer
+from scipy.special import erf
+from scipy.stats import binom
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
 
@@ -177,15 +179,32 @@ class AnomalyDetector(BaseEstimator):
         found[order[: passed[-1] + 1 if len(passed) else 0]] = 1
         return found
 
-    def predict(self, X: Any) -> np.ndarray:
-        """1 for anomalies, 0 for the others."""
-        return self._labels(self.decision_function(X))
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Scores on the scale from the least to the most anomalous training row: (n, 2), normal first."""
+    def predict(self, X: Any, return_confidence: bool = False) -> Any:
+        """1 for anomalies, 0 for the others; with `return_confidence` also how sure each label is, from 0 to 1: the
+        probability that it were the same had other rows been learned from (Perini et al., 2020)."""
         scores = self.decision_function(X)
-        low, high = self.decision_scores_.min(), self.decision_scores_.max()
-        outlier = np.clip((scores - low) / max(high - low, 1e-12), 0, 1)
+        labels = self._labels(scores)
+        if not return_confidence:
+            return labels
+        n = len(self.reference_)
+        below = (1 + np.searchsorted(self.reference_, scores, side="right")) / (2 + n)
+        flagged = binom.sf(n - int(n * self.contamination), n, below)
+        return labels, np.where(labels == 1, flagged, 1 - flagged)
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Learn from rows, and their labels: 1 for anomalies, 0 for the others."""
+        return self.fit(X).labels_
+
+    def predict_proba(self, X: Any, method: str = "linear") -> np.ndarray:
+        """Scores as (n, 2), normal first: "linear" on the scale from the least to the most anomalous training row, or
+        "unify", the error function of their deviations from the mean (Kriegel et al., 2011)."""
+        if method not in ("linear", "unify"):
+            raise ValueError(f"method must be linear or unify (got {method!r})")
+        scores, known = self.decision_function(X), self.decision_scores_
+        if method == "linear":
+            outlier = np.clip((scores - known.min()) / max(known.max() - known.min(), 1e-12), 0, 1)
+        else:
+            outlier = np.clip(erf((scores - known.mean()) / max(known.std(), 1e-12) / 2**0.5), 0, 1)
         return np.stack((1 - outlier, outlier), 1)
 
     def attribution(self, X: Any) -> pd.DataFrame:
