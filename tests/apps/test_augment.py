@@ -95,6 +95,17 @@ def test_rows_with_words_gaps_and_dates_come_back_as_such(keep):
     assert set(rows["plan"][150:].dropna()) == {"pro"}
 
 
+@pytest.mark.parametrize("keep", ["all", "dense"])
+def test_gaps_in_arrays_and_tables_of_numbers_are_drawn_too(keep):
+    x, y = rare(60, 30)
+    x[::7, 1] = np.nan
+    made = GenerativeOversampler(steps=2, options={"states": 4}, keep=keep)
+    rows, _ = made.fit_resample(x, y)
+    assert isinstance(rows, np.ndarray) and rows.shape == (120, 2) and not np.isnan(rows[:, 0]).any()
+    table, _ = made.fit_resample(pd.DataFrame(x, columns=["a", "b"]), y)
+    assert table.a.notna().all() and len(table) == 120
+
+
 def test_the_report_of_rows_with_words_lists_the_same_treatments():
     frame, y = people()
     table = report(frame, y, GenerativeOversampler(steps=1, options={"states": 2}), folds=2)

@@ -158,10 +158,15 @@ class GenerativeOversampler(BaseEstimator):
         """n rows like these, and the density of rows."""
         from pofx.sklearn import DensityEstimator  # here: it loads torch
 
-        if framed(own) is not None:
-            known: Any = own.rename(columns=str).reset_index(drop=True)
-        else:
-            known = np.asarray(own, dtype=np.float64)
+        gaps = framed(own) is None and bool(np.isnan(np.asarray(own, dtype=np.float64)).any())
+
+        def plain(rows: Any) -> Any:
+            if framed(rows) is not None:
+                return rows.rename(columns=str).reset_index(drop=True)
+            found = np.asarray(rows, dtype=np.float64)
+            return pd.DataFrame(found).rename(columns=str) if gaps else found
+
+        known = plain(own)
         model, options = self.model, dict(self.options or {})
         if model is None:
             model, own_options = MODELS["mixed" if mixed(known) else "numbers"]
@@ -170,7 +175,10 @@ class GenerativeOversampler(BaseEstimator):
         density = DensityEstimator(model, options=options, minutes=self.minutes, steps=steps, random_state=seed).fit(
             known
         )
-        return as_given(density.sample(int(n)), own), density.score_samples
+        drawn = density.sample(int(n))
+        if gaps:  # a column of gaps alone is in no density
+            drawn = drawn.reindex(columns=known.columns).to_numpy(np.float64, na_value=np.nan)
+        return as_given(drawn, own), lambda rows: density.score_samples(plain(rows))
 
     def _pictures(self, own: Any, n: int, seed: int) -> tuple[Any, LogP]:
         """n pictures like these, in their type and with their channels where they were, and the density of pictures."""
