@@ -64,7 +64,8 @@ def mnist(args):
     run = pofx.load(args.run) if args.run else mnist_mixture(spent)
     with np.load(Path(os.environ["POFX_DATA"]) / "mnist.npz") as file:
         test = file["x_test"][np.random.default_rng(0).permutation(10_000)[: args.items]]
-    options = {"steps": args.steps} if args.steps else None
+    options = {"steps": args.steps} if args.steps else {}
+    options |= {"inner": args.inner} if args.inner else {}
     for name in args.tasks or TASKS:
         operator, settings = TASKS[name]
         made = pofx.posterior(
@@ -247,6 +248,7 @@ def main():
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--draws", type=int, default=39)
     parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--inner", type=int, default=0, help="of mmps and daps on the digits")
     parser.add_argument("--sigma", type=float, default=0.005, help="noise of the scan")
     parser.add_argument("--contrast", action="store_true", help="patches of the scan turned, with random contrast")
     parser.add_argument("--patches", type=int, default=8_000)

@@ -58,7 +58,7 @@ def mmps(walk: Walker, steps: int = 40, inner: int = 4, eta: float = 1.0) -> Ten
     """Moment matching: as ΠGDM with the covariance that p(z | x) has, s² dE[z | x] / dx, so that only what the prior
     allows changes; `inner` conjugate gradients, each with one product by that derivative. Where few numbers each see
     all places (random projections, other transforms) a variance that is the same in all directions is far too large."""
-    problem, places = walk.problem, levels(steps)
+    places = levels(steps)
     x = walk.first(places[0])
     for s, u in zip(places[:-1], places[1:], strict=True):
         x = ancestral(x, matched(walk, x, s, inner), s, u, walk.normal, eta)
@@ -202,7 +202,7 @@ def twisted(walk: Walker, steps: int = 100, sweeps: int = 4, last: float = 0.3) 
 
 
 def matched(walk: Walker, x: Tensor, s: float, inner: int) -> Tensor:
-    """E[z | x, y] where p(z | x) is a normal of its own mean and covariance V: d + V Bᵀ (B V Bᵀ + level²)⁻¹ (y - B d)."""
+    """E[z | x, y] where p(z | x) is normal with mean d and covariance V: d + V Bᵀ (B V Bᵀ + level²)⁻¹ (y - B d)."""
     problem = walk.problem
     square = problem.level.square()
     with torch.inference_mode(False), torch.enable_grad():
