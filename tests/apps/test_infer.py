@@ -29,8 +29,8 @@ def noisy(theta, rng):
 
 @pytest.fixture(scope="module")
 def gaussian():
-    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=80, members=1, options=QUICK,
-                 trainer={"batch_size": 128}, progress=False)  # fmt: skip
+    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, method="posterior", steps=80, members=1,
+                 options=QUICK, trainer={"batch_size": 128}, progress=False)  # fmt: skip
 
 
 def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
