@@ -139,6 +139,8 @@ class GenerativeOversampler(BaseEstimator):
         drawn, log_p = (self._pictures if pictures else self._rows)(own, n if self.keep == "all" else SPARE * n, seed)
         if self.keep == "all":
             return drawn
+        x: Any
+        new: Any
         x, new = (flat(X), flat(drawn)) if pictures else (X, drawn)
         if self.keep == "dense":
             value = log_p(drawn)
