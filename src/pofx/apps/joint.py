@@ -104,10 +104,11 @@ class Joint:
             known, found = self._known(given, n), []
             with torch.inference_mode():
                 for i in range(0, n, BATCH):
-                    streams, rows = Streams(seed, min(BATCH, n - i), first=i), slice(i, i + BATCH)
+                    rows = slice(i, i + BATCH)
+                    streams = Streams(seed, min(BATCH, n - i), first=i, device=run.device)
                     x = model.complete(select(known.x, rows), select(known.known, rows), generator=streams)
-                    found.append(torch.where(known.stated[rows], known.raw[rows], view.drawn(x, streams).cpu()))
-            values = view.items(torch.cat(found))
+                    found.append(torch.where(known.stated[rows], known.raw[rows], view.drawn(x, streams)))
+            values = view.items(torch.cat(found).cpu())
         return {name: self._shaped(name, values[name]) for name in view.parts}
 
     def _shaped(self, name: str, values: Any) -> Any:
@@ -133,6 +134,7 @@ class Joint:
         found = view.known(plain)
         if n is not None and len(found.ladj) not in (1, n):
             raise DataError(f"known parts must be one for all or {n} (got {len(found.ladj)}): give one for each")
+        found = found.to(self._fitted[0].device)
         return found if n is None else found.expanded(n)
 
     def log_prob(self, parts: Mapping[str, Any], given: Sequence[str] = ()) -> np.ndarray:
@@ -150,10 +152,10 @@ class Joint:
                 raise Unsupported("some columns of numbers have no density here: give the whole table, or fit classes")
             rows = [slice(i, i + BATCH) for i in range(0, len(known.ladj), BATCH)]
             found = [model.log_marginal(select(known.x, at), select(known.known, at)) for at in rows]
-            return torch.cat(found).double().cpu() + known.ladj
+            return torch.cat(found).double() + known.ladj
 
         with torch.inference_mode():
             value = log_marginal(parts)
             if given:
                 value = value - log_marginal({name: parts[name] for name in given})
-        return np.asarray(value.numpy())
+        return np.asarray(value.cpu().numpy())

@@ -140,14 +140,14 @@ def elbo(run: Any, sequences: Sequence[str], draws: int = DRAWS, seed: int = 0) 
 
     if not isinstance(run.model, Weighted):
         raise Unsupported(f"{run.name} has no evidence lower bound: score it by its log p")
-    raw, found = run.representation.tensor(list(sequences)), []
+    raw, found = run.placed(list(sequences)), []
     with torch.inference_mode():
         for i in range(0, len(raw), 200):
-            x, _ = run.representation.encode(raw[i : i + 200], Still(0, len(raw[i : i + 200])))
-            streams = Streams(seed, len(x))
+            x, _ = run.representation.encode(raw[i : i + 200], Still(0, len(raw[i : i + 200]), device=raw.device))
+            streams = Streams(seed, len(x), device=raw.device)
             streams.ids = torch.zeros_like(streams.ids)
             weights = run.model.importance_weights(x, particles=draws, generator=streams)
-            found.append(weights.mean(1))
+            found.append(weights.mean(1).cpu())
     return np.asarray(torch.cat(found).double().numpy())
 
 
@@ -159,14 +159,12 @@ def masked_marginals(run: Any, focus: str) -> np.ndarray:
 
     if not (isinstance(run.model, Infilling) and isinstance(run.model, Stepwise) and hasattr(run.model, "net")):
         raise Unsupported(f"{run.name} does not fill single columns: train masked-diffusion")
-    x = run.representation.tensor([focus]).long()
+    x = run.placed([focus]).long()
     net: Any = run.model.net
     columns, found = x.shape[1], []
     with torch.inference_mode():
-        for at in torch.arange(columns).split(64):
-            hidden = torch.zeros(len(at), columns, dtype=torch.bool)
-            hidden[torch.arange(len(at)), at] = True
-            found.append(net(x.expand(len(at), -1), hidden, None, hidden).float().log_softmax(-1))
+        for hidden in torch.eye(columns, dtype=torch.bool, device=x.device).split(64):
+            found.append(net(x.expand(len(hidden), -1), hidden, None, hidden).float().log_softmax(-1).cpu())
     return np.asarray(torch.cat(found).double().numpy())
 
 

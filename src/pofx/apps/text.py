@@ -67,7 +67,8 @@ def window_scores(run: Any, text: str, most: int = WINDOWS) -> tuple[float, floa
     at = np.linspace(0, len(codes) // view.length - 1, n).round().astype(int)
     rows = torch.from_numpy(codes[: (len(codes) // view.length) * view.length].reshape(-1, view.length)[at])
     with torch.inference_mode():
-        log_p = torch.cat([run.model.log_prob_estimate(part)[0].double() for part in rows.split(32)]).numpy()
+        parts = [run.model.log_prob_estimate(part.to(run.device))[0].double().cpu() for part in rows.split(32)]
+    log_p = torch.cat(parts).numpy()
     pieces = [view.text(row) for row in rows.numpy()]
     each = np.array([bits_per_byte(-lp, [piece]) for lp, piece in zip(log_p, pieces, strict=True)])
     characters = sum(map(len, pieces))

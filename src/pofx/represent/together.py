@@ -6,7 +6,7 @@ is that of the parts together, of the kind that the weakest of the views has.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -195,12 +195,13 @@ class Given:
 
     def expanded(self, n: int) -> "Given":
         """One item for all."""
-        return Given(
-            *(
-                each(v, lambda t: t.expand(n, *t.shape[1:]))
-                for v in (self.x, self.known, self.ladj, self.raw, self.stated)
-            )
-        )
+        return self._of_each(lambda t: t.expand(n, *t.shape[1:]))
+
+    def to(self, device: torch.device) -> "Given":
+        return self._of_each(lambda t: t.to(device))
+
+    def _of_each(self, change: Callable[[Tensor], Tensor]) -> "Given":
+        return Given(*(each(v, change) for v in (self.x, self.known, self.ladj, self.raw, self.stated)))
 
 
 def _unknown(view: Representation) -> Given:
