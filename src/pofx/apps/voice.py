@@ -47,13 +47,16 @@ class Voice:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        components: int = PARTS,
         seed: int = 0,
     ) -> None:
         """Args:
         model: a conditional model of vectors of `pofx models`.
         options: of the model, the trainer and the view.
         minutes: of training; one by default.
+        components: of the spectrograms, at most.
         """
+        self.components = components
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
         self.run: Artifact | None = None
 
@@ -66,7 +69,7 @@ class Voice:
         flat = np.stack(grids).reshape(len(grids), -1)
         if len(flat) < 20:
             raise DataError(f"there are {len(flat)} clips, at least 20 are needed")
-        self.parts = Components.fit(flat, PARTS)
+        self.parts = Components.fit(flat, self.components)
         codes = np.concatenate((self.parts.encode(flat), np.array(others)), 1)
         items = points(codes)
         self.conditions = None
