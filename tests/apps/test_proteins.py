@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import pofx
 from pofx.apps import indels
 from pofx.apps import proteins as app_of
-from pofx.apps.couplings import mean_field, pseudo_likelihood
+from pofx.apps.couplings import mean_field, one_hot, pseudo_likelihood
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, fasta, read_alignment, shared, weights
@@ -127,6 +127,16 @@ def test_pseudo_likelihood_finds_the_energies_of_a_known_potts_model():
     assert np.sqrt(np.average((gap - np.average(gap, weights=p)) ** 2, weights=p)) < 0.15
     alone = app_of.Profile(known)(states) - energy
     assert np.sqrt(np.average((alone - np.average(alone, weights=p)) ** 2, weights=p)) > 0.4
+
+
+def test_energies_by_what_differs_are_those_of_all_pairs():
+    g = np.random.default_rng(0)
+    rows = ["".join(row) for row in g.choice(list("ACDEFG-"), (40, 7))]
+    model = mean_field(Alignment(rows, np.arange(1, 8), np.ones(40), 0))
+    hot = one_hot(rows).astype(float)
+    dense = hot @ model.fields + 0.5 * ((hot @ model.couplings) * hot).sum(1)
+    assert np.allclose(model(rows), dense) and np.allclose(model.couplings, model.couplings.T)
+    assert np.allclose(model(rows[3:5]), dense[3:5])
 
 
 def test_potts_models_refuse_what_they_cannot_fit_or_score(tmp_path):

@@ -73,12 +73,16 @@ class Forecast:
         for j, axes in enumerate(figure.subplots(shown, squeeze=False)[:, 0]):
             if history is not None:
                 past = history.values[-3 * len(steps) :, j]
-                axes.plot(np.arange(-len(past), 0), past, color="black", lw=1)
+                axes.plot(np.arange(-len(past), 0), past, color="black", lw=1, label="past")
             for level, alpha in ((0.9, 0.2), (0.5, 0.35)):
                 low, high = self.quantile((1 - level) / 2)[:, j], self.quantile((1 + level) / 2)[:, j]
-                axes.fill_between(steps, low, high, color="tab:blue", alpha=alpha, lw=0)
-            axes.plot(steps, self.samples[:5, :, j].T, color="tab:blue", lw=0.7)
+                axes.fill_between(steps, low, high, color="tab:blue", alpha=alpha, lw=0, label=f"{level:.0%}")
+            few = axes.plot(steps, self.samples[:5, :, j].T, color="tab:blue", lw=0.7)
+            few[0].set_label("futures")
             axes.set_title(self.names[j], loc="left", fontsize=9)
+            if j == 0:
+                axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8)
+        axes.set_xlabel("steps from now" if self.times is None else f"steps from {self.times[0]}", fontsize=9)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         write_bytes(Path(path), stream.getvalue())

@@ -439,6 +439,7 @@ def molecules(
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         how |= {"tokens": tokens, "respellings": respellings or 0}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
+    typer.echo(f"drawing {n:,} molecules, and measuring them beside the floors", err=True)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
     if constrain:

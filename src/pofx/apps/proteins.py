@@ -303,7 +303,9 @@ def proteins(
     ]
     drawn = fill(runs[0], template, n, seed=seed) if template else list(runs[0].sample(n, seed=seed))
     items = as_proteins(drawn)
+    typer.echo(f"scoring {len(sequences):,} mutants by the profile and Potts models", err=True)
     scores = floors(alignment, sequences, potts_steps=potts_steps)
+    typer.echo(f"scoring them by {model}", err=True)
     scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
     scores["mean rank of all"] = ensemble(scores)
     table = pd.DataFrame({"mutant": np.array(names)[there], **scores})
