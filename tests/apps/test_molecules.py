@@ -306,7 +306,9 @@ def test_constrained_draws_are_molecules_and_each_its_own(run):
     drawn = constrained(run, 12, seed=3)
     assert None not in chemistry.canonical(drawn)
     assert constrained(run, 5, seed=3) == drawn[:5]  # item i depends on the seed and i alone
-    begun = constrained(run, 6, prefix="Clc1cc", temperature=1.5, seed=1) if "kekule" not in run.representation.name else []
+    begun = (
+        constrained(run, 6, prefix="Clc1cc", temperature=1.5, seed=1) if "kekule" not in run.representation.name else []
+    )
     assert all(text.startswith("Clc1cc") for text in begun)
     assert None not in chemistry.canonical(constrained(run, 6, temperature=3.0, seed=1))
     with pytest.raises(Unsupported, match="valid anyway"):

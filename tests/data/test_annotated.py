@@ -47,7 +47,11 @@ def test_cells_come_with_their_annotation(tmp_path, layout):
 
 def test_counts_are_joined_to_a_table_of_labels(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:  # genes first
-        file["x"], file["genes"], file["cells"] = COUNTS.T, np.array(["g1", "g2", "g3"], "S"), np.array(list("abcd"), "S")
+        file["x"], file["genes"], file["cells"] = (
+            COUNTS.T,
+            np.array(["g1", "g2", "g3"], "S"),
+            np.array(list("abcd"), "S"),
+        )
     (tmp_path / "of.txt").write_text("c\tthird\na\tfirst\n")
     found = read_annotated(tmp_path / "x.h5", tmp_path / "of.txt")
     assert list(found["label"]) == ["third", "first"] and np.array_equal(found[["g1", "g2", "g3"]], COUNTS[[2, 0]])

@@ -31,7 +31,10 @@ def test_every_molecule_is_admitted(text, how):
 def test_what_is_admitted_to_its_end_is_a_molecule():
     from pofx.represent.smiles_rings import numbered
 
-    g, symbols = np.random.default_rng(0), ["C", "N", "O", "S", "F", "[N+]", "[O-]", "=", "#", "(", ")", "%+", "%-1", "%-2"]
+    g, symbols = (
+        np.random.default_rng(0),
+        ["C", "N", "O", "S", "F", "[N+]", "[O-]", "=", "#", "(", ")", "%+", "%-1", "%-2"],
+    )
     made = 0
     for _ in range(150):
         state, text = Beginning(), []
@@ -49,7 +52,21 @@ def test_what_is_admitted_to_its_end_is_a_molecule():
 def test_symbols_that_cannot_follow_are_refused():
     for text in ("C(", "F", "CC=", "C%+C"):
         assert not followed(Beginning(), spelled_raw(text)).ends or text == "F"
-    for text in ("()", "C((", "C)", "=C", "C(=)", "FC(F)C=F", "C#C=C", "C%-1", "C%+%-1", "C%+C%-1", "C==C", "FF%+", "C()"):
+    for text in (
+        "()",
+        "C((",
+        "C)",
+        "=C",
+        "C(=)",
+        "FC(F)C=F",
+        "C#C=C",
+        "C%-1",
+        "C%+%-1",
+        "C%+C%-1",
+        "C==C",
+        "FF%+",
+        "C()",
+    ):
         assert followed(Beginning(), spelled_raw(text)) is None, text
     assert capacity("[NH3+]") == 1 and capacity("[C@@H]") == 3 and capacity("S") == 6 and capacity("Br") == 1
 

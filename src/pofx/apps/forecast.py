@@ -60,7 +60,9 @@ def forecast(
     ahead = None if future is None else coming(future, names, horizon)
     events = [read_event(text, one.names) for text in event or ()]
     train = int((1 - TESTED) * len(one))
-    forecaster = Forecaster(horizon, model=model, block=block, minutes=minutes, seed=seed).fit(one[:train])
+    forecaster = Forecaster(horizon, model=model, block=block, minutes=minutes, progress=True, seed=seed).fit(
+        one[:train]
+    )
     found = backtest(forecaster, one, train, season=season or season_of(one.values[:train]), draws=min(n, 100), most=40)
     show(aligned(found, 4))
     drawn = forecaster.simulate(one, n, known=ahead, seed=seed)
@@ -84,24 +86,22 @@ def read_event(text: str, names: Sequence[str]) -> tuple[int, Callable[[Any], An
         UsageError: another form, no such column, or no number.
     """
     import math
+    import operator
 
     from pofx.core.errors import UsageError, unknown
 
-    for sign in (">", "<"):
-        name, found, value = text.partition(sign)
-        if not found:
-            continue
-        name = name.strip()
-        if name not in names:
-            raise unknown("column of the series", name, list(names))
-        try:
-            limit = float(value)
-        except ValueError:
-            limit = math.nan
-        if not math.isfinite(limit):
-            break
-        return list(names).index(name), (lambda x: x > limit) if sign == ">" else (lambda x: x < limit)
-    raise UsageError(f"--event must be NAME>NUMBER or NAME<NUMBER (got '{text}'): such as --event '{names[0]}>10'")
+    sign = ">" if ">" in text else "<"
+    name, _, value = text.partition(sign)
+    try:
+        limit = float(value)
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise UsageError(f"--event must be NAME>NUMBER or NAME<NUMBER (got '{text}'): such as --event '{names[0]}>10'")
+    if name.strip() not in names:
+        raise unknown("column of the series", name.strip(), list(names))
+    compare = operator.gt if sign == ">" else operator.lt
+    return list(names).index(name.strip()), lambda x: compare(x, limit)
 
 
 def past_rate(values: Any, happens: Callable[[Any], Any], horizon: int) -> float:

@@ -109,6 +109,7 @@ class Forecaster:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
@@ -118,6 +119,7 @@ class Forecaster:
         block: steps drawn at once; by default all, or as many as hold 256 numbers.
         options: of the model, the trainer and the view, by name.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         steps: of training, instead.
         seed: of the training.
         """
@@ -126,6 +128,7 @@ class Forecaster:
         self.horizon, self.model, self.seed = horizon, model, seed
         self.context = context or min(4 * horizon, 168)
         self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
+        self.progress = progress
         self.run: Artifact | None = None
 
     # ── learning ──
@@ -223,7 +226,9 @@ class Forecaster:
             source="given by the caller", licence="unknown", count_overlaps=False,
         )  # fmt: skip
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
-        return fit(data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options)
+        return fit(
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **options
+        )
 
     # ── futures ──
 

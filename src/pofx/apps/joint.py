@@ -43,14 +43,17 @@ class Joint:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
         model: one that completes any subset: circuit, masked-diffusion (of classes alone), vae.
         options: of the model, the trainer and the view; as_numbers=True leaves numbers of tables numbers.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         """
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
+        self.progress = progress
         self.run: Artifact | None = None
 
     def fit(self, parts: Mapping[str, Any]) -> "Joint":
@@ -78,7 +81,9 @@ class Joint:
             )
         data = split(Items("several", Several(items)), "joint", seed=self.seed)
         own = {**OWN.get(self.model, {}), **(self.options or {})}
-        self.run = fit(data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **own)
+        self.run = fit(
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **own
+        )
         return self
 
     @property

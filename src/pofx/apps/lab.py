@@ -29,13 +29,16 @@ def lab(
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, drawn cells and tables."), Folder()],
     conditions: Annotated[
-        str | None, typer.Option(help="The columns that are conditions, with commas between; of a generated lab its own.")
+        str | None,
+        typer.Option(help="The columns that are conditions, with commas between; of a generated lab its own."),
     ] = None,
     do: Annotated[
         list[str] | None, typer.Option(help="Draw cells under NAME=VALUE,…; repeatable. By default each that was seen.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Of an .h5 of counts: a table, the name of a cell and its label a line."), Reads()
+        Path | None,
+        typer.Option(help="Of an .h5 of counts: a table, the name of a cell and its label a line."),
+        Reads(),
     ] = None,
     counterfactual: Annotated[
         bool, typer.Option("--counterfactual", help="For each --do also what the control's own cells would be.")
@@ -86,7 +89,7 @@ def lab(
     train = ~away & ~test
     under = (given[list(usual)] == pd.Series(usual)).all(axis=1).to_numpy()
     model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members, minutes=minutes,
-                           seed=seed)  # fmt: skip
+                           progress=True, seed=seed)  # fmt: skip
     nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
     name, of = ("negative binomial by column", nb_floor) if model.counts else ("one normal of all cells", normal_floor)
     bound = " (a bound)" if model.counts else ""
@@ -109,7 +112,9 @@ def lab(
             write_frame(pd.DataFrame(would, columns=list(cells.columns)), out / f"counterfactuals {name}.csv")
         if truth is not None:
             seen = train & (given[list(condition)] == pd.Series(condition)).all(axis=1).to_numpy()
-            errors[text] = against_truth(model, truth, usual, condition, (x[train & under], x[seen if seen.any() else train]), n, seed)
+            errors[text] = against_truth(
+                model, truth, usual, condition, (x[train & under], x[seen if seen.any() else train]), n, seed
+            )
     if errors:
         show("error of counterfactuals, against the truth\n" + aligned(pd.DataFrame(errors).T))
     if members > 1:
@@ -139,7 +144,9 @@ def read(source: str, conditions: str | None, labels: Path | None, seed: int) ->
     path = Path(source)
     if source in LABS and not path.exists():
         if conditions is not None or labels is not None:
-            raise UsageError(f"{source} is a generated lab with its own conditions: leave --conditions and --labels out")
+            raise UsageError(
+                f"{source} is a generated lab with its own conditions: leave --conditions and --labels out"
+            )
         lab = LABS[source]
         given = pd.concat([lab.conditions()] * EACH, ignore_index=True)
         return pd.concat((given, pd.DataFrame(lab.cells(given, seed)[0], columns=list(lab.columns))), axis=1), list(

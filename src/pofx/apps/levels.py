@@ -346,7 +346,10 @@ def levels(
     ],
     run: Trained = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt; masked-diffusion to fill and to widen).")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt; masked-diffusion to fill and to widen)."
+        ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
     rules: Annotated[str, typer.Option(help="none, or sokoban: levels are checked, repaired and solved.")] = "none",

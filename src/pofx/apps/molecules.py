@@ -171,7 +171,9 @@ def reported(row: dict[str, float]) -> pd.Series:
     """Measures under the names of the report."""
     names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel", "internal_diversity": "diversity",
              "fingerprint_distance": "FD"}  # fmt: skip
-    return pd.Series({names.get(c, "W1 " + c[3:] if c.startswith("w1_") else c): v for c, v in row.items()}, dtype=float)
+    return pd.Series(
+        {names.get(c, "W1 " + c[3:] if c.startswith("w1_") else c): v for c, v in row.items()}, dtype=float
+    )
 
 
 def valid_draws(run: Any, n: int, *, seed: int = 0) -> tuple[list[str], int]:

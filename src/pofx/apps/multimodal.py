@@ -16,7 +16,9 @@ EXAMPLE = 'pofx multimodal tiles --caption "large red ring" --out runs/joint'
 
 def multimodal(
     source: Annotated[
-        str, typer.Argument(help="tiles, digits (MNIST and spoken digits), or an .npz of the parts of each event."), Reads()
+        str,
+        typer.Argument(help="tiles, digits (MNIST and spoken digits), or an .npz of the parts of each event."),
+        Reads(),
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn."), Folder()],
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
@@ -55,7 +57,7 @@ def multimodal(
             given = {"caption": captioned_tiles.read(caption)}
         except KeyError as word:
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
-    joint = Joint(model, minutes=minutes, seed=seed).fit(parts)
+    joint = Joint(model, minutes=minutes, progress=True, seed=seed).fit(parts)
     drawn = joint.sample(n, given, seed=seed)
     write_arrays(out / "events.npz", drawn)
     if source == "tiles":

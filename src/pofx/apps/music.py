@@ -41,6 +41,7 @@ def learn(
     options: Mapping[str, Any] | None = None,
     minutes: float | None = None,
     steps: int | None = None,
+    progress: Any = False,
     seed: int = 0,
 ) -> tuple[Artifact, dict[str, float]]:
     """A model of tunes, and nats per step of the tenth that was held out: its own and those of n-grams."""
@@ -51,7 +52,7 @@ def learn(
         items = replace(items, condition=column(pd.Series(np.asarray(modes), name="mode")))
     data = split(items, "tunes", seed=seed)
     own = {**(SMALL if model == "gpt" else {}), **(options or {})}
-    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **own)
+    run = fit(data, model, seed=seed, progress=progress, minutes=minutes, steps=steps, **own)
     test, train = take(data.test, np.arange(min(200, len(data.test)))), data.train.values.tolist()
     size = grids.shape[1]
     found = {model: float(-run.log_prob(test, test.condition).mean() / size)}

@@ -52,7 +52,7 @@ def shapes(
             )
         if every.ndim != 4 or every.dtype.kind not in "iub":
             raise DataError(f"clips must be whole numbers (n, t, h, w) (got {every.dtype} {every.shape})")
-        run, found = video.learn(every, model=model or "made", minutes=minutes, seed=seed)
+        run, found = video.learn(every, model=model or "made", minutes=minutes, progress=True, seed=seed)
         show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         drawn = video.continued(run, every[-n:], every.shape[1], seed)
         np.save(out / "clips.npy", drawn)
@@ -69,7 +69,7 @@ def shapes(
         of = read_clouds(path) if surface is None else solids.clouds(solids.read_solids(path), surface, seed)
         return _clouds(of, out, model, n, minutes, seed)
     every = solids.read_solids(path)
-    how: dict[str, Any] = {"minutes": minutes, "seed": seed}
+    how: dict[str, Any] = {"minutes": minutes, "progress": True, "seed": seed}
     learned: Any
     codes = {}
     if model == "layouts":
@@ -108,7 +108,7 @@ def _clouds(every: Any, out: Path, model: str | None, n: int, minutes: float, se
         raise DataError(f"there are {len(every)} different clouds, at least 50 are needed: some are held out")
     order = np.random.default_rng(seed).permutation(len(every))
     test, train = every[order[: len(every) // 5]], every[order[len(every) // 5 :]]
-    made = clouds.Clouds(model or "nsf", minutes=minutes, seed=seed).fit(train)
+    made = clouds.Clouds(model or "nsf", minutes=minutes, progress=True, seed=seed).fit(train)
     drawn = made.sample(max(n, min(len(test), JUDGED)), seed=seed)
     few = test[:JUDGED]
     rows = {made.model: drawn[:JUDGED], **clouds.floors(train, len(few), made, seed)}

@@ -48,16 +48,19 @@ class Voice:
         minutes: float | None = None,
         steps: int | None = None,
         components: int = PARTS,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
         model: a conditional model of vectors of `pofx models`.
         options: of the model, the trainer and the view.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         components: of the spectrograms, at most.
         """
         self.components = components
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
+        self.progress = progress
         self.run: Artifact | None = None
 
     def fit(self, clips: Sequence[Any], rate: int, conditions: Any = None) -> "Voice":
@@ -81,7 +84,7 @@ class Voice:
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
         data = split(items, "clips", seed=self.seed)
         self.run = fit(
-            data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **options
         )
         return self
 
