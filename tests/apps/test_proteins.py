@@ -228,3 +228,27 @@ def test_the_verb_prints_floors_beside(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "profile" in done.output and "Potts" in done.output and "mean rank of all" in done.output
     assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == len(rows)
+
+
+def test_designs_find_what_an_assay_rewards_and_change_few_columns(alignment):
+    from pofx.apps import protein_design as of
+
+    g = np.random.default_rng(0)
+    names = app_of.every_mutant(alignment)
+    sequences, _ = app_of.mutated(alignment, names)
+    good = {("A", 1): {"V": 1.0}, ("E", 4): {"L": 1.5, "I": 1.2}, ("K", 9): {"V": 0.8}}
+    truth = np.array([sum(good.get((o, n), {}).get(new, -0.5) for o, n, new in app_of.changes(m)) for m in names])
+    truth = truth + 0.05 * g.normal(size=len(truth))
+    density = app_of.Profile(alignment, pseudo=0.05, similar=10.0)
+    fitness = of.fitted(alignment.focus, sequences, truth, density)
+    assert fitness.checks.loc["fitness model", "held-out mutants"] > 0.2
+    found = of.designs(fitness, alignment, density.log_p, 10, most=3)
+    assert found["predicted"].iloc[0] > 1.5 and {"E4L"} & set(found["mutant"].iloc[0].split(":"))
+    assert max(map(len, (app_of.changes(m) for m in found["mutant"]))) <= 3
+    again, inside = app_of.mutated(alignment, list(found["mutant"]))
+    assert inside.all() and again == list(found["sequence"])
+    where = [tuple(n for _, n, _ in app_of.changes(m)) for m in found["mutant"]]
+    assert max(where.count(w) for w in where) <= 2  # a fifth
+    assert of.stacked(alignment, sequences, truth, 2)[3] == "L"
+    with pytest.raises(DataError, match="50 measured"):
+        of.fitted(alignment.focus, sequences[:10], truth[:10], density)
