@@ -80,11 +80,18 @@ class Joint:
                 f"parts must be at least two, equally many (got {found or 'none'}): give one of each for every item"
             )
         data = split(Items("several", Several(items)), "joint", seed=self.seed)
-        own = {**OWN.get(self.model, {}), **(self.options or {})}
+        own = {**OWN.get(self.model, {}), **self._sizes(items), **(self.options or {})}
         self.run = fit(
             data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **own
         )
         return self
+
+    def _sizes(self, items: Mapping[str, Items]) -> dict[str, Any]:
+        """The places of each part, for a model that hides parts together."""
+        if self.model != "masked-diffusion":
+            return {}
+        view = Together.fit(Items("several", Several(dict(items))))
+        return {"part_sizes": view.sizes} if len(view.sizes) == len(items) else {}
 
     @property
     def _fitted(self) -> tuple[Artifact, Together]:
