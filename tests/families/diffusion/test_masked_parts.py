@@ -1,4 +1,4 @@
-"""Masked diffusion of an event of several parts: hidden part by part, drawn the smallest first, a table for each run."""
+"""Masked diffusion of an event of several parts: hidden part by part, drawn the smallest first, tables of runs."""
 
 import pytest
 import torch

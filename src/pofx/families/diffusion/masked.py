@@ -37,8 +37,8 @@ class MaskedDiffusion(Places, Hidden, Completing):
         remasking: evaluations after the last place, each of which hides a step's share of the places again and draws
             them given the others; corrects what few steps draw apart from each other.
         bound_draws: random sets of hidden places from which the bound of an item is estimated.
-        part_sizes: how many places each part of the event has, one part after the other; those of a part are then hidden
-            together in half of the training, and the smallest part is drawn first.
+        part_sizes: how many places each part of the event has, one part after the other; those of a part are then
+            hidden together in half of the training, and the smallest part is drawn first.
 
     Raises:
         UsageError: parts that do not add up to the places of the event.
