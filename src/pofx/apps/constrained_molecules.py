@@ -22,6 +22,7 @@ from pofx.represent.smiles_pieces import SmilesPieces
 from pofx.represent.texts import END
 
 BATCH = 250  # molecules that are drawn together
+TRIES = 16  # draws of a class before all that cannot follow is struck out
 
 
 @torch.inference_mode()
@@ -84,13 +85,13 @@ def _drawn(
     n, length = len(streams), int(model.event.shape[0])  # type: ignore[union-attr]
     states: list[Beginning | None] = [start] * n  # None: it has ended
     codes = torch.full((n, length), END, dtype=torch.int64, device=streams.device)
-    cursor = model.cursor(n, condition)
+    cursor, u = model.cursor(n, condition), streams.uniform(length, TRIES)
     for place in range(length):
-        logits = cursor.logits()
+        logits = sharpen(cursor.logits(), temperature, 0, 1.0, 0.0).double()
         if place < len(begun):
             value = torch.full((n,), begun[place], dtype=torch.int64, device=streams.device)
         else:
-            value = _next(logits, streams, states, spelled, length - place - 1, temperature)
+            value = _next(logits, u[:, place], states, spelled, length - place - 1)
         codes[:, place] = value
         if all(state is None for state in states):
             break
@@ -100,38 +101,52 @@ def _drawn(
 
 def _next(
     logits: torch.Tensor,
-    streams: Streams,
+    u: torch.Tensor,
     states: list[Beginning | None],
     spelled: list[Sequence[str] | None],
     left: int,
-    temperature: float,
 ) -> torch.Tensor:
-    """One class each, and the states behind them: a draw that cannot follow is struck out and drawn again."""
-    logits = logits.double()
+    """One class each, and the states behind them: a draw that cannot follow is struck out and drawn again, with the
+    next of its numbers u (n, TRIES); before the last of them everything that cannot follow is struck out."""
     found = torch.full((len(states),), END, dtype=torch.int64, device=logits.device)
-    waiting = [i for i, state in enumerate(states) if state is not None]
-    strict = dict.fromkeys(waiting, True)
-    while waiting:
-        drawn = categorical_draw(sharpen(logits, temperature, 0, 1.0, 0.0), streams.uniform(1)[:, 0]).tolist()
-        again = []
-        for i in waiting:
-            code, state = int(drawn[i]), states[i]
-            assert state is not None
-            if code == END and state.ends:
-                states[i] = None
-                continue
-            symbols = spelled[code]
-            new = None if symbols is None or code == END else followed(state, symbols)
-            if new is not None and (new.needed <= left or not strict[i]):
-                states[i], found[i] = new, code
-                continue
-            logits[i, code] = -torch.inf
-            if not torch.isfinite(logits[i]).any():  # too little room: whatever the grammar allows
-                if not strict[i]:
-                    states[i] = None
-                    continue
-                strict[i] = False
-                logits[i] = 0.0
-            again.append(i)
+    waiting = {i: state for i, state in enumerate(states) if state is not None}
+    for attempt in range(TRIES):
+        if attempt == TRIES - 1:
+            for i, state in waiting.items():
+                wrong = [k for k in range(logits.shape[1]) if _behind(state, k, spelled, left) is None]
+                logits[i, wrong] = -torch.inf
+        drawn, again = categorical_draw(logits, u[:, attempt]).tolist(), dict[int, Beginning]()
+        for i, state in waiting.items():
+            code = int(drawn[i])
+            if bool(torch.isneginf(logits[i]).all()):  # too little room: end as soon as the grammar allows
+                code = _closing(state, spelled)
+                new = followed(state, spelled[code] or ())
+            else:
+                new = _behind(state, code, spelled, left)
+            if new is None:
+                logits[i, code] = -torch.inf
+                again[i] = state
+            else:
+                states[i], found[i] = (None if code == END else new), code
         waiting = again
     return found
+
+
+def _behind(state: Beginning, code: int, spelled: list[Sequence[str] | None], left: int) -> Beginning | None:
+    """The state behind a class, with which so many further ones can end it; None: there is none."""
+    symbols = spelled[code]
+    if code == END or symbols is None:
+        return state if code == END and state.ends else None
+    new = followed(state, symbols)
+    return new if new is not None and new.needed <= left else None
+
+
+def _closing(state: Beginning, spelled: list[Sequence[str] | None]) -> int:
+    """The class that brings an ending nearer: one that closes a branch or a ring, else a carbon."""
+    if state.ends:
+        return END
+    for code, symbols in enumerate(spelled):
+        new = followed(state, symbols) if symbols is not None and len(symbols) == 1 else None
+        if new is not None and new.needed < state.needed:
+            return code
+    return next((k for k, symbols in enumerate(spelled) if symbols == ("C",)), END)

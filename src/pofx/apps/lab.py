@@ -64,7 +64,7 @@ def lab(
     from pofx.data.arrays import write_frame
     from pofx.data.labs import LABS
 
-    truth = LABS.get(source)
+    truth = None if Path(source).exists() else LABS.get(source)
     frame, names = read(source, conditions, labels, seed)
     given, cells = frame[names], frame.drop(columns=names).select_dtypes("number")
     words = [str(c) for c in frame.columns if c not in names and c not in cells.columns]
@@ -149,9 +149,8 @@ def read(source: str, conditions: str | None, labels: Path | None, seed: int) ->
             )
         lab = LABS[source]
         given = pd.concat([lab.conditions()] * EACH, ignore_index=True)
-        return pd.concat((given, pd.DataFrame(lab.cells(given, seed)[0], columns=list(lab.columns))), axis=1), list(
-            given.columns
-        )
+        cells = pd.DataFrame(lab.cells(given, seed)[0], columns=list(lab.columns))
+        return pd.concat((given, cells), axis=1), list(given.columns)
     if not path.exists():
         raise DataError(f"{source} is no file: give a .csv or .h5ad, or one of the generated labs {', '.join(LABS)}")
     if path.suffix.lower() in ENDINGS:

@@ -78,6 +78,8 @@ def _matrix(node: Any) -> np.ndarray:
 
 def _frame(node: Any) -> pd.DataFrame:
     """The columns of a group, indexed by its names."""
+    if hasattr(node, "shape"):
+        raise DataError("the annotation is a table of an older layout: write the file with anndata 0.7 or later")
     index = str(node.attrs.get("_index", "_index"))
     legacy = node.get("__categories", {})
     found: dict[str, Any] = {}
