@@ -122,3 +122,14 @@ def test_digits_are_named_by_words_or_figures():
     figures = np.array(["0", "7"])
     assert [digit(word, figures) for word in ("seven", "Zero", "7", "left")] == ["7", "0", "7", "left"]
     assert digit("seven", np.array(["seven", "up"])) == "seven"
+
+
+def test_melodies_are_drawn_as_piano_rolls(tmp_path):
+    from PIL import Image
+
+    from pofx.apps.music import rolls
+
+    rolls([np.array([62, 1, 0, 64] * 4), np.zeros(16, int)], tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as found:
+        assert found.width > 500
+        assert np.asarray(found.convert("RGB")).std() > 5

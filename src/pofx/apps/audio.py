@@ -8,6 +8,8 @@ import typer
 from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
+ROLLS = 8  # melodies that are drawn as piano rolls
+
 GROUP = "Uses"
 EXAMPLE = "pofx audio spoken-digits --words seven,three --out runs/voice"
 
@@ -38,14 +40,16 @@ def audio(
     if source == "tunes" or scores:
         if words is not None or speaker is not None:
             raise UsageError("melodies have neither words nor speakers: leave --words and --speaker out")
-        from pofx.apps.music import learn, read_tunes, sound
+        from pofx.apps.music import learn, read_tunes, rolls, sound
         from pofx.data.kinds.audio import wav
         from pofx.data.midi import midi, notes_of, tunes
 
         grids = read_tunes(scores) if scores else tunes(3000)[0]
         run, found = learn(grids, model=model or "gpt", minutes=minutes, progress=True, seed=seed)
         show("nats per step: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
-        for i, grid in enumerate(run.sample(n, seed=seed)):
+        drawn = run.sample(n, seed=seed)
+        rolls(drawn[:ROLLS], out / "melodies.png")
+        for i, grid in enumerate(drawn):
             (out / f"{i}.mid").write_bytes(midi(notes_of(grid)))
             (out / f"{i}.wav").write_bytes(wav(sound(np.asarray(grid)), 8000))
         run.save(out / "model")
