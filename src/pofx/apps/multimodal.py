@@ -59,7 +59,7 @@ def multimodal(
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
     joint = Joint(model, minutes=minutes, progress=True, seed=seed).fit(parts)
     drawn = joint.sample(n, given, seed=seed)
-    write_arrays(out / "events.npz", drawn)
+    write_arrays(out / "events.npz", {name: np.asarray(part) for name, part in drawn.items()})
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pofx.apps.voice import Voice
 from pofx.core.items import Items
@@ -27,14 +28,14 @@ class Pairs:
 
     Attributes:
         pictures: int64 (n, SIDE, SIDE) in GREYS classes.
-        sounds: float64 (n, COMPONENTS + 2).
+        sounds: a table (n, COMPONENTS + 2), of which models of classes take intervals.
         held: held-out parts: "picture" and "sound", each with their digits.
         voice: turns sounds into clips.
     """
 
     pictures: np.ndarray
-    sounds: np.ndarray
-    held: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    sounds: pd.DataFrame
+    held: Mapping[str, tuple[Any, np.ndarray]]
     voice: Voice
     eye: Any
     ear: Any
@@ -100,13 +101,19 @@ def paired(
     new = np.stack([codec.encode(clip) for clip in held_sounds[0].values])
     return Pairs(
         x[[i for i, _ in at]],
-        codes[[j for _, j in at]],
-        {"picture": held, "sound": (new, held_sounds[1])},
+        named(codes[[j for _, j in at]]),
+        {"picture": held, "sound": (named(new), held_sounds[1])},
         codec,
         SVC(C=10).fit(x[train:].reshape(len(x) - train, -1) / (GREYS - 1), y[train:]),
         SVC(C=10).fit(view(real.values), said),
         view,
     )
+
+
+def named(codes: np.ndarray) -> pd.DataFrame:
+    """The numbers of sounds by name."""
+    columns = [*(f"component {i}" for i in range(codes.shape[1] - 2)), "length", "level"]
+    return pd.DataFrame(codes, columns=columns)
 
 
 def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, float]:
@@ -117,7 +124,8 @@ def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, f
     at, there = g.permutation(len(new))[:n], g.permutation(len(sounds))[:n]
     both = joint.sample(n, seed=seed + 1)
     named = joint.sample(len(at), {"picture": new[at]}, seed=seed + 2)["sound"]
-    painted = joint.sample(len(there), {"sound": sounds[there]}, seed=seed + 3)["picture"]
+    some = sounds.iloc[there].reset_index(drop=True)
+    painted = joint.sample(len(there), {"sound": some}, seed=seed + 3)["picture"]
     seen, spoken = of.see(both["picture"]), of.hear(both["sound"])
     return {
         "both from nothing": float((seen == spoken).mean()),
@@ -125,7 +133,7 @@ def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, f
         "picture given sound": float((of.see(painted) == heard[there]).mean()),
         "chance": float((seen == np.roll(spoken, 1)).mean()),
         "the eye on real pictures": float((of.see(new[at]) == digits[at]).mean()),
-        "the ear on real clips": float((of.hear(sounds[there]) == heard[there]).mean()),
+        "the ear on real clips": float((of.hear(some) == heard[there]).mean()),
     }
 
 

@@ -73,7 +73,7 @@ def view_of_condition(items: Items, events: Sequence[type], who: str) -> Represe
     if kind_of(items).photographic and any(issubclass(Bounded, event) for event in events):
         events = (Bounded, *events)  # pixels are numbers, which networks can read place by place
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "column .* has no density")  # nor does a condition need any
+        warnings.filterwarnings("ignore", "columns? .* no density")  # nor does a condition need any
         return _choose(items, available, events, {}, who, "another model")
 
 
