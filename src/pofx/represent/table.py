@@ -146,10 +146,10 @@ class Columns(Representation):
         atoms = {c: about["atoms"] for c, about in schema.items() if about.get("atoms")}
         if atoms:
             some = ", ".join(list(atoms)[:4]) + (f" and {len(atoms) - 4} others" if len(atoms) > 4 else "")
-            what = f"column {some}: " if len(atoms) == 1 else f"columns {some}: up to "
+            what, have = (f"column {some}: ", "it has") if len(atoms) == 1 else (f"columns {some}: up to ", "they have")
             warnings.warn(
-                f"{what}{max(atoms.values()):.0%} of the values repeat, so {'it has' if len(atoms) == 1 else 'they have'} "
-                "no density; log_prob grows without limit there and is rated an estimate: round to a grid, or drop",
+                f"{what}{max(atoms.values()):.0%} of the values repeat, so {have} no density; log_prob grows without "
+                "limit there and is rated an estimate: round to a grid, or drop",
                 stacklevel=2,
             )
         return {
