@@ -19,19 +19,23 @@ from torch.nn import functional as F
 
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import Bounded, count, select
+from pofx.core.event import Bounded, Continuous, count, select
 from pofx.core.model import Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
 from pofx.inverse.tiled import Tiled
-from pofx.maths.editing import consistent, from_rough, inpainted, path_of, reduced
+from pofx.inverse.walk import levels
+from pofx.maths.editing import completed, consistent, from_rough, inpainted, path_of, reduced
+from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
 
 PUBLIC = ("edit",)
 
 Margin = Annotated[int, Range(0, 4096)]  # places
 Strength = Annotated[Real, Range(0, 1, above=True)]
-ANEW, ONCE = 20, 50  # steps: long ones mix better where each is walked several times
+ANEW, LED, ONCE = 20, 30, 50  # steps: long ones mix better where each is walked several times
+PARTICLES = 4  # of an item whose part is drawn anew
+ROWS = 256  # of a batch of particles, whose gradients are taken
 TOWARD = 0.5  # strength of a path between items
 
 
@@ -51,6 +55,7 @@ def edit(
     condition: Any = None,
     steps: Count | None = None,
     repeats: Depth = 10,
+    particles: Annotated[int, Range(0, 4096)] | None = None,
     eta: Annotated[Real, Range(0, 1)] = 1.0,
     seed: int = 0,
 ) -> Any:
@@ -61,7 +66,7 @@ def edit(
         artifact: a run, or its folder.
         values: items in data space.
         mask: true where items are drawn anew, of the shape of an item, with or without channels, or one for each;
-            the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
+            the rest is returned exactly. With `strength`, what is painted under the mask is a rough draft.
         strength: noise, as a share of the walk, from which items are drawn again (SDEdit); small values stay near the
             draft, 1 forgets it.
         enlarge: items whose blocks of so many positions have the means of these items' blocks; items may be of the
@@ -73,8 +78,11 @@ def edit(
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
         into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
             their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
-        steps: of the walk; None is 20 where a part is drawn anew and each step is repeated, else 50.
-        repeats: times that each step is walked where there is a mask.
+        steps: of the walk; None is 30 with particles, 20 where a part is drawn anew and each step is repeated, else 50.
+        particles: walks of each item under a mask, led to what is known, of which those go on that meet it best (twisted
+            particles; exact for many and many steps); 0: RePaint, one walk whose steps are repeated, as always beyond
+            edges, with `strength`, or where a denoiser has no gradient. None is 4.
+        repeats: times that each step is walked without particles.
         eta: random share of each step, as of DDIM.
 
     Raises:
@@ -104,14 +112,10 @@ def edit(
         )
     view = artifact.representation
     raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
-    how = Walks(
-        model,
-        artifact.condition_events(condition, len(raw), seed),
-        int(steps or (ANEW if mask is not None or beyond is not None else ONCE)),
-        int(repeats),
-        float(eta),
-        int(seed),
-    )
+    given = artifact.condition_events(condition, len(raw), seed)
+    led = alone and particles != 0 and differentiable(model, given)
+    usual = LED if led else ANEW if mask is not None or beyond is not None else ONCE
+    how = Walks(model, given, int(steps or usual), int(repeats), float(eta), int(seed))
     with torch.inference_mode():
         x = _event(artifact, raw)
         if into is not None:
@@ -129,7 +133,9 @@ def edit(
         elif colour:
             found = view.decode(how.coloured(x))
         elif mask is not None:
-            drawn = view.decode(how.filled(x, ~_mask(mask, x), float(strength or 1.0)))
+            known = ~_mask(mask, x)
+            events = how.led(x, known, particles or PARTICLES) if led else how.filled(x, known, float(strength or 1.0))
+            drawn = view.decode(events)
             found = torch.where(_mask(mask, raw), drawn, raw)
         else:
             found = view.decode(how.again(x, float(strength or 1.0)))
@@ -257,6 +263,35 @@ class Walks:
         begun = from_rough(x.mean(1, keepdim=True).expand_as(x), walk.at(walk.times[0]), walk.fresh())
         return ddim(consistent(self.denoise, x.mean(1, keepdim=True), 1), begun, walk)
 
+    def led(self, x: Tensor, known: Tensor, particles: int) -> Tensor:
+        """Items that equal x where known, by particles."""
+        unit, whole = self.model.spread.detach(), Streams(self.seed, len(x), device=x.device)
+        path = path_of(lambda t: _numbers(self.model, t))
+        out, size = [], max(1, ROWS // particles)
+        for i in range(0, len(x), size):
+            rows = torch.arange(i, min(i + size, len(x)), device=x.device)
+            many = rows.repeat_interleave(particles)
+            streams = Streams(self.seed, len(many), device=x.device)
+            streams.ids = (whole.ids[many] << 12) + torch.arange(particles, device=x.device).repeat(len(rows))
+            given = None if self.given is None else select(self.given, many)
+
+            def estimate(z: Tensor, s: float, given: Any = given) -> Tensor:
+                t = time_at(path, torch.tensor(s, dtype=torch.float64, device=z.device).atan()).float()
+                return self.model.denoise(z * unit * self.model.schedule(t)[0], t, given) / unit
+
+            z = completed(
+                estimate,
+                x[many] / unit,
+                known[many],
+                levels(self.steps),
+                lambda streams=streams: streams.normal(*x.shape[1:]),  # type: ignore[misc]
+                lambda streams=streams: streams.uniform(1),  # type: ignore[misc]
+                particles,
+            )
+            out.append(z * unit)
+        found = torch.cat(out)
+        return found.clamp(-1, 1) if isinstance(self.model.event, Bounded) else found
+
     def filled(self, x: Tensor, known: Tensor, strength: float) -> Tensor:
         """Items that equal x where known; below strength 1 the rest begins as a draft."""
         streams, others = (Streams(self.seed + k, len(x), device=x.device) for k in (0, 1 << 41))
@@ -266,6 +301,21 @@ class Walks:
         draft = x if strength < 1 else x * known
         begun = from_rough(draft, walk.at(walk.times[0]), others.normal(*shape))
         return inpainted(self.denoise, begun, x, known, walk, lambda: others.normal(*shape), self.repeats)
+
+
+def differentiable(model: Denoising, given: Any) -> bool:
+    """Whether an estimate has a gradient in x_t: those that a function guides have none."""
+    assert isinstance(model.event, Continuous)
+    with torch.inference_mode(False), torch.enable_grad():
+        at = torch.zeros(1, *model.event.shape, device=model.spread.device).requires_grad_()
+        one = None if given is None else select(given, slice(0, 1))
+        return model.denoise(at, torch.tensor(0.5, device=at.device), one).requires_grad
+
+
+def _numbers(model: Denoising, t: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and sigma in units of the spread of the data."""
+    alpha, sigma = model.schedule(t)
+    return alpha.flatten()[0], (sigma / model.spread).flatten()[0]
 
 
 def _mask(mask: Any, x: Tensor) -> Tensor:

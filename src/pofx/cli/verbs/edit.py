@@ -40,7 +40,13 @@ def edit(
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Of the first items.")] = 16,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 20, each ten times, of a part; 50)."),
+        typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 30 of a part under a mask, or 50)."),
+    ] = None,
+    particles: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=4096, help="Walks of each item under a mask, of which the best go on (default 4); 0: RePaint."
+        ),
     ] = None,
     guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`."), Reads()] = None,
     split: arguments.Split = None,
@@ -108,6 +114,7 @@ def edit(
             stops=stops,
             condition=conditions if stated is None else stated,
             steps=steps,
+            particles=particles,
             seed=seed,
         )
     of = artifact if into is None else load(into)

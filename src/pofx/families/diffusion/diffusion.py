@@ -35,7 +35,6 @@ from pofx.maths.pairing import coupled
 from pofx.maths.paths import PATHS, PREDICTIONS
 from pofx.maths.samplers import Walk, times_of
 from pofx.maths.solvers import SMALL
-from pofx.nets.attention.dit import DiT
 from pofx.nets.image.grid_input import GridCondition, grid_condition_of
 from pofx.nets.vector.conditioner import CONDITIONS
 
@@ -250,7 +249,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         return Density.BOUND if self.scoring == "bound" else Density.ESTIMATE
 
     def matrices(self) -> Iterable[nn.Parameter]:
-        return self.denoiser.net.matrices if isinstance(self.denoiser.net, DiT) else ()
+        return self.denoiser.matrices
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Measure the mean and standard deviation of the data along its first axis."""
