@@ -62,7 +62,7 @@ def completed(
     normal: Noise,
     uniform: Callable[[], Tensor],
     particles: int,
-) -> Events:
+) -> Float[Tensor, "items *event"]:
     """Items that equal `known` where `mask` is true, each of `particles` walks whose estimates are led to the known part
     and which are resampled by how well they met it: exact for many of them and steps (Wu et al., 2023, Practical and
     asymptotically exact conditional sampling in diffusion models, arXiv 2306.17775).
