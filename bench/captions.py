@@ -38,7 +38,7 @@ class Reader(nn.Module):
             return nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()
 
         self.body = nn.Sequential(
-            *block(3, 24, 1), *block(24, 48, 2), *block(48, 48, 1), *block(48, 96, 2), *block(96, 96, 1)
+            nn.PixelUnshuffle(2), *block(12, 48, 1), *block(48, 48, 1), *block(48, 96, 2), *block(96, 96, 1)
         )
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(192, 96), nn.ReLU(), nn.Linear(96, k)) for k in FACTORS.values()
@@ -51,13 +51,13 @@ class Reader(nn.Module):
 
 
 def tensor(pictures):
-    return torch.from_numpy(np.asarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.asarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1  # channels last in memory
 
 
 def reader(path, seconds):
     """The classifier, trained for so many CPU seconds on pictures of seeds that no split has, each in four quarter
     turns, or read from a file."""
-    net = Reader()
+    net = Reader().to(memory_format=torch.channels_last)
     if path.exists():
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()

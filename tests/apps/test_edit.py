@@ -83,7 +83,7 @@ def test_particles_draw_the_exact_posterior_of_a_mixture():
     alone, _ = drawn(1)
     many, inside = drawn(16)
     assert many < 0.06 and many < 0.5 * alone
-    assert inside.tolist() == pytest.approx([SPREAD, SPREAD], rel=0.15)
+    assert inside.tolist() == pytest.approx([SPREAD, SPREAD], rel=0.25)
 
 
 def test_nothing_known_is_plain_sampling_and_all_known_comes_back():

@@ -116,7 +116,7 @@ def edit(
     led = alone and particles != 0 and differentiable(model, given)
     usual = LED if led else ANEW if mask is not None or beyond is not None else ONCE
     how = Walks(model, given, int(steps or usual), int(repeats), float(eta), int(seed))
-    with torch.inference_mode():
+    with torch.no_grad():
         x = _event(artifact, raw)
         if into is not None:
             return _into(artifact, x, run_of(into), how.given)
