@@ -48,6 +48,7 @@ GRID = 256  # numbers in an event from which on it has a network for grids
 EXACT_DIMS = 16  # up to here the divergence is an exact trace
 TOLERANCE = 2e-3  # nats per number within which a density is integrated
 FEWEST = 8  # steps below which codes of the flow are no codes
+VALIDATED, MOST = 512, 64  # numbers of an item in all draws of a validation, and draws at most
 MOVED = ("net.", "time.", "conditioner.", "center", "scale")  # weights of runs before there was a `denoiser`
 
 
@@ -320,13 +321,14 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         return self._losses(x, condition, u, torch.randn_like(x, dtype=torch.float32), drop).mean()
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        """The loss at fixed times and noises, two of each per item, so that its changes are the weights'."""
+        """The loss at fixed times and noises, two of each per item and more of small events, so that its changes are
+        the weights': a noisy one takes early weights for the best."""
         x, n = batch.x, len(batch)
         streams = Streams(0, n, device=x.device)
         order = torch.arange(n, device=x.device)
-        parts = []
-        for k in range(2):
-            u = ((order * 0.6180339887498949 + k / 2) % 1.0).float()
+        parts, draws = [], min(max(VALIDATED // dims(self.event), 2), MOST)
+        for k in range(draws):
+            u = ((order * 0.6180339887498949 + k / draws) % 1.0).float()
             parts.append(self._losses(x, batch.condition, u, streams.normal(*x.shape[1:]), None).mean())
         return torch.stack(parts).mean()
 
