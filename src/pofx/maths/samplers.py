@@ -197,8 +197,7 @@ def times_of(
     path: Path, steps: int, spacing: str = "even", device: torch.device | str = "cpu"
 ) -> Float[Tensor, "times"]:
     """The times of so many steps from 1 to the data: even; squared (shorter steps towards the data); "shifted" (longer
-    ones, `paths.shifted`); or "karras", even in
-    (sigma / alpha)^(1/7) (Karras et al., 2022, arXiv 2206.00364, eq. 5).
+    ones, `paths.shifted`); or "karras", even in (sigma / alpha)^(1/7) (Karras et al., 2022, arXiv 2206.00364, eq. 5).
 
     Where a path ends before the data its end is the last time, and the step to the data is the last one.
     """
