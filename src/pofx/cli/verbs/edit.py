@@ -118,7 +118,8 @@ def edit(
             seed=seed,
         )
     of = artifact if into is None else load(into)
-    return output.items(arguments.as_items(of, edited), out, f"{len(edited)} items drawn")
+    columns = None if toward is None else stops  # a pair a row
+    return output.items(arguments.as_items(of, edited), out, f"{len(edited)} items drawn", columns=columns)
 
 
 def _margins(text: str) -> tuple[int, int, int, int]:
