@@ -218,6 +218,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.octaves = (3 if few else 0) if octaves is None else octaves
         self.noises = (4 if few else 1) if noises is None else noises
         self.shape, self.code = event.shape, Continuous(event.shape)
+        self.evaluated = 1  # times, for the slowest item whose density was computed last
         self.noise_schedule = NoiseSchedule() if times == "learned" else None
         self.denoiser = Denoiser(
             event,
@@ -430,6 +431,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         if bool(missed.any()):
             late, worst = int(missed.sum()), float(found.integration[missed].max())
             warnings.warn(f"log_prob of {late} items is known to ±{worst:.2g} nats only", RuntimeWarning)
+        self.evaluated = found.evaluations
         volume = dims(self.event) * math.log(math.cos(phi)) - net.scale.log().expand(self.shape).sum()
         value = (found.value + volume).masked_fill(far, -math.inf)
         return replace(found, value=value)
@@ -447,5 +449,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
 
         times = uniform_times if self.noise_schedule is None else self.noise_schedule.drawn
         value, error = likelihood_bound(velocity, net.standardised(x.float()), self.bound_draws, times)
-        value = value - net.scale.log().expand(self.shape).sum()
+        value, self.evaluated = value - net.scale.log().expand(self.shape).sum(), self.bound_draws
         return value.masked_fill(far, -math.inf), error.masked_fill(far, 0.0)
+
+    def log_prob_evaluations(self) -> int:
+        return self.evaluated
