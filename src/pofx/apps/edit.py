@@ -79,9 +79,9 @@ def edit(
         into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
             their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
         steps: of the walk; None is 30 with particles, 20 where a part is drawn anew and each step is repeated, else 50.
-        particles: walks of each item under a mask, led to what is known, of which those go on that meet it best (twisted
-            particles; exact for many and many steps); 0: RePaint, one walk whose steps are repeated, as always beyond
-            edges, with `strength`, or where a denoiser has no gradient. None is 4.
+        particles: walks of each item under a mask, led to what is known, of which those go on that meet it best (Wu et
+            al., 2023, arXiv 2306.17775; exact for many particles and steps). 0: RePaint, one walk whose steps are
+            repeated, as always beyond edges, with `strength`, or where a denoiser has no gradient. None is 4.
         repeats: times that each step is walked without particles.
         eta: random share of each step, as of DDIM.
 

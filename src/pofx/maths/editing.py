@@ -63,9 +63,9 @@ def completed(
     uniform: Callable[[], Tensor],
     particles: int,
 ) -> Float[Tensor, "items *event"]:
-    """Items that equal `known` where `mask` is true, each of `particles` walks whose estimates are led to the known part
-    and which are resampled by how well they met it: exact for many of them and steps (Wu et al., 2023, Practical and
-    asymptotically exact conditional sampling in diffusion models, arXiv 2306.17775).
+    """Items that equal `known` where `mask` is true, each of `particles` walks whose estimates are led to the known
+    part and which are resampled by how well they meet it: exact for many of them and steps (Wu et al., 2023, arXiv
+    2306.17775).
 
     Args:
         estimate: E[x | x + s noise] of x and s, differentiable; all in units of the spread of the data.

@@ -59,8 +59,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         path: by which data become noise, of `maths.paths`.
         prediction: "velocity", "epsilon", "x0", "v" or "score": whose squared error the loss is.
         weighting: "prediction", or "min-snr": at most 5 times the squared error of x0 (Hang et al., 2023, 2303.09556).
-        times: "uniform", "shifted" (more of them near the noise) or "logit-normal" on the path, "log-normal" in the ratio
-            of noise to data, or "likelihood", where the loss is the bound on log p, or "learned", where a network
+        times: "uniform", "shifted" (more of them near the noise) or "logit-normal" on the path, "log-normal" in the
+            ratio of noise to data, or "likelihood", where the loss is the bound on log p, or "learned", where a network
             chooses them so that this loss has the least variance; stratified over the batch.
         coupling: "ot" pairs the noises of a batch with the items nearest to them, within each class: straighter paths,
             for deterministic samplers.

@@ -21,9 +21,9 @@ def noise_levels(times: str, u: Float[Tensor, "n"], path: str) -> tuple[Float[Te
     """u uniform in (0, 1) → angles on the quarter circle, and the point of the path there.
 
     "uniform", "shifted" towards the noise and "logit-normal" (Esser et al., 2024, arXiv 2403.03206) are times of the
-    path; "log-normal" ratios of noise to data (Karras et al., 2022, arXiv 2206.00364); "likelihood" those of the bound (`bound`), as is "learned",
-    where u is the level that a schedule drew (`schedule`). These three are the same on every path, whose point is taken
-    from the circle but for the speed of the path itself.
+    path; "log-normal" ratios of noise to data (Karras et al., 2022, arXiv 2206.00364); "likelihood" those of the bound
+    (`bound`), as is "learned", where u is the level that a schedule drew (`schedule`). These three are the same on
+    every path, whose point is taken from the circle but for the speed of the path itself.
     """
     u = u.clamp(EDGE, 1 - EDGE)
     if times in ("uniform", "shifted", "logit-normal"):
