@@ -33,8 +33,9 @@ PUBLIC = ("edit",)
 
 Margin = Annotated[int, Range(0, 4096)]  # places
 Strength = Annotated[Real, Range(0, 1, above=True)]
-ANEW, LED, ONCE = 20, 30, 50  # steps: long ones mix better where each is walked several times
-PARTICLES = 4  # of an item whose part is drawn anew
+ANEW, ONCE = 20, 50  # steps: long ones mix better where each is walked several times
+LED, PARTICLES = 20, 4  # steps of particles, and how many for an item
+APART = 1.0  # noise over the spread of the data, down to which particles walk: what an item is has been decided there
 ROWS = 256  # of a batch of particles, whose gradients are taken
 TOWARD = 0.5  # strength of a path between items
 
@@ -78,11 +79,12 @@ def edit(
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
         into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
             their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
-        steps: of the walk; None is 30 with particles, 20 where a part is drawn anew and each step is repeated, else 50.
+        steps: of the walk; None is 20 where a part is drawn anew, 10 after particles, else 50.
         particles: walks of each item under a mask, led to what is known, of which those go on that meet it best (Wu et
-            al., 2023, arXiv 2306.17775; exact for many particles and steps). 0: RePaint, one walk whose steps are
-            repeated, as always beyond edges, with `strength`, or where a denoiser has no gradient. None is 4.
-        repeats: times that each step is walked without particles.
+            al., 2023, arXiv 2306.17775), until they have as much noise as data; the rest of the walk repeats its steps
+            (RePaint). 0: repeated steps alone, as always beyond edges, with `strength`, or where a denoiser has no
+            gradient. None is 4.
+        repeats: times that each step is walked where there is a mask.
         eta: random share of each step, as of DDIM.
 
     Raises:
@@ -114,7 +116,7 @@ def edit(
     raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
     given = artifact.condition_events(condition, len(raw), seed)
     led = alone and particles != 0 and differentiable(model, given)
-    usual = LED if led else ANEW if mask is not None or beyond is not None else ONCE
+    usual = ANEW // 2 if led else ANEW if mask is not None or beyond is not None else ONCE
     how = Walks(model, given, int(steps or usual), int(repeats), float(eta), int(seed))
     with torch.no_grad():
         x = _event(artifact, raw)
@@ -264,42 +266,46 @@ class Walks:
         return ddim(consistent(self.denoise, x.mean(1, keepdim=True), 1), begun, walk)
 
     def led(self, x: Tensor, known: Tensor, particles: int) -> Tensor:
-        """Items that equal x where known, by particles."""
-        unit, whole = self.model.spread.detach(), Streams(self.seed, len(x), device=x.device)
-        path = path_of(lambda t: _numbers(self.model, t))
+        """Items that equal x where known: particles decide what they are, repeated steps let their parts fit."""
+        unit, path = self.model.spread.detach(), path_of(lambda t: _numbers(self.model, t))
+        places = levels(LED, bottom=APART)[:-1]
         out, size = [], max(1, ROWS // particles)
+
+        def time(s: float) -> Tensor:
+            return time_at(path, torch.tensor(s, dtype=torch.float64, device=x.device).atan()).float()
+
         for i in range(0, len(x), size):
-            rows = torch.arange(i, min(i + size, len(x)), device=x.device)
-            many = rows.repeat_interleave(particles)
-            streams = Streams(self.seed, len(many), device=x.device)
-            streams.ids = (whole.ids[many] << 12) + torch.arange(particles, device=x.device).repeat(len(rows))
+            many = torch.arange(i, min(i + size, len(x)), device=x.device).repeat_interleave(particles)
+            streams = Streams(self.seed + (1 << 42), len(many), device=x.device)
+            streams.ids = (many << 12) + torch.arange(particles, device=x.device).repeat(len(many) // particles)
             given = None if self.given is None else select(self.given, many)
 
             def estimate(z: Tensor, s: float, given: Any = given) -> Tensor:
-                t = time_at(path, torch.tensor(s, dtype=torch.float64, device=z.device).atan()).float()
-                return self.model.denoise(z * unit * self.model.schedule(t)[0], t, given) / unit
+                return self.model.denoise(z * unit * self.model.schedule(time(s))[0], time(s), given) / unit
 
             z = completed(
                 estimate,
                 x[many] / unit,
                 known[many],
-                levels(self.steps),
+                places,
                 lambda streams=streams: streams.normal(*x.shape[1:]),  # type: ignore[misc]
                 lambda streams=streams: streams.uniform(1),  # type: ignore[misc]
                 particles,
             )
             out.append(z * unit)
-        found = torch.cat(out)
-        return found.clamp(-1, 1) if isinstance(self.model.event, Bounded) else found
+        last = time(places[-1])
+        return self.filled(x, known, float(last), torch.cat(out) * self.model.schedule(last)[0])
 
-    def filled(self, x: Tensor, known: Tensor, strength: float) -> Tensor:
-        """Items that equal x where known; below strength 1 the rest begins as a draft."""
+    def filled(self, x: Tensor, known: Tensor, strength: float, begun: Tensor | None = None) -> Tensor:
+        """Items that equal x where known; the rest begins as `begun`, or, below strength 1, as a draft."""
         streams, others = (Streams(self.seed + k, len(x), device=x.device) for k in (0, 1 << 41))
         half = float(self.model.schedule(torch.tensor(0.5, device=x.device))[0].flatten()[0])
         straight = x.ndim > 2 and abs(half - 0.5) < 1e-3  # the path of flow matching, whose data form near the noise
-        walk, shape = self.walk(x, strength, streams, "shifted" if straight else "even"), x.shape[1:]
-        draft = x if strength < 1 else x * known
-        begun = from_rough(draft, walk.at(walk.times[0]), others.normal(*shape))
+        shift = straight and begun is None
+        walk, shape = self.walk(x, strength, streams, "shifted" if shift else "even"), x.shape[1:]
+        if begun is None:
+            draft = x if strength < 1 else x * known
+            begun = from_rough(draft, walk.at(walk.times[0]), others.normal(*shape))
         return inpainted(self.denoise, begun, x, known, walk, lambda: others.normal(*shape), self.repeats)
 
 

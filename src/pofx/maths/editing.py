@@ -70,12 +70,12 @@ def completed(
     Args:
         estimate: E[x | x + s noise] of x and s, differentiable; all in units of the spread of the data.
         known: with each item `particles` times in a row.
-        levels: s, falling; the last one is 0.
+        levels: s, falling to 0, or to the level at which the walks end.
         normal: standard normals like `known`.
         uniform: numbers in (0, 1), (n, 1), of which the first of each `particles` is used.
 
     Returns:
-        One item for each `particles` rows.
+        One item for each `particles` rows, x + s noise of the last level.
     """
     x, log_w = levels[0] * normal(), torch.zeros(len(known), device=known.device)
     before = torch.zeros_like(log_w)
@@ -101,8 +101,8 @@ def completed(
         x = data + (u / s) ** 2 * (x - data) + shift + random * noise
         log_w = log_w - ((shift / random) * noise + 0.5 * (shift / random).square()).flatten(1).sum(1)
         before = met
-    rows = resampled(log_w, uniform(), particles, torch.ones_like(poor))
-    return torch.where(mask, known, x[rows])[::particles]
+    rows = resampled(log_w, uniform(), particles, torch.ones_like(poor))[::particles]
+    return torch.where(mask[rows], known[rows], x[rows]) if levels[-1] == 0 else x[rows]
 
 
 def few_count(log_w: Float[Tensor, "n"], group: int) -> Bool[Tensor, "groups"]:

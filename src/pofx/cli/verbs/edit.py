@@ -40,7 +40,7 @@ def edit(
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Of the first items.")] = 16,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 30 of a part under a mask, or 50)."),
+        typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 50; of a part 20 or 10, repeated)."),
     ] = None,
     particles: Annotated[
         int | None,
