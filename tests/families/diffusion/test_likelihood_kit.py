@@ -135,6 +135,6 @@ def test_scores_report_evaluations_bits_and_errors(tmp_path):
     found = CliRunner().invoke(app, ["score", str(tmp_path / "run"), "digits", *options])
     assert found.exit_code == 0, found.output
     text = " ".join(found.output.split())
-    assert "32 evaluations of the network" in text and "bits per dimension" in text and "±" in text
+    assert "up to 48 evaluations of the network" in text and "bits per dimension" in text and "±" in text
     bound = CliRunner().invoke(app, ["score", str(tmp_path / "run"), "digits", *options[2:], "-o", "scoring=bound"])
     assert bound.exit_code == 0 and "bound, up to 32 evaluations" in " ".join(bound.output.split())

@@ -76,7 +76,7 @@ def score(
 
 
 def _mean(artifact: Any, scored: Any) -> str:
-    """The mean of log p with its standard error over items; bits per dimension where items are pictures of levels."""
+    """The mean of log p with its standard error over items; bits per dimension where items are grids of levels."""
     import numpy as np
 
     from pofx.core.event import dims
@@ -85,9 +85,10 @@ def _mean(artifact: Any, scored: Any) -> str:
     sure = np.isfinite(value).all() and len(value) > 1
     error = float(np.std(value, ddof=1) / len(value) ** 0.5) if sure else 0.0
     text = f"mean log p {value.mean():.4f}{f' ± {error:.2g}' if sure else ''} {scored.unit}"
-    if artifact.representation.kind != "image" or scored.measure != "counting" or not sure:
+    event = artifact.representation.event
+    if isinstance(event, dict) or len(event.shape) < 2 or scored.measure != "counting" or not sure:
         return text
-    size = dims(artifact.representation.event) * np.log(2)
+    size = dims(event) * np.log(2)
     return f"{text}, {-value.mean() / size:.4f} ± {error / size:.2g} bits per dimension"
 
 
