@@ -111,6 +111,16 @@ def test_annealing_estimates_log_z_and_ends_at_the_target():
     assert torch.allclose((w * x).sum(0).float(), MEAN, atol=0.2)
 
 
+def test_temperatures_lie_closer_where_the_target_falls_steeply():
+    """Even steps in β lost nearly all weights of a narrow target at the first of them."""
+    narrow = lambda x: -0.5 * ((x - 1) / 0.02).square().sum(1)  # noqa: E731
+    x, log_w = anneal(lambda s: s.normal(4), standard_normal, narrow, n=400, temperatures=40, leaps=4, seed=1)
+    value, error = log_mean_weight(log_w)
+    w = log_w.softmax(0)
+    assert abs(value - 4 * math.log(0.02 * math.sqrt(2 * math.pi))) < 4 * error + 0.02
+    assert float(1 / w.square().sum()) / 400 > 0.5
+
+
 # --- the loss
 
 

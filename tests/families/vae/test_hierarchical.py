@@ -8,6 +8,7 @@ import torch
 
 import pofx
 from pofx.core.config import build
+from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
@@ -42,7 +43,7 @@ def test_the_mass_of_all_events_is_one():
 
 @torch.no_grad()
 def test_the_kl_term_of_the_groups_is_the_mean_log_ratio():
-    m = moved(HVAE(Discrete((1, 6, 5), 4), **SMALL))
+    m = moved(HVAE(Discrete((1, 6, 5), 4), **SMALL, network="conv"))
     x = torch.randint(4, (400, 1, 6, 5))
     path = m.descend(None, torch.randn(400, m.size), m.features(x, None))
     gap = path.log_q - path.log_prior - torch.stack(path.kl).sum(0)
@@ -59,9 +60,10 @@ def test_a_fresh_hierarchy_costs_nothing_and_says_nothing():
     assert all(float(kl.std()) < 1e-5 for kl in path.kl)
 
 
+@pytest.mark.parametrize("network", ["conv", "mlp"])
 @torch.no_grad()
-def test_codes_decode_to_the_same_numbers_by_which_they_were_drawn():
-    m = moved(HVAE(Continuous((1, 6, 6)), Discrete((), 3), **SMALL))
+def test_codes_decode_to_the_same_numbers_by_which_they_were_drawn(network):
+    m = moved(HVAE(Continuous((1, 6, 6)), Discrete((), 3), **SMALL, network=network))
     c = torch.arange(5) % 3
     x = torch.randn(5, 1, 6, 6)
     z, log_w = m.weigh_code(x, c, generator=Streams(2, 5))
@@ -110,3 +112,18 @@ def test_skipping_is_a_matter_of_the_trainer():
     run = pofx.fit("moons", "hvae", steps=3, width=16, halvings=1, groups=1, latent=2, progress=False)
     assert np.isfinite(run.score(run.sample(4)).value).all()
     assert build("hvae", Continuous((2,)), **SMALL).size == 2
+
+
+def test_small_grids_have_perceptrons_and_large_ones_convolutions():
+    small, large = (HVAE(Discrete((1, side, side), 2), **SMALL) for side in (28, 40))
+    assert (small.network, large.network) == ("mlp", "conv")
+    assert small.sample(2, generator=Streams(0, 2)).shape == (2, 1, 28, 28)
+    with pytest.raises(UsageError, match="network=mlp"):
+        HVAE(Discrete((3,), 2), **SMALL, network="conv")
+
+
+def test_a_hierarchy_of_grids_saved_before_there_was_a_choice_has_convolutions():
+    for event, network in ((Discrete((1, 6, 6), 2), "conv"), (Discrete((1, 6, 6), 2), "mlp"), (Continuous((2,)), "mlp")):
+        m = HVAE(event, **SMALL, network=network)
+        shapes = {key: tuple(value.shape) for key, value in m.state_dict().items()}
+        assert HVAE.recognised(dict(SMALL), shapes)["network"] == network

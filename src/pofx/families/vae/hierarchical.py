@@ -17,11 +17,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, each
 from pofx.core.model import Batch, Density, OnePhase, Phase, X
 from pofx.core.options import Count, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.bounds import Decoded, ImportanceBound
+from pofx.families.vae.networks import LARGEST
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import normal_log_prob
 from pofx.nets.image.autoencoder import sizes
@@ -49,7 +51,9 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
 
     Args:
         latent: numbers of a code at each place of a group.
-        width: channels of the networks, or units where an event is a vector.
+        width: channels of convolutions, or units of perceptrons; None takes 32, or 128.
+        network: "conv", a hierarchy of sizes (grids only), "mlp", a hierarchy of vectors, or "auto": mlp for grids of at
+            most 1,024 positions, where products of matrices learn more in the same time, as for `vae`.
         stem: halvings of height and width before the first size that has codes; the work grows by four with each less.
         halvings: sizes of the hierarchy, each half of the one before; of a vector its levels.
         groups: of codes at each size.
@@ -82,6 +86,7 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         *,
         latent: Width = 4,
         width: Width | None = None,
+        network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         stem: Annotated[int, Range(1, 4)] = 2,
         halvings: Annotated[int, Range(1, 8)] = 3,
         groups: Annotated[int, Range(1, 64)] = 2,
@@ -93,7 +98,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         importance: Count = 64,
     ) -> None:
         super().__init__(event, condition)
-        self.grid = not isinstance(event, dict) and len(event.shape) == 3
+        self.network = network_of(event, network)
+        self.grid = self.network == "conv"
         width = width or (32 if self.grid else 128)
         self.latent, self.width, self.halvings, self.groups = latent, width, halvings, groups
         self.stem, self.observation, self.components = stem, observation, components
@@ -130,6 +136,9 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
 
     @classmethod
     def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        first = shapes.get("up.steps.0.weight", ())
+        if "network" not in options and len(first) == 4:  # grids had convolutions, whatever their size
+            options = {**options, "network": "conv" if first[-1] > 1 else "mlp"}
         return of_then(options, shapes, "up.steps.0.weight")
 
     def _rungs(self) -> list[Rung]:
@@ -296,6 +305,20 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         noise = torch.zeros(n, self.size, device=features[0].device)
         path = self.descend(context, noise if generator is None else generator.normal(self.size), features)
         return torch.cat([part.flatten(1) for part in path.codes], 1), path.log_q
+
+
+def network_of(event: Event, network: str) -> str:
+    """The network, "mlp" or "conv", where it is left open.
+
+    Raises:
+        UsageError: convolutions of an event without a grid.
+    """
+    grid = not isinstance(event, dict) and len(event.shape) == 3
+    if network == "conv" and not grid:
+        raise UsageError("network=conv needs an event with height and width: pass network=mlp")
+    if network != "auto" or isinstance(event, dict):
+        return "mlp" if network == "auto" else network
+    return "conv" if grid and math.prod(event.shape[1:]) > LARGEST else "mlp"
 
 
 def _normal(raw: Float[Tensor, "n two_latent H W"]) -> tuple[Tensor, Tensor]:
