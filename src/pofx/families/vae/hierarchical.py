@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Condition, Continuous, Discrete, Event, each
+from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, OnePhase, Phase, X
 from pofx.core.options import Count, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
@@ -267,8 +267,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
 
             noise = generator.normal(k, self.size).flatten(0, 1)
             path = self.descend(None if context is None else many(context), noise, [many(f) for f in features])
-            log_x = self.likelihood.log_prob(self.outputs(path.h), each(x, many))
-            found.append((log_x + path.log_prior - path.log_q).reshape(n, k))
+            log_x = self.likelihood.log_prob_of_many(self.outputs(path.h).unflatten(0, (n, k)), x)
+            found.append(log_x + (path.log_prior - path.log_q).reshape(n, k))
         return torch.cat(found, 1)
 
     def importance_weights(

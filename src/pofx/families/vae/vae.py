@@ -278,11 +278,9 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         """log p(x | z) of k codes for each item; of the known dimensions alone where these are given."""
         k = z.shape[1]
 
-        def repeated(values: Any) -> Any:
-            return None if values is None else each(values, lambda part: part.repeat_interleave(k, 0))
-
-        raw = self.outputs(z.flatten(0, 1), repeated(condition))
-        return self.likelihood.log_prob(raw, repeated(x), repeated(known)).reshape(-1, k)
+        given = None if condition is None else each(condition, lambda part: part.repeat_interleave(k, 0))
+        raw = self.outputs(z.flatten(0, 1), given)
+        return self.likelihood.log_prob_of_many(raw.unflatten(0, (-1, k)), x, known)
 
     # ── training ──
 
