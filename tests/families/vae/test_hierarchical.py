@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import pofx
 from pofx.core.config import build
@@ -13,6 +14,7 @@ from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.vae.hierarchical import HVAE
+from pofx.nets.image.ladder import Convolution, Normalised
 from pofx.train.descent import MOST_SKIPPED, Descent
 from pofx.train.state import State
 
@@ -122,8 +124,17 @@ def test_small_grids_have_perceptrons_and_large_ones_convolutions():
         HVAE(Discrete((3,), 2), **SMALL, network="conv")
 
 
-def test_a_hierarchy_of_grids_saved_before_there_was_a_choice_has_convolutions():
-    for event, network in ((Discrete((1, 6, 6), 2), "conv"), (Discrete((1, 6, 6), 2), "mlp"), (Continuous((2,)), "mlp")):
-        m = HVAE(event, **SMALL, network=network)
-        shapes = {key: tuple(value.shape) for key, value in m.state_dict().items()}
-        assert HVAE.recognised(dict(SMALL), shapes)["network"] == network
+@pytest.mark.parametrize("event", [Discrete((1, 6, 6), 2), Continuous((2,))], ids=["grid", "vector"])
+def test_a_hierarchy_saved_before_there_was_a_choice_is_built_as_it_was(event):
+    """Grids had convolutions, whatever their size, and every block two inner layers."""
+    m = HVAE(event, **SMALL, network="conv" if len(event.shape) == 3 else "mlp", inner=2)
+    weights = m.state_dict()
+    options = HVAE.recognised(dict(SMALL), {key: tuple(value.shape) for key, value in weights.items()})
+    HVAE(event, **options).load_state_dict(weights)
+
+
+@pytest.mark.parametrize("layer", [Convolution(16, 8, 1), Normalised(4, 16)], ids=["convolution", "normalisation"])
+def test_a_grid_of_one_place_gets_what_a_larger_one_gets(layer):
+    x = torch.randn(5, 16, 1, 1)
+    plain = nn.Conv2d.forward if isinstance(layer, nn.Conv2d) else nn.GroupNorm.forward
+    assert torch.allclose(layer(x), plain(layer, x), atol=1e-5)

@@ -27,11 +27,12 @@ from pofx.families.vae.networks import LARGEST
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import normal_log_prob
 from pofx.nets.image.autoencoder import sizes
-from pofx.nets.image.ladder import Rung, UpwardLadder
+from pofx.nets.image.ladder import Convolution, Normalised, Rung, UpwardLadder
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 LEAST, BOUND = 1e-2, 4.0  # nats of a group that is in use; of the log scales
 YOUNG = 0.25  # share of the budget before which groups may be unused
+DEEP, FLAT = (4, 3, 2), (16, 2, 1)  # numbers of a code, levels, groups; of perceptrons on grids
 AT_ONCE = 16  # importance samples decoded together
 
 
@@ -50,13 +51,15 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
     """Hierarchical VAE: codes from coarse to fine.
 
     Args:
-        latent: numbers of a code at each place of a group.
-        width: channels of convolutions, or units of perceptrons; None takes 32, or 128.
+        latent: numbers of a code at each place of a group; None takes 4, or 16 for perceptrons on grids.
+        width: channels of convolutions, or units of perceptrons; None takes 32, or 128, or 256 on grids.
         network: "conv", a hierarchy of sizes (grids only), "mlp", a hierarchy of vectors, or "auto": mlp for grids of at
             most 1,024 positions, where products of matrices learn more in the same time, as for `vae`.
         stem: halvings of height and width before the first size that has codes; the work grows by four with each less.
-        halvings: sizes of the hierarchy, each half of the one before; of a vector its levels.
-        groups: of codes at each size.
+        halvings: sizes of the hierarchy, each half of the one before; of perceptrons its levels; None takes 3, or 2 for
+            perceptrons on grids.
+        groups: of codes at each size; None takes 2, or 1 for perceptrons on grids.
+        inner: layers within a block; None takes 2, or none for perceptrons, whose blocks are then as wide as the rest.
         observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events (auto: bernoulli for two
             classes, logistic from 8 on in images); Continuous events have a Gaussian.
         components: of the logistic mixture.
@@ -84,12 +87,13 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         event: Event,
         condition: Event | None = None,
         *,
-        latent: Width = 4,
+        latent: Width | None = None,
         width: Width | None = None,
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         stem: Annotated[int, Range(1, 4)] = 2,
-        halvings: Annotated[int, Range(1, 8)] = 3,
-        groups: Annotated[int, Range(1, 64)] = 2,
+        halvings: Annotated[int, Range(1, 8)] | None = None,
+        groups: Annotated[int, Range(1, 64)] | None = None,
+        inner: Annotated[int, Range(0, 16)] | None = None,
         observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         beta: NonNegative = 1.0,
@@ -100,7 +104,13 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         super().__init__(event, condition)
         self.network = network_of(event, network)
         self.grid = self.network == "conv"
-        width = width or (32 if self.grid else 128)
+        flattened = not self.grid and not isinstance(event, dict) and len(event.shape) == 3
+        width = width or (32 if self.grid else 256 if flattened else 128)
+        latent, halvings, groups = (
+            b if a is None else a for a, b in zip((latent, halvings, groups), FLAT if flattened else DEEP, strict=True)
+        )
+        inner = (2 if self.grid else 0) if inner is None else inner
+        self.inner = inner
         self.latent, self.width, self.halvings, self.groups = latent, width, halvings, groups
         self.stem, self.observation, self.components = stem, observation, components
         self.beta, self.kl_warmup, self.free_bits, self.importance = beta, kl_warmup, free_bits, importance
@@ -115,15 +125,17 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
             places = [(1, 1)] * (halvings + 1)
             inputs, outputs = self.likelihood.inputs, math.prod(self.likelihood.numbers)
         self.places = places
-        self.up = UpwardLadder(inputs, places, width, 1, context=context, first=2**stem)
+        self.up = UpwardLadder(inputs, places, width, 1, context=context, first=2**stem, inner=inner)
         self.top = nn.Parameter(torch.zeros(width, *places[-1]))
         self.rungs = nn.ModuleList(
-            Rung(places[level], level - 1, latent, width, context=context, share=(halvings * groups) ** -0.5)
+            Rung(
+                places[level], level - 1, latent, width, context=context, share=(halvings * groups) ** -0.5, inner=inner
+            )
             for level in range(halvings, 0, -1)
             for _ in range(groups)
         )
-        self.norm = nn.GroupNorm(math.gcd(8, width), width)
-        self.last = nn.Conv2d(width, outputs, 3 if self.grid else 1, padding=1 if self.grid else 0)
+        self.norm = Normalised(math.gcd(8, width), width)
+        self.last = Convolution(width, outputs, 3 if self.grid else 1, padding=1 if self.grid else 0)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
         self.marginals = nn.Parameter(torch.zeros(self.likelihood.numbers))
@@ -137,8 +149,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
     @classmethod
     def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
         first = shapes.get("up.steps.0.weight", ())
-        if "network" not in options and len(first) == 4:  # grids had convolutions, whatever their size
-            options = {**options, "network": "conv" if first[-1] > 1 else "mlp"}
+        if "network" not in options and len(first) == 4:  # grids had convolutions, whatever their size; all blocks two
+            options = {**options, "network": "conv" if first[-1] > 1 else "mlp", "inner": 2}
         return of_then(options, shapes, "up.steps.0.weight")
 
     def _rungs(self) -> list[Rung]:
