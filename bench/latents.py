@@ -252,7 +252,7 @@ def probe(args):
             ),
         }
         for name in args.models or ("vae", "beta-vae", "wae", "vae-gan", "iwae"):
-            run, row = trained(args, data, name, args.minutes or 1, latent=args.latent)
+            run, row = trained(args, data, name, args.minutes or 1, latent=args.latent, **dict(args.option))
             codes, tests = (np.asarray(run.encode(part)).reshape(len(part), -1) for part in (x, held))
             pca = PCA(codes.shape[1], random_state=0).fit(flat)
             a, b = (pca.transform(part.reshape(len(part), -1) / float(np.max(x))) for part in (x, held))
