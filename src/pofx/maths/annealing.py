@@ -20,7 +20,7 @@ from pofx.maths.hamiltonian import hamiltonian_move
 ACCEPTED = 0.75  # share of Hamiltonian moves that the step size aims at
 PILOTS = 128  # chains that find temperatures and step sizes, with draws of their own, so that weights stay unbiased
 MOST_KNOTS = 200  # temperatures at which pilots stop
-TUNING = (12, 4)  # pilots' moves at the first of them, and at the others
+TUNING = (12, 8)  # pilots' moves at the first of them, and at the others
 
 
 def annealed_log_weights(
@@ -68,7 +68,8 @@ def anneal(
     streams: Streams | None = None,
 ) -> tuple[Tensor, Tensor]:
     """n draws led from `base` (log density, with draws `begin`) to `target` over a geometric bridge: where they are at
-    last (n, d), and their log-weights, float64 (n,). Where its temperatures lie is found by pilot chains."""
+    last (n, d), and their log-weights, float64 (n,). Where its temperatures lie is found by pilot chains. Moves have 1
+    to `leaps` leapfrog steps in turn: of always the same number, paths through a normal come back to their start."""
 
     def bridge(beta: float) -> Callable[[Tensor], Tensor]:
         return lambda x: beta * target(x) + (1 - beta) * base(x)
@@ -77,6 +78,7 @@ def anneal(
         pilots = Streams(seed + (1 << 41), PILOTS, device=device)
         sizes = _planned(begin(pilots), base, target, temperatures, leaps, pilots)
         betas = list(sizes)
+        order = {beta: k for k, beta in enumerate(betas)}
         streams = Streams(seed, n, device=device) if streams is None else streams
         last = [begin(streams)]
 
@@ -84,8 +86,8 @@ def anneal(
             return (after - before) * (target(x) - base(x))
 
         def move(x: Tensor, beta: float) -> Tensor:
-            for _ in range(moves):
-                x, _ = hamiltonian_move(x, bridge(beta), sizes[beta], leaps, streams)
+            for k in range(order[beta], order[beta] + moves):
+                x, _ = hamiltonian_move(x, bridge(beta), sizes[beta], 1 + k % leaps, streams)
             last[0] = x
             return x
 
@@ -120,9 +122,11 @@ def _planned(
         beta = 1.0 if step >= 1.0 - beta else beta + step
         even = (torch.arange(len(x), device=x.device, dtype=torch.float64) + 0.5) / len(x)
         x = x[torch.searchsorted(weights.cumsum(0), even).clamp(max=len(x) - 1)]
-        for _ in range(TUNING[len(knots) > 1]):
-            x, moved = hamiltonian_move(x, lambda y, b=beta: b * target(y) + (1 - b) * base(y), size, leaps, streams)
-            size *= math.exp(0.6 * (float(moved.float().mean()) - ACCEPTED))
+        for k in range(TUNING[len(knots) > 1]):
+            x, moved = hamiltonian_move(
+                x, lambda y, b=beta: b * target(y) + (1 - b) * base(y), size, 1 + k % leaps, streams
+            )
+            size *= math.exp(0.8 * (float(moved.float().mean()) - ACCEPTED))
         lengths.append(lengths[-1] + max((lost / math.log(2)) ** 0.5, 1e-3))
         knots.append(beta)
         sizes.append(size)
