@@ -53,7 +53,7 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
     Args:
         latent: numbers of a code at each place of a group; None takes 4, or 16 for perceptrons on grids.
         width: channels of convolutions, or units of perceptrons; None takes 32, or 128, or 256 on grids.
-        network: "conv", a hierarchy of sizes (grids only), "mlp", a hierarchy of vectors, or "auto": mlp for grids of at
+        network: "conv", a hierarchy of sizes (grids only), "mlp", one of vectors, or "auto": mlp for grids of at
             most 1,024 positions, where products of matrices learn more in the same time, as for `vae`.
         stem: halvings of height and width before the first size that has codes; the work grows by four with each less.
         halvings: sizes of the hierarchy, each half of the one before; of perceptrons its levels; None takes 3, or 2 for
