@@ -18,6 +18,7 @@ from jaxtyping import Float
 from pofx.artifact import run_of
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Discrete
+from pofx.core.generative import Steerable
 from pofx.core.items import Items
 from pofx.core.model import Encoding
 from pofx.data.dataset import take
@@ -181,6 +182,16 @@ class LatentSpace:
         spread = (self.codes @ units.T).std(0)
         along = np.linspace(-reach, reach, steps)[None, :, None] * (spread[:, None] * units)[:, None]
         return self.decode((self.codes[of] + along).reshape(-1, self.codes.shape[1]), of)
+
+    def steered(self, columns: int = 10) -> dict[str, list[tuple[str, Items]]]:
+        """By name of a control: its lines, each a label and `columns` samples of the noise that all lines share."""
+        model = self.artifact.model
+        return {
+            control.name: [
+                (label, self.artifact.draw(columns, seed=self.seed, **options)) for label, options in control.lines
+            ]
+            for control in (model.controls() if isinstance(model, Steerable) else ())
+        }
 
     # --- a map, and checks
 

@@ -5,20 +5,22 @@ of conditioning are independent choices; the historical models are recipes of th
 lazy: every few steps, times as much (Karras et al., 2020, arXiv 1912.04958).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
+from pofx.core.generative import Control, Steerable
 from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, direction_of, span
+from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, controls, direction_of, span
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
@@ -27,7 +29,7 @@ from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
 from pofx.maths.checkerboard import overlap_imbalance
-from pofx.nets.image.style import StyleFeatures
+from pofx.nets.image.style import StyleFeatures, StyleSynthesis
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.mlp import ACTIVATIONS
 
@@ -35,10 +37,11 @@ PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
 VIEWS = ("flip", "translation")  # the changes under which consistency is required
 PREPARED = 512  # items whose conditions are looked at before training
+NEARLY_SPENT = 0.9  # of a budget
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
-class GAN(Tempered, Inverting):
+class GAN(Tempered, Inverting, Steerable):
     """GAN: one-step samples from a duel with a critic, no density.
 
     Args:
@@ -81,7 +84,7 @@ class GAN(Tempered, Inverting):
         inversion: how items get codes: a learned encoder, or optimisation from the middle of the noise.
         inversion_steps: steps of optimisation per item, after the encoder where there is one; None is 0 with an
             encoder and 100 without.
-        mix_levels: samples take coarse, middle or fine styles from a second code.
+        mix_levels: samples take coarse, middle, fine or all styles from a second code.
         directions: unsupervised directions of the code: singular vectors of the layers that read it (sefa), or
             principal components of codes w (ganspace).
         direction: number of the direction along which samples move; 0 leaves them.
@@ -321,10 +324,8 @@ class GAN(Tempered, Inverting):
         parts = {"critic": self.duel.critic(real, fake_logits)}
         if self.critic.classes is not None and c is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi[: len(batch)]), c)
-        if self.matching and c is not None and not self.auxiliary and len(batch) > 1:
-            others = select(c, torch.arange(len(batch), device=both.device).roll(1))
-            wrong = self._logits(both[: len(batch)], Batch(both[: len(batch)], others))
-            parts["matching"] = self.matching * self.duel.critic(real, wrong) / 2
+        if self.matching and c is not None and not self.auxiliary:
+            parts["matching"] = self.matching * self._mismatched(both, phi, real, c)
         if self.centring:
             parts["centring"] = self.centring * adversarial.logit_centring(real, fake_logits)
         if self.consistency:
@@ -334,6 +335,21 @@ class GAN(Tempered, Inverting):
             self._learn(real.detach(), len(batch))
             self._observe(real.detach().float(), fake_logits.detach().float())
         return parts
+
+    def _mismatched(self, both: Tensor, phi: Tensor, real: Tensor, c: Condition) -> Tensor:
+        """Half the critic's loss of real items beside the same items under the conditions of their neighbours."""
+        n = len(both) // 2
+        others = select(c, torch.arange(n, device=both.device).roll(1))
+        there = _differing(c, others)
+        logits = len(phi) // (2 * n)  # of an item
+        if self.critic.placed is None:
+            wrong = self.critic.judge(phi[: n * logits], others)
+        else:  # the condition is a part of what the features are computed from
+            wrong = self._logits(both[:n], Batch(both[:n], others))
+        if not bool(there.any()):
+            return wrong.sum() * 0.0
+        chosen = there.repeat_interleave(logits)
+        return self.duel.critic(real[chosen], wrong[chosen]) / 2
 
     def _observe(self, real: Tensor, fake: Tensor) -> None:
         """Remember what telemetry reports; the accuracy as a running mean, for one batch states little."""
@@ -349,7 +365,20 @@ class GAN(Tempered, Inverting):
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
         alone = {"condition": UNGUIDED} if self.l1 and self.condition is None else {}
         own = mends(vars(self), grid=self.is_grid, styled=isinstance(self.critic.features, StyleFeatures))
-        return {**alone, **symptoms(numbers, TRANSLATION if self.l1 else own)}
+        return {**alone, **self._growing(numbers.get("share", 0.0)), **symptoms(numbers, TRANSLATION if self.l1 else own)}
+
+    def _growing(self, share: float) -> dict[str, str]:
+        """A progressive net that will not have all its resolutions before the budget is spent."""
+        stage, net = self.stage, self.generator.net
+        if stage is None or not isinstance(net, StyleSynthesis) or share < NEARLY_SPENT:
+            return {}
+        (height, width), (most, widest) = net.sizes[min(math.ceil(stage), len(net.sizes) - 1)], net.sizes[-1]
+        if stage >= len(net.sizes) - 1:
+            return {"growth": ""}
+        return {
+            "growth": f"the net has grown to {height} × {width} of {most} × {widest}, so that samples are coarse. Train "
+            f"longer, or pass growth={max(int(float(self.seen)) // (4 * (len(net.sizes) - 1)), 1)}"
+        }
 
     def _learn(self, real: Tensor, n: int) -> None:
         """Count items; lead the probability of augmentation by how sure the critic is of real ones."""
@@ -430,6 +459,9 @@ class GAN(Tempered, Inverting):
         )  # fmt: skip
         return self.bounded(x)
 
+    def controls(self) -> tuple[Control, ...]:
+        return controls(self.generator, self.condition)
+
     def _shift(self) -> Tensor | None:
         """What is added to every code: a direction, and the difference of two classes."""
         shift = None
@@ -439,3 +471,10 @@ class GAN(Tempered, Inverting):
             moved = self.strength * class_shift(self.generator, self.condition, self.plus, self.minus)
             shift = moved if shift is None else shift + moved
         return shift
+
+
+def _differing(a: Any, b: Any) -> Bool[Tensor, "n"]:
+    """Which items of two conditions of the same event differ."""
+    if isinstance(a, dict):
+        return torch.stack([_differing(a[key], b[key]) for key in a]).any(0)
+    return (a != b).flatten(1).any(1) if a.ndim > 1 else a != b

@@ -70,7 +70,7 @@ RECIPES = (
         "progan",
         "Karras et al., 2018, arXiv 1710.10196",
         {"architecture": "progressive", "loss": "wasserstein", "penalty": "gradient", "every": 1, "group": 4,
-         "growth": 20_000},
+         "growth": 5_000},
         {"lr": 1e-3, "betas": [0.0, 0.99]},
         summary="Resolutions fade in one after the other.",
     ),
