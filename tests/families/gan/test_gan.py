@@ -135,6 +135,43 @@ def test_critics_under_a_gradient_penalty_couple_no_items():
             torch.testing.assert_close(gan.critic(x)[0], gan.critic(other)[0], msg=entry.name)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_logits_of_real_items_do_not_depend_on_the_samples_beside_them(name):
+    """Batch norms and deviations over a mixed batch tell real items from samples, and leave samples no direction."""
+    gan = recipe(name, EVENTS[0], growth=0).train(name not in ("sngan", "sagan", "biggan"))
+    x, seen = batch(EVENTS[0], n=8), {}
+    gan.duel = dataclasses.replace(gan.duel, critic=lambda real, fake: seen.update(real=real, fake=fake) or real.mean())
+    gan("critic", x)
+    torch.testing.assert_close(seen["real"], gan.critic(x.x))
+    torch.manual_seed(2)
+    gan("critic", x)
+    torch.manual_seed(2)
+    torch.testing.assert_close(seen["fake"], gan.critic(gan.draw(x)[0]))
+
+
+def test_finite_differences_compare_items_that_were_changed_alike():
+    gan = model(EVENTS[0], augment=["cutout", "translation"], penalty="r1", differences=0.01, gamma=1.0)
+    plain = model(EVENTS[0], penalty="r1", differences=0.01, gamma=1.0)
+    x = Batch(torch.rand(64, 1, 8, 8) * 2 - 1)
+    torch.manual_seed(3)
+    changed = float(gan("regulariser", x)["r1"].detach())
+    assert changed < 3 * float(plain("regulariser", x)["r1"].detach())
+
+
+def test_mismatched_conditions_count_only_where_they_differ_and_leave_patches_beside_their_items():
+    gan = model(condition=Discrete((), 3), matching=2.0)
+    x = batch(EVENTS[0], condition=Discrete((), 3))
+    seen = {}
+    gan.duel = dataclasses.replace(gan.duel, critic=lambda real, fake: seen.update(real=real, fake=fake) or real.mean())
+    gan("critic", x)
+    others = x.condition.roll(1)
+    differ = others != x.condition
+    assert 0 < int(differ.sum()) < 6
+    torch.testing.assert_close(seen["fake"], gan.critic(x.x, others)[differ])
+    same = Batch(x.x, torch.zeros_like(x.condition))
+    assert float(gan("critic", same)["matching"].detach()) == 0
+
+
 def test_spectral_norms_are_one_and_stay_still_in_eval_mode():
     gan = recipe("sngan", EVENTS[0])
     for _ in range(60):

@@ -63,6 +63,7 @@ class GAN(Tempered, Inverting, Steerable):
         critic_rate: factor on the critic's learning rate.
         spectral: which layers keep a spectral norm of 1.
         norm: of the transposed critic.
+        centre_features: the critic's features are less their running mean.
         attention: a layer of self-attention in spectral networks.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
         overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
@@ -70,7 +71,7 @@ class GAN(Tempered, Inverting, Steerable):
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
         matching: weight with which real items under the conditions of others count as samples (Reed et al., 2016, arXiv
-            1605.05396).
+            1605.05396); None takes 1 for grids under classes and texts. What a condition does to samples grows with it.
         augment: changes under which the critic sees items.
         adaptive: share of sign(D(x)) that the probability of these changes follows; 0 makes it 1.
         consistency: weight of the change of logits under flips and translations.
@@ -97,7 +98,7 @@ class GAN(Tempered, Inverting, Steerable):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
-    unstated: ClassVar[dict[str, Any]] = {"activation": "silu"}
+    unstated: ClassVar[dict[str, Any]] = {"activation": "silu", "matching": 0.0}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -106,6 +107,7 @@ class GAN(Tempered, Inverting, Steerable):
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 64,
         "least_batch": 16,
+        "enough_steps": 10_000,
         "lr": 1e-3,
         "betas": [0.0, 0.99],
         "clip": 0.0,
@@ -138,13 +140,14 @@ class GAN(Tempered, Inverting, Steerable):
         critic_rate: Positive = 1.0,
         spectral: Annotated[str, OneOf("none", "critic", "both")] = "none",
         norm: Annotated[str, OneOf("none", "batch")] = "none",
+        centre_features: bool = False,
         attention: bool = False,
         upsampling: Annotated[str, OneOf(*UPSAMPLING)] = "transposed",
         overlap: NonNegative = 0.0,
         shuffle: Annotated[int, Range(0, 1024)] = 2,
         group: Annotated[int, Range(0, 1024)] = 0,
         auxiliary: bool = False,
-        matching: NonNegative = 0.0,
+        matching: NonNegative | None = None,
         augment: Sequence[Annotated[str, OneOf(*OPERATIONS)]] = (),
         adaptive: Unit = 0.0,
         consistency: NonNegative = 0.0,
@@ -175,14 +178,17 @@ class GAN(Tempered, Inverting, Steerable):
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
+        self.centre_features = centre_features
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
-        self.matching = matching
+        self.matching, self.mismatches = matching, matching or 0.0
         self.l1, self.upsampling, self.overlap, self.shuffle = l1, upsampling, overlap, shuffle
         self.consistency, self.transport, self.centring = consistency, transport, centring
         self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
         self.mix_levels, self.directions, self.direction = mix_levels, directions, direction
         self.plus, self.minus, self.strength = plus, minus, strength
         self.is_grid = len(event.shape) == 3
+        if matching is None and self.is_grid and architecture != "unet" and isinstance(condition, Discrete):
+            self.mismatches = 1.0
         if (augment or consistency) and not self.is_grid:
             raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
         usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
@@ -201,6 +207,7 @@ class GAN(Tempered, Inverting, Steerable):
             shuffle,
             group,
             activation,
+            centre_features,
             octaves,
         )
         self.generator = Generator(event, condition, build)
@@ -315,17 +322,15 @@ class GAN(Tempered, Inverting, Steerable):
     def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
             fake = self.draw(batch)[0]
-        both = torch.cat((self.seen_as(batch.x), self.seen_as(fake)))
-        c = batch.condition
-        twice = None if c is None else concatenated((c, c))
-        phi = self.critic.phi(both, twice, stage=self.stage)
-        condition = None if self.auxiliary else twice
+        seen, c = (self.seen_as(batch.x), self.seen_as(fake)), batch.condition
+        phi = self._features(seen, c)
+        condition = None if self.auxiliary or c is None else concatenated((c, c))
         real, fake_logits = self.critic.judge(phi, condition).chunk(2)
         parts = {"critic": self.duel.critic(real, fake_logits)}
         if self.critic.classes is not None and c is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi[: len(batch)]), c)
-        if self.matching and c is not None and not self.auxiliary:
-            parts["matching"] = self.matching * self._mismatched(both, phi, real, c)
+        if self.mismatches and c is not None and not self.auxiliary:
+            parts["matching"] = self.mismatches * self._mismatched(seen[0], phi[: len(real)], real, c)
         if self.centring:
             parts["centring"] = self.centring * adversarial.logit_centring(real, fake_logits)
         if self.consistency:
@@ -336,20 +341,23 @@ class GAN(Tempered, Inverting, Steerable):
             self._observe(real.detach().float(), fake_logits.detach().float())
         return parts
 
-    def _mismatched(self, both: Tensor, phi: Tensor, real: Tensor, c: Condition) -> Tensor:
+    def _features(self, parts: tuple[Tensor, ...], c: Condition | None) -> Float[Tensor, "logits width"]:
+        """Of several batches under one condition: at once, or one by one where the critic couples items, for what is
+        fake must not show by what lies beside it."""
+        if self.critic.couples:
+            return torch.cat([self.critic.phi(x, c, stage=self.stage) for x in parts])
+        each = None if c is None else concatenated([c] * len(parts))
+        return self.critic.phi(torch.cat(parts), each, stage=self.stage)  # type: ignore[no-any-return]
+
+    def _mismatched(self, x: Tensor, phi: Tensor, real: Tensor, c: Condition) -> Tensor:
         """Half the critic's loss of real items beside the same items under the conditions of their neighbours."""
-        n = len(both) // 2
-        others = select(c, torch.arange(n, device=both.device).roll(1))
-        there = _differing(c, others)
-        logits = len(phi) // (2 * n)  # of an item
+        others = select(c, torch.arange(len(x), device=x.device).roll(1))
+        there = _differing(c, others).repeat_interleave(len(phi) // len(x))  # of each logit of an item
         if self.critic.placed is None:
-            wrong = self.critic.judge(phi[: n * logits], others)
+            wrong = self.critic.judge(phi, others)
         else:  # the condition is a part of what the features are computed from
-            wrong = self._logits(both[:n], Batch(both[:n], others))
-        if not bool(there.any()):
-            return wrong.sum() * 0.0
-        chosen = there.repeat_interleave(logits)
-        return self.duel.critic(real[chosen], wrong[chosen]) / 2
+            wrong = self._logits(x, Batch(x, others))
+        return self.duel.critic(real[there], wrong[there]) / 2 if bool(there.any()) else wrong.sum() * 0.0
 
     def _observe(self, real: Tensor, fake: Tensor) -> None:
         """Remember what telemetry reports; the accuracy as a running mean, for one batch states little."""
@@ -397,22 +405,23 @@ class GAN(Tempered, Inverting, Steerable):
             fake = self.draw(batch)[0]
 
         def critic(x: Tensor) -> Tensor:
-            k = len(x) // len(batch)
-            c = batch.condition
-            given = Batch(x, c if c is None or k == 1 else concatenated([c] * k))
-            return self._logits(self.seen_as(x), given)
+            phi = self._features(x.split(len(batch)), batch.condition)
+            k, c = len(x) // len(batch), None if self.auxiliary else batch.condition
+            return self.critic.judge(phi, None if c is None else concatenated([c] * k))
+
+        def changed(x: Tensor) -> Tensor:
+            return critic(self.seen_as(x))
+
+        def slope(x: Tensor) -> Tensor:
+            if self.differences:  # of what was changed alike
+                return adversarial.finite_difference_penalty(critic, self.seen_as(x), self.differences)
+            return adversarial.squared_gradient(changed, x)
 
         if self.penalty == "gradient":
-            return {"gradient": self.every * self.weight * adversarial.gradient_penalty(critic, batch.x, fake)}
-        penalty: Callable[[Any, Tensor], Tensor] = adversarial.squared_gradient
-        if self.differences:
-
-            def penalty(f: Any, x: Tensor) -> Tensor:
-                return adversarial.finite_difference_penalty(f, x, self.differences)
-
+            return {"gradient": self.every * self.weight * adversarial.gradient_penalty(changed, batch.x, fake)}
         weight = self.every * self.weight / 2
         sides = {"r1": batch.x, "r2": fake}
-        return {name: weight * penalty(critic, x) for name, x in sides.items() if name in self.penalty}
+        return {name: weight * slope(x) for name, x in sides.items() if name in self.penalty}
 
     def path_loss(self, batch: Batch) -> Float[Tensor, ""]:
         """4 · weight · the path-length penalty on a quarter of the batch."""
