@@ -19,6 +19,7 @@ from pofx.train.options import Budget
 
 HERE = Path(__file__).parent / "gallery"
 SHOWN, COLUMNS = 64, 10  # samples of a sheet, and of a line of one that shows a control
+STEERED = ("stylegan2",)  # models whose controls are shown
 DATA = ("digits", "moons", "spoken-digits")
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         lines += [f"## `{name}` ({known[name].traits.family})", ""]
         lines += [f"{known[name].traits.summary} {steps} steps on {source}.", ""]
         lines += [sheet(name, "samples", run.draw(SHOWN, seed=0)), ""]
-        for control in run.model.controls() if isinstance(run.model, Steerable) else ():
+        for control in run.model.controls() if name in STEERED and isinstance(run.model, Steerable) else ():
             drawn = joined([run.draw(COLUMNS, seed=0, **options) for _, options in control.lines])
             labels = "; ".join(label for label, _ in control.lines)
             lines += [sheet(name, control.name, drawn, COLUMNS), "", f"{control.name}, line by line: {labels}", ""]
