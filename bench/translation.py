@@ -205,7 +205,8 @@ def unpaired(args):
         sheet([held[:16] / 255, there[:16] / 255, again[:16] / 255], args.sheet.replace("NAME", "unpaired"))
     right = {"there": judge.predict(back(there)) == labels, "there and back": judge.predict(again) == labels,
              "real": judge.predict(held) == labels}  # fmt: skip
-    yield {"model": "cyclegan", "turn": args.turn, "cpu_seconds": round(used, 1), "steps": run.card["training"]["steps"],
+    yield {"model": "cyclegan", "turn": args.turn, "cpu_seconds": round(used, 1),
+           "steps": run.card["training"]["steps"],
            **{name: round(float(v.mean()), 4) for name, v in right.items()},
            "stderr": round(float(right["there"].std() / len(held) ** 0.5), 4), "bar": 0.9}  # fmt: skip
 

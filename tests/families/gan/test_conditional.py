@@ -1,4 +1,4 @@
-"""Any conditional recipe draws what it was asked for after few steps, and its critic learns what tells classes apart."""
+"""Any conditional recipe draws what it was asked for after few steps, and its critic learns to tell classes apart."""
 
 import pytest
 import torch

@@ -31,7 +31,7 @@ def latent(
     out: Annotated[Path, typer.Option(help="A folder."), Folder(again=True)] = Path("latent"),
     device: arguments.Device = "auto",
 ) -> str | None:
-    """Explore the codes of a run: paths, arithmetic, directions, a map, checks; of a GAN also what steers its samples."""
+    """Explore the codes of a run: paths, arithmetic, directions, a map, checks, what steers the samples of a GAN."""
     from pofx.apps.latent import LatentSpace
     from pofx.artifact import load
     from pofx.core.files import write_json

@@ -373,7 +373,11 @@ class GAN(Tempered, Inverting, Steerable):
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
         alone = {"condition": UNGUIDED} if self.l1 and self.condition is None else {}
         own = mends(vars(self), grid=self.is_grid, styled=isinstance(self.critic.features, StyleFeatures))
-        return {**alone, **self._growing(numbers.get("share", 0.0)), **symptoms(numbers, TRANSLATION if self.l1 else own)}
+        return {
+            **alone,
+            **self._growing(numbers.get("share", 0.0)),
+            **symptoms(numbers, TRANSLATION if self.l1 else own),
+        }
 
     def _growing(self, share: float) -> dict[str, str]:
         """A progressive net that will not have all its resolutions before the budget is spent."""
@@ -384,7 +388,7 @@ class GAN(Tempered, Inverting, Steerable):
         if stage >= len(net.sizes) - 1:
             return {"growth": ""}
         return {
-            "growth": f"the net has grown to {height} × {width} of {most} × {widest}, so that samples are coarse. Train "
+            "growth": f"the net has grown to {height} × {width} of {most} × {widest}: samples are coarse. Train "
             f"longer, or pass growth={max(int(float(self.seen)) // (4 * (len(net.sizes) - 1)), 1)}"
         }
 
