@@ -43,14 +43,17 @@ class Joint:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
         model: one that completes any subset: circuit, masked-diffusion (of classes alone), vae.
         options: of the model, the trainer and the view; as_numbers=True leaves numbers of tables numbers.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         """
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
+        self.progress = progress
         self.run: Artifact | None = None
 
     def fit(self, parts: Mapping[str, Any]) -> "Joint":
@@ -77,9 +80,18 @@ class Joint:
                 f"parts must be at least two, equally many (got {found or 'none'}): give one of each for every item"
             )
         data = split(Items("several", Several(items)), "joint", seed=self.seed)
-        own = {**OWN.get(self.model, {}), **(self.options or {})}
-        self.run = fit(data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **own)
+        own = {**OWN.get(self.model, {}), **self._sizes(items), **(self.options or {})}
+        self.run = fit(
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **own
+        )
         return self
+
+    def _sizes(self, items: Mapping[str, Items]) -> dict[str, Any]:
+        """The places of each part, for a model that hides parts together."""
+        if self.model != "masked-diffusion":
+            return {}
+        view = Together.fit(Items("several", Several(dict(items))))
+        return {"part_sizes": view.sizes} if len(view.sizes) == len(items) else {}
 
     @property
     def _fitted(self) -> tuple[Artifact, Together]:

@@ -82,6 +82,12 @@ class Together(OfParts):
         self.volume = min([view.volume for view in self.parts.values()] + ([Density.BOUND] if ended else []))
         self.noisy = any(view.noisy and view.volume is Density.BOUND for view in self.parts.values())
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many classes side by side each part has, in their order."""
+        counted = [(part, math.prod(event.shape)) for part, _, event in self._leaves if isinstance(event, Discrete)]
+        return [sum(size for part, size in counted if part == name) for name in dict.fromkeys(p for p, _ in counted)]
+
     # items ↔ raw
 
     def tensor(self, values: Any) -> Tensor:
