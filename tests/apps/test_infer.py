@@ -268,6 +268,7 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     asked = CliRunner().invoke(app, other)
     assert asked.exit_code == 0, asked.output
     assert len((tmp_path / "other" / "samples.csv").read_text().splitlines()) == 21
+    other[5] = f"{tmp_path}/third"
     assert "needs --observation" in str(CliRunner().invoke(app, [*other[:2], *other[4:]]).exception)
     again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
     assert "unknown function of lab.py 'g'" in str(again.exception)
