@@ -42,7 +42,7 @@ def canonical(strings: Sequence[str]) -> list[str | None]:
 
 @lru_cache(maxsize=1 << 18)
 def _canonical(string: str) -> str | None:
-    chemistry()
+    chem = chemistry()
     molecule = chem.MolFromSmiles(string)
     return chem.MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None
 
