@@ -138,7 +138,7 @@ def beginnings(scaffold: str, n: int, seed: int) -> list[str]:
 
 def scaffold_of(string: str) -> str:
     """The rings of a molecule and what joins them (Bemis and Murcko, 1996); empty without rings."""
-    chem = chemistry()
+    chemistry()
     from rdkit.Chem.Scaffolds import MurckoScaffold
 
     with suppress(ValueError, RuntimeError):
