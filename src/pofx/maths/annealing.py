@@ -107,7 +107,7 @@ def _planned(
 
     Pilot chains go from knot to knot, each so far from the one before that half of their weights count there, and are
     resampled by them (Del Moral, Doucet and Jasra, 2012, section 3.2); at each their step size seeks the accepted
-    share. The temperatures divide the distance between the knots evenly: even steps in β would be too large at first where
+    share. The temperatures divide the distance between the knots evenly: even steps in β are too large at first where
     the target falls steeply. Found before importance weighting begins and by other chains, so that moves that are
     given weights do not know them.
     """
