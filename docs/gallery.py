@@ -13,22 +13,14 @@ from typing import Any
 import pofx
 from pofx.core.config import entries
 from pofx.core.errors import PofxError
-from pofx.data.kind import kind_of
+from pofx.core.generative import Steerable
+from pofx.data.kind import joined, kind_of
 from pofx.train.options import Budget
 
 HERE = Path(__file__).parent / "gallery"
-SHOWN = 64
+SHOWN, COLUMNS = 64, 10  # samples of a sheet, and of a line of one that shows a control
+STEERED = ("stylegan2",)  # models whose controls are shown
 DATA = ("digits", "moons", "spoken-digits")
-CONTROLS = {  # sheets of what can be steered, by model
-    "stylegan2": (
-        ("truncation 0.5", {}, {"truncation": 0.5}),
-        ("coarse styles of a second code", {"mix_levels": "coarse"}, {}),
-        ("middle styles of a second code", {"mix_levels": "middle"}, {}),
-        ("fine styles of a second code", {"mix_levels": "fine"}, {}),
-        ("along the first SeFa direction", {"direction": 1, "strength": 3.0}, {}),
-        ("along the first GANSpace direction", {"directions": "ganspace", "direction": 1, "strength": 3.0}, {}),
-    ),
-}
 
 
 def main() -> None:
@@ -53,8 +45,11 @@ def main() -> None:
         steps = run.card["training"]["steps"]
         lines += [f"## `{name}` ({known[name].traits.family})", ""]
         lines += [f"{known[name].traits.summary} {steps} steps on {source}.", ""]
-        for title, options, tempering in [("samples", {}, {}), *CONTROLS.get(name, ())]:
-            lines += [sheet(name, title, run.using(**options).draw(SHOWN, seed=0, **tempering)), "", title, ""]
+        lines += [sheet(name, "samples", run.draw(SHOWN, seed=0)), ""]
+        for control in run.model.controls() if name in STEERED and isinstance(run.model, Steerable) else ():
+            drawn = joined([run.draw(COLUMNS, seed=0, **options) for _, options in control.lines])
+            labels = "; ".join(label for label, _ in control.lines)
+            lines += [sheet(name, control.name, drawn, COLUMNS), "", f"{control.name}, line by line: {labels}", ""]
         print(f"{name}: {steps} steps on {source}", flush=True)
     (HERE / "index.md").write_text("\n".join(lines))
     print(HERE / "index.md")
@@ -71,13 +66,13 @@ def trained(name: str, sources: Sequence[str], budget: Budget) -> tuple[Any, str
     return None
 
 
-def sheet(name: str, title: str, drawn: Any) -> str:
+def sheet(name: str, title: str, drawn: Any, columns: int | None = None) -> str:
     """The lines of a page that show samples: a picture in a file of its own, or the first lines."""
     kind = kind_of(drawn)
     if not kind.pictorial and kind.plane(drawn.values) is None:
         return f"```\n{kind.preview(drawn) or kind.describe(drawn)}\n```"
     file = f"{name}{'' if title == 'samples' else '-' + title.replace(' ', '-').replace('.', '')}.png"
-    (HERE / file).write_bytes(kind.content(drawn, ".png"))
+    (HERE / file).write_bytes(kind.content(drawn, ".png", columns=columns))
     return f"![{name}: {title}]({file})"
 
 

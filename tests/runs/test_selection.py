@@ -10,6 +10,7 @@ import pofx
 from pofx.core.event import Continuous
 from pofx.core.progress import Progress
 from pofx.core.random import Streams
+from pofx.families.gan.health import symptoms
 from pofx.runs.selection import divergence, judge_by_samples
 from pofx.train.feed import Feed
 from pofx.train.log import read_log
@@ -68,6 +69,28 @@ def test_few_dimensions_are_judged_by_their_shape_and_not_by_their_moments(judge
     spread = torch.cov((centres[torch.arange(400) % 4] + 0.3 * torch.randn(400, 2)).T)
     blob = torch.distributions.MultivariateNormal(torch.zeros(2), spread)
     assert labelled(Drawer(lambda n: blob.sample((n,))))["validation"] > 1.5 * modes["validation"]
+
+
+def test_samples_of_other_classes_than_asked_for_are_far_and_named():
+    torch.manual_seed(0)
+    labels = torch.arange(400) % 4
+    centres = 3 * torch.eye(4, 12)
+    feed = Feed(centres[labels] + 0.3 * torch.randn(400, 12), labels, Identity(Continuous((12,))), seed=0,
+                device=torch.device("cpu"))  # fmt: skip
+    found = judge_by_samples(feed)
+
+    class Given:
+        def __init__(self, move):
+            self.move = move
+
+        def sample(self, n, condition=None, *, generator):
+            return centres[(condition + self.move) % 4] + 0.3 * torch.randn(n, 12)
+
+    right, wrong = found(Given(0)), found(Given(1))
+    assert right["condition right"] > 0.95 and right["condition right of data"] > 0.95
+    assert wrong["condition right"] < 0.05 and wrong["validation"] > 10 * right["validation"]
+    assert "little effect" in symptoms(wrong)["condition"]
+    assert symptoms(right)["condition"] == ""
 
 
 def test_the_divergence_is_one_for_equal_laws_and_right_for_gaussians():

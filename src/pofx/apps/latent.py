@@ -18,6 +18,7 @@ from jaxtyping import Float
 from pofx.artifact import run_of
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Discrete
+from pofx.core.generative import Steerable
 from pofx.core.items import Items
 from pofx.core.model import Encoding
 from pofx.data.dataset import take
@@ -190,6 +191,16 @@ class LatentSpace:
         of = self.other(label) if of is None else of
         along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(label)
         return self.decode((self.codes[of] + along).astype(np.float32), of)
+
+    def steered(self, columns: int = 10) -> dict[str, list[tuple[str, Items]]]:
+        """By name of a control: its lines, each a label and `columns` samples of the noise that all lines share."""
+        model = self.artifact.model
+        return {
+            control.name: [
+                (label, self.artifact.draw(columns, seed=self.seed, **options)) for label, options in control.lines
+            ]
+            for control in (model.controls() if isinstance(model, Steerable) else ())
+        }
 
     # --- a map, and checks
 

@@ -1,8 +1,11 @@
 """Capabilities of some generative models: codes of a known distribution, normal components, a density under noise,
-maps between noise and data, a posterior of classes, draws within intervals."""
+maps between noise and data, a posterior of classes, draws within intervals, samples that can be steered."""
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
@@ -29,6 +32,22 @@ class Decoding(Encoding):
     def expected(self, z: Float[Tensor, "n *code"], condition: Condition | None = None) -> X:
         """E[x | z], differentiable in z, and real where x is a class. By default `decode`."""
         return self.decode(z, condition)
+
+
+@dataclass(frozen=True)
+class Control:
+    """One way to steer samples: lines of the same noise, each with its label and its options of sampling."""
+
+    name: str
+    lines: tuple[tuple[str, Mapping[str, Any]], ...]
+
+
+class Steerable(Model):
+    """A model whose samples can be steered after training."""
+
+    @abstractmethod
+    def controls(self) -> tuple[Control, ...]:
+        """What of this instance can be steered, each with settings that show its effect; perhaps nothing."""
 
 
 class NormalComponents(Explicit):

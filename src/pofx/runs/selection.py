@@ -4,7 +4,8 @@ The quality of a GAN fluctuates while its losses stay level. Samples are compare
 distance of their 32 principal components; the held-out reference shows by how much a model is off. In few dimensions
 means and covariances show little (eight modes have them as soon as a ring does): there it is exp KL(data ‖ samples), by
 nearest neighbours (Wang, Kulkarni and Verdú, 2009, "Divergence estimation for multidimensional densities"). The samples
-show a collapse too: how many of them are near copies of one another, and over how many classes they spread.
+show a collapse too: how many of them are near copies of one another, and over how many classes they spread. Under a
+class as the condition the class is a part of what is compared: samples of other classes than those asked for are far.
 """
 
 import warnings
@@ -27,6 +28,7 @@ from pofx.train.selection import Judge
 JUDGED = 512  # samples drawn each time
 COMPONENTS = 32
 FEW, MANY, NEIGHBOUR = 8, 2000, 5  # dimensions, samples and neighbours of the estimated divergence
+MOST_CLASSES = 64  # of a condition that is compared beside the samples
 CLUSTERS = 10  # that take the place of classes where there are no labels
 RARE = 0.01  # the share of validation items that lie as near to another one as near copies do
 
@@ -46,24 +48,34 @@ def judge_by_samples(validation: Feed, labels: Any = None) -> Judge:
     mean = flat.mean(0)
     axes = np.linalg.svd(flat - mean, full_matrices=False)[2][:COMPONENTS].T
     reference = (flat - mean) @ axes
-    nearest = np.sort(cdist(reference, reference), axis=1)[:, 1] if len(reference) > 1 else np.zeros(1)
+    apart = cdist(reference, reference)
+    nearest = np.sort(apart, axis=1)[:, 1] if len(reference) > 1 else np.zeros(1)
     close = float(np.quantile(nearest, RARE))
     classes = None if labels is None or np.ndim(labels) != 1 else np.asarray(labels)[validation.taken(judged).cpu()]
     if classes is None or len(set(classes.tolist())) < 2:
         classes = _clusters(reference)
+    given = _class_condition(real.condition)
+    beside = np.zeros((len(flat), 0))
+    if given is not None and not few:  # with as much variance as all that it stands beside
+        beside = np.eye(int(given.max()) + 1)[given] * np.sqrt(reference.var(0).sum())
+    np.fill_diagonal(apart, np.inf)
+    known = 0.0 if given is None else float((given[apart.argmin(1)] == given).mean())
 
     @torch.inference_mode()
     def judge(model: Model) -> dict[str, float]:
         n = count(real.x)
         drawn = model.sample(n, real.condition, generator=Streams(7, n, device=validation.device))
         samples = (_flat(drawn, event) - mean) @ axes
-        found = {"validation": divergence(reference, samples) if few else frechet_distance(samples, reference)}
+        sides = [np.concatenate((x, beside), 1) for x in (samples, reference)]
+        found = {"validation": divergence(reference, samples) if few else frechet_distance(*sides)}
         found = {name: float(value) for name, value in found.items()}
         if n > 1 and np.isfinite(samples).all():
             apart = np.sort(cdist(samples, samples), axis=1)[:, 1]
             found["near-duplicate share"] = float((apart < close).mean())
-            predicted = classes[cdist(samples, reference).argmin(1)]
-            found |= {"class entropy": _entropy(predicted), "class entropy of data": _entropy(classes)}
+            alike = cdist(samples, reference).argmin(1)
+            found |= {"class entropy": _entropy(classes[alike]), "class entropy of data": _entropy(classes)}
+            if given is not None:
+                found |= {"condition right": float((given[alike] == given).mean()), "condition right of data": known}
         return found
 
     return judge
@@ -88,6 +100,14 @@ def _clusters(x: Float[np.ndarray, "n d"]) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct items than clusters
         return np.asarray(KMeans(min(CLUSTERS, len(x)), n_init=1, random_state=0).fit(x).labels_)
+
+
+def _class_condition(condition: Any) -> np.ndarray | None:
+    """The classes that are the condition of the items; None for other conditions, and for too many classes."""
+    if not isinstance(condition, Tensor) or condition.ndim != 1 or condition.is_floating_point():
+        return None
+    classes = condition.cpu().numpy()
+    return classes if len(classes) and classes.max() < MOST_CLASSES else None
 
 
 def _entropy(classes: np.ndarray) -> float:

@@ -135,6 +135,43 @@ def test_critics_under_a_gradient_penalty_couple_no_items():
             torch.testing.assert_close(gan.critic(x)[0], gan.critic(other)[0], msg=entry.name)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_logits_of_real_items_do_not_depend_on_the_samples_beside_them(name):
+    """Batch norms and deviations over a mixed batch tell real items from samples, and leave samples no direction."""
+    gan = recipe(name, EVENTS[0], growth=0).train(name not in ("sngan", "sagan", "biggan"))
+    x, seen = batch(EVENTS[0], n=8), {}
+    gan.duel = dataclasses.replace(gan.duel, critic=lambda real, fake: seen.update(real=real, fake=fake) or real.mean())
+    gan("critic", x)
+    torch.testing.assert_close(seen["real"], gan.critic(x.x))
+    torch.manual_seed(2)
+    gan("critic", x)
+    torch.manual_seed(2)
+    torch.testing.assert_close(seen["fake"], gan.critic(gan.draw(x)[0]))
+
+
+def test_finite_differences_compare_items_that_were_changed_alike():
+    gan = model(EVENTS[0], augment=["cutout", "translation"], penalty="r1", differences=0.01, gamma=1.0)
+    plain = model(EVENTS[0], penalty="r1", differences=0.01, gamma=1.0)
+    x = Batch(torch.rand(64, 1, 8, 8) * 2 - 1)
+    torch.manual_seed(3)
+    changed = float(gan("regulariser", x)["r1"].detach())
+    assert changed < 3 * float(plain("regulariser", x)["r1"].detach())
+
+
+def test_mismatched_conditions_count_only_where_they_differ_and_leave_patches_beside_their_items():
+    gan = model(condition=Discrete((), 3), matching=2.0)
+    x = batch(EVENTS[0], condition=Discrete((), 3))
+    seen = {}
+    gan.duel = dataclasses.replace(gan.duel, critic=lambda real, fake: seen.update(real=real, fake=fake) or real.mean())
+    gan("critic", x)
+    others = x.condition.roll(1)
+    differ = others != x.condition
+    assert 0 < int(differ.sum()) < 6
+    torch.testing.assert_close(seen["fake"], gan.critic(x.x, others)[differ])
+    same = Batch(x.x, torch.zeros_like(x.condition))
+    assert float(gan("critic", same)["matching"].detach()) == 0
+
+
 def test_spectral_norms_are_one_and_stay_still_in_eval_mode():
     gan = recipe("sngan", EVENTS[0])
     for _ in range(60):
@@ -387,13 +424,18 @@ def test_every_architecture_encodes_and_its_encoder_learns_without_moving_the_ge
 
 
 def test_style_mixing_takes_the_layers_that_it_names_from_a_second_code():
-    assert [span(m, 9) for m in MIXES] == [(0, 3), (3, 6), (6, 9)] and span("none", 9) == (0, 0)
+    assert [span(m, 9) for m in MIXES] == [(0, 3), (3, 6), (6, 9), (0, 9)] and span("none", 9) == (0, 0)
     event = Bounded((1, 28, 28))
     gan = recipe("stylegan2", event, mix_levels="coarse").eval()
     plain = recipe("stylegan2", event).eval()
     plain.load_state_dict(gan.state_dict())
     mixed, own = gan.sample(3, generator=Streams(0, 3)), plain.sample(3, generator=Streams(0, 3))
     assert not torch.allclose(mixed, own)
+    second = Streams(0, 3)
+    second.normal(gan.generator.inputs)
+    gan.mix_levels = "all"
+    wanted = gan.generator(torch.cat((second.normal(gan.latent), Streams(0, 3).normal(gan.generator.inputs)[:, 8:]), 1))
+    torch.testing.assert_close(gan.sample(3, generator=Streams(0, 3)), wanted.clamp(-1, 1))
     gan.mix_levels = "none"
     torch.testing.assert_close(gan.sample(3, generator=Streams(0, 3)), own)
     with pytest.raises(UsageError, match="mix_levels needs codes w"):
@@ -485,3 +527,28 @@ def test_perceptrons_of_vectors_bend_sharply_unless_stated():
     gan, smooth = model(EVENTS[2]), model(EVENTS[2], activation="silu")
     for made, name in ((gan, "relu"), (smooth, "silu")):
         assert made.generator.net.activation == made.critic.features.activation == name
+
+
+@pytest.mark.parametrize("name", ["stylegan2", "r3gan", "pix2pix"])
+@pytest.mark.parametrize("condition", [None, Discrete((), 3), Continuous((4,))])
+def test_whatever_steers_samples_can_be_drawn_and_changes_them(name, condition):
+    gan = recipe(name, EVENTS[0], condition).eval()
+    with torch.no_grad():
+        for p in gan.generator.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    given = None if condition is None else torch.arange(4) % 3 if isinstance(condition, Discrete) else torch.randn(4, 4)
+    found = {control.name: control.lines for control in gan.controls()}
+    assert ("classes" in found) == (name == "stylegan2" and isinstance(condition, Discrete))
+    assert ("ganspace-1" in found) == (name == "stylegan2" and not isinstance(condition, Continuous))
+    assert bool(found) == (name != "pix2pix")
+    for lines in found.values():
+        drawn = []
+        for _, options in lines:
+            changed = {k: (getattr(gan, k), v) for k, v in options.items() if k in gan.adjustable}
+            for k, (_, new) in changed.items():
+                setattr(gan, k, new)
+            tempered = {k: v for k, v in options.items() if k not in gan.adjustable}
+            drawn.append(gan.sample(4, given, generator=Streams(0, 4), **tempered))
+            for k, (old, _) in changed.items():
+                setattr(gan, k, old)
+        assert all(not torch.allclose(a, b) for a, b in zip(drawn, drawn[1:], strict=False))

@@ -1,5 +1,6 @@
 """pofx latent: a folder of pictures and numbers about the codes of a run."""
 
+import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,7 @@ def latent(
     out: Annotated[Path, typer.Option(help="A folder."), Folder(again=True)] = Path("latent"),
     device: arguments.Device = "auto",
 ) -> str | None:
-    """Explore the codes of a run: paths, arithmetic, directions, a map, and checks."""
+    """Explore the codes of a run: paths, arithmetic, directions, a map, checks, what steers the samples of a GAN."""
     from pofx.apps.latent import LatentSpace
     from pofx.artifact import load
     from pofx.core.files import write_json
@@ -58,6 +59,7 @@ def latent(
             written += _lines(space.traverse(directions, steps=STEPS), out / name)
         if space.codes.shape[1] > 1:
             written.append(_map(space, out / "map.png"))
+        written += [_lines(lines, out / f"control-{name}") for name, lines in space.steered().items()]
     rows = [vars(check) for check in checks]
     write_json(out / "latent.json", {"run": str(run), "codes": list(space.codes.shape), "checks": rows})
     if as_json:
@@ -107,10 +109,37 @@ def _lines(items: Any, stem: Path) -> list[Path]:
     return written
 
 
+def _lines(lines: Any, stem: Path) -> Path:
+    """Lines of items with their labels beside them; without labels where they are no pictures."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from pofx.core.files import write_bytes
+    from pofx.data.kind import joined, kind_of
+    from pofx.data.kinds.image import grid
+
+    items, columns = joined([line for _, line in lines]), len(lines[0][1])
+    kind = kind_of(items)
+    if not kind.pictorial:
+        return _items(items, stem, columns)
+    sheet = grid(kind.shown(items.values, items.facts).pictures, columns)
+    height, width = sheet.shape[:2]
+    figure = Figure(figsize=(8, max(6.5 * height / width, 1)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(np.squeeze(sheet, -1) if sheet.shape[-1] == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+    axes.set_xticks([])
+    axes.set_yticks([(k + 0.5) * height / len(lines) for k in range(len(lines))], [label for label, _ in lines])
+    axes.tick_params(length=0)
+    axes.set_frame_on(False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    path = stem.with_name(stem.name + ".png")
+    write_bytes(path, stream.getvalue())
+    return path
+
+
 def _moving(pictures: Any, path: Path) -> Path:
     """All directions side by side, frame after frame, as a GIF."""
-    import io
-
     import numpy as np
     from PIL import Image
 
@@ -128,8 +157,6 @@ def _moving(pictures: Any, path: Path) -> Path:
 
 def _map(space: Any, path: Path) -> Path:
     """The codes on two principal components, coloured by label where there are some."""
-    import io
-
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.figure import Figure

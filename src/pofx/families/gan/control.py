@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Discrete, Event
+from pofx.core.generative import Control
 from pofx.core.random import Streams
 from pofx.families.gan.players import Generator
 from pofx.nets.image.equalised import EqualisedLinear
@@ -20,15 +21,17 @@ from pofx.nets.image.synthesis import Synthesis
 from pofx.nets.image.translation import Translator
 from pofx.nets.vector.mlp import MLP
 
-MIXES = ("coarse", "middle", "fine")
+MIXES = ("coarse", "middle", "fine", "all")
 DIRECTIONS = ("sefa", "ganspace")
 CODES = 4096  # drawn for means and principal components
+SHOWN, REACH = 3, (-6.0, -3.0, 0.0, 3.0, 6.0)  # directions that `controls` names, and strengths along each
+MOST_CLASSES = 10
 
 
 def span(mix: str, levels: int) -> tuple[int, int]:
     """The style layers (start, stop) that a second code steers; coarse, middle and fine share all layers."""
-    if mix == "none":
-        return 0, 0
+    if mix in ("none", "all"):
+        return 0, levels if mix == "all" else 0
     part = MIXES.index(mix)
     return round(levels * part / 3), round(levels * (part + 1) / 3)
 
@@ -105,3 +108,28 @@ def _codes(generator: Generator, condition: Tensor | None = None) -> Float[Tenso
     mapping: nn.Module = net.mapping
     w: Tensor = mapping(z, generator.conditioner(condition))
     return w.detach().float()
+
+
+def controls(generator: Generator, condition: Event | None) -> tuple[Control, ...]:
+    """What of a generator can be steered, with settings that show it."""
+    if isinstance(generator.net, Translator):
+        return ()
+    shares = (0.25, 0.5, 0.75, 1.0)
+    found = [Control("temperature", tuple((f"temperature {t:g}", {"temperature": t}) for t in shares))]
+    if generator.styled:
+        closer = tuple((f"truncation {t:g}", {"truncation": t}) for t in (0.0, *shares))
+        mixed = tuple((f"{mix} of a second", {"mix_levels": mix}) for mix in MIXES)
+        found += [Control("truncation", closer), Control("mixing", (("one code", {}), *mixed))]
+    classes = isinstance(condition, Discrete) and condition.shape == ()
+    kinds = DIRECTIONS if generator.styled else DIRECTIONS[:1]
+    for kind in kinds if condition is None or classes or not generator.styled else ():
+        for number in range(1, min(SHOWN, *readers(generator).shape) + 1):
+            lines = tuple(
+                (f"strength {s:g}", {"directions": kind, "direction": number, "strength": s} if s else {})
+                for s in REACH
+            )
+            found.append(Control(f"{kind}-{number}", lines))
+    if generator.styled and isinstance(condition, Discrete) and classes:
+        towards = tuple((f"plus {k}", {"plus": k}) for k in range(min(condition.largest, MOST_CLASSES)))
+        found.append(Control("classes", (("as drawn", {}), *towards)))
+    return tuple(found)

@@ -5,20 +5,22 @@ of conditioning are independent choices; the historical models are recipes of th
 lazy: every few steps, times as much (Karras et al., 2020, arXiv 1912.04958).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
+from pofx.core.generative import Control, Steerable
 from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, direction_of, span
+from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, controls, direction_of, span
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
@@ -27,7 +29,7 @@ from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
 from pofx.maths.checkerboard import overlap_imbalance
-from pofx.nets.image.style import StyleFeatures
+from pofx.nets.image.style import StyleFeatures, StyleSynthesis
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.mlp import ACTIVATIONS
 
@@ -35,10 +37,11 @@ PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
 VIEWS = ("flip", "translation")  # the changes under which consistency is required
 PREPARED = 512  # items whose conditions are looked at before training
+NEARLY_SPENT = 0.9  # of a budget
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
-class GAN(Tempered, Inverting):
+class GAN(Tempered, Inverting, Steerable):
     """GAN: one-step samples from a duel with a critic, no density.
 
     Args:
@@ -60,6 +63,7 @@ class GAN(Tempered, Inverting):
         critic_rate: factor on the critic's learning rate.
         spectral: which layers keep a spectral norm of 1.
         norm: of the transposed critic.
+        centre_features: the critic's features are less their running mean.
         attention: a layer of self-attention in spectral networks.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
         overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
@@ -67,7 +71,7 @@ class GAN(Tempered, Inverting):
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
         matching: weight with which real items under the conditions of others count as samples (Reed et al., 2016, arXiv
-            1605.05396).
+            1605.05396); None takes 1 for grids under classes and texts. What a condition does to samples grows with it.
         augment: changes under which the critic sees items.
         adaptive: share of sign(D(x)) that the probability of these changes follows; 0 makes it 1.
         consistency: weight of the change of logits under flips and translations.
@@ -81,7 +85,7 @@ class GAN(Tempered, Inverting):
         inversion: how items get codes: a learned encoder, or optimisation from the middle of the noise.
         inversion_steps: steps of optimisation per item, after the encoder where there is one; None is 0 with an
             encoder and 100 without.
-        mix_levels: samples take coarse, middle or fine styles from a second code.
+        mix_levels: samples take coarse, middle, fine or all styles from a second code.
         directions: unsupervised directions of the code: singular vectors of the layers that read it (sefa), or
             principal components of codes w (ganspace).
         direction: number of the direction along which samples move; 0 leaves them.
@@ -94,7 +98,7 @@ class GAN(Tempered, Inverting):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
-    unstated: ClassVar[dict[str, Any]] = {"activation": "silu"}
+    unstated: ClassVar[dict[str, Any]] = {"activation": "silu", "matching": 0.0}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -103,6 +107,7 @@ class GAN(Tempered, Inverting):
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 64,
         "least_batch": 16,
+        "enough_steps": 10_000,
         "lr": 1e-3,
         "betas": [0.0, 0.99],
         "clip": 0.0,
@@ -135,13 +140,14 @@ class GAN(Tempered, Inverting):
         critic_rate: Positive = 1.0,
         spectral: Annotated[str, OneOf("none", "critic", "both")] = "none",
         norm: Annotated[str, OneOf("none", "batch")] = "none",
+        centre_features: bool = False,
         attention: bool = False,
         upsampling: Annotated[str, OneOf(*UPSAMPLING)] = "transposed",
         overlap: NonNegative = 0.0,
         shuffle: Annotated[int, Range(0, 1024)] = 2,
         group: Annotated[int, Range(0, 1024)] = 0,
         auxiliary: bool = False,
-        matching: NonNegative = 0.0,
+        matching: NonNegative | None = None,
         augment: Sequence[Annotated[str, OneOf(*OPERATIONS)]] = (),
         adaptive: Unit = 0.0,
         consistency: NonNegative = 0.0,
@@ -172,14 +178,17 @@ class GAN(Tempered, Inverting):
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
+        self.centre_features = centre_features
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
-        self.matching = matching
+        self.matching, self.mismatches = matching, matching or 0.0
         self.l1, self.upsampling, self.overlap, self.shuffle = l1, upsampling, overlap, shuffle
         self.consistency, self.transport, self.centring = consistency, transport, centring
         self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
         self.mix_levels, self.directions, self.direction = mix_levels, directions, direction
         self.plus, self.minus, self.strength = plus, minus, strength
         self.is_grid = len(event.shape) == 3
+        if matching is None and self.is_grid and architecture != "unet" and isinstance(condition, Discrete):
+            self.mismatches = 1.0
         if (augment or consistency) and not self.is_grid:
             raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
         usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
@@ -198,6 +207,7 @@ class GAN(Tempered, Inverting):
             shuffle,
             group,
             activation,
+            centre_features,
             octaves,
         )
         self.generator = Generator(event, condition, build)
@@ -312,19 +322,15 @@ class GAN(Tempered, Inverting):
     def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
             fake = self.draw(batch)[0]
-        both = torch.cat((self.seen_as(batch.x), self.seen_as(fake)))
-        c = batch.condition
-        twice = None if c is None else concatenated((c, c))
-        phi = self.critic.phi(both, twice, stage=self.stage)
-        condition = None if self.auxiliary else twice
+        seen, c = (self.seen_as(batch.x), self.seen_as(fake)), batch.condition
+        phi = self._features(seen, c)
+        condition = None if self.auxiliary or c is None else concatenated((c, c))
         real, fake_logits = self.critic.judge(phi, condition).chunk(2)
         parts = {"critic": self.duel.critic(real, fake_logits)}
         if self.critic.classes is not None and c is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi[: len(batch)]), c)
-        if self.matching and c is not None and not self.auxiliary and len(batch) > 1:
-            others = select(c, torch.arange(len(batch), device=both.device).roll(1))
-            wrong = self._logits(both[: len(batch)], Batch(both[: len(batch)], others))
-            parts["matching"] = self.matching * self.duel.critic(real, wrong) / 2
+        if self.mismatches and c is not None and not self.auxiliary:
+            parts["matching"] = self.mismatches * self._mismatched(seen[0], phi[: len(real)], real, c)
         if self.centring:
             parts["centring"] = self.centring * adversarial.logit_centring(real, fake_logits)
         if self.consistency:
@@ -334,6 +340,24 @@ class GAN(Tempered, Inverting):
             self._learn(real.detach(), len(batch))
             self._observe(real.detach().float(), fake_logits.detach().float())
         return parts
+
+    def _features(self, parts: tuple[Tensor, ...], c: Condition | None) -> Float[Tensor, "logits width"]:
+        """Of several batches under one condition: at once, or one by one where the critic couples items, for what is
+        fake must not show by what lies beside it."""
+        if self.critic.couples:
+            return torch.cat([self.critic.phi(x, c, stage=self.stage) for x in parts])
+        each = None if c is None else concatenated([c] * len(parts))
+        return self.critic.phi(torch.cat(parts), each, stage=self.stage)  # type: ignore[no-any-return]
+
+    def _mismatched(self, x: Tensor, phi: Tensor, real: Tensor, c: Condition) -> Tensor:
+        """Half the critic's loss of real items beside the same items under the conditions of their neighbours."""
+        others = select(c, torch.arange(len(x), device=x.device).roll(1))
+        there = _differing(c, others).repeat_interleave(len(phi) // len(x))  # of each logit of an item
+        if self.critic.placed is None:
+            wrong = self.critic.judge(phi, others)
+        else:  # the condition is a part of what the features are computed from
+            wrong = self._logits(x, Batch(x, others))
+        return self.duel.critic(real[there], wrong[there]) / 2 if bool(there.any()) else wrong.sum() * 0.0
 
     def _observe(self, real: Tensor, fake: Tensor) -> None:
         """Remember what telemetry reports; the accuracy as a running mean, for one batch states little."""
@@ -349,7 +373,24 @@ class GAN(Tempered, Inverting):
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
         alone = {"condition": UNGUIDED} if self.l1 and self.condition is None else {}
         own = mends(vars(self), grid=self.is_grid, styled=isinstance(self.critic.features, StyleFeatures))
-        return {**alone, **symptoms(numbers, TRANSLATION if self.l1 else own)}
+        return {
+            **alone,
+            **self._growing(numbers.get("share", 0.0)),
+            **symptoms(numbers, TRANSLATION if self.l1 else own),
+        }
+
+    def _growing(self, share: float) -> dict[str, str]:
+        """A progressive net that will not have all its resolutions before the budget is spent."""
+        stage, net = self.stage, self.generator.net
+        if stage is None or not isinstance(net, StyleSynthesis) or share < NEARLY_SPENT:
+            return {}
+        (height, width), (most, widest) = net.sizes[min(math.ceil(stage), len(net.sizes) - 1)], net.sizes[-1]
+        if stage >= len(net.sizes) - 1:
+            return {"growth": ""}
+        return {
+            "growth": f"the net has grown to {height} × {width} of {most} × {widest}: samples are coarse. Train "
+            f"longer, or pass growth={max(int(float(self.seen)) // (4 * (len(net.sizes) - 1)), 1)}"
+        }
 
     def _learn(self, real: Tensor, n: int) -> None:
         """Count items; lead the probability of augmentation by how sure the critic is of real ones."""
@@ -368,22 +409,23 @@ class GAN(Tempered, Inverting):
             fake = self.draw(batch)[0]
 
         def critic(x: Tensor) -> Tensor:
-            k = len(x) // len(batch)
-            c = batch.condition
-            given = Batch(x, c if c is None or k == 1 else concatenated([c] * k))
-            return self._logits(self.seen_as(x), given)
+            phi = self._features(x.split(len(batch)), batch.condition)
+            k, c = len(x) // len(batch), None if self.auxiliary else batch.condition
+            return self.critic.judge(phi, None if c is None else concatenated([c] * k))
+
+        def changed(x: Tensor) -> Tensor:
+            return critic(self.seen_as(x))
+
+        def slope(x: Tensor) -> Tensor:
+            if self.differences:  # of what was changed alike
+                return adversarial.finite_difference_penalty(critic, self.seen_as(x), self.differences)
+            return adversarial.squared_gradient(changed, x)
 
         if self.penalty == "gradient":
-            return {"gradient": self.every * self.weight * adversarial.gradient_penalty(critic, batch.x, fake)}
-        penalty: Callable[[Any, Tensor], Tensor] = adversarial.squared_gradient
-        if self.differences:
-
-            def penalty(f: Any, x: Tensor) -> Tensor:
-                return adversarial.finite_difference_penalty(f, x, self.differences)
-
+            return {"gradient": self.every * self.weight * adversarial.gradient_penalty(changed, batch.x, fake)}
         weight = self.every * self.weight / 2
         sides = {"r1": batch.x, "r2": fake}
-        return {name: weight * penalty(critic, x) for name, x in sides.items() if name in self.penalty}
+        return {name: weight * slope(x) for name, x in sides.items() if name in self.penalty}
 
     def path_loss(self, batch: Batch) -> Float[Tensor, ""]:
         """4 · weight · the path-length penalty on a quarter of the batch."""
@@ -430,6 +472,9 @@ class GAN(Tempered, Inverting):
         )  # fmt: skip
         return self.bounded(x)
 
+    def controls(self) -> tuple[Control, ...]:
+        return controls(self.generator, self.condition)
+
     def _shift(self) -> Tensor | None:
         """What is added to every code: a direction, and the difference of two classes."""
         shift = None
@@ -439,3 +484,10 @@ class GAN(Tempered, Inverting):
             moved = self.strength * class_shift(self.generator, self.condition, self.plus, self.minus)
             shift = moved if shift is None else shift + moved
         return shift
+
+
+def _differing(a: Any, b: Any) -> Bool[Tensor, "n"]:
+    """Which items of two conditions of the same event differ."""
+    if isinstance(a, dict):
+        return torch.stack([_differing(a[key], b[key]) for key in a]).any(0)
+    return (a != b).flatten(1).any(1) if a.ndim > 1 else a != b

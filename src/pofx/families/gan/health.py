@@ -9,6 +9,7 @@ COVERED = 0.7  # of the effective classes of the data, below which samples colla
 COPIES = 0.3  # near-duplicate share from which on samples collapsed
 WORSE = 3.0  # times the best validation
 WON = 0.99  # critic accuracy
+HEEDED = 0.5  # of the share of items whose neighbour has their class, below which samples ignore their class
 
 
 UNGUIDED = (
@@ -56,13 +57,19 @@ TRANSLATION = {  # of a paired translation
 }
 
 
+IGNORED = (
+    "the condition has little effect: {right:.0%} of samples lie nearest to items of the class that they were drawn "
+    "for, items themselves in {due:.0%}. Pass matching=1 or auxiliary=true, or train longer"
+)
+
+
 def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> dict[str, str]:
-    """Sentences by name: "collapse", "divergence", "critic".
+    """Sentences by name: "collapse", "divergence", "critic", "condition".
 
     Args:
         mends: by the same names, the options of the model that help.
         numbers: "share" of the budget; of a validation "validation", "best validation", "near-duplicate share", "class
-            entropy", "class entropy of data"; of steps "critic accuracy".
+            entropy", "class entropy of data", "condition right", "condition right of data"; of steps "critic accuracy".
     """
     found: dict[str, str] = {}
     share = numbers.get("share", 1.0)
@@ -82,6 +89,10 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
             f"the duel diverges: samples are {now / best:.1f} times as far from the data as at best (those weights are "
             f"stored). {mends['divergence']}"
         )
+    right, due = numbers.get("condition right"), numbers.get("condition right of data", 0.0)
+    if right is not None:
+        ignored = due > HEEDED and right < HEEDED * due
+        found["condition"] = IGNORED.format(right=right, due=due) if ignored else ""
     if numbers.get("critic accuracy", 0.0) > WON:
         found["critic"] = (
             f"the critic wins: it orders {numbers['critic accuracy']:.1%} of pairs correctly, which leaves the "

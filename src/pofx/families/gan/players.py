@@ -14,6 +14,7 @@ from torch.nn.functional import leaky_relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
+from pofx.nets.image.equalised import MinibatchDeviation
 from pofx.nets.image.placed import placed
 from pofx.nets.image.spectral_resnet import ResidualFeatures, ResidualSynthesis
 from pofx.nets.image.style import StyleFeatures, StyleSynthesis
@@ -27,6 +28,7 @@ from pofx.nets.vector.wave import WaveFeatures, WaveSynthesis
 
 ARCHITECTURES = ("residual", "mlp", "transposed", "spectral", "split", "style", "style2", "progressive", "unet", "wave")
 UPSAMPLING = ("transposed", "resize")
+CENTRING = 0.1  # share of a batch in the running mean of features
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Build:
     shuffle: int = 0  # places of phase shuffle in the critic of signals
     group: int = 0  # items of the minibatch deviation of the style critics
     activation: str = "silu"  # of perceptrons
+    centre: bool = False  # features of the critic are less their running mean
     octaves: int = 0  # of the waves that the perceptron of a critic sees beside each number
 
 
@@ -134,7 +137,13 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """D(x | y) = ψ·φ(x) + ⟨e(y), φ(x)⟩, or ψ·φ(x) beside class logits from φ(x)."""
+    """D(x | y) = ψ·φ(x) + ⟨e(y), φ(x)⟩, or ψ·φ(x) beside class logits from φ(x).
+
+    Sums over places behind spectral norms have a mean twenty times as large as what differs between items: there φ is
+    less its running mean, for gradients of ψ and e that are mostly this mean show neither what is real nor the class.
+    """
+
+    centre: Tensor | None
 
     def __init__(self, event: Continuous, condition: Event | None, build: Build, *, auxiliary: bool = False) -> None:
         super().__init__()
@@ -161,6 +170,7 @@ class Critic(nn.Module):
             self.activation = False
         else:
             self.features = StyleFeatures(event.shape, width, progressive=kind == "progressive", group=build.group)
+        self.register_buffer("centre", torch.zeros(width) if build.centre else None)
         self.score: nn.Module = nn.Linear(width, 1, bias=False)  # the features have biases; in pairs one would cancel
         if build.spectral != "none":
             self.score = spectral_norm(self.score)
@@ -170,6 +180,11 @@ class Critic(nn.Module):
         self.embed = Conditioner(None if classes else named, width)
         self.embed.silence()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def couples(self) -> bool:
+        """Whether an item's logit depends on the others of its batch: batch norms, the deviation of a minibatch."""
+        return any(isinstance(part, nn.BatchNorm2d | MinibatchDeviation) for part in self.features.modules())
 
     def phi(
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None, *, stage: float | None = None
@@ -185,6 +200,10 @@ class Critic(nn.Module):
         else:
             flat = isinstance(self.features, MLP)
             h = self.features(waves(x.flatten(1), self.octaves).flatten(1) if flat else x)
+        if self.centre is not None:
+            if self.training:
+                self.centre.lerp_(h.detach().float().mean(0), CENTRING)
+            h = h - self.centre.to(h.dtype)
         return leaky_relu(h, SLOPE) if self.activation else h
 
     def forward(

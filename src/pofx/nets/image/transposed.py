@@ -19,10 +19,14 @@ from pofx.nets.vector.linear import Linear
 WEIGHT_STD = 0.02  # of the initial weights, section 4 of the paper
 
 
-def _initialised(module: nn.Module) -> None:
+def _initialised(module: nn.Module, *, normed: bool = True) -> None:
+    """As in the paper where norms follow; without them signals would fade, so that variances are held (He et al.)."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(part.weight, std=WEIGHT_STD)
+            if normed:
+                nn.init.normal_(part.weight, std=WEIGHT_STD)
+            else:
+                nn.init.kaiming_normal_(part.weight, a=SLOPE)
         elif isinstance(part, nn.BatchNorm2d):
             nn.init.normal_(part.weight, 1.0, WEIGHT_STD)
 
@@ -91,7 +95,7 @@ class StridedFeatures(nn.Module):
         for _ in self.downs:
             height, wide = max(height // 2, 1), max(wide // 2, 1)
         self.last = Linear(widths[-1] * height * wide, outputs)
-        _initialised(self)
+        _initialised(self, normed=norm == "batch")
 
     def forward(self, x: Float[Tensor, "n C H W"]) -> Float[Tensor, "n outputs"]:
         """x (n, C, H, W) → (n, outputs)."""
