@@ -59,8 +59,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         halvings: sizes of the hierarchy, each half of the one before; of perceptrons its levels; None takes 3, or 2 for
             perceptrons on grids.
         groups: of codes at each size; None takes 2, or 1 for perceptrons on grids.
-        normalised: by group: "all" layers, "blocks" (not the outputs' input), "none", or "auto": blocks for convolutions and
-            none for perceptrons. Before the outputs it hides from them how far a code lies from others.
+        normalised: by group: "all" layers, "blocks" (not the outputs' input), "none", or "auto": blocks of
+            convolutions. Before the outputs it hides from them how far a code lies from others.
         inner: layers within a block; None takes 2, or none for perceptrons, whose blocks are then as wide as the rest.
         observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events (auto: bernoulli for two
             classes, logistic from 8 on in images); Continuous events have a Gaussian.
