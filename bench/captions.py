@@ -20,7 +20,7 @@ from pofx.data.captioned_shapes import factors as of_part
 from pofx.data.sources import load
 from pofx.evaluate.features import fit_spaces
 
-DRAWN = 500
+DRAWN, RATE = 500, 3e-3
 USUAL = {
     "flow-matching": {"width": 32, "batch_size": 32},
     "r3gan": {"width": 32, "batch_size": 16, "matching": 1.0},
@@ -28,48 +28,57 @@ USUAL = {
 
 
 class Reader(nn.Module):
-    """Pictures (n, 3, 32, 32) → logits of each factor."""
+    """Pictures (n, 3, 32, 32) → logits of each factor, from the mean and the greatest value of features over places:
+    what a sprite is does not depend on where it lies."""
 
     def __init__(self) -> None:
         super().__init__()
-        sides, layers = (3, 32, 64, 96), []
-        for a, b in zip(sides[:-1], sides[1:], strict=True):
-            layers += [nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(),
-                       nn.Conv2d(b, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()]  # fmt: skip
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 16, 128), nn.ReLU())
-        self.heads = nn.ModuleList(nn.Linear(128, k) for k in FACTORS.values())
+
+        def block(a, b, stride):
+            return nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()
+
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(2), *block(12, 48, 1), *block(48, 48, 1), *block(48, 96, 2), *block(96, 96, 1)
+        )
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(192, 96), nn.ReLU(), nn.Linear(96, k)) for k in FACTORS.values()
+        )
 
     def forward(self, x):
         h = self.body(x)
+        h = torch.cat((h.mean((2, 3)), h.amax((2, 3))), 1)
         return [head(h) for head in self.heads]
 
 
 def tensor(pictures):
-    return torch.from_numpy(np.asarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.asarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1  # channels last in memory
 
 
 def reader(path, seconds):
-    """The classifier, trained for so many CPU seconds on pictures of seeds that no split has, or read from a file."""
-    net = Reader()
+    """The classifier, trained for so many CPU seconds on pictures of seeds that no split has, each in four quarter
+    turns, or read from a file."""
+    net = Reader().to(memory_format=torch.channels_last)
     if path.exists():
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
     torch.manual_seed(0)
     rng = np.random.default_rng(77)
-    descent = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
-    began, seed = time.process_time(), 1000
+    descent = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-2)
+    began, seed, step = time.process_time(), 1000, 0
     while (share := (time.process_time() - began) / seconds) < 1:
-        values = np.stack([rng.integers(0, k, 4096) for k in FACTORS.values()], 1)
-        pictures, seed = tensor(render(values, seed)), seed + 1
-        pictures += 0.1 * float(rng.random()) * torch.randn_like(pictures)  # samples are never quite clean
-        truth = torch.from_numpy(values)
-        for group in descent.param_groups:
-            group["lr"] = 2e-3 * max(1 - share, 0.01)
-        for part in torch.randperm(len(values)).split(64):
-            loss = sum(nn.functional.cross_entropy(z, truth[part, k]) for k, z in enumerate(net(pictures[part])))
+        values = np.stack([rng.integers(0, k, 2048) for k in FACTORS.values()], 1)
+        pictures, truth, seed = tensor(render(values, seed)), torch.from_numpy(values), seed + 1
+        for part in torch.cat([torch.randperm(len(values)) for _ in range(4)]).split(64):
+            share = min((time.process_time() - began) / seconds, 1)
+            for group in descent.param_groups:
+                group["lr"] = RATE * min(step / 100, 1) * max(1 - share, 0.01)
+            x = torch.rot90(pictures[part], int(rng.integers(4)), (2, 3))
+            x = x + 0.1 * float(rng.random()) * torch.randn_like(x)  # samples are never quite clean
+            loss = sum(nn.functional.cross_entropy(z, truth[part, k]) for k, z in enumerate(net(x)))
             descent.zero_grad()
             loss.backward()
             descent.step()
+            step += 1
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(net.state_dict(), path)
     return net.eval()

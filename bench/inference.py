@@ -117,7 +117,7 @@ def main():
                    "cpu_s": round(time.process_time() - start, 1)}  # fmt: skip
             each = [c2st(of[: args.draws], draw(seen, args.draws)) for seen, of in references(folder / name)]
             row |= {"c2st": round(float(np.mean(each)), 3), "each": [round(one, 3) for one in each]}
-            if posterior is not None and args.method == "posterior":
+            if posterior is not None and args.method in ("posterior", "both"):
                 check = posterior.check(300).to_json()
                 row |= {key: check[key] for key in ("sbc", "tarp", "tarp_noise", "sound")}
                 row |= {"covered_90": check["coverage"]["0.9"], "failed": posterior.failed}

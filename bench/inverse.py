@@ -64,7 +64,8 @@ def mnist(args):
     run = pofx.load(args.run) if args.run else mnist_mixture(spent)
     with np.load(Path(os.environ["POFX_DATA"]) / "mnist.npz") as file:
         test = file["x_test"][np.random.default_rng(0).permutation(10_000)[: args.items]]
-    options = {"steps": args.steps} if args.steps else None
+    options = {"steps": args.steps} if args.steps else {}
+    options |= {"inner": args.inner} if args.inner else {}
     for name in args.tasks or TASKS:
         operator, settings = TASKS[name]
         made = pofx.posterior(
@@ -192,6 +193,17 @@ def slices_of(path):
     return (volume / np.quantile(volume, 0.999, axis=(1, 2), keepdims=True)).clip(0, 1)
 
 
+def recontrasted(patches, seed):
+    """Patches turned, mirrored and with another contrast, positive or negative, around another mean within 0 to 1."""
+    g = np.random.default_rng(seed)
+    turned = np.stack([np.rot90(p, k)[:: 1 - 2 * (k // 4)] for p, k in zip(patches, g.integers(0, 8, len(patches)),
+                                                                           strict=True)])  # fmt: skip
+    size = (len(patches), 1, 1)
+    mean = turned.mean((1, 2), keepdims=True)
+    gain, middle = g.uniform(0.3, 1.3, size) * g.choice([-1, 1], size), np.where(g.random(size) < 0.5, mean, 1 - mean)
+    return (middle + gain * (turned - mean)).clip(0, 1)
+
+
 def mri(args):
     folder = Path(os.environ["POFX_DATA"]) / "scans"
     truth = np.load(folder / "t1_coronal_slice.npy").astype(np.float64)
@@ -199,10 +211,12 @@ def mri(args):
     windows = np.lib.stride_tricks.sliding_window_view(slices_of(folder / "S0_10slices.nii.gz"), (8, 8), (1, 2))
     windows = windows.reshape(-1, 8, 8)
     windows = windows[windows.max((1, 2)) > 0.05]
-    chosen = np.random.default_rng(0).permutation(len(windows))[: args.patches]
+    chosen = windows[np.random.default_rng(0).permutation(len(windows))[: args.patches]]
+    if args.contrast:
+        chosen = recontrasted(chosen, seed=2)
     began = time.process_time()
     run = pofx.fit(
-        pofx.images((255 * windows[chosen]).round().astype(np.uint8)), "gmm", view={"represent": "unit"},
+        pofx.images((255 * chosen).round().astype(np.uint8)), "gmm", view={"represent": "unit"},
         options={"components": args.components, "covariance": "full", "ridge": 1e-4}, progress=False,
     )  # fmt: skip
     trained = time.process_time() - began
@@ -213,7 +227,7 @@ def mri(args):
     yield {"task": "MRI 4x", "method": "zero-filled", "psnr_of_mean": round(zero, 2)}
     began = time.process_time()
     options = {"steps": args.steps or 25}
-    found = pofx.posterior(run, y, operator, args.sigma, options=options).sample(args.draws)
+    found = pofx.posterior(run, y, operator, args.sigma, method=args.method, options=options).sample(args.draws)
     if args.out:
         found.picture(args.out / "mri.png", truth.numpy())
     row = checked(found, truth.numpy()).to_json()
@@ -234,7 +248,9 @@ def main():
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--draws", type=int, default=39)
     parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--inner", type=int, default=0, help="of mmps and daps on the digits")
     parser.add_argument("--sigma", type=float, default=0.005, help="noise of the scan")
+    parser.add_argument("--contrast", action="store_true", help="patches of the scan turned, with random contrast")
     parser.add_argument("--patches", type=int, default=8_000)
     parser.add_argument("--components", type=int, default=40, help="of the mixture of patches")
     harness.measure("inverse", BARS, parser.parse_args())

@@ -8,6 +8,7 @@ python bench/latents.py dbn probe halves --minutes 2
 
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from harness import listed, measure, option, parser, sheet
 from torch import nn
 
 import pofx
+from pofx.data.dataset import dataset
 from pofx.data.kinds.image import images
 from pofx.data.shapes import factors as known_factors
 from pofx.data.sources import load
@@ -89,39 +91,65 @@ def factors(args):
 
 
 def codebook(args):
-    """MNIST: share of the codebook in use, and the pair of vq-vae and gpt against a vae of the same minutes. Bars: 0.8;
-    half of the vae's distance."""
-    data, n, minutes = load("mnist"), 2000, args.minutes or 4
-    spaces = fit_spaces(data.train, ["classifier", "pca"], seed=0, folder=args.spaces or args.out / "spaces")
+    """MNIST and crops of CIFAR-10: share of the codebook in use, and the pair of vq-vae and gpt against a vae of the
+    same minutes. Bars: 0.8; half of the vae's distance."""
+    for source in args.data or ("mnist", "cifar10"):
+        yield from ({"data": source, **row} for row in _codebook(args, source))
+
+
+def cropped(data, side=16):
+    """The same pictures, a random square of each."""
+    rng = np.random.default_rng(0)
+
+    def part(items):
+        x = np.asarray(items.values)
+        top, left = rng.integers(0, x.shape[1] - side + 1, (2, len(x)))
+        rows, columns = top[:, None] + np.arange(side), left[:, None] + np.arange(side)
+        return images(x[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]], labels=items.labels)
+
+    parts = data.splits()
+    name = f"{data.name}-{side}"
+    made = (part(parts[k]) for k in ("train", "validation", "test"))
+    return dataset(*made, name, source=f"crops of {data.name}", licence="as the whole pictures'")
+
+
+def _codebook(args, source):
+    n, minutes = 2000, args.minutes or 4
+    data = cropped(load(source)) if source.startswith("cifar") else load(source)
+    folder = Path(args.spaces or args.out / "spaces")
+    spaces = fit_spaces(data.train, ["classifier", "pca"], seed=0, folder=folder / source)
     test = [space.of(data.test) for space in spaces]
     chosen = np.random.default_rng(0).permutation(len(data.test))[:500]
+    values = np.asarray(data.test.values)
 
     def distances(x):
         return {s.name: round(float(frechet_distance(s(x), real)), 3) for s, real in zip(spaces, test, strict=True)}
 
     def rated(run):
-        value = -run.score(np.asarray(data.test.values)[chosen], draws=1).value / (784 * math.log(2))
+        value = -run.score(values[chosen], draws=1).value / (values[0].size * math.log(2))
         return {"bits_per_dim": round(float(value.mean()), 4), "stderr": round(float(value.std() / 500**0.5), 4),
                 "kind": run.density.name.lower()}  # fmt: skip
 
+    real = np.asarray(data.train.values)[np.random.default_rng(0).permutation(len(data.train))[:n]]
+    yield {"model": "training items", **distances(real)}
     for name in args.models or ("vq-vae", "vae"):
         if name == "vae":
             run, row = trained(args, data, name, minutes * 2)
             drawn = np.asarray(run.sample(n, seed=0))
-            sheet(drawn[:96], args.out / "codebook-vae.png")
+            sheet(drawn[:96], args.out / f"codebook-{source}-vae.png")
             yield {**row, **distances(drawn), **rated(run)}
             continue
-        first, row = trained(args, data, name, minutes, out=args.out / f"codebook-{name}", overwrite=True,
+        first, row = trained(args, data, name, minutes, out=args.out / f"codebook-{source}-{name}", overwrite=True,
                              **dict(args.option))  # fmt: skip
-        codes = np.asarray(first.encode(data.test.values[:5000]))
+        codes = np.asarray(first.encode(values[:5000]))
         share = np.bincount(codes.ravel(), minlength=first.model.code.largest) / codes.size
-        back = np.asarray(first.reconstruct(data.test.values[:n]))
+        back = np.asarray(first.reconstruct(values[:n]))
         yield {**row, "codes": len(share), "share in use": round(float((share > 0).mean()), 3), "perplexity":
                round(float(np.exp(-(share[share > 0] * np.log(share[share > 0])).sum())), 1),
                "distance of reconstructions": distances(back), "bar": 0.8}  # fmt: skip
         second, row = trained(args, data, "gpt", minutes, on=first)
         drawn = np.asarray(second.sample(n, seed=0))
-        sheet(drawn[:96], args.out / f"codebook-{name}-gpt.png")
+        sheet(drawn[:96], args.out / f"codebook-{source}-{name}-gpt.png")
         yield {**row, "on": name, **distances(drawn), **rated(second)}
 
 
@@ -224,7 +252,7 @@ def probe(args):
             ),
         }
         for name in args.models or ("vae", "beta-vae", "wae", "vae-gan", "iwae"):
-            run, row = trained(args, data, name, args.minutes or 1, latent=args.latent)
+            run, row = trained(args, data, name, args.minutes or 1, latent=args.latent, **dict(args.option))
             codes, tests = (np.asarray(run.encode(part)).reshape(len(part), -1) for part in (x, held))
             pca = PCA(codes.shape[1], random_state=0).fit(flat)
             a, b = (pca.transform(part.reshape(len(part), -1) / float(np.max(x))) for part in (x, held))

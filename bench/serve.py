@@ -3,7 +3,7 @@
     python bench/serve.py --clients 64 --seconds 60
 
 A small run is trained, served in a process of its own, and requested; prints requests, errors, latency percentiles, the
-memory of the server at the end of each quarter, and the rate of items against that of `run.sample` in Python.
+memory of the server at the end of each eighth, and the rate of items against that of `run.sample` in Python.
 """
 
 import argparse
@@ -81,8 +81,8 @@ def loaded(pid, args, alone) -> None:
     for thread in threads:
         thread.start()
     sizes = []
-    for _ in range(4):  # of the server, at the end of each quarter
-        time.sleep(args.seconds / 4)
+    for _ in range(8):  # of the server, at the end of each eighth
+        time.sleep(args.seconds / 8)
         sizes.append(f"{process.memory_info().rss / 1e6:.0f}")
     for thread in threads:
         thread.join()

@@ -71,10 +71,10 @@ def main(what: str) -> None:
                 )
     elif what == "fresh":
         print("TRTR", usefulness(rest, held, rest, TARGET))
-        made("made", Synthesizer("made", minutes=4.8))
+        made("made", Synthesizer("made", minutes=4.7, target=TARGET))
     else:
-        budget = {"minutes": 4.8} if what == "made" else {"steps": 300}
-        made(what, Synthesizer(what, **budget))
+        budget = {"minutes": 4.7} if what == "made" else {"steps": 300}
+        made(what, Synthesizer(what, target=TARGET, **budget))
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ def test_sampling_options_of_the_constructor_are_options_of_sample():
     run = Artifact(view, model, "flow-matching", {})
     other = run.sample(4, seed=1, sampler="euler", sampler_steps=3)
     assert np.array_equal(other, run.using(sampler="euler", sampler_steps=3).sample(4, seed=1))
+    assert np.array_equal(other, run.sample(4, seed=1, sampler="euler", steps=3))
     assert not np.array_equal(other, run.sample(4, seed=1)) and run.model.sampler == "heun"
     with pytest.raises(UsageError, match="unknown sampling option"):
         run.sample(4, samplers="euler")

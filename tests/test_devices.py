@@ -8,16 +8,22 @@ round otherwise, which a threshold within a model may turn into another class or
 import copy
 import warnings
 from contextlib import nullcontext
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import Accelerator
 
 import pofx
 from families.cases import SLOW_DENSITY, cases
+from pofx.apps.impute import Imputer
+from pofx.apps.joint import Joint
+from pofx.apps.proteins import elbo, masked_marginals
 from pofx.core.model import Encoding, Explicit, Stepwise
 from pofx.core.random import Streams
+from pofx.data.kinds.proteins import proteins
 from pofx.train.feed import Feed
 from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
@@ -158,6 +164,67 @@ def test_a_run_on_a_device_does_each_job(model, job, where, tmp_path):
     with where() as device, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         JOBS[job](run.to(device), data)
+
+
+def joint(run_on):
+    """Parts of an event, some given others."""
+    g = np.random.default_rng(0)
+    table = pd.DataFrame({"a": g.normal(size=60), "b": g.choice(["x", "y"], 60)})
+    model = Joint("circuit", steps=2, options={"states": 4, "batch_size": 16})
+    model.fit({"cells": g.integers(0, 3, (60, 4)), "table": table})
+    assert model.run.device == run_on
+    drawn = model.sample(3, given={"table": {"b": "y"}})
+    assert list(drawn["table"]["b"]) == ["y"] * 3
+    assert model.log_prob({"cells": drawn["cells"]}, given=()).shape == (3,)
+
+
+def imputed(run_on):
+    """Missing cells, and the density of known ones."""
+    found = Imputer(steps=2, options={"states": 4, "batch_size": 16}).fit(rows())
+    assert found.run_.device == run_on
+    assert not found.transform(rows()).iloc[:, :2].isna().any().any()
+    assert np.isfinite(found.log_prob(rows())).all()
+
+
+def mutants(run_on):
+    """Scores of sequences by bounds with shared codes, and by columns that are hidden."""
+    aligned = ["ACDEFG", "ACDEFA", "ACDKFG", "ACDKFA"] * 10
+    shared = {"steps": 2, "progress": False, "batch_size": 16}
+    for model, score in (("vae", lambda run: elbo(run, aligned[:3])),
+                         ("masked-diffusion", lambda run: masked_marginals(run, aligned[0]).sum(1))):  # fmt: skip
+        run = pofx.fit(proteins(aligned), model, **shared)
+        assert run.device == run_on
+        assert np.isfinite(score(run)).all()
+
+
+def classes(run_on):
+    run = pofx.fit("digits", "circuit", condition="label", steps=2, progress=False, states=4, batch_size=16)
+    assert run.device == run_on
+    assert pofx.classify(run, DATA["images"]()[:3] % 17).sum(1) == pytest.approx(1.0)
+
+
+def known_columns(run_on):
+    """Columns of a table given another one, by classes, intervals and heads."""
+    some = {"steps": 2, "batch_size": 16}
+    for model, options in (("made", {**some, "leading": "b"}), ("circuit", some), ("copula", {}), ("vae", some)):
+        run = pofx.fit(rows(), model, progress=False, **options)
+        assert list(run.sample(3, given={"b": 2}).b) == [2, 2, 2]
+
+
+def simulator(run_on):
+    """Parameters of a simulator."""
+    made = pofx.infer(lambda theta, g: theta + g.normal(size=theta.shape), {"a": "uniform(0, 1)"}, simulations=60,
+                      steps=2, members=1, vectorised=True, progress=False)  # fmt: skip
+    assert made.runs[0].device == run_on
+    assert np.isfinite(made.log_prob(made.sample(3, [0.4]), [0.4])).all()
+
+
+@devices
+@pytest.mark.parametrize("use", [joint, imputed, mutants, classes, known_columns, simulator])
+def test_a_run_stays_where_it_was_trained_and_serves_its_use_there(use, where):
+    with where() as device, warnings.catch_warnings(), mock.patch.object(Accelerator, "device", device):
+        warnings.simplefilter("ignore")
+        use(device)
 
 
 @every

@@ -69,6 +69,7 @@ class Artifact(Parts):
         Raises:
             UsageError: an option that this model does not let change after training.
         """
+        options = self._named(options)
         for key in options:
             if key not in self.model.adjustable:
                 raise unknown(f"sampling option of {self.name}", key, self.model.adjustable)
@@ -81,6 +82,11 @@ class Artifact(Parts):
         model.load_state_dict(self.model.state_dict())
         return replace(self, model=model.eval())
 
+    def _named(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options by the names of the model: the `steps` of a sampling are its `sampler_steps`."""
+        short = {"steps": "sampler_steps"} if "sampler_steps" in self.model.adjustable else {}
+        return {short.get(key, key): value for key, value in options.items()}
+
     def sampling_options(
         self, options: Mapping[str, Any], also: tuple[str, ...] = ()
     ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -89,7 +95,7 @@ class Artifact(Parts):
         Raises:
             UsageError: an option that is neither of this model nor in `also`.
         """
-        tempers = self.model.tempers if isinstance(self.model, Tempered) else ()
+        tempers, options = self.model.tempers if isinstance(self.model, Tempered) else (), self._named(options)
         for key in options:
             if key not in (*tempers, *self.model.adjustable, *also):
                 raise unknown(f"sampling option of {self.name}", key, (*tempers, *self.model.adjustable, *also))

@@ -52,6 +52,8 @@ class Partial:
             return cls(model)
         if prefix is not None and given is not None:
             raise UsageError("an item has a prefix or known columns, not both: leave one out")
+        if prefix is not None and isinstance(view, Columns | Bins | Heads):
+            raise UsageError("rows have no prefix: pass given=, a mapping of columns to values or a DataFrame")
         if prefix is not None:
             if not isinstance(model, Completing | Infilling):
                 raise Unsupported(

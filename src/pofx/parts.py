@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pofx.core.companion import weights
-from pofx.core.event import dims
+from pofx.core.event import dims, each
 from pofx.core.generative import Smoothed
-from pofx.core.model import Density, Explicit, Model
+from pofx.core.model import Density, Explicit, Model, X
 from pofx.core.representation import Representation
 from pofx.data.conditions import LABEL, columns_of
 
@@ -43,6 +43,10 @@ class Parts:
     def device(self) -> torch.device:
         first = next(chain(self.model.parameters(), self.model.buffers()), None)
         return torch.device("cpu") if first is None else first.device
+
+    def placed(self, values: Any) -> X:
+        """Items in data space as the raw numbers that `representation.encode` takes, on the model's device."""
+        return each(self.representation.tensor(values), lambda part: part.to(self.device))
 
     def batch(self, stated: int | None = None, stepwise: bool = False) -> int:
         """Items per call of the model: as stated, or fewer of large events on a processor, whose caches they leave.

@@ -43,6 +43,7 @@ class Score:
     reasons: Mapping[int, str] = field(default_factory=dict)  # of items with probability zero (-inf), by their number
     importance: int | None = None  # importance samples of each evaluation
     effective: np.ndarray | None = None  # how many of them count, for each item (Kong, 1992)
+    passes: int = 1  # of the network in each evaluation, for the slowest item
 
     def __repr__(self) -> str:
         return f"<Score: {summary.score_line(self)}>"
@@ -65,12 +66,15 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
         warnings.warn(note, stacklevel=4)
     log_prob = _truncated if run.representation.half else _log_prob
     draws = draws if run.representation.volume is Density.BOUND and run.representation.noisy else 1
-    logs, errors, far = [], [], []
+    logs, errors, far, passes = [], [], [], 1
     for i in range(0, count(raw), batch_size):
         part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(run.device))
         c = None if stated is None else select(stated, slice(i, i + batch_size))
         of = None if places is None else places[i : i + batch_size].to(run.device)
-        found = [log_prob(run, part, c, of, streams) for streams in repeated(part, draws)]
+        found = []
+        for streams in repeated(part, draws):
+            found.append(log_prob(run, part, c, of, streams))
+            passes = max(passes, run.model.log_prob_evaluations())
         logs.append(torch.stack([log_p for log_p, _, _ in found]).cpu())
         errors.append(torch.stack([error for _, error, _ in found]).cpu())
         far.append(torch.stack([beyond for _, _, beyond in found]).any(0).cpu())
@@ -99,6 +103,7 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
         reasons=dict(sorted(impossible.items())),
         importance=run.model.importance if isinstance(run.model, Weighted) else None,
         effective=_effective(run.model.importance, error).numpy() if isinstance(run.model, Weighted) else None,
+        passes=passes,
     )
 
 

@@ -73,8 +73,13 @@ class Learner(BaseEstimator):
         self.random_state = random_state
 
     def _rows(self, X: Any, y: Any = None, *, reset: bool) -> tuple[Any, Any]:
-        """Rows as a float64 array or, with words among them, as a DataFrame; and y, checked with them."""
-        if isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+        """Rows as a float64 array or, with words or gaps among them, as a DataFrame; and y, checked with them."""
+        frame = isinstance(X, pd.DataFrame)
+        if reset:
+            self.tabular_ = frame and (
+                not all(map(pd.api.types.is_numeric_dtype, X.dtypes)) or bool(X.isna().any(axis=None))
+            )
+        if frame and self.tabular_:
             _check_feature_names(self, X, reset=reset)
             _check_n_features(self, X, reset=reset)
             if len(X) < 1 + reset:

@@ -142,6 +142,8 @@ def score_line(score: Any) -> str:
     kind = score.density.name.lower()
     if score.importance is not None and n:
         kind += f", {score.importance} importance samples of which {float(score.effective.mean()):.0f} count"
+    if score.passes > 1:
+        kind += f", up to {score.passes * score.evaluations:,} evaluations of the network for an item"
     return f"{n:,} scores, mean {mean:.4f} {score.unit}{error}, {kind}; measure: {score.measure}"
 
 

@@ -36,6 +36,13 @@ def test_the_verbs_of_pyod():
     p = detector.predict_proba(odd())
     assert p.shape == (60, 2) and np.allclose(p.sum(1), 1)
     assert np.array_equal(detector.score_samples(odd()), -scores)
+    labels, sure = detector.predict(odd(), return_confidence=True)
+    assert np.array_equal(labels, detector.predict(odd())) and sure.min() >= 0 and sure.max() <= 1
+    border = np.abs(scores - detector.threshold_)
+    assert sure[border.argmax()] > 0.95 > sure[border.argmin()] + 0.2
+    unified = detector.predict_proba(odd(), method="unify")[:, 1]
+    assert (np.diff(unified[np.argsort(scores)]) >= 0).all()
+    assert np.array_equal(AnomalyDetector(QUICK, contamination=0.05).fit_predict(rows()), detector.labels_)
     truth = np.repeat([0, 1], [600, 60])
     both = np.concatenate((rows(600, 5), odd()))
     assert roc_auc_score(truth, detector.decision_function(both)) > 0.85  # some odd rows are near the origin
@@ -187,7 +194,7 @@ def test_ranks_find_what_a_heavy_tail_hides():
     assert found["ranks"] > 0.9 and found["ranks"] > found["knn"] + 0.03
 
 
-@pytest.mark.filterwarnings("error:.*so it has no density")
+@pytest.mark.filterwarnings("error:.*so (it has|they have) no density")
 def test_indicators_of_words_are_not_called_columns_without_a_density():
     frame = pd.DataFrame({"zip": np.repeat(["01", "02"], 20), "a": np.round(rows(40)[:, 0], 1)})
     for score in ("density", "ratio"):

@@ -114,3 +114,22 @@ def test_the_verb(tmp_path, monkeypatch):
     assert "recognised" in done.output and len(list((tmp_path / "v").glob("*.wav"))) == 4
     wrong = CliRunner().invoke(app, [*words, "--words", "left"])
     assert wrong.exit_code != 0
+
+
+def test_digits_are_named_by_words_or_figures():
+    from pofx.apps.audio import digit
+
+    figures = np.array(["0", "7"])
+    assert [digit(word, figures) for word in ("seven", "Zero", "7", "left")] == ["7", "0", "7", "left"]
+    assert digit("seven", np.array(["seven", "up"])) == "seven"
+
+
+def test_melodies_are_drawn_as_piano_rolls(tmp_path):
+    from PIL import Image
+
+    from pofx.apps.music import rolls
+
+    rolls([np.array([62, 1, 0, 64] * 4), np.zeros(16, int)], tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as found:
+        assert found.width > 500
+        assert np.asarray(found.convert("RGB")).std() > 5

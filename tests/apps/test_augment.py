@@ -76,6 +76,45 @@ def test_columns_that_no_density_holds_and_names_that_are_numbers_come_back():
     assert set(rows["id"][60:]) <= set(frame["id"][40:])
 
 
+def people(n=120, few=30):
+    g = np.random.default_rng(0)
+    y = np.repeat([0, 1], [n, few])
+    frame = pd.DataFrame(
+        {"age": g.integers(18, 80, n + few), "plan": np.where(y, "pro", g.choice(["free", None], n + few))}
+    )
+    frame["paid"] = np.where(g.random(n + few) < 0.2, np.nan, g.normal(10 * y, 1).round(1))
+    frame["since"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(g.integers(0, 99, n + few), "D")
+    return frame, y
+
+
+@pytest.mark.parametrize("keep", ["all", "confident", "near"])
+def test_rows_with_words_gaps_and_dates_come_back_as_such(keep):
+    frame, y = people()
+    rows, labels = GenerativeOversampler(steps=2, options={"states": 4}, keep=keep).fit_resample(frame, y)
+    assert len(rows) == 240 and labels.sum() == 120 and rows.dtypes.astype(str).equals(frame.dtypes.astype(str))
+    assert set(rows["plan"][150:].dropna()) == {"pro"}
+
+
+@pytest.mark.parametrize("keep", ["all", "dense"])
+def test_gaps_in_arrays_and_tables_of_numbers_are_drawn_too(keep):
+    x, y = rare(60, 30)
+    x[::7, 1] = np.nan
+    made = GenerativeOversampler(steps=2, options={"states": 4}, keep=keep)
+    rows, _ = made.fit_resample(x, y)
+    assert isinstance(rows, np.ndarray) and rows.shape == (120, 2) and not np.isnan(rows[:, 0]).any()
+    table, _ = made.fit_resample(pd.DataFrame(x, columns=["a", "b"]), y)
+    assert table.a.notna().all() and len(table) == 120
+
+
+def test_the_report_of_rows_with_words_lists_the_same_treatments():
+    frame, y = people()
+    table = report(frame, y, GenerativeOversampler(steps=1, options={"states": 2}), folds=2)
+    assert len(table) == 6 and table.loc["nothing", "AP"] > 0.9  # words and gaps are seen
+    mixed = smote(frame[y == 1].reset_index(drop=True), 50, 0)
+    assert set(mixed["plan"]) == {"pro"} and mixed["paid"].between(6, 14).sum() > 25
+    assert mixed["since"].dtype == frame["since"].dtype
+
+
 @pytest.mark.parametrize("form", ["grey", "last", "first", "floats"])
 def test_pictures_come_back_as_they_were(form):
     g = np.random.default_rng(0)

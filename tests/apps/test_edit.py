@@ -9,7 +9,8 @@ import pofx
 from pofx.apps.edit import edit
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.maths.editing import consistent, inpainted, path_of, reduced
+from pofx.inverse.walk import levels
+from pofx.maths.editing import completed, consistent, inpainted, path_of, reduced
 from pofx.maths.paths import PATHS
 from pofx.maths.samplers import Walk, ddim, times_of
 
@@ -50,6 +51,39 @@ def test_the_new_part_follows_from_the_known_one():
     slope = float((out[:, 0] * out[:, 1]).mean() / out[:, 0].square().mean())
     assert slope == pytest.approx(rho, abs=0.06)
     assert float((out[:, 1] - rho * out[:, 0]).std()) == pytest.approx((1 - rho**2) ** 0.5, rel=0.15)
+
+
+MEANS = torch.tensor([[1.2, -0.5, 1.3, -1.0], [-1.0, 1.1, -1.4, 0.7], [0.2, -0.4, 0.3, 1.2]])
+SHARES, SPREAD = torch.tensor([0.5, 0.3, 0.2]), 0.35
+
+
+def mixture(x, s):
+    """E[x | x + s noise] of three normals."""
+    total = SPREAD**2 + s * s
+    fit = SHARES.log() - 0.5 * (x[:, None] - MEANS).square().sum(-1) / total
+    posterior = (SPREAD**2 * x[:, None] + s * s * MEANS) / total
+    return (fit.softmax(1)[..., None] * posterior).sum(1)
+
+
+def test_particles_draw_the_exact_posterior_of_a_mixture():
+    known, mask = torch.tensor([0.15, 0.25, 0.0, 0.0]), torch.tensor([True, True, False, False])
+    fit = SHARES.log() - 0.5 * (known[:2] - MEANS[:, :2]).square().sum(1) / SPREAD**2
+    exact = fit.softmax(0)
+    torch.manual_seed(0)
+
+    def drawn(particles, n=1500):
+        rows = (n * particles, 4)
+        x = completed(mixture, known.expand(rows), mask.expand(rows), levels(30), lambda: torch.randn(rows),
+                      lambda: torch.rand(n * particles, 1), particles)  # fmt: skip
+        assert x.shape == (n, 4) and torch.equal(x[:, :2], known[:2].expand(n, 2))
+        near = (x[:, None, 2:] - MEANS[:, 2:]).square().sum(-1).argmin(1)
+        inside = (x[near == 0, 2:] - MEANS[0, 2:]).std(0)
+        return 0.5 * float((torch.bincount(near, minlength=3) / n - exact).abs().sum()), inside
+
+    alone, _ = drawn(1)
+    many, inside = drawn(16)
+    assert many < 0.06 and many < 0.5 * alone
+    assert inside.tolist() == pytest.approx([SPREAD, SPREAD], rel=0.25)
 
 
 def test_nothing_known_is_plain_sampling_and_all_known_comes_back():
@@ -114,12 +148,31 @@ def test_a_schedule_is_a_path(run):
 def test_known_pixels_are_exact_and_new_ones_vary(run, items):
     mask = np.zeros(items.shape[1:3], dtype=bool)
     mask[:, 4:] = True
-    first, second = (edit(run, items, mask=mask, steps=5, repeats=2, seed=s) for s in (0, 1))
+    first, second = (edit(run, items, mask=mask, steps=5, repeats=2, particles=0, seed=s) for s in (0, 1))
     assert first.shape == items.shape and first.dtype == items.dtype
     assert np.array_equal(first[:, ~mask], items[:, ~mask])
     assert not np.array_equal(first[:, mask], second[:, mask])
-    assert np.array_equal(first, edit(run, items, mask=mask, steps=5, repeats=2, seed=0))
+    assert np.array_equal(first, edit(run, items, mask=mask, steps=5, repeats=2, particles=0, seed=0))
+
+
+def test_particles_know_pixels_exactly_whatever_the_batch(run, items):
+    mask = np.zeros(items.shape[1:3], dtype=bool)
+    mask[:, 4:] = True
+    first, second = (edit(run, items, mask=mask, steps=4, seed=s) for s in (0, 1))
+    assert first.shape == items.shape and first.dtype == items.dtype
+    assert np.array_equal(first[:, ~mask], items[:, ~mask])
+    assert not np.array_equal(first[:, mask], second[:, mask])
+    alone = edit(run, items[:1], mask=mask, steps=4, seed=0)
+    assert np.abs(alone[0].astype(float) - first[0]).max() <= 1
     assert np.array_equal(edit(run, items, mask=np.zeros_like(mask), steps=3), items)
+
+
+def test_a_denoiser_without_a_gradient_is_edited_too(run, items):
+    mask = np.zeros(items.shape[1:3], dtype=bool)
+    mask[:, 4:] = True
+    guided = pofx.guided(run, lambda x: x.mean((1, 2, 3)))
+    found = edit(guided, items[:2], mask=mask, steps=3)
+    assert np.array_equal(found[:, ~mask], items[:2][:, ~mask])
 
 
 def test_rough_items_stay_nearer_the_less_noise_they_get(run, items):

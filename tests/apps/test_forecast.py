@@ -154,3 +154,18 @@ def test_the_verb_writes_futures_scores_and_a_picture(tmp_path, monkeypatch):
     assert {"futures.csv", "scores.csv", "futures.png", "forecast.json"} <= {
         p.name for p in (tmp_path / "out").iterdir()
     }
+
+
+def test_the_probability_of_an_event_is_printed_beside_how_often_it_happened(tmp_path, monkeypatch):
+    monkeypatch.setattr("pofx.apps.forecaster.SMALL", QUICK["options"])
+    file = tmp_path / "x.csv"
+    pd.DataFrame(walk(400), columns=["a", "b"]).to_csv(file, index=False)
+    words = ["forecast", str(file), "--horizon", "4", "--out", str(tmp_path / "out"), "--minutes", "0.02", "-n", "20"]
+    done = CliRunner().invoke(app, [*words, "--event", "a>-1e9", "--event", "b<-1e9"])
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert "a>-1e9 at some of 4 steps: 1.000 ± 0.000; of stretches of the past 1.000" in text
+    assert "b<-1e9 at some of 4 steps: 0.000 ± 0.000; of stretches of the past 0.000" in text
+    for wrong, why in (("a=1", "NAME>NUMBER"), ("c>1", "column of the series"), ("a>x", "NAME>NUMBER")):
+        found = CliRunner().invoke(app, [*words[:4], "--out", str(tmp_path / "no"), "--event", wrong])
+        assert found.exit_code != 0 and why in " ".join(found.output.split()), found.output

@@ -1,6 +1,7 @@
 """Posteriors of simulators against closed forms; bounds, failures, checks of calibration, saving."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from scipy import stats
 
 import pofx
-from pofx.apps.infer import infer
+from pofx.apps.infer import Posterior, infer
 from pofx.apps.pair_plot import pair_plot, predictive_plot
 from pofx.apps.prior import Prior
 from pofx.apps.simulate import simulate
@@ -254,6 +255,20 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     assert {"posterior.json", "samples.csv", "pairs.png", "predictive.png"} <= {
         p.name for p in (tmp_path / "p").iterdir()
     }
+    other = [
+        "infer",
+        f"{tmp_path}/p",
+        "--observation",
+        f"{tmp_path}/seen.csv",
+        "--out",
+        f"{tmp_path}/other",
+        "-n",
+        "20",
+    ]
+    asked = CliRunner().invoke(app, other)
+    assert asked.exit_code == 0, asked.output
+    assert len((tmp_path / "other" / "samples.csv").read_text().splitlines()) == 21
+    assert "needs --observation" in str(CliRunner().invoke(app, [*other[:2], *other[4:]]).exception)
     again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
     assert "unknown function of lab.py 'g'" in str(again.exception)
 
@@ -274,3 +289,49 @@ def test_an_observation_unlike_all_simulations_is_named(gaussian):
         gaussian.sample(2, [1.0, 0.0])
     assert repr(gaussian) == "<Posterior: a, b given data, by posterior with 1 model>"
     assert repr(gaussian.check(20, draws=20)).startswith("<Calibration: ")
+
+
+def test_simulations_of_a_file_and_simulators_of_all_parameters_at_once(tmp_path):
+    """What a cluster has simulated is learned from as it is."""
+    from typer.testing import CliRunner
+
+    from pofx.cli.main import app
+
+    theta = Prior.of(NORMAL).sample(60, seed=0)
+    np.savez(tmp_path / "some.npz", theta=theta, x=theta + 0.1)
+    np.savez(tmp_path / "bad.npz", theta=theta)
+    (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.1 * rng.standard_normal(theta.shape)\n")
+    (tmp_path / "seen.csv").write_text("0.1,0.2\n")
+    shared = [*(part for name in NORMAL for part in ("-p", f"{name}=normal(0, 1)")), "--steps", "2", "--members", "1",
+              "--simulations", "60", "-o", "width=8", "-n", "20", "--observation", f"{tmp_path}/seen.csv"]  # fmt: skip
+    for source, more in (("some.npz", []), ("lab.py:f", ["--vectorised"])):
+        out = tmp_path / source[:3]
+        done = CliRunner().invoke(app, ["infer", f"{tmp_path}/{source}", *shared, *more, "--out", str(out)])
+        assert done.exit_code == 0, (done.output, done.exception)
+        assert (out / "predictive.png").exists() == bool(more)
+    bad = CliRunner().invoke(app, ["infer", f"{tmp_path}/bad.npz", *shared, "--out", f"{tmp_path}/q"])
+    assert "has no array x" in str(bad.exception)
+
+
+def test_a_likelihood_weights_draws_of_a_poor_posterior(tmp_path):
+    """The simulator is linear within bounds: its likelihood is known before training, its posterior is cut off."""
+    prior = {"a": "uniform(-1, 1)", "b": "uniform(-1, 1)"}
+    found = infer(noisy, prior, simulations=600, vectorised=True, method="both", steps=3, members=1, options=QUICK,
+                  progress=False)  # fmt: skip
+    assert found.likelihood.share > 0.4
+    x = np.array([0.9, 0.0])
+    grid = np.linspace(-1, 1, 81)[:-1] + 0.0125
+    at = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
+    p = np.exp(found.log_prob(at, x))
+    assert p.sum() * 0.025**2 == pytest.approx(1.0, abs=0.1)
+    exact = np.exp(-2 * ((at - x) ** 2).sum(1))
+    exact /= exact.sum()
+    drawn = found.sample(4_000, x)
+    assert np.abs(drawn.mean(0) - exact @ at).max() < 0.08
+    assert np.abs(drawn.std(0) - (exact @ at**2 - (exact @ at) ** 2) ** 0.5).max() < 0.08
+    assert np.array_equal(found.sample(50, x), found.sample(50, x)) and np.abs(drawn).max() <= 1
+    again = Posterior.load(found.save(tmp_path / "p"))
+    assert np.array_equal(again.sample(50, x), found.sample(50, x))
+    assert np.isfinite(found.check(20, draws=20).tarp)
+    alone = replace(found, likelihood=replace(found.likelihood, share=0.0))
+    assert alone.log_prob(at[:5], x) == pytest.approx(alone._density(at[:5], np.repeat(x[None], 5, 0)))

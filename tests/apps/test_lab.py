@@ -194,3 +194,17 @@ def test_the_verb(tmp_path):
     assert "held-out condition" in done.output and (tmp_path / "out" / "changes inhibitor=2.0.csv").is_file()
     wrong = CliRunner().invoke(app, [*words[:4], "--do", "dose=2", *words[6:]])
     assert wrong.exit_code != 0
+
+
+def test_a_generated_lab_reports_the_error_of_its_counterfactuals(tmp_path):
+    words = ["lab", "enzyme", "--do", "inhibitor=2,inducer=0", "--counterfactual", "--out", str(tmp_path / "out"),
+             "--minutes", "0.02", "-n", "40"]  # fmt: skip
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "against the truth" in done.output and "mean shift" in done.output
+    assert (tmp_path / "out" / "counterfactuals inhibitor=2.0,inducer=0.0.csv").is_file()
+    for wrong, why in ((["--conditions", "x"], "its own conditions"), (["--labels", "x"], "its own conditions")):
+        found = CliRunner().invoke(app, [*words, *wrong])
+        assert found.exit_code != 0 and why in " ".join(found.output.split()), found.output
+    nowhere = CliRunner().invoke(app, ["lab", "enzymes", "--out", str(tmp_path / "no")])
+    assert nowhere.exit_code != 0 and "generated labs" in " ".join(nowhere.output.split())

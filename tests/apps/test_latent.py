@@ -80,6 +80,11 @@ def test_an_attribute_moves_its_own_label(space):
     own = space.means["0"] - space.codes.mean(0)
     cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
     assert cosine(move, own) > 0 and np.mean([cosine(move, of) for of in others]) < 0.1
+    led = space.towards("0", steps=5)
+    assert np.array_equal(led.values[0], space.decode(space.codes[[space.other("0")]], space.other("0")).values[0])
+    zeros = space.items.values[np.asarray(space.items.labels) == 0].mean(0)
+    first, last = (np.square(led.values[k] - zeros).sum() for k in (0, -1))
+    assert last < first
 
 
 @pytest.mark.slow

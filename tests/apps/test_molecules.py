@@ -298,3 +298,19 @@ def test_a_search_in_codes_that_cannot_be_is_refused_before_training(words, tmp_
     done = CliRunner().invoke(app, ["molecules", str(tmp_path / "m.smi"), *words, "--out", str(tmp_path / "out")])
     assert isinstance(done.exception, UsageError) and "--by" in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_constrained_draws_are_molecules_and_each_its_own(run):
+    from pofx.apps.constrained_molecules import constrained
+
+    drawn = constrained(run, 12, seed=3)
+    assert None not in chemistry.canonical(drawn)
+    assert constrained(run, 5, seed=3) == drawn[:5]  # item i depends on the seed and i alone
+    begun = (
+        constrained(run, 6, prefix="Clc1cc", temperature=1.5, seed=1) if "kekule" not in run.representation.name else []
+    )
+    assert all(text.startswith("Clc1cc") for text in begun)
+    assert None not in chemistry.canonical(constrained(run, 6, temperature=3.0, seed=1))
+    with pytest.raises(Unsupported, match="valid anyway"):
+        constrained(app_of.learn(app_of.read(SMALL[:40]), tokens="selfies", width=16, layers=1, heads=2, steps=1,
+                                 progress=False), 2)  # fmt: skip

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import pofx
 from pofx.apps import indels
 from pofx.apps import proteins as app_of
-from pofx.apps.couplings import mean_field, pseudo_likelihood
+from pofx.apps.couplings import mean_field, one_hot, pseudo_likelihood
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.alignments import LETTERS, Alignment, clusters, codes, fasta, read_alignment, shared, weights
@@ -129,6 +129,16 @@ def test_pseudo_likelihood_finds_the_energies_of_a_known_potts_model():
     assert np.sqrt(np.average((alone - np.average(alone, weights=p)) ** 2, weights=p)) > 0.4
 
 
+def test_energies_by_what_differs_are_those_of_all_pairs():
+    g = np.random.default_rng(0)
+    rows = ["".join(row) for row in g.choice(list("ACDEFG-"), (40, 7))]
+    model = mean_field(Alignment(rows, np.arange(1, 8), np.ones(40), 0))
+    hot = one_hot(rows).astype(float)
+    dense = hot @ model.fields + 0.5 * ((hot @ model.couplings) * hot).sum(1)
+    assert np.allclose(model(rows), dense) and np.allclose(model.couplings, model.couplings.T)
+    assert np.allclose(model(rows[3:5]), dense[3:5])
+
+
 def test_potts_models_refuse_what_they_cannot_fit_or_score(tmp_path):
     letters = np.random.default_rng(0).choice(list("ACDEFG"), (30, 6))
     (tmp_path / "x.a3m").write_text("".join(f">s{i}\n{''.join(row)}\n" for i, row in enumerate(letters)))
@@ -218,3 +228,30 @@ def test_the_verb_prints_floors_beside(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "profile" in done.output and "Potts" in done.output and "mean rank of all" in done.output
     assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == len(rows)
+
+
+def test_designs_find_what_an_assay_rewards_and_change_few_columns(alignment):
+    from pofx.apps import protein_design as of
+
+    g = np.random.default_rng(0)
+    names = app_of.every_mutant(alignment)
+    sequences, _ = app_of.mutated(alignment, names)
+    good = {("A", 1): {"V": 1.0}, ("E", 4): {"L": 1.5, "I": 1.2}, ("K", 9): {"V": 0.8}}
+    truth = np.array([sum(good.get((o, n), {}).get(new, -0.5) for o, n, new in app_of.changes(m)) for m in names])
+    truth = truth + 0.05 * g.normal(size=len(truth))
+    density = app_of.Profile(alignment, pseudo=0.05, similar=10.0)
+    fitness = of.fitted(alignment.focus, sequences, truth, density)
+    assert np.isfinite(fitness.checks.to_numpy()).all() and set(fitness.checks.index) == {
+        "fitness model",
+        "density alone",
+    }
+    found = of.designs(fitness, alignment, density.log_p, 10, most=3)
+    assert found["predicted"].iloc[0] > 0.3 and any("E4L" in mutant.split(":") for mutant in found["mutant"])
+    assert max(map(len, (app_of.changes(m) for m in found["mutant"]))) <= 3
+    again, inside = app_of.mutated(alignment, list(found["mutant"]))
+    assert inside.all() and again == list(found["sequence"])
+    where = [tuple(n for _, n, _ in app_of.changes(m)) for m in found["mutant"]]
+    assert max(where.count(w) for w in where) <= 2  # a fifth
+    assert of.stacked(alignment, sequences, truth, 2)[3] == "L"
+    with pytest.raises(DataError, match="50 measured"):
+        of.fitted(alignment.focus, sequences[:10], truth[:10], density)

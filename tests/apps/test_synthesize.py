@@ -225,3 +225,23 @@ def test_many_categories_and_many_rows():
     assert set(rows["word"]) <= set(many["word"])
     private = Synthesizer(epsilon=1.0).fit(many).sample(50)
     assert set(private["word"]) <= set(many["word"])
+
+
+def test_trees_draw_the_target_given_the_other_columns():
+    """What depends on several columns at once, in a way that a model of two steps cannot know."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": g.normal(size=600), "b": g.normal(size=600), "c": g.choice(["u", "v"], 600)})
+    frame["y"] = np.where((frame.a * frame.b > 0) == (frame.c == "u"), "yes", "no")
+    maker = Synthesizer(target="y", steps=2, options={"batch_size": 32}).fit(frame)
+    drawn = maker.sample(400)
+    right = np.where((drawn.a * drawn.b > 0) == (drawn.c == "u"), "yes", "no") == drawn.y
+    assert right.mean() > 0.85 and maker.sample(400).equals(drawn)
+    plain = Synthesizer(target="y", target_trees=False, steps=2, options={"batch_size": 32}).fit(frame)
+    assert plain.trees is None and list(plain.sample(5).columns) == list(drawn.columns)
+    circuit = Synthesizer("circuit", target="y", steps=2, options={"states": 4}).fit(frame)
+    assert set(circuit.sample(20, given={"y": "no"}).y) == {"no"}, "a target that is given stays"
+    whole = frame.assign(y=(frame.y == "yes").astype(int).where(frame.a < 1))
+    numbers = Synthesizer(target="a", steps=2, options={"batch_size": 32}).fit(whole)
+    assert numbers.trees is None, "numbers are no classes"
+    gaps = Synthesizer(target="y", steps=2, options={"batch_size": 32}).fit(whole.astype({"y": "Int64"}))
+    assert gaps.sample(50).y.dtype == "Int64"

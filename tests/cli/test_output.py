@@ -69,3 +69,14 @@ def test_a_sentence_fits_a_terminal_and_is_one_line_in_a_log(terminal, monkeypat
     lines = capsys.readouterr().err.rstrip("\n").split("\n")
     assert (len(lines) > 3) == terminal and "/a/path/that-is-not-cut" * 4 in " ".join(lines)
     assert not terminal or all(len(line) <= 60 for line in lines if "/a/path" not in line)
+
+
+@pytest.mark.parametrize("chained", ["cause", "context"])
+def test_an_error_that_ctrl_c_caused_is_an_interruption(chained, capsys):
+    """An extension module that is being imported raises ValueError or ImportError instead of KeyboardInterrupt."""
+    error = ValueError("not a valid buffer format string")
+    setattr(error, f"__{chained}__", KeyboardInterrupt())
+    assert cli.exit_code(error) == 130
+    assert "interrupted" in capsys.readouterr().err
+    with pytest.raises(ValueError):
+        cli.exit_code(ValueError("of our own"))

@@ -174,6 +174,15 @@ def test_any_value_is_shown_in_short(value):
     assert len(str(error.value)) < 300
 
 
+@pytest.mark.parametrize(
+    "text, value",
+    [("0.1,0.8", [0.1, 0.8]), ("(0, 1)", [0, 1]), ("[1, 2]", [1, 2]), ("a,b", "a,b"), ("1,b", "1,b"), (",", ","),
+     ("true,1", "true,1"), ("3", 3), ("(3)", "(3)")],
+)  # fmt: skip
+def test_numbers_with_commas_are_a_list_on_the_command_line(text, value):
+    assert config.parse(f"guidance_interval={text}") == ("guidance_interval", value)
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 10_000, '{"a":' * 5000, "1" * 10**7])
 def test_values_of_the_command_line_are_bounded(text):
     try:

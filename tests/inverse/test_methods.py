@@ -123,6 +123,7 @@ def test_methods_converge(method, prior, case):
 APPROXIMATE = {  # the largest gap of the mean, that of the covariance, and the range of the coverage
     "dps": (0.3, 1.0, (0.4, 1.0)),
     "pigdm": (0.25, 0.35, (0.8, 0.97)),
+    "mmps": (0.2, 0.35, (0.8, 0.97)),
     "ddrm": (0.25, 0.4, (0.75, 0.97)),
     "diffpir": (0.25, 0.6, (0.7, 1.0)),
     "red-diff": (0.5, 1.01, (0.0, 0.9)),
@@ -194,3 +195,30 @@ def test_codes_are_drawn_from_prior_times_likelihood():
     assert evidence == pytest.approx(float(-0.5 * y**2 / total + torch.tensor(sigma / total**0.5).log()), abs=0.15)
     best = found(streams.normal(2)[:100], lambda z: log_prior(z) + fit(z))
     assert torch.allclose(best.median(0).values, mean, atol=0.03)
+
+
+@pytest.mark.parametrize("method, most", [("mmps", 1.5), ("pigdm", None)])
+def test_projections_of_what_lies_near_a_plane_are_fitted(method, most):
+    """A prior of two dimensions in forty, seen by five numbers that each mix all places: ΠGDM, whose variance is the
+    same in all directions, moves mostly where the prior allows nothing."""
+    d, m, sigma = 40, 5, 0.01
+    draw = torch.Generator().manual_seed(3)
+    root = torch.randn(d, 2, generator=draw, dtype=torch.float64)
+    covariance = root @ root.T + 1e-4 * torch.eye(d)
+    model = GMM(Continuous((d,)), components=1, covariance="full")
+    zero = torch.zeros(1, dtype=torch.float64)
+    model.store(0, Mixture(zero, torch.zeros(1, d, dtype=torch.float64), covariance[None]))
+    model.eval()
+    matrix = torch.randn(m, d, generator=draw, dtype=torch.float64)
+    truth = (root @ torch.tensor([1.0, -0.5], dtype=torch.float64))[None]
+    unit = model.spread
+    y = (truth @ matrix.T).float()
+    problem = Problem(Matrix((d,), matrix), Noise(sigma), y, (d,), lambda z: z * unit, True, torch.ones(1, 1))
+    z = drawn(method, problem, model, 40, steps=30) / unit
+    residual = float(problem.rows(torch.zeros(40, dtype=torch.int64)).residual(z.float()).mean())
+    exact = LinearPosterior.of(*model.normals(), matrix / sigma, y.double() / sigma)
+    gap = float((z.mean(0) * unit - exact.mean[0]).norm() / exact.mean[0].norm())
+    if most is None:
+        assert residual > 5 or gap > 0.2
+    else:
+        assert residual < most and gap < 0.05, (residual, gap)

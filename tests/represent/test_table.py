@@ -178,3 +178,14 @@ def test_whole_numbers_beyond_two_to_53():
     assert fitted.items(fitted.tensor(unsigned)).id.tolist() == unsigned.id.tolist()
     with pytest.raises(DataError, match="holds an id"):
         Table.fit(table(pd.DataFrame({"id": RNG.integers(0, 2**62, 50), "v": near.v})))
+
+
+def test_a_condition_needs_no_density_and_repeats_without_a_warning():
+    from pofx.core.event import Continuous
+    from pofx.represent.choose import view_of_condition
+
+    g = np.random.default_rng(0)
+    hours = np.stack((np.sin(np.arange(400) % 24), g.normal(size=400)), 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        view_of_condition(points(hours), (Continuous,), "it takes")

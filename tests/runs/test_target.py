@@ -111,6 +111,16 @@ def test_annealing_estimates_log_z_and_ends_at_the_target():
     assert torch.allclose((w * x).sum(0).float(), MEAN, atol=0.2)
 
 
+def test_temperatures_lie_closer_where_the_target_falls_steeply():
+    """Even steps in β lost nearly all weights of a narrow target at the first of them."""
+    narrow = lambda x: -0.5 * ((x - 1) / 0.05).square().sum(1)  # noqa: E731
+    x, log_w = anneal(lambda s: s.normal(4), standard_normal, narrow, n=300, temperatures=60, leaps=5, seed=1)
+    value, error = log_mean_weight(log_w)
+    w = log_w.softmax(0)
+    assert abs(value - 4 * math.log(0.05 * math.sqrt(2 * math.pi))) < 4 * error
+    assert float(1 / w.square().sum()) / 300 > 0.3
+
+
 # --- the loss
 
 
@@ -198,6 +208,8 @@ def test_a_gaussian_is_met(fitted):
     assert np.allclose(fitted.log_prob(draws.x) + draws.log_weights, gaussian(torch.from_numpy(draws.x)), atol=1e-2)
     refined = fitted.refine(300, temperatures=5)
     assert refined.ess > 0.9 and abs(refined.log_z[0] - LOG_Z) < max(3 * refined.log_z[1], 0.01)
+    from_afar = fitted.refine(200, temperatures=20, start="broad", seed=1)
+    assert from_afar.ess > 0.5 and abs(from_afar.log_z[0] - LOG_Z) < 4 * from_afar.log_z[1]
 
 
 @pytest.mark.slow

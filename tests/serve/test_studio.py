@@ -76,6 +76,14 @@ def test_samples_follow_seed_condition_and_options(desk):
         desk.sample("made", 2, 0, "", "heat=1")
 
 
+def test_controls_of_sampling_are_those_that_a_run_has(desk):
+    from pofx.serve.studio import fitting
+
+    assert "heun" in desk.samplers("ddpm") and desk.samplers("vae") == []
+    assert fitting(desk, "ddpm")["sampler_steps"] and not fitting(desk, "vae")["sampler_steps"]
+    assert fitting(desk, "made")["temperature"] and not fitting(desk, "ddpm")["temperature"]
+
+
 @pytest.mark.slow
 def test_runs_are_compared_on_the_same_seeds(desk):
     found = dict(desk.compare(["vae", "ddpm", "gpt"], 4, 3))
@@ -265,6 +273,86 @@ def test_every_control_of_the_page_works(page, tmp_path):
     page.wait_for_timeout(1000)
     page.click("#complete-go")
     page.wait_for_selector("#complete-picture img")
+    assert not page.errors
+
+
+def write(page, at, value):
+    """A value into the field of a control."""
+    field = page.locator(f"#{at} textarea, #{at} input").first
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def ran(page, name, what="picture img"):
+    """Press the button of a tab; what it showed before is gone, and something is there anew."""
+    old = page.locator(f"#{name}-picture img").first.get_attribute("src") if what == "picture img" else None
+    page.click(f"#{name}-go")
+    page.wait_for_function(
+        "([at, old]) => { const seen = document.querySelector(at); return seen && seen.src !== old }",
+        arg=[f"#{name}-{what}", old],
+    )
+
+
+@pytest.mark.slow
+def test_the_other_controls_change_what_is_shown(page):
+    choose(page, "ddpm")
+    page.wait_for_selector("#sample-sampler input", state="visible")
+    page.click("#sample-go")
+    page.wait_for_selector("#sample-picture img")
+    for at, value in (("sample-n", 5), ("sample-seed", 3), ("sample-steps", 3)):
+        write(page, at, value)
+        ran(page, "sample")
+        note = page.inner_text("#sample-note")
+        assert ("5 samples" in note) and (at == "sample-n" or "seed 3" in note)
+    page.click("#sample-sampler input")
+    page.click("[role=option]:has-text('heun')")
+    write(page, "sample-options", "sampler_steps=2")
+    write(page, "sample-steps", 0)
+    ran(page, "sample")
+    choose(page, "made")  # without steps or a sampler, with a temperature and a condition
+    page.wait_for_selector("#sample-sampler", state="hidden")
+    write(page, "sample-options", "")
+    write(page, "condition", "3")
+    write(page, "sample-temperature", 0.5)
+    ran(page, "sample")
+    assert "do not follow p(x)" in page.inner_text("#sample-note")
+    write(page, "condition", "")
+    tab(page, "Compare")
+    page.locator("#compare-names input").nth(0).uncheck()
+    page.click("#compare-go")
+    page.wait_for_selector("#compare-1-picture img")
+    assert "vae" not in page.inner_text("#compare-name-0")
+    choose(page, "vae")
+    tab(page, "Walk")
+    write(page, "walk-number", 2)
+    page.click("#walk-go")
+    page.wait_for_selector("#walk-picture img")
+    write(page, "walk-0", 2)
+    ran(page, "walk")
+    page.check("#walk-along input[value=labels]")
+    ran(page, "walk")
+    tab(page, "Interpolate")
+    for at, value in (("interpolate-a", 1), ("interpolate-b", 4), ("interpolate-steps", 5)):
+        write(page, at, value)
+    page.click("#interpolate-go")
+    page.wait_for_selector("#interpolate-picture img")
+    tab(page, "Reconstruct")
+    write(page, "reconstruct-number", 3)
+    page.click("#reconstruct-go")
+    page.wait_for_selector("#reconstruct-picture img")
+    choose(page, "nsf")
+    tab(page, "Score")
+    write(page, "score-own", "0.5, 0.1")
+    page.click("#score-go")
+    page.wait_for_function("document.querySelector('#score-note').innerText.length > 5")
+    choose(page, "made")
+    tab(page, "Complete")
+    for at, value in (("complete-number", 2), ("complete-rows", 3), ("complete-n", 2), ("complete-seed", 1)):
+        write(page, at, value)
+    page.click("#complete-go")
+    page.wait_for_selector("#complete-picture img")
+    page.click("text=About this run")
+    page.wait_for_selector("#about table")
     assert not page.errors
 
 

@@ -413,3 +413,14 @@ def test_muon_moves_as_that_of_torch():
         b.step()
     for p, q in zip(ours, theirs, strict=True):
         assert torch.allclose(p, q, atol=5e-3), (p - q).abs().max()  # bf16 of theirs
+
+
+def test_muon_takes_the_kernels_of_a_convolution_as_one_matrix():
+    from pofx.train.muon import Muon
+
+    kernels = torch.randn(6, 4, 3, 3).to(memory_format=torch.channels_last)
+    ours, flat = torch.nn.Parameter(kernels.clone()), torch.nn.Parameter(kernels.flatten(1).clone())
+    ours.grad, flat.grad = torch.cos(kernels), torch.cos(kernels).flatten(1)
+    for p in (ours, flat):
+        Muon([p], lr=0.05).step()
+    assert torch.allclose(ours.flatten(1), flat, atol=1e-6) and not torch.allclose(ours, kernels)

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Self
 import numpy as np
 import pandas as pd
 import typer
+from scipy.special import erf
+from scipy.stats import binom
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted, validate_data
 
@@ -177,15 +179,32 @@ class AnomalyDetector(BaseEstimator):
         found[order[: passed[-1] + 1 if len(passed) else 0]] = 1
         return found
 
-    def predict(self, X: Any) -> np.ndarray:
-        """1 for anomalies, 0 for the others."""
-        return self._labels(self.decision_function(X))
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Scores on the scale from the least to the most anomalous training row: (n, 2), normal first."""
+    def predict(self, X: Any, return_confidence: bool = False) -> Any:
+        """1 for anomalies, 0 for the others; with `return_confidence` also how sure each label is, from 0 to 1: the
+        probability that it were the same had other rows been learned from (Perini et al., 2020)."""
         scores = self.decision_function(X)
-        low, high = self.decision_scores_.min(), self.decision_scores_.max()
-        outlier = np.clip((scores - low) / max(high - low, 1e-12), 0, 1)
+        labels = self._labels(scores)
+        if not return_confidence:
+            return labels
+        n = len(self.reference_)
+        below = (1 + np.searchsorted(self.reference_, scores, side="right")) / (2 + n)
+        flagged = binom.sf(n - int(n * self.contamination), n, below)
+        return labels, np.where(labels == 1, flagged, 1 - flagged)
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Learn from rows, and their labels: 1 for anomalies, 0 for the others."""
+        return self.fit(X).labels_
+
+    def predict_proba(self, X: Any, method: str = "linear") -> np.ndarray:
+        """Scores as (n, 2), normal first: "linear" on the scale from the least to the most anomalous training row, or
+        "unify", the error function of their deviations from the mean (Kriegel et al., 2011)."""
+        if method not in ("linear", "unify"):
+            raise ValueError(f"method must be linear or unify (got {method!r})")
+        scores, known = self.decision_function(X), self.decision_scores_
+        if method == "linear":
+            outlier = np.clip((scores - known.min()) / max(known.max() - known.min(), 1e-12), 0, 1)
+        else:
+            outlier = np.clip(erf((scores - known.mean()) / max(known.std(), 1e-12) / 2**0.5), 0, 1)
         return np.stack((1 - outlier, outlier), 1)
 
     def attribution(self, X: Any) -> pd.DataFrame:
@@ -223,6 +242,11 @@ def anomaly(
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
+    members: Annotated[
+        str | None, typer.Option(help="Of the ensemble: knn, ranks, lof, iforest or models, with commas between.")
+    ] = None,
+    score: Annotated[str, typer.Option(help="Of models: density, typicality, ratio or reconstruction.")] = "density",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each model, averaged.")] = 1,
     top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the most anomalous rows.")] = 5,
     out: Csv = Path("anomalies.csv"),
     seed: Seed = 0,
@@ -233,6 +257,7 @@ def anomaly(
     """
     from pofx.core.errors import UsageError, unknown
     from pofx.data.arrays import write_table
+    from pofx.data.columns import listed
     from pofx.data.frames import rows_in
     from pofx.data.labels import truth_values
 
@@ -245,9 +270,12 @@ def anomaly(
         truth = truth_values(rows[label], label)
         frame, rows = frame.drop(columns=label, errors="ignore"), rows.drop(columns=label)
     rows = alike(rows, frame)
-    options = {"contamination": contamination, "threshold": threshold, "protocol": protocol, "random_state": seed}
+    detector = AnomalyDetector(
+        listed(members) or None, score=score, contamination=contamination, protocol=protocol, threshold=threshold,
+        seeds=seeds, random_state=seed,
+    )  # fmt: skip
     try:
-        detector = AnomalyDetector(**options).fit(frame)  # type: ignore[arg-type]
+        detector.fit(frame)
     except ValueError as error:
         raise UsageError(str(error)) from error
     scores = detector.decision_function(rows)

@@ -1,12 +1,14 @@
 """pofx audio: voices learned from recordings, melodies learned from MIDI files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pofx.core.printed import aligned, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
+
+ROLLS = 8  # melodies that are drawn as piano rolls
 
 GROUP = "Uses"
 EXAMPLE = "pofx audio spoken-digits --words seven,three --out runs/voice"
@@ -38,14 +40,16 @@ def audio(
     if source == "tunes" or scores:
         if words is not None or speaker is not None:
             raise UsageError("melodies have neither words nor speakers: leave --words and --speaker out")
-        from pofx.apps.music import learn, read_tunes, sound
+        from pofx.apps.music import learn, read_tunes, rolls, sound
         from pofx.data.kinds.audio import wav
         from pofx.data.midi import midi, notes_of, tunes
 
         grids = read_tunes(scores) if scores else tunes(3000)[0]
-        run, found = learn(grids, model=model or "gpt", minutes=minutes, seed=seed)
+        run, found = learn(grids, model=model or "gpt", minutes=minutes, progress=True, seed=seed)
         show("nats per step: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
-        for i, grid in enumerate(run.sample(n, seed=seed)):
+        drawn = run.sample(n, seed=seed)
+        rolls(drawn[:ROLLS], out / "melodies.png")
+        for i, grid in enumerate(drawn):
             (out / f"{i}.mid").write_bytes(midi(notes_of(grid)))
             (out / f"{i}.wav").write_bytes(wav(sound(np.asarray(grid)), 8000))
         run.save(out / "model")
@@ -71,13 +75,15 @@ def audio(
         given["speaker"] = speakers("train") + speakers("validation")
     elif speaker is not None:
         raise UsageError("only spoken-digits states who speaks: leave --speaker out")
-    wanted = words.split(",") if words else list(names)
+    wanted = [digit(word.strip(), names) for word in words.split(",")] if words else list(names)
     for word in wanted:
         if word not in names:
             raise UsageError(f"--words must be one of {', '.join(names)} (got '{word}')")
     if speaker is not None and speaker not in set(given["speaker"]):
         raise UsageError(f"--speaker must be one of {', '.join(sorted(set(given['speaker'])))} (got '{speaker}')")
-    voice = Voice(model or "nsf", minutes=minutes, seed=seed).fit(real.values, int(real.facts["rate"]), given)
+    voice = Voice(model or "nsf", minutes=minutes, progress=True, seed=seed).fit(
+        real.values, int(real.facts["rate"]), given
+    )
     wanted_clips = pd.DataFrame({"word": [word for word in wanted for _ in range(n)]})
     if "speaker" in given:
         drawn = np.random.default_rng(seed).choice(given["speaker"], len(wanted_clips))
@@ -94,3 +100,10 @@ def audio(
         show(aligned(pd.DataFrame(rows).T, na_rep="NaN"))
     voice.save(out / "model")
     return f"{len(clips)} clips"
+
+
+def digit(word: str, names: Any) -> str:
+    """A number that is written out, where the recordings are named by figures: seven is 7."""
+    from pofx.apps.spoken_pairs import NUMBERS
+
+    return str(NUMBERS.index(word.lower())) if word not in names and word.lower() in NUMBERS else word

@@ -8,7 +8,7 @@ SMOTE (Chawla et al., 2002) beside, on real test folds that no generated row has
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,16 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, precision_recall_curve
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
 
+from pofx.apps.plain_rows import Plain, learnable
 from pofx.core.printed import aligned, show
 from pofx.data.columns import framed
 from pofx.declared import Csv, Seed, Table
@@ -26,6 +35,7 @@ from pofx.declared import Csv, Seed, Table
 GROUP = "Uses"
 EXAMPLE = "pofx augment transactions.csv --label fraud --out more.csv"
 
+MODELS = {"numbers": ("kde", {}), "mixed": ("circuit", {"states": 16, "steps": 60})}  # where none is stated
 FEWEST = 5  # rows of a class that a density is learned from; fewer are repeated
 LEAST = 10  # rows of the rare class: two in each of five test folds
 MINUTES = 0.5  # of training of each class of pictures, where no budget is given
@@ -38,7 +48,7 @@ class GenerativeOversampler(BaseEstimator):
 
     def __init__(
         self,
-        model: str = "kde",
+        model: str | None = None,
         *,
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
@@ -48,7 +58,8 @@ class GenerativeOversampler(BaseEstimator):
         random_state: int = 0,
     ) -> None:
         """Args:
-        model: a name of `pofx models`.
+        model: a name of `pofx models`; None takes `kde` of numbers and pictures, a small `circuit` of rows with words
+            or gaps.
         options: of the model, the trainer and the view, by name.
         minutes: the budget of training time for each class.
         steps: the budget in steps, instead.
@@ -71,18 +82,45 @@ class GenerativeOversampler(BaseEstimator):
         if not 0 < self.ratio <= 1:
             raise ValueError(f"ratio must lie above 0 and at most at 1 (got {self.ratio}): pass ratio=1")
 
+    def fit(self, X: Any, y: Any) -> Self:
+        """Check rows and classes, and count the rows of each class that are lacking: `sampling_strategy_`."""
+        self._taken(X, y)
+        return self
+
+    def _taken(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Rows and labels as they are drawn from."""
+        self.check()
+        if y is None:
+            raise ValueError("GenerativeOversampler requires y to be passed, but the target y is None")
+        labels = column_or_1d(y, warn=True)
+        if pd.isna(labels).any():
+            raise ValueError("y must name a class in every row (some are missing): drop these rows")
+        check_classification_targets(labels)
+        if framed(X) is not None:
+            _check_feature_names(self, X, reset=True)
+            _check_n_features(self, X, reset=True)
+        elif not hasattr(X, "ndim") or X.ndim <= 2:
+            whole = getattr(getattr(X, "dtype", None), "kind", "f") in "iub"
+            X = validate_data(self, X, dtype=None if whole else np.float64, ensure_all_finite="allow-nan")
+        check_consistent_length(X, labels)
+        self.classes_, counts = np.unique(labels, return_counts=True)
+        lacking = np.maximum(np.round(self.ratio * counts.max()) - counts, 0).astype(int)
+        self.sampling_strategy_ = {c: int(k) for c, k in zip(self.classes_.tolist(), lacking, strict=True) if k}
+        return X, labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required, tags.input_tags.allow_nan = True, True
+        tags.input_tags.three_d_array = True
+        return tags
+
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
         """The rows X (n, d), or pictures (n, H, W) or (n, H, W, C), with their classes y (n,), and drawn ones of rare
         classes behind them."""
-        self.check()
-        labels = np.asarray(y)
-        if pd.isna(labels).any():
-            raise ValueError("y must name a class in every row (some are missing): drop these rows")
-        classes, counts = np.unique(labels, return_counts=True)
+        X, labels = self._taken(X, y)
         parts, added = [X], [labels]
-        for k, (name, count) in enumerate(zip(classes, counts, strict=True)):
-            lacking = int(round(self.ratio * int(counts.max())) - count)
-            if lacking > 0:
+        for k, name in enumerate(self.classes_):
+            if lacking := self.sampling_strategy_.get(name.item() if hasattr(name, "item") else name, 0):
                 parts.append(self._drawn(X, labels, name, lacking, self.random_state + k))
                 added.append(np.full(lacking, name))
         whole = np.concatenate(added)
@@ -106,7 +144,11 @@ class GenerativeOversampler(BaseEstimator):
             value = log_p(drawn)
         elif self.keep == "confident":
             judge = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0)
-            value = judge.fit(x, labels).predict_proba(new)[:, list(judge.classes_).index(name)]
+            judge.fit(learnable(x, x), labels)
+            value = judge.predict_proba(learnable(new, x))[:, list(judge.classes_).index(name)]
+        elif framed(x) is not None:
+            plain = Plain(x)
+            value = nearness(plain(x), labels == name, plain(new))
         else:
             value = nearness(np.asarray(x, float), labels == name, np.asarray(new, float))
         best = np.sort(np.argsort(-value, kind="stable")[:n])
@@ -116,14 +158,27 @@ class GenerativeOversampler(BaseEstimator):
         """n rows like these, and the density of rows."""
         from pofx.sklearn import DensityEstimator  # here: it loads torch
 
-        if framed(own) is not None:
-            known: Any = own.rename(columns=str).reset_index(drop=True)
-        else:
-            known = np.asarray(own, dtype=np.float64)
-        density = DensityEstimator(
-            self.model, options=self.options, minutes=self.minutes, steps=self.steps, random_state=seed
-        ).fit(known)
-        return as_given(density.sample(int(n)), own), density.score_samples
+        gaps = framed(own) is None and bool(np.isnan(np.asarray(own, dtype=np.float64)).any())
+
+        def plain(rows: Any) -> Any:
+            if framed(rows) is not None:
+                return rows.rename(columns=str).reset_index(drop=True)
+            found = np.asarray(rows, dtype=np.float64)
+            return pd.DataFrame(found).rename(columns=str) if gaps else found
+
+        known = plain(own)
+        model, options = self.model, dict(self.options or {})
+        if model is None:
+            model, own_options = MODELS["mixed" if mixed(known) else "numbers"]
+            options = {**own_options, **options}
+        steps = options.pop("steps", None) if self.steps is None and self.minutes is None else self.steps
+        density = DensityEstimator(model, options=options, minutes=self.minutes, steps=steps, random_state=seed).fit(
+            known
+        )
+        drawn = density.sample(int(n))
+        if gaps:  # a column of gaps alone is in no density
+            drawn = drawn.reindex(columns=known.columns).to_numpy(np.float64, na_value=np.nan)
+        return as_given(drawn, own), lambda rows: density.score_samples(plain(rows))
 
     def _pictures(self, own: Any, n: int, seed: int) -> tuple[Any, LogP]:
         """n pictures like these, in their type and with their channels where they were, and the density of pictures."""
@@ -134,11 +189,24 @@ class GenerativeOversampler(BaseEstimator):
         budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["minutes"] = MINUTES
-        run = fit(images(own), self.model, seed=seed, progress=False, **budget, **dict(self.options or {}))
+        run = fit(
+            images(own),
+            self.model or MODELS["numbers"][0],
+            seed=seed,
+            progress=False,
+            **budget,
+            **dict(self.options or {}),
+        )
         drawn = run.sample(int(n), seed=seed)
         first = own.ndim == 4 and drawn.shape[1:] != own.shape[1:]
         drawn = np.moveaxis(drawn, -1, 1) if first else drawn
         return (drawn / 255).astype(own.dtype) if own.dtype.kind == "f" else drawn.astype(own.dtype), run.log_prob
+
+
+def mixed(rows: Any) -> bool:
+    """Whether rows have words, dates or gaps."""
+    frame = pd.DataFrame(rows)
+    return any(not pd.api.types.is_numeric_dtype(frame[c].dtype) or frame[c].isna().any() for c in frame.columns)
 
 
 def flat(pictures: Any) -> np.ndarray:
@@ -191,21 +259,29 @@ def repeated(own: Any, n: int, seed: int) -> Any:
     return own.iloc[at].reset_index(drop=True) if framed(own) is not None else own[at]
 
 
-def smote(own: np.ndarray, n: int, seed: int, k: int = 5) -> np.ndarray:
-    """n rows between a row and one of its k nearest of the same class."""
+def smote(own: Any, n: int, seed: int, k: int = 5) -> Any:
+    """n rows between a row and one of its k nearest of the same class; words and gaps are those of one of both."""
     g = np.random.default_rng(seed)
     k = min(k, len(own) - 1)
     if k < 1:
-        return np.asarray(repeated(own, n, seed))
-    scale = np.where(own.std(0) > 0, own.std(0), 1.0)
-    near = NearestNeighbors(n_neighbors=k + 1).fit(own / scale).kneighbors(own / scale)[1][:, 1:]
+        return repeated(own, n, seed)
+    z = own / np.where(own.std(0) > 0, own.std(0), 1.0) if framed(own) is None else Plain(own)(own)
+    near = NearestNeighbors(n_neighbors=k + 1).fit(z).kneighbors(z)[1][:, 1:]
     a = g.integers(len(own), size=n)
-    b = near[a, g.integers(k, size=n)]
-    return np.asarray(own[a] + g.random((n, 1)) * (own[b] - own[a]))
+    b, u = near[a, g.integers(k, size=n)], g.random((n, 1))
+    if framed(own) is None:
+        return np.asarray(own[a] + u * (own[b] - own[a]))
+    found = own.iloc[np.where(u[:, 0] < 0.5, a, b)].reset_index(drop=True)
+    for c in own.columns:
+        if pd.api.types.is_numeric_dtype(own[c].dtype) and not pd.api.types.is_bool_dtype(own[c].dtype):
+            x = own[c].to_numpy(np.float64, na_value=np.nan)
+            between = x[a] + u[:, 0] * (x[b] - x[a])
+            found[c] = np.where(np.isnan(between), found[c].to_numpy(np.float64, na_value=np.nan), between)
+    return found
 
 
 def report(
-    X: np.ndarray,
+    X: Any,
     y: np.ndarray,
     oversampler: GenerativeOversampler,
     *,
@@ -216,14 +292,18 @@ def report(
     """Average precision, F1, Brier score of each treatment of a rare class 1, and its gain over doing nothing.
 
     Thresholds of F1 are chosen on a fifth of the training rows, but for "nothing", which cuts at one half. The gain is
-    that of average precision over the folds, with the half-width of its 95 % interval.
+    that of average precision over the folds, with the half-width of its 95 % interval. X is an array, or a table with
+    words and gaps, which the classifier sees as categories.
     """
-    classifier = classifier or HistGradientBoostingClassifier(random_state=0)
+    classifier = classifier or HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0)
+    part = (lambda at: X.iloc[at].reset_index(drop=True)) if framed(X) is not None else (lambda at: X[at])
+    joined = (lambda rows: pd.concat(rows, ignore_index=True)) if framed(X) is not None else np.concatenate
+    seen = lambda rows: learnable(rows, X)  # noqa: E731
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for fold, (train, test) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(X, y)):
         fit, held = train_test_split(train, test_size=0.2, stratify=y[train], random_state=seed)
         lacking = int((y[fit] == 0).sum() - (y[fit] == 1).sum())
-        own = X[fit][y[fit] == 1]
+        own, known = part(fit[y[fit] == 1]), part(fit)
         made = clone(oversampler).set_params(random_state=seed + fold)
         extra = {
             "nothing": None,
@@ -231,19 +311,19 @@ def report(
             "moved threshold": None,
             "repeated rows": repeated(own, lacking, fold),
             "SMOTE": smote(own, lacking, fold),
-            "generated": np.asarray(made.fit_resample(X[fit], y[fit])[0])[len(fit) :],
+            "generated": made.fit_resample(known, y[fit])[0][len(fit) :],
         }
         for name, more in extra.items():
             model = clone(classifier)
             if name == "class weights":
                 model.set_params(class_weight="balanced")
-            x, labels = X[fit], y[fit]
+            x, labels = known, y[fit]
             if more is not None:
-                x, labels = np.concatenate((x, more)), np.concatenate((labels, np.ones(len(more), labels.dtype)))
-            model.fit(x, labels)
-            p, chosen = model.predict_proba(X[test])[:, 1], 0.5
+                x, labels = joined((x, more)), np.concatenate((labels, np.ones(len(more), labels.dtype)))
+            model.fit(seen(x), labels)
+            p, chosen = model.predict_proba(seen(part(test)))[:, 1], 0.5
             if name != "nothing":
-                chosen = best_threshold(y[held], model.predict_proba(X[held])[:, 1])
+                chosen = best_threshold(y[held], model.predict_proba(seen(part(held)))[:, 1])
             scores = average_precision_score(y[test], p), f1_score(y[test], p >= chosen), brier_score_loss(y[test], p)
             rows.setdefault(name, []).append(scores)
     base = np.array(rows["nothing"])
@@ -270,7 +350,9 @@ def augment(
     source: Table,
     label: Annotated[str, typer.Option(help="The column of 0 and 1, of which 1 is rare.")],
     out: Csv = Path("augmented.csv"),
-    model: Annotated[str, typer.Option(help="A model of `pofx models`.")] = "kde",
+    model: Annotated[
+        str | None, typer.Option(help="A model of `pofx models` (default: kde of numbers, circuit of mixed rows).")
+    ] = None,
     keep: Annotated[str, typer.Option(help="Which draws are taken: all, dense, confident or near.")] = "all",
     seed: Seed = 0,
 ) -> str:
@@ -288,9 +370,6 @@ def augment(
     if label not in frame.columns:
         raise unknown("label column", label, map(str, frame.columns))
     rest = frame.drop(columns=label)
-    words = [c for c in rest.columns if not pd.api.types.is_numeric_dtype(rest[c]) or rest[c].isna().any()]
-    if words:
-        raise DataError(f"columns must be numbers without gaps (got {', '.join(words)}): drop or encode them")
     y = truth_values(frame[label], label)
     rare, often = int((y == 1).sum()), int((y == 0).sum())
     if rare < LEAST or rare > often:
@@ -298,11 +377,12 @@ def augment(
             f"{label} must be 1 in {LEAST} rows at least, and rarely (got {rare} of {rare + often}): "
             + ("swap 0 and 1" if rare > often else "collect more")
         )
-    model_entry(model)
+    if model is not None:
+        model_entry(model)
     oversampler = GenerativeOversampler(model, keep=keep, random_state=seed)
     try:
         oversampler.check()
-        table = report(rest.to_numpy(np.float64), y, oversampler, seed=seed)
+        table = report(rest if mixed(rest) else rest.to_numpy(np.float64), y, oversampler, seed=seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
     show(aligned(table, 4))

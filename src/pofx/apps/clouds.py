@@ -75,14 +75,17 @@ class Clouds:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
         model: a model of vectors of `pofx models`.
         options: of the model, the trainer and the view.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         """
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
+        self.progress = progress
         self.run: Artifact | None = None
 
     def fit(self, clouds: Any) -> "Clouds":
@@ -100,7 +103,7 @@ class Clouds:
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
         data = split(points(self.parts.encode(flat)), "clouds", seed=self.seed)
         self.run = fit(
-            data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **options
         )
         return self
 

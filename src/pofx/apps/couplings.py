@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from pofx.core.errors import DataError
 from pofx.core.options import Count, NonNegative, Positive, Range, Real, checked, short
@@ -34,8 +35,17 @@ class Potts:
             raise DataError(
                 f"sequences must be a list of texts of {columns} columns each (got {short(wrong or sequences)})"
             )
-        hot = one_hot(sequences).astype(np.float64)
-        return np.asarray(hot @ self.fields + 0.5 * np.einsum("nk,nk->n", hot @ self.couplings, hot))
+        x = codes(sequences)
+        first = one_hot(sequences[:1])[0].astype(np.float64)
+        slope = self.fields + self.couplings @ first
+        found = np.full(len(x), float(first @ self.fields + 0.5 * first @ self.couplings @ first))
+        for i in range(1, len(x)):  # by what differs from the first: mutants differ in few places
+            at = np.flatnonzero(x[i] != x[0])
+            new, old = x[i, at], x[0, at]
+            changed = np.concatenate((at[new > 0] * Q + new[new > 0] - 1, at[old > 0] * Q + old[old > 0] - 1))
+            sign = np.repeat((1.0, -1.0), ((new > 0).sum(), (old > 0).sum()))
+            found[i] += sign @ slope[changed] + 0.5 * sign @ self.couplings[np.ix_(changed, changed)] @ sign
+        return found
 
 
 def one_hot(sequences: Sequence[str]) -> Float[np.ndarray, "n k"]:
@@ -57,7 +67,11 @@ def mean_field(alignment: Alignment, pseudo: Annotated[Real, Range(0, 1, above=T
     for i in range(columns):  # within a column residues exclude one another
         at = slice(i * Q, (i + 1) * Q)
         both[at, at] = np.diag(f[at])
-    couplings = -np.linalg.inv((both - np.outer(f, f)).astype(np.float64))
+    factor, failed = dpotrf((both - np.outer(f, f)).astype(np.float64), lower=1, overwrite_a=1)
+    if failed:
+        raise DataError("the residues of the alignment have no covariance that can be inverted: raise pseudo")
+    half = np.tril(dpotri(factor, lower=1, overwrite_c=1)[0])
+    couplings = -(half + np.tril(half, -1).T)
     for i in range(columns):
         at = slice(i * Q, (i + 1) * Q)
         couplings[at, at] = 0

@@ -25,7 +25,7 @@ from pofx.data.dataset import Dataset, take
 from pofx.data.kind import kind_of
 from pofx.data.sources import load
 from pofx.data.vectors import Vectors
-from pofx.declared import Against, File, Reads, Seed
+from pofx.declared import Against, Device, File, Reads, Seed
 from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.membership import attack
 
@@ -181,6 +181,7 @@ def detect(
         "verdicts.csv"
     ),
     seed: Seed = 0,
+    device: Device = "auto",
 ) -> str | None:
     """Generated or real? A detector with a stated rate of false alarms, tried on runs that it has not seen."""
     import pandas as pd
@@ -192,7 +193,7 @@ def detect(
 
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
-    artifacts: dict[str, Artifact] = {run.resolve().name: load(run) for run in runs}
+    artifacts: dict[str, Artifact] = {run.resolve().name: load(run).to(device) for run in runs}
     if len(artifacts) < len(runs):
         raise UsageError("runs need different names: rename a folder")
     first = next(iter(artifacts.values()))

@@ -19,12 +19,14 @@ from torch.nn import functional as F
 
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import Bounded, count, select
+from pofx.core.event import Bounded, Continuous, count, select
 from pofx.core.model import Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
 from pofx.inverse.tiled import Tiled
-from pofx.maths.editing import consistent, from_rough, inpainted, path_of, reduced
+from pofx.inverse.walk import levels
+from pofx.maths.editing import completed, consistent, from_rough, inpainted, path_of, reduced
+from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
 
 PUBLIC = ("edit",)
@@ -32,6 +34,9 @@ PUBLIC = ("edit",)
 Margin = Annotated[int, Range(0, 4096)]  # places
 Strength = Annotated[Real, Range(0, 1, above=True)]
 ANEW, ONCE = 20, 50  # steps: long ones mix better where each is walked several times
+LED, PARTICLES = 20, 4  # steps of particles, and how many for an item
+APART = 1.0  # noise over the spread of the data, down to which particles walk: what an item is has been decided there
+ROWS = 256  # of a batch of particles, whose gradients are taken
 TOWARD = 0.5  # strength of a path between items
 
 
@@ -51,6 +56,7 @@ def edit(
     condition: Any = None,
     steps: Count | None = None,
     repeats: Depth = 10,
+    particles: Annotated[int, Range(0, 4096)] | None = None,
     eta: Annotated[Real, Range(0, 1)] = 1.0,
     seed: int = 0,
 ) -> Any:
@@ -61,7 +67,7 @@ def edit(
         artifact: a run, or its folder.
         values: items in data space.
         mask: true where items are drawn anew, of the shape of an item, with or without channels, or one for each;
-            the rest is returned exactly (RePaint). With `strength`, what is painted under the mask is a rough draft.
+            the rest is returned exactly. With `strength`, what is painted under the mask is a rough draft.
         strength: noise, as a share of the walk, from which items are drawn again (SDEdit); small values stay near the
             draft, 1 forgets it.
         enlarge: items whose blocks of so many positions have the means of these items' blocks; items may be of the
@@ -73,7 +79,11 @@ def edit(
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
         into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
             their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
-        steps: of the walk; None is 20 where a part is drawn anew and each step is repeated, else 50.
+        steps: of the walk; None is 20 where a part is drawn anew, 10 after particles, else 50.
+        particles: walks of each item under a mask, led to what is known, of which those go on that meet it best (Wu et
+            al., 2023, arXiv 2306.17775), until they have as much noise as data; the rest of the walk repeats its steps
+            (RePaint). 0: repeated steps alone, as always beyond edges, with `strength`, or where a denoiser has no
+            gradient. None is 4.
         repeats: times that each step is walked where there is a mask.
         eta: random share of each step, as of DDIM.
 
@@ -104,15 +114,11 @@ def edit(
         )
     view = artifact.representation
     raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
-    how = Walks(
-        model,
-        artifact.condition_events(condition, len(raw), seed),
-        int(steps or (ANEW if mask is not None or beyond is not None else ONCE)),
-        int(repeats),
-        float(eta),
-        int(seed),
-    )
-    with torch.inference_mode():
+    given = artifact.condition_events(condition, len(raw), seed)
+    led = alone and particles != 0 and differentiable(model, given)
+    usual = ANEW // 2 if led else ANEW if mask is not None or beyond is not None else ONCE
+    how = Walks(model, given, int(steps or usual), int(repeats), float(eta), int(seed))
+    with torch.no_grad():
         x = _event(artifact, raw)
         if into is not None:
             return _into(artifact, x, run_of(into), how.given)
@@ -129,7 +135,9 @@ def edit(
         elif colour:
             found = view.decode(how.coloured(x))
         elif mask is not None:
-            drawn = view.decode(how.filled(x, ~_mask(mask, x), float(strength or 1.0)))
+            known = ~_mask(mask, x)
+            events = how.led(x, known, particles or PARTICLES) if led else how.filled(x, known, float(strength or 1.0))
+            drawn = view.decode(events)
             found = torch.where(_mask(mask, raw), drawn, raw)
         else:
             found = view.decode(how.again(x, float(strength or 1.0)))
@@ -257,15 +265,63 @@ class Walks:
         begun = from_rough(x.mean(1, keepdim=True).expand_as(x), walk.at(walk.times[0]), walk.fresh())
         return ddim(consistent(self.denoise, x.mean(1, keepdim=True), 1), begun, walk)
 
-    def filled(self, x: Tensor, known: Tensor, strength: float) -> Tensor:
-        """Items that equal x where known; below strength 1 the rest begins as a draft."""
+    def led(self, x: Tensor, known: Tensor, particles: int) -> Tensor:
+        """Items that equal x where known: particles decide what they are, repeated steps let their parts fit."""
+        unit, path = self.model.spread.detach(), path_of(lambda t: _numbers(self.model, t))
+        places = levels(LED, bottom=APART)[:-1]
+        out, size = [], max(1, ROWS // particles)
+
+        def time(s: float) -> Tensor:
+            return time_at(path, torch.tensor(s, dtype=torch.float64, device=x.device).atan()).float()
+
+        for i in range(0, len(x), size):
+            many = torch.arange(i, min(i + size, len(x)), device=x.device).repeat_interleave(particles)
+            streams = Streams(self.seed + (1 << 42), len(many), device=x.device)
+            streams.ids = (many << 12) + torch.arange(particles, device=x.device).repeat(len(many) // particles)
+            given = None if self.given is None else select(self.given, many)
+
+            def estimate(z: Tensor, s: float, given: Any = given) -> Tensor:
+                return self.model.denoise(z * unit * self.model.schedule(time(s))[0], time(s), given) / unit
+
+            z = completed(
+                estimate,
+                x[many] / unit,
+                known[many],
+                places,
+                lambda streams=streams: streams.normal(*x.shape[1:]),  # type: ignore[misc]
+                lambda streams=streams: streams.uniform(1),  # type: ignore[misc]
+                particles,
+            )
+            out.append(z * unit)
+        last = time(places[-1])
+        return self.filled(x, known, float(last), torch.cat(out) * self.model.schedule(last)[0])
+
+    def filled(self, x: Tensor, known: Tensor, strength: float, begun: Tensor | None = None) -> Tensor:
+        """Items that equal x where known; the rest begins as `begun`, or, below strength 1, as a draft."""
         streams, others = (Streams(self.seed + k, len(x), device=x.device) for k in (0, 1 << 41))
         half = float(self.model.schedule(torch.tensor(0.5, device=x.device))[0].flatten()[0])
         straight = x.ndim > 2 and abs(half - 0.5) < 1e-3  # the path of flow matching, whose data form near the noise
-        walk, shape = self.walk(x, strength, streams, "shifted" if straight else "even"), x.shape[1:]
-        draft = x if strength < 1 else x * known
-        begun = from_rough(draft, walk.at(walk.times[0]), others.normal(*shape))
+        shift = straight and begun is None
+        walk, shape = self.walk(x, strength, streams, "shifted" if shift else "even"), x.shape[1:]
+        if begun is None:
+            draft = x if strength < 1 else x * known
+            begun = from_rough(draft, walk.at(walk.times[0]), others.normal(*shape))
         return inpainted(self.denoise, begun, x, known, walk, lambda: others.normal(*shape), self.repeats)
+
+
+def differentiable(model: Denoising, given: Any) -> bool:
+    """Whether an estimate has a gradient in x_t: those that a function guides have none."""
+    assert isinstance(model.event, Continuous)
+    with torch.inference_mode(False), torch.enable_grad():
+        at = torch.zeros(1, *model.event.shape, device=model.spread.device).requires_grad_()
+        one = None if given is None else select(given, slice(0, 1))
+        return model.denoise(at, torch.tensor(0.5, device=at.device), one).requires_grad
+
+
+def _numbers(model: Denoising, t: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and sigma in units of the spread of the data."""
+    alpha, sigma = model.schedule(t)
+    return alpha.flatten()[0], (sigma / model.spread).flatten()[0]
 
 
 def _mask(mask: Any, x: Tensor) -> Tensor:

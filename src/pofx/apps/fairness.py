@@ -18,7 +18,7 @@ from pofx.core.errors import Unsupported, UsageError
 from pofx.core.options import Seed, checked
 from pofx.core.printed import aligned, show
 from pofx.data.columns import framed
-from pofx.declared import Against, File, Run
+from pofx.declared import Against, Device, File, Run
 from pofx.declared import Seed as SeedOption
 
 PUBLIC = ("fairness_report",)
@@ -224,13 +224,14 @@ def fairness(
     against: Against = None,
     out: Annotated[Path | None, typer.Option(help="The numbers as a .csv file."), File(".csv")] = None,
     seed: SeedOption = 0,
+    device: Device = "auto",
 ) -> str | None:
     """Measure a run group by group: likelihood, share, coverage, precision, usefulness, with intervals."""
     from pofx.artifact import load
     from pofx.data.arrays import write_frame
     from pofx.evaluate.provenance import check_same_data, trained_on
 
-    artifact = load(run)
+    artifact = load(run).to(device)
     data = trained_on(artifact, against)
     check_same_data(artifact, data, forcible=False)
     table = fairness_report(artifact, data, group, target=target, seed=seed)

@@ -1,5 +1,6 @@
 """pofx forecast: learn a series, simulate its futures, and hold them against simple forecasts on its last stretch."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,10 @@ def forecast(
     season: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Steps of a season, of the floors; found if left out.")
     ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME>VALUE or NAME<VALUE: how probable it is at some step of the future; repeatable."),
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=2, max=100_000, help="Futures.")] = 200,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
     seed: Seed = 0,
@@ -53,17 +58,59 @@ def forecast(
         raise UsageError("--future holds the columns of --known: name them, or leave --future out")
     one = series(source, known=names)
     ahead = None if future is None else coming(future, names, horizon)
+    events = [read_event(text, one.names) for text in event or ()]
     train = int((1 - TESTED) * len(one))
-    forecaster = Forecaster(horizon, model=model, block=block, minutes=minutes, seed=seed).fit(one[:train])
+    forecaster = Forecaster(horizon, model=model, block=block, minutes=minutes, progress=True, seed=seed).fit(
+        one[:train]
+    )
     found = backtest(forecaster, one, train, season=season or season_of(one.values[:train]), draws=min(n, 100), most=40)
     show(aligned(found, 4))
     drawn = forecaster.simulate(one, n, known=ahead, seed=seed)
+    for text, (channel, happens) in zip(event or (), events, strict=True):
+        chance = drawn.probability(lambda x, j=channel, of=happens: bool(of(x[:, j]).any()))
+        seen = past_rate(one.values[:, channel], happens, horizon)
+        error = (chance * (1 - chance) / n) ** 0.5
+        show(f"{text} at some of {horizon} steps: {chance:.3f} ± {error:.3f}; of stretches of the past {seen:.3f}")
     forecaster.save(out)
     write_frame(found, out / "scores.csv", index=True)
     steps = "time" if drawn.times is not None else "step"
     write_frame(drawn.frame(), out / "futures.csv", index=True, index_label=steps)
     drawn.plot(out / "futures.png", one)
     return f"{n} futures of {horizon} steps"
+
+
+def read_event(text: str, names: Sequence[str]) -> tuple[int, Callable[[Any], Any]]:
+    """The channel of an event, and what happens: values → bool.
+
+    Raises:
+        UsageError: another form, no such column, or no number.
+    """
+    import math
+    import operator
+
+    from pofx.core.errors import UsageError, unknown
+
+    sign = ">" if ">" in text else "<"
+    name, _, value = text.partition(sign)
+    try:
+        limit = float(value)
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise UsageError(f"--event must be NAME>NUMBER or NAME<NUMBER (got '{text}'): such as --event '{names[0]}>10'")
+    if name.strip() not in names:
+        raise unknown("column of the series", name.strip(), list(names))
+    compare = operator.gt if sign == ">" else operator.lt
+    return list(names).index(name.strip()), lambda x: compare(x, limit)
+
+
+def past_rate(values: Any, happens: Callable[[Any], Any], horizon: int) -> float:
+    """The share of stretches of so many known steps, one after the other, in which an event happened; NaN: none."""
+    import numpy as np
+
+    rows = values[len(values) % horizon :].reshape(-1, horizon)
+    rows = rows[~np.isnan(rows).any(1)]
+    return float(np.mean([bool(happens(row).any()) for row in rows])) if len(rows) else float("nan")
 
 
 def coming(path: Path, names: list[str], steps: int) -> Any:

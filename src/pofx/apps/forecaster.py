@@ -73,12 +73,16 @@ class Forecast:
         for j, axes in enumerate(figure.subplots(shown, squeeze=False)[:, 0]):
             if history is not None:
                 past = history.values[-3 * len(steps) :, j]
-                axes.plot(np.arange(-len(past), 0), past, color="black", lw=1)
+                axes.plot(np.arange(-len(past), 0), past, color="black", lw=1, label="past")
             for level, alpha in ((0.9, 0.2), (0.5, 0.35)):
                 low, high = self.quantile((1 - level) / 2)[:, j], self.quantile((1 + level) / 2)[:, j]
-                axes.fill_between(steps, low, high, color="tab:blue", alpha=alpha, lw=0)
-            axes.plot(steps, self.samples[:5, :, j].T, color="tab:blue", lw=0.7)
+                axes.fill_between(steps, low, high, color="tab:blue", alpha=alpha, lw=0, label=f"{level:.0%}")
+            few = axes.plot(steps, self.samples[:5, :, j].T, color="tab:blue", lw=0.7)
+            few[0].set_label("futures")
             axes.set_title(self.names[j], loc="left", fontsize=9)
+            if j == 0:
+                axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8)
+        axes.set_xlabel("steps from now" if self.times is None else f"steps from {self.times[0]}", fontsize=9)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         write_bytes(Path(path), stream.getvalue())
@@ -105,6 +109,7 @@ class Forecaster:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
@@ -114,6 +119,7 @@ class Forecaster:
         block: steps drawn at once; by default all, or as many as hold 256 numbers.
         options: of the model, the trainer and the view, by name.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         steps: of training, instead.
         seed: of the training.
         """
@@ -122,6 +128,7 @@ class Forecaster:
         self.horizon, self.model, self.seed = horizon, model, seed
         self.context = context or min(4 * horizon, 168)
         self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
+        self.progress = progress
         self.run: Artifact | None = None
 
     # ── learning ──
@@ -219,7 +226,9 @@ class Forecaster:
             source="given by the caller", licence="unknown", count_overlaps=False,
         )  # fmt: skip
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
-        return fit(data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options)
+        return fit(
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **options
+        )
 
     # ── futures ──
 

@@ -114,9 +114,9 @@ class Imputer(TransformerMixin, BaseEstimator):
             impossible += at
             if column in view.varying:
                 missing[at, view.varying.index(column)] = True
-        raw = view.tensor(filled)
-        x, inside = view.encode_columns(raw)
-        widths = torch.tensor(np.diff([*view.places, x.shape[1]]))
+        x, inside = view.encode_columns(self.run_.placed(filled))
+        missing = missing.to(x.device)
+        widths = torch.from_numpy(np.diff([*view.places, x.shape[1]])).to(x.device)
         log_f = inside.masked_fill(missing, 0.0).sum(1)
         log_f[impossible] = -torch.inf
         return x, (~missing).repeat_interleave(widths, 1), log_f
@@ -144,7 +144,7 @@ class Imputer(TransformerMixin, BaseEstimator):
         model = self.run_.model
         assert isinstance(model, Marginal)
         x, known, inside = self._known(self._rows(X, reset=False))
-        return np.asarray((model.log_marginal(x, known).double() + inside).numpy())
+        return np.asarray((model.log_marginal(x, known).double() + inside).cpu().numpy())
 
     @torch.inference_mode()
     def draws(self, X: Any, n: int = DRAWS) -> list[pd.DataFrame]:
@@ -163,9 +163,9 @@ class Imputer(TransformerMixin, BaseEstimator):
         rows = np.flatnonzero(missing.any(1))
         for attempt in range(ATTEMPTS):
             for part in np.array_split(rows, max(1, -(-len(rows) // BATCH))) if len(rows) else ():
-                streams = Streams(seed + attempt, len(part), first=int(part[0]))
+                streams = Streams(seed + attempt, len(part), first=int(part[0]), device=x.device)
                 done = model.complete(x[part], known[part], generator=streams)
-                new = view.items(view.drawn(done, streams)).astype(object).to_numpy()
+                new = view.items(view.drawn(done, streams).cpu()).astype(object).to_numpy()
                 found[part] = np.where(missing[part], new, found[part])
             again = pd.isna(found[rows]) & missing[rows]  # a column with gaps can be drawn as missing
             rows = rows[again.any(1)]

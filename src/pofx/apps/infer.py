@@ -21,6 +21,8 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates, continuous
+from pofx.apps.observations import checked, in_rows, warn_beyond
+from pofx.apps.pooled import COORDINATES, Likelihood, averaged, truncated
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
@@ -34,20 +36,21 @@ from pofx.core.progress import Sink
 from pofx.data.dataset import dataset
 from pofx.data.kinds.points import points
 from pofx.evaluate.calibration import Calibration, calibration
-from pofx.maths.particles import tempered
+from pofx.maths.particles import systematic, tempered
 from pofx.runs.fitting import fit
 from pofx.runs.models import model_entry
 
 PUBLIC = ("Posterior", "infer")
 
-METHODS = ("posterior", "likelihood", "ratio")
+METHODS = ("posterior", "likelihood", "ratio", "both")
 SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
 HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
 MOST = 1_000
 MANY = 5_000  # simulations from which one model is enough
-LEAST_SEEN, BEYOND = 20, 0.5  # simulations that have a range, and shares of it beyond which an observation is odd
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
-COORDINATES = "coordinates.npz"
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
+CHOSEN_BY, CONSTANT_CHOICE, CONSTANT = 200, 200, 2_000  # simulations that choose, draws behind a constant
+MORE, LEAST_DRAWN = 5, 1_000  # times as many draws are weighted; draws at least
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
 
 
@@ -58,7 +61,8 @@ class Posterior:
     Attributes:
         prior: of the parameters.
         runs: trained models, averaged as a mixture.
-        method: "posterior" (the runs are q(θ | x)), "likelihood" (they are q(x | θ)) or "ratio" (p(x | θ) / p(x)).
+        method: "posterior" (the runs are q(θ | x)), "likelihood" (they are q(x | θ)), "ratio" (p(x | θ) / p(x)), or
+            "both" (they are q(θ | x), and `likelihood` weights their draws).
         held_out: parameters and data that no run has seen.
         x: the observation that is meant where none is given.
         failed: share of simulations that failed.
@@ -74,6 +78,12 @@ class Posterior:
     failed: float = 0.0
     rounds: int = 1
     coordinates: Coordinates | None = None
+    likelihood: Likelihood | None = None
+
+    @property
+    def amortised(self) -> bool:
+        """Whether the runs are densities of parameters, from which draws come at once."""
+        return self.method in ("posterior", "both")
 
     def sample(self, n: int | Sequence[int], x: Any = None, *, seed: int = 0) -> np.ndarray:
         """Parameters float64 (n, d) of the posterior of one observation.
@@ -87,7 +97,7 @@ class Posterior:
         if n < 1:
             raise UsageError(f"n must be at least 1 (got {n})")
         n, x = int(n), self._observation(x)
-        if self.method != "posterior":
+        if not self.amortised:
             return tempered(
                 lambda count, s: self.prior.sample(count, s),
                 self.prior.log_prob,
@@ -98,17 +108,21 @@ class Posterior:
         return self._many(x[None], n, seed)[0]
 
     def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
-        """Log-density float64 (n,) of parameters (n, d); without its constant but with the method "posterior"."""
+        """Log-density float64 (n,) of parameters (n, d); without its constant by "likelihood" and "ratio"."""
         theta, x = np.atleast_2d(np.asarray(theta, np.float64)), self._observation(x)
         inside = np.isfinite(self.prior.log_prob(theta))
         value = np.full(len(theta), -np.inf)
         if not inside.any():
             return value
-        if self.method != "posterior":
+        if not self.amortised:
             value[inside] = self.prior.log_prob(theta[inside]) + self._likelihood(theta[inside], x)
             return value
         given = np.repeat(x[None], int(inside.sum()), 0)
         value[inside] = self._density(theta[inside], given)
+        if self.likelihood is not None:
+            drawn = self._proposed(x[None], CONSTANT, 0)[0]
+            constant = logsumexp(self._log_weights(drawn, x)) - math.log(len(drawn))
+            value[inside] += self._log_weights(theta[inside], x) - constant
         return value
 
     def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
@@ -132,23 +146,28 @@ class Posterior:
         theta, x = (part[:n] for part in self.held_out)
         if len(theta) < 20:
             raise DataError(f"a check needs at least 20 held-out simulations (got {len(theta)}): simulate more")
-        if self.method != "posterior":
+        if not self.amortised:
             drawn = np.stack([self.sample(draws, one, seed=seed + i) for i, one in enumerate(x)])
         else:
             drawn = self._many(x, draws, seed)
         return calibration(theta, drawn, lambda values, i: self.log_prob(values, x[i]), seed=seed)
 
-    def predictive(self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, seed: int = 0) -> np.ndarray:
+    def predictive(
+        self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False, seed: int = 0
+    ) -> np.ndarray:
         """Data (n, …) simulated from parameters of the posterior: they should look like the observation."""
-        return simulate(simulator, self.sample(n, x, seed=seed), seed=seed)
+        return simulate(simulator, self.sample(n, x, seed=seed), vectorised=vectorised, seed=seed)
 
     def predictive_picture(
-        self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, seed: int = 0
-    ) -> Path:
+        self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False,
+        seed: int = 0,
+    ) -> Path:  # fmt: skip
         """Draw data simulated from the posterior as bands, and the observation on them, into a picture."""
         from pofx.apps.pair_plot import predictive_plot
 
-        return predictive_plot(Path(path), self.predictive(simulator, n, x, seed=seed), self._observation(x))
+        return predictive_plot(
+            Path(path), self.predictive(simulator, n, x, vectorised=vectorised, seed=seed), self._observation(x)
+        )
 
     def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:
         """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
@@ -175,12 +194,15 @@ class Posterior:
             "failed": self.failed,
             "rounds": self.rounds,
             "coordinates": self.coordinates is not None,
+            "share": None if self.likelihood is None else self.likelihood.share,
         }
         with whole(folder) as aside:
             for i, run in enumerate(self.runs):
                 run.save(aside / (f"run-{i}.npz" if isinstance(run, Ratio) else f"run-{i}"))
             if self.coordinates is not None:
                 self.coordinates.save(aside / COORDINATES)
+            if self.likelihood is not None:
+                self.likelihood.save(aside / "likelihood")
             write_json(aside / "posterior.json", plain)
         return folder
 
@@ -203,6 +225,7 @@ class Posterior:
             plain["failed"],
             plain["rounds"],
             Coordinates.load(folder / COORDINATES) if plain.get("coordinates") else None,
+            None if plain.get("share") is None else Likelihood.load(folder / "likelihood", plain["share"]),
         )
 
     def __repr__(self) -> str:
@@ -240,15 +263,28 @@ class Posterior:
 
     def _density(self, events: np.ndarray, given: np.ndarray) -> np.ndarray:
         """Log-density (n,) of what the runs model, averaged over them."""
-        ladj = np.zeros(len(events))
-        if self.coordinates is not None:
-            given = self.coordinates.features(given)
-            events, ladj = self.coordinates.forward(events, given)
-        logs = [run.log_prob(events, condition=given) for run in self._models]
-        return np.asarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)) + ladj)
+        return averaged(self._models, self.coordinates, events, given)
+
+    def _log_weights(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """By how much the learned likelihood changes log q(θ | x), raised to its share and without a constant: (n,)."""
+        assert self.likelihood is not None
+        given = np.broadcast_to(x, (len(theta), *x.shape[-1:]))
+        other = self.prior.log_prob(theta) + self.likelihood.log_prob(theta, given)
+        return np.asarray(self.likelihood.share * (other - self._density(theta, given)))
 
     def _many(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
-        """Draws (n, draws, d) for several observations in one call of every run."""
+        """Draws (n, draws, d) for several observations; weighted and drawn again where a likelihood is learned."""
+        if self.likelihood is None:
+            return self._proposed(x, draws, seed)
+        some = self._proposed(x, max(MORE * draws, LEAST_DRAWN), seed)
+        rng, found = np.random.default_rng([seed, 13]), []
+        for theta, one in zip(some, x, strict=True):
+            weights = truncated(self._log_weights(theta, one))
+            found.append(theta[rng.permutation(systematic(weights / weights.sum(), rng))[:draws]])
+        return np.stack(found)
+
+    def _proposed(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
+        """Draws (n, draws, d) of the runs for several observations, in one call of each."""
         parts = [len(p) for p in np.array_split(np.arange(draws), len(self.runs))]
         found = []
         for i, (run, k) in enumerate(zip(self._models, parts, strict=True)):
@@ -289,7 +325,8 @@ def infer(
         observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
         rounds: of simulation; later ones simulate only where the posterior of the observation lies, of any method.
         method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
-            and both draw by particles.
+            and these two draw by particles. "both" fits q(θ | x) and q(x | θ), and weights draws of the first by a
+            power of the second that held-out simulations choose: twice the training, no particles.
         model: of q, any conditional model with a density; not used by "ratio".
         members: models with different seeds and validation parts, averaged; by default 3 of fewer than 5,000
             simulations, else 1.
@@ -338,47 +375,10 @@ def infer(
                                                         np.concatenate([x[kept], made]))  # fmt: skip
         theta, x, failed = complete(theta, in_rows(x))
         given = None if observation is None else checked(observation, x.shape[1:])
-        posterior = _fitted(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
+        posterior = _learned(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
         posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1)
     assert posterior is not None
     return posterior
-
-
-def in_rows(x: np.ndarray) -> np.ndarray:
-    """Data (n,) as (n, 1), and those of more than two axes as (n, first, others)."""
-    return x[:, None] if x.ndim == 1 else x.reshape(*x.shape[:2], -1) if x.ndim > 3 else x
-
-
-def checked(x: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An observation as the simulator's data are.
-
-    Raises:
-        DataError: another shape, or values that are not finite.
-    """
-    found = np.asarray(x, np.float64)
-    if found.shape == (1, *shape) or found.size == math.prod(shape) == 1:
-        found = found.reshape(shape)
-    if found.shape != shape and len(shape) == 2 and found.size == math.prod(shape):
-        found = in_rows(found[None])[0]
-    if found.shape != shape:
-        raise DataError(f"the observation must have the shape {shape} of the simulated data (got {found.shape})")
-    if not np.isfinite(found).all():
-        raise DataError("the observation has values that are not finite: remove or fill them first")
-    return found
-
-
-def warn_beyond(x: np.ndarray, seen: np.ndarray) -> None:
-    """Warn of an observation unlike all simulations: its posterior would be an extrapolation, however sure it looks."""
-    if len(seen) < LEAST_SEEN:
-        return
-    low, high = seen.min(0), seen.max(0)
-    beyond = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-300)
-    if (far := float(beyond.max())) > BEYOND:
-        warnings.warn(
-            f"the observation lies {far:.1f} times the range of the simulated data beyond it: the posterior is an "
-            "extrapolation, check the simulator and the prior",
-            stacklevel=4,
-        )
 
 
 def _proposed(
@@ -388,7 +388,7 @@ def _proposed(
     lie inside; of the posterior, and all, where likelihoods are learned (Papamakarios et al., 2019)."""
     if posterior is None:
         return prior.sample(n, seed), np.zeros(len(before), bool)
-    if posterior.method != "posterior":  # p(x | θ) is the same wherever parameters are drawn
+    if not posterior.amortised:  # p(x | θ) is the same wherever parameters are drawn
         return posterior.sample(n, seed=seed), np.ones(len(before), bool)
     reach = np.quantile(posterior.log_prob(posterior.sample(2_000, seed=seed)), TAIL)
     found: list[np.ndarray] = []
@@ -403,6 +403,32 @@ def _proposed(
             more = posterior.sample(n, seed=seed)
             found.append(more[np.isfinite(prior.log_prob(more))])
     return np.concatenate(found)[:n], posterior.log_prob(before) >= reach
+
+
+def _learned(
+    prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int | None, steps: int | None,
+    seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
+) -> Posterior:  # fmt: skip
+    """A posterior by one method, or by both with the power that held-out simulations choose."""
+    shared = (model, members, steps, seed, progress, options, trainer)
+    if method != "both":
+        return _fitted(prior, theta, x, method, *shared)
+    first = _fitted(prior, theta, x, "posterior", *shared)
+    second = _fitted(prior, theta, x, "likelihood", *shared)
+    whole = Likelihood(second._models, second.coordinates, 1.0)
+    both = replace(first, method="both", likelihood=whole)
+    parts = [part[:CHOSEN_BY] for part in first.held_out]
+    value = [both._density(*parts), prior.log_prob(parts[0]) + whole.log_prob(*parts)]
+    drawn = first._proposed(parts[1], CONSTANT_CHOICE, seed)
+    gaps = np.stack([both._log_weights(some, one) for some, one in zip(drawn, parts[1], strict=True)])
+    own = value[1] - value[0]
+    gaps = np.concatenate([gaps, own[:, None]], 1)  # the truth is one of the draws: no share wins by a lost constant
+
+    def score(share: float) -> float:
+        constant = logsumexp(share * gaps, axis=1) - math.log(gaps.shape[1])
+        return float(np.mean(value[0] + share * own - constant))
+
+    return replace(both, likelihood=replace(whole, share=max(SHARES, key=score)))
 
 
 def _fitted(

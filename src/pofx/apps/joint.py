@@ -43,14 +43,17 @@ class Joint:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
         model: one that completes any subset: circuit, masked-diffusion (of classes alone), vae.
         options: of the model, the trainer and the view; as_numbers=True leaves numbers of tables numbers.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         """
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
+        self.progress = progress
         self.run: Artifact | None = None
 
     def fit(self, parts: Mapping[str, Any]) -> "Joint":
@@ -77,9 +80,18 @@ class Joint:
                 f"parts must be at least two, equally many (got {found or 'none'}): give one of each for every item"
             )
         data = split(Items("several", Several(items)), "joint", seed=self.seed)
-        own = {**OWN.get(self.model, {}), **(self.options or {})}
-        self.run = fit(data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **own)
+        own = {**OWN.get(self.model, {}), **self._sizes(items), **(self.options or {})}
+        self.run = fit(
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **own
+        )
         return self
+
+    def _sizes(self, items: Mapping[str, Items]) -> dict[str, Any]:
+        """The places of each part, for a model that hides parts together."""
+        if self.model != "masked-diffusion":
+            return {}
+        view = Together.fit(Items("several", Several(dict(items))))
+        return {"part_sizes": view.sizes} if len(view.sizes) == len(items) else {}
 
     @property
     def _fitted(self) -> tuple[Artifact, Together]:
@@ -104,10 +116,11 @@ class Joint:
             known, found = self._known(given, n), []
             with torch.inference_mode():
                 for i in range(0, n, BATCH):
-                    streams, rows = Streams(seed, min(BATCH, n - i), first=i), slice(i, i + BATCH)
+                    rows = slice(i, i + BATCH)
+                    streams = Streams(seed, min(BATCH, n - i), first=i, device=run.device)
                     x = model.complete(select(known.x, rows), select(known.known, rows), generator=streams)
-                    found.append(torch.where(known.stated[rows], known.raw[rows], view.drawn(x, streams).cpu()))
-            values = view.items(torch.cat(found))
+                    found.append(torch.where(known.stated[rows], known.raw[rows], view.drawn(x, streams)))
+            values = view.items(torch.cat(found).cpu())
         return {name: self._shaped(name, values[name]) for name in view.parts}
 
     def _shaped(self, name: str, values: Any) -> Any:
@@ -133,6 +146,7 @@ class Joint:
         found = view.known(plain)
         if n is not None and len(found.ladj) not in (1, n):
             raise DataError(f"known parts must be one for all or {n} (got {len(found.ladj)}): give one for each")
+        found = found.to(self._fitted[0].device)
         return found if n is None else found.expanded(n)
 
     def log_prob(self, parts: Mapping[str, Any], given: Sequence[str] = ()) -> np.ndarray:
@@ -150,10 +164,10 @@ class Joint:
                 raise Unsupported("some columns of numbers have no density here: give the whole table, or fit classes")
             rows = [slice(i, i + BATCH) for i in range(0, len(known.ladj), BATCH)]
             found = [model.log_marginal(select(known.x, at), select(known.known, at)) for at in rows]
-            return torch.cat(found).double().cpu() + known.ladj
+            return torch.cat(found).double() + known.ladj
 
         with torch.inference_mode():
             value = log_marginal(parts)
             if given:
                 value = value - log_marginal({name: parts[name] for name in given})
-        return np.asarray(value.numpy())
+        return np.asarray(value.cpu().numpy())

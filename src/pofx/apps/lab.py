@@ -2,8 +2,9 @@
 
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,16 +13,36 @@ from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
 LEAST = 20  # cells
+MOST = 8  # conditions that are drawn where none is named
+EACH = 300  # cells of each condition of a generated lab
 EXAMPLE = "pofx lab cells.csv --conditions drug,dose --do drug=A,dose=2 --out runs/lab"
 
 
 def lab(
     source: Annotated[
-        Path, typer.Argument(metavar="CELLS", help="A .csv: a row per cell, its conditions in columns."), Reads()
+        str,
+        typer.Argument(
+            metavar="CELLS",
+            help="A .csv or .h5ad: a row per cell, its conditions in columns (of obs); or a generated lab, by name.",
+        ),
+        Reads(),
     ],
-    conditions: Annotated[str, typer.Option(help="The columns that are conditions, with commas between.")],
     out: Annotated[Path, typer.Option(help="A folder: the model, drawn cells and tables."), Folder()],
-    do: Annotated[list[str], typer.Option(help="Draw cells under NAME=VALUE,…; may be repeated.")],
+    conditions: Annotated[
+        str | None,
+        typer.Option(help="The columns that are conditions, with commas between; of a generated lab its own."),
+    ] = None,
+    do: Annotated[
+        list[str] | None, typer.Option(help="Draw cells under NAME=VALUE,…; repeatable. By default each that was seen.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Of an .h5 of counts: a table, the name of a cell and its label a line."),
+        Reads(),
+    ] = None,
+    counterfactual: Annotated[
+        bool, typer.Option("--counterfactual", help="For each --do also what the control's own cells would be.")
+    ] = False,
     control: Annotated[
         str | None, typer.Option(help="NAME=VALUE,… to compare with; by default the first row's.")
     ] = None,
@@ -39,24 +60,21 @@ def lab(
     import pandas as pd
 
     from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, normal_floor, read_condition
-    from pofx.core.errors import DataError, UsageError, unknown
+    from pofx.core.errors import DataError, UsageError
     from pofx.data.arrays import write_frame
-    from pofx.data.columns import listed
-    from pofx.data.frames import rows_in
+    from pofx.data.labs import LABS
 
-    frame = rows_in(source)
-    names = listed(conditions)
-    for name in names:
-        if name not in frame.columns:
-            raise unknown(f"column of {source}", name, frame.columns)
+    truth = None if Path(source).exists() else LABS.get(source)
+    frame, names = read(source, conditions, labels, seed)
     given, cells = frame[names], frame.drop(columns=names).select_dtypes("number")
     words = [str(c) for c in frame.columns if c not in names and c not in cells.columns]
     if words:
-        warnings.warn(f"columns {', '.join(words)} are no numbers: left out of the cells", stacklevel=2)
+        some = ", ".join(words[:5]) + (f" and {len(words) - 5} others" if len(words) > 5 else "")
+        warnings.warn(f"columns {some} are no numbers: left out of the cells", stacklevel=2)
     if cells.shape[1] == 0:
-        raise DataError(f"{source} has no columns of numbers beside {conditions}: give the cells' measurements")
+        raise DataError(f"{source} has no columns of numbers beside {','.join(names)}: give the cells' measurements")
     usual = dict(given.iloc[0]) if control is None else read_condition(control, given)
-    wanted = [read_condition(text, given) for text in do]
+    wanted = [read_condition(text, given) for text in do or ()] or others(given, usual)
     away = np.zeros(len(frame), bool)
     if hold_out is not None:
         away = (given[list(read_condition(hold_out, given))] == read_condition(hold_out, given)).all(axis=1).to_numpy()
@@ -69,16 +87,17 @@ def lab(
     test = np.zeros(len(x), bool)
     test[rest[: max(1, len(rest) // 10)]] = True
     train = ~away & ~test
+    under = (given[list(usual)] == pd.Series(usual)).all(axis=1).to_numpy()
     model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members, minutes=minutes,
-                           seed=seed)  # fmt: skip
+                           progress=True, seed=seed)  # fmt: skip
     nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
     name, of = ("negative binomial by column", nb_floor) if model.counts else ("one normal of all cells", normal_floor)
     bound = " (a bound)" if model.counts else ""
-    show(f"{nats:.2f} nats per held-out cell{bound}, {name} {of(x[train], x[~away & test]):.2f}")
+    show(f"{nats:.2f} nats per held-out cell{bound}; {name} {of(x[train], x[~away & test]):.2f}")
     if hold_out is not None:
-        as_control = x[train & (given[list(usual)] == usual).all(axis=1).to_numpy()]
-        found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], as_control, seed)
+        found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], x[train & under], seed)
         show("distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    errors = {}
     for condition in wanted:
         text = ",".join(f"{k}={v}" for k, v in condition.items())
         drawn = pd.DataFrame(model.do(condition, n, seed=seed), columns=list(cells.columns))
@@ -87,8 +106,86 @@ def lab(
         changes = model.differential(usual, condition, n, seed=seed)
         write_frame(changes, out / f"changes {name}.csv", index=True, index_label="column")
         show(f"{text}, against the control:\n{aligned(changes.head(5))}")
+        if counterfactual and under.any():
+            own = x[np.flatnonzero(under)[:n]]
+            would = model.counterfactual(own, usual, condition)
+            write_frame(pd.DataFrame(would, columns=list(cells.columns)), out / f"counterfactuals {name}.csv")
+        if truth is not None:
+            seen = train & (given[list(condition)] == pd.Series(condition)).all(axis=1).to_numpy()
+            errors[text] = against_truth(
+                model, truth, usual, condition, (x[train & under], x[seen if seen.any() else train]), n, seed
+            )
+    if errors:
+        show("error of counterfactuals, against the truth\n" + aligned(pd.DataFrame(errors).T))
     if members > 1:
-        show(aligned(model.design(given.drop_duplicates().head(50), seed=seed).head(5), None, index=False))
+        ranked = model.design(given.drop_duplicates().head(50), seed=seed)
+        write_frame(ranked, out / "next.csv")
+        show("next experiments, by information in nats a cell\n" + aligned(ranked.head(5), None, index=False))
     for k, run in enumerate(model.runs):
         run.save(out / (f"member {k}" if members > 1 else "model"))
     return f"{len(wanted)} conditions drawn"
+
+
+def read(source: str, conditions: str | None, labels: Path | None, seed: int) -> Any:
+    """The cells as a frame, and the names of the columns that are conditions.
+
+    Raises:
+        UsageError: no conditions, or options of another source.
+        DataError: what cannot be read.
+    """
+    import pandas as pd
+
+    from pofx.core.errors import DataError, UsageError, unknown
+    from pofx.data.annotated import ENDINGS, read_annotated
+    from pofx.data.columns import listed
+    from pofx.data.frames import rows_in
+    from pofx.data.labs import LABS
+
+    path = Path(source)
+    if source in LABS and not path.exists():
+        if conditions is not None or labels is not None:
+            raise UsageError(
+                f"{source} is a generated lab with its own conditions: leave --conditions and --labels out"
+            )
+        lab = LABS[source]
+        given = pd.concat([lab.conditions()] * EACH, ignore_index=True)
+        cells = pd.DataFrame(lab.cells(given, seed)[0], columns=list(lab.columns))
+        return pd.concat((given, cells), axis=1), list(given.columns)
+    if not path.exists():
+        raise DataError(f"{source} is no file: give a .csv or .h5ad, or one of the generated labs {', '.join(LABS)}")
+    if path.suffix.lower() in ENDINGS:
+        frame = read_annotated(path, labels)
+    elif labels is not None:
+        raise UsageError("--labels belongs to an .h5 of counts: name columns of the table by --conditions")
+    else:
+        frame = rows_in(path)
+    names = ["label"] if labels is not None and conditions is None else listed(conditions)
+    if not names:
+        raise UsageError(f"--conditions must name columns of {source}: which are perturbation, dose, covariates?")
+    for name in names:
+        if name not in frame.columns:
+            raise unknown(f"column of {source}", name, map(str, frame.columns[:50]))
+    return frame, names
+
+
+def others(given: Any, usual: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The conditions that were seen beside the control, at most MOST of them."""
+    found = [dict(row) for _, row in given.drop_duplicates().iterrows()]
+    return [row for row in found if any(row[k] != v for k, v in usual.items())][:MOST]
+
+
+def against_truth(
+    model: Any, lab: Any, usual: Mapping[str, Any], condition: Mapping[str, Any], cells: Any, n: int, seed: int
+) -> dict[str, float]:
+    """Mean absolute errors of counterfactuals of a generated lab: ours, cells moved by the difference of the means of
+    `cells` (the control's, the condition's), and cells as they were."""
+    import numpy as np
+    import pandas as pd
+
+    from pofx.apps.virtual_lab import mean_shift
+
+    frames = [pd.DataFrame([{**usual, **one}] * n)[list(lab.settings)] for one in ({}, condition)]
+    x, noise = lab.cells(frames[0], seed + 1)
+    truth = lab.outcome(frames[1].to_numpy(np.float64), noise)
+    found = {"ours": model.counterfactual(x, *frames), "mean shift": mean_shift(*cells, x), "no change": x}
+    return {name: float(np.abs(would - truth).mean()) for name, would in found.items()}

@@ -142,8 +142,10 @@ class LatentSpace:
 
     # --- directions
 
-    def attribute(self, label: str, others: bool = True) -> Float[np.ndarray, "d"]:
-        """The direction of a label from all other items; with `others`, those of other labels are projected out."""
+    def attribute(self, label: str, others: bool = False) -> Float[np.ndarray, "d"]:
+        """From the mean code of all other items to that of a label; with `others`, the directions of other labels are
+        projected out, as for attributes of which an item may have several: of classes that exclude each other little
+        remains then."""
         names = list(self.means)
         if label not in names:
             raise unknown("label", label, names)
@@ -182,6 +184,13 @@ class LatentSpace:
         spread = (self.codes @ units.T).std(0)
         along = np.linspace(-reach, reach, steps)[None, :, None] * (spread[:, None] * units)[:, None]
         return self.decode((self.codes[of] + along).reshape(-1, self.codes.shape[1]), of)
+
+    def towards(self, label: str, of: int | None = None, steps: int = 9, reach: float = 2.0) -> Items:
+        """An item (the first of another label) on its way along the direction of a label, from where it is to `reach`
+        times the distance of the means."""
+        of = self.other(label) if of is None else of
+        along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(label)
+        return self.decode((self.codes[of] + along).astype(np.float32), of)
 
     def steered(self, columns: int = 10) -> dict[str, list[tuple[str, Items]]]:
         """By name of a control: its lines, each a label and `columns` samples of the noise that all lines share."""

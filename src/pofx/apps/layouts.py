@@ -47,13 +47,16 @@ class Solids:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
         options: of `context-mlp`, the trainer and the view.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
         """
         self.options, self.minutes, self.steps, self.seed = options, minutes, steps, seed
+        self.progress = progress
         self.run: Artifact | None = None
         self.layout: Artifact | None = None
 
@@ -74,7 +77,7 @@ class Solids:
         budgets: list[dict[str, Any]] = [{"minutes": SHARE * minutes}, {"minutes": (1 - SHARE) * minutes}]
         if self.steps:
             budgets = [{"steps": self.steps}] * 2
-        own: dict[str, Any] = {"seed": self.seed, "progress": False}
+        own: dict[str, Any] = {"seed": self.seed, "progress": self.progress}
         codes_data, data = (dataset(a, b, b, "solids", **about) for a, b in (short, given))
         self.layout = fit(codes_data, "circuit", **own, **OF_CODES, **budgets[0])
         self.run = fit(data, "context-mlp", **own, **budgets[1], **dict(self.options or {}))

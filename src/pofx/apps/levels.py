@@ -346,7 +346,10 @@ def levels(
     ],
     run: Trained = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt).")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="gpt, masked-diffusion, vae … (default: gpt; masked-diffusion to fill and to widen)."
+        ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
     rules: Annotated[str, typer.Option(help="none, or sokoban: levels are checked, repaired and solved.")] = "none",
@@ -387,10 +390,10 @@ def levels(
         other = sorted(set(prefix[0]) - {*data.train.facts["tiles"], "?", "\n"})
         if other:
             raise DataError(f"the template has tiles that no level has: {' '.join(other)}")
-    if run is None and prefix is not None:
-        check_fills(model or "gpt", begins="?" not in prefix[0].replace("\n", "").rstrip("?"))
-    if run is None and widen is not None:
-        check_fills(model or "gpt", begins=False)
+    begins = widen is None and (prefix is None or "?" not in prefix[0].replace("\n", "").rstrip("?"))
+    if run is None and (prefix is not None or widen is not None):
+        model = model or ("gpt" if begins else "masked-diffusion")
+        check_fills(model, begins=begins)
     if run is not None:
         one = load(run)
         held_out_by(one, data)

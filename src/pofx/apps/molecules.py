@@ -164,9 +164,16 @@ def report(
     if order != TABLE:
         rows[f"{order}-grams"] = {"nats/char": lowest / characters_of}
     rows["random SELFIES (valid by construction)"] = measured(random_selfies(train.values, n, seed), real, train, seed)
-    names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel", "internal_diversity": "diversity"}
-    found = pd.DataFrame(rows).T.rename(columns={**names, "fingerprint_distance": "FD"})
-    return found.rename(columns={c: "W1 " + c[3:] for c in found.columns if c.startswith("w1_")})
+    return pd.DataFrame({name: reported(row) for name, row in rows.items()}).T
+
+
+def reported(row: dict[str, float]) -> pd.Series:
+    """Measures under the names of the report."""
+    names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel", "internal_diversity": "diversity",
+             "fingerprint_distance": "FD"}  # fmt: skip
+    return pd.Series(
+        {names.get(c, "W1 " + c[3:] if c.startswith("w1_") else c): v for c, v in row.items()}, dtype=float
+    )
 
 
 def valid_draws(run: Any, n: int, *, seed: int = 0) -> tuple[list[str], int]:
@@ -384,6 +391,9 @@ def molecules(
     ] = "model",
     rounds: Annotated[int, typer.Option(min=2, max=1000, help="Of --optimise.")] = 5,
     valid: Annotated[bool, typer.Option("--valid", help="Draw again what is no molecule, until there are -n.")] = False,
+    constrain: Annotated[
+        bool, typer.Option("--constrain", help="Draw no symbol behind which no molecule is possible; of SMILES alone.")
+    ] = False,
     n: Annotated[int, typer.Option("-n", min=10, max=10_000_000, help="Molecules drawn.")] = 1000,
     out: Annotated[Path, typer.Option(help="A folder: run, .smi, .png, report.csv."), Guarded()] = Path(
         "runs/molecules"
@@ -420,6 +430,8 @@ def molecules(
         raise UsageError("--run is trained already: leave --model, --minutes, --tokens and --respellings out")
     if valid and any(v is not None for v in (given_, scaffold, optimise_)):
         raise UsageError("--valid is not used together with --given, --scaffold or --optimise: these keep valid ones")
+    if constrain and (valid or scaffold is not None or optimise_ is not None):
+        raise UsageError("--constrain is not used together with --valid, --scaffold or --optimise: leave these out")
     columns = listed(given_)
     data = read(source, columns, smiles=smiles, seed=seed)
     if run is not None:
@@ -429,8 +441,15 @@ def molecules(
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         how |= {"tokens": tokens, "respellings": respellings or 0}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
+    typer.echo(f"drawing {n:,} molecules, and measuring them beside the floors", err=True)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
+    if constrain:
+        from pofx.apps.constrained_molecules import constrained
+
+        samples = constrained(one, n, **given(one, data, n, seed), seed=seed)
+        row = reported(measured(samples, plain(data.test), plain(data.train), seed))
+        found = pd.concat([found.iloc[:2], row.rename(f"{one.name}, constrained").to_frame().T, found.iloc[2:]])
     show(aligned(found))
     if columns:
         show("\nmean absolute error of the given properties\n" + aligned(obedience(one, data, seed=seed)))

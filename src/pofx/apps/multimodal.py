@@ -8,13 +8,17 @@ import typer
 from pofx.core.printed import show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
+HEARD = 24  # events that are written as a picture and sound, at most
+
 GROUP = "Uses"
 EXAMPLE = 'pofx multimodal tiles --caption "large red ring" --out runs/joint'
 
 
 def multimodal(
     source: Annotated[
-        str, typer.Argument(help="tiles, or an .npz of the parts of each event: classes, points, words."), Reads()
+        str,
+        typer.Argument(help="tiles, digits (MNIST and spoken digits), or an .npz of the parts of each event."),
+        Reads(),
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn."), Folder()],
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
@@ -33,7 +37,13 @@ def multimodal(
     from pofx.data.arrays import write_arrays
     from pofx.data.bounded import reading
 
-    if source == "tiles":
+    of = None
+    if source == "digits":
+        from pofx.apps import spoken_pairs
+
+        of = spoken_pairs.pairs(seed=seed)
+        parts = {"picture": of.pictures, "sound": of.sounds}
+    elif source == "tiles":
         pictures, captions = captioned_tiles.tiles(6000, seed)
         parts = {"caption": captions, "picture": pictures}
     else:
@@ -47,9 +57,9 @@ def multimodal(
             given = {"caption": captioned_tiles.read(caption)}
         except KeyError as word:
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
-    joint = Joint(model, minutes=minutes, seed=seed).fit(parts)
+    joint = Joint(model, minutes=minutes, progress=True, seed=seed).fit(parts)
     drawn = joint.sample(n, given, seed=seed)
-    write_arrays(out / "events.npz", drawn)
+    write_arrays(out / "events.npz", {name: np.asarray(part) for name, part in drawn.items()})
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():
@@ -57,6 +67,14 @@ def multimodal(
         captioned_tiles.sheet(drawn["picture"][:32], out / "events.png")
         for row in drawn["caption"][:5]:
             show(captioned_tiles.text(row))
+    if of is not None:
+        from pofx.data.kinds.audio import wav
+
+        for name, share in spoken_pairs.agreement(joint, of, min(n, 300), seed).items():
+            show(f"{name}: {share:.3f}")
+        spoken_pairs.sheet(drawn["picture"][:HEARD], out / "events.png")
+        for i, clip in enumerate(of.clips(drawn["sound"][:HEARD])):
+            (out / f"{i}.wav").write_bytes(wav(clip, of.voice.rate))
     assert joint.run is not None
     joint.run.save(out / "model")
     return f"{n} events"

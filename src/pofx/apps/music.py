@@ -1,5 +1,6 @@
 """Melodies: notes on a grid as tokens of an autoregressive model, beside n-grams, written as MIDI and sound."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ def learn(
     options: Mapping[str, Any] | None = None,
     minutes: float | None = None,
     steps: int | None = None,
+    progress: Any = False,
     seed: int = 0,
 ) -> tuple[Artifact, dict[str, float]]:
     """A model of tunes, and nats per step of the tenth that was held out: its own and those of n-grams."""
@@ -51,7 +53,7 @@ def learn(
         items = replace(items, condition=column(pd.Series(np.asarray(modes), name="mode")))
     data = split(items, "tunes", seed=seed)
     own = {**(SMALL if model == "gpt" else {}), **(options or {})}
-    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **own)
+    run = fit(data, model, seed=seed, progress=progress, minutes=minutes, steps=steps, **own)
     test, train = take(data.test, np.arange(min(200, len(data.test)))), data.train.values.tolist()
     size = grids.shape[1]
     found = {model: float(-run.log_prob(test, test.condition).mean() / size)}
@@ -71,6 +73,27 @@ def sound(grid: np.ndarray, rate: int = RATE, beats_per_minute: int = 110) -> np
         at = round(start * step * rate)
         clip[at : at + len(t)] += (0.25 * wave * np.exp(-3 * t))[: len(clip) - at]
     return np.clip(clip, -1, 1).astype(np.float32)
+
+
+def rolls(grids: Any, path: Path) -> None:
+    """Piano rolls of tunes, one below the other: pitch upwards, a line at each bar of 16 steps."""
+    from matplotlib.figure import Figure
+
+    from pofx.core.files import write_bytes
+
+    notes = [notes_of(grid) for grid in grids]
+    pitches = [pitch for tune in notes for _, _, pitch in tune] or [60]
+    figure = Figure(figsize=(9, 1.1 * len(notes) + 0.5), layout="constrained")
+    for axes, tune, grid in zip(figure.subplots(len(notes), squeeze=False)[:, 0], notes, grids, strict=True):
+        for start, length, pitch in tune:
+            axes.barh(pitch, length, 0.9, start, align="center", color="tab:blue")
+        for bar in range(0, len(grid) + 1, 16):
+            axes.axvline(bar, color="0.8", lw=0.7, zorder=0)
+        axes.set(xlim=(0, len(grid)), ylim=(min(pitches) - 1, max(pitches) + 1), xticks=[])
+        axes.tick_params(labelsize=7)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    write_bytes(path, stream.getvalue())
 
 
 def in_scale(grids: np.ndarray, modes: np.ndarray) -> float:

@@ -23,7 +23,7 @@ from pofx.artifact import Artifact
 from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
 from pofx.core.printed import show
-from pofx.declared import Against, Csv, Reads, Run
+from pofx.declared import Against, Csv, Device, Reads, Run
 
 PUBLIC = ("Novelty",)
 GROUP = "Uses"
@@ -126,6 +126,7 @@ def novelty(
     against: Against = None,
     level: Annotated[float, typer.Option(help="Share of usual items that is flagged.")] = 0.05,
     out: Csv = Path("novelty.csv"),
+    device: Device = "auto",
 ) -> str:
     """Score items of any kind by how unlike those of a run they are, corrected for how simple they are.
 
@@ -138,13 +139,13 @@ def novelty(
 
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
-    trained = load(run)
+    trained = load(run).to(device)
     dataset = trained_on(trained, against)
     check_same_data(trained, dataset, force=against is not None, forcible=False)
     new = whole(items, condition=trained.condition_source, **as_read(trained))
     if new.kind != dataset.train.kind:
         raise DataError(f"the items must be {dataset.train.kind} items (got {new.kind}): see --against")
-    second = None if background is None else load(background)
+    second = None if background is None else load(background).to(device)
     judge = Novelty(trained, score=score, background=second).fit(dataset.validation)
     plain = Novelty(trained, score="density").fit(dataset.validation)
     scores, usual = judge.decision_function(new), judge.decision_function(dataset.test)

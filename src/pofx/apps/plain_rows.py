@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.data.columns import framed
 from pofx.data.dates import format_of, instants
 
 FARTHEST = 50.0  # units from which on a value is no farther away
 WORDS, RARE = 30, 0.0025  # of a column with an indicator of their own, at most; share below which others are rare
+CATEGORIES = 200  # words of a column that trees distinguish, at most
 MISSING = "\x00"
 
 
@@ -112,3 +114,20 @@ def within(x: np.ndarray) -> np.ndarray:
     low, middle, high = np.quantile(x, (0.25, 0.5, 0.75))
     reach = FARTHEST * (high - low) / 1.349
     return np.clip(x, middle - reach, middle + reach) if reach > 0 else np.clip(x, -1e150, 1e150)
+
+
+def learnable(rows: Any, known: Any) -> Any:
+    """Rows as trees take them: the words of a table as categories, the most frequent ones of the known rows."""
+    if framed(rows) is None:
+        return np.asarray(rows, np.float64)
+    found = {}
+    for c in known.columns:
+        column = rows[c]
+        if pd.api.types.is_numeric_dtype(known[c].dtype):
+            found[str(c)] = column.to_numpy(np.float64, na_value=np.nan)
+        elif pd.api.types.is_datetime64_any_dtype(known[c].dtype):
+            found[str(c)] = column.astype("datetime64[us]").astype("int64").where(column.notna()).to_numpy(np.float64)
+        else:
+            words = known[c].dropna().astype(str).value_counts().index[:CATEGORIES]
+            found[str(c)] = pd.Categorical(column.astype(object).where(column.isna(), column.astype(str)), words)
+    return pd.DataFrame(found)

@@ -140,14 +140,14 @@ def elbo(run: Any, sequences: Sequence[str], draws: int = DRAWS, seed: int = 0) 
 
     if not isinstance(run.model, Weighted):
         raise Unsupported(f"{run.name} has no evidence lower bound: score it by its log p")
-    raw, found = run.representation.tensor(list(sequences)), []
+    raw, found = run.placed(list(sequences)), []
     with torch.inference_mode():
         for i in range(0, len(raw), 200):
-            x, _ = run.representation.encode(raw[i : i + 200], Still(0, len(raw[i : i + 200])))
-            streams = Streams(seed, len(x))
+            x, _ = run.representation.encode(raw[i : i + 200], Still(0, len(raw[i : i + 200]), device=raw.device))
+            streams = Streams(seed, len(x), device=raw.device)
             streams.ids = torch.zeros_like(streams.ids)
             weights = run.model.importance_weights(x, particles=draws, generator=streams)
-            found.append(weights.mean(1))
+            found.append(weights.mean(1).cpu())
     return np.asarray(torch.cat(found).double().numpy())
 
 
@@ -159,14 +159,12 @@ def masked_marginals(run: Any, focus: str) -> np.ndarray:
 
     if not (isinstance(run.model, Infilling) and isinstance(run.model, Stepwise) and hasattr(run.model, "net")):
         raise Unsupported(f"{run.name} does not fill single columns: train masked-diffusion")
-    x = run.representation.tensor([focus]).long()
+    x = run.placed([focus]).long()
     net: Any = run.model.net
     columns, found = x.shape[1], []
     with torch.inference_mode():
-        for at in torch.arange(columns).split(64):
-            hidden = torch.zeros(len(at), columns, dtype=torch.bool)
-            hidden[torch.arange(len(at)), at] = True
-            found.append(net(x.expand(len(at), -1), hidden, None, hidden).float().log_softmax(-1))
+        for hidden in torch.eye(columns, dtype=torch.bool, device=x.device).split(64):
+            found.append(net(x.expand(len(hidden), -1), hidden, None, hidden).float().log_softmax(-1).cpu())
     return np.asarray(torch.cat(found).double().numpy())
 
 
@@ -195,15 +193,24 @@ def ensemble(scores: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def floors(alignment: Alignment, sequences: Sequence[str], *, potts_steps: int = 60) -> dict[str, np.ndarray]:
     """Scores by the profile and by Potts models: the mean field, and pseudo-likelihood by so many steps."""
-    both = [alignment.focus, *sequences]
+    return scored(floor_models(alignment, potts_steps), alignment, sequences)
+
+
+def floor_models(alignment: Alignment, potts_steps: int = 60) -> dict[str, Any]:
+    """The models behind `floors`: sequences → scores up to a constant."""
     models: dict[str, Any] = {"profile": Profile(alignment)}
     models["profile, similar residues"] = Profile(alignment, pseudo=0.05, similar=SIMILAR)
     models["Potts, mean field"] = mean_field(alignment)
     if potts_steps:
         models["Potts, pseudo-likelihood"] = pseudo_likelihood(alignment, steps=potts_steps)
+    return models
+
+
+def scored(models: Mapping[str, Any], alignment: Alignment, sequences: Sequence[str]) -> dict[str, np.ndarray]:
+    """Scores of sequences less that of the focus."""
     found = {}
     for name, model in models.items():
-        values = model(both)
+        values = model([alignment.focus, *sequences])
         found[name] = values[1:] - values[0]
     return found
 
@@ -260,6 +267,10 @@ def proteins(
         bool, typer.Option("--whole", help="Mutants are whole sequences, of any length: scored by a gpt without gaps.")
     ] = False,
     template: Annotated[str | None, typer.Option(help="A sequence with ? where residues are to be drawn.")] = None,
+    design: Annotated[
+        int, typer.Option(min=0, max=10_000, help="With --assay: variants proposed under a model of its fitness.")
+    ] = 0,
+    changes_: Annotated[int, typer.Option("--changes", min=1, max=50, help="Of a variant of --design, at most.")] = 5,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="New sequences.")] = 100,
     out: Annotated[Path, typer.Option(help="A folder: runs, new sequences, scores.csv."), Guarded()] = Path(
         "runs/proteins"
@@ -276,6 +287,8 @@ def proteins(
         f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
         f"columns; {alignment.dropped} with too many gaps or repeated"
     )
+    if design and (assay is None or whole_):
+        raise UsageError("--design needs --assay with the mutants of columns, V29A: without --whole")
     if whole_:
         if assay is None or template is not None or model not in ("vae", "gpt"):
             raise UsageError("--whole needs --assay, and takes a gpt and no --template")
@@ -303,16 +316,43 @@ def proteins(
     ]
     drawn = fill(runs[0], template, n, seed=seed) if template else list(runs[0].sample(n, seed=seed))
     items = as_proteins(drawn)
-    scores = floors(alignment, sequences, potts_steps=potts_steps)
+    typer.echo(f"scoring {len(sequences):,} mutants by the profile and Potts models", err=True)
+    models = floor_models(alignment, potts_steps)
+    scores = scored(models, alignment, sequences)
+    typer.echo(f"scoring them by {model}", err=True)
     scores[f"{model} x {members}"] = np.mean([score_of(run, alignment, sequences) for run in runs], 0)
     scores["mean rank of all"] = ensemble(scores)
     table = pd.DataFrame({"mutant": np.array(names)[there], **scores})
     with whole(out) as aside:
         kind_of(items).write(items, aside / "sequences.fasta")
         write_frame(table, aside / "scores.csv")
+        if design and truth is not None:
+            write_frame(
+                _proposed(alignment, models, sequences, truth[there], design, changes_, seed), aside / "designs.csv"
+            )
     if truth is not None:
         show(aligned(spearman(scores, truth[there])))
     return f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment"
+
+
+def _proposed(
+    alignment: Alignment, models: Mapping[str, Any], sequences: Sequence[str], truth: np.ndarray, n: int, most: int,
+    seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Designs under a model of fitness, with what was held out and the floor printed."""
+    from pofx.apps import protein_design as of
+
+    density = models.get("Potts, pseudo-likelihood", models["profile, similar residues"])
+    fitness = of.fitted(alignment.focus, sequences, truth, density, seed)
+    show("rank correlation of the model of fitness\n" + aligned(fitness.checks))
+    found = of.designs(fitness, alignment, models["profile, similar residues"].log_p, n, most=most, seed=seed)
+    show(
+        f"{len(found)} designs, predicted, not measured\n"
+        + aligned(found.drop(columns="sequence").head(5), index=False)
+    )
+    floor = fitness([of.stacked(alignment, sequences, truth, most)])[0][0]
+    show(f"predicted of the {most} best measured changes at once: {floor:.3f}; best measured: {truth.max():.3f}")
+    return found
 
 
 def _of_any_length(

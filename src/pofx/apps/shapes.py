@@ -52,7 +52,7 @@ def shapes(
             )
         if every.ndim != 4 or every.dtype.kind not in "iub":
             raise DataError(f"clips must be whole numbers (n, t, h, w) (got {every.dtype} {every.shape})")
-        run, found = video.learn(every, model=model or "made", minutes=minutes, seed=seed)
+        run, found = video.learn(every, model=model or "made", minutes=minutes, progress=True, seed=seed)
         show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         drawn = video.continued(run, every[-n:], every.shape[1], seed)
         np.save(out / "clips.npy", drawn)
@@ -69,7 +69,7 @@ def shapes(
         of = read_clouds(path) if surface is None else solids.clouds(solids.read_solids(path), surface, seed)
         return _clouds(of, out, model, n, minutes, seed)
     every = solids.read_solids(path)
-    how: dict[str, Any] = {"minutes": minutes, "seed": seed}
+    how: dict[str, Any] = {"minutes": minutes, "progress": True, "seed": seed}
     learned: Any
     codes = {}
     if model == "layouts":
@@ -79,11 +79,11 @@ def shapes(
         plain, found, parts = solids.learn(every, model=model or "wavenet", **how)
         learned, codes = plain, solids.codes_of(plain, parts)
         drawn = np.asarray(plain.sample(n, seed=seed, batch_size=n)).reshape(n, *every.shape[1:]).astype(np.uint8)
-    show("bits per voxel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    show("bits per voxel of held-out solids: " + with_errors(found, 4))
     for name, value in codes.items():
         show(f"intersection over union of {name}: {value:.3f}")
     close = solids.likeness(drawn.reshape(n, -1), parts["test"], parts["train"])
-    show(", ".join(f"{name} {value:.3f}" for name, value in close.items()))
+    show("drawn beside held-out solids: " + with_errors(close, 3))
     np.save(out / "solids.npy", drawn)
     solids.picture(drawn, out / "solids.png")
     try:
@@ -94,6 +94,18 @@ def shapes(
         show(str(error))
     learned.save(out / "model")
     return f"{n} solids"
+
+
+def with_errors(found: dict[str, float], digits: int) -> str:
+    """Numbers by name, each with its error, and with that of real items, where there is one."""
+    shown = []
+    for name, value in found.items():
+        if name.endswith((", error", ", real")):
+            continue
+        error, real = found.get(f"{name}, error"), found.get(f"{name}, real")
+        text = f"{name} {value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+        shown.append(text + ("" if real is None else f" (real ones {real:.{digits}f})"))
+    return ", ".join(shown)
 
 
 def _clouds(every: Any, out: Path, model: str | None, n: int, minutes: float, seed: int) -> str:
@@ -108,7 +120,7 @@ def _clouds(every: Any, out: Path, model: str | None, n: int, minutes: float, se
         raise DataError(f"there are {len(every)} different clouds, at least 50 are needed: some are held out")
     order = np.random.default_rng(seed).permutation(len(every))
     test, train = every[order[: len(every) // 5]], every[order[len(every) // 5 :]]
-    made = clouds.Clouds(model or "nsf", minutes=minutes, seed=seed).fit(train)
+    made = clouds.Clouds(model or "nsf", minutes=minutes, progress=True, seed=seed).fit(train)
     drawn = made.sample(max(n, min(len(test), JUDGED)), seed=seed)
     few = test[:JUDGED]
     rows = {made.model: drawn[:JUDGED], **clouds.floors(train, len(few), made, seed)}

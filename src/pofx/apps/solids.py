@@ -90,6 +90,7 @@ def learn(
     options: Mapping[str, Any] | None = None,
     minutes: float | None = None,
     steps: int | None = None,
+    progress: Any = False,
     seed: int = 0,
 ) -> tuple[Artifact, dict[str, float], dict[str, np.ndarray]]:
     """A model of solids, bits per voxel of the fifth that was held out (its own and the floor's), and the splits."""
@@ -102,7 +103,7 @@ def learn(
         own["validation_items"] = 4
     elif model == "vae":
         own = dict(CODES)
-    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **{**own, **(options or {})})
+    run = fit(data, model, seed=seed, progress=progress, minutes=minutes, steps=steps, **{**own, **(options or {})})
     train, test = (part.values.reshape(len(part), -1) for part in (data.train, data.test))
     logs = run.score(take(data.test, np.arange(min(SCORED, len(test)))), batch_size=4).value
     found = _bits(model, logs, train, test, side)

@@ -28,6 +28,9 @@ def synthesize(
         str | None, typer.Option("--model", "-m", help="A model (default: made; with --given circuit; private: mst).")
     ] = None,
     target: Annotated[str | None, typer.Option(help="The column to be predicted (default: the last).")] = None,
+    target_trees: Annotated[
+        bool, typer.Option(help="Boosted trees draw a target of categories, given the other columns.")
+    ] = True,
     constraint: Annotated[
         list[str] | None, typer.Option(help="'end >= start', 'total = net + tax', 'city, country', '18 <= age <= 90'.")
     ] = None,
@@ -79,7 +82,8 @@ def synthesize(
     whole, reasons = modelled(frame)
     chosen = target if target is not None else str(whole.columns[-1])
     shared: dict[str, Any] = {"constraints": constraint or [], "epsilon": epsilon, "delta": delta}
-    shared |= {"domain": domain_of(domain or []), "target": chosen, "k": k, "balance": balance}
+    shared |= {"domain": domain_of(domain or []), "target": chosen, "target_trees": target_trees}
+    shared |= {"k": k, "balance": balance}
     shared |= {"steps": steps, "seed": seed}
     known = _given(given, n or len(whole))
     for column in known if known is not None else ():
@@ -106,6 +110,8 @@ def synthesize(
     if maker.constraints:
         about["constraints"] = "; ".join(c.text for c in maker.constraints)
         about["accepted draws"] = f"{maker.accepted:.1%}"
+    if maker.trees is not None:
+        about["target"] = f"{chosen}, drawn by boosted trees given the other columns"
     if epsilon is not None:
         about["privacy"] = f"ε = {epsilon:g}, δ = {delta:g}, tables that differ in one row"
         if maker.unstated:

@@ -8,12 +8,14 @@ is beside that of independent columns, of a Gaussian copula, and of real held-ou
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from pofx.apps.constraints import Together, constraints_of
+from pofx.apps.plain_rows import learnable
 from pofx.core.errors import DataError, UsageError
 from pofx.data.columns import framed, left_out
 from pofx.data.kinds.table import numeric
@@ -23,6 +25,7 @@ PUBLIC = ("Synthesizer",)
 
 STEPS = 500  # of training, where no budget is given
 OTHER = "other"
+MOST_CLASSES, LEAST_OF_CLASS = 30, 20  # of a target that trees draw: classes, rows of each
 TRIES = 40  # times that rows which break a constraint are drawn anew
 FLOOR_ROWS = 20_000  # rows that floors are fitted to
 
@@ -39,6 +42,7 @@ class Synthesizer:
         delta: float = 1e-6,
         domain: Mapping[str, Any] | None = None,
         target: str | None = None,
+        target_trees: bool = True,
         k: int = 1,
         weight: Any = None,
         balance: str | None = None,
@@ -56,6 +60,8 @@ class Synthesizer:
         delta: below one over the number of rows.
         domain: what columns can hold, of public knowledge: (low, high) or a list of categories.
         target: the column that others are to predict, which private trees take into account.
+        target_trees: whether a target of categories is drawn by boosted trees of the real rows, given the other columns
+            of a drawn row: what predicts it is learned best by what will predict it. Not with `epsilon`.
         k: categories that fewer rows hold are merged into "other".
         weight: how much each row counts: a column, or one number per row.
         balance: groups that count the same: a column.
@@ -80,6 +86,7 @@ class Synthesizer:
             raise UsageError(f"k must be at least 1 (got {k}): pass k=5")
         self.model, self.texts, self.epsilon, self.delta = model, list(constraints), epsilon, delta
         self.domain, self.target, self.k, self.weight, self.balance = domain, target, k, weight, balance
+        self.target_trees, self.trees = target_trees, cast("TargetTrees | None", None)
         self.minutes, self.steps, self.seed = minutes, steps, seed
         self.options = {**({"represent": "bins"} if model == "made" else {}), **(options or {})}
         self.accepted = 1.0
@@ -115,6 +122,11 @@ class Synthesizer:
             rows = rows.astype(joint)
         shared: dict[str, Any] = {"weight": weights, "balance": self.balance, "seed": self.seed, "progress": False}
         self.run = fit(rows, self.model, **shared, **budget, **self.options)
+        if self.target_trees and self.target is not None and self.balance is None:
+            constrained = any(self.target in text for text in self.texts)
+            learned = merged(frame, self.k)[0]
+            count = None if weights is None else np.asarray(weights, np.float64)
+            self.trees = None if constrained else TargetTrees.fit(learned, self.target, count, self.seed)
         return self
 
     def _fit_private(self, rows: pd.DataFrame) -> None:
@@ -182,7 +194,45 @@ class Synthesizer:
             rows = self.run.sample(n, given=given, seed=seed)
         for constraint in reversed(self.constraints):
             rows = constraint.backward(rows, self.columns)
-        return rows[self.columns]
+        rows = rows[self.columns]
+        if self.trees is not None and (given is None or self.target not in getattr(given, "columns", given)):
+            rows = rows.assign(**{self.trees.target: self.trees.draw(rows, seed)})
+        return rows
+
+
+@dataclass(frozen=True)
+class TargetTrees:
+    """p(target | other columns) by boosted trees, their number chosen by held-out rows."""
+
+    target: str
+    model: Any
+    known: pd.DataFrame  # rows by whose words others are coded
+    values: pd.Series  # of the classes, in their order
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, target: str, weight: np.ndarray | None, seed: int) -> "TargetTrees | None":
+        """None where the target is no category, or one of too many."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        column = frame[target]
+        codes, values = pd.factorize(column, use_na_sentinel=False)
+        counts = np.bincount(codes)
+        if not 2 <= len(counts) <= MOST_CLASSES or counts.min() < LEAST_OF_CLASS or column.dtype.kind == "f":
+            return None
+        known = frame.drop(columns=target)
+        model = HistGradientBoostingClassifier(
+            categorical_features="from_dtype", early_stopping=True, learning_rate=0.06, max_iter=400, random_state=seed
+        )
+        model.fit(learnable(known, known), codes, sample_weight=weight)
+        return cls(target, model, known, pd.Series(values))
+
+    def draw(self, rows: pd.DataFrame, seed: int) -> pd.Series:
+        """A value of the target for each row, of its type."""
+        p = self.model.predict_proba(learnable(rows, self.known))
+        u = np.random.default_rng([seed, 11]).random((len(rows), 1))
+        at = (p.cumsum(1) < u * p.sum(1, keepdims=True)).sum(1).clip(max=p.shape[1] - 1)
+        drawn = self.values.iloc[self.model.classes_[at]].set_axis(rows.index)
+        return drawn.astype(rows[self.target].dtype)
 
 
 def _check_private(model: str) -> None:

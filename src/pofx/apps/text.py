@@ -27,7 +27,7 @@ EXAMPLE = 'pofx text shakespeare.txt --minutes 10 --prompt "ROMEO:" --fill "My _
 MODELS = ("gpt", "masked-diffusion")
 TABLE = 6  # symbols of the longest n-gram of the floor
 COUNTED = 1_000_000  # characters that it counts, and at most
-WINDOWS = 400  # that are scored
+WINDOWS, SCORED = 400, 1000  # windows and texts that are scored, at most
 GAP = "_"
 TRIES = 8  # draws of a text with gaps, at most
 
@@ -67,7 +67,8 @@ def window_scores(run: Any, text: str, most: int = WINDOWS) -> tuple[float, floa
     at = np.linspace(0, len(codes) // view.length - 1, n).round().astype(int)
     rows = torch.from_numpy(codes[: (len(codes) // view.length) * view.length].reshape(-1, view.length)[at])
     with torch.inference_mode():
-        log_p = torch.cat([run.model.log_prob_estimate(part)[0].double() for part in rows.split(32)]).numpy()
+        parts = [run.model.log_prob_estimate(part.to(run.device))[0].double().cpu() for part in rows.split(32)]
+    log_p = torch.cat(parts).numpy()
     pieces = [view.text(row) for row in rows.numpy()]
     each = np.array([bits_per_byte(-lp, [piece]) for lp, piece in zip(log_p, pieces, strict=True)])
     characters = sum(map(len, pieces))
@@ -94,17 +95,17 @@ def report(runs: Mapping[str, Any], data: Dataset) -> pd.DataFrame:
         rows[f"{order}-grams"] = {"bits/byte given context": bits_per_byte(nats_of, held)}
         rows[f"{order}-grams"]["nats/char"] = nats_of / len(held[0])
     else:
-        held = list(data.test.values)
+        held = list(data.test.values)[:SCORED]
         characters = sum(len(v) + 1 for v in held)
         for name, run in runs.items():
             each = -run.log_prob(held)
             total, error = float(each.sum()), float(each.std(ddof=1) * len(held) ** 0.5) if len(held) > 1 else np.nan
             rows[name] = {"bits/byte": bits_per_byte(total, held), "±": bits_per_byte(error, held)}
             rows[name] |= {"nats/char": total / characters, "density": run.density.name.lower()}
-        order, nats_of = floor_nats(NGram(data.train.values[:100_000], TABLE), held[:1000])
+        order, nats_of = floor_nats(NGram(data.train.values[:100_000], TABLE), held)
         rows[f"{order}-grams"] = {
-            "bits/byte": bits_per_byte(nats_of * len(held[:1000]), held[:1000]),
-            "nats/char": nats_of * len(held[:1000]) / sum(len(v) + 1 for v in held[:1000]),
+            "bits/byte": bits_per_byte(nats_of * len(held), held),
+            "nats/char": nats_of * len(held) / characters,
         }
     return pd.DataFrame(rows).T
 
@@ -226,6 +227,7 @@ def text(
             model_entry(name)  # before the first one is trained
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "seed": seed, "overwrite": overwrite}
         runs = {name: fit(data, name, out=out / name, **how) for name in names}
+    typer.echo("scoring held-out texts, and counting n-grams", err=True)
     show(aligned(report(runs, data)))
     chosen = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0), "min_p": (min_p, 0.0)}
     options: dict[str, Any] = {name: value for name, (value, default) in chosen.items() if value != default}

@@ -40,6 +40,7 @@ def learn(
     options: Mapping[str, Any] | None = None,
     minutes: float | None = None,
     steps: int | None = None,
+    progress: Any = False,
     seed: int = 0,
 ) -> tuple[Artifact, dict[str, float]]:
     """A model of the next frame, and bits per pixel of clips that were held out: its own and the floors'."""
@@ -50,7 +51,7 @@ def learn(
         later, before = pairs(part)
         parts.append(replace(tokens(later, classes=levels), condition=images(before, levels=max(levels, 2))))
     data = dataset(parts[0], parts[1], parts[2], "clips", source="given", licence="unknown", count_overlaps=False)
-    run = fit(data, model, seed=seed, progress=False, minutes=minutes, steps=steps, **dict(options or {}))
+    run = fit(data, model, seed=seed, progress=progress, minutes=minutes, steps=steps, **dict(options or {}))
     bits = -run.log_prob(parts[2], None).mean() / parts[2].values.shape[1] / np.log(2)
     return run, {model: float(bits), **floors(cuts[0], cuts[2])}
 

@@ -61,6 +61,7 @@ class VirtualLab:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        progress: Any = False,
         seed: int = 0,
     ) -> "VirtualLab":
         """Learn from cells (n, d), real or counts, and a row of conditions for each (perturbation, dose, covariates).
@@ -70,6 +71,7 @@ class VirtualLab:
             members: trainings; `design` needs at least 2.
             options: of the model, the trainer and the view.
             minutes: of each training; one by default.
+            progress: of training, as of `pofx.fit`.
         """
         if columns is None and hasattr(cells, "columns"):
             columns = [str(c) for c in cells.columns]
@@ -84,7 +86,7 @@ class VirtualLab:
         data = split(replace(items, condition=rows(given)), "cells", seed=seed)
         own = dict(CELLS if counts else FLOW) | dict(options or {})
         runs = tuple(
-            fit(data, "vae" if counts else "nsf", seed=seed + k, progress=False, minutes=minutes, steps=steps, **own)
+            fit(data, "vae" if counts else "nsf", seed=seed + k, progress=progress, minutes=minutes, steps=steps, **own)
             for k in range(members)
         )
         names = tuple(columns) if columns is not None else tuple(f"x{i}" for i in range(x.shape[1]))

@@ -47,14 +47,20 @@ class Voice:
         options: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
+        components: int = PARTS,
+        progress: Any = False,
         seed: int = 0,
     ) -> None:
         """Args:
         model: a conditional model of vectors of `pofx models`.
         options: of the model, the trainer and the view.
         minutes: of training; one by default.
+        progress: of training, as of `pofx.fit`.
+        components: of the spectrograms, at most.
         """
+        self.components = components
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
+        self.progress = progress
         self.run: Artifact | None = None
 
     def fit(self, clips: Sequence[Any], rate: int, conditions: Any = None) -> "Voice":
@@ -66,7 +72,7 @@ class Voice:
         flat = np.stack(grids).reshape(len(grids), -1)
         if len(flat) < 20:
             raise DataError(f"there are {len(flat)} clips, at least 20 are needed")
-        self.parts = Components.fit(flat, PARTS)
+        self.parts = Components.fit(flat, self.components)
         codes = np.concatenate((self.parts.encode(flat), np.array(others)), 1)
         items = points(codes)
         self.conditions = None
@@ -78,7 +84,7 @@ class Voice:
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
         data = split(items, "clips", seed=self.seed)
         self.run = fit(
-            data, self.model, seed=self.seed, progress=False, minutes=self.minutes, steps=self.steps, **options
+            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **options
         )
         return self
 

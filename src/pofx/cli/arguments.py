@@ -9,6 +9,7 @@ from pofx.declared import LINES
 from pofx.declared import Against as Against
 from pofx.declared import Condition as Condition
 from pofx.declared import Data as Data
+from pofx.declared import Device as Device
 from pofx.declared import Overwrite as Overwrite
 from pofx.declared import Run as Run
 from pofx.declared import Seed as Seed
@@ -19,7 +20,6 @@ Options = Annotated[
 Columns = Annotated[str | None, typer.Option("--columns", help="Columns of a table that are learned: age,income.")]
 Drop = Annotated[str | None, typer.Option("--drop", help="Columns of a table that are left out: name,id.")]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 DRAWN = 64  # items that a verb draws where their number is not stated

@@ -78,35 +78,56 @@ def plain_words(error: typer.TyperException) -> str:
     return f"{message}{f' (got {given[0]!r})' if given and message.startswith(('Invalid', *names[:1])) else ''}."
 
 
-def main() -> None:
-    """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
+def interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is this error or behind it: extension modules that are being imported raise others instead."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        if isinstance(link, KeyboardInterrupt | typer.Abort):
+            return True
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
+    return False
+
+
+def exit_code(error: BaseException) -> int:
+    """Write what an error means in a sentence, and return the exit code; errors of no known kind are raised."""
     from pofx.core.errors import PofxError
 
+    if interrupted(error):
+        sentence(INTERRUPTED)
+        return 130
+    if isinstance(error, typer.TyperException):  # a wrong call, such as an unknown option
+        sentence(f"{plain_words(error)} See `pofx --help` and `pofx VERB --help`.")
+        return error.exit_code
+    if isinstance(error, PofxError):
+        sentence(error)
+        return error.code
+    if isinstance(error, MemoryError):
+        sentence(f"not enough memory ({error}): draw fewer items, or take a smaller model")
+        return 1
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, OSError):
+        sentence(f"{error.strerror or error}: {error.filename or ''}")
+        return 1
+    raise error
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     warnings.showwarning = note  # type: ignore[assignment]  # only the message is shown
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(standalone_mode=False) or 0
         if code == 130:  # what typer makes of Ctrl-C
             sentence(INTERRUPTED)
-        sys.exit(code)
-    except typer.TyperException as error:  # a wrong call, such as an unknown option
-        sentence(f"{plain_words(error)} See `pofx --help` and `pofx VERB --help`.")
-        sys.exit(error.exit_code)
-    except PofxError as error:
-        sentence(error)
-        sys.exit(error.code)
-    except (KeyboardInterrupt, typer.Abort):
-        sentence(INTERRUPTED)
-        sys.exit(130)
-    except MemoryError as error:
-        sentence(f"not enough memory ({error}): draw fewer items, or take a smaller model")
-        sys.exit(1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        sentence(f"{error.strerror or error}: {error.filename or ''}")
-        sys.exit(1)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code = exit_code(error)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -316,7 +316,8 @@ def plain(value: Any) -> Any:
 
 
 def parse(text: str) -> tuple[str, Any]:
-    """A `key=value` of the command line; the value is JSON where it reads as such, else a string.
+    """A `key=value` of the command line; the value is JSON where it reads as such, a list of numbers where it is some
+    with commas between them, with or without brackets (`0.1,0.8`), else a string.
 
     Raises:
         UsageError: there is no key, or the value is longer than `LONGEST` or nested too deeply.
@@ -331,4 +332,15 @@ def parse(text: str) -> tuple[str, Any]:
     except RecursionError as error:
         raise UsageError(f"the value of {short(key)} is nested too deeply (got {short(value)})") from error
     except ValueError:  # not JSON, or a number of more digits than Python reads
-        return key, {"True": True, "False": False, "None": None}.get(value, value)
+        return key, {"True": True, "False": False, "None": None}.get(value, _numbers(value))
+
+
+def _numbers(text: str) -> Any:
+    """A list where `text` is numbers with commas between them, else the text."""
+    inner = text[1:-1] if text[:1] + text[-1:] == "()" else text
+    try:
+        found = json.loads(f"[{inner}]") if "," in inner else None
+    except (ValueError, RecursionError):
+        return text
+    alike = found is not None and all(isinstance(v, int | float) and not isinstance(v, bool) for v in found)
+    return found if alike else text

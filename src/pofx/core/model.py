@@ -262,6 +262,10 @@ class Explicit(Model):
         """Standard error in nats that all values share (that of an estimated log Z), or None; no mean reduces it."""
         return None
 
+    def log_prob_evaluations(self) -> int:
+        """Evaluations of the network for the slowest item in the last call of `log_prob`."""
+        return 1
+
 
 class Reparameterised(Explicit):
     """A model whose draws are differentiable in its parameters, and its log_prob in x: one that can be fitted to an

@@ -42,14 +42,14 @@ def canonical(strings: Sequence[str]) -> list[str | None]:
 
 @lru_cache(maxsize=1 << 18)
 def _canonical(string: str) -> str | None:
-    chem = chemistry()
+    chemistry()
     molecule = chem.MolFromSmiles(string)
     return chem.MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None
 
 
 def fingerprints(strings: Sequence[str]) -> Float[np.ndarray, "n places"]:
     """Counted Morgan fingerprints of valid SMILES: float64 (n, PLACES)."""
-    chem = chemistry()
+    chemistry()
     from rdkit.Chem import rdFingerprintGenerator
 
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=PLACES)
@@ -63,19 +63,20 @@ def properties(strings: Sequence[str], names: Sequence[str] = PROPERTIES) -> pd.
     Raises:
         UsageError: a property that is not computed here.
     """
-    chem = chemistry()
+    chemistry()
     unknown = [name for name in names if name not in PROPERTIES]
     if unknown:
         raise UsageError(f"property must be one of {', '.join(PROPERTIES)} (got {unknown[0]!r}): or name a column")
-    of = _measures()
-    rows = []
-    for string in strings:
-        molecule = chem.MolFromSmiles(string)
-        if molecule is None or not molecule.GetNumAtoms():
-            rows.append([np.nan] * len(names))
-        else:
-            rows.append([float(of[name](molecule)) for name in names])
+    rows = [_measured(string, tuple(names)) for string in strings]
     return pd.DataFrame(rows, columns=list(names), dtype=np.float64)
+
+
+@lru_cache(maxsize=1 << 17)  # those of real molecules are compared with every set of draws
+def _measured(string: str, names: tuple[str, ...]) -> tuple[float, ...]:
+    molecule, of = chemistry().MolFromSmiles(string), _measures()
+    if molecule is None or not molecule.GetNumAtoms():
+        return (np.nan,) * len(names)
+    return tuple(float(of[name](molecule)) for name in names)
 
 
 @cache
@@ -116,7 +117,7 @@ def beginnings(scaffold: str, n: int, seed: int) -> list[str]:
     Raises:
         DataError: the scaffold is no molecule, or has no place to bond to.
     """
-    chem = chemistry()
+    chemistry()
     molecule = chem.MolFromSmiles(scaffold)
     if molecule is None or not molecule.GetNumAtoms():
         raise DataError(f"scaffold must be a molecule in SMILES (got {scaffold!r}): check rings and brackets")
@@ -147,7 +148,7 @@ def scaffold_of(string: str) -> str:
 
 def contains(strings: Sequence[str], part: str) -> np.ndarray:
     """Which molecules have this part: bool (n,)."""
-    chem = chemistry()
+    chemistry()
     wanted = chem.MolFromSmiles(part)
     molecules = [chem.MolFromSmiles(s) for s in strings]
     return np.array([m is not None and m.HasSubstructMatch(wanted) for m in molecules], bool)
@@ -155,7 +156,7 @@ def contains(strings: Sequence[str], part: str) -> np.ndarray:
 
 def drawn(strings: Sequence[str], legends: Sequence[str] = (), columns: int | None = None, side: int = 220) -> bytes:
     """The structural formulas of molecules in a grid, as the content of a PNG; strings that are none stay empty."""
-    chem = chemistry()
+    chemistry()
     from rdkit.Chem.Draw import rdMolDraw2D
 
     across = columns or min(6, max(1, len(strings)))

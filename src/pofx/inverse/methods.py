@@ -54,6 +54,17 @@ def pigdm(walk: Walker, steps: int = 50, eta: float = 1.0) -> Tensor:
     return x
 
 
+def mmps(walk: Walker, steps: int = 40, inner: int = 4, eta: float = 1.0) -> Tensor:
+    """Moment matching: as ΠGDM with the covariance that p(z | x) has, s² dE[z | x] / dx, so that only what the prior
+    allows changes; `inner` conjugate gradients, each with one product by that derivative. Where few numbers each see
+    all places (random projections, other transforms) a variance that is the same in all directions is far too large."""
+    places = levels(steps)
+    x = walk.first(places[0])
+    for s, u in zip(places[:-1], places[1:], strict=True):
+        x = ancestral(x, matched(walk, x, s, inner), s, u, walk.normal, eta)
+    return x
+
+
 def diffpir(walk: Walker, steps: int = 50, strength: float = 1.0, zeta: float = 0.5) -> Tensor:
     """DiffPIR: the estimate is drawn towards the measurement by a proximal step of weight `strength` / s², then put
     back to the next level with the noise it came from, a share `zeta` of it anew."""
@@ -188,6 +199,35 @@ def twisted(walk: Walker, steps: int = 100, sweeps: int = 4, last: float = 0.3) 
 
 
 # ── what they share ──
+
+
+def matched(walk: Walker, x: Tensor, s: float, inner: int) -> Tensor:
+    """E[z | x, y] where p(z | x) is normal with mean d and covariance V: d + V Bᵀ (B V Bᵀ + level²)⁻¹ (y - B d)."""
+    problem = walk.problem
+    square = problem.level.square()
+    with torch.inference_mode(False), torch.enable_grad():
+        at = x.detach().clone().requires_grad_()
+        seen = walk.estimate(at, s, within=False)
+        data = seen.detach()
+        with torch.no_grad():
+            r = problem.target - problem.applied(data)
+        p, size = r, r.square().sum(1, keepdim=True)
+        first = size.clamp(min=1e-30)
+        for k in range(inner):
+            with torch.no_grad():
+                back = problem.transposed(p)
+            (moved,) = torch.autograd.grad(seen, at, back, retain_graph=k + 1 < inner)
+            walk.count += 1
+            with torch.no_grad():
+                moved = s * s * moved.nan_to_num(0.0)
+                step = problem.applied(moved) + square * p
+                across = (p * step).sum(1, keepdim=True)
+                length = torch.where((across > 0) & (size > 1e-10 * first), size / across.clamp(min=1e-30), 0.0)
+                data = data + length.reshape(walk.wide) * moved
+                r = r - length * step
+                size, before = r.square().sum(1, keepdim=True), size
+                p = r + size / before.clamp(min=1e-30) * p
+    return data
 
 
 def agreement(problem: Problem, data: Tensor, variance: float) -> Tensor:
@@ -353,6 +393,7 @@ class Method:
 METHODS: Mapping[str, Method] = {
     "dps": Method(dps, "Chung et al., 2023, arXiv 2209.14687", False, "approximate"),
     "pigdm": Method(pigdm, "Song et al., 2023, Pseudoinverse-guided diffusion models, ICLR", True, "approximate"),
+    "mmps": Method(mmps, "Rozet et al., 2024, arXiv 2405.13712", True, "approximate"),
     "ddrm": Method(ddrm, "Kawar et al., 2022, arXiv 2201.11793", True, "approximate"),
     "diffpir": Method(diffpir, "Zhu et al., 2023, arXiv 2305.08995", True, "approximate"),
     "red-diff": Method(red_diff, "Mardani et al., 2023, arXiv 2305.04391", False, "point"),

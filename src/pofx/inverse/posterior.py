@@ -32,6 +32,7 @@ from pofx.inverse.noise import Noise
 from pofx.inverse.operator import Operator
 from pofx.inverse.operators.grid import Mask
 from pofx.inverse.operators.named import operator_of
+from pofx.inverse.operators.projection import Matrix
 from pofx.inverse.problem import Problem, flat
 from pofx.inverse.restoration import Check, Restoration, checked
 from pofx.inverse.tiled import Tiled
@@ -39,13 +40,15 @@ from pofx.inverse.walk import Walker
 
 PUBLIC = ("measure", "posterior")
 
-LINEAR, OTHER = "pigdm", "split-gibbs"  # the methods of denoisers by measurement, chosen in docs/benchmarks.md
+# the methods of denoisers by measurement, chosen in docs/benchmarks.md
+LINEAR, MIXING, OTHER = "pigdm", "mmps", "split-gibbs"
 OTHERS: Mapping[str, Mapping[str, Any]] = {  # the other methods, with their options
     "exact": {},
     "complete": {},
     "hmc": {"moves": MOVES},
     "map": {"steps": STEPS, "rate": RATE},
 }
+SPREAD = 0.3  # share of the columns of a matrix that a row sees, from which on it mixes all places
 ROWS = 256  # of a batch of guided sampling
 PARTICLES = 128  # of annealing, at least
 START, WIDE = -2.0, 1.5  # mean and deviation of the logarithm of an unknown deviation of the noise, for `hmc`
@@ -318,12 +321,22 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
         if noise.sigma == 0:
             found.append("complete")
     if isinstance(model, Denoising):
-        first = LINEAR if linear and not noise.unknown else OTHER
+        first = OTHER if not linear or noise.unknown else MIXING if mixing(operator) else LINEAR
         guided = [name for name, one in METHODS.items() if (linear or not one.linear) and name != first]
         found += [first, *(name for name in guided if not noise.unknown or name == "daps")]
     if isinstance(model, Decoding) and not isinstance(model.code, dict | Discrete):
         found += ["hmc", "map"] if isinstance(model, Explicit) else ["map", "hmc"]
     return tuple(found)
+
+
+def mixing(operator: Operator) -> bool:
+    """Whether each of few numbers sees all places, as random projections do: the share of the columns of a matrix that
+    its rows spread over is that of random numbers, 2 / π, or near it."""
+    if not isinstance(operator, Matrix) or operator.matrix.shape[0] >= operator.matrix.shape[1]:
+        return False
+    size = operator.matrix.abs().double()
+    share = size.sum(1).square() / (size.shape[1] * size.square().sum(1)).clamp(min=1e-300)
+    return bool(share.mean() > SPREAD)
 
 
 def _shape_for(run: Artifact, operator: Any) -> tuple[int, ...]:

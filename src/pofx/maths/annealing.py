@@ -8,6 +8,7 @@ average: too few steps overstate a likelihood. Weights are accumulated in float6
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
@@ -17,7 +18,9 @@ from pofx.maths.distributions import normal_log_prob
 from pofx.maths.hamiltonian import hamiltonian_move
 
 ACCEPTED = 0.75  # share of Hamiltonian moves that the step size aims at
-PILOTS = 128  # chains that tune the step sizes, with draws of their own, so that the weights stay unbiased
+PILOTS = 128  # chains that find temperatures and step sizes, with draws of their own, so that weights stay unbiased
+MOST_KNOTS = 200  # temperatures at which pilots stop
+TUNING = (12, 8)  # pilots' moves at the first of them, and at the others
 
 
 def annealed_log_weights(
@@ -65,15 +68,17 @@ def anneal(
     streams: Streams | None = None,
 ) -> tuple[Tensor, Tensor]:
     """n draws led from `base` (log density, with draws `begin`) to `target` over a geometric bridge: where they are at
-    last (n, d), and their log-weights, float64 (n,)."""
+    last (n, d), and their log-weights, float64 (n,). Where its temperatures lie is found by pilot chains. Moves have 1
+    to `leaps` leapfrog steps in turn: of always the same number, paths through a normal come back to their start."""
 
     def bridge(beta: float) -> Callable[[Tensor], Tensor]:
         return lambda x: beta * target(x) + (1 - beta) * base(x)
 
-    betas = [k / temperatures for k in range(temperatures + 1)]
     with torch.no_grad():
         pilots = Streams(seed + (1 << 41), PILOTS, device=device)
-        sizes = _tuned(begin(pilots), betas, bridge, leaps, pilots)
+        sizes = _planned(begin(pilots), base, target, temperatures, leaps, pilots)
+        betas = list(sizes)
+        order = {beta: k for k, beta in enumerate(betas)}
         streams = Streams(seed, n, device=device) if streams is None else streams
         last = [begin(streams)]
 
@@ -81,8 +86,8 @@ def anneal(
             return (after - before) * (target(x) - base(x))
 
         def move(x: Tensor, beta: float) -> Tensor:
-            for _ in range(moves):
-                x, _ = hamiltonian_move(x, bridge(beta), sizes[beta], leaps, streams)
+            for k in range(order[beta], order[beta] + moves):
+                x, _ = hamiltonian_move(x, bridge(beta), sizes[beta], 1 + k % leaps, streams)
             last[0] = x
             return x
 
@@ -90,17 +95,63 @@ def anneal(
     return last[0], log_weights
 
 
-def _tuned(
-    x: Tensor, betas: list[float], bridge: Callable[[float], Callable[[Tensor], Tensor]], leaps: int, streams: Streams
+def _planned(
+    x: Tensor,
+    base: Callable[[Tensor], Tensor],
+    target: Callable[[Tensor], Tensor],
+    temperatures: int,
+    leaps: int,
+    streams: Streams,
 ) -> dict[float, float]:
-    """The step size at each temperature: pilot chains seek the accepted share, each temperature going on from the last.
+    """The temperatures from 0 to 1 and the step size of the moves at each.
 
-    Found before importance weighting begins and by other chains, so that weighted moves do not know them.
+    Pilot chains go from knot to knot, each so far from the one before that half of their weights count there, and are
+    resampled by them (Del Moral, Doucet and Jasra, 2012, section 3.2); at each their step size seeks the accepted
+    share. The temperatures divide the way between the knots evenly, so that no step is larger than the others, which
+    even steps in β are not where the target falls steeply. Found before importance weighting begins and by other
+    chains, so that weighted moves do not know them.
     """
-    size, sizes = 0.5 / x.shape[1] ** 0.25, {}
-    for k, beta in enumerate(betas[1:]):
-        for _ in range(12 if k == 0 else 3):
-            x, moved = hamiltonian_move(x, bridge(beta), size, leaps, streams)
-            size *= math.exp(0.6 * (float(moved.float().mean()) - ACCEPTED))
-        sizes[beta] = size
-    return sizes
+    beta, size = 0.0, 0.5 / x.shape[1] ** 0.25
+    knots, lengths, sizes = [0.0], [0.0], [size]
+    while beta < 1:
+        gap = (target(x) - base(x)).double().nan_to_num(nan=-math.inf)
+        gap = gap if bool(gap.isfinite().any()) else torch.zeros_like(gap)
+        step = _halving(gap, 1.0 - beta) if len(knots) < MOST_KNOTS else 1.0 - beta
+        weights = _weights(gap, step)
+        lost = -math.log(max(float(1 / weights.square().sum()) / len(x), 1e-300))
+        beta = 1.0 if step >= 1.0 - beta else beta + step
+        even = (torch.arange(len(x), device=x.device, dtype=torch.float64) + 0.5) / len(x)
+        x = x[torch.searchsorted(weights.cumsum(0), even).clamp(max=len(x) - 1)]
+        for k in range(TUNING[len(knots) > 1]):
+            x, moved = hamiltonian_move(
+                x, lambda y, b=beta: b * target(y) + (1 - b) * base(y), size, 1 + k % leaps, streams
+            )
+            size *= math.exp(0.8 * (float(moved.float().mean()) - ACCEPTED))
+        lengths.append(lengths[-1] + max((lost / math.log(2)) ** 0.5, 1e-3))
+        knots.append(beta)
+        sizes.append(size)
+    sizes[0] = sizes[1]
+    at = np.linspace(0.0, lengths[-1], temperatures + 1)
+    betas = np.interp(at, lengths, knots)
+    betas[0], betas[-1] = 0.0, 1.0
+    return dict(zip(betas.tolist(), np.exp(np.interp(at, lengths, np.log(sizes))).tolist(), strict=True))
+
+
+def _weights(gap: Float64[Tensor, "n"], step: float) -> Float64[Tensor, "n"]:
+    """The shares of chains whose density changes by exp(step · gap)."""
+    return (step * gap).softmax(0)
+
+
+def _halving(gap: Float64[Tensor, "n"], most: float) -> float:
+    """The step, at most `most`, at which half of the weights count."""
+
+    def counts(step: float) -> float:
+        return float(1 / _weights(gap, step).square().sum()) / len(gap)
+
+    if counts(most) >= 0.5:
+        return most
+    low, high = math.log(1e-30), math.log(most)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if counts(math.exp(middle)) >= 0.5 else (low, middle)
+    return math.exp(low)

@@ -139,6 +139,11 @@ def angle(point: Point) -> Float[Tensor, "*time"]:
     return torch.atan2(point.sigma, point.alpha)
 
 
+def shifted(t: Float[Tensor, "*n"], by: float = 4.0) -> Float[Tensor, "*n"]:
+    """by t / (1 + (by - 1) t): even times of which more lie near the noise (Esser et al., 2024, arXiv 2403.03206)."""
+    return by * t / (1 + (by - 1) * t)
+
+
 def time_at(path: Path, phi: Float[Tensor, "*time"]) -> Float[Tensor, "*time"]:
     """The time at which a path reaches an angle, by bisection; its ends where it does not reach it."""
     wanted = phi.double()

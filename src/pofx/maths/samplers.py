@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.maths.ode import dopri5
-from pofx.maths.paths import Path, angle, time_at
+from pofx.maths.paths import Path, angle, shifted, time_at
 
 Events = Float[Tensor, "n *event"]
 Denoise = Callable[[Tensor, Tensor], Tensor]  # x_t (n, *event), t () or (n,) → E[x | x_t]
@@ -197,8 +197,7 @@ def times_of(
     path: Path, steps: int, spacing: str = "even", device: torch.device | str = "cpu"
 ) -> Float[Tensor, "times"]:
     """The times of so many steps from 1 to the data: even; squared (shorter steps towards the data); "shifted" (longer
-    ones: 4 t / (1 + 3 t), a shift as that of Esser et al., 2024, arXiv 2403.03206); or "karras", even in
-    (sigma / alpha)^(1/7) (Karras et al., 2022, arXiv 2206.00364, eq. 5).
+    ones, `paths.shifted`); or "karras", even in (sigma / alpha)^(1/7) (Karras et al., 2022, arXiv 2206.00364, eq. 5).
 
     Where a path ends before the data its end is the last time, and the step to the data is the last one.
     """
@@ -206,7 +205,7 @@ def times_of(
     count = steps if ends or spacing == "karras" else steps + 1
     even = torch.linspace(1.0, 0.0, count, dtype=torch.float32, device=device)
     if spacing != "karras":
-        return {"even": even, "squared": even**2, "shifted": 4 * even / (1 + 3 * even)}[spacing]
+        return {"even": even, "squared": even**2, "shifted": shifted(even)}[spacing]
     first, last = ((math.tan(min(max(float(angle(path(torch.tensor(t)))), LEAST), MOST))) for t in (1.0, 0.0))
     ratio = (last ** (1 / 7) + even * (first ** (1 / 7) - last ** (1 / 7))) ** 7
     times = time_at(path, ratio.atan())

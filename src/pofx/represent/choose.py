@@ -3,6 +3,7 @@
 Views are found by scanning this folder. A user who sets an option of a view, or names it (`represent="unit"`), gets it.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -71,7 +72,9 @@ def view_of_condition(items: Items, events: Sequence[type], who: str) -> Represe
     available = tuple(view for view in every if view.conditional) or every
     if kind_of(items).photographic and any(issubclass(Bounded, event) for event in events):
         events = (Bounded, *events)  # pixels are numbers, which networks can read place by place
-    return _choose(items, available, events, {}, who, "another model")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "columns? .* no density")  # nor does a condition need any
+        return _choose(items, available, events, {}, who, "another model")
 
 
 def view_of_part(items: Items, events: Sequence[type], who: str) -> Representation:

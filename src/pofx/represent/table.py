@@ -143,13 +143,15 @@ class Columns(Representation):
             center = (y * there).sum(0) / count
             width = (opening.slopes(middle).square() * there).sum(0) / count * torch.from_numpy(grid)
             mean, std = center.numpy(), (((y - center).square() * there).sum(0) / count + width / 12).sqrt().numpy()
-        for c, about in schema.items():
-            if about.get("atoms"):
-                warnings.warn(
-                    f"column {c}: {about['atoms']:.0%} of the values repeat, so it has no density; log_prob grows "
-                    "without limit there and is rated an estimate: round it to a grid, or drop it",
-                    stacklevel=2,
-                )
+        atoms = {c: about["atoms"] for c, about in schema.items() if about.get("atoms")}
+        if atoms:
+            some = ", ".join(list(atoms)[:4]) + (f" and {len(atoms) - 4} others" if len(atoms) > 4 else "")
+            what, have = (f"column {some}: ", "it has") if len(atoms) == 1 else (f"columns {some}: up to ", "they have")
+            warnings.warn(
+                f"{what}{max(atoms.values()):.0%} of the values repeat, so {have} no density; log_prob grows without "
+                "limit there and is rated an estimate: round to a grid, or drop",
+                stacklevel=2,
+            )
         return {
             "columns": columns,
             "dtypes": [str(d) for d in frame.dtypes],

@@ -6,7 +6,7 @@ is that of the parts together, of the kind that the weakest of the views has.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -81,6 +81,12 @@ class Together(OfParts):
         ended = any(isinstance(event, Discrete) and event.end is not None for _, _, event in self._leaves)
         self.volume = min([view.volume for view in self.parts.values()] + ([Density.BOUND] if ended else []))
         self.noisy = any(view.noisy and view.volume is Density.BOUND for view in self.parts.values())
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many classes side by side each part has, in their order."""
+        counted = [(part, math.prod(event.shape)) for part, _, event in self._leaves if isinstance(event, Discrete)]
+        return [sum(size for part, size in counted if part == name) for name in dict.fromkeys(p for p, _ in counted)]
 
     # items ↔ raw
 
@@ -195,12 +201,13 @@ class Given:
 
     def expanded(self, n: int) -> "Given":
         """One item for all."""
-        return Given(
-            *(
-                each(v, lambda t: t.expand(n, *t.shape[1:]))
-                for v in (self.x, self.known, self.ladj, self.raw, self.stated)
-            )
-        )
+        return self._of_each(lambda t: t.expand(n, *t.shape[1:]))
+
+    def to(self, device: torch.device) -> "Given":
+        return self._of_each(lambda t: t.to(device))
+
+    def _of_each(self, change: Callable[[Tensor], Tensor]) -> "Given":
+        return Given(*(each(v, change) for v in (self.x, self.known, self.ladj, self.raw, self.stated)))
 
 
 def _unknown(view: Representation) -> Given:

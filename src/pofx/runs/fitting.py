@@ -93,8 +93,8 @@ def fit(
         resume: continue an interrupted run in `out`; data, model and options may be left out.
         overwrite: replace a run that is in `out`; without it that is refused.
         progress: True shows the progress, False nothing; a function receives each `Progress`.
-        device: "cpu" or "cuda", where the run stays; by default it is trained on the process's own GPU where there
-            is one, and comes back to the CPU: `run.to()` moves it to the GPU for draws and scores.
+        device: "cpu" or "cuda", by default the process's own GPU where there is one. The run stays where it is trained;
+            `run.to("cpu")` moves it, and `pofx.load` reads it on the CPU.
         options: constructor values of the model, by name.
         trainer: options of the trainer (`TrainOptions`), by name.
         view: options of the representation, by name; `represent` names the view.
@@ -198,8 +198,7 @@ def fit(
         },
     )
     _tell(notes, progress)
-    run = execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
-    return run if device is None else run.to(where)
+    return execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
 
 
 def condition_of(dataset: Dataset, condition: Any) -> Any:

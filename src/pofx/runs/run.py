@@ -69,7 +69,7 @@ def execute(
     progress: bool | Sink = True,
     accelerator: Accelerator | None = None,
 ) -> Artifact:
-    """Train a job until its budget is spent; in `folder`, where one is given. The run is on the CPU then.
+    """Train a job until its budget is spent; in `folder`, where one is given. It stays on the device of its feed.
 
     Raises:
         UsageError: the folder holds another run, to resume, or one that would be replaced without `overwrite`.
@@ -103,4 +103,4 @@ def execute(
             accelerator=accelerator,
         )
         final = replace(job, objective=result.model.to("cpu")).artifact(result.model, result.state).to("cpu")
-        return run.finish(final) if main else final
+        return (run.finish(final) if main else final).to(job.feed.device)

@@ -33,6 +33,9 @@ PUBLIC = ("ImportanceSampler",)
 
 CLIMBERS = 512  # starts that climb straight up in `missed`
 LEAST_SHARE = 0.1  # effective draws as a share of all, below which a warning is due
+TEMPERATURES = (40, 80, 160, 320)  # of `refine`, until enough weights count
+SCOUTS, ENOUGH = 128, 0.5  # pilot chains, and the share of their weights that is to count
+MARGIN = 1.5  # so many times the weights must count from the broad normal to begin there
 
 
 @dataclass(frozen=True)
@@ -170,32 +173,44 @@ class ImportanceSampler(Proposal):
         self,
         n: Count = 1_000,
         *,
-        temperatures: Count = 40,
+        temperatures: Count | None = None,
         moves: Count = 1,
         leaps: Count = 5,
-        start: Annotated[str, OneOf("model", "broad")] = "model",
+        start: Annotated[str, OneOf("auto", "model", "broad")] = "auto",
         seed: Seed = 0,
     ) -> WeightedDraws:
         """n draws led from the model to the target over `temperatures` bridges, with their weights.
 
         Args:
+            temperatures: None takes 40, doubled up to 320 until half of the weights of pilot chains count.
             moves: Hamiltonian moves at each temperature.
             leaps: leapfrog steps in each move.
-            start: "model", or "broad": from the broad normal instead, as if there were no model.
+            start: "model", "broad": from the broad normal instead, as if there were no model, or "auto": that one under
+                which more weights of pilot chains count; a model that misses parts of the target leaves heavy weights.
         """
-        model, device = self._model, self.artifact.device
-        log_density = event_density(self.log_target, self._view)
-        if start == "model":
-            x, log_w = anneal(
-                lambda streams: model.sample(len(streams), generator=streams), model.log_prob, log_density,
-                n=n, temperatures=temperatures, moves=moves, leaps=leaps, seed=seed, device=device,
+        density = event_density(self.log_target, self._view)
+        numbers, model = dims(self._model.event), self._model
+        starts: dict[str, tuple[Callable[[Streams], Tensor], Callable[[Tensor], Tensor]]] = {
+            "model": (lambda streams: model.sample(len(streams), generator=streams), model.log_prob),
+            "broad": (lambda streams: streams.normal(numbers), standard_normal),
+        }
+
+        def led(kind: str, count: int, steps: int, own: int) -> tuple[Tensor, Tensor]:
+            return anneal(
+                *starts[kind], density, n=count, temperatures=steps, moves=moves, leaps=leaps, seed=own,
+                device=self.artifact.device,
             )  # fmt: skip
-        else:
-            x, log_w = anneal(
-                lambda streams: streams.normal(dims(model.event)), standard_normal, log_density,
-                n=n, temperatures=temperatures, moves=moves, leaps=leaps, seed=seed, device=device,
-            )  # fmt: skip
-        return self._returned(x, log_w)
+
+        kinds = list(starts) if start == "auto" else [start]
+        steps = TEMPERATURES[0] if temperatures is None else temperatures
+        if len(kinds) > 1 or temperatures is None:
+            for steps in TEMPERATURES if temperatures is None else (temperatures,):
+                counts = {kind: effective_share(led(kind, SCOUTS, steps, seed + (1 << 42))[1]) for kind in kinds}
+                best = max(kinds, key=lambda kind: counts[kind] * (MARGIN if kind == "model" else 1.0))
+                if counts[best] >= ENOUGH:
+                    break
+            kinds = [best]
+        return self._returned(*led(kinds[0], n, steps, seed))
 
     @public
     def missed(self, n: Count = 1_000, *, temperatures: Count = 200, seed: Seed = 0) -> tuple[float, float]:

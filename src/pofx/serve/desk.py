@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from pofx.core.errors import PofxError, Unsupported, UsageError
 from pofx.core.event import Discrete
 from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Density, Encoding, Tempered
+from pofx.core.options import OneOf, annotated
 from pofx.data.dataset import Dataset
 from pofx.data.kind import Kind, kind_of, named, take
 from pofx.data.sources import load as load_data
@@ -174,6 +175,15 @@ class Desk:
         """The names of its sampling options."""
         model = self[name].run.model
         return [*(model.tempers if isinstance(model, Tempered) else ()), *model.adjustable]
+
+    def samplers(self, name: str) -> list[str]:
+        """The samplers that a run may draw by; empty where it has one way alone."""
+        model = self[name].run.model
+        if "sampler" not in model.adjustable:
+            return []
+        hint = annotated(type(model).__init__).get("sampler")
+        limits = [m for part in (hint, *get_args(hint)) for m in get_args(part) if isinstance(m, OneOf)]
+        return list(dict.fromkeys(one for limit in limits for one in limit.names))
 
     # --- drawing
 

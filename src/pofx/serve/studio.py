@@ -141,11 +141,31 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
         with gr.Row():
             n, seed = _numbers("sample")
         with gr.Row():
-            temperature = gr.Slider(0.1, 2.0, 1.0, step=0.05, label="Temperature")
-            steps = gr.Number(0, precision=0, label="Sampler steps (0: its own)", elem_id="sample-steps")
-            guidance = gr.Number(-1, label="Guidance (-1: its own)", elem_id="sample-guidance")
+            first = fitting(desk, desk.names[0])
+            temperature = gr.Slider(
+                0.1,
+                2.0,
+                1.0,
+                step=0.05,
+                label="Temperature",
+                elem_id="sample-temperature",
+                visible=first["temperature"],
+            )
+            steps = gr.Number(
+                0,
+                precision=0,
+                label="Sampler steps (0: its own)",
+                elem_id="sample-steps",
+                visible=first["sampler_steps"],
+            )
+            guidance = gr.Number(
+                -1, label="Guidance (-1: its own)", elem_id="sample-guidance", visible=first["guidance"]
+            )
         with gr.Row():
-            sampler = gr.Textbox("", label="Sampler (empty: its own)", elem_id="sample-sampler")
+            sampler = gr.Dropdown(
+                ["", *desk.samplers(desk.names[0])], value="", label="Sampler (empty: its own)",
+                elem_id="sample-sampler", visible=first["sampler"],
+            )  # fmt: skip
             options = gr.Textbox("", label="Further options", placeholder="top_p=0.9", elem_id="sample-options")
         go, panel = _go("sample", "Sample"), Panel("sample")
 
@@ -155,8 +175,21 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
             given = chosen(desk.options(name), t, steps, guidance, sampler)
             return Panel.shown(desk.sample(name, n, seed, c, f"{given} {more or ''}"))
 
+        def fit(name: str) -> Any:
+            known = fitting(desk, name)
+            shown = [gr.update(visible=known[key]) for key in ("temperature", "sampler_steps", "guidance")]
+            return [*shown, gr.update(choices=["", *desk.samplers(name)], value="", visible=known["sampler"])]
+
         inputs = [run, n, seed, condition, temperature, steps, guidance, sampler, options]
         go.click(refused(act, empty), inputs, panel.parts)
+        unchanged = refused(fit, lambda reason: [gr.update()] * 4)
+        run.change(unchanged, run, [temperature, steps, guidance, sampler], show_progress="hidden")
+
+
+def fitting(desk: Desk, name: str) -> dict[str, bool]:
+    """Which of the controls of sampling a run has a use for."""
+    known = desk.options(name)
+    return {key: key in known for key in ("temperature", "sampler_steps", "guidance", "sampler")}
 
 
 def chosen(known: list[str], temperature: float, steps: int, guidance: float, sampler: str) -> str:
@@ -165,7 +198,7 @@ def chosen(known: list[str], temperature: float, steps: int, guidance: float, sa
         "temperature": temperature if temperature != 1 else None,
         "sampler_steps": int(steps) if steps and steps > 0 else None,
         "guidance": guidance if guidance is not None and guidance >= 0 else None,
-        "sampler": sampler.strip() or None,
+        "sampler": (sampler or "").strip() or None,
     }
     return " ".join(f"{key}={value}" for key, value in wanted.items() if value is not None and key in known)
 

@@ -3,7 +3,8 @@
 Five iterations of Newton and Schulz take its singular values near 1. The step is scaled to the length of AdamW's, 0.2
 √max(a, b), so that it takes the same rate and decay (Liu et al., 2025, arXiv 2502.16982). As `torch.optim.Muon`, whose
 iterations are always in bf16, ten times slower than fp32 on processors without instructions for it; here they are in
-bf16 where that is faster, and matrices of one shape are iterated together.
+bf16 where that is faster, and matrices of one shape are iterated together. The kernels of a convolution are one matrix,
+a row for each channel that it gives.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,7 +34,7 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     alike.setdefault((*p.shape,), []).append(p)
-            for (a, b), members in alike.items():
+            for shape, members in alike.items():
                 ahead = []
                 for p in members:
                     state, grad = self.state[p], p.grad
@@ -43,9 +44,9 @@ class Muon(torch.optim.Optimizer):
                     momentum = state["momentum_buffer"]
                     momentum.lerp_(grad, 1 - group["momentum"])
                     ahead.append(grad.lerp(momentum, group["momentum"]))
-                moves = orthogonal(torch.stack(ahead)).to(members[0].dtype)
-                rate = group["lr"] * 0.2 * max(a, b) ** 0.5
-                for p, move in zip(members, moves, strict=True):
+                moves = orthogonal(torch.stack(ahead).flatten(2)).to(members[0].dtype)
+                rate = group["lr"] * 0.2 * max(moves.shape[1:]) ** 0.5
+                for p, move in zip(members, moves.unflatten(2, shape[1:]), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(move, alpha=rate)
 
 

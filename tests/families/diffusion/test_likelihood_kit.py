@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from typer.testing import CliRunner
 
 from families.diffusion.test_diffusion import MEAN, STD, oracle
 from pofx.artifact import Artifact
@@ -123,3 +124,17 @@ def test_the_trace_by_hutch_plus_plus_is_the_exact_one_within_its_error():
     exact = model.likelihood(x, tolerance=0.3, exact=True).value
     assert found.sampling is not None
     assert ((found.value - exact).abs() < 5 * found.sampling + 0.2).all()
+
+
+def test_scores_report_evaluations_bits_and_errors(tmp_path):
+    import pofx
+    from pofx.cli.main import app
+
+    pofx.fit("digits", "flow-matching", steps=2, width=16, depth=1, progress=False, out=tmp_path / "run")
+    options = ["-o", "likelihood_steps=8", "--split", "test", "--draws", "1", "--out", str(tmp_path / "scores.csv")]
+    found = CliRunner().invoke(app, ["score", str(tmp_path / "run"), "digits", *options])
+    assert found.exit_code == 0, found.output
+    text = " ".join(found.output.split())
+    assert "up to 48 evaluations of the network" in text and "bits per dimension" in text and "±" in text
+    bound = CliRunner().invoke(app, ["score", str(tmp_path / "run"), "digits", *options[2:], "-o", "scoring=bound"])
+    assert bound.exit_code == 0 and "bound, up to 32 evaluations" in " ".join(bound.output.split())

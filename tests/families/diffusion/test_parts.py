@@ -193,3 +193,12 @@ def test_far_items_are_scored_fast_and_are_improbable():
     value = model.log_prob(x)
     assert torch.isfinite(value).all() and (value.diff()[:2] < 0).all() and (value[1:] < -1e4).all()
     assert len(calls) < 4 * (4 + 8 + 16 + 32) + 1
+
+
+@pytest.mark.parametrize("network", ["mlp", "unet", "dit"])
+def test_every_network_names_its_hidden_matrices(network):
+    model = Diffusion(Continuous((1, 8, 8)), network=network, width=32, depth=1, patch=4)
+    hidden = {id(p) for p in model.matrices()}
+    mine = [(name, p) for name, p in model.named_parameters() if id(p) in hidden]
+    assert len(mine) == len(hidden) >= 2 and all(p.ndim > 1 for _, p in mine)
+    assert not any(part in name for name, _ in mine for part in ("first", "last", "time", "film", "steer"))

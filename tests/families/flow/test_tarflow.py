@@ -145,3 +145,11 @@ def test_every_number_of_a_flow_in_training_is_finite() -> None:
         loss.backward()
         descent.step()
     assert float(loss.detach()) < first - 0.5
+
+
+def test_draws_under_a_condition_are_denoised_in_inference_mode() -> None:
+    """A condition made in inference mode has no gradients, and the flow's slope asked for them."""
+    model = TarFlow(Continuous((1, 4, 4)), Discrete((), 3), **SMALL, noise=0.2).eval()
+    with torch.inference_mode():
+        drawn = model.sample(2, torch.tensor([0, 2]), generator=Streams(0, 2))
+    assert drawn.shape == (2, 1, 4, 4) and bool(drawn.isfinite().all())

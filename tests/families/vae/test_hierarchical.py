@@ -5,13 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import pofx
 from pofx.core.config import build
+from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.vae.hierarchical import HVAE
+from pofx.nets.image.ladder import Convolution, Normalised
 from pofx.train.descent import MOST_SKIPPED, Descent
 from pofx.train.state import State
 
@@ -42,7 +45,7 @@ def test_the_mass_of_all_events_is_one():
 
 @torch.no_grad()
 def test_the_kl_term_of_the_groups_is_the_mean_log_ratio():
-    m = moved(HVAE(Discrete((1, 6, 5), 4), **SMALL))
+    m = moved(HVAE(Discrete((1, 6, 5), 4), **SMALL, network="conv"))
     x = torch.randint(4, (400, 1, 6, 5))
     path = m.descend(None, torch.randn(400, m.size), m.features(x, None))
     gap = path.log_q - path.log_prior - torch.stack(path.kl).sum(0)
@@ -59,9 +62,10 @@ def test_a_fresh_hierarchy_costs_nothing_and_says_nothing():
     assert all(float(kl.std()) < 1e-5 for kl in path.kl)
 
 
+@pytest.mark.parametrize("network", ["conv", "mlp"])
 @torch.no_grad()
-def test_codes_decode_to_the_same_numbers_by_which_they_were_drawn():
-    m = moved(HVAE(Continuous((1, 6, 6)), Discrete((), 3), **SMALL))
+def test_codes_decode_to_the_same_numbers_by_which_they_were_drawn(network):
+    m = moved(HVAE(Continuous((1, 6, 6)), Discrete((), 3), **SMALL, network=network))
     c = torch.arange(5) % 3
     x = torch.randn(5, 1, 6, 6)
     z, log_w = m.weigh_code(x, c, generator=Streams(2, 5))
@@ -110,3 +114,27 @@ def test_skipping_is_a_matter_of_the_trainer():
     run = pofx.fit("moons", "hvae", steps=3, width=16, halvings=1, groups=1, latent=2, progress=False)
     assert np.isfinite(run.score(run.sample(4)).value).all()
     assert build("hvae", Continuous((2,)), **SMALL).size == 2
+
+
+def test_small_grids_have_perceptrons_and_large_ones_convolutions():
+    small, large = (HVAE(Discrete((1, side, side), 2), **SMALL) for side in (28, 40))
+    assert (small.network, large.network) == ("mlp", "conv")
+    assert small.sample(2, generator=Streams(0, 2)).shape == (2, 1, 28, 28)
+    with pytest.raises(UsageError, match="network=mlp"):
+        HVAE(Discrete((3,), 2), **SMALL, network="conv")
+
+
+@pytest.mark.parametrize("event", [Discrete((1, 6, 6), 2), Continuous((2,))], ids=["grid", "vector"])
+def test_a_hierarchy_saved_before_there_was_a_choice_is_built_as_it_was(event):
+    """Grids had convolutions, whatever their size, and every block two inner layers."""
+    m = HVAE(event, **SMALL, network="conv" if len(event.shape) == 3 else "mlp", inner=2)
+    weights = m.state_dict()
+    options = HVAE.recognised(dict(SMALL), {key: tuple(value.shape) for key, value in weights.items()})
+    HVAE(event, **options).load_state_dict(weights)
+
+
+@pytest.mark.parametrize("layer", [Convolution(16, 8, 1), Normalised(4, 16)], ids=["convolution", "normalisation"])
+def test_a_grid_of_one_place_gets_what_a_larger_one_gets(layer):
+    x = torch.randn(5, 16, 1, 1)
+    plain = nn.Conv2d.forward if isinstance(layer, nn.Conv2d) else nn.GroupNorm.forward
+    assert torch.allclose(layer(x), plain(layer, x), atol=1e-5)

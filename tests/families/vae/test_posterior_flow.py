@@ -243,3 +243,14 @@ def test_a_bent_posterior_trains_and_has_deterministic_codes(kind):
         alone = torch.cat([m.log_prob(x[i : i + 1], c[i : i + 1]) for i in range(5)])
         assert torch.allclose(alone, m.log_prob(x, c)[:5], atol=1e-4)
         assert torch.isfinite(m.sample(4, c[:4], generator=Streams(0, 4)).float()).all()
+
+
+@torch.no_grad()
+def test_an_item_whose_posterior_is_missed_does_not_lose_all():
+    """One digit of 600 had a bound of minus thousands of nats, whatever the number of draws: q lay where no code is."""
+    torch.manual_seed(0)
+    m = VAE(Discrete((4,), 2), latent=2, width=8, depth=1, prior="normal", posterior="planar").eval()
+    m.networks.encoder.last.bias[:2] = 60.0
+    x = torch.randint(2, (6, 4))
+    assert float(m.bound(x, None, 63)[0].max()) < -500
+    assert float(m.bound(x, None, 256)[0].min()) > -20

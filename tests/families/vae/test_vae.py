@@ -12,7 +12,7 @@ from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.vae.hierarchical import HVAE
-from pofx.families.vae.observation import Bernoulli, Categorical, Gaussian, LogisticMixture
+from pofx.families.vae.observation import Bernoulli, Categorical, Gaussian, LogisticMixture, observation_model
 from pofx.families.vae.quantised import QuantisedVAE
 from pofx.families.vae.vae import VAE
 from pofx.maths import discretised_logistic
@@ -367,3 +367,15 @@ def test_the_bound_has_at_most_the_mass_one_within_its_error(steps, seed):
     assert 0.9 - slack < float(p.sum()) < 1.0 + slack
     assert torch.allclose(again.flip(0), value, atol=1e-4)  # the noise is the item's, wherever it is
     assert (error > 0).any() or steps == 0
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical", "logistic"])
+def test_many_codes_of_an_item_are_weighed_like_one_after_the_other(kind):
+    event = Discrete((2, 3), 2 if kind == "bernoulli" else 9)
+    likelihood = observation_model(event, kind, 2)
+    raw = torch.randn(4, 5, *likelihood.numbers)
+    x, known = torch.randint(event.largest, (4, 2, 3)), torch.rand(4, 2, 3) < 0.6
+    for mask in (None, known):
+        found = likelihood.log_prob_of_many(raw, x, mask)
+        single = torch.stack([likelihood.log_prob(raw[:, k], x, mask) for k in range(5)], 1)
+        assert torch.allclose(found, single, atol=1e-5)

@@ -40,7 +40,13 @@ def edit(
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Of the first items.")] = 16,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 20, each ten times, of a part; 50)."),
+        typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 50; of a part 20 or 10, repeated)."),
+    ] = None,
+    particles: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=4096, help="Walks of each item under a mask, of which the best go on (default 4); 0: RePaint."
+        ),
     ] = None,
     guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`."), Reads()] = None,
     split: arguments.Split = None,
@@ -108,10 +114,12 @@ def edit(
             stops=stops,
             condition=conditions if stated is None else stated,
             steps=steps,
+            particles=particles,
             seed=seed,
         )
     of = artifact if into is None else load(into)
-    return output.items(arguments.as_items(of, edited), out, f"{len(edited)} items drawn")
+    columns = None if toward is None else stops  # a pair a row
+    return output.items(arguments.as_items(of, edited), out, f"{len(edited)} items drawn", columns=columns)
 
 
 def _margins(text: str) -> tuple[int, int, int, int]:

@@ -16,23 +16,28 @@ EXAMPLE = 'pofx infer lab.py:simulate -p "rate=uniform(0, 1)" --observation seen
 def infer(
     simulator: Annotated[
         str,
-        typer.Argument(help="file.py:function, from parameters (d,) to data; a second argument is a numpy Generator."),
+        typer.Argument(
+            help="file.py:function, from parameters (d,) to data, a second argument being a numpy Generator; an .npz "
+            "of simulations with arrays theta and x; or the folder of a posterior."
+        ),
         Reads(),
     ],
+    out: Annotated[Path, typer.Option(help="Folder of the posterior."), Folder()],
     prior: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--prior",
             "-p",
             help="NAME=DISTRIBUTION, one per parameter, in order: "
             "uniform(low, high), normal(mean, sd), lognormal, gamma, beta, …",
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the posterior."), Folder()],
+    ] = None,
     observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation."), Reads()] = None,
     simulations: Annotated[int, typer.Option(min=60, max=100_000_000)] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Later ones simulate where the posterior lies.")] = 1,
-    method: Annotated[str, typer.Option(help="posterior (npe), likelihood (nle) or ratio (nre).")] = "posterior",
+    method: Annotated[
+        str, typer.Option(help="posterior (npe), likelihood (nle), ratio (nre) or both (npe and nle).")
+    ] = "posterior",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
     members: Annotated[
         int | None,
@@ -42,6 +47,9 @@ def infer(
         int | None, typer.Option(min=1, max=1_000_000_000, help="Of training (default: 100 passes).")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate; -1: all cores.")] = 1,
+    vectorised: Annotated[
+        bool, typer.Option("--vectorised", help="The simulator takes all parameters (n, d) at once.")
+    ] = False,
     n: Annotated[
         int, typer.Option("-n", min=1, max=10_000_000, help="Draws of the posterior of the observation.")
     ] = 2_000,
@@ -50,31 +58,43 @@ def infer(
     as_json: arguments.Json = False,
     overwrite: arguments.Overwrite = False,
 ) -> str | None:
-    """Learn the posterior of a simulator's parameters, with checks of its calibration."""
+    """Learn the posterior of a simulator's parameters, with checks of its calibration.
+
+    The folder of a posterior instead of a simulator is that posterior, for another observation: nothing is trained.
+    """
     import numpy as np
 
+    from pofx.apps.infer import Posterior
     from pofx.apps.infer import infer as learn
     from pofx.apps.simulate import read_observation
     from pofx.core.config import function_in_file
     from pofx.core.errors import UsageError
 
-    written = dict(part.split("=", 1) for part in prior if "=" in part)
-    if len(written) < len(prior):
-        raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
     seen = None if observation is None else read_observation(observation)
-    run = function_in_file(simulator, "a simulator")
-    posterior = learn(
-        run, written, simulations=simulations, observation=seen, rounds=rounds,
-        method=method, model=model, members=members, steps=steps, workers=workers, seed=seed,
-        options=arguments.options(options),
-    )  # fmt: skip
+    run = None
+    if Path(simulator).is_dir():
+        if prior or options or seen is None:
+            raise UsageError("the folder of a posterior needs --observation, and takes no prior and no options")
+        posterior = Posterior.load(simulator).at(seen)
+    else:
+        written = dict(part.split("=", 1) for part in prior or () if "=" in part)
+        if not prior or len(written) < len(prior):
+            raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
+        data = _simulations(Path(simulator)) if simulator.lower().endswith(".npz") else None
+        run = function_in_file(simulator, "a simulator") if data is None else None
+        posterior = learn(
+            run, written, simulations=simulations, observation=seen, rounds=rounds, method=method, model=model,
+            data=data, members=members, steps=steps, workers=workers, vectorised=vectorised, seed=seed,
+            options=arguments.options(options),
+        )  # fmt: skip
     posterior.save(out)
     check = posterior.check(seed=seed)
     found: dict[str, Any] = {"failed": posterior.failed, "calibration": check.to_json()}
     if seen is not None:
         draws = posterior.sample(n, seed=seed)
         posterior.pairs(out / "pairs.png", seed=seed)
-        posterior.predictive_picture(out / "predictive.png", run, seed=seed)
+        if run is not None:
+            posterior.predictive_picture(out / "predictive.png", run, vectorised=vectorised, seed=seed)
         np.savetxt(out / "samples.csv", draws, delimiter=",", header=",".join(posterior.prior.names), comments="")
         low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=0)
         found["parameters"] = {
@@ -91,3 +111,20 @@ def infer(
     show(f"ranks: least p {min(check.sbc):.3f}; random regions: error {check.tarp:.3f}")
     show("calibrated" if check.sound else "NOT calibrated: simulate more, train longer, or use --members 3")
     return "posterior"
+
+
+def _simulations(path: Path) -> tuple[Any, Any]:
+    """Parameters and data of an .npz."""
+    import numpy as np
+
+    from pofx.core.errors import DataError
+    from pofx.data.bounded import reading
+
+    with (
+        reading(path, "simulation", "give an .npz with arrays theta and x"),
+        np.load(path, allow_pickle=False) as file,
+    ):
+        lacking = [name for name in ("theta", "x") if name not in file.files]
+        if lacking:
+            raise DataError(f"{path} has no array {lacking[0]} (it has {', '.join(file.files) or 'none'}): add it")
+        return file["theta"], file["x"]

@@ -35,6 +35,7 @@ def judge(
         Path | None, typer.Option(help="Folder of a comparison, whose report then shows the results."), Reads()
     ] = None,
     seed: arguments.Seed = 0,
+    device: arguments.Device = "auto",
     as_json: arguments.Json = False,
 ) -> None:
     """Let people judge samples: real or generated, which is better; with hidden order and attention checks."""
@@ -48,7 +49,7 @@ def judge(
     from pofx.serve.study_results import results as worked_out
 
     if runs:
-        artifacts = {run.resolve().name: load(run) for run in runs}
+        artifacts = {run.resolve().name: load(run).to(device) for run in runs}
         if len(artifacts) < len(runs):
             raise UsageError("runs need different names: rename a folder")
         real = trained_on(next(iter(artifacts.values())), against).test

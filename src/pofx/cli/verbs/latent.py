@@ -22,7 +22,10 @@ def latent(
     arithmetic: Annotated[
         list[str] | None, typer.Option(help="A sum of mean codes of labels: '7 - 1 + 4'; repeatable.")
     ] = None,
-    attribute: Annotated[list[str] | None, typer.Option(help="Traverse the direction of a label; repeatable.")] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(help="Lead an item of another label along the direction of this one; repeatable."),
+    ] = None,
     factors: Annotated[
         Path | None, typer.Option(help="A .csv of known factors, one row per test item."), Reads()
     ] = None,
@@ -45,14 +48,15 @@ def latent(
     space = LatentSpace(artifact, dataset, seed)
     with output.waiting(f"exploring the codes of {artifact.name}"):
         sums = {text: space.arithmetic(text) for text in arithmetic or ()}  # first: wrong names are refused
-        moves = {f"attribute-{name}": space.attribute(name)[None] for name in attribute or ()}
-        moves |= {"components": space.components()[0], "sensitive": space.sensitive()[0]}
+        led = {name: space.towards(name, steps=STEPS) for name in attribute or ()}
+        moves = {"components": space.components()[0], "sensitive": space.sensitive()[0]}
         checks = space.checks(known)
         written = [_paths(space, out, kind) for kind in ("straight", "spherical", "quantile")]
         written += [_items(items, out / f"arithmetic-{i + 1}") for i, items in enumerate(sums.values())]
+        for name, items in led.items():
+            written += _lines(items, out / f"attribute-{name}")
         for name, directions in moves.items():
-            label = name.removeprefix("attribute-")  # a walk towards a label starts at an item of another one
-            written += _traversals(space, directions, out / name, 0 if label == name else space.other(label))
+            written += _lines(space.traverse(directions, steps=STEPS), out / name)
         if space.codes.shape[1] > 1:
             written.append(_map(space, out / "map.png"))
         written += [_lines(lines, out / f"control-{name}") for name, lines in space.steered().items()]
@@ -94,11 +98,10 @@ def _paths(space: Any, out: Path, kind: str) -> Path:
     return _items(joined([space.path(2 * i, 2 * i + 1, STEPS, kind) for i in range(pairs)]), out / kind, STEPS)
 
 
-def _traversals(space: Any, directions: Any, stem: Path, of: int = 0) -> list[Path]:
+def _lines(items: Any, stem: Path) -> list[Path]:
     """A line per direction; for pictures also a moving one, there and back."""
     from pofx.data.kind import kind_of
 
-    items = space.traverse(directions, of, steps=STEPS)
     written = [_items(items, stem, STEPS)]
     kind = kind_of(items)
     if kind.pictorial:

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,18 +30,21 @@ def score(
     per_dim: Annotated[
         bool, typer.Option("--per-dim", help="Also log p of each dimension given those before.")
     ] = False,
+    option: arguments.Options = None,
     top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the least probable items.")] = 0,
     force: arguments.Force = False,
     device: arguments.Device = "auto",
 ) -> str:
     """Compute log p of each item, with its kind, unit, measure and standard error.
 
-    --top 10 shows the most unusual items. For a small table that holds outliers itself, `gmm` is a robust first choice.
+    -o scoring=bound, -o probes=4 and others set how a run computes it (`pofx models NAME`). --top 10 shows the most
+    unusual items. For a small table that holds outliers itself, `gmm` is a robust first choice.
     """
     from pofx.artifact import load
     from pofx.data.arrays import write_table
 
     artifact = load(run).to(device)
+    artifact = artifact.using(**arguments.options(option))
     items = arguments.items(artifact, source, split, force)
     stated = arguments.conditions(artifact, condition, len(items))
     with output.waiting(f"scoring {len(items):,} items by {artifact.name}"):
@@ -69,4 +72,27 @@ def score(
         )
     if top:
         show(output.least_probable(items, scored.value, top))
-    return f"{len(rows)} items, mean log p {scored.value.mean():.4f} {scored.unit} ({kind['density']})"
+    return f"{len(rows)} items, {_mean(artifact, scored)} ({kind['density']}{_passes(scored)})"
+
+
+def _mean(artifact: Any, scored: Any) -> str:
+    """The mean of log p with its standard error over items; bits per dimension where items are grids of levels."""
+    import numpy as np
+
+    from pofx.core.event import dims
+
+    value = scored.value
+    sure = np.isfinite(value).all() and len(value) > 1
+    error = float(np.std(value, ddof=1) / len(value) ** 0.5) if sure else 0.0
+    text = f"mean log p {value.mean():.4f}{f' ± {error:.2g}' if sure else ''} {scored.unit}"
+    event = artifact.representation.event
+    if isinstance(event, dict) or len(event.shape) < 2 or scored.measure != "counting" or not sure:
+        return text
+    size = dims(event) * np.log(2)
+    return f"{text}, {-value.mean() / size:.4f} ± {error / size:.2g} bits per dimension"
+
+
+def _passes(scored: Any) -> str:
+    """Evaluations of the network, where there are several."""
+    count = scored.passes * scored.evaluations
+    return f", up to {count:,} evaluations of the network for an item" if scored.passes > 1 else ""

@@ -38,6 +38,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED)."), Guarded()
     ] = None,
+    device: arguments.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: arguments.Overwrite = False,
 ) -> None:
@@ -66,6 +67,7 @@ def train(
         out=folder,
         resume=resume,
         overwrite=overwrite,
+        device=None if device == "auto" else device,  # of several processes each has a GPU of its own
         **options,
     )
     if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints

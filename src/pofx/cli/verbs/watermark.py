@@ -23,6 +23,7 @@ def watermark(
     ] = Path("marked"),
     condition: arguments.Condition = None,
     seed: arguments.Seed = 0,
+    device: arguments.Device = "auto",
 ) -> str:
     """Draw samples that a key recognises, and measure what their mark withstands (JPEG, crop, noise, resize)."""
     import numpy as np
@@ -35,7 +36,7 @@ def watermark(
     from pofx.core.items import Items
     from pofx.data.kind import FOLDER, named
 
-    artifact, secret = load(run), key_of(key)
+    artifact, secret = load(run).to(device), key_of(key)
     given = arguments.conditions(artifact, condition, n)
     kind = named(artifact.representation.kind)
     facts = artifact.card.get("data", {}).get("facts", {})

@@ -131,7 +131,7 @@ class Control(OnePhase, Beside):
         self.measured()
 
     def matrices(self) -> Iterable[nn.Parameter]:
-        return self.branch.net.matrices if isinstance(self.branch.net, DiT) else ()
+        return self.branch.net.matrices if isinstance(self.branch.net, DiT | UNet) else ()
 
     def change(self, x_t: Tensor, plain: Tensor, t: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor]:
         """What the branch adds to the velocity, of unit size, and the sine of the angle."""

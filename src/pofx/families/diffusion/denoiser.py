@@ -139,6 +139,11 @@ class Denoiser(nn.Module):
         self.register_buffer("center", torch.zeros(first, *[1] * (len(event.shape) - 1)))
         self.register_buffer("scale", torch.ones(first, *[1] * (len(event.shape) - 1)))
 
+    @property
+    def matrices(self) -> Sequence[nn.Parameter]:
+        """The weights between hidden layers."""
+        return self.net.matrices  # type: ignore[return-value]
+
     def measure(self, batch: Batch) -> None:
         """Take the mean and standard deviation of the data along its first axis, channels or columns, and those of the
         grids in the condition."""

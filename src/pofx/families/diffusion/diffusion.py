@@ -35,7 +35,6 @@ from pofx.maths.pairing import coupled
 from pofx.maths.paths import PATHS, PREDICTIONS
 from pofx.maths.samplers import Walk, times_of
 from pofx.maths.solvers import SMALL
-from pofx.nets.attention.dit import DiT
 from pofx.nets.image.grid_input import GridCondition, grid_condition_of
 from pofx.nets.vector.conditioner import CONDITIONS
 
@@ -49,6 +48,7 @@ GRID = 256  # numbers in an event from which on it has a network for grids
 EXACT_DIMS = 16  # up to here the divergence is an exact trace
 TOLERANCE = 2e-3  # nats per number within which a density is integrated
 FEWEST = 8  # steps below which codes of the flow are no codes
+VALIDATED, MOST = 512, 64  # numbers of an item in all draws of a validation, and draws at most
 MOVED = ("net.", "time.", "conditioner.", "center", "scale")  # weights of runs before there was a `denoiser`
 
 
@@ -59,9 +59,9 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         path: by which data become noise, of `maths.paths`.
         prediction: "velocity", "epsilon", "x0", "v" or "score": whose squared error the loss is.
         weighting: "prediction", or "min-snr": at most 5 times the squared error of x0 (Hang et al., 2023, 2303.09556).
-        times: "uniform" or "logit-normal" on the path, "log-normal" in the ratio of noise to data, or "likelihood",
-            where the loss is the bound on log p, or "learned", where a network chooses them so that this loss has the
-            least variance; stratified over the batch.
+        times: "uniform", "shifted" (more of them near the noise) or "logit-normal" on the path, "log-normal" in the
+            ratio of noise to data, or "likelihood", where the loss is the bound on log p, or "learned", where a network
+            chooses them so that this loss has the least variance; stratified over the batch.
         coupling: "ot" pairs the noises of a batch with the items nearest to them, within each class: straighter paths,
             for deterministic samplers.
         network: "mlp" (on the flattened event), "unet" or "dit", a transformer of patches (events with two to four
@@ -218,6 +218,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.octaves = (3 if few else 0) if octaves is None else octaves
         self.noises = (4 if few else 1) if noises is None else noises
         self.shape, self.code = event.shape, Continuous(event.shape)
+        self.evaluated = 1  # times, for the slowest item whose density was computed last
         self.noise_schedule = NoiseSchedule() if times == "learned" else None
         self.denoiser = Denoiser(
             event,
@@ -250,7 +251,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         return Density.BOUND if self.scoring == "bound" else Density.ESTIMATE
 
     def matrices(self) -> Iterable[nn.Parameter]:
-        return self.denoiser.net.matrices if isinstance(self.denoiser.net, DiT) else ()
+        return self.denoiser.matrices
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Measure the mean and standard deviation of the data along its first axis."""
@@ -321,13 +322,14 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         return self._losses(x, condition, u, torch.randn_like(x, dtype=torch.float32), drop).mean()
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        """The loss at fixed times and noises, two of each per item, so that its changes are the weights'."""
+        """The loss at fixed times and noises, two of each per item and more of small events, so that its changes are
+        the weights': a noisy one takes early weights for the best."""
         x, n = batch.x, len(batch)
         streams = Streams(0, n, device=x.device)
         order = torch.arange(n, device=x.device)
-        parts = []
-        for k in range(2):
-            u = ((order * 0.6180339887498949 + k / 2) % 1.0).float()
+        parts, draws = [], min(max(VALIDATED // dims(self.event), 2), MOST)
+        for k in range(draws):
+            u = ((order * 0.6180339887498949 + k / draws) % 1.0).float()
             parts.append(self._losses(x, batch.condition, u, streams.normal(*x.shape[1:]), None).mean())
         return torch.stack(parts).mean()
 
@@ -429,6 +431,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         if bool(missed.any()):
             late, worst = int(missed.sum()), float(found.integration[missed].max())
             warnings.warn(f"log_prob of {late} items is known to ±{worst:.2g} nats only", RuntimeWarning)
+        self.evaluated = found.evaluations
         volume = dims(self.event) * math.log(math.cos(phi)) - net.scale.log().expand(self.shape).sum()
         value = (found.value + volume).masked_fill(far, -math.inf)
         return replace(found, value=value)
@@ -446,5 +449,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
 
         times = uniform_times if self.noise_schedule is None else self.noise_schedule.drawn
         value, error = likelihood_bound(velocity, net.standardised(x.float()), self.bound_draws, times)
-        value = value - net.scale.log().expand(self.shape).sum()
+        value, self.evaluated = value - net.scale.log().expand(self.shape).sum(), self.bound_draws
         return value.masked_fill(far, -math.inf), error.masked_fill(far, 0.0)
+
+    def log_prob_evaluations(self) -> int:
+        return self.evaluated

@@ -19,7 +19,6 @@ from pofx.core.options import Count, Depth, Dropout, OneOf, OpenUnit, Range, Rea
 from pofx.core.random import Streams
 from pofx.families.diffusion.denoiser import CONTEXT, OUTPUTS, Context, Denoiser, steered, width_of
 from pofx.maths.paths import PATHS
-from pofx.nets.attention.dit import DiT
 from pofx.nets.image.grid_input import GridCondition, grid_condition_of
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.time import TimeEmbedding
@@ -132,7 +131,7 @@ class FlowMap(OnePhase, Leading):
         )
 
     def matrices(self) -> Iterable[nn.Parameter]:
-        return self.denoiser.net.matrices if isinstance(self.denoiser.net, DiT) else ()
+        return self.denoiser.matrices
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Measure the mean and standard deviation of the data along its first axis."""

@@ -5,18 +5,18 @@ Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329. The bo
 unseen (Zheng et al., 2025, arXiv 2409.02908).
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Condition, Discrete, Event, dims
-from pofx.core.model import Completing, Recipe
-from pofx.core.options import Depth, Dropout, Width
+from pofx.core.model import Batch, Completing, Recipe
+from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.places import Block, Draws, Hidden, Places, Steps
+from pofx.families.diffusion.places import Block, Draws, Hidden, Places, Steps, fewest
 from pofx.maths.distributions import categorical_draw, categorical_log_prob
 from pofx.maths.sharpening import sharpen
 from pofx.nets.attention.masked_transformer import CONTEXT, MaskedTransformer
@@ -37,6 +37,11 @@ class MaskedDiffusion(Places, Hidden, Completing):
         remasking: evaluations after the last place, each of which hides a step's share of the places again and draws
             them given the others; corrects what few steps draw apart from each other.
         bound_draws: random sets of hidden places from which the bound of an item is estimated.
+        part_sizes: how many places each part of the event has, one part after the other; those of a part are then
+            hidden together in half of the training, and the smallest part is drawn first.
+
+    Raises:
+        UsageError: parts that do not add up to the places of the event.
     """
 
     name, source = "masked-diffusion", "Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329"
@@ -63,6 +68,7 @@ class MaskedDiffusion(Places, Hidden, Completing):
         block: Block = 0,
         remasking: Steps = 0,
         bound_draws: Draws = 32,
+        part_sizes: list[Annotated[int, Range(1, 1 << 24)]] = [],  # noqa: B006
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -70,6 +76,12 @@ class MaskedDiffusion(Places, Hidden, Completing):
         self.width, self.layers, self.dropout = width, layers, dropout
         self.sampler_steps, self.block, self.remasking, self.bound_draws = sampler_steps, block, remasking, bound_draws
         self.length = dims(event)
+        self.part_sizes = list(part_sizes)
+        if part_sizes and sum(part_sizes) != self.length:
+            raise UsageError(f"part_sizes must add up to {self.length}, the places (got {sum(part_sizes)})")
+        self.part: Tensor
+        of = [k for k, size in enumerate(part_sizes) for _ in range(size)]
+        self.register_buffer("part", torch.tensor(of, dtype=torch.int64), persistent=False)  # of each place
         self.conditioner = Conditioner(condition, CONTEXT)
         self.net = MaskedTransformer(event, width, layers, context=condition is not None, dropout=dropout)
 
@@ -82,6 +94,30 @@ class MaskedDiffusion(Places, Hidden, Completing):
         streams: Streams,
     ) -> Float[Tensor, "some"]:
         return categorical_log_prob(self.net(y, hidden, context, wanted), y[wanted])
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """As that of all places; of several parts half of the items hide one part by part: those before it in a random
+        order of the parts are known, those behind it hidden, and what is scored are hidden places of this part, each
+        part as often as the others."""
+        if len(self.part_sizes) < 2:
+            return super().loss(batch)
+        y, n = self.seen(batch.x), len(batch)
+        rand = lambda *shape: torch.rand(*shape, dtype=torch.float32, device=y.device)  # noqa: E731
+        u = (torch.randperm(n, device=y.device) + rand(n)) / n
+        scored = hidden = fewest(u, rand(n, self.length))
+        order = rand(n, len(self.part_sizes)).argsort(1)  # rank of every part
+        chosen = torch.randint(len(self.part_sizes), (n, 1), device=y.device)
+        rank, own = order[:, self.part], order.gather(1, chosen)
+        inside = self.part == chosen
+        sizes = torch.tensor(self.part_sizes, device=y.device)[chosen[:, 0]]
+        keys = rand(n, self.length).masked_fill(~inside, 2.0)
+        few = keys.argsort(1).argsort(1) < (u * sizes).ceil().clamp(min=1)[:, None]
+        together = torch.arange(n, device=y.device)[:, None] % 2 == 0
+        scored = torch.where(together, inside & few, scored)
+        hidden = torch.where(together, scored | (rank > own), hidden)
+        streams = Streams(0, n, device=y.device)
+        each = -self.log_each(y, hidden, self.conditioner(batch.condition), scored, streams)
+        return self._all(each, scored).mean() / self.size
 
     def sample(
         self,
@@ -108,6 +144,8 @@ class MaskedDiffusion(Places, Hidden, Completing):
         self.check_condition(n, condition)
         assert isinstance(self.event, Discrete)
         keys, u = generator.uniform(self.length), generator.uniform64(self.length)
+        if self.part_sizes:
+            keys = keys + torch.tensor(self.part_sizes, device=keys.device).argsort(stable=True).argsort()[self.part]
         x, hidden = torch.zeros_like(keys, dtype=torch.int64), torch.ones_like(keys, dtype=torch.bool)
         if prefix is not None:
             if tuple(prefix.shape) != (n, *self.event.shape):

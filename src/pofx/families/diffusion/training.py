@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pofx.maths.noise_bound import likelihood_angles
-from pofx.maths.paths import PATHS, Point, angle, loss_weight, min_snr, time_at
+from pofx.maths.paths import PATHS, Point, angle, loss_weight, min_snr, shifted, time_at
 
-TIMES = ("uniform", "logit-normal", "log-normal", "likelihood", "learned")
+TIMES = ("uniform", "shifted", "logit-normal", "log-normal", "likelihood", "learned")
 WEIGHTS = ("prediction", "min-snr")
 COUPLINGS = ("independent", "ot")
 EDGE = 1e-5  # times closer to an end are not drawn
@@ -20,14 +20,18 @@ LEVELS = 1000  # steps of the bound that a learned variance descends (Nichol and
 def noise_levels(times: str, u: Float[Tensor, "n"], path: str) -> tuple[Float[Tensor, "n"], Point]:
     """u uniform in (0, 1) → angles on the quarter circle, and the point of the path there.
 
-    "uniform" and "logit-normal" (Esser et al., 2024, arXiv 2403.03206) are times of the path; "log-normal" ratios of
-    noise to data (Karras et al., 2022, arXiv 2206.00364); "likelihood" those of the bound (`bound`), as is "learned",
-    where u is the level that a schedule drew (`schedule`). These three are the same on every path, whose point is taken
-    from the circle but for the speed of the path itself.
+    "uniform", "shifted" towards the noise and "logit-normal" (Esser et al., 2024, arXiv 2403.03206) are times of the
+    path; "log-normal" ratios of noise to data (Karras et al., 2022, arXiv 2206.00364); "likelihood" those of the bound
+    (`bound`), as is "learned", where u is the level that a schedule drew (`schedule`). These three are the same on
+    every path, whose point is taken from the circle but for the speed of the path itself.
     """
     u = u.clamp(EDGE, 1 - EDGE)
-    if times in ("uniform", "logit-normal"):
-        point = PATHS[path](torch.special.ndtri(u).sigmoid() if times == "logit-normal" else u)
+    if times in ("uniform", "shifted", "logit-normal"):
+        if times == "logit-normal":
+            u = torch.special.ndtri(u).sigmoid()
+        elif times == "shifted":
+            u = shifted(u)
+        point = PATHS[path](u)
         return angle(point), point
     phi = (
         likelihood_angles(u)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pofx.core.event import Condition, Continuous, Event, dims
+from pofx.core.event import Condition, Continuous, Event, dims, each
 from pofx.core.model import Batch
 from pofx.core.options import Depth, Dropout, NonNegative, OneOf, Range, Real, Temperature, Unit, Width
 from pofx.core.random import Streams
@@ -158,6 +158,7 @@ class TarFlow(Flow):
         """E[x | y] of items with the noise of training: y + noise² ∇ log p(y | condition)."""
         with torch.inference_mode(False), torch.enable_grad():
             y = y.detach().clone().requires_grad_()
+            condition = None if condition is None else each(condition, torch.clone)  # one of inference has no gradients
             (score,) = torch.autograd.grad(self.flow.log_prob(y, condition).sum(), y)
         return (y + self.noise**2 * score).detach()
 

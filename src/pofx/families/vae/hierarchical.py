@@ -17,19 +17,22 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from pofx.core.event import Condition, Continuous, Discrete, Event, each
+from pofx.core.errors import UsageError
+from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, OnePhase, Phase, X
 from pofx.core.options import Count, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.bounds import Decoded, ImportanceBound
+from pofx.families.vae.networks import LARGEST
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import normal_log_prob
 from pofx.nets.image.autoencoder import sizes
-from pofx.nets.image.ladder import Rung, UpwardLadder
+from pofx.nets.image.ladder import Convolution, Normalised, Rung, UpwardLadder
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 LEAST, BOUND = 1e-2, 4.0  # nats of a group that is in use; of the log scales
 YOUNG = 0.25  # share of the budget before which groups may be unused
+DEEP, FLAT = (4, 3, 2), (16, 2, 1)  # numbers of a code, levels, groups; of perceptrons on grids
 AT_ONCE = 16  # importance samples decoded together
 
 
@@ -48,11 +51,15 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
     """Hierarchical VAE: codes from coarse to fine.
 
     Args:
-        latent: numbers of a code at each place of a group.
-        width: channels of the networks, or units where an event is a vector.
+        latent: numbers of a code at each place of a group; None takes 4, or 16 for perceptrons on grids.
+        width: channels of convolutions, or units of perceptrons; None takes 32, or 128, or 256 on grids.
+        network: "conv", a hierarchy of sizes (grids only), "mlp", one of vectors, or "auto": mlp for grids of at
+            most 1,024 positions, where products of matrices learn more in the same time, as for `vae`.
         stem: halvings of height and width before the first size that has codes; the work grows by four with each less.
-        halvings: sizes of the hierarchy, each half of the one before; of a vector its levels.
-        groups: of codes at each size.
+        halvings: sizes of the hierarchy, each half of the one before; of perceptrons its levels; None takes 3, or 2 for
+            perceptrons on grids.
+        groups: of codes at each size; None takes 2, or 1 for perceptrons on grids.
+        inner: layers within a block; None takes 2, or none for perceptrons, whose blocks are then as wide as the rest.
         observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events (auto: bernoulli for two
             classes, logistic from 8 on in images); Continuous events have a Gaussian.
         components: of the logistic mixture.
@@ -80,11 +87,13 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         event: Event,
         condition: Event | None = None,
         *,
-        latent: Width = 4,
+        latent: Width | None = None,
         width: Width | None = None,
+        network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         stem: Annotated[int, Range(1, 4)] = 2,
-        halvings: Annotated[int, Range(1, 8)] = 3,
-        groups: Annotated[int, Range(1, 64)] = 2,
+        halvings: Annotated[int, Range(1, 8)] | None = None,
+        groups: Annotated[int, Range(1, 64)] | None = None,
+        inner: Annotated[int, Range(0, 16)] | None = None,
         observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         beta: NonNegative = 1.0,
@@ -93,8 +102,15 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         importance: Count = 64,
     ) -> None:
         super().__init__(event, condition)
-        self.grid = not isinstance(event, dict) and len(event.shape) == 3
-        width = width or (32 if self.grid else 128)
+        self.network = network_of(event, network)
+        self.grid = self.network == "conv"
+        flattened = not self.grid and not isinstance(event, dict) and len(event.shape) == 3
+        width = width or (32 if self.grid else 256 if flattened else 128)
+        latent, halvings, groups = (
+            b if a is None else a for a, b in zip((latent, halvings, groups), FLAT if flattened else DEEP, strict=True)
+        )
+        inner = (2 if self.grid else 0) if inner is None else inner
+        self.inner = inner
         self.latent, self.width, self.halvings, self.groups = latent, width, halvings, groups
         self.stem, self.observation, self.components = stem, observation, components
         self.beta, self.kl_warmup, self.free_bits, self.importance = beta, kl_warmup, free_bits, importance
@@ -109,15 +125,17 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
             places = [(1, 1)] * (halvings + 1)
             inputs, outputs = self.likelihood.inputs, math.prod(self.likelihood.numbers)
         self.places = places
-        self.up = UpwardLadder(inputs, places, width, 1, context=context, first=2**stem)
+        self.up = UpwardLadder(inputs, places, width, 1, context=context, first=2**stem, inner=inner)
         self.top = nn.Parameter(torch.zeros(width, *places[-1]))
         self.rungs = nn.ModuleList(
-            Rung(places[level], level - 1, latent, width, context=context, share=(halvings * groups) ** -0.5)
+            Rung(
+                places[level], level - 1, latent, width, context=context, share=(halvings * groups) ** -0.5, inner=inner
+            )
             for level in range(halvings, 0, -1)
             for _ in range(groups)
         )
-        self.norm = nn.GroupNorm(math.gcd(8, width), width)
-        self.last = nn.Conv2d(width, outputs, 3 if self.grid else 1, padding=1 if self.grid else 0)
+        self.norm = Normalised(math.gcd(8, width), width)
+        self.last = Convolution(width, outputs, 3 if self.grid else 1, padding=1 if self.grid else 0)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
         self.marginals = nn.Parameter(torch.zeros(self.likelihood.numbers))
@@ -130,6 +148,9 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
 
     @classmethod
     def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        first = shapes.get("up.steps.0.weight", ())
+        if "network" not in options and len(first) == 4:  # grids had convolutions, whatever their size; all blocks two
+            options = {**options, "network": "conv" if first[-1] > 1 else "mlp", "inner": 2}
         return of_then(options, shapes, "up.steps.0.weight")
 
     def _rungs(self) -> list[Rung]:
@@ -258,8 +279,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
 
             noise = generator.normal(k, self.size).flatten(0, 1)
             path = self.descend(None if context is None else many(context), noise, [many(f) for f in features])
-            log_x = self.likelihood.log_prob(self.outputs(path.h), each(x, many))
-            found.append((log_x + path.log_prior - path.log_q).reshape(n, k))
+            log_x = self.likelihood.log_prob_of_many(self.outputs(path.h).unflatten(0, (n, k)), x)
+            found.append(log_x + (path.log_prior - path.log_q).reshape(n, k))
         return torch.cat(found, 1)
 
     def importance_weights(
@@ -296,6 +317,20 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         noise = torch.zeros(n, self.size, device=features[0].device)
         path = self.descend(context, noise if generator is None else generator.normal(self.size), features)
         return torch.cat([part.flatten(1) for part in path.codes], 1), path.log_q
+
+
+def network_of(event: Event, network: str) -> str:
+    """The network, "mlp" or "conv", where it is left open.
+
+    Raises:
+        UsageError: convolutions of an event without a grid.
+    """
+    grid = not isinstance(event, dict) and len(event.shape) == 3
+    if network == "conv" and not grid:
+        raise UsageError("network=conv needs an event with height and width: pass network=mlp")
+    if network != "auto" or isinstance(event, dict):
+        return "mlp" if network == "auto" else network
+    return "conv" if grid and math.prod(event.shape[1:]) > LARGEST else "mlp"
 
 
 def _normal(raw: Float[Tensor, "n two_latent H W"]) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Bounded, Continuous, Discrete, Event
+from pofx.core.event import Bounded, Continuous, Discrete, Event, each
 from pofx.core.model import X
 from pofx.core.random import Streams
 from pofx.maths import discretised_logistic
@@ -50,6 +50,16 @@ class Observation(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, raw: Float[Tensor, "n ..."], x: X, known: X | None = None) -> Float[Tensor, "n"]:
         """log p(x | z) in nats; of the dimensions that are `known` where these are given."""
+
+    def log_prob_of_many(self, raw: Float[Tensor, "n k ..."], x: X, known: X | None = None) -> Float[Tensor, "n k"]:
+        """The same of n items under k codes each."""
+        n, k = raw.shape[:2]
+
+        def repeated(part: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "many *shape"]:
+            return part.repeat_interleave(k, 0)
+
+        given = None if known is None else each(known, repeated)
+        return self.log_prob(raw.flatten(0, 1), each(x, repeated), given).reshape(n, k)
 
     @abstractmethod
     def draw(self, raw: Float[Tensor, "n ..."], generator: Streams) -> X:
@@ -161,6 +171,23 @@ class Bernoulli(Classes):
         logits = raw.float()[..., 0]
         lost = nn.functional.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
         return _total(-lost, known)
+
+    def log_prob_of_many(
+        self,
+        raw: Float[Tensor, "n k *event outputs"],
+        x: Int[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "n k"]:
+        """x · l - softplus(l), summed by products of matrices, so that no item is repeated."""
+        logits = raw.float().flatten(2)
+        on, counted = x.flatten(1).to(logits.dtype), torch.ones_like(logits[:, 0])
+        if known is not None:
+            counted = known.flatten(1).to(logits.dtype)
+            on = on * counted
+        with torch.autocast(logits.device.type, enabled=False):
+            softened = nn.functional.softplus(logits)
+            given = logits @ on[..., None] - softened @ counted[..., None]
+        return given[..., 0]
 
     def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
         return (generator.uniform(*self.event.shape) > torch.sigmoid(-raw[..., 0].double())).long()

@@ -38,6 +38,7 @@ from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 LEAST_MIXED = 16  # importance samples from which on some come from other proposals than q
 WIDER = 2.0  # how much wider the second proposal is than q
+RESCUE = 64  # importance samples of a bent posterior of which one comes from the prior
 PRIOR_DRAWS = 512  # with which codes are compared by "mmd"
 
 
@@ -278,11 +279,9 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         """log p(x | z) of k codes for each item; of the known dimensions alone where these are given."""
         k = z.shape[1]
 
-        def repeated(values: Any) -> Any:
-            return None if values is None else each(values, lambda part: part.repeat_interleave(k, 0))
-
-        raw = self.outputs(z.flatten(0, 1), repeated(condition))
-        return self.likelihood.log_prob(raw, repeated(x), repeated(known)).reshape(-1, k)
+        given = None if condition is None else each(condition, lambda part: part.repeat_interleave(k, 0))
+        raw = self.outputs(z.flatten(0, 1), given)
+        return self.likelihood.log_prob_of_many(raw.unflatten(0, (-1, k)), x, known)
 
     # ── training ──
 
@@ -420,12 +419,18 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         Weights are against the mixture of the three (the balance heuristic of Veach and Guibas, 1995), so that
         no weight exceeds p(x | z) over the prior's share: an encoder too narrow for the posterior, as early in
         training, would give weights without a variance. A posterior bent by a flow has no density at given codes: then
-        q alone.
+        q alone, and one in 64 from the prior, weighed by itself: the mean of both estimates is p(x) too, and an item
+        whose q misses its posterior does not lose thousands of nats.
         """
         half = generator.normal(-(-particles // 2), self.size)
         noise = torch.stack((half, -half), 2).flatten(1, 2)[:, :particles]  # opposite pairs: less variance
         if self.bend is not None or particles < LEAST_MIXED:
-            return torch.cat([self.log_weights(x, condition, e) for e in torch.split(noise, 64, 1)], 1)
+            few = particles // RESCUE
+            found = [self.log_weights(x, condition, e) for e in torch.split(noise[:, few:], 64, 1)]
+            if few:
+                z = self.draw_prior(len(noise), generator, few, condition)
+                found.append(self.log_likelihood(x, condition, z))
+            return torch.cat(found, 1)
         mean, log_std, _ = self.infer(x, condition)
         few = particles // 8
         counts = (particles - 2 * few, few, few)

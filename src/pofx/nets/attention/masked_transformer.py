@@ -1,7 +1,9 @@
 """A transformer without a causal mask over places of which some are hidden: logits of every place from the known ones.
 
 Places are embedded by what they hold, a row of its own for "hidden", and by where they are. Dimensions that
-differ in their classes have tables of their own. The context, where there is one, steers every block (`dit`).
+differ in their classes have tables of their own; a long run of places with as many classes each (the pixels beside a
+caption) shares one beside them, and starts as a grid where it has as many places as a square. The context, where there
+is one, steers every block (`dit`).
 """
 
 import math
@@ -15,6 +17,7 @@ from pofx.nets.attention.dit import HEAD, SteeredBlock
 from pofx.nets.image.patches import grid_positions
 
 CONTEXT = 64
+RUN = 16  # places with as many classes each, one after the other, from which on they share a table
 
 
 class MaskedTransformer(nn.Module):
@@ -29,8 +32,21 @@ class MaskedTransformer(nn.Module):
         tables = dims if event.uneven else 1
         self.table = nn.Parameter(torch.randn(tables, self.classes + 1, width))
         self.out = nn.Parameter(torch.randn(tables, width, self.classes) / width**0.5 * 0.1)
+        self.shared = nn.ParameterList()  # of long runs: table and output, added to those of their places
+        self.runs = runs(event.counts) if event.uneven else []
+        for first, end in self.runs:
+            with torch.no_grad():
+                self.table[first:end] = 0.0
+                self.out[first:end] = 0.0
+            self.shared.append(nn.Parameter(torch.randn(self.classes + 1, width)))
+            self.shared.append(nn.Parameter(torch.randn(width, self.classes) / width**0.5 * 0.1))
         self.bias = nn.Parameter(torch.zeros(dims if event.uneven or len(event.shape) > 1 else 1, self.classes))
-        self.places = nn.Parameter(grid_positions(event.shape, width))
+        where = grid_positions(event.shape, width)
+        for first, end in self.runs:
+            side = math.isqrt(end - first)
+            if side * side == end - first:
+                where[first:end] = grid_positions((side, side), width)
+        self.places = nn.Parameter(where)
         self.start = nn.Parameter(torch.zeros(CONTEXT)) if not context else None
         heads = max(1, width // HEAD)
         self.blocks = nn.ModuleList(SteeredBlock(width, heads, CONTEXT, dropout) for _ in range(layers))
@@ -63,6 +79,9 @@ class MaskedTransformer(nn.Module):
         held = x.masked_fill(hidden, self.classes)
         if len(self.table) > 1:
             h = self.table[torch.arange(x.shape[1], device=x.device), held]
+            for k, (first, end) in enumerate(self.runs):
+                row = nn.functional.embedding(held[:, first:end], self.shared[2 * k])
+                h = torch.cat((h[:, :first], h[:, first:end] + row, h[:, end:]), 1)
         else:
             h = nn.functional.embedding(held, self.table[0])
         h = h + self.places
@@ -74,6 +93,20 @@ class MaskedTransformer(nn.Module):
         h = self.norm(h[rows, place])
         if len(self.out) > 1:
             logits = torch.einsum("mw,mwk->mk", h, self.out.to(h.dtype)[place])
+            for k, (first, end) in enumerate(self.runs):
+                inside = ((place >= first) & (place < end)).to(h.dtype)[:, None]
+                logits = logits + inside * (h @ self.shared[2 * k + 1].to(h.dtype))
             return (logits.to(self.bias.dtype) + self.bias[place]).masked_fill(~self.allowed[place], -torch.inf)
         logits = (h @ self.out[0].to(h.dtype)).to(self.bias.dtype)
         return logits + (self.bias[place] if len(self.bias) > 1 else self.bias)
+
+
+def runs(counts: tuple[int, ...]) -> list[tuple[int, int]]:
+    """First places and ends of the runs of at least RUN places with as many classes each."""
+    found, first = [], 0
+    for end in range(1, len(counts) + 1):
+        if end == len(counts) or counts[end] != counts[first]:
+            if end - first >= RUN:
+                found.append((first, end))
+            first = end
+    return found

@@ -16,8 +16,29 @@ from pofx.nets.vector.linear import Linear
 silu = nn.functional.silu
 
 
+class Convolution(nn.Conv2d):
+    """A convolution; on a grid of one place a product of matrices, which takes a third of the time there."""
+
+    def forward(self, x: Float[Tensor, "n inputs H W"]) -> Float[Tensor, "n outputs h w"]:
+        if self.kernel_size != (1, 1) or x.shape[-2:] != (1, 1):
+            return super().forward(x)
+        return nn.functional.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
+
+
+class Normalised(nn.GroupNorm):
+    """Normalisation by group, of a grid of one place as if by layer, which takes half of the time there."""
+
+    def forward(self, x: Float[Tensor, "n inputs H W"]) -> Float[Tensor, "n inputs H W"]:
+        if x.shape[-2:] != (1, 1):
+            return super().forward(x)
+        parts = x.reshape(len(x), self.num_groups, -1)
+        flat = nn.functional.layer_norm(parts, parts.shape[-1:], eps=self.eps).flatten(1)
+        return (flat * self.weight + self.bias)[:, :, None, None]
+
+
 class Bottleneck(nn.Module):
-    """inputs → outputs channels by two convolutions of half the width; `residual` adds the inputs."""
+    """inputs → outputs channels by `inner` convolutions of half the width, or a hidden layer of the whole width where
+    there are none; `residual` adds the inputs."""
 
     def __init__(
         self,
@@ -29,15 +50,16 @@ class Bottleneck(nn.Module):
         residual: bool,
         zero: bool = False,
         context: int = 0,
+        inner: int = 2,
     ) -> None:
         super().__init__()
-        middle = max(8, width // 2)
+        middle = max(8, width // 2) if inner else width
         self.residual = residual
-        self.norm = nn.GroupNorm(math.gcd(8, inputs), inputs)
-        self.narrow = nn.Conv2d(inputs, middle, 1)
-        self.convs = nn.ModuleList(nn.Conv2d(middle, middle, kernel, padding=kernel // 2) for _ in range(2))
+        self.norm = Normalised(math.gcd(8, inputs), inputs)
+        self.narrow = Convolution(inputs, middle, 1)
+        self.convs = nn.ModuleList(Convolution(middle, middle, kernel, padding=kernel // 2) for _ in range(inner))
         self.context = Linear(context, middle) if context else None
-        self.wide = nn.Conv2d(middle, outputs, 1)
+        self.wide = Convolution(middle, outputs, 1)
         if zero:
             nn.init.zeros_(self.wide.weight)
 
@@ -66,6 +88,7 @@ class UpwardLadder(nn.Module):
         *,
         context: int = 0,
         first: int = 2,
+        inner: int = 2,
     ) -> None:
         super().__init__()
         self.levels = len(sizes) - 1
@@ -75,14 +98,15 @@ class UpwardLadder(nn.Module):
         for level in range(self.levels):
             inputs, stride = (channels, first) if level == 0 else (width, 2)
             steps.append(
-                nn.Conv2d(inputs, width, 1)
+                Convolution(inputs, width, 1)
                 if self.vector
-                else nn.Conv2d(inputs, width, 2 * stride - 1, stride=stride, padding=stride - 1)  # rounds up
+                else Convolution(inputs, width, 2 * stride - 1, stride=stride, padding=stride - 1)  # rounds up
             )
         self.steps = nn.ModuleList(steps)
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                Bottleneck(width, width, width, kernel, residual=True, context=context) for _ in range(blocks)
+                Bottleneck(width, width, width, kernel, residual=True, context=context, inner=inner)
+                for _ in range(blocks)
             )
             for _ in range(self.levels)
         )
@@ -104,15 +128,29 @@ class Rung(nn.Module):
     """One group of codes: prior and posterior given what is above, and what the code adds to it."""
 
     def __init__(
-        self, size: tuple[int, int], level: int, latent: int, width: int, *, context: int, share: float
+        self,
+        size: tuple[int, int],
+        level: int,
+        latent: int,
+        width: int,
+        *,
+        context: int,
+        share: float,
+        inner: int = 2,
     ) -> None:
         super().__init__()
         self.size, self.level, self.latent = size, level, latent
         kernel = 1 if size == (1, 1) else 3
-        self.prior = Bottleneck(width, 2 * latent + width, width, kernel, residual=False, zero=True, context=context)
-        self.posterior = Bottleneck(2 * width, 2 * latent, width, kernel, residual=False, zero=True, context=context)
-        self.code = nn.Conv2d(latent, width, 1)
-        self.after = Bottleneck(width, width, width, kernel, residual=True, context=context)
+
+        def bottleneck(inputs: int, outputs: int, residual: bool = False) -> Bottleneck:
+            return Bottleneck(
+                inputs, outputs, width, kernel, residual=residual, zero=not residual, context=context, inner=inner
+            )
+
+        self.prior = bottleneck(width, 2 * latent + width)
+        self.posterior = bottleneck(2 * width, 2 * latent)
+        self.code = Convolution(latent, width, 1)
+        self.after = bottleneck(width, width, residual=True)
         with torch.no_grad():
             self.code.weight.mul_(share)
             self.after.wide.weight.mul_(share)

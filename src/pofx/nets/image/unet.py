@@ -117,6 +117,12 @@ class UNet(nn.Module):
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
+    def matrices(self) -> list[nn.Parameter]:
+        """The kernels between hidden layers."""
+        parts = (self.down, self.up, self.shrink, self.grow, self.attention)
+        return [p for part in parts for p in part.parameters() if p.ndim > 2]
+
+    @property
     def skip_widths(self) -> list[int]:
         """Channels of every skip, in the order of the contracting path."""
         return [block.norm.num_channels for blocks in self.down for block in blocks]  # type: ignore[attr-defined]

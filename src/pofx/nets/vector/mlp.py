@@ -83,6 +83,11 @@ class ResidualMLP(nn.Module):
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
 
+    @property
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights between hidden layers."""
+        return [p for part in (self.inner, self.outer) for p in part.parameters() if p.ndim == 2]
+
     def forward(
         self, x: Float[Tensor, "n inputs"], context: Float[Tensor, "n context"] | None = None
     ) -> Float[Tensor, "n outputs"]:

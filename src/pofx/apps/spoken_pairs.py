@@ -1,0 +1,160 @@
+"""Product events of two senses: a picture of a digit (MNIST) and a recording of the same digit (Free Spoken Digits).
+
+Pictures are 14 × 14 in four greys; sounds are principal components of spectrograms with length and level (`voice`).
+They are paired by digit, which is never shown. Support vector machines that learned other pictures and clips name what
+was drawn; clips are heard by Griffin and Lim first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pofx.apps.voice import Voice
+from pofx.core.items import Items
+
+GREYS, SIDE = 4, 14
+COMPONENTS = 24  # of the spectrograms
+PAIRS = 8000
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@dataclass
+class Pairs:
+    """Training pairs, held-out parts with their digits, and the classifiers that name both.
+
+    Attributes:
+        pictures: int64 (n, SIDE, SIDE) in GREYS classes.
+        sounds: a table (n, COMPONENTS + 2), of which models of classes take intervals.
+        held: held-out parts: "picture" and "sound", each with their digits.
+        voice: turns sounds into clips.
+    """
+
+    pictures: np.ndarray
+    sounds: pd.DataFrame
+    held: Mapping[str, tuple[Any, np.ndarray]]
+    voice: Voice
+    eye: Any
+    ear: Any
+    view: Any
+
+    def see(self, pictures: Any) -> np.ndarray:
+        """The digits that pictures show, as a classifier of real ones sees them."""
+        return np.asarray(self.eye.predict(np.asarray(pictures).reshape(len(pictures), -1) / (GREYS - 1)))
+
+    def clips(self, sounds: Any) -> list[np.ndarray]:
+        """The clips of sounds."""
+        return [self.voice.decode(code, i) for i, code in enumerate(np.asarray(sounds, np.float64))]
+
+    def hear(self, sounds: Any) -> np.ndarray:
+        """The digits that sounds speak, as a classifier of real clips hears them."""
+        return np.asarray(self.ear.predict(self.view(self.clips(sounds))))
+
+
+def greys(pictures: np.ndarray) -> np.ndarray:
+    """Pictures (n, 28, 28) of 256 levels → (n, SIDE, SIDE) classes."""
+    small = pictures.reshape(len(pictures), SIDE, 2, SIDE, 2).mean((2, 4))
+    return np.asarray(small // (256 // GREYS), np.int64)
+
+
+def pairs(n: int = PAIRS, seed: int = 0, *, pictures: str = "mnist", sounds: str = "spoken-digits") -> Pairs:
+    """n pairs of the data sets of these names: each picture with a random recording of its digit.
+
+    Raises:
+        DataError: a data set is not there.
+    """
+    from pofx.data.dataset import joined
+    from pofx.data.sources import load
+
+    seen, spoken = load(pictures), load(sounds)
+    real = joined([spoken.train, spoken.validation])
+    x, y = greys(_pixels(seen.train)), np.asarray(seen.train.labels)
+    said, heard = _digits(real), _digits(spoken.test)
+    return paired(x, y, real, said, _pixels_of(seen.test), (spoken.test, heard), n, seed)
+
+
+def paired(
+    x: np.ndarray, y: np.ndarray, real: Items, said: np.ndarray, held: tuple[np.ndarray, np.ndarray],
+    held_sounds: tuple[Items, np.ndarray], n: int, seed: int,
+) -> Pairs:  # fmt: skip
+    """Pairs of pictures x with digits y and recordings with digits `said`; the last sixth of x trains the classifier.
+
+    Args:
+        held: pictures of no pair, with their digits; `held_sounds` likewise.
+    """
+    from sklearn.svm import SVC
+
+    from pofx.data.vectors import Vectors
+
+    g = np.random.default_rng(seed)
+    codec = Voice(steps=1, components=COMPONENTS).fit(real.values, int(real.facts["rate"]))
+    codes = np.stack([codec.encode(clip) for clip in real.values])
+    train = len(x) * 5 // 6
+    digits = np.unique(y)
+    chosen = digits[g.integers(len(digits), size=n)]
+    of_x, of_sound = ({d: np.flatnonzero(labels == d) for d in digits} for labels in (y[:train], said))
+    at = [(int(g.choice(of_x[d])), int(g.choice(of_sound[d]))) for d in chosen]
+    view = Vectors.fit(real)
+    new = np.stack([codec.encode(clip) for clip in held_sounds[0].values])
+    return Pairs(
+        x[[i for i, _ in at]],
+        named(codes[[j for _, j in at]]),
+        {"picture": held, "sound": (named(new), held_sounds[1])},
+        codec,
+        SVC(C=10).fit(x[train:].reshape(len(x) - train, -1) / (GREYS - 1), y[train:]),
+        SVC(C=10).fit(view(real.values), said),
+        view,
+    )
+
+
+def named(codes: np.ndarray) -> pd.DataFrame:
+    """The numbers of sounds by name."""
+    columns = [*(f"component {i}" for i in range(codes.shape[1] - 2)), "length", "level"]
+    return pd.DataFrame(codes, columns=columns)
+
+
+def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, float]:
+    """How often classifiers name the same digit in both parts, in all three directions, and by chance; and how often
+    they are right of real parts."""
+    g = np.random.default_rng(seed)
+    (new, digits), (sounds, heard) = of.held["picture"], of.held["sound"]
+    at, there = g.permutation(len(new))[:n], g.permutation(len(sounds))[:n]
+    both = joint.sample(n, seed=seed + 1)
+    named = joint.sample(len(at), {"picture": new[at]}, seed=seed + 2)["sound"]
+    some = sounds.iloc[there].reset_index(drop=True)
+    painted = joint.sample(len(there), {"sound": some}, seed=seed + 3)["picture"]
+    seen, spoken = of.see(both["picture"]), of.hear(both["sound"])
+    return {
+        "both from nothing": float((seen == spoken).mean()),
+        "sound given picture": float((of.hear(named) == digits[at]).mean()),
+        "picture given sound": float((of.see(painted) == heard[there]).mean()),
+        "chance": float((seen == np.roll(spoken, 1)).mean()),
+        "the eye on real pictures": float((of.see(new[at]) == digits[at]).mean()),
+        "the ear on real clips": float((of.hear(some) == heard[there]).mean()),
+    }
+
+
+def sheet(pictures: Any, path: Path) -> None:
+    """Pictures side by side in one file."""
+    from pofx.data.kind import kind_of
+    from pofx.data.kinds.image import images
+
+    kind_of(items := images(np.asarray(pictures, np.uint8)[..., None], levels=GREYS)).write(items, path)
+
+
+def _pixels(items: Items) -> np.ndarray:
+    return np.asarray(items.values).reshape(len(items), 2 * SIDE, 2 * SIDE)
+
+
+def _pixels_of(items: Items) -> tuple[np.ndarray, np.ndarray]:
+    return greys(_pixels(items)), np.asarray(items.labels)
+
+
+def _digits(items: Items) -> np.ndarray:
+    """The digits of recordings, whose labels are words or figures."""
+    names = [str(name) for name in items.facts["label_names"]]
+    of = np.array([NUMBERS.index(name) if name in NUMBERS else int(name) for name in names])
+    return np.asarray(of[np.asarray(items.labels)])

@@ -1,0 +1,152 @@
+"""Beginnings of SMILES strings: what may come next so that the whole can still become a molecule.
+
+A beginning holds the free valence of its atoms, its open branches and its open rings. A symbol is admitted where the
+grammar of SMILES and the valences of both ends allow it, and where an atom with a free valence remains on which open
+rings can be closed, so that some ending always exists. The capacity of an atom is the number of single bonds that RDKit
+accepts for it, its hydrogens left to fill the rest. In Kekulé structures the valences are the whole truth; of aromatic
+small letters only their number of neighbours is known here, not whether double bonds can be placed in a ring.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from pofx.data.chemistry import chemistry
+
+OPENS, CLOSES = "%+", "%-"  # of rings without numbers
+ORDERS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": 1, "/": 1, "\\": 1}
+MOST = 6  # bonds of an atom
+EACH = 3  # symbols that closing a ring takes, at most: two atoms and its number
+
+
+@lru_cache(maxsize=4096)
+def capacity(symbol: str) -> int:
+    """Bonds that an atom can have, double ones counted twice; small letters: neighbours in their ring and beside it."""
+    if symbol in ("c", "n", "b", "p"):
+        return 3
+    if symbol in ("o", "s"):
+        return 2
+    chem = chemistry()
+    found = 0
+    for k in range(1, MOST + 1):
+        if chem.MolFromSmiles("C" + symbol + "(C)" * (k - 1)) is None:
+            if found:
+                break
+            continue
+        found = k
+    return found
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The state behind a beginning of a string.
+
+    Attributes:
+        free: free valences of the atoms so far.
+        at: the atom on which the string goes on; -1: none.
+        branches: atoms to which open branches belong.
+        rings: of open rings their atom, the order of the bond or 0 where it is not stated, and their number.
+        pending: the order of a bond that has no end yet; 0: none.
+        last: what the last symbol was: start, atom, bond, ring, opens, closes.
+    """
+
+    free: tuple[int, ...] = ()
+    at: int = -1
+    branches: tuple[int, ...] = ()
+    rings: tuple[tuple[int, int, str], ...] = ()
+    bonds: frozenset[tuple[int, int]] = field(default=frozenset())
+    pending: int = 0
+    last: str = "start"
+    ringed: bool = True  # whether a ring may open or close here: not behind a branch
+
+    def after(self, symbol: str) -> "Beginning | None":
+        """The state behind a further symbol; None where it cannot follow."""
+        if symbol in ORDERS:
+            order = ORDERS[symbol]
+            room = self.at >= 0 and not self.pending and self.free[self.at] >= order
+            return replace(self, pending=order, last="bond") if room else None
+        if symbol == "(":
+            inside = self.at >= 0 and not self.pending and self.last != "opens" and self.free[self.at] >= 1
+            return replace(self, branches=(*self.branches, self.at), last="opens", ringed=False) if inside else None
+        if symbol == ")":
+            if not self.branches or self.pending or self.last == "opens":
+                return None
+            return replace(self, at=self.branches[-1], branches=self.branches[:-1], last="closes", ringed=False)
+        if symbol == ".":
+            whole = self.ends and not self.rings
+            return replace(self, at=-1, last="start") if whole else None
+        if symbol[0] == "%" or symbol.isdigit():
+            return self._ring(symbol)
+        return self._atom(symbol)
+
+    def _atom(self, symbol: str) -> "Beginning | None":
+        most, new = capacity(symbol), len(self.free)
+        if self.at < 0:
+            return replace(self, free=(*self.free, most), at=new, last="atom", ringed=True)
+        order = self.pending or 1
+        if self.free[self.at] < order or most < order:
+            return None
+        free = (*self.free[: self.at], self.free[self.at] - order, *self.free[self.at + 1 :], most - order)
+        bonds = self.bonds | {(self.at, new)}
+        return replace(self, free=free, at=new, bonds=bonds, pending=0, last="atom", ringed=True)
+
+    def _ring(self, symbol: str) -> "Beginning | None":
+        if self.at < 0 or not self.ringed:
+            return None
+        back = self._of(symbol)
+        if back is None:
+            order = self.pending or 1
+            if symbol.startswith(CLOSES) or self.free[self.at] < order:
+                return None
+            rings = (*self.rings, (self.at, self.pending, symbol))
+            return replace(self, free=self._less(self.at, order), rings=rings, pending=0, last="ring")
+        other, stated, _ = self.rings[back]
+        order = self.pending or stated or 1
+        pair = (min(other, self.at), max(other, self.at))
+        if other == self.at or pair in self.bonds or (self.pending and stated and self.pending != stated):
+            return None
+        more = order - (stated or 1)  # of the opening atom, which already gave up its part
+        if self.free[self.at] < order or self.free[other] < more:
+            return None
+        free = replace(self, free=self._less(self.at, order))._less(other, more)
+        rings = (*self.rings[:back], *self.rings[back + 1 :])
+        return replace(self, free=free, rings=rings, bonds=self.bonds | {pair}, pending=0, last="ring")
+
+    def _of(self, symbol: str) -> int | None:
+        """The place of the open ring that a symbol closes."""
+        if symbol == OPENS:
+            return None
+        if symbol.startswith(CLOSES):
+            back = int(symbol[len(CLOSES) :])
+            return len(self.rings) - back if 0 < back <= len(self.rings) else None
+        return next((k for k, (_, _, number) in enumerate(self.rings) if number == symbol), None)
+
+    def _less(self, atom: int, order: int) -> tuple[int, ...]:
+        return (*self.free[:atom], self.free[atom] - order, *self.free[atom + 1 :])
+
+    @property
+    def ends(self) -> bool:
+        """Whether the string may end here."""
+        return not (self.pending or self.branches or self.rings) and self.last not in ("start", "opens")
+
+    @property
+    def closable(self) -> bool:
+        """Whether an atom of the chain, or of an open branch, has a free valence for what closes the open rings."""
+        if not self.rings:
+            return True
+        return self.at >= 0 and any(self.free[a] >= 1 for a in (self.at, *self.branches))
+
+    @property
+    def needed(self) -> int:
+        """Symbols that an ending takes, at most."""
+        return len(self.branches) + EACH * len(self.rings) + (self.pending > 0 or self.last in ("start", "opens"))
+
+
+def followed(state: Beginning, symbols: Sequence[str]) -> Beginning | None:
+    """The state behind several symbols; None where they cannot follow, or leave rings that no atom can close."""
+    for symbol in symbols:
+        found = state.after(symbol)
+        if found is None:
+            return None
+        state = found
+    return state if state.closable else None
