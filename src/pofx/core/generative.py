@@ -36,7 +36,7 @@ class Decoding(Encoding):
 
 @dataclass(frozen=True)
 class Control:
-    """One way to steer samples: lines of the same noise, each with its label and its options of sampling."""
+    """A means of steering samples: lines of the same noise, each with its label and its options of sampling."""
 
     name: str
     lines: tuple[tuple[str, Mapping[str, Any]], ...]

@@ -5,7 +5,7 @@ distance of their 32 principal components; the held-out reference shows by how m
 means and covariances show little (eight modes have them as soon as a ring does): there it is exp KL(data ‖ samples), by
 nearest neighbours (Wang, Kulkarni and Verdú, 2009, "Divergence estimation for multidimensional densities"). The samples
 show a collapse too: how many of them are near copies of one another, and over how many classes they spread. Under a
-class as the condition the class is a part of what is compared: samples of other classes than those asked for are far.
+class as the condition the class is a part of what is compared: samples of other classes than those requested are far.
 """
 
 import warnings
@@ -56,7 +56,7 @@ def judge_by_samples(validation: Feed, labels: Any = None) -> Judge:
         classes = _clusters(reference)
     given = _class_condition(real.condition)
     beside = np.zeros((len(flat), 0))
-    if given is not None and not few:  # with as much variance as all that it stands beside
+    if given is not None and not few:  # with as much variance as all beside it
         beside = np.eye(int(given.max()) + 1)[given] * np.sqrt(reference.var(0).sum())
     np.fill_diagonal(apart, np.inf)
     known = 0.0 if given is None else float((given[apart.argmin(1)] == given).mean())

@@ -59,7 +59,7 @@ def latent(
             written += _lines(space.traverse(directions, steps=STEPS), out / name)
         if space.codes.shape[1] > 1:
             written.append(_map(space, out / "map.png"))
-        written += [_lines(lines, out / f"control-{name}") for name, lines in space.steered().items()]
+        written += [_control(lines, out / f"control-{name}") for name, lines in space.steered().items()]
     rows = [vars(check) for check in checks]
     write_json(out / "latent.json", {"run": str(run), "codes": list(space.codes.shape), "checks": rows})
     if as_json:
@@ -109,7 +109,7 @@ def _lines(items: Any, stem: Path) -> list[Path]:
     return written
 
 
-def _lines(lines: Any, stem: Path) -> Path:
+def _control(lines: Any, stem: Path) -> Path:
     """Lines of items with their labels beside them; without labels where they are no pictures."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -120,9 +120,10 @@ def _lines(lines: Any, stem: Path) -> Path:
 
     items, columns = joined([line for _, line in lines]), len(lines[0][1])
     kind = kind_of(items)
-    if not kind.pictorial:
+    pictures = kind.shown(items.values, items.facts).pictures if kind.pictorial else None
+    if pictures is None:
         return _items(items, stem, columns)
-    sheet = grid(kind.shown(items.values, items.facts).pictures, columns)
+    sheet = grid(pictures, columns)
     height, width = sheet.shape[:2]
     figure = Figure(figsize=(8, max(6.5 * height / width, 1)), layout="constrained")
     axes = figure.add_subplot()

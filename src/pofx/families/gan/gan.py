@@ -347,7 +347,7 @@ class GAN(Tempered, Inverting, Steerable):
         if self.critic.couples:
             return torch.cat([self.critic.phi(x, c, stage=self.stage) for x in parts])
         each = None if c is None else concatenated([c] * len(parts))
-        return self.critic.phi(torch.cat(parts), each, stage=self.stage)  # type: ignore[no-any-return]
+        return self.critic.phi(torch.cat(parts), each, stage=self.stage)
 
     def _mismatched(self, x: Tensor, phi: Tensor, real: Tensor, c: Condition) -> Tensor:
         """Half the critic's loss of real items beside the same items under the conditions of their neighbours."""

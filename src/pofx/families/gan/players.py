@@ -202,7 +202,7 @@ class Critic(nn.Module):
             h = self.features(waves(x.flatten(1), self.octaves).flatten(1) if flat else x)
         if self.centre is not None:
             if self.training:
-                self.centre.lerp_(h.detach().float().mean(0), CENTRING)
+                self.centre.lerp_(h.detach().mean(0).to(self.centre.dtype), CENTRING)
             h = h - self.centre.to(h.dtype)
         return leaky_relu(h, SLOPE) if self.activation else h
 

@@ -31,7 +31,7 @@ RECIPES = (
         "Arjovsky et al., 2017, arXiv 1701.07875",
         {"architecture": "transposed", "loss": "wasserstein", "penalty": "clip", "latent": 100, "width": 32,
          "norm": "batch", "critic_steps": 5},
-        {"lr": 2e-4, "betas": [0.0, 0.9]},
+        {"lr": 8e-4, "betas": [0.0, 0.9]},
         summary="Wasserstein loss, critic with clipped weights.",
     ),
     Recipe(
@@ -39,7 +39,7 @@ RECIPES = (
         "Gulrajani et al., 2017, arXiv 1704.00028",
         {"architecture": "transposed", "loss": "wasserstein", "penalty": "gradient", "latent": 100, "width": 32,
          "critic_steps": 2, "every": 1},  # 5 in the paper: more of the generator's steps in the time of a processor
-        {"lr": 4e-4, "betas": [0.0, 0.9]},
+        {"lr": 8e-4, "betas": [0.0, 0.9]},
         summary="Wasserstein loss, critic with a gradient penalty.",
     ),
     Recipe(
@@ -56,7 +56,7 @@ RECIPES = (
         {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
          "spectral": "both", "attention": True, "critic_rate": 4.0,
          "centre_features": True},
-        {"lr": 1e-4, "betas": [0.0, 0.9]},
+        {"lr": 3e-4, "betas": [0.0, 0.9]},
         summary="SNGAN with self-attention and spectral norms on both sides.",
     ),
     Recipe(
@@ -65,7 +65,7 @@ RECIPES = (
         {"architecture": "split", "loss": "hinge", "penalty": "none", "latent": 120, "width": 48,
          "spectral": "both", "attention": True, "critic_steps": 2, "critic_rate": 4.0,
          "centre_features": True},
-        {"lr": 1e-4, "betas": [0.0, 0.999]},
+        {"lr": 2e-4, "betas": [0.0, 0.999]},
         summary="SAGAN whose blocks each read a part of the noise.",
     ),
     Recipe(
