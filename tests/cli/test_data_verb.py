@@ -43,6 +43,7 @@ def test_each_column_has_the_type_that_it_is_taken_for(table):
 
 def test_other_items_are_described(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((5, 8, 8), np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None])
-    assert "5 images of 8 x 8" in CliRunner().invoke(app, ["data", str(tmp_path / "x.npy")]).output
+    shown = CliRunner().invoke(app, ["data", str(tmp_path / "x.npy")]).output
+    assert "5 images of 8 x 8" in " ".join(shown.split())
     assert "labels: 0, 1" in CliRunner().invoke(app, ["data", "digits"]).output
     assert "name the data" in str(CliRunner().invoke(app, ["data", "-o", "header=false"]).exception)
