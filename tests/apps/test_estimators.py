@@ -41,7 +41,7 @@ OWN: dict[str, dict[str, str]] = {  # of one estimator
         "check_pipeline_consistency": NAMED,
     },
     "Imputer": {
-        "check_dtype_object": "a cell that is no number, word, truth value or date is a DataError, which names the column",
+        "check_dtype_object": "a cell that is no number, word or date is a DataError, which names the column",
         "check_transformer_preserve_dtypes": "what comes out is a table whose columns have types of their own",
     },
 }
