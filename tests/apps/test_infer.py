@@ -303,7 +303,7 @@ def test_simulations_of_a_file_and_simulators_of_all_parameters_at_once(tmp_path
     np.savez(tmp_path / "bad.npz", theta=theta)
     (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.1 * rng.standard_normal(theta.shape)\n")
     (tmp_path / "seen.csv").write_text("0.1,0.2\n")
-    shared = [*(part for name in NORMAL for part in ("-p", f"{name}=normal(0, 1)")), "--steps", "2", "--members", "1",
+    shared = ["-p", "a=normal(0, 1),b=normal(0, 1)", "--steps", "2", "--members", "1",
               "--simulations", "60", "-o", "width=8", "-n", "20", "--observation", f"{tmp_path}/seen.csv"]  # fmt: skip
     for source, more in (("some.npz", []), ("lab.py:f", ["--vectorised"])):
         out = tmp_path / source[:3]

@@ -95,6 +95,8 @@ def test_a_denoiser_is_guided_by_every_method(diffusion, digits):
     made = pofx.posterior(diffusion, y, "blur", 0.1)
     assert made.method == "pigdm"
     able = methods_for(diffusion, made.operator, made.noise)
+    with pytest.raises(UsageError, match="draws must be at least 19"):
+        made.check(digits.test.values[:2], draws=3)
     assert pofx.posterior(diffusion, None, "sensing", 0.1, operator_options={"m": 12}).method == "mmps"
     assert pofx.posterior(diffusion, None, np.eye(64)[:30], 0.1).method == "pigdm"
     assert {"dps", "pigdm", "mmps", "ddrm", "diffpir", "red-diff", "daps", "pnp-flow", "split-gibbs", "twisted"} <= set(

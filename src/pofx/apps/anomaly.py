@@ -70,6 +70,11 @@ class AnomalyDetector(BaseEstimator):
         self.members, self.score, self.contamination, self.protocol = members, score, contamination, protocol
         self.threshold, self.seeds, self.random_state = threshold, seeds, random_state
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def _rows(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """Rows of any content, as a DataFrame."""
         if framed(X) is not None and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):

@@ -7,6 +7,7 @@ neighbours: as many neighbours are counted as there may be anomalies, among few 
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -56,36 +57,71 @@ def _wide(x: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def _batched(scores: Scores) -> Scores:
-    return lambda new: np.concatenate([scores(new[i : i + BATCH]) for i in range(0, len(new), BATCH)])
+    return partial(_in_batches, scores)
+
+
+# scores are partial applications of the functions below, so that a detector can be saved by joblib
+
+
+def _in_batches(scores: Scores, new: np.ndarray) -> np.ndarray:
+    return np.concatenate([scores(new[i : i + BATCH]) for i in range(0, len(new), BATCH)])
+
+
+def _distance(near: NearestNeighbors, k: int, new: np.ndarray) -> np.ndarray:
+    return np.asarray(near.kneighbors(new, k)[0][:, -1])
+
+
+def _minus(found: Any, new: np.ndarray) -> np.ndarray:
+    return np.asarray(-found.score_samples(new))
+
+
+def _normal_ranks(ordered: np.ndarray, new: np.ndarray) -> np.ndarray:
+    sides = [[np.searchsorted(o, c, side) for o, c in zip(ordered.T, new.T, strict=True)] for side in SIDES]
+    return np.asarray(ndtri((np.sum(sides, 0).T / 2 + 0.5) / (len(ordered) + 1)))
+
+
+def _ranked(scores: Scores, ordered: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return scores(_normal_ranks(ordered, new))
+
+
+def _error(run: Any, columns: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.asarray(np.square(run.reconstruct(new[:, columns]) - new[:, columns]).sum(1))
+
+
+def _improbability(learner: Any, columns: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.asarray(-learner.score_samples(new[:, columns]))
+
+
+def _atypical(scores: Scores, usual: float, new: np.ndarray) -> np.ndarray:
+    return np.abs(scores(new) - usual)
+
+
+def _difference(scores: Scores, others: Scores, new: np.ndarray) -> np.ndarray:
+    return scores(new) - others(new)
 
 
 def _knn(x: np.ndarray, seed: int, share: float = 0.0) -> tuple[Scores, np.ndarray]:
     among = _wide(x, share, seed)
     k = min(max(NEIGHBOURS, round(share * len(among))), len(among) - 1)
     near = NearestNeighbors(n_neighbors=k + 1).fit(x[among])
-    scores = _batched(lambda new: near.kneighbors(new, k)[0][:, -1])
+    scores = _batched(partial(_distance, near, k))
     own = scores(x)
-    own[among] = _batched(lambda known: near.kneighbors(known)[0][:, -1])(x[among])  # each is its own nearest
+    own[among] = _batched(partial(_distance, near, k + 1))(x[among])  # each is its own nearest
     return scores, own
 
 
 def _ranks(x: np.ndarray, seed: int, share: float = 0.0) -> tuple[Scores, np.ndarray]:
     """Neighbours where every column is normal: a heavy tail is as long as a light one. Tied values share a rank."""
     ordered = np.sort(x, 0)
-
-    def normal(new: np.ndarray) -> np.ndarray:
-        sides = [[np.searchsorted(o, c, side) for o, c in zip(ordered.T, new.T, strict=True)] for side in SIDES]
-        return np.asarray(ndtri((np.sum(sides, 0).T / 2 + 0.5) / (len(x) + 1)))
-
-    scores, own = _knn(normal(x), seed, share)
-    return lambda new: scores(normal(new)), own
+    scores, own = _knn(_normal_ranks(ordered, x), seed, share)
+    return partial(_ranked, scores, ordered), own
 
 
 def _lof(x: np.ndarray, seed: int, share: float = 0.0) -> tuple[Scores, np.ndarray]:
     among = _wide(x, share, seed)
     k = min(max(LOCAL, round(share * len(among))), len(among) - 1)
     found = LocalOutlierFactor(k, novelty=True).fit(x[among])
-    scores = _batched(lambda new: -found.score_samples(new))
+    scores = _batched(partial(_minus, found))
     own = scores(x)
     own[among] = -found.negative_outlier_factor_
     return scores, own
@@ -93,7 +129,7 @@ def _lof(x: np.ndarray, seed: int, share: float = 0.0) -> tuple[Scores, np.ndarr
 
 def _iforest(x: np.ndarray, seed: int, share: float = 0.0) -> tuple[Scores, np.ndarray]:
     found = IsolationForest(random_state=seed).fit(x)
-    return lambda new: -found.score_samples(new), -found.score_samples(x)
+    return partial(_minus, found), -found.score_samples(x)
 
 
 NEAR = {"knn": _knn, "ranks": _ranks, "lof": _lof, "iforest": _iforest}
@@ -115,22 +151,21 @@ def member(name: str, x: np.ndarray, score: str, seed: int, share: float = 0.0) 
         warnings.filterwarnings("ignore", message="column x.*so it has no density")
         learner.fit(x[:, varying])
     if score == "reconstruction":
-        run = learner.run_
-        errors: Scores = lambda new: np.square(run.reconstruct(new[:, varying]) - new[:, varying]).sum(1)  # noqa: E731
+        errors = partial(_error, learner.run_, varying)
         return errors, errors(x)
-    log_p: Scores = lambda new: learner.score_samples(new[:, varying])  # noqa: E731
-    own = log_p(x)
+    scores = partial(_improbability, learner, varying)
+    own = scores(x)
     if score == "typicality":
         usual = float(np.median(own))
-        return lambda new: np.abs(log_p(new) - usual), np.abs(own - usual)
+        return partial(_atypical, scores, usual), np.abs(own - usual)
     if score == "ratio":
         alone = DensityEstimator("gmm", options={"components": 8, "covariance": "diag", "ridge": 1e-2})
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="column x.*so it has no density")
             alone.fit(x[:, varying])
-        background: Scores = lambda new: alone.score_samples(new[:, varying])  # noqa: E731
-        return lambda new: background(new) - log_p(new), background(x) - own
-    return lambda new: -log_p(new), -own
+        background = partial(_improbability, alone, varying)
+        return partial(_difference, scores, background), own - background(x)
+    return scores, own
 
 
 def options_for(name: str, n: int, d: int) -> dict[str, Any]:

@@ -17,7 +17,12 @@ import torch
 import typer
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import KNNImputer, SimpleImputer
-from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    validate_data,
+)
 
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
@@ -65,6 +70,10 @@ class Imputer(TransformerMixin, BaseEstimator):
         from pofx.runs.fitting import fit
 
         frame = self._rows(X, reset=True)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)
+            if not sample_weight.any():
+                raise ValueError("sample_weight must be above 0 for some row (got 0 for all): leave it out")
         budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["steps"] = STEPS
@@ -75,6 +84,11 @@ class Imputer(TransformerMixin, BaseEstimator):
             raise Unsupported(f"{self.model} cannot answer for any subset of columns as classes: choose circuit")
         self.usual_ = {c: frame[c].dropna().iloc[0] for c in frame.columns if frame[c].notna().any()}
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan, tags.transformer_tags.preserves_dtype = True, []
+        return tags
 
     def _rows(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """A table: of a DataFrame columns are found by name, of an array by place."""

@@ -22,6 +22,7 @@ from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.in_memory import in_memory
 from pofx.data.kind import joined, kind_of, reading_options, take
 from pofx.data.reading_options import check_reading
+from pofx.data.saved import saved
 from pofx.data.weights import weighted, with_weight
 
 
@@ -77,18 +78,36 @@ def load(
         if isinstance(found, Source):
             _refuse_reading(reading, found.name)
             return _with_weights(given(found.load(seed), condition), weight)
-        return read(found, seed=seed, label=label, condition=condition, weight=weight, options=reading)
+        stored = saved(found)
+        if stored is None:
+            return read(found, seed=seed, label=label, condition=condition, weight=weight, options=reading)
+        made = in_memory(stored, label, condition, reading)
+        return _split(made, seed, weight, str(found), found.name, _facts(found, label, condition, reading))
     made = in_memory(data, label, condition, reading)
+    return _split(made, seed, weight, "", "given by the caller", {"reading": reading} if reading else {})
+
+
+def _facts(folder: Path, label: str | None, condition: Any, reading: Mapping[str, Any]) -> dict[str, Any]:
+    """How a folder was read, for the card."""
+    found: dict[str, Any] = {"path": folder.name, **({"reading": dict(reading)} if reading else {})}
+    found |= {} if label is None else {"label": label}
+    return found | ({} if columns_of(condition) is None else {"condition": columns_of(condition)})
+
+
+def _split(
+    made: Items | tuple[Items, ...], seed: int, weight: Any, name: str, source: str, facts: dict[str, Any]
+) -> Dataset:
+    """Items, or the splits that are stated, as a data set."""
     if isinstance(made, Items):
         made = made if weight is None else with_weight(made, weight)
-        return split(made, made.kind, seed=seed, facts={"reading": reading} if reading else None)
-    facts: dict[str, Any] = {"source": "given by the caller", "licence": "unknown"}
+        return split(made, name or made.kind, seed=seed, source=source, facts=facts or None)
+    about: dict[str, Any] = {"source": source, "licence": "unknown", "facts": facts or None}
     if len(made) == 3:
-        return _with_weights(dataset(*made, made[0].kind, **facts), weight)
+        return _with_weights(dataset(*made, name or made[0].kind, **about), weight)
     if weight is not None:
         raise UsageError("weights of two splits are not divided: name a column, or give three splits")
     train, validation = held_out(made[0], seed)
-    return dataset(train, validation, made[1], made[0].kind, **facts)
+    return dataset(train, validation, made[1], name or made[0].kind, **about)
 
 
 def _with_weights(data: Dataset, weight: Any) -> Dataset:
@@ -139,7 +158,12 @@ def whole(
         if isinstance(found, Source):
             data = found.load(0)
         else:
-            items = contents(found, label, condition, reading)
+            stored = saved(found)
+            items = (
+                contents(found, label, condition, reading)
+                if stored is None
+                else in_memory(stored, label, condition, reading or {})
+            )
             return items if isinstance(items, Items) else joined(items)
     if isinstance(data, Dataset):
         return conditioned(joined(list(data.splits().values())), condition)

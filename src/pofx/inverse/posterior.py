@@ -49,6 +49,7 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {  # the other methods, with their opt
     "map": {"steps": STEPS, "rate": RATE},
 }
 SPREAD = 0.3  # share of the columns of a matrix that a row sees, from which on it mixes all places
+LEAST = 19  # draws behind intervals of 90 %
 ROWS = 256  # of a batch of guided sampling
 PARTICLES = 128  # of annealing, at least
 START, WIDE = -2.0, 1.5  # mean and deviation of the logarithm of an unknown deviation of the noise, for `hmc`
@@ -92,7 +93,12 @@ class ItemPosterior:
         Args:
             items: in data space, which the run was not trained on.
             draws: for each; 19 are the fewest for intervals of 90 %.
+
+        Raises:
+            UsageError: fewer draws.
         """
+        if draws < LEAST:
+            raise UsageError(f"draws must be at least {LEAST}, for intervals of 90 % (got {draws}): pass draws={LEAST}")
         truth = real_items(self.run, items)
         if tuple(truth.shape[1:]) != self.operator.shape:
             raise DataError(f"held-out items must have the operator's shape {self.operator.shape} (got {truth.shape})")

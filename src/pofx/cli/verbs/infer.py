@@ -1,5 +1,6 @@
 """pofx infer."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,8 +78,9 @@ def infer(
             raise UsageError("the folder of a posterior needs --observation, and takes no prior and no options")
         posterior = Posterior.load(simulator).at(seen)
     else:
-        written = dict(part.split("=", 1) for part in prior or () if "=" in part)
-        if not prior or len(written) < len(prior):
+        each = [part for text in prior or () for part in re.split(r",\s*(?=\w+\s*=)", text)]  # a=…,b=… are two
+        written = dict(part.split("=", 1) for part in each if "=" in part)
+        if not each or len(written) < len(each):
             raise UsageError("--prior must be NAME=DISTRIBUTION for every parameter, each with its own name")
         data = _simulations(Path(simulator)) if simulator.lower().endswith(".npz") else None
         run = function_in_file(simulator, "a simulator") if data is None else None
