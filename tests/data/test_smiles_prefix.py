@@ -69,6 +69,8 @@ def test_symbols_that_cannot_follow_are_refused():
     ):
         assert followed(Beginning(), spelled_raw(text)) is None, text
     assert capacity("[NH3+]") == 1 and capacity("[C@@H]") == 3 and capacity("S") == 6 and capacity("Br") == 1
+    small = {"c": 3, "n": 3, "o": 2, "[nH]": 2, "[n+]": 3, "[nH+]": 2, "[n-]": 2, "[o+]": 3, "[se]": 2, "[13cH]": 2}
+    assert {symbol: capacity(symbol) for symbol in small} == small
 
 
 def spelled_raw(text):

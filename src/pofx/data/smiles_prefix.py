@@ -7,6 +7,7 @@ accepts for it, its hydrogens left to fill the rest. In Kekulé structures the v
 small letters only their number of neighbours is known here, not whether double bonds can be placed in a ring.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,16 +17,20 @@ from pofx.data.chemistry import chemistry
 OPENS, CLOSES = "%+", "%-"  # of rings without numbers
 ORDERS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": 1, "/": 1, "\\": 1}
 MOST = 6  # bonds of an atom
+AROMATIC = re.compile(r"\[?\d*(c|n|o|s|p|b|se|te|as)@{0,2}(H\d*)?([+-]*\d*)\]?")
 EACH = 3  # symbols that closing a ring takes, at most: two atoms and its number
 
 
 @lru_cache(maxsize=4096)
 def capacity(symbol: str) -> int:
     """Bonds that an atom can have, double ones counted twice; small letters: neighbours in their ring and beside it."""
-    if symbol in ("c", "n", "b", "p"):
-        return 3
-    if symbol in ("o", "s"):
-        return 2
+    ring = AROMATIC.fullmatch(symbol)
+    if ring is not None:
+        element, hydrogens, charge = ring.groups(default="")
+        number = hydrogens[1:] or "1" if hydrogens else "0"
+        more = charge.startswith("+") and element not in ("c", "n", "p", "b")
+        fewer = charge.startswith("-") and element in ("n", "p")
+        return max(0, (3 if element in ("c", "n", "p", "b") else 2) + more - fewer - int(number))
     chem = chemistry()
     found = 0
     for k in range(1, MOST + 1):
