@@ -9,7 +9,7 @@ chemistry = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")
 MOLECULES = [
     "CC(=O)Oc1ccccc1C(=O)O", "C[C@@H]1CN(C(=O)N2CCC[NH+](C)CC2)C[C@H]1C", "O=S(=O)(c1ccc(F)cc1)N1CCCC1",
     "N#Cc1ccc2nc(/C=C/C3CC3)sc2c1", "CN1C(=O)C[C@@H](C(=O)[O-])C12CCN(C)CC2", "C[N+](C)(C)CC(O)CP(=O)(O)O",
-    "FC(F)(F)c1nn[nH]n1", "BrC1=C(Cl)C=CC=C1I",
+    "FC(F)(F)c1nn[nH]n1", "O=c1cc[nH]c(=S)n1C", "BrC1=C(Cl)C=CC=C1I",
 ]  # fmt: skip
 
 
@@ -69,6 +69,8 @@ def test_symbols_that_cannot_follow_are_refused():
     ):
         assert followed(Beginning(), spelled_raw(text)) is None, text
     assert capacity("[NH3+]") == 1 and capacity("[C@@H]") == 3 and capacity("S") == 6 and capacity("Br") == 1
+    small = {"c": 3, "n": 3, "o": 2, "[nH]": 2, "[n+]": 3, "[nH+]": 2, "[n-]": 2, "[o+]": 3, "[se]": 2, "[13cH]": 2}
+    assert {symbol: capacity(symbol) for symbol in small} == small
 
 
 def spelled_raw(text):

@@ -7,6 +7,7 @@ accepts for it, its hydrogens left to fill the rest. In Kekulé structures the v
 small letters only their number of neighbours is known here, not whether double bonds can be placed in a ring.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,16 +17,20 @@ from pofx.data.chemistry import chemistry
 OPENS, CLOSES = "%+", "%-"  # of rings without numbers
 ORDERS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": 1, "/": 1, "\\": 1}
 MOST = 6  # bonds of an atom
+AROMATIC = re.compile(r"\[?\d*(c|n|o|s|p|b|se|te|as)@{0,2}(H\d*)?([+-]*\d*)\]?")
 EACH = 3  # symbols that closing a ring takes, at most: two atoms and its number
 
 
 @lru_cache(maxsize=4096)
 def capacity(symbol: str) -> int:
     """Bonds that an atom can have, double ones counted twice; small letters: neighbours in their ring and beside it."""
-    if symbol in ("c", "n", "b", "p"):
-        return 3
-    if symbol in ("o", "s"):
-        return 2
+    ring = AROMATIC.fullmatch(symbol)
+    if ring is not None:
+        element, hydrogens, charge = ring.groups(default="")
+        number = hydrogens[1:] or "1" if hydrogens else "0"
+        more = charge.startswith("+") and element not in ("c", "n", "p", "b")
+        fewer = charge.startswith("-") and element in ("n", "p")
+        return max(0, (3 if element in ("c", "n", "p", "b") else 2) + more - fewer - int(number))
     chem = chemistry()
     found = 0
     for k in range(1, MOST + 1):
@@ -46,6 +51,8 @@ class Beginning:
         at: the atom on which the string goes on; -1: none.
         branches: atoms to which open branches belong.
         rings: of open rings their atom, the order of the bond or 0 where it is not stated, and their number.
+        bonds: pairs of atoms that are bonded.
+        flat: atoms in small letters, of which bonds are counted and not their orders.
         pending: the order of a bond that has no end yet; 0: none.
         last: what the last symbol was: start, atom, bond, ring, opens, closes.
     """
@@ -55,6 +62,7 @@ class Beginning:
     branches: tuple[int, ...] = ()
     rings: tuple[tuple[int, int, str], ...] = ()
     bonds: frozenset[tuple[int, int]] = field(default=frozenset())
+    flat: frozenset[int] = field(default=frozenset())
     pending: int = 0
     last: str = "start"
     ringed: bool = True  # whether a ring may open or close here: not behind a branch
@@ -63,7 +71,7 @@ class Beginning:
         """The state behind a further symbol; None where it cannot follow."""
         if symbol in ORDERS:
             order = ORDERS[symbol]
-            room = self.at >= 0 and not self.pending and self.free[self.at] >= order
+            room = self.at >= 0 and not self.pending and self.free[self.at] >= self._cost(self.at, order)
             return replace(self, pending=order, last="bond") if room else None
         if symbol == "(":
             inside = self.at >= 0 and not self.pending and self.last != "opens" and self.free[self.at] >= 1
@@ -81,21 +89,27 @@ class Beginning:
 
     def _atom(self, symbol: str) -> "Beginning | None":
         most, new = capacity(symbol), len(self.free)
+        small = AROMATIC.fullmatch(symbol) is not None
+        flat = self.flat | {new} if small else self.flat
         if self.at < 0:
-            return replace(self, free=(*self.free, most), at=new, last="atom", ringed=True)
+            return replace(self, free=(*self.free, most), at=new, flat=flat, last="atom", ringed=True)
         order = self.pending or 1
-        if self.free[self.at] < order or most < order:
+        here, there = self._cost(self.at, order), 1 if small else order
+        if self.free[self.at] < here or most < there:
             return None
-        free = (*self.free[: self.at], self.free[self.at] - order, *self.free[self.at + 1 :], most - order)
-        bonds = self.bonds | {(self.at, new)}
-        return replace(self, free=free, at=new, bonds=bonds, pending=0, last="atom", ringed=True)
+        free, bonds = (*self._less(self.at, here), most - there), self.bonds | {(self.at, new)}
+        return replace(self, free=free, at=new, bonds=bonds, flat=flat, pending=0, last="atom", ringed=True)
+
+    def _cost(self, atom: int, order: int) -> int:
+        """What a bond takes of an atom's capacity."""
+        return 1 if atom in self.flat else order
 
     def _ring(self, symbol: str) -> "Beginning | None":
         if self.at < 0 or not self.ringed:
             return None
         back = self._of(symbol)
         if back is None:
-            order = self.pending or 1
+            order = self._cost(self.at, self.pending or 1)
             if symbol.startswith(CLOSES) or self.free[self.at] < order:
                 return None
             rings = (*self.rings, (self.at, self.pending, symbol))
@@ -105,10 +119,11 @@ class Beginning:
         pair = (min(other, self.at), max(other, self.at))
         if other == self.at or pair in self.bonds or (self.pending and stated and self.pending != stated):
             return None
-        more = order - (stated or 1)  # of the opening atom, which already gave up its part
-        if self.free[self.at] < order or self.free[other] < more:
+        here = self._cost(self.at, order)
+        more = self._cost(other, order) - self._cost(other, stated or 1)  # the opening atom gave up its part before
+        if self.free[self.at] < here or self.free[other] < more:
             return None
-        free = replace(self, free=self._less(self.at, order))._less(other, more)
+        free = replace(self, free=self._less(self.at, here))._less(other, more)
         rings = (*self.rings[:back], *self.rings[back + 1 :])
         return replace(self, free=free, rings=rings, bonds=self.bonds | {pair}, pending=0, last="ring")
 
