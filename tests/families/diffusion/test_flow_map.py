@@ -74,7 +74,7 @@ def test_losses_are_finite_and_start_at_the_variance_of_the_velocity(identity):
     assert float(losses["velocity"].detach()) == pytest.approx(0.5, abs=0.06)
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
-    assert model.validation(batch) == model.validation(batch)
+    assert model.validation(batch) is None  # draws are judged
 
 
 def gap_of_the_change(rate):

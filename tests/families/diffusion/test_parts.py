@@ -202,3 +202,9 @@ def test_every_network_names_its_hidden_matrices(network):
     mine = [(name, p) for name, p in model.named_parameters() if id(p) in hidden]
     assert len(mine) == len(hidden) >= 2 and all(p.ndim > 1 for _, p in mine)
     assert not any(part in name for name, _ in mine for part in ("first", "last", "time", "film", "steer"))
+
+
+def test_a_bound_of_levels_is_learned_with_fine_waves():
+    assert Diffusion(Bounded((1, 16, 16)), times="learned", width=32, depth=1).octaves == 9
+    assert Diffusion(Bounded((1, 16, 16)), width=32, depth=1).octaves == 0
+    assert Diffusion(Continuous((2,)), times="learned").octaves == 3

@@ -44,6 +44,7 @@ THRESHOLDS = ("none", "static", "dynamic")
 SCORINGS = ("ode", "bound")
 TRACES = ("hutchinson", "hutch++")
 FEW = 3  # numbers in an event up to which waves, repeated noises and shorter last steps pay off
+FINE = 9  # octaves down to a step of 8-bit levels, which a bound resolves (Kingma et al., 2021, arXiv 2107.00630)
 GRID = 256  # numbers in an event from which on it has a network for grids
 EXACT_DIMS = 16  # up to here the divergence is an exact trace
 TOLERANCE = 2e-3  # nats per number within which a density is integrated
@@ -96,7 +97,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         trace: how they estimate it, "hutchinson" or "hutch++", which is less noisy at three times the cost.
         likelihood_steps: Runge-Kutta steps of log p, an even number from 8; 0 takes as many as each item needs.
         ode_steps: Runge-Kutta steps of `encode` and `decode`.
-        octaves: waves of each number that the perceptron or the U-Net sees beside it.
+        octaves: waves of each number that the perceptron or the U-Net sees beside it; None is 3 up to 3 numbers, 9 in a
+            U-Net of bounded events that learns a bound, else 0.
         noises: noise levels per item and step.
 
     `octaves`, `noises`, `spacing` and `grid_condition` are chosen by the event where they are None and saved so.
@@ -215,7 +217,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         self.guidance_rescale, self.guidance_interval = guidance_rescale, tuple(guidance_interval)
         self.scoring, self.bound_draws, self.probes, self.ode_steps = scoring, bound_draws, probes, ode_steps
         self.trace, self.likelihood_steps = trace, likelihood_steps
-        self.octaves = (3 if few else 0) if octaves is None else octaves
+        fine = network_taken == "unet" and isinstance(event, Bounded) and times in ("likelihood", "learned")
+        self.octaves = (3 if few else FINE if fine else 0) if octaves is None else octaves
         self.noises = (4 if few else 1) if noises is None else noises
         self.shape, self.code = event.shape, Continuous(event.shape)
         self.evaluated = 1  # times, for the slowest item whose density was computed last

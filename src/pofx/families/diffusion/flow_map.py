@@ -165,12 +165,10 @@ class FlowMap(OnePhase, Leading):
         noise = torch.randn_like(batch.x, dtype=torch.float32)
         return self._losses(batch, u, torch.rand(3, n, dtype=torch.float32, device=device), noise, drop)
 
-    def validation(self, batch: Batch) -> Float[Tensor, ""]:
-        """The loss at fixed times and noises."""
-        n, streams = len(batch), Streams(0, len(batch), device=batch.x.device)
-        u = ((torch.arange(n, device=batch.x.device) * 0.6180339887498949 + 0.5) % 1.0).float()
-        rest = streams.uniform(3).T
-        return sum(self._losses(batch, u, rest, streams.normal(*self.shape), None).values())  # type: ignore[return-value]
+    def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """None, so that draws are judged: the identity is held against targets of its own, whose error grows as gaps
+        come to differ."""
+        return None
 
     def _losses(
         self,
