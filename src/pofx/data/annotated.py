@@ -83,9 +83,11 @@ def _frame(node: Any) -> pd.DataFrame:
     index = str(node.attrs.get("_index", "_index"))
     legacy = node.get("__categories", {})
     found: dict[str, Any] = {}
-    for name, one in node.items():
+    stated = [str(_text(name)) for name in node.attrs.get("column-order", ()) if str(_text(name)) in node]
+    for name in dict.fromkeys((*stated, *node)):  # HDF5 itself lists names by the alphabet
         if name == "__categories":
             continue
+        one = node[name]
         if hasattr(one, "shape"):
             values = _texts(np.asarray(one[()]))
             found[name] = _texts(np.asarray(legacy[name][()]))[values.astype(int)] if name in legacy else values
@@ -100,7 +102,11 @@ def _frame(node: Any) -> pd.DataFrame:
 def _texts(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "SO":
         return values
-    return np.array([v.decode() if isinstance(v, bytes) else v for v in values], object)
+    return np.array([_text(v) for v in values], object)
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _integers(x: np.ndarray) -> np.ndarray:
