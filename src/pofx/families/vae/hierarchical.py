@@ -32,7 +32,7 @@ from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 LEAST, BOUND = 1e-2, 4.0  # nats of a group that is in use; of the log scales
 YOUNG = 0.25  # share of the budget before which groups may be unused
-DEEP, FLAT = (4, 3, 2), (16, 2, 1)  # numbers of a code, levels, groups; of perceptrons on grids
+DEEP, FLAT = (4, 3, 2), (24, 2, 1)  # numbers of a code, levels, groups; of perceptrons on grids
 AT_ONCE = 16  # importance samples decoded together
 
 
@@ -51,7 +51,7 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
     """Hierarchical VAE: codes from coarse to fine.
 
     Args:
-        latent: numbers of a code at each place of a group; None takes 4, or 16 for perceptrons on grids.
+        latent: numbers of a code at each place of a group; None takes 4, or 24 for perceptrons on grids.
         width: channels of convolutions, or units of perceptrons; None takes 32, or 128, or 256 on grids.
         network: "conv", a hierarchy of sizes (grids only), "mlp", one of vectors, or "auto": mlp for grids of at
             most 1,024 positions, where products of matrices learn more in the same time, as for `vae`.

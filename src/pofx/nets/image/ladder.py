@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pofx.maths.products import linear
 from pofx.nets.vector.linear import Linear
 
 silu = nn.functional.silu
@@ -22,7 +23,7 @@ class Convolution(nn.Conv2d):
     def forward(self, x: Float[Tensor, "n inputs H W"]) -> Float[Tensor, "n outputs h w"]:
         if self.kernel_size != (1, 1) or x.shape[-2:] != (1, 1):
             return super().forward(x)
-        return nn.functional.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
+        return linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
 
 
 class Normalised(nn.GroupNorm):
