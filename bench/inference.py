@@ -85,7 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", default=[*TASKS, "bernoulli_glm"])
     parser.add_argument("--simulations", type=int, default=10_000)
-    parser.add_argument("--method", default="posterior")
+    parser.add_argument("--method", default="auto")
     parser.add_argument("--members", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--draws", type=int, default=5_000)
@@ -117,7 +117,9 @@ def main():
                    "cpu_s": round(time.process_time() - start, 1)}  # fmt: skip
             each = [c2st(of[: args.draws], draw(seen, args.draws)) for seen, of in references(folder / name)]
             row |= {"c2st": round(float(np.mean(each)), 3), "each": [round(one, 3) for one in each]}
-            if posterior is not None and args.method in ("posterior", "both"):
+            if posterior is not None:
+                row["share"] = None if posterior.likelihood is None else posterior.likelihood.share
+            if posterior is not None and args.method in ("auto", "posterior", "both"):
                 check = posterior.check(300).to_json()
                 row |= {key: check[key] for key in ("sbc", "tarp", "tarp_noise", "sound")}
                 row |= {"covered_90": check["coverage"]["0.9"], "failed": posterior.failed}

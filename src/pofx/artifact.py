@@ -78,8 +78,9 @@ class Artifact(Parts):
         runs = given_companions(type(self.model), options)
         kept = {name: one for name, one in companions(self.model).items() if name not in options}
         values = {**config.config(self.model), **options, **kept, **made(type(self.model), runs, self)}
-        model = config.build(self.name, self.model.event, self.model.condition, **values).to(self.device)
-        model.load_state_dict(self.model.state_dict())
+        with torch.inference_mode(False):  # tensors of inference have no part in slopes
+            model = config.build(self.name, self.model.event, self.model.condition, **values).to(self.device)
+            model.load_state_dict(self.model.state_dict())
         return replace(self, model=model.eval())
 
     def _named(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,3 +136,10 @@ def test_sequences_are_proposed_by_a_run():
         space_of(pofx.fit("moons", "gmm", steps=2, progress=False))
     found = compared(count, run, rounds=2, batch=4, seeds=1)
     assert list(found.index) == ["pofx", "random", "GP"] and np.isfinite(found["best"]).all()
+
+
+def test_proposals_have_as_many_digits_as_a_person_can_set(tmp_path):
+    space = Vectors({"temperature": (20, 90), "rate": (0.001, 0.002)})
+    for design in space.first(20, 0):
+        assert all(len(repr(float(v)).split(".")[1]) <= k for v, k in zip(design, (3, 8), strict=True)), design
+        assert 20 <= design[0] <= 90 and 0.001 <= design[1] <= 0.002

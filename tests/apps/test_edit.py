@@ -167,6 +167,23 @@ def test_particles_know_pixels_exactly_whatever_the_batch(run, items):
     assert np.array_equal(edit(run, items, mask=np.zeros_like(mask), steps=3), items)
 
 
+def test_a_condition_that_is_not_stated_is_none(items):
+    run = pofx.fit("digits", "flow-matching", condition="label", steps=3, width=16, depth=1, progress=False)
+    seen = []
+    plain = run.model.denoise
+
+    def denoise(x, t, condition=None):
+        seen.append(condition)
+        return plain(x, t, condition)
+
+    run.model.denoise = denoise
+    edit(run, items[:2], strength=0.5, steps=2)
+    assert seen and all(condition is None for condition in seen)
+    seen.clear()
+    edit(run, items[:2], strength=0.5, steps=2, condition=[3, 5])
+    assert seen and all(condition.tolist() == [3, 5] for condition in seen)
+
+
 def test_a_denoiser_without_a_gradient_is_edited_too(run, items):
     mask = np.zeros(items.shape[1:3], dtype=bool)
     mask[:, 4:] = True

@@ -29,8 +29,8 @@ def noisy(theta, rng):
 
 @pytest.fixture(scope="module")
 def gaussian():
-    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, steps=80, members=1, options=QUICK,
-                 trainer={"batch_size": 128}, progress=False)  # fmt: skip
+    return infer(noisy, NORMAL, simulations=1_500, vectorised=True, method="posterior", steps=80, members=1,
+                 options=QUICK, trainer={"batch_size": 128}, progress=False)  # fmt: skip
 
 
 def test_a_gaussian_posterior_is_found_for_any_observation(gaussian):
@@ -268,6 +268,7 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     asked = CliRunner().invoke(app, other)
     assert asked.exit_code == 0, asked.output
     assert len((tmp_path / "other" / "samples.csv").read_text().splitlines()) == 21
+    other[5] = f"{tmp_path}/third"
     assert "needs --observation" in str(CliRunner().invoke(app, [*other[:2], *other[4:]]).exception)
     again = CliRunner().invoke(app, ["infer", f"{tmp_path}/lab.py:g", "-p", "a=normal(0, 1)", "--out", f"{tmp_path}/q"])
     assert "unknown function of lab.py 'g'" in str(again.exception)

@@ -203,8 +203,8 @@ def test_a_generated_lab_reports_the_error_of_its_counterfactuals(tmp_path):
     assert done.exit_code == 0, done.output
     assert "against the truth" in done.output and "mean shift" in done.output
     assert (tmp_path / "out" / "counterfactuals inhibitor=2.0,inducer=0.0.csv").is_file()
-    for wrong, why in ((["--conditions", "x"], "its own conditions"), (["--labels", "x"], "its own conditions")):
-        found = CliRunner().invoke(app, [*words, *wrong])
-        assert found.exit_code != 0 and why in " ".join(found.output.split()), found.output
+    for wrong in (["--conditions", "x"], ["--labels", str(tmp_path / "x")]):
+        found = CliRunner().invoke(app, [*words, *wrong, "--overwrite"])
+        assert "its own conditions" in str(found.exception)
     nowhere = CliRunner().invoke(app, ["lab", "enzymes", "--out", str(tmp_path / "no")])
-    assert nowhere.exit_code != 0 and "generated labs" in " ".join(nowhere.output.split())
+    assert "generated labs" in str(nowhere.exception)

@@ -13,7 +13,7 @@ COUNTS = np.array([[0, 3, 1], [2, 0, 0], [0, 0, 5], [1, 1, 1]])
 
 def frame(group, index, **columns):
     group.attrs["_index"] = "_index"
-    group["_index"] = np.array(index, dtype="S")
+    group["_index"] = np.array(list(index), dtype="S")
     for name, values in columns.items():
         if isinstance(values[0], str):
             found = pd.Categorical(values)

@@ -8,7 +8,7 @@ import torch
 
 import pofx
 from pofx.core.event import Continuous
-from pofx.core.random import philox, seed_step, seeded
+from pofx.core.random import Joined, Streams, philox, seed_step, seeded
 from pofx.train.feed import Feed
 from pofx.train.loop import train
 from pofx.train.options import Budget, TrainOptions
@@ -90,3 +90,11 @@ def test_the_same_seed_draws_the_same_items_in_any_number_of_threads(data, model
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*drawn) and np.allclose(*scores, rtol=1e-5)
+
+
+def test_numbers_for_some_places_are_those_for_all():
+    for make in (lambda: Streams(5, 6, first=2), lambda: Joined([Streams(1 << 40, 4), Streams(3, 2)])):
+        many, few = make(), make()
+        for shape in ((7,), (2, 3, 5)):  # the next draw is another one
+            needed = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0)) < 0.2
+            assert torch.equal(few.uniform_where(needed)[needed], many.uniform(*shape)[needed])

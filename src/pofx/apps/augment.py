@@ -35,7 +35,10 @@ from pofx.declared import Csv, Seed, Table
 GROUP = "Uses"
 EXAMPLE = "pofx augment transactions.csv --label fraud --out more.csv"
 
-MODELS = {"numbers": ("kde", {}), "mixed": ("circuit", {"states": 16, "steps": 60})}  # where none is stated
+MODELS: Mapping[str, tuple[str, dict[str, Any], int | None]] = {  # where none is stated, with options and steps
+    "numbers": ("kde", {}, None),
+    "mixed": ("circuit", {"states": 16}, 60),
+}
 FEWEST = 5  # rows of a class that a density is learned from; fewer are repeated
 LEAST = 10  # rows of the rare class: two in each of five test folds
 MINUTES = 0.5  # of training of each class of pictures, where no budget is given
@@ -97,7 +100,7 @@ class GenerativeOversampler(BaseEstimator):
             raise ValueError("y must name a class in every row (some are missing): drop these rows")
         check_classification_targets(labels)
         if framed(X) is not None:
-            _check_feature_names(self, X, reset=True)
+            _check_feature_names(self, X.rename(columns=str), reset=True)
             _check_n_features(self, X, reset=True)
         elif not hasattr(X, "ndim") or X.ndim <= 2:
             whole = getattr(getattr(X, "dtype", None), "kind", "f") in "iub"
@@ -139,6 +142,8 @@ class GenerativeOversampler(BaseEstimator):
         drawn, log_p = (self._pictures if pictures else self._rows)(own, n if self.keep == "all" else SPARE * n, seed)
         if self.keep == "all":
             return drawn
+        x: Any
+        new: Any
         x, new = (flat(X), flat(drawn)) if pictures else (X, drawn)
         if self.keep == "dense":
             value = log_p(drawn)
@@ -167,11 +172,11 @@ class GenerativeOversampler(BaseEstimator):
             return pd.DataFrame(found).rename(columns=str) if gaps else found
 
         known = plain(own)
-        model, options = self.model, dict(self.options or {})
+        model, options, steps = self.model, dict(self.options or {}), self.steps
         if model is None:
-            model, own_options = MODELS["mixed" if mixed(known) else "numbers"]
-            options = {**own_options, **options}
-        steps = options.pop("steps", None) if self.steps is None and self.minutes is None else self.steps
+            model, usual, usual_steps = MODELS["mixed" if mixed(known) else "numbers"]
+            options = {**usual, **options}
+            steps = usual_steps if steps is None and self.minutes is None else steps
         density = DensityEstimator(model, options=options, minutes=self.minutes, steps=steps, random_state=seed).fit(
             known
         )

@@ -97,7 +97,10 @@ class Vectors(Space):
         return np.array([float(row[c]) for c in self.columns])
 
     def _real(self, unit: np.ndarray) -> np.ndarray:
-        return np.asarray(self.low + unit * (self.high - self.low))
+        """In units of the parameters, to a ten-thousandth of their ranges: what a person can set."""
+        width = self.high - self.low
+        tens = 10.0 ** (4 - np.floor(np.log10(width)))
+        return np.asarray(np.clip(np.round((self.low + unit * width) * tens) / tens, self.low, self.high))
 
     def _unit(self, x: np.ndarray) -> np.ndarray:
         return np.asarray((x - self.low) / (self.high - self.low))

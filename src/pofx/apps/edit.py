@@ -79,6 +79,7 @@ def edit(
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
         into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
             their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
+        condition: under which items are drawn, as in `sample`; None: a run that was trained with one does without.
         steps: of the walk; None is 20 where a part is drawn anew, 10 after particles, else 50.
         particles: walks of each item under a mask, led to what is known, of which those go on that meet it best (Wu et
             al., 2023, arXiv 2306.17775), until they have as much noise as data; the rest of the walk repeats its steps
@@ -114,7 +115,8 @@ def edit(
         )
     view = artifact.representation
     raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
-    given = artifact.condition_events(condition, len(raw), seed)
+    stated = condition is not None or into is not None  # a denoiser does without, which is better than a random one
+    given = artifact.condition_events(condition, len(raw), seed) if stated else None
     led = alone and particles != 0 and differentiable(model, given)
     usual = ANEW // 2 if led else ANEW if mask is not None or beyond is not None else ONCE
     how = Walks(model, given, int(steps or usual), int(repeats), float(eta), int(seed))

@@ -12,7 +12,7 @@ opened (see `coordinates`), so nothing leaks outside. Held-out simulations check
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pofx.apps.pooled import COORDINATES, Likelihood, averaged, truncated
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
+from pofx.apps.simulated import budget_of, conditioned_splits, held_out_of
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
@@ -42,15 +43,14 @@ from pofx.runs.models import model_entry
 
 PUBLIC = ("Posterior", "infer")
 
-METHODS = ("posterior", "likelihood", "ratio", "both")
+METHODS = ("auto", "posterior", "likelihood", "ratio", "both")
 SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
-HELD_OUT = 0.1  # share of simulations for validation, and as many, at most MOST, for calibration
-MOST = 1_000
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
 CHOSEN_BY, CONSTANT_CHOICE, CONSTANT = 200, 200, 2_000  # simulations that choose, draws behind a constant
-MORE, LEAST_DRAWN = 5, 1_000  # times as many draws are weighted; draws at least
+MOST_OF_BOTH = 2_500  # steps of each
+MORE, LEAST_DRAWN = 4, 400  # times as many draws are weighted; draws at least
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
 
 
@@ -79,6 +79,7 @@ class Posterior:
     rounds: int = 1
     coordinates: Coordinates | None = None
     likelihood: Likelihood | None = None
+    _constants: dict[bytes, float] = field(default_factory=dict, init=False, repr=False)  # by observation
 
     @property
     def amortised(self) -> bool:
@@ -117,13 +118,27 @@ class Posterior:
         if not self.amortised:
             value[inside] = self.prior.log_prob(theta[inside]) + self._likelihood(theta[inside], x)
             return value
-        given = np.repeat(x[None], int(inside.sum()), 0)
-        value[inside] = self._density(theta[inside], given)
-        if self.likelihood is not None:
-            drawn = self._proposed(x[None], CONSTANT, 0)[0]
-            constant = logsumexp(self._log_weights(drawn, x)) - math.log(len(drawn))
-            value[inside] += self._log_weights(theta[inside], x) - constant
+        value[inside] = self._pooled(theta[inside], x) - self._constant(x)
         return value
+
+    def _pooled(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """log q(θ | x) of parameters inside the bounds, weighted by the likelihood without its constant: (n,)."""
+        value = self._density(theta, np.repeat(x[None], len(theta), 0))
+        return value + self._log_weights(theta, x, value) if self._weighted else value
+
+    def _constant(self, x: np.ndarray) -> float:
+        """The logarithm of the mean weight of draws under an observation."""
+        if not self._weighted:
+            return 0.0
+        key = x.tobytes()
+        if key not in self._constants:
+            drawn = self._proposed(x[None], CONSTANT, 0)[0]
+            self._constants[key] = float(logsumexp(self._log_weights(drawn, x)) - math.log(len(drawn)))
+        return self._constants[key]
+
+    @property
+    def _weighted(self) -> bool:
+        return self.likelihood is not None and self.likelihood.share > 0
 
     def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
         """The parameters (d,) of highest posterior density: the best of 1,000 draws, refined."""
@@ -150,7 +165,16 @@ class Posterior:
             drawn = np.stack([self.sample(draws, one, seed=seed + i) for i, one in enumerate(x)])
         else:
             drawn = self._many(x, draws, seed)
-        return calibration(theta, drawn, lambda values, i: self.log_prob(values, x[i]), seed=seed)
+        if not self.amortised:
+            return calibration(theta, drawn, lambda values, i: self.log_prob(values, x[i]), seed=seed)
+
+        def ordered(values: np.ndarray, i: int) -> np.ndarray:  # without constants, which no rank depends on
+            inside = np.isfinite(self.prior.log_prob(values))
+            found = np.full(len(values), -np.inf)
+            found[inside] = self._pooled(values[inside], x[i]) if inside.any() else found[inside]
+            return found
+
+        return calibration(theta, drawn, ordered, seed=seed)
 
     def predictive(
         self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False, seed: int = 0
@@ -265,16 +289,16 @@ class Posterior:
         """Log-density (n,) of what the runs model, averaged over them."""
         return averaged(self._models, self.coordinates, events, given)
 
-    def _log_weights(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """By how much the learned likelihood changes log q(θ | x), raised to its share and without a constant: (n,)."""
+    def _log_weights(self, theta: np.ndarray, x: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
+        """By how much the learned likelihood changes log q(θ | x), `value`, to its share: (n,)."""
         assert self.likelihood is not None
-        given = np.broadcast_to(x, (len(theta), *x.shape[-1:]))
+        given = np.repeat(x[None], len(theta), 0)
         other = self.prior.log_prob(theta) + self.likelihood.log_prob(theta, given)
-        return np.asarray(self.likelihood.share * (other - self._density(theta, given)))
+        return np.asarray(self.likelihood.share * (other - (self._density(theta, given) if value is None else value)))
 
     def _many(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
         """Draws (n, draws, d) for several observations; weighted and drawn again where a likelihood is learned."""
-        if self.likelihood is None:
+        if not self._weighted:
             return self._proposed(x, draws, seed)
         some = self._proposed(x, max(MORE * draws, LEAST_DRAWN), seed)
         rng, found = np.random.default_rng([seed, 13]), []
@@ -304,7 +328,7 @@ def infer(
     simulations: Count = 10_000,
     observation: Any = None,
     rounds: Count = 1,
-    method: str = "posterior",
+    method: str = "auto",
     model: str = "nsf",
     members: Count | None = None,
     steps: Count | None = None,
@@ -326,11 +350,12 @@ def infer(
         rounds: of simulation; later ones simulate only where the posterior of the observation lies, of any method.
         method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
             and these two draw by particles. "both" fits q(θ | x) and q(x | θ), and weights draws of the first by a
-            power of the second that held-out simulations choose: twice the training, no particles.
+            power of the second that held-out simulations choose. "auto" is "both" of nsf where data are rows of real
+            numbers, "posterior" elsewhere.
         model: of q, any conditional model with a density; not used by "ratio".
         members: models with different seeds and validation parts, averaged; by default 3 of fewer than 5,000
-            simulations, else 1.
-        steps: of training per round; by default 100 passes, between 800 and 4,000.
+            simulations, else 1; of "both" 2 of each kind, else 1.
+        steps: of training per round; by default 100 passes, between 800 and 4,000, of "both" at most 2,500 of each.
         data: parameters (n, d) from the prior and their data (n, …), where they are simulated already.
         workers: processes that simulate; -1 takes all cores.
         vectorised: the simulator takes all parameters at once.
@@ -375,6 +400,8 @@ def infer(
                                                         np.concatenate([x[kept], made]))  # fmt: skip
         theta, x, failed = complete(theta, in_rows(x))
         given = None if observation is None else checked(observation, x.shape[1:])
+        if method == "auto":
+            method = "both" if model == "nsf" and x.ndim == 2 and continuous(x) else "posterior"
         posterior = _learned(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
         posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1)
     assert posterior is not None
@@ -410,9 +437,11 @@ def _learned(
     seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
 ) -> Posterior:  # fmt: skip
     """A posterior by one method, or by both with the power that held-out simulations choose."""
-    shared = (model, members, steps, seed, progress, options, trainer)
     if method != "both":
-        return _fitted(prior, theta, x, method, *shared)
+        return _fitted(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
+    members = members or (2 if len(theta) < MANY else 1)
+    steps = steps or min(budget_of(len(theta) - 2 * held_out_of(len(theta)))[1], MOST_OF_BOTH)
+    shared = (model, members, steps, seed, progress, options, trainer)
     first = _fitted(prior, theta, x, "posterior", *shared)
     second = _fitted(prior, theta, x, "likelihood", *shared)
     whole = Likelihood(second._models, second.coordinates, 1.0)
@@ -436,7 +465,7 @@ def _fitted(
     seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
 ) -> Posterior:  # fmt: skip
     order = np.random.default_rng([seed, 5]).permutation(len(theta))
-    held = min(max(int(HELD_OUT * len(theta)), min(20, len(theta) // 3)), MOST)
+    held = held_out_of(len(theta))
     test, validation, train = np.split(order, [held, 2 * held])
     members = members or (3 if len(theta) < MANY else 1)
     if method == "ratio":
@@ -455,27 +484,15 @@ def _fitted(
         given = coordinates.features(given)
         events = coordinates.forward(events, given)[0]
     values = {**(SMALL if model == "nsf" else {}), **(options or {})}
-    batch = int(np.clip(len(train) // 16, 32, 256))
-    count = steps if steps is not None else int(np.clip(100 * len(train) / batch, 800, 4_000))
+    batch, usual = budget_of(len(train))
+    count = usual if steps is None else steps
     training = {"batch_size": batch, **(trainer or {})}
     runs = []
     for i in range(members):
         learned, checking, held_out = (points(events[rows], support=support) for rows in (train, validation, test))
         whole = dataset(learned, checking, held_out, "simulations", source="", licence="", count_overlaps=False)
-        whole = _conditioned(whole, np.concatenate([given[train], given[validation], given[test]]))
+        whole = conditioned_splits(whole, np.concatenate([given[train], given[validation], given[test]]))
         runs.append(fit(whole, model, steps=count, seed=seed + i, progress=progress, options=values, trainer=training))
         rest = np.concatenate([train, validation])  # every member is validated on other simulations
         validation, train = rest[: len(validation)], rest[len(validation) :]
     return Posterior(prior, tuple(runs), method, (theta[test], x[test]), coordinates=coordinates)
-
-
-def _conditioned(whole: Any, conditions: np.ndarray) -> Any:
-    """A data set whose splits have these conditions, in their order."""
-    from pofx.data.conditions import conditioned
-
-    parts, at = {}, 0
-    for name in ("train", "validation", "test"):
-        items = getattr(whole, name)
-        parts[name] = conditioned(items, conditions[at : at + len(items)])
-        at += len(items)
-    return replace(whole, **parts)

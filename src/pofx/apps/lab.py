@@ -187,5 +187,5 @@ def against_truth(
     frames = [pd.DataFrame([{**usual, **one}] * n)[list(lab.settings)] for one in ({}, condition)]
     x, noise = lab.cells(frames[0], seed + 1)
     truth = lab.outcome(frames[1].to_numpy(np.float64), noise)
-    found = {"ours": model.counterfactual(x, *frames), "mean shift": mean_shift(*cells, x), "no change": x}
+    found = {"ours": model.counterfactual(x, *frames), "mean shift": mean_shift(cells[0], cells[1], x), "no change": x}
     return {name: float(np.abs(would - truth).mean()) for name, would in found.items()}

@@ -186,8 +186,8 @@ class LatentSpace:
         return self.decode((self.codes[of] + along).reshape(-1, self.codes.shape[1]), of)
 
     def towards(self, label: str, of: int | None = None, steps: int = 9, reach: float = 2.0) -> Items:
-        """An item (the first of another label) on its way along the direction of a label, from where it is to `reach`
-        times the distance of the means."""
+        """An item (the first of another label) led along the direction of a label, from where it is to `reach` times
+        the distance of the means."""
         of = self.other(label) if of is None else of
         along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(label)
         return self.decode((self.codes[of] + along).astype(np.float32), of)

@@ -42,14 +42,14 @@ def canonical(strings: Sequence[str]) -> list[str | None]:
 
 @lru_cache(maxsize=1 << 18)
 def _canonical(string: str) -> str | None:
-    chemistry()
+    chem = chemistry()
     molecule = chem.MolFromSmiles(string)
     return chem.MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None
 
 
 def fingerprints(strings: Sequence[str]) -> Float[np.ndarray, "n places"]:
     """Counted Morgan fingerprints of valid SMILES: float64 (n, PLACES)."""
-    chemistry()
+    chem = chemistry()
     from rdkit.Chem import rdFingerprintGenerator
 
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=PLACES)
@@ -117,7 +117,7 @@ def beginnings(scaffold: str, n: int, seed: int) -> list[str]:
     Raises:
         DataError: the scaffold is no molecule, or has no place to bond to.
     """
-    chemistry()
+    chem = chemistry()
     molecule = chem.MolFromSmiles(scaffold)
     if molecule is None or not molecule.GetNumAtoms():
         raise DataError(f"scaffold must be a molecule in SMILES (got {scaffold!r}): check rings and brackets")
@@ -148,7 +148,7 @@ def scaffold_of(string: str) -> str:
 
 def contains(strings: Sequence[str], part: str) -> np.ndarray:
     """Which molecules have this part: bool (n,)."""
-    chemistry()
+    chem = chemistry()
     wanted = chem.MolFromSmiles(part)
     molecules = [chem.MolFromSmiles(s) for s in strings]
     return np.array([m is not None and m.HasSubstructMatch(wanted) for m in molecules], bool)
@@ -156,7 +156,7 @@ def contains(strings: Sequence[str], part: str) -> np.ndarray:
 
 def drawn(strings: Sequence[str], legends: Sequence[str] = (), columns: int | None = None, side: int = 220) -> bytes:
     """The structural formulas of molecules in a grid, as the content of a PNG; strings that are none stay empty."""
-    chemistry()
+    chem = chemistry()
     from rdkit.Chem.Draw import rdMolDraw2D
 
     across = columns or min(6, max(1, len(strings)))

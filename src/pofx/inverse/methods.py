@@ -54,7 +54,7 @@ def pigdm(walk: Walker, steps: int = 50, eta: float = 1.0) -> Tensor:
     return x
 
 
-def mmps(walk: Walker, steps: int = 40, inner: int = 4, eta: float = 1.0) -> Tensor:
+def mmps(walk: Walker, steps: int = 100, inner: int = 2, eta: float = 1.0) -> Tensor:
     """Moment matching: as ΠGDM with the covariance that p(z | x) has, s² dE[z | x] / dx, so that only what the prior
     allows changes; `inner` conjugate gradients, each with one product by that derivative. Where few numbers each see
     all places (random projections, other transforms) a variance that is the same in all directions is far too large."""

@@ -107,9 +107,9 @@ def _planned(
 
     Pilot chains go from knot to knot, each so far from the one before that half of their weights count there, and are
     resampled by them (Del Moral, Doucet and Jasra, 2012, section 3.2); at each their step size seeks the accepted
-    share. The temperatures divide the way between the knots evenly, so that no step is larger than the others, which
-    even steps in β are not where the target falls steeply. Found before importance weighting begins and by other
-    chains, so that weighted moves do not know them.
+    share. The temperatures divide the distance between the knots evenly: even steps in β are too large at first where
+    the target falls steeply. Found before importance weighting begins and by other chains, so that moves that are
+    given weights do not know them.
     """
     beta, size = 0.0, 0.5 / x.shape[1] ** 0.25
     knots, lengths, sizes = [0.0], [0.0], [size]

@@ -208,8 +208,9 @@ class Binary(ImageView):
         if self.binarise == "threshold":
             white = 2 * raw.long() > top
         else:
-            u = generator.uniform(*self.shape) if self.binarise == "dynamic" else self._own_noise(raw)
-            white = u * top < raw
+            grey = (raw > 0) & (raw < top)  # nothing is random elsewhere
+            u = generator.uniform_where(grey) if self.binarise == "dynamic" else self._own_noise(raw)
+            white = torch.where(grey, u * top < raw, raw > 0)
         return white.long(), self._constant(raw, 0.0)
 
     straight = True

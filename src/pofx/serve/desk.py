@@ -177,7 +177,7 @@ class Desk:
         return [*(model.tempers if isinstance(model, Tempered) else ()), *model.adjustable]
 
     def samplers(self, name: str) -> list[str]:
-        """The samplers that a run may draw by; empty where it has one way alone."""
+        """The samplers that a run may draw by; empty where there is no choice."""
         model = self[name].run.model
         if "sampler" not in model.adjustable:
             return []

@@ -127,7 +127,7 @@ def test_small_grids_have_perceptrons_and_large_ones_convolutions():
 @pytest.mark.parametrize("event", [Discrete((1, 6, 6), 2), Continuous((2,))], ids=["grid", "vector"])
 def test_a_hierarchy_saved_before_there_was_a_choice_is_built_as_it_was(event):
     """Grids had convolutions, whatever their size, and every block two inner layers."""
-    m = HVAE(event, **SMALL, network="conv" if len(event.shape) == 3 else "mlp", inner=2)
+    m = HVAE(event, **SMALL, network="conv" if len(event.shape) == 3 else "mlp", inner=2, normalised="all")
     weights = m.state_dict()
     options = HVAE.recognised(dict(SMALL), {key: tuple(value.shape) for key, value in weights.items()})
     HVAE(event, **options).load_state_dict(weights)

@@ -379,3 +379,16 @@ def test_many_codes_of_an_item_are_weighed_like_one_after_the_other(kind):
         found = likelihood.log_prob_of_many(raw, x, mask)
         single = torch.stack([likelihood.log_prob(raw[:, k], x, mask) for k in range(5)], 1)
         assert torch.allclose(found, single, atol=1e-5)
+
+
+def test_no_pixel_is_certain():
+    """A pixel that training never lit had a logit of thousands, and an item that lit it lost as many nats."""
+    likelihood, raw = Bernoulli(Discrete((2,), 2)), torch.tensor([[[-6000.0], [6000.0]]], requires_grad=True)
+    for x, least, most in (([[1, 0]], -33, -31), ([[0, 1]], -1e-5, 0.0)):
+        for value in (
+            likelihood.log_prob(raw, torch.tensor(x)),
+            likelihood.log_prob_of_many(raw[None], torch.tensor(x)),
+        ):
+            assert least <= float(value) <= most
+    likelihood.log_prob(raw, torch.tensor([[0, 1]])).backward()
+    assert float(raw.grad.abs().sum()) == 0.0  # what is certain enough drifts no further

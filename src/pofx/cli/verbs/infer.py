@@ -36,8 +36,8 @@ def infer(
     simulations: Annotated[int, typer.Option(min=60, max=100_000_000)] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Later ones simulate where the posterior lies.")] = 1,
     method: Annotated[
-        str, typer.Option(help="posterior (npe), likelihood (nle), ratio (nre) or both (npe and nle).")
-    ] = "posterior",
+        str, typer.Option(help="auto, posterior (npe), likelihood (nle), ratio (nre) or both (npe and nle).")
+    ] = "auto",
     model: Annotated[str, typer.Option(help="Any conditional model with a density.")] = "nsf",
     members: Annotated[
         int | None,

@@ -59,6 +59,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         halvings: sizes of the hierarchy, each half of the one before; of perceptrons its levels; None takes 3, or 2 for
             perceptrons on grids.
         groups: of codes at each size; None takes 2, or 1 for perceptrons on grids.
+        normalised: by group: "all" layers, "blocks" (not the outputs' input), "none", or "auto": blocks of
+            convolutions. Before the outputs it hides from them how far a code lies from others.
         inner: layers within a block; None takes 2, or none for perceptrons, whose blocks are then as wide as the rest.
         observation: "bernoulli", "categorical", "logistic" or "auto" for Discrete events (auto: bernoulli for two
             classes, logistic from 8 on in images); Continuous events have a Gaussian.
@@ -94,6 +96,7 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         halvings: Annotated[int, Range(1, 8)] | None = None,
         groups: Annotated[int, Range(1, 64)] | None = None,
         inner: Annotated[int, Range(0, 16)] | None = None,
+        normalised: Annotated[str, OneOf("auto", "all", "blocks", "none")] = "auto",
         observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
         beta: NonNegative = 1.0,
@@ -110,7 +113,8 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
             b if a is None else a for a, b in zip((latent, halvings, groups), FLAT if flattened else DEEP, strict=True)
         )
         inner = (2 if self.grid else 0) if inner is None else inner
-        self.inner = inner
+        normalised = ("blocks" if self.grid else "none") if normalised == "auto" else normalised
+        self.inner, self.normalised = inner, normalised
         self.latent, self.width, self.halvings, self.groups = latent, width, halvings, groups
         self.stem, self.observation, self.components = stem, observation, components
         self.beta, self.kl_warmup, self.free_bits, self.importance = beta, kl_warmup, free_bits, importance
@@ -125,16 +129,25 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
             places = [(1, 1)] * (halvings + 1)
             inputs, outputs = self.likelihood.inputs, math.prod(self.likelihood.numbers)
         self.places = places
-        self.up = UpwardLadder(inputs, places, width, 1, context=context, first=2**stem, inner=inner)
+        self.up = UpwardLadder(
+            inputs, places, width, 1, context=context, first=2**stem, inner=inner, norm=normalised != "none"
+        )
         self.top = nn.Parameter(torch.zeros(width, *places[-1]))
         self.rungs = nn.ModuleList(
             Rung(
-                places[level], level - 1, latent, width, context=context, share=(halvings * groups) ** -0.5, inner=inner
-            )
+                places[level],
+                level - 1,
+                latent,
+                width,
+                context=context,
+                share=(halvings * groups) ** -0.5,
+                inner=inner,
+                norm=normalised != "none",
+            )  # fmt: skip
             for level in range(halvings, 0, -1)
             for _ in range(groups)
         )
-        self.norm = Normalised(math.gcd(8, width), width)
+        self.norm = Normalised(math.gcd(8, width), width) if normalised == "all" else nn.Identity()
         self.last = Convolution(width, outputs, 3 if self.grid else 1, padding=1 if self.grid else 0)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
@@ -150,7 +163,7 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
     def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
         first = shapes.get("up.steps.0.weight", ())
         if "network" not in options and len(first) == 4:  # grids had convolutions, whatever their size; all blocks two
-            options = {**options, "network": "conv" if first[-1] > 1 else "mlp", "inner": 2}
+            options = {**options, "network": "conv" if first[-1] > 1 else "mlp", "inner": 2, "normalised": "all"}
         return of_then(options, shapes, "up.steps.0.weight")
 
     def _rungs(self) -> list[Rung]:

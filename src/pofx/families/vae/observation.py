@@ -23,6 +23,7 @@ from pofx.maths.counts import gamma_draw, poisson_draw
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, class_counts, normal_log_prob
 
 MANY = 1024  # classes from which on those of a vector are counts
+CERTAIN = 16.0  # logits of two classes beyond which none is more certain
 ONE_HOT = 32  # classes up to which an encoder that is no convolution sees them apart
 
 
@@ -141,7 +142,10 @@ class Categorical(Classes):
 
 
 class Bernoulli(Classes):
-    """Two classes by one logit each; the encoder sees their distance from the mean of the data."""
+    """Two classes by one logit each; the encoder sees their distance from the mean of the data.
+
+    Logits end at ±16: those of pixels that training never lit fell on to -6,000, which one held-out item then lost.
+    """
 
     def __init__(self, event: Discrete) -> None:
         super().__init__(event, 1)
@@ -151,6 +155,10 @@ class Bernoulli(Classes):
                 "binarise=dynamic for images"
             )
         self.inputs = self.plain_inputs
+
+    @staticmethod
+    def logits(raw: Float[Tensor, "*n 1"]) -> Float[Tensor, "*n"]:
+        return raw.float()[..., 0].clamp(-CERTAIN, CERTAIN)
 
     def seen(
         self, x: Int[Tensor, "n *event"], marginals: Float[Tensor, "*event outputs"], grid: bool = False
@@ -168,7 +176,7 @@ class Bernoulli(Classes):
         x: Int[Tensor, "n *event"],
         known: Bool[Tensor, "n *event"] | None = None,
     ) -> Float[Tensor, "n"]:
-        logits = raw.float()[..., 0]
+        logits = self.logits(raw)
         lost = nn.functional.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
         return _total(-lost, known)
 
@@ -179,7 +187,7 @@ class Bernoulli(Classes):
         known: Bool[Tensor, "n *event"] | None = None,
     ) -> Float[Tensor, "n k"]:
         """x · l - softplus(l), summed by products of matrices, so that no item is repeated."""
-        logits = raw.float().flatten(2)
+        logits = self.logits(raw).flatten(2)
         on, counted = x.flatten(1).to(logits.dtype), torch.ones_like(logits[:, 0])
         if known is not None:
             counted = known.flatten(1).to(logits.dtype)
@@ -190,13 +198,13 @@ class Bernoulli(Classes):
         return given[..., 0]
 
     def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
-        return (generator.uniform(*self.event.shape) > torch.sigmoid(-raw[..., 0].double())).long()
+        return (generator.uniform(*self.event.shape) > torch.sigmoid(-self.logits(raw).double())).long()
 
     def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
         return (raw[..., 0] > 0).long()
 
     def mean(self, raw: Float[Tensor, "n *event outputs"]) -> Float[Tensor, "n *event"]:
-        return torch.sigmoid(raw[..., 0].float())
+        return torch.sigmoid(self.logits(raw))
 
 
 class LogisticMixture(Classes):

@@ -419,18 +419,15 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         Weights are against the mixture of the three (the balance heuristic of Veach and Guibas, 1995), so that
         no weight exceeds p(x | z) over the prior's share: an encoder too narrow for the posterior, as early in
         training, would give weights without a variance. A posterior bent by a flow has no density at given codes: then
-        q alone, and one in 64 from the prior, weighed by itself: the mean of both estimates is p(x) too, and an item
-        whose q misses its posterior does not lose thousands of nats.
+        q, and one code in 64 of the prior, with the weight p(x | z): their mean is p(x) on average too.
         """
         half = generator.normal(-(-particles // 2), self.size)
         noise = torch.stack((half, -half), 2).flatten(1, 2)[:, :particles]  # opposite pairs: less variance
         if self.bend is not None or particles < LEAST_MIXED:
             few = particles // RESCUE
             found = [self.log_weights(x, condition, e) for e in torch.split(noise[:, few:], 64, 1)]
-            if few:
-                z = self.draw_prior(len(noise), generator, few, condition)
-                found.append(self.log_likelihood(x, condition, z))
-            return torch.cat(found, 1)
+            z = self.draw_prior(len(noise), generator, few, condition) if few else None
+            return torch.cat(found if z is None else [*found, self.log_likelihood(x, condition, z)], 1)
         mean, log_std, _ = self.infer(x, condition)
         few = particles // 8
         counts = (particles - 2 * few, few, few)

@@ -51,11 +51,12 @@ class Bottleneck(nn.Module):
         zero: bool = False,
         context: int = 0,
         inner: int = 2,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         middle = max(8, width // 2) if inner else width
         self.residual = residual
-        self.norm = Normalised(math.gcd(8, inputs), inputs)
+        self.norm = Normalised(math.gcd(8, inputs), inputs) if norm else nn.Identity()
         self.narrow = Convolution(inputs, middle, 1)
         self.convs = nn.ModuleList(Convolution(middle, middle, kernel, padding=kernel // 2) for _ in range(inner))
         self.context = Linear(context, middle) if context else None
@@ -89,6 +90,7 @@ class UpwardLadder(nn.Module):
         context: int = 0,
         first: int = 2,
         inner: int = 2,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.levels = len(sizes) - 1
@@ -105,7 +107,7 @@ class UpwardLadder(nn.Module):
         self.steps = nn.ModuleList(steps)
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                Bottleneck(width, width, width, kernel, residual=True, context=context, inner=inner)
+                Bottleneck(width, width, width, kernel, residual=True, context=context, inner=inner, norm=norm)
                 for _ in range(blocks)
             )
             for _ in range(self.levels)
@@ -137,6 +139,7 @@ class Rung(nn.Module):
         context: int,
         share: float,
         inner: int = 2,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.size, self.level, self.latent = size, level, latent
@@ -144,8 +147,9 @@ class Rung(nn.Module):
 
         def bottleneck(inputs: int, outputs: int, residual: bool = False) -> Bottleneck:
             return Bottleneck(
-                inputs, outputs, width, kernel, residual=residual, zero=not residual, context=context, inner=inner
-            )
+                inputs, outputs, width, kernel, residual=residual, zero=not residual, context=context, inner=inner,
+                norm=norm,
+            )  # fmt: skip
 
         self.prior = bottleneck(width, 2 * latent + width)
         self.posterior = bottleneck(2 * width, 2 * latent)
