@@ -9,9 +9,9 @@ from pofx.core.model import Batch
 from pofx.families.gan.gan import GAN
 
 RECIPES = {recipe.name: recipe for recipe in GAN.recipes if recipe.name not in ("pix2pix", "wavegan")}
-SLOW = ("sngan", "sagan", "biggan", "stylegan", "progan")
-STEPS = {"stylegan2": 30, "wgan": 150, "sngan": 150, "progan": 200}  # where they are not 60
-WIDTH = {"sngan": 48}
+SLOW = ("wgan", "sngan", "sagan", "biggan", "stylegan", "progan")
+STEPS = {"stylegan2": 50, "gan": 40, "lsgan": 100, "wgan": 400, "sngan": 150, "progan": 200}  # where they are not 60
+WIDTH = {"sngan": 48, "progan": 32}
 SIDE = 8
 
 

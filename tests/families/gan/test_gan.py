@@ -552,3 +552,16 @@ def test_whatever_steers_samples_can_be_drawn_and_changes_them(name, condition):
             for k, (old, _) in changed.items():
                 setattr(gan, k, old)
         assert all(not torch.allclose(a, b) for a, b in zip(drawn, drawn[1:], strict=False))
+
+
+@pytest.mark.parametrize("name", ["progan", "stylegan", "stylegan2"])
+def test_style_generators_reach_the_bounds_exactly_and_only_of_bounded_events(name):
+    """A critic that sees real pixels at a bound, and samples near it, needs nothing else to tell them apart."""
+    for event in (Bounded((1, 8, 8)), Continuous((1, 8, 8))):
+        gan = recipe(name, event, growth=0)
+        assert GAN.unstated["saturated"] is False  # runs from before
+        with torch.no_grad():
+            for head in gan.generator.net.heads:
+                head.weight.mul_(1000)
+            x = gan.generator(torch.randn(4, gan.generator.inputs)).abs()
+        assert (float(x.max()) == 1) == isinstance(event, Bounded) and float(x.max()) >= 1

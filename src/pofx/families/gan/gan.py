@@ -64,6 +64,7 @@ class GAN(Tempered, Inverting, Steerable):
         spectral: which layers keep a spectral norm of 1.
         norm: of the transposed critic.
         centre_features: the critic's features are less their running mean.
+        saturated: style generators of bounded events end in tanh, so that samples reach the bounds exactly.
         attention: a layer of self-attention in spectral networks.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
         overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
@@ -98,7 +99,7 @@ class GAN(Tempered, Inverting, Steerable):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
-    unstated: ClassVar[dict[str, Any]] = {"activation": "silu", "matching": 0.0}
+    unstated: ClassVar[dict[str, Any]] = {"activation": "silu", "matching": 0.0, "saturated": False}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -141,6 +142,7 @@ class GAN(Tempered, Inverting, Steerable):
         spectral: Annotated[str, OneOf("none", "critic", "both")] = "none",
         norm: Annotated[str, OneOf("none", "batch")] = "none",
         centre_features: bool = False,
+        saturated: bool = True,
         attention: bool = False,
         upsampling: Annotated[str, OneOf(*UPSAMPLING)] = "transposed",
         overlap: NonNegative = 0.0,
@@ -178,7 +180,7 @@ class GAN(Tempered, Inverting, Steerable):
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
-        self.centre_features = centre_features
+        self.centre_features, self.saturated = centre_features, saturated
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
         self.matching, self.mismatches = matching, matching or 0.0
         self.l1, self.upsampling, self.overlap, self.shuffle = l1, upsampling, overlap, shuffle
@@ -207,6 +209,7 @@ class GAN(Tempered, Inverting, Steerable):
             shuffle,
             group,
             activation,
+            saturated,
             centre_features,
             octaves,
         )

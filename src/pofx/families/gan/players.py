@@ -14,7 +14,7 @@ from torch.nn.functional import leaky_relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
-from pofx.nets.image.equalised import MinibatchDeviation
+from pofx.nets.image.equalised import EqualisedLinear, MinibatchDeviation
 from pofx.nets.image.placed import placed
 from pofx.nets.image.spectral_resnet import ResidualFeatures, ResidualSynthesis
 from pofx.nets.image.style import StyleFeatures, StyleSynthesis
@@ -47,6 +47,7 @@ class Build:
     shuffle: int = 0  # places of phase shuffle in the critic of signals
     group: int = 0  # items of the minibatch deviation of the style critics
     activation: str = "silu"  # of perceptrons
+    saturated: bool = False  # style generators of bounded events end in tanh
     centre: bool = False  # features of the critic are less their running mean
     octaves: int = 0  # of the waves that the perceptron of a critic sees beside each number
 
@@ -92,7 +93,10 @@ class Generator(nn.Module):
                 spectral=build.spectral == "both",
             )
         else:
-            self.net = StyleSynthesis(event.shape, latent, width, kind=kind, mapping=build.blocks, context=context)
+            self.net = StyleSynthesis(
+                event.shape, latent, width, kind=kind, mapping=build.blocks, context=context,
+                saturated=build.saturated and bounded,
+            )  # fmt: skip
         self.inputs = self.net.inputs
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a processor
 
@@ -171,7 +175,11 @@ class Critic(nn.Module):
         else:
             self.features = StyleFeatures(event.shape, width, progressive=kind == "progressive", group=build.group)
         self.register_buffer("centre", torch.zeros(width) if build.centre else None)
-        self.score: nn.Module = nn.Linear(width, 1, bias=False)  # the features have biases; in pairs one would cancel
+        self.score: nn.Module  # without a bias: the features have some, and in pairs it would cancel
+        if isinstance(self.features, StyleFeatures):
+            self.score = EqualisedLinear(width, 1, bias=None)  # as slow as all before it
+        else:
+            self.score = nn.Linear(width, 1, bias=False)
         if build.spectral != "none":
             self.score = spectral_norm(self.score)
         classes = condition.largest if auxiliary and isinstance(condition, Discrete) else 0

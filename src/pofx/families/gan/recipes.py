@@ -81,7 +81,7 @@ RECIPES = (
         "Karras et al., 2019, arXiv 1812.04948",
         {"architecture": "style", "loss": "non-saturating", "penalty": "r1", "blocks": 2, "group": 4,
          "mixing": 0.5},
-        {"lr": 8e-3, "betas": [0.0, 0.99]},
+        {"lr": 4e-3, "betas": [0.0, 0.99]},
         summary="A code w steers every layer by instance normalisation.",
     ),
     Recipe(
@@ -89,7 +89,7 @@ RECIPES = (
         "Karras et al., 2020, arXiv 1912.04958",
         # neither mixing nor path_length, as its authors set it for small pictures (arXiv 2006.06676)
         {"architecture": "style2", "loss": "non-saturating", "penalty": "r1", "blocks": 2, "group": 4},
-        {"lr": 8e-3, "betas": [0.0, 0.99]},  # of equalised weights, whose size is 1
+        {"lr": 4e-3, "betas": [0.0, 0.99]},  # of equalised weights, whose size is 1
         summary="Modulated convolutions, outputs of all sizes added up.",
     ),
     Recipe(

@@ -25,15 +25,16 @@ def activate(h: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
 class EqualisedLinear(nn.Module):
     """y = W x · rate / √inputs + b · rate; `rate` slows the layer down (mapping networks learn at a hundredth)."""
 
-    def __init__(self, inputs: int, outputs: int, *, rate: float = 1.0, bias: float = 0.0) -> None:
+    def __init__(self, inputs: int, outputs: int, *, rate: float = 1.0, bias: float | None = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
-        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.bias = None if bias is None else nn.Parameter(torch.full((outputs,), bias / rate))
         self.scale, self.rate = rate / math.sqrt(inputs), rate
 
     def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
         """x (n, inputs) → (n, outputs)."""
-        return linear(x, self.weight.to(x.dtype) * self.scale, self.bias.to(x.dtype) * self.rate)
+        bias = None if self.bias is None else self.bias.to(x.dtype) * self.rate
+        return linear(x, self.weight.to(x.dtype) * self.scale, bias)
 
 
 class EqualisedConv(nn.Module):

@@ -28,6 +28,9 @@ from pofx.nets.image.synthesis import channels, pyramid
 
 MAPPING_RATE = 0.01
 TOWARDS = 0.995  # decay of the running mean of w
+NOISE_RATE = (
+    0.1  # factor on the strengths of noise, which start at 0: at the rate of equalised weights noise would lead
+)
 
 
 class Mapping(nn.Module):
@@ -61,10 +64,10 @@ class StyleBlock(nn.Module):
     """One resolution: grow, two convolutions with noise per cell, each styled by its own w."""
 
     def __init__(
-        self, kind: str, inputs: int, outputs: int, style: int, size: tuple[int, int], convolutions: int
+        self, kind: str, inputs: int, outputs: int, style: int, size: tuple[int, int], convolutions: int, noise: float
     ) -> None:
         super().__init__()
-        self.kind, self.size = kind, size
+        self.kind, self.size, self.noise = kind, size, noise
         widths = [inputs] + [outputs] * convolutions
         pairs = list(zip(widths, widths[1:], strict=False))
         self.convs = nn.ModuleList(
@@ -85,7 +88,7 @@ class StyleBlock(nn.Module):
             h = conv(h, ws[i]) if self.kind == "style2" else conv(h)
             if self.strengths is not None:
                 noise = noises[i].reshape(-1, 1, *self.size).to(h.dtype)
-                h = h + self.strengths[i][:, None, None] * noise
+                h = h + self.noise * self.strengths[i][:, None, None] * noise
             if self.biases is not None:
                 h = h + self.biases[i][:, None, None]
             h = activate(h)
@@ -111,10 +114,11 @@ class StyleSynthesis(nn.Module):
 
     def __init__(
         self, shape: tuple[int, ...], latent: int = 64, width: int = 64, *, kind: str = "style2", mapping: int = 4,
-        context: int = 0,
+        context: int = 0, saturated: bool = False,
     ) -> None:  # fmt: skip
+        """`saturated`: outputs pass tanh, and noise strengthens slowly."""
         super().__init__()
-        self.kind, self.latent = kind, latent
+        self.kind, self.latent, self.saturated = kind, latent, saturated
         self.sizes = pyramid(shape)[::-1]
         widths = [channels(size, width) for size in self.sizes]
         styled = kind != "progressive"
@@ -129,7 +133,7 @@ class StyleSynthesis(nn.Module):
         self.first = None if styled else EqualisedLinear(latent + context, math.prod(start))
         self.start = start
         self.blocks = nn.ModuleList(
-            StyleBlock(kind, a, b, width, size, k)
+            StyleBlock(kind, a, b, width, size, k, NOISE_RATE if saturated else 1.0)
             for a, b, size, k in zip(widths[:1] + widths[:-1], widths, self.sizes, self.layers, strict=True)
         )
         heads = self.sizes if kind != "style" else self.sizes[-1:]
@@ -157,7 +161,8 @@ class StyleSynthesis(nn.Module):
         every w is mean + `truncation` (w - mean) + `shift`, with the mean of w."""
         code, *noises = z.split([self.latent, *self.cells], 1)
         if self.mapping is None:
-            return self._progressive(code, context, stage)
+            x = self._progressive(code, context, stage)
+            return x.tanh() if self.saturated else x
         ws = [self.mapping(code, context)] * self.levels
         if mixed is not None:
             other = self.mapping(mixed, context)
@@ -171,6 +176,10 @@ class StyleSynthesis(nn.Module):
 
     def synthesise(self, ws: list[Tensor], noises: list[Tensor]) -> Float[Tensor, "n C H W"]:
         """One w (n, width) and one noise (n, cells) per styled convolution → (n, C, H, W)."""
+        x = self._styled(ws, noises)
+        return x.tanh() if self.saturated else x
+
+    def _styled(self, ws: list[Tensor], noises: list[Tensor]) -> Tensor:
         assert self.constant is not None
         h = self.constant.to(ws[0].dtype).expand(len(ws[0]), -1, -1, -1)
         x: Tensor | None = None
