@@ -144,7 +144,7 @@ class Categorical(Classes):
 class Bernoulli(Classes):
     """Two classes by one logit each; the encoder sees their distance from the mean of the data.
 
-    Logits end at ±16: those of pixels that training never lit fell on to -6,000, which one held-out item then lost.
+    Logits end at ±16: those of pixels that training never lights fall without end, as nothing holds them.
     """
 
     def __init__(self, event: Discrete) -> None:
