@@ -10,7 +10,7 @@ from pofx.families.gan.gan import GAN
 
 RECIPES = {recipe.name: recipe for recipe in GAN.recipes if recipe.name not in ("pix2pix", "wavegan")}
 SLOW = ("wgan", "sngan", "sagan", "biggan", "stylegan", "progan")
-STEPS = {"stylegan2": 50, "gan": 40, "lsgan": 100, "wgan": 400, "sngan": 150, "progan": 200}  # where they are not 60
+STEPS = {"stylegan2": 50, "lsgan": 100, "wgan": 400, "sngan": 150, "progan": 200}  # where they are not 60
 WIDTH = {"sngan": 48, "progan": 32}
 SIDE = 8
 
