@@ -52,14 +52,14 @@ class Partial:
             return cls(model)
         if prefix is not None and given is not None:
             raise UsageError("an item has a prefix or known columns, not both: leave one out")
-        if prefix is not None and isinstance(view, Columns | Bins | Heads):
-            raise UsageError("rows have no prefix: pass given=, a mapping of columns to values or a DataFrame")
         if prefix is not None:
             if not isinstance(model, Completing | Infilling):
                 raise Unsupported(
                     f"{name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
                     "masked-diffusion"
                 )
+            if isinstance(view, Columns | Bins | Heads):
+                raise UsageError("rows have no prefix: pass given=, a mapping of columns to values or a DataFrame")
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
         if not isinstance(view, Columns | Bins | Heads):
             raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")

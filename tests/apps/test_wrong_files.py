@@ -151,9 +151,9 @@ WRONG = {
     "a column of nobody": ("proteins f.a2m --assay other.csv --score nope --out x", "no column 'nope'"),
     "a template for a vae": ("proteins f.a2m --template ??DEFG???? --out x", "masked-diffusion"),
     "a gap for a gpt": ("proteins f.a2m -m gpt --template ??DEFG???? --out x", "masked-diffusion"),
-    "a hole for a gpt": ("levels rooms.txt --template hole.txt --out x", "masked-diffusion"),
+    "a hole for a gpt": ("levels rooms.txt -m gpt --template hole.txt --out x", "masked-diffusion"),
     "a small level": ("levels rooms.txt -m masked-diffusion --template small.txt --out x", "5 lines"),
-    "levels that a gpt widens": ("levels rooms.txt --widen 9 --out x", "masked-diffusion"),
+    "levels that a gpt widens": ("levels rooms.txt -m gpt --widen 9 --out x", "masked-diffusion"),
     "a short template": ("proteins f.a2m --template ACD --out x", "10 residues"),
     "a word for a number": ("sample RUN --given amount=abc", "'abc'"),
 }  # fmt: skip
