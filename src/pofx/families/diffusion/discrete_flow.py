@@ -42,12 +42,14 @@ class DiscreteFlow(Places):
         stochasticity: rate at which places are noised again and predicted anew, which mends errors of early steps and
             keeps the marginals (of "flow").
         bound_draws: times and noises from which the bound of an item is estimated.
+        shared_tables: whether long runs of places with as many classes each share a table, where others differ.
     """
 
     name: ClassVar[str] = "discrete-flow-matching"
     source: ClassVar[str] = "Gat et al., 2024, arXiv 2407.15595; Campbell et al., 2024, arXiv 2402.04997"
     adjustable: ClassVar = ("sampler_steps", "stochasticity", "bound_draws")
     small: ClassVar = {"width": 32, "layers": 2, "sampler_steps": 16}
+    unstated: ClassVar = {"shared_tables": False}
     recipes: ClassVar = (
         Recipe(
             "d3pm-uniform",
@@ -71,6 +73,7 @@ class DiscreteFlow(Places):
         sampler_steps: Count = 64,
         stochasticity: NonNegative = 0.0,
         bound_draws: Draws = 32,
+        shared_tables: bool = True,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -81,7 +84,8 @@ class DiscreteFlow(Places):
         self.sampler_steps, self.stochasticity, self.bound_draws = sampler_steps, stochasticity, bound_draws
         self.length = dims(event)
         self.time, self.conditioner = TimeEmbedding(CONTEXT), Conditioner(condition, CONTEXT)
-        self.net = MaskedTransformer(event, width, layers, context=True, dropout=dropout)
+        self.shared_tables = shared_tables
+        self.net = MaskedTransformer(event, width, layers, context=True, dropout=dropout, shared=shared_tables)
         counts = torch.tensor(event.counts) if event.uneven else torch.full((self.length,), event.largest)
         self.register_buffer("allowed", torch.arange(event.largest) < counts[:, None], persistent=False)
 

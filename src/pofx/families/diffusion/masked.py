@@ -39,6 +39,7 @@ class MaskedDiffusion(Places, Hidden, Completing):
         bound_draws: random sets of hidden places from which the bound of an item is estimated.
         part_sizes: how many places each part of the event has, one part after the other; those of a part are then
             hidden together in half of the training, and the smallest part is drawn first.
+        shared_tables: whether long runs of places with as many classes each share a table, where others differ.
 
     Raises:
         UsageError: parts that do not add up to the places of the event.
@@ -47,6 +48,7 @@ class MaskedDiffusion(Places, Hidden, Completing):
     name, source = "masked-diffusion", "Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329"
     adjustable: ClassVar = ("sampler_steps", "block", "remasking", "bound_draws")
     small: ClassVar = {"width": 32, "layers": 2}
+    unstated: ClassVar = {"shared_tables": False}
     recipes: ClassVar = (
         Recipe(
             "d3pm",
@@ -69,6 +71,7 @@ class MaskedDiffusion(Places, Hidden, Completing):
         remasking: Steps = 0,
         bound_draws: Draws = 32,
         part_sizes: list[Annotated[int, Range(1, 1 << 24)]] = [],  # noqa: B006
+        shared_tables: bool = True,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
@@ -76,14 +79,16 @@ class MaskedDiffusion(Places, Hidden, Completing):
         self.width, self.layers, self.dropout = width, layers, dropout
         self.sampler_steps, self.block, self.remasking, self.bound_draws = sampler_steps, block, remasking, bound_draws
         self.length = dims(event)
-        self.part_sizes = list(part_sizes)
+        self.part_sizes, self.shared_tables = list(part_sizes), shared_tables
         if part_sizes and sum(part_sizes) != self.length:
             raise UsageError(f"part_sizes must add up to {self.length}, the places (got {sum(part_sizes)})")
         self.part: Tensor
         of = [k for k, size in enumerate(part_sizes) for _ in range(size)]
         self.register_buffer("part", torch.tensor(of, dtype=torch.int64), persistent=False)  # of each place
         self.conditioner = Conditioner(condition, CONTEXT)
-        self.net = MaskedTransformer(event, width, layers, context=condition is not None, dropout=dropout)
+        self.net = MaskedTransformer(
+            event, width, layers, context=condition is not None, dropout=dropout, shared=shared_tables
+        )
 
     def log_each(
         self,

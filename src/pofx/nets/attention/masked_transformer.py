@@ -26,14 +26,17 @@ class MaskedTransformer(nn.Module):
 
     allowed: Tensor
 
-    def __init__(self, event: Discrete, width: int, layers: int, *, context: bool, dropout: float = 0.0) -> None:
+    def __init__(
+        self, event: Discrete, width: int, layers: int, *, context: bool, dropout: float = 0.0, shared: bool = True
+    ) -> None:
+        """`shared`: long runs of places share a table."""
         super().__init__()
         self.classes, dims = event.largest, math.prod(event.shape)
         tables = dims if event.uneven else 1
         self.table = nn.Parameter(torch.randn(tables, self.classes + 1, width))
         self.out = nn.Parameter(torch.randn(tables, width, self.classes) / width**0.5 * 0.1)
         self.shared = nn.ParameterList()  # of long runs: table and output, added to those of their places
-        self.runs = runs(event.counts) if event.uneven else []
+        self.runs = runs(event.counts) if event.uneven and shared else []
         for first, end in self.runs:
             with torch.no_grad():
                 self.table[first:end] = 0.0
