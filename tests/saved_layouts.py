@@ -30,7 +30,7 @@ LABEL = Discrete((), 3)
 
 
 def described(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The first event that a model takes, alone and given a label, binary levels and rows: a case and what is stored."""
+    """The first event that a model takes, alone and with a label, binary levels and rows: a case and what is stored."""
     row, first = entries()[name], ""
     for of, event in EVENTS.items():
         for condition in (None, LABEL):

@@ -99,12 +99,7 @@ class GAN(Tempered, Inverting, Steerable):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
-    unstated: ClassVar[dict[str, Any]] = {
-        "activation": "silu",
-        "matching": 0.0,
-        "saturated": False,
-        "centre_features": False,
-    }
+    unstated: ClassVar = {"activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False}
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
