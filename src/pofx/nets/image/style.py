@@ -28,9 +28,7 @@ from pofx.nets.image.synthesis import channels, pyramid
 
 MAPPING_RATE = 0.01
 TOWARDS = 0.995  # decay of the running mean of w
-NOISE_RATE = (
-    0.1  # factor on the strengths of noise, which start at 0: at the rate of equalised weights noise would lead
-)
+NOISE_RATE = 0.1  # on strengths of noise, which start at 0: at the rate of equalised weights noise would lead
 
 
 class Mapping(nn.Module):
