@@ -44,7 +44,7 @@ def fairness_report(
     Args:
         run: a run, or its folder.
         data: that it was trained on, or what `fit` takes; None reads it again.
-        group: a column of the table or of the condition, or "label".
+        group: a column of the table or of the condition, or "label"; numbers of many values are cut into quarters.
         target: the column to be predicted for TSTR; by default none.
         samples: Items drawn before, or rows, with the columns or labels of the data.
 
@@ -53,7 +53,7 @@ def fairness_report(
     """
     from pofx.artifact import run_of
     from pofx.core.items import Items
-    from pofx.data.weights import check_groups, groups_of
+    from pofx.data.weights import LABEL, banded, check_groups, groups_of
     from pofx.evaluate.provenance import held_out_by, trained_on
 
     run = run_of(run)
@@ -61,13 +61,18 @@ def fairness_report(
     held = data.test
     if samples is not None and not isinstance(samples, Items):
         samples = Items(held.kind, samples, facts=held.facts)
-    check_groups(groups_of(data.train, group), group, "group")
-    real_groups = groups_of(held, group)
+    known = groups_of(data.train, group)
+
+    def named(groups: np.ndarray) -> np.ndarray:
+        return groups if group == LABEL else banded(groups, known)
+
+    seen, real_groups = named(known), named(groups_of(held, group))
+    check_groups(seen, group, "group")
     drawn = run.draw(DRAWN, seed=seed) if samples is None else samples
-    made_groups = _groups_of_drawn(drawn, group, data, real_groups)
+    made_groups = named(_groups_of_drawn(drawn, group, data, real_groups))
     real, made = _vectors(data.train, held), _vectors(data.train, drawn)
     names, counts = np.unique(real_groups.astype(str), return_counts=True)
-    seen = groups_of(data.train, group).astype(str)
+    seen = seen.astype(str)
     log_p = _log_p(run, held, real_groups, seed)
     learned = None if target is None else _predictions(drawn.values, held.values, data.train.values, target, seed)
     rows = []

@@ -1,0 +1,37 @@
+"""Dates that a table holds as words, as dates: what can be compared, counted in days, and lies between two others."""
+
+import pandas as pd
+
+from pofx.data.dates import format_of, in_words, plain_format
+
+
+class Dated:
+    """The columns of a table whose words are dates: to dates, and back to the words."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.formats: dict[str, str] = {}
+        self.dtypes = {}
+        for name in frame.columns:
+            column = frame[name]
+            if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
+                form = format_of(column.dropna())
+                if form is not None:
+                    self.formats[name], self.dtypes[name] = form, column.dtype
+
+    def forward(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Words as dates; a word that is none is missing."""
+        found = {
+            name: pd.to_datetime(frame[name], format=plain_format(form), errors="coerce")
+            for name, form in self.formats.items()
+            if name in frame.columns and frame[name].dtype.kind != "M"
+        }
+        return frame.assign(**found)
+
+    def backward(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Dates as words of their format, in their type."""
+        found = {}
+        for name, form in self.formats.items():
+            if name in frame.columns and frame[name].dtype.kind == "M":
+                words = in_words(frame[name], form).astype(object)
+                found[name] = words.where(frame[name].notna(), None).astype(self.dtypes[name])
+        return frame.assign(**found)
