@@ -243,7 +243,9 @@ def floors(train: Any, new: Any, seed: int = 0) -> dict[str, np.ndarray]:
 def anomaly(
     source: Table,
     new: Annotated[Path | None, typer.Option(help="Rows to score; by default those of the table."), Reads()] = None,
-    label: Annotated[str | None, typer.Option(help="A column with 1 for known anomalies, to judge the scores.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Known anomalies, to judge the scores: a column of 0 and 1, or COLUMN=VALUE.")
+    ] = None,
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
@@ -260,19 +262,17 @@ def anomaly(
 
     The usual simple detectors are reported beside: where one of them is better on labelled rows, use it.
     """
-    from pofx.core.errors import UsageError, unknown
+    from pofx.core.errors import UsageError
     from pofx.data.arrays import write_table
     from pofx.data.columns import listed
     from pofx.data.frames import rows_in
-    from pofx.data.labels import truth_values
+    from pofx.data.labels import positives
 
     frame = rows_in(source)
     rows = frame if new is None else rows_in(new)
     truth = None
     if label is not None:
-        if label not in rows.columns:
-            raise unknown("label column", label, map(str, rows.columns))
-        truth = truth_values(rows[label], label)
+        label, truth = positives(rows, label)
         frame, rows = frame.drop(columns=label, errors="ignore"), rows.drop(columns=label)
     rows = alike(rows, frame)
     detector = AnomalyDetector(

@@ -167,6 +167,9 @@ def _two(text: str, a: str, operator: str, b: str, frame: pd.DataFrame) -> Const
     if kinds[0] != kinds[1] or "word" in kinds:
         raise UsageError(f"'{text}' compares columns that are no numbers or dates: state two of the same type")
     low, high = (b, a) if operator[0] == ">" else (a, b)
+    if (frame[low].isna() & frame[high].notna()).any():  # no gap could be modelled, and the value would be lost
+        compare = OPERATORS[operator]
+        return Rule(text, (a, b), lambda rows: compare(rows[a], rows[b]))
     return Inequality(text, low, high, len(operator) == 1)
 
 

@@ -4,8 +4,9 @@ Usefulness: train on synthetic, test on real rows (TSTR) beside real on real (TR
 Esteban et al., 2017, arXiv 1706.02633. Fidelity: column shapes, dependence of pairs, an AUC of boosted trees. Coverage:
 the share of real categories and of tenths of the range that occur. Privacy smells: the share of rows closer to a
 training row than to a held-out one, as many of both (Platzer and Reutterer, 2021, arXiv 2104.00635), the ratio of the
-nearest to the second distance, an attack on membership by that distance, and singling out: whether values that are rare among synthetic rows point at a training
-row more often than at a held-out one (Giomi et al., 2022, arXiv 2211.10459). None of them proves privacy; ε does.
+nearest to the second distance, an attack on membership by distance, and singling out: whether values that are rare
+among synthetic rows point at a training row more often than at a held-out one (Giomi et al., 2022, arXiv 2211.10459).
+None of them proves privacy; ε does.
 """
 
 import html
@@ -43,7 +44,7 @@ ROWS = {
     "membership": (
         "membership attack",
         "lower",
-        "AUC of who takes rows near a synthetic row for training rows; 0.5: none",
+        "AUC of nearness to a synthetic row: training or held-out? 0.5: none",
     ),
     "singling": ("singling out", "lower", "excess of rare values that name one training row over one held-out row"),
 }
