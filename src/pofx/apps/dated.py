@@ -1,5 +1,7 @@
 """Dates that a table holds as words, as dates: what can be compared, counted in days, and lies between two others."""
 
+from typing import Any
+
 import pandas as pd
 
 from pofx.data.dates import format_of, in_words, plain_format
@@ -35,3 +37,20 @@ class Dated:
                 words = in_words(frame[name], form).astype(object)
                 found[name] = words.where(frame[name].notna(), None).astype(self.dtypes[name])
         return frame.assign(**found)
+
+
+def days(moments: pd.Series) -> pd.Series:
+    """Dates as days since 1970, spans of time as days: float64, NaN where there is none."""
+    if moments.dtype.kind == "m":
+        return moments / pd.Timedelta(days=1)
+    plain = moments.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(moments.dtype, "tz", None) else moments
+    return (plain - pd.Timestamp(0)) / pd.Timedelta(days=1)
+
+
+def moments(days: pd.Series, dtype: Any) -> pd.Series:
+    """Days as dates or spans of time of a type, to the second."""
+    spans = pd.to_timedelta((days * 86400).round(), unit="s")
+    if dtype.kind == "m":
+        return spans.astype(dtype)
+    found = pd.Timestamp(0) + spans
+    return found.dt.tz_localize("UTC").astype(dtype) if getattr(dtype, "tz", None) else found.astype(dtype)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from pofx.apps.constraint_texts import constraints_of
 from pofx.apps.constraints import Inequality, Together
-from pofx.apps.dated import Dated
+from pofx.apps.dated import Dated, days, moments
 from pofx.apps.plain_rows import learnable
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.data.columns import framed, left_out
@@ -143,8 +143,8 @@ class Synthesizer:
             raise UsageError(
                 f"delta must be below 1 / rows, {1 / len(rows):.2g} (got {self.delta:g}): pass a smaller one"
             )
-        dates = [c for c in rows.columns if rows[c].dtype.kind == "M"]
-        days = rows.assign(**{c: _days(rows[c]) for c in dates})
+        dates = [c for c in rows.columns if rows[c].dtype.kind in "mM"]
+        counted = rows.assign(**{c: days(rows[c]) for c in dates})
         target = self.target if self.target in rows.columns else None
         assert self.epsilon is not None
         own = {k: v for k, v in self.options.items() if k != "represent"}
@@ -152,7 +152,7 @@ class Synthesizer:
         if self.steps is not None:
             shared["steps"] = self.steps
         self.moments = {c: rows[c].dtype for c in dates}
-        self.private = PrivateTable(self.epsilon, self.delta, model=self.model, **shared).fit(days)
+        self.private = PrivateTable(self.epsilon, self.delta, model=self.model, **shared).fit(counted)
 
     def _public(self, rows: pd.DataFrame) -> dict[str, Any]:
         """The stated domains of what is modelled: dates in days, gaps from the ranges of both of their ends."""
@@ -163,13 +163,12 @@ class Synthesizer:
         for name, value in stated.items():
             dates = name in self.dated.formats or (name in rows.columns and rows[name].dtype.kind == "M")
             if isinstance(value, tuple) and dates:
-                ends = pd.DataFrame({name: [str(v) for v in value]})
-                form = self.dated.formats.get(name)
-                moments = pd.to_datetime(ends[name], format=plain_format(form), errors="coerce")
-                moments = moments.where(moments.notna(), pd.to_datetime(ends[name], errors="coerce"))
-                if moments.isna().any():
+                ends, form = pd.Series([str(v) for v in value]), self.dated.formats.get(name)
+                found = pd.to_datetime(ends, format=plain_format(form), errors="coerce")
+                found = found.where(found.notna(), pd.to_datetime(ends, errors="coerce"))
+                if found.isna().any():
                     raise UsageError(f"the range of {name} must be two dates (got {value[0]} to {value[1]})")
-                stated[name] = tuple(_days(moments))
+                stated[name] = tuple(days(found))
             elif isinstance(value, tuple) and any(isinstance(v, str) for v in value):
                 raise UsageError(f"the range of {name} must be two numbers (got {value[0]} to {value[1]})")
         for c in self.constraints:
@@ -272,7 +271,7 @@ class Synthesizer:
         """Rows of the table's columns: those of the model given what it can be given."""
         if self.epsilon is not None:
             rows = self.private.sample(n, seed)
-            rows = rows.assign(**{c: _moments(rows[c], dtype) for c, dtype in self.moments.items() if c in rows})
+            rows = rows.assign(**{c: moments(rows[c], dtype) for c, dtype in self.moments.items() if c in rows})
         else:
             for constraint in self.constraints if known is not None else ():
                 built = set(constraint.builds)
@@ -327,18 +326,6 @@ class TargetTrees:
         return drawn.astype(rows[self.target].dtype)
 
 
-def _days(moments: pd.Series) -> pd.Series:
-    """Dates as days since 1970, whole where all are."""
-    plain = moments.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(moments.dtype, "tz", None) else moments
-    return (plain - pd.Timestamp(0)) / pd.Timedelta(days=1)
-
-
-def _moments(days: pd.Series, dtype: Any) -> pd.Series:
-    """Days since 1970 as dates of a type."""
-    found = pd.Timestamp(0) + pd.to_timedelta((days * 86400).round(), unit="s")
-    return found.dt.tz_localize("UTC").astype(dtype) if getattr(dtype, "tz", None) else found.astype(dtype)
-
-
 def _check_private(model: str) -> None:
     """Refuse a model that is not private: it counts without noise, or has no loss per row of classes.
 
@@ -383,7 +370,7 @@ def merged(frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, dict[str, int]]:
     """A table whose categories of fewer than k rows are one, and how many were merged by column."""
     frame, found = frame.copy(), {}
     for name in frame.columns if k > 1 else ():
-        if not numeric(frame[name]) and frame[name].dtype.kind not in "Mb":
+        if not numeric(frame[name]) and frame[name].dtype.kind not in "mMb":
             counts = frame[name].value_counts()
             rare = set(counts.index[counts < k])
             if rare:

@@ -18,7 +18,7 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from pofx.apps.dated import Dated
+from pofx.apps.dated import Dated, days
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metrics.closest_record import closest_share
 from pofx.evaluate.metrics.marginals import column_shapes
@@ -72,9 +72,7 @@ def in_days(frames: Sequence[pd.DataFrame], reference: pd.DataFrame) -> list[pd.
     """Tables whose dates, also those in words, are days: numbers, which are near one another or not."""
     dated, found = Dated(reference), []
     for frame in map(dated.forward, frames):
-        dates = {c: frame[c] for c in frame.columns if frame[c].dtype.kind == "M"}
-        plain = {c: x.dt.tz_convert("UTC").dt.tz_localize(None) if x.dt.tz is not None else x for c, x in dates.items()}
-        found.append(frame.assign(**{c: (x - pd.Timestamp(0)) / pd.Timedelta(days=1) for c, x in plain.items()}))
+        found.append(frame.assign(**{c: days(frame[c]) for c in frame.columns if frame[c].dtype.kind in "mM"}))
     return found
 
 

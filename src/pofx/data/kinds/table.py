@@ -67,7 +67,7 @@ def table(
             )
     stated = types_of(schema)
     frame = check_table(x, name, stated)
-    words = [c for c in frame.columns if c in stated or not (numeric(frame[c]) or frame[c].dtype.kind in "bM")]
+    words = [c for c in frame.columns if c in stated or not (numeric(frame[c]) or frame[c].dtype.kind in "bmM")]
     out = left_out(describe(frame[words], stated), stated, len(frame))
     facts: dict[str, Any] = {"stated": stated} if stated else {}
     if out:
@@ -174,7 +174,7 @@ def _column(column: pd.Series, stated: Any) -> pd.Series | np.ndarray | None:
         if isinstance(column.dtype, np.dtype) or not column.isna().any():
             return column.to_numpy(dtype=_plain(column))
         return column
-    if pd.api.types.is_datetime64_any_dtype(column.dtype) or _words(column):
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or column.dtype.kind == "m" or _words(column):
         return column
     return None
 
@@ -391,7 +391,7 @@ def _plain_values(column: pd.Series) -> list[Any]:
 
 def _content(column: pd.Series) -> bytes:
     """The content of a column for hashes; truth values count as whole numbers."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufM":
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufmM":
         return np.ascontiguousarray(column.to_numpy()).tobytes()
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "b":
         return column.to_numpy(np.int64).tobytes()
