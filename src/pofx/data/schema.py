@@ -28,8 +28,8 @@ def describe(frame: pd.DataFrame, stated: Mapping[str, Any] | None = None) -> di
     Types: constant (value), whole (low, high, offset), decimal (places), lattice (offset, step, high), levels (values),
     real (heavy: values that many rows have; atoms: the share of rows that repeat others beside these; written: the
     decimals to which all values were written, to which samples are rounded), bool, category
-    (categories, ordered), date (offset, step, high, unit, format; span: of spans of time), and the two that name items: id, text. `missing`
-    is true where values are missing.
+    (categories, ordered), date (offset, step, high, unit, format; span: of spans of time), and the two that name items:
+    id, text. `missing` is true where values are missing.
 
     Args:
         stated: types by column where the guess is wrong: "number", "real", "category", "bool", "date", "id", "text", or
