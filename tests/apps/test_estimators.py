@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from pofx.apps.anomaly import AnomalyDetector
 from pofx.apps.augment import GenerativeOversampler
 from pofx.apps.impute import Imputer
+from pofx.apps.synthesizer import Synthesizer
 from pofx.sklearn import DensityEstimator, Encoder, GenerativeClassifier
 
 FAST = {"components": 1, "covariance": "full", "ridge": 1e-3}
@@ -25,6 +26,7 @@ ESTIMATORS = [
     AnomalyDetector(("knn", "gmm")),
     GenerativeOversampler(),
     Imputer(steps=2, options={"states": 4, "batch_size": 16}),
+    Synthesizer("circuit", steps=2, options={"states": 4, "batch_size": 16}),
 ]
 REPEATED = (
     "the rows that choose weights are drawn by row, and batches hold rows in proportion to their weights: equal in law"
@@ -34,6 +36,7 @@ EXCEPTIONS: dict[str, str] = {
     "check_sample_weights_invariance": REPEATED,
 }
 NAMED = "its option `score` states what is scored, so that it has no method of that name"
+CELL = "a cell that is no number, word or date is a DataError, which names the column"
 OWN: dict[str, dict[str, str]] = {  # of one estimator
     "AnomalyDetector": {
         "check_fit_score_takes_y": NAMED,
@@ -41,9 +44,10 @@ OWN: dict[str, dict[str, str]] = {  # of one estimator
         "check_pipeline_consistency": NAMED,
     },
     "Imputer": {
-        "check_dtype_object": "a cell that is no number, word or date is a DataError, which names the column",
+        "check_dtype_object": CELL,
         "check_transformer_preserve_dtypes": "what comes out is a table whose columns have types of their own",
     },
+    "Synthesizer": {"check_dtype_object": CELL},
 }
 
 INHERITED = {  # checks of what the estimators share that take longest: of the first of them

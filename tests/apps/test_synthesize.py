@@ -53,10 +53,10 @@ def test_every_constraint_holds_in_every_row(maker):
 def test_a_narrower_range_is_drawn_by_rejection_with_its_share():
     frame = people().query("age < 60 or age != age")
     made = Synthesizer(constraints=["age < 60"], **FAST).fit(frame)
-    made.constraints = constraints_of(["age < 40"], frame.query("age < 40"))
+    made.rules = constraints_of(["age < 40"], frame.query("age < 40"))
     rows = made.sample(200)
     assert (rows["age"].dropna() < 40).all() and 0.2 < made.accepted < 0.9
-    made.constraints = constraints_of(["age < 0", "plan = x"], frame.head(3).assign(age=-1, plan="x"))
+    made.rules = constraints_of(["age < 0", "plan = x"], frame.head(3).assign(age=-1, plan="x"))
     with pytest.raises(DataError, match="relax"):
         made.sample(30)
 

@@ -104,7 +104,7 @@ def synthesize(
     rows = maker.sample(n or len(whole), given=known)
     write_frame(rows, out)
     about = {
-        "model": maker.model,
+        "model": maker.named,
         "rows": f"{len(rows):,}",
         "learned from": f"{len(rest if measured else whole):,} rows",
     }
@@ -112,8 +112,8 @@ def synthesize(
         about[f"left out {name}"] = reason
     for name, count in maker.merged.items():
         about[f"merged in {name}"] = f"{count} categories of fewer than {k} rows"
-    if maker.constraints:
-        about["constraints"] = "; ".join(dict.fromkeys(c.text for c in maker.constraints))
+    if maker.rules:
+        about["constraints"] = "; ".join(dict.fromkeys(c.text for c in maker.rules))
         about["accepted draws"] = f"{maker.accepted:.1%}"
     if maker.trees is not None:
         about["target"] = f"{chosen}, drawn by boosted trees given the other columns"
@@ -125,7 +125,7 @@ def synthesize(
         show(f"{key}: {value}")
     if measured and given is None:
         part = rest.columns.intersection(rows.columns)
-        made = {maker.model: rows, **floors(rest[part], len(rest), seed), "real": held}
+        made = {maker.named: rows, **floors(rest[part], len(rest), seed), "real": held}
         made = dict(zip(made, in_days(list(made.values()), rest), strict=True))
         rest, held = in_days([rest, held], rest)
         fresh = held.sample(frac=1, random_state=seed).reset_index(drop=True)

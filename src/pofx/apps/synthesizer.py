@@ -9,10 +9,12 @@ is beside that of independent columns, of a Gaussian copula, and of real held-ou
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from pofx.apps.constraint_texts import constraints_of
 from pofx.apps.constraints import Inequality, Together
@@ -28,13 +30,17 @@ PUBLIC = ("Synthesizer",)
 
 STEPS = 500  # of training, where no budget is given
 OTHER = "other"
+FEWEST = 10  # rows
 MOST_CLASSES, LEAST_OF_CLASS = 30, 20  # of a target that trees draw: classes, rows of each
 TRIES = 40  # times that rows which break a constraint are drawn anew
 FLOOR_ROWS = 20_000  # rows that floors are fitted to
 
 
-class Synthesizer:
+class Synthesizer(BaseEstimator):
     """Learns the rows of a table, and draws others."""
+
+    trees: "TargetTrees | None" = None
+    accepted = 1.0
 
     def __init__(
         self,
@@ -72,34 +78,54 @@ class Synthesizer:
         options: of the model, the trainer and the view, by name.
         seed: of the training and the draws; private noise has none.
         """
-        if epsilon is not None and model is None:
-            model = "mst"
-        model = model or "made"
-        if epsilon is not None:
-            if not 0 < epsilon < math.inf:
-                raise UsageError(f"epsilon must be a number above 0 (got {epsilon}): pass 1, or leave it out")
-            if not 0 < delta < 1:
-                raise UsageError(f"delta must lie between 0 and 1, below 1 / rows (got {delta}): pass 1e-6")
-            _check_private(model)
-        if epsilon is not None and (weight is not None or balance is not None):
-            raise UsageError("a private count counts each row once: leave weight and balance out with epsilon")
-        if epsilon is not None and k > 1:
-            raise UsageError("k reads the rows: with epsilon rare categories are merged privately; leave k out")
-        if k < 1:
-            raise UsageError(f"k must be at least 1 (got {k}): pass k=5")
-        self.model, self.texts, self.epsilon, self.delta = model, list(constraints), epsilon, delta
+        self.model, self.constraints, self.epsilon, self.delta = model, constraints, epsilon, delta
         self.domain, self.target, self.k, self.weight, self.balance = domain, target, k, weight, balance
-        self.target_trees, self.trees = target_trees, cast("TargetTrees | None", None)
-        self.minutes, self.steps, self.seed = minutes, steps, seed
-        self.options = {**({"represent": "bins"} if model == "made" else {}), **(options or {})}
-        self.accepted = 1.0
+        self.target_trees, self.minutes, self.steps, self.seed = target_trees, minutes, steps, seed
+        self.options = options
+        self._check()
 
-    def fit(self, frame: pd.DataFrame) -> "Synthesizer":
-        """Learn from rows.
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    @property
+    def named(self) -> str:
+        """The name of the model."""
+        return self.model or ("made" if self.epsilon is None else "mst")
+
+    def _check(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            UsageError: which do.
+        """
+        if self.epsilon is not None:
+            if not 0 < self.epsilon < math.inf:
+                raise UsageError(f"epsilon must be a number above 0 (got {self.epsilon}): pass 1, or leave it out")
+            if not 0 < self.delta < 1:
+                raise UsageError(f"delta must lie between 0 and 1, below 1 / rows (got {self.delta}): pass 1e-6")
+            _check_private(self.named)
+            if self.weight is not None or self.balance is not None:
+                raise UsageError("a private count counts each row once: leave weight and balance out with epsilon")
+            if self.k > 1:
+                raise UsageError("k reads the rows: with epsilon rare categories are merged privately; leave k out")
+        if self.k < 1:
+            raise UsageError(f"k must be at least 1 (got {self.k}): pass k=5")
+
+    def fit(self, frame: Any, y: Any = None) -> "Synthesizer":
+        """Learn from rows, a DataFrame or an array; `y` is not read.
 
         Raises:
             DataError: too few rows, or rows that break a constraint.
         """
+        self._check()
+        if framed(frame) is None:
+            frame = validate_data(self, frame, dtype=None, ensure_all_finite=False, ensure_min_samples=FEWEST)
+            frame = pd.DataFrame(frame, columns=[f"x{i}" for i in range(frame.shape[1])])
+        else:
+            _check_feature_names(self, frame.rename(columns=str), reset=True)
+            _check_n_features(self, frame, reset=True)
         frame, self.left_out = modelled(frame)
         self.dated = Dated(frame)
         frame = self.dated.forward(frame)
@@ -110,9 +136,9 @@ class Synthesizer:
         else:
             weights = self.weight
         self.columns, self.numeric = list(frame.columns), {c: numeric(frame[c]) for c in frame.columns}
-        self.constraints = constraints_of(self.texts, frame)
+        self.rules = constraints_of(self.constraints, frame)
         rows, self.merged = merged(frame, self.k)
-        for constraint in self.constraints:
+        for constraint in self.rules:
             rows = constraint.forward(rows)
         if self.epsilon is not None:
             self._fit_private(rows)
@@ -122,13 +148,15 @@ class Synthesizer:
         budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["steps"] = STEPS
-        joint = {c.name: "category" for c in self.constraints if isinstance(c, Together)}
+        joint = {c.name: "category" for c in self.rules if isinstance(c, Together)}
         if joint:
             rows = rows.astype(joint)
         shared: dict[str, Any] = {"weight": weights, "balance": self.balance, "seed": self.seed, "progress": False}
-        self.run = fit(rows, self.model, **shared, **budget, **self.options)
+        options = {**({"represent": "bins"} if self.named == "made" else {}), **(self.options or {})}
+        self.run = fit(rows, self.named, **shared, **budget, **options)
+        self.trees = None
         if self.target_trees and self.target is not None and self.balance is None:
-            constrained = any(self.target in c.names for c in self.constraints)
+            constrained = any(self.target in c.names for c in self.rules)
             learned = merged(frame, self.k)[0]
             count = None if weights is None else np.asarray(weights, np.float64)
             self.trees = None if constrained else TargetTrees.fit(learned, self.target, count, self.seed)
@@ -137,7 +165,7 @@ class Synthesizer:
     def _fit_private(self, rows: pd.DataFrame) -> None:
         from pofx.apps.private_table import PrivateTable
 
-        if any(isinstance(c, Together) for c in self.constraints):
+        if any(isinstance(c, Together) for c in self.rules):
             raise UsageError("fixed combinations list the pairs of the rows, which is not private: leave them out")
         if self.delta * len(rows) >= 1:
             raise UsageError(
@@ -147,12 +175,12 @@ class Synthesizer:
         counted = rows.assign(**{c: days(rows[c]) for c in dates})
         target = self.target if self.target in rows.columns else None
         assert self.epsilon is not None
-        own = {k: v for k, v in self.options.items() if k != "represent"}
+        own = {k: v for k, v in (self.options or {}).items() if k != "represent"}
         shared: dict[str, Any] = {"target": target, "domain": self._public(rows), "options": own, "seed": self.seed}
         if self.steps is not None:
             shared["steps"] = self.steps
         self.moments = {c: rows[c].dtype for c in dates}
-        self.private = PrivateTable(self.epsilon, self.delta, model=self.model, **shared).fit(counted)
+        self.private = PrivateTable(self.epsilon, self.delta, model=self.named, **shared).fit(counted)
 
     def _public(self, rows: pd.DataFrame) -> dict[str, Any]:
         """The stated domains of what is modelled: dates in days, gaps from the ranges of both of their ends."""
@@ -171,7 +199,7 @@ class Synthesizer:
                 stated[name] = tuple(days(found))
             elif isinstance(value, tuple) and any(isinstance(v, str) for v in value):
                 raise UsageError(f"the range of {name} must be two numbers (got {value[0]} to {value[1]})")
-        for c in self.constraints:
+        for c in self.rules:
             if isinstance(c, Inequality) and c.low in stated and c.high in stated and c.gap in rows.columns:
                 stated[c.gap] = (0.0, max(float(stated[c.high][1]) - float(stated[c.low][0]), 0.0))
         return {name: value for name, value in stated.items() if name in rows.columns}
@@ -181,7 +209,7 @@ class Synthesizer:
         """The columns whose domain was read from the rows, which ε does not cover."""
         if self.epsilon is None:
             return []
-        gaps = {c.gap: c.high for c in self.constraints if isinstance(c, Inequality)}
+        gaps = {c.gap: c.high for c in self.rules if isinstance(c, Inequality)}
         return [gaps.get(name, name) for name in self.private.unstated]
 
     def sample(self, n: int, *, given: Any = None, seed: int | None = None) -> pd.DataFrame:
@@ -246,7 +274,7 @@ class Synthesizer:
                     known[name] = pd.to_numeric(known[name])
                 except ValueError as error:
                     raise DataError(f"{name} must be a number (got '{known[name].iloc[0]}')") from error
-        for c in self.constraints:
+        for c in self.rules:
             if set(c.names) <= set(known.columns) and not c.holds(known).all():
                 raise DataError(f"the known values break the constraint '{c.text}': mend them")
         return known
@@ -254,7 +282,7 @@ class Synthesizer:
     def _good(self, rows: pd.DataFrame, known: pd.DataFrame | None) -> np.ndarray:
         """Which rows obey the constraints, and have the known values that the model was not given."""
         good = np.ones(len(rows), bool)
-        for constraint in self.constraints:
+        for constraint in self.rules:
             good &= constraint.holds(rows)
         for name in known.columns if known is not None else ():
             assert known is not None
@@ -273,7 +301,7 @@ class Synthesizer:
             rows = self.private.sample(n, seed)
             rows = rows.assign(**{c: moments(rows[c], dtype) for c, dtype in self.moments.items() if c in rows})
         else:
-            for constraint in self.constraints if known is not None else ():
+            for constraint in self.rules if known is not None else ():
                 built = set(constraint.builds)
                 assert known is not None
                 if built & set(known.columns):
@@ -283,7 +311,7 @@ class Synthesizer:
             if given is not None and len(given) == 1:
                 given = given.iloc[0].to_dict()
             rows = self.run.sample(n, given=given, seed=seed)
-        for constraint in reversed(self.constraints):
+        for constraint in reversed(self.rules):
             rows = constraint.backward(rows)
         rows = rows[self.columns]
         if self.trees is not None and (known is None or self.target not in known.columns):
@@ -345,13 +373,11 @@ def _check_private(model: str) -> None:
 
 def modelled(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """The columns that can be learned, and why others are left out: ids, free text, columns of nothing."""
-    if framed(frame) is None:
-        raise DataError(f"a synthesizer learns a DataFrame (got {type(frame).__name__}): read the file into one")
     frame = frame.rename(columns=str).reset_index(drop=True)
     if frame.columns.duplicated().any():
         raise DataError(f"two columns are called '{frame.columns[frame.columns.duplicated()][0]}': rename one")
-    if len(frame) < 10:
-        raise DataError(f"the table has {len(frame)} rows: at least 10 are needed to learn from")
+    if len(frame) < FEWEST:
+        raise DataError(f"the table has {len(frame)} rows: at least {FEWEST} are needed to learn from")
     infinite = [
         c for c in frame.columns if numeric(frame[c]) and np.isinf(frame[c].to_numpy(np.float64, na_value=0)).any()
     ]
