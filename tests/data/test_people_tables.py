@@ -1,6 +1,10 @@
 """Tables as people write them: units in cells, dates of any form, titles and totals, names that come twice."""
 
+import bz2
+import gzip
+import lzma
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -8,8 +12,9 @@ import pytest
 
 from pofx.core.errors import DataError
 from pofx.data.dates import format_of, instants, restored_dates
-from pofx.data.frames import parsed
+from pofx.data.frames import parsed, read_frame
 from pofx.data.schema import describe, numbers, restored
+from pofx.data.sources import whole
 
 
 def read(text, **options):
@@ -158,3 +163,24 @@ def test_whole_numbers_that_are_ids_are_left_out_like_words():
     assert describe(ids)["id"] == {"type": "id", "different": 60}
     with pytest.raises(DataError, match="2\\^53"):
         describe(pd.DataFrame({"id": [0, 2**60] * 20}))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip"])
+def test_packed_tables_are_read(ending, tmp_path):
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    path = tmp_path / f"t.csv{ending}"
+    if ending == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("folder/t.csv", frame.to_csv(index=False))
+    else:
+        path.write_bytes({".gz": gzip, ".bz2": bz2, ".xz": lzma}[ending].compress(frame.to_csv(index=False).encode()))
+    assert read_frame(path).equals(read_frame(path, {"separator": ","})) and list(read_frame(path)["a"]) == [1, 2, 3]
+    assert whole(path).values.shape == (3, 1), "words that all differ are ids"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(DataError, match="damaged"):
+        read_frame(path)
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as file:
+        file.writestr("a.csv", "a\n1\n")
+        file.writestr("b.csv", "a\n1\n")
+    with pytest.raises(DataError, match="one table"):
+        read_frame(tmp_path / "two.zip")

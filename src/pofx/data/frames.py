@@ -6,17 +6,19 @@ warning, and so are columns without name and values at the end of every line.
 
 import io
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError
-from pofx.data.bounded import check_regular, reading
+from pofx.data.bounded import PACKED, check_regular, reading, unzipped
 from pofx.data.dialect import Dialect, dialect_of, rows_of, single_spaced, text_of
+from pofx.data.members import members
 from pofx.data.tidy import without_notes
 from pofx.data.typed import typed
 
@@ -36,6 +38,8 @@ def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataF
     """
     options, ending = options or {}, path.suffix.lower()
     check_regular(path)
+    if path.is_file() and ending in (".zip", *PACKED):
+        return _packed(path, options)
     if ending in TEXTS:
         with reading(path, "table"):
             return parsed(text_of(path, options.get("encoding")), path.name, options)
@@ -49,6 +53,27 @@ def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataF
         if ending not in RECORDS:
             raise DataError(f"{path} is no table by its name: give a file that ends in {', '.join(ENDINGS)}")
         return _records(path, options)
+
+
+def _packed(path: Path, options: Mapping[str, Any]) -> pd.DataFrame:
+    """The table in a .gz, .bz2 or .xz file, or the only one in a .zip, from a temporary folder.
+
+    Raises:
+        DataError: several tables, or none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if path.suffix.lower() != ".zip":
+            unpacked = Path(folder) / path.stem
+            with unpacked.open("wb") as file:
+                unzipped(path, file)
+            return read_frame(unpacked, options)
+        with members(path, ENDINGS) as (names, fetch):
+            if len(names) != 1:
+                shown = ", ".join(names[:4]) or "none"
+                raise DataError(f"{path} must hold one table (got {shown}): unpack it and give one")
+            unpacked = Path(folder) / PurePosixPath(names[0]).name
+            unpacked.write_bytes(fetch(names[0]))
+            return read_frame(unpacked, options)
 
 
 def rows_in(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
