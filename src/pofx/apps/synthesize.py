@@ -31,6 +31,7 @@ def synthesize(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A model (default: made; with --given circuit; private: mst).")
     ] = None,
+    drop: Annotated[str | None, typer.Option(help="Columns to leave out: id,name.")] = None,
     target: Annotated[str | None, typer.Option(help="The column to be predicted (default: the last).")] = None,
     target_trees: Annotated[
         bool, typer.Option(help="Boosted trees draw a target of categories, given the other columns.")
@@ -67,10 +68,11 @@ def synthesize(
     from pofx.apps.synthetic_quality import report as page
     from pofx.core.files import write_bytes
     from pofx.data.arrays import write_frame
+    from pofx.data.columns import selected
     from pofx.data.frames import rows_in
     from pofx.evaluate.metrics.marginals import column_shapes
 
-    frame = rows_in(source)
+    frame = selected(rows_in(source), None, drop, source.name)
     if (child is None) != (key is None):
         raise UsageError("--child and --key belong together: give the child table and the column that joins both")
     if child is not None and key is not None:
