@@ -246,6 +246,7 @@ def anomaly(
     label: Annotated[
         str | None, typer.Option(help="Known anomalies, to judge the scores: a column of 0 and 1, or COLUMN=VALUE.")
     ] = None,
+    drop: Annotated[str | None, typer.Option(help="Columns to leave out: id,name.")] = None,
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
@@ -264,14 +265,16 @@ def anomaly(
     """
     from pofx.core.errors import UsageError
     from pofx.data.arrays import write_table
-    from pofx.data.columns import listed
+    from pofx.data.columns import listed, selected
     from pofx.data.frames import rows_in
     from pofx.data.labels import positives
 
-    frame = rows_in(source)
-    rows = frame if new is None else rows_in(new)
+    frame = selected(rows_in(source), None, drop, source.name)
+    rows = frame if new is None else rows_in(new).drop(columns=listed(drop), errors="ignore")
     truth = None
-    if label is not None:
+    if label is not None and label in frame.columns and label not in rows.columns:
+        frame = frame.drop(columns=label)  # of the training rows alone: nothing to judge by
+    elif label is not None:
         label, truth = positives(rows, label)
         frame, rows = frame.drop(columns=label, errors="ignore"), rows.drop(columns=label)
     rows = alike(rows, frame)
@@ -308,7 +311,9 @@ def alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """
     lacking = [str(c) for c in known.columns if c not in rows.columns]
     if lacking:
-        raise DataError(f"the new rows lack the columns {', '.join(lacking)}: add them, empty where unknown")
+        raise DataError(
+            f"the new rows lack the columns {', '.join(lacking)}: add them, empty where unknown, or leave them out by --drop"
+        )
     more = [str(c) for c in rows.columns if c not in known.columns]
     if more:
         warnings.warn(f"{', '.join(more)} of the new rows is in no training row: left out", stacklevel=2)
