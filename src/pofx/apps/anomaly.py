@@ -311,9 +311,8 @@ def alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """
     lacking = [str(c) for c in known.columns if c not in rows.columns]
     if lacking:
-        raise DataError(
-            f"the new rows lack the columns {', '.join(lacking)}: add them, empty where unknown, or leave them out by --drop"
-        )
+        mend = "add them, empty where unknown, or leave them out of both tables (--drop)"
+        raise DataError(f"the new rows lack the columns {', '.join(lacking)}: {mend}")
     more = [str(c) for c in rows.columns if c not in known.columns]
     if more:
         warnings.warn(f"{', '.join(more)} of the new rows is in no training row: left out", stacklevel=2)

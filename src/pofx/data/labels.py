@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, unknown
 from pofx.data.numbers import from_tensor, refuse_masked
 
 _NO_LABELS = (Mapping, list, tuple, set, np.ndarray)  # types of values that name no class
