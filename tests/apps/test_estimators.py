@@ -173,3 +173,13 @@ def test_classes_of_digits_are_calibrated_by_default():
     right = found.classes_[p.argmax(1)] == y[rest]
     assert right.mean() > 0.97 and abs(p.max(1).mean() - right.mean()) < 0.05
     assert "ridge" in found.chosen_ and not GenerativeClassifier(options={"ridge": 0.1}).fit(x, y).chosen_
+
+
+def test_rows_that_choose_weights_are_no_repeats():
+    """They are two splits at once, and were taken for values that repeat, which have no density."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": g.normal(size=200), "plan": g.choice(["free", "pro"], 200)})
+    for rows in (frame, frame.head(8)):
+        learner = DensityEstimator("circuit", steps=2, options={"states": 2}).fit(rows)
+        assert learner.run_.representation.about["x"]["type"] == "real"
+        assert "atoms" not in learner.run_.representation.about["x"]

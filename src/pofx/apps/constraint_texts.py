@@ -129,11 +129,11 @@ def _begins(text: str, name: str) -> bool:
 
 def _comparison(text: str, left: Side, operator: str, right: Side, frame: pd.DataFrame) -> Constraint:
     names = [str(c) for c in frame.columns]
+    if not left.parts and not right.parts:
+        raise unknown("column in a constraint", left.text if left.plain else right.text, names)
     if left.plain or not left.parts:
         turned = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
         left, right, operator = right, left, turned.get(operator, operator)
-    if left.plain or not left.parts:
-        raise unknown("column in a constraint", left.text or right.text, names)
     column = left.column
     if column is not None and not numeric(frame[column]):
         if right.column is not None:

@@ -7,6 +7,7 @@ generated rows predicts its real rows (TSTR), each with a 95 % interval from hal
 reweighting, not another model: `fit(…, balance="column")`, or draws conditioned on the group.
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ DRAWN = 6000  # items that are drawn where none are given
 NEAREST = 5
 COMPONENTS = 50  # of pictures
 REPEATS = 20  # half-samples behind an interval
+COLUMNS = 4  # groups up to which they are columns
 CLEAR = 0.1  # of the best group's number, the least difference that is named
 
 
@@ -54,10 +56,12 @@ def fairness_report(
     from pofx.artifact import run_of
     from pofx.core.items import Items
     from pofx.data.weights import LABEL, banded, check_groups, groups_of
+    from pofx.evaluate.conditions import drawn as drawn_given
+    from pofx.evaluate.conditions import with_conditions
     from pofx.evaluate.provenance import held_out_by, trained_on
 
     run = run_of(run)
-    data = held_out_by(run, trained_on(run, data))
+    data = with_conditions(run, held_out_by(run, trained_on(run, data)))
     held = data.test
     if samples is not None and not isinstance(samples, Items):
         samples = Items(held.kind, samples, facts=held.facts)
@@ -68,7 +72,7 @@ def fairness_report(
 
     seen, real_groups = named(known), named(groups_of(held, group))
     check_groups(seen, group, "group")
-    drawn = run.draw(DRAWN, seed=seed) if samples is None else samples
+    drawn = drawn_given(run, data.train, DRAWN, seed=seed) if samples is None else samples
     made_groups = named(_groups_of_drawn(drawn, group, data, real_groups))
     real, made = _vectors(data.train, held), _vectors(data.train, drawn)
     names, counts = np.unique(real_groups.astype(str), return_counts=True)
@@ -222,6 +226,19 @@ def _plain(table: pd.DataFrame, column: str) -> dict[str, float]:
     return {str(name): float(value) for name, value in table[column].dropna().items()}
 
 
+def beside(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with their intervals as text; few groups are columns, so that all fit on a screen."""
+    found = pd.DataFrame({"items": table["items"].map("{:,}".format)})
+    for column in table.columns:
+        if column != "items" and not column.endswith(" ±"):
+            errors = table.get(f"{column} ±", pd.Series(np.nan, index=table.index))
+            found[column] = [
+                "" if np.isnan(v) else f"{v:.3f}" if np.isnan(e) else f"{v:.3f} ± {e:.3f}"
+                for v, e in zip(table[column], errors, strict=True)
+            ]
+    return found.T if len(found) <= COLUMNS else found
+
+
 def fairness(
     run: Run,
     group: Annotated[str, typer.Option(help="A column of groups, or `label`.")],
@@ -240,7 +257,7 @@ def fairness(
     data = trained_on(artifact, against)
     check_same_data(artifact, data, forcible=False)
     table = fairness_report(artifact, data, group, target=target, seed=seed)
-    show(aligned(table, na_rep="NaN"))
+    show(aligned(beside(table), None))
     measured = int((table["items"] >= LEAST).sum())
     if measured >= 2:
         for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
@@ -248,7 +265,7 @@ def fairness(
     if measured < len(table):
         few = len(table) - measured
         show(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
-    show(f"to mend it: pofx train … --balance {group}, and compare these numbers")
+    show(f"to mend it: pofx train … --balance {shlex.quote(group)}, and compare these numbers")
     if out is None:
         return None
     write_frame(table, out, index=True)

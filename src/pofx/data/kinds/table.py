@@ -240,8 +240,9 @@ class Table(Kind):
         return table(value, name=name) if isinstance(value, pd.DataFrame) else None
 
     def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
-        """The description of the columns, from all splits."""
-        return {"schema": describe(self.join([part.values for part in parts]), parts[0].facts.get("stated"))}
+        """The description of the columns, from all splits; what is two splits at once counts once, or it would repeat."""
+        once = {id(part.values): part.values for part in parts}
+        return {"schema": describe(self.join(list(once.values())), parts[0].facts.get("stated"))}
 
     def take(self, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
         return values.iloc[at].reset_index(drop=True)
