@@ -240,7 +240,7 @@ class Table(Kind):
         return table(value, name=name) if isinstance(value, pd.DataFrame) else None
 
     def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
-        """The description of the columns, from all splits; what is two splits at once counts once: it repeats nothing."""
+        """The description of the columns, from all splits; a split that is there twice counts once."""
         once = {id(part.values): part.values for part in parts}
         return {"schema": describe(self.join(list(once.values())), parts[0].facts.get("stated"))}
 
