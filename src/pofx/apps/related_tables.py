@@ -211,4 +211,4 @@ def synthesize_related(
         write_frame(frame, path)
     numbers = related_quality(made, sides[1], maker.key, child_key=maker.child_key)
     lines = [f"{name}: {value:.3f}" for name, value in numbers.items()]
-    return "\n".join([*lines, f"{len(made[0]):,} parents → {out}, {len(made[1]):,} children → {child_out}"])
+    return "\n".join([*lines, f"{len(made[1]):,} children → {child_out}", f"{len(made[0]):,} parents"])

@@ -127,7 +127,8 @@ def synthesize(
         show(f"{key}: {value}")
     if measured and given is None:
         part = rest.columns.intersection(rows.columns)
-        made = {maker.named: rows, **floors(rest[part], len(rest), seed), "real": held}
+        several = rows if len(rows) >= len(held) else maker.sample(len(rest))  # few rows measure nothing
+        made = {maker.named: several, **floors(rest[part], len(rest), seed), "real": held}
         made = dict(zip(made, in_days(list(made.values()), rest), strict=True))
         rest, held = in_days([rest, held], rest)
         fresh = held.sample(frac=1, random_state=seed).reset_index(drop=True)

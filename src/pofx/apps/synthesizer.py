@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from pofx.apps.constraint_texts import constraints_of
-from pofx.apps.constraints import Inequality, Together
+from pofx.apps.constraints import Inequality, Sum, Together
 from pofx.apps.dated import Dated, days, moments
 from pofx.apps.plain_rows import learnable
 from pofx.core.errors import DataError, UsageError, unknown
@@ -193,7 +193,7 @@ class Synthesizer(BaseEstimator):
             if isinstance(value, tuple) and dates:
                 ends, form = pd.Series([str(v) for v in value]), self.dated.formats.get(name)
                 found = pd.to_datetime(ends, format=plain_format(form), errors="coerce")
-                found = found.where(found.notna(), pd.to_datetime(ends, errors="coerce"))
+                found = found.where(found.notna(), pd.to_datetime(ends, errors="coerce", format="mixed"))
                 if found.isna().any():
                     raise UsageError(f"the range of {name} must be two dates (got {value[0]} to {value[1]})")
                 stated[name] = tuple(days(found))
@@ -244,9 +244,12 @@ class Synthesizer(BaseEstimator):
                 break
         self.accepted = obeyed / max(drawn, 1)
         if len(left):
+            sums = {name for c in self.rules if isinstance(c, Sum) for name in c.builds}
+            given_sums = sums & set(known.columns) if known is not None else set()
+            mend = f", or solve the sum for another column than {min(given_sums)}" if given_sums else ""
             raise DataError(
                 f"only {n - len(left):,} of {n:,} rows obey the constraints and known values ({self.accepted:.2%} of "
-                "the draws): relax them"
+                f"the draws): relax them{mend}"
             )
         return self.dated.backward(pd.concat(parts).sort_index())
 
