@@ -1,14 +1,14 @@
-"""Dates that a table holds as words, as dates: what can be compared, counted in days, and lies between two others."""
+"""Dates that a table holds as words or whole numbers, as dates: what can be compared, counted in days, and lies between two others."""
 
 from typing import Any
 
 import pandas as pd
 
-from pofx.data.dates import format_of, in_words, plain_format
+from pofx.data.dates import WHOLE, digits, format_of, in_words, plain_format, whole_dates
 
 
 class Dated:
-    """The columns of a table whose words are dates: to dates, and back to the words."""
+    """The columns of a table whose words or whole numbers are dates: to dates, and back."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.formats: dict[str, str] = {}
@@ -17,13 +17,15 @@ class Dated:
             column = frame[name]
             if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
                 form = format_of(column.dropna())
-                if form is not None:
-                    self.formats[name], self.dtypes[name] = form, column.dtype
+            else:
+                form = WHOLE if whole_dates(column.dropna()) else None
+            if form is not None:
+                self.formats[name], self.dtypes[name] = form, column.dtype
 
     def forward(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Words as dates; a word that is none is missing."""
         found = {
-            name: pd.to_datetime(frame[name], format=plain_format(form), errors="coerce")
+            name: pd.to_datetime(_words(frame[name]), format=plain_format(form), errors="coerce")
             for name, form in self.formats.items()
             if name in frame.columns and frame[name].dtype.kind != "M"
         }
@@ -34,9 +36,14 @@ class Dated:
         found = {}
         for name, form in self.formats.items():
             if name in frame.columns and frame[name].dtype.kind == "M":
-                words = in_words(frame[name], form).astype(object)
-                found[name] = words.where(frame[name].notna(), None).astype(self.dtypes[name])
+                words = in_words(frame[name], form).astype(object).where(frame[name].notna(), None)
+                whole = pd.api.types.is_numeric_dtype(self.dtypes[name])
+                found[name] = (pd.to_numeric(words) if whole else words).astype(self.dtypes[name])
         return frame.assign(**found)
+
+
+def _words(column: pd.Series) -> pd.Series:
+    return digits(column) if pd.api.types.is_numeric_dtype(column.dtype) else column
 
 
 def days(moments: pd.Series) -> pd.Series:

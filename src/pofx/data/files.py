@@ -30,6 +30,7 @@ from pofx.data.reading_options import ARRAYS
 from pofx.data.several import Several
 from pofx.data.weights import with_weight
 
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 ENDINGS, ZIP = (".npz", ".npy"), ".zip"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target", "Y")
 NOTES = ("levels", "rate", "label_names")  # arrays beside the items that state something about them
@@ -102,6 +103,8 @@ def contents(
             found, condition = _npz(path, label, condition, given)
         else:
             found = _one_array(path, given)
+    elif reader is None and suffix in PICKLES:
+        raise DataError(f"{path} may run any code when it is read: write it as .parquet, .csv or .npz")
     elif reader is None:
         raise DataError(
             f"{path}: no reader for {suffix or 'a file like this'}: give {', '.join(suffixes())} or a folder"

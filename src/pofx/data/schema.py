@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
-from pofx.data.dates import format_of, instants, restored_dates, spans
+from pofx.data.dates import WHOLE, format_of, instants, restored_dates, spans, whole_dates
 from pofx.data.grids import grid_of, near_grid, on_grid, written_places
 
 LARGEST, SMALLEST = 1e100, 1e-100  # magnitudes whose squares float64 still holds
@@ -66,6 +66,8 @@ def _column(column: pd.Series, name: str, stated: Any) -> dict[str, Any]:
     if not categorical and pd.api.types.is_timedelta64_dtype(dtype):
         return _date(known, None, span=True) | lacking
     if not categorical and pd.api.types.is_numeric_dtype(dtype):
+        if stated not in ("number", "real") and whole_dates(known):
+            return _date(known, WHOLE) | lacking
         return {**_numeric(known, name, stated == "real", bool(lacking)), **lacking}
     form = None if categorical else format_of(known)
     if form is not None:

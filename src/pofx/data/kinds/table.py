@@ -135,6 +135,8 @@ def table_of(
 
 def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The table as a DataFrame of numbers, truth values, words and dates, checked."""
+    if isinstance(x, str | Path):
+        raise DataError(f"{name} must be rows (got the name '{x}'): read the file, or use `pofx score RUN FILE`")
     if not isinstance(x, pd.DataFrame):
         x = frame_of(x, name)
     if x.shape[0] == 0 or x.shape[1] == 0:
@@ -171,9 +173,9 @@ def _column(column: pd.Series, stated: Any) -> pd.Series | np.ndarray | None:
     if column.dtype == object and _plain_numbers(column):
         column = pd.to_numeric(column, errors="coerce")
     if _numbers(column):
-        if isinstance(column.dtype, np.dtype) or not column.isna().any():
-            return column.to_numpy(dtype=_plain(column))
-        return column
+        dtype = column.dtype  # pandas' and Arrow's own come back as such
+        own = not isinstance(dtype, np.dtype | pd.SparseDtype) and (dtype.kind in "iuf" or column.isna().any())
+        return column if own else column.to_numpy(dtype=_plain(column))
     if pd.api.types.is_datetime64_any_dtype(column.dtype) or column.dtype.kind == "m" or _words(column):
         return column
     return None
@@ -392,6 +394,8 @@ def _plain_values(column: pd.Series) -> list[Any]:
 
 def _content(column: pd.Series) -> bytes:
     """The content of a column for hashes; truth values count as whole numbers."""
+    if numeric(column) and not isinstance(column.dtype, np.dtype) and not column.isna().any():
+        column = pd.Series(column.to_numpy(dtype=_plain(column)))
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufmM":
         return np.ascontiguousarray(column.to_numpy()).tobytes()
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "b":
