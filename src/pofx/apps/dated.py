@@ -1,4 +1,4 @@
-"""Dates that a table holds as words or whole numbers, as dates: what can be compared, counted in days, and lies between two others."""
+"""Dates that a table holds as words or whole numbers, as dates, which are compared and counted in days."""
 
 from typing import Any
 
