@@ -222,3 +222,13 @@ def test_columns_are_left_out_by_the_verb(tmp_path):
     assert "--drop" in str(wrong.exception)
     named = CliRunner().invoke(app, [*call[:2], *call[4:], "--label", "w=u", "--members", "knn"])
     assert named.exit_code == 0 and "AUROC" in named.output
+
+
+def test_attribution_of_many_columns_is_that_of_each(monkeypatch):
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": g.normal(size=80), "b": g.choice(["u", "v"], 80), "c": g.integers(0, 9, 80)})
+    detector = AnomalyDetector("knn").fit(frame)
+    together = detector.attribution(frame.head(6))
+    monkeypatch.setattr("pofx.apps.anomaly.CELLS", 1)
+    pd.testing.assert_frame_equal(detector.attribution(frame.head(6)), together)
+    assert together.shape == (6, 3) and (together["a"] != 0).any()
