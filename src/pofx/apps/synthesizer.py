@@ -136,6 +136,7 @@ class Synthesizer(BaseEstimator):
         else:
             weights = self.weight
         self.columns, self.numeric = list(frame.columns), {c: numeric(frame[c]) for c in frame.columns}
+        self.dtypes = {c: frame[c].dtype for c in frame.columns if self.numeric[c]}
         self.rules = constraints_of(self.constraints, frame)
         rows, self.merged = merged(frame, self.k)
         for constraint in self.rules:
@@ -277,6 +278,8 @@ class Synthesizer(BaseEstimator):
                     known[name] = pd.to_numeric(known[name])
                 except ValueError as error:
                     raise DataError(f"{name} must be a number (got '{known[name].iloc[0]}')") from error
+            if self.numeric[name] and self.dtypes[name].kind == "f":
+                known[name] = known[name].astype(self.dtypes[name])  # 5 is 5.0 in a column of fractions
         for c in self.rules:
             if set(c.names) <= set(known.columns) and not c.holds(known).all():
                 raise DataError(f"the known values break the constraint '{c.text}': mend them")
