@@ -111,8 +111,8 @@ class AnomalyDetector(BaseEstimator):
             scores = self._combined(x[rest])
             usual = scores <= np.quantile(scores, 1 - self.contamination)
             self._fit_members(x[rest[usual]])
-            left = self._combined(x[rest[~usual]])
-            self._own = np.concatenate((self._own, left))  # of all rows a share is flagged
+            if not usual.all():  # of all rows a share is flagged
+                self._own = np.concatenate((self._own, self._combined(x[rest[~usual]])))
         self.reference_ = np.sort(self._combined(x[held])) if len(held) else np.sort(self._own)
         self.decision_scores_ = self._combined(x)
         self.threshold_ = float(np.quantile(self.reference_, 1 - self.contamination))

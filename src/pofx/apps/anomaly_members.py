@@ -65,7 +65,7 @@ def _batched(scores: Scores) -> Scores:
 
 
 def _in_batches(scores: Scores, new: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *(scores(new[i : i + BATCH]) for i in range(0, len(new), BATCH))])
+    return np.concatenate([scores(new[i : i + BATCH]) for i in range(0, len(new), BATCH)])
 
 
 def _distance(near: NearestNeighbors, k: int, new: np.ndarray) -> np.ndarray:

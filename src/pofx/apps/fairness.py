@@ -57,11 +57,10 @@ def fairness_report(
     from pofx.core.items import Items
     from pofx.data.weights import LABEL, banded, check_groups, groups_of
     from pofx.evaluate.conditions import drawn as drawn_given
-    from pofx.evaluate.conditions import with_conditions
     from pofx.evaluate.provenance import held_out_by, trained_on
 
     run = run_of(run)
-    data = with_conditions(run, held_out_by(run, trained_on(run, data)))
+    data = held_out_by(run, trained_on(run, data))
     held = data.test
     if samples is not None and not isinstance(samples, Items):
         samples = Items(held.kind, samples, facts=held.facts)
