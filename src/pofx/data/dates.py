@@ -127,8 +127,11 @@ def whole_dates(values: pd.Series) -> bool:
     """Whether all numbers are whole and dates, such as 20200131."""
     if len(values) < FEWEST or not pd.api.types.is_numeric_dtype(values.dtype) or values.dtype.kind not in "iuf":
         return False
-    x = np.unique(values.to_numpy(np.float64, na_value=np.nan))
-    if not ((x >= 19000101) & (x <= 21001231)).all() or (x % 1 != 0).any() or len(x) < 3:
+    x = values.to_numpy(np.float64, na_value=np.nan)
+    if not (x.min() >= 19000101 and x.max() <= 21001231):
+        return False
+    x = np.unique(x)
+    if (x % 1 != 0).any() or len(x) < 3:
         return False
     return bool(pd.to_datetime(digits(pd.Series(x)), format=WHOLE, errors="coerce").notna().all())
 

@@ -37,8 +37,12 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False,
     if decimal not in (None, ".", ","):
         raise UsageError(f"decimal must be . or , (got {decimal!r}): pass decimal=,")
     stripped = column.str.strip()
-    missing = stripped.isin(MISSING) | stripped.str.fullmatch(ZERO)
+    missing = stripped.isin(MISSING)
     known = stripped[~missing].drop_duplicates()
+    zero = known[known.str.fullmatch(ZERO)]
+    if len(zero):
+        missing |= stripped.isin(zero)
+        known = known.drop(zero.index)
     if len(known) == 0 and len(set(stripped[missing]) - {""}) < 2:  # "NA" and "None" side by side are words
         return pd.Series(np.full(len(column), np.nan), name=column.name)
     number = _numbers(known, decimal, comma) if len(known) else None
@@ -57,7 +61,8 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False,
             moments = dict(zip(known, dates[0], strict=True))
             return pd.Series(pd.to_datetime(stripped.map(moments)), name=column.name)
     written = column[~missing]
-    spaced = len(written) > 0 and bool(written.str.startswith(" ").all())  # "a, b" is separated by two characters
+    first = written.iloc[:20].str.startswith(" ").all()
+    spaced = len(written) > 0 and bool(first and written.str.startswith(" ").all())  # "a, b" has two separators
     words = (stripped if spaced or format_of(known) is not None or spans(known) else column).where(stripped != "")
     return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
 
