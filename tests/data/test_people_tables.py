@@ -195,8 +195,9 @@ def test_separators_that_are_rare_and_spaces_behind_commas():
     assert list(read("time\n10:30\n11:30\n")[0].columns) == ["time"]
     spaced = read("a, day, city\n1, 2020-01-01, Oslo\n2, 2020-01-02, Rome\n")[0]
     assert list(spaced["city"]) == ["Oslo", "Rome"] and list(spaced["day"]) == ["2020-01-01", "2020-01-02"]
-    zero = read("day,a\n0000-00-00,1\n2020-01-01,2\n2020-01-02,3\n")[0]["day"]
-    assert zero.isna().tolist() == [True, False, False]
+    for none in ("0000-00-00", "NULL", "-"):
+        days = read(f"day,a\n{none},1\n2020-01-01,2\n2020-01-02,3\n")[0]["day"]
+        assert days.isna().tolist() == [True, False, False]
 
 
 def test_dates_as_whole_numbers_are_dates():

@@ -63,7 +63,8 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False,
     written = column[~missing]
     first = written.iloc[:20].str.startswith(" ").all()
     spaced = len(written) > 0 and bool(first and written.str.startswith(" ").all())  # "a, b" has two separators
-    words = (stripped if spaced or format_of(known) is not None or spans(known) else column).where(stripped != "")
+    dated = format_of(known) is not None or spans(known)  # of dates "NA" is no word
+    words = stripped.where(~missing) if dated else (stripped if spaced else column).where(stripped != "")
     return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
 
 
