@@ -47,7 +47,11 @@ OWN: dict[str, dict[str, str]] = {  # of one estimator
         "check_dtype_object": CELL,
         "check_transformer_preserve_dtypes": "what comes out is a table whose columns have types of their own",
     },
-    "Synthesizer": {"check_dtype_object": CELL},
+    "Synthesizer": {
+        "check_dtype_object": CELL,
+        "check_dont_overwrite_parameters": "what a fit finds has plain names (run, merged, left_out), as in its report",
+        "check_do_not_raise_errors_in_init_or_set_params": "options that exclude each other are refused at once",
+    },
 }
 
 INHERITED = {  # checks of what the estimators share that take longest: of the first of them
