@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pofx
 from pofx.core.errors import DataError
 from pofx.data.dates import format_of, instants, restored_dates
 from pofx.data.frames import parsed, read_frame
+from pofx.data.kind import kind_of
 from pofx.data.kinds.table import check_table
 from pofx.data.schema import describe, numbers, restored
 from pofx.data.sources import whole
+from pofx.evaluate.metrics.marginals import column_shapes
+from pofx.evaluate.metrics.tree_two_sample import tree_auc
 
 
 def read(text, **options):
@@ -238,3 +242,17 @@ def test_types_of_pandas_come_back_without_gaps_too():
     assert all("pyarrow" in str(dtype) for dtype in arrow.dtypes)
     with pytest.raises(DataError, match="the name"):
         check_table("t.csv", "t")
+
+
+def test_metrics_take_dates_in_words_as_days():
+    g = np.random.default_rng(0)
+    days = [pd.Timestamp("2020-01-01") + pd.to_timedelta(g.integers(0, 900, 400), unit="D") for _ in range(2)]
+    frames = [pd.DataFrame({"day": d.strftime("%d.%m.%Y"), "x": g.normal(size=400)}) for d in days]
+    assert column_shapes(*frames)["day"] > 0.85, "no day of one is among those of the other"
+    late = frames[0].assign(day=(days[0] + pd.Timedelta("500D")).strftime("%d.%m.%Y"))
+    assert column_shapes(late, frames[1])["day"] < 0.6
+    assert tree_auc(frames[0], frames[1])[0] < 0.6 < 0.7 < tree_auc(late, frames[1])[0]
+    items = pofx.table(frames[0])
+    kind = kind_of(items)
+    vectors = kind.raw(frames[0], json.loads(json.dumps(kind.plan(items))))
+    assert vectors.shape == (400, 2) and np.array_equal(vectors[:, 0], (days[0] - pd.Timestamp(0)).days)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.apps.dated import Dated
 from pofx.data.columns import framed
+from pofx.data.dated import Dated
 from pofx.data.dates import format_of, instants
 
 FARTHEST = 50.0  # units from which on a value is no farther away

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.apps.dated import Dated, days
 from pofx.apps.synthesizer import Synthesizer, modelled
-from pofx.apps.synthetic_quality import in_days
 from pofx.core.errors import DataError, UsageError
 from pofx.data.arrays import write_frame
+from pofx.data.dated import Dated, days, in_days
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metrics.pair_dependence import pair_error
 

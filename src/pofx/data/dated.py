@@ -1,5 +1,6 @@
 """Dates that a table holds as words or whole numbers, as dates, which are compared and counted in days."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,10 +11,11 @@ from pofx.data.dates import WHOLE, digits, format_of, in_words, plain_format, wh
 class Dated:
     """The columns of a table whose words or whole numbers are dates: to dates, and back."""
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.formats: dict[str, str] = {}
-        self.dtypes = {}
-        for name in frame.columns:
+    def __init__(self, frame: pd.DataFrame | None = None, formats: Mapping[str, str] | None = None) -> None:
+        """formats: by column, instead of a table in which they are found."""
+        self.formats, self.dtypes = dict(formats or {}), dict[str, Any]()
+        for name in frame.columns if frame is not None else ():
+            assert frame is not None
             column = frame[name]
             if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
                 form = format_of(column.dropna())
@@ -31,6 +33,11 @@ class Dated:
         }
         return frame.assign(**found)
 
+    def counted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Dates and spans of time as days."""
+        found = self.forward(frame)
+        return found.assign(**{c: days(found[c]) for c in found.columns if found[c].dtype.kind in "mM"})
+
     def backward(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Dates as words of their format, in their type."""
         found = {}
@@ -44,6 +51,12 @@ class Dated:
 
 def _words(column: pd.Series) -> pd.Series:
     return digits(column) if pd.api.types.is_numeric_dtype(column.dtype) else column
+
+
+def in_days(frames: Sequence[pd.DataFrame], reference: pd.DataFrame) -> list[pd.DataFrame]:
+    """Tables whose dates, also those in words, are days: numbers, which are near one another or not."""
+    dated = Dated(reference)
+    return [dated.counted(frame) for frame in frames]
 
 
 def days(moments: pd.Series) -> pd.Series:
