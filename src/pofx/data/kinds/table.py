@@ -16,7 +16,7 @@ from pofx.core.printed import number
 from pofx.data.columns import Columns, left_out, marks, selected, strays, types_of
 from pofx.data.conditions import conditioned, split_columns
 from pofx.data.frames import ENDINGS, read_frame
-from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
+from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, loaded, npy, npz
 from pofx.data.labels import with_labels
 from pofx.data.numbers import frame_of, some
 from pofx.data.reading_options import TEXTS, ReadingOption
@@ -241,7 +241,7 @@ class Table(Kind):
 
     def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
         """The description of the columns, from all splits."""
-        return {"schema": describe(self.join([part.values for part in parts]), parts[0].facts.get("stated"))}
+        return {"schema": describe(self.join([loaded(part).values for part in parts]), parts[0].facts.get("stated"))}
 
     def take(self, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
         return values.iloc[at].reset_index(drop=True)
