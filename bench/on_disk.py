@@ -25,10 +25,9 @@ def make(path: Path, gib: float) -> int:
     n = int(gib * 2**30 // (SIDE * SIDE * 3))
     rng = np.random.default_rng(0)
     out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(n, SIDE, SIDE, 3))
-    coarse = rng.integers(0, 256, (BLOCK, 8, 8, 3), dtype=np.uint8)
-    block = coarse.repeat(8, 1).repeat(8, 2)  # drawn once, and moved in brightness: drawing all takes ten minutes
     for i in range(0, n, BLOCK):
-        out[i : i + BLOCK] = block[: n - i] + rng.integers(0, 256, (min(BLOCK, n - i), 1, 1, 1), dtype=np.uint8)
+        coarse = rng.integers(0, 256, (min(BLOCK, n - i), 8, 8, 3), dtype=np.uint8)
+        out[i : i + BLOCK] = coarse.repeat(8, 1).repeat(8, 2)
     out.flush()
     return n
 

@@ -17,7 +17,7 @@ from pofx.data.columns import Columns, left_out, marks, selected, strays, types_
 from pofx.data.conditions import conditioned, split_columns
 from pofx.data.dated import Dated
 from pofx.data.frames import ENDINGS, read_frame
-from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
+from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, loaded, npy, npz
 from pofx.data.labels import with_labels
 from pofx.data.numbers import frame_of, some
 from pofx.data.reading_options import TEXTS, ReadingOption
@@ -244,7 +244,7 @@ class Table(Kind):
 
     def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
         """The description of the columns, from all splits; a split that is there twice counts once."""
-        once = {id(part.values): part.values for part in parts}
+        once = {id(part.values): loaded(part).values for part in parts}
         return {"schema": describe(self.join(list(once.values())), parts[0].facts.get("stated"))}
 
     def take(self, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
