@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import pofx
@@ -19,6 +20,7 @@ from pofx.data.kind import kind_of
 from pofx.data.kinds.table import check_table
 from pofx.data.schema import describe, numbers, restored
 from pofx.data.sources import whole
+from pofx.data.typed import typed
 from pofx.evaluate.metrics.marginals import column_shapes
 from pofx.evaluate.metrics.tree_two_sample import tree_auc
 
@@ -256,3 +258,21 @@ def test_metrics_take_dates_in_words_as_days():
     kind = kind_of(items)
     vectors = kind.raw(frames[0], json.loads(json.dumps(kind.plan(items))))
     assert vectors.shape == (400, 2) and np.array_equal(vectors[:, 0], (days[0] - pd.Timestamp(0)).days)
+
+
+def test_rows_are_scored_in_whatever_holds_them():
+    frame = pd.DataFrame({"a": np.arange(60) % 7, "b": np.arange(60) / 7})
+    run = pofx.fit(frame, "independent", steps=1, progress=False)
+    wanted = run.log_prob(frame)
+    for rows in (pa.Table.from_pandas(frame), pa.RecordBatch.from_pandas(frame), frame.to_records(index=False)):
+        assert np.allclose(run.log_prob(rows), wanted)
+
+
+@pytest.mark.parametrize(
+    "texts", [["1", "2"], ["1.5", "2"], ["-0", "7"], ["01", "2"], ["1e3", "2"], ["", "3.25"], [" 1", "2"], ["1_0", "2"]]
+)
+def test_plain_numbers_are_what_they_were(texts, monkeypatch):
+    column = pd.Series(texts * 3, name="x")
+    found = typed(column)
+    monkeypatch.setattr("pofx.data.typed._plain", lambda column: None)
+    pd.testing.assert_series_equal(found, typed(column))
