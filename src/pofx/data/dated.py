@@ -7,6 +7,8 @@ import pandas as pd
 
 from pofx.data.dates import WHOLE, digits, format_of, in_words, plain_format, whole_dates
 
+DAY = 86400  # seconds
+
 
 class Dated:
     """The columns of a table whose words or whole numbers are dates: to dates, and back."""
@@ -62,14 +64,14 @@ def in_days(frames: Sequence[pd.DataFrame], reference: pd.DataFrame) -> list[pd.
 def days(moments: pd.Series) -> pd.Series:
     """Dates as days since 1970, spans of time as days: float64, NaN where there is none."""
     if moments.dtype.kind == "m":
-        return moments / pd.Timedelta(days=1)
+        return moments.dt.total_seconds() / DAY
     plain = moments.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(moments.dtype, "tz", None) else moments
     return (plain - pd.Timestamp(0)) / pd.Timedelta(days=1)
 
 
 def moments(days: pd.Series, dtype: Any) -> pd.Series:
     """Days as dates or spans of time of a type, to the second."""
-    spans = pd.to_timedelta((days * 86400).round(), unit="s")
+    spans = pd.to_timedelta((days * DAY).round(), unit="s")
     if dtype.kind == "m":
         return spans.astype(dtype)
     found = pd.Timestamp(0) + spans
