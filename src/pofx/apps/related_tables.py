@@ -77,7 +77,7 @@ class RelatedSynthesizer:
         self.columns = list(parents.columns), list(children.columns)
         self.parent.fit(parents.drop(columns=self.key).assign(**{self.count: counts}))
         rows, self.left_out = modelled(children.drop(columns=self.child_key))
-        self.dated, self.child_dated = Dated(parents), Dated(rows)
+        self.dated, self.child_dated = Dated(parents.drop(columns=self.key)), Dated(rows)
         rows = self.child_dated.forward(rows)
         self.most = int(min(counts.max(), MOST))
         given = self.dated.forward(parents).assign(**{self.count: counts}).set_index(self.key)[self.parent.columns]
