@@ -194,6 +194,23 @@ def test_the_verb(tmp_path):
     assert "held-out condition" in done.output and (tmp_path / "out" / "changes inhibitor=2.0.csv").is_file()
     wrong = CliRunner().invoke(app, [*words[:4], "--do", "dose=2", *words[6:]])
     assert wrong.exit_code != 0
+    more = ["--run", str(tmp_path / "out"), "--do", "inducer=1", "--out", str(tmp_path / "more"), "-n", "30"]
+    again = CliRunner().invoke(app, [*words[:2], *more])  # its conditions are those of the lab
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "more" / "cells inducer=1.0.csv").is_file() and not (tmp_path / "more" / "model").exists()
+    frame.drop(columns=lab.columns[0]).to_csv(tmp_path / "x.csv", index=False)
+    other = CliRunner().invoke(app, [*words[:2], *more[:-4], "--out", str(tmp_path / "no")])
+    assert "same columns" in str(other.exception)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_saved_lab_draws_the_same(members, tmp_path):
+    lab = LABS["enzyme"]
+    given = pd.concat([lab.conditions()] * 10, ignore_index=True)
+    made = VirtualLab.fit(lab.cells(given, 1)[0], given, columns=lab.columns, members=members, steps=2)
+    again = VirtualLab.load(made.save(tmp_path / "lab"))
+    assert np.array_equal(made.do({"inhibitor": 1.0}, 8), again.do({"inhibitor": 1.0}, 8))
+    assert again.columns == made.columns and len(again.runs) == members
 
 
 def test_a_generated_lab_reports_the_error_of_its_counterfactuals(tmp_path):

@@ -204,8 +204,16 @@ def test_each_molecule_is_read_once_and_properties_may_be_measured(tmp_path):
     frame.to_csv(tmp_path / "few.csv", index=False)
     found = app_of.read(tmp_path / "few.csv", ("solubility", "logP"))
     assert sum(found.card.sizes.values()) == 4 and list(found.train.condition.values.columns) == ["solubility", "logP"]
-    with pytest.raises(UsageError, match="smiles must be a column"):
+    with pytest.raises(UsageError, match="column of SMILES"):
         app_of.read(tmp_path / "few.csv", smiles="structure")
+    with pytest.raises(UsageError, match="property or column"):
+        app_of.read(tmp_path / "few.csv", ("toxicity",))
+    frame.rename(columns={"smiles": "Structure"}).to_csv(tmp_path / "other.tsv", sep="\t", index=False)
+    assert len(app_of.read(tmp_path / "other.tsv").train) == len(found.train)
+    assert len(app_of.read(["CCO", None, "CC", float("nan"), "C"]).train) == 1
+    frame["solubility"] = ["1.0", "1", "n.d.", "3", "4", "5"]
+    with pytest.warns(UserWarning, match="no number in column solubility"):
+        assert sum(app_of.read(frame, ("solubility",)).card.sizes.values()) == 3
 
 
 def test_the_report_names_floors_and_what_selfies_mean(run, data):
@@ -273,6 +281,9 @@ def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
     assert len(pd.read_csv(tmp_path / "out" / "report.csv")) >= 4
     strings = (tmp_path / "out" / "molecules.smi").read_text().split()
     assert strings and None not in chemistry.canonical(strings)
+    again = [*arguments[:1], "--run", str(tmp_path / "out"), "-n", "20", "--out", str(tmp_path / "more")]
+    done = CliRunner().invoke(app, ["molecules", *again])  # the run inside the folder of the use
+    assert done.exit_code == 0, done.output
 
 
 def test_the_kind_draws_structures():

@@ -228,6 +228,14 @@ def test_the_verb_prints_floors_beside(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "profile" in done.output and "Potts" in done.output and "mean rank of all" in done.output
     assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == len(rows)
+    again = ["--run", str(tmp_path / "out"), "--potts-steps", "0", "--out", str(tmp_path / "more")]
+    done = CliRunner().invoke(app, [*words[:4], *again])
+    assert done.exit_code == 0, done.output
+    first, second = (pd.read_csv(tmp_path / name / "scores.csv")["vae x 1"] for name in ("out", "more"))
+    assert np.allclose(first, second)
+    (tmp_path / "other.a3m").write_text("".join(f">{i}\n{s[1:]}\n" for i, s in enumerate(family(200))))
+    wrong = CliRunner().invoke(app, ["proteins", str(tmp_path / "other.a3m"), *again[:-1], str(tmp_path / "no")])
+    assert "runs of this family" in str(wrong.exception)
 
 
 def test_designs_find_what_an_assay_rewards_and_change_few_columns(alignment):

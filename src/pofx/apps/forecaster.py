@@ -129,16 +129,30 @@ class Forecaster:
         self.context = context or min(4 * horizon, 168)
         self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
         self.progress = progress
+        self.known: list[str] = []
         self.run: Artifact | None = None
 
     # ── learning ──
 
-    def fit(self, data: Any, *, known: Sequence[str] = ()) -> "Forecaster":
-        """Learn from one series or several, as `pofx.data.series.series` reads them; NaN is what is missing.
+    def fit(
+        self,
+        data: Any,
+        *,
+        known: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+        by: str | None = None,
+    ) -> "Forecaster":
+        """Learn from one series or several, as `pofx.data.series.several` reads them; NaN is what is missing.
 
         Windows whose future has gaps are left out; gaps of the past are filled by the value before, and counted.
+
+        Args:
+            known: columns that are known in advance.
+            columns: the channels, if not all others.
+            by: the column of a long table that names the series of a row.
         """
-        found = several(data, known=known)
+        found = several(data, known=known, columns=columns, by=by)
+        self.known = list(known)
         self.names, width = found[0].names, found[0].values.shape[1]
         together = np.concatenate([one.values for one in found])
         self.middle, self.scale = np.nanmean(together, 0), np.nanstd(together, 0)
@@ -318,7 +332,7 @@ class Forecaster:
         plain = {
             "horizon": self.horizon, "context": self.context, "model": self.model, "block": self.block,
             "seed": self.seed, "names": list(self.names), "gappy": self.gappy, "centre": linear.centre,
-            "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape),
+            "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape), "known": self.known,
         }  # fmt: skip
         with whole(Path(folder)) as aside:
             self.run.save(aside)
@@ -334,6 +348,7 @@ class Forecaster:
         own = {key: plain[key] for key in ("context", "model", "block", "seed")}
         made = cls(plain["horizon"], **own)
         made.names, made.gappy, made.run = tuple(plain["names"]), plain["gappy"], load(folder)
+        made.known = list(plain.get("known", ()))
         with np.load(folder / "forecast.npz", allow_pickle=False) as arrays:
             a = {key: arrays[key] for key in arrays.files}
         made.middle, made.scale, made.directions = a["middle"], a["scale"], a["directions"]

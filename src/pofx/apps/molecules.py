@@ -17,15 +17,16 @@ import pandas as pd
 import typer
 
 from pofx.apps.ngram import NGram, floor_nats
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.core.printed import aligned, show
 from pofx.data import chemistry
 from pofx.data.chemistry import oracle_of
 from pofx.data.dataset import Dataset, dataset, split, take
-from pofx.data.frames import rows_in
+from pofx.data.frames import ENDINGS, rows_in
 from pofx.data.kind import joined
 from pofx.data.kinds.molecules import molecules as as_molecules
+from pofx.data.structures import SDF, column_of_smiles, read_sdf
 from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
@@ -33,6 +34,7 @@ EXAMPLE = "pofx molecules zinc.smi --minutes 10 --out runs/zinc"
 
 TABLE = 10  # symbols of the longest n-gram of the floor
 FITTED = 20_000  # molecules that the floor counts, and at most
+FIRST = ("valid", "unique", "novel", "diversity", "nats/char", "FD")  # columns of a report
 SCORED = 2_000  # held-out molecules whose likelihood is taken
 TRIES = 10  # draws for each molecule that is wanted, at most
 OTHERS = ("smiles-pieces", "smiles-rings", "characters")
@@ -45,30 +47,39 @@ RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, ch
 
 
 def read(
-    source: str | Path | Sequence[str], columns: Sequence[str] = (), *, smiles: str = "smiles", seed: int = 0
+    source: str | Path | pd.DataFrame | Sequence[str],
+    columns: Sequence[str] = (),
+    *,
+    smiles: str | None = None,
+    seed: int = 0,
 ) -> Dataset:
-    """Molecules of a .smi file, a list, or a column of a .csv, with their properties as condition; each molecule once.
+    """Molecules of a .smi file, an .sdf, a list, or a column of a table, with their properties as condition; each
+    molecule once.
 
     Args:
-        columns: properties of the condition, by the name of a column or of `chemistry.PROPERTIES`.
-        smiles: the column of a .csv that holds the molecules.
+        columns: properties of the condition, by the name of a column (of an .sdf: of a data field) or of
+            `chemistry.PROPERTIES`.
+        smiles: the column of a table that holds the molecules; by default the one whose name or values say so.
 
     Raises:
         UsageError: no such column.
         DataError: fewer than three molecules.
     """
-    frame = pd.DataFrame()
-    if isinstance(source, str | Path) and Path(source).suffix.lower() == ".csv":
-        frame = rows_in(Path(source))
-        if smiles not in frame.columns:
-            raise UsageError(f"smiles must be a column (got '{smiles}'): choose one of {', '.join(frame.columns)}")
-        strings = [str(s).strip() for s in frame[smiles]]
+    frame, ending = pd.DataFrame(), Path(source).suffix.lower() if isinstance(source, str | Path) else ""
+    if isinstance(source, pd.DataFrame) or ending in (*ENDINGS, *SDF):
+        if isinstance(source, pd.DataFrame):
+            frame = source.reset_index(drop=True).rename(columns=str)
+        else:
+            assert isinstance(source, str | Path)
+            frame = read_sdf(Path(source)) if ending in SDF else rows_in(Path(source)).rename(columns=str)
+        column = column_of_smiles(frame, smiles)
+        strings = ["" if pd.isna(s) else str(s).strip() for s in frame[column]]
     elif isinstance(source, str | Path):
         from pofx.data.sources import whole
 
         strings = list(whole(str(source)).values)
     else:
-        strings = list(source)
+        strings = [s.strip() if isinstance(s, str) else "" for s in source]
     canonical = chemistry.canonical(strings)
     first = {c: i for i, c in reversed(list(enumerate(canonical))) if c is not None}
     at = sorted(first.values())
@@ -84,18 +95,26 @@ def read(
     items = as_molecules([strings[i] for i in at])
     if columns:
         computed = [c for c in columns if c not in frame.columns]
+        other = [c for c in computed if c not in chemistry.PROPERTIES]
+        if other:
+            raise unknown("property or column", other[0], [*chemistry.PROPERTIES, *map(str, frame.columns)])
         found = chemistry.properties(items.values, computed)
         for column in columns:
             if column not in computed:
                 found[column] = pd.to_numeric(frame[column], errors="coerce").to_numpy(float)[at]
         found = found[list(columns)]
         wrong = ~np.isfinite(found.to_numpy(float))
-        if wrong.any():
+        good = ~wrong.any(1)
+        if not good.all():
             at_row, place = (int(k) for k in np.argwhere(wrong)[0])
-            raise DataError(
-                f"properties must be numbers ({int(wrong.any(1).sum())} rows have others, the first in column "
-                f"{columns[place]} of {items.values[at_row]}): fill or drop these rows"
+            what = (
+                f"{int((~good).sum())} of {len(good)} molecules have no number in column {columns[place]} or others "
+                f"(the first: {items.values[at_row]})"
             )
+            if good.sum() < 3:
+                raise DataError(f"{what}: give numbers")
+            warnings.warn(f"{what}: left out", stacklevel=2)
+            items, found = take(items, np.flatnonzero(good)), found[good].reset_index(drop=True)
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
     return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
@@ -164,7 +183,8 @@ def report(
     if order != TABLE:
         rows[f"{order}-grams"] = {"nats/char": lowest / characters_of}
     rows["random SELFIES (valid by construction)"] = measured(random_selfies(train.values, n, seed), real, train, seed)
-    return pd.DataFrame({name: reported(row) for name, row in rows.items()}).T
+    found = pd.DataFrame({name: reported(row) for name, row in rows.items()}).T
+    return found[[c for c in FIRST if c in found] + [c for c in found if c not in FIRST]]
 
 
 def reported(row: dict[str, float]) -> pd.Series:
@@ -366,7 +386,9 @@ def summary_of(strings: Sequence[str], oracle: Any, known: set[str]) -> dict[str
 
 def molecules(
     source: Annotated[
-        str, typer.Argument(metavar="MOLECULES", help="A .smi file, or a .csv with a column of SMILES."), Reads()
+        str,
+        typer.Argument(metavar="MOLECULES", help="A .smi file, an .sdf, or a table with a column of SMILES."),
+        Reads(),
     ],
     run: Trained = None,
     model: Annotated[
@@ -383,7 +405,7 @@ def molecules(
     given_: Annotated[
         str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
     ] = None,
-    smiles: Annotated[str, typer.Option(help="The column of SMILES of a .csv.")] = "smiles",
+    smiles: Annotated[str | None, typer.Option(help="The column of SMILES of a table; found if left out.")] = None,
     scaffold: Annotated[str | None, typer.Option(help="Draw molecules that contain this one.")] = None,
     optimise_: Annotated[str | None, typer.Option("--optimise", help="Steer to a high property, or low: -SA.")] = None,
     by: Annotated[

@@ -11,6 +11,7 @@ member (Houlsby et al., 2011, arXiv 1112.5745).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ import pandas as pd
 from scipy.special import logsumexp
 from scipy.stats import ks_2samp
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.files import read_json, whole, write_json
 from pofx.data.conditions import rows
 from pofx.data.dataset import split
 from pofx.data.kinds.points import points
@@ -91,6 +93,26 @@ class VirtualLab:
         )
         names = tuple(columns) if columns is not None else tuple(f"x{i}" for i in range(x.shape[1]))
         return cls(runs, names, given, counts)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the lab into a folder: its runs, its columns, and the conditions that were seen."""
+        seen = self.conditions.drop_duplicates()
+        plain = {"columns": list(self.columns), "counts": self.counts, "members": len(self.runs)}
+        with whole(Path(folder)) as aside:
+            for k, run in enumerate(self.runs):
+                run.save(aside if len(self.runs) == 1 else aside / f"member {k}")
+            write_json(aside / "lab.json", {**plain, "conditions": {str(c): seen[c].tolist() for c in seen.columns}})
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "VirtualLab":
+        """The lab that `save` wrote, or that of a folder of `pofx lab`."""
+        path = Path(folder)
+        path = path / "model" if (path / "model" / "lab.json").exists() else path
+        plain = read_json(path / "lab.json")
+        many = plain["members"] > 1
+        runs = tuple(load(path / f"member {k}" if many else path) for k in range(plain["members"]))
+        return cls(runs, tuple(plain["columns"]), pd.DataFrame(plain["conditions"]), plain["counts"])
 
     def _given(self, condition: Any, n: int) -> pd.DataFrame:
         """Conditions of n cells: a mapping for all, or a row each; what is left out is as in the first training cell.
