@@ -160,6 +160,14 @@ def test_every_sequence_of_selfies_is_a_molecule():
     assert view.volume == pofx.Density.BOUND
 
 
+def test_nitro_groups_of_five_bonds_have_selfies_and_what_has_none_is_no_obstacle():
+    assert Selfies.parts("CN(=O)=O") == Selfies.parts(chemistry.canonical(["CN(=O)=O"])[0])
+    with pytest.raises(DataError, match="no SELFIES"):
+        Selfies.parts("C1CC")
+    assert len(app_of.random_selfies(["CN(=O)=O", "C1CC", "CCO"], 5, 0)) == 5
+    assert app_of.random_selfies(["C1CC"], 5, 0) == []
+
+
 def test_spellings_are_other_strings_of_the_same_molecules():
     again = chemistry.respelled(SMALL, 3)
     assert chemistry.canonical(again) == SMALL and np.mean([a != b for a, b in zip(again, SMALL, strict=True)]) > 0.5

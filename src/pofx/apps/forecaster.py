@@ -33,6 +33,7 @@ PUBLIC = ("Forecaster",)
 WIDEST = 256  # numbers of a block that are drawn at once
 LATER = 0.15  # share of the windows, the last ones, for validation
 WINDOWS = 20_000  # of training, at most
+ENOUGH = 40  # windows that a past of the default length should leave, and as many as a block has steps
 SUMMARIES = 12  # principal components of a past that the model is given
 ROWS = 5_000  # draws of one pass
 SMALL: Mapping[str, Any] = {"layers": 2, "bins": 8, "width": 64, "blocks": 1}  # of the default model
@@ -114,7 +115,7 @@ class Forecaster:
     ) -> None:
         """Args:
         horizon: steps of a future.
-        context: steps of the past that are seen; 4 horizons by default, at most 168.
+        context: steps of the past that are seen; 4 horizons by default, at most 168, fewer of short series.
         model: a conditional model of vectors of `pofx models`.
         block: steps drawn at once; by default all, or as many as hold 256 numbers.
         options: of the model, the trainer and the view, by name.
@@ -126,7 +127,7 @@ class Forecaster:
         if horizon < 1:
             raise UsageError(f"horizon must be at least 1 step (got {horizon}): pass horizon=24")
         self.horizon, self.model, self.seed = horizon, model, seed
-        self.context = context or min(4 * horizon, 168)
+        self.context, self.stated = context or min(4 * horizon, 168), context is not None
         self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
         self.progress = progress
         self.known: list[str] = []
@@ -159,9 +160,13 @@ class Forecaster:
         self.scale = np.where(self.scale > 1e-12, self.scale, 1.0)
         self.block = min(self.horizon, self.block or max(1, WIDEST // width))
         self.gappy = bool(np.isnan(together).any())
+        if not self.stated:  # a short series is seen by a shorter past
+            room = sum(map(len, found)) - len(found) * (self.block - 1) - self.block - ENOUGH
+            self.context = max(1, min(self.context, room // len(found)))
         rows = [self._windows(one) for one in found]
-        train = [np.concatenate([r[k][: self._cut(len(r[0]))] for r in rows]) for k in range(4)]
-        later = [np.concatenate([r[k][self._cut(len(r[0])) + self.block :] for r in rows]) for k in range(4)]
+        cuts = [self._cut(len(r[0])) for r in rows]
+        train = [np.concatenate([r[k][:cut] for r, (cut, _) in zip(rows, cuts, strict=True)]) for k in range(4)]
+        later = [np.concatenate([r[k][at:] for r, (_, at) in zip(rows, cuts, strict=True)]) for k in range(4)]
         if len(train[0]) < 20 or len(later[0]) < 5:
             raise DataError(
                 f"there are {len(train[0]) + len(later[0])} windows of {self.context} + {self.block} steps without "
@@ -175,8 +180,13 @@ class Forecaster:
         self.run = self._learn(train, later)
         return self
 
-    def _cut(self, n: int) -> int:
-        return int((1 - LATER) * n)
+    def _cut(self, n: int) -> tuple[int, int]:
+        """How many of n windows are trained on, and the first that is validated: their futures share no step."""
+        block, cut = int(self.block or 1), int((1 - LATER) * n)
+        few = max(5, round(0.1 * n))
+        if n - cut - block < few:  # blocks are long beside the series
+            cut = n - block - few
+        return (cut, cut + block) if cut >= few else (n, n)
 
     def _windows(self, one: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Pasts, their gaps, covariates at the first step of the future, futures."""

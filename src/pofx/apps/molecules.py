@@ -8,6 +8,7 @@ measured property are judged by a random forest, whose own error is printed besi
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -182,7 +183,9 @@ def report(
     rows[f"{TABLE}-grams"]["nats/char"] = -float(np.mean([table.log_prob(s) for s in held[:500]])) / characters_of
     if order != TABLE:
         rows[f"{order}-grams"] = {"nats/char": lowest / characters_of}
-    rows["random SELFIES (valid by construction)"] = measured(random_selfies(train.values, n, seed), real, train, seed)
+    blind = random_selfies(train.values, n, seed)
+    if blind:
+        rows["random SELFIES (valid by construction)"] = measured(blind, real, train, seed)
     found = pd.DataFrame({name: reported(row) for name, row in rows.items()}).T
     return found[[c for c in FIRST if c in found] + [c for c in found if c not in FIRST]]
 
@@ -243,9 +246,15 @@ def random_selfies(strings: Sequence[str], n: int, seed: int) -> list[str]:
     """Molecules of symbols of SELFIES drawn independently, in the lengths of the data."""
     from pofx.represent.smiles import Selfies
 
-    view = Selfies.fit(Items("molecules", list(strings[:SCORED])))
+    known = []
+    for string in strings[:SCORED]:
+        with suppress(DataError):  # some molecules have none
+            known.append(Selfies.parts(string))
+    if not known:
+        return []
+    view = Selfies(sorted({symbol for parts in known for symbol in parts}), max(map(len, known)))
     generator = np.random.default_rng(seed)
-    lengths = [len(view.parts(s)) for s in strings[:200]]
+    lengths = [len(parts) for parts in known[:200]]
     sizes = generator.choice(lengths, n)
     return [view.text(generator.integers(2, view.classes, size)) for size in sizes]
 
@@ -492,7 +501,8 @@ def molecules(
         typer.echo(f"\n{len(samples)} molecules of {drawn} draws: what is none was drawn again")
     good = list(chemistry.valid(samples))
     if not good:
-        raise DataError(f"none of {len(samples)} draws is a molecule: train the model for longer")
+        what = "a molecule" if scaffold is None else f"a molecule that contains {scaffold}"
+        raise DataError(f"none of {n} draws is {what}: train the model for longer, draw more, or pass --respellings")
     if len(good) < len(samples):
         typer.echo(f"\n{len(samples) - len(good)} of {len(samples)} draws are no molecules: left out of the files")
     items = as_molecules(good)

@@ -86,7 +86,8 @@ def multimodal(
         joint = Joint.load(run)
     else:
         joint = Joint(model or "circuit", minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)
-        joint.fit(parts).save(out / "model")
+        fitted = joint.fit(parts) if of is None else spoken_pairs.fitted(joint, of)
+        fitted.save(out / "model")
     drawn = joint.sample(n, stated, seed=seed)
     write_arrays(out / "events.npz", {name: np.asarray(part) for name, part in drawn.items()})
     if source == "tiles":

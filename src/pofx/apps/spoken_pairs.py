@@ -6,6 +6,7 @@ was drawn; clips are heard by Griffin and Lim first.
 """
 
 import io
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,13 @@ def paired(
         SVC(C=10).fit(view(real.values), said),
         view,
     )
+
+
+def fitted(joint: Any, of: Pairs) -> Any:
+    """A joint model that learned the pairs; that recordings come more than once is known, and no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*of the values repeat")
+        return joint.fit({"picture": of.pictures, "sound": of.sounds})
 
 
 def named(codes: np.ndarray) -> pd.DataFrame:

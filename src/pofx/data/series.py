@@ -73,8 +73,8 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
 
     Args:
         data: a path (.csv, .csv.gz, .txt.gz), a DataFrame (its index or a column of dates are the times), an array
-            (steps,) or (steps, channels), a mapping of columns, or one with "target", as GluonTS has it, perhaps "start"
-            and "feat_dynamic_real".
+            (steps,) or (steps, channels), a mapping of columns, or one with "target", as GluonTS has it, perhaps
+            "start" and "feat_dynamic_real".
         known: columns that are known in advance.
         columns: the channels, if not all others.
 

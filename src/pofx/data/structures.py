@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.errors import DataError, unknown
 from pofx.data.bounded import read_bytes, reading
 from pofx.data.chemistry import canonical, chemistry
 from pofx.data.typed import typed

@@ -85,7 +85,8 @@ class Molecules(Text):
     outputs = (".smi", ".txt", ".json", ".csv", ".npz", ".png")
 
     def read(self, path: Path, **options: Any) -> Items:
-        """The first word of every line; a first line that starts with SMILES is a heading. Of an .sdf its structures."""
+        """The first word of every line, or the second behind names; a first line of SMILES is a heading. Of an .sdf its
+        structures."""
         from pofx.data.structures import SDF, SMILES, read_sdf  # here: it needs RDKit
 
         if path.suffix.lower() in SDF:
