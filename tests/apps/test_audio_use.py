@@ -90,6 +90,21 @@ def test_notes_survive_tokens_and_midi(tmp_path):
     assert read_tunes(sorted(tmp_path.glob("t*.mid"))).shape == (12, 64)
 
 
+def test_files_of_other_programs_are_read(tmp_path):
+    head, track = midi([(0, 4, 60), (4, 4, 64)])[:14], midi([(0, 4, 60), (4, 4, 64)])[14:]
+    path = tmp_path / "x.mid"
+    path.write_bytes(head + b"XFIH\x00\x00\x00\x02ab" + track)  # a chunk of another kind before the track
+    assert read_midi(path) == [(0, 4, 60), (4, 4, 64)]
+    path.write_bytes(head[:11] + b"\x03" + head[12:] + track)  # fewer tracks than stated
+    assert read_midi(path) == [(0, 4, 60), (4, 4, 64)]
+    hanging = b"MTrk\x00\x00\x00\x09\x00\x90\x3c\x5a\x83\x60\xff\x2f\x00"  # a note that nothing ends
+    path.write_bytes(head + hanging)
+    assert read_midi(path) == [(0, 4, 60)]
+    path.write_bytes(head + track[:-12])
+    with pytest.raises(DataError, match="it is cut"):
+        read_midi(path)
+
+
 def test_tunes_keep_their_rules():
     grids, modes = tunes(50)
     assert in_scale(grids, modes) == 1.0 > in_scale(grids, 1 - modes)

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
+import pofx.data.files
 from pofx.apps import indels
 from pofx.apps import proteins as app_of
 from pofx.apps.couplings import mean_field, one_hot, pseudo_likelihood
@@ -53,6 +54,11 @@ def test_columns_are_those_of_the_focus_and_keep_their_numbers(tmp_path):
     with pytest.raises(DataError, match="align them"):
         read_alignment(tmp_path / "bad.a3m")
     assert fasta(">a x\nAC\nDE*\n") == (["a x"], ["ACDE"])
+    assert fasta(";c\n>a\n  1 AC DE\n;d\n 11 F\n") == (["a"], ["ACDEF"])
+    (tmp_path / "low.fasta").write_text(">a\nacdef\n>b\nacdeg\n")
+    assert read_alignment(tmp_path / "low.fasta").sequences == ["ACDEF", "ACDEG"]
+    (tmp_path / "stop.a2m").write_text(">a\nAC*EF\n>b\nACDEG\n")
+    assert read_alignment(tmp_path / "stop.a2m").sequences == ["ACEF", "ACEG"]  # columns stay in place
 
 
 def test_weights_are_one_over_the_number_of_relatives():
@@ -81,6 +87,27 @@ def test_mutants_and_assays_are_read_in_both_forms(tmp_path):
     assert names == ["A1C"] and values.tolist() == [1.0]
     with pytest.raises(UsageError, match="no column 'fitness'"):
         app_of.read_assay(tmp_path / "a.csv", score="fitness")
+
+
+@pytest.mark.parametrize(
+    "mutant", ["V29A:K30R", "V29A,K30R", "v29a k30r", "p.[Val29Ala;Lys30Arg]", "p.(Val29Ala);p.(Lys30Arg)"]
+)
+def test_mutants_are_written_in_many_forms(mutant):
+    assert app_of.changes(mutant) == [("V", 29, "A"), ("K", 30, "R")]
+
+
+@pytest.mark.parametrize("mutant", ["WT", "_wt", "", "V29V", "V29*", "V29del", "p.Val29=", "p.Val29Ter", "29A"])
+def test_what_is_no_substitution_is_none(mutant):
+    assert app_of.changes(mutant) == []
+
+
+def test_sequences_with_unknown_letters_are_left_out(tmp_path):
+    (tmp_path / "x.fasta").write_text(">a\nACDEF\n>b\nACXEF\n>c\nACUEG\n>d\n>e\nACDEG*\n")
+    with pytest.warns(UserWarning, match="3 of 5 sequences"):
+        assert list(pofx.data.files.contents(tmp_path / "x.fasta").values) == ["ACDEF", "ACDEG"]
+    (tmp_path / "y.fasta").write_text(">b\nACXEF\n")
+    with pytest.raises(DataError, match="no residue"):
+        pofx.data.files.contents(tmp_path / "y.fasta")
 
 
 def test_floors_know_columns_and_pairs(alignment):

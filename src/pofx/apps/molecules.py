@@ -194,8 +194,9 @@ def reported(row: dict[str, float]) -> pd.Series:
     """Measures under the names of the report."""
     names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel", "internal_diversity": "diversity",
              "fingerprint_distance": "FD"}  # fmt: skip
+    spelled = {name.lower(): name for name in chemistry.PROPERTIES}
     return pd.Series(
-        {names.get(c, "W1 " + c[3:] if c.startswith("w1_") else c): v for c, v in row.items()}, dtype=float
+        {names.get(c, "W1 " + spelled[c[3:]] if c.startswith("w1_") else c): v for c, v in row.items()}, dtype=float
     )
 
 

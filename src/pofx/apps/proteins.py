@@ -35,6 +35,9 @@ EXAMPLE = "pofx proteins BLAT.a2m --assay BLAT.csv --minutes 3"
 
 CLASSES = len(LETTERS)
 SIMILAR = 10.0  # counts of a profile that come from similar residues, as PSI-BLAST has it (Altschul et al., 1997)
+RESIDUE = dict(zip(
+    "Ala Cys Asp Glu Phe Gly His Ile Lys Leu Met Asn Pro Gln Arg Ser Thr Val Trp Tyr".split(), LETTERS[1:], strict=True
+))  # fmt: skip
 DRAWS = 64  # of the code of a VAE, the same for all sequences
 
 
@@ -68,13 +71,17 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
 
 
 def changes(mutant: str) -> list[tuple[str, int, str]]:
-    """The substitutions of a mutant: ("V", 29, "A") …; empty where it is none."""
+    """The substitutions of a mutant: ("V", 29, "A") …; empty where it is none.
+
+    Written V29A, Val29Ala or p.Val29Ala (HGVS), several as V29A:K30R or p.[Val29Ala;Lys30Arg].
+    """
     found = []
-    for part in re.split(r"[:,;/ ]+", mutant.strip()):
-        one = re.fullmatch(r"([A-Z])(\d+)([A-Z])", part)
-        if one is None or one[1] == one[3] or not {one[1], one[3]} <= set(LETTERS[1:]):
+    for part in re.split(r"[:,;/ ]+", re.sub(r"[\[\]()]|^p\.", "", mutant.strip())):
+        one = re.fullmatch(r"(?:p\.)?([A-Za-z]+)(\d+)([A-Za-z]+)", part)
+        old, new = (RESIDUE.get(one[k].capitalize(), one[k].upper()) if one else "" for k in (1, 3))
+        if one is None or old == new or not {old, new} <= set(LETTERS[1:]):
             return []
-        found.append((one[1], int(one[2]), one[3]))
+        found.append((old, int(one[2]), new))
     return found
 
 
@@ -258,7 +265,7 @@ def proteins(
         Reads(run=True),
     ] = None,
     assay: Annotated[Path | None, typer.Option(help="A .csv of measured mutants."), Reads()] = None,
-    mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R.")] = "mutant",
+    mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R, p.Val29Ala.")] = "mutant",
     score: Annotated[str, typer.Option(help="Its column of measured scores.")] = "score",
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion (default: vae).")
