@@ -229,7 +229,7 @@ def test_the_report_names_floors_and_what_selfies_mean(run, data):
     assert {"held-out molecules", "10-grams", "random SELFIES (valid by construction)"} <= set(found.index)
     assert found.loc["random SELFIES (valid by construction)", "valid"] > 0.9
     assert found.loc["held-out molecules", "valid"] == 1
-    assert {"W1 logp", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
+    assert {"W1 logP", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
 
 
 def test_what_is_no_molecule_is_drawn_again():

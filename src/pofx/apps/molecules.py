@@ -60,7 +60,7 @@ def read(
     Args:
         columns: properties of the condition, by the name of a column (of an .sdf: of a data field) or of
             `chemistry.PROPERTIES`.
-        smiles: the column of a table that holds the molecules; by default the one whose name or values say so.
+        smiles: the column of a table that holds the molecules; by default found by its name or its values.
 
     Raises:
         UsageError: no such column.

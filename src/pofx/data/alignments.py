@@ -78,8 +78,8 @@ def read_alignment(path: str | Path, *, identity: float = 0.8, gaps: float = 0.5
     good = [s for i, s in enumerate(first) if i == 0 or s.count(GAP) <= gaps * len(s)]
     if len(good) < 2 or not len(keep):
         raise DataError(
-            f"{path} has {len(good)} different sequences with at most {gaps:.0%} gaps, 2 are needed: raise gaps=, or give "
-            "another"
+            f"{path} has {len(good)} different sequences with at most {gaps:.0%} gaps, 2 are needed: raise gaps=, or "
+            "give another"
         )
     row_of = {s: i for i, s in reversed(list(enumerate(clean)))}
     full = ["".join(c for c in rows[row_of[s]].upper() if c in RESIDUES) for s in good]

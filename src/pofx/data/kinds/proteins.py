@@ -52,8 +52,8 @@ class Proteins(Text):
         if good and len(good) < len(found):
             first = next(s for s in found if s not in good)
             warnings.warn(
-                f"{path.name}: {len(found) - len(good):,} of {len(found):,} sequences are empty or have other letters than "
-                f"residues (the first: {''.join(sorted(set(first) - set(LETTERS))) or 'an empty one'}): left out",
+                f"{path.name}: {len(found) - len(good):,} of {len(found):,} sequences are empty or have letters other "
+                f"than residues (the first: {''.join(sorted(set(first) - set(LETTERS))) or 'an empty one'}): left out",
                 UserWarning,
             )
         return proteins(good or found, name=path.name)
