@@ -163,6 +163,10 @@ def test_maps_of_an_editor_are_read_and_written_with_their_numbers(tmp_path, mon
     found = json.loads((tmp_path / "out" / "levels.tmj").read_text())
     assert {v for layer in found["layers"] for v in layer["data"]} <= {3, 8}
     assert (tmp_path / "out" / found["tilesets"][0]["image"]).exists()
+    done = CliRunner().invoke(app, ["sample", str(tmp_path / "out"), "-n", "2", "--out", str(tmp_path / "two.tmj")])
+    assert done.exit_code == 0, done.output
+    again = json.loads((tmp_path / "two.tmj").read_text())
+    assert {v for layer in again["layers"] for v in layer["data"]} <= {3, 8}
     empty = CliRunner().invoke(app, ["levels", str(tmp_path / "out" / "run"), "--out", str(tmp_path / "no")])
     assert "holds no levels" in str(empty.exception)
 

@@ -12,9 +12,10 @@ import pofx.data.files
 from pofx.apps import indels
 from pofx.apps import proteins as app_of
 from pofx.apps.couplings import mean_field, one_hot, pseudo_likelihood
+from pofx.apps.tolerance import Tolerance, blosum
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.data.alignments import LETTERS, Alignment, clusters, codes, fasta, read_alignment, shared, weights
+from pofx.data.alignments import LETTERS, RESIDUES, Alignment, clusters, codes, fasta, read_alignment, shared, weights
 
 A2M = ">focus/24-30\nhpACD.EF\n>other\n..AC-.EF\n>third\n..ACDwEY\n>gaps\n..A--.--\n>again\n..AC-.EF\n"
 FOCUS = "ACDEFGHIKL"
@@ -120,6 +121,22 @@ def test_floors_know_columns_and_pairs(alignment):
     assert "Potts, pseudo-likelihood" not in app_of.floors(alignment, tries, potts_steps=0)
     x = app_of.Profile(alignment)
     assert np.exp(x.log_p).sum(1) == pytest.approx(np.ones(10))
+
+
+def test_tolerance_knows_what_residues_are_and_where_they_are_buried(alignment):
+    table = blosum()
+    assert (table == table.T).all() and table[RESIDUES.index("W"), RESIDUES.index("W")] == 11
+    assert table[RESIDUES.index("I"), RESIDUES.index("V")] == 3 and table.diagonal().min() == 4
+    score = Tolerance(alignment, app_of.Profile(alignment, pseudo=0.05, similar=10.0).log_p)
+    focus = alignment.focus
+
+    def of(place, residue):
+        return float(score([focus[:place] + residue + focus[place + 1 :]])[0])
+
+    assert score([focus])[0] == 0 and of(3, "I") > of(3, "P")  # seen there, and no proline
+    assert of(0, "G") < of(5, "L")  # a column that never varies
+    two = focus[:3] + "I" + focus[4:5] + "L" + focus[6:]
+    assert float(score([two])[0]) == pytest.approx(of(3, "I") + of(5, "L"))
 
 
 def test_similar_residues_are_those_that_replace_each_other_elsewhere():

@@ -71,7 +71,8 @@ def read(
         data = by_level(texts, tiles, width, name, seed)
     if names is not None:
         kept = {"names": [names.get(c, c) for c in tiles]}
-        data = Dataset(**{k: replace(v, facts=v.facts | kept) for k, v in data.splits().items()}, card=data.card)
+        parts = {part: replace(items, facts={**items.facts, **kept}) for part, items in data.splits().items()}
+        data = Dataset(**parts, card=replace(data.card, facts={**data.card.facts, **kept}))
     if not symmetries:
         return data
     facts = {**data.card.facts, "symmetries": True}

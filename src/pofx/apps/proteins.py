@@ -19,6 +19,7 @@ import typer
 from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.apps.sequence_family import RECIPES, resampled
 from pofx.apps.templates import check_fills
+from pofx.apps.tolerance import Tolerance
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
 from pofx.core.printed import aligned, show
@@ -207,6 +208,7 @@ def floor_models(alignment: Alignment, potts_steps: int = 60) -> dict[str, Any]:
     """The models behind `floors`: sequences → scores up to a constant."""
     models: dict[str, Any] = {"profile": Profile(alignment)}
     models["profile, similar residues"] = Profile(alignment, pseudo=0.05, similar=SIMILAR)
+    models["tolerance"] = Tolerance(alignment, models["profile, similar residues"].log_p)
     models["Potts, mean field"] = mean_field(alignment)
     if potts_steps:
         models["Potts, pseudo-likelihood"] = pseudo_likelihood(alignment, steps=potts_steps)
