@@ -122,6 +122,23 @@ def test_the_bound_of_counts_sums_to_at_most_one(observation):
     assert model.sample(50, generator=Streams(0, 50)).max() < 6
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_annotated_cells_are_counts_under_columns_of_obs(sparse):
+    from types import SimpleNamespace
+
+    from scipy.sparse import csr_matrix
+
+    x = np.random.default_rng(0).poisson(3, (60, 4)).astype(np.float32)
+    obs = pd.DataFrame(
+        {"drug": pd.Categorical(np.resize(["none", "A"], 60)), "batch": 1}, index=[f"c{i}" for i in range(60)]
+    )
+    cells = SimpleNamespace(X=csr_matrix(x) if sparse else x, obs=obs, var_names=pd.Index(list("abcd")))
+    made = VirtualLab.fit(cells, ["drug"], steps=2, options={"width": 16, "latent": 2})
+    assert made.counts and made.columns == tuple("abcd") and made.do({"drug": "A"}, 5).shape == (5, 4)
+    with pytest.raises(UsageError, match="column of obs"):
+        VirtualLab.fit(cells, ["dose"])
+
+
 def test_draws_of_gamma_and_poisson():
     for shape in (0.3, 2.0, 50.0):
         x = gamma_draw(torch.full((20_000, 1), shape), Streams(1, 20_000))[:, 0].numpy()

@@ -66,11 +66,12 @@ def _melodies(
     from pofx.core.errors import UsageError
     from pofx.data.kinds.audio import wav
     from pofx.data.midi import CLASSES, midi, notes_of, tunes
+    from pofx.represent.tokens import Tokens
 
     begun = None if begin is None else melody(begin)
     if trained is not None:
         run = load(trained)
-        if run.representation.kind != "tokens" or run.representation.classes != CLASSES:
+        if not isinstance(run.representation, Tokens) or run.representation.classes != CLASSES:
             raise UsageError(f"{trained} models {run.representation.kind} items, not melodies: give a run of melodies")
     else:
         grids, files = windows_of(scores) if scores else (tunes(3000)[0], None)

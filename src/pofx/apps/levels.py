@@ -95,7 +95,7 @@ def texts_of(source: str | Path | Sequence[str]) -> tuple[list[str], str, dict[s
     files = [path]
     if path.is_dir():
         every = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
-        sorts = ([f for f in every if f.suffix.lower() in endings] for endings in (TEXTS, MAPS, GRIDS))
+        sorts = ([f for f in every if f.suffix.lower() in endings] for endings in (TEXTS, MAPS[:2], GRIDS))
         files = next((found for found in sorts if found), [])
     if not files or not all(f.exists() for f in files):
         raise DataError(f"{path} holds no levels: give a .txt, a map of Tiled or a .csv of tiles, or a folder of them")

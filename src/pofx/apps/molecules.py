@@ -8,7 +8,6 @@ measured property are judged by a random forest, whose own error is printed besi
 
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,16 +17,16 @@ import pandas as pd
 import typer
 
 from pofx.apps.ngram import NGram, floor_nats
+from pofx.apps.random_selfies import random_selfies
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.core.printed import aligned, show
 from pofx.data import chemistry
 from pofx.data.chemistry import oracle_of
 from pofx.data.dataset import Dataset, dataset, split, take
-from pofx.data.frames import ENDINGS, rows_in
 from pofx.data.kind import joined
 from pofx.data.kinds.molecules import molecules as as_molecules
-from pofx.data.structures import SDF, column_of_smiles, read_sdf
+from pofx.data.structures import table_of
 from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
@@ -66,15 +65,10 @@ def read(
         UsageError: no such column.
         DataError: fewer than three molecules.
     """
-    frame, ending = pd.DataFrame(), Path(source).suffix.lower() if isinstance(source, str | Path) else ""
-    if isinstance(source, pd.DataFrame) or ending in (*ENDINGS, *SDF):
-        if isinstance(source, pd.DataFrame):
-            frame = source.reset_index(drop=True).rename(columns=str)
-        else:
-            assert isinstance(source, str | Path)
-            frame = read_sdf(Path(source)) if ending in SDF else rows_in(Path(source)).rename(columns=str)
-        column = column_of_smiles(frame, smiles)
-        strings = ["" if pd.isna(s) else str(s).strip() for s in frame[column]]
+    tabled = table_of(source, smiles)
+    frame = pd.DataFrame()
+    if tabled is not None:
+        strings, frame = tabled
     elif isinstance(source, str | Path):
         from pofx.data.sources import whole
 
@@ -241,23 +235,6 @@ def nats(run: Any, data: Dataset, held: Sequence[str]) -> float:
         return -float(np.mean(run.log_prob(list(held), condition)))
     except Unsupported:
         return float("nan")
-
-
-def random_selfies(strings: Sequence[str], n: int, seed: int) -> list[str]:
-    """Molecules of symbols of SELFIES drawn independently, in the lengths of the data."""
-    from pofx.represent.smiles import Selfies
-
-    known = []
-    for string in strings[:SCORED]:
-        with suppress(DataError):  # some molecules have none
-            known.append(Selfies.parts(string))
-    if not known:
-        return []
-    view = Selfies(sorted({symbol for parts in known for symbol in parts}), max(map(len, known)))
-    generator = np.random.default_rng(seed)
-    lengths = [len(parts) for parts in known[:200]]
-    sizes = generator.choice(lengths, n)
-    return [view.text(generator.integers(2, view.classes, size)) for size in sizes]
 
 
 def obedience(run: Any, data: Dataset, *, n: int = 500, seed: int = 0) -> pd.DataFrame:

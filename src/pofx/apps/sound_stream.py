@@ -39,7 +39,10 @@ def stream_sound(
     Args:
         condition: as of `Artifact.sample`.
         prefix: a clip with which it begins, which is not repeated in the chunks.
-        temperature, top_k, top_p, min_p: as of `Artifact.sample`.
+        temperature: as of `Artifact.sample`.
+        top_k: as of `Artifact.sample`.
+        top_p: as of `Artifact.sample`.
+        min_p: as of `Artifact.sample`.
 
     Raises:
         Unsupported: a model that does not draw samples in their order.

@@ -69,12 +69,16 @@ class VirtualLab:
         """Learn from cells (n, d), real or counts, and a row of conditions for each (perturbation, dose, covariates).
 
         Args:
+            cells: an array, a DataFrame, or an AnnData, whose X may be sparse.
+            conditions: a table, or the names of columns of `obs` of an AnnData.
             columns: names of the columns of cells, for real values best in causal order.
             members: trainings; `design` needs at least 2.
             options: of the model, the trainer and the view.
             minutes: of each training; one by default.
             progress: of training, as of `pofx.fit`.
         """
+        if hasattr(cells, "obs") and hasattr(cells, "X"):
+            cells, conditions = of_annotated(cells, conditions)
         if columns is None and hasattr(cells, "columns"):
             columns = [str(c) for c in cells.columns]
         x = np.asarray(cells)
@@ -221,6 +225,28 @@ class VirtualLab:
                 gain.append((logs[k] - logsumexp(logs, axis=0) + np.log(len(self.runs))).mean())
             gains.append(max(0.0, float(np.mean(gain))))
         return frame.assign(information=gains).sort_values("information", ascending=False)
+
+
+def of_annotated(cells: Any, conditions: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cells of an AnnData, whole numbers as counts, and their conditions.
+
+    Raises:
+        UsageError: `obs` has no such column.
+    """
+    x = np.asarray(cells.X.toarray() if hasattr(cells.X, "toarray") else cells.X)
+    if x.dtype.kind == "f" and bool((x == np.round(x)).all()):
+        x = x.astype(np.int64)
+    if isinstance(conditions, str) or (
+        isinstance(conditions, list | tuple) and all(isinstance(c, str) for c in conditions)
+    ):
+        names = [conditions] if isinstance(conditions, str) else list(conditions)
+        for name in names:
+            if name not in cells.obs.columns:
+                raise unknown("column of obs", name, list(map(str, cells.obs.columns)))
+        conditions = cells.obs[names]
+    given = pd.DataFrame(conditions).reset_index(drop=True)
+    words = [c for c in given.columns if isinstance(given[c].dtype, pd.CategoricalDtype)]
+    return pd.DataFrame(x, columns=list(map(str, cells.var_names))), given.astype(dict.fromkeys(words, object))
 
 
 def mean_shift(x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> np.ndarray:

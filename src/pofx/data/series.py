@@ -5,6 +5,7 @@ A series is values float64 (steps, channels), NaN where nothing was measured, wi
 """
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,9 +160,8 @@ def by_name(data: Any, *, by: str | None = None, **options: Any) -> dict[str, Se
         DataError: series of different channels, or one that cannot be used.
     """
     if isinstance(data, str | Path):
-        data, origin = read_table(Path(data)), str(data)
-        if "target" in data.columns and data["target"].map(lambda v: isinstance(v, list)).all():
-            data = [{k: v for k, v in row.items() if _there(v)} for row in data.to_dict("records")]
+        origin = str(data)
+        data = _lines(Path(data)) or read_table(Path(data))
     else:
         origin = "the table"
     frame = framed(data) if by is not None else None
@@ -191,8 +191,19 @@ def by_name(data: Any, *, by: str | None = None, **options: Any) -> dict[str, Se
     return found
 
 
-def _there(value: Any) -> bool:
-    return isinstance(value, list) or not pd.isna(value)
+def _lines(path: Path) -> list[Any] | None:
+    """The mappings with a list "target" of a file, one a line, as GluonTS writes them; None: it holds no such lines."""
+    if path.suffix.lower() not in (".jsonl", ".ndjson", ".json") or not path.is_file():
+        return None
+    with reading(path, "series", 'give lines of {"start": …, "target": […]}'):
+        text = text_of(path)
+        try:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            found = json.loads(text)
+    lines = found[0] if len(found) == 1 and isinstance(found[0], list) else found
+    whole = isinstance(lines, list) and all(isinstance(v, dict) and isinstance(v.get("target"), list) for v in lines)
+    return lines if whole and lines else None
 
 
 def _entries(data: Any) -> list[Any] | None:

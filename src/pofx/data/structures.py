@@ -7,12 +7,14 @@ Needs the extra `molecules`.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pofx.core.errors import DataError, unknown
 from pofx.data.bounded import read_bytes, reading
 from pofx.data.chemistry import canonical, chemistry
+from pofx.data.frames import ENDINGS, rows_in
 from pofx.data.typed import typed
 
 SDF = (".sdf", ".sd", ".mol")
@@ -70,6 +72,25 @@ def column_of_smiles(frame: pd.DataFrame, stated: str | None = None) -> str:
     if named:
         return named[0]
     raise DataError(f"no column holds SMILES (there are {', '.join(columns[:12])}): name it, smiles=COLUMN")
+
+
+def table_of(source: Any, smiles: str | None = None) -> tuple[list[str], pd.DataFrame] | None:
+    """The molecules of a table, as strings, and the table: of a DataFrame, a file of a table, or an .sdf; None: no table.
+
+    Args:
+        smiles: the column of the molecules; by default as `column_of_smiles` finds it.
+    """
+    ending = Path(source).suffix.lower() if isinstance(source, str | Path) else ""
+    if isinstance(source, pd.DataFrame):
+        frame = source.reset_index(drop=True).rename(columns=str)
+    elif ending in SDF:
+        frame = read_sdf(Path(source))
+    elif ending in ENDINGS:
+        frame = rows_in(Path(source)).rename(columns=str)
+    else:
+        return None
+    column = column_of_smiles(frame, smiles)
+    return ["" if pd.isna(s) else str(s).strip() for s in frame[column]], frame
 
 
 def are_smiles(values: pd.Series) -> bool:

@@ -21,7 +21,7 @@ from pofx.core.errors import DataError
 from pofx.data.bounded import LARGEST_MEMBER, read_bytes, reading
 from pofx.data.text import decoded
 
-MAPS, GRIDS = (".tmj", ".tmx", ".json"), (".csv",)
+MAPS, GRIDS = (".tmj", ".tmx", ".json"), (".csv",)  # the last ending of maps is that of much else
 ENDINGS = (*MAPS, *GRIDS)
 EACH = "a level each"  # property "layers" of maps whose layers are levels
 TURNED = 0xF0000000  # bits of a number that mirror or turn a tile
