@@ -1,4 +1,4 @@
-"""Random SELFIES: the floor that is valid by construction (Krenn et al., 2020, arXiv 1905.13741), and unlike any molecule."""
+"""Random SELFIES, valid by construction (Krenn et al., 2020, arXiv 1905.13741) and unlike any molecule: a floor."""
 
 from collections.abc import Sequence
 from contextlib import suppress

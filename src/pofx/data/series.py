@@ -203,7 +203,14 @@ def _lines(path: Path) -> list[Any] | None:
             found = json.loads(text)
     lines = found[0] if len(found) == 1 and isinstance(found[0], list) else found
     whole = isinstance(lines, list) and all(isinstance(v, dict) and isinstance(v.get("target"), list) for v in lines)
-    return lines if whole and lines else None
+    return [{**line, "target": _known(line["target"])} for line in lines] if whole and lines else None
+
+
+def _known(value: Any) -> Any:
+    """Numbers of JSON, where null and "NaN" are missing."""
+    if isinstance(value, list):
+        return [_known(v) for v in value]
+    return np.nan if value in (None, "NaN") else value
 
 
 def _entries(data: Any) -> list[Any] | None:

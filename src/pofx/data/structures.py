@@ -75,7 +75,7 @@ def column_of_smiles(frame: pd.DataFrame, stated: str | None = None) -> str:
 
 
 def table_of(source: Any, smiles: str | None = None) -> tuple[list[str], pd.DataFrame] | None:
-    """The molecules of a table, as strings, and the table: of a DataFrame, a file of a table, or an .sdf; None: no table.
+    """The molecules of a table as strings, and the table: of a DataFrame, a file of a table, an .sdf; None: no table.
 
     Args:
         smiles: the column of the molecules; by default as `column_of_smiles` finds it.
