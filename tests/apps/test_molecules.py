@@ -294,6 +294,15 @@ def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
 
 
+def test_an_oracle_may_be_a_function_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text("def short(strings):\n    return [-len(s) for s in strings]\n")
+    assert list(app_of.function(f"{tmp_path / 'mine.py'}:short")(["CC", "C"])) == [-2, -1]
+    assert app_of.function("-weight")(["C"])[0] < 0
+    for wrong in (f"{tmp_path / 'mine.py'}:none", f"{tmp_path / 'other.py'}:short", "docking"):
+        with pytest.raises(UsageError):
+            app_of.function(wrong)
+
+
 def test_the_kind_draws_structures():
     assert Items("molecules", ["CCO", "no"]) and chemistry.drawn(["CCO", "no"])[:4] == b"\x89PNG"
 

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 import typer
 
+from pofx.apps.molecule_search import explore, function, optimise, plain, some
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.apps.random_selfies import random_selfies
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.core.printed import aligned, show
 from pofx.data import chemistry
-from pofx.data.chemistry import oracle_of
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.kind import joined
 from pofx.data.kinds.molecules import molecules as as_molecules
@@ -207,15 +207,6 @@ def valid_draws(run: Any, n: int, *, seed: int = 0) -> tuple[list[str], int]:
     return found[:n], (attempt + 1) * n
 
 
-def plain(items: Items) -> Items:
-    """Molecules without their properties."""
-    return replace(items, condition=None)
-
-
-def some(items: Items, n: int) -> list[str]:
-    return [str(s) for s in items.values[:n]]
-
-
 def given(run: Any, data: Dataset, n: int, seed: int) -> dict[str, Any]:
     """The condition of n samples as keywords: properties of held-out molecules."""
     if run.conditioning is None or data.test.condition is None:
@@ -300,77 +291,6 @@ def complete(run: Any, scaffold: str, n: int = 64, *, condition: Any = None, see
     return [s for s, there in zip(found, inside, strict=True) if there and s != bare]
 
 
-def optimise(run: Any, oracle: Any, data: Dataset, *, seed: int = 0, **options: Any) -> tuple[Any, pd.DataFrame]:
-    """The run steered to a high score, and a table: the model before and after, and the training molecules.
-
-    Of as many new draws of each: mean score, the best of them, novelty, diversity.
-
-    Args:
-        oracle: molecules → scores, or the name of a property.
-        options: of `steered.steer`.
-    """
-    from pofx.apps.steered import steer
-
-    of = oracle_of(oracle) if isinstance(oracle, str) else oracle
-    steered = steer(run, of, clean=chemistry.canonical, group=chemistry.scaffold_of, seed=seed, **options)
-    calls = len(steered.found)
-    n = min(calls, 500)
-    train = plain(data.train)
-    known = set(chemistry.valid(train.values))
-    rows = {"training molecules": summary_of(some(train, n), of, set())}
-    for name, one in (("model before", run), ("model after", steered.run)):
-        drawn = [s for s in chemistry.canonical(one.sample(n, seed=seed + 7)) if s is not None]
-        rows[name] = {"valid": len(drawn) / n, **summary_of(drawn, of, known)}
-    rows[f"best of {calls} draws before"] = {
-        "best": float(np.nanmax(of([s for s in chemistry.canonical(run.sample(calls, seed=seed + 8)) if s])))
-    }
-    rows[f"best of {calls} calls, steered"] = {"best": float(steered.found["score"].max())}
-    return steered, pd.DataFrame(rows).T
-
-
-def explore(run: Any, oracle: Any, *, rounds: int = 5, calls: int = 100, seed: int = 0) -> tuple[Any, pd.DataFrame]:
-    """A search for a high score in the code space of a run, such as a `vae` of SELFIES; at most a fifth of a round has
-    one scaffold. A table beside random draws of the run at as many calls of the oracle, with the diversity of the best.
-
-    Args:
-        oracle: molecules → scores, or the name of a property.
-        calls: of the oracle, in a round.
-    """
-    from pofx.apps.latent_design import Codes, searched
-    from pofx.evaluate.metrics.molecules import internal_diversity
-
-    of = oracle_of(oracle) if isinstance(oracle, str) else oracle
-    options: dict[str, Any] = {"clean": chemistry.canonical, "group": chemistry.scaffold_of}
-    space = Codes(run, features=chemistry.fingerprints, **options)
-    loop, table = searched(space, of, rounds=rounds, batch=calls, seed=seed)
-    best = [loop.best(50)["item"].tolist(), _best_of(space.first(len(loop.trials), seed + 1), of, 50)]
-    table["diversity"] = [
-        internal_diversity((chemistry.fingerprints(found) > 0).astype(float)) for found in reversed(best)
-    ]
-    return loop, table.rename(columns={"groups of fifty": "scaffolds of fifty"})
-
-
-def _best_of(strings: Sequence[str], oracle: Any, n: int) -> list[str]:
-    order = np.argsort(-np.nan_to_num(np.asarray(oracle(list(strings)), float), nan=-np.inf), kind="stable")
-    return [strings[i] for i in order[:n]]
-
-
-def summary_of(strings: Sequence[str], oracle: Any, known: set[str]) -> dict[str, float]:
-    """Mean and best score of molecules, the share that is new among the different ones, their diversity."""
-    from pofx.evaluate.metrics.molecules import internal_diversity
-
-    if not strings:
-        return {}
-    different = sorted(set(strings))
-    scores = np.asarray(oracle(list(strings)), np.float64)
-    found = {"mean": float(np.nanmean(scores)), "best": float(np.nanmax(scores))}
-    if known:
-        found["novel"] = float(np.mean([s not in known for s in different]))
-    found["unique"] = len(different) / len(strings)
-    found["diversity"] = internal_diversity((chemistry.fingerprints(list(strings)[:500]) > 0).astype(float))
-    return found
-
-
 def molecules(
     source: Annotated[
         str,
@@ -394,7 +314,11 @@ def molecules(
     ] = None,
     smiles: Annotated[str | None, typer.Option(help="The column of SMILES of a table; found if left out.")] = None,
     scaffold: Annotated[str | None, typer.Option(help="Draw molecules that contain this one.")] = None,
-    optimise_: Annotated[str | None, typer.Option("--optimise", help="Steer to a high property, or low: -SA.")] = None,
+    optimise_: Annotated[
+        str | None,
+        typer.Option("--optimise", help="Steer to a high property, or low: -SA; or to your function, FILE.py:NAME."),
+        Reads(),
+    ] = None,
     by: Annotated[
         str, typer.Option(help="model: it learns from what scores high; codes: a search in a vae's.")
     ] = "model",
@@ -429,8 +353,7 @@ def molecules(
         raise UsageError("--by codes is how --optimise searches: pass --optimise QED, or leave --by out")
     if by == "codes" and run is None and not issubclass(model_entry(model or "gpt").model, Encoding):
         raise UsageError(f"--by codes needs a model with codes (got {model or 'gpt'}): pass --model vae")
-    if optimise_ is not None:
-        oracle_of(optimise_)
+    oracle = None if optimise_ is None else function(optimise_)
     if scaffold is not None:
         chemistry.beginnings(scaffold, 1, seed)
     if given_ is not None and (scaffold is not None or optimise_ is not None):
@@ -466,11 +389,11 @@ def molecules(
         samples = complete(one, scaffold, n, seed=seed)
         show(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
     if optimise_ is not None and by == "codes":
-        loop, table = explore(one, optimise_, rounds=rounds, seed=seed)
+        loop, table = explore(one, oracle, rounds=rounds, seed=seed)
         show(f"\n{optimise_} in code space\n" + aligned(table))
         samples = loop.best(n)["item"].tolist()
     elif optimise_ is not None:
-        steered, table = optimise(one, optimise_, data, rounds=rounds, seed=seed)
+        steered, table = optimise(one, oracle, data, rounds=rounds, seed=seed)
         show(f"\n{optimise_} steered\n" + aligned(table))
         samples = steered.best(n)["item"].tolist()
         steered.run.save(out / "steered")
