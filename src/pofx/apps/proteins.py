@@ -17,7 +17,6 @@ import pandas as pd
 import typer
 
 from pofx.apps.couplings import mean_field, pseudo_likelihood
-from pofx.apps.design_loop import kind_names
 from pofx.apps.sequence_family import RECIPES, resampled
 from pofx.apps.templates import check_fills
 from pofx.apps.tolerance import Tolerance
@@ -403,13 +402,11 @@ def loaded(paths: Sequence[Path], alignment: Alignment, whole: bool = False) -> 
     places = [one for path in paths for one in (sorted(path.glob("run[0-9]*/artifact.json")) or [path])]
     runs = [load(place.parent if place.name == "artifact.json" else place) for place in places]
     for run in runs:
-        if "text" not in kind_names(run):
-            raise UsageError(f"{run.name} models {run.representation.kind} items: give runs of this family")
         length = getattr(run.representation, "length", None)
         if not whole and length != len(alignment.focus):
             raise UsageError(
-                f"{run.name} models sequences of {length} residues, the alignment has {len(alignment.focus)} columns: "
-                "give runs of this family"
+                f"{run.name} models {run.representation.kind} items of length {length}, the alignment has "
+                f"{len(alignment.focus)} columns: give runs of this family"
             )
     return runs
 
