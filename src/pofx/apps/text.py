@@ -107,7 +107,7 @@ def report(runs: Mapping[str, Any], data: Dataset) -> pd.DataFrame:
             "bits/byte": bits_per_byte(nats_of * len(held), held),
             "nats/char": nats_of * len(held) / characters,
         }
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.infer_objects()
 
 
 def prompted(
