@@ -131,6 +131,7 @@ class Forecaster:
         self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
         self.progress = progress
         self.known: list[str] = []
+        self.covariates: int | None = None
         self.run: Artifact | None = None
 
     # ── learning ──
@@ -153,7 +154,7 @@ class Forecaster:
             by: the column of a long table that names the series of a row.
         """
         found = several(data, known=known, columns=columns, by=by)
-        self.known = list(known)
+        self.known, self.covariates = list(known), found[0].covariates.shape[1]
         self.names, width = found[0].names, found[0].values.shape[1]
         together = np.concatenate([one.values for one in found])
         self.middle, self.scale = np.nanmean(together, 0), np.nanstd(together, 0)
@@ -278,9 +279,17 @@ class Forecaster:
     def _history(self, history: Any) -> Series:
         if self.run is None:
             raise UsageError("the forecaster is not fitted: call fit first")
-        one = as_series(history, columns=self.names if hasattr(history, "columns") else None)
+        table = hasattr(history, "columns")
+        known = [c for c in self.known if c in history.columns] if table else []
+        one = as_series(history, columns=self.names if table else None, known=known)
         if one.values.shape[1] != len(self.names):
             raise DataError(f"a history must have the channels {', '.join(self.names)} (got {one.values.shape[1]})")
+        width = one.covariates.shape[1]
+        if self.covariates is not None and width != self.covariates:
+            raise DataError(
+                f"a history must have {self.covariates} covariates, the known ones ({', '.join(self.known) or 'none named'}) "
+                f"and six of its times (got {width}): give it as the series of the training"
+            )
         if len(one) < self.context:
             raise DataError(f"a history must have at least {self.context} steps (got {len(one)})")
         return one
@@ -343,6 +352,7 @@ class Forecaster:
             "horizon": self.horizon, "context": self.context, "model": self.model, "block": self.block,
             "seed": self.seed, "names": list(self.names), "gappy": self.gappy, "centre": linear.centre,
             "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape), "known": self.known,
+            "covariates": self.covariates,
         }  # fmt: skip
         with whole(Path(folder)) as aside:
             self.run.save(aside)
@@ -358,7 +368,7 @@ class Forecaster:
         own = {key: plain[key] for key in ("context", "model", "block", "seed")}
         made = cls(plain["horizon"], **own)
         made.names, made.gappy, made.run = tuple(plain["names"]), plain["gappy"], load(folder)
-        made.known = list(plain.get("known", ()))
+        made.known, made.covariates = list(plain.get("known", ())), plain.get("covariates")
         with np.load(folder / "forecast.npz", allow_pickle=False) as arrays:
             a = {key: arrays[key] for key in arrays.files}
         made.middle, made.scale, made.directions = a["middle"], a["scale"], a["directions"]
