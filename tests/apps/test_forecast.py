@@ -177,3 +177,75 @@ def test_windows_of_training_and_validation_share_no_future():
         cut, start = made._cut(n)
         assert 0 < cut < start < n and start - cut == 12
     assert made._cut(5000)[0] == 4250 and made._cut(20) == (20, 20)
+
+
+def test_gaps_and_what_is_known_in_advance():
+    g = np.random.default_rng(0)
+    sale = (g.random(600) < 0.3).astype(float)
+    frame = pd.DataFrame({"sold": 5 * sale + 0.3 * g.normal(size=600), "sale": sale})
+    frame.loc[g.random(600) < 0.1, "sold"] = np.nan
+    made = Forecaster(2, context=4, **QUICK).fit(frame, known=["sale"])
+    past = series(frame[:400], known=["sale"])
+    drawn = made.simulate(past, 200, known=[1, 0])
+    assert np.allclose(drawn.mean[:, 0], [5, 0], atol=0.8)
+    with pytest.raises(UsageError, match="known covariates"):
+        made.simulate(past)
+    assert np.allclose(made.simulate(frame[:400], 200, known=[1, 0]).samples, drawn.samples)  # a table as for `fit`
+    with pytest.raises(DataError, match="1 covariates"):
+        made.simulate(frame[["sold"]][:400])
+    with pytest.raises(DataError, match="windows"):
+        Forecaster(20, context=20, **QUICK).fit(frame[:30])
+
+
+def test_the_simplest_regression_that_does_is_taken():
+    g = np.random.default_rng(0)
+    x = g.normal(size=(500, 1)).cumsum(0)
+    view = np.lib.stride_tricks.sliding_window_view(x[:, 0], 11)
+    past, future, none = view[:, :10, None], view[:, 10:, None], np.zeros((len(view), 0))
+    found = LinearForecast.fit(past[:300], none[:300], future[:300], (past[300:], none[300:], future[300:]))
+    assert np.abs(found(past, none) - past[:, -1:]).std() < 0.5  # a random walk
+    assert found.degree == 1 and found(past, none).shape == future.shape
+    z = found.standard(future, found(past, none))
+    assert np.allclose(found.inverse(z, found(past, none)), future)
+
+
+def test_seasons_are_found():
+    t = np.arange(600)
+    noise = np.random.default_rng(0).normal(size=600)
+    assert season_of((np.sin(2 * np.pi * t / 24) + 0.1 * noise)[:, None]) % 24 == 0
+    assert season_of(noise.cumsum()[:, None]) == 1
+
+
+def test_exact_ensembles_continue_the_state():
+    system = SYSTEMS["lorenz"]
+    paths = system.futures(np.array([[1.0, 1.0, 20.0]]), 50, 3)
+    assert paths.shape == (1, 50, 3, 3) and paths[0, :, 0].std(0).max() < 1.5
+    assert np.isfinite(system.series(300)).all() and np.isfinite(SYSTEMS["lotka-volterra"].series(300)).all()
+
+
+def test_the_verb_writes_futures_scores_and_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("pofx.apps.forecaster.SMALL", QUICK["options"])
+    file = tmp_path / "x.csv"
+    pd.DataFrame(walk(400), columns=["a", "b"]).to_csv(file, index=False)
+    words = ["forecast", str(file), "--horizon", "4", "--out", str(tmp_path / "out"), "--minutes", "0.02", "-n", "20"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "linear-Gaussian" in done.output and "CRPS" in done.output
+    assert {"futures.csv", "scores.csv", "futures.png", "forecast.json"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+
+
+def test_the_probability_of_an_event_is_printed_beside_how_often_it_happened(tmp_path, monkeypatch):
+    monkeypatch.setattr("pofx.apps.forecaster.SMALL", QUICK["options"])
+    file = tmp_path / "x.csv"
+    pd.DataFrame(walk(400), columns=["a", "b"]).to_csv(file, index=False)
+    words = ["forecast", str(file), "--horizon", "4", "--out", str(tmp_path / "out"), "--minutes", "0.02", "-n", "20"]
+    done = CliRunner().invoke(app, [*words, "--event", "a>-1e9", "--event", "b<-1e9"])
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert "a>-1e9 at some of 4 steps: 1.000 ± 0.000; of stretches of the past 1.000" in text
+    assert "b<-1e9 at some of 4 steps: 0.000 ± 0.000; of stretches of the past 0.000" in text
+    for wrong, why in (("a=1", "NAME>NUMBER"), ("c>1", "column of the series"), ("a>x", "NAME>NUMBER")):
+        found = CliRunner().invoke(app, [*words[:4], "--out", str(tmp_path / "no"), "--event", wrong])
+        assert why in str(found.exception)

@@ -287,8 +287,8 @@ class Forecaster:
         width = one.covariates.shape[1]
         if self.covariates is not None and width != self.covariates:
             raise DataError(
-                f"a history must have {self.covariates} covariates, the known ones ({', '.join(self.known) or 'none named'}) "
-                f"and six of its times (got {width}): give it as the series of the training"
+                f"a history must have {self.covariates} covariates: those known in advance "
+                f"({', '.join(self.known) or 'not named'}) and six of its times (got {width}): give it as in the training"
             )
         if len(one) < self.context:
             raise DataError(f"a history must have at least {self.context} steps (got {len(one)})")
