@@ -6,9 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pofx.apps.forecaster import Forecaster
-from pofx.apps.futures import backtest, floors, scores
+from pofx.apps.futures import backtest, floors, scores, season_of
+from pofx.apps.linear_forecast import LinearForecast
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
+from pofx.data.dynamics import SYSTEMS
 from pofx.data.series import by_name, series, several
 
 QUICK = {"steps": 20, "options": {"width": 16, "layers": 1, "bins": 4, "blocks": 1, "validations": 2}}
