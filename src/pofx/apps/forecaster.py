@@ -288,7 +288,7 @@ class Forecaster:
         if self.covariates is not None and width != self.covariates:
             raise DataError(
                 f"a history must have {self.covariates} covariates: those known in advance "
-                f"({', '.join(self.known) or 'not named'}) and six of its times (got {width}): give it as in the training"
+                f"({', '.join(self.known) or 'not named'}) and six of its times (got {width}): give it as for fit"
             )
         if len(one) < self.context:
             raise DataError(f"a history must have at least {self.context} steps (got {len(one)})")
