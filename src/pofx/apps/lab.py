@@ -43,6 +43,9 @@ def lab(
         typer.Option(help="Of an .h5 of counts: a table, the name of a cell and its label a line."),
         Reads(),
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Of an .h5ad: measurements in place of X, such as its raw counts.")
+    ] = None,
     counterfactual: Annotated[
         bool, typer.Option("--counterfactual", help="For each --do also what the control's own cells would be.")
     ] = False,
@@ -74,7 +77,7 @@ def lab(
     if model is not None and conditions is None and source not in LABS:
         conditions = ",".join(map(str, model.conditions.columns))
     truth = None if Path(source).exists() else LABS.get(source)
-    frame, names = read(source, conditions, labels, seed)
+    frame, names = read(source, conditions, labels, seed, layer)
     given, cells = frame[names], frame.drop(columns=names).select_dtypes("number")
     words = [str(c) for c in frame.columns if c not in names and c not in cells.columns]
     if words:
@@ -142,7 +145,7 @@ def lab(
     return f"{len(wanted)} conditions drawn"
 
 
-def read(source: str, conditions: str | None, labels: Path | None, seed: int) -> Any:
+def read(source: str, conditions: str | None, labels: Path | None, seed: int, layer: str | None = None) -> Any:
     """The cells as a frame, and the names of the columns that are conditions.
 
     Raises:
@@ -158,6 +161,8 @@ def read(source: str, conditions: str | None, labels: Path | None, seed: int) ->
     from pofx.data.labs import LABS
 
     path = Path(source)
+    if layer is not None and path.suffix.lower() != ".h5ad":
+        raise UsageError("--layer belongs to an .h5ad: leave it out")
     if source in LABS and not path.exists():
         if conditions is not None or labels is not None:
             raise UsageError(
@@ -170,7 +175,7 @@ def read(source: str, conditions: str | None, labels: Path | None, seed: int) ->
     if not path.exists():
         raise DataError(f"{source} is no file: give a .csv or .h5ad, or one of the generated labs {', '.join(LABS)}")
     if path.suffix.lower() in ENDINGS:
-        frame = read_annotated(path, labels)
+        frame = read_annotated(path, labels, layer)
     elif labels is not None:
         raise UsageError("--labels belongs to an .h5 of counts: name columns of the table by --conditions")
     else:
