@@ -130,6 +130,14 @@ def test_the_verb(tmp_path, monkeypatch):
     assert "recognised" in done.output and len(list((tmp_path / "v").glob("*.wav"))) == 4
     wrong = CliRunner().invoke(app, [*words, "--words", "left"])
     assert wrong.exit_code != 0
+    assert "words exchanged" in done.output
+    again = [*words[:2], "--run", str(tmp_path / "v"), "--words", "up", "-n", "3", "--out", str(tmp_path / "again")]
+    done = CliRunner().invoke(app, again)
+    assert done.exit_code == 0 and len(list((tmp_path / "again").glob("*.wav"))) == 3, done.output
+    sampled = CliRunner().invoke(app, [*words[:2], "--model", "wavenet", "--out", str(tmp_path / "no")])
+    assert "pofx train" in str(sampled.exception)
+    other = CliRunner().invoke(app, [*again[:-1], str(tmp_path / "no"), "--rate", "2000"])
+    assert "--rate 4000" in str(other.exception)
 
 
 def test_melodies_of_files_are_continued_and_files_are_held_out(tmp_path):

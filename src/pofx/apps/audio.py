@@ -95,10 +95,17 @@ def _voices(
 
     from pofx.apps.voice import Voice, judged
     from pofx.core.errors import DataError, UsageError
+    from pofx.core.event import Continuous
     from pofx.data.dataset import joined
     from pofx.data.kinds.audio import wav
     from pofx.data.sources import load
+    from pofx.runs.models import model_entry
 
+    if model is not None and not any(issubclass(event, Continuous) for event in model_entry(model).model.events):
+        raise UsageError(
+            f"{model} draws sound sample by sample: train it by `pofx train {source} -m {model} --condition label`; here "
+            "spectrograms are drawn, by nsf, edm, flow-matching …"
+        )
     data = load(source, reading={"rate": rate})
     if "rate" not in data.train.facts:
         raise DataError(f"{source} holds {data.card.kind} items, not recordings: give a folder of .wav files by word")
@@ -139,6 +146,9 @@ def _voices(
     if len(names) > 1:
         rows = {
             "real": judged(data.test.values, names[labels[1]], real, given["word"]),
+            "real, words exchanged": judged(
+                data.test.values, np.random.default_rng(seed).permutation(names[labels[1]]), real, given["word"]
+            ),
             voice.model: judged(clips, wanted_clips["word"], real, given["word"]),
         }
         show(aligned(pd.DataFrame(rows).T, na_rep="NaN"))
