@@ -103,8 +103,8 @@ def _voices(
 
     if model is not None and not any(issubclass(event, Continuous) for event in model_entry(model).model.events):
         raise UsageError(
-            f"{model} draws sound sample by sample: train it by `pofx train {source} -m {model} --condition label`; here "
-            "spectrograms are drawn, by nsf, edm, flow-matching …"
+            f"{model} draws sound sample by sample: train it by `pofx train {source} -m {model} --condition label`; "
+            "here spectrograms are drawn, by nsf, edm, flow-matching …"
         )
     data = load(source, reading={"rate": rate})
     if "rate" not in data.train.facts:
