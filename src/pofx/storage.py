@@ -355,8 +355,13 @@ def locate(path: str | Path) -> Path:
     if not folder.is_dir():
         what = "is a file, not the folder of a run" if folder.exists() else "does not exist"
         raise UsageError(f"{folder} {what}: train one with `pofx train DATA --model NAME --out FOLDER`")
-    inside = [folder / name for name in INSIDE if (folder / name / "artifact.json").is_file()]
-    return inside[0] if len(inside) == 1 and not (folder / "artifact.json").exists() else folder
+    return inside(folder)
+
+
+def inside(folder: Path) -> Path:
+    """The folder of the run in the folder of a use, or the folder itself."""
+    found = [folder / name for name in INSIDE if (folder / name / "artifact.json").is_file()]
+    return found[0] if len(found) == 1 and not (folder / "artifact.json").exists() else folder
 
 
 @contextmanager
