@@ -84,10 +84,7 @@ def levels_in(text: str) -> list[str]:
     lines = [line.rstrip("\r") for line in text.lstrip("\ufeff").split("\n")]
     blocks: list[list[str]] = [[]]
     for i, line in enumerate(lines):
-        below = next((later for later in lines[i + 1 :] if later.strip()), "")
-        beside = blocks[-1][-1] if blocks[-1] else below
-        row = len(line) > 1 and len(line) == len(beside)
-        if HEADING.fullmatch(line.strip()) or not (line.strip() or row):
+        if HEADING.fullmatch(line.strip()) or not (line.strip() or _is_row(line, blocks[-1], lines, i)):
             blocks.append([])
         else:
             blocks[-1].append(line)
@@ -95,6 +92,14 @@ def levels_in(text: str) -> list[str]:
     if not found:
         raise DataError("the text holds no levels: give lines of tiles, with a blank line between levels")
     return found
+
+
+def _is_row(line: str, block: Sequence[str], lines: Sequence[str], at: int) -> bool:
+    """Whether a line of spaces is as long as the row before it, or at the top of a level as the one below."""
+    if len(line) < 2:
+        return False
+    beside = block[-1] if block else next((lines[k] for k in range(at + 1, len(lines)) if lines[k].strip()), "")
+    return len(line) == len(beside)
 
 
 def padded(texts: Sequence[str], tile: str) -> list[str]:
