@@ -43,7 +43,7 @@ def audio(
         entry(model)
     if run is not None and (model is not None or minutes is not None):
         raise UsageError("--run is trained already: leave --model and --minutes out")
-    how = {"model": model, "minutes": 1.0 if minutes is None else minutes, "n": n, "seed": seed}
+    how: dict[str, Any] = {"model": model, "minutes": 1.0 if minutes is None else minutes, "n": n, "seed": seed}
     path = Path(source)
     scores = sorted(f for f in (path.iterdir() if path.is_dir() else [path]) if f.suffix.lower() in MIDI)
     if source == "tunes" or scores:

@@ -73,8 +73,9 @@ def multimodal(
     for name, part in stated.items():
         if name not in parts:
             raise unknown("part", name, parts)
-        if hasattr(parts[name], "columns") and not hasattr(part, "columns"):
-            stated[name] = pd.DataFrame(np.atleast_2d(part), columns=parts[name].columns)
+        known: Any = parts[name]
+        if hasattr(known, "columns") and not hasattr(part, "columns"):
+            stated[name] = pd.DataFrame(np.atleast_2d(part), columns=known.columns)
     if caption is not None:
         if source != "tiles":
             raise UsageError("--caption belongs to tiles: leave it out")

@@ -57,7 +57,8 @@ def continued(run: Artifact, begun: np.ndarray, n: int, *, seed: int = 0, **opti
 
     The model sees the end of the melody, up to half of its window.
     """
-    size = run.representation.length
+    view: Any = run.representation
+    size = int(view.length)
     known = np.asarray(begun, np.int64)[-(size // 2) :]
     drawn = run.sample(n, prefix=np.repeat(known[None], n, 0), seed=seed, with_condition=False, **options)
     new = np.asarray(drawn)[:, len(known) : len(known) + size // 2]

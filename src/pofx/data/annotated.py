@@ -98,7 +98,7 @@ def _frame(node: Any) -> pd.DataFrame:
             found[name] = _texts(np.asarray(legacy[name][()]))[values.astype(int)] if name in legacy else values
         elif "values" in one and "mask" in one:  # numbers and truth values of which some are missing
             values, gone = np.asarray(one["values"][()]), np.asarray(one["mask"][()], bool)
-            found[name] = np.where(gone, None, values) if gone.any() else values
+            found[name] = pd.Series(values).astype(object).where(~gone, None).to_numpy() if gone.any() else values
         elif "categories" in one:
             categories, codes = _texts(np.asarray(one["categories"][()])), np.asarray(one["codes"][()])
             found[name] = np.where(codes >= 0, categories[codes], None) if (codes < 0).any() else categories[codes]
