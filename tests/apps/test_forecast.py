@@ -146,7 +146,7 @@ def test_the_verb_forecasts_several_series_and_again_without_training(tmp_path, 
     pd.DataFrame({"sale": np.ones(4)}).to_csv(tmp_path / "plan.csv", index=False)
     words = ["forecast", str(tmp_path / "x.csv"), "--by", "shop", "--columns", "a", "--known", "sale", "--future",
              str(tmp_path / "plan.csv"), "-n", "20", "--event", "a>0"]  # fmt: skip
-    new = [*words, "--horizon", "4", "--minutes", "0.02", "--out", str(tmp_path / "out")]
+    new = [*words, "--horizon", "4", "--minutes", "0.008", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, new)
     assert done.exit_code == 0, done.output
     assert "no 1: a>0" in done.output and (tmp_path / "out" / "futures no_0.png").exists()
@@ -164,7 +164,7 @@ def test_a_year_of_months_is_forecast_from_ten_years_and_from_five(monkeypatch, 
         months = pd.date_range("2015-01-31", periods=12 * years, freq="ME")
         sold = 100 + np.arange(12 * years) + 20 * np.sin(np.arange(12 * years) * np.pi / 6)
         pd.DataFrame({"month": months, "sold": sold}).to_csv(tmp_path / "x.csv", index=False)
-        words = ["forecast", str(tmp_path / "x.csv"), "--horizon", "12", "--minutes", "0.02", "-n", "9", "--out"]
+        words = ["forecast", str(tmp_path / "x.csv"), "--horizon", "12", "--minutes", "0.008", "-n", "9", "--out"]
         done = CliRunner().invoke(app, [*words, str(tmp_path / f"{years}")])
         assert done.exit_code == 0, done.output
     assert "are not scored" in " ".join(done.output.split())
