@@ -159,6 +159,9 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
         from pofx.data.arrays import apart
 
         given = {name: at_home(value) if declared[name] is not None else value for name, value in given.items()}
+        for name, d in declared.items():
+            if isinstance(d, Reads) and d.run:
+                given[name] = of_use(given[name])
         outs = {name: d for name, d in declared.items() if isinstance(d, Writes)}
         sources = [p for name, d in declared.items() if outs and isinstance(d, Reads) for p in d.paths(given[name])]
         written = []
@@ -174,6 +177,15 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
             show(f"{done} → {written[0]}" if written else done)
 
     return command
+
+
+def of_use(value: Any) -> Any:
+    """Folders of runs; of the folder of a use that of its run."""
+    from pofx.storage import inside
+
+    if isinstance(value, list):
+        return [of_use(one) for one in value]
+    return inside(value) if isinstance(value, Path) and "://" not in str(value) else value
 
 
 def at_home(value: Any) -> Any:
