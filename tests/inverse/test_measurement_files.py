@@ -57,7 +57,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     ("call", "count"),
     [
-        (["two photos ü"], 2), (["two photos ü/0.png", "--mask", "mask.png"], 1), (["holes.npy"], 3), (["masked.npz"], 3),
+        (["two photos ü"], 2), (["two photos ü/0.png", "--mask", "mask.png"], 1), (["holes.npy"], 3),
+        (["masked.npz"], 3),
         (["k.npz"], 3), (["k.npy", "-o", "coils=coils.npy"], 3), (["sums.npz"], 3),
         (["half.npy", "--operator", "op.py:half"], 3), (["columns.npy", "--operator", "op.py:Physics"], 3),
         (["two photos ü/0.png", "--operator", "blur", "-o", "kernel=kernel.npy"], 1),
@@ -78,9 +79,11 @@ def test_what_the_measurements_state_is_taken(folder, monkeypatch, call, count):
     ("call", "message"),
     [
         (["differing.npy"], "miss the same places"), (["k.npy"], "of 1 coils"), (["large.png"], "pass --patches"),
-        (["empty"], "holds no pictures"), (["op.py"], "measurements are numbers"), (["unnamed.npz"], "name the measurements"),
+        (["empty"], "holds no pictures"), (["op.py"], "measurements are numbers"),
+        (["unnamed.npz"], "name the measurements"),
         (["half.npy", "--operator", "op.py:Needing"], "without arguments"), (["none.png"], "there is no file"),
-        (["half.npy", "-o", "kernel=mask.png"], "must be an array of numbers"), (["half.npy", "-o", "mask=no.npy"], "no file"),
+        (["half.npy", "-o", "kernel=mask.png"], "must be an array of numbers"),
+        (["half.npy", "-o", "mask=no.npy"], "no file"),
         (["half.npy", "--operator", "inpanit"], "did you mean inpaint"), (["ragged.npy"], "must have shape"),
         (["masked.npz", "--mask", "mask.png", "-o", "mask=mask.png"], "same option"),
     ],
@@ -98,8 +101,8 @@ def test_larger_pictures_are_restored_by_patches(folder, monkeypatch):
     assert done.exit_code == 0, (done.output, done.exception)
     with np.load("out.npz") as file:
         assert file["samples"].shape == (1, 2, 1, 16, 16)
-    done = CliRunner().invoke(app, ["restore", "run", "large.png", "--operator", "superres", "-o", "factor=2", "--patches",
-                                    "-n", "1", "--method-option", "steps=2", "--out", "out.npz"])  # fmt: skip
+    call = ["restore", "run", "large.png", "--operator", "superres", "-o", "factor=2", "--patches", "-n", "1"]
+    done = CliRunner().invoke(app, [*call, "--method-option", "steps=2", "--out", "out.npz"])
     assert done.exit_code == 0, (done.output, done.exception)
     with np.load("out.npz") as file:
         assert file["samples"].shape == (1, 1, 1, 32, 32)

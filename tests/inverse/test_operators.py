@@ -184,7 +184,12 @@ def test_measurements_are_real_or_complex_as_the_operator_is():
 
 def test_functions_that_add_up_are_linear_and_others_are_not():
     assert operator_of(lambda x: x[..., ::2].cumsum(-1), IMAGE).linear
-    for other in (lambda x: x.clamp(0, 1), lambda x: x + 1, lambda x: x.abs(), lambda x: (x + 1e-3).clamp(min=0).sqrt()):
+    for other in (
+        lambda x: x.clamp(0, 1),
+        lambda x: x + 1,
+        lambda x: x.abs(),
+        lambda x: (x + 1e-3).clamp(min=0).sqrt(),
+    ):
         assert not operator_of(other, IMAGE).linear
 
 

@@ -71,7 +71,9 @@ def read_measurements(path: Path, channels: int | None = None) -> Found:
             own = {name: read[name] for name in read.files if name in ARRAYS}
             others = [name for name in read.files if name not in ARRAYS]
             if "y" not in others and len(others) != 1:
-                raise DataError(f"{path} must have an array y (it has {', '.join(read.files)}): name the measurements y")
+                raise DataError(
+                    f"{path} must have an array y (it has {', '.join(read.files)}): name the measurements y"
+                )
             return Found(read["y" if "y" in others else others[0]], own)
 
 
@@ -196,4 +198,3 @@ def _picture(path: Path, channels: int | None) -> np.ndarray:
 
 def _size(x: np.ndarray) -> str:
     return f"{x.shape[-2]} x {x.shape[-1]}"
-

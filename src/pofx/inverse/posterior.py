@@ -297,8 +297,8 @@ def posterior(
     whole = isinstance(made, Mask) and isinstance(artifact.model, Infilling | Completing) and level.sigma != 0
     if not able and whole and methods_for(artifact, made, Noise(0.0)):
         raise Unsupported(
-            f"{artifact.name} completes exact values alone (got noise {noise or USUAL}): pass noise=0, or choose gmm with "
-            "the view unit, flow-matching, a VAE or a flow"
+            f"{artifact.name} completes exact values alone (got noise {noise or USUAL}): pass noise=0, or choose gmm "
+            "with the view unit, flow-matching, a VAE or a flow"
         )
     if not able:
         raise Unsupported(
@@ -355,8 +355,8 @@ def mixing(operator: Operator) -> bool:
 
 
 def _shape_for(run: Artifact, operator: Any, stated: Sequence[int] | None = None) -> tuple[int, ...]:
-    """The shape of items for an operator: that of the run's, or a larger one, patch by patch, which is stated or that of
-    an `Operator`."""
+    """The shape of items for an operator: that of the run's, or a larger one, patch by patch, which is stated or an
+    `Operator`'s."""
     shape = item_shape(run)
     wanted = operator.shape if isinstance(operator, Operator) else shape if stated is None else tuple(stated)
     if wanted == shape:

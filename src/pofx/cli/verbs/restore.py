@@ -137,4 +137,3 @@ def restore(
         show(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
     count = len(restored.samples)
     return f"{n} draws for {count} measurement{'' if count == 1 else 's'}"
-
