@@ -281,6 +281,19 @@ def test_impossible_edits_are_refused(run, items):
         edit(pofx.fit("digits", "kde", steps=1, progress=False), items, strength=0.5)
 
 
+def test_models_of_codes_are_edited_through_what_they_decode_to(items):
+    first = pofx.fit("digits", "vae", steps=60, progress=False, width=64, latent=4)
+    latent = pofx.fit("digits", "flow-matching", on=first, steps=20, progress=False, width=32, depth=1)
+    new = np.zeros((2, 8, 8), dtype=bool)
+    new[0, :, 4:], new[1, :, :4] = True, True
+    found = edit(latent, items[:2], mask=new)
+    assert (found[~new] == items[:2][~new]).all() and (found[new] != items[:2][new]).any()
+    assert np.array_equal(edit(latent, items[:2], mask=new), found)
+    assert edit(latent, items[:1], enlarge=4).shape == (1, 8, 8)
+    with pytest.raises(Unsupported, match="codes alone"):
+        edit(latent, items[:2], mask=new, strength=0.5)
+
+
 def test_the_command_writes_pictures(run, tmp_path):
     folder = tmp_path / "run"
     run.save(folder)

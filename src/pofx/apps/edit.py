@@ -23,11 +23,14 @@ from pofx.core.event import Bounded, Continuous, count, select
 from pofx.core.model import Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
+from pofx.inverse.operators.grid import Mask
+from pofx.inverse.posterior import item_shape, measure, posterior, real_items
 from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import levels
 from pofx.maths.editing import completed, consistent, from_rough, inpainted, path_of, reduced
 from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
+from pofx.represent.learned import Learned
 
 PUBLIC = ("edit",)
 
@@ -38,6 +41,7 @@ LED, PARTICLES = 20, 4  # steps of particles, and how many for an item
 APART = 1.0  # noise over the spread of the data, down to which particles walk: what an item is has been decided there
 ROWS = 256  # of a batch of particles, whose gradients are taken
 TOWARD = 0.5  # strength of a path between items
+NEAR = 0.02  # deviation within which items of codes meet what is known, which is then returned exactly
 
 
 @checked
@@ -114,6 +118,13 @@ def edit(
             f"toward (got {given_ones}): pass mask=… to draw a part anew"
         )
     view = artifact.representation
+    if isinstance(view, Learned) and (alone or enlarge or colour):
+        return _by_codes(artifact, values, mask, enlarge, condition, int(seed))
+    if isinstance(view, Learned) and (mask is not None or beyond is not None):
+        raise Unsupported(
+            f"{artifact.name} knows codes alone, which have no places of items: edit by a mask without strength, by "
+            "enlarge, colour, strength, toward or into, or with a run of the items themselves"
+        )
     raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
     stated = condition is not None or into is not None  # a denoiser does without, which is better than a random one
     given = artifact.condition_events(condition, len(raw), seed) if stated else None
@@ -162,6 +173,39 @@ def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, con
             drawn.append(view.decode(model.complete(x, known, c, generator=streams)).reshape(part.shape))
         found = torch.where(_mask(mask, raw), torch.cat(drawn).to(raw.dtype), raw)
     return view.items(found.cpu())
+
+
+def _by_codes(artifact: Artifact, values: Any, mask: Any, enlarge: int | None, condition: Any, seed: int) -> Any:
+    """Items of a model of codes (latent diffusion), drawn given a part, means of blocks or means of channels."""
+    view = artifact.representation
+    shape = item_shape(artifact)
+    if mask is None:
+        factor, small = enlarge or 1, np.asarray(values)
+        whole = small.shape[1:3] == shape[1:]
+        if not whole and enlarge:  # an item of the measurement's size
+            for axis in range(1, len(shape)):
+                small = small.repeat(factor, axis)
+        if not enlarge and small.ndim != 4:
+            raise DataError(f"colour needs items of several channels (got shape {small.shape[1:]})")
+        operator, options = ("superres", {"factor": factor}) if enlarge else ("grey", {})
+        y, _ = measure(artifact, small, operator, 0.0, operator_options=options)
+        return posterior(
+            artifact, y, operator, NEAR, condition=condition, operator_options=options
+        ).sample(1, seed=seed).items  # fmt: skip
+    raw, items = view.tensor(values), real_items(artifact, values)
+    anew, known = _mask(mask, raw), ~_mask(mask, items)
+    drawn = []
+    for rows in _alike(known):
+        made = posterior(artifact, items[rows], Mask(shape, known[rows[0]]), NEAR, condition=condition)
+        drawn.append(view.tensor(made.sample(1, seed=seed).items))
+    order = torch.cat(list(_alike(known))).argsort()
+    return view.items(torch.where(anew, torch.cat(drawn)[order].reshape(raw.shape).to(raw.dtype), raw))
+
+
+def _alike(known: Tensor) -> list[Tensor]:
+    """Rows that have one mask, mask by mask."""
+    _, group = torch.unique(known.flatten(1), dim=0, return_inverse=True)
+    return [(group == k).nonzero()[:, 0] for k in range(int(group.max()) + 1)]
 
 
 def _whole(artifact: Artifact, values: Any, factor: int | None) -> Any:
