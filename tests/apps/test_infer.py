@@ -13,7 +13,7 @@ import pofx
 from pofx.apps.infer import Posterior, infer
 from pofx.apps.pair_plot import pair_plot, predictive_plot
 from pofx.apps.prior import Prior
-from pofx.apps.simulate import simulate
+from pofx.apps.simulate import read_observation, simulate
 from pofx.core.errors import CorruptError, DataError, UsageError
 from pofx.evaluate.calibration import calibration, tarp
 from pofx.maths.particles import tempered
@@ -210,6 +210,20 @@ def test_priors_of_scipy_texts_and_torch_agree():
 def test_written_priors(text, ends, median):
     prior = Prior.of({"a": text})
     assert prior.bounds == (ends,) and np.median(prior.sample(4000, 0)) == pytest.approx(median, abs=0.12)
+
+
+def test_observations_of_files_may_have_names(tmp_path):
+    for text, shape in (
+        ("0.1,0.2\n", (2,)),
+        ("a,b\n0.1,0.2\n", (2,)),
+        ("a,b\n1,2\n3,4\n", (2, 2)),
+        ("1\n2\n3\n", (3,)),
+    ):
+        (tmp_path / "x.csv").write_text(text)
+        assert read_observation(tmp_path / "x.csv").shape == shape
+    (tmp_path / "x.csv").write_text("a,b\nx,y\n")
+    with pytest.raises(DataError, match="holds no observation"):
+        read_observation(tmp_path / "x.csv")
 
 
 def test_simulators_of_torch_get_tensors_and_seeded_numbers():

@@ -149,9 +149,15 @@ def read_observation(path: Path) -> np.ndarray:
             with np.load(path, allow_pickle=False) as file:
                 return np.asarray(file["x" if "x" in file.files else file.files[0]], np.float64)
         rows = path.read_text(encoding="utf-8-sig").strip().splitlines()
-        numbers = [[float(v) for v in row.split(",")] for row in rows[-1:]]
-        if len(rows) > 2 or (len(rows) == 2 and not any(c.isalpha() for c in rows[0])):
-            numbers = [[float(v) for v in row.split(",")] for row in rows]
-        return np.squeeze(np.asarray(numbers, np.float64))
+        named = len(rows) > 1 and not _numbers(rows[0])
+        return np.squeeze(np.asarray([[float(v) for v in row.split(",")] for row in rows[named:]], np.float64))
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{path} holds no observation: give a .csv of numbers, .npy or .npz ({error})") from None
+
+
+def _numbers(row: str) -> bool:
+    """Whether a line holds numbers alone."""
+    try:
+        return bool([float(v) for v in row.split(",")])
+    except ValueError:
+        return False
