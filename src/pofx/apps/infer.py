@@ -370,7 +370,7 @@ def infer(
         DataError: too few simulations with finite data.
     """
     prior = Prior.of(prior)
-    method = SHORT.get(method, method)
+    method = SHORT.get(method.lower(), method)
     if method not in METHODS:
         raise unknown("method", method, (*METHODS, *SHORT))
     if rounds < 1 or (rounds > 1 and (observation is None or simulator is None)):
