@@ -114,7 +114,7 @@ class Restoration:
     def __repr__(self) -> str:
         m, n = self.samples.shape[:2]
         return (
-            f"<Restoration: {n} {self.draws} draws by {self.method} for {m} measurements, residual "
+            f"<Restoration: {n} {self.draws} draws by {self.method} for {m} measurement{'' if m == 1 else 's'}, residual "
             f"{self.residual.mean():.2f}>"
         )
 
