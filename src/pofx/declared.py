@@ -157,6 +157,8 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
         from pofx.data.arrays import apart
 
         given = {name: at_home(value) if declared[name] is not None else value for name, value in given.items()}
+        runs = [name for name, d in declared.items() if isinstance(d, Reads) and d.run]
+        given |= {name: here(given[name]) for name in runs}
         outs = {name: d for name, d in declared.items() if isinstance(d, Writes)}
         sources = [p for name, d in declared.items() if outs and isinstance(d, Reads) for p in d.paths(given[name])]
         written = []
@@ -181,6 +183,16 @@ def at_home(value: Any) -> Any:
     if not isinstance(value, str | Path) or not str(value).startswith("~"):
         return value
     return type(value)(os.path.expanduser(value))
+
+
+def here(value: Any) -> Any:
+    """Runs on the Hub as the folders into which they are fetched, once for the whole call."""
+    from pofx.hub import address, fetched
+
+    if isinstance(value, list):
+        return [here(one) for one in value]
+    elsewhere = None if value is None else address(value)
+    return value if elsewhere is None else type(value)(fetched(elsewhere))
 
 
 def declarations(verb: Callable[..., Any]) -> dict[str, Reads | Writes | None]:

@@ -190,10 +190,11 @@ def detect(
     from pofx.data.arrays import write_frame
     from pofx.data.sources import whole
     from pofx.evaluate.provenance import as_read, check_same_data, trained_on
+    from pofx.hub import name_of
 
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
-    artifacts: dict[str, Artifact] = {run.resolve().name: load(run).to(device) for run in runs}
+    artifacts: dict[str, Artifact] = {name_of(run): load(run).to(device) for run in runs}
     if len(artifacts) < len(runs):
         raise UsageError("runs need different names: rename a folder")
     first = next(iter(artifacts.values()))

@@ -9,6 +9,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,22 +231,34 @@ def _compare(desk: Desk, run: Any, condition: Any) -> None:
         go.click(refused(act, none), [names, n, seed, condition], parts)
 
 
-def _item(name: str) -> tuple[Any, Any, Any]:
-    """The controls of one item: a test item by number, a picture, or a text."""
+def _item(name: str) -> tuple[Any, Any, Any, Any]:
+    """The controls of one item: a test item by number, a text, a picture, or a file."""
     with gr.Row():
         number = gr.Number(0, precision=0, label="Test item", elem_id=f"{name}-number")
         text = gr.Textbox("", label="Or your own: a text, numbers, age=30, plan=pro", elem_id=f"{name}-own")
-    with gr.Accordion("Or your own picture", open=False):
-        picture = gr.Image(type="numpy", image_mode="RGB", sources=["upload", "clipboard"], label="Picture",
-                           buttons=PICTURE)  # fmt: skip
-    return number, text, picture
+    with gr.Accordion("Or your own picture, sound or file", open=False), gr.Row():
+        picture = gr.Image(type="numpy", image_mode="RGBA", sources=["upload", "clipboard"], label="Picture",
+                           elem_id=f"{name}-upload", buttons=PICTURE)  # fmt: skip
+        file = gr.File(label="The first item of a file: .wav, .csv, .txt, .npz", elem_id=f"{name}-file")
+    return number, text, picture, file
 
 
-def item_of(desk: Desk, name: str, number: int, text: str, picture: Any) -> Any:
-    """The item that the controls name: the picture, else the text, else the test item."""
+def item_of(desk: Desk, name: str, number: int, text: str, picture: Any, file: str | None = None) -> Any:
+    """The item that the controls name: the picture, else the file, else the text, else the test item."""
     if picture is not None:
-        return desk.own(name, np.asarray(picture))
+        return desk.own(name, over_white(picture))
+    if file:
+        return desk.own(name, Path(file))
     return desk.own(name, text) if text and text.strip() else desk.test_item(name, number)
+
+
+def over_white(picture: Any) -> np.ndarray:
+    """A picture (h, w), (h, w, 3), or (h, w, 4) whose transparent parts are shown over white, as in training."""
+    array = np.asarray(picture)
+    if array.ndim < 3 or array.shape[-1] != 4:
+        return array
+    share = array[..., 3:].astype(np.float32) / 255
+    return np.round(array[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def _complete(desk: Desk, run: Any, condition: Any) -> None:
@@ -272,7 +285,7 @@ def _complete(desk: Desk, run: Any, condition: Any) -> None:
 
         def act(name: str, number: int, rows: int, n: int, seed: int, prefix: str, drawn: Any, c: str) -> Any:
             mask = mask_of(drawn)
-            items = None if prefix else desk.test_item(name, number)
+            items = None if prefix else painted_item(desk, name, number, drawn)
             return Panel.shown(desk.complete(name, items, mask, prefix or "", int(rows), n, seed, c))
 
         fetch.click(refused(show, lambda reason: gr.update()), [run, number], editor)
@@ -287,12 +300,23 @@ def large(desk: Desk, name: str, number: int) -> np.ndarray:
     """
     items = desk.test_item(name, number)
     shown = desk[name].kind.shown(items.values, items.facts).pictures
-    if shown is None:
+    if shown is None or not desk[name].kind.photographic:
         raise UsageError("only pictures can be painted on: write the beginning of a text, or give rows")
     one = shown[0] if shown.ndim == 4 else np.repeat(shown[0][..., None], 3, -1)
     one = np.repeat(one, 3, -1) if one.shape[-1] == 1 else one
     factor = max(320 // max(one.shape[:2]), 1)
     return one.repeat(factor, 0).repeat(factor, 1)
+
+
+def painted_item(desk: Desk, name: str, number: int, drawn: Any) -> Any:
+    """The item in the editor: the test item of this number where it is that or nothing, else the picture there."""
+    behind = (drawn or {}).get("background")
+    if behind is None:
+        return desk.test_item(name, number)
+    picture = over_white(behind)
+    if desk[name].kind.photographic and np.array_equal(picture, large(desk, name, number)):
+        return desk.test_item(name, number)  # exactly, not by the size in which it is shown
+    return desk.own(name, picture)
 
 
 def mask_of(drawn: Any) -> np.ndarray | None:
@@ -308,8 +332,8 @@ def _reconstruct(desk: Desk, run: Any, condition: Any) -> None:
         go, panel = _go("reconstruct", "Encode and reconstruct"), Panel("reconstruct")
         code = gr.Textbox(label="Code", interactive=False, elem_id="reconstruct-code")
 
-        def act(name: str, number: int, text: str, picture: Any, c: str) -> Any:
-            found, words = desk.reconstruct(name, item_of(desk, name, number, text, picture), c)
+        def act(name: str, number: int, text: str, picture: Any, file: Any, c: str) -> Any:
+            found, words = desk.reconstruct(name, item_of(desk, name, number, text, picture, file), c)
             return [*Panel.shown(found), words]
 
         go.click(refused(act, lambda reason: [*empty(reason), ""]), [run, *item, condition], [*panel.parts, code])
@@ -318,19 +342,21 @@ def _reconstruct(desk: Desk, run: Any, condition: Any) -> None:
 def _walk(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Walk", elem_id="tab-walk"):
         with gr.Row():
-            number = gr.Number(0, precision=0, label="Test item", elem_id="walk-number")
             along = gr.Radio(["components", "labels"], value="components", label="Along", elem_id="walk-along")
+        item = _item("walk")
         sliders = [gr.Slider(-3, 3, 0, step=0.25, label=f"direction {k + 1}", elem_id=f"walk-{k}") for k in range(AXES)]
         go, panel = _go("walk", "Walk"), Panel("walk")
 
-        def act(name: str, number: int, along: str, *moves: float) -> Any:
-            return Panel.shown(desk.walk(name, number, moves, along))
+        def act(name: str, number: int, text: str, picture: Any, file: Any, along: str, *moves: float) -> Any:
+            theirs = picture is not None or bool(file) or bool(text and text.strip())
+            own = item_of(desk, name, number, text, picture, file) if theirs else None
+            return Panel.shown(desk.walk(name, number, moves, along, own))
 
         def labels(name: str, along: str) -> Any:
             found = desk.axes(name, along)
             return [gr.update(label=found[k] if k < len(found) else "", visible=k < len(found)) for k in range(AXES)]
 
-        inputs = [run, number, along, *sliders]
+        inputs = [run, *item, along, *sliders]
         shown = refused(labels, lambda reason: [gr.update()] * AXES)
         go.click(refused(act, empty), inputs, panel.parts).then(shown, [run, along], sliders)
         for slider in sliders:
@@ -359,8 +385,8 @@ def _score(desk: Desk, run: Any, condition: Any) -> None:
             type="pil", format="png", interactive=False, show_label=False, elem_id="score-picture", buttons=PICTURE,
         )  # fmt: skip
 
-        def act(name: str, number: int, text: str, own: Any, c: str) -> Any:
-            return desk.score(name, item_of(desk, name, number, text, own), c)
+        def act(name: str, number: int, text: str, picture: Any, file: Any, c: str) -> Any:
+            return desk.score(name, item_of(desk, name, number, text, picture, file), c)
 
         go.click(refused(act, lambda reason: [None, plain_text(reason)]), [run, *item, condition], [picture, note])
 

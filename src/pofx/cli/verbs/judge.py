@@ -43,13 +43,14 @@ def judge(
     from pofx.core.errors import UsageError
     from pofx.core.files import write, write_json
     from pofx.evaluate.provenance import trained_on
+    from pofx.hub import name_of
     from pofx.serve.stimuli import sources
     from pofx.serve.study import Plan, Study
     from pofx.serve.study_page import serve
     from pofx.serve.study_results import results as worked_out
 
     if runs:
-        artifacts = {run.resolve().name: load(run).to(device) for run in runs}
+        artifacts = {name_of(run): load(run).to(device) for run in runs}
         if len(artifacts) < len(runs):
             raise UsageError("runs need different names: rename a folder")
         real = trained_on(next(iter(artifacts.values())), against).test
