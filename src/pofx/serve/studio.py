@@ -16,6 +16,7 @@ import numpy as np
 
 from pofx.core.errors import PofxError, UsageError
 from pofx.serve.desk import AXES, Desk, Sight
+from pofx.serve.ports import listening
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -417,13 +418,14 @@ def _report(desk: Desk, run: Any, condition: Any) -> None:
 
 def launch(desk: Desk, host: str = "127.0.0.1", port: int = 8800, *, block: bool = True, browser: bool = False) -> Any:
     """Open the page; returns the Blocks, whose `close` ends it. Away from loopback a password is made and printed."""
+    port = listening(host, port)
     made = page(desk)
     auth = None
     if host not in LOOPBACK:
         auth = ("pofx", secrets.token_urlsafe(12))
         print(f"user pofx, password {auth[1]}", file=sys.stderr, flush=True)
     plain = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    print(f"studio at http://{host}:{port}\nCtrl-C ends", file=sys.stderr, flush=True)
+    print(f"studio at http://{f'[{host}]' if ':' in host else host}:{port}\nCtrl-C ends", file=sys.stderr, flush=True)
     made.queue(default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,

@@ -27,7 +27,7 @@ def judge(
     question: Annotated[str, typer.Option(help="Instead of the question of the protocol.")] = "",
     items: Annotated[int, typer.Option(min=1, max=10_000, help="Of every run, and real ones.")] = 50,
     trials: Annotated[int, typer.Option(help="Per rater.")] = 60,
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8600,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8600,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
     results: Annotated[bool, typer.Option("--results", help="Print the results and end.")] = False,
     export: Annotated[Path | None, typer.Option(help="Write the answers to a .csv and end."), File(".csv")] = None,
