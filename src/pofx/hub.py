@@ -129,7 +129,7 @@ def push(run: Any, repo: str, *, private: bool = True, message: str = "", evalua
 
 def _bar() -> Any:
     """The bar of the library, drawn on terminals alone."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg, misc]
         def __init__(self, *args: Any, **options: Any) -> None:

@@ -5,6 +5,7 @@ import json
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.stats import binom, kstest
@@ -219,6 +220,18 @@ def test_the_verb_writes_samples_and_what_they_withstand(flow, tmp_path):
     assert done.exit_code == 0, done.output
     assert "6 marked samples" in done.output
     assert {"robustness.svg", "robustness.json", "0.png"} <= {p.name for p in (tmp_path / "marked").iterdir()}
+    plain = flow.sample(6, seed=1)
+    np.savez(tmp_path / "plain.npz", x=plain, levels=17)
+    for items, least, most in (("marked", 4, 6), ("plain.npz", 0, 0)):
+        out = tmp_path / "p.csv"
+        call = ["detect", str(run), "--items", str(tmp_path / items), "--key", str(key), "--out", str(out)]
+        done = CliRunner().invoke(app, [*call, "--level", "0.001"])
+        assert done.exit_code == 0 and "marked by this key at 0.001" in done.output, done.output
+        assert list(pd.read_csv(out).columns) == ["p_unmarked", "marked"] and len(pd.read_csv(out)) == 6
+        assert least <= pd.read_csv(out)["marked"].sum() <= most
+    for wrong in (["--key", str(key)], ["--items", str(tmp_path / "plain.npz"), "--key", str(key), "--mark", "x"],
+                  ["--items", str(tmp_path / "plain.npz"), "--mark", "pixel"], ["--key", str(tmp_path / "no")]):  # fmt: skip
+        assert isinstance(CliRunner().invoke(app, ["detect", str(run), *wrong]).exception, PofxError), wrong
 
 
 # --- detection

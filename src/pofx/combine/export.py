@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, run_of
 from pofx.core.entry import public
 from pofx.core.errors import PofxError, Unsupported, UsageError
 from pofx.core.files import write, write_bytes
@@ -72,12 +72,11 @@ PROGRAMS = {"score": Scorer, "encode": Encoder, "decode": Decoder}
 
 
 @public
-def export(
-    run: Artifact, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "decode", *, batch_size: int = 2
-) -> Path:
+def export(run: Any, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "decode", *, batch_size: int = 2) -> Path:
     """Write the program of a verb to a .pt2 file (`torch.export.load` reads it) or an .onnx file.
 
     Args:
+        run: a run, or its folder.
         verb: "score", "encode" or "decode".
         batch_size: of the program; the number of items of each call is this one where the model fixes it, else free.
 
@@ -85,7 +84,7 @@ def export(
         Unsupported: the run lacks the verb, takes a condition, or its network cannot be exported.
         UsageError: another ending, or the library for ONNX is missing.
     """
-    target = Path(path)
+    run, target = run_of(run), Path(path)
     if target.suffix not in ENDINGS:
         raise UsageError(f"a program is written to a file ending in {' or '.join(ENDINGS)} (got {target.name})")
     if run.conditioning is not None:

@@ -85,6 +85,7 @@ class Bench:
     name: str
     path: Path
     run: Artifact
+    saved: int = 0  # when, in nanoseconds
     latents: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)  # in what its data differ from those of training
 
@@ -122,7 +123,7 @@ class Bench:
 
 
 class Desk:
-    """Runs by name.
+    """Runs by name; one that is still trained is there from its first step, and read anew when it is saved anew.
 
     Args:
         paths: folders of runs; none: those in the folder `runs`.
@@ -132,7 +133,8 @@ class Desk:
     """
 
     def __init__(self, paths: Sequence[str | Path] = ()) -> None:
-        found = [Path(p) for p in paths] or sorted(p.parent for p in Path("runs").glob("*/artifact.json"))
+        begun = {p.parent for name in ("artifact.json", "request.json") for p in Path("runs").glob(f"*/{name}")}
+        found = [Path(p) for p in paths] or sorted(begun)
         if not found:
             raise UsageError("there are no runs here: train one with `pofx train digits --model vae --out runs/vae`")
         self.paths = {name_of(p): p for p in found}
@@ -145,10 +147,12 @@ class Desk:
         return list(self.paths)
 
     def __getitem__(self, name: str) -> Bench:
-        if name not in self.loaded:
+        file = self.paths[name] / "artifact.json"
+        saved = file.stat().st_mtime_ns if file.exists() else 0
+        if name not in self.loaded or self.loaded[name].saved != saved:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self.loaded[name] = Bench(name, self.paths[name], load(self.paths[name]))
+                self.loaded[name] = Bench(name, self.paths[name], load(self.paths[name]), saved)
         return self.loaded[name]
 
     def about(self, name: str) -> str:

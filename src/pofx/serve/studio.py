@@ -49,6 +49,7 @@ document.addEventListener('keydown', e => {
   if (seen) { seen.click(); e.preventDefault(); }
 });
 </script>"""
+CONTROLS = ("temperature", "sampler_steps", "guidance", "sampler")  # of sampling, shown where a run has them
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -103,6 +104,15 @@ def refused(function: Callable[..., Any], instead: Callable[[str], Any]) -> Call
     return wrapper
 
 
+def now(function: Callable[..., Any], instead: Callable[[str], Any], *args: Any) -> Any:
+    """What a function returns while the page is made; `instead` where a run cannot be read, such as one that has no
+    weights yet."""
+    try:
+        return function(*args)
+    except PofxError as error:
+        return instead(str(error))
+
+
 def empty(reason: str) -> list[Any]:
     """A panel with a sentence alone."""
     return Panel.shown(Sight(note=plain_text(reason)))
@@ -122,7 +132,7 @@ def page(desk: Desk) -> Any:
             run = gr.Dropdown(desk.names, value=first, label="Run", elem_id="run")
             condition = gr.Textbox(label="Condition", placeholder="3, or age=30", elem_id="condition")
         with gr.Accordion("About this run", open=False):
-            about = gr.HTML(desk.about(first), elem_id="about")
+            about = gr.HTML(now(desk.about, markup.escape, first), elem_id="about")
         run.change(refused(desk.about, markup.escape), run, about, show_progress="hidden")
         for build in (_sample, _compare, _complete, _reconstruct, _walk, _interpolate, _score, _training, _report):
             build(desk, run, condition)
@@ -143,7 +153,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
         with gr.Row():
             n, seed = _numbers("sample")
         with gr.Row():
-            first = fitting(desk, desk.names[0])
+            first = now(fitting, lambda reason: dict.fromkeys(CONTROLS, False), desk, desk.names[0])
             temperature = gr.Slider(
                 0.1,
                 2.0,
@@ -165,7 +175,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
             )
         with gr.Row():
             sampler = gr.Dropdown(
-                ["", *desk.samplers(desk.names[0])], value="", label="Sampler (empty: its own)",
+                ["", *now(desk.samplers, lambda reason: [], desk.names[0])], value="", label="Sampler (empty: its own)",
                 elem_id="sample-sampler", visible=first["sampler"],
             )  # fmt: skip
             options = gr.Textbox("", label="Further options", placeholder="top_p=0.9", elem_id="sample-options")
@@ -191,7 +201,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
 def fitting(desk: Desk, name: str) -> dict[str, bool]:
     """Which of the controls of sampling a run has a use for."""
     known = desk.options(name)
-    return {key: key in known for key in ("temperature", "sampler_steps", "guidance", "sampler")}
+    return {key: key in known for key in CONTROLS}
 
 
 def chosen(known: list[str], temperature: float, steps: int, guidance: float, sampler: str) -> str:
