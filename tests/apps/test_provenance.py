@@ -229,8 +229,13 @@ def test_the_verb_writes_samples_and_what_they_withstand(flow, tmp_path):
         assert done.exit_code == 0 and "marked by this key at 0.001" in done.output, done.output
         assert list(pd.read_csv(out).columns) == ["p_unmarked", "marked"] and len(pd.read_csv(out)) == 6
         assert least <= pd.read_csv(out)["marked"].sum() <= most
-    for wrong in (["--key", str(key)], ["--items", str(tmp_path / "plain.npz"), "--key", str(key), "--mark", "x"],
-                  ["--items", str(tmp_path / "plain.npz"), "--mark", "pixel"], ["--key", str(tmp_path / "no")]):  # fmt: skip
+    given = ["--items", str(tmp_path / "plain.npz")]
+    for wrong in (
+        ["--key", str(key)],
+        [*given, "--key", str(key), "--mark", "x"],
+        [*given, "--mark", "pixel"],
+        ["--key", str(tmp_path / "no")],
+    ):
         assert isinstance(CliRunner().invoke(app, ["detect", str(run), *wrong]).exception, PofxError), wrong
 
 

@@ -99,7 +99,7 @@ class ForeignDensity(OnePhase, Explicit):
 
     def _called(self, function: Callable[..., Tensor], x: Tensor | None, condition: Any) -> Tensor:
         """A function of the library in the type of its weights, and outside of inference mode: some of its flows take
-        derivatives on their way."""
+        derivatives of their own."""
         given = [None if v is None else v.to(self.dtype) for v in (x, condition)]
         if not torch.is_inference_mode_enabled():
             return function(self.module, *given)
