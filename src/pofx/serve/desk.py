@@ -259,19 +259,21 @@ class Desk:
         return sight(both, "the item, then its reconstruction", 2), f"code of {len(flat)} numbers: {shown}"
 
     def score(self, name: str, items: Items, condition: str = "") -> tuple[Image.Image | None, str]:
-        """log p of an item, and where it lies among test items: a histogram and a sentence."""
+        """log p of an item, and where it lies among test items, where these are found: a histogram and a sentence."""
         bench = self[name]
         found = bench.run.score(items.values, self._given(bench, items, condition))
-        value, among = float(found.value[0]), bench.test_scores
-        below = float((among < value).mean())
-        kind, error = found.density.name.lower(), "" if found.stderr is None else f" ± {found.stderr[0]:.2g}"
-        reason = found.reasons.get(0, "")
-        note = (
-            f"log p = {value:.2f}{error} {found.unit} ({kind}; measure: {found.measure}). "
-            f"{below:.0%} of {len(among)} test items are less probable."
-            + (f" These are not the data of training: {'; '.join(bench.remarks)}." if bench.remarks else "")
-            + (f" It cannot occur: {reason}." if reason else "")
-        )
+        value, kind = float(found.value[0]), found.density.name.lower()
+        error = "" if found.stderr is None else f" ± {found.stderr[0]:.2g}"
+        note = f"log p = {value:.2f}{error} {found.unit} ({kind}; measure: {found.measure})."
+        if 0 in found.reasons:
+            note += f" It cannot occur: {found.reasons[0]}."
+        try:
+            among = bench.test_scores
+        except UsageError:  # a run of arrays, or one from elsewhere
+            return None, f"{note} Its data are not found from here, so that it is not compared with test items."
+        note += f" {float((among < value).mean()):.0%} of {len(among)} test items are less probable."
+        if bench.remarks:
+            note += f" These are not the data of training: {'; '.join(bench.remarks)}."
         return _histogram(among[np.isfinite(among)], value), note
 
     def complete(
