@@ -131,8 +131,8 @@ def compare(
         label: the column of a table that is no part of its items: classes, by which balance is measured and the feature
             space of the classifier is trained.
         on: the folder of a trained run of a model with codes: all models are trained on its codes, as in `pofx.fit`.
-        runs: trained runs by name, also wrapped flows of other libraries: {"mine": run}. They are measured as they are and
-            not ranked, for their budgets are their own.
+        runs: trained runs by name, also wrapped flows of other libraries: {"mine": run}. They are measured as they are
+            and not ranked, for their budgets are their own.
         options: by model, as `pofx.fit` takes them: {"nsf": {"width": 128}}.
         reading: options of reading the data, as `pofx.fit` takes them: {"size": 64}.
         trials: sets of options tried per model, each under the same budget and judged by validation (see `tuning`);
