@@ -8,6 +8,7 @@ their values while it runs cannot be exported, and is refused with the reason th
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -99,9 +100,8 @@ def export(run: Any, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "de
         with torch.no_grad(), _silent():
             program = _exported(module, example)
     except Exception as error:  # torch raises classes of its own, of many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Unsupported(
-            f"{verb} of {run.name} cannot be exported ({reason[:300]}): serve it with `pofx serve`"
+            f"{verb} of {run.name} cannot be exported ({_reason(error)}): serve it with `pofx serve`"
         ) from error
     if _fixed(program):
         warnings.warn(
@@ -118,9 +118,8 @@ def export(run: Any, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "de
         except PofxError:
             raise
         except Exception as error:  # torch and onnx raise classes of their own, of many kinds
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise Unsupported(
-                f"{verb} of {run.name} cannot be written as ONNX ({reason[:300]}): write a .pt2"
+                f"{verb} of {run.name} cannot be written as ONNX ({_reason(error)}): write a .pt2"
             ) from error
         return target
     about = {"pofx": json.dumps({"verb": verb, "model": run.name, "input": list(example.shape)})}
@@ -128,6 +127,14 @@ def export(run: Any, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "de
     torch.export.save(program, stream, extra_files=about)
     write_bytes(target, stream.getvalue())
     return target
+
+
+def _reason(error: BaseException) -> str:
+    """What torch states first, of the error behind its own summary, without colours of a terminal."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    return (plain.splitlines() or [type(error).__name__])[0][:300]
 
 
 def _onnx(program: Any, path: Path) -> None:
