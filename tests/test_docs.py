@@ -47,6 +47,9 @@ def test_every_family_has_a_page_with_its_members(family, generate):
     assert page.read_text() == generate.members(family), "run python docs/generate.py"
     headings = re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
     assert headings == ["The idea", "Mathematics", "When to use it", "What can go wrong", "Members"]
+    picture = re.findall(r"^!\[(.+)\]\((pictures/.+\.svg)\)$", page.read_text(), re.MULTILINE)
+    assert len(picture) == 1 and picture[0][1] == f"pictures/{family}.svg", "add a picture to docs/family_pictures.py"
+    assert "<svg" in (page.parent / picture[0][1]).read_text()
 
 
 PAGES = sorted([*(DOCS / "tutorials").glob("*.md"), *(DOCS / "uses").glob("*.md"), DOCS / "coming_from.md"])
