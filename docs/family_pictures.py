@@ -106,8 +106,8 @@ def flow() -> Figure:
     for k, (axis, title) in enumerate(zip(axes, ("base $z$", "after one layer", "$x = f(z)$"), strict=True)):
         for s in side:
             for lines in (np.stack((np.full_like(line, s), line), -1), np.stack((line, np.full_like(line, s)), -1)):
-                axis.plot(*coupling(lines, k).T, color=GREY, lw=0.5)
-        axis.scatter(*coupling(z, k).T, s=3, color=BLUE, linewidths=0)
+                axis.plot(*coupling(lines, k).T, color=GREY, lw=0.5, rasterized=True)
+        axis.scatter(*coupling(z, k).T, s=3, color=BLUE, linewidths=0, rasterized=True)
         axis.set_title(title)
         axis.set_aspect("equal")
         axis.set_xlim(-4, 4)
@@ -137,7 +137,7 @@ def vae() -> Figure:
             at, width = centre + rng.normal(0, 0.25, 2), rng.uniform(0.12, 0.3, 2)
             codes.fill(at[0] + width[0] * np.cos(turn), at[1] + width[1] * np.sin(turn), color=colour, alpha=0.35)
     codes.set_aspect("equal")
-    codes.set_title("posteriors of items, and the prior (dashed)")
+    codes.set_title("posteriors, and the prior")
     return figure
 
 
@@ -163,7 +163,7 @@ def gan() -> Figure:
         axis.fill_between(x, p, color=BLUE, alpha=0.25, lw=0)
         axis.plot(x, p, color=BLUE, label="data")
         axis.plot(x, q, color=RED, label="samples")
-        axis.plot(x, p / (p + q + 1e-9) * 1.2, color=INK, lw=0.8, ls="--", label="D(x)")
+        axis.plot(x, p / (p + q + 1e-9), color=INK, lw=0.8, ls="--", label="D(x)")
         axis.set_title(title)
         axis.set_ylim(0, 1.7)
     early.legend(fontsize=7, frameon=False, loc="upper left")
@@ -175,7 +175,7 @@ def diffusion() -> Figure:
     figure, axes = panels(5, 1.9)
     x, e = moons(), np.random.default_rng(0).normal(size=(300, 2))
     for axis, t in zip(axes, (0.0, 0.15, 0.4, 0.7, 1.0), strict=True):
-        axis.scatter(*((1 - t) * x + t * e).T, s=3, color=BLUE, linewidths=0)
+        axis.scatter(*((1 - t) * x + t * e).T, s=3, color=BLUE, linewidths=0, rasterized=True)
         axis.set_title(f"t = {t:g}")
         axis.set_aspect("equal")
         axis.set_xlim(-3, 3)
@@ -196,14 +196,16 @@ def energy() -> Figure:
     def slope(a: Any, b: Any) -> Any:
         return np.stack((2.4 * a * (a**2 - 1.6) - 1.2 * (b - 0.5 * a), 2.4 * (b - 0.5 * a)), -1)
 
-    landscape.contour(u, v, potential(u, v), levels=np.linspace(0.1, 8, 14), colors=GREY, linewidths=0.6)
+    landscape.contour(
+        u, v, potential(u, v), levels=np.linspace(0.1, 8, 14), colors=GREY, linewidths=0.6
+    ).set_rasterized(True)
     rng = np.random.default_rng(3)
     for colour, start in ((BLUE, (-2.2, 2.2)), (RED, (2.3, -1.8)), ("#3b8f4a", (0.1, -2.2))):
         path = [np.array(start)]
         for _ in range(160):
             now = path[-1]
             path.append(now - 0.01 * slope(*now) + np.sqrt(0.02) * 0.7 * rng.normal(size=2))
-        landscape.plot(*np.array(path).T, color=colour, lw=0.7)
+        landscape.plot(*np.array(path).T, color=colour, lw=0.7, rasterized=True)
         landscape.plot(*start, "o", color=colour, ms=3)
     landscape.set_title("Langevin chains in an energy E(x)")
     density.imshow(np.exp(-potential(u, v)), origin="lower", cmap="Blues", extent=(-2.6, 2.6, -2.6, 2.6))
@@ -221,20 +223,21 @@ def mixture() -> Figure:
     side = np.linspace(-2.6, 2.6, 100)
     grid = np.stack(np.meshgrid(side, side), -1)
     flat = grid.reshape(-1, 2)
-    ellipses.contourf(side, side, np.exp(fitted.score_samples(flat)).reshape(100, 100), levels=12, cmap="Blues")
+    how: dict[str, Any] = {"origin": "lower", "cmap": "Blues", "extent": (-2.6, 2.6, -2.6, 2.6)}
+    ellipses.imshow(np.exp(fitted.score_samples(flat)).reshape(100, 100), **how)
     turn = np.linspace(0, 2 * np.pi, 60)
     for mean, covariance in zip(fitted.means_, fitted.covariances_, strict=True):
         ring = mean + 2 * np.stack((np.cos(turn), np.sin(turn)), -1) @ np.linalg.cholesky(covariance).T
         ellipses.plot(*ring.T, color=RED, lw=0.8)
-    ellipses.set_title("`gmm`: eight Gaussians")
+    ellipses.set_title("gmm: eight Gaussians")
     distances = ((flat[:, None] - x[None]) ** 2).sum(-1)
-    kernels.contourf(side, side, np.exp(-0.5 * distances / 0.02).mean(1).reshape(100, 100), levels=12, cmap="Blues")
-    kernels.plot(*x.T, ".", color=RED, ms=1.5)
-    kernels.set_title("`kde`: a kernel at each item")
+    kernels.imshow(np.exp(-0.5 * distances / 0.02).mean(1).reshape(100, 100), **how)
+    kernels.plot(*x.T, ".", color=RED, ms=1.5, rasterized=True)
+    kernels.set_title("kde: a kernel at each item")
     edges = np.linspace(-2.6, 2.6, 41)
     marginals = [np.histogram(x[:, k], edges, density=True)[0] for k in (0, 1)]
-    rows.imshow(np.outer(marginals[1], marginals[0]), origin="lower", cmap="Blues", extent=(-2.6, 2.6, -2.6, 2.6))
-    rows.set_title("`independent`: the floor")
+    rows.imshow(np.outer(marginals[1], marginals[0]), **how)
+    rows.set_title("independent: the floor")
     for axis in (ellipses, kernels, rows):
         axis.set_aspect("equal")
     return figure
@@ -274,7 +277,7 @@ def main(names: list[str]) -> None:
     """Write the pictures of these names, or all."""
     HERE.mkdir(exist_ok=True)
     for name in names or list(DRAWN):
-        DRAWN[name]().savefig(HERE / f"{name}.svg", metadata={"Date": None, "Creator": "pofx"})
+        DRAWN[name]().savefig(HERE / f"{name}.svg", dpi=150, metadata={"Date": None, "Creator": "pofx"})
         print(HERE / f"{name}.svg", flush=True)
 
 
