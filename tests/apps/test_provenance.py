@@ -324,3 +324,16 @@ def test_a_card_states_data_licence_sizes_energy_and_limits(flow, tmp_path):
     done = CliRunner().invoke(app, ["card", str(run), "--out", str(tmp_path / "README.md")])
     assert done.exit_code == 0, done.output
     assert "None are stored" in (tmp_path / "README.md").read_text()
+
+
+def test_runs_that_need_conditions_are_tried_under_those_of_held_out_rows(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=200)
+    frame = pd.DataFrame({"x": x.round(3), "y": (2 * x + random.normal(0, 0.1, 200)).round(3)})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for seed in (0, 1):
+        how = {"condition": ["x"], "width": 8, "layers": 1, "steps": 3, "seed": seed, "progress": False}
+        run = pofx.fit(tmp_path / "rows.csv", "nsf", out=tmp_path / f"r{seed}", **how)
+    assert memorisation(run, n=50).numbers["samples"] == 50
+    done = CliRunner().invoke(app, ["detect", str(tmp_path / "r0"), str(tmp_path / "r1"), "-n", "40"])
+    assert done.exit_code == 0, done.output

@@ -26,6 +26,8 @@ from pofx.data.kind import kind_of
 from pofx.data.sources import load
 from pofx.data.vectors import Vectors
 from pofx.declared import Against, Condition, Device, File, Reads, Seed
+from pofx.evaluate import conditions
+from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.membership import attack
 
@@ -129,9 +131,11 @@ class Detector:
         return np.asarray(self.p_values(values) <= level)
 
 
-def drawn(runs: Mapping[str, Artifact], n: int, seed: int) -> dict[str, Items]:
-    """n samples of every run, those of conditional ones under conditions as often as in training."""
-    return {name: run.draw(n, seed=seed) for name, run in runs.items()}
+def drawn(runs: Mapping[str, Artifact], dataset: Dataset, n: int, seed: int) -> dict[str, Items]:
+    """n samples of every run; those of conditional ones under labels as often as in training, or under the conditions of
+    test items."""
+    found = {name: (run, with_conditions(run, dataset).test) for name, run in runs.items()}
+    return {name: conditions.drawn(run, items, n, seed=seed) for name, (run, items) in found.items()}
 
 
 def detect_by_family(
@@ -217,7 +221,7 @@ def detect(
     dataset = trained_on(first, against)
     for artifact in artifacts.values():
         check_same_data(artifact, dataset, force=True)
-    generated = drawn(artifacts, n, seed)
+    generated = drawn(artifacts, dataset, n, seed)
     if len(generated) > 1:
         table = pd.DataFrame(detect_by_family(dataset, generated, level, seed)).set_index("maker")
         show(f"detectors that never saw the run, real items of {dataset.card.name}\n{aligned(table)}")
