@@ -132,7 +132,7 @@ class Detector:
 
 
 def drawn(runs: Mapping[str, Artifact], dataset: Dataset, n: int, seed: int) -> dict[str, Items]:
-    """n samples of every run; those of conditional ones under labels as often as in training, or under the conditions of
+    """n samples of every run; those of conditional ones under labels as often as in training, or the conditions of
     test items."""
     found = {name: (run, with_conditions(run, dataset).test) for name, run in runs.items()}
     return {name: conditions.drawn(run, items, n, seed=seed) for name, (run, items) in found.items()}

@@ -23,8 +23,8 @@ from pofx.data.dataset import take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
 from pofx.evaluate import conditions
-from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.checks.finding import Finding
+from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.distances import nearest
 from pofx.evaluate.metrics.membership import LossAttack, attack, nearness
 from pofx.evaluate.metrics.near_copy import tails
