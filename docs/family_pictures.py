@@ -187,7 +187,7 @@ def diffusion() -> Figure:
 def energy() -> Figure:
     """An energy with two valleys, chains of Langevin steps, and the density."""
     figure, (landscape, density) = panels(2, 2.6, (1, 1))
-    side = np.linspace(-2.6, 2.6, 120)
+    side = np.linspace(-2.6, 2.6, 60)
     u, v = np.meshgrid(side, side)
 
     def potential(a: Any, b: Any) -> Any:
@@ -196,9 +196,7 @@ def energy() -> Figure:
     def slope(a: Any, b: Any) -> Any:
         return np.stack((2.4 * a * (a**2 - 1.6) - 1.2 * (b - 0.5 * a), 2.4 * (b - 0.5 * a)), -1)
 
-    landscape.contour(
-        u, v, potential(u, v), levels=np.linspace(0.1, 8, 14), colors=GREY, linewidths=0.6
-    ).set_rasterized(True)
+    landscape.contour(u, v, potential(u, v), levels=np.linspace(0.1, 8, 9), colors=GREY, linewidths=0.6)
     rng = np.random.default_rng(3)
     for colour, start in ((BLUE, (-2.2, 2.2)), (RED, (2.3, -1.8)), ("#3b8f4a", (0.1, -2.2))):
         path = [np.array(start)]
@@ -277,7 +275,7 @@ def main(names: list[str]) -> None:
     """Write the pictures of these names, or all."""
     HERE.mkdir(exist_ok=True)
     for name in names or list(DRAWN):
-        DRAWN[name]().savefig(HERE / f"{name}.svg", dpi=150, metadata={"Date": None, "Creator": "pofx"})
+        DRAWN[name]().savefig(HERE / f"{name}.svg", dpi=110, metadata={"Date": None, "Creator": "pofx"})
         print(HERE / f"{name}.svg", flush=True)
 
 
