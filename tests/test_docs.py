@@ -103,7 +103,8 @@ def test_every_public_name_and_method_has_a_docstring():
 
 def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text()
-    assert all(f": {page.relative_to(DOCS)}" in nav for page in DOCS.rglob("*.md"))
+    pages = [page.relative_to(DOCS) for page in DOCS.rglob("*.md")]
+    assert not [str(p) for p in pages if p.parts[0] != "gallery" and f": {p}" not in nav]  # of `make gallery`
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
