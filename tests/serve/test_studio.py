@@ -210,22 +210,33 @@ def test_curves_and_reports(desk, tmp_path):
         desk.report(str(tmp_path / "none"))
 
 
-def test_a_run_is_watched_before_it_has_weights_and_read_anew_when_it_is_saved(tmp_path, monkeypatch):
-    gradio = pytest.importorskip("gradio", reason="the studio needs gradio")
-    from pofx.serve.studio import page as made
+def begun(folder):
+    """A run that is trained and has no weights yet."""
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text("{}")
+    Log(folder).write({"step": 3, "seconds": 1.0, "loss": 2.0})
 
-    (tmp_path / "runs" / "new").mkdir(parents=True)
-    (tmp_path / "runs" / "new" / "request.json").write_text("{}")
-    Log(tmp_path / "runs" / "new").write({"step": 3, "seconds": 1.0, "loss": 2.0})
+
+def test_a_run_is_watched_before_it_has_weights_and_read_anew_when_it_is_saved(tmp_path, monkeypatch):
+    begun(tmp_path / "runs" / "new")
     monkeypatch.chdir(tmp_path)
     desk = Desk()
-    assert isinstance(made(desk), gradio.Blocks) and "step 3" in desk.curves("new")[1]
+    assert "step 3" in desk.curves("new")[1]
     with pytest.raises(PofxError, match="no weights yet"):
         desk.sample("new")
     for seed in (0, 1):
         pofx.fit("moons", model="gmm", steps=1, progress=False, seed=seed).save("runs/new")
         rows = desk.sample("new", 3).rows
         assert np.allclose(rows.astype(float), pofx.load("runs/new").sample(3), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_page_opens_for_a_run_without_weights(tmp_path):
+    gradio = pytest.importorskip("gradio", reason="the studio needs gradio")
+    from pofx.serve.studio import page as made
+
+    begun(tmp_path / "new")
+    assert isinstance(made(Desk([tmp_path / "new"])), gradio.Blocks)
 
 
 def test_a_desk_without_runs_states_what_to_do(tmp_path, monkeypatch):
