@@ -212,7 +212,7 @@ def text(
         raise UsageError("--run is trained already: leave --models and --minutes out")
     data = read(source)
     if run:
-        runs = {one.resolve().name: load(one) for one in run}
+        runs = {name_of(one): load(one) for one in run}
         if len(runs) < len(run):
             raise UsageError("runs need different names: rename a folder")
         for name, trained in runs.items():
