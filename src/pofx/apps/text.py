@@ -205,6 +205,7 @@ def text(
     from pofx.core.model import Infilling
     from pofx.data.columns import listed
     from pofx.evaluate.provenance import held_out_by
+    from pofx.hub import name_of
     from pofx.runs.fitting import fit
     from pofx.runs.models import model_entry
 
