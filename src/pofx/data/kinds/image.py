@@ -1,4 +1,4 @@
-"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of 1 to 4 channels; the fact `levels` is their number."""
+"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of colours or other channels; `levels` is their number."""
 
 import io
 import math
@@ -14,7 +14,7 @@ from pofx.core.items import Items
 from pofx.core.options import Size
 from pofx.data.kind import FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
 from pofx.data.labels import with_labels
-from pofx.data.levels import check_images, levels_of
+from pofx.data.levels import check_images, levels_of, no_colours
 from pofx.data.numbers import as_array
 from pofx.data.reading_options import ARRAYS, ReadingOption
 
@@ -26,8 +26,9 @@ SIDE = 640  # pixels of the longer side of a grid
 def images(x: Any, levels: int | None = None, labels: Any = None, name: str = "images") -> Items:
     """Images with grey or colour levels 0 to levels - 1.
 
-    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 4, or floats in [0, 1]; channels may come first, as in
-    (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one per image.
+    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 64, or floats in [0, 1]; up to 4 channels may
+    come first, as in (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one
+    per image.
 
     Raises:
         DataError: empty, of another shape or type, or levels out of range.
@@ -74,6 +75,8 @@ class Image(Kind):
                 f"{name}: zeros and ones {array.shape} may be images of {k} channels, clips of {k} frames or solids of "
                 f"{k} layers: state kind=image, kind=video or kind=voxels"
             )
+        if array.ndim == 4 and not any(1 <= side <= 4 for side in (array.shape[1], array.shape[3])):
+            raise no_colours(array, name)
         return self.of_values(array, labels, name, facts)
 
     def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
@@ -152,7 +155,10 @@ def channels_first(pictures: np.ndarray) -> np.ndarray:
 
 
 def bright(values: np.ndarray, levels: int) -> np.ndarray:
-    """Levels 0 to levels - 1 → uint8 0 to 255."""
+    """Levels 0 to levels - 1 → uint8 0 to 255; of more than 4 channels the means of three groups, as colours."""
+    if values.ndim == 4 and values.shape[3] > 4:
+        groups = np.array_split(values.astype(np.float32), 3, axis=3)
+        values = np.stack([group.mean(3) for group in groups], 3)
     return np.round(values.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
 
 
