@@ -26,9 +26,9 @@ SIDE = 640  # pixels of the longer side of a grid
 def images(x: Any, levels: int | None = None, labels: Any = None, name: str = "images") -> Items:
     """Images with grey or colour levels 0 to levels - 1.
 
-    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 64, or floats in [0, 1]; up to 4 channels may
-    come first, as in (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one
-    per image.
+    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 64, or floats in [0, 1]; up to 4 channels may come
+    first, as in (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one for
+    each image.
 
     Raises:
         DataError: empty, of another shape or type, or levels out of range.
