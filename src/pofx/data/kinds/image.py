@@ -121,7 +121,7 @@ class Image(Kind):
         return np.asarray(pixels.reshape(len(pixels), -1) / max(plan["levels"] - 1, 1), np.float32)
 
     def shown(self, values: Any, facts: Mapping[str, Any]) -> Shown:
-        return Shown(pictures=bright(np.asarray(values), self.facts(facts).levels))
+        return Shown(pictures=visible(values, self.facts(facts).levels))
 
     def describe(self, items: Items) -> str:
         size = " x ".join(map(str, items.values.shape[1:3]))
@@ -131,7 +131,7 @@ class Image(Kind):
     def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
         values, levels = np.asarray(items.values), self.facts(items).levels
         if ending in (".png", ".jpg"):
-            return coded(grid(bright(values, levels), columns), ending)
+            return coded(grid(visible(values, levels), columns), ending)
         if ending == ".csv":
             flat = values.reshape(len(values), -1).tolist()
             return lines_of([{f"x{i}": v for i, v in enumerate(row)} for row in flat], ending)
@@ -142,7 +142,7 @@ class Image(Kind):
 
     def files(self, items: Items) -> Iterator[tuple[str, bytes]]:
         digits = len(str(len(items) - 1))
-        for i, picture in enumerate(bright(np.asarray(items.values), self.facts(items).levels)):
+        for i, picture in enumerate(visible(items.values, self.facts(items).levels)):
             yield f"{i:0{digits}d}.png", coded(picture, ".png")
 
     def from_json(self, plain: Any, facts: Mapping[str, Any]) -> Any:
@@ -154,11 +154,17 @@ def channels_first(pictures: np.ndarray) -> np.ndarray:
     return pictures[:, None] if pictures.ndim == 3 else pictures.transpose(0, 3, 1, 2)
 
 
+def visible(values: Any, levels: int) -> np.ndarray:
+    """Pictures uint8 0 to 255 that can be looked at: of more than 4 channels the means of three groups, as colours."""
+    pictures = np.asarray(values)
+    if pictures.ndim == 4 and pictures.shape[3] > 4:
+        groups = np.array_split(pictures.astype(np.float32), 3, axis=3)
+        pictures = np.stack([group.mean(3) for group in groups], 3)
+    return bright(pictures, levels)
+
+
 def bright(values: np.ndarray, levels: int) -> np.ndarray:
-    """Levels 0 to levels - 1 → uint8 0 to 255; of more than 4 channels the means of three groups, as colours."""
-    if values.ndim == 4 and values.shape[3] > 4:
-        groups = np.array_split(values.astype(np.float32), 3, axis=3)
-        values = np.stack([group.mean(3) for group in groups], 3)
+    """Levels 0 to levels - 1 → uint8 0 to 255."""
     return np.round(values.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
 
 
