@@ -33,7 +33,7 @@ from pofx.inverse.operator import Operator
 from pofx.inverse.operators.grid import Mask
 from pofx.inverse.operators.named import operator_of
 from pofx.inverse.operators.projection import Matrix
-from pofx.inverse.problem import Problem, flat
+from pofx.inverse.problem import Problem, decomposable, flat
 from pofx.inverse.restoration import Check, Restoration, checked
 from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import Walker
@@ -327,8 +327,10 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
     model, view, event = run.model, run.representation, run.model.event
     found: list[str] = []
     linear = operator.linear and view.straight
+    whole = noise.gain is None and decomposable(operator.shape, flat(operator._blank).shape[1])
+    usable = {name: one for name, one in METHODS.items() if whole or not one.decomposes}
     if operator.shape != item_shape(run):  # patch by patch: without gradients through all patches first
-        names = [name for name, one in METHODS.items() if name != "diffpir" and (linear or not one.linear)]
+        names = [name for name, one in usable.items() if name != "diffpir" and (linear or not one.linear)]
         return ("diffpir", *names) if linear and not noise.unknown else ("split-gibbs", "daps")
     if isinstance(model, NormalComponents) and linear and noise.gain is None:
         found.append("exact")
@@ -337,7 +339,7 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
             found.append("complete")
     if isinstance(model, Denoising):
         first = OTHER if not linear or noise.unknown else MIXING if mixing(operator) else LINEAR
-        guided = [name for name, one in METHODS.items() if (linear or not one.linear) and name != first]
+        guided = [name for name, one in usable.items() if (linear or not one.linear) and name != first]
         found += [first, *(name for name in guided if not noise.unknown or name == "daps")]
     if isinstance(model, Decoding) and not isinstance(model.code, dict | Discrete):
         found += ["hmc", "map"] if isinstance(model, Explicit) else ["map", "hmc"]
