@@ -89,7 +89,6 @@ REFUSED = {  # call, what the sentence names
     "a table for a run to audit": (lambda r: pofx.audit(FRAME), "run"),
     "a port for an address": (lambda r: pofx.Client(8700), "http://"),
     "a host without a scheme": (lambda r: pofx.Client("localhost:8700"), "http://"),
-    "spans of time": (lambda r: fit(frame(pd.to_timedelta(np.arange(60), "h"))), "numbers"),
     "months": (lambda r: fit(frame(pd.period_range("2020-01", periods=60, freq="M"))), "numbers or texts"),
     "cells that are lists": (lambda r: fit(frame([[1, 2]] * 60)), "a"),
     "names of columns in two levels": (
@@ -354,3 +353,21 @@ def test_a_run_of_a_model_in_a_file_is_used_from_the_command_line(tmp_path, monk
             main()
         shown = capsys.readouterr()
         assert int(end.value.code or 0) == exit_code and seen in shown.out + shown.err, shown
+
+
+def test_items_that_are_all_the_same_are_named():
+    with pytest.warns(UserWarning, match="all training items of .* are the same"):
+        fit(pofx.images(np.zeros((40, 4, 4), np.uint8), levels=4), "made", width=8)
+    with pytest.warns(UserWarning, match="are the same"):
+        fit(["ab"] * 40, "gpt", width=8, heads=1, layers=1)
+
+
+def test_channels_that_cancel_are_named_once(tmp_path):
+    from scipy.io import wavfile
+
+    wave = np.sin(np.arange(400) / 5).astype(np.float32)
+    for i in range(5):
+        wavfile.write(tmp_path / f"{i}.wav", 8000, np.stack([wave, -wave], 1))
+    with pytest.warns(UserWarning, match="cancel each other.*4 more") as seen:
+        pofx.data.sources.load(tmp_path)
+    assert len([w for w in seen if "cancel" in str(w.message)]) == 1
