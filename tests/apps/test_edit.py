@@ -282,13 +282,12 @@ def test_impossible_edits_are_refused(run, items):
 
 
 def test_models_of_codes_are_edited_through_what_they_decode_to(items):
-    first = pofx.fit("digits", "vae", steps=20, progress=False, width=16, latent=4)
-    latent = pofx.fit("digits", "flow-matching", on=first, steps=5, progress=False, width=16, depth=1)
+    first = pofx.fit("digits", "vae", steps=2, progress=False, width=16, latent=4)
+    latent = pofx.fit("digits", "flow-matching", on=first, steps=2, progress=False, width=16, depth=1)
     new = np.zeros((8, 8), dtype=bool)
     new[:, 4:] = True
     found = edit(latent, items[:2], mask=new, steps=2)
     assert (found[:, ~new] == items[:2][:, ~new]).all() and (found[:, new] != items[:2][:, new]).any()
-    assert edit(latent, items[:1], enlarge=4, steps=1).shape == (1, 8, 8)
     with pytest.raises(Unsupported, match="codes alone"):
         edit(latent, items[:2], mask=new, strength=0.5)
 
@@ -301,12 +300,12 @@ def test_each_item_may_have_a_mask_of_its_own(items):
 
 
 def test_any_prior_draws_what_is_under_a_mask(items):
-    """A flow by its codes, a GAN by search, an autoregressive model by completing a beginning."""
+    """A GAN by search, an autoregressive model by completing a beginning."""
     new = np.zeros((8, 8), dtype=bool)
     new[5:] = True
-    small = {"realnvp": {"width": 16, "layers": 2}, "gan": {"width": 16}, "gpt": {"width": 16, "layers": 1, "heads": 1}}
+    small = {"gan": {"width": 8}, "gpt": {"width": 8, "layers": 1, "heads": 1}}
     for name, options in small.items():
-        made = pofx.fit("digits", name, steps=2, progress=False, **options)
+        made = pofx.fit("digits", name, steps=1, progress=False, **options)
         found = edit(made, items[:1], mask=new)
         assert (found[:, ~new] == items[:1][:, ~new]).all() and found.shape == (1, 8, 8)
         if name != "gpt":

@@ -258,7 +258,7 @@ def test_pictures_of_more_than_four_channels(tmp_path):
     np.savez(tmp_path / "x.npz", images=x)
     with pytest.raises(DataError, match="kind=image"):
         whole(str(tmp_path / "x.npz"))
-    items = whole(str(tmp_path / "x.npz"), kind="image")
+    items = whole(str(tmp_path / "x.npz"), reading={"kind": "image"})
     assert items.values.shape == x.shape
     run = fit(items, "flow-matching", steps=2, width=8, depth=1, progress=False)
     drawn = run.sample(2, sampler_steps=2)
