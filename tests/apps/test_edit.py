@@ -314,6 +314,20 @@ def test_any_prior_draws_what_is_under_a_mask(items):
         edit(pofx.fit("digits", "kde", steps=1, progress=False), items[:1], mask=new)
 
 
+def test_a_half_of_clips_is_that_of_every_frame_and_students_read_data_as_their_teachers(tmp_path):
+    clips = np.random.default_rng(0).integers(0, 2, (20, 3, 4, 6)).astype(np.uint8)
+    np.savez(tmp_path / "clips.npz", x=clips)
+    called = ["train", str(tmp_path / "clips.npz"), "-o", "kind=video", "--model", "flow-matching", "-o", "width=8"]
+    done = CliRunner().invoke(app, [*called, "-o", "depth=1", "--steps", "2", "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    called = ["edit", str(tmp_path / "run"), str(tmp_path / "clips.npz"), "--new", "right", "-n", "2", "--steps", "2"]
+    done = CliRunner().invoke(app, [*called, "--out", str(tmp_path / "out.npy")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    drawn = np.load(tmp_path / "out.npy")
+    assert (drawn[..., :3] == clips[:2, ..., :3]).all() and drawn.shape == (2, 3, 4, 6)
+    pofx.distill(str(tmp_path / "run"), steps=1, progress=False)
+
+
 def test_the_command_edits_pictures_without_the_labels_of_the_run_and_masks_of_arrays(items, tmp_path):
     given = pofx.fit("digits", "flow-matching", steps=5, width=16, depth=1, condition="label", progress=False)
     given.save(tmp_path / "run")

@@ -114,6 +114,15 @@ def test_a_denoiser_is_guided_by_every_method(diffusion, digits):
     assert free.level is not None and (free.level > 0).all()
 
 
+def test_guided_draws_lie_within_the_bounds_of_items(diffusion, digits):
+    y, _ = pofx.measure(diffusion, digits.test.values[:2], "superres", 0.02, operator_options={"factor": 4})
+    found = pofx.posterior(
+        diffusion, y, "superres", 0.02, operator_options={"factor": 4}, method="mmps", options={"steps": 4}
+    )
+    samples = found.sample(3).samples
+    assert samples.min() > -0.05 and samples.max() < 1.05
+
+
 def test_methods_that_decompose_are_offered_where_they_can(gmm):
     able = methods_for(gmm, operator_of("superres", (1, 8, 8), {"factor": 2}), Noise(0.1))
     counts = methods_for(gmm, operator_of("superres", (1, 8, 8), {"factor": 2}), Noise(gain=100.0))

@@ -20,7 +20,7 @@ from torch import Tensor
 from pofx.artifact import Artifact, run_of
 from pofx.core.entry import float32
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
-from pofx.core.event import Discrete, dims, select
+from pofx.core.event import Bounded, Discrete, dims, select
 from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Explicit, Infilling, Marginal
@@ -167,7 +167,9 @@ class ItemPosterior:
             if whole.noise.unknown:
                 part = part.at_level(part.y.std(1, keepdim=True).clamp(min=1e-3))
             walk = Walker(part, model, None if given is None else select(given, rows), streams, n)
-            parts.append(METHODS[self.method].run(walk, self.options) * model.spread)
+            drawn = METHODS[self.method].run(walk, self.options) * model.spread
+            learned = isinstance(model.event, Bounded) and not isinstance(self.run.model, NormalComponents)
+            parts.append(drawn.clamp(-1, 1) if learned else drawn)  # guidance may lead beyond what items can be
             count = walk.count
             found_levels.append(walk.problem.level[:, 0])
         level = torch.cat(found_levels).reshape(-1, n).mean(1).cpu().numpy() if whole.noise.unknown else None
