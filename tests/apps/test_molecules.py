@@ -311,6 +311,10 @@ def test_an_oracle_may_be_a_function_of_ones_own(tmp_path):
     (tmp_path / "mine.py").write_text("def short(strings):\n    return [-len(s) for s in strings]\n")
     assert list(app_of.function(f"{tmp_path / 'mine.py'}:short")(["CC", "C"])) == [-2, -1]
     assert app_of.function("-weight")(["C"])[0] < 0
+    (tmp_path / "bad.py").write_text("def one(strings):\n    return [1.0]\ndef no(strings):\n    raise KeyError(3)\n")
+    for name, why in (("one", "a number for each of 2"), ("no", "KeyError")):
+        with pytest.raises(UsageError, match=why):
+            app_of.function(f"{tmp_path / 'bad.py'}:{name}")(["CC", "C"])
     for wrong in (f"{tmp_path / 'mine.py'}:none", f"{tmp_path / 'other.py'}:short", "docking"):
         with pytest.raises(UsageError):
             app_of.function(wrong)

@@ -412,6 +412,8 @@ def molecules(
     if one is not None and one.conditioning is not None and not columns:
         columns = list(one.condition_columns)
     data = read(source, columns, smiles=smiles, seed=seed)
+    if oracle is not None:
+        oracle(list(data.train.values[:2]))  # what fails, fails before the training
     if one is not None:
         held_out_by(one, data)
     else:
