@@ -159,9 +159,8 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
         from pofx.data.arrays import apart
 
         given = {name: at_home(value) if declared[name] is not None else value for name, value in given.items()}
-        for name, d in declared.items():
-            if isinstance(d, Reads) and d.run:
-                given[name] = of_use(given[name])
+        runs = [name for name, d in declared.items() if isinstance(d, Reads) and d.run]
+        given |= {name: run_folder(given[name]) for name in runs}
         outs = {name: d for name, d in declared.items() if isinstance(d, Writes)}
         sources = [p for name, d in declared.items() if outs and isinstance(d, Reads) for p in d.paths(given[name])]
         written = []
@@ -179,15 +178,6 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
     return command
 
 
-def of_use(value: Any) -> Any:
-    """Folders of runs; of the folder of a use that of its run."""
-    from pofx.storage import inside
-
-    if isinstance(value, list):
-        return [of_use(one) for one in value]
-    return inside(value) if isinstance(value, Path) and "://" not in str(value) else value
-
-
 def at_home(value: Any) -> Any:
     """Paths that begin with ~ in the home of the user, as a shell has them where they are not quoted."""
     if isinstance(value, list):
@@ -195,6 +185,18 @@ def at_home(value: Any) -> Any:
     if not isinstance(value, str | Path) or not str(value).startswith("~"):
         return value
     return type(value)(os.path.expanduser(value))
+
+
+def run_folder(value: Any) -> Any:
+    """Runs as their folders: those on the Hub fetched, once for the whole call, and of the folder of a use its run."""
+    from pofx.hub import address, fetched
+    from pofx.storage import inside
+
+    if isinstance(value, list):
+        return [run_folder(one) for one in value]
+    elsewhere = None if value is None else address(value)
+    found = value if elsewhere is None else type(value)(fetched(elsewhere))
+    return inside(found) if isinstance(found, Path) else found
 
 
 def declarations(verb: Callable[..., Any]) -> dict[str, Reads | Writes | None]:

@@ -293,9 +293,9 @@ def _checking(folder: Path) -> Iterator[None]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A file in the folder, which is no link that leads out of it."""
+    """A file in the folder, which is no link that leads out of it; in the cache of the Hub, out of the repository."""
     path = folder / name
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+    if path.is_symlink() and not path.resolve().is_relative_to(hub.cached_in(folder.resolve())):
         raise CorruptError(f"{path} must be a file in its folder (it is a link out of it): copy the file there")
     return path
 

@@ -205,6 +205,7 @@ def text(
     from pofx.core.model import Infilling
     from pofx.data.columns import listed
     from pofx.evaluate.provenance import held_out_by
+    from pofx.hub import name_of
     from pofx.runs.fitting import fit
     from pofx.runs.models import model_entry
 
@@ -212,7 +213,7 @@ def text(
         raise UsageError("--run is trained already: leave --models and --minutes out")
     data = read(source)
     if run:
-        runs = {one.resolve().name: load(one) for one in run}
+        runs = {name_of(one): load(one) for one in run}
         if len(runs) < len(run):
             raise UsageError("runs need different names: rename a folder")
         for name, trained in runs.items():
