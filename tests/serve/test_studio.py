@@ -384,7 +384,7 @@ def upload(page, folder):
     from PIL import Image
     from scipy.io import wavfile
 
-    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))).save(folder / "own.png")
+    Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1))).save(folder / "own.png")
     wavfile.write(folder / "own.wav", 8000, np.sin(np.arange(400) / 5).astype(np.float32))
     choose(page, "vae")
     for name in ("reconstruct", "walk"):
@@ -413,6 +413,7 @@ def upload(page, folder):
     page.wait_for_timeout(1000)
     page.click("#complete-go")
     page.wait_for_function("document.querySelector('#complete-note').innerText.includes('drawn anew')")
+    assert "100%" not in page.inner_text("#complete-note")  # the brush fits the picture
 
 
 @pytest.mark.slow

@@ -286,7 +286,7 @@ def _complete(desk: Desk, run: Any, condition: Any) -> None:
         fetch = gr.Button("Load the test item into the editor", elem_id="complete-load")
         editor = gr.ImageEditor(
             type="numpy", image_mode="RGBA", sources=["upload", "clipboard"], transforms=(), layers=False,
-            brush=gr.Brush(colors=["#ff3030"], color_mode="fixed", default_size=40), label="Paint what is drawn anew",
+            brush=gr.Brush(colors=["#ff3030"], color_mode="fixed"), label="Paint what is drawn anew",
             elem_id="complete-editor", buttons=PICTURE,
         )  # fmt: skip
         go, panel = _go("complete", "Complete"), Panel("complete")
