@@ -68,6 +68,7 @@ def test_a_rater_answers_by_keys_to_the_end(protocol, served, page):
     study, address, _ = served(protocol, trials=6)
     page.goto(address)
     page.keyboard.press("Enter")  # the button of consent has the focus
+    page.wait_for_selector("#progress", state="attached")
     for k in range(6):
         page.wait_for_function(f"Math.round(document.querySelector('#progress').value * 6) === {k}")
         page.wait_for_selector("button.choice:not([disabled])")
