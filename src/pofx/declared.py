@@ -142,7 +142,9 @@ Seed = Annotated[
     int, typer.Option("--seed", "-s", min=0, max=MOST, help="The same seed gives the same numbers.", metavar="INT")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
-Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file."), Reads()]
+Table = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="A .csv, .parquet, .jsonl or .xlsx file, or one packed."), Reads()
+]
 Csv = Annotated[Path, typer.Option(help="A .csv file."), File(".csv")]
 Trained = Annotated[Path | None, typer.Option(help="A run of such items, instead of training one."), Reads(run=True)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")]
@@ -158,7 +160,7 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
 
         given = {name: at_home(value) if declared[name] is not None else value for name, value in given.items()}
         runs = [name for name, d in declared.items() if isinstance(d, Reads) and d.run]
-        given |= {name: here(given[name]) for name in runs}
+        given |= {name: run_folder(given[name]) for name in runs}
         outs = {name: d for name, d in declared.items() if isinstance(d, Writes)}
         sources = [p for name, d in declared.items() if outs and isinstance(d, Reads) for p in d.paths(given[name])]
         written = []
@@ -185,14 +187,16 @@ def at_home(value: Any) -> Any:
     return type(value)(os.path.expanduser(value))
 
 
-def here(value: Any) -> Any:
-    """Runs on the Hub as the folders into which they are fetched, once for the whole call."""
+def run_folder(value: Any) -> Any:
+    """Runs as their folders: those on the Hub fetched, once for the whole call, and of the folder of a use its run."""
     from pofx.hub import address, fetched
+    from pofx.storage import inside
 
     if isinstance(value, list):
-        return [here(one) for one in value]
+        return [run_folder(one) for one in value]
     elsewhere = None if value is None else address(value)
-    return value if elsewhere is None else type(value)(fetched(elsewhere))
+    found = value if elsewhere is None else type(value)(fetched(elsewhere))
+    return inside(found) if isinstance(found, Path) else found
 
 
 def declarations(verb: Callable[..., Any]) -> dict[str, Reads | Writes | None]:

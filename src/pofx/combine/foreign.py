@@ -127,7 +127,7 @@ class ForeignFlow(ForeignDensity, Encoding):
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
         """Base draws by the streams where the base is Gaussian, else by its own sampler under seeds of the streams."""
-        assert isinstance(self.event, Continuous)
+        assert isinstance(self.event, Continuous) and not isinstance(condition, dict)
         given = None if condition is None else condition.to(self.dtype)
         with torch.inference_mode(False), torch.no_grad():
             loc, scale = self.library.base(self.module, None if given is None else given.clone())

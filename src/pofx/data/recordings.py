@@ -80,12 +80,15 @@ def check_rate(rate: Any) -> None:
 def _at(recording: tuple[np.ndarray, int], rate: int | None) -> tuple[np.ndarray, int]:
     """A recording at another sample rate, by a polyphase filter."""
     clip, own = recording
-    if rate is None or rate == own:
-        return recording
+    return recording if rate is None or rate == own else (at_rate(clip, own, rate), rate)
+
+
+def at_rate(clip: np.ndarray, own: int, rate: int) -> np.ndarray:
+    """A clip of one sample rate at another, float32."""
     from scipy.signal import resample_poly
 
     common = gcd(rate, own)
-    return resample_poly(clip, rate // common, own // common).clip(-1, 1).astype(np.float32), rate
+    return np.asarray(resample_poly(clip, rate // common, own // common).clip(-1, 1), np.float32)
 
 
 def _clips(
