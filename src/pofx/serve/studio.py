@@ -323,10 +323,11 @@ def large(desk: Desk, name: str, number: int) -> np.ndarray:
 
 
 def paintable(drawn: Any) -> Any:
-    """A picture that was put into the editor in a size for which the brush is made: its longer side PAINTED pixels."""
+    """A picture that was put into the editor in a size for which the brush is made: a much smaller or much larger one
+    gets PAINTED pixels on its longer side."""
     behind = (drawn or {}).get("background")
-    if behind is None or max(np.asarray(behind).shape[:2]) == PAINTED:
-        return drawn
+    if behind is None or PAINTED / 2 <= max(np.asarray(behind).shape[:2]) <= PAINTED * 4:
+        return gr.update()
     picture = Image.fromarray(over_white(behind))
     factor = PAINTED / max(picture.size)
     size = (max(round(picture.width * factor), 1), max(round(picture.height * factor), 1))
