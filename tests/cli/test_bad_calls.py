@@ -91,6 +91,8 @@ CASES = {
     "more samples than memory": "sample RUN -n 999999999999",
     "a seed of words": "sample RUN --seed one",
     "an immense seed of samples": f"sample RUN --seed {HUGE}",
+    "an ending without a name": "sample RUN --out WORK/.png",
+    "info of a file of a run": "info WORK/table.csv",
     "an unknown type of output": "sample RUN --out WORK/x.bmp",
     "a table of images as text": "sample RUN --out WORK/x.txt",
     "an out in no folder of this type": "sample TEXT -n 1 --out WORK/x.png",

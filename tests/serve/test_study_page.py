@@ -79,7 +79,7 @@ def test_a_rater_answers_by_keys_to_the_end(protocol, served, page):
     page.wait_for_selector("text=this was the last question")
     answers = study.answers()
     assert len(answers) == 6 and (answers["milliseconds"] >= 0).all()
-    page.goto(f"{address}/results?key=secret")
+    page.goto(f"{address}/results?key=secret")  # plain JSON, beside which a browser requests an icon
     assert "answers" in page.inner_text("body") and not page.errors
 
 
