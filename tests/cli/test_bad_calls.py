@@ -151,6 +151,10 @@ CASES = {
     "an unknown space to compare in": "compare digits --models made --budget 1s --spaces nope",
     "too little data to compare on": "compare WORK/tiny.csv --models gmm --budget 1s",
     "a label that is not there": "compare WORK/table.csv --models gmm --budget 1s --label colour",
+    "half of a table": "edit TABLE WORK/table.csv --new left",
+    "runs of two kinds to judge": "judge RUN TEXT --out WORK/j.db --results",
+    "a database that is not there": "judge RUN --out postgresql://x@127.0.0.1:1/y --results",
+    "a study that is no database": "judge --out WORK/table.csv --results",
     "the report of nothing": "report WORK/empty",
     "a report of two without a folder": "report WORK/empty WORK/nowhere",
 }  # fmt: skip

@@ -232,3 +232,13 @@ def test_results_are_printed_exported_and_shown_in_a_report(make, tmp_path):
     assert "48 answers of 4 people" in page
     assert "Taken for real" in page
     assert Human().html(SimpleNamespace(folder=tmp_path / "none", data={}, protocol={}, ink={})) is None
+
+
+def test_a_study_is_opened_by_the_address_of_its_database(make, tmp_path):
+    from typer.testing import CliRunner
+
+    from pofx.cli.main import app
+
+    make("pair", trials=6)
+    done = CliRunner().invoke(app, ["judge", "--out", f"sqlite:///{tmp_path / '0.db'}", "--results"])
+    assert done.exit_code == 0 and "0 answers of 0 raters" in done.output, done.output

@@ -95,7 +95,9 @@ def edit(
         return items.values, items.condition
 
     values, conditions = read(source)
-    sides, area = np.asarray(values).shape[1:3], None
+    sides, area = np.shape(values)[1:3], None
+    if (mask is not None or new is not None) and len(sides) < 2:
+        raise UsageError(f"a part of {artifact.representation.kind} items is no area: --mask and --new need pictures")
     if mask is not None and new is not None:
         raise UsageError("--mask and --new both choose what is drawn anew: pass one")
     if mask is not None:
