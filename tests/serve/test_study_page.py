@@ -67,7 +67,8 @@ def page():
 def test_a_rater_answers_by_keys_to_the_end(protocol, served, page):
     study, address, _ = served(protocol, trials=6)
     page.goto(address)
-    page.keyboard.press("Enter")  # the button of consent has the focus
+    page.wait_for_selector("button:focus")  # that of consent
+    page.keyboard.press("Enter")
     page.wait_for_selector("#progress", state="attached")
     for k in range(6):
         page.wait_for_function(f"Math.round(document.querySelector('#progress').value * 6) === {k}")

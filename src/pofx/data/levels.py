@@ -9,6 +9,7 @@ from pofx.core.errors import DataError, UsageError
 from pofx.data.numbers import as_array
 
 MOST = 256  # levels of a byte
+BANDS = 64  # channels of a picture, at most; more than 4 are no colours
 CLOSE = 1e-3  # of a level, to which floats on levels are exact
 
 
@@ -33,8 +34,15 @@ def check_images(x: Any, levels: int | None, name: str) -> np.ndarray:
 
 
 def channels_last(array: np.ndarray, name: str, first: bool = False) -> np.ndarray:
-    """Images with their channels last; where both axes could be those, `first` decides."""
+    """Images with their channels last; where both axes could be those, `first` decides. More than 4 channels are fewer
+    than rows and columns, and last, or `first`."""
     if array.ndim == 4:
+        sides = array.shape[1:]
+        many = [4 < side <= BANDS for side in (sides[0], sides[2])]
+        if many[0] and first and sides[0] < min(sides[1:]):
+            return np.moveaxis(array, 1, -1)
+        if many[1] and sides[2] < min(sides[:2]) and not (first and sides[0] <= BANDS):
+            return array
         leading, trailing = (1 <= array.shape[axis] <= 4 for axis in (1, 3))
         if leading and (first or not trailing):
             moved = np.moveaxis(array, 1, -1)
@@ -44,11 +52,17 @@ def channels_last(array: np.ndarray, name: str, first: bool = False) -> np.ndarr
             raise DataError(
                 f"{name} must have shape (n, H, W) or (n, H, W, C) (got {array.shape}): pass x[None] for one"
             )
-        raise DataError(
-            f"{name} must have shape (n, H, W), (n, H, W, C) or (n, C, H, W) with 1 to 4 channels (got {array.shape}): "
-            "move the channels last; of a file of clips or solids state kind=video or kind=voxels"
-        )
+        raise no_colours(array, name)
     return array
+
+
+def no_colours(array: np.ndarray, name: str) -> DataError:
+    """The error of an array that may be pictures, clips or solids."""
+    return DataError(
+        f"{name} must have shape (n, H, W), (n, H, W, C) or (n, C, H, W) with 1 to 4 channels (got {array.shape}): "
+        "move the channels last; of a file of clips or solids state kind=video or kind=voxels, of pictures of more "
+        "channels kind=image"
+    )
 
 
 def levels_of(array: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of 1 to 4 channels; the fact `levels` is their number."""
+"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of colours or other channels; `levels` is their number."""
 
 import io
 import math
@@ -14,7 +14,7 @@ from pofx.core.items import Items
 from pofx.core.options import Size
 from pofx.data.kind import FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
 from pofx.data.labels import with_labels
-from pofx.data.levels import check_images, levels_of
+from pofx.data.levels import check_images, levels_of, no_colours
 from pofx.data.numbers import as_array
 from pofx.data.reading_options import ARRAYS, ReadingOption
 
@@ -26,8 +26,9 @@ SIDE = 640  # pixels of the longer side of a grid
 def images(x: Any, levels: int | None = None, labels: Any = None, name: str = "images") -> Items:
     """Images with grey or colour levels 0 to levels - 1.
 
-    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 4, or floats in [0, 1]; channels may come first, as in
-    (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one per image.
+    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 64, or floats in [0, 1]; up to 4 channels may come
+    first, as in (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one for
+    each image.
 
     Raises:
         DataError: empty, of another shape or type, or levels out of range.
@@ -74,6 +75,8 @@ class Image(Kind):
                 f"{name}: zeros and ones {array.shape} may be images of {k} channels, clips of {k} frames or solids of "
                 f"{k} layers: state kind=image, kind=video or kind=voxels"
             )
+        if array.ndim == 4 and not any(1 <= side <= 4 for side in (array.shape[1], array.shape[3])):
+            raise no_colours(array, name)
         return self.of_values(array, labels, name, facts)
 
     def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
@@ -118,7 +121,7 @@ class Image(Kind):
         return np.asarray(pixels.reshape(len(pixels), -1) / max(plan["levels"] - 1, 1), np.float32)
 
     def shown(self, values: Any, facts: Mapping[str, Any]) -> Shown:
-        return Shown(pictures=bright(np.asarray(values), self.facts(facts).levels))
+        return Shown(pictures=visible(values, self.facts(facts).levels))
 
     def describe(self, items: Items) -> str:
         size = " x ".join(map(str, items.values.shape[1:3]))
@@ -128,7 +131,7 @@ class Image(Kind):
     def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
         values, levels = np.asarray(items.values), self.facts(items).levels
         if ending in (".png", ".jpg"):
-            return coded(grid(bright(values, levels), columns), ending)
+            return coded(grid(visible(values, levels), columns), ending)
         if ending == ".csv":
             flat = values.reshape(len(values), -1).tolist()
             return lines_of([{f"x{i}": v for i, v in enumerate(row)} for row in flat], ending)
@@ -139,7 +142,7 @@ class Image(Kind):
 
     def files(self, items: Items) -> Iterator[tuple[str, bytes]]:
         digits = len(str(len(items) - 1))
-        for i, picture in enumerate(bright(np.asarray(items.values), self.facts(items).levels)):
+        for i, picture in enumerate(visible(items.values, self.facts(items).levels)):
             yield f"{i:0{digits}d}.png", coded(picture, ".png")
 
     def from_json(self, plain: Any, facts: Mapping[str, Any]) -> Any:
@@ -149,6 +152,15 @@ class Image(Kind):
 def channels_first(pictures: np.ndarray) -> np.ndarray:
     """(n, h, w) or (n, h, w, c) → (n, c, h, w)."""
     return pictures[:, None] if pictures.ndim == 3 else pictures.transpose(0, 3, 1, 2)
+
+
+def visible(values: Any, levels: int) -> np.ndarray:
+    """Pictures uint8 0 to 255 that can be looked at: of more than 4 channels the means of three groups, as colours."""
+    pictures = np.asarray(values)
+    if pictures.ndim == 4 and pictures.shape[3] > 4:
+        groups = np.array_split(pictures.astype(np.float32), 3, axis=3)
+        pictures = np.stack([group.mean(3) for group in groups], 3)
+    return bright(pictures, levels)
 
 
 def bright(values: np.ndarray, levels: int) -> np.ndarray:
