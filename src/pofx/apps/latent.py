@@ -8,6 +8,7 @@ real items, by a two-sample test and by the confidence of a classifier; floors: 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -132,12 +133,9 @@ class LatentSpace:
         Raises:
             UsageError: nothing, or no such label.
         """
-        words = re.split(r"\s+([+-])\s+", text.strip())
         total = np.zeros(self.codes.shape[1], np.float32)
-        for sign, name in zip(["+", *words[1::2]], words[::2], strict=True):
-            if name not in self.means:
-                raise unknown("label", name, self.means)
-            total += (-1 if sign == "-" else 1) * self.means[name]
+        for sign, name in terms(text, tuple(self.means)):
+            total += sign * self.means[name]
         return self.decode(total[None])
 
     # --- directions
@@ -294,6 +292,26 @@ class LatentSpace:
         if not labelled(self.items):
             raise UsageError("the data has no labels to take mean codes of: name a column of labels when you train")
         return self.items.labels
+
+
+def terms(text: str, names: Sequence[str]) -> list[tuple[int, str]]:
+    """The signs and names of a sum such as "a - b + c": names may hold blanks and signs, blanks between are free.
+
+    Raises:
+        UsageError: nothing, or what is no name.
+    """
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    term = re.compile(rf"\s*([+-])?\s*({known})\s*(?=[+-]|$)")
+    plain = re.sub("[\u2212\u2013]", "-", text)  # the signs of typesetting
+    found, at = list[tuple[int, str]](), 0
+    while at < len(plain) or not found:
+        match = term.match(plain, at)
+        if match is None or (found and match[1] is None):
+            rest = re.split(r"\s+[+-]\s+", plain[at:].strip(" +-"))[0]
+            raise unknown("label", rest, names)
+        found.append((-1 if match[1] == "-" else 1, match[2]))
+        at = match.end()
+    return found
 
 
 def confidence(net: Network, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:

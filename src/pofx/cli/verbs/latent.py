@@ -1,6 +1,7 @@
 """pofx latent: a folder of pictures and numbers about the codes of a run."""
 
 import io
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ def latent(
         written = [_paths(space, out, kind) for kind in ("straight", "spherical", "quantile")]
         written += [_items(items, out / f"arithmetic-{i + 1}") for i, items in enumerate(sums.values())]
         for name, items in led.items():
-            written += _lines(items, out / f"attribute-{name}")
+            written += _lines(items, out / re.sub(r"[^\w.-]+", "-", f"attribute-{name}"))
         for name, directions in moves.items():
             written += _lines(space.traverse(directions, steps=STEPS), out / name)
         if space.codes.shape[1] > 1:
@@ -133,7 +134,7 @@ def _control(lines: Any, stem: Path) -> Path:
     axes.tick_params(length=0)
     axes.set_frame_on(False)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
+    figure.savefig(stream, format="png", dpi=110, bbox_inches="tight")  # the layout cuts labels beside narrow sheets
     path = stem.with_name(stem.name + ".png")
     write_bytes(path, stream.getvalue())
     return path

@@ -20,7 +20,7 @@ from pofx.core.generative import Control, Steerable
 from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, controls, direction_of, span
+from pofx.families.gan.control import DIRECTIONS, MIXES, centre_of, class_shift, controls, direction_of, span
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
@@ -456,8 +456,10 @@ class GAN(Tempered, Inverting, Steerable):
         """One pass, cut to the bounds of a bounded event: float32 (n, *event.shape).
 
         Args:
-            temperature: a factor on the noise (the truncation of Brock et al., 2019, by scale).
-            truncation: the share of its distance from the mean that a code w keeps (Karras et al., 2019, app. B).
+            temperature: a factor on the noise (the truncation of Brock et al., 2019, by scale), and on the distance of
+                codes w from their mean.
+            truncation: a factor on that distance alone (Karras et al., 2019, app. B); the mean is that under the
+                condition.
 
         Raises:
             UsageError: truncation for a generator without codes w.
@@ -469,9 +471,11 @@ class GAN(Tempered, Inverting, Steerable):
                 raise UsageError(f"{option} needs codes w, as stylegan2 has them (got {value}): pass temperature")
         z = generator.normal(self.generator.inputs) * temperature
         mixed = generator.normal(self.latent) * temperature if self.mix_levels != "none" else None
+        closeness = truncation * temperature if styled else 1.0  # w is computed from normed noise
+        centre = centre_of(self.generator, condition) if closeness != 1.0 and condition is not None else None
         x: Tensor = self.generator(
-            z, condition, truncation=truncation, mixed=mixed, span=span(self.mix_levels, self.generator.levels),
-            shift=self._shift(), stage=self.stage,
+            z, condition, truncation=closeness, mixed=mixed, span=span(self.mix_levels, self.generator.levels),
+            centre=centre, shift=self._shift(), stage=self.stage,
         )  # fmt: skip
         return self.bounded(x)
 
