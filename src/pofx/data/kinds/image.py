@@ -1,4 +1,4 @@
-"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of any number of channels; the fact `levels` is their number."""
+"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of so many channels; the fact `levels` is their number."""
 
 import io
 import math
