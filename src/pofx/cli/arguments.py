@@ -114,6 +114,7 @@ def conditions(artifact: Any, text: str | None, n: int | None) -> Any:
     from pofx.core.errors import DataError
     from pofx.data.kind import named, take
     from pofx.data.sources import read_conditions
+    from pofx.represent.image import shape_of
     from pofx.represent.several import Product
 
     if text is None or artifact.conditioning is None:
@@ -121,7 +122,8 @@ def conditions(artifact: Any, text: str | None, n: int | None) -> Any:
     conditioning, path = artifact.conditioning, Path(text).expanduser()
     in_files = bool(named(conditioning.kind).members)
     if path.is_file() or (in_files and path.is_dir()):
-        items = read_conditions(path)
+        reading = artifact.card.get("data", {}).get("facts", {}).get("reading")
+        items = read_conditions(path, shape_of(conditioning), reading)
         return take(items, [i % len(items) for i in range(len(items) if n is None else n)])
     if in_files and not path.exists() and not isinstance(conditioning, Product):
         raise DataError(f"there is no file or folder {text}: give {conditioning.kind} items as the condition")

@@ -22,6 +22,11 @@ from pofx.data.levels import FEW, check_images
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 never rounds k + u up to k + 1
 
 
+def shape_of(view: Representation) -> tuple[int, ...] | None:
+    """(channels, height, width) of the pictures of a view of pictures."""
+    return view.shape if isinstance(view, ImageView) else None
+
+
 class ImageView(Representation):
     """What the views share: uint8 (n, H, W) or (n, H, W, C) ↔ raw uint8 (n, C, H, W)."""
 
