@@ -84,11 +84,14 @@ def as_items(artifact: Any, values: Any) -> Any:
 def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
     from pofx.core.errors import Unsupported, UsageError
-    from pofx.core.model import Completing
+    from pofx.core.model import Completing, Infilling
     from pofx.data.kind import of_card
 
-    if not isinstance(artifact.model, Completing):
-        raise Unsupported(f"{artifact.name} cannot complete a partial item: train an autoregressive model")
+    if not isinstance(artifact.model, Completing | Infilling):
+        raise Unsupported(
+            f"{artifact.name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
+            "masked-diffusion; a diffusion draws the rest in `pofx edit`"
+        )
     if known is None:
         if of_card(artifact.card["data"]).outputs[0] not in LINES:
             raise UsageError("--prefix DATA needs --known: the number of rows that are given, such as --known 4")
