@@ -85,8 +85,13 @@ def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
     from pofx.core.errors import Unsupported, UsageError
     from pofx.core.model import Completing, Infilling
-    from pofx.data.kind import of_card
+    from pofx.data.kind import named, of_card
 
+    if named(artifact.representation.kind).columnar:
+        raise UsageError(
+            f"rows have no beginning: pass --given column=value or --given {text} (cells that are empty there are "
+            "drawn by `pofx impute`)"
+        )
     if not isinstance(artifact.model, Completing | Infilling):
         raise Unsupported(
             f"{artifact.name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
