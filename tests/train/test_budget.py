@@ -31,21 +31,18 @@ class Costly(Gaussian):
 
     name = "toy-costly"
 
-    def __init__(self, clock, step, each=0.0, first=0.0, kernels=0.0):
+    def __init__(self, clock, step, each=0.0, first=0.0):
         super().__init__(Continuous((2,)))
         self.clock, self.cost, self.each, self.first = clock, step, each, first
-        self.kernels, self.sizes = kernels, set()  # seconds that a batch of a new size takes beside its step
 
     def __deepcopy__(self, memo):
-        made = Costly(self.clock, self.cost, self.each, kernels=self.kernels)
+        made = Costly(self.clock, self.cost, self.each)
         made.load_state_dict(self.state_dict())
         return made
 
     def loss(self, batch):
         share = 1 if self.training else 1 / 3  # a forward pass alone
         self.clock.now += share * self.cost * len(batch) / 64 + (self.first if self.training else 0)
-        self.clock.now += 0.0 if len(batch) in self.sizes else self.kernels
-        self.sizes.add(len(batch))
         self.first = 0.0
         return super().loss(batch)
 
@@ -154,10 +151,6 @@ def test_batches_become_smaller_where_the_budget_buys_too_few_steps(clock, step,
     assert found.state.images == size * found.state.step
     assert found.state.batch_size == (size if size < 64 else 0)
     assert 0.8 * 50 <= spent <= 1.2 * 50
-
-
-def test_kernels_that_are_prepared_once_for_each_size_do_not_hide_what_a_smaller_batch_saves(clock):
-    assert go(clock, 50.0, least=16, step=0.4, kernels=0.5)[0].state.batch_size == 16
 
 
 def test_a_stated_batch_size_is_kept():

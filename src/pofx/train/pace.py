@@ -101,6 +101,7 @@ class Pace:
         if limit is None or not phases or options.compile:
             return 0
         items, costs = min(PROBE, options.batch_size), list[tuple[int, float]]()
+        self._forward(copy, phases, feed, items, cast)  # with all that is made once
         while True:
             costs.append((items, self._forward(copy, phases, feed, items, cast)))
             if items >= options.batch_size or costs[-1][1] > TRIAL * limit:
@@ -129,13 +130,6 @@ class Pace:
         return size if size < options.batch_size else 0
 
     def _forward(self, copy: nn.Module, phases: tuple[Phase, ...], feed: Feed, items: int, cast: Any) -> float:
-        """The least of two times: the first pass of a size prepares kernels, and other work may come between. A long
-        pass is made once."""
-        first = self._once(copy, phases, feed, items, cast)
-        long = first > TRIAL * (self.budget.seconds or 0.0)
-        return first if long else min(first, self._once(copy, phases, feed, items, cast))
-
-    def _once(self, copy: nn.Module, phases: tuple[Phase, ...], feed: Feed, items: int, cast: Any) -> float:
         batch = feed.batch(0, items)
         began = time.monotonic()
         context: AbstractContextManager[Any] = cast()
