@@ -121,7 +121,8 @@ def large(rows: int, columns: int, steps: int, model: str) -> None:
     made: dict[str, object] = {}
     for j in range(columns):
         if j % 4 == 3:
-            made[f"c{j}"] = pd.Categorical.from_codes(g.integers(0, 8, rows), [f"w{k}" for k in range(8)])
+            words = 10_000 if j == 3 else 8
+            made[f"c{j}"] = pd.Categorical.from_codes(g.integers(0, words, rows), [f"w{k}" for k in range(words)])
         else:
             made[f"c{j}"] = g.normal(size=rows) if j % 4 else g.integers(0, 1000, rows)
     frame, before = pd.DataFrame(made), peak()

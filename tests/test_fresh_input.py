@@ -89,7 +89,6 @@ REFUSED = {  # call, what the sentence names
     "a table for a run to audit": (lambda r: pofx.audit(FRAME), "run"),
     "a port for an address": (lambda r: pofx.Client(8700), "http://"),
     "a host without a scheme": (lambda r: pofx.Client("localhost:8700"), "http://"),
-    "spans of time": (lambda r: fit(frame(pd.to_timedelta(np.arange(60), "h"))), "numbers"),
     "months": (lambda r: fit(frame(pd.period_range("2020-01", periods=60, freq="M"))), "numbers or texts"),
     "cells that are lists": (lambda r: fit(frame([[1, 2]] * 60)), "a"),
     "names of columns in two levels": (

@@ -142,7 +142,9 @@ Seed = Annotated[
     int, typer.Option("--seed", "-s", min=0, max=MOST, help="The same seed gives the same numbers.", metavar="INT")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
-Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv file."), Reads()]
+Table = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="A .csv, .parquet, .jsonl or .xlsx file, or one packed."), Reads()
+]
 Csv = Annotated[Path, typer.Option(help="A .csv file."), File(".csv")]
 Trained = Annotated[Path | None, typer.Option(help="A run of such items, instead of training one."), Reads(run=True)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")]

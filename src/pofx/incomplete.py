@@ -64,7 +64,7 @@ def known_cells(
 
 def _filled(frame: pd.DataFrame, view: Columns | Bins | Heads) -> pd.DataFrame:
     """Rows with a possible value in every gap."""
-    dims = view.dims if isinstance(view, Columns) else None
+    dims = view.width if isinstance(view, Columns) else None
     zero = torch.zeros(1, dims) if dims is not None else view._typical if isinstance(view, Heads) else None
     if zero is None:
         zero = torch.zeros(1, *view.event.shape, dtype=torch.int64)  # type: ignore[union-attr]

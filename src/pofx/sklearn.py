@@ -102,12 +102,13 @@ class Learner(BaseEstimator):
     def _learn(self, items: Items, held: np.ndarray, model: str) -> Artifact:
         """A run on items, of which those at `held` choose the weights."""
         rest = np.setdiff1d(np.arange(len(items)), held)
-        chosen = take(items, held if len(held) else rest)
+        first = take(items, rest)
+        chosen = take(items, held) if len(held) else first
         budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["minutes"] = MINUTES
         try:
-            splits = (take(items, rest), chosen, chosen)
+            splits = (first, chosen, chosen)
             data = dataset(*splits, "rows", source="an estimator", licence="that of the rows", count_overlaps=False)
             return fit(
                 data, model, seed=self.seed_, progress=False, **budget, **{**(self.options or {}), **self.chosen_}

@@ -199,3 +199,36 @@ def test_indicators_of_words_are_not_called_columns_without_a_density():
     frame = pd.DataFrame({"zip": np.repeat(["01", "02"], 20), "a": np.round(rows(40)[:, 0], 1)})
     for score in ("density", "ratio"):
         AnomalyDetector(("gmm",), score=score).fit(frame)
+
+
+def test_constant_and_very_few_rows_are_scored():
+    for frame in (pd.DataFrame({"a": [1] * 4, "b": ["x"] * 4}), pd.DataFrame({"a": [1.0, 2.0]})):
+        for protocol in ("contaminated", "one-class"):
+            detector = AnomalyDetector(protocol=protocol).fit(frame)
+            assert np.isfinite(detector.decision_function(frame)).all() and len(detector.labels_) == len(frame)
+
+
+def test_columns_are_left_out_by_the_verb(tmp_path):
+    g = np.random.default_rng(0)
+    odd = [0] * 57 + [1] * 3
+    frame = pd.DataFrame({"id": range(60), "a": g.normal(size=60), "w": g.choice(["u", "v"], 60), "odd": odd})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame[["a", "w"]].head(9).to_csv(tmp_path / "new.csv", index=False)
+    call = ["anomaly", str(tmp_path / "t.csv"), "--new", str(tmp_path / "new.csv"), "--out", str(tmp_path / "o.csv")]
+    done = CliRunner().invoke(app, [*call, "--drop", "id", "--label", "odd", "--members", "knn,gmm"])
+    assert done.exit_code == 0 and "of 9 rows flagged" in done.output, done.output
+    assert "no density" not in done.output
+    wrong = CliRunner().invoke(app, call)
+    assert "--drop" in str(wrong.exception)
+    named = CliRunner().invoke(app, [*call[:2], *call[4:], "--label", "w=u", "--members", "knn"])
+    assert named.exit_code == 0 and "AUROC" in named.output
+
+
+def test_attribution_of_many_columns_is_that_of_each(monkeypatch):
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": g.normal(size=80), "b": g.choice(["u", "v"], 80), "c": g.integers(0, 9, 80)})
+    detector = AnomalyDetector("knn").fit(frame)
+    together = detector.attribution(frame.head(6))
+    monkeypatch.setattr("pofx.apps.anomaly.CELLS", 1)
+    pd.testing.assert_frame_equal(detector.attribution(frame.head(6)), together)
+    assert together.shape == (6, 3) and (together["a"] != 0).any()

@@ -6,8 +6,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
-from pofx.apps.augment import GenerativeOversampler, report, smote
+from pofx.apps.augment import GenerativeOversampler, rare_rows, report, smote
 from pofx.cli.main import app
+from pofx.core.errors import DataError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -136,3 +137,23 @@ def test_the_verb_states_whether_it_helps(tmp_path):
     assert done.exit_code == 0, done.output
     assert "SMOTE" in done.output and ("help here" in done.output or "no gain" in done.output)
     assert len(pd.read_csv(out)) == 240
+
+
+def test_the_rare_value_is_the_rarer_one_or_named():
+    frame = pd.DataFrame({"x": range(90), "plan": ["free"] * 70 + ["pro"] * 20, "a=b": ["u", "v", "w"] * 30})
+    column, y = rare_rows(frame, "plan")
+    assert column == "plan" and y.sum() == 20 and y[-1] == 1
+    assert rare_rows(frame, "plan=pro")[1].sum() == 20 and rare_rows(frame, "a=b=v")[0] == "a=b"
+    assert rare_rows(frame.assign(plan=(frame.plan == "free").astype(int)), "plan")[1][-1] == 1, "0 is the rare one"
+    for label, words in (
+        ("a=b", "3 values: name"),
+        ("plan=gold", "no row has"),
+        ("plan=free", "must be rare"),
+        ("x=3", "10 rows at least"),
+    ):
+        with pytest.raises(DataError, match=words):
+            rare_rows(frame, label)
+    with pytest.raises(DataError, match="missing in 1"):
+        rare_rows(frame.assign(plan=frame.plan.where(frame.index > 0)), "plan")
+    with pytest.raises(UsageError, match="label column"):
+        rare_rows(frame, "fraud")

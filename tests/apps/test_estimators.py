@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from pofx.apps.anomaly import AnomalyDetector
 from pofx.apps.augment import GenerativeOversampler
 from pofx.apps.impute import Imputer
+from pofx.apps.synthesizer import Synthesizer
 from pofx.sklearn import DensityEstimator, Encoder, GenerativeClassifier
 
 FAST = {"components": 1, "covariance": "full", "ridge": 1e-3}
@@ -25,6 +26,7 @@ ESTIMATORS = [
     AnomalyDetector(("knn", "gmm")),
     GenerativeOversampler(),
     Imputer(steps=2, options={"states": 4, "batch_size": 16}),
+    Synthesizer("circuit", steps=2, options={"states": 4, "batch_size": 16}),
 ]
 REPEATED = (
     "the rows that choose weights are drawn by row, and batches hold rows in proportion to their weights: equal in law"
@@ -34,6 +36,7 @@ EXCEPTIONS: dict[str, str] = {
     "check_sample_weights_invariance": REPEATED,
 }
 NAMED = "its option `score` states what is scored, so that it has no method of that name"
+CELL = "a cell that is no number, word or date is a DataError, which names the column"
 OWN: dict[str, dict[str, str]] = {  # of one estimator
     "AnomalyDetector": {
         "check_fit_score_takes_y": NAMED,
@@ -41,8 +44,13 @@ OWN: dict[str, dict[str, str]] = {  # of one estimator
         "check_pipeline_consistency": NAMED,
     },
     "Imputer": {
-        "check_dtype_object": "a cell that is no number, word or date is a DataError, which names the column",
+        "check_dtype_object": CELL,
         "check_transformer_preserve_dtypes": "what comes out is a table whose columns have types of their own",
+    },
+    "Synthesizer": {
+        "check_dtype_object": CELL,
+        "check_dont_overwrite_parameters": "what a fit finds has plain names (run, merged, left_out), as in its report",
+        "check_do_not_raise_errors_in_init_or_set_params": "options that exclude each other are refused at once",
     },
 }
 
@@ -169,3 +177,13 @@ def test_classes_of_digits_are_calibrated_by_default():
     right = found.classes_[p.argmax(1)] == y[rest]
     assert right.mean() > 0.97 and abs(p.max(1).mean() - right.mean()) < 0.05
     assert "ridge" in found.chosen_ and not GenerativeClassifier(options={"ridge": 0.1}).fit(x, y).chosen_
+
+
+def test_rows_that_choose_weights_are_no_repeats():
+    """They are two splits at once, and were taken for values that repeat, which have no density."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": g.normal(size=200), "plan": g.choice(["free", "pro"], 200)})
+    for rows in (frame, frame.head(8)):
+        learner = DensityEstimator("circuit", steps=2, options={"states": 2}).fit(rows)
+        assert learner.run_.representation.about["x"]["type"] == "real"
+        assert "atoms" not in learner.run_.representation.about["x"]

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.fairness import SCORED, _log_p, badly_served, fairness_report
+from pofx.apps.fairness import SCORED, _log_p, badly_served, beside, fairness_report
 from pofx.cli.main import app
 from pofx.core.errors import UsageError
 from pofx.core.items import Items
@@ -97,3 +97,31 @@ def test_the_verb_reports_groups(tmp_path):
     assert done.exit_code == 0, done.output
     assert "coverage" in done.output and "--balance g" in done.output
     assert len(pd.read_csv(tmp_path / "o.csv")) >= 1
+
+
+def test_numbers_and_intervals_are_in_one_cell():
+    table = pd.DataFrame(
+        {"items": [1200, 5], "share": [0.9, np.nan], "log p": [-3.0, np.nan], "log p ±": [0.1, np.nan]}
+    )
+    shown = beside(table.set_axis(["a", "b"]))
+    assert list(shown.columns) == ["a", "b"] and shown["a"].tolist() == ["1,200", "0.900", "-3.000 ± 0.100"]
+    assert shown["b"].tolist() == ["5", "", ""]
+    many = beside(pd.concat([table] * 4))
+    assert list(many.columns) == ["items", "share", "log p"]
+
+
+@pytest.mark.slow
+def test_numbers_are_groups_by_quarters(tmp_path):
+    frame = people(1500).assign(**{"the age": lambda f: (40 + 10 * f.x).round()})
+    run = pofx.fit(frame, "circuit", steps=4, states=4, validations=1, progress=False)
+    table = fairness_report(run, load(pofx.table(frame)), "the age")
+    assert len(table) == 4 and table["share"].between(0.15, 0.35).all()
+
+
+@pytest.mark.slow
+def test_a_condition_with_gaps_is_one_of_groups():
+    frame = people(900).assign(g=lambda f: f.g.where(f.index % 9 > 0))
+    data = load(pofx.table(frame), condition="g")
+    run = pofx.fit(data, "gmm", components=1, steps=1, progress=False)
+    table = fairness_report(run, data, "g")
+    assert {"many", "few", "missing"} <= set(table.index) and table["log p"].notna().any()

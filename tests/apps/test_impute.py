@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pofx.apps.impute import Imputer, compared, rows_of
+from pofx.apps.impute import Imputer, compared, rows_of, usual_of
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported
 
@@ -119,3 +119,16 @@ def test_arrays_have_as_many_columns_as_in_training():
         Imputer(steps=2).fit(x[:1])
     named = Imputer(steps=2, options={"states": 4}).fit(pd.DataFrame(x, columns=list("abc")))
     assert list(named.feature_names_in_) == ["a", "b", "c"]
+
+
+def test_dates_are_filled_by_the_median_of_their_draws():
+    words = pd.DataFrame([["01.02.2020", "05.01.2021", "03.01.2020"], ["x", None, None]]).astype(object)
+    assert usual_of(words, "%d.%m.%Y")[0] == "01.02.2020"
+    moments = pd.to_datetime(words.iloc[:1].stack(), format="%d.%m.%Y").unstack()
+    assert usual_of(moments, None)[0] == pd.Timestamp("2020-02-01")
+    g = np.random.default_rng(0)
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.sort(g.integers(0, 300, 200)), unit="D")
+    frame = pd.DataFrame({"day": day.strftime("%d.%m.%Y"), "n": np.arange(200)})
+    imputer = Imputer(steps=20, options={"states": 8}).fit(frame.iloc[::2])
+    found = compared(imputer, rows_of(frame.iloc[::2]), rows_of(frame.iloc[1::2]))
+    assert found["accuracy"].isna().all() and found["CRPS"].notna().all(), "dates are numbers"

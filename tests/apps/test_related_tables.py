@@ -101,3 +101,20 @@ def test_the_key_may_have_another_name_in_each_table(tmp_path):
     found = CliRunner().invoke(app, [*call, "--out", str(paths[2]), "--child-out", str(paths[3])])
     assert found.exit_code == 0, found.output
     assert pd.read_csv(paths[3]).customer.isin(pd.read_csv(paths[2]).id).all()
+
+
+def test_dates_in_words_of_both_tables_are_numbers_between_them():
+    parents, children = tables(120)
+    g = np.random.default_rng(1)
+    since = pd.Timestamp("2020-01-01") + pd.to_timedelta(g.integers(0, 300, 120), unit="D")
+    parents["since"] = since.strftime("%d.%m.%Y")
+    days = pd.Timestamp("2021-01-01") + pd.to_timedelta(g.integers(0, 90, len(children)), unit="D")
+    children["day"] = days.strftime("%Y-%m-%d")
+    options = {"options": {"width": 16}, "parent": {"options": {"represent": "bins", "width": 16}}}
+    made = RelatedSynthesizer("id", steps=4, **options).fit(parents, children)
+    new, more = made.sample(60)
+    assert pd.to_datetime(new["since"], format="%d.%m.%Y").dt.year.eq(2020).all()
+    assert pd.to_datetime(more["day"], format="%Y-%m-%d").dt.year.eq(2021).all()
+    assert set(made.dates) == {"since", "before: day"}
+    numbers = related_quality((new, more), (parents, children), "id")
+    assert np.isfinite(list(numbers.values())).all()

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pofx.apps.constraints import Bound, Inequality, Sum, Together, constraints_of
+from pofx.apps.constraint_texts import constraints_of
+from pofx.apps.constraints import Inequality, Rule, Sum, Together
 from pofx.apps.synthesize import domain_of
 from pofx.apps.synthesizer import Synthesizer, floors, merged, modelled
 from pofx.apps.synthetic_quality import coverage, distances, quality, singling_out, usefulness
@@ -52,10 +53,10 @@ def test_every_constraint_holds_in_every_row(maker):
 def test_a_narrower_range_is_drawn_by_rejection_with_its_share():
     frame = people().query("age < 60 or age != age")
     made = Synthesizer(constraints=["age < 60"], **FAST).fit(frame)
-    made.constraints = [Bound("age < 40", "age", "<", 40.0)]
+    made.rules = constraints_of(["age < 40"], frame.query("age < 40"))
     rows = made.sample(200)
     assert (rows["age"].dropna() < 40).all() and 0.2 < made.accepted < 0.9
-    made.constraints = [Bound("age < 0", "age", "<", 0.0), Bound("plan = x", "plan", "=", "x")]
+    made.rules = constraints_of(["age < 0", "plan = x"], frame.head(3).assign(age=-1, plan="x"))
     with pytest.raises(DataError, match="relax"):
         made.sample(30)
 
@@ -76,10 +77,10 @@ def test_the_same_seed_gives_the_same_rows(maker):
 def test_constraints_are_read_and_checked():
     frame = people()
     kinds = [type(c) for c in constraints_of([*RULES, "net > 1", "plan != gold"], frame)]
-    assert kinds == [Inequality, Sum, Together, Bound, Bound, Bound, Bound]
+    assert sorted(k.__name__ for k in kinds) == sorted(k.__name__ for k in [Inequality, Sum, Together, *[Rule] * 4])
     dates = pd.DataFrame({"a": pd.to_datetime(["2020-01-01"] * 3), "b": pd.to_datetime(["2020-01-03"] * 3)})
     (rule,) = constraints_of(["a <= b"], dates)
-    assert rule.backward(rule.forward(dates), list(dates.columns))[["a", "b"]].equals(dates)
+    assert rule.backward(rule.forward(dates))[["a", "b"]].equals(dates)
     for text, words, error in (
         ("end < start", "broken by", DataError),
         ("total = net + start", "broken by", DataError),
@@ -92,6 +93,89 @@ def test_constraints_are_read_and_checked():
             constraints_of([text], frame)
     with pytest.raises(UsageError, match="two constraints"):
         constraints_of(["city, country", "city, plan"], frame)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kinds"),
+    [
+        (["net + tax = total"], [Sum]),
+        (["total - tax = net"], [Sum]),
+        (["total == tax + net"], [Sum]),
+        (["a-b = net + 3"], [Sum]),
+        (["half = 0.5 * net"], [Sum]),
+        (["start <= mid <= end"], [Inequality, Inequality]),
+        (["end ≥ start", "end >= mid"], [Inequality, Rule]),
+        (["total = net + tax", "total >= net"], [Sum, Rule]),
+        (["net <= total", "total <= far"], [Inequality, Inequality]),
+        (["0.1 * total <= net"], [Rule]),
+        (["plan in free | pro"], [Rule]),
+        (["age in 18..90"], [Rule]),
+        (["net in 1|2|3|4|5|6|7|8|9"], None),
+        (["day >= 2020-01-01"], [Rule]),
+        (["day in 2020-01-01..2021-12-31"], [Rule]),
+        (["2020-01-01 <= day <= 2021-12-31"], [Rule, Rule]),
+        (["a-b > 2", "plan != gold", "city = city"], [Rule, Rule, Rule]),
+    ],
+)
+def test_constraints_as_people_write_them(texts, kinds):
+    frame = people()
+    more = {"mid": frame["start"], "far": frame["total"] + 5, "a-b": frame["net"] + 3, "half": frame["net"] / 2}
+    day = pd.Timestamp("2020-02-01") + pd.to_timedelta(frame["start"], unit="D")
+    frame = frame.assign(**more, day=day)
+    if kinds is None:
+        with pytest.raises(DataError, match="broken by"):
+            constraints_of(texts, frame)
+        return
+    found = constraints_of(texts, frame)
+    assert sorted(type(c).__name__ for c in found) == sorted(k.__name__ for k in kinds)
+    rows = frame
+    for constraint in found:
+        rows = constraint.forward(rows)
+    for constraint in reversed(found):
+        rows = constraint.backward(rows)
+    pd.testing.assert_frame_equal(rows[frame.columns], frame, check_dtype=False)
+
+
+def test_dates_in_words_are_compared_and_come_back_in_their_words():
+    g = np.random.default_rng(0)
+    start = pd.Timestamp("2020-01-01") + pd.to_timedelta(g.integers(0, 300, 300), unit="D")
+    end = start + pd.to_timedelta(g.integers(0, 60, 300), unit="D")
+    frame = pd.DataFrame(
+        {"start": start.strftime("%d.%m.%Y"), "end": end.strftime("%d.%m.%Y"), "n": g.integers(0, 9, 300)}
+    )
+    frame.loc[4, "end"] = None
+    made = Synthesizer(constraints=["start <= end", "start >= 2020-01-01"], k=3, **FAST).fit(frame)
+    rows = made.sample(100)
+    both = [pd.to_datetime(rows[c], format="%d.%m.%Y") for c in ("start", "end")]
+    assert (both[0] <= both[1]).where(both[1].notna(), True).all() and made.merged == {}
+    known = made.sample(20, given={"start": rows["start"][0]})
+    assert set(known["start"]) == {rows["start"][0]}
+    private = Synthesizer(epsilon=5.0, constraints=["start <= end"], domain={"start": ("01.01.2020", "31.12.2020")})
+    drawn = private.fit(frame).sample(100)
+    assert pd.to_datetime(drawn["start"], format="%d.%m.%Y").dt.year.eq(2020).all()
+    assert private.unstated == ["n", "end"], "a gap has the name of its column"
+    with pytest.raises(UsageError, match="two dates"):
+        Synthesizer(epsilon=5.0, domain={"start": ("1", "x")}).fit(frame)
+
+
+def test_known_values_of_columns_that_constraints_build(maker):
+    rows = maker.sample(40, given={"city": "Rome"})
+    assert set(rows["city"]) == {"Rome"} and set(rows["country"]) == {"Italy"} and 0.1 < maker.accepted < 0.7
+    rows = maker.sample(30, given={"city": "Rome", "country": "Italy", "start": "5", "end": 9})
+    assert maker.accepted == 1.0 and set(rows["end"]) == {9} and set(rows["start"]) == {5}
+    each = maker.sample(30, given=pd.DataFrame({"city": ["Rome", "Oslo", "Bergen"] * 10}))
+    assert list(each["city"]) == ["Rome", "Oslo", "Bergen"] * 10
+    with pytest.raises(DataError, match="break the constraint"):
+        maker.sample(5, given={"city": "Rome", "country": "Norway"})
+    with pytest.raises(UsageError, match="one row, or one for each of 5"):
+        maker.sample(5, given=pd.DataFrame({"city": ["Rome"] * 3}))
+    with pytest.raises(UsageError, match="known column"):
+        maker.sample(5, given={"town": "Rome"})
+
+
+def test_rows_of_a_private_table_given_values_are_chosen():
+    made = Synthesizer(epsilon=50.0, delta=1e-4).fit(people())
+    assert set(made.sample(20, given={"plan": "pro"})["plan"]) == {"pro"}
 
 
 def test_rare_categories_are_merged():
@@ -148,6 +232,7 @@ def test_numbers_tell_copies_from_new_rows_and_columns_apart():
     copies, fresh, apart = (quality(x, train, held, target="plan") for x in (train, new, alone))
     assert copies["closer"] > 0.8 > 0.62 > fresh["closer"] > 0.38
     assert copies["ratio"] < 0.05 < fresh["ratio"]
+    assert copies["membership"] > 0.9 > 0.6 > fresh["membership"] > 0.4
     assert apart["pairs"] > 0.8 > 0.4 > fresh["pairs"]
     assert apart["detection"] > 0.9 and fresh["detection"] < 0.6
     assert fresh["tstr"] > apart["tstr"] + 0.1
@@ -166,7 +251,7 @@ def test_rare_values_that_name_a_training_row_are_counted():
     assert singling_out(train, train, held) > 0.5
     assert singling_out(held, train, held) < -0.5
     assert abs(singling_out(pd.DataFrame({"z": ["common"] * 9, "w": [0] * 9}), train, held)) < 1e-9
-    assert set(distances(train, train, held)) == {"closer", "ratio"}
+    assert set(distances(train, train, held)) == {"closer", "ratio", "membership"}
 
 
 def test_prediction_of_words_numbers_and_classes():

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.integrate import dblquad
 
 from pofx.core.errors import DataError, UsageError
-from pofx.data import densities, shapes
+from pofx.data import densities, overlap, shapes
 from pofx.data.dataset import Card, dataset, split, take
 from pofx.data.kinds.image import images
 from pofx.data.kinds.points import points
@@ -95,6 +95,19 @@ def test_near_copies_are_found_where_exact_ones_are_not():
 def test_independent_points_of_the_plane_are_no_near_copies():
     x = RNG.normal(size=(6000, 2))
     assert split(points(x), "x").card.near_duplicates["train-test"] <= 3
+
+
+@pytest.mark.parametrize("dims", [12, 150])
+def test_near_copies_listed_by_a_tree_and_found_by_products_are_the_same(dims, monkeypatch):
+    a, b = RNG.normal(size=(900, dims)).astype(np.float32), RNG.normal(size=(80, dims)).astype(np.float32)
+    b[:9] = a[:9] + 1e-3
+    axes, radius = overlap._axes(a), 1.0001 * float(np.sort(np.linalg.norm(a[:, None] - b[None, 9:], axis=2).min(0))[30])
+    truth = int((np.linalg.norm(a[:, None] - b[None], axis=2).min(0) <= radius).sum())
+    found = []
+    for most in (0, 10**9):
+        monkeypatch.setattr(overlap, "CANDIDATES", most)
+        found.append(overlap._near(a, a @ axes, b, b @ axes, radius))
+    assert found == [truth, truth] and 9 < truth < 80
 
 
 def test_take_keeps_kind_labels_and_frames():

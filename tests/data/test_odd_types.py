@@ -11,6 +11,7 @@ import torch
 
 import pofx
 from pofx.core.errors import DataError, UsageError
+from pofx.data.frames import read_frame
 from pofx.data.kinds.table import check_table
 
 N = 40
@@ -121,3 +122,24 @@ def test_whole_numbers_of_sound_have_a_loudest_value():
     with pytest.warns(UserWarning, match="nearly silence"):
         pofx.audio([wave.astype(np.int32)] * 4, rate=8000)
     assert np.allclose(pofx.audio([wave.astype(np.int16)] * 4, rate=8000).values[0], wave / 32768)
+
+
+@pytest.mark.parametrize("form", ["spans", "words", "gaps"])
+def test_spans_of_time_come_back(form, tmp_path):
+    g = np.random.default_rng(0)
+    spans = pd.Series(pd.to_timedelta(g.integers(0, 90, 80) * 30, unit="min"))
+    if form == "gaps":
+        spans[3] = pd.NaT
+    frame = pd.DataFrame({"x": g.normal(size=80), "t": spans.map(str) if form == "words" else spans})
+    run = pofx.fit(pofx.table(frame), "circuit", steps=3, states=4, validations=1, progress=False)
+    drawn = run.sample(60)
+    assert drawn["t"].dtype == frame["t"].dtype
+    lengths = pd.to_timedelta(drawn["t"]).dropna()
+    assert (
+        lengths.between(spans.min(), spans.max()).all() and (lengths % pd.Timedelta("30min") == pd.Timedelta(0)).all()
+    )
+    assert np.isfinite(run.log_prob(frame)).all()
+    run.save(tmp_path / "run")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    again = pofx.load(tmp_path / "run")
+    assert np.allclose(again.log_prob(read_frame(tmp_path / "t.csv")), run.log_prob(frame)), "from a file too"

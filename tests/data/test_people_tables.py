@@ -1,6 +1,11 @@
 """Tables as people write them: units in cells, dates of any form, titles and totals, names that come twice."""
 
+import bz2
+import gzip
+import json
+import lzma
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -8,8 +13,10 @@ import pytest
 
 from pofx.core.errors import DataError
 from pofx.data.dates import format_of, instants, restored_dates
-from pofx.data.frames import parsed
+from pofx.data.frames import parsed, read_frame
+from pofx.data.kinds.table import check_table
 from pofx.data.schema import describe, numbers, restored
+from pofx.data.sources import whole
 
 
 def read(text, **options):
@@ -77,7 +84,9 @@ ROWS = {
     "titles": ("Sales\nmade 2024\n\na,b,c\n1,2,x\n3,4,y\n", [1, 3], "3 lines above the table"),
     "a title above two columns": ("Sales\n\nmonth,n\njan,2\nfeb,4\nmar,5\n", ["jan", "feb", "mar"], "2 lines above"),
     "units": ("a,b\nm/s,°C\n1,2\n3,4\n5,6\n", [1, 3, 5], "m/s, °C"),
-    "second header": ("g,g\na,b\n1,2\n3,4\n5,6\n", [1, 3, 5], "below the header"),
+    "second header": ("g,g\na,b\n1,2\n3,4\n5,6\n", [1, 3, 5], "below the header is joined to its names (g a, g b)"),
+    "merged cells": ("g,,h\na,b,a\n1,2,x\n3,4,y\n5,6,z\n", [1, 3, 5], "(g a, g b, h a)"),
+    "a total alone": ("a,b\nx,2\ny,4\nz,4\nTotal,\n", ["x", "y", "z"], "Total"),
     "header again": ("a,b\n1,2\na,b\n3,4\n", [1, 3], "1 rows repeat the header"),
     "total": ("a,b\nx,2\ny,4\nz,4\nTotal,10\n", ["x", "y", "z"], "Total"),
     "notes": ("a,b,c\n1,2,x\n3,4,y\n5,6,y\n\nSource: the agency\n* estimated\n", [1, 3, 5], "Source"),
@@ -158,3 +167,74 @@ def test_whole_numbers_that_are_ids_are_left_out_like_words():
     assert describe(ids)["id"] == {"type": "id", "different": 60}
     with pytest.raises(DataError, match="2\\^53"):
         describe(pd.DataFrame({"id": [0, 2**60] * 20}))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip"])
+def test_packed_tables_are_read(ending, tmp_path):
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    path = tmp_path / f"t.csv{ending}"
+    if ending == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("folder/t.csv", frame.to_csv(index=False))
+    else:
+        path.write_bytes({".gz": gzip, ".bz2": bz2, ".xz": lzma}[ending].compress(frame.to_csv(index=False).encode()))
+    assert read_frame(path).equals(read_frame(path, {"separator": ","})) and list(read_frame(path)["a"]) == [1, 2, 3]
+    assert whole(path).values.shape == (3, 1), "words that all differ are ids"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(DataError, match="damaged"):
+        read_frame(path)
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as file:
+        file.writestr("a.csv", "a\n1\n")
+        file.writestr("b.csv", "a\n1\n")
+    with pytest.raises(DataError, match="one table"):
+        read_frame(tmp_path / "two.zip")
+
+
+def test_separators_that_are_rare_and_spaces_behind_commas():
+    assert read("a^b\n1^2\n3^4\n")[0].shape == (2, 2) and read("a:b\n1:x\n3:y\n")[0].shape == (2, 2)
+    assert list(read("time\n10:30\n11:30\n")[0].columns) == ["time"]
+    spaced = read("a, day, city\n1, 2020-01-01, Oslo\n2, 2020-01-02, Rome\n")[0]
+    assert list(spaced["city"]) == ["Oslo", "Rome"] and list(spaced["day"]) == ["2020-01-01", "2020-01-02"]
+    for none in ("0000-00-00", "NULL", "-"):
+        days = read(f"day,a\n{none},1\n2020-01-01,2\n2020-01-02,3\n")[0]["day"]
+        assert days.isna().tolist() == [True, False, False]
+
+
+def test_dates_as_whole_numbers_are_dates():
+    days = pd.date_range("2020-01-01", periods=60, freq="3D")
+    whole_numbers = pd.DataFrame({"day": days.strftime("%Y%m%d").astype("int64"), "x": np.arange(60) / 7})
+    about = describe(whole_numbers)["day"]
+    assert about["type"] == "date" and about["step"] == 3 * 86400 * 10**6
+    x, reasons = numbers(whole_numbers, {"day": about})
+    assert (x[:, 0] == np.arange(60)).all() and not reasons
+    back = restored(x[:, 0], about, "int64")
+    assert back.tolist() == whole_numbers["day"].tolist() and back.dtype == np.int64
+    gaps = whole_numbers.assign(day=whole_numbers["day"].where(whole_numbers.index > 0))
+    back = restored(numbers(gaps, describe(gaps))[0][:, 0], describe(gaps)["day"], "float64")
+    assert np.array_equal(back, gaps["day"], equal_nan=True)
+    assert describe(whole_numbers, {"day": "number"})["day"]["type"] == "whole"
+    assert describe(pd.DataFrame({"n": 20200000 + np.arange(60)}))["n"]["type"] == "whole", "no month is zero"
+
+
+@pytest.mark.parametrize("orient", ["columns", "split", "records", "list"])
+def test_tables_of_json_as_pandas_writes_them(orient, tmp_path):
+    frame = pd.DataFrame({"a": range(30), "t": pd.date_range("2020", periods=30, freq="7h")})
+    path = tmp_path / "t.json"
+    if orient == "list":
+        path.write_text(json.dumps({"a": list(range(30)), "t": [str(t) for t in frame["t"]]}))
+    else:
+        frame.to_json(path, orient=orient, date_format="iso")
+    found = read_frame(path)
+    assert list(found.columns) == ["a", "t"] and found["a"].tolist() == list(range(30))
+    assert pd.to_datetime(found["t"]).dt.tz_localize(None).tolist() == frame["t"].tolist()
+    assert describe(found)["t"]["type"] == "date"
+
+
+def test_types_of_pandas_come_back_without_gaps_too():
+    frame = pd.DataFrame({"a": pd.array(range(60), dtype="Int16"), "b": pd.array(np.arange(60) / 7, dtype="Float32")})
+    checked = check_table(frame, "t")
+    assert list(map(str, checked.dtypes)) == ["Int16", "Float32"]
+    arrow = check_table(frame.convert_dtypes(dtype_backend="pyarrow"), "t")
+    assert all("pyarrow" in str(dtype) for dtype in arrow.dtypes)
+    with pytest.raises(DataError, match="the name"):
+        check_table("t.csv", "t")

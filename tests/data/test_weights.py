@@ -13,7 +13,7 @@ from pofx.core.items import Items
 from pofx.core.random import Still
 from pofx.data.dataset import Dataset, dataset
 from pofx.data.sources import load, whole
-from pofx.data.weights import balanced, groups_of, systematic
+from pofx.data.weights import balanced, banded, groups_of, systematic
 from pofx.evaluate.suite import evaluate
 from pofx.represent.table import Points
 from pofx.runs.models import model_entry
@@ -184,3 +184,17 @@ def test_columns_that_are_no_weights_or_groups_are_refused():
         pofx.fit(frame, "gmm", balance="a", steps=1, progress=False)
     with pytest.raises(UsageError, match="no columns"):
         load("digits", weight="c")
+
+
+def test_numbers_of_many_values_are_groups_by_quarters():
+    known = np.array([*range(100), "missing"], dtype=object)
+    found = banded(np.array([0, 24, 25, 99, 500, "missing"], dtype=object), known)
+    assert list(found) == ["up to 24", "up to 24", "24 to 49", "above 74", "above 74", "missing"]
+    few = np.array([1, 2, 3] * 20)
+    assert banded(few, few) is few
+    words = np.array(["a", "b"] * 20, dtype=object)
+    assert banded(words, words) is words
+    frame = pd.DataFrame({"age": np.r_[np.zeros(60), np.arange(1, 41)], "x": np.arange(100.0)})
+    weight = balanced(pofx.table(frame), "age").weight
+    sizes = pd.Series(weight).groupby(banded(frame.age.to_numpy(object), frame.age.to_numpy(object))).sum()
+    assert np.allclose(sizes, sizes.iloc[0])

@@ -10,7 +10,9 @@ from pofx.core.model import Density
 from pofx.core.random import Streams
 from pofx.data.kinds.table import table
 from pofx.represent.intervals import Intervals, intervals_of
+from pofx.represent.table import Table
 from pofx.represent.table_bins import Bins
+from pofx.represent.table_heads import Heads
 
 RNG = np.random.default_rng(0)
 N = 400
@@ -133,3 +135,10 @@ def test_ids_and_free_text_are_left_out_and_columns_chosen():
     ordered = Bins.fit(table(x, columns="plan,age", schema={"plan": ["pro", "free", "team"], "age": "category"}))
     assert ordered.schema["plan"]["categories"] == ["pro", "free", "team", None]
     assert ordered.items(ordered.tensor(x[["plan", "age"]])).age.tolist() == x.age.tolist()
+
+
+def test_bits_are_divided_by_columns_in_every_view():
+    """A view with a number for each gap had more dimensions, and so fewer bits in each, than one without."""
+    items = table(mixed())
+    views = [of.fit(items) for of in (Table, Bins, Heads)]
+    assert {view.dims for view in views} == {9} and views[0].width > 9

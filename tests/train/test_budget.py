@@ -31,12 +31,13 @@ class Costly(Gaussian):
 
     name = "toy-costly"
 
-    def __init__(self, clock, step, each=0.0, first=0.0):
+    def __init__(self, clock, step, each=0.0, first=0.0, stalls=()):
         super().__init__(Continuous((2,)))
         self.clock, self.cost, self.each, self.first = clock, step, each, first
+        self.stalls, self.trials = stalls, 0
 
     def __deepcopy__(self, memo):
-        made = Costly(self.clock, self.cost, self.each)
+        made = Costly(self.clock, self.cost, self.each, stalls=self.stalls)
         made.load_state_dict(self.state_dict())
         return made
 
@@ -44,6 +45,9 @@ class Costly(Gaussian):
         share = 1 if self.training else 1 / 3  # a forward pass alone
         self.clock.now += share * self.cost * len(batch) / 64 + (self.first if self.training else 0)
         self.first = 0.0
+        if not self.training:
+            self.trials += 1
+            self.clock.now += 0.4 * (self.trials in self.stalls)
         return super().loss(batch)
 
     def validation(self, batch):
@@ -134,6 +138,11 @@ def test_remaining_time_falls_and_shares_rise(clock):
     assert [p.share for p in training] == sorted(p.share for p in training) and training[-1].share == 1.0
     assert all(abs(p.remaining - 60 * (1 - p.share)) < 1.0 for p in training[1:-2])
     assert training[3].rate == pytest.approx(4.0, rel=0.01)
+
+
+@pytest.mark.parametrize("stall", [2, 3, 4, 5, 6, 8])
+def test_a_trial_that_something_else_interrupts_does_not_decide_the_batch(clock, stall):
+    assert go(clock, 50.0, least=16, step=0.9, stalls=(stall,))[0].state.batch_size == 16
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pofx.core.errors import TrainingError, UsageError
 from pofx.core.event import Continuous
 from pofx.core.model import OnePhase, Phase
 from pofx.maths.products import linear
+from pofx.represent.image import Unit
 from pofx.train.checkpoint import Checkpoints
 from pofx.train.ema import Average
 from pofx.train.feed import Feed
@@ -29,6 +30,17 @@ DATA = torch.randn(101, 3, generator=torch.Generator().manual_seed(0)) * 2 + 1
 
 def feed() -> Feed:
     return Feed(DATA, None, Plain(3), seed=5, device=torch.device("cpu"))
+
+
+def test_what_a_start_takes_is_bounded_and_the_same_in_blocks(monkeypatch):
+    raw = torch.randint(0, 256, (40, 1, 5, 4), dtype=torch.uint8)
+    given = Feed(raw, torch.arange(40), Unit((1, 5, 4), 256, True), seed=5, device=torch.device("cpu"))
+    whole = given.take(25)
+    monkeypatch.setattr("pofx.train.feed.ENCODED", 20 * 7)
+    parts = given.take(25)
+    assert torch.equal(whole.x, parts.x) and torch.equal(whole.condition, parts.condition) and len(parts) == 25
+    monkeypatch.setattr("pofx.train.feed.TAKEN", 20 * 11)
+    assert torch.equal(given.take(25).x, whole.x[:11])
 
 
 class Turned(Gaussian):

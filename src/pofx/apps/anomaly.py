@@ -34,6 +34,7 @@ GROUP = "Uses"
 EXAMPLE = "pofx anomaly transactions.csv --out scores.csv"
 
 ROWS = 10_000  # training rows of a member, at most
+CELLS = 2_000_000  # of the tables that attribution scores at once
 FEWEST = 2  # training rows
 HELD = 0.2  # share of the rows that conformal thresholds hold out
 MEMBERS = {"one-class": ("knn", "ranks", "lof", "gmm", "circuit"), "contaminated": ("knn", "lof", "iforest")}
@@ -110,8 +111,8 @@ class AnomalyDetector(BaseEstimator):
             scores = self._combined(x[rest])
             usual = scores <= np.quantile(scores, 1 - self.contamination)
             self._fit_members(x[rest[usual]])
-            left = self._combined(x[rest[~usual]])
-            self._own = np.concatenate((self._own, left))  # of all rows a share is flagged
+            if not usual.all():  # of all rows a share is flagged
+                self._own = np.concatenate((self._own, self._combined(x[rest[~usual]])))
         self.reference_ = np.sort(self._combined(x[held])) if len(held) else np.sort(self._own)
         self.decision_scores_ = self._combined(x)
         self.threshold_ = float(np.quantile(self.reference_, 1 - self.contamination))
@@ -215,11 +216,17 @@ class AnomalyDetector(BaseEstimator):
     def attribution(self, X: Any) -> pd.DataFrame:
         """How much each column adds to the score of each row: the score minus that with a usual value in its place."""
         frame, whole = self._rows(X, reset=False), self.decision_function(X)
-        found = {}
-        for column, usual in self.plain_.usual.items():
-            changed = frame.copy()
-            changed[column] = usual
-            found[column] = whole - self._combined(self.plain_(changed))
+        columns, found = list(self.plain_.usual), {}
+        at_once = max(1, CELLS // max(frame.size, 1))  # columns: of thousands a call each takes minutes
+        for i in range(0, len(columns), at_once):
+            part = columns[i : i + at_once]
+            changed = []
+            for column in part:
+                one = frame.copy()
+                one[column] = self.plain_.usual[column]
+                changed.append(one)
+            scores = self._combined(self.plain_(pd.concat(changed, ignore_index=True)))
+            found |= dict(zip(part, whole - scores.reshape(len(part), len(frame)), strict=True))
         return pd.DataFrame(found).set_axis(pd.RangeIndex(len(whole)) if _index(X) is None else _index(X))
 
 
@@ -243,7 +250,10 @@ def floors(train: Any, new: Any, seed: int = 0) -> dict[str, np.ndarray]:
 def anomaly(
     source: Table,
     new: Annotated[Path | None, typer.Option(help="Rows to score; by default those of the table."), Reads()] = None,
-    label: Annotated[str | None, typer.Option(help="A column with 1 for known anomalies, to judge the scores.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Known anomalies, to judge the scores: a column of 0 and 1, or COLUMN=VALUE.")
+    ] = None,
+    drop: Annotated[str | None, typer.Option(help="Columns to leave out: id,name.")] = None,
     contamination: Annotated[float, typer.Option(help="Share that is flagged, or level of p-values and FDR.")] = 0.1,
     threshold: Annotated[str, typer.Option(help="quantile, conformal or fdr.")] = "quantile",
     protocol: Annotated[str, typer.Option(help="one-class or contaminated.")] = "contaminated",
@@ -260,19 +270,19 @@ def anomaly(
 
     The usual simple detectors are reported beside: where one of them is better on labelled rows, use it.
     """
-    from pofx.core.errors import UsageError, unknown
+    from pofx.core.errors import UsageError
     from pofx.data.arrays import write_table
-    from pofx.data.columns import listed
+    from pofx.data.columns import listed, selected
     from pofx.data.frames import rows_in
-    from pofx.data.labels import truth_values
+    from pofx.data.labels import positives
 
-    frame = rows_in(source)
-    rows = frame if new is None else rows_in(new)
+    frame = selected(rows_in(source), None, drop, source.name)
+    rows = frame if new is None else rows_in(new).drop(columns=listed(drop), errors="ignore")
     truth = None
-    if label is not None:
-        if label not in rows.columns:
-            raise unknown("label column", label, map(str, rows.columns))
-        truth = truth_values(rows[label], label)
+    if label is not None and label in frame.columns and label not in rows.columns:
+        frame = frame.drop(columns=label)  # of the training rows alone: nothing to judge by
+    elif label is not None:
+        label, truth = positives(rows, label)
         frame, rows = frame.drop(columns=label, errors="ignore"), rows.drop(columns=label)
     rows = alike(rows, frame)
     detector = AnomalyDetector(
@@ -308,7 +318,8 @@ def alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """
     lacking = [str(c) for c in known.columns if c not in rows.columns]
     if lacking:
-        raise DataError(f"the new rows lack the columns {', '.join(lacking)}: add them, empty where unknown")
+        mend = "add them, empty where unknown, or leave them out of both tables (--drop)"
+        raise DataError(f"the new rows lack the columns {', '.join(lacking)}: {mend}")
     more = [str(c) for c in rows.columns if c not in known.columns]
     if more:
         warnings.warn(f"{', '.join(more)} of the new rows is in no training row: left out", stacklevel=2)

@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 10, "covariance": "full", "ridge": 1e-3},
     "circuit": {"states": 32, "steps": 60, "validations": 6},
 }
+REPEATED = "columns? x.*no density"  # the warning of a view that indicators of words bring about
 Scores = Callable[[np.ndarray], np.ndarray]
 
 
@@ -148,7 +149,7 @@ def member(name: str, x: np.ndarray, score: str, seed: int, share: float = 0.0) 
     if "steps" in OPTIONS.get(name, {}):
         learner.set_params(steps=OPTIONS[name]["steps"])
     with warnings.catch_warnings():  # repeated values and indicators: scores are ranked, no density is stated
-        warnings.filterwarnings("ignore", message="column x.*so it has no density")
+        warnings.filterwarnings("ignore", message=REPEATED)
         learner.fit(x[:, varying])
     if score == "reconstruction":
         errors = partial(_error, learner.run_, varying)
@@ -161,7 +162,7 @@ def member(name: str, x: np.ndarray, score: str, seed: int, share: float = 0.0) 
     if score == "ratio":
         alone = DensityEstimator("gmm", options={"components": 8, "covariance": "diag", "ridge": 1e-2})
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="column x.*so it has no density")
+            warnings.filterwarnings("ignore", message=REPEATED)
             alone.fit(x[:, varying])
         background = partial(_improbability, alone, varying)
         return partial(_difference, scores, background), own - background(x)

@@ -353,46 +353,74 @@ def best_threshold(y: np.ndarray, p: np.ndarray) -> float:
 
 def augment(
     source: Table,
-    label: Annotated[str, typer.Option(help="The column of 0 and 1, of which 1 is rare.")],
+    label: Annotated[
+        str, typer.Option(help="The column of classes, whose rarer value is drawn, or COLUMN=VALUE to name it.")
+    ],
     out: Csv = Path("augmented.csv"),
     model: Annotated[
         str | None, typer.Option(help="A model of `pofx models` (default: kde of numbers, circuit of mixed rows).")
     ] = None,
     keep: Annotated[str, typer.Option(help="Which draws are taken: all, dense, confident or near.")] = "all",
+    ratio: Annotated[float, typer.Option(help="Rows of the class afterwards, as a share of the most frequent.")] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, help="Steps of training of each model.")
+    ] = None,
     seed: Seed = 0,
 ) -> str:
     """Draw more rows of a rare class, and report whether a classifier gains by them.
 
     Doing nothing, class weights, a moved threshold, repeated rows and SMOTE are listed beside.
     """
-    from pofx.core.errors import DataError, UsageError, unknown
+    from pofx.core.errors import UsageError
     from pofx.data.arrays import write_frame
     from pofx.data.frames import rows_in
-    from pofx.data.labels import truth_values
     from pofx.runs.models import model_entry
 
     frame = rows_in(source)
-    if label not in frame.columns:
-        raise unknown("label column", label, map(str, frame.columns))
-    rest = frame.drop(columns=label)
-    y = truth_values(frame[label], label)
-    rare, often = int((y == 1).sum()), int((y == 0).sum())
-    if rare < LEAST or rare > often:
-        raise DataError(
-            f"{label} must be 1 in {LEAST} rows at least, and rarely (got {rare} of {rare + often}): "
-            + ("swap 0 and 1" if rare > often else "collect more")
-        )
+    column, y = rare_rows(frame, label)
+    rest = frame.drop(columns=column)
     if model is not None:
         model_entry(model)
-    oversampler = GenerativeOversampler(model, keep=keep, random_state=seed)
+    oversampler = GenerativeOversampler(model, keep=keep, ratio=ratio, steps=steps, random_state=seed)
     try:
         oversampler.check()
         table = report(rest if mixed(rest) else rest.to_numpy(np.float64), y, oversampler, seed=seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    show(aligned(table, 4))
+    show(f"{column} = {frame[column][y == 1].iloc[0]} in {int(y.sum()):,} of {len(y):,} rows\n{aligned(table, 4)}")
     gain, half = map(float, table.loc[["generated"], ["gain", "±"]].to_numpy()[0])
     show("generated rows help here" if gain > half else "no gain by generated rows: do without them")
-    rows, labels = oversampler.fit_resample(rest, frame[label])
-    write_frame(rows.assign(**{label: labels})[list(frame.columns)], out)
-    return f"{len(rows) - len(frame)} rows of {len(rows)} are generated"
+    often = frame[column].where(y == 0).value_counts().index[0]
+    both = np.flatnonzero((y == 1) | (frame[column] == often).to_numpy())  # of several classes the most frequent counts
+    rows, labels = oversampler.fit_resample(rest.iloc[both].reset_index(drop=True), frame[column].iloc[both].to_numpy())
+    new = rows.assign(**{column: labels})[oversampler.generated_]
+    whole = pd.concat((frame, new[list(frame.columns)]), ignore_index=True)
+    write_frame(whole, out)
+    return f"{len(new)} rows of {len(whole)} are generated"
+
+
+def rare_rows(frame: pd.DataFrame, label: str) -> tuple[str, np.ndarray]:
+    """The column of classes, and which rows are of the rare one: the named one, or the rarer of two.
+
+    Raises:
+        UsageError: no such column.
+        DataError: rows without a class, more than two classes and none named, or too few rows of it.
+    """
+    from pofx.core.errors import DataError
+    from pofx.data.labels import positives
+
+    counts = frame[label].value_counts() if label in frame.columns else pd.Series(dtype=int)
+    if len(counts) > 2:
+        raise DataError(
+            f"{label} has {len(counts)} values: name the rare one, as in --label {label}={counts.index[-1]}"
+        )
+    column, y = positives(frame, f"{label}={counts.index[-1]}" if len(counts) == 2 else label)
+    if frame[column].isna().any():
+        raise DataError(f"{column} is missing in {int(frame[column].isna().sum())} rows: fill or drop these rows")
+    rare, others = int((y == 1).sum()), int((y == 0).sum())
+    if rare < LEAST or not others:
+        what = f"{LEAST} rows at least, and others in some (got {rare} of {rare + others})"
+        raise DataError(f"the rare value of {column} must occur in {what}: collect more")
+    if rare > others:
+        raise DataError(f"the value must be rare (got {rare} of {rare + others} rows): name another")
+    return column, y

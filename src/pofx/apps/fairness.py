@@ -7,6 +7,7 @@ generated rows predicts its real rows (TSTR), each with a 95 % interval from hal
 reweighting, not another model: `fit(…, balance="column")`, or draws conditioned on the group.
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ DRAWN = 6000  # items that are drawn where none are given
 NEAREST = 5
 COMPONENTS = 50  # of pictures
 REPEATS = 20  # half-samples behind an interval
+COLUMNS = 4  # groups up to which they are columns
 CLEAR = 0.1  # of the best group's number, the least difference that is named
 
 
@@ -44,7 +46,7 @@ def fairness_report(
     Args:
         run: a run, or its folder.
         data: that it was trained on, or what `fit` takes; None reads it again.
-        group: a column of the table or of the condition, or "label".
+        group: a column of the table or of the condition, or "label"; numbers of many values are cut into quarters.
         target: the column to be predicted for TSTR; by default none.
         samples: Items drawn before, or rows, with the columns or labels of the data.
 
@@ -53,7 +55,8 @@ def fairness_report(
     """
     from pofx.artifact import run_of
     from pofx.core.items import Items
-    from pofx.data.weights import check_groups, groups_of
+    from pofx.data.weights import LABEL, banded, check_groups, groups_of
+    from pofx.evaluate.conditions import drawn as drawn_given
     from pofx.evaluate.provenance import held_out_by, trained_on
 
     run = run_of(run)
@@ -61,13 +64,18 @@ def fairness_report(
     held = data.test
     if samples is not None and not isinstance(samples, Items):
         samples = Items(held.kind, samples, facts=held.facts)
-    check_groups(groups_of(data.train, group), group, "group")
-    real_groups = groups_of(held, group)
-    drawn = run.draw(DRAWN, seed=seed) if samples is None else samples
-    made_groups = _groups_of_drawn(drawn, group, data, real_groups)
+    known = groups_of(data.train, group)
+
+    def named(groups: np.ndarray) -> np.ndarray:
+        return groups if group == LABEL else banded(groups, known)
+
+    seen, real_groups = named(known), named(groups_of(held, group))
+    check_groups(seen, group, "group")
+    drawn = drawn_given(run, data.train, DRAWN, seed=seed) if samples is None else samples
+    made_groups = named(_groups_of_drawn(drawn, group, data, real_groups))
     real, made = _vectors(data.train, held), _vectors(data.train, drawn)
     names, counts = np.unique(real_groups.astype(str), return_counts=True)
-    seen = groups_of(data.train, group).astype(str)
+    seen = seen.astype(str)
     log_p = _log_p(run, held, real_groups, seed)
     learned = None if target is None else _predictions(drawn.values, held.values, data.train.values, target, seed)
     rows = []
@@ -217,6 +225,19 @@ def _plain(table: pd.DataFrame, column: str) -> dict[str, float]:
     return {str(name): float(value) for name, value in table[column].dropna().items()}
 
 
+def beside(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with their intervals as text; few groups are columns, so that all fit on a screen."""
+    found = pd.DataFrame({"items": table["items"].map("{:,}".format)})
+    for column in table.columns:
+        if column != "items" and not column.endswith(" ±"):
+            errors = table.get(f"{column} ±", pd.Series(np.nan, index=table.index))
+            found[column] = [
+                "" if np.isnan(v) else f"{v:.3f}" if np.isnan(e) else f"{v:.3f} ± {e:.3f}"
+                for v, e in zip(table[column], errors, strict=True)
+            ]
+    return found.T if len(found) <= COLUMNS else found
+
+
 def fairness(
     run: Run,
     group: Annotated[str, typer.Option(help="A column of groups, or `label`.")],
@@ -235,7 +256,7 @@ def fairness(
     data = trained_on(artifact, against)
     check_same_data(artifact, data, forcible=False)
     table = fairness_report(artifact, data, group, target=target, seed=seed)
-    show(aligned(table, na_rep="NaN"))
+    show(aligned(beside(table), None))
     measured = int((table["items"] >= LEAST).sum())
     if measured >= 2:
         for sentence in badly_served(table) or ["no group is clearly served worse than the others"]:
@@ -243,7 +264,7 @@ def fairness(
     if measured < len(table):
         few = len(table) - measured
         show(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
-    show(f"to mend it: pofx train … --balance {group}, and compare these numbers")
+    show(f"to mend it: pofx train … --balance {shlex.quote(group)}, and compare these numbers")
     if out is None:
         return None
     write_frame(table, out, index=True)

@@ -24,11 +24,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from pofx.apps.dated import Dated
+from pofx.apps.synthetic_quality import in_days
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
 from pofx.core.printed import aligned, show
 from pofx.core.random import Streams
 from pofx.data.columns import framed
+from pofx.data.dates import plain_format
 from pofx.declared import Csv, Seed, Table
 
 GROUP = "Uses"
@@ -194,17 +197,38 @@ class Imputer(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> pd.DataFrame:
         """The table with its missing cells filled by the median or the most frequent word of the draws."""
         frame = self._rows(X, reset=False)
-        drawn, filled = self.draws(frame), frame.copy()
+        drawn, filled, dated = self.draws(frame), frame.copy(), Dated(frame)
         for column in self._view.columns:
             gaps = frame[column].isna()
             if gaps.any():
                 values = pd.concat([d.loc[gaps, column] for d in drawn], axis=1)
                 if values.isna().all(axis=None):
                     continue  # a column without any known cell: there is nothing to fill it with
-                numeric = all(map(pd.api.types.is_numeric_dtype, values.dtypes))
-                one = values.quantile(0.5, axis=1, interpolation="nearest") if numeric else values.mode(axis=1)[0]
+                one = usual_of(values, dated.formats.get(column))
                 filled[column] = _typed(filled[column].astype(object).where(~gaps, one), frame[column])
         return filled.set_axis(_index(X, len(filled)))
+
+
+def usual_of(values: pd.DataFrame, form: str | None) -> pd.Series:
+    """One value of each row of draws: the median of numbers and dates, one of the draws, else the most frequent word.
+
+    Args:
+        form: in which dates are written, None where they are dates or are none.
+    """
+    if all(map(pd.api.types.is_numeric_dtype, values.dtypes)):
+        return values.quantile(0.5, axis=1, interpolation="nearest")
+    plain = values.to_numpy(dtype=object)
+    if form is not None:
+        flat = pd.Series(plain.ravel(), dtype=object)
+        moments: Any = pd.to_datetime(flat, format=plain_format(form), errors="coerce")
+    elif all(dtype.kind == "M" for dtype in values.dtypes):
+        moments = pd.to_datetime(pd.Series(plain.ravel(), dtype=object), utc=True)
+    else:
+        return values.mode(axis=1)[0]
+    order = moments.rank(method="first").to_numpy().reshape(plain.shape)  # NaN where there is no date
+    middle = ((~np.isnan(order)).sum(1) - 1).clip(min=0) // 2
+    at = np.argsort(order, axis=1)[np.arange(len(plain)), middle]
+    return pd.Series(plain[np.arange(len(plain)), at], index=values.index, dtype=object)
 
 
 def _typed(values: pd.Series, given: pd.Series) -> pd.Series:
@@ -264,10 +288,11 @@ def compared(imputer: Imputer, train: pd.DataFrame, new: pd.DataFrame, seed: int
     """Accuracy of words and CRPS of numbers, in standard deviations, on hidden cells: ours and the simple ones."""
     partial, at = hidden(new, HIDDEN, seed)
     draws = imputer.draws(partial)
-    tables = {"circuit": (draws, imputer.transform(partial))}
+    train, new, partial, point, *draws = in_days([train, new, partial, imputer.transform(partial), *draws], train)
+    tables = {"circuit": (draws, point)}
     tables |= {name: ([table], table) for name, table in simple(train, partial).items()}
     rows = []
-    for name, (samples, point) in tables.items():
+    for name, (samples, one) in tables.items():
         right, scores = [], []
         for j, c in enumerate(new.columns):
             truth = new.loc[at[:, j], c]
@@ -277,7 +302,7 @@ def compared(imputer: Imputer, train: pd.DataFrame, new: pd.DataFrame, seed: int
                 pairs = np.abs(x[:, None] - x[None]).mean((0, 1)) * (len(x) / max(len(x) - 1, 1))
                 scores.append(((near - 0.5 * pairs) / (train[c].std() or 1.0)).mean())
             else:
-                right.append((point.loc[at[:, j], c].astype(str) == truth.astype(str)).mean())
+                right.append((one.loc[at[:, j], c].astype(str) == truth.astype(str)).mean())
         rows.append({"method": name, "accuracy": np.nanmean(right or [np.nan]), "CRPS": np.nanmean(scores or [np.nan])})
     return pd.DataFrame(rows).set_index("method")
 

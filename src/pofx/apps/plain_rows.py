@@ -53,7 +53,7 @@ class Plain:
         """Dates as seconds, other values as they are."""
         if learn:
             form = None
-            dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
+            dated = values.dtype.kind in "mM"
             if not dated and not pd.api.types.is_numeric_dtype(values.dtype) and values.notna().any():
                 form = format_of(values.dropna())
             if not dated and form is None:
@@ -125,6 +125,8 @@ def learnable(rows: Any, known: Any) -> Any:
         column = rows[c]
         if pd.api.types.is_numeric_dtype(known[c].dtype):
             found[str(c)] = column.to_numpy(np.float64, na_value=np.nan)
+        elif known[c].dtype.kind == "m":
+            found[str(c)] = pd.to_timedelta(column).dt.total_seconds().to_numpy(np.float64)
         elif pd.api.types.is_datetime64_any_dtype(known[c].dtype):
             found[str(c)] = column.astype("datetime64[us]").astype("int64").where(column.notna()).to_numpy(np.float64)
         else:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.apps.dated import Dated, days
 from pofx.apps.synthesizer import Synthesizer, modelled
+from pofx.apps.synthetic_quality import in_days
 from pofx.core.errors import DataError, UsageError
 from pofx.data.arrays import write_frame
 from pofx.data.kinds.table import numeric
@@ -76,15 +78,17 @@ class RelatedSynthesizer:
         self.columns = list(parents.columns), list(children.columns)
         self.parent.fit(parents.drop(columns=self.key).assign(**{self.count: counts}))
         rows, self.left_out = modelled(children.drop(columns=self.child_key))
+        self.dated, self.child_dated = Dated(parents), Dated(rows)
+        rows = self.child_dated.forward(rows)
         self.most = int(min(counts.max(), MOST))
-        given = parents.assign(**{self.count: counts}).set_index(self.key)[self.parent.columns]
+        given = self.dated.forward(parents).assign(**{self.count: counts}).set_index(self.key)[self.parent.columns]
         of = children[self.child_key].to_numpy()
         condition = given.loc[of].reset_index(drop=True)
         if self.chain:
             condition = pd.concat((condition, before(rows, of)), axis=1)
-        self.own = list(rows.columns)
+        self.own, self.dates = list(rows.columns), {c: t for c, t in condition.dtypes.items() if t.kind in "mM"}
         options = {**({"represent": "bins"} if self.model == "made" else {}), **self.options}
-        shared: dict[str, Any] = {"condition": plain(condition), "steps": self.steps, "seed": self.seed}
+        shared: dict[str, Any] = {"condition": plain(condition, self.dates), "steps": self.steps, "seed": self.seed}
         self.run = fit(rows, self.model, progress=False, **shared, **options)
         return self
 
@@ -93,21 +97,21 @@ class RelatedSynthesizer:
         seed = self.seed if seed is None else seed
         parents = self.parent.sample(n, seed=seed)
         counts = parents[self.count].to_numpy().clip(0, self.most).astype(int)
-        given = parents[self.parent.columns].assign(**{self.count: counts})
+        given = self.dated.forward(parents[self.parent.columns]).assign(**{self.count: counts})
         parts, previous = [], pd.DataFrame(index=range(n), columns=self.own, dtype=object)
         for k in range(int(counts.max(initial=0))):
             at = np.flatnonzero(counts > k)
             condition = given.iloc[at].reset_index(drop=True)
             if self.chain:
                 condition = pd.concat((condition, marked(previous.iloc[at].reset_index(drop=True), k == 0)), axis=1)
-            rows = self.run.sample(len(at), condition=plain(condition), seed=seed + 1 + k)
+            rows = self.run.sample(len(at), condition=plain(condition, self.dates), seed=seed + 1 + k)
             previous.iloc[at] = rows[self.own].astype(object).to_numpy()
             parts.append(rows[self.own].assign(**{self.child_key: at, FIRST: k}))
         parents = parents.drop(columns=self.count).assign(**{self.key: np.arange(n)})
         made = (
             pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*self.own, self.child_key, FIRST])
         )
-        made = made.sort_values([self.child_key, FIRST], kind="stable", ignore_index=True)
+        made = self.child_dated.backward(made.sort_values([self.child_key, FIRST], kind="stable", ignore_index=True))
         first, second = self.columns
         return parents[[c for c in first if c in parents]], made[[c for c in second if c in made]]
 
@@ -140,11 +144,13 @@ def marked(previous: pd.DataFrame, first: bool) -> pd.DataFrame:
     return previous.rename(columns=lambda c: BEFORE + c).assign(**{FIRST: first})
 
 
-def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Conditions of numbers and words: missing numbers stay, dates become days, columns of nothing go."""
+def plain(frame: pd.DataFrame, dates: Mapping[Any, Any]) -> pd.DataFrame:
+    """Conditions of numbers and words: missing numbers stay, dates and spans of time become days."""
     found = {}
     for name, column in frame.items():
-        if numeric(column) or pd.to_numeric(column, errors="coerce").notna().sum() == column.notna().sum() > 0:
+        if name in dates:
+            found[name] = days(column.astype(dates[name]))
+        elif numeric(column) or pd.to_numeric(column, errors="coerce").notna().sum() == column.notna().sum() > 0:
             found[name] = pd.to_numeric(column, errors="coerce").astype("float64")
         else:
             found[name] = column
@@ -180,11 +186,12 @@ def related_quality(
     children there are (total variation), each beside the simple floor of children given to parents at random."""
     generator, of = np.random.default_rng(seed), child_key or key
     alone = real[1].assign(**{of: generator.permutation(real[1][of].to_numpy())})
-    truth = joined(*real, key, of)
+    sides = [joined(*both, key, of) for both in (real, made, (real[0], alone))]
+    truth, drawn, apart = in_days(sides, sides[0])
     counts = [f[0][key].map(f[1][of].value_counts()).fillna(0).value_counts(normalize=True) for f in (made, real)]
     return {
-        "pairs": pair_error(joined(*made, key, of), truth)[0],
-        "pairs, children at random": pair_error(joined(real[0], alone, key, of), truth)[0],
+        "pairs": pair_error(drawn, truth)[0],
+        "pairs, children at random": pair_error(apart, truth)[0],
         "counts": float(counts[0].sub(counts[1], fill_value=0).abs().sum() / 2),
     }
 
@@ -204,4 +211,4 @@ def synthesize_related(
         write_frame(frame, path)
     numbers = related_quality(made, sides[1], maker.key, child_key=maker.child_key)
     lines = [f"{name}: {value:.3f}" for name, value in numbers.items()]
-    return "\n".join([*lines, f"{len(made[0]):,} parents → {out}, {len(made[1]):,} children → {child_out}"])
+    return "\n".join([*lines, f"{len(made[1]):,} children → {child_out}", f"{len(made[0]):,} parents"])

@@ -1,5 +1,6 @@
 """pofx synthesize: rows like those of a table, or of two tables with one key, and a report of how good they are."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,10 +9,13 @@ import numpy as np
 import pandas as pd
 import typer
 
+from pofx.apps.constraint_texts import constraints_of
+from pofx.apps.dated import Dated
 from pofx.apps.synthesizer import Synthesizer, floors, modelled
 from pofx.core.errors import UsageError, unknown
 from pofx.core.options import named_values, once
 from pofx.core.printed import aligned, show
+from pofx.data.dialect import NUMBER
 from pofx.declared import Csv, File, Reads, Seed, Table
 
 GROUP = "Uses"
@@ -27,6 +31,7 @@ def synthesize(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A model (default: made; with --given circuit; private: mst).")
     ] = None,
+    drop: Annotated[str | None, typer.Option(help="Columns to leave out: id,name.")] = None,
     target: Annotated[str | None, typer.Option(help="The column to be predicted (default: the last).")] = None,
     target_trees: Annotated[
         bool, typer.Option(help="Boosted trees draw a target of categories, given the other columns.")
@@ -59,14 +64,15 @@ def synthesize(
 
     Independent columns, a Gaussian copula and real rows are measured beside.
     """
-    from pofx.apps.synthetic_quality import LEAST, ROWS, measure_of, quality, usefulness
+    from pofx.apps.synthetic_quality import LEAST, ROWS, in_days, measure_of, quality, usefulness
     from pofx.apps.synthetic_quality import report as page
     from pofx.core.files import write_bytes
     from pofx.data.arrays import write_frame
+    from pofx.data.columns import selected
     from pofx.data.frames import rows_in
     from pofx.evaluate.metrics.marginals import column_shapes
 
-    frame = rows_in(source)
+    frame = selected(rows_in(source), None, drop, source.name)
     if (child is None) != (key is None):
         raise UsageError("--child and --key belong together: give the child table and the column that joins both")
     if child is not None and key is not None:
@@ -89,6 +95,7 @@ def synthesize(
     for column in known if known is not None else ():
         if column not in whole.columns:
             raise unknown("column of --given", str(column), map(str, whole.columns))
+    constraints_of(constraint or [], Dated(whole).forward(whole))  # broken rows are those of the file
     order = np.random.default_rng(seed).permutation(len(whole))
     held, rest = (
         whole.iloc[np.sort(part)].reset_index(drop=True) for part in np.split(order, [int(HELD * len(whole))])
@@ -99,7 +106,7 @@ def synthesize(
     rows = maker.sample(n or len(whole), given=known)
     write_frame(rows, out)
     about = {
-        "model": maker.model,
+        "model": maker.named,
         "rows": f"{len(rows):,}",
         "learned from": f"{len(rest if measured else whole):,} rows",
     }
@@ -107,8 +114,8 @@ def synthesize(
         about[f"left out {name}"] = reason
     for name, count in maker.merged.items():
         about[f"merged in {name}"] = f"{count} categories of fewer than {k} rows"
-    if maker.constraints:
-        about["constraints"] = "; ".join(c.text for c in maker.constraints)
+    if maker.rules:
+        about["constraints"] = "; ".join(dict.fromkeys(c.text for c in maker.rules))
         about["accepted draws"] = f"{maker.accepted:.1%}"
     if maker.trees is not None:
         about["target"] = f"{chosen}, drawn by boosted trees given the other columns"
@@ -120,7 +127,10 @@ def synthesize(
         show(f"{key}: {value}")
     if measured and given is None:
         part = rest.columns.intersection(rows.columns)
-        made = {maker.model: rows, **floors(rest[part], len(rest), seed), "real": held}
+        several = rows if len(rows) >= len(held) else maker.sample(len(rest))  # few rows measure nothing
+        made = {maker.named: several, **floors(rest[part], len(rest), seed), "real": held}
+        made = dict(zip(made, in_days(list(made.values()), rest), strict=True))
+        rest, held = in_days([rest, held], rest)
         fresh = held.sample(frac=1, random_state=seed).reset_index(drop=True)
         halves = fresh.iloc[: len(fresh) // 2], fresh.iloc[len(fresh) // 2 :]
         numbers = {
@@ -148,13 +158,27 @@ def domain_of(texts: Sequence[str]) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         low, dots, high = value.partition("..")
         try:
-            of = (float(low), float(high)) if dots else [w.strip() for w in value.split("|")]
+            of: Any = [w.strip() for w in value.split("|")]
+            if dots:
+                number = NUMBER.match(low) and NUMBER.match(high)
+                of = (float(low), float(high)) if number else (day(low), day(high))
             found = once([*found.items(), (name.strip(), of)], "--domain")
         except ValueError as error:
             raise UsageError(f"--domain must be COLUMN=LOW..HIGH or COLUMN=A|B|C (got '{text}')") from error
         if not sign or not name.strip() or not value:
             raise UsageError(f"--domain must be COLUMN=LOW..HIGH or COLUMN=A|B|C (got '{text}')")
     return found
+
+
+def day(text: str) -> str:
+    """A text that begins as a date does, for the column's format decides what it is.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not re.match(r"\s*\d+[-/.: ]\d", text):
+        raise ValueError(f"no number and no date: {text}")
+    return text.strip()
 
 
 def _given(text: str | None, n: int) -> Any:

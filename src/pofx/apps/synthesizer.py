@@ -9,15 +9,20 @@ is beside that of independent columns, of a Gaussian copula, and of real held-ou
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
-from pofx.apps.constraints import Together, constraints_of
+from pofx.apps.constraint_texts import constraints_of
+from pofx.apps.constraints import Inequality, Sum, Together
+from pofx.apps.dated import Dated, days, moments
 from pofx.apps.plain_rows import learnable
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, UsageError, unknown
 from pofx.data.columns import framed, left_out
+from pofx.data.dates import plain_format
 from pofx.data.kinds.table import numeric
 from pofx.data.schema import describe
 
@@ -25,13 +30,17 @@ PUBLIC = ("Synthesizer",)
 
 STEPS = 500  # of training, where no budget is given
 OTHER = "other"
+FEWEST = 10  # rows
 MOST_CLASSES, LEAST_OF_CLASS = 30, 20  # of a target that trees draw: classes, rows of each
 TRIES = 40  # times that rows which break a constraint are drawn anew
 FLOOR_ROWS = 20_000  # rows that floors are fitted to
 
 
-class Synthesizer:
+class Synthesizer(BaseEstimator):
     """Learns the rows of a table, and draws others."""
+
+    trees: "TargetTrees | None" = None
+    accepted = 1.0
 
     def __init__(
         self,
@@ -55,7 +64,7 @@ class Synthesizer:
         model: a name of `pofx models`: "made" (the most useful rows), "circuit" (rows given any values, the fastest
             draws) …; "made" where none is named. With `epsilon` "mst" (the usual choice), "aim", "dp-independent",
             or a model of classes with one loss per row, which is trained by DP-SGD.
-        constraints: such as "end >= start", "total = net + tax", "city, country", "18 <= age <= 90".
+        constraints: such as "end >= start", "total = net + tax", "city, country", "18 <= age <= 90", "plan in a | b".
         epsilon: of differential privacy: the fit is (epsilon, delta)-private for tables that differ in one row.
         delta: below one over the number of rows.
         domain: what columns can hold, of public knowledge: (low, high) or a list of categories.
@@ -69,45 +78,68 @@ class Synthesizer:
         options: of the model, the trainer and the view, by name.
         seed: of the training and the draws; private noise has none.
         """
-        if epsilon is not None and model is None:
-            model = "mst"
-        model = model or "made"
-        if epsilon is not None:
-            if not 0 < epsilon < math.inf:
-                raise UsageError(f"epsilon must be a number above 0 (got {epsilon}): pass 1, or leave it out")
-            if not 0 < delta < 1:
-                raise UsageError(f"delta must lie between 0 and 1, below 1 / rows (got {delta}): pass 1e-6")
-            _check_private(model)
-        if epsilon is not None and (weight is not None or balance is not None):
-            raise UsageError("a private count counts each row once: leave weight and balance out with epsilon")
-        if epsilon is not None and k > 1:
-            raise UsageError("k reads the rows: with epsilon rare categories are merged privately; leave k out")
-        if k < 1:
-            raise UsageError(f"k must be at least 1 (got {k}): pass k=5")
-        self.model, self.texts, self.epsilon, self.delta = model, list(constraints), epsilon, delta
+        self.model, self.constraints, self.epsilon, self.delta = model, constraints, epsilon, delta
         self.domain, self.target, self.k, self.weight, self.balance = domain, target, k, weight, balance
-        self.target_trees, self.trees = target_trees, cast("TargetTrees | None", None)
-        self.minutes, self.steps, self.seed = minutes, steps, seed
-        self.options = {**({"represent": "bins"} if model == "made" else {}), **(options or {})}
-        self.accepted = 1.0
+        self.target_trees, self.minutes, self.steps, self.seed = target_trees, minutes, steps, seed
+        self.options = options
+        self._check()
 
-    def fit(self, frame: pd.DataFrame) -> "Synthesizer":
-        """Learn from rows.
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    @property
+    def named(self) -> str:
+        """The name of the model."""
+        return self.model or ("made" if self.epsilon is None else "mst")
+
+    def _check(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            UsageError: which do.
+        """
+        if self.epsilon is not None:
+            if not 0 < self.epsilon < math.inf:
+                raise UsageError(f"epsilon must be a number above 0 (got {self.epsilon}): pass 1, or leave it out")
+            if not 0 < self.delta < 1:
+                raise UsageError(f"delta must lie between 0 and 1, below 1 / rows (got {self.delta}): pass 1e-6")
+            _check_private(self.named)
+            if self.weight is not None or self.balance is not None:
+                raise UsageError("a private count counts each row once: leave weight and balance out with epsilon")
+            if self.k > 1:
+                raise UsageError("k reads the rows: with epsilon rare categories are merged privately; leave k out")
+        if self.k < 1:
+            raise UsageError(f"k must be at least 1 (got {self.k}): pass k=5")
+
+    def fit(self, frame: Any, y: Any = None) -> "Synthesizer":
+        """Learn from rows, a DataFrame or an array; `y` is not read.
 
         Raises:
             DataError: too few rows, or rows that break a constraint.
         """
+        self._check()
+        if framed(frame) is None:
+            frame = validate_data(self, frame, dtype=None, ensure_all_finite=False, ensure_min_samples=FEWEST)
+            frame = pd.DataFrame(frame, columns=[f"x{i}" for i in range(frame.shape[1])])
+        else:
+            _check_feature_names(self, frame.rename(columns=str), reset=True)
+            _check_n_features(self, frame, reset=True)
         frame, self.left_out = modelled(frame)
+        self.dated = Dated(frame)
+        frame = self.dated.forward(frame)
         if self.target is not None and self.target not in frame.columns:
             raise UsageError(f"target must be a column (got '{self.target}'): choose one of {', '.join(frame.columns)}")
         if isinstance(self.weight, str) and self.weight in frame.columns:
             weights = frame.pop(self.weight).to_numpy()
         else:
             weights = self.weight
-        self.columns, self.dtypes = list(frame.columns), frame.dtypes
-        self.constraints = constraints_of(self.texts, frame)
+        self.columns, self.numeric = list(frame.columns), {c: numeric(frame[c]) for c in frame.columns}
+        self.dtypes = {c: frame[c].dtype for c in frame.columns if self.numeric[c]}
+        self.rules = constraints_of(self.constraints, frame)
         rows, self.merged = merged(frame, self.k)
-        for constraint in self.constraints:
+        for constraint in self.rules:
             rows = constraint.forward(rows)
         if self.epsilon is not None:
             self._fit_private(rows)
@@ -117,13 +149,15 @@ class Synthesizer:
         budget: dict[str, Any] = {"minutes": self.minutes, "steps": self.steps}
         if self.minutes is None and self.steps is None:
             budget["steps"] = STEPS
-        joint = {c.name: "category" for c in self.constraints if isinstance(c, Together)}
+        joint = {c.name: "category" for c in self.rules if isinstance(c, Together)}
         if joint:
             rows = rows.astype(joint)
         shared: dict[str, Any] = {"weight": weights, "balance": self.balance, "seed": self.seed, "progress": False}
-        self.run = fit(rows, self.model, **shared, **budget, **self.options)
+        options = {**({"represent": "bins"} if self.named == "made" else {}), **(self.options or {})}
+        self.run = fit(rows, self.named, **shared, **budget, **options)
+        self.trees = None
         if self.target_trees and self.target is not None and self.balance is None:
-            constrained = any(self.target in text for text in self.texts)
+            constrained = any(self.target in c.names for c in self.rules)
             learned = merged(frame, self.k)[0]
             count = None if weights is None else np.asarray(weights, np.float64)
             self.trees = None if constrained else TargetTrees.fit(learned, self.target, count, self.seed)
@@ -132,25 +166,52 @@ class Synthesizer:
     def _fit_private(self, rows: pd.DataFrame) -> None:
         from pofx.apps.private_table import PrivateTable
 
-        if any(isinstance(c, Together) for c in self.constraints):
+        if any(isinstance(c, Together) for c in self.rules):
             raise UsageError("fixed combinations list the pairs of the rows, which is not private: leave them out")
         if self.delta * len(rows) >= 1:
             raise UsageError(
                 f"delta must be below 1 / rows, {1 / len(rows):.2g} (got {self.delta:g}): pass a smaller one"
             )
-        known = {name: value for name, value in (self.domain or {}).items() if name in rows.columns}
+        dates = [c for c in rows.columns if rows[c].dtype.kind in "mM"]
+        counted = rows.assign(**{c: days(rows[c]) for c in dates})
         target = self.target if self.target in rows.columns else None
         assert self.epsilon is not None
-        own = {k: v for k, v in self.options.items() if k != "represent"}
-        shared: dict[str, Any] = {"target": target, "domain": known, "options": own, "seed": self.seed}
+        own = {k: v for k, v in (self.options or {}).items() if k != "represent"}
+        shared: dict[str, Any] = {"target": target, "domain": self._public(rows), "options": own, "seed": self.seed}
         if self.steps is not None:
             shared["steps"] = self.steps
-        self.private = PrivateTable(self.epsilon, self.delta, model=self.model, **shared).fit(rows)
+        self.moments = {c: rows[c].dtype for c in dates}
+        self.private = PrivateTable(self.epsilon, self.delta, model=self.named, **shared).fit(counted)
+
+    def _public(self, rows: pd.DataFrame) -> dict[str, Any]:
+        """The stated domains of what is modelled: dates in days, gaps from the ranges of both of their ends."""
+        stated = dict(self.domain or {})
+        for name in stated:
+            if name not in self.columns and name not in rows.columns:
+                raise unknown("column of the domain", name, self.columns)
+        for name, value in stated.items():
+            dates = name in self.dated.formats or (name in rows.columns and rows[name].dtype.kind == "M")
+            if isinstance(value, tuple) and dates:
+                ends, form = pd.Series([str(v) for v in value]), self.dated.formats.get(name)
+                found = pd.to_datetime(ends, format=plain_format(form), errors="coerce")
+                found = found.where(found.notna(), pd.to_datetime(ends, errors="coerce", format="mixed"))
+                if found.isna().any():
+                    raise UsageError(f"the range of {name} must be two dates (got {value[0]} to {value[1]})")
+                stated[name] = tuple(days(found))
+            elif isinstance(value, tuple) and any(isinstance(v, str) for v in value):
+                raise UsageError(f"the range of {name} must be two numbers (got {value[0]} to {value[1]})")
+        for c in self.rules:
+            if isinstance(c, Inequality) and c.low in stated and c.high in stated and c.gap in rows.columns:
+                stated[c.gap] = (0.0, max(float(stated[c.high][1]) - float(stated[c.low][0]), 0.0))
+        return {name: value for name, value in stated.items() if name in rows.columns}
 
     @property
     def unstated(self) -> list[str]:
         """The columns whose domain was read from the rows, which ε does not cover."""
-        return self.private.unstated if self.epsilon is not None else []
+        if self.epsilon is None:
+            return []
+        gaps = {c.gap: c.high for c in self.rules if isinstance(c, Inequality)}
+        return [gaps.get(name, name) for name in self.private.unstated]
 
     def sample(self, n: int, *, given: Any = None, seed: int | None = None) -> pd.DataFrame:
         """n rows that obey the constraints; with `given`, known values by column, rows given these.
@@ -165,37 +226,101 @@ class Synthesizer:
         if not hasattr(self, "columns"):
             raise UsageError("the synthesizer must learn before it draws: call fit(frame) first")
         seed = self.seed if seed is None else seed
-        parts, have, drawn, obeyed = [], 0, 0, 0
+        known = None if given is None else self._known(given, n)
+        each = known is not None and len(known) > 1  # values of every row
+        left, parts, drawn, obeyed = np.arange(n), list[pd.DataFrame](), 0, 0
         for attempt in range(TRIES):
             share = max(obeyed / drawn, 0.02) if drawn else 1.0
-            some = int(min(max((n - have) * 1.1 / share, 16), 20 * n + 64)) if attempt else n
-            rows = self._drawn(some, given, seed + 7919 * attempt)
-            good = np.ones(len(rows), bool)
-            for constraint in self.constraints:
-                good &= constraint.holds(rows)
+            some = len(left)
+            if attempt and not each:
+                some = int(min(max(some * 1.1 / share, 16), 20 * n + 64))
+            wanted = known.iloc[left].reset_index(drop=True) if known is not None and each else known
+            rows = self._drawn(some, wanted, seed + 7919 * attempt)
+            good = self._good(rows, wanted)
             drawn, obeyed = drawn + len(rows), obeyed + int(good.sum())
-            parts.append(rows[good])
-            have += int(good.sum())
-            if have >= n:
+            at = left[good] if each else left[: int(good.sum())]
+            parts.append(rows[good].head(len(at)).set_axis(at))
+            left = np.setdiff1d(left, at)
+            if not len(left):
                 break
         self.accepted = obeyed / max(drawn, 1)
-        if have < n:
+        if len(left):
+            sums = {name for c in self.rules if isinstance(c, Sum) for name in c.builds}
+            given_sums = sums & set(known.columns) if known is not None else set()
+            mend = f", or solve the sum for another column than {min(given_sums)}" if given_sums else ""
             raise DataError(
-                f"only {have:,} of {n:,} rows obey the constraints ({self.accepted:.2%} of the draws): relax them"
+                f"only {n - len(left):,} of {n:,} rows obey the constraints and known values ({self.accepted:.2%} of "
+                f"the draws): relax them{mend}"
             )
-        return pd.concat(parts, ignore_index=True).head(n)
+        return self.dated.backward(pd.concat(parts).sort_index())
 
-    def _drawn(self, n: int, given: Any, seed: int) -> pd.DataFrame:
+    def _known(self, given: Any, n: int) -> pd.DataFrame:
+        """Known values as one row, or as n, of the types of the table.
+
+        Raises:
+            UsageError: a column that there is not, or another number of rows.
+            DataError: values that no row can have.
+        """
+        frame = pd.DataFrame(given if framed(given) is not None else {str(k): [v] for k, v in dict(given).items()})
+        frame = frame.rename(columns=str).reset_index(drop=True)
+        for name in frame.columns:
+            if name not in self.columns:
+                raise unknown("known column", name, self.columns)
+        if len(frame) not in (1, n):
+            raise UsageError(f"known values must be one row, or one for each of {n:,} (got {len(frame):,})")
+        known = self.dated.forward(frame)
+        for name in frame.columns:
+            lost = known[name].isna() & frame[name].notna()
+            if lost.any():
+                raise DataError(f"{name} must be a date as the table has (got '{frame[name][lost].iloc[0]}')")
+            if self.numeric[name] and not numeric(known[name]):
+                try:
+                    known[name] = pd.to_numeric(known[name])
+                except ValueError as error:
+                    raise DataError(f"{name} must be a number (got '{known[name].iloc[0]}')") from error
+            if self.numeric[name] and self.dtypes[name].kind == "f":
+                known[name] = known[name].astype(self.dtypes[name])  # 5 is 5.0 in a column of fractions
+        for c in self.rules:
+            if set(c.names) <= set(known.columns) and not c.holds(known).all():
+                raise DataError(f"the known values break the constraint '{c.text}': mend them")
+        return known
+
+    def _good(self, rows: pd.DataFrame, known: pd.DataFrame | None) -> np.ndarray:
+        """Which rows obey the constraints, and have the known values that the model was not given."""
+        good = np.ones(len(rows), bool)
+        for constraint in self.rules:
+            good &= constraint.holds(rows)
+        for name in known.columns if known is not None else ():
+            assert known is not None
+            wanted = known[name].to_numpy() if len(known) > 1 else known[name].iloc[0]
+            same = rows[name].isna() if np.ndim(wanted) == 0 and pd.isna(wanted) else rows[name] == wanted
+            if self.numeric[name]:
+                same |= np.isclose(rows[name].to_numpy(np.float64, na_value=np.nan), np.asarray(wanted, np.float64))
+            else:
+                same |= rows[name].astype(str) == pd.Series(wanted, index=rows.index).astype(str)
+            good &= np.asarray(same, dtype=bool)
+        return good
+
+    def _drawn(self, n: int, known: pd.DataFrame | None, seed: int) -> pd.DataFrame:
+        """Rows of the table's columns: those of the model given what it can be given."""
         if self.epsilon is not None:
-            if given is not None:
-                raise UsageError("rows of a private tree are not drawn given values: draw more and select")
             rows = self.private.sample(n, seed)
+            rows = rows.assign(**{c: moments(rows[c], dtype) for c, dtype in self.moments.items() if c in rows})
         else:
+            for constraint in self.rules if known is not None else ():
+                built = set(constraint.builds)
+                assert known is not None
+                if built & set(known.columns):
+                    all_known = set(constraint.names) <= set(known.columns)
+                    known = constraint.forward(known) if all_known else known.drop(columns=list(built), errors="ignore")
+            given = None if known is None or known.shape[1] == 0 else known
+            if given is not None and len(given) == 1:
+                given = given.iloc[0].to_dict()
             rows = self.run.sample(n, given=given, seed=seed)
-        for constraint in reversed(self.constraints):
-            rows = constraint.backward(rows, self.columns)
+        for constraint in reversed(self.rules):
+            rows = constraint.backward(rows)
         rows = rows[self.columns]
-        if self.trees is not None and (given is None or self.target not in getattr(given, "columns", given)):
+        if self.trees is not None and (known is None or self.target not in known.columns):
             rows = rows.assign(**{self.trees.target: self.trees.draw(rows, seed)})
         return rows
 
@@ -254,13 +379,11 @@ def _check_private(model: str) -> None:
 
 def modelled(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """The columns that can be learned, and why others are left out: ids, free text, columns of nothing."""
-    if framed(frame) is None:
-        raise DataError(f"a synthesizer learns a DataFrame (got {type(frame).__name__}): read the file into one")
     frame = frame.rename(columns=str).reset_index(drop=True)
     if frame.columns.duplicated().any():
         raise DataError(f"two columns are called '{frame.columns[frame.columns.duplicated()][0]}': rename one")
-    if len(frame) < 10:
-        raise DataError(f"the table has {len(frame)} rows: at least 10 are needed to learn from")
+    if len(frame) < FEWEST:
+        raise DataError(f"the table has {len(frame)} rows: at least {FEWEST} are needed to learn from")
     infinite = [
         c for c in frame.columns if numeric(frame[c]) and np.isinf(frame[c].to_numpy(np.float64, na_value=0)).any()
     ]
@@ -279,7 +402,7 @@ def merged(frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, dict[str, int]]:
     """A table whose categories of fewer than k rows are one, and how many were merged by column."""
     frame, found = frame.copy(), {}
     for name in frame.columns if k > 1 else ():
-        if not numeric(frame[name]) and frame[name].dtype.kind not in "Mb":
+        if not numeric(frame[name]) and frame[name].dtype.kind not in "mMb":
             counts = frame[name].value_counts()
             rare = set(counts.index[counts < k])
             if rare:

@@ -4,12 +4,13 @@ Usefulness: train on synthetic, test on real rows (TSTR) beside real on real (TR
 Esteban et al., 2017, arXiv 1706.02633. Fidelity: column shapes, dependence of pairs, an AUC of boosted trees. Coverage:
 the share of real categories and of tenths of the range that occur. Privacy smells: the share of rows closer to a
 training row than to a held-out one, as many of both (Platzer and Reutterer, 2021, arXiv 2104.00635), the ratio of the
-nearest to the second distance, and singling out: whether values that are rare among synthetic rows point at a training
-row more often than at a held-out one (Giomi et al., 2022, arXiv 2211.10459). None of them proves privacy; ε does.
+nearest to the second distance, an attack on membership by distance, and singling out: whether values that are rare
+among synthetic rows point at a training row more often than at a held-out one (Giomi et al., 2022, arXiv 2211.10459).
+None of them proves privacy; ε does.
 """
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
+from pofx.apps.dated import Dated, days
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metrics.closest_record import closest_share
 from pofx.evaluate.metrics.marginals import column_shapes
+from pofx.evaluate.metrics.membership import attack
 from pofx.evaluate.metrics.pair_dependence import pair_error
 from pofx.evaluate.metrics.tree_two_sample import tree_auc
 from pofx.evaluate.metrics.usefulness import predicted
@@ -38,6 +41,11 @@ ROWS = {
     "coverage": ("coverage", "higher", "share of real categories and tenths of ranges that occur"),
     "closer": ("closer to training", "none", "share of rows nearer to training than to held-out rows; 0.5: none"),
     "ratio": ("neighbour ratio", "none", "distance to the nearest over the second training row, median; copies: 0"),
+    "membership": (
+        "membership attack",
+        "lower",
+        "AUC of nearness to a synthetic row: training or held-out? 0.5: none",
+    ),
     "singling": ("singling out", "lower", "excess of rare values that name one training row over one held-out row"),
 }
 
@@ -46,7 +54,7 @@ def quality(
     made: pd.DataFrame, train: pd.DataFrame, held: pd.DataFrame, *, target: str | None = None, seed: int = 0
 ) -> dict[str, float]:
     """The numbers of synthetic rows against training and held-out ones."""
-    made, train, held = (frame.reset_index(drop=True) for frame in (made[train.columns], train, held))
+    made, train, held = in_days([frame.reset_index(drop=True) for frame in (made[train.columns], train, held)], train)
     shapes = list(column_shapes(made, held).values())
     found = {"shapes": float(np.mean(shapes)), "coverage": coverage(made, train)}
     if train.shape[1] > 1:
@@ -57,6 +65,14 @@ def quality(
         found["trts"] = usefulness(train, made, train, target, seed)
     found |= distances(made, train, held, seed)
     found["singling"] = singling_out(made, train, held)
+    return found
+
+
+def in_days(frames: Sequence[pd.DataFrame], reference: pd.DataFrame) -> list[pd.DataFrame]:
+    """Tables whose dates, also those in words, are days: numbers, which are near one another or not."""
+    dated, found = Dated(reference), []
+    for frame in map(dated.forward, frames):
+        found.append(frame.assign(**{c: days(frame[c]) for c in frame.columns if frame[c].dtype.kind in "mM"}))
     return found
 
 
@@ -122,13 +138,18 @@ def vectors(frames: list[pd.DataFrame], train: pd.DataFrame) -> list[np.ndarray]
 
 
 def distances(made: pd.DataFrame, train: pd.DataFrame, held: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """`closer` and `ratio`: how near synthetic rows are to training rows, against as many held-out rows."""
+    """`closer`, `ratio` and `membership`: how near synthetic rows are to training rows, against as many held-out rows,
+    and how well nearness to a synthetic row separates both."""
     generator = np.random.default_rng(seed)
     few = [frame.iloc[generator.permutation(len(frame))[:MOST]] for frame in (made, train, held)]
     a, b, c = vectors(few, train)
     near = NearestNeighbors(n_neighbors=min(2, len(b))).fit(b).kneighbors(a)[0]
     ratio = np.median(near[:, 0] / np.maximum(near[:, -1], 1e-12))
-    return {"closer": closest_share(a, c, b, seed)[0], "ratio": float(ratio)}
+    found = {"closer": closest_share(a, c, b, seed)[0], "ratio": float(ratio)}
+    if min(len(b), len(c)) >= 2:
+        among = NearestNeighbors(n_neighbors=1).fit(a)
+        found["membership"] = attack(*(-among.kneighbors(side)[0][:, 0] for side in (b, c))).auc
+    return found
 
 
 def singling_out(made: pd.DataFrame, train: pd.DataFrame, held: pd.DataFrame) -> float:

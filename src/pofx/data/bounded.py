@@ -4,10 +4,12 @@ A compressed file of a megabyte can hold a gigabyte of zeros, a header can claim
 compared with a limit before memory is taken, and whatever a reading library raises becomes one sentence.
 """
 
+import bz2
 import gzip
+import lzma
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +20,8 @@ import psutil
 from pofx.core.errors import DataError, PofxError
 
 LARGEST_MEMBER = 1 << 28  # bytes of one picture or recording in a folder or zip
-LARGEST_UNPACKED = 1 << 33  # bytes of a file packed by gzip
+LARGEST_UNPACKED = 1 << 33  # bytes of a packed file
+PACKED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 SHARE = 0.5  # of the free memory that one array may take
 BLOCK = 1 << 22
 
@@ -106,13 +109,14 @@ def check_memory(size: int, name: str) -> None:
 
 
 def unzipped(path: Path, to: BinaryIO) -> None:
-    """Write the content of a .gz file, which may be a bomb, to a stream.
+    """Write the content of a .gz, .bz2 or .xz file, which may be a bomb, to a stream.
 
     Raises:
         DataError: it is damaged, or larger than the limit.
     """
     written = 0
-    with reading(path, "gzip file", "fetch or write it again"), gzip.open(path) as file:
+    ending = path.suffix.lower()
+    with reading(path, f"{ending} file", "fetch or write it again"), PACKED[ending](path) as file:
         while block := file.read(BLOCK):
             written += len(block)
             check_size(written, LARGEST_UNPACKED, f"{path} unpacked")

@@ -18,7 +18,7 @@ from pofx.data.overlap import overlaps
 
 __all__ = ["SPLITS", "Card", "Dataset", "Source", "content_hash", "dataset", "joined", "split", "take"]
 SPLITS = ("train", "validation", "test")
-COUNTED = 20_000  # items of a split on the disk among which copies are counted
+COUNTED, COMPARED = 20_000, 1 << 25  # items, and their bytes, of a split on the disk among which copies are counted
 
 
 @dataclass(frozen=True)
@@ -191,14 +191,15 @@ def dataset(
     for part, items in parts.items():
         if len(items) == 0:
             raise DataError(f"{name}: the {part} split is empty")
-    shared = kind_of(train).shared([loaded(items) for items in parts.values()])
+    shared = kind_of(train).shared(list(parts.values()))
     if shared:
         parts = {part: replace(items, facts={**items.facts, **shared}) for part, items in parts.items()}
         train, validation, test = parts.values()
-    small = {part: loaded(items, most=COUNTED) for part, items in parts.items()}
+    small = {part: loaded(items, most=COUNTED, size=COMPARED) for part, items in parts.items()}
     exact, near, rule = overlaps(small) if count_overlaps else ({}, {}, "not counted: splits are independent draws")
     if any(len(small[part]) < len(items) for part, items in parts.items()):
-        rule += f", of at most {COUNTED:,} sampled items of a split, whose content is hashed as well"
+        most = max(len(items) for items in small.values())
+        rule += f", of at most {most:,} sampled items of a split, whose content is hashed as well"
     known = {**dict(train.facts), **dict(facts or {}), "exact_duplicates": exact, "overlap_rule": rule}
     card = Card(
         name=name,

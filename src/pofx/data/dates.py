@@ -32,6 +32,8 @@ SEVERAL = 3  # formats beside the first that dates of a column may have
 ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|GMT)| ?[+-]\d\d:?\d\d)?"
 LOOKED_AT = 50  # values by which a format is ruled out
 OFFSET = re.compile(r"(?<=:\d\d)(?: ?(?:Z|UTC|GMT)| ?[+-]\d{2}:?\d{2})\Z")
+WHOLE, FEWEST = "%Y%m%d", 10  # dates as whole numbers, and how many there must be
+SPAN = re.compile(r"-?\d+ days?(?: [+-]?\d\d:\d\d:\d\d(?:\.\d{3,9})?)?")  # as pandas writes spans of time
 LIKE = re.compile(r"[A-Za-z]{3,9}[ -]\d{2,4}|(?=.*\d.*[-/.: ,]+.*\d)[\dA-Za-z/.:, +-]{4,35}")
 
 
@@ -121,9 +123,44 @@ def mixed_dates(words: pd.Series) -> tuple[pd.Series, str] | None:
     return pd.concat(parts).loc[words.index], f"dates in the formats {', '.join(used)}, read as dates"
 
 
-def instants(column: pd.Series, form: str | None, unit: str | None = None) -> tuple[np.ndarray, str]:
-    """Dates as int64 in a unit ("us", "ns" where they need it, "M" of months), and the unit; the least integer for what
-    is none."""
+def whole_dates(values: pd.Series) -> bool:
+    """Whether all numbers are whole and dates, such as 20200131."""
+    if len(values) < FEWEST or not pd.api.types.is_numeric_dtype(values.dtype) or values.dtype.kind not in "iuf":
+        return False
+    x = values.to_numpy(np.float64, na_value=np.nan)
+    if not (x.min() >= 19000101 and x.max() <= 21001231):
+        return False
+    x = np.unique(x)
+    if (x % 1 != 0).any() or len(x) < 3:
+        return False
+    return bool(pd.to_datetime(digits(pd.Series(x)), format=WHOLE, errors="coerce").notna().all())
+
+
+def digits(values: pd.Series) -> pd.Series:
+    """Whole numbers as words, None where there is none."""
+    x = values.to_numpy(np.float64, na_value=np.nan)
+    return pd.Series([f"{v:.0f}" if v % 1 == 0 else None for v in x.tolist()], index=values.index, dtype=object)
+
+
+def spans(words: pd.Series) -> bool:
+    """Whether all words are spans of time, such as "3 days 04:00:00", that come back letter for letter."""
+    values = words.astype(object).to_numpy()
+    if not len(values) or not all(isinstance(v, str) and SPAN.fullmatch(v) for v in values):
+        return False
+    return [str(v) for v in pd.to_timedelta(pd.Series(values), errors="coerce")] == values.tolist()
+
+
+def instants(
+    column: pd.Series, form: str | None, unit: str | None = None, *, span: bool = False
+) -> tuple[np.ndarray, str]:
+    """Dates, or spans of time, as int64 in a unit ("us", "ns" where they need it, "M" of months), and the unit; the
+    least integer for what is none."""
+    if span or pd.api.types.is_timedelta64_dtype(column.dtype):
+        lengths: Any = pd.to_timedelta(column, errors="coerce")
+        unit = unit or ("ns" if (lengths.dropna().dt.nanoseconds % 1000 != 0).any() else "us")
+        return lengths.to_numpy().astype(f"timedelta64[{unit}]").astype(np.int64), unit
+    if form == WHOLE and pd.api.types.is_numeric_dtype(column.dtype):
+        column = digits(column)
     moments: Any = pd.to_datetime(column, format=plain_format(form), errors="coerce", utc=True)
     if unit is None and form in MONTHS:
         unit = "M"
@@ -135,12 +172,19 @@ def instants(column: pd.Series, form: str | None, unit: str | None = None) -> tu
 
 
 def restored_dates(moments: np.ndarray, lacking: np.ndarray, about: Mapping[str, Any], dtype: Any) -> Any:
-    """Dates from whole numbers of their unit, in their own type or words."""
+    """Dates or spans of time from whole numbers of their unit, in their own type or words."""
+    if about.get("span"):
+        lengths = pd.Series(moments.astype(f"timedelta64[{about.get('unit', 'ns')}]"))
+        lengths[lacking] = pd.NaT
+        if not about.get("format"):
+            return lengths.astype(dtype)
+        return lengths.map(str).astype(object).where(lengths.notna(), None).astype(dtype)
     found = pd.Series(moments.astype(f"datetime64[{about.get('unit', 'ns')}]"))
     if about.get("format"):
         words = in_words(found, about["format"]).astype(object)
         words[lacking] = None
-        return words.astype(dtype)
+        plain = about["format"] == WHOLE and dtype not in ("object", "str", "string")
+        return pd.to_numeric(words).astype(dtype) if plain else words.astype(dtype)
     found[lacking] = pd.NaT
     if not dtype.startswith("datetime64") or "," not in dtype:
         return found.astype(dtype)

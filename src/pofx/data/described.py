@@ -29,6 +29,7 @@ POSSIBLE: Mapping[str, Any] = {
     "names": list[str | bool | Real],
     "unit": Annotated[str, OneOf("ns", "us", "ms", "s", "M")],
     "format": str | None,
+    "span": bool,
 }
 
 

@@ -22,6 +22,7 @@ SAMPLE = 1 << 18  # characters from which the dialect is found
 LINES = 2000
 TITLES = 12  # lines above a header, at most
 SEPARATORS = (",", ";", "\t", "|")
+RARE = ("^", "~", ":")  # tried where every line is one field under the others
 NUMBER = re.compile(r"\s*[+-]?(\d{1,3}([ ,.'\u00a0\u202f]\d{3})*|\d*)([.,]\d*)?([eE][+-]?\d+)?\s*\Z")
 MISSING = frozenset(
     [
@@ -250,6 +251,11 @@ def _separator(text: str, start: int, name: str) -> str:
     ):
         if sum(bool(NUMBER.match(field)) for field in fields) > 0.5 * len(fields) > 0:
             return " "
+    for separator in RARE:
+        rows = rows_of(text, start, separator)
+        names = [field.strip() for field in rows[0]] if rows else []
+        if len({len(row) for row in rows}) == 1 and len(names) > 1 and all(names) and not any(map(NUMBER.match, names)):
+            return separator
     return ","
 
 
@@ -277,7 +283,7 @@ def _has_header(rows: Sequence[Sequence[str]], name: str) -> bool:
         if steps == {1} and not repeats:
             return True
     if not all(numbers[k] for k, f in enumerate(first) if f.strip()) and "" not in (f.strip() for f in first):
-        under = [_mostly_numbers(below, k) for k in range(len(first))]
+        under = [mostly_numbers(below, k) for k in range(len(first))]
         if not all(numbers[k] == under[k] for k in range(len(first))):
             return True  # words above numbers: "count, 2019" above "3, 4"
     warnings.warn(
@@ -288,6 +294,7 @@ def _has_header(rows: Sequence[Sequence[str]], name: str) -> bool:
     return False
 
 
-def _mostly_numbers(rows: Sequence[Sequence[str]], k: int) -> bool:
+def mostly_numbers(rows: Sequence[Sequence[str]], k: int) -> bool:
+    """Whether most known fields of a column are numbers."""
     fields = [row[k].strip() for row in rows if k < len(row) and row[k].strip() not in MISSING]
     return bool(fields) and sum(bool(NUMBER.match(f)) for f in fields) > len(fields) / 2

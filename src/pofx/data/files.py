@@ -1,4 +1,4 @@
-"""Files as items: .npz and .npy arrays, tables, texts; folders and zips of images or sound; any of them gzipped.
+"""Files as items: .npz and .npy arrays, tables, texts; folders and zips of images or sound; any of them packed.
 
 What an array is follows from its type and shape: integers (n, H, W) or (n, H, W, C) are images, numbers (n, d) a table.
 Nothing is ever unpickled. Arrays that are large stay on the disk (see `pofx.data.on_disk`).
@@ -18,7 +18,7 @@ import pandas as pd
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data import on_disk
-from pofx.data.bounded import check_regular, read_npy, reading, unzipped
+from pofx.data.bounded import PACKED, check_regular, read_npy, reading, unzipped
 from pofx.data.conditions import LABEL, as_items, columns_of, conditioned, of_labels, once_each
 from pofx.data.dataset import Dataset, dataset, held_out, split
 from pofx.data.kind import Kind, kind_of, kinds, named, reading_options, take
@@ -30,7 +30,8 @@ from pofx.data.reading_options import ARRAYS
 from pofx.data.several import Several
 from pofx.data.weights import with_weight
 
-ENDINGS, ZIP, GZIP = (".npz", ".npy"), ".zip", ".gz"
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
+ENDINGS, ZIP = (".npz", ".npy"), ".zip"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target", "Y")
 NOTES = ("levels", "rate", "label_names")  # arrays beside the items that state something about them
 
@@ -86,8 +87,8 @@ def contents(
     suffix, given = path.suffix.lower(), dict(options or {})
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes): give a file with items in it")
-    if suffix == GZIP and path.is_file():
-        return _gzipped(path, label, condition, given)
+    if suffix in PACKED and path.is_file():
+        return _packed(path, label, condition, given)
     reader = next((kind for kind in kinds().values() if suffix in (*kind.reads, *kind.members)), None)
     if path.is_dir() or suffix == ZIP:
         alone = _alone(path)
@@ -102,6 +103,8 @@ def contents(
             found, condition = _npz(path, label, condition, given)
         else:
             found = _one_array(path, given)
+    elif reader is None and suffix in PICKLES:
+        raise DataError(f"{path} may run any code when it is read: write it as .parquet, .csv or .npz")
     elif reader is None:
         raise DataError(
             f"{path}: no reader for {suffix or 'a file like this'}: give {', '.join(suffixes())} or a folder"
@@ -125,14 +128,16 @@ def _check_options(given: Mapping[str, Any], known: set[str], what: str) -> None
 
 def suffixes() -> tuple[str, ...]:
     """The endings of the files that some kind reads."""
-    return (*ENDINGS, *(e for kind in kinds().values() for e in (*kind.reads, *kind.members)), ZIP, GZIP)
+    return (*ENDINGS, *(e for kind in kinds().values() for e in (*kind.reads, *kind.members)), ZIP, *PACKED)
 
 
-def _gzipped(path: Path, label: str | None, condition: Any, options: dict[str, Any]) -> Items | tuple[Items, ...]:
-    """The items of a file within a .gz, which is unpacked into a temporary folder."""
+def _packed(path: Path, label: str | None, condition: Any, options: dict[str, Any]) -> Items | tuple[Items, ...]:
+    """The items of a file within a .gz, .bz2 or .xz, unpacked into a temporary folder."""
     inner = PurePosixPath(path.stem)
-    if inner.suffix.lower() not in suffixes() or inner.suffix.lower() in (ZIP, GZIP):
-        raise DataError(f"{path}: what is packed must end in {', '.join(suffixes()[:-2])} (got '{inner.name}')")
+    if inner.suffix.lower() not in suffixes() or inner.suffix.lower() in (ZIP, *PACKED):
+        raise DataError(
+            f"{path}: what is packed must end in {', '.join(suffixes()[: -1 - len(PACKED)])} (got '{inner.name}')"
+        )
     with tempfile.TemporaryDirectory() as folder:
         unpacked = Path(folder) / inner.name
         with unpacked.open("wb") as file:
@@ -148,7 +153,7 @@ def _alone(path: Path) -> str | None:
         DataError: there are several, or the folder is a run.
     """
     many = tuple(e for kind in kinds().values() for e in kind.members)
-    single = tuple(e for e in suffixes() if e not in (*many, ZIP, GZIP))
+    single = tuple(e for e in suffixes() if e not in (*many, ZIP, *PACKED))
     with members(path, many) as (names, _):
         if names:
             return None

@@ -6,23 +6,26 @@ warning, and so are columns without name and values at the end of every line.
 
 import io
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError
-from pofx.data.bounded import check_regular, reading
-from pofx.data.dialect import Dialect, dialect_of, rows_of, single_spaced, text_of
+from pofx.data.bounded import PACKED, check_regular, reading, unzipped
+from pofx.data.dates import ISO, format_of, mixed_dates
+from pofx.data.dialect import NUMBER, Dialect, dialect_of, mostly_numbers, rows_of, single_spaced, text_of
+from pofx.data.members import members
 from pofx.data.tidy import without_notes
 from pofx.data.typed import typed
 
 TEXTS, SHEETS = (".csv", ".tsv", ".tab"), (".xlsx", ".xls", ".ods")
 RECORDS = (".jsonl", ".ndjson", ".json")
-ENDINGS = (*TEXTS, ".parquet", ".feather", ".arrow", *RECORDS, *SHEETS)
+ENDINGS = (*TEXTS, ".parquet", ".pq", ".feather", ".arrow", *RECORDS, *SHEETS)
 
 
 def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -36,19 +39,42 @@ def read_frame(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataF
     """
     options, ending = options or {}, path.suffix.lower()
     check_regular(path)
+    if path.is_file() and ending in (".zip", *PACKED):
+        return _packed(path, options)
     if ending in TEXTS:
         with reading(path, "table"):
             return parsed(text_of(path, options.get("encoding")), path.name, options)
     with reading(path, "table"):
         if ending in SHEETS:
             return without_index(_sheet(path), path.name)
-        if ending == ".parquet":
+        if ending in (".parquet", ".pq"):
             return _plain(pd.read_parquet(path))
         if ending in (".feather", ".arrow"):
             return _plain(_arrow(path))
         if ending not in RECORDS:
             raise DataError(f"{path} is no table by its name: give a file that ends in {', '.join(ENDINGS)}")
         return _records(path, options)
+
+
+def _packed(path: Path, options: Mapping[str, Any]) -> pd.DataFrame:
+    """The table in a .gz, .bz2 or .xz file, or the only one in a .zip, from a temporary folder.
+
+    Raises:
+        DataError: several tables, or none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if path.suffix.lower() != ".zip":
+            unpacked = Path(folder) / path.stem
+            with unpacked.open("wb") as file:
+                unzipped(path, file)
+            return read_frame(unpacked, options)
+        with members(path, ENDINGS) as (names, fetch):
+            if len(names) != 1:
+                shown = ", ".join(names[:4]) or "none"
+                raise DataError(f"{path} must hold one table (got {shown}): unpack it and give one")
+            unpacked = Path(folder) / PurePosixPath(names[0]).name
+            unpacked.write_bytes(fetch(names[0]))
+            return read_frame(unpacked, options)
 
 
 def rows_in(path: Path, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -73,7 +99,8 @@ def parsed(text: str, name: str, options: Mapping[str, Any] | None = None) -> pd
     dialect, tidy = dialect_of(text, name, options), options.get("tidy", True)
     text = single_spaced(text) if dialect.separator == " " else text
     first = rows_of(text, dialect.start, dialect.separator)
-    names, has_index = _names(first, dialect, name)
+    both = _two_lines(first, name) if dialect.header and tidy else None
+    names, has_index = _names(first if both is None else [both, *first[2:]], dialect, name)
     body = io.StringIO(text)
     try:
         with warnings.catch_warnings():
@@ -88,7 +115,7 @@ def parsed(text: str, name: str, options: Mapping[str, Any] | None = None) -> pd
             "fields that hold the separator, or pass separator=…"
         ) from error
     if dialect.header:
-        raw = raw.iloc[1:].reset_index(drop=True)
+        raw = raw.iloc[1 if both is None else 2 :].reset_index(drop=True)
     if tidy and dialect.header and not has_index:
         raw = without_notes(raw, name)
     raw = raw.fillna("")
@@ -100,6 +127,25 @@ def parsed(text: str, name: str, options: Mapping[str, Any] | None = None) -> pd
     comma, decimal = dialect.separator != ",", options.get("decimal")
     frame = pd.DataFrame({c: typed(raw[c], decimal=decimal, comma=comma, tidy=tidy) for c in raw.columns})
     return without_index(frame, name)
+
+
+def _two_lines(rows: list[list[str]], name: str) -> list[str] | None:
+    """The names of columns that are written in two lines, groups above (merged cells are empty) and names below them,
+    over columns of numbers; None where there is one line."""
+    if len(rows) < 4 or len(rows[0]) != len(rows[1]):
+        return None
+    above, below = ([field.strip() for field in row] for row in rows[:2])
+    merged = list(above)
+    for k in range(1, len(merged)):
+        merged[k] = merged[k] or merged[k - 1]
+    both = [f"{a} {b}".strip() for a, b in zip(merged, below, strict=True)]
+    groups = [a for a in merged if a]
+    words = all(b or not a for a, b in zip(above, below, strict=True)) and not any(NUMBER.match(b) for b in below if b)
+    numbers = sum(mostly_numbers(rows[2:], k) for k in range(len(both)))
+    if len(set(groups)) == len(groups) or len(set(both)) < len(both) or not words or 2 * numbers < len(both):
+        return None
+    warnings.warn(f"{name}: the line below the header is joined to its names ({', '.join(both[:4])})", UserWarning)
+    return both
 
 
 def _names(rows: list[list[str]], dialect: Dialect, name: str) -> tuple[list[str], bool]:
@@ -193,14 +239,33 @@ def _records(path: Path, options: Mapping[str, Any]) -> pd.DataFrame:
                 found += [json.loads(line)] if line.strip() else []
             except ValueError as error:
                 raise DataError(f"{path}: line {number} is no JSON ({error}): write an object a line") from error
+    if isinstance(found, dict) and set(found) >= {"columns", "data"} and isinstance(found["columns"], list):
+        return _plain(_dated(pd.DataFrame(found["data"], columns=found["columns"])))  # orient="split"
     if isinstance(found, dict) and found and all(isinstance(v, list) for v in found.values()):
-        return _plain(pd.DataFrame(found))
+        return _plain(_dated(pd.DataFrame(found)))
+    if isinstance(found, dict) and len(found) > 0 and all(isinstance(v, dict) for v in found.values()):
+        by_column = pd.DataFrame(found)  # as pandas writes by default
+        counts = list(by_column.index) == [str(i) for i in range(len(by_column))]
+        return _plain(_dated(by_column.reset_index(drop=counts)))
     if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
         raise DataError(f"{path} must hold a list of objects with equal keys, or one a line: write records")
     nested = sorted({str(k) for row in found for k, v in row.items() if isinstance(v, list | dict)})
     if nested:
         raise DataError(f"{path} has lists or objects as values of {', '.join(nested[:5])}: give one value each")
-    return _plain(_exact(pd.DataFrame(found), found))
+    return _plain(_dated(_exact(pd.DataFrame(found), found)))
+
+
+def _dated(frame: pd.DataFrame) -> pd.DataFrame:
+    """Words that are times with fractions of a second, as programs write them, as dates."""
+    for name in frame.columns:
+        known = frame[name].dropna()
+        words = len(known) > 0 and all(isinstance(v, str) for v in known)
+        if words and known.str.fullmatch(ISO).all() and format_of(known) is None:
+            found, _ = mixed_dates(known.drop_duplicates()) or (None, "")
+            if found is not None:
+                moments = dict(zip(known.drop_duplicates(), found, strict=True))
+                frame[name] = pd.to_datetime(frame[name].map(moments))
+    return frame
 
 
 def _exact(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -113,7 +113,7 @@ class Kind(ABC):
         return items, {}
 
     def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
-        """Facts that all splits of a data set decide together, plain JSON values."""
+        """Facts that all splits of a data set, some of them on the disk, decide together, plain JSON values."""
         return {}
 
     # --- selecting and comparing
@@ -381,11 +381,12 @@ def _joined_values(first: Items, values: Sequence[Any]) -> Any:
     return kind_of(first).join([v[:] if isinstance(v, OnDisk) else v for v in values])
 
 
-def loaded(items: Items, seed: int = 0, most: int | None = None) -> Items:
-    """Items in memory: all of them, or a sample of those on the disk, whose size the facts state."""
+def loaded(items: Items, seed: int = 0, most: int | None = None, size: int | None = None) -> Items:
+    """Items in memory: all of them, or a sample of those on the disk (at most `most` items, `size` bytes), whose
+    size the facts state."""
     if not isinstance(items.values, OnDisk):
         return items
-    at = items.values.sample(seed, most)
+    at = items.values.sample(seed, most, size)
     small = take(items, at)
     facts = {**items.facts, "sampled": [len(at), len(items)]} if len(at) < len(items) else items.facts
     return replace(small, values=small.values[:], facts=facts)

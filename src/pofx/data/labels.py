@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, unknown
 from pofx.data.numbers import from_tensor, refuse_masked
 
 _NO_LABELS = (Mapping, list, tuple, set, np.ndarray)  # types of values that name no class
@@ -78,5 +78,34 @@ def truth_values(column: pd.Series, name: str) -> np.ndarray:
     known = pd.to_numeric(values, errors="coerce")
     if known.isna().any() or not set(known.unique()) <= {0, 1}:
         seen = ", ".join(map(str, list(dict.fromkeys(column.astype(str)))[:4]))
-        raise DataError(f"{name} must hold 0 and 1, or true and false, in every row (got {seen}): encode it")
+        raise DataError(
+            f"{name} must hold 0 and 1, or true and false, in every row (got {seen}): name the positive value, {name}=…"
+        )
     return known.to_numpy(np.int64)
+
+
+def positives(frame: pd.DataFrame, label: str) -> tuple[str, np.ndarray]:
+    """The column that a text COLUMN or COLUMN=VALUE names, and which rows are positive: 1 where its value is VALUE, or
+    where a column of 0 and 1 or of truth values states it.
+
+    Raises:
+        UsageError: no such column.
+        DataError: a value that no row has, or a column of other values without one.
+    """
+    names = {str(c): c for c in frame.columns}
+    column, sign, value = (label, "", "") if label in names else label.rpartition("=")
+    if column not in names:
+        column, sign, value = label.partition("=")
+    if column not in names:
+        raise unknown("label column", column, names)
+    given = frame[names[column]]
+    if not sign:
+        return column, truth_values(given, column)
+    number = pd.to_numeric(pd.Series([value.strip()]), errors="coerce").iloc[0]
+    same = given.astype(str).str.strip() == value.strip()
+    if pd.api.types.is_numeric_dtype(given.dtype) and not pd.isna(number):
+        same |= given == number
+    if not same.any():
+        seen = ", ".join(map(str, list(dict.fromkeys(given.dropna().astype(str)))[:4]))
+        raise DataError(f"no row has {column}={value.strip()} (got {seen}): name a value that occurs")
+    return column, same.to_numpy(np.int64)

@@ -16,7 +16,7 @@ from pofx.core.errors import DataError
 from pofx.data.bounded import check_memory, npy_header, reading
 
 LARGE = 1 << 30  # bytes in memory above which a file is read from the disk
-SAMPLE = 1 << 28  # bytes of the sample of a split where all items would be read
+SAMPLE = 1 << 27  # bytes of the sample of a split where all items would be read
 FEWEST = 1000  # items of such a sample, at least
 HASHED = 4096  # items whose content is hashed
 
@@ -78,9 +78,9 @@ class OnDisk:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)
 
-    def sample(self, seed: int = 0, most: int | None = None) -> np.ndarray:
-        """Sorted positions of a seeded sample that takes at most SAMPLE bytes, and `most` items."""
-        n = max(SAMPLE // self.source.item_bytes, FEWEST)
+    def sample(self, seed: int = 0, most: int | None = None, size: int | None = None) -> np.ndarray:
+        """Sorted positions of a seeded sample that takes at most `size` (SAMPLE) bytes, and `most` items."""
+        n = max((SAMPLE if size is None else size) // self.source.item_bytes, FEWEST)
         n = min(n, len(self), n if most is None else most)
         if n == len(self):
             return np.arange(n)

@@ -3,11 +3,12 @@
 A near copy is an item nearer to an item of the other split than chance allows: within 0.2 of the median distance
 between training items and their nearest neighbours, and within the radius that a fraction 1e-4 of the neighbours of
 independent items would fall into (distances of d-dimensional data grow like volume^(1/d)). An orthonormal projection
-never lengthens a distance, so that candidates found by a tree in a few dimensions, then measured in full, miss nothing.
+never lengthens a distance, so that candidates found in a few dimensions, by a tree or, where it would list too many, by
+products of matrices, then measured in full, miss nothing.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ from pofx.data.kind import kind_of
 
 PAIRS = (("train", "validation"), ("train", "test"), ("validation", "test"))
 SHARE, CHANCE, DIMENSIONS, PROBES, QUERIES = 0.2, 1e-4, 8, 100, 5000
+SIEVE, CANDIDATES, BLOCK = (
+    64,
+    200,
+    64,
+)  # principal axes of the finer sieve, rows that the tree may list, rows of a block
 
 
 def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int], str]:
@@ -70,19 +76,35 @@ def _radius(x: np.ndarray) -> float:
 
 
 def _axes(x: np.ndarray) -> np.ndarray:
-    """The leading principal axes of a sample of the rows: (d, at most 8), orthonormal."""
+    """The leading principal axes of a sample of the rows: (d, at most 64), orthonormal."""
     sample = x[np.linspace(0, len(x) - 1, min(len(x), 300)).round().astype(int)]
     if x.shape[1] <= DIMENSIONS:
         return np.eye(x.shape[1], dtype=np.float32)
     _, _, axes = np.linalg.svd(sample - sample.mean(0), full_matrices=False)
-    return np.ascontiguousarray(axes[:DIMENSIONS].T)
+    return np.ascontiguousarray(axes[:SIEVE].T)
 
 
 def _near(a: np.ndarray, low_a: np.ndarray, b: np.ndarray, low_b: np.ndarray, radius: float) -> int:
     """How many rows of b have a row of a within the radius."""
-    candidates = cKDTree(low_a).query_ball_point(low_b, radius * (1 + 1e-4))
-    count = 0
-    for row, at in zip(b, candidates, strict=True):
-        if at:
-            count += bool((((a[at] - row) ** 2).sum(1) <= radius**2).any())
-    return count
+    limit = radius * (1 + 1e-4)
+    tree = cKDTree(low_a[:, :DIMENSIONS])
+    few = low_b[np.linspace(0, len(low_b) - 1, min(len(low_b), PROBES)).round().astype(int), :DIMENSIONS]
+    if tree.query_ball_point(few, limit, return_length=True).mean() <= CANDIDATES:
+        candidates = iter(tree.query_ball_point(low_b[:, :DIMENSIONS], limit))
+    else:
+        candidates = _sieved(low_a, low_b, limit)  # too many to list, as in hundreds of independent dimensions
+    return sum(
+        bool(((a[at] - row) ** 2).sum(1).min() <= radius**2) for row, at in zip(b, candidates, strict=True) if len(at)
+    )
+
+
+def _sieved(a: np.ndarray, b: np.ndarray, radius: float) -> Iterator[np.ndarray]:
+    """Positions of the rows of a within the radius of each row of b, and perhaps of some beyond it by rounding."""
+    centre = a.mean(0)
+    a, b = a - centre, b - centre
+    square = (a**2).sum(1)
+    for start in range(0, len(b), BLOCK):
+        rows = b[start : start + BLOCK]
+        own = (rows**2).sum(1)[:, None]
+        beyond = own + square - 2 * rows @ a.T - 1e-5 * (own + square)
+        yield from (np.flatnonzero(row) for row in beyond <= radius**2)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
-from pofx.data.dates import format_of, instants, restored_dates
+from pofx.data.dates import WHOLE, format_of, instants, restored_dates, spans, whole_dates
 from pofx.data.grids import grid_of, near_grid, on_grid, written_places
 
 LARGEST, SMALLEST = 1e100, 1e-100  # magnitudes whose squares float64 still holds
@@ -28,8 +28,8 @@ def describe(frame: pd.DataFrame, stated: Mapping[str, Any] | None = None) -> di
     Types: constant (value), whole (low, high, offset), decimal (places), lattice (offset, step, high), levels (values),
     real (heavy: values that many rows have; atoms: the share of rows that repeat others beside these; written: the
     decimals to which all values were written, to which samples are rounded), bool, category
-    (categories, ordered), date (offset, step, high, unit, format), and the two that name items: id, text. `missing`
-    is true where values are missing.
+    (categories, ordered), date (offset, step, high, unit, format; span: of spans of time), and the two that name items:
+    id, text. `missing` is true where values are missing.
 
     Args:
         stated: types by column where the guess is wrong: "number", "real", "category", "bool", "date", "id", "text", or
@@ -63,11 +63,17 @@ def _column(column: pd.Series, name: str, stated: Any) -> dict[str, Any]:
         return {"type": "bool", **lacking}
     if not categorical and pd.api.types.is_datetime64_any_dtype(dtype):
         return _date(known, None) | lacking
+    if not categorical and pd.api.types.is_timedelta64_dtype(dtype):
+        return _date(known, None, span=True) | lacking
     if not categorical and pd.api.types.is_numeric_dtype(dtype):
+        if stated not in ("number", "real") and whole_dates(known):
+            return _date(known, WHOLE) | lacking
         return {**_numeric(known, name, stated == "real", bool(lacking)), **lacking}
     form = None if categorical else format_of(known)
     if form is not None:
         return _date(known, form) | lacking
+    if not categorical and spans(known):
+        return _date(known, "days", span=True) | lacking
     return _category(column, name, stated)
 
 
@@ -113,10 +119,11 @@ def _category(column: pd.Series, name: str, stated: Any) -> dict[str, Any]:
     return about
 
 
-def _date(known: pd.Series, form: str | None) -> dict[str, Any]:
-    x, unit = instants(known, form)
+def _date(known: pd.Series, form: str | None, span: bool = False) -> dict[str, Any]:
+    x, unit = instants(known, form, span=span)
     step = int(np.gcd.reduce(np.diff(np.unique(x)))) or 1
     about = {"type": "date", "offset": int(x.min()), "step": step, "high": int(x.max()), "unit": unit}
+    about |= {"span": True} if span else {}
     return about if form is None else about | {"format": form}
 
 
@@ -202,7 +209,7 @@ def _known_numbers(column: pd.Series, about: Mapping[str, Any]) -> tuple[np.ndar
         x = np.array([truth.get(v, np.nan) for v in column.tolist()], np.float64)
         return x, ~np.isnan(x), "is no truth value", 0.0
     if kind == "date":
-        moments, _ = instants(column, about.get("format"), about.get("unit", "ns"))
+        moments, _ = instants(column, about.get("format"), about.get("unit", "ns"), span=about.get("span", False))
         valid = moments != np.iinfo(np.int64).min
         x = (moments - about["offset"]) / about["step"]
         return x, valid & (x == np.round(x)), "is off the grid of the dates in training", 0.0

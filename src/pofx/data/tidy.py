@@ -55,7 +55,7 @@ def _without_end(raw: pd.DataFrame, name: str) -> pd.DataFrame:
         word = not NUMBER.match(lead) and lead not in MISSING
         short = alone and bool(row.iloc[1:].isna().all())  # a line without separators
         note = alone and word and (bool(NOTE.fullmatch(lead)) or (short and (numbers or raw.shape[1] > 2)))
-        total = bool(TOTAL.fullmatch(lead.rstrip(": "))) and (first == row.iloc[0]).sum() <= 1 and len(fields) > 1
+        total = bool(TOTAL.fullmatch(lead.rstrip(": "))) and (first == row.iloc[0]).sum() <= 1
         if fields and not note and not total:
             break
         end -= 1

@@ -15,13 +15,14 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
 from pofx.data.amounts import amounts
-from pofx.data.dates import format_of, mixed_dates, plain_format
+from pofx.data.dates import format_of, mixed_dates, plain_format, spans
 from pofx.data.dialect import MISSING
 
 EXACT = 2**53  # whole numbers up to which float64 is exact
 WHOLE = r"[+-]?\d+"
 REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 SPECIAL = r"[+-]?(?:inf|Inf|INF|infinity|Infinity)"
+ZERO = r"0000-00-00( 00:00:00(\.0+)?)?"  # of databases, for no date
 TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
 
 
@@ -38,6 +39,10 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False,
     stripped = column.str.strip()
     missing = stripped.isin(MISSING)
     known = stripped[~missing].drop_duplicates()
+    zero = known[known.str.fullmatch(ZERO)]
+    if len(zero):
+        missing |= stripped.isin(zero)
+        known = known.drop(zero.index)
     if len(known) == 0 and len(set(stripped[missing]) - {""}) < 2:  # "NA" and "None" side by side are words
         return pd.Series(np.full(len(column), np.nan), name=column.name)
     number = _numbers(known, decimal, comma) if len(known) else None
@@ -55,7 +60,11 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False,
             warnings.warn(f"column {column.name}: {dates[1]}", UserWarning, stacklevel=4)
             moments = dict(zip(known, dates[0], strict=True))
             return pd.Series(pd.to_datetime(stripped.map(moments)), name=column.name)
-    words = column.where(stripped != "")
+    written = column[~missing]
+    first = written.iloc[:20].str.startswith(" ").all()
+    spaced = len(written) > 0 and bool(first and written.str.startswith(" ").all())  # "a, b" has two separators
+    dated = format_of(known) is not None or spans(known)  # of dates "NA" is no word
+    words = stripped.where(~missing) if dated else (stripped if spaced else column).where(stripped != "")
     return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
 
 

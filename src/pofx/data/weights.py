@@ -22,6 +22,7 @@ from pofx.data.numbers import from_tensor
 LABEL = "label"
 LARGEST = 1e100  # of a weight: sums and squares of these are finite
 GROUPS = 100  # values of a column up to which it is one of groups
+BANDS, FEW = 4, 20  # bands of a column of numbers, and values up to which each is a group of its own
 
 
 def checked(weight: Any, n: int) -> np.ndarray:
@@ -96,7 +97,8 @@ def balanced(items: Items, groups: str) -> Items:
     Raises:
         UsageError: there is no such column, or its values are no groups.
     """
-    codes = check_groups(groups_of(items, groups), groups, "balance")
+    names = groups_of(items, groups)
+    codes = check_groups(names if groups == LABEL else banded(names, names), groups, "balance")
     own = np.ones(len(items)) if items.weight is None else np.asarray(items.weight, np.float64)
     total = np.bincount(codes, weights=own)
     return replace(items, weight=own / total[codes] * own.sum() / len(total))
@@ -112,6 +114,22 @@ def check_groups(names: np.ndarray, column: str, what: str) -> np.ndarray:
     if codes.max() + 1 > min(GROUPS, max(2, len(names) // 2)):
         raise UsageError(f"{what} must name a column of groups (got {codes.max() + 1:,} values in {column}): bin it")
     return codes
+
+
+def banded(names: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Groups as they are; numbers of more than twenty values as quarters of the known ones, such as "28 to 37"."""
+    there = [v for v in known.tolist() if not (isinstance(v, str) and v == "missing")]
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in there):
+        return names
+    numbers = np.array(there, dtype=np.float64)
+    if not len(numbers) or not np.isfinite(numbers).all() or len(np.unique(numbers)) <= FEW:
+        return names
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BANDS + 1)[1:-1], method="lower"))
+    ends = [f"{edge:g}" for edge in edges]
+    called = [f"up to {ends[0]}", *(f"{a} to {b}" for a, b in zip(ends, ends[1:], strict=False)), f"above {ends[-1]}"]
+    values = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
+    at = np.searchsorted(edges, np.nan_to_num(values), side="left")
+    return np.where(np.isnan(values), "missing", np.array(called, dtype=object)[at]).astype(object)
 
 
 def groups_of(items: Items, column: str) -> np.ndarray:

@@ -23,7 +23,7 @@ def codes(
     words = []
     for name in reference.columns:
         known = reference[name]
-        words.append(not (numeric(known) or known.dtype.kind == "M"))
+        words.append(not (numeric(known) or known.dtype.kind in "mM"))
         often = known.dropna().astype(str).value_counts().index[:MOST] if words[-1] else None
         number = {} if often is None else {word: float(k) for k, word in enumerate(sorted(often))}
         for found, frame in zip(columns, frames, strict=True):
@@ -32,6 +32,8 @@ def codes(
                 x = column.astype(str).map(number).fillna(len(number)).to_numpy(np.float64)
             elif known.dtype.kind == "M":
                 x = pd.to_datetime(column).to_numpy("datetime64[s]").astype(np.float64)
+            elif known.dtype.kind == "m":
+                x = pd.to_timedelta(column).dt.total_seconds().to_numpy(np.float64)
             else:
                 x = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
             found.append(np.where(column.isna().to_numpy(), np.nan, x))

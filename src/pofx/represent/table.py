@@ -79,7 +79,7 @@ class Columns(Representation):
         self._gridded = bool(self._grid.any())
         self._atoms = {c: about["atoms"] for c, about in self._about.items() if about.get("atoms")}
         if self._opening.simplex:
-            self.measure = f"Lebesgue on the first {self.dims} coordinates"
+            self.measure = f"Lebesgue on the first {self.width} coordinates"
         if bool(self._grid.any()):
             self.volume = Density.BOUND
             self.measure = measure_of(self._about)
@@ -174,7 +174,7 @@ class Columns(Representation):
         x = x[:, [self.columns.index(c) for c in self.varying]]
         reasons = {**found, **reasons}
         if reasons:
-            typical = self.decode(torch.zeros(1, self.dims))[0].numpy()
+            typical = self.decode(torch.zeros(1, self.width))[0].numpy()
             x[list(reasons)] = typical
         return torch.from_numpy(x), reasons
 
@@ -203,7 +203,7 @@ class Columns(Representation):
         if not self._states.count:
             return x.float(), own.sum(-1) - self._scale.log().sum()
         own = own - self._scale.to(raw.device).log()
-        u = generator.normal(self.dims).double()
+        u = generator.normal(self.width).double()
         instead = 0.5 * u.square() + 0.5 * math.log(2 * math.pi)
         return torch.where(given, u, x).float(), torch.where(given, instead, own).sum(-1)
 
@@ -217,7 +217,7 @@ class Columns(Representation):
             if self._states.count:
                 inner = torch.where(given, self._typical.to(raw.device), inner)
             edge = (scale / self._opening.slopes(inner + 0.5 * grid) * 2.0**-20).clamp(EDGE, 0.4) * grid
-            noise = edge + (1 - 2 * edge) * generator.uniform(self.dims)
+            noise = edge + (1 - 2 * edge) * generator.uniform(self.width)
             noise_ladj = (-2 * edge).log1p()  # the noise has the density 1 / (1 - 2 edge)
             inner = inner + noise * grid
         z, ladj = self._opening.forward(inner)
@@ -225,7 +225,7 @@ class Columns(Representation):
 
     def known_event(self, known: Known, generator: Streams) -> tuple[Tensor, Tensor, Tensor]:
         """Events of known rows, which of their dimensions are known, and log|det| of these: (n, d), (n, d), (n,)."""
-        typical = self.decode(torch.zeros(1, self.dims))
+        typical = self.decode(torch.zeros(1, self.width))
         x, own, given = self._terms(torch.where(known.columns, known.raw, typical), generator)
         there = torch.cat((known.columns, known.columns[self._states.at])) & ~given
         own = torch.where(there, own - self._scale.log(), 0.0)
@@ -234,7 +234,7 @@ class Columns(Representation):
     @property
     def _typical(self) -> Tensor:
         """A possible number of every column and state."""
-        inner = self.back(torch.zeros(1, self.dims, dtype=torch.float64))[0]
+        inner = self.back(torch.zeros(1, self.width, dtype=torch.float64))[0]
         return torch.where(self._grid, inner.floor(), inner)
 
     def decode(self, x: Tensor) -> Tensor:
@@ -284,6 +284,11 @@ class Columns(Representation):
 
     @property
     def dims(self) -> int:
+        return self.width - self._states.count  # as many as in any other view of these rows
+
+    @property
+    def width(self) -> int:
+        """The numbers of an event: of the columns, and of their states."""
         return self._opening.dims
 
 

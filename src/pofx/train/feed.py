@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pofx.core.event import each, select
+from pofx.core.event import concatenated, each, select
 from pofx.core.model import Batch, X
 from pofx.core.random import Still, Streams
 from pofx.core.representation import Representation
@@ -23,6 +23,7 @@ from pofx.data.on_disk import OnDisk
 from pofx.data.weights import systematic
 
 Augment = Callable[[Tensor, Streams], Tensor]  # raw items → raw items, with the noise of their positions
+TAKEN, ENCODED = 1 << 25, 1 << 20  # numbers that `take` gives at most, and that are encoded at a time there
 FINER = 4  # times the items that `take` gives where weights are no whole numbers, so that each is near its share
 
 
@@ -124,12 +125,23 @@ class Feed:
         return self._encode(index, Streams(self.seed + 1, share, first=first, device=self.device), raw)
 
     def take(self, n: int) -> Batch:
-        """At most n items in a fixed random order, for a model's start from the data."""
+        """At most n items of at most TAKEN numbers in a fixed random order, for a model's start from the data."""
         index = self.taken(n)
-        return self._encode(index, Streams(self.seed + 2, len(index), device=self.device))
+        block = max(1, ENCODED // max(self._raw(index[:1]).numel(), 1))
+        streams = Streams(self.seed + 2, len(index), device=self.device)
+        parts = [self.of(index[i : i + block], streams[i : i + block]) for i in range(0, len(index), block)]
+        if len(parts) == 1:
+            return parts[0]
+        x, *others = (
+            None if getattr(parts[0], name) is None else concatenated([getattr(part, name) for part in parts])
+            for name in ("x", "condition", "target")
+        )
+        return Batch(x, *others)
 
     def taken(self, n: int) -> Tensor:
         """The numbers of the items that `take` gives."""
+        most = TAKEN // max(self._raw(torch.zeros(1, dtype=torch.long, device=self.device)).numel(), 1)
+        n = min(n, max(most, 1))
         if self.weight is None:
             return self._permutation(-1)[:n]
         total = float(self.weight.sum())

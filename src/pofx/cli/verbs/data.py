@@ -69,7 +69,9 @@ def _read(source: str, reading: dict[str, Any], as_json: bool) -> None:
 
 def _columns(frame: Any, facts: Any) -> list[dict[str, Any]]:
     """A row for each column of a table: its type, what it holds, and how much of it is missing."""
-    from pofx.data.schema import describe
+    import numpy as np
+
+    from pofx.data.schema import describe, restored
 
     stated = {name: kind for name, kind in facts.get("stated", {}).items() if name in frame.columns}
     rows: list[dict[str, Any]] = []
@@ -80,9 +82,13 @@ def _columns(frame: Any, facts: Any) -> list[dict[str, Any]]:
             words = [str(word) for word in about["categories"] if word is not None]
             order = " < " if about.get("ordered") else ", "
             holds = order.join(words[:SHOWN]) + (f", … ({len(words):,})" if len(words) > SHOWN else "")
+        elif about["type"] == "date":  # of words the least is not the earliest
+            last = float((about["high"] - about["offset"]) // about["step"])
+            ends = restored(np.array([0.0, last]), about, str(column.dtype))
+            holds = " to ".join(str(end).removesuffix(" 00:00:00") for end in ends)
         elif len(known):
             ends = (known.min(), known.max()) if about["type"] != "bool" else (False, True)
-            holds = " to ".join(str(getattr(end, "date", lambda e=end: e)()) for end in ends)
+            holds = " to ".join(map(str, ends))
         else:
             holds = ""
         kind = f"ordered {about['type']}" if about.get("ordered") else str(about["type"])

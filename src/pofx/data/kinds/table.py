@@ -16,7 +16,7 @@ from pofx.core.printed import number
 from pofx.data.columns import Columns, left_out, marks, selected, strays, types_of
 from pofx.data.conditions import conditioned, split_columns
 from pofx.data.frames import ENDINGS, read_frame
-from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, npy, npz
+from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, loaded, npy, npz
 from pofx.data.labels import with_labels
 from pofx.data.numbers import frame_of, some
 from pofx.data.reading_options import TEXTS, ReadingOption
@@ -67,7 +67,7 @@ def table(
             )
     stated = types_of(schema)
     frame = check_table(x, name, stated)
-    words = [c for c in frame.columns if c in stated or not (numeric(frame[c]) or frame[c].dtype.kind in "bM")]
+    words = [c for c in frame.columns if c in stated or not (numeric(frame[c]) or frame[c].dtype.kind in "bmM")]
     out = left_out(describe(frame[words], stated), stated, len(frame))
     facts: dict[str, Any] = {"stated": stated} if stated else {}
     if out:
@@ -135,6 +135,8 @@ def table_of(
 
 def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The table as a DataFrame of numbers, truth values, words and dates, checked."""
+    if isinstance(x, str | Path):
+        raise DataError(f"{name} must be rows (got the name '{x}'): read the file, or use `pofx score RUN FILE`")
     if not isinstance(x, pd.DataFrame):
         x = frame_of(x, name)
     if x.shape[0] == 0 or x.shape[1] == 0:
@@ -171,10 +173,10 @@ def _column(column: pd.Series, stated: Any) -> pd.Series | np.ndarray | None:
     if column.dtype == object and _plain_numbers(column):
         column = pd.to_numeric(column, errors="coerce")
     if _numbers(column):
-        if isinstance(column.dtype, np.dtype) or not column.isna().any():
-            return column.to_numpy(dtype=_plain(column))
-        return column
-    if pd.api.types.is_datetime64_any_dtype(column.dtype) or _words(column):
+        dtype = column.dtype  # pandas' and Arrow's own come back as such
+        own = not isinstance(dtype, np.dtype | pd.SparseDtype) and (dtype.kind in "iuf" or column.isna().any())
+        return column if own else column.to_numpy(dtype=_plain(column))
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or column.dtype.kind == "m" or _words(column):
         return column
     return None
 
@@ -240,8 +242,9 @@ class Table(Kind):
         return table(value, name=name) if isinstance(value, pd.DataFrame) else None
 
     def shared(self, parts: Sequence[Items]) -> dict[str, Any]:
-        """The description of the columns, from all splits."""
-        return {"schema": describe(self.join([part.values for part in parts]), parts[0].facts.get("stated"))}
+        """The description of the columns, from all splits; a split that is there twice counts once."""
+        once = {id(part.values): loaded(part).values for part in parts}
+        return {"schema": describe(self.join(list(once.values())), parts[0].facts.get("stated"))}
 
     def take(self, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
         return values.iloc[at].reset_index(drop=True)
@@ -391,7 +394,9 @@ def _plain_values(column: pd.Series) -> list[Any]:
 
 def _content(column: pd.Series) -> bytes:
     """The content of a column for hashes; truth values count as whole numbers."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufM":
+    if numeric(column) and not isinstance(column.dtype, np.dtype) and not column.isna().any():
+        column = pd.Series(column.to_numpy(dtype=_plain(column)))
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufmM":
         return np.ascontiguousarray(column.to_numpy()).tobytes()
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "b":
         return column.to_numpy(np.int64).tobytes()
