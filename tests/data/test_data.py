@@ -101,7 +101,10 @@ def test_independent_points_of_the_plane_are_no_near_copies():
 def test_near_copies_listed_by_a_tree_and_found_by_products_are_the_same(dims, monkeypatch):
     a, b = RNG.normal(size=(900, dims)).astype(np.float32), RNG.normal(size=(80, dims)).astype(np.float32)
     b[:9] = a[:9] + 1e-3
-    axes, radius = overlap._axes(a), 1.0001 * float(np.sort(np.linalg.norm(a[:, None] - b[None, 9:], axis=2).min(0))[30])
+    axes, radius = (
+        overlap._axes(a),
+        1.0001 * float(np.sort(np.linalg.norm(a[:, None] - b[None, 9:], axis=2).min(0))[30]),
+    )
     truth = int((np.linalg.norm(a[:, None] - b[None], axis=2).min(0) <= radius).sum())
     found = []
     for most in (0, 10**9):
