@@ -147,13 +147,13 @@ class LatentSpace:
 
     @cached_property
     def attributes(self) -> dict[str, tuple[str, Bool[np.ndarray, "n"]]]:
-        """By name of an attribute: what it is a value of, and which items have it. Labels by their names; of a column
+        """By name of an attribute: the factor that it is a value of, and which items have it. Labels by their names; of a column
         of factors each value as "column=value", of numbers "column" for what lies above the median."""
         found = {}
         if labelled(self.items):
             labels, names = np.asarray(self.items.labels), self.items.facts.get("label_names") or ()
             for k in np.unique(labels):
-                found[str(names[int(k)]) if int(k) < len(names) else str(int(k))] = ("label", labels == k)
+                found[str(names[int(k)]) if int(k) < len(names) else str(int(k))] = ("", labels == k)
         for name in () if self.factors is None else self.factors.columns:
             column = self.factors[name]
             if pd.api.types.is_numeric_dtype(column) and column.nunique() > 2:
@@ -174,15 +174,15 @@ class LatentSpace:
             self._labels()  # there are neither: the error names what to do
         if name not in self.attributes:
             raise unknown("attribute", name, self.attributes)
-        kind, has = self.attributes[name]
+        factor, has = self.attributes[name]
         own = directions.attribute(self.codes, has)
         if not others:
             return own
-        several = len({k for k, _ in self.attributes.values()} - {"label"}) > 0
+        several = self.factors is not None
         rest = [
             directions.attribute(self.codes, mask)
             for other, (of, mask) in self.attributes.items()
-            if (of not in (kind, "label") if several else other != name) and mask.any() and not mask.all()
+            if (of and of != factor if several else other != name) and mask.any() and not mask.all()
         ]
         if not several and len(rest) > 1:  # those of all classes sum to about zero: the one most like it is left in
             alike = [abs(float(own @ r)) / max(float(np.linalg.norm(r)), 1e-12) for r in rest]

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from pofx.nets.image.strided import Halving
 from pofx.nets.image.synthesis import SLOPE
 from pofx.nets.image.unet import UNet
 
@@ -56,8 +55,8 @@ class PatchFeatures(nn.Module):
 
     def __init__(self, channels: int, width: int = 64) -> None:
         super().__init__()
-        self.first = Halving(channels, width // 2)
-        self.second = Halving(width // 2, width)
+        self.first = nn.Conv2d(channels, width // 2, 4, stride=2, padding=1)
+        self.second = nn.Conv2d(width // 2, width, 4, stride=2, padding=1)
         self.third = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "n channels H W"]) -> Float[Tensor, "n places width"]:

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, relu
 
-from pofx.nets.image.strided import Halving
 from pofx.nets.image.synthesis import SLOPE, pyramid
 from pofx.nets.vector.linear import Linear
 
@@ -88,7 +87,8 @@ class StridedFeatures(nn.Module):
         widths = [width * 2**k for k in range(len(sizes))]
         self.first = nn.Conv2d(shape[0], widths[0], 3, padding=1)
         self.downs = nn.ModuleList(
-            Halving(a, b, bias=norm != "batch") for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, 4, stride=2, padding=1, bias=norm != "batch")
+            for a, b in zip(widths, widths[1:], strict=False)
         )
         self.norms = nn.ModuleList(_norm(norm, c) for c in widths[1:])
         height, wide = shape[1], shape[2]
