@@ -208,17 +208,25 @@ def mri(args):
     folder = Path(os.environ["POFX_DATA"]) / "scans"
     truth = np.load(folder / "t1_coronal_slice.npy").astype(np.float64)
     truth = torch.from_numpy(truth / truth.max()).float()[None, None]
-    windows = np.lib.stride_tricks.sliding_window_view(slices_of(folder / "S0_10slices.nii.gz"), (8, 8), (1, 2))
-    windows = windows.reshape(-1, 8, 8)
-    windows = windows[windows.max((1, 2)) > 0.05]
-    chosen = windows[np.random.default_rng(0).permutation(len(windows))[: args.patches]]
+    side = (args.side, args.side)
+    windows = np.lib.stride_tricks.sliding_window_view(slices_of(folder / "S0_10slices.nii.gz"), side, (1, 2))
+    lit = np.argwhere(windows.max((3, 4)) > 0.05)
+    at = lit[np.random.default_rng(0).permutation(len(lit))[: args.patches]]
+    chosen = windows[at[:, 0], at[:, 1], at[:, 2]]
     if args.contrast:
         chosen = recontrasted(chosen, seed=2)
     began = time.process_time()
-    run = pofx.fit(
-        pofx.images((255 * chosen).round().astype(np.uint8)), "gmm", view={"represent": "unit"},
-        options={"components": args.components, "covariance": "full", "ridge": 1e-4}, progress=False,
-    )  # fmt: skip
+    items, out = pofx.images((255 * chosen).round().astype(np.uint8)), args.out and args.out / "mri-prior"
+    if args.run:
+        run = pofx.load(args.run)
+    elif args.models:
+        run = pofx.fit(items, args.models[0], minutes=args.minutes, progress=False, out=out, overwrite=True,
+                       **dict(args.option))  # fmt: skip
+    else:
+        run = pofx.fit(
+            items, "gmm", view={"represent": "unit"},
+            options={"components": args.components, "covariance": "full", "ridge": 1e-4}, progress=False,
+        )  # fmt: skip
     trained = time.process_time() - began
     operator = Fourier((1, *truth.shape[2:]), cartesian(tuple(truth.shape[2:]), 4.0, 0.08, seed=0))
     noise = torch.randn(2, 1, *operator.out, generator=torch.Generator().manual_seed(1))
@@ -252,6 +260,9 @@ def main():
     parser.add_argument("--sigma", type=float, default=0.005, help="noise of the scan")
     parser.add_argument("--contrast", action="store_true", help="patches of the scan turned, with random contrast")
     parser.add_argument("--patches", type=int, default=8_000)
+    parser.add_argument("--side", type=int, default=8, help="of the patches of the scan's prior")
+    parser.add_argument("--models", type=harness.listed, help="one model that learns the patches, --minutes long")
+    parser.add_argument("--option", "-o", action="append", default=[], type=harness.option, help="KEY=VALUE of it")
     parser.add_argument("--components", type=int, default=40, help="of the mixture of patches")
     harness.measure("inverse", BARS, parser.parse_args())
 

@@ -28,8 +28,7 @@ def digits(args) -> dict[str, float]:
     from pofx.apps import spoken_pairs
 
     of = spoken_pairs.pairs()
-    joint = Joint(args.model, minutes=args.minutes, options=args.options)
-    joint.fit({"picture": of.pictures, "sound": of.sounds})
+    joint = spoken_pairs.fitted(Joint(args.model, minutes=args.minutes, options=args.options), of)
     np.savez(args.out, picture=joint.sample(64, seed=1)["picture"])
     return spoken_pairs.agreement(joint, of, args.n)
 

@@ -47,8 +47,8 @@ def boxoban(steps: int) -> None:
     began = time.process_time()
     run = m.learn(data, steps=steps, width=96, layers=3, validations=2, progress=False)
     print(f"{steps} steps, {time.process_time() - began:.0f} s of CPU", flush=True)
-    m.PUSHED = 20_000
-    print(m.report(run, data, rules="sokoban", n=300).round(3).to_string())
+    m.PUSHED = 5_000
+    print(m.report(run, data, rules="sokoban", solve=True, n=300).round(3).to_string())
 
 
 def mario(steps: int) -> None:

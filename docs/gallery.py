@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pofx
+import pofx.data.sources
 from pofx.core.config import entries
 from pofx.core.errors import PofxError
 from pofx.core.generative import Steerable
-from pofx.data.kind import joined, kind_of
+from pofx.data.kind import joined, kind_of, take
 from pofx.train.options import Budget
 
 HERE = Path(__file__).parent / "gallery"
 SHOWN, COLUMNS = 64, 10  # samples of a sheet, and of a line of one that shows a control
 STEERED = ("stylegan2",)  # models whose controls are shown
 DATA = ("digits", "moons", "spoken-digits")
+SOUND = ("wavegan", "wavenet")  # models of signals, which take pictures of digits as such too
 
 
 def main() -> None:
@@ -35,13 +37,13 @@ def main() -> None:
     named = list(known) if args.models is None else args.models.split(",")
     if args.models is None and args.family != "all":
         named = [name for name, row in known.items() if row.traits.family == args.family]
-    lines = [f"# Gallery: {args.models or args.family}", ""]
-    lines += [f"Each model was trained for {budget} with its defaults.", ""]
+    lines, real = [], {}
     for name in sorted(named, key=lambda n: (known[n].traits.family, n)):
-        found = trained(name, [args.data] if args.data else DATA, budget)
+        found = trained(name, [args.data] if args.data else DATA[::-1] if name in SOUND else DATA, budget)
         if found is None:
             continue
         run, source = found
+        real.setdefault(source, f"real-{source}")
         steps = run.card["training"]["steps"]
         lines += [f"## `{name}` ({known[name].traits.family})", ""]
         lines += [f"{known[name].traits.summary} {steps} steps on {source}.", ""]
@@ -51,7 +53,12 @@ def main() -> None:
             labels = "; ".join(label for label, _ in control.lines)
             lines += [sheet(name, control.name, drawn, COLUMNS), "", f"{control.name}, line by line: {labels}", ""]
         print(f"{name}: {steps} steps on {source}", flush=True)
-    (HERE / "index.md").write_text("\n".join(lines))
+    head = [f"# Gallery: {args.models or args.family}", ""]
+    head += [f"Each model was trained for {budget} with its defaults. Real items, which no model has seen:", ""]
+    for source, name in real.items():
+        test = pofx.data.sources.load(source).test
+        head += [f"## Real items of {source}", "", sheet(name, "samples", take(test, range(min(SHOWN, len(test))))), ""]
+    (HERE / "index.md").write_text("\n".join(head + lines))
     print(HERE / "index.md")
 
 

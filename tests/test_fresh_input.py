@@ -353,3 +353,21 @@ def test_a_run_of_a_model_in_a_file_is_used_from_the_command_line(tmp_path, monk
             main()
         shown = capsys.readouterr()
         assert int(end.value.code or 0) == exit_code and seen in shown.out + shown.err, shown
+
+
+def test_items_that_are_all_the_same_are_named():
+    with pytest.warns(UserWarning, match="all training items of .* are the same"):
+        fit(pofx.images(np.zeros((40, 4, 4), np.uint8), levels=4), "made", width=8)
+    with pytest.warns(UserWarning, match="are the same"):
+        fit(["ab"] * 40, "gpt", width=8, heads=1, layers=1)
+
+
+def test_channels_that_cancel_are_named_once(tmp_path):
+    from scipy.io import wavfile
+
+    wave = np.sin(np.arange(400) / 5).astype(np.float32)
+    for i in range(5):
+        wavfile.write(tmp_path / f"{i}.wav", 8000, np.stack([wave, -wave], 1))
+    with pytest.warns(UserWarning, match="cancel each other.*4 more") as seen:
+        pofx.data.sources.load(tmp_path)
+    assert len([w for w in seen if "cancel" in str(w.message)]) == 1

@@ -18,6 +18,6 @@ def test_a_sheet_per_model_and_a_page(tmp_path, monkeypatch):
     sheets = sorted(p.name for p in (tmp_path / "gallery").glob("*.png"))
     controls = {p.name for p in (tmp_path / "gallery").glob("stylegan2-*.png")}
     assert {"stylegan2-truncation.png", "stylegan2-mixing.png", "stylegan2-ganspace-1.png"} <= controls
-    assert len(sheets) == 3 + len(controls)
+    assert len(sheets) == 4 + len(controls) and "real-digits.png" in sheets
     assert all(f"]({name})" in page for name in sheets)
     assert "docs/gallery/" in (ROOT / ".gitignore").read_text()

@@ -4,6 +4,7 @@ A folder plays the Hub: `huggingface_hub`'s functions are replaced by copies to 
 """
 
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import pofx
+import pofx.cli.main as cli
 from pofx.core.errors import CorruptError, UsageError
-from pofx.hub import address
+from pofx.hub import address, name_of
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def remote(tmp_path, monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
-    state = SimpleNamespace(root=tmp_path / "hub", cache=tmp_path / "cache", offline=False, commits=0)
+    state = SimpleNamespace(root=tmp_path / "hub", cache=tmp_path / "cache", offline=False, commits=0, calls=0)
 
     class Api:
         def create_repo(self, repo, private, exist_ok):
@@ -40,8 +42,11 @@ def remote(tmp_path, monkeypatch):
                 shutil.copytree(folder_path, state.root / repo_id / name)
             return SimpleNamespace(oid=commit)
 
-    def snapshot(repo, revision=None, allow_patterns=None, local_files_only=False):
-        cached = state.cache / repo / (revision or "main")
+    def snapshot(repo, revision=None, allow_patterns=None, local_files_only=False, tqdm_class=None):
+        """As the library lays its cache out: the files of a revision are links to those of the repository."""
+        home = state.cache / f"models--{repo.replace('/', '--')}"
+        cached, blobs = home / "snapshots" / (revision or "main"), home / "blobs"
+        state.calls += not local_files_only
         if state.offline and not local_files_only:
             raise ConnectionError("no route")
         if local_files_only:
@@ -53,7 +58,12 @@ def remote(tmp_path, monkeypatch):
             raise RevisionNotFoundError("no such revision", response=SimpleNamespace(headers={}, status_code=404,
                                                                                     request=None))  # fmt: skip
         shutil.rmtree(cached, ignore_errors=True)
-        shutil.copytree(source, cached)
+        cached.mkdir(parents=True)
+        blobs.mkdir(exist_ok=True)
+        for file in source.iterdir():
+            blob = blobs / f"{(revision or 'main')}-{file.name}"
+            shutil.copy(file, blob)
+            (cached / file.name).symlink_to(Path("..") / ".." / "blobs" / blob.name)
         return str(cached)
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
@@ -93,6 +103,57 @@ def test_the_cache_serves_where_the_hub_is_not_reached(run, remote):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(UsageError, match="hf://user/name"):
         pofx.load(text)
+
+
+def test_verbs_fetch_a_run_once_and_write_nothing_beside_it(run, remote, tmp_path, monkeypatch, capsys):
+    run.push("me/moons")
+    monkeypatch.chdir(tmp_path)
+    for line, seen in (
+        ("info hf://me/moons", "gmm on moons"),
+        ("sample hf://me/moons -n 3 --out drawn.csv", "3 samples"),
+        ("score hf://me/moons moons --split test --out scores.csv", "log p"),
+        ("card hf://me/moons", "library_name"),
+        ("push hf://me/moons hf://me/copy", "hf://me/copy@"),
+    ):
+        before = remote.calls
+        assert call(monkeypatch, line.split()) == 0, capsys.readouterr().err
+        assert seen in capsys.readouterr().out and remote.calls == before + 1
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith("hf")]
+    assert pofx.info("hf://me/moons")["summary"].startswith("gmm")
+    assert name_of(remote.cache / "models--me--moons" / "snapshots" / "main") == "me--moons"
+
+
+def call(monkeypatch, arguments):
+    """The exit code of a call in this process."""
+    monkeypatch.setattr("sys.argv", ["pofx", *arguments])
+    monkeypatch.setattr(signal, "signal", lambda *a: None)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_a_link_out_of_the_repository_is_refused(run, remote, tmp_path):
+    run.push("me/moons")
+    pofx.load("hf://me/moons")
+    cached = remote.cache / "models--me--moons" / "snapshots" / "main" / "artifact.json"
+    elsewhere = tmp_path / "elsewhere.json"
+    elsewhere.write_bytes(cached.read_bytes())
+    cached.unlink()
+    cached.symlink_to(elsewhere)
+    with pytest.raises(CorruptError, match="link"):
+        pofx.load(cached.parent)
+
+
+def test_what_the_library_for_http_raises_is_one_sentence(run, monkeypatch):
+    import huggingface_hub
+
+    class Api:
+        def create_repo(self, *args, **options):
+            raise Exception("Connection refused")
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    with pytest.raises(UsageError, match="cannot be written.*refused"):
+        run.push("me/moons")
 
 
 def test_local_paths_are_no_addresses(run):

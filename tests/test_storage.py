@@ -297,3 +297,12 @@ def test_an_evaluation_of_other_weights_is_not_that_of_a_run(tmp_path):
     assert (tmp_path / "evaluation.json").exists()  # the same weights
     pofx.fit(pofx.points(x + 1), "gmm", steps=1, seed=1, out=tmp_path, overwrite=True, progress=False)
     assert not (tmp_path / "evaluation.json").exists() and "evaluation" not in pofx.info(tmp_path)
+
+
+def test_the_run_in_the_folder_of_a_use_is_found(tmp_path):
+    run = pofx.fit(np.random.default_rng(0).normal(size=(60, 2)), "gmm", steps=1, progress=False)
+    run.save(tmp_path / "use" / "model")
+    assert np.array_equal(pofx.load(tmp_path / "use").sample(2), run.sample(2))
+    run.save(tmp_path / "use" / "run")
+    with pytest.raises(CorruptError, match="is missing"):  # two: which one is not clear
+        pofx.load(tmp_path / "use")

@@ -159,6 +159,8 @@ def guarded(verb: Callable[..., str | None]) -> Callable[..., None]:
         from pofx.data.arrays import apart
 
         given = {name: at_home(value) if declared[name] is not None else value for name, value in given.items()}
+        runs = [name for name, d in declared.items() if isinstance(d, Reads) and d.run]
+        given |= {name: run_folder(given[name]) for name in runs}
         outs = {name: d for name, d in declared.items() if isinstance(d, Writes)}
         sources = [p for name, d in declared.items() if outs and isinstance(d, Reads) for p in d.paths(given[name])]
         written = []
@@ -183,6 +185,18 @@ def at_home(value: Any) -> Any:
     if not isinstance(value, str | Path) or not str(value).startswith("~"):
         return value
     return type(value)(os.path.expanduser(value))
+
+
+def run_folder(value: Any) -> Any:
+    """Runs as their folders: those on the Hub fetched, once for the whole call, and of the folder of a use its run."""
+    from pofx.hub import address, fetched
+    from pofx.storage import inside
+
+    if isinstance(value, list):
+        return [run_folder(one) for one in value]
+    elsewhere = None if value is None else address(value)
+    found = value if elsewhere is None else type(value)(fetched(elsewhere))
+    return inside(found) if isinstance(found, Path) else found
 
 
 def declarations(verb: Callable[..., Any]) -> dict[str, Reads | Writes | None]:

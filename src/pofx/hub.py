@@ -53,6 +53,20 @@ def address(path: Any) -> Address | None:
     return Address(*found.groups())
 
 
+def cached_in(folder: Path) -> Path:
+    """The folder in which the files of a run's folder lie: in the cache of the Hub, where the files of a revision are
+    links to those of its repository, the folder of that; else itself."""
+    repository = folder.parent.parent
+    cached = folder.parent.name == "snapshots" and repository.name.startswith("models--")
+    return repository if cached else folder
+
+
+def name_of(folder: Path) -> str:
+    """The name of a run among others: of its folder, or of its repository."""
+    place = folder.resolve()
+    return (place if cached_in(place) == place else cached_in(place)).name.removeprefix("models--")
+
+
 def fetched(where: Address) -> Path:
     """The folder of a run on the Hub, fetched or from the cache.
 
@@ -69,7 +83,7 @@ def fetched(where: Address) -> Path:
         RevisionNotFoundError,
     )
 
-    wanted: dict[str, Any] = {"revision": where.revision, "allow_patterns": list(PARTS)}
+    wanted: dict[str, Any] = {"revision": where.revision, "allow_patterns": list(PARTS), "tqdm_class": _bar()}
     try:
         folder = Path(snapshot_download(where.repo, **wanted))
     except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, HFValidationError) as error:
@@ -94,10 +108,10 @@ def push(run: Any, repo: str, *, private: bool = True, message: str = "", evalua
         UsageError: no name of a repository, or no permission to write there.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    if address(f"hf://{repo}") is None or not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise UsageError(f"a repository is user/name (got {repo!r}): pass 'me/digits-flow'")
+    repo = repo.removeprefix("hf://")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise UsageError(f"a repository is user/name, as of hf://user/name (got {repo!r}): pass 'me/digits-flow'")
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(run.save(Path(aside) / "run"))
         write_bytes(folder / "README.md", run.model_card(evaluation).encode("utf-8", "surrogatepass"))
@@ -108,9 +122,20 @@ def push(run: Any, repo: str, *, private: bool = True, message: str = "", evalua
             done = api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=list(PARTS),
                                      delete_patterns=["weights-*.safetensors"],
                                      commit_message=message or f"{run.name} by pofx")  # fmt: skip
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
+        except Exception as error:  # of the library, and of the libraries for HTTP that it has had
             raise UsageError(f"{repo} cannot be written ({_line(error)}): log in with `hf auth login`") from error
     return str(Address(repo, getattr(done, "oid", None), stated[:16]))
+
+
+def _bar() -> Any:
+    """The bar of the library, drawn on terminals alone."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg, misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": options.get("disable") or None})
+
+    return Bar
 
 
 def _line(error: Exception) -> str:

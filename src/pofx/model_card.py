@@ -104,9 +104,11 @@ def _data(data: Mapping[str, Any], card: Mapping[str, Any]) -> str:
 
 def _training(card: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     made = card.get("environment") or {}
-    lines = (
-        [f"Budget {training.get('budget')}, {summary.effort(training)}, seed {card.get('seed')}."] if training else []
-    )
+    lines = []
+    if training.get("imported"):
+        lines.append(f"The weights were {summary.effort(training)}.")
+    elif training:
+        lines.append(f"Budget {training.get('budget')}, {summary.effort(training)}, seed {card.get('seed')}.")
     used = energy(card)
     if used is not None:
         lines.append(f"Energy: about {used[0]:.3g} Wh, estimated from {used[1]}.")

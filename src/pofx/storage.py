@@ -35,6 +35,7 @@ FORMAT = 2
 FILE, FAILED, PREVIOUS = "artifact.json", "failed.json", "previous-artifact.json"
 EVALUATION = "evaluation.json"  # of the last `pofx evaluate` on the data of the run
 WEIGHTS = re.compile(r"weights-[0-9a-f]{12}\.safetensors")
+INSIDE = ("run", "model")  # where uses put their run in their folder
 PATIENCE = 60.0  # seconds to wait for another process that saves into the same folder
 PARTS = {
     "format": Annotated[int, Range(1, 1_000_000)],
@@ -292,9 +293,9 @@ def _checking(folder: Path) -> Iterator[None]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A file in the folder, which is no link that leads out of it."""
+    """A file in the folder, which is no link that leads out of it; in the cache of the Hub, out of the repository."""
     path = folder / name
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+    if path.is_symlink() and not path.resolve().is_relative_to(hub.cached_in(folder.resolve())):
         raise CorruptError(f"{path} must be a file in its folder (it is a link out of it): copy the file there")
     return path
 
@@ -339,7 +340,7 @@ def tidy(path: str | Path) -> None:
 
 
 def locate(path: str | Path) -> Path:
-    """The local folder of a run; one on the Hub (hf://user/name) is fetched.
+    """The local folder of a run, or of the one inside a folder of a use; one on the Hub (hf://user/name) is fetched.
 
     Raises:
         UsageError: there is no such folder.
@@ -354,7 +355,13 @@ def locate(path: str | Path) -> Path:
     if not folder.is_dir():
         what = "is a file, not the folder of a run" if folder.exists() else "does not exist"
         raise UsageError(f"{folder} {what}: train one with `pofx train DATA --model NAME --out FOLDER`")
-    return folder
+    return inside(folder)
+
+
+def inside(folder: Path) -> Path:
+    """The folder of the run in the folder of a use, or the folder itself."""
+    found = [folder / name for name in INSIDE if (folder / name / "artifact.json").is_file()]
+    return found[0] if len(found) == 1 and not (folder / "artifact.json").exists() else folder
 
 
 @contextmanager

@@ -39,6 +39,8 @@ def density(run: Any) -> str:
 
 def effort(training: Mapping[str, Any]) -> str:
     """How long a run was trained: its steps, or its time where it is fitted without steps."""
+    if training.get("imported"):
+        return f"imported from {training['imported']}"
     steps, seconds = training.get("steps") or 0, training.get("seconds") or 0.0
     if not steps:
         return f"fitted in {seconds:.1f} s"
@@ -53,7 +55,9 @@ def facts(run: Any) -> dict[str, str]:
     if data:
         sizes = data.get("sizes") or {}
         split = " + ".join(f"{n:,} {part}" for part, n in sizes.items())
-        found["data"] = f"{data.get('name')}: {sum(sizes.values()):,} {data.get('kind')} items ({split})"
+        name = data.get("name") or "not known"
+        items = f"{sum(sizes.values()):,} {data.get('kind')} items ({split})" if sizes else f"{data.get('kind')} items"
+        found["data"] = f"{name}: {items}"
     found["condition"] = _condition(run, training)
     for name, origin in {"on": card.get("on"), **(card.get("companions") or {})}.items():
         if origin:
@@ -66,7 +70,8 @@ def facts(run: Any) -> dict[str, str]:
         done = "" if training.get("finished", True) else "; unfinished"
         seconds = training.get("seconds") or 0.0
         time = f" in {seconds:,.1f} s" if training.get("steps") else ""
-        found["training"] = f"{effort(training)}{time}; budget {training.get('budget')}{done}"
+        budget = f"; budget {training['budget']}" if training.get("budget") else ""
+        found["training"] = f"{effort(training)}{time}{budget}{done}"
         if training.get("best_validation") is not None:
             step = training.get("best_step")
             found["validation"] = f"{training['best_validation']:.4g} at step {step:,}, whose weights these are"

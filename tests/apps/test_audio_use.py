@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pofx.apps.music import in_scale, learn, read_tunes, sound
+from pofx.apps.music import by_file, continued, in_scale, learn, melody, read_tunes, sound
+from pofx.apps.sound_stream import stream_sound
 from pofx.apps.voice import Voice, decibels, judged
 from pofx.cli.main import app
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.kinds.audio import audio, wav
 from pofx.data.midi import CLASSES, midi, notes_of, read_midi, tokens_of, tunes
 from pofx.maths.spectrogram import griffin_lim, istft, stft
@@ -89,6 +90,21 @@ def test_notes_survive_tokens_and_midi(tmp_path):
     assert read_tunes(sorted(tmp_path.glob("t*.mid"))).shape == (12, 64)
 
 
+def test_files_of_other_programs_are_read(tmp_path):
+    head, track = midi([(0, 4, 60), (4, 4, 64)])[:14], midi([(0, 4, 60), (4, 4, 64)])[14:]
+    path = tmp_path / "x.mid"
+    path.write_bytes(head + b"XFIH\x00\x00\x00\x02ab" + track)  # a chunk of another kind before the track
+    assert read_midi(path) == [(0, 4, 60), (4, 4, 64)]
+    path.write_bytes(head[:11] + b"\x03" + head[12:] + track)  # fewer tracks than stated
+    assert read_midi(path) == [(0, 4, 60), (4, 4, 64)]
+    hanging = b"MTrk\x00\x00\x00\x09\x00\x90\x3c\x5a\x83\x60\xff\x2f\x00"  # a note that nothing ends
+    path.write_bytes(head + hanging)
+    assert read_midi(path) == [(0, 4, 60)]
+    path.write_bytes(head + track[:-12])
+    with pytest.raises(DataError, match="it is cut"):
+        read_midi(path)
+
+
 def test_tunes_keep_their_rules():
     grids, modes = tunes(50)
     assert in_scale(grids, modes) == 1.0 > in_scale(grids, 1 - modes)
@@ -114,6 +130,59 @@ def test_the_verb(tmp_path, monkeypatch):
     assert "recognised" in done.output and len(list((tmp_path / "v").glob("*.wav"))) == 4
     wrong = CliRunner().invoke(app, [*words, "--words", "left"])
     assert wrong.exit_code != 0
+    assert "words exchanged" in done.output
+    again = [*words[:2], "--run", str(tmp_path / "v"), "--words", "up", "-n", "3", "--out", str(tmp_path / "again")]
+    done = CliRunner().invoke(app, again)
+    assert done.exit_code == 0 and len(list((tmp_path / "again").glob("*.wav"))) == 3, done.output
+    sampled = CliRunner().invoke(app, [*words[:2], "--model", "wavenet", "--out", str(tmp_path / "no")])
+    assert "pofx train" in str(sampled.exception)
+    other = CliRunner().invoke(app, [*again[:-1], str(tmp_path / "no"), "--rate", "2000"])
+    assert "--rate 4000" in str(other.exception)
+
+
+def test_melodies_of_files_are_continued_and_files_are_held_out(tmp_path):
+    for i, grid in enumerate(tunes(20, bars=8)[0]):
+        (tmp_path / f"{i}.MID").write_bytes(midi(notes_of(grid)))
+    words = ["audio", str(tmp_path), "--minutes", "0.02", "-n", "2", "--model", "gpt"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    more = ["--run", str(tmp_path / "out"), "--begin", str(tmp_path / "3.MID"), "-n", "2"]
+    done = CliRunner().invoke(app, [*words[:2], *more, "--out", str(tmp_path / "more")])
+    assert done.exit_code == 0, done.output
+    begun = melody(tmp_path / "3.MID")
+    found = melody(tmp_path / "more" / "0.mid")
+    assert np.array_equal(found[: len(begun) - 4], begun[:-4])  # its last note may be held on
+    items = audio([np.zeros(4) + i / 40 for i in range(30)], RATE)
+    for files in (np.arange(30) // 3, np.zeros(30, int)):
+        data = by_file(items, files, 0)
+        sizes = [len(part) for part in data.splits().values()]
+        assert sum(sizes) == 30 and min(sizes) >= 3
+
+
+def test_a_melody_is_followed_by_half_a_window():
+    grids, _ = tunes(30, bars=1)
+    run, _ = learn(grids, steps=2, options={"width": 16, "layers": 1, "validations": 0})
+    found = continued(run, grids[0], 3)
+    assert found.shape == (3, 24) and np.array_equal(found[:, :16], np.repeat(grids[:1], 3, 0))
+    assert continued(run, grids[0][:5], 1).shape == (1, 13)
+
+
+def test_streamed_chunks_are_the_clip_of_the_same_seed():
+    import pofx
+
+    sounds = audio([clip[: 60 + i] for i, clip in enumerate(clips(40)[0])], RATE, labels=[i % 2 for i in range(40)])
+    run = pofx.fit(sounds, "wavenet", steps=3, width=8, layers=3, condition="label", progress=False)
+    whole = run.sample(1, [1], seed=5, with_condition=False)[0]
+    chunks = list(stream_sound(run, [1], chunk=16 / RATE, seed=5))
+    assert all(len(chunk) == 16 for chunk in chunks[:-1])
+    assert np.array_equal(np.concatenate([*chunks, np.zeros(0, np.float32)]), whole)
+    begun = whole[:20]
+    after = np.concatenate([*stream_sound(run, [1], prefix=begun, seed=6), np.zeros(0, np.float32)])
+    assert np.array_equal(after, run.sample(1, [1], seed=6, prefix=[begun], with_condition=False)[0][20:])
+    with pytest.raises(UsageError, match="chunk"):
+        stream_sound(run, [1], chunk=0)
+    with pytest.raises(Unsupported, match="sample by sample"):
+        stream_sound(pofx.fit(np.zeros((40, 2)) + np.arange(40)[:, None], "gmm", steps=1))
 
 
 def test_digits_are_named_by_words_or_figures():

@@ -281,6 +281,53 @@ def test_impossible_edits_are_refused(run, items):
         edit(pofx.fit("digits", "kde", steps=1, progress=False), items, strength=0.5)
 
 
+def test_models_of_codes_are_edited_through_what_they_decode_to(items):
+    first = pofx.fit("digits", "vae", steps=60, progress=False, width=64, latent=4)
+    latent = pofx.fit("digits", "flow-matching", on=first, steps=20, progress=False, width=32, depth=1)
+    new = np.zeros((2, 8, 8), dtype=bool)
+    new[0, :, 4:], new[1, :, :4] = True, True
+    found = edit(latent, items[:2], mask=new)
+    assert (found[~new] == items[:2][~new]).all() and (found[new] != items[:2][new]).any()
+    assert np.array_equal(edit(latent, items[:2], mask=new), found)
+    assert edit(latent, items[:1], enlarge=4).shape == (1, 8, 8)
+    with pytest.raises(Unsupported, match="codes alone"):
+        edit(latent, items[:2], mask=new, strength=0.5)
+
+
+def test_any_prior_draws_what_is_under_a_mask(items):
+    """A flow by its codes, a GAN by search, an autoregressive model by completing a beginning."""
+    new = np.zeros((8, 8), dtype=bool)
+    new[5:] = True
+    small = {"realnvp": {"width": 16, "layers": 2}, "gan": {"width": 16}, "gpt": {"width": 16, "layers": 1, "heads": 1}}
+    for name, options in small.items():
+        made = pofx.fit("digits", name, steps=2, progress=False, **options)
+        found = edit(made, items[:1], mask=new)
+        assert (found[:, ~new] == items[:1][:, ~new]).all() and found.shape == (1, 8, 8)
+        if name != "gpt":
+            assert edit(made, items[:1], enlarge=4).shape == (1, 8, 8)
+    with pytest.raises(Unsupported):
+        edit(pofx.fit("digits", "kde", steps=1, progress=False), items[:1], mask=new)
+
+
+def test_the_command_edits_pictures_without_the_labels_of_the_run_and_masks_of_arrays(items, tmp_path):
+    given = pofx.fit("digits", "flow-matching", steps=5, width=16, depth=1, condition="label", progress=False)
+    given.save(tmp_path / "run")
+    np.save(tmp_path / "x.npy", items[:2])
+    np.save(tmp_path / "mask.npy", np.broadcast_to(np.arange(8) > 4, (8, 8)))
+    called = [
+        "edit",
+        str(tmp_path / "run"),
+        str(tmp_path / "x.npy"),
+        "--mask",
+        str(tmp_path / "mask.npy"),
+        "--steps",
+        "2",
+    ]
+    found = CliRunner().invoke(app, [*called, "--out", str(tmp_path / "out.npy")])
+    assert found.exit_code == 0, (found.output, found.exception)
+    assert (np.load(tmp_path / "out.npy")[:, :, :5] == items[:2, :, :5]).all()
+
+
 def test_the_command_writes_pictures(run, tmp_path):
     folder = tmp_path / "run"
     run.save(folder)

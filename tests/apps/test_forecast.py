@@ -11,7 +11,7 @@ from pofx.apps.linear_forecast import LinearForecast
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
 from pofx.data.dynamics import SYSTEMS
-from pofx.data.series import series, several
+from pofx.data.series import by_name, series, several
 
 QUICK = {"steps": 20, "options": {"width": 16, "layers": 1, "bins": 4, "blocks": 1, "validations": 2}}
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -98,8 +98,87 @@ def test_every_form_of_a_series(tmp_path):
         series(np.full(50, np.inf))
     with pytest.raises(DataError, match="at least 16"):
         series(np.ones(3))
+    with pytest.warns(UserWarning, match="fall"):
+        assert series(frame.iloc[::-1]).times[0] == times[0]
     with pytest.raises(DataError, match="rise"):
-        series(frame.iloc[::-1])
+        series(frame.iloc[[*range(30), *range(20, 60)]])
+    assert series({"a": np.ones(20), "b": np.zeros(20)}).names == ("a", "b")
+
+
+class Entries:
+    """A data set as GluonTS has it: it is iterated, and has a length."""
+
+    def __len__(self):
+        return 2
+
+    def __iter__(self):
+        return iter([{"target": np.ones(50), "start": pd.Period("2024", "D"), "item_id": k} for k in "ab"])
+
+
+def test_several_series_in_one_table_or_data_set(tmp_path):
+    times = pd.date_range("2024-01-01", periods=30)
+    frame = pd.concat(
+        [pd.DataFrame({"shop": k, "day": times, "sold": np.arange(30.0) + i}) for i, k in enumerate("ab")]
+    )
+    found = by_name(frame, by="shop")
+    assert list(found) == ["a", "b"] and found["b"].values[0] == 1 and found["b"].names == ("sold",)
+    with pytest.raises(DataError, match="name the column of their names: shop"):
+        series(frame)
+    with pytest.raises(UsageError, match="column of names"):
+        by_name(frame, by="store")
+    with pytest.raises(DataError, match="fewer than 16"):
+        by_name(frame.iloc[:40], by="shop")
+    assert list(by_name(Entries())) == ["a", "b"] and len(several(Entries())) == 2
+    lines = [f'{{"start": "2024-01-01", "target": {[float(i)] * 20}, "item_id": "{i}"}}' for i in range(3)]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines).replace("2.0]", "null]"))
+    found = several(tmp_path / "x.jsonl")
+    assert [one.values[0, 0] for one in found] == [0, 1, 2] and np.isnan(found[2].values[-1, 0])
+    words = frame[frame["shop"] == "a"].assign(note="x")
+    assert series(words, columns=["sold"]).names == ("sold",)
+    with pytest.raises(DataError, match="name the columns"):
+        series(words)
+
+
+def test_the_verb_forecasts_several_series_and_again_without_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("pofx.apps.forecaster.SMALL", QUICK["options"])
+    parts = [pd.DataFrame(walk(200, k), columns=["a", "b"]).assign(shop=f"no {k}", sale=1.0) for k in range(2)]
+    pd.concat(parts).to_csv(tmp_path / "x.csv", index=False)
+    pd.DataFrame({"sale": np.ones(4)}).to_csv(tmp_path / "plan.csv", index=False)
+    words = ["forecast", str(tmp_path / "x.csv"), "--by", "shop", "--columns", "a", "--known", "sale", "--future",
+             str(tmp_path / "plan.csv"), "-n", "20", "--event", "a>0"]  # fmt: skip
+    new = [*words, "--horizon", "4", "--minutes", "0.008", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, new)
+    assert done.exit_code == 0, done.output
+    assert "no 1: a>0" in done.output and (tmp_path / "out" / "futures no_0.png").exists()
+    table = pd.read_csv(tmp_path / "out" / "futures.csv")
+    assert table["shop"].tolist() == ["no 0"] * 4 + ["no 1"] * 4
+    again = CliRunner().invoke(app, [*words, "--run", str(tmp_path / "out"), "--out", str(tmp_path / "two")])
+    assert again.exit_code == 0, again.output
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "two" / "futures.csv"), table)
+    assert not (tmp_path / "two" / "artifact.json").exists()
+
+
+def test_a_year_of_months_is_forecast_from_ten_years_and_from_five(monkeypatch, tmp_path):
+    monkeypatch.setattr("pofx.apps.forecaster.SMALL", QUICK["options"])
+    for years in (10, 5):
+        months = pd.date_range("2015-01-31", periods=12 * years, freq="ME")
+        sold = 100 + np.arange(12 * years) + 20 * np.sin(np.arange(12 * years) * np.pi / 6)
+        pd.DataFrame({"month": months, "sold": sold}).to_csv(tmp_path / "x.csv", index=False)
+        words = ["forecast", str(tmp_path / "x.csv"), "--horizon", "12", "--minutes", "0.008", "-n", "9", "--out"]
+        done = CliRunner().invoke(app, [*words, str(tmp_path / f"{years}")])
+        assert done.exit_code == 0, done.output
+    assert "are not scored" in " ".join(done.output.split())
+    with pytest.raises(DataError, match="windows"):  # a past that was stated stays
+        Forecaster(12, context=48, **QUICK).fit(sold)
+
+
+def test_windows_of_training_and_validation_share_no_future():
+    made = Forecaster(12, **QUICK)
+    made.block = 12
+    for n in (40, 62, 100, 5000):
+        cut, start = made._cut(n)
+        assert 0 < cut < start < n and start - cut == 12
+    assert made._cut(5000)[0] == 4250 and made._cut(20) == (20, 20)
 
 
 def test_gaps_and_what_is_known_in_advance():
@@ -113,6 +192,9 @@ def test_gaps_and_what_is_known_in_advance():
     assert np.allclose(drawn.mean[:, 0], [5, 0], atol=0.8)
     with pytest.raises(UsageError, match="known covariates"):
         made.simulate(past)
+    assert np.allclose(made.simulate(frame[:400], 200, known=[1, 0]).samples, drawn.samples)  # a table as for `fit`
+    with pytest.raises(DataError, match="1 covariates"):
+        made.simulate(frame[["sold"]][:400])
     with pytest.raises(DataError, match="windows"):
         Forecaster(20, context=20, **QUICK).fit(frame[:30])
 

@@ -13,7 +13,7 @@ import pofx
 from pofx.apps.infer import Posterior, infer
 from pofx.apps.pair_plot import pair_plot, predictive_plot
 from pofx.apps.prior import Prior
-from pofx.apps.simulate import simulate
+from pofx.apps.simulate import read_observation, simulate
 from pofx.core.errors import CorruptError, DataError, UsageError
 from pofx.evaluate.calibration import calibration, tarp
 from pofx.maths.particles import tempered
@@ -190,6 +190,53 @@ def test_priors_of_scipy_texts_and_torch_agree():
     assert box.bounds == ((-1, 1),) * 3
     assert np.array_equal(box.sample(5, 1), box.sample(5, 1))
     assert Prior.of(torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))).support == {}
+    mixed = Prior.of(
+        [torch.distributions.Uniform(-1, 1), torch.distributions.Normal(torch.zeros(1), 2 * torch.ones(1))]
+    )
+    assert mixed.names == ("θ1", "θ2") and mixed.bounds == texts.bounds
+    assert mixed.log_prob(theta) == pytest.approx(texts.log_prob(theta), abs=1e-5)
+    assert np.array_equal(mixed.sample(5, 1), mixed.sample(5, 1)) and np.ptp(mixed.sample(5, 1)) > 0
+    joint = Prior.of(stats.multivariate_normal([0.0, 1.0], [[1.0, 0.5], [0.5, 2.0]]))
+    assert len(joint) == 2 and joint.sample(4000, 0).mean(0) == pytest.approx([0, 1], abs=0.1)
+    assert joint.log_prob(theta) == pytest.approx(joint._source.source.logpdf(theta))
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "median"),
+    [("loguniform(0.01, 1)", (0.01, 1), 0.1), ("halfnormal(2)", (0, np.inf), 1.349),
+     ("student(3, 1, 2)", (-np.inf, np.inf), 1),
+     ("truncnormal(0, 1, -1, 1)", (-1, 1), 0)],
+)  # fmt: skip
+def test_written_priors(text, ends, median):
+    prior = Prior.of({"a": text})
+    assert prior.bounds == (ends,) and np.median(prior.sample(4000, 0)) == pytest.approx(median, abs=0.12)
+
+
+def test_observations_of_files_may_have_names(tmp_path):
+    for text, shape in (
+        ("0.1,0.2\n", (2,)),
+        ("a,b\n0.1,0.2\n", (2,)),
+        ("a,b\n1,2\n3,4\n", (2, 2)),
+        ("1\n2\n3\n", (3,)),
+    ):
+        (tmp_path / "x.csv").write_text(text)
+        assert read_observation(tmp_path / "x.csv").shape == shape
+    (tmp_path / "x.csv").write_text("a,b\nx,y\n")
+    with pytest.raises(DataError, match="holds no observation"):
+        read_observation(tmp_path / "x.csv")
+
+
+def test_simulators_of_torch_get_tensors_and_seeded_numbers():
+    def simulator(theta):
+        return theta + torch.randn_like(theta)
+
+    theta = np.zeros((30, 2))
+    for vectorised in (False, True):
+        x = simulate(simulator, theta, vectorised=vectorised, seed=3)
+        assert x.shape == (30, 2) and x.std() > 0.5 and len(np.unique(x)) == 60
+        assert np.array_equal(x, simulate(simulator, theta, vectorised=vectorised, seed=3))
+    with pytest.raises(DataError, match="AttributeError"):
+        simulate(lambda t: t.nothing(), theta)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +246,8 @@ def test_priors_of_scipy_texts_and_torch_agree():
         (lambda: Prior.of({"a": "uniform 0 1"}), "must be written as"),
         (lambda: Prior.of({"a": "normal(0, -1)"}), "is no distribution"),
         (lambda: Prior.of(3), "got int"),
+        (lambda: Prior.of([torch.distributions.Normal(torch.zeros(2), 1.0)]), "of its own"),
+        (lambda: Prior.of({"a": 3}), "got int"),
         (lambda: infer(noisy, NORMAL, method="ratoi", progress=False), "ratoi"),
         (lambda: infer(noisy, NORMAL, rounds=2, progress=False), "need an observation"),
         (lambda: predictive_plot(Path("p.png"), np.full((9, 2), np.nan), np.zeros(2)), "nothing to draw"),

@@ -122,6 +122,23 @@ def test_the_bound_of_counts_sums_to_at_most_one(observation):
     assert model.sample(50, generator=Streams(0, 50)).max() < 6
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_annotated_cells_are_counts_under_columns_of_obs(sparse):
+    from types import SimpleNamespace
+
+    from scipy.sparse import csr_matrix
+
+    x = np.random.default_rng(0).poisson(3, (60, 4)).astype(np.float32)
+    obs = pd.DataFrame(
+        {"drug": pd.Categorical(np.resize(["none", "A"], 60)), "batch": 1}, index=[f"c{i}" for i in range(60)]
+    )
+    cells = SimpleNamespace(X=csr_matrix(x) if sparse else x, obs=obs, var_names=pd.Index(list("abcd")))
+    made = VirtualLab.fit(cells, ["drug"], steps=2, options={"width": 16, "latent": 2})
+    assert made.counts and made.columns == tuple("abcd") and made.do({"drug": "A"}, 5).shape == (5, 4)
+    with pytest.raises(UsageError, match="column of obs"):
+        VirtualLab.fit(cells, ["dose"])
+
+
 def test_draws_of_gamma_and_poisson():
     for shape in (0.3, 2.0, 50.0):
         x = gamma_draw(torch.full((20_000, 1), shape), Streams(1, 20_000))[:, 0].numpy()
@@ -194,6 +211,23 @@ def test_the_verb(tmp_path):
     assert "held-out condition" in done.output and (tmp_path / "out" / "changes inhibitor=2.0.csv").is_file()
     wrong = CliRunner().invoke(app, [*words[:4], "--do", "dose=2", *words[6:]])
     assert wrong.exit_code != 0
+    more = ["--run", str(tmp_path / "out"), "--do", "inducer=1", "--out", str(tmp_path / "more"), "-n", "30"]
+    again = CliRunner().invoke(app, [*words[:2], *more])  # its conditions are those of the lab
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "more" / "cells inducer=1.0.csv").is_file() and not (tmp_path / "more" / "model").exists()
+    frame.drop(columns=lab.columns[0]).to_csv(tmp_path / "x.csv", index=False)
+    other = CliRunner().invoke(app, [*words[:2], *more[:-4], "--out", str(tmp_path / "no")])
+    assert "same columns" in str(other.exception)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_saved_lab_draws_the_same(members, tmp_path):
+    lab = LABS["enzyme"]
+    given = pd.concat([lab.conditions()] * 10, ignore_index=True)
+    made = VirtualLab.fit(lab.cells(given, 1)[0], given, columns=lab.columns, members=members, steps=2)
+    again = VirtualLab.load(made.save(tmp_path / "lab"))
+    assert np.array_equal(made.do({"inhibitor": 1.0}, 8), again.do({"inhibitor": 1.0}, 8))
+    assert again.columns == made.columns and len(again.runs) == members
 
 
 def test_a_generated_lab_reports_the_error_of_its_counterfactuals(tmp_path):

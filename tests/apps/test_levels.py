@@ -78,6 +78,17 @@ def test_windows_of_a_level_are_in_one_split():
         app_of.read(wide, width=40)
 
 
+def test_of_a_single_level_stretches_are_held_out_and_smaller_ones_are_filled():
+    lines = ["".join(chr(97 + i // 10) for i in range(200)), "x" * 200]
+    data = app_of.read(["\n".join(lines)], width=10)
+    held = [set(part.values[:, 0].reshape(-1).tolist()) for part in data.splits().values()]
+    assert not held[0] & held[1] and not held[0] & held[2] and len(data.train) > 50
+    rooms = [f"{'#' * w}\n{'#' * w}" for w in (3, 4, 5)]
+    with pytest.raises(DataError, match="one size"):
+        app_of.read(rooms)
+    assert app_of.read(rooms, pad=".").train.values.shape[1:] == (2, 5)
+
+
 def test_turned_levels_are_the_eight_symmetries():
     one = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
     assert len(app_of.turned(one)) == 8 and len(app_of.turned(np.zeros((1, 3, 3), np.uint8))) == 1
@@ -138,6 +149,26 @@ def test_sizes_and_difficulty_are_conditions(data):
     assert (frame["count_$"] == 1).all() and frame["open"].between(0, 1).all() and frame["pushes"].max() > 0
     with pytest.raises(UsageError, match="given must be"):
         app_of.conditioned(data, ["hard"])
+
+
+def test_maps_of_an_editor_are_read_and_written_with_their_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(app_of, "RECIPES", {"gpt": {"width": 24, "layers": 1, "heads": 2, "optimizer": "adamw"}})
+    g = np.random.default_rng(0)
+    for i in range(20):
+        grid = g.integers(0, 2, (4, 4)) * 5 + 3
+        (tmp_path / f"{i}.csv").write_text("\n".join(",".join(map(str, row)) for row in grid))
+    words = ["levels", str(tmp_path), "--minutes", "0.02", "-n", "4", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out" / "levels.tmj").read_text())
+    assert {v for layer in found["layers"] for v in layer["data"]} <= {3, 8}
+    assert (tmp_path / "out" / found["tilesets"][0]["image"]).exists()
+    done = CliRunner().invoke(app, ["sample", str(tmp_path / "out"), "-n", "2", "--out", str(tmp_path / "two.tmj")])
+    assert done.exit_code == 0, done.output
+    again = json.loads((tmp_path / "two.tmj").read_text())
+    assert {v for layer in again["layers"] for v in layer["data"]} <= {3, 8}
+    empty = CliRunner().invoke(app, ["levels", str(tmp_path / "out" / "run"), "--out", str(tmp_path / "no")])
+    assert "holds no levels" in str(empty.exception)
 
 
 def test_the_verb_draws_repairs_and_reports(tmp_path, monkeypatch):

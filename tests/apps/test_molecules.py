@@ -160,6 +160,14 @@ def test_every_sequence_of_selfies_is_a_molecule():
     assert view.volume == pofx.Density.BOUND
 
 
+def test_nitro_groups_of_five_bonds_have_selfies_and_what_has_none_is_no_obstacle():
+    assert Selfies.parts("CN(=O)=O") == Selfies.parts(chemistry.canonical(["CN(=O)=O"])[0])
+    with pytest.raises(DataError, match="no SELFIES"):
+        Selfies.parts("C1CC")
+    assert len(app_of.random_selfies(["CN(=O)=O", "C1CC", "CCO"], 5, 0)) == 5
+    assert app_of.random_selfies(["C1CC"], 5, 0) == []
+
+
 def test_spellings_are_other_strings_of_the_same_molecules():
     again = chemistry.respelled(SMALL, 3)
     assert chemistry.canonical(again) == SMALL and np.mean([a != b for a, b in zip(again, SMALL, strict=True)]) > 0.5
@@ -204,8 +212,16 @@ def test_each_molecule_is_read_once_and_properties_may_be_measured(tmp_path):
     frame.to_csv(tmp_path / "few.csv", index=False)
     found = app_of.read(tmp_path / "few.csv", ("solubility", "logP"))
     assert sum(found.card.sizes.values()) == 4 and list(found.train.condition.values.columns) == ["solubility", "logP"]
-    with pytest.raises(UsageError, match="smiles must be a column"):
+    with pytest.raises(UsageError, match="column of SMILES"):
         app_of.read(tmp_path / "few.csv", smiles="structure")
+    with pytest.raises(UsageError, match="property or column"):
+        app_of.read(tmp_path / "few.csv", ("toxicity",))
+    frame.rename(columns={"smiles": "Structure"}).to_csv(tmp_path / "other.tsv", sep="\t", index=False)
+    assert len(app_of.read(tmp_path / "other.tsv").train) == len(found.train)
+    assert len(app_of.read(["CCO", None, "CC", float("nan"), "C"]).train) == 1
+    frame["solubility"] = ["1.0", "1", "n.d.", "3", "4", "5"]
+    with pytest.warns(UserWarning, match="no number in column solubility"):
+        assert sum(app_of.read(frame, ("solubility",)).card.sizes.values()) == 3
 
 
 def test_the_report_names_floors_and_what_selfies_mean(run, data):
@@ -213,7 +229,7 @@ def test_the_report_names_floors_and_what_selfies_mean(run, data):
     assert {"held-out molecules", "10-grams", "random SELFIES (valid by construction)"} <= set(found.index)
     assert found.loc["random SELFIES (valid by construction)", "valid"] > 0.9
     assert found.loc["held-out molecules", "valid"] == 1
-    assert {"W1 logp", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
+    assert {"W1 logP", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
 
 
 def test_what_is_no_molecule_is_drawn_again():
@@ -273,6 +289,18 @@ def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
     assert len(pd.read_csv(tmp_path / "out" / "report.csv")) >= 4
     strings = (tmp_path / "out" / "molecules.smi").read_text().split()
     assert strings and None not in chemistry.canonical(strings)
+    again = [*arguments[:1], "--run", str(tmp_path / "out"), "-n", "20", "--out", str(tmp_path / "more")]
+    done = CliRunner().invoke(app, ["molecules", *again])  # the run inside the folder of the use
+    assert done.exit_code == 0, done.output
+
+
+def test_an_oracle_may_be_a_function_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text("def short(strings):\n    return [-len(s) for s in strings]\n")
+    assert list(app_of.function(f"{tmp_path / 'mine.py'}:short")(["CC", "C"])) == [-2, -1]
+    assert app_of.function("-weight")(["C"])[0] < 0
+    for wrong in (f"{tmp_path / 'mine.py'}:none", f"{tmp_path / 'other.py'}:short", "docking"):
+        with pytest.raises(UsageError):
+            app_of.function(wrong)
 
 
 def test_the_kind_draws_structures():

@@ -115,3 +115,18 @@ def test_the_verb(tmp_path):
     assert done.exit_code == 0, done.output
     with np.load(tmp_path / "out" / "events.npz") as file:
         assert file["row"].shape == (4, 3)
+    np.savez(tmp_path / "some.npz", bits=np.array([[1, 1]]))
+    again = [*words[:2], "--run", str(tmp_path / "out"), "--given", str(tmp_path / "some.npz"), "-n", "5", "--out"]
+    done = CliRunner().invoke(app, [*again, str(tmp_path / "more")])
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "more" / "events.npz") as file:
+        assert file["bits"].tolist() == [[1, 1]] * 5 and file["row"].shape == (5, 3)
+    np.savez(tmp_path / "some.npz", bit=np.array([[1, 1]]))
+    wrong = CliRunner().invoke(app, [*again, str(tmp_path / "no")])
+    assert "unknown part" in str(wrong.exception)
+
+
+def test_a_saved_model_draws_the_same(joint, tmp_path):
+    again = Joint.load(joint.save(tmp_path / "joint"))
+    a, b = (one.sample(6, {"row": np.array([[2, 1, -1]])}, seed=3) for one in (joint, again))
+    assert all(np.array_equal(a[name], b[name]) for name in a)

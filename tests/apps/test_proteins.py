@@ -8,12 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 import pofx
+import pofx.data.files
 from pofx.apps import indels
 from pofx.apps import proteins as app_of
 from pofx.apps.couplings import mean_field, one_hot, pseudo_likelihood
+from pofx.apps.tolerance import Tolerance, blosum
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.data.alignments import LETTERS, Alignment, clusters, codes, fasta, read_alignment, shared, weights
+from pofx.data.alignments import LETTERS, RESIDUES, Alignment, clusters, codes, fasta, read_alignment, shared, weights
 
 A2M = ">focus/24-30\nhpACD.EF\n>other\n..AC-.EF\n>third\n..ACDwEY\n>gaps\n..A--.--\n>again\n..AC-.EF\n"
 FOCUS = "ACDEFGHIKL"
@@ -53,6 +55,11 @@ def test_columns_are_those_of_the_focus_and_keep_their_numbers(tmp_path):
     with pytest.raises(DataError, match="align them"):
         read_alignment(tmp_path / "bad.a3m")
     assert fasta(">a x\nAC\nDE*\n") == (["a x"], ["ACDE"])
+    assert fasta(";c\n>a\n  1 AC DE\n;d\n 11 F\n") == (["a"], ["ACDEF"])
+    (tmp_path / "low.fasta").write_text(">a\nacdef\n>b\nacdeg\n")
+    assert read_alignment(tmp_path / "low.fasta").sequences == ["ACDEF", "ACDEG"]
+    (tmp_path / "stop.a2m").write_text(">a\nAC*EF\n>b\nACDEG\n")
+    assert read_alignment(tmp_path / "stop.a2m").sequences == ["ACEF", "ACEG"]  # columns stay in place
 
 
 def test_weights_are_one_over_the_number_of_relatives():
@@ -83,6 +90,27 @@ def test_mutants_and_assays_are_read_in_both_forms(tmp_path):
         app_of.read_assay(tmp_path / "a.csv", score="fitness")
 
 
+@pytest.mark.parametrize(
+    "mutant", ["V29A:K30R", "V29A,K30R", "v29a k30r", "p.[Val29Ala;Lys30Arg]", "p.(Val29Ala);p.(Lys30Arg)"]
+)
+def test_mutants_are_written_in_many_forms(mutant):
+    assert app_of.changes(mutant) == [("V", 29, "A"), ("K", 30, "R")]
+
+
+@pytest.mark.parametrize("mutant", ["WT", "_wt", "", "V29V", "V29*", "V29del", "p.Val29=", "p.Val29Ter", "29A"])
+def test_what_is_no_substitution_is_none(mutant):
+    assert app_of.changes(mutant) == []
+
+
+def test_sequences_with_unknown_letters_are_left_out(tmp_path):
+    (tmp_path / "x.fasta").write_text(">a\nACDEF\n>b\nACXEF\n>c\nACUEG\n>d\n>e\nACDEG*\n")
+    with pytest.warns(UserWarning, match="3 of 5 sequences"):
+        assert list(pofx.data.files.contents(tmp_path / "x.fasta").values) == ["ACDEF", "ACDEG"]
+    (tmp_path / "y.fasta").write_text(">b\nACXEF\n")
+    with pytest.raises(DataError, match="no residue"):
+        pofx.data.files.contents(tmp_path / "y.fasta")
+
+
 def test_floors_know_columns_and_pairs(alignment):
     tries = ["ASDEFGHIKL", "ASEEFGHIKL", "AWDEFGHIKL"]  # half of a pair, the whole of it, what never occurs
     found = app_of.floors(alignment, tries)
@@ -93,6 +121,22 @@ def test_floors_know_columns_and_pairs(alignment):
     assert "Potts, pseudo-likelihood" not in app_of.floors(alignment, tries, potts_steps=0)
     x = app_of.Profile(alignment)
     assert np.exp(x.log_p).sum(1) == pytest.approx(np.ones(10))
+
+
+def test_tolerance_knows_what_residues_are_and_where_they_are_buried(alignment):
+    table = blosum()
+    assert (table == table.T).all() and table[RESIDUES.index("W"), RESIDUES.index("W")] == 11
+    assert table[RESIDUES.index("I"), RESIDUES.index("V")] == 3 and table.diagonal().min() == 4
+    score = Tolerance(alignment, app_of.Profile(alignment, pseudo=0.05, similar=10.0).log_p)
+    focus = alignment.focus
+
+    def of(place, residue):
+        return float(score([focus[:place] + residue + focus[place + 1 :]])[0])
+
+    assert score([focus])[0] == 0 and of(3, "I") > of(3, "P")  # seen there, and no proline
+    assert of(0, "G") < of(5, "L")  # a column that never varies
+    two = focus[:3] + "I" + focus[4:5] + "L" + focus[6:]
+    assert float(score([two])[0]) == pytest.approx(of(3, "I") + of(5, "L"))
 
 
 def test_similar_residues_are_those_that_replace_each_other_elsewhere():
@@ -228,6 +272,14 @@ def test_the_verb_prints_floors_beside(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "profile" in done.output and "Potts" in done.output and "mean rank of all" in done.output
     assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == len(rows)
+    again = ["--run", str(tmp_path / "out"), "--potts-steps", "0", "--out", str(tmp_path / "more")]
+    done = CliRunner().invoke(app, [*words[:4], *again])
+    assert done.exit_code == 0, done.output
+    first, second = (pd.read_csv(tmp_path / name / "scores.csv")["vae x 1"] for name in ("out", "more"))
+    assert np.allclose(first, second)
+    (tmp_path / "other.a3m").write_text("".join(f">{i}\n{s[1:]}\n" for i, s in enumerate(family(200))))
+    wrong = CliRunner().invoke(app, ["proteins", str(tmp_path / "other.a3m"), *again[:-1], str(tmp_path / "no")])
+    assert "runs of this family" in str(wrong.exception)
 
 
 def test_designs_find_what_an_assay_rewards_and_change_few_columns(alignment):

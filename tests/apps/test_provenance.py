@@ -5,6 +5,7 @@ import json
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.stats import binom, kstest
@@ -219,6 +220,23 @@ def test_the_verb_writes_samples_and_what_they_withstand(flow, tmp_path):
     assert done.exit_code == 0, done.output
     assert "6 marked samples" in done.output
     assert {"robustness.svg", "robustness.json", "0.png"} <= {p.name for p in (tmp_path / "marked").iterdir()}
+    plain = flow.sample(6, seed=1)
+    np.savez(tmp_path / "plain.npz", x=plain, levels=17)
+    for items, least, most in (("marked", 4, 6), ("plain.npz", 0, 0)):
+        out = tmp_path / "p.csv"
+        call = ["detect", str(run), "--items", str(tmp_path / items), "--key", str(key), "--out", str(out)]
+        done = CliRunner().invoke(app, [*call, "--level", "0.001"])
+        assert done.exit_code == 0 and "marked by this key at 0.001" in done.output, done.output
+        assert list(pd.read_csv(out).columns) == ["p_unmarked", "marked"] and len(pd.read_csv(out)) == 6
+        assert least <= pd.read_csv(out)["marked"].sum() <= most
+    given = ["--items", str(tmp_path / "plain.npz")]
+    for wrong in (
+        ["--key", str(key)],
+        [*given, "--key", str(key), "--mark", "x"],
+        [*given, "--mark", "pixel"],
+        ["--key", str(tmp_path / "no")],
+    ):
+        assert isinstance(CliRunner().invoke(app, ["detect", str(run), *wrong]).exception, PofxError), wrong
 
 
 # --- detection
@@ -306,3 +324,16 @@ def test_a_card_states_data_licence_sizes_energy_and_limits(flow, tmp_path):
     done = CliRunner().invoke(app, ["card", str(run), "--out", str(tmp_path / "README.md")])
     assert done.exit_code == 0, done.output
     assert "None are stored" in (tmp_path / "README.md").read_text()
+
+
+def test_runs_that_need_conditions_are_tried_under_those_of_held_out_rows(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=200)
+    frame = pd.DataFrame({"x": x.round(3), "y": (2 * x + random.normal(0, 0.1, 200)).round(3)})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for seed in (0, 1):
+        how = {"condition": ["x"], "width": 8, "layers": 1, "steps": 3, "seed": seed, "progress": False}
+        run = pofx.fit(tmp_path / "rows.csv", "nsf", out=tmp_path / f"r{seed}", **how)
+    assert memorisation(run, n=50).numbers["samples"] == 50
+    done = CliRunner().invoke(app, ["detect", str(tmp_path / "r0"), str(tmp_path / "r1"), "-n", "40"])
+    assert done.exit_code == 0, done.output

@@ -30,6 +30,12 @@ CASES = {
     "two budgets": "train digits --model made --steps 1 --epochs 1",
     "an argument too many": "train digits moons --model made",
     "no such help": "models no-such-model",
+    "an option of the trainer as one of the verb": "train digits --model made --steps 1 --lr 0.1",
+    "data without a name": "train '' --model made --steps 1",
+    "data of blanks": "train '  ' --model made --steps 1",
+    "a device of another kind": "train digits --model made --steps 1 --device mps",
+    "a zip by another name": "train WORK/zip.csv --model nsf --steps 1",
+    "a picture by another name": "train WORK/picture.txt --model gpt --steps 1",
     "an argument of a verb without any": "data digits extra",
     # names
     "no such model": "train digits --model reelnvp --steps 1",
@@ -178,6 +184,8 @@ def files(tmp_path):
     (tmp_path / "names.txt").write_text("anna\nbob\nclara\n" * 20)
     (tmp_path / "notes.xyz").write_text("1")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "zip.csv").write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    (tmp_path / "picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
     (tmp_path / "empty").mkdir()
     np.save(tmp_path / "points.npy", rng.normal(size=(40, 2)))
     np.save(tmp_path / "points3.npy", rng.normal(size=(40, 3)))

@@ -1,5 +1,6 @@
 """Flows and pipelines of other libraries as runs; runs as distributions, pipelines and programs: the same numbers."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import pofx
 from pofx.core.errors import PofxError, Unsupported, UsageError
@@ -59,6 +61,62 @@ def test_a_flow_of_another_library_is_a_run(library, tmp_path):
         wrap("a flow", 2)
 
 
+@pytest.mark.parametrize("library", ["zuko", "nflows"])
+def test_the_context_of_a_flow_is_the_condition_of_the_run(library):
+    torch.manual_seed(0)
+    if library == "zuko":
+        zuko = pytest.importorskip("zuko")
+        module = zuko.flows.NSF(features=2, context=3, transforms=1, hidden_features=(16,))
+        run = pofx.from_zuko(module, context=3)
+    else:
+        pytest.importorskip("nflows")
+        from nflows.distributions.normal import ConditionalDiagonalNormal
+        from nflows.flows.base import Flow
+        from nflows.transforms.autoregressive import MaskedAffineAutoregressiveTransform
+
+        transform = MaskedAffineAutoregressiveTransform(2, 16, context_features=3)
+        module = Flow(transform, ConditionalDiagonalNormal([2], torch.nn.Linear(3, 4)))
+        run = pofx.from_nflows(module, context=3)
+    c = np.random.default_rng(0).normal(size=(6, 3)).astype("f4")
+    x = run.sample(6, c, seed=1)
+    assert np.allclose(run.sample(3, c[:3], seed=1), x[:3], atol=1e-5)
+    inside, given = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(c)
+    with torch.no_grad():
+        own = module(given).log_prob(inside) if library == "zuko" else module.log_prob(inside, context=given)
+    assert np.allclose(run.log_prob(x, c), own.numpy(), atol=1e-4)
+    assert np.allclose(run.decode(run.encode(x, c), c), x, atol=1e-3)
+    assert not np.allclose(run.log_prob(x, c), run.log_prob(x, c[::-1].copy()))
+    wrap = pofx.from_zuko if library == "zuko" else pofx.from_nflows
+    for wrong in ({}, {"context": 2}, {"context": 3, "dims": 4}, {"context": -1}):
+        with pytest.raises(UsageError):
+            wrap(module, **wrong)
+    with pytest.raises(PofxError, match="condition"):
+        run.sample(3)
+
+
+@pytest.mark.parametrize("kind", ["NAF", "GF", "CNF", "double", "mixture"])
+def test_flows_that_take_derivatives_or_other_types_and_mixtures_are_runs(kind):
+    zuko = pytest.importorskip("zuko")
+    torch.manual_seed(0)
+    module = {
+        "double": lambda: zuko.flows.MAF(2, hidden_features=(8,)).double(),
+        "mixture": lambda: zuko.mixtures.GMM(2, components=3),
+        "GF": lambda: zuko.flows.GF(2, hidden_features=(8,)),
+        "CNF": lambda: zuko.flows.CNF(2, hidden_features=(8,)),
+        "NAF": lambda: zuko.flows.NAF(2, hidden_features=(8,)),
+    }[kind]()
+    run = pofx.from_zuko(module)
+    x = run.sample(4, seed=1)
+    given = torch.as_tensor(x, dtype=torch.float64 if kind == "double" else torch.float32)
+    assert np.allclose(run.log_prob(x), module().log_prob(given).detach().numpy(), atol=2e-2 if kind == "CNF" else 1e-3)
+    assert run.density == pofx.Density.EXACT
+    if kind == "mixture":
+        with pytest.raises(Unsupported, match="no codes"):
+            run.encode(x)
+    else:
+        assert np.allclose(run.reconstruct(x), x, atol=1e-2)
+
+
 @pytest.mark.slow
 def test_a_flow_of_another_library_is_judged_like_any_other():
     from pofx.data.sources import load
@@ -86,6 +144,13 @@ def test_a_run_is_a_torch_distribution(flow):
     assert gradient.shape == x.shape
     with pytest.raises(PofxError, match="shape"):
         law.log_prob(torch.zeros(3))
+    pictures = pofx.as_distribution(pofx.fit("digits", model="made", width=16, blocks=1, **QUICK))
+    drawn = pictures.sample((2,))
+    assert pictures.support.check(drawn).all() and not pictures.support.check(drawn.float() + 0.5).any()
+    given = pofx.fit("digits", model="made", width=16, blocks=1, condition="label", **QUICK)
+    with pytest.raises(Unsupported, match="condition="):  # of labels drawn at random it would not be log p
+        pofx.as_distribution(given)
+    assert pofx.as_distribution(given, 3).log_prob(drawn).shape == (2,)
 
 
 def peer():
@@ -123,6 +188,53 @@ def test_a_pipeline_of_diffusers_draws_the_same_samples_from_the_same_noise(tmp_
     assert run.using(sampler_steps=5).model.steps == 5
 
 
+SCHEDULES = {  # of a pipeline: what of it the steps depend on
+    "clipped elsewhere": {"clip_sample_range": 2.0},
+    "not clipped": {"clip_sample": False},
+    "clipped by quantiles": {"thresholding": True, "sample_max_value": 2.0},
+    "from the end": {"timestep_spacing": "trailing"},
+    "evenly": {"timestep_spacing": "linspace"},
+    "velocities": {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
+    "items": {"prediction_type": "sample"},
+    "not to the data": {"set_alpha_to_one": False, "steps_offset": 1},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_samples_are_the_same_under_every_schedule(name):
+    theirs = pipeline()
+    theirs.scheduler = peer().DDIMScheduler(**SCHEDULES[name])
+    theirs.set_progress_bar_config(disable=True)
+    run = pofx.from_diffusers(theirs, sampler_steps=7)
+    z = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    out = theirs(batch_size=2, num_inference_steps=7, eta=0.0, output_type="np",
+                 generator=torch.Generator().manual_seed(3)).images  # fmt: skip
+    with torch.inference_mode():
+        ours = run.model.decode(z).numpy()
+        back = run.model.encode(run.model.decode(z))
+    assert np.abs((ours / 2 + 0.5).transpose(0, 2, 3, 1) - out).max() < 1e-4
+    assert torch.isfinite(back).all()
+
+
+@pytest.mark.slow
+def test_a_pipeline_around_a_run_is_stored_and_read_by_diffusers(denoiser, tmp_path):
+    made = pofx.to_diffusers(denoiser, levels=50)
+    made.save_pretrained(tmp_path / "p")
+    back = peer().DDIMPipeline.from_pretrained(tmp_path / "p")
+    drawn = []
+    for one in (made, back):
+        one.set_progress_bar_config(disable=True)
+        drawn.append(one(batch_size=2, num_inference_steps=5, eta=0.0, output_type="np",
+                         generator=torch.Generator().manual_seed(3)).images)  # fmt: skip
+    assert np.array_equal(*drawn)
+    for wrong in ({"levels": 1}, {"levels": "many"}):
+        with pytest.raises(UsageError, match="levels"):
+            pofx.to_diffusers(denoiser, **wrong)
+    with pytest.raises(PofxError):
+        pofx.to_diffusers(tmp_path / "p")
+
+
 @pytest.mark.slow
 def test_a_run_is_a_pipeline_of_diffusers(denoiser):
     peer()
@@ -142,10 +254,22 @@ def test_a_run_is_a_pipeline_of_diffusers(denoiser):
     assert torch.allclose(data, own, atol=1e-3)
 
 
-def test_pipelines_that_cannot_be_are_refused(flow):
+def test_pipelines_that_cannot_be_are_refused(flow, tmp_path):
     peer()
     with pytest.raises(UsageError, match="pipeline"):
         pofx.from_diffusers(object())
+    (tmp_path / "p").mkdir()
+    with pytest.raises(UsageError, match="no pipeline"):
+        pofx.from_diffusers(tmp_path / "p")
+    few = pipeline(20)
+    with pytest.raises(UsageError, match="at most the 20"):
+        pofx.from_diffusers(few, sampler_steps=50).sample(1)
+    few.unet.register_to_config(num_class_embeds=10)
+    with pytest.raises(Unsupported, match="class"):
+        pofx.from_diffusers(few)
+    few.unet.register_to_config(num_class_embeds=None, sample_size=None)
+    with pytest.raises(UsageError, match="sample_size"):
+        pofx.from_diffusers(few)
     with pytest.raises(Unsupported, match="denoiser"):
         pofx.to_diffusers(flow)
 
@@ -243,7 +367,7 @@ def test_a_model_of_transformers_has_the_same_logits_here():
         assert torch.allclose(run.model.logits(x), logits, atol=1e-4)
 
 
-def test_weights_of_other_networks_are_refused():
+def test_weights_of_other_networks_are_refused(tmp_path):
     state = gpt2_weights()
     for wrong, reason in (
         (torch.nn.Linear(2, 2), "wte.weight"),
@@ -260,6 +384,15 @@ def test_weights_of_other_networks_are_refused():
     for how in ({"heads": 0}, {"heads": "2"}, {"heads": 2, "start": "a"}, {"heads": 2, "start": 0, "activation": "x"}):
         with pytest.raises(UsageError, match="must be"):
             pofx.from_gpt2(state, **how)
+    for path in (tmp_path, tmp_path / "ckpt.pt", "gpt2"):
+        with pytest.raises(UsageError, match="safetensors"):
+            pofx.from_gpt2(path)
+    save_file({k: v.clone() for k, v in state.items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"n_head": 2, "bos_token_id": 0}')
+    of_file = pofx.from_gpt2(tmp_path / "model.safetensors", heads=2, start=0)
+    assert np.array_equal(pofx.from_gpt2(tmp_path).sample(2), of_file.sample(2))
+    assert "imported from GPT-2" in repr(of_file) and "None" not in of_file.model_card().split("## Training")[1]
+    assert " 0 " not in of_file._repr_html_() and "None" not in of_file._repr_html_()
     found = pofx.from_gpt2({k: v.numpy() for k, v in state.items()}, heads=2, start=0)
     assert np.array_equal(found.sample(2), pofx.from_gpt2(state, heads=2, start=0).sample(2))
     with pytest.raises(UsageError, match="start"):
@@ -371,3 +504,30 @@ def test_hooks_receive_the_numbers_of_a_training(tmp_path):
     assert all(np.isfinite(v) for _, numbers in logged for v in numbers.values())
     with pytest.raises(UsageError, match="wandb"):
         pofx.to_wandb(5)
+    for wrong in (lambda: pofx.together(None), lambda: pofx.to_tensorboard(None)):
+        with pytest.raises(UsageError, match="must be"):
+            wrong()
+
+
+def test_validation_is_logged_as_such(tmp_path, monkeypatch):
+    """Under "validation" the loss of training was logged once, and that of validation nowhere."""
+    import signal
+    import types
+
+    import pofx.cli.main as cli
+
+    logged = []
+    project = types.SimpleNamespace(log=lambda numbers, step: logged.append((step, numbers)))
+    made = types.SimpleNamespace(init=lambda project: logged.append(project) or made, log=project.log)
+    monkeypatch.setitem(sys.modules, "wandb", made)
+    monkeypatch.setattr(signal, "signal", lambda *a: None)
+    monkeypatch.setattr(sys, "argv", ["pofx", "train", "moons", "--model", "nsf", "--steps", "4", "-o", "width=8",
+                                      "--wandb", "mine", "--out", str(tmp_path / "r")])  # fmt: skip
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code and logged[0] == "mine"
+    lines = [json.loads(line) for line in (tmp_path / "r" / "log.jsonl").read_text().splitlines()]
+    stored = {line["step"]: line["validation"] for line in lines if "validation" in line}
+    seen = {step: numbers["validation/loss"] for step, numbers in logged[1:] if "validation/loss" in numbers}
+    assert stored and seen == pytest.approx(stored, rel=1e-4)
+    assert all(set(numbers) <= {"validation/loss", "training/model", "steps per second"} for _, numbers in logged[1:])

@@ -256,9 +256,12 @@ def test_learning_curves_are_thinned_but_keep_every_validation(tmp_path):
 
 @pytest.mark.slow
 def test_a_real_comparison_of_unnamed_points(tmp_path):
-    found = compare(points(400), models=["gmm"], budget="0.3s", out=tmp_path)
+    mine = pofx.fit(points(400), model="realnvp", steps=3, width=8, layers=2, progress=False)
+    found = compare(points(400), models=["gmm"], budget="0.3s", out=tmp_path, runs={"mine": mine})
     table = found.table()
-    assert list(table["status"]) == ["done"] * 6
+    assert list(table["status"]) == ["done"] * 7
+    assert table.loc["mine", "FD"] > table.loc["gmm", "FD"]
+    assert {row["name"]: row["role"] for row in found.results["rows"]}["mine"] == "control"  # not ranked
     assert {"noised-real-0.1", "noised-real-0.3"} <= set(table.index)
     assert table.loc["gmm", "FD"] > 0 and table.loc["gmm", "kind"] == "exact"
     assert table.loc["memoriser", "Near-copy p"] < table.loc["real-test", "Near-copy p"]

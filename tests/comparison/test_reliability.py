@@ -184,6 +184,10 @@ HOPELESS = {
     "a trainer value out of range": (300, {"options": {"nsf": {"lr": -1}}}, "lr"),
     "a view that does not exist": (300, {"options": {"nsf": {"represent": "pixels"}}}, "pixels"),
     "a time limit below the budget": (300, {"budget": "30s", "time_limit": "10s"}, "time_limit must exceed"),
+    "a run of other data": (300, {"runs": {"mine": "OTHER"}}, "models points items"),
+    "a run that is none": (300, {"runs": {"mine": 5}}, "run must be"),
+    "a run named as a model": (300, {"runs": {"nsf": "OTHER"}}, "another name"),
+    "a run named as a control": (300, {"runs": {"memoriser": "OTHER"}}, "rename it"),
     "a time limit that is none": (300, {"time_limit": "abc"}, "time_limit must be a time"),
 }
 
@@ -193,6 +197,9 @@ def test_a_hopeless_request_is_refused_before_anything_is_trained(tmp_path, trai
     n, changes, message = HOPELESS[case]
     path = write_csv(tmp_path / "m.csv", n)
     request = {"models": ["nsf"], "budget": "1s", "label": "kind", "out": tmp_path / "out", **changes}
+    if "OTHER" in (request.get("runs") or {}).values():
+        other = pofx.fit(points(), "gmm", steps=1, progress=False)
+        request["runs"] = dict.fromkeys(request["runs"], other)
     if request.pop("columns", None):
         path = pd.read_csv(path)[["a", "b"]]
     with pytest.raises(PofxError, match=message):

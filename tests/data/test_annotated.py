@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, UsageError
 from pofx.data.annotated import read_annotated
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
@@ -44,6 +44,18 @@ def test_cells_come_with_their_annotation(tmp_path, layout):
     found = read_annotated(tmp_path / "x.h5ad")
     assert list(found.columns) == ["drug", "dose", "g1", "g2", "g3"] and list(found["drug"]) == ["A", "B", "A", "none"]
     assert np.array_equal(found[["g1", "g2", "g3"]], COUNTS) and found["g1"].dtype.kind == "i"  # counts stay counts
+
+
+def test_a_layer_may_take_the_place_of_x_and_columns_may_lack_values(tmp_path):
+    write(tmp_path / "x.h5ad", "dense")
+    with h5py.File(tmp_path / "x.h5ad", "a") as file:
+        file["layers/logs"] = np.log1p(COUNTS)
+        one = file["obs"].create_group("age")
+        one["values"], one["mask"] = np.array([1, 2, 3, 4]), np.array([False, True, False, False])
+    found = read_annotated(tmp_path / "x.h5ad", layer="logs")
+    assert np.allclose(found[["g1", "g2", "g3"]], np.log1p(COUNTS)) and found["age"].isna().tolist() == [0, 1, 0, 0]
+    with pytest.raises(UsageError, match="layer"):
+        read_annotated(tmp_path / "x.h5ad", layer="counts")
 
 
 def test_counts_are_joined_to_a_table_of_labels(tmp_path):

@@ -252,6 +252,7 @@ TABLES = {
     "comments": ("# by x\n# y\na,b\n1,2\n3,4\n", {"a": [1, 3], "b": [2, 4]}),
     "hash": ("#a,b\n1,2\n3,4\n", {"a": [1, 3], "b": [2, 4]}),
     "last separator": ("a,b,\n1,2,\n3,4,\n", {"a": [1, 3], "b": [2, 4]}),
+    "last separator of rows": ("a,b\n1,2,\n3,4,\n", {"a": [1, 3], "b": [2, 4]}),
     "line ends": ("a;b\r\n1;2\r\n3;4\r\n", {"a": [1, 3], "b": [2, 4]}),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pofx.core.errors import DataError, UsageError
-from pofx.inverse.noise import Noise
+from pofx.inverse.noise import Noise, stated_noise
 from pofx.inverse.operator import Function, Operator, adjoint_gap
 from pofx.inverse.operators import grid, projection
 from pofx.inverse.operators.named import OPERATORS, operator_of
@@ -180,3 +180,70 @@ def test_measurements_are_real_or_complex_as_the_operator_is():
             operator_of("inpaint", IMAGE).taken(wrong)
     with pytest.raises(UsageError, match="takes images"):
         operator_of("mri", (3,))
+
+
+def test_functions_that_add_up_are_linear_and_others_are_not():
+    assert operator_of(lambda x: x[..., ::2].cumsum(-1), IMAGE).linear
+    for other in (
+        lambda x: x.clamp(0, 1),
+        lambda x: x + 1,
+        lambda x: x.abs(),
+        lambda x: (x + 1e-3).clamp(min=0).sqrt(),
+    ):
+        assert not operator_of(other, IMAGE).linear
+
+
+def test_k_spaces_are_taken_whole_and_of_all_coils():
+    x = torch.rand(3, *IMAGE)
+    coils = projection.smooth_coils(IMAGE[1:], 2)
+    for options in ({}, {"coils": coils.numpy()}):
+        some = operator_of("mri", IMAGE, {"acceleration": 2, **options})
+        full = operator_of("mri", IMAGE, {"mask": np.ones(IMAGE[1:], bool), **options})
+        whole = full.forward(x).reshape(3, -1, *IMAGE[1:])
+        assert torch.allclose(some.taken(whole), some.forward(x))
+        assert torch.allclose(some.taken(torch.view_as_real(whole)), some.forward(x))
+    with pytest.raises(DataError, match="of 2 coils"):
+        some.taken(whole[:, :1])
+    columns = np.arange(8) % 2 == 0
+    assert operator_of("mri", IMAGE, {"mask": columns}).out == (1, 48)
+
+
+def test_centred_phases_are_those_of_scanners():
+    x = torch.rand(2, *IMAGE, dtype=torch.float64)
+    made = operator_of("mri", IMAGE, {"acceleration": 1, "centred": True})
+    shifted = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(x.numpy(), (-2, -1)), norm="ortho"), (-2, -1))
+    assert np.allclose(made.forward(x).numpy().reshape(shifted.shape), shifted)
+    assert adjoint_gap(made) < 1e-13 and torch.allclose(made.adjoint(made.forward(x)), x)
+
+
+def test_operators_have_arrays_of_users():
+    kernel, matrix = np.ones((3, 3)) / 9, np.random.default_rng(0).normal(size=(5, 96))
+    x = torch.rand(2, *IMAGE)
+    assert torch.allclose(
+        operator_of("blur", IMAGE, {"kernel": kernel}).forward(x)[:, :, 1:-1, 1:-1],
+        torch.nn.functional.avg_pool2d(x, 3, 1), atol=1e-6,
+    )  # fmt: skip
+    assert operator_of("sensing", IMAGE, {"matrix": matrix}).out == (5,)
+    assert operator_of("phase", IMAGE, {"matrix": matrix}).out == (5,)
+    assert operator_of("tomography", IMAGE, {"angles": [0.0, 45.0]}).out == (1, 2, 8)
+    for wrong in ({"coils": 0}, {"coils": "three"}, {"coils": 2.5}):
+        with pytest.raises(UsageError, match="coils must be"):
+            operator_of("mri", IMAGE, wrong)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"sigma": torch.tensor([0.1])}, Noise(0.1)), ({"gain": torch.tensor(0.02)}, Noise(gain=50.0)),
+        ({"sigma": 0.1, "gain": 0.1}, None), ({"gain": 0.1, "normalize": False}, None), ({}, None),
+    ],
+)  # fmt: skip
+def test_physics_state_their_noise(model, expected):
+    physics = type("Physics", (), {"noise_model": type("Some", (), model)()})()
+    if expected is None:
+        with pytest.raises(UsageError, match="noise model Some"):
+            stated_noise(physics)
+    else:
+        found = Noise.of(stated_noise(physics))
+        assert (found.sigma or found.gain) == pytest.approx(expected.sigma or expected.gain)
+    assert stated_noise("blur") == stated_noise(np.eye(2)) == 0.05

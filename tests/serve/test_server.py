@@ -1,6 +1,7 @@
 """The server: what it returns is what the run returns, whatever else is computed with it; nothing makes it fail."""
 
 import json
+import socket
 import threading
 import time
 
@@ -211,8 +212,24 @@ def test_the_client_returns_what_the_run_returns(runs, address):
             client.encode(x)
     with pofx.Client(address, "wrong") as client, pytest.raises(PofxError, match="token"):
         client.sample(1)
-    with pofx.Client("http://127.0.0.1:9") as client, pytest.raises(UsageError, match="no server"):
-        client.sample(1)
+    with pofx.Client("http://127.0.0.1:9") as client:
+        for call in (lambda: client.sample(1), lambda: list(client.stream(1)), lambda: client.info):
+            with pytest.raises(UsageError, match="no server"):
+                call()
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_0_a_free_one(runs):
+    from pofx.serve.ports import listening
+    from pofx.serve.server import serve
+
+    assert 1024 <= listening("127.0.0.1", 0) < 65536
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for host, at in (("127.0.0.1", port), ("198.51.100.7", 0)):
+            with pytest.raises(UsageError, match="another --port"):
+                serve(runs["flow"], host, at, None, SMALL)
 
 
 def test_many_at_once_share_batches_and_none_fails(runs, address):

@@ -129,6 +129,63 @@ def test_items_of_ones_own_are_reconstructed_and_scored(desk):
 
 
 @pytest.mark.slow
+def test_a_picture_in_the_editor_is_the_one_that_is_drawn_anew(desk):
+    from pofx.serve.studio import large, over_white, painted_item
+
+    own = np.zeros((64, 64, 4), np.uint8)
+    own[16:48, 24:40] = 255  # a white bar; the rest is transparent, its hidden colour black
+    assert (over_white(own) == 255).all()
+    own[..., 3] = 255
+    item = painted_item(desk, "ddpm", 0, {"background": own, "layers": []})
+    assert item.values.max() == 16 and item.values[0, :, 0].max() == 0
+    mask = np.zeros((64, 64), bool)
+    mask[:32] = True
+    done = desk.complete("ddpm", item, mask, n=2)
+    assert done.note == "50% drawn anew"
+    loaded = {"background": large(desk, "ddpm", 3), "layers": []}
+    for drawn in (loaded, None, {"background": None}):
+        assert np.array_equal(painted_item(desk, "ddpm", 3, drawn).values, desk.test_item("ddpm", 3).values)
+    assert desk.complete("vae", desk.test_item("vae", 0), mask, n=2).note == "50% drawn anew"
+    with pytest.raises(PofxError, match="from their beginning"):
+        desk.complete("made", desk.test_item("made", 0), mask, n=2)
+    with pytest.raises(PofxError, match="picture is none"):
+        desk.own("nsf", own[..., :3])
+
+
+@pytest.mark.slow
+def test_files_of_ones_own_are_items(desk, tmp_path):
+    from scipy.io import wavfile
+
+    wavfile.write(tmp_path / "a.wav", 8000, np.sin(np.arange(400) / 5).astype(np.float32))
+    sound = desk.own("sound", tmp_path / "a.wav")
+    assert sound.kind == "audio"
+    picture, note = desk.score("sound", sound)  # of a run of arrays, whose test items are nowhere
+    assert picture is None and "log p" in note and "not found from here" in note
+    pd.DataFrame({"age": [30.5], "plan": ["pro"]}).to_csv(tmp_path / "row.csv", index=False)
+    assert "log p" in desk.score("rows", desk.own("rows", tmp_path / "row.csv"))[1]
+    (tmp_path / "a.txt").write_text("abra\n")
+    assert list(desk.own("gpt", tmp_path / "a.txt").values) == ["abra"]
+    for name, file in (("nsf", "a.txt"), ("vae", "a.wav"), ("rows", "none.csv")):
+        with pytest.raises(PofxError):
+            desk.score(name, desk.own(name, tmp_path / file))
+
+
+@pytest.mark.slow
+def test_a_number_is_the_same_test_item_on_every_tab(desk):
+    space = desk["nsf"].space
+    for number in (0, 5):
+        start = np.asarray(desk["nsf"].run.encode(desk.test_item("nsf", number).values))
+        assert np.allclose(desk._code(desk["nsf"], desk.test_item("nsf", number)), start, atol=1e-5)
+        assert not np.allclose(space.codes[number], start, atol=1e-3)  # there in another order
+        rows = desk.walk("nsf", number, [0.0, 0.0]).rows.astype(float).to_numpy()
+        assert np.allclose(rows[0], desk.test_item("nsf", number).values[0], atol=1e-3)
+    ends = desk.interpolate("nsf", 0, 5, 3).rows.astype(float).to_numpy()
+    assert np.allclose(ends[[0, -1]], [desk.test_item("nsf", k).values[0] for k in (0, 5)], atol=1e-3)
+    own = desk.own("nsf", "0.5, 0.2")
+    assert np.allclose(desk.walk("nsf", 0, [0.0], own=own).rows.astype(float).to_numpy()[0], [0.5, 0.2], atol=1e-3)
+
+
+@pytest.mark.slow
 def test_codes_are_walked_and_interpolated(desk):
     still = desk.walk("vae", 0, [0, 0, 0])
     assert not np.array_equal(still.picture, desk.walk("vae", 0, [3, 0, 0]).picture)
@@ -151,6 +208,35 @@ def test_curves_and_reports(desk, tmp_path):
     assert "srcdoc=" in desk.report(str(tmp_path))
     with pytest.raises(UsageError, match="no report"):
         desk.report(str(tmp_path / "none"))
+
+
+def begun(folder):
+    """A run that is trained and has no weights yet."""
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text("{}")
+    Log(folder).write({"step": 3, "seconds": 1.0, "loss": 2.0})
+
+
+def test_a_run_is_watched_before_it_has_weights_and_read_anew_when_it_is_saved(tmp_path, monkeypatch):
+    begun(tmp_path / "runs" / "new")
+    monkeypatch.chdir(tmp_path)
+    desk = Desk()
+    assert "step 3" in desk.curves("new")[1]
+    with pytest.raises(PofxError, match="no weights yet"):
+        desk.sample("new")
+    for seed in (0, 1):
+        pofx.fit("moons", model="gmm", steps=1, progress=False, seed=seed).save("runs/new")
+        rows = desk.sample("new", 3).rows
+        assert np.allclose(rows.astype(float), pofx.load("runs/new").sample(3), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_page_opens_for_a_run_without_weights(tmp_path):
+    gradio = pytest.importorskip("gradio", reason="the studio needs gradio")
+    from pofx.serve.studio import page as made
+
+    begun(tmp_path / "new")
+    assert isinstance(made(Desk([tmp_path / "new"])), gradio.Blocks)
 
 
 def test_a_desk_without_runs_states_what_to_do(tmp_path, monkeypatch):
@@ -293,8 +379,44 @@ def ran(page, name):
     )
 
 
+def upload(page, folder):
+    """A picture, a row and a sound of one's own, in each control that takes one."""
+    from PIL import Image
+    from scipy.io import wavfile
+
+    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))).save(folder / "own.png")
+    wavfile.write(folder / "own.wav", 8000, np.sin(np.arange(400) / 5).astype(np.float32))
+    choose(page, "vae")
+    for name in ("reconstruct", "walk"):
+        tab(page, name.capitalize())
+        page.locator("text=Or your own picture, sound or file").locator("visible=true").first.click()
+        page.set_input_files(f"#{name}-upload input[type=file]", folder / "own.png")
+        page.wait_for_selector(f"#{name}-upload img")
+        ran(page, name)
+    choose(page, "sound")
+    tab(page, "Score")
+    page.locator("text=Or your own picture, sound or file").locator("visible=true").first.click()
+    page.set_input_files("#score-file input[type=file]", folder / "own.wav")
+    page.wait_for_selector("#score-file .file-preview, #score-file a")
+    write(page, "score-own", "")
+    page.click("#score-go")
+    page.wait_for_function("document.querySelector('#score-note').innerText.includes('log p')")
+    choose(page, "ddpm")
+    tab(page, "Complete")
+    page.set_input_files("#complete-editor input[type=file]", folder / "own.png")
+    page.wait_for_timeout(2000)
+    box = page.locator("#complete-editor canvas").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 - 30, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 30, box["y"] + box["height"] / 2 + 10, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    page.click("#complete-go")
+    page.wait_for_function("document.querySelector('#complete-note').innerText.includes('drawn anew')")
+
+
 @pytest.mark.slow
-def test_the_other_controls_change_what_is_shown(page):
+def test_the_other_controls_change_what_is_shown(page, tmp_path):
     choose(page, "ddpm")
     page.wait_for_selector("#sample-sampler input", state="visible")
     page.click("#sample-go")
@@ -352,6 +474,7 @@ def test_the_other_controls_change_what_is_shown(page):
         write(page, at, value)
     page.click("#complete-go")
     page.wait_for_selector("#complete-picture img")
+    upload(page, tmp_path)
     page.click("text=About this run")
     page.wait_for_selector("#about table")
     assert not page.errors

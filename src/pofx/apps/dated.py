@@ -49,7 +49,7 @@ def _words(column: pd.Series) -> pd.Series:
 def days(moments: pd.Series) -> pd.Series:
     """Dates as days since 1970, spans of time as days: float64, NaN where there is none."""
     if moments.dtype.kind == "m":
-        return moments / pd.Timedelta(days=1)
+        return moments.dt.total_seconds() / 86400
     plain = moments.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(moments.dtype, "tz", None) else moments
     return (plain - pd.Timestamp(0)) / pd.Timedelta(days=1)
 

@@ -25,7 +25,9 @@ from pofx.data.dataset import Dataset, take
 from pofx.data.kind import kind_of
 from pofx.data.sources import load
 from pofx.data.vectors import Vectors
-from pofx.declared import Against, Device, File, Reads, Seed
+from pofx.declared import Against, Condition, Device, File, Reads, Seed
+from pofx.evaluate import conditions
+from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.membership import attack
 
@@ -129,9 +131,11 @@ class Detector:
         return np.asarray(self.p_values(values) <= level)
 
 
-def drawn(runs: Mapping[str, Artifact], n: int, seed: int) -> dict[str, Items]:
-    """n samples of every run, those of conditional ones under conditions as often as in training."""
-    return {name: run.draw(n, seed=seed) for name, run in runs.items()}
+def drawn(runs: Mapping[str, Artifact], dataset: Dataset, n: int, seed: int) -> dict[str, Items]:
+    """n samples of every run; those of conditional ones under labels as often as in training, or the conditions of
+    test items."""
+    found = {name: (run, with_conditions(run, dataset).test) for name, run in runs.items()}
+    return {name: conditions.drawn(run, items, n, seed=seed) for name, (run, items) in found.items()}
 
 
 def detect_by_family(
@@ -175,7 +179,16 @@ def detect(
     ],
     against: Against = None,
     items: Annotated[str | None, typer.Option(help="Data to judge, in the format of the real items."), Reads()] = None,
-    level: Annotated[float, typer.Option(help="Of false alarms: the share of real items that are accused.")] = 0.05,
+    level: Annotated[
+        float | None, typer.Option(help="Of false alarms: the share of real items that are accused (default 0.05).")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Of `pofx watermark`: are --items marked? At 1e-6 false alarms by default."),
+        Reads(),
+    ] = None,
+    mark: Annotated[str, typer.Option(help="With --key: code or pixel.")] = "code",
+    condition: Condition = None,
     n: Annotated[int, typer.Option("-n", min=20, max=100_000, help="Samples of each run.")] = 1000,
     out: Annotated[Path, typer.Option(help="A .csv file of verdicts, with --items."), File(".csv")] = Path(
         "verdicts.csv"
@@ -190,10 +203,16 @@ def detect(
     from pofx.data.arrays import write_frame
     from pofx.data.sources import whole
     from pofx.evaluate.provenance import as_read, check_same_data, trained_on
+    from pofx.hub import name_of
 
+    level = level if level is not None else 0.05 if key is None else 1e-6
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
-    artifacts: dict[str, Artifact] = {run.resolve().name: load(run).to(device) for run in runs}
+    if key is not None:
+        return _marked(runs, items, key, mark, condition, level, out, device)
+    if condition is not None or mark != "code":
+        raise UsageError("--mark and --condition are those of a watermark: pass its --key, too")
+    artifacts: dict[str, Artifact] = {name_of(run): load(run).to(device) for run in runs}
     if len(artifacts) < len(runs):
         raise UsageError("runs need different names: rename a folder")
     first = next(iter(artifacts.values()))
@@ -202,7 +221,7 @@ def detect(
     dataset = trained_on(first, against)
     for artifact in artifacts.values():
         check_same_data(artifact, dataset, force=True)
-    generated = drawn(artifacts, n, seed)
+    generated = drawn(artifacts, dataset, n, seed)
     if len(generated) > 1:
         table = pd.DataFrame(detect_by_family(dataset, generated, level, seed)).set_index("maker")
         show(f"detectors that never saw the run, real items of {dataset.card.name}\n{aligned(table)}")
@@ -217,3 +236,35 @@ def detect(
         pd.DataFrame({"score": detector.score(suspects.values), "p_real": p, "generated": called.astype(int)}), out
     )
     return f"{int(called.sum())} of {len(p)} called generated at {level:.0%} false alarms"
+
+
+def _marked(
+    runs: list[Path],
+    items: str | None,
+    key: Path,
+    mark: str,
+    condition: str | None,
+    level: float,
+    out: Path,
+    device: str,
+) -> str:
+    """The verdicts of a watermark on items."""
+    import pandas as pd
+
+    from pofx.apps.watermark import key_of, p_unmarked
+    from pofx.artifact import load
+    from pofx.data.arrays import write_frame
+    from pofx.data.sources import whole
+    from pofx.evaluate.provenance import as_read
+
+    if len(runs) != 1 or items is None:
+        raise UsageError(f"a watermark is that of one run in --items (got {len(runs)} runs): pass both")
+    secret, run = key_of(key), load(runs[0]).to(device)
+    suspects = whole(items, **as_read(run))
+    given = None
+    if condition is not None and run.conditioning is not None:
+        values = run.conditioning.written(condition)
+        given = [values[i % len(values)] for i in range(len(suspects))]
+    p = p_unmarked(run, suspects, secret, mark, given)
+    write_frame(pd.DataFrame({"p_unmarked": p, "marked": (p < level).astype(int)}), out)
+    return f"{int((p < level).sum())} of {len(p)} marked by this key at {level:g} false alarms"

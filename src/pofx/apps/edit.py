@@ -4,7 +4,8 @@ path, items of one domain become items of another.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
 Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
-that: circuits exactly, autoencoders and masked diffusions by their own conditionals.
+that: circuits exactly, autoencoders and masked diffusions by their own conditionals. For other models, and for those of
+codes, what is known is a measurement of the item (`inverse.posterior`).
 """
 
 from collections.abc import Sequence
@@ -20,14 +21,19 @@ from torch.nn import functional as F
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, count, select
-from pofx.core.model import Denoising, Encoding, Infilling
+from pofx.core.items import Items
+from pofx.core.model import Completing, Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
+from pofx.data.kind import take
+from pofx.inverse.operators.grid import Mask
+from pofx.inverse.posterior import item_shape, measure, posterior, real_items
 from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import levels
 from pofx.maths.editing import completed, consistent, from_rough, inpainted, path_of, reduced
 from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
+from pofx.represent.learned import Learned
 
 PUBLIC = ("edit",)
 
@@ -38,6 +44,7 @@ LED, PARTICLES = 20, 4  # steps of particles, and how many for an item
 APART = 1.0  # noise over the spread of the data, down to which particles walk: what an item is has been decided there
 ROWS = 256  # of a batch of particles, whose gradients are taken
 TOWARD = 0.5  # strength of a path between items
+NEAR = 0.02  # deviation within which items of codes meet what is known, which is then returned exactly
 
 
 @checked
@@ -89,7 +96,7 @@ def edit(
         eta: random share of each step, as of DDIM.
 
     Raises:
-        Unsupported: a model that does not denoise.
+        Unsupported: a model that does not denoise, but for a mask alone, enlarge and colour.
         UsageError: not exactly one of mask, enlarge, colour, beyond, toward and into, or strength alone.
         DataError: items or a mask of another shape.
     """
@@ -99,10 +106,14 @@ def edit(
     alone = mask is not None and all(other is None for other in others)
     if isinstance(model, Infilling) and alone:
         return _completed(artifact, model, values, mask, condition, int(seed))
+    view, stated_ones = artifact.representation, [one for one in (mask, *others) if one is not None]
+    constrained = len(stated_ones) == 1 and not (mask is None and enlarge is None and not colour)
+    if constrained and (isinstance(view, Learned) or not isinstance(model, Denoising)):
+        return _measured(artifact, values, mask, enlarge, condition, int(seed))
     if not isinstance(model, Denoising):
         raise Unsupported(
-            f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run, or under a mask alone with "
-            "circuit, vae or masked-diffusion"
+            f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run, or under a mask alone, by "
+            "enlarge or by colour"
         )
     kinds = {"mask": mask, "enlarge": enlarge, "colour": colour or None, "beyond": beyond, "toward": toward}
     wanted = [name for name, value in {**kinds, "into": into}.items() if value is not None]
@@ -113,7 +124,11 @@ def edit(
             f"an edit has one of mask, enlarge, colour, beyond, toward and into, or a strength, alone or with mask or "
             f"toward (got {given_ones}): pass mask=… to draw a part anew"
         )
-    view = artifact.representation
+    if isinstance(view, Learned) and (mask is not None or beyond is not None):
+        raise Unsupported(
+            f"{artifact.name} knows codes alone, which have no places of items: edit by a mask without strength, by "
+            "enlarge, colour, strength, toward or into, or with a run of the items themselves"
+        )
     raw = view.tensor(_whole(artifact, values, enlarge)).to(artifact.device)
     stated = condition is not None or into is not None  # a denoiser does without, which is better than a random one
     given = artifact.condition_events(condition, len(raw), seed) if stated else None
@@ -162,6 +177,46 @@ def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, con
             drawn.append(view.decode(model.complete(x, known, c, generator=streams)).reshape(part.shape))
         found = torch.where(_mask(mask, raw), torch.cat(drawn).to(raw.dtype), raw)
     return view.items(found.cpu())
+
+
+def _measured(artifact: Artifact, values: Any, mask: Any, enlarge: int | None, condition: Any, seed: int) -> Any:
+    """Items drawn given a part, means of blocks or means of channels, by a model of codes or one that does not denoise:
+    a part of an item is a measurement of it."""
+    view, shape, noise = artifact.representation, item_shape(artifact), NEAR
+    if mask is None:
+        small, factor = np.asarray(values), enlarge or 1
+        if enlarge and small.shape[1:3] != shape[1:3]:  # an item of the measurement's size
+            small = small.repeat(factor, 1).repeat(factor, 2)
+        options: dict[str, Any] = {"factor": factor} if enlarge else {}
+        operator = "superres" if enlarge else "grey"
+        y, _ = measure(artifact, small, operator, 0.0, operator_options=options)
+        made = posterior(artifact, y, operator, noise, condition=condition, operator_options=options)
+        return made.sample(1, seed=seed).items
+    raw, items = view.tensor(values), real_items(artifact, values)
+    anew, known = _mask(mask, raw), ~_mask(mask, items)
+    if isinstance(artifact.model, Completing) and not isinstance(artifact.model, Encoding):
+        noise = 0.0  # parts of classes are completed exactly
+    drawn, groups = [], _alike(known)
+    for rows in groups:
+        given = condition if condition is None or isinstance(condition, str) else _rows(condition, rows, len(raw))
+        made = posterior(artifact, items[rows], Mask(shape, known[rows[0]]), noise, condition=given)
+        drawn.append(view.tensor(made.sample(1, seed=seed).items))
+    order = torch.cat(groups).argsort()
+    return view.items(torch.where(anew, torch.cat(drawn)[order].reshape(raw.shape).to(raw.dtype), raw))
+
+
+def _rows(condition: Any, rows: Tensor, n: int) -> Any:
+    """The conditions of some items, where there is one for each."""
+    if isinstance(condition, Items):
+        return take(condition, rows.numpy())
+    each_one = isinstance(condition, np.ndarray | Tensor | list) and len(condition) == n
+    return [condition[int(i)] for i in rows] if each_one else condition
+
+
+def _alike(known: Tensor) -> list[Tensor]:
+    """Rows that have one mask, mask by mask."""
+    _, group = torch.unique(known.flatten(1), dim=0, return_inverse=True)
+    return [(group == k).nonzero()[:, 0] for k in range(int(group.max()) + 1)]
 
 
 def _whole(artifact: Artifact, values: Any, factor: int | None) -> Any:

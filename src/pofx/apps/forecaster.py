@@ -33,6 +33,7 @@ PUBLIC = ("Forecaster",)
 WIDEST = 256  # numbers of a block that are drawn at once
 LATER = 0.15  # share of the windows, the last ones, for validation
 WINDOWS = 20_000  # of training, at most
+ENOUGH = 40  # windows that a past of the default length should leave, and as many as a block has steps
 SUMMARIES = 12  # principal components of a past that the model is given
 ROWS = 5_000  # draws of one pass
 SMALL: Mapping[str, Any] = {"layers": 2, "bins": 8, "width": 64, "blocks": 1}  # of the default model
@@ -114,7 +115,7 @@ class Forecaster:
     ) -> None:
         """Args:
         horizon: steps of a future.
-        context: steps of the past that are seen; 4 horizons by default, at most 168.
+        context: steps of the past that are seen; 4 horizons by default, at most 168, fewer of short series.
         model: a conditional model of vectors of `pofx models`.
         block: steps drawn at once; by default all, or as many as hold 256 numbers.
         options: of the model, the trainer and the view, by name.
@@ -126,28 +127,47 @@ class Forecaster:
         if horizon < 1:
             raise UsageError(f"horizon must be at least 1 step (got {horizon}): pass horizon=24")
         self.horizon, self.model, self.seed = horizon, model, seed
-        self.context = context or min(4 * horizon, 168)
+        self.context, self.stated = context or min(4 * horizon, 168), context is not None
         self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
         self.progress = progress
+        self.known: list[str] = []
+        self.covariates: int | None = None
         self.run: Artifact | None = None
 
     # ── learning ──
 
-    def fit(self, data: Any, *, known: Sequence[str] = ()) -> "Forecaster":
-        """Learn from one series or several, as `pofx.data.series.series` reads them; NaN is what is missing.
+    def fit(
+        self,
+        data: Any,
+        *,
+        known: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+        by: str | None = None,
+    ) -> "Forecaster":
+        """Learn from one series or several, as `pofx.data.series.several` reads them; NaN is what is missing.
 
         Windows whose future has gaps are left out; gaps of the past are filled by the value before, and counted.
+
+        Args:
+            known: columns that are known in advance.
+            columns: the channels, if not all others.
+            by: the column of a long table that names the series of a row.
         """
-        found = several(data, known=known)
+        found = several(data, known=known, columns=columns, by=by)
+        self.known, self.covariates = list(known), found[0].covariates.shape[1]
         self.names, width = found[0].names, found[0].values.shape[1]
         together = np.concatenate([one.values for one in found])
         self.middle, self.scale = np.nanmean(together, 0), np.nanstd(together, 0)
         self.scale = np.where(self.scale > 1e-12, self.scale, 1.0)
         self.block = min(self.horizon, self.block or max(1, WIDEST // width))
         self.gappy = bool(np.isnan(together).any())
+        if not self.stated:  # a short series is seen by a shorter past
+            room = sum(map(len, found)) - len(found) * (self.block - 1) - self.block - ENOUGH
+            self.context = max(1, min(self.context, room // len(found)))
         rows = [self._windows(one) for one in found]
-        train = [np.concatenate([r[k][: self._cut(len(r[0]))] for r in rows]) for k in range(4)]
-        later = [np.concatenate([r[k][self._cut(len(r[0])) + self.block :] for r in rows]) for k in range(4)]
+        cuts = [self._cut(len(r[0])) for r in rows]
+        train = [np.concatenate([r[k][:cut] for r, (cut, _) in zip(rows, cuts, strict=True)]) for k in range(4)]
+        later = [np.concatenate([r[k][at:] for r, (_, at) in zip(rows, cuts, strict=True)]) for k in range(4)]
         if len(train[0]) < 20 or len(later[0]) < 5:
             raise DataError(
                 f"there are {len(train[0]) + len(later[0])} windows of {self.context} + {self.block} steps without "
@@ -161,8 +181,13 @@ class Forecaster:
         self.run = self._learn(train, later)
         return self
 
-    def _cut(self, n: int) -> int:
-        return int((1 - LATER) * n)
+    def _cut(self, n: int) -> tuple[int, int]:
+        """How many of n windows are trained on, and the first that is validated: their futures share no step."""
+        block, cut = int(self.block or 1), int((1 - LATER) * n)
+        few = max(5, round(0.1 * n))
+        if n - cut - block < few:  # blocks are long beside the series
+            cut = n - block - few
+        return (cut, cut + block) if cut >= few else (n, n)
 
     def _windows(self, one: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Pasts, their gaps, covariates at the first step of the future, futures."""
@@ -254,9 +279,17 @@ class Forecaster:
     def _history(self, history: Any) -> Series:
         if self.run is None:
             raise UsageError("the forecaster is not fitted: call fit first")
-        one = as_series(history, columns=self.names if hasattr(history, "columns") else None)
+        table = hasattr(history, "columns")
+        known = [c for c in self.known if c in history.columns] if table else []
+        one = as_series(history, columns=self.names if table else None, known=known)
         if one.values.shape[1] != len(self.names):
             raise DataError(f"a history must have the channels {', '.join(self.names)} (got {one.values.shape[1]})")
+        width = one.covariates.shape[1]
+        if self.covariates is not None and width != self.covariates:
+            raise DataError(
+                f"a history must have {self.covariates} covariates: those known in advance "
+                f"({', '.join(self.known) or 'not named'}) and six of its times (got {width}): give it as for fit"
+            )
         if len(one) < self.context:
             raise DataError(f"a history must have at least {self.context} steps (got {len(one)})")
         return one
@@ -318,7 +351,8 @@ class Forecaster:
         plain = {
             "horizon": self.horizon, "context": self.context, "model": self.model, "block": self.block,
             "seed": self.seed, "names": list(self.names), "gappy": self.gappy, "centre": linear.centre,
-            "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape),
+            "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape), "known": self.known,
+            "covariates": self.covariates,
         }  # fmt: skip
         with whole(Path(folder)) as aside:
             self.run.save(aside)
@@ -334,6 +368,7 @@ class Forecaster:
         own = {key: plain[key] for key in ("context", "model", "block", "seed")}
         made = cls(plain["horizon"], **own)
         made.names, made.gappy, made.run = tuple(plain["names"]), plain["gappy"], load(folder)
+        made.known, made.covariates = list(plain.get("known", ())), plain.get("covariates")
         with np.load(folder / "forecast.npz", allow_pickle=False) as arrays:
             a = {key: arrays[key] for key in arrays.files}
         made.middle, made.scale, made.directions = a["middle"], a["scale"], a["directions"]

@@ -44,7 +44,8 @@ from pofx.runs.models import model_entry
 PUBLIC = ("Posterior", "infer")
 
 METHODS = ("auto", "posterior", "likelihood", "ratio", "both")
-SHORT = {"npe": "posterior", "nle": "likelihood", "nre": "ratio"}
+SHORT = {s + p: m for p, m in (("npe", "posterior"), ("nle", "likelihood"), ("nre", "ratio")) for s in ("", "s", "ts")}
+PARTICLES, CHECKED, CHECKED_BY_PARTICLES = 1_000, 300, 100  # of draws; held-out simulations of a check
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
@@ -98,15 +99,14 @@ class Posterior:
         if n < 1:
             raise UsageError(f"n must be at least 1 (got {n})")
         n, x = int(n), self._observation(x)
-        if not self.amortised:
-            return tempered(
-                lambda count, s: self.prior.sample(count, s),
-                self.prior.log_prob,
-                lambda theta: self._likelihood(theta, x),
-                n,
-                seed=seed,
-            )
-        return self._many(x[None], n, seed)[0]
+        return self._many(x[None], n, seed)[0] if self.amortised else self._tempered(n, x, seed, PARTICLES)
+
+    def _tempered(self, n: int, x: np.ndarray, seed: int, particles: int) -> np.ndarray:
+        """Draws (n, d) of prior and likelihood by at least so many particles."""
+        return tempered(
+            lambda count, s: self.prior.sample(count, s), self.prior.log_prob,
+            lambda theta: self._likelihood(theta, x), n, particles=particles, seed=seed,
+        )  # fmt: skip
 
     def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
         """Log-density float64 (n,) of parameters (n, d); without its constant by "likelihood" and "ratio"."""
@@ -153,16 +153,18 @@ class Posterior:
         )  # fmt: skip
         return np.asarray(best + found.x * scale)
 
-    def check(self, n: int = 300, *, draws: int = 200, seed: int = 0) -> Calibration:
-        """Calibration on n held-out simulations: ranks, random regions, expected coverage.
+    def check(self, n: int | None = None, *, draws: int = 200, seed: int = 0) -> Calibration:
+        """Calibration on n held-out simulations (300, or 100 where draws need particles): ranks, random regions,
+        expected coverage.
 
         After several rounds it holds for the region that the last round simulated.
         """
+        n = n or (CHECKED if self.amortised else CHECKED_BY_PARTICLES)
         theta, x = (part[:n] for part in self.held_out)
         if len(theta) < 20:
             raise DataError(f"a check needs at least 20 held-out simulations (got {len(theta)}): simulate more")
         if not self.amortised:
-            drawn = np.stack([self.sample(draws, one, seed=seed + i) for i, one in enumerate(x)])
+            drawn = np.stack([self._tempered(draws, one, seed + i, draws) for i, one in enumerate(x)])
         else:
             drawn = self._many(x, draws, seed)
         if not self.amortised:
@@ -253,9 +255,9 @@ class Posterior:
         )
 
     def __repr__(self) -> str:
-        models = f"{len(self.runs)} model{'s' if len(self.runs) > 1 else ''}"
         failed = f", {self.failed:.1%} of the simulations failed" if self.failed else ""
-        return f"<Posterior: {', '.join(self.prior.names)} given data, by {self.method} with {models}{failed}>"
+        models = f"{len(self.runs)} model{'s' if len(self.runs) > 1 else ''}{failed}"
+        return f"<Posterior: {', '.join(self.prior.names)} given data, by {self.method} with {models}>"
 
     def at(self, x: Any) -> "Posterior":
         """The same with another observation as the default."""
@@ -368,7 +370,7 @@ def infer(
         DataError: too few simulations with finite data.
     """
     prior = Prior.of(prior)
-    method = SHORT.get(method, method)
+    method = SHORT.get(method.lower(), method)
     if method not in METHODS:
         raise unknown("method", method, (*METHODS, *SHORT))
     if rounds < 1 or (rounds > 1 and (observation is None or simulator is None)):
@@ -377,7 +379,7 @@ def infer(
         raise UsageError(f"simulations must be at least 20 (got {simulations})")
     if method != "ratio" and not issubclass(model_entry(model).model, Explicit):
         raise UsageError(f"{model} has no density: choose nsf, maf, flow-matching or another model with one")
-    if members is not None and not 1 <= members <= 100:
+    if not 1 <= (members or 1) <= 100:
         raise UsageError(f"members must be 1 to 100 (got {members})")
     if (simulator is None) == (data is None):
         raise UsageError("pass a simulator, or the simulations as data=(theta, x), and not both")

@@ -6,14 +6,16 @@ circuit does so exactly, masked diffusion by filling in, a VAE by its codes.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import select
+from pofx.core.files import read_json, whole, write_json
 from pofx.core.items import Items
 from pofx.core.model import Infilling, Marginal
 from pofx.core.random import Streams
@@ -54,6 +56,7 @@ class Joint:
         """
         self.model, self.options, self.minutes, self.steps, self.seed = model, options, minutes, steps, seed
         self.progress = progress
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.run: Artifact | None = None
 
     def fit(self, parts: Mapping[str, Any]) -> "Joint":
@@ -171,3 +174,21 @@ class Joint:
             if given:
                 value = value - log_marginal({name: parts[name] for name in given})
         return np.asarray(value.cpu().numpy())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model into a folder: the run, and the shapes of arrays of classes."""
+        plain = {"model": self.model, "seed": self.seed, "shapes": {k: list(v) for k, v in self.shapes.items()}}
+        with whole(Path(folder)) as aside:
+            self._fitted[0].save(aside)
+            write_json(aside / "joint.json", plain)
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Joint":
+        """The model that `save` wrote, or that of a folder of `pofx multimodal`."""
+        path = Path(folder)
+        path = path / "model" if (path / "model" / "joint.json").exists() else path
+        plain = read_json(path / "joint.json")
+        made = cls(plain["model"], seed=plain["seed"])
+        made.shapes, made.run = {name: tuple(shape) for name, shape in plain["shapes"].items()}, load(path)
+        return made

@@ -28,6 +28,9 @@ def lab(
         Reads(),
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, drawn cells and tables."), Folder()],
+    run: Annotated[
+        Path | None, typer.Option(help="The folder of a lab, instead of training one."), Reads(run=True)
+    ] = None,
     conditions: Annotated[
         str | None,
         typer.Option(help="The columns that are conditions, with commas between; of a generated lab its own."),
@@ -40,6 +43,9 @@ def lab(
         typer.Option(help="Of an .h5 of counts: a table, the name of a cell and its label a line."),
         Reads(),
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Of an .h5ad: measurements in place of X, such as its raw counts.")
+    ] = None,
     counterfactual: Annotated[
         bool, typer.Option("--counterfactual", help="For each --do also what the control's own cells would be.")
     ] = False,
@@ -48,10 +54,11 @@ def lab(
     ] = None,
     hold_out: Annotated[str | None, typer.Option(help="A condition that is not trained on, to be scored.")] = None,
     members: Annotated[
-        int, typer.Option(min=1, max=100, help="Trainings; from 2 on, conditions are ranked by information.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, max=100, help="Trainings (default: 1); from 2 on, conditions are ranked by information."),
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=10, max=1_000_000, help="Cells per condition.")] = 500,
-    minutes: Annotated[float, typer.Option(help="Of each training.")] = 1.0,
+    minutes: Annotated[float | None, typer.Option(help="Of each training (default: 1).")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> str:
@@ -64,8 +71,13 @@ def lab(
     from pofx.data.arrays import write_frame
     from pofx.data.labs import LABS
 
+    if run is not None and any(v is not None for v in (members, minutes, hold_out)):
+        raise UsageError("--run is trained already: leave --members, --minutes and --hold-out out")
+    model = None if run is None else VirtualLab.load(run)
+    if model is not None and conditions is None and source not in LABS:
+        conditions = ",".join(map(str, model.conditions.columns))
     truth = None if Path(source).exists() else LABS.get(source)
-    frame, names = read(source, conditions, labels, seed)
+    frame, names = read(source, conditions, labels, seed, layer)
     given, cells = frame[names], frame.drop(columns=names).select_dtypes("number")
     words = [str(c) for c in frame.columns if c not in names and c not in cells.columns]
     if words:
@@ -88,12 +100,21 @@ def lab(
     test[rest[: max(1, len(rest) // 10)]] = True
     train = ~away & ~test
     under = (given[list(usual)] == pd.Series(usual)).all(axis=1).to_numpy()
-    model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members, minutes=minutes,
-                           progress=True, seed=seed)  # fmt: skip
-    nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
-    name, of = ("negative binomial by column", nb_floor) if model.counts else ("one normal of all cells", normal_floor)
-    bound = " (a bound)" if model.counts else ""
-    show(f"{nats:.2f} nats per held-out cell{bound}; {name} {of(x[train], x[~away & test]):.2f}")
+    if model is None:
+        model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members or 1,
+                               minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)  # fmt: skip
+        nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
+        name, of = (
+            ("negative binomial by column", nb_floor) if model.counts else ("one normal of all cells", normal_floor)
+        )
+        bound = " (a bound)" if model.counts else ""
+        show(f"{nats:.2f} nats per held-out cell{bound}; {name} {of(x[train], x[~away & test]):.2f}")
+        model.save(out / "model")
+    elif list(model.columns) != [str(c) for c in cells.columns]:
+        raise UsageError(
+            f"the lab of {run} has the columns {', '.join(model.columns[:5])} … ({len(model.columns)}), {source} has "
+            f"{', '.join(map(str, cells.columns[:5]))} … ({cells.shape[1]}): give cells of the same columns"
+        )
     if hold_out is not None:
         found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], x[train & under], seed)
         show("distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
@@ -117,16 +138,14 @@ def lab(
             )
     if errors:
         show("error of counterfactuals, against the truth\n" + aligned(pd.DataFrame(errors).T))
-    if members > 1:
+    if len(model.runs) > 1:
         ranked = model.design(given.drop_duplicates().head(50), seed=seed)
         write_frame(ranked, out / "next.csv")
         show("next experiments, by information in nats a cell\n" + aligned(ranked.head(5), None, index=False))
-    for k, run in enumerate(model.runs):
-        run.save(out / (f"member {k}" if members > 1 else "model"))
     return f"{len(wanted)} conditions drawn"
 
 
-def read(source: str, conditions: str | None, labels: Path | None, seed: int) -> Any:
+def read(source: str, conditions: str | None, labels: Path | None, seed: int, layer: str | None = None) -> Any:
     """The cells as a frame, and the names of the columns that are conditions.
 
     Raises:
@@ -142,6 +161,8 @@ def read(source: str, conditions: str | None, labels: Path | None, seed: int) ->
     from pofx.data.labs import LABS
 
     path = Path(source)
+    if layer is not None and path.suffix.lower() != ".h5ad":
+        raise UsageError("--layer belongs to an .h5ad: leave it out")
     if source in LABS and not path.exists():
         if conditions is not None or labels is not None:
             raise UsageError(
@@ -154,7 +175,7 @@ def read(source: str, conditions: str | None, labels: Path | None, seed: int) ->
     if not path.exists():
         raise DataError(f"{source} is no file: give a .csv or .h5ad, or one of the generated labs {', '.join(LABS)}")
     if path.suffix.lower() in ENDINGS:
-        frame = read_annotated(path, labels)
+        frame = read_annotated(path, labels, layer)
     elif labels is not None:
         raise UsageError("--labels belongs to an .h5 of counts: name columns of the table by --conditions")
     else:

@@ -23,8 +23,10 @@ from pofx.core.items import Items
 from pofx.core.printed import aligned, show
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.kind import joined, kind_of
-from pofx.data.kinds.levels import as_text, levels_in
+from pofx.data.kinds.levels import as_text, levels_in, padded
 from pofx.data.kinds.levels import levels as as_levels
+from pofx.data.text import decoded
+from pofx.data.tile_maps import GRIDS, MAPS, lettered, read_grids
 from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
@@ -36,15 +38,22 @@ SIZES = (2, 3)  # of the patterns
 PUSHED = 3000  # positions that a solver looks at for a level of a report
 TRIES = 30  # redraws of a level, at most
 SOLVED = 40  # levels of a report that are tried to be solved
+TEXTS = (".txt", ".lvl", ".sok", ".xsb")
 RECIPES: dict[str, dict[str, Any]] = {"gpt": {"batch_size": 32}, "masked-diffusion": {}}
 
 
 def read(
-    source: str | Path | Sequence[str], *, width: int | None = None, symmetries: bool = False, seed: int = 0
+    source: str | Path | Sequence[str],
+    *,
+    width: int | None = None,
+    pad: str | None = None,
+    symmetries: bool = False,
+    seed: int = 0,
 ) -> Dataset:
-    """Levels of a .txt file, a folder of them, or strings, as a data set.
+    """Levels of a file, a folder of them, or strings, as a data set: texts, maps of Tiled, or .csv files of tiles.
 
     Args:
+        pad: a tile that fills smaller levels up to the size of the largest, on the right and below.
         width: of windows that are cut from wider levels at every column; each file is then one level, and the levels,
             not their windows, are divided into training (about 70 %), validation and test.
         symmetries: turn and mirror training levels, where the game is the same in all directions.
@@ -52,13 +61,18 @@ def read(
     Raises:
         DataError: no levels, or levels of different sizes without a width.
     """
-    texts, name = texts_of(source)
+    texts, name, names = texts_of(source)
+    texts = texts if pad is None else padded(texts, pad)
     tiles = "".join(sorted({c for level in texts for c in level} - {"\n"}))
     if width is None:
         first = list(dict.fromkeys(texts))
         data = split(as_levels(first, tiles), name, seed=seed, facts={"repeats_removed": len(texts) - len(first)})
     else:
         data = by_level(texts, tiles, width, name, seed)
+    if names is not None:
+        kept = {"names": [names.get(c, c) for c in tiles]}
+        parts = {part: replace(items, facts={**items.facts, **kept}) for part, items in data.splits().items()}
+        data = Dataset(**parts, card=replace(data.card, facts={**data.card.facts, **kept}))
     if not symmetries:
         return data
     facts = {**data.card.facts, "symmetries": True}
@@ -67,29 +81,51 @@ def read(
     return dataset(train, data.validation, data.test, data.card.name, count_overlaps=False, **about)
 
 
-def texts_of(source: str | Path | Sequence[str]) -> tuple[list[str], str]:
+def texts_of(source: str | Path | Sequence[str]) -> tuple[list[str], str, dict[str, str] | None]:
+    """Levels as lines of characters, a name, and what the characters were in a map of numbers or words; None: the same.
+
+    Of a folder the texts are read, else the maps, else the .csv files.
+
+    Raises:
+        DataError: no levels.
+    """
     if not isinstance(source, str | Path):
-        return list(source), "levels"
+        return list(source), "levels", None
     path = Path(source)
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        every = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
+        sorts = ([f for f in every if f.suffix.lower() in endings] for endings in (TEXTS, MAPS[:2], GRIDS))
+        files = next((found for found in sorts if found), [])
     if not files or not all(f.exists() for f in files):
-        raise DataError(f"{path} holds no levels: give a .txt file or a folder of them")
-    return [level for f in files for level in levels_in(f.read_text(encoding="utf-8"))], path.stem
+        raise DataError(f"{path} holds no levels: give a .txt, a map of Tiled or a .csv of tiles, or a folder of them")
+    if files[0].suffix.lower() not in (*MAPS, *GRIDS):
+        return [level for f in files for level in levels_in(decoded(f, None))], path.stem, None
+    texts, tiles, names = lettered([grid for f in files for grid in read_grids(f)])
+    return texts, path.stem, None if names is None else dict(zip(tiles, names, strict=True))
 
 
 def by_level(texts: Sequence[str], tiles: str, width: int, name: str, seed: int) -> Dataset:
-    """Windows of levels; the last levels of a random order are held out."""
+    """Windows of levels; the last levels of a random order are held out. Of one level or two the last stretches are."""
     if len(texts) < 3:
-        raise DataError(f"windows need at least 3 levels, to hold some out (got {len(texts)})")
-    order = np.random.default_rng(seed).permutation(len(texts))
-    held = max(1, round(0.15 * len(texts)))
-    parts = []
-    for at in (order[2 * held :], order[held : 2 * held], order[:held]):
-        cut = list(dict.fromkeys(w for i in at for w in windows(texts[i], width)))
-        parts.append(as_levels(cut, tiles))
-    facts = {"levels_held_out": held, "window": width}
-    train, validation, test = parts
+        parts = [[stretch(text, *share) for text in texts] for share in ((0, 0.7), (0.7, 0.85), (0.85, 1))]
+        held = {"levels_held_out": 0, "stretches_held_out": 2}
+    else:
+        order = np.random.default_rng(seed).permutation(len(texts))
+        few = max(1, round(0.15 * len(texts)))
+        parts = [[texts[i] for i in at] for at in (order[2 * few :], order[few : 2 * few], order[:few])]
+        held = {"levels_held_out": few}
+    cut = [list(dict.fromkeys(w for text in part for w in windows(text, width))) for part in parts]
+    train, validation, test = (as_levels(part, tiles) for part in cut)
+    facts = {**held, "window": width}
     return dataset(train, validation, test, name, source=name, licence="unknown", facts=facts, count_overlaps=False)
+
+
+def stretch(level: str, start: float, end: float) -> str:
+    """The columns of a level between two shares of its width."""
+    lines = level.split("\n")
+    across = min(map(len, lines))
+    return "\n".join(line[round(start * across) : round(end * across)] for line in lines)
 
 
 def windows(level: str, width: int) -> list[str]:
@@ -97,7 +133,10 @@ def windows(level: str, width: int) -> list[str]:
     lines = level.split("\n")
     across = min(map(len, lines))
     if across < width:
-        raise DataError(f"width must be at most that of the narrowest level, {across} (got {width})")
+        raise DataError(
+            f"width must be at most that of the narrowest level, or held-out stretch of a single one, {across} (got "
+            f"{width})"
+        )
     return ["\n".join(line[i : i + width] for line in lines) for i in range(across - width + 1)]
 
 
@@ -314,8 +353,10 @@ def measured(values: np.ndarray, data: Dataset, rules: str, tries: int = SOLVED)
     return found
 
 
-def report(run: Any, data: Dataset, *, rules: str = "none", n: int = 500, seed: int = 0) -> pd.DataFrame:
-    """A row for held-out levels, the run, the run with repairs, and each floor."""
+def report(
+    run: Any, data: Dataset, *, rules: str = "none", solve: bool = False, n: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """A row for held-out levels, the run, the run with repairs (with `solve` by the solver too), and each floor."""
     train, test = data.train.values, data.test.values
     classes = len(data.train.facts["tiles"])
     given = condition_of(run, data, n, seed)
@@ -327,6 +368,9 @@ def report(run: Any, data: Dataset, *, rules: str = "none", n: int = 500, seed: 
     if rules != "none" and given is None:
         mended = repair(run, drawn, rules, seed=seed)
         rows[f"{run.name}, repaired"] = measured(mended.values, data, rules)
+        if solve:
+            mended = repair(run, drawn[:SOLVED], rules, solve=True, seed=seed)
+            rows[f"{run.name}, repaired until solved"] = measured(mended.values, data, rules)
     for name, independent in (("neighbours table", False), ("independent tiles", True)):
         floor = Neighbours(train, classes, independent=independent)
         rows[name] = {"nats": floor.nats(test[:1000]), **measured(floor.sample(min(n, 300), seed), data, rules)}
@@ -342,7 +386,9 @@ def condition_of(run: Any, data: Dataset, n: int, seed: int) -> Any:
 
 def levels(
     source: Annotated[
-        Path, typer.Argument(metavar="LEVELS", help="A .txt file of levels, or a folder of them."), Reads()
+        Path,
+        typer.Argument(metavar="LEVELS", help="A .txt of levels, a map of Tiled, a .csv of tiles, or a folder."),
+        Reads(),
     ],
     run: Trained = None,
     model: Annotated[
@@ -354,6 +400,7 @@ def levels(
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 3).")] = None,
     rules: Annotated[str, typer.Option(help="none, or sokoban: levels are checked, repaired and solved.")] = "none",
     width: Annotated[int | None, typer.Option(min=2, max=10_000, help="Of windows cut from wide levels.")] = None,
+    pad: Annotated[str | None, typer.Option(help="A tile that fills smaller levels up to the largest size.")] = None,
     symmetries: Annotated[bool, typer.Option("--symmetries", help="Turn and mirror training levels.")] = False,
     given: Annotated[str | None, typer.Option(help="Numbers to condition on: open,pushes,count_X.")] = None,
     template: Annotated[Path | None, typer.Option(help="A level with ? where tiles are to be drawn."), Reads()] = None,
@@ -377,7 +424,7 @@ def levels(
         raise UsageError("--solve needs a game with a solver: pass --rules sokoban")
     if run is not None and (model is not None or minutes is not None):
         raise UsageError("--run is trained already: leave --model and --minutes out")
-    data = read(source, width=width, symmetries=symmetries, seed=seed)
+    data = read(source, width=width, pad=pad, symmetries=symmetries, seed=seed)
     if given:
         data = conditioned(data, [name.strip() for name in given.split(",")])
     prefix = None
@@ -400,7 +447,7 @@ def levels(
     else:
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
-    show(aligned(report(one, data, rules=rules, n=n, seed=seed)))
+    show(aligned(report(one, data, rules=rules, solve=solve, n=n, seed=seed)))
     drawn = one.sample(n, condition_of(one, data, n, seed), prefix=prefix, seed=seed, with_condition=False)
     if rules != "none" and prefix is None and one.conditioning is None:
         mended = repair(one, drawn, rules, solve=solve, seed=seed)
@@ -408,7 +455,7 @@ def levels(
         drawn = mended.values
     if widen is not None:
         drawn = np.stack([widened(one, level, widen, seed=seed + i) for i, level in enumerate(drawn[:20])])
-    items = as_levels(drawn, data.train.facts["tiles"])
+    items = replace(as_levels(drawn, data.train.facts["tiles"]), facts=data.train.facts)
     few = take(items, range(min(len(items), 36)))
     with whole(out) as aside:
         for name, some in (("levels.txt", items), ("levels.png", few), ("levels.tmj", few)):

@@ -22,7 +22,9 @@ from pofx.core.options import Count, Seed, checked
 from pofx.data.dataset import take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
+from pofx.evaluate import conditions
 from pofx.evaluate.checks.finding import Finding
+from pofx.evaluate.conditions import with_conditions
 from pofx.evaluate.distances import nearest
 from pofx.evaluate.metrics.membership import LossAttack, attack, nearness
 from pofx.evaluate.metrics.near_copy import tails
@@ -115,7 +117,8 @@ def memorisation(
     run = run_of(run)
     dataset = held_out_by(run, trained_on(run, dataset))
     vectors = Vectors.fit(dataset.train)
-    drawn = run.draw(n, seed=seed)
+    dataset = with_conditions(run, dataset)
+    drawn = conditions.drawn(run, dataset.test, n, seed=seed)
     samples, train, held = (vectors(items.values) for items in (drawn, dataset.train, dataset.test))
     gap, index = nearest(samples, train)
     base, _ = nearest(held, train)

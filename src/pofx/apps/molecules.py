@@ -16,16 +16,17 @@ import numpy as np
 import pandas as pd
 import typer
 
+from pofx.apps.molecule_search import explore, function, optimise, plain, some
 from pofx.apps.ngram import NGram, floor_nats
-from pofx.core.errors import DataError, UsageError
+from pofx.apps.random_selfies import random_selfies
+from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.core.printed import aligned, show
 from pofx.data import chemistry
-from pofx.data.chemistry import oracle_of
 from pofx.data.dataset import Dataset, dataset, split, take
-from pofx.data.frames import rows_in
 from pofx.data.kind import joined
 from pofx.data.kinds.molecules import molecules as as_molecules
+from pofx.data.structures import table_of
 from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
@@ -33,6 +34,7 @@ EXAMPLE = "pofx molecules zinc.smi --minutes 10 --out runs/zinc"
 
 TABLE = 10  # symbols of the longest n-gram of the floor
 FITTED = 20_000  # molecules that the floor counts, and at most
+FIRST = ("valid", "unique", "novel", "diversity", "nats/char", "FD")  # columns of a report
 SCORED = 2_000  # held-out molecules whose likelihood is taken
 TRIES = 10  # draws for each molecule that is wanted, at most
 OTHERS = ("smiles-pieces", "smiles-rings", "characters")
@@ -45,30 +47,34 @@ RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, ch
 
 
 def read(
-    source: str | Path | Sequence[str], columns: Sequence[str] = (), *, smiles: str = "smiles", seed: int = 0
+    source: str | Path | pd.DataFrame | Sequence[str],
+    columns: Sequence[str] = (),
+    *,
+    smiles: str | None = None,
+    seed: int = 0,
 ) -> Dataset:
-    """Molecules of a .smi file, a list, or a column of a .csv, with their properties as condition; each molecule once.
+    """Molecules of a .smi file, an .sdf, a list, or a column of a table, with their properties as condition; each
+    molecule once.
 
     Args:
-        columns: properties of the condition, by the name of a column or of `chemistry.PROPERTIES`.
-        smiles: the column of a .csv that holds the molecules.
+        columns: properties of the condition, by the name of a column (of an .sdf: of a data field) or of
+            `chemistry.PROPERTIES`.
+        smiles: the column of a table that holds the molecules; by default found by its name or its values.
 
     Raises:
         UsageError: no such column.
         DataError: fewer than three molecules.
     """
+    tabled = table_of(source, smiles)
     frame = pd.DataFrame()
-    if isinstance(source, str | Path) and Path(source).suffix.lower() == ".csv":
-        frame = rows_in(Path(source))
-        if smiles not in frame.columns:
-            raise UsageError(f"smiles must be a column (got '{smiles}'): choose one of {', '.join(frame.columns)}")
-        strings = [str(s).strip() for s in frame[smiles]]
+    if tabled is not None:
+        strings, frame = tabled
     elif isinstance(source, str | Path):
         from pofx.data.sources import whole
 
         strings = list(whole(str(source)).values)
     else:
-        strings = list(source)
+        strings = [s.strip() if isinstance(s, str) else "" for s in source]
     canonical = chemistry.canonical(strings)
     first = {c: i for i, c in reversed(list(enumerate(canonical))) if c is not None}
     at = sorted(first.values())
@@ -84,18 +90,26 @@ def read(
     items = as_molecules([strings[i] for i in at])
     if columns:
         computed = [c for c in columns if c not in frame.columns]
+        other = [c for c in computed if c not in chemistry.PROPERTIES]
+        if other:
+            raise unknown("property or column", other[0], [*chemistry.PROPERTIES, *map(str, frame.columns)])
         found = chemistry.properties(items.values, computed)
         for column in columns:
             if column not in computed:
                 found[column] = pd.to_numeric(frame[column], errors="coerce").to_numpy(float)[at]
         found = found[list(columns)]
         wrong = ~np.isfinite(found.to_numpy(float))
-        if wrong.any():
+        good = ~wrong.any(1)
+        if not good.all():
             at_row, place = (int(k) for k in np.argwhere(wrong)[0])
-            raise DataError(
-                f"properties must be numbers ({int(wrong.any(1).sum())} rows have others, the first in column "
-                f"{columns[place]} of {items.values[at_row]}): fill or drop these rows"
+            what = (
+                f"{int((~good).sum())} of {len(good)} molecules have no number in column {columns[place]} or others "
+                f"(the first: {items.values[at_row]})"
             )
+            if good.sum() < 3:
+                raise DataError(f"{what}: give numbers")
+            warnings.warn(f"{what}: left out", stacklevel=2)
+            items, found = take(items, np.flatnonzero(good)), found[good].reset_index(drop=True)
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
     return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
@@ -163,16 +177,20 @@ def report(
     rows[f"{TABLE}-grams"]["nats/char"] = -float(np.mean([table.log_prob(s) for s in held[:500]])) / characters_of
     if order != TABLE:
         rows[f"{order}-grams"] = {"nats/char": lowest / characters_of}
-    rows["random SELFIES (valid by construction)"] = measured(random_selfies(train.values, n, seed), real, train, seed)
-    return pd.DataFrame({name: reported(row) for name, row in rows.items()}).T
+    blind = random_selfies(train.values, n, seed)
+    if blind:
+        rows["random SELFIES (valid by construction)"] = measured(blind, real, train, seed)
+    found = pd.DataFrame({name: reported(row) for name, row in rows.items()}).T
+    return found[[c for c in FIRST if c in found] + [c for c in found if c not in FIRST]]
 
 
 def reported(row: dict[str, float]) -> pd.Series:
     """Measures under the names of the report."""
     names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel", "internal_diversity": "diversity",
              "fingerprint_distance": "FD"}  # fmt: skip
+    spelled = {name.lower(): name for name in chemistry.PROPERTIES}
     return pd.Series(
-        {names.get(c, "W1 " + c[3:] if c.startswith("w1_") else c): v for c, v in row.items()}, dtype=float
+        {names.get(c, "W1 " + spelled[c[3:]] if c.startswith("w1_") else c): v for c, v in row.items()}, dtype=float
     )
 
 
@@ -187,15 +205,6 @@ def valid_draws(run: Any, n: int, *, seed: int = 0) -> tuple[list[str], int]:
         if len(found) >= n:
             break
     return found[:n], (attempt + 1) * n
-
-
-def plain(items: Items) -> Items:
-    """Molecules without their properties."""
-    return replace(items, condition=None)
-
-
-def some(items: Items, n: int) -> list[str]:
-    return [str(s) for s in items.values[:n]]
 
 
 def given(run: Any, data: Dataset, n: int, seed: int) -> dict[str, Any]:
@@ -217,17 +226,6 @@ def nats(run: Any, data: Dataset, held: Sequence[str]) -> float:
         return -float(np.mean(run.log_prob(list(held), condition)))
     except Unsupported:
         return float("nan")
-
-
-def random_selfies(strings: Sequence[str], n: int, seed: int) -> list[str]:
-    """Molecules of symbols of SELFIES drawn independently, in the lengths of the data."""
-    from pofx.represent.smiles import Selfies
-
-    view = Selfies.fit(Items("molecules", list(strings[:SCORED])))
-    generator = np.random.default_rng(seed)
-    lengths = [len(view.parts(s)) for s in strings[:200]]
-    sizes = generator.choice(lengths, n)
-    return [view.text(generator.integers(2, view.classes, size)) for size in sizes]
 
 
 def obedience(run: Any, data: Dataset, *, n: int = 500, seed: int = 0) -> pd.DataFrame:
@@ -293,80 +291,11 @@ def complete(run: Any, scaffold: str, n: int = 64, *, condition: Any = None, see
     return [s for s, there in zip(found, inside, strict=True) if there and s != bare]
 
 
-def optimise(run: Any, oracle: Any, data: Dataset, *, seed: int = 0, **options: Any) -> tuple[Any, pd.DataFrame]:
-    """The run steered to a high score, and a table: the model before and after, and the training molecules.
-
-    Of as many new draws of each: mean score, the best of them, novelty, diversity.
-
-    Args:
-        oracle: molecules → scores, or the name of a property.
-        options: of `steered.steer`.
-    """
-    from pofx.apps.steered import steer
-
-    of = oracle_of(oracle) if isinstance(oracle, str) else oracle
-    steered = steer(run, of, clean=chemistry.canonical, group=chemistry.scaffold_of, seed=seed, **options)
-    calls = len(steered.found)
-    n = min(calls, 500)
-    train = plain(data.train)
-    known = set(chemistry.valid(train.values))
-    rows = {"training molecules": summary_of(some(train, n), of, set())}
-    for name, one in (("model before", run), ("model after", steered.run)):
-        drawn = [s for s in chemistry.canonical(one.sample(n, seed=seed + 7)) if s is not None]
-        rows[name] = {"valid": len(drawn) / n, **summary_of(drawn, of, known)}
-    rows[f"best of {calls} draws before"] = {
-        "best": float(np.nanmax(of([s for s in chemistry.canonical(run.sample(calls, seed=seed + 8)) if s])))
-    }
-    rows[f"best of {calls} calls, steered"] = {"best": float(steered.found["score"].max())}
-    return steered, pd.DataFrame(rows).T
-
-
-def explore(run: Any, oracle: Any, *, rounds: int = 5, calls: int = 100, seed: int = 0) -> tuple[Any, pd.DataFrame]:
-    """A search for a high score in the code space of a run, such as a `vae` of SELFIES; at most a fifth of a round has
-    one scaffold. A table beside random draws of the run at as many calls of the oracle, with the diversity of the best.
-
-    Args:
-        oracle: molecules → scores, or the name of a property.
-        calls: of the oracle, in a round.
-    """
-    from pofx.apps.latent_design import Codes, searched
-    from pofx.evaluate.metrics.molecules import internal_diversity
-
-    of = oracle_of(oracle) if isinstance(oracle, str) else oracle
-    options: dict[str, Any] = {"clean": chemistry.canonical, "group": chemistry.scaffold_of}
-    space = Codes(run, features=chemistry.fingerprints, **options)
-    loop, table = searched(space, of, rounds=rounds, batch=calls, seed=seed)
-    best = [loop.best(50)["item"].tolist(), _best_of(space.first(len(loop.trials), seed + 1), of, 50)]
-    table["diversity"] = [
-        internal_diversity((chemistry.fingerprints(found) > 0).astype(float)) for found in reversed(best)
-    ]
-    return loop, table.rename(columns={"groups of fifty": "scaffolds of fifty"})
-
-
-def _best_of(strings: Sequence[str], oracle: Any, n: int) -> list[str]:
-    order = np.argsort(-np.nan_to_num(np.asarray(oracle(list(strings)), float), nan=-np.inf), kind="stable")
-    return [strings[i] for i in order[:n]]
-
-
-def summary_of(strings: Sequence[str], oracle: Any, known: set[str]) -> dict[str, float]:
-    """Mean and best score of molecules, the share that is new among the different ones, their diversity."""
-    from pofx.evaluate.metrics.molecules import internal_diversity
-
-    if not strings:
-        return {}
-    different = sorted(set(strings))
-    scores = np.asarray(oracle(list(strings)), np.float64)
-    found = {"mean": float(np.nanmean(scores)), "best": float(np.nanmax(scores))}
-    if known:
-        found["novel"] = float(np.mean([s not in known for s in different]))
-    found["unique"] = len(different) / len(strings)
-    found["diversity"] = internal_diversity((chemistry.fingerprints(list(strings)[:500]) > 0).astype(float))
-    return found
-
-
 def molecules(
     source: Annotated[
-        str, typer.Argument(metavar="MOLECULES", help="A .smi file, or a .csv with a column of SMILES."), Reads()
+        str,
+        typer.Argument(metavar="MOLECULES", help="A .smi file, an .sdf, or a table with a column of SMILES."),
+        Reads(),
     ],
     run: Trained = None,
     model: Annotated[
@@ -383,9 +312,13 @@ def molecules(
     given_: Annotated[
         str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
     ] = None,
-    smiles: Annotated[str, typer.Option(help="The column of SMILES of a .csv.")] = "smiles",
+    smiles: Annotated[str | None, typer.Option(help="The column of SMILES of a table; found if left out.")] = None,
     scaffold: Annotated[str | None, typer.Option(help="Draw molecules that contain this one.")] = None,
-    optimise_: Annotated[str | None, typer.Option("--optimise", help="Steer to a high property, or low: -SA.")] = None,
+    optimise_: Annotated[
+        str | None,
+        typer.Option("--optimise", help="Steer to a high property, or low: -SA; or to your function, FILE.py:NAME."),
+        Reads(),
+    ] = None,
     by: Annotated[
         str, typer.Option(help="model: it learns from what scores high; codes: a search in a vae's.")
     ] = "model",
@@ -420,8 +353,7 @@ def molecules(
         raise UsageError("--by codes is how --optimise searches: pass --optimise QED, or leave --by out")
     if by == "codes" and run is None and not issubclass(model_entry(model or "gpt").model, Encoding):
         raise UsageError(f"--by codes needs a model with codes (got {model or 'gpt'}): pass --model vae")
-    if optimise_ is not None:
-        oracle_of(optimise_)
+    oracle = None if optimise_ is None else function(optimise_)
     if scaffold is not None:
         chemistry.beginnings(scaffold, 1, seed)
     if given_ is not None and (scaffold is not None or optimise_ is not None):
@@ -457,11 +389,11 @@ def molecules(
         samples = complete(one, scaffold, n, seed=seed)
         show(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
     if optimise_ is not None and by == "codes":
-        loop, table = explore(one, optimise_, rounds=rounds, seed=seed)
+        loop, table = explore(one, oracle, rounds=rounds, seed=seed)
         show(f"\n{optimise_} in code space\n" + aligned(table))
         samples = loop.best(n)["item"].tolist()
     elif optimise_ is not None:
-        steered, table = optimise(one, optimise_, data, rounds=rounds, seed=seed)
+        steered, table = optimise(one, oracle, data, rounds=rounds, seed=seed)
         show(f"\n{optimise_} steered\n" + aligned(table))
         samples = steered.best(n)["item"].tolist()
         steered.run.save(out / "steered")
@@ -470,7 +402,8 @@ def molecules(
         typer.echo(f"\n{len(samples)} molecules of {drawn} draws: what is none was drawn again")
     good = list(chemistry.valid(samples))
     if not good:
-        raise DataError(f"none of {len(samples)} draws is a molecule: train the model for longer")
+        what = "a molecule" if scaffold is None else f"a molecule that contains {scaffold}"
+        raise DataError(f"none of {n} draws is {what}: train the model for longer, draw more, or pass --respellings")
     if len(good) < len(samples):
         typer.echo(f"\n{len(samples) - len(good)} of {len(samples)} draws are no molecules: left out of the files")
     items = as_molecules(good)

@@ -21,22 +21,39 @@ def multimodal(
         Reads(),
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, and events drawn."), Folder()],
+    run: Annotated[
+        Path | None, typer.Option(help="The folder of such a model, instead of training one."), Reads(run=True)
+    ] = None,
     caption: Annotated[str | None, typer.Option(help="Of tiles: words that the picture should have.")] = None,
-    model: Annotated[str, typer.Option(help="circuit (exact), vae, or masked-diffusion.")] = "circuit",
+    given: Annotated[
+        str | None,
+        typer.Option(
+            help="An .npz of known parts, one for all or one for each of -n events, -1 where unknown; of digits also "
+            "picture=FILE.png or sound=FILE.wav."
+        ),
+        Reads(),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="circuit (exact), vae, or masked-diffusion (default: circuit).")
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Events.")] = 100,
-    minutes: Annotated[float, typer.Option(help="Of training.")] = 1.0,
+    minutes: Annotated[float | None, typer.Option(help="Of training (default: 1).")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> str:
     """Learn several parts of an event together, and draw any of them given the others."""
     import numpy as np
+    import pandas as pd
 
     from pofx.apps.joint import Joint
-    from pofx.core.errors import UsageError
+    from pofx.core.errors import UsageError, unknown
     from pofx.data import captioned_tiles
     from pofx.data.arrays import write_arrays
-    from pofx.data.bounded import reading
 
+    if run is not None and (model is not None or minutes is not None):
+        raise UsageError("--run is trained already: leave --model and --minutes out")
+    if caption is not None and given is not None:
+        raise UsageError("--caption and --given both state what is known: give one")
     of = None
     if source == "digits":
         from pofx.apps import spoken_pairs
@@ -47,18 +64,32 @@ def multimodal(
         pictures, captions = captioned_tiles.tiles(6000, seed)
         parts = {"caption": captions, "picture": pictures}
     else:
-        with reading(source, "parts", "give an .npz of arrays"), np.load(source, allow_pickle=False) as file:
-            parts = {name: file[name] for name in file.files}
-    given = {}
+        parts = read_parts(source)
+    name, sign, file = (given or "").partition("=")
+    if sign and of is not None:
+        stated: dict[str, Any] = {name: spoken_pairs.read_part(name, Path(file), of)}
+    else:
+        stated = {} if given is None else read_parts(given)
+    for name, part in stated.items():
+        if name not in parts:
+            raise unknown("part", name, parts)
+        known: Any = parts[name]
+        if hasattr(known, "columns") and not hasattr(part, "columns"):
+            stated[name] = pd.DataFrame(np.atleast_2d(part), columns=known.columns)
     if caption is not None:
         if source != "tiles":
             raise UsageError("--caption belongs to tiles: leave it out")
         try:
-            given = {"caption": captioned_tiles.read(caption)}
+            stated = {"caption": captioned_tiles.read(caption)}
         except KeyError as word:
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
-    joint = Joint(model, minutes=minutes, progress=True, seed=seed).fit(parts)
-    drawn = joint.sample(n, given, seed=seed)
+    if run is not None:
+        joint = Joint.load(run)
+    else:
+        joint = Joint(model or "circuit", minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)
+        fitted = joint.fit(parts) if of is None else spoken_pairs.fitted(joint, of)
+        fitted.save(out / "model")
+    drawn = joint.sample(n, stated, seed=seed)
     write_arrays(out / "events.npz", {name: np.asarray(part) for name, part in drawn.items()})
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
@@ -75,9 +106,23 @@ def multimodal(
         spoken_pairs.sheet(drawn["picture"][:HEARD], out / "events.png")
         for i, clip in enumerate(of.clips(drawn["sound"][:HEARD])):
             (out / f"{i}.wav").write_bytes(wav(clip, of.voice.rate))
-    assert joint.run is not None
-    joint.run.save(out / "model")
     return f"{n} events"
+
+
+def read_parts(path: str | Path) -> dict[str, Any]:
+    """The arrays of an .npz by name.
+
+    Raises:
+        DataError: no such file, or Python objects in it.
+    """
+    import numpy as np
+
+    from pofx.data.bounded import reading
+
+    with reading(path, "parts", "give an .npz of arrays"), np.load(path, allow_pickle=False) as file:
+        if not hasattr(file, "files"):
+            raise ValueError("it holds one array")
+        return {name: file[name] for name in file.files}
 
 
 def agreement(joint: Any, pictures: Any, captions: Any, seed: int = 0) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Priors over the parameters of a simulator, with names, bounds, samples and log-density.
 
-Given as a dict of scipy's frozen distributions by parameter, as text for the command line ("uniform(-1, 1)"), or as a
-torch Distribution over vectors. Bounds are those of the distribution, so that a posterior is never outside of them.
+Given as a dict or a list of distributions by parameter, frozen ones of scipy, torch's or texts for the command line
+("uniform(-1, 1)"), or as a joint distribution over vectors, of torch or of scipy. Bounds are those of the distribution,
+so that a posterior is never outside of them.
 """
 
 import math
@@ -20,10 +21,51 @@ WRITTEN = {
     "uniform": lambda low, high: stats.uniform(low, high - low),
     "normal": lambda mean, deviation: stats.norm(mean, deviation),
     "lognormal": lambda mean, deviation: stats.lognorm(deviation, scale=math.exp(mean)),
+    "loguniform": lambda low, high: stats.loguniform(low, high),
+    "halfnormal": lambda deviation: stats.halfnorm(scale=deviation),
+    "truncnormal": lambda mean, deviation, low, high: stats.truncnorm(
+        (low - mean) / deviation, (high - mean) / deviation, mean, deviation
+    ),
+    "student": lambda degrees, mean, scale: stats.t(degrees, mean, scale),
     "exponential": lambda rate: stats.expon(scale=1 / rate),
     "gamma": lambda shape, rate: stats.gamma(shape, scale=1 / rate),
     "beta": lambda a, b: stats.beta(a, b),
 }
+
+
+class OfTorch:
+    """A distribution of torch over numbers, as scipy has them."""
+
+    def __init__(self, source: torch.distributions.Distribution) -> None:
+        self.source = source
+
+    def support(self) -> tuple[float, float]:
+        return _bounds(self.source.support, 1)[0]
+
+    def rvs(self, n: int, random_state: np.random.Generator) -> np.ndarray:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(random_state.integers(1 << 62)))
+            return np.asarray(self.source.sample((n,)).double().reshape(n).numpy())
+
+    def logpdf(self, x: Any) -> np.ndarray:
+        return np.asarray(self.source.log_prob(torch.as_tensor(x).to(self._kind)).double().reshape(-1).numpy())
+
+    @property
+    def _kind(self) -> torch.dtype:
+        return self.source.sample().dtype
+
+
+class Joint:
+    """A joint distribution of scipy over vectors, such as `scipy.stats.multivariate_normal(mean, cov)`."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        return np.asarray(self.source.rvs(n, random_state=np.random.default_rng(seed)), np.float64).reshape(n, -1)
+
+    def log_prob(self, theta: np.ndarray) -> np.ndarray:
+        return np.asarray(self.source.logpdf(theta), np.float64).reshape(len(theta))
 
 
 class Prior:
@@ -47,10 +89,12 @@ class Prior:
         """
         if isinstance(prior, cls):
             return prior
+        if isinstance(prior, Sequence) and not isinstance(prior, str):
+            prior = {f"θ{i + 1}": one for i, one in enumerate(prior)}
         if isinstance(prior, Mapping):
             written = {name: one for name, one in prior.items() if isinstance(one, str)}
-            each = {str(name): _parsed(one) if isinstance(one, str) else one for name, one in prior.items()}
-            if not each or any(not hasattr(one, "logpdf") for one in each.values()):
+            each = {str(name): _marginal(one) for name, one in prior.items()}
+            if not each:
                 raise UsageError('a prior must be {"name": scipy.stats distribution or "uniform(0, 1)", …}')
             return cls(tuple(each), [one.support() for one in each.values()], each,
                        written if len(written) == len(each) else None)  # fmt: skip
@@ -61,8 +105,12 @@ class Prior:
             if not prior.event_shape:
                 prior = torch.distributions.Independent(prior, 1)
             return cls([f"θ{i + 1}" for i in range(shape[0])], _bounds(prior.support, shape[0]), prior, None)
+        if hasattr(prior, "rvs") and hasattr(prior, "logpdf") and not hasattr(prior, "support"):
+            count = np.size(prior.rvs(1, random_state=np.random.default_rng(0)))
+            return cls([f"θ{i + 1}" for i in range(count)], [(-math.inf, math.inf)] * count, Joint(prior), None)
         raise UsageError(
-            f"a prior must be a dict of distributions or a torch Distribution (got {type(prior).__name__})"
+            "a prior must be a dict or a list of distributions, or a joint one of torch or scipy (got "
+            f"{type(prior).__name__}): pass {{'name': 'uniform(0, 1)', …}}"
         )
 
     @property
@@ -78,9 +126,11 @@ class Prior:
         if isinstance(self._source, Mapping):
             rng = np.random.default_rng(seed)
             return np.stack([one.rvs(n, random_state=rng) for one in self._source.values()], 1).astype(np.float64)
+        if isinstance(self._source, Joint):
+            return self._source.sample(n, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self._source.sample((n,)).double().numpy()
+            return np.asarray(self._source.sample((n,)).double().numpy())
 
     def log_prob(self, theta: Any) -> np.ndarray:
         """Log-density float64 (n,); -inf outside the bounds."""
@@ -95,6 +145,8 @@ class Prior:
             held = theta[inside]
             if isinstance(self._source, Mapping):
                 value[inside] = sum(one.logpdf(held[:, i]) for i, one in enumerate(self._source.values()))
+            elif isinstance(self._source, Joint):
+                value[inside] = self._source.log_prob(held)
             else:
                 value[inside] = self._source.log_prob(torch.from_numpy(held).float()).double().numpy()
         return value
@@ -106,6 +158,25 @@ class Prior:
             f"x{i}": tuple(end if math.isfinite(end) else None for end in both) for i, both in enumerate(self.bounds)
         }
         return {name: both for name, both in ends.items() if both != (None, None)}  # type: ignore[misc]
+
+
+def _marginal(one: Any) -> Any:
+    """The distribution of one parameter, as scipy has it.
+
+    Raises:
+        UsageError: no distribution, or one over several numbers.
+    """
+    if isinstance(one, str):
+        return _parsed(one)
+    if isinstance(one, torch.distributions.Distribution):
+        if int(np.prod((*one.batch_shape, *one.event_shape))) != 1:
+            raise UsageError(f"each parameter must have a distribution of its own (got {one}): pass one number's")
+        return OfTorch(one)
+    if not hasattr(one, "logpdf") or not hasattr(one, "support"):
+        raise UsageError(
+            f"a prior must be {{'name': scipy.stats distribution or 'uniform(0, 1)', …}} (got {type(one).__name__})"
+        )
+    return one
 
 
 def _parsed(text: str) -> Any:

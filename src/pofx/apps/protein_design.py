@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.apps.tolerance import HYDROPATHY
 from pofx.core.errors import DataError
 from pofx.data.alignments import LETTERS, Alignment, codes
 
@@ -21,8 +22,6 @@ FOLDS, RIDGES = 5, (1.0, 10.0, 100.0)
 ROUNDS, DRAWS, KEEP = 12, 1500, 0.2  # of the search: rounds, variants of a round, share that is learned from
 RATIO = 2.0  # nats at which the log of prior over proposal is cut
 SHARE = 5  # at most a fifth of the designs change the same columns
-HYDROPATHY = dict(zip("ARNDCQEGHILKMFPSTWYV", (1.8, -4.5, -3.5, -3.5, 2.5, -3.5, -3.5, -0.4, -3.2, 4.5, 3.8, -3.9, 1.9,
-                                               2.8, -1.6, -0.8, -0.7, -0.9, -1.3, 4.2), strict=True))  # fmt: skip
 VOLUME = dict(zip("ARNDCQEGHILKMFPSTWYV", (88.6, 173.4, 114.1, 111.1, 108.5, 143.8, 138.4, 60.1, 153.2, 166.7,
                                            166.7, 168.6, 162.9, 189.9, 112.7, 89.0, 116.1, 227.8, 193.6,
                                            140.0), strict=True))  # fmt: skip

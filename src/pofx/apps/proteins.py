@@ -19,6 +19,7 @@ import typer
 from pofx.apps.couplings import mean_field, pseudo_likelihood
 from pofx.apps.sequence_family import RECIPES, resampled
 from pofx.apps.templates import check_fills
+from pofx.apps.tolerance import Tolerance
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
 from pofx.core.printed import aligned, show
@@ -35,6 +36,9 @@ EXAMPLE = "pofx proteins BLAT.a2m --assay BLAT.csv --minutes 3"
 
 CLASSES = len(LETTERS)
 SIMILAR = 10.0  # counts of a profile that come from similar residues, as PSI-BLAST has it (Altschul et al., 1997)
+RESIDUE = dict(zip(
+    "Ala Cys Asp Glu Phe Gly His Ile Lys Leu Met Asn Pro Gln Arg Ser Thr Val Trp Tyr".split(), LETTERS[1:], strict=True
+))  # fmt: skip
 DRAWS = 64  # of the code of a VAE, the same for all sequences
 
 
@@ -68,13 +72,17 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
 
 
 def changes(mutant: str) -> list[tuple[str, int, str]]:
-    """The substitutions of a mutant: ("V", 29, "A") …; empty where it is none."""
+    """The substitutions of a mutant: ("V", 29, "A") …; empty where it is none.
+
+    Written V29A, Val29Ala or p.Val29Ala (HGVS), several as V29A:K30R or p.[Val29Ala;Lys30Arg].
+    """
     found = []
-    for part in re.split(r"[:,;/ ]+", mutant.strip()):
-        one = re.fullmatch(r"([A-Z])(\d+)([A-Z])", part)
-        if one is None or one[1] == one[3] or not {one[1], one[3]} <= set(LETTERS[1:]):
+    for part in re.split(r"[:,;/ ]+", re.sub(r"[\[\]()]|^p\.", "", mutant.strip())):
+        one = re.fullmatch(r"(?:p\.)?([A-Za-z]+)(\d+)([A-Za-z]+)", part)
+        old, new = (RESIDUE.get(one[k].capitalize(), one[k].upper()) if one else "" for k in (1, 3))
+        if one is None or old == new or not {old, new} <= set(LETTERS[1:]):
             return []
-        found.append((one[1], int(one[2]), one[3]))
+        found.append((old, int(one[2]), new))
     return found
 
 
@@ -200,6 +208,7 @@ def floor_models(alignment: Alignment, potts_steps: int = 60) -> dict[str, Any]:
     """The models behind `floors`: sequences → scores up to a constant."""
     models: dict[str, Any] = {"profile": Profile(alignment)}
     models["profile, similar residues"] = Profile(alignment, pseudo=0.05, similar=SIMILAR)
+    models["tolerance"] = Tolerance(alignment, models["profile, similar residues"].log_p)
     models["Potts, mean field"] = mean_field(alignment)
     if potts_steps:
         models["Potts, pseudo-likelihood"] = pseudo_likelihood(alignment, steps=potts_steps)
@@ -252,14 +261,22 @@ def proteins(
     source: Annotated[
         Path, typer.Argument(metavar="ALIGNMENT", help="An .a2m or .a3m file, the focus first."), Reads()
     ],
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Runs of the family, or the folder of several, instead of training; repeatable."),
+        Reads(run=True),
+    ] = None,
     assay: Annotated[Path | None, typer.Option(help="A .csv of measured mutants."), Reads()] = None,
-    mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R.")] = "mutant",
+    mutant: Annotated[str, typer.Option(help="Its column of mutants: V29A, V29A:K30R, p.Val29Ala.")] = "mutant",
     score: Annotated[str, typer.Option(help="Its column of measured scores.")] = "score",
-    model: Annotated[str, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion.")] = "vae",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="vae, gpt or masked-diffusion (default: vae).")
+    ] = None,
     members: Annotated[
-        int, typer.Option(min=1, max=100, help="Trainings with different seeds, whose scores are averaged.")
-    ] = 3,
-    minutes: Annotated[float, typer.Option(help="Of training, of all members together.")] = 3.0,
+        int | None,
+        typer.Option(min=1, max=100, help="Trainings with different seeds, whose scores are averaged (default: 3)."),
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of training, of all members together (default: 3).")] = None,
     potts_steps: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Of the Potts model by pseudo-likelihood, a second each; 0: none.")
     ] = 60,
@@ -282,7 +299,12 @@ def proteins(
 
     The profile of the alignment and Potts models are scored beside: a network that is below them has not helped.
     """
+    if run and any(v is not None for v in (model, members, minutes)):
+        raise UsageError("--run is trained already: leave --model, --members and --minutes out")
     alignment = read_alignment(source)
+    trained = loaded(run or [], alignment, whole_)
+    model, members = trained[0].name if trained else model or "vae", members or len(trained) or 3
+    each = (3.0 if minutes is None else minutes) / members
     show(
         f"{len(alignment.sequences):,} sequences ({alignment.effective:.0f} effective) of {len(alignment.focus)} "
         f"columns; {alignment.dropped} with too many gaps or repeated"
@@ -292,7 +314,7 @@ def proteins(
     if whole_:
         if assay is None or template is not None or model not in ("vae", "gpt"):
             raise UsageError("--whole needs --assay, and takes a gpt and no --template")
-        return _of_any_length(alignment, (assay, mutant, score), members, minutes, n, out, seed, overwrite)
+        return _of_any_length(alignment, (assay, mutant, score), trained, members, each, n, out, seed, overwrite)
     if template is not None:
         check_template(template, alignment, model)
     if assay is None:
@@ -303,17 +325,11 @@ def proteins(
     sequences = [s for s, inside in zip(sequences, there, strict=True) if inside]
     if not sequences:
         raise DataError(f"none of the {len(names)} mutants of {assay} lies in the columns of the alignment")
-    runs = [
-        learn(
-            resampled(alignment, seed=seed + k),
-            model,
-            seed=seed + k,
-            minutes=minutes / members,
-            out=out / f"run{k}",
-            overwrite=overwrite,
-        )  # fmt: skip
+    runs = trained or [
+        learn(resampled(alignment, seed=seed + k), model, seed=seed + k, minutes=each, out=out / f"run{k}",
+              overwrite=overwrite)
         for k in range(members)
-    ]
+    ]  # fmt: skip
     drawn = fill(runs[0], template, n, seed=seed) if template else list(runs[0].sample(n, seed=seed))
     items = as_proteins(drawn)
     typer.echo(f"scoring {len(sequences):,} mutants by the profile and Potts models", err=True)
@@ -356,16 +372,16 @@ def _proposed(
 
 
 def _of_any_length(
-    alignment: Alignment, assay: tuple[Path, str, str], members: int, minutes: float, n: int, out: Path, seed: int,
-    overwrite: bool,
+    alignment: Alignment, assay: tuple[Path, str, str], trained: Sequence[Any], members: int, each: float, n: int,
+    out: Path, seed: int, overwrite: bool,
 ) -> str:  # fmt: skip
     """Score whole sequences beside floors, and draw new ones."""
     from pofx.apps import indels
 
     sequences, truth = indels.read_whole(*assay)
-    how: dict[str, Any] = {"minutes": minutes / members, "overwrite": overwrite}
+    how: dict[str, Any] = {"minutes": each, "overwrite": overwrite}
     how["length"] = max(map(len, [*sequences, *alignment.whole]))
-    runs = [indels.learn(alignment, seed=seed + k, out=out / f"run{k}", **how) for k in range(members)]
+    runs = trained or [indels.learn(alignment, seed=seed + k, out=out / f"run{k}", **how) for k in range(members)]
     scores = indels.scores(runs, alignment, sequences)
     items = as_proteins([s for s in runs[0].sample(n, seed=seed) if s] or [alignment.whole[0]])
     with whole(out) as aside:
@@ -373,6 +389,26 @@ def _of_any_length(
         write_frame(pd.DataFrame({"mutant": sequences, **scores}), aside / "scores.csv")
     show(aligned(spearman(scores, truth)))
     return f"{len(sequences)} sequences scored"
+
+
+def loaded(paths: Sequence[Path], alignment: Alignment, whole: bool = False) -> list[Any]:
+    """The runs of folders, or of the folders run0, run1, … in them.
+
+    Raises:
+        UsageError: a run of other items, or of sequences of another length.
+    """
+    from pofx.artifact import load
+
+    places = [one for path in paths for one in (sorted(path.glob("run[0-9]*/artifact.json")) or [path])]
+    runs = [load(place.parent if place.name == "artifact.json" else place) for place in places]
+    for run in runs:
+        length = getattr(run.representation, "length", None)
+        if not whole and length != len(alignment.focus):
+            raise UsageError(
+                f"{run.name} models {run.representation.kind} items of length {length}, the alignment has "
+                f"{len(alignment.focus)} columns: give runs of this family"
+            )
+    return runs
 
 
 def every_mutant(alignment: Alignment) -> list[str]:

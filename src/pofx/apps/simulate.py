@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from joblib import Parallel, delayed
 
 from pofx.core.errors import DataError, UsageError
@@ -21,7 +22,8 @@ def simulate(
 
     Args:
         simulator: from parameters (d,) to data; it may take a second argument, a numpy Generator of its own run. With
-            `vectorised` from (n, d) to (n, …), and one Generator.
+            `vectorised` from (n, d) to (n, …), and one Generator. One that takes tensors of torch alone gets them, and
+            torch's generator of random numbers is seeded.
         workers: processes; -1 takes all cores.
 
     Raises:
@@ -32,6 +34,8 @@ def simulate(
         raise UsageError(f"workers must be a number of processes from 1 up, or -1 for all cores (got {workers!r})")
     seeds = np.random.SeedSequence(seed).spawn(len(theta))
     takes = _takes(simulator)
+    if takes == 1 and len(theta) and _wants_tensors(simulator, theta if vectorised else theta[0]):
+        simulator, takes = OfTensors(simulator), 2
     if vectorised:
         # never the stream of `seed` itself, from which the prior drew: noise would be a function of the parameters
         out = simulator(theta, np.random.default_rng([seed, NOISE])) if takes == 2 else simulator(theta)
@@ -90,6 +94,35 @@ def _takes(simulator: Callable[..., Any]) -> int:
     return needed
 
 
+class OfTensors:
+    """A simulator of torch as one of arrays, with random numbers of a numpy Generator's seed."""
+
+    def __init__(self, simulator: Callable[..., Any]) -> None:
+        self.simulator = simulator
+
+    def __call__(self, theta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(int(rng.integers(1 << 62)))
+            return np.asarray(
+                torch.as_tensor(self.simulator(torch.as_tensor(theta, dtype=torch.float32))).cpu().numpy()
+            )
+
+
+def _wants_tensors(simulator: Callable[..., Any], theta: np.ndarray) -> bool:
+    """Whether a simulator fails on an array where it takes a tensor."""
+    try:
+        simulator(theta.copy())
+    except (TypeError, AttributeError):
+        try:
+            OfTensors(simulator)(theta, np.random.default_rng(0))
+        except Exception:  # whatever a simulator raises
+            return False
+        return True
+    except Exception:
+        return False
+    return False
+
+
 def _several(simulator: Callable[..., Any], theta: np.ndarray, seeds: list[Any], takes: int) -> list[Any]:
     rows: list[Any] = []
     for one, seed in zip(theta, seeds, strict=True):
@@ -116,9 +149,15 @@ def read_observation(path: Path) -> np.ndarray:
             with np.load(path, allow_pickle=False) as file:
                 return np.asarray(file["x" if "x" in file.files else file.files[0]], np.float64)
         rows = path.read_text(encoding="utf-8-sig").strip().splitlines()
-        numbers = [[float(v) for v in row.split(",")] for row in rows[-1:]]
-        if len(rows) > 2 or (len(rows) == 2 and not any(c.isalpha() for c in rows[0])):
-            numbers = [[float(v) for v in row.split(",")] for row in rows]
-        return np.squeeze(np.asarray(numbers, np.float64))
+        named = len(rows) > 1 and not _numbers(rows[0])
+        return np.squeeze(np.asarray([[float(v) for v in row.split(",")] for row in rows[named:]], np.float64))
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{path} holds no observation: give a .csv of numbers, .npy or .npz ({error})") from None
+
+
+def _numbers(row: str) -> bool:
+    """Whether a line holds numbers alone."""
+    try:
+        return bool([float(v) for v in row.split(",")])
+    except ValueError:
+        return False

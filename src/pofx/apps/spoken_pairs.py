@@ -5,6 +5,8 @@ They are paired by digit, which is never shown. Support vector machines that lea
 was drawn; clips are heard by Griffin and Lim first.
 """
 
+import io
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,10 @@ import numpy as np
 import pandas as pd
 
 from pofx.apps.voice import Voice
+from pofx.core.errors import unknown
 from pofx.core.items import Items
+from pofx.data.bounded import read_bytes, reading
+from pofx.data.recordings import at_rate, read_recording
 
 GREYS, SIDE = 4, 14
 COMPONENTS = 24  # of the spectrograms
@@ -110,6 +115,13 @@ def paired(
     )
 
 
+def fitted(joint: Any, of: Pairs) -> Any:
+    """A joint model that learned the pairs; that recordings come more than once is known, and no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*of the values repeat")
+        return joint.fit({"picture": of.pictures, "sound": of.sounds})
+
+
 def named(codes: np.ndarray) -> pd.DataFrame:
     """The numbers of sounds by name."""
     columns = [*(f"component {i}" for i in range(codes.shape[1] - 2)), "length", "level"]
@@ -135,6 +147,27 @@ def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, f
         "the eye on real pictures": float((of.see(new[at]) == digits[at]).mean()),
         "the ear on real clips": float((of.hear(some) == heard[there]).mean()),
     }
+
+
+def read_part(name: str, path: Path, of: Pairs) -> Any:
+    """A picture or a recording of a file as a part: light strokes on black, as in MNIST; any size, any rate.
+
+    Raises:
+        UsageError: another name.
+        DataError: what cannot be read.
+    """
+    if name == "picture":
+        from PIL import Image
+
+        with reading(path, "picture", "give a .png"), Image.open(io.BytesIO(read_bytes(path))) as picture:
+            shades = np.asarray(picture.convert("L").resize((2 * SIDE, 2 * SIDE)))
+        return greys(shades[None])
+    if name != "sound":
+        raise unknown("part", name, ["picture", "sound"])
+    clip, rate = read_recording(read_bytes(path), path.name)
+    if rate != of.voice.rate:
+        clip = at_rate(clip, rate, of.voice.rate)
+    return named(of.voice.encode(clip)[None])
 
 
 def sheet(pictures: Any, path: Path) -> None:

@@ -313,7 +313,7 @@ class Synthesizer(BaseEstimator):
                 if built & set(known.columns):
                     all_known = set(constraint.names) <= set(known.columns)
                     known = constraint.forward(known) if all_known else known.drop(columns=list(built), errors="ignore")
-            given = None if known is None or known.shape[1] == 0 else known
+            given: Any = None if known is None or known.shape[1] == 0 else known
             if given is not None and len(given) == 1:
                 given = given.iloc[0].to_dict()
             rows = self.run.sample(n, given=given, seed=seed)

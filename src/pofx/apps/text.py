@@ -107,7 +107,7 @@ def report(runs: Mapping[str, Any], data: Dataset) -> pd.DataFrame:
             "bits/byte": bits_per_byte(nats_of * len(held), held),
             "nats/char": nats_of * len(held) / characters,
         }
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.infer_objects()
 
 
 def prompted(
@@ -189,7 +189,7 @@ def text(
     minutes: Annotated[float | None, typer.Option(help="Of training, each (default: 3).")] = None,
     prompt: Annotated[str, typer.Option(help="How drawn texts begin.")] = "",
     fill: Annotated[str | None, typer.Option(help="A text with _ where characters are to be drawn.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Texts end behind this one; repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Texts end behind this one, such as \\n; repeatable.")] = None,
     temperature: Annotated[float, typer.Option(help="Below 1 draws nearer to the modes.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep the k most probable characters.")] = 0,
     top_p: Annotated[float, typer.Option(help="Keep the most probable ones of this total probability.")] = 1.0,
@@ -205,6 +205,7 @@ def text(
     from pofx.core.model import Infilling
     from pofx.data.columns import listed
     from pofx.evaluate.provenance import held_out_by
+    from pofx.hub import name_of
     from pofx.runs.fitting import fit
     from pofx.runs.models import model_entry
 
@@ -212,7 +213,7 @@ def text(
         raise UsageError("--run is trained already: leave --models and --minutes out")
     data = read(source)
     if run:
-        runs = {one.resolve().name: load(one) for one in run}
+        runs = {name_of(one): load(one) for one in run}
         if len(runs) < len(run):
             raise UsageError("runs need different names: rename a folder")
         for name, trained in runs.items():
@@ -232,7 +233,8 @@ def text(
     chosen = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0), "min_p": (min_p, 0.0)}
     options: dict[str, Any] = {name: value for name, (value, default) in chosen.items() if value != default}
     for name, one in runs.items():
-        drawn = prompted(one, prompt, n, length=length, stop=stop or (), seed=seed, **options) if in_order(one) else []
+        ends = [s.replace("\\n", "\n") for s in stop or ()]  # as shells pass it
+        drawn = prompted(one, prompt, n, length=length, stop=ends, seed=seed, **options) if in_order(one) else []
         for sample in drawn or one.sample(n, seed=seed, **options):
             typer.echo(f"--- {name}\n{sample}")
         if fill is not None and isinstance(one.model, Infilling):

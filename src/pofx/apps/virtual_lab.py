@@ -11,6 +11,7 @@ member (Houlsby et al., 2011, arXiv 1112.5745).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ import pandas as pd
 from scipy.special import logsumexp
 from scipy.stats import ks_2samp
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.files import read_json, whole, write_json
 from pofx.data.conditions import rows
 from pofx.data.dataset import split
 from pofx.data.kinds.points import points
@@ -67,12 +69,16 @@ class VirtualLab:
         """Learn from cells (n, d), real or counts, and a row of conditions for each (perturbation, dose, covariates).
 
         Args:
+            cells: an array, a DataFrame, or an AnnData, whose X may be sparse.
+            conditions: a table, or the names of columns of `obs` of an AnnData.
             columns: names of the columns of cells, for real values best in causal order.
             members: trainings; `design` needs at least 2.
             options: of the model, the trainer and the view.
             minutes: of each training; one by default.
             progress: of training, as of `pofx.fit`.
         """
+        if hasattr(cells, "obs") and hasattr(cells, "X"):
+            cells, conditions = of_annotated(cells, conditions)
         if columns is None and hasattr(cells, "columns"):
             columns = [str(c) for c in cells.columns]
         x = np.asarray(cells)
@@ -91,6 +97,26 @@ class VirtualLab:
         )
         names = tuple(columns) if columns is not None else tuple(f"x{i}" for i in range(x.shape[1]))
         return cls(runs, names, given, counts)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the lab into a folder: its runs, its columns, and the conditions that were seen."""
+        seen = self.conditions.drop_duplicates()
+        plain = {"columns": list(self.columns), "counts": self.counts, "members": len(self.runs)}
+        with whole(Path(folder)) as aside:
+            for k, run in enumerate(self.runs):
+                run.save(aside if len(self.runs) == 1 else aside / f"member {k}")
+            write_json(aside / "lab.json", {**plain, "conditions": {str(c): seen[c].tolist() for c in seen.columns}})
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "VirtualLab":
+        """The lab that `save` wrote, or that of a folder of `pofx lab`."""
+        path = Path(folder)
+        path = path / "model" if (path / "model" / "lab.json").exists() else path
+        plain = read_json(path / "lab.json")
+        many = plain["members"] > 1
+        runs = tuple(load(path / f"member {k}" if many else path) for k in range(plain["members"]))
+        return cls(runs, tuple(plain["columns"]), pd.DataFrame(plain["conditions"]), plain["counts"])
 
     def _given(self, condition: Any, n: int) -> pd.DataFrame:
         """Conditions of n cells: a mapping for all, or a row each; what is left out is as in the first training cell.
@@ -199,6 +225,28 @@ class VirtualLab:
                 gain.append((logs[k] - logsumexp(logs, axis=0) + np.log(len(self.runs))).mean())
             gains.append(max(0.0, float(np.mean(gain))))
         return frame.assign(information=gains).sort_values("information", ascending=False)
+
+
+def of_annotated(cells: Any, conditions: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cells of an AnnData, whole numbers as counts, and their conditions.
+
+    Raises:
+        UsageError: `obs` has no such column.
+    """
+    x = np.asarray(cells.X.toarray() if hasattr(cells.X, "toarray") else cells.X)
+    if x.dtype.kind == "f" and bool((x == np.round(x)).all()):
+        x = x.astype(np.int64)
+    if isinstance(conditions, str) or (
+        isinstance(conditions, list | tuple) and all(isinstance(c, str) for c in conditions)
+    ):
+        names = [conditions] if isinstance(conditions, str) else list(conditions)
+        for name in names:
+            if name not in cells.obs.columns:
+                raise unknown("column of obs", name, list(map(str, cells.obs.columns)))
+        conditions = cells.obs[names]
+    given = pd.DataFrame(conditions).reset_index(drop=True)
+    words = [c for c in given.columns if isinstance(given[c].dtype, pd.CategoricalDtype)]
+    return pd.DataFrame(x, columns=list(map(str, cells.var_names))), given.astype(dict.fromkeys(words, object))
 
 
 def mean_shift(x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -146,8 +146,9 @@ class Voice:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Voice":
-        """The voice that `save` wrote."""
+        """The voice that `save` wrote, or that of a folder of `pofx audio`."""
         folder = Path(folder)
+        folder = folder / "model" if (folder / "model" / "voice.json").exists() else folder
         plain = read_json(folder / "voice.json")
         made = cls(plain["model"], seed=plain["seed"])
         made.rate, made.window, made.hop = plain["rate"], plain["window"], plain["hop"]

@@ -20,10 +20,12 @@ from scipy.fft import dctn, idctn
 from scipy.stats import binom
 
 from pofx.artifact import run_of
-from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Continuous, dims
+from pofx.core.items import Items
 from pofx.core.model import Encoding
 from pofx.core.random import Streams
+from pofx.data.kind import kind_of
 
 PUBLIC = ("CodeMark", "PixelMark")
 PATTERNS = 256  # of signs that a key has
@@ -166,6 +168,35 @@ def key_of(path: Path) -> bytes:
         return path.read_bytes().strip()
     except OSError as error:
         raise DataError(f"the key {path} cannot be read ({error.strerror}): write 32 random bytes to it") from error
+
+
+MARKS = ("code", "pixel")
+
+
+def p_unmarked(run: Any, items: Items, key: str | bytes, mark: str = "code", condition: Any = None) -> np.ndarray:
+    """The p-value of each item being unmarked, float64 (n,): items as a file has them, whatever their levels.
+
+    Raises:
+        DataError: items of another kind than those of the run.
+        Unsupported: a mark that such items or such a run cannot have.
+        UsageError: an unknown mark.
+    """
+    run = run_of(run)
+    kind = kind_of(items)
+    if mark not in MARKS:
+        raise unknown("mark", mark, MARKS)
+    if mark == "pixel" and not kind.photographic:
+        raise Unsupported(f"{kind.name} items have no pixels: use the mark code")
+    if kind.name != run.representation.kind:
+        raise DataError(f"{run.name} models {run.representation.kind} items (got {kind.name} items): give such items")
+    if not kind.photographic:
+        return detected(CodeMark(run, key), items.values, condition)
+    pictures = np.asarray(kind.shown(items.values, items.facts).pictures)
+    if mark == "pixel":
+        return detected(PixelMark(key), pictures, None)
+    levels = int(run.card.get("data", {}).get("facts", {}).get("levels", 256))
+    values = np.round(pictures.astype(np.float64) * (levels - 1) / 255).astype(np.uint8)
+    return detected(CodeMark(run, key), values, condition)
 
 
 def detected(mark: "CodeMark | PixelMark", values: Any, condition: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import signal
 import sys
 import textwrap
 import warnings
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +71,12 @@ def plain_words(error: typer.TyperException) -> str:
     """What is wrong with a call, with the value that was given."""
     message = error.format_message().strip().rstrip(".")
     names = tuple(getattr(getattr(error, "param", None), "opts", ()))
+    unknown, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    takes = any(option.name == "option" for option in context.command.params) if context is not None else False
+    if unknown is not None and message.startswith("No such option") and takes:
+        if not get_close_matches(unknown, getattr(error, "possibilities", None) or (), cutoff=0.8):
+            name = unknown.lstrip("-").replace("-", "_")
+            message = f"No such option: {unknown}; those of a model, its training and sampling are -o {name}=VALUE"
     given = [b for a, b in zip(sys.argv, sys.argv[1:], strict=False) if a in names]
     given += [a.partition("=")[2] for a in sys.argv if a.partition("=")[0] in names and "=" in a]
     for what, kind in (("valid number", "a number"), ("valid integer", "a whole number")):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, run_of
 from pofx.conditioned import condition_events, raw_condition
 from pofx.core.entry import public
 from pofx.core.errors import DataError, Unsupported
@@ -36,7 +36,11 @@ class RunDistribution(Distribution):
 
     @property
     def support(self) -> Any:
-        return constraints.independent(constraints.real, len(self.event_shape))
+        numbers = constraints.real if self.dtype.is_floating_point else constraints.nonnegative_integer
+        return constraints.independent(numbers, len(self.event_shape))
+
+    def __repr__(self) -> str:
+        return f"<RunDistribution: {self.run.name}, {self.run.density.name.lower()}, of {tuple(self.event_shape)}>"
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -71,12 +75,15 @@ class RunDistribution(Distribution):
 
 
 @public
-def as_distribution(run: Artifact, condition: Any = None) -> RunDistribution:
+def as_distribution(run: Any, condition: Any = None) -> RunDistribution:
     """A run as a torch Distribution over raw tensors, given one condition where it was trained with any.
 
     Raises:
-        Unsupported: the run has no density.
+        Unsupported: the run has no density, or was trained with a condition and none is given.
     """
+    run = run_of(run)
     if run.density is Density.NONE:
         raise Unsupported(f"{run.name} has no density: a distribution needs one")
+    if run.conditioning is not None and condition is None:
+        raise Unsupported(f"{run.name} was trained with a condition: pass condition=, one value")
     return RunDistribution(run, condition)

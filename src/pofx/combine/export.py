@@ -8,6 +8,7 @@ their values while it runs cannot be exported, and is refused with the reason th
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from pofx.artifact import Artifact
+from pofx.artifact import Artifact, run_of
 from pofx.core.entry import public
 from pofx.core.errors import PofxError, Unsupported, UsageError
 from pofx.core.files import write, write_bytes
@@ -72,12 +73,11 @@ PROGRAMS = {"score": Scorer, "encode": Encoder, "decode": Decoder}
 
 
 @public
-def export(
-    run: Artifact, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "decode", *, batch_size: int = 2
-) -> Path:
+def export(run: Any, path: str | Path, verb: Annotated[str, OneOf(*VERBS)] = "decode", *, batch_size: int = 2) -> Path:
     """Write the program of a verb to a .pt2 file (`torch.export.load` reads it) or an .onnx file.
 
     Args:
+        run: a run, or its folder.
         verb: "score", "encode" or "decode".
         batch_size: of the program; the number of items of each call is this one where the model fixes it, else free.
 
@@ -85,7 +85,7 @@ def export(
         Unsupported: the run lacks the verb, takes a condition, or its network cannot be exported.
         UsageError: another ending, or the library for ONNX is missing.
     """
-    target = Path(path)
+    run, target = run_of(run), Path(path)
     if target.suffix not in ENDINGS:
         raise UsageError(f"a program is written to a file ending in {' or '.join(ENDINGS)} (got {target.name})")
     if run.conditioning is not None:
@@ -100,9 +100,8 @@ def export(
         with torch.no_grad(), _silent():
             program = _exported(module, example)
     except Exception as error:  # torch raises classes of its own, of many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Unsupported(
-            f"{verb} of {run.name} cannot be exported ({reason[:300]}): serve it with `pofx serve`"
+            f"{verb} of {run.name} cannot be exported ({_reason(error)}): serve it with `pofx serve`"
         ) from error
     if _fixed(program):
         warnings.warn(
@@ -119,9 +118,8 @@ def export(
         except PofxError:
             raise
         except Exception as error:  # torch and onnx raise classes of their own, of many kinds
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise Unsupported(
-                f"{verb} of {run.name} cannot be written as ONNX ({reason[:300]}): write a .pt2"
+                f"{verb} of {run.name} cannot be written as ONNX ({_reason(error)}): write a .pt2"
             ) from error
         return target
     about = {"pofx": json.dumps({"verb": verb, "model": run.name, "input": list(example.shape)})}
@@ -129,6 +127,14 @@ def export(
     torch.export.save(program, stream, extra_files=about)
     write_bytes(target, stream.getvalue())
     return target
+
+
+def _reason(error: BaseException) -> str:
+    """What torch states first, of the error behind its own summary, without colours of a terminal."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    return (plain.splitlines() or [type(error).__name__])[0][:300]
 
 
 def _onnx(program: Any, path: Path) -> None:

@@ -7,6 +7,7 @@ products with the table of tokens, where ours are divided by the root of the wid
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from pofx.artifact import Artifact
 from pofx.core.entry import public
 from pofx.core.errors import UsageError
+from pofx.core.files import read_json, read_tensors
 from pofx.core.options import Count
 from pofx.families.autoregressive.gpt import GPT
 from pofx.represent.tokens import Tokens
@@ -39,7 +41,8 @@ def from_gpt2(
 
     Args:
         weights: `GPT2LMHeadModel` of transformers, a nanoGPT model, or the state dict of either, also that in a
-            checkpoint of nanoGPT ({"model": …, "model_args": …}).
+            checkpoint of nanoGPT ({"model": …, "model_args": …}), or a .safetensors file of it, or a folder with
+            model.safetensors and config.json, as `save_pretrained` writes it. Nothing is unpickled.
         heads: of attention; by default as the model states, or of 64 features each.
         start: the token that comes before the first one; by default the one that the model states, or the separator of
             GPT-2, 50256.
@@ -99,6 +102,8 @@ def from_gpt2(
 def _state(weights: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights by their names below "transformer.", and what the model states of itself."""
     about: dict[str, Any] = {}
+    if isinstance(weights, str | Path):
+        weights, about = _stored(Path(weights).expanduser())
     if isinstance(weights, nn.Module):
         config = getattr(weights, "config", None)
         about = {k: v for k in ("n_head", "bos_token_id") if (v := getattr(config, k, None)) is not None}
@@ -114,6 +119,19 @@ def _state(weights: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UsageError(f"weights must be finite numbers ({broken[0]} holds others): take an earlier checkpoint")
     state = {str(key).removeprefix("_orig_mod.").removeprefix("transformer."): v for key, v in weights.items()}
     return {key: v for key, v in state.items() if not MASKS.search(key)}, about
+
+
+def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights in a file or a folder, and what its config.json states."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    if file.suffix != ".safetensors" or not file.is_file():
+        raise UsageError(
+            f"weights must be a .safetensors file or a folder with model.safetensors (got {path}): write one by "
+            "save_pretrained, or pass a state dict"
+        )
+    config = path / "config.json"
+    plain = read_json(config) if config.is_file() else {}
+    return read_tensors(file), {k: plain[k] for k in ("n_head", "bos_token_id") if plain.get(k) is not None}
 
 
 def _named(state: Mapping[str, Tensor], name: str) -> Tensor:

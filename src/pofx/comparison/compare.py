@@ -16,6 +16,7 @@ import pandas as pd
 
 from pofx import __version__
 from pofx.comparison import cluster, tuning
+from pofx.comparison.given import given_runs, measured
 from pofx.comparison.jobs import Job, Orders, run_jobs
 from pofx.comparison.process import Limits
 from pofx.comparison.request import (
@@ -107,6 +108,7 @@ def compare(
     *,
     label: str | None = None,
     on: Any = None,
+    runs: Mapping[str, Any] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     reading: Mapping[str, Any] | None = None,
     trials: Annotated[int, Range(1, 1000)] = 1,
@@ -129,6 +131,8 @@ def compare(
         label: the column of a table that is no part of its items: classes, by which balance is measured and the feature
             space of the classifier is trained.
         on: the folder of a trained run of a model with codes: all models are trained on its codes, as in `pofx.fit`.
+        runs: trained runs by name, also wrapped flows of other libraries: {"mine": run}. They are measured as they are
+            and not ranked, for their budgets are their own.
         options: by model, as `pofx.fit` takes them: {"nsf": {"width": 128}}.
         reading: options of reading the data, as `pofx.fit` takes them: {"size": 64}.
         trials: sets of options tried per model, each under the same budget and judged by validation (see `tuning`);
@@ -165,6 +169,7 @@ def compare(
         chosen, skipped = choose_models(dataset, models, families, codes)
         given = checked(options or {}, chosen, dataset, codes)
         check(dataset, spaces=spaces)
+        beside = given_runs(runs, dataset)
         folder = Path(out).expanduser() if out is not None else default_folder(dataset, limit, seed)
         with lock(folder / ".locks" / "comparison.lock", f"the comparison in {folder}"):
             sides = sides_of(dataset, limit) if n is None else n
@@ -194,6 +199,7 @@ def compare(
             run = ENGINES[engine]
             controls = Job(None, seed)
             tuned: dict[str, Any] = {}
+            rows: dict[str, Any] = {}
 
             def jobs() -> list[Job]:
                 """The controls, then seed after seed every model with its options."""
@@ -206,8 +212,11 @@ def compare(
                     run([controls, *tries], orders, report)
                     tuned |= tuning.chosen(tries, orders)
                 run(jobs(), orders, report)
+                for name, one in beside.items():
+                    report(Progress(f"measuring {name}"))
+                    rows[name] = measured(name, one, dataset, orders, report)
             finally:
-                results = gather(orders, jobs(), dataset, protocol, tuned, models or ())
+                results = gather(orders, jobs(), dataset, protocol, tuned, models or (), rows)
                 results["skipped"] = skipped
                 if named:
                     flags = {
@@ -223,7 +232,9 @@ def compare(
                         "n": "" if n is None else str(n),
                         "out": str(folder),
                     }
-                    results["command"] = command_line(str(data), flags, given, reading or {})
+                    results["command"] = command_line(
+                        str(data), flags, given, reading or {}, list((runs or {}).values())
+                    )
                 write_json(folder / "results.json", results)
                 write_report(folder / "results.json")
             refuse_failure(results, folder)

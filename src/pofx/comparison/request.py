@@ -173,11 +173,13 @@ def command_line(
     flags: Mapping[str, str],
     options: Mapping[str, Mapping[str, Any]],
     reading: Mapping[str, Any] | None = None,
+    runs: Sequence[Any] = (),
 ) -> str:
-    """The command that makes the same comparison; flags without a value are left out."""
+    """The command that makes the same comparison; flags without a value, and runs in no folder, are left out."""
     words = [word for flag, value in flags.items() if value for word in (f"--{flag}", value)]
     words += [w for k, v in (reading or {}).items() for w in ("-o", f"{k}={json.dumps(v)}")]
     words += [w for m, own in options.items() for k, v in own.items() for w in ("-o", f"{m}.{k}={json.dumps(v)}")]
+    words += [word for run in runs if isinstance(run, str | Path) for word in ("--run", str(run))]
     return shlex.join(["pofx", "compare", data, *words])
 
 

@@ -20,6 +20,7 @@ def gather(
     protocol: Mapping[str, Any],
     tuned: Mapping[str, Mapping[str, Any]],
     named: Sequence[str] = (),
+    given: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The content of results.json.
 
@@ -27,6 +28,7 @@ def gather(
         jobs: the controls first, then models and seeds in the order of the rows.
         tuned: by model its trials, as `tuning.chosen` returns them; empty where nothing was tuned.
         named: models that the request names; of the others, classical ones are baselines.
+        given: trained runs by name, as `given.measured` returns them.
     """
     found = {job.name: orders.result(job) for job in jobs}
     first = jobs[0]
@@ -50,7 +52,7 @@ def gather(
             }
         )
     held = controls.get("rows") or {"controls": {k: controls[k] for k in ("status", "reason") if k in controls}}
-    for name, result in held.items():
+    for name, result in {**held, **(given or {})}.items():
         runs = [{"seed": first.seed, "status": "done", **result}]
         listed.append({"name": name, "family": "", "role": "control", "traits": {}, "runs": runs})
     seeds = list(dict.fromkeys(job.seed for job in jobs[1:]))

@@ -325,6 +325,7 @@ def parse(text: str) -> tuple[str, Any]:
         UsageError: there is no key, or the value is longer than `LONGEST` or nested too deeply.
     """
     key, sign, value = text.partition("=")
+    key = key.strip()
     if not sign or not key:
         raise UsageError(f"an option must be key=value (got {short(text)}): write width=64")
     if len(value) > LONGEST:

@@ -14,6 +14,7 @@ from pofx.core.errors import UsageError
 from pofx.core.options import check_call, own_number, short
 
 F = TypeVar("F", bound=Callable[..., Any])
+REASON = 100  # characters of torch's own words
 _changing = threading.Lock()  # the default dtype belongs to the whole process
 _depth, _outer = 0, torch.float32
 
@@ -67,12 +68,14 @@ def device_of(name: str | torch.device) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = name.lower() if isinstance(name, str) else name
     try:
         found = torch.device(name)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        about = f": {reason}" if len(reason) < REASON else ""  # some are the list of all that torch has heard of
         raise UsageError(
-            f"device must be auto, cpu or one that is here (got {short(name)}: {reason}): pass device='auto'"
+            f"device must be auto, cpu or one that is here (got {short(name)}{about}): pass device='auto'"
         ) from error
     return found

@@ -181,7 +181,7 @@ def check_value(name: str, value: Any, hint: Any, default: Any = inspect.Paramet
     if fits(value, hint):
         return
     names = [name for part in _parts(hint) for m in get_args(part)[1:] if isinstance(m, OneOf) for name in m.names]
-    near = get_close_matches(value, names, n=1, cutoff=0.5) if isinstance(value, str) else []
+    near = get_close_matches(value.lower(), names, n=1, cutoff=0.5) if isinstance(value, str) else []
     instead = _instead(value, hint, default)
     mend = f"pass {name}={instead}" if instead else "leave it out" if default is None else ""
     mend = f"did you mean {' or '.join(near)}?" if near else mend

@@ -56,6 +56,9 @@ def read_alignment(path: str | Path, *, identity: float = 0.8, gaps: float = 0.5
         DataError: no sequences, rows of different lengths, or nothing left by the filter.
     """
     names, rows = fasta(decoded(Path(path), None))
+    if not any(c.isupper() for row in rows for c in row):  # no letters are insertions there
+        rows = [row.upper() for row in rows]
+    rows = [re.sub(r"[^A-Za-z.-]", GAP, row) for row in rows]
     columns = [re.sub(r"[a-z.]", "", row) for row in rows]
     if len({len(c) for c in columns}) > 1:
         raise DataError(f"{path}: rows have {len({len(c) for c in columns})} lengths without insertions: align them")
@@ -74,25 +77,28 @@ def read_alignment(path: str | Path, *, identity: float = 0.8, gaps: float = 0.5
     first = list(dict.fromkeys(clean))
     good = [s for i, s in enumerate(first) if i == 0 or s.count(GAP) <= gaps * len(s)]
     if len(good) < 2 or not len(keep):
-        raise DataError(f"{path} has {len(good)} sequences with at most {gaps:.0%} gaps: raise gaps=, or give another")
+        raise DataError(
+            f"{path} has {len(good)} different sequences with at most {gaps:.0%} gaps, 2 are needed: raise gaps=, or "
+            "give another"
+        )
     row_of = {s: i for i, s in reversed(list(enumerate(clean)))}
     full = ["".join(c for c in rows[row_of[s]].upper() if c in RESIDUES) for s in good]
     return Alignment(good, np.array(numbers), weights(good, identity), len(clean) - len(good), full)
 
 
 def fasta(text: str) -> tuple[list[str], list[str]]:
-    """Names and sequences of a FASTA text."""
+    """Names and sequences of a FASTA text; blanks and numbers between residues, and stops at the end, are left out."""
     names: list[str] = []
     rows: list[list[str]] = []
     for line in text.split("\n"):
         if line.startswith(">"):
             names.append(line[1:].strip())
             rows.append([])
-        elif line.strip() and rows:
-            rows[-1].append(line.strip().rstrip("*"))
+        elif rows and not line.startswith(";"):
+            rows[-1].append(re.sub(r"[\s\d]", "", line))
     if not names:
-        raise DataError("the text holds no sequences: headings begin with '>'")
-    return names, ["".join(r) for r in rows]
+        raise DataError("the text holds no sequences: headings begin with '>'; convert Stockholm or Clustal to FASTA")
+    return names, ["".join(r).rstrip("*") for r in rows]
 
 
 def codes(sequences: Sequence[str]) -> Int[np.ndarray, "n columns"]:

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, unknown
 
 ENDINGS = (".h5ad", ".h5", ".hdf5")
 
 
-def read_annotated(path: Path, labels: Path | None = None) -> pd.DataFrame:
+def read_annotated(path: Path, labels: Path | None = None, layer: str | None = None) -> pd.DataFrame:
     """A row per cell: its columns of annotation, then its measurements by name.
 
     Args:
+        layer: measurements in place of X, such as the raw counts beside normalised values.
         labels: a table without a header, the name of a cell and its label in each row; only of .h5 without `obs`.
 
     Raises:
+        UsageError: there is no such layer.
         DataError: h5py is not installed, or the file has no cells, no annotation, or another layout.
     """
     try:
@@ -34,7 +36,10 @@ def read_annotated(path: Path, labels: Path | None = None) -> pd.DataFrame:
         with h5py.File(path) as file:
             if "X" not in file or "obs" not in file:
                 raise DataError(f"{path} has no obs beside X: give --labels, a table of cells and their labels")
-            x = _matrix(file["X"])
+            layers = list(file.get("layers", ()))
+            if layer is not None and layer not in layers:
+                raise unknown(f"layer of {path}", layer, layers)
+            x = _matrix(file["X"] if layer is None else file["layers"][layer])
             obs = _frame(file["obs"])
             names = _frame(file["var"]).index if "var" in file else None
     except OSError as error:
@@ -91,6 +96,9 @@ def _frame(node: Any) -> pd.DataFrame:
         if hasattr(one, "shape"):
             values = _texts(np.asarray(one[()]))
             found[name] = _texts(np.asarray(legacy[name][()]))[values.astype(int)] if name in legacy else values
+        elif "values" in one and "mask" in one:  # numbers and truth values of which some are missing
+            values, gone = np.asarray(one["values"][()]), np.asarray(one["mask"][()], bool)
+            found[name] = pd.Series(values).astype(object).where(~gone, None).to_numpy() if gone.any() else values
         elif "categories" in one:
             categories, codes = _texts(np.asarray(one["categories"][()])), np.asarray(one["codes"][()])
             found[name] = np.where(codes >= 0, categories[codes], None) if (codes < 0).any() else categories[codes]

@@ -1,6 +1,8 @@
 """Clips of sound from arrays, checked."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,15 +10,32 @@ import numpy as np
 from pofx.core.errors import DataError
 from pofx.data.numbers import as_array
 
+CANCEL = "cancel each other"
 CANCELLED = 0.01  # of the power of the channels, below which their mean has lost them
 
 
 def check_clips(x: Any, name: str) -> list[np.ndarray]:
     """Clips as float32 (samples,) in [-1, 1], checked."""
-    clips = [check_clip(value, f"{name}: clip {i}") for i, value in enumerate(x)]
+    with stated_once():
+        clips = [check_clip(value, f"{name}: clip {i}") for i, value in enumerate(x)]
     if not clips:
         raise DataError(f"{name} holds no clips: give at least one")
     return clips
+
+
+@contextmanager
+def stated_once() -> Iterator[None]:
+    """A warning about channels that cancel is given once for all clips, with their number."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    alike = [str(one.message) for one in caught if CANCEL in str(one.message)]
+    for one in caught:
+        if CANCEL not in str(one.message):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if alike:
+        more = f" ({len(alike) - 1} more are such)" if len(alike) > 1 else ""
+        warnings.warn(f"{alike[0]}{more}", UserWarning, stacklevel=4)
 
 
 def check_clip(value: Any, name: str) -> np.ndarray:
@@ -59,7 +78,7 @@ def _mixed(array: np.ndarray, name: str) -> np.ndarray:
     mixed, of_channels = array.mean(1), float(np.square(array, dtype=np.float64).mean())
     if array.shape[1] > 1 and np.square(mixed, dtype=np.float64).mean() < CANCELLED * of_channels:
         warnings.warn(
-            f"{name}: the {array.shape[1]} channels cancel each other, so that their mean is nearly silent: pass one "
+            f"{name}: the {array.shape[1]} channels {CANCEL}, so that their mean is nearly silent: pass one "
             "of them, or turn one over",
             UserWarning,
         )

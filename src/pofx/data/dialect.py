@@ -76,6 +76,7 @@ def text_of(path: Path, encoding: str | None = None) -> str:
         DataError: not text in this encoding.
     """
     content = read_bytes(path, LARGEST)
+    refuse_binary(path, content)
     if encoding is not None:
         try:
             return content.decode(encoding).removeprefix("\ufeff")
@@ -98,6 +99,29 @@ def text_of(path: Path, encoding: str | None = None) -> str:
             f"{path} holds NUL characters: it is no text, or in an encoding to be stated by encoding=utf-16"
         )
     return text
+
+
+BINARY = {
+    b"PK\x03\x04": "a zip or a spreadsheet: name it .zip or .xlsx",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet: name it .xls",
+    b"PAR1": "a table in Parquet: name it .parquet",
+    b"\x1f\x8b": "a compressed file: name it .csv.gz or .txt.gz",
+    b"\x89PNG": "a picture: name it .png",
+    b"\xff\xd8\xff": "a picture: name it .jpg",
+    b"%PDF": "a PDF: copy its table or text into a file of its own",
+    b"\x93NUMPY": "an array: name it .npy",
+}
+
+
+def refuse_binary(path: Path, content: bytes) -> None:
+    """Refuse what begins as a file of another format.
+
+    Raises:
+        DataError: with the name that such a file has.
+    """
+    for begins, what in BINARY.items():
+        if content.startswith(begins):
+            raise DataError(f"{path} holds no text but {what}")
 
 
 def marked_encoding(content: bytes) -> str | None:

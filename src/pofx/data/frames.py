@@ -155,7 +155,10 @@ def _names(rows: list[list[str]], dialect: Dialect, name: str) -> tuple[list[str
         return [f"x{i}" for i in range(max(width, len(rows[0])))], False
     names = [field.strip() for field in rows[0]]
     names[0] = names[0].lstrip("#%").strip() or names[0]
-    has_index = width == len(names) + 1 and all(len(row) == width for row in rows[1:])
+    one_more = width == len(names) + 1 and all(len(row) == width for row in rows[1:])
+    has_index = one_more and any(row[-1].strip() for row in rows[1:])
+    if one_more and not has_index:  # rows end in a separator
+        names = [*names, ""]
     if has_index:
         names = ["", *names]
     twice = sorted({n for n in names if n and names.count(n) > 1})

@@ -60,11 +60,14 @@ def read_midi(path: Path) -> list[Note]:
         size, _, tracks, division = struct.unpack(">IHHH", data[4:14])
         if division & 0x8000 or division == 0:
             raise ValueError("its times are not in quarters")
-        at, notes = 8 + size, []
-        for _ in range(tracks):
+        at, notes, found = 8 + size, [], 0
+        while found < tracks and at + 8 <= len(data):  # other chunks lie between, and programs miscount tracks
             length = struct.unpack(">I", data[at + 4 : at + 8])[0]
+            if at + 8 + length > len(data):
+                raise ValueError("it is cut")
             if data[at : at + 4] == b"MTrk":
                 notes += _track(data[at + 8 : at + 8 + length], division)
+                found += 1
             at += 8 + length
     except (ValueError, IndexError, struct.error) as error:
         raise DataError(f"{path} is no MIDI file that can be read: {error}") from None
@@ -77,6 +80,11 @@ def _track(data: bytes, division: int) -> list[Note]:
     at, tick, status = 0, 0, 0
     sounding: dict[tuple[int, int], int] = {}
     notes: list[Note] = []
+
+    def ended(begun: int, pitch: int) -> None:
+        start, end = (round(t * STEPS / division) for t in (begun, tick))
+        notes.append((start, max(end - start, 1), pitch))
+
     while at < len(data):
         delta, at = _variable(data, at)
         tick += delta
@@ -92,11 +100,13 @@ def _track(data: bytes, division: int) -> list[Note]:
             pitch, velocity = data[at], data[at + 1]
             begun = sounding.pop((channel, pitch), None)
             if begun is not None and channel != 9:  # channel 9 is drums
-                start, end = (round(t * STEPS / division) for t in (begun, tick))
-                notes.append((start, max(end - start, 1), pitch))
+                ended(begun, pitch)
             if kind == 9 and velocity:
                 sounding[channel, pitch] = tick
         at += 1 if kind in (12, 13) else 2
+    for (channel, pitch), begun in sounding.items():  # nothing ends them
+        if channel != 9:
+            ended(begun, pitch)
     return notes
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from pofx.core.errors import DataError, UsageError
 from pofx.data.bounded import read_bytes, reading
-from pofx.data.clips import check_clip
+from pofx.data.clips import check_clip, stated_once
 from pofx.data.members import folder_labels, members, stated_splits
 
 PIECE = 1 << 16  # samples: longer recordings are cut into pieces of this length
@@ -50,7 +50,8 @@ def read_recordings(path: Path, endings: Sequence[str], rate: Any = None) -> Rec
     with members(path, endings) as (names, fetch):
         if not names:
             raise DataError(f"{path} holds no recordings: give files ending in {', '.join(endings)}")
-        found = [_at(read_recording(fetch(name), f"{path}/{name}"), rate) for name in names]
+        with stated_once():
+            found = [_at(read_recording(fetch(name), f"{path}/{name}"), rate) for name in names]
     splits = stated_splits(names)
     return _clips(names if splits is None else splits[1], found, str(path), None if splits is None else splits[0])
 
@@ -64,7 +65,8 @@ def recordings(
         DataError, UsageError: as `read_recordings`.
     """
     check_rate(rate)
-    found = [_at(read_recording(c, f"{where}, {name}"), rate) for name, c in zip(names, contents, strict=True)]
+    with stated_once():
+        found = [_at(read_recording(c, f"{where}, {name}"), rate) for name, c in zip(names, contents, strict=True)]
     check_rates(names, found, where)
     return [clip for clip, _ in found], found[0][1]
 
@@ -78,12 +80,15 @@ def check_rate(rate: Any) -> None:
 def _at(recording: tuple[np.ndarray, int], rate: int | None) -> tuple[np.ndarray, int]:
     """A recording at another sample rate, by a polyphase filter."""
     clip, own = recording
-    if rate is None or rate == own:
-        return recording
+    return recording if rate is None or rate == own else (at_rate(clip, own, rate), rate)
+
+
+def at_rate(clip: np.ndarray, own: int, rate: int) -> np.ndarray:
+    """A clip of one sample rate at another, float32."""
     from scipy.signal import resample_poly
 
     common = gcd(rate, own)
-    return resample_poly(clip, rate // common, own // common).clip(-1, 1).astype(np.float32), rate
+    return np.asarray(resample_poly(clip, rate // common, own // common).clip(-1, 1), np.float32)
 
 
 def _clips(

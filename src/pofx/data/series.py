@@ -5,6 +5,7 @@ A series is values float64 (steps, channels), NaN where nothing was measured, wi
 """
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from pofx.data.columns import framed
 from pofx.data.dialect import text_of
 from pofx.data.frames import ENDINGS, parsed, rows_in
 from pofx.data.numbers import as_floats
-from pofx.data.times import after, calendar, times_of
+from pofx.data.times import DATED, after, calendar, times_of
 
 SHORTEST = 16  # steps of a series
 
@@ -73,8 +74,8 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
 
     Args:
         data: a path (.csv, .csv.gz, .txt.gz), a DataFrame (its index or a column of dates are the times), an array
-            (steps,) or (steps, channels), or a mapping with "target", as GluonTS has it, perhaps "start" and
-            "feat_dynamic_real".
+            (steps,) or (steps, channels), a mapping of columns, or one with "target", as GluonTS has it, perhaps
+            "start" and "feat_dynamic_real".
         known: columns that are known in advance.
         columns: the channels, if not all others.
 
@@ -88,6 +89,9 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
     name = name or "the series"
     if isinstance(data, Mapping) and "target" in data:
         return _entry(data, name)
+    if isinstance(data, Mapping):
+        with reading(name, "mapping of columns", "give columns of equal lengths"):
+            data = pd.DataFrame(dict(data))
     if isinstance(data, pd.Series):
         data = data.to_frame("x0" if data.name is None else data.name)
     frame = framed(data)
@@ -96,14 +100,25 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
         return checked(Series(array, tuple(f"x{i}" for i in range(array.shape[1]))), name)
     if len(frame) < SHORTEST:
         raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(frame)})")
-    times, frame = times_of(frame, (*known, *(columns or ())), name)
+    try:
+        times, frame = times_of(frame, (*known, *(columns or ())), name)
+    except DataError as error:
+        names = [str(c) for c in frame.columns if _repeats(frame[c])]
+        if not names:
+            raise
+        raise DataError(
+            f"{error}; or, of several series in one table, name the column of their names: {names[0]}?"
+        ) from None
     for column in (*known, *(columns or ())):
         if column not in frame.columns:
             raise unknown(f"column of {name}", column, frame.columns)
     chosen = list(columns) if columns else [c for c in frame.columns if c not in known]
     wrong = [c for c in (*chosen, *known) if not pd.api.types.is_numeric_dtype(frame[c])]
     if wrong or not chosen:
-        raise DataError(f"channels of {name} must be numbers (got {', '.join(wrong) or 'none'}): leave others out")
+        raise DataError(
+            f"channels of {name} must be numbers (got {', '.join(wrong) or 'none'}): leave others out, or name the "
+            "columns that are channels"
+        )
     covariates = frame[list(known)].to_numpy(np.float64) if known else None
     made = Series(frame[chosen].to_numpy(np.float64, na_value=np.nan), tuple(map(str, chosen)), times, covariates)
     return checked(made, name)
@@ -117,19 +132,97 @@ def _steps(data: Any, name: str) -> np.ndarray:
     return array.reshape(len(array), -1)
 
 
-def several(data: Any, **options: Any) -> list[Series]:
-    """Series from a list of them (or of mappings with "target"), or one series as a list."""
-    listed = isinstance(data, list | tuple) and len(data) > 0 and not np.isscalar(data[0])
-    if listed and (isinstance(data[0], Mapping | Series | pd.Series) or framed(data[0]) is not None):
-        found = [series(one, name=f"series {i}", **options) for i, one in enumerate(data)]
-    elif hasattr(data, "__iter__") and not hasattr(data, "__len__"):
-        return several(list(data), **options)
+def _repeats(column: Any) -> bool:
+    """Whether a column holds words that come again and again: names of series, and no times."""
+    if isinstance(column, pd.DataFrame) or pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return False
+    words = column.dropna()
+    if pd.api.types.is_numeric_dtype(column.dtype) or not len(words):
+        return False
+    return bool(words.nunique() <= len(words) // SHORTEST) and not words.astype(str).str.contains(DATED).mean() > 0.5
+
+
+def several(data: Any, *, by: str | None = None, **options: Any) -> list[Series]:
+    """Series from a list of them (or of mappings with "target", or a data set of GluonTS), from a long table, or one.
+
+    Args:
+        by: the column of a long table that names the series of a row.
+        options: of `series`.
+    """
+    return list(by_name(data, by=by, **options).values())
+
+
+def by_name(data: Any, *, by: str | None = None, **options: Any) -> dict[str, Series]:
+    """As `several`, by name: that of a long table, the `item_id` of a mapping, or their number.
+
+    Raises:
+        UsageError: there is no such column.
+        DataError: series of different channels, or one that cannot be used.
+    """
+    if isinstance(data, str | Path):
+        origin = str(data)
+        data = _lines(Path(data)) or read_table(Path(data))
     else:
-        found = [series(data, **options)]
-    widths = {(one.values.shape[1], one.covariates.shape[1]) for one in found}
+        origin = "the table"
+    frame = framed(data) if by is not None else None
+    if by is not None:
+        if frame is None or by not in frame.columns:
+            raise unknown("column of names of series", by, [] if frame is None else map(str, frame.columns))
+        parts = {str(k): part.drop(columns=by) for k, part in frame.groupby(by, sort=False)}
+        short = [k for k, part in parts.items() if len(part) < SHORTEST]
+        if short:
+            raise DataError(
+                f"{len(short)} series have fewer than {SHORTEST} steps (the first: {short[0]}): leave them out"
+            )
+        found = {k: series(part, name=f"series {k}", **options) for k, part in parts.items()}
+    else:
+        entries = _entries(data)
+        if entries is None:
+            found = {"": series(data, name="" if origin == "the table" else origin, **options)}
+        else:
+            names = [
+                str(one.get("item_id", i)) if isinstance(one, Mapping) else str(i) for i, one in enumerate(entries)
+            ]
+            names = names if len(set(names)) == len(names) else [str(i) for i in range(len(entries))]
+            found = {k: series(one, name=f"series {k}", **options) for k, one in zip(names, entries, strict=True)}
+    widths = {(one.values.shape[1], one.covariates.shape[1]) for one in found.values()}
     if len(widths) > 1:
         raise DataError("all series must have the same channels and covariates: give them one by one")
     return found
+
+
+def _lines(path: Path) -> list[Any] | None:
+    """The mappings with a list "target" of a file, one a line, as GluonTS writes them; None: it holds no such lines."""
+    if path.suffix.lower() not in (".jsonl", ".ndjson", ".json") or not path.is_file():
+        return None
+    with reading(path, "series", 'give lines of {"start": …, "target": […]}'):
+        text = text_of(path)
+        try:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            found = json.loads(text)
+    lines = found[0] if len(found) == 1 and isinstance(found[0], list) else found
+    whole = isinstance(lines, list) and all(isinstance(v, dict) and isinstance(v.get("target"), list) for v in lines)
+    return [{**line, "target": _known(line["target"])} for line in lines] if whole and lines else None
+
+
+def _known(value: Any) -> Any:
+    """Numbers of JSON, where null and "NaN" are missing."""
+    if isinstance(value, list):
+        return [_known(v) for v in value]
+    return np.nan if value in (None, "NaN") else value
+
+
+def _entries(data: Any) -> list[Any] | None:
+    """The members of a list of series, of mappings or tables, or of a data set of GluonTS; None: one series."""
+    if isinstance(data, str | Mapping | Series | pd.Series | pd.DataFrame | np.ndarray) or framed(data) is not None:
+        return None
+    if not hasattr(data, "__iter__"):
+        return None
+    entries = list(data)
+    of = entries[0] if entries else None
+    members = isinstance(of, Mapping | Series | pd.Series) or (of is not None and framed(of) is not None)
+    return entries if members else None
 
 
 def _entry(data: Mapping[str, Any], name: str) -> Series:

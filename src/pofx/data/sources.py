@@ -219,6 +219,8 @@ def _find(data: str | os.PathLike[str]) -> Source | Path:
         return names[data]
     if isinstance(data, str) and "://" in data:
         raise UsageError(f"data must be on this machine (got {data}): download it first, then give the file")
+    if isinstance(data, str) and not data.strip():
+        raise UsageError("data must have a name (got an empty one): give a built-in name, a file or a folder")
     path = Path(data).expanduser()
     if path.exists():
         return path

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pofx.core.errors import DataError, UsageError
 from pofx.data.bounded import read_bytes
-from pofx.data.dialect import LARGEST, marked_encoding
+from pofx.data.dialect import LARGEST, marked_encoding, refuse_binary
 
 SHORT = 64  # the longest line that is an item of its own
 
@@ -35,6 +35,7 @@ def decoded(path: Path, encoding: str | None = None) -> str:
         DataError: of another encoding, or with NUL characters in it, which texts do not have.
     """
     content = read_bytes(path, LARGEST)
+    refuse_binary(path, content)
     known = encoding or marked_encoding(content) or "utf-8"
     try:
         text = content.decode(known).removeprefix("\ufeff").replace("\n\ufeff", "\n")  # marks of files put together

@@ -1,7 +1,8 @@
 """The times of a series: found in the index of a table or among its columns, at equal steps.
 
-Steps without a row become missing values, with a warning; a month, a quarter and a year count as one step each. Rows
-between the steps, times that do not rise and a leap over most of a series are refused: no row is dropped in silence.
+Steps without a row become missing values, with a warning; a month, a quarter and a year count as one step each. A table
+whose newest row is its first is turned round. Rows between the steps, times that neither rise nor fall and a leap over
+most of a series are refused: no row is dropped in silence.
 """
 
 import math
@@ -73,6 +74,9 @@ def filled(times: pd.DatetimeIndex, frame: pd.DataFrame, name: str) -> tuple[pd.
     frame = frame.reset_index(drop=True)
     moments = times.as_unit("us").asi8
     steps = np.diff(moments)
+    if len(steps) and steps.max() < 0:
+        warnings.warn(f"times of {name} fall from row to row: read from the last row to the first", stacklevel=5)
+        return filled(times[::-1], frame.iloc[::-1], name)
     if len(steps) and steps.min() <= 0:
         k = int(np.flatnonzero(steps <= 0)[0])
         raise DataError(

@@ -67,3 +67,36 @@ class Noise:
             draw = torch.Generator().manual_seed(seed)
             return torch.poisson(self.gain * clean.clamp(min=0), generator=draw) / self.gain
         return clean + (self.sigma or 0.0) * normal
+
+
+USUAL = 0.05  # deviation where none is stated
+
+
+def stated_noise(physics: Any) -> Any:
+    """The noise that a physics object states as deepinv does, by a `noise_model` with `sigma`, or with `gain` where
+    y = gain · Poisson(x / gain); of others 0.05.
+
+    Raises:
+        UsageError: it states a noise that is not known here.
+    """
+    model = getattr(physics, "noise_model", None)
+    if model is None or isinstance(physics, str) or type(model).__name__ == "ZeroNoise":
+        return 0.0 if type(model).__name__ == "ZeroNoise" else USUAL
+    sigma, gain = (_number(getattr(model, name, None)) for name in ("sigma", "gain"))
+    if gain is not None and sigma is None and bool(getattr(model, "normalize", True)):
+        return Noise(gain=1 / gain)
+    if sigma is not None and gain is None:
+        return Noise(sigma=sigma)
+    raise UsageError(
+        f"the noise model {type(model).__name__} of the physics is not known: pass noise= a deviation, 'unknown' or "
+        "'poisson(gain)'"
+    )
+
+
+def _number(value: Any) -> float | None:
+    """One positive number, or None."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return found if math.isfinite(found) and found >= 0 else None

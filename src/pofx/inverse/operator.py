@@ -197,6 +197,23 @@ def examined(operator: Operator) -> Operator:
     return operator
 
 
+WIDE, ROUNDING = 10.0, 1e-4  # numbers on which a function is tried, far beyond those of items; of its sums
+
+
+def is_linear(operator: Operator) -> bool:
+    """Whether a function adds up on random items of both signs: closed forms and adjoints are right for it then."""
+    draw = torch.Generator().manual_seed(1)
+    x, other = (WIDE * torch.randn(4, *operator.shape, generator=draw) for _ in range(2))
+    try:
+        with torch.no_grad():
+            parts = operator.forward(x), operator.forward(other), operator.forward(0.5 * x - 2 * other)
+    except Exception:  # a function of items from 0 to 1 may fail beyond
+        return False
+    whole = 0.5 * parts[0] - 2 * parts[1]
+    gap, size = (v.abs().double().square().sum() for v in (whole - parts[2], whole))
+    return bool(torch.isfinite(size)) and bool(gap <= ROUNDING**2 * size)
+
+
 def adjoint_gap(operator: Operator, seed: int = 0, dtype: torch.dtype = torch.float64) -> float:
     """|Re<A x, y> - <x, A* y>| / (|A x| |y|) for random x and y: zero up to rounding for a true adjoint."""
     draw = torch.Generator().manual_seed(seed)

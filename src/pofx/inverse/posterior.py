@@ -9,7 +9,7 @@
 | draws by decoding a code, without one | any | descent to modes from several starts |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from pofx.core.random import Still, Streams
 from pofx.inverse.exact import completed, exact_draws
 from pofx.inverse.latent import MOVES, RATE, STEPS, annealed, found
 from pofx.inverse.methods import METHODS, check_options
-from pofx.inverse.noise import Noise
+from pofx.inverse.noise import USUAL, Noise, stated_noise
 from pofx.inverse.operator import Operator
 from pofx.inverse.operators.grid import Mask
 from pofx.inverse.operators.named import operator_of
@@ -254,12 +254,13 @@ def posterior(
     run: Any,
     y: Any = None,
     operator: Any = "denoise",
-    noise: Any = 0.05,
+    noise: Any = None,
     *,
     method: str = "auto",
     condition: Any = None,
     operator_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    shape: Sequence[int] | None = None,
 ) -> ItemPosterior:
     """The posterior of the items behind measurements y = A(x) + noise, with a trained run as the prior.
 
@@ -271,11 +272,13 @@ def posterior(
         operator: by name (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase), an
             `Operator`, a matrix, an object with `A` and `A_adjoint` (as in deepinv), or any differentiable function of
             tensors.
-        noise: the deviation of Gaussian noise, "unknown", or "poisson(gain)".
+        noise: the deviation of Gaussian noise, "unknown", or "poisson(gain)"; None is that of a physics object which
+            states it, else 0.05.
         method: how to draw; "auto" chooses by what the model can do.
         condition: of conditional models, one for all measurements or one for each.
         operator_options: of an operator that is given by its name.
         options: of the method.
+        shape: of the items, where they are larger than those of the run, a diffusion or `gmm` of patches.
 
     Raises:
         Unsupported: no method fits this model and measurement; the message names models that do.
@@ -283,14 +286,20 @@ def posterior(
         DataError: measurements of another shape than the operator's.
     """
     artifact = run_of(run)
-    made = operator_of(operator, _shape_for(artifact, operator), operator_options)
-    level = Noise.of(noise)
+    made = operator_of(operator, _shape_for(artifact, operator, shape), operator_options)
+    level = Noise.of(stated_noise(operator) if noise is None else noise)
     if made.linear is False and level.sigma == 0:
         level = Noise(1e-3)
     known = (*OTHERS, *METHODS)
     if method not in ("auto", *known):
         raise unknown("method", method, known)
     able = methods_for(artifact, made, level)
+    whole = isinstance(made, Mask) and isinstance(artifact.model, Infilling | Completing) and level.sigma != 0
+    if not able and whole and methods_for(artifact, made, Noise(0.0)):
+        raise Unsupported(
+            f"{artifact.name} completes exact values alone (got noise {noise or USUAL}): pass noise=0, or choose gmm "
+            "with the view unit, flow-matching, a VAE or a flow"
+        )
     if not able:
         raise Unsupported(
             f"{artifact.name} cannot be the prior of this measurement: choose gmm with the view unit, flow-matching, a "
@@ -345,13 +354,22 @@ def mixing(operator: Operator) -> bool:
     return bool(share.mean() > SPREAD)
 
 
-def _shape_for(run: Artifact, operator: Any) -> tuple[int, ...]:
-    """The shape of items for an operator: that of the run's, or a larger one of an `Operator`, patch by patch."""
+def _shape_for(run: Artifact, operator: Any, stated: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The shape of items for an operator: that of the run's, or a larger one, patch by patch, which is stated or an
+    `Operator`'s."""
     shape = item_shape(run)
-    if isinstance(operator, Operator) and operator.shape != shape and isinstance(run.model, Denoising):
-        Tiled(run.model, operator.shape)  # refuses other shapes
-        return operator.shape
-    return shape
+    wanted = operator.shape if isinstance(operator, Operator) else shape if stated is None else tuple(stated)
+    if wanted == shape:
+        return shape
+    if not isinstance(run.model, Denoising):
+        if stated is None:
+            return shape
+        raise Unsupported(
+            f"{run.name} restores items of its own shape {shape} alone (got {wanted}): choose a diffusion run or gmm "
+            "with the view unit, whose patches cover larger ones"
+        )
+    Tiled(run.model, wanted)  # refuses other shapes
+    return wanted
 
 
 def item_shape(run: Artifact) -> tuple[int, ...]:
@@ -395,7 +413,7 @@ def measure(
     run: Any,
     items: Any,
     operator: Any = "denoise",
-    noise: Any = 0.05,
+    noise: Any = None,
     *,
     operator_options: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -411,7 +429,7 @@ def measure(
         seed: of the noise.
     """
     artifact = run_of(run)
-    level = Noise.of(noise)
+    level = Noise.of(stated_noise(operator) if noise is None else noise)
     if level.unknown:
         raise DataError("noise must be known to simulate it: state its deviation")
     truth = real_items(artifact, items)

@@ -113,8 +113,9 @@ class Restoration:
 
     def __repr__(self) -> str:
         m, n = self.samples.shape[:2]
+        many = "" if m == 1 else "s"
         return (
-            f"<Restoration: {n} {self.draws} draws by {self.method} for {m} measurements, residual "
+            f"<Restoration: {n} {self.draws} draws by {self.method} for {m} measurement{many}, residual "
             f"{self.residual.mean():.2f}>"
         )
 

@@ -5,9 +5,11 @@ Weininger, 1988). SELFIES (Krenn et al., 2020, arXiv 1905.13741) gives every seq
 that validity is by construction and measures nothing; it needs the extra `molecules`.
 """
 
+import importlib.util
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -141,9 +143,14 @@ class Selfies(Symbols):
     @classmethod
     def parts(cls, text: str) -> list[str]:
         library = _library()
+        wrong = (library.EncoderError, library.exceptions.SMILESParserError)
         try:
             return SYMBOL.findall(library.encoder(text))
-        except (library.EncoderError, library.SMILESParserError) as error:
+        except wrong as error:
+            plain = _canonical(text)  # nitro groups of five bonds are written with charges there
+            if plain is not None and plain != text:
+                with suppress(*wrong):
+                    return SYMBOL.findall(library.encoder(plain))
             raise DataError(f"{text!r} has no SELFIES ({type(error).__name__}): leave it out") from error
 
     def text(self, codes: np.ndarray) -> str:
@@ -151,9 +158,20 @@ class Selfies(Symbols):
         return str(_library().decoder(known))
 
 
+def _canonical(text: str) -> str | None:
+    """The canonical spelling, where RDKit is installed and it is a molecule."""
+    if importlib.util.find_spec("rdkit") is None:
+        return None
+    from pofx.data.chemistry import canonical  # here: it needs RDKit
+
+    return canonical([text])[0]
+
+
 def _library() -> Any:
     try:
         import selfies
     except ImportError as error:
         raise UsageError("SELFIES need the library of that name: pip install 'pofx[molecules]'") from error
+    import selfies.exceptions
+
     return selfies

@@ -139,6 +139,10 @@ def fit(
     if model is None:
         model = default_model(loaded(dataset.train, seed))
         notes.append(f"model {model}, the default for {dataset.train.kind} items")
+    if _alike(dataset.train.values):
+        warnings.warn(
+            f"all training items of {dataset.card.name} are the same: there is nothing to learn", stacklevel=3
+        )
     row = model_entry(model)
     sorted_options = sort_options(row, flat, options=options, trainer=trainer, view=view)
     train_options = TrainOptions.of({**row.trains_with, **sorted_options.trainer})
@@ -280,6 +284,15 @@ def _recalled(
         budget = {**dict.fromkeys(BUDGETS), **before.get("budget", {})}
     options = {**before.get("options", {}), **flat}
     return source, source, model or before.get("model"), condition, options, before.get("seed", seed), budget
+
+
+def _alike(values: Any) -> bool:
+    """Whether items in memory are all the same; of containers that are neither arrays nor lists it is not known."""
+    if isinstance(values, np.ndarray):
+        return len(values) > 1 and bool((values[1] == values[0]).all()) and bool((values == values[:1]).all())
+    if isinstance(values, list):
+        return len(values) > 1 and all(np.array_equal(value, values[0]) for value in values[1:])
+    return False
 
 
 def _is_file(data: Any) -> bool:

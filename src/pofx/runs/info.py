@@ -8,7 +8,8 @@ from pofx.artifact import load
 from pofx.core.entry import public
 from pofx.core.errors import PofxError, UsageError
 from pofx.core.files import read_json, write_json
-from pofx.storage import EVALUATION
+from pofx.hub import address
+from pofx.storage import EVALUATION, locate
 from pofx.summary import facts, line
 
 PUBLIC = ("info",)
@@ -30,7 +31,7 @@ def info(folder: str | Path) -> dict[str, Any]:
         UsageError: there is no such folder, or no run in it.
         CorruptError: a file of the run is damaged.
     """
-    path = Path(folder)
+    path = Path(folder) if address(folder) is None else locate(folder)
     if not path.is_dir():
         raise UsageError(f"there is no run at {path}: train one with `pofx train DATA --model NAME --out {path}`")
     request = read_json(path / "request.json") if (path / "request.json").exists() else {}

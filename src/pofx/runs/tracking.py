@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pofx.core.errors import UsageError
+from pofx.core.options import check_value, short
 from pofx.core.progress import Progress, Sink
 
 PUBLIC = ("to_tensorboard", "to_wandb", "together")
@@ -27,6 +28,9 @@ def to_tensorboard(folder: str | Path) -> Sink:
     Raises:
         UsageError: TensorBoard is not installed.
     """
+    check_value("folder", folder, str | Path)
+    if Path(folder).is_file():
+        raise UsageError(f"{folder} is a file: give a folder for TensorBoard")
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -44,11 +48,17 @@ def to_tensorboard(folder: str | Path) -> Sink:
 
 
 def to_wandb(run: Any) -> Sink:
-    """Log the numbers of a training to a run of Weights & Biases: what `wandb.init(…)` returned.
+    """Log the numbers of a training to a run of Weights & Biases: what `wandb.init(…)` returned, or a project by name.
 
     Raises:
-        UsageError: it has no `log`.
+        UsageError: it has no `log`, or wandb is not installed.
     """
+    if isinstance(run, str) and run.strip():
+        try:
+            import wandb
+        except ImportError as error:
+            raise UsageError("Weights & Biases is not installed: pip install wandb") from error
+        run = wandb.init(project=run)
     if not callable(getattr(run, "log", None)):
         raise UsageError(f"run must be what wandb.init returned (got {type(run).__name__}): pass wandb.init(project=…)")
 
@@ -61,7 +71,14 @@ def to_wandb(run: Any) -> Sink:
 
 
 def together(*sinks: Callable[[Progress], None]) -> Sink:
-    """One hook that calls several, in their order."""
+    """One hook that calls several, in their order.
+
+    Raises:
+        UsageError: one of them is no function.
+    """
+    for one in sinks:
+        if not callable(one):
+            raise UsageError(f"a hook must be a function of a Progress (got {short(one)}): pass to_tensorboard(…)")
 
     def sink(now: Progress) -> None:
         for one in sinks:

@@ -71,15 +71,18 @@ class Client:
         """The lines of a sampling while it goes on: progress, parts of texts, chunks of items."""
         body = json.dumps(_plain({"n": n, "condition": condition, "seed": seed, "options": options}))
         kind = {"Content-Type": "application/json"}
-        with self.http.stream("POST", "/sample/stream", content=body, headers=kind) as answer:
-            if answer.status_code != 200:
-                answer.read()
-                _refuse(answer)
-            for text in answer.iter_lines():
-                line = json.loads(text)
-                if "error" in line:
-                    raise PofxError(line["error"])
-                yield line
+        try:
+            with self.http.stream("POST", "/sample/stream", content=body, headers=kind) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    _refuse(answer)
+                for text in answer.iter_lines():
+                    line = json.loads(text)
+                    if "error" in line:
+                        raise PofxError(line["error"])
+                    yield line
+        except httpx.HTTPError as error:
+            raise self._unreached(error) from error
 
     def score(self, values: Any, condition: Any = None, *, draws: int = 8) -> Score:
         """As `Artifact.score`."""
@@ -126,14 +129,16 @@ class Client:
                 kind = {"Content-Type": "application/json"} if content is not None else {}
                 answer = self.http.request(method, path, content=content, headers=kind)
             except httpx.HTTPError as error:
-                at = self.http.base_url
-                raise UsageError(f"no server answers at {at} ({error}): start one with `pofx serve RUN`") from error
+                raise self._unreached(error) from error
             if answer.status_code != 503 or time.monotonic() > end:
                 break
             time.sleep(float(answer.headers.get("Retry-After", 1)))
         if answer.status_code != 200:
             _refuse(answer)
         return answer
+
+    def _unreached(self, error: httpx.HTTPError) -> UsageError:
+        return UsageError(f"no server answers at {self.http.base_url} ({error}): start one with `pofx serve RUN`")
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:

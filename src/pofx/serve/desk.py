@@ -22,15 +22,17 @@ from pofx.apps.latent import LatentSpace
 from pofx.artifact import Artifact, load
 from pofx.core.config import parse
 from pofx.core.errors import PofxError, Unsupported, UsageError
-from pofx.core.event import Discrete
 from pofx.core.items import Items
-from pofx.core.model import Completing, Denoising, Density, Encoding, Tempered
-from pofx.core.options import OneOf, annotated
+from pofx.core.model import Completing, Denoising, Encoding, Infilling, Tempered
+from pofx.core.options import OneOf, annotated, named_values
 from pofx.data.dataset import Dataset
 from pofx.data.kind import Kind, kind_of, named, take
-from pofx.data.sources import load as load_data
+from pofx.data.pictures import one_picture
 from pofx.data.sources import whole
 from pofx.evaluate.conditions import with_conditions
+from pofx.evaluate.provenance import as_read, differences, trained_on
+from pofx.hub import name_of
+from pofx.maths.interpolation import spherical
 from pofx.train.log import BESIDE, read_log
 
 MOST = 256  # items of one view
@@ -83,7 +85,9 @@ class Bench:
     name: str
     path: Path
     run: Artifact
+    saved: int = 0  # when, in nanoseconds
     latents: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)  # in what its data differ from those of training
 
     @cached_property
     def kind(self) -> Kind:
@@ -96,10 +100,9 @@ class Bench:
         Raises:
             PofxError: it is not found from here.
         """
-        card = self.run.card["data"]
-        facts = card.get("facts") or {}
-        how: dict[str, Any] = {"label": facts.get("label"), "reading": facts.get("reading")}
-        return with_conditions(self.run, load_data(card["name"], condition=self.run.condition_source, **how))
+        found = trained_on(self.run)
+        self.remarks = differences(self.run, found)
+        return with_conditions(self.run, found)
 
     @cached_property
     def test_scores(self) -> np.ndarray:
@@ -112,19 +115,6 @@ class Bench:
         return LatentSpace(self.run, self.dataset)
 
     @property
-    def can(self) -> dict[str, bool]:
-        """What the run can do, by the name of the control."""
-        model = self.run.model
-        real = isinstance(model, Encoding) and not isinstance(model.code, dict | Discrete)
-        return {
-            "complete": isinstance(model, Completing | Denoising),
-            "reconstruct": isinstance(model, Encoding),
-            "walk": real,
-            "interpolate": real,
-            "score": self.run.density > Density.NONE,
-        }
-
-    @property
     def conditions(self) -> list[str]:
         """The names of the labels that it is conditioned on; none where the condition is something else."""
         if self.run.conditioning is None:
@@ -133,7 +123,7 @@ class Bench:
 
 
 class Desk:
-    """Runs by name.
+    """Runs by name; one that is still trained is there from its first step, and read anew when it is saved anew.
 
     Args:
         paths: folders of runs; none: those in the folder `runs`.
@@ -143,10 +133,11 @@ class Desk:
     """
 
     def __init__(self, paths: Sequence[str | Path] = ()) -> None:
-        found = [Path(p) for p in paths] or sorted(p.parent for p in Path("runs").glob("*/artifact.json"))
+        begun = {p.parent for name in ("artifact.json", "request.json") for p in Path("runs").glob(f"*/{name}")}
+        found = [Path(p) for p in paths] or sorted(begun)
         if not found:
             raise UsageError("there are no runs here: train one with `pofx train digits --model vae --out runs/vae`")
-        self.paths = {p.resolve().name: p for p in found}
+        self.paths = {name_of(p): p for p in found}
         if len(self.paths) < len(found):
             raise UsageError("runs need different names: rename a folder")
         self.loaded: dict[str, Bench] = {}
@@ -156,10 +147,12 @@ class Desk:
         return list(self.paths)
 
     def __getitem__(self, name: str) -> Bench:
-        if name not in self.loaded:
+        file = self.paths[name] / "artifact.json"
+        saved = file.stat().st_mtime_ns if file.exists() else 0
+        if name not in self.loaded or self.loaded[name].saved != saved:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self.loaded[name] = Bench(name, self.paths[name], load(self.paths[name]))
+                self.loaded[name] = Bench(name, self.paths[name], load(self.paths[name]), saved)
         return self.loaded[name]
 
     def about(self, name: str) -> str:
@@ -215,26 +208,39 @@ class Desk:
         return take(test, [int(number) % len(test)])
 
     def own(self, name: str, given: Any) -> Items:
-        """An item of one's own, as the data has them: a picture (array), a path of a file, or a text: a text, a row as
-        "age=30, plan=pro", numbers with commas between them.
+        """An item of one's own, as the data has them: a picture (array), the first item of a file (a path), or a text:
+        a text, a row as "age=30, plan=pro", numbers with commas between them.
 
         Raises:
             PofxError: nothing was given, or it is no such item.
         """
         bench = self[name]
         facts = dict(bench.run.card.get("data", {}).get("facts", {}))
+        if isinstance(given, Path) and given.suffix.lower() in bench.kind.members and bench.kind.photographic:
+            given = one_picture(given)
         if isinstance(given, np.ndarray):
+            if not bench.kind.photographic:
+                raise UsageError(f"{bench.run.name} models {bench.kind.name} items: a picture is none of them")
             return Items(bench.kind.name, pixels(bench.run, given, self._condition(bench, "", 1))[None], facts=facts)
         if isinstance(given, Path):
-            return take(whole(given), [0])
+            stated = bench.run.condition_source if bench.kind.columnar else None  # of other kinds it is written
+            found = whole(given, condition=stated, **as_read(bench.run))
+            if found.kind != bench.kind.name:
+                raise UsageError(
+                    f"{bench.run.name} models {bench.kind.name} items: {given.name} holds {found.kind} items"
+                )
+            return take(found, [0])
         text = str(given or "").strip("\n")
         if not text.strip():
             raise UsageError("there is no item: give one, or choose one of the test items")
         if ".txt" in bench.kind.outputs:
             return Items(bench.kind.name, [text], facts=facts)
         if "=" in text:
-            row = dict(parse(part.strip()) for part in text.split(","))
-            return Items(bench.kind.name, pd.DataFrame([row]), facts=facts)
+            return Items(
+                bench.kind.name,
+                pd.DataFrame([{k: parse(f"{k}={v}")[1] for k, v in named_values(text, "a row").items()}]),
+                facts=facts,
+            )
         try:
             numbers = np.array([[float(part) for part in text.replace(",", " ").split()]])
         except ValueError as error:
@@ -253,18 +259,21 @@ class Desk:
         return sight(both, "the item, then its reconstruction", 2), f"code of {len(flat)} numbers: {shown}"
 
     def score(self, name: str, items: Items, condition: str = "") -> tuple[Image.Image | None, str]:
-        """log p of an item, and where it lies among test items: a histogram and a sentence."""
+        """log p of an item, and where it lies among test items, where these are found: a histogram and a sentence."""
         bench = self[name]
         found = bench.run.score(items.values, self._given(bench, items, condition))
-        value, among = float(found.value[0]), bench.test_scores
-        below = float((among < value).mean())
-        kind, error = found.density.name.lower(), "" if found.stderr is None else f" ± {found.stderr[0]:.2g}"
-        reason = found.reasons.get(0, "")
-        note = (
-            f"log p = {value:.2f}{error} {found.unit} ({kind}; measure: {found.measure}). "
-            f"{below:.0%} of {len(among)} test items are less probable."
-            + (f" It cannot occur: {reason}." if reason else "")
-        )
+        value, kind = float(found.value[0]), found.density.name.lower()
+        error = "" if found.stderr is None else f" ± {found.stderr[0]:.2g}"
+        note = f"log p = {value:.2f}{error} {found.unit} ({kind}; measure: {found.measure})."
+        if 0 in found.reasons:
+            note += f" It cannot occur: {found.reasons[0]}."
+        try:
+            among = bench.test_scores
+        except UsageError:  # a run of arrays, or one from elsewhere
+            return None, f"{note} Its data are not found from here, so that it is not compared with test items."
+        note += f" {float((among < value).mean()):.0%} of {len(among)} test items are less probable."
+        if bench.remarks:
+            note += f" These are not the data of training: {'; '.join(bench.remarks)}."
         return _histogram(among[np.isfinite(among)], value), note
 
     def complete(
@@ -278,21 +287,25 @@ class Desk:
         seed: int = 0,
         condition: str = "",
     ) -> Sight:
-        """n completions: of what a mask leaves of a picture (runs that denoise), of its first rows, of a text, or
-        of a row of a table by known columns ("age=30, plan=pro")."""
+        """n completions: of what a mask leaves of a picture (runs that denoise or fill in), of its first rows, of a
+        text, or of a row of a table by known columns ("age=30, plan=pro")."""
         bench, n = self[name], _count(n)
         if "=" in prefix and bench.kind.columns(bench.dataset.test.values) is not None:
-            known = dict(parse(part.strip()) for part in prefix.split(","))
+            known = named_values(prefix, "the known columns")
             drawn = bench.run.draw(n, self._condition(bench, condition, n), seed=int(seed), given=known)
             return sight(drawn, f"{n} rows given {prefix}")
-        if isinstance(bench.run.model, Denoising) and items is not None and mask is not None and mask.any():
+        if items is not None and mask is not None and mask.any():
+            if not isinstance(bench.run.model, Denoising | Infilling):
+                raise Unsupported(
+                    f"{bench.run.name} draws items from their beginning: clear what is painted and state the known rows"
+                )
             same = take(items, np.zeros(n, int))
             area = masked_area(np.asarray(mask, bool), np.asarray(items.values).shape[1:3])
             values = edit(bench.run, same.values, mask=area, seed=int(seed), steps=20, repeats=2,
                           condition=self._condition(bench, condition, n))  # fmt: skip
             return sight(replace(items, values=values, condition=None, labels=None), f"{area.mean():.0%} drawn anew")
         if not isinstance(bench.run.model, Completing):
-            if isinstance(bench.run.model, Denoising) and bench.kind.pictorial:
+            if isinstance(bench.run.model, Denoising | Infilling) and bench.kind.photographic:
                 raise Unsupported(f"{bench.run.name} draws what is painted over: load a picture and paint on it")
             raise Unsupported(
                 f"{bench.run.name} cannot complete items: choose a run that draws part by part (pixelcnn, gpt, "
@@ -309,17 +322,18 @@ class Desk:
 
     # --- codes
 
-    def walk(self, name: str, number: int, moves: Sequence[float], along: str = "components") -> Sight:
-        """Test item of this number, its code moved along directions by so many deviations: of the principal components,
-        or of the labels."""
+    def walk(
+        self, name: str, number: int, moves: Sequence[float], along: str = "components", own: Items | None = None
+    ) -> Sight:
+        """An item of one's own, or test item of this number, its code moved along directions by so many deviations: of
+        the principal components, or of the labels; of conditional runs under the condition of the test item."""
         bench = self[name]
-        space = bench.space
-        at = int(number) % len(space.codes)
-        z = space.codes[[at]].copy()
-        for move, direction in zip(moves, self._directions(bench, along), strict=False):
+        directions, item = self._directions(bench, along), self.test_item(name, number)
+        start = self._code(bench, item if own is None else replace(own, condition=item.condition))
+        z = start.copy()
+        for move, direction in zip(moves, directions, strict=False):
             z += float(move) * direction
-        both = np.concatenate([space.codes[[at]], z])
-        return sight(space.decode(both, at), "the item, then the moved one", 2)
+        return sight(self._decoded(bench, np.concatenate([start, z]), item), "the item, then the moved one", 2)
 
     def axes(self, name: str, along: str = "components") -> list[str]:
         """The names of the directions of a walk."""
@@ -342,11 +356,25 @@ class Desk:
         return np.asarray(bench.latents[along])
 
     def interpolate(self, name: str, a: int, b: int, steps: int = 8) -> Sight:
-        """The path in code space between two test items."""
-        bench = self[name]
-        space, steps = bench.space, min(max(int(steps), 2), 32)
-        n = len(space.codes)
-        return sight(space.path(int(a) % n, int(b) % n, steps), f"from test item {int(a) % n} to {int(b) % n}", steps)
+        """The spherical path in code space between two test items, under the condition of the first."""
+        bench, steps = self[name], min(max(int(steps), 2), 32)
+        first, last = self.test_item(name, a), self.test_item(name, b)
+        codes = spherical(self._code(bench, first), self._code(bench, last), steps)[0]
+        n = len(bench.dataset.test)
+        note = f"from test item {int(a) % n} to {int(b) % n}"
+        return sight(self._decoded(bench, codes, first), note, steps)
+
+    def _code(self, bench: Bench, item: Items) -> np.ndarray:
+        """The code of one item, flat: (1, d)."""
+        return bench.space.encode(item)
+
+    def _decoded(self, bench: Bench, codes: np.ndarray, item: Items) -> Items:
+        """The items of flat codes, under the condition of this item."""
+        model = bench.run.model
+        assert isinstance(model, Encoding) and not isinstance(model.code, dict)
+        given = None if item.condition is None else take(item.condition, np.zeros(len(codes), int))
+        values = bench.run.decode(np.asarray(codes, np.float32).reshape(len(codes), *model.code.shape), given)
+        return replace(item, values=values, condition=None, labels=None)
 
     # --- trainings and reports
 

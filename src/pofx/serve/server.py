@@ -18,6 +18,7 @@ from pofx.artifact import Artifact
 from pofx.core.errors import PofxError, UsageError
 from pofx.evaluate.measurement import finite
 from pofx.serve.batches import Batches, Busy, Late
+from pofx.serve.ports import listening
 from pofx.serve.work import Limits, Work
 
 try:
@@ -274,7 +275,7 @@ def serve(
     """Serve a run until Ctrl-C; away from loopback with a token, which is made and printed where none is given."""
     import uvicorn
 
-    local = host in LOOPBACK
+    port, local = listening(host, port), host in LOOPBACK
     if token is None and not local:
         token = secrets.token_urlsafe(24)
         print(f"token: {token}", file=sys.stderr, flush=True)

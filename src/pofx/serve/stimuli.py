@@ -13,6 +13,7 @@ from pofx.artifact import Artifact
 from pofx.core.errors import UsageError
 from pofx.core.items import Items
 from pofx.data.kind import FOLDER, kind_of, take
+from pofx.evaluate.conditions import drawn
 
 SIDE = 320  # pixels of the longer side of a picture: whole multiples of small images, so that no pixel is smoothed
 
@@ -47,7 +48,8 @@ REAL, SPOILT = "real", "spoilt"  # names of the sources that are no runs
 
 
 def sources(artifacts: Mapping[str, Artifact], real: Items, n: int, seed: int) -> dict[str, list[Stimulus]]:
-    """n stimuli of every run by its name, of real items and of spoilt ones.
+    """n stimuli of every run by its name, of real items and of spoilt ones; of runs that need conditions under those of
+    real items.
 
     Raises:
         UsageError: a run has the name of another source.
@@ -55,7 +57,7 @@ def sources(artifacts: Mapping[str, Artifact], real: Items, n: int, seed: int) -
     if taken := {REAL, SPOILT} & set(artifacts):
         raise UsageError(f"a run must not be named '{REAL}' or '{SPOILT}' (got {min(taken)!r}): rename its folder")
     chosen = take(real, np.random.default_rng(seed).permutation(len(real))[:n])
-    found = {name: stimuli(artifact.draw(n, seed=seed)) for name, artifact in artifacts.items()}
+    found = {name: stimuli(drawn(artifact, chosen, n, seed=seed)) for name, artifact in artifacts.items()}
     return found | {REAL: stimuli(chosen), SPOILT: stimuli(spoilt(chosen, seed))}
 
 

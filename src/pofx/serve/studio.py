@@ -9,12 +9,14 @@ import re
 import secrets
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pofx.core.errors import PofxError, UsageError
 from pofx.serve.desk import AXES, Desk, Sight
+from pofx.serve.ports import listening
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -47,6 +49,7 @@ document.addEventListener('keydown', e => {
   if (seen) { seen.click(); e.preventDefault(); }
 });
 </script>"""
+CONTROLS = ("temperature", "sampler_steps", "guidance", "sampler")  # of sampling, shown where a run has them
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -101,6 +104,15 @@ def refused(function: Callable[..., Any], instead: Callable[[str], Any]) -> Call
     return wrapper
 
 
+def now(function: Callable[..., Any], instead: Callable[[str], Any], *args: Any) -> Any:
+    """What a function returns while the page is made; `instead` where a run cannot be read, such as one that has no
+    weights yet."""
+    try:
+        return function(*args)
+    except PofxError as error:
+        return instead(str(error))
+
+
 def empty(reason: str) -> list[Any]:
     """A panel with a sentence alone."""
     return Panel.shown(Sight(note=plain_text(reason)))
@@ -120,7 +132,7 @@ def page(desk: Desk) -> Any:
             run = gr.Dropdown(desk.names, value=first, label="Run", elem_id="run")
             condition = gr.Textbox(label="Condition", placeholder="3, or age=30", elem_id="condition")
         with gr.Accordion("About this run", open=False):
-            about = gr.HTML(desk.about(first), elem_id="about")
+            about = gr.HTML(now(desk.about, markup.escape, first), elem_id="about")
         run.change(refused(desk.about, markup.escape), run, about, show_progress="hidden")
         for build in (_sample, _compare, _complete, _reconstruct, _walk, _interpolate, _score, _training, _report):
             build(desk, run, condition)
@@ -141,7 +153,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
         with gr.Row():
             n, seed = _numbers("sample")
         with gr.Row():
-            first = fitting(desk, desk.names[0])
+            first = now(fitting, lambda reason: dict.fromkeys(CONTROLS, False), desk, desk.names[0])
             temperature = gr.Slider(
                 0.1,
                 2.0,
@@ -163,7 +175,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
             )
         with gr.Row():
             sampler = gr.Dropdown(
-                ["", *desk.samplers(desk.names[0])], value="", label="Sampler (empty: its own)",
+                ["", *now(desk.samplers, lambda reason: [], desk.names[0])], value="", label="Sampler (empty: its own)",
                 elem_id="sample-sampler", visible=first["sampler"],
             )  # fmt: skip
             options = gr.Textbox("", label="Further options", placeholder="top_p=0.9", elem_id="sample-options")
@@ -189,7 +201,7 @@ def _sample(desk: Desk, run: Any, condition: Any) -> None:
 def fitting(desk: Desk, name: str) -> dict[str, bool]:
     """Which of the controls of sampling a run has a use for."""
     known = desk.options(name)
-    return {key: key in known for key in ("temperature", "sampler_steps", "guidance", "sampler")}
+    return {key: key in known for key in CONTROLS}
 
 
 def chosen(known: list[str], temperature: float, steps: int, guidance: float, sampler: str) -> str:
@@ -230,22 +242,34 @@ def _compare(desk: Desk, run: Any, condition: Any) -> None:
         go.click(refused(act, none), [names, n, seed, condition], parts)
 
 
-def _item(name: str) -> tuple[Any, Any, Any]:
-    """The controls of one item: a test item by number, a picture, or a text."""
+def _item(name: str) -> tuple[Any, Any, Any, Any]:
+    """The controls of one item: a test item by number, a text, a picture, or a file."""
     with gr.Row():
         number = gr.Number(0, precision=0, label="Test item", elem_id=f"{name}-number")
         text = gr.Textbox("", label="Or your own: a text, numbers, age=30, plan=pro", elem_id=f"{name}-own")
-    with gr.Accordion("Or your own picture", open=False):
-        picture = gr.Image(type="numpy", image_mode="RGB", sources=["upload", "clipboard"], label="Picture",
-                           buttons=PICTURE)  # fmt: skip
-    return number, text, picture
+    with gr.Accordion("Or your own picture, sound or file", open=False), gr.Row():
+        picture = gr.Image(type="numpy", image_mode="RGBA", sources=["upload", "clipboard"], label="Picture",
+                           elem_id=f"{name}-upload", buttons=PICTURE)  # fmt: skip
+        file = gr.File(label="The first item of a file: .wav, .csv, .txt, .npz", elem_id=f"{name}-file")
+    return number, text, picture, file
 
 
-def item_of(desk: Desk, name: str, number: int, text: str, picture: Any) -> Any:
-    """The item that the controls name: the picture, else the text, else the test item."""
+def item_of(desk: Desk, name: str, number: int, text: str, picture: Any, file: str | None = None) -> Any:
+    """The item that the controls name: the picture, else the file, else the text, else the test item."""
     if picture is not None:
-        return desk.own(name, np.asarray(picture))
+        return desk.own(name, over_white(picture))
+    if file:
+        return desk.own(name, Path(file))
     return desk.own(name, text) if text and text.strip() else desk.test_item(name, number)
+
+
+def over_white(picture: Any) -> np.ndarray:
+    """A picture (h, w), (h, w, 3), or (h, w, 4) whose transparent parts are shown over white, as in training."""
+    array = np.asarray(picture)
+    if array.ndim < 3 or array.shape[-1] != 4:
+        return array
+    share = array[..., 3:].astype(np.float32) / 255
+    return np.round(array[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def _complete(desk: Desk, run: Any, condition: Any) -> None:
@@ -272,7 +296,7 @@ def _complete(desk: Desk, run: Any, condition: Any) -> None:
 
         def act(name: str, number: int, rows: int, n: int, seed: int, prefix: str, drawn: Any, c: str) -> Any:
             mask = mask_of(drawn)
-            items = None if prefix else desk.test_item(name, number)
+            items = None if prefix else painted_item(desk, name, number, drawn)
             return Panel.shown(desk.complete(name, items, mask, prefix or "", int(rows), n, seed, c))
 
         fetch.click(refused(show, lambda reason: gr.update()), [run, number], editor)
@@ -287,12 +311,23 @@ def large(desk: Desk, name: str, number: int) -> np.ndarray:
     """
     items = desk.test_item(name, number)
     shown = desk[name].kind.shown(items.values, items.facts).pictures
-    if shown is None:
+    if shown is None or not desk[name].kind.photographic:
         raise UsageError("only pictures can be painted on: write the beginning of a text, or give rows")
     one = shown[0] if shown.ndim == 4 else np.repeat(shown[0][..., None], 3, -1)
     one = np.repeat(one, 3, -1) if one.shape[-1] == 1 else one
     factor = max(320 // max(one.shape[:2]), 1)
     return one.repeat(factor, 0).repeat(factor, 1)
+
+
+def painted_item(desk: Desk, name: str, number: int, drawn: Any) -> Any:
+    """The item in the editor: the test item of this number where it is that or nothing, else the picture there."""
+    behind = (drawn or {}).get("background")
+    if behind is None:
+        return desk.test_item(name, number)
+    picture = over_white(behind)
+    if desk[name].kind.photographic and np.array_equal(picture, large(desk, name, number)):
+        return desk.test_item(name, number)  # exactly, not by the size in which it is shown
+    return desk.own(name, picture)
 
 
 def mask_of(drawn: Any) -> np.ndarray | None:
@@ -308,8 +343,8 @@ def _reconstruct(desk: Desk, run: Any, condition: Any) -> None:
         go, panel = _go("reconstruct", "Encode and reconstruct"), Panel("reconstruct")
         code = gr.Textbox(label="Code", interactive=False, elem_id="reconstruct-code")
 
-        def act(name: str, number: int, text: str, picture: Any, c: str) -> Any:
-            found, words = desk.reconstruct(name, item_of(desk, name, number, text, picture), c)
+        def act(name: str, number: int, text: str, picture: Any, file: Any, c: str) -> Any:
+            found, words = desk.reconstruct(name, item_of(desk, name, number, text, picture, file), c)
             return [*Panel.shown(found), words]
 
         go.click(refused(act, lambda reason: [*empty(reason), ""]), [run, *item, condition], [*panel.parts, code])
@@ -318,19 +353,21 @@ def _reconstruct(desk: Desk, run: Any, condition: Any) -> None:
 def _walk(desk: Desk, run: Any, condition: Any) -> None:
     with gr.Tab("Walk", elem_id="tab-walk"):
         with gr.Row():
-            number = gr.Number(0, precision=0, label="Test item", elem_id="walk-number")
             along = gr.Radio(["components", "labels"], value="components", label="Along", elem_id="walk-along")
+        item = _item("walk")
         sliders = [gr.Slider(-3, 3, 0, step=0.25, label=f"direction {k + 1}", elem_id=f"walk-{k}") for k in range(AXES)]
         go, panel = _go("walk", "Walk"), Panel("walk")
 
-        def act(name: str, number: int, along: str, *moves: float) -> Any:
-            return Panel.shown(desk.walk(name, number, moves, along))
+        def act(name: str, number: int, text: str, picture: Any, file: Any, along: str, *moves: float) -> Any:
+            theirs = picture is not None or bool(file) or bool(text and text.strip())
+            own = item_of(desk, name, number, text, picture, file) if theirs else None
+            return Panel.shown(desk.walk(name, number, moves, along, own))
 
         def labels(name: str, along: str) -> Any:
             found = desk.axes(name, along)
             return [gr.update(label=found[k] if k < len(found) else "", visible=k < len(found)) for k in range(AXES)]
 
-        inputs = [run, number, along, *sliders]
+        inputs = [run, *item, along, *sliders]
         shown = refused(labels, lambda reason: [gr.update()] * AXES)
         go.click(refused(act, empty), inputs, panel.parts).then(shown, [run, along], sliders)
         for slider in sliders:
@@ -359,8 +396,8 @@ def _score(desk: Desk, run: Any, condition: Any) -> None:
             type="pil", format="png", interactive=False, show_label=False, elem_id="score-picture", buttons=PICTURE,
         )  # fmt: skip
 
-        def act(name: str, number: int, text: str, own: Any, c: str) -> Any:
-            return desk.score(name, item_of(desk, name, number, text, own), c)
+        def act(name: str, number: int, text: str, picture: Any, file: Any, c: str) -> Any:
+            return desk.score(name, item_of(desk, name, number, text, picture, file), c)
 
         go.click(refused(act, lambda reason: [None, plain_text(reason)]), [run, *item, condition], [picture, note])
 
@@ -391,13 +428,14 @@ def _report(desk: Desk, run: Any, condition: Any) -> None:
 
 def launch(desk: Desk, host: str = "127.0.0.1", port: int = 8800, *, block: bool = True, browser: bool = False) -> Any:
     """Open the page; returns the Blocks, whose `close` ends it. Away from loopback a password is made and printed."""
+    port = listening(host, port)
     made = page(desk)
     auth = None
     if host not in LOOPBACK:
         auth = ("pofx", secrets.token_urlsafe(12))
         print(f"user pofx, password {auth[1]}", file=sys.stderr, flush=True)
     plain = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    print(f"studio at http://{host}:{port}\nCtrl-C ends", file=sys.stderr, flush=True)
+    print(f"studio at http://{f'[{host}]' if ':' in host else host}:{port}\nCtrl-C ends", file=sys.stderr, flush=True)
     made.queue(default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pofx.core.errors import PofxError, UsageError
+from pofx.serve.ports import listening
 from pofx.serve.study import CHOICES, Study
 from pofx.serve.study_results import results
 
@@ -94,10 +95,11 @@ def serve(study: Study, host: str, port: int) -> None:
     Raises:
         UsageError: the extra `serve` is not installed.
     """
+    port = listening(host, port)
     key = secrets.token_urlsafe(12)
     made = app(study, key)
     import uvicorn
 
-    at = f"http://{host}:{port}"
+    at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"raters:  {at}/\nresults: {at}/results?key={key}\nCtrl-C ends", file=sys.stderr, flush=True)
     uvicorn.run(made, host=host, port=port, log_level="warning")

@@ -18,7 +18,7 @@ from pofx.core.config import plain
 from pofx.core.entry import float32
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
-from pofx.core.model import Completing, Denoising, Density, Encoding, Tempered
+from pofx.core.model import Completing, Denoising, Density, Encoding, Infilling, Tempered
 from pofx.data.kind import FOLDER, kind_of, named
 from pofx.drawing import Request, draw_each
 from pofx.evaluate.measurement import finite
@@ -79,8 +79,8 @@ class Work:
         can = ["sample"]
         can += ["score"] if self.run.density > Density.NONE else []
         can += ["encode", "decode"] if isinstance(model, Encoding) else []
-        can += ["edit"] if isinstance(model, Denoising) else []
-        can += ["complete"] if isinstance(model, Completing) else []
+        can += ["edit"] if isinstance(model, Denoising | Infilling) else []
+        can += ["complete"] if isinstance(model, Completing | Infilling) else []
         tempers = model.tempers if isinstance(model, Tempered) else ()
         return {
             "model": self.run.name,

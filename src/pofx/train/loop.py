@@ -264,14 +264,15 @@ class _Training:
 
     def validate(self, share: float) -> None:
         """A round of validation."""
-        state, numbers = self.state, {name: float(v) for name, v in self.losses.items()}
-        left = self.pace.remaining(state, share)
-        self.report(Progress("validation", state.step, share, numbers, self.rate, left))
+        state, left = self.state, self.pace.remaining(self.state, share)
+        self.report(Progress("validation", state.step, share, rate=self.rate, remaining=left))
         value = self.selection.round(self.average.model, state, share)
         if value is not None:
             line = {"step": state.step, "seconds": round(state.seconds, 3), "validation": value}
             telemetry = self.selection.telemetry
             self._write(line | {"telemetry": telemetry} if telemetry else line)
+            loss = {"loss": float(value)}
+            self.report(Progress("validation", state.step, share, loss, self.rate, left, telemetry=telemetry))
             best = {} if state.best is None else {"best validation": state.best}
             self._warn({**telemetry, "validation": value, **best}, share)
 

@@ -98,6 +98,22 @@ def test_a_walk_around_a_run_is_its_own_walk(learned, name):
     assert np.allclose(around.sample(6, condition, seed=1), run.sample(6, condition, seed=1), atol=2e-3)
 
 
+@pytest.mark.parametrize("name", ["good", "weak", "given"])
+def test_the_adaptive_solver_walks_around_a_run_too(learned, name):
+    run, condition = learned[name], 1 if name == "given" else None
+    around = pofx.guided(run, lambda x: 0 * x.sum(1)).using(sampler="adaptive", tolerance=1e-4)
+    own = run.using(sampler="adaptive", tolerance=1e-4)
+    assert np.allclose(around.sample(4, condition, seed=1), own.sample(4, condition, seed=1), atol=2e-3)
+
+
+def test_estimates_of_guided_pictures_are_cut_off_or_scaled():
+    run = pofx.fit("digits", "flow-matching", steps=5, width=16, depth=1, progress=False)
+    bright = pofx.guided(run, lambda x: 50 * x.mean((1, 2, 3)), guidance=20)
+    drawn = {how: bright.using(threshold=how, sampler_steps=4).sample(4, seed=0) for how in ("static", "dynamic")}
+    assert not np.array_equal(drawn["static"], drawn["dynamic"])
+    assert max(values.max() for values in drawn.values()) <= 16
+
+
 def test_a_guide_on_another_path_is_met_at_the_same_noise(learned):
     """The weak run is the strong one by another path: nothing changes."""
     good = learned["good"]

@@ -26,6 +26,11 @@ def compare(
     on: Annotated[
         Path | None, typer.Option(help="A run with codes: train all models on the codes of its model."), Reads(run=True)
     ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="A trained run that is measured beside the models, not ranked; repeatable."),
+        Reads(run=True),
+    ] = None,
     trials: Annotated[int, typer.Option(help="Sets of options tried per model, compared on validation data.")] = 1,
     option: Annotated[
         list[str] | None,
@@ -45,6 +50,7 @@ def compare(
     """Compare models on the same data and budget: one table, one report. Resumable."""
     typer.echo(f"compare: reading {source}", err=True)  # before the imports, which take seconds
     from pofx.comparison.compare import compare as run_comparison
+    from pofx.comparison.given import named_runs
 
     of_models, reading = arguments.options_of(option)
     result = run_comparison(
@@ -57,6 +63,7 @@ def compare(
         out=out or Path("runs") / f"compare-{Path(source).stem}",
         label=label,
         on=on,
+        runs=named_runs(run or []),
         options=of_models,
         reading=arguments.reading_of(reading, columns, drop),
         trials=trials,

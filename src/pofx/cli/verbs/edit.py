@@ -18,7 +18,9 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 def edit(
     run: arguments.Run,
     source: arguments.Data,
-    mask: Annotated[Path | None, typer.Option(help="A picture, white where items are drawn anew."), Reads()] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture, white where items are drawn anew, or an array .npy."), Reads()
+    ] = None,
     new: Annotated[str | None, typer.Option(help=f"The half that is drawn anew: {', '.join(HALVES)}.")] = None,
     strength: Annotated[
         float | None, typer.Option(help="Above 0 to 1: draw rough items again from that noise; with --mask, strokes.")
@@ -67,6 +69,9 @@ def edit(
     from pofx.core.errors import UsageError, unknown
     from pofx.data.kind import take
     from pofx.data.pictures import one_picture
+    from pofx.data.sources import whole
+    from pofx.evaluate.provenance import as_read
+    from pofx.inverse.measurement_files import read_array
 
     artifact = load(run).to(device)
     if guide is not None:
@@ -80,7 +85,12 @@ def edit(
         path = Path(name).expanduser()
         if path.is_file() and path.suffix.lower() in PICTURES:
             return app.pixels(artifact, one_picture(path), stated)[None], None
-        items = arguments.items(artifact, name, split)
+        try:
+            items = arguments.items(artifact, name, split)
+        except UsageError:  # items without the condition of the run, which does without
+            if artifact.condition_source is None or split is not None:
+                raise
+            items = whole(name, **as_read(artifact))
         items = take(items, range(min(n, len(items))))
         return items.values, items.condition
 
@@ -91,7 +101,8 @@ def edit(
     if mask is not None:
         if not mask.is_file():
             raise UsageError(f"there is no file {mask}: pass --mask a picture")
-        area = app.masked_area(one_picture(mask, behind=0), sides)
+        arrays = mask.suffix.lower() in (".npy", ".npz")
+        area = read_array(mask, "mask") if arrays else app.masked_area(one_picture(mask, behind=0), sides)
     if new is not None:
         if new not in HALVES:
             raise unknown("half", new, HALVES)

@@ -30,7 +30,7 @@ def infer(
             "--prior",
             "-p",
             help="NAME=DISTRIBUTION, one per parameter, in order: "
-            "uniform(low, high), normal(mean, sd), lognormal, gamma, beta, …",
+            "uniform(low, high), normal(mean, sd), loguniform, halfnormal, truncnormal, lognormal, gamma, beta, …",
         ),
     ] = None,
     observation: Annotated[Path | None, typer.Option(help=".csv, .npy or .npz of one observation."), Reads()] = None,

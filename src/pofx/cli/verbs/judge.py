@@ -27,7 +27,7 @@ def judge(
     question: Annotated[str, typer.Option(help="Instead of the question of the protocol.")] = "",
     items: Annotated[int, typer.Option(min=1, max=10_000, help="Of every run, and real ones.")] = 50,
     trials: Annotated[int, typer.Option(help="Per rater.")] = 60,
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8600,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8600,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
     results: Annotated[bool, typer.Option("--results", help="Print the results and end.")] = False,
     export: Annotated[Path | None, typer.Option(help="Write the answers to a .csv and end."), File(".csv")] = None,
@@ -43,13 +43,14 @@ def judge(
     from pofx.core.errors import UsageError
     from pofx.core.files import write, write_json
     from pofx.evaluate.provenance import trained_on
+    from pofx.hub import name_of
     from pofx.serve.stimuli import sources
     from pofx.serve.study import Plan, Study
     from pofx.serve.study_page import serve
     from pofx.serve.study_results import results as worked_out
 
     if runs:
-        artifacts = {run.resolve().name: load(run).to(device) for run in runs}
+        artifacts = {name_of(run): load(run).to(device) for run in runs}
         if len(artifacts) < len(runs):
             raise UsageError("runs need different names: rename a folder")
         real = trained_on(next(iter(artifacts.values())), against).test

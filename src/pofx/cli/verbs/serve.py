@@ -12,7 +12,7 @@ EXAMPLE = "pofx serve runs/digits --port 8700"
 
 def serve(
     run: arguments.Run,
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8700,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8700,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in, with a token.")] = "127.0.0.1",
     token: Annotated[
         str | None,

@@ -15,7 +15,7 @@ def studio(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Folders of runs (default: all in ./runs)."), Reads(run=True)
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8800,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8800,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in, with a password.")] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser", help="Open it in the browser.")] = False,
 ) -> None:

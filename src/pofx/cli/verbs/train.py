@@ -39,37 +39,47 @@ def train(
         Path | None, typer.Option(help="Folder of the run (default runs/DATA-MODEL-SEED)."), Guarded()
     ] = None,
     device: arguments.Device = "auto",
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="A folder of TensorBoard for the losses and validation."), Guarded()
+    ] = None,
+    wandb: Annotated[str | None, typer.Option(help="A project of Weights & Biases for them.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: arguments.Overwrite = False,
 ) -> None:
     """Train one model on data, with a progress bar, checkpoints and a log."""
     from pofx.core.errors import UsageError
+    from pofx.core.progress import reporting
     from pofx.runs.fitting import fit
     from pofx.runs.options import refuse_arguments
+    from pofx.runs.tracking import to_tensorboard, to_wandb, together
 
     if source is None and not (resume and out is not None):
         raise UsageError("missing DATA: pofx train DATA --model NAME (see `pofx data`), or --resume --out RUN")
     options = arguments.reading_of(arguments.options(option), columns, drop)
     refuse_arguments(options, fit)
     folder = out or Path("runs") / f"{Path(source or '').stem}-{Path(model or 'default').stem}-{seed}"
-    run = fit(
-        source,
-        model,
-        minutes=minutes,
-        steps=steps,
-        epochs=epochs,
-        flops=flops,
-        seed=seed,
-        condition=arguments.columns(condition),
-        weight=weight,
-        balance=balance,
-        on=on,
-        out=folder,
-        resume=resume,
-        overwrite=overwrite,
-        device=None if device == "auto" else device,  # of several processes each has a GPU of its own
-        **options,
-    )
+    hooks = [] if tensorboard is None else [to_tensorboard(tensorboard)]
+    hooks += [] if wandb is None else [to_wandb(wandb)]
+    with reporting(bool(hooks), Path(model or "training").stem) as bar:
+        run = fit(
+            source,
+            model,
+            minutes=minutes,
+            steps=steps,
+            epochs=epochs,
+            flops=flops,
+            seed=seed,
+            condition=arguments.columns(condition),
+            weight=weight,
+            balance=balance,
+            on=on,
+            out=folder,
+            resume=resume,
+            overwrite=overwrite,
+            device=None if device == "auto" else device,  # of several processes each has a GPU of its own
+            progress=together(bar, *hooks) if hooks else True,
+            **options,
+        )
     if os.environ.get("RANK", "0") != "0":  # of several processes only the first prints
         return
     training = run.card["training"]

@@ -19,8 +19,8 @@ from pofx.combine.around.encoder_branch import EncoderBranch, copied_denoiser
 from pofx.core.companion import Foundation
 from pofx.core.event import Condition, Continuous, Event, dims
 from pofx.core.model import Batch, OnePhase
-from pofx.core.options import Depth, NonNegative, OneOf, Range, Real, Unit
-from pofx.families.diffusion.diffusion import GRID, SPACINGS, Diffusion
+from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Real, Unit
+from pofx.families.diffusion.diffusion import GRID, SPACINGS, THRESHOLDS, Diffusion
 from pofx.maths.paths import PATHS
 from pofx.nets.attention.dit import DiT
 from pofx.nets.image.placed import placed
@@ -89,6 +89,8 @@ class Control(OnePhase, Beside):
         spacing: of the times of the walk; "auto" is that of the run.
         eta: random share of "ddim".
         churn: noise that "heun" adds.
+        tolerance: of the steps of "adaptive", per number.
+        threshold: estimates of bounded events are cut off at 1 ("static"), or scaled to it ("dynamic").
     """
 
     name: ClassVar[str] = "control"
@@ -113,10 +115,13 @@ class Control(OnePhase, Beside):
         spacing: Annotated[str, OneOf("auto", *SPACINGS)] = "auto",
         eta: Unit = 0.0,
         churn: NonNegative = 0.0,
+        tolerance: Positive = 1e-3,
+        threshold: Annotated[str, OneOf(*THRESHOLDS)] = "static",
     ) -> None:
         super().__init__(
-            event, condition, run, sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn
-        )
+            event, condition, run, sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn,
+            tolerance=tolerance, threshold=threshold,
+        )  # fmt: skip
         assert isinstance(event, Continuous)
         rank, count = len(event.shape), dims(event)
         taken = network

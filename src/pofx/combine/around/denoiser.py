@@ -7,34 +7,42 @@ from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
+from torch.func import jvp
 
 from pofx.core.companion import Foundation
 from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Event
 from pofx.core.model import Batch, Denoising, Stepwise
-from pofx.core.options import NonNegative, OneOf, Range, Unit
+from pofx.core.options import NonNegative, OneOf, Positive, Range, Unit
 from pofx.core.random import Streams
-from pofx.families.diffusion.diffusion import SPACINGS, Diffusion
+from pofx.families.diffusion.diffusion import SPACINGS, THRESHOLDS, Diffusion
+from pofx.maths.guidance import thresholded
 from pofx.maths.multistep import SAMPLERS
 from pofx.maths.paths import Path, Point, angle, time_at
 from pofx.maths.samplers import Walk, times_of
 
-WALKS = ("auto", *(name for name in SAMPLERS if name != "adaptive"))  # that one takes slopes of the path
-WALKED: tuple[str, ...] = ("sampler", "sampler_steps", "spacing", "eta", "churn")
+WALKS = ("auto", *SAMPLERS)
+WALKED: tuple[str, ...] = ("sampler", "sampler_steps", "spacing", "eta", "churn", "tolerance", "threshold")
 EDGE = 2e-3  # times nearer to the data are not trained on
 Steps = Annotated[int, Range(0, 1_000_000)]
 
 
-def path_in_units(model: Denoising) -> Path:
-    """The path of a denoiser with sigma in units of the spread of the data: numbers; slopes are not known."""
+def path_in_units(model: Denoising, *, slopes: bool = False) -> Path:
+    """The path of a denoiser with sigma in units of the spread of the data: numbers, their slopes where they are needed
+    (the derivative of its schedule), else NaN."""
 
-    def number(v: Tensor, t: Tensor) -> Tensor:
-        return v.reshape(*t.shape, -1)[..., 0]
+    def numbers(t: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = model.schedule(t)
+        first, second = (v.reshape(*t.shape, -1)[..., 0] for v in (alpha, sigma / model.spread))
+        return first, second
 
     def path(t: Tensor) -> Point:
-        alpha, sigma = model.schedule(t)
+        if slopes:
+            with torch.inference_mode(False):
+                at = t.clone()
+                return Point(*(v for pair in jvp(numbers, (at,), (torch.ones_like(at),)) for v in pair))
         unknown = torch.full_like(t, torch.nan)
-        return Point(number(alpha, t), number(sigma / model.spread, t), unknown, unknown)
+        return Point(*numbers(t), unknown, unknown)
 
     return path
 
@@ -71,6 +79,8 @@ class Around(Denoising, Stepwise):
         spacing: Annotated[str, OneOf("auto", *SPACINGS)],
         eta: Unit,
         churn: NonNegative,
+        tolerance: Positive,
+        threshold: Annotated[str, OneOf(*THRESHOLDS)],
     ) -> None:
         super().__init__(event, condition)
         if run is None:
@@ -87,7 +97,7 @@ class Around(Denoising, Stepwise):
         self.sampler: str = own if sampler == "auto" else sampler
         self.sampler_steps: int = sampler_steps or count
         self.spacing: str = str(spaced) if spacing == "auto" else spacing
-        self.eta, self.churn = eta, churn
+        self.eta, self.churn, self.tolerance, self.threshold = eta, churn, tolerance, threshold
         self.register_buffer("here", torch.zeros(()), persistent=False)  # the device of a model without weights
 
     @property
@@ -111,11 +121,12 @@ class Around(Denoising, Stepwise):
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Tensor:
         """n events by the sampler, from noise of `generator` alone: (n, *event)."""
         self.check_condition(n, condition)
-        spread, path, bounded = self.spread, path_in_units(self), isinstance(self.event, Bounded)
+        spread, path = self.spread, path_in_units(self, slopes=self.sampler == "adaptive")
+        threshold = self.threshold if isinstance(self.event, Bounded) else "none"
 
         def denoise(y: Tensor, t: Tensor) -> Tensor:
             data = self.denoise(y * spread, t, condition)
-            return (data.clamp(-1, 1) if bounded else data) / spread
+            return (data if threshold == "none" else thresholded(data, dynamic=threshold == "dynamic")) / spread
 
         def normal() -> Tensor:
             return generator.normal(*self.shape)
@@ -126,7 +137,7 @@ class Around(Denoising, Stepwise):
         if float(first.alpha) > 0:  # some data are left: their mean, and their spread with that of the noise
             y = first.alpha * denoise(y, end) + (first.alpha**2 + first.sigma**2).sqrt() * noise
         times = times_of(path, self.sampler_steps, self.spacing, y.device)
-        walk = Walk(path, times, normal, eta=float(self.eta), churn=float(self.churn))
+        walk = Walk(path, times, normal, eta=float(self.eta), churn=float(self.churn), tolerance=float(self.tolerance))
         return SAMPLERS[self.sampler](denoise, y, walk) * spread
 
 

@@ -17,8 +17,8 @@ from pofx.core.companion import Foundation, Guide
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Discrete, Event, each
 from pofx.core.model import Denoising, Explicit, Phase
-from pofx.core.options import NonNegative, OneOf, Range, Real, Unit
-from pofx.families.diffusion.diffusion import SPACINGS
+from pofx.core.options import NonNegative, OneOf, Positive, Range, Real, Unit
+from pofx.families.diffusion.diffusion import SPACINGS, THRESHOLDS
 from pofx.maths.editing import path_of
 from pofx.maths.guidance import mixed, rescaled, steered
 from pofx.nets.vector.conditioner import CONDITIONS
@@ -42,6 +42,8 @@ class Guided(Around):
         spacing: of the times of the walk; "auto" is that of the run.
         eta: random share of "ddim".
         churn: noise that "heun" adds.
+        tolerance: of the steps of "adaptive", per number.
+        threshold: estimates of bounded events are cut off at 1 ("static"), or scaled to it ("dynamic").
     """
 
     name: ClassVar[str] = "guided"
@@ -65,10 +67,13 @@ class Guided(Around):
         spacing: Annotated[str, OneOf("auto", *SPACINGS)] = "auto",
         eta: Unit = 0.0,
         churn: NonNegative = 0.0,
+        tolerance: Positive = 1e-3,
+        threshold: Annotated[str, OneOf(*THRESHOLDS)] = "static",
     ) -> None:
         super().__init__(
-            event, condition, run, sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn
-        )
+            event, condition, run, sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn,
+            tolerance=tolerance, threshold=threshold,
+        )  # fmt: skip
         if len(guidance_interval) != 2:
             raise UsageError(f"guidance_interval must be two times (got {guidance_interval}): pass (0.0, 1.0)")
         self.guide, self.guidance, self.guidance_rescale = guide, guidance, guidance_rescale

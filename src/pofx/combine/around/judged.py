@@ -21,9 +21,9 @@ from pofx.core.companion import Foundation
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Discrete, Event, select
 from pofx.core.model import Batch, Phase
-from pofx.core.options import Count, Depth, NonNegative, OneOf, Range, Real, Unit, Width
+from pofx.core.options import Count, Depth, NonNegative, OneOf, Positive, Range, Real, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.diffusion import GRID, SPACINGS
+from pofx.families.diffusion.diffusion import GRID, SPACINGS, THRESHOLDS
 from pofx.nets.image.autoencoder import ImageEncoder
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.mlp import ResidualMLP
@@ -77,10 +77,13 @@ class Judged(Beside):
         spacing: Annotated[str, OneOf("auto", *SPACINGS)],
         eta: Unit,
         churn: NonNegative,
+        tolerance: Positive,
+        threshold: Annotated[str, OneOf(*THRESHOLDS)],
     ) -> None:
         super().__init__(
-            event, condition, run, sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn
-        )
+            event, condition, run, sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn,
+            tolerance=tolerance, threshold=threshold,
+        )  # fmt: skip
         self.guidance, self.guidance_interval = guidance, tuple(guidance_interval)
         self.width, self.depth = width, depth
         self.net = NoisyNet(self.shape, condition if seen else None, outputs, width, depth)
@@ -134,6 +137,8 @@ class ClassifierGuidance(Judged):
         spacing: of the times of the walk; "auto" is that of the run.
         eta: random share of "ddim".
         churn: noise that "heun" adds.
+        tolerance: of the steps of "adaptive", per number.
+        threshold: estimates of bounded events are cut off at 1 ("static"), or scaled to it ("dynamic").
     """
 
     name: ClassVar[str] = "classifier-guidance"
@@ -154,6 +159,8 @@ class ClassifierGuidance(Judged):
         spacing: Annotated[str, OneOf("auto", *SPACINGS)] = "auto",
         eta: Unit = 0.0,
         churn: NonNegative = 0.0,
+        tolerance: Positive = 1e-3,
+        threshold: Annotated[str, OneOf(*THRESHOLDS)] = "static",
     ) -> None:
         if not isinstance(condition, Discrete) or condition.shape:
             raise Unsupported("classifier-guidance gives a run one label: pass condition='label'")
@@ -161,6 +168,7 @@ class ClassifierGuidance(Judged):
             event, condition, run, condition.largest, False,
             guidance=guidance, guidance_interval=guidance_interval, width=width, depth=depth,
             sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn,
+            tolerance=tolerance, threshold=threshold,
         )  # fmt: skip
 
     def log_ratio(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
@@ -198,6 +206,8 @@ class DiscriminatorGuidance(Judged):
         spacing: of the times of the walk; "auto" is that of the run.
         eta: random share of "ddim".
         churn: noise that "heun" adds.
+        tolerance: of the steps of "adaptive", per number.
+        threshold: estimates of bounded events are cut off at 1 ("static"), or scaled to it ("dynamic").
     """
 
     name: ClassVar[str] = "discriminator-guidance"
@@ -220,11 +230,14 @@ class DiscriminatorGuidance(Judged):
         spacing: Annotated[str, OneOf("auto", *SPACINGS)] = "auto",
         eta: Unit = 0.0,
         churn: NonNegative = 0.0,
+        tolerance: Positive = 1e-3,
+        threshold: Annotated[str, OneOf(*THRESHOLDS)] = "static",
     ) -> None:
         super().__init__(
             event, condition, run, 1, True,
             guidance=guidance, guidance_interval=guidance_interval, width=width, depth=depth,
             sampler=sampler, sampler_steps=sampler_steps, spacing=spacing, eta=eta, churn=churn,
+            tolerance=tolerance, threshold=threshold,
         )  # fmt: skip
         if self.base.condition != condition:
             raise Unsupported("discriminator-guidance takes the condition that its run was trained with: pass the same")

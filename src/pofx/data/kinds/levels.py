@@ -1,11 +1,12 @@
 """Levels of games: grids of tiles of one size, uint8 (n, H, W); the fact `tiles` holds the character of each class.
 
-Text files hold levels line by line, between blank lines or headings that begin with `;`. They are written as text, as
-pictures, and as maps of the editor Tiled (.tmj).
+Text files hold levels line by line, between blank lines or headings; maps of the editor Tiled are read too
+(`data.tile_maps`). They are written as text, as pictures, and as maps of Tiled (.tmj).
 """
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pofx.core.errors import DataError
+from pofx.core.files import write_bytes
 from pofx.core.items import Items
 from pofx.data.kind import Facts, Kind, Shown, each_once, lines_of
 from pofx.data.labels import with_labels
 from pofx.data.text import decoded
+from pofx.data.tile_maps import EACH, lettered, read_grids
 
 PUBLIC = ("levels",)
 
@@ -28,6 +31,8 @@ COLOURS = (  # of tiles in pictures, by their number: unlike one another, also w
     (86, 180, 233), (230, 159, 0), (120, 94, 60), (150, 150, 150), (122, 40, 90), (30, 90, 60), (250, 170, 160),
     (90, 90, 200), (170, 210, 120),
 )  # fmt: skip
+HEADING = re.compile(r";.*|[A-Za-z][A-Za-z ]*:(\s.*)?|(level|room|map|stage)\s*#?\d+\W*", re.IGNORECASE)  # Title: …
+SHEET = "tiles.png"  # the picture of the tiles of a map
 
 
 def levels(x: Any, tiles: str | None = None, labels: Any = None, name: str = "levels") -> Items:
@@ -72,33 +77,63 @@ def levels(x: Any, tiles: str | None = None, labels: Any = None, name: str = "le
 
 
 def levels_in(text: str) -> list[str]:
-    """The levels of a text file: blocks of lines between blank lines or headings that begin with `;`."""
+    """The levels of a text file: blocks of lines between blank lines or headings such as `; 1`, `Title: …`, `Level 2`.
+
+    A line of spaces that is as long as its neighbour is a row of the level.
+    """
+    lines = [line.rstrip("\r") for line in text.lstrip("\ufeff").split("\n")]
     blocks: list[list[str]] = [[]]
-    for line in text.split("\n"):
-        if line.startswith(";") or not line.strip():
+    for i, line in enumerate(lines):
+        if HEADING.fullmatch(line.strip()) or not (line.strip() or _is_row(line, blocks[-1], lines, i)):
             blocks.append([])
         else:
-            blocks[-1].append(line.rstrip("\r"))
-    found = ["\n".join(block) for block in blocks if block]
+            blocks[-1].append(line)
+    found = ["\n".join(block) for block in blocks if any(line.strip() for line in block)]
     if not found:
         raise DataError("the text holds no levels: give lines of tiles, with a blank line between levels")
     return found
 
 
+def _is_row(line: str, block: Sequence[str], lines: Sequence[str], at: int) -> bool:
+    """Whether a line of spaces is as long as the row before it, or at the top of a level as the one below."""
+    if len(line) < 2:
+        return False
+    beside = block[-1] if block else next((lines[k] for k in range(at + 1, len(lines)) if lines[k].strip()), "")
+    return len(line) == len(beside)
+
+
+def padded(texts: Sequence[str], tile: str) -> list[str]:
+    """Levels of one size: lines and levels that are shorter get this tile, on the right and below.
+
+    Raises:
+        DataError: no single character.
+    """
+    if len(tile) != 1:
+        raise DataError(f"pad must be one tile (got {tile!r}): such as pad='#'")
+    rows = [text.split("\n") for text in texts]
+    height, width = max(map(len, rows)), max(len(line) for level in rows for line in level)
+    return ["\n".join(line.ljust(width, tile) for line in [*level, *[""] * (height - len(level))]) for level in rows]
+
+
 @dataclass(frozen=True)
 class LevelFacts(Facts):
     tiles: str = field(default="")  # the character of each class
+    names: Sequence[str] | None = None  # what the tiles were in a map: numbers, or words
 
 
 class Levels(Kind):
     name = "tilemap"
     summary = "levels of games: grids of tiles"
-    reads = (".lvl", ".sok")
+    reads = (".lvl", ".sok", ".xsb", ".tmj", ".tmx")
     outputs = (".txt", ".png", ".tmj", ".npz", ".npy")
     facts_type: ClassVar = LevelFacts
 
     def read(self, path: Path, **options: Any) -> Items:
-        return levels(levels_in(decoded(path, options.get("encoding"))), name=path.name)
+        if path.suffix.lower() not in (".tmj", ".tmx"):
+            return levels(levels_in(decoded(path, options.get("encoding"))), name=path.name)
+        texts, tiles, names = lettered(read_grids(path))
+        items = levels(texts, tiles, name=path.name)
+        return items if names is None else Items("tilemap", items.values, None, {**items.facts, "names": names})
 
     def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
         tiles = facts.get("tiles")
@@ -147,8 +182,15 @@ class Levels(Kind):
         if ending == ".png":
             return picture(items.values, columns)
         if ending == ".tmj":
-            return tiled(items.values, tiles)
+            return tiled(items.values, tiles, self.facts(items).names)
         return super().content(items, ending, columns)
+
+    def write(self, items: Items, to: Any, **options: Any) -> None:
+        """As of every kind; beside a map its tiles as a picture, which the map names."""
+        super().write(items, to, **options)
+        if isinstance(to, Path) and (options.get("ending") or to.suffix.lower()) == ".tmj":
+            facts = self.facts(items)
+            write_bytes(to.with_name(SHEET), sheet(numbers_of(facts.tiles, facts.names)))
 
     def from_json(self, plain: Any, facts: Mapping[str, Any]) -> Any:
         return np.asarray(plain, np.uint8)
@@ -177,21 +219,49 @@ def picture(values: np.ndarray, columns: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def tiled(values: np.ndarray, tiles: str) -> bytes:
-    """Levels as layers of one map of the editor Tiled, JSON; tile k is number k + 1 of the set "tiles"."""
+def numbers_of(tiles: str, names: Sequence[str] | None) -> list[int]:
+    """The number of each tile in a map: those of the map that was read, else 1, 2, …; 0 is no tile."""
+    if names is None or not all(name.lstrip("-").isdigit() for name in names):
+        return [k + 1 for k in range(len(tiles))]
+    return [int(name) + ("-1" in names) for name in names]  # exported grids have -1 for no tile
+
+
+def sheet(numbers: Sequence[int]) -> bytes:
+    """The tiles of a map in a row, tile k in place k - 1, a colour each, as the content of a PNG."""
+    from PIL import Image
+
+    row = np.full((1, max(*numbers, 1), 3), 255, np.uint8)
+    for k, number in enumerate(numbers):
+        if number > 0:
+            row[0, number - 1] = COLOURS[k % len(COLOURS)]
+    buffer = io.BytesIO()
+    Image.fromarray(row.repeat(TILE, 0).repeat(TILE, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tiled(values: np.ndarray, tiles: str, names: Sequence[str] | None = None) -> bytes:
+    """Levels as layers of one map of the editor Tiled, JSON; the set "tiles" has a picture, SHEET.
+
+    Tiles have the numbers of the map from which they were read (`names`), so that its own set can take the place of
+    ours; else tile k is number k + 1.
+    """
     n, height, width = values.shape
+    numbers = numbers_of(tiles, names)
+    of, count = np.array(numbers), max(*numbers, 1)
     layers = [
         {"type": "tilelayer", "id": i + 1, "name": f"level {i}", "visible": i == 0, "opacity": 1, "x": 0, "y": 0,
-         "width": width, "height": height, "data": (np.asarray(level, int) + 1).flatten().tolist()}
+         "width": width, "height": height, "data": of[np.asarray(level, int)].flatten().tolist()}
         for i, level in enumerate(values)
     ]  # fmt: skip
     named = [
-        {"id": i, "properties": [{"name": "character", "type": "string", "value": c}]} for i, c in enumerate(tiles)
-    ]
-    tileset = {"firstgid": 1, "name": "tiles", "tilewidth": TILE, "tileheight": TILE, "tilecount": len(tiles),
-               "columns": len(tiles), "image": "tiles.png", "imagewidth": TILE * len(tiles), "imageheight": TILE,
+        {"id": number - 1, "properties": [{"name": "character", "type": "string", "value": c}]}
+        for number, c in zip(numbers, tiles if names is None else names, strict=True) if number > 0 and c != str(number)
+    ]  # fmt: skip
+    tileset = {"firstgid": 1, "name": "tiles", "tilewidth": TILE, "tileheight": TILE, "tilecount": count,
+               "columns": count, "image": SHEET, "imagewidth": TILE * count, "imageheight": TILE,
                "tiles": named}  # fmt: skip
     whole = {"type": "map", "version": "1.10", "orientation": "orthogonal", "renderorder": "right-down",
              "infinite": False, "width": width, "height": height, "tilewidth": TILE, "tileheight": TILE,
-             "nextlayerid": n + 1, "nextobjectid": 1, "layers": layers, "tilesets": [tileset]}  # fmt: skip
+             "nextlayerid": n + 1, "nextobjectid": 1, "layers": layers, "tilesets": [tileset],
+             "properties": [{"name": "layers", "type": "string", "value": EACH}]}  # fmt: skip
     return (json.dumps(whole) + "\n").encode()

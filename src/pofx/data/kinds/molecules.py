@@ -1,4 +1,5 @@
-"""Molecules: one SMILES string each (Weininger, 1988). A .smi file holds one a line, then perhaps a name.
+"""Molecules: one SMILES string each (Weininger, 1988). A .smi file holds one a line, then perhaps a name; an .sdf
+holds structures.
 
 They are texts to every model; metrics of molecules need the extra `molecules` (RDKit). Reading does without it; where
 it is installed, strings that are no molecules are counted.
@@ -55,21 +56,48 @@ def _warn_of_invalid(strings: Sequence[str], name: str) -> None:
         )
 
 
+def _text(path: Path, encoding: str | None) -> str:
+    """A file as text; SMILES are ASCII, so that names in another encoding are no obstacle."""
+    try:
+        return decoded(path, encoding)
+    except DataError:
+        if encoding is not None:
+            raise
+        return decoded(path, "latin-1")
+
+
+def _place(lines: Sequence[Sequence[str]]) -> int:
+    """The word of a line that is the molecule: the first one, or the second where names come first."""
+    if importlib.util.find_spec("rdkit") is None or min(map(len, lines)) < 2:
+        return 0
+    from pofx.data.chemistry import canonical  # here: it needs RDKit
+
+    some = lines[:20]
+    first, second = (sum(c is not None for c in canonical([words[k] for words in some])) for k in (0, 1))
+    return int(first == 0 and 2 * second > len(some))
+
+
 class Molecules(Text):
     name = "molecules"
     summary = "molecules as SMILES strings"
     viewed_as: ClassVar = "text"
-    reads = (".smi",)
+    reads = (".smi", ".smiles", ".ism", ".sdf", ".sd", ".mol")
     outputs = (".smi", ".txt", ".json", ".csv", ".npz", ".png")
 
     def read(self, path: Path, **options: Any) -> Items:
-        """The first word of every line; a first line that starts with SMILES is a heading."""
-        lines = [line.split() for line in decoded(path, options.get("encoding")).split("\n") if line.strip()]
-        if lines and lines[0][0].lower() == "smiles":
+        """The first word of every line, or the second behind names; a first line of SMILES is a heading. Of an .sdf its
+        structures."""
+        from pofx.data.structures import SDF, SMILES, read_sdf  # here: it needs RDKit
+
+        if path.suffix.lower() in SDF:
+            return molecules(read_sdf(path)[SMILES].tolist(), name=path.name)
+        lines = [words for line in _text(path, options.get("encoding")).split("\n") if (words := line.split())]
+        lines = [words for words in lines if not words[0].startswith("#")]
+        if lines and "smiles" in lines[0][0].lower():
             lines = lines[1:]
         if not lines:
             raise DataError(f"{path} holds no molecules: give a SMILES string a line")
-        return molecules([words[0] for words in lines], name=path.name)
+        return molecules([words[_place(lines)] for words in lines], name=path.name)
 
     def distinct(self, items: Items) -> tuple[Items, dict[str, Any]]:
         return items, {}

@@ -47,7 +47,16 @@ class Proteins(Text):
     def read(self, path: Path, **options: Any) -> Items:
         if path.suffix.lower() in (".a2m", ".a3m"):
             return proteins(read_alignment(path, identity=1.0).sequences, name=path.name)
-        return proteins([s.upper() for s in fasta(decoded(path, options.get("encoding")))[1]], name=path.name)
+        found = [s.upper() for s in fasta(decoded(path, options.get("encoding")))[1]]
+        good = [s for s in found if s and set(s) <= set(LETTERS)]
+        if good and len(good) < len(found):
+            first = next(s for s in found if s not in good)
+            warnings.warn(
+                f"{path.name}: {len(found) - len(good):,} of {len(found):,} sequences are empty or have letters other "
+                f"than residues (the first: {''.join(sorted(set(first) - set(LETTERS))) or 'an empty one'}): left out",
+                UserWarning,
+            )
+        return proteins(good or found, name=path.name)
 
     def of_object(self, value: Any, name: str) -> Items | None:
         return None  # strings are texts, unless wrapped

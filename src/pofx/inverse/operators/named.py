@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import torch
 
 from pofx.core.errors import UsageError, unknown
-from pofx.inverse.operator import Foreign, Function, Operator, examined
+from pofx.inverse.operator import Foreign, Function, Operator, examined, is_linear
 from pofx.inverse.operators import grid, projection
 
 Shape = tuple[int, ...]
@@ -35,9 +36,9 @@ def grey(shape: Shape) -> Operator:
     return grid.Grey(shape)
 
 
-def blur(shape: Shape, sigma: float = 1.5) -> Operator:
-    """A Gaussian blur, sigma in places."""
-    return grid.Blur(shape, grid.gaussian_kernel(sigma, flat=len(shape) == 1))
+def blur(shape: Shape, sigma: float = 1.5, kernel: Any = None) -> Operator:
+    """A Gaussian blur, sigma in places, or the convolution with a kernel of odd sides."""
+    return grid.Blur(shape, grid.gaussian_kernel(sigma, flat=len(shape) == 1) if kernel is None else kernel)
 
 
 def motion(shape: Shape, length: float = 9.0, angle: float = 0.0) -> Operator:
@@ -45,30 +46,47 @@ def motion(shape: Shape, length: float = 9.0, angle: float = 0.0) -> Operator:
     return grid.Blur(shape, grid.motion_kernel(length, angle))
 
 
-def sensing(shape: Shape, m: int = 25, seed: int = 0) -> Operator:
-    """Random projections: compressed sensing."""
-    return projection.sensing(shape, m, seed)
+def sensing(shape: Shape, m: int = 25, seed: int = 0, matrix: Any = None) -> Operator:
+    """Random projections, or those of a matrix (m, numbers of an item): compressed sensing."""
+    return projection.sensing(shape, m, seed) if matrix is None else projection.Matrix(shape, matrix)
 
 
 def mri(
-    shape: Shape, acceleration: float = 4.0, centre: float = 0.08, spokes: int = 0, coils: int = 1, seed: int = 0
+    shape: Shape,
+    acceleration: float = 4.0,
+    centre: float = 0.08,
+    spokes: int = 0,
+    coils: Any = 1,
+    seed: int = 0,
+    mask: Any = None,
+    centred: bool = False,
 ) -> Operator:
-    """Fourier coefficients: random columns, or `spokes` lines through the middle; by several coils."""
+    """Fourier coefficients: random columns, `spokes` lines through the middle, or where `mask` is true; by several
+    coils, their number or their sensitivities (k, height, width). centred: phases count from the middle of the image,
+    as in scanners' files."""
     if len(shape) != 3:
         raise UsageError(f"mri takes images (got items of shape {shape})")
     sides = (shape[-2], shape[-1])
-    mask = projection.radial(sides, spokes) if spokes else projection.cartesian(sides, acceleration, centre, seed)
-    made = projection.smooth_coils(sides, coils) if coils > 1 else None
-    return projection.Fourier(shape, mask, made, complex_items=shape[0] == 2)
+    if mask is None:
+        mask = projection.radial(sides, spokes) if spokes else projection.cartesian(sides, acceleration, centre, seed)
+    elif np.ndim(mask) == 1:  # columns
+        mask = np.broadcast_to(np.asarray(mask), sides)
+    if np.ndim(coils) == 0:
+        if not isinstance(coils, int) or not 1 <= coils <= 1024:
+            raise UsageError(f"coils must be 1 to 1024, or sensitivities (k, height, width) (got {coils!r})")
+        coils = projection.smooth_coils(sides, coils) if coils > 1 else None
+    return projection.Fourier(shape, mask, coils, complex_items=shape[0] == 2, centred=centred)
 
 
-def tomography(shape: Shape, angles: int = 30) -> Operator:
-    """Line integrals at evenly spaced angles."""
+def tomography(shape: Shape, angles: Any = 30) -> Operator:
+    """Line integrals at evenly spaced angles, or at those in degrees."""
     return projection.Radon(shape, angles)
 
 
-def phase(shape: Shape, m: int = 0, seed: int = 0) -> Operator:
-    """Magnitudes of random complex projections: phase retrieval."""
+def phase(shape: Shape, m: int = 0, seed: int = 0, matrix: Any = None) -> Operator:
+    """Magnitudes of random complex projections, or of those of a matrix: phase retrieval."""
+    if matrix is not None:
+        return projection.Magnitude(projection.Matrix(shape, matrix))
     return projection.phase_retrieval(shape, m, seed)
 
 
@@ -102,7 +120,8 @@ def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = No
     if callable(getattr(given, "A", None)):
         return examined(Foreign(shape, given))
     if callable(given):
-        return examined(Function(shape, given))
+        made = examined(Function(shape, given))
+        return Function(shape, given, linear=True) if is_linear(made) else made
     if hasattr(given, "shape") and len(given.shape) == 2:
         return projection.Matrix(shape, given if isinstance(given, torch.Tensor) else torch.as_tensor(given))
     raise UsageError(

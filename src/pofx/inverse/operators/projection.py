@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pofx.core.errors import UsageError
-from pofx.inverse.operator import Operator
+from pofx.core.errors import DataError, UsageError
+from pofx.inverse.operator import Operator, as_numbers
 
 
 class Matrix(Operator):
@@ -61,11 +61,19 @@ class Fourier(Operator):
         mask: bool (height, width): which coefficients are measured.
         coils: sensitivities (coils, height, width), complex; None: one coil that sees all alike.
         complex_items: items of two channels are real and imaginary part of one complex image.
+        centred: phases count from the middle of the image, as in scanners' files, and not from its corner.
+
+    Measurements are the coefficients where the mask is true, in their order; whole k-spaces (height, width) are
+    accepted, of which the others are not looked at.
     """
 
-    def __init__(self, shape: tuple[int, ...], mask: Any, coils: Any = None, *, complex_items: bool = False) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], mask: Any, coils: Any = None, *, complex_items: bool = False,
+        centred: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(shape)
         self.mask = torch.as_tensor(np.asarray(mask) > 0)
+        self.centred = centred
         if len(self.shape) != 3 or tuple(self.mask.shape) != self.shape[1:]:
             raise UsageError(f"the mask must have the places of an image, {self.shape[1:]} (got {self.mask.shape})")
         if complex_items and self.shape[0] != 2:
@@ -79,6 +87,7 @@ class Fourier(Operator):
         image = torch.complex(x[:, :1], x[:, 1:]) if self.complex_items else torch.complex(x, torch.zeros_like(x))
         if self.coils is not None:
             image = (image[:, :, None] * self.coils.to(image)).flatten(1, 2)
+        image = torch.fft.ifftshift(image, (-2, -1)) if self.centred else image
         spectrum = torch.fft.fftshift(torch.fft.fft2(image, norm="ortho"), (-2, -1))
         return spectrum[:, :, self.mask.to(x.device)]
 
@@ -86,10 +95,25 @@ class Fourier(Operator):
         spectrum = y.new_zeros(*y.shape[:2], *self.shape[1:])
         spectrum[:, :, self.mask.to(y.device)] = y
         image = torch.fft.ifft2(torch.fft.ifftshift(spectrum, (-2, -1)), norm="ortho")
+        image = torch.fft.fftshift(image, (-2, -1)) if self.centred else image
         if self.coils is not None:
             image = image.reshape(len(y), -1, len(self.coils), *self.shape[1:])
             image = (image * self.coils.to(image).conj()).sum(2)
         return torch.cat((image.real, image.imag), 1) if self.complex_items else image.real
+
+    def taken(self, y: Any) -> Tensor:
+        array, sides = as_numbers(y), tuple(self.mask.shape)
+        if tuple(array.shape[-3:]) == (*sides, 2) and not array.is_complex():
+            array = torch.view_as_complex(array.double().contiguous())
+        lead = self.out[0]
+        if array.ndim == 4 and tuple(array.shape[-2:]) == sides and array.shape[1] != lead:
+            raise DataError(
+                f"k-spaces must be of {lead} coils, those of this operator (got {array.shape[1]}): pass coils= their "
+                "number or their sensitivities (k, height, width)"
+            )
+        if tuple(array.shape[-2:]) == sides and array.numel() % (lead * math.prod(sides)) == 0 and array.numel():
+            array = array.reshape(-1, lead, *sides)[..., self.mask]
+        return super().taken(array)
 
 
 def cartesian(sides: tuple[int, int], acceleration: float = 4.0, centre: float = 0.08, seed: int = 0) -> Tensor:
