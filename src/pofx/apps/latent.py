@@ -147,8 +147,8 @@ class LatentSpace:
 
     @cached_property
     def attributes(self) -> dict[str, tuple[str, Bool[np.ndarray, "n"]]]:
-        """By name of an attribute: the factor that it is a value of, and which items have it. Labels by their names; of a column
-        of factors each value as "column=value", of numbers "column" for what lies above the median."""
+        """By name of an attribute: the factor that it is a value of, and which items have it. Labels by their names; of
+        a column of factors each value as "column=value", of numbers "column" for what lies above the median."""
         found = {}
         if labelled(self.items):
             labels, names = np.asarray(self.items.labels), self.items.facts.get("label_names") or ()
