@@ -154,8 +154,7 @@ class LatentSpace:
             labels, names = np.asarray(self.items.labels), self.items.facts.get("label_names") or ()
             for k in np.unique(labels):
                 found[str(names[int(k)]) if int(k) < len(names) else str(int(k))] = ("", labels == k)
-        for name in () if self.factors is None else self.factors.columns:
-            column = self.factors[name]
+        for name, column in () if self.factors is None else self.factors.items():
             if pd.api.types.is_numeric_dtype(column) and column.nunique() > 2:
                 found[str(name)] = (str(name), (column > column.median()).to_numpy())
             if not pd.api.types.is_numeric_dtype(column) or column.nunique() <= VALUES:
