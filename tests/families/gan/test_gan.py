@@ -223,6 +223,13 @@ def test_truncation_leaves_the_class_and_temperature_acts_on_codes_w():
         assert between > 0.01 and within < (0.5 * between if option == "truncation" else 1e-5)
 
 
+def test_temperature_is_refused_where_noise_is_normed():
+    gan = recipe("progan", EVENTS[0]).eval()
+    with pytest.raises(UsageError, match="norms its noise"):
+        gan.sample(2, generator=Streams(0, 2), temperature=0.5)
+    assert "temperature" not in [control.name for control in gan.controls()]
+
+
 def test_signs_of_the_noise_part_samples_and_let_slopes_through():
     z = torch.randn(16, 5, requires_grad=True)
     read = signed(z, 2)

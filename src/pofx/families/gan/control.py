@@ -76,6 +76,21 @@ def direction_of(generator: Generator, kind: str, number: int) -> Float[Tensor, 
     return axis * scales[number - 1] * torch.sign(axis[axis.abs().argmax()])
 
 
+def check_steering(generator: Generator, truncation: float, mix_levels: str, temperature: float) -> None:
+    """Refuse what would have no effect.
+
+    Raises:
+        UsageError: it would.
+    """
+    if generator.styled:
+        return
+    for option, value, idle in (("truncation", truncation, 1), ("mix_levels", mix_levels, "none")):
+        if value != idle:
+            raise UsageError(f"{option} needs codes w, as stylegan2 has them (got {value}): pass temperature")
+    if temperature != 1 and isinstance(generator.net, StyleSynthesis):
+        raise UsageError(f"progan norms its noise, so that temperature={temperature:g} has no effect: leave it out")
+
+
 def centre_of(generator: Generator, condition: Condition) -> Float[Tensor, "n width"]:
     """The mean code w under the condition of each item, towards which truncation leads: towards the mean of all
     conditions, samples of every class would become alike."""

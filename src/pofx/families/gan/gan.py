@@ -20,7 +20,16 @@ from pofx.core.generative import Control, Steerable
 from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.gan.control import DIRECTIONS, MIXES, centre_of, class_shift, controls, direction_of, span
+from pofx.families.gan.control import (
+    DIRECTIONS,
+    MIXES,
+    centre_of,
+    check_steering,
+    class_shift,
+    controls,
+    direction_of,
+    span,
+)
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
@@ -461,16 +470,13 @@ class GAN(Tempered, Inverting, Steerable):
                 condition.
 
         Raises:
-            UsageError: truncation for a generator without codes w.
+            UsageError: truncation for a generator without codes w, temperature for one that norms its noise.
         """
         self.check_condition(n, condition)
-        styled = self.generator.styled
-        for option, value, idle in (("truncation", truncation, 1), ("mix_levels", self.mix_levels, "none")):
-            if value != idle and not styled:
-                raise UsageError(f"{option} needs codes w, as stylegan2 has them (got {value}): pass temperature")
+        check_steering(self.generator, truncation, self.mix_levels, temperature)
         z = generator.normal(self.generator.inputs) * temperature
         mixed = generator.normal(self.latent) * temperature if self.mix_levels != "none" else None
-        closeness = truncation * temperature if styled else 1.0  # w is computed from normed noise
+        closeness = truncation * temperature if self.generator.styled else 1.0  # w is computed from normed noise
         centre = centre_of(self.generator, condition) if closeness != 1.0 and condition is not None else None
         x: Tensor = self.generator(
             z, condition, truncation=closeness, mixed=mixed, span=span(self.mix_levels, self.generator.levels),
