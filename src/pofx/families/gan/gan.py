@@ -14,22 +14,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import Unsupported
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
 from pofx.core.generative import Control, Steerable
 from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.gan.control import (
-    DIRECTIONS,
-    MIXES,
-    centre_of,
-    check_steering,
-    class_shift,
-    controls,
-    direction_of,
-    span,
-)
+    DIRECTIONS, MIXES, centre_of, check_steering, class_shift, controls, direction_of, span,
+)  # fmt: skip
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
