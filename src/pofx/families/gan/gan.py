@@ -20,9 +20,7 @@ from pofx.core.generative import Control, Steerable
 from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.gan.control import (
-    DIRECTIONS, MIXES, centre_of, check_steering, class_shift, controls, direction_of, span,
-)  # fmt: skip
+from pofx.families.gan import control
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
@@ -170,8 +168,8 @@ class GAN(Tempered, Inverting, Steerable):
         growth: Annotated[int, Range(0, 1_000_000_000)] = 0,
         inversion: Annotated[str, OneOf(*KINDS)] = "encoder",
         inversion_steps: Steps | None = None,
-        mix_levels: Annotated[str, OneOf("none", *MIXES)] = "none",
-        directions: Annotated[str, OneOf(*DIRECTIONS)] = "sefa",
+        mix_levels: Annotated[str, OneOf("none", *control.MIXES)] = "none",
+        directions: Annotated[str, OneOf(*control.DIRECTIONS)] = "sefa",
         direction: Annotated[int, Range(0, 8192)] = 0,
         plus: Annotated[int, Range(-1, 1 << 24)] = -1,
         minus: Annotated[int, Range(-1, 1 << 24)] = -1,
@@ -466,27 +464,27 @@ class GAN(Tempered, Inverting, Steerable):
             UsageError: truncation for a generator without codes w, temperature for one that norms its noise.
         """
         self.check_condition(n, condition)
-        check_steering(self.generator, truncation, self.mix_levels, temperature)
+        control.check_steering(self.generator, truncation, self.mix_levels, temperature)
         z = generator.normal(self.generator.inputs) * temperature
         mixed = generator.normal(self.latent) * temperature if self.mix_levels != "none" else None
         closeness = truncation * temperature if self.generator.styled else 1.0  # w is computed from normed noise
-        centre = centre_of(self.generator, condition) if closeness != 1.0 and condition is not None else None
+        centre = control.centre_of(self.generator, condition) if closeness != 1.0 and condition is not None else None
         x: Tensor = self.generator(
-            z, condition, truncation=closeness, mixed=mixed, span=span(self.mix_levels, self.generator.levels),
+            z, condition, truncation=closeness, mixed=mixed, span=control.span(self.mix_levels, self.generator.levels),
             centre=centre, shift=self._shift(), stage=self.stage,
         )  # fmt: skip
         return self.bounded(x)
 
     def controls(self) -> tuple[Control, ...]:
-        return controls(self.generator, self.condition)
+        return control.controls(self.generator, self.condition)
 
     def _shift(self) -> Tensor | None:
         """What is added to every code: a direction, and the difference of two classes."""
         shift = None
         if self.direction:
-            shift = self.strength * direction_of(self.generator, self.directions, self.direction)
+            shift = self.strength * control.direction_of(self.generator, self.directions, self.direction)
         if self.plus >= 0 or self.minus >= 0:
-            moved = self.strength * class_shift(self.generator, self.condition, self.plus, self.minus)
+            moved = self.strength * control.class_shift(self.generator, self.condition, self.plus, self.minus)
             shift = moved if shift is None else shift + moved
         return shift
 
