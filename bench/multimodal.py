@@ -21,6 +21,9 @@ def tiles(args) -> dict[str, float]:
     joint = Joint(args.model, minutes=args.minutes, options=args.options).fit(
         {"caption": captions, "picture": pictures}
     )
+    for steps in args.remasking:  # places that are drawn again at the end, given all others
+        joint.run = joint.run.using(remasking=steps)
+        print(steps, agreement(joint, *captioned_tiles.tiles(args.n, 1)), flush=True)
     return agreement(joint, *captioned_tiles.tiles(args.n, 1))
 
 
@@ -39,6 +42,7 @@ if __name__ == "__main__":
     cli.add_argument("--model", default="circuit")
     cli.add_argument("--minutes", type=float, default=2.0)
     cli.add_argument("--states", type=int)
+    cli.add_argument("--remasking", type=int, nargs="*", default=[], help="of masked-diffusion, tiles")
     cli.add_argument("-n", type=int, default=300)
     cli.add_argument("--out", default="multimodal.npz")
     args = cli.parse_args()

@@ -19,7 +19,7 @@ from pofx.core.items import Items
 from pofx.core.model import X
 from pofx.core.random import Still, Streams
 from pofx.data.conditions import LABEL
-from pofx.data.in_memory import is_data_set
+from pofx.data.in_memory import as_frame, is_data_set
 from pofx.data.kind import kind_of, named
 from pofx.data.sources import whole
 from pofx.parts import Parts
@@ -92,7 +92,10 @@ def rows_of(values: Any) -> Any:
     if isinstance(values, Mapping) and values and all(isinstance(name, str) for name in values):
         one = all(np.ndim(value) == 0 for value in values.values())
         return pd.DataFrame([dict(values)]) if one else pd.DataFrame(dict(values))
-    return values
+    structured = isinstance(values, np.ndarray) and bool(values.dtype.names)
+    foreign = structured or not isinstance(values, np.ndarray | pd.Series | pd.DataFrame | Mapping | list | tuple)
+    found = as_frame(values) if foreign else None
+    return values if found is None else found
 
 
 def check_kind(run: Parts, items: Items) -> None:

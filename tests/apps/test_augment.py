@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
 from pofx.apps.augment import GenerativeOversampler, rare_rows, report, smote
+from pofx.apps.plain_rows import learnable
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
 
@@ -157,3 +158,12 @@ def test_the_rare_value_is_the_rarer_one_or_named():
         rare_rows(frame.assign(plan=frame.plan.where(frame.index > 0)), "plan")
     with pytest.raises(UsageError, match="label column"):
         rare_rows(frame, "fraud")
+
+
+def test_trees_see_dates_in_words_as_numbers():
+    days = pd.date_range("2020-01-01", periods=300).strftime("%d.%m.%Y")
+    frame = pd.DataFrame({"day": days, "w": ["a", "b", None] * 100})
+    found = learnable(frame.tail(5), frame)
+    assert (
+        found["day"].dtype == np.float64 and (np.diff(found["day"]) > 0).all() and str(found["w"].dtype) == "category"
+    )

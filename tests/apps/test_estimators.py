@@ -185,5 +185,5 @@ def test_rows_that_choose_weights_are_no_repeats():
     frame = pd.DataFrame({"x": g.normal(size=200), "plan": g.choice(["free", "pro"], 200)})
     for rows in (frame, frame.head(8)):
         learner = DensityEstimator("circuit", steps=2, options={"states": 2}).fit(rows)
-        assert learner.run_.representation.about["x"]["type"] == "real"
-        assert "atoms" not in learner.run_.representation.about["x"]
+        about = learner.run_.representation.schema["x"]
+        assert about["type"] == "real" and "atoms" not in about

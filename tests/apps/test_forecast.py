@@ -172,6 +172,11 @@ def test_a_year_of_months_is_forecast_from_ten_years_and_from_five(monkeypatch, 
         Forecaster(12, context=48, **QUICK).fit(sold)
 
 
+def test_floors_of_a_series_shorter_than_its_season():
+    one = series(walk(60))
+    assert floors(one, 20, [49], 12, 30, draws=5)["climatology"].shape == (1, 5, 12, 2)
+
+
 def test_windows_of_training_and_validation_share_no_future():
     made = Forecaster(12, **QUICK)
     made.block = 12

@@ -151,6 +151,13 @@ def test_sizes_and_difficulty_are_conditions(data):
         app_of.conditioned(data, ["hard"])
 
 
+def test_a_run_of_other_items_is_refused(tmp_path):
+    (tmp_path / "rooms.txt").write_text("\n\n".join(boards(20)))
+    pofx.fit(np.random.default_rng(0).normal(size=(60, 2)), "gmm", steps=1, out=tmp_path / "run", progress=False)
+    words = ["levels", str(tmp_path / "rooms.txt"), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "no")]
+    assert "models points items" in str(CliRunner().invoke(app, words).exception)
+
+
 def test_maps_of_an_editor_are_read_and_written_with_their_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(app_of, "RECIPES", {"gpt": {"width": 24, "layers": 1, "heads": 2, "optimizer": "adamw"}})
     g = np.random.default_rng(0)

@@ -294,10 +294,27 @@ def test_the_verb_writes_molecules_pictures_and_a_report(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
 
 
+def test_values_of_properties_are_stated_for_all_or_none(data):
+    assert app_of.stated(["logP=2", "QED=.5"]) == (["logP", "QED"], {"logP": 2.0, "QED": 0.5})
+    assert app_of.stated(["logP", "QED"]) == (["logP", "QED"], {})
+    for wrong in (["logP=2", "QED"], ["logP=high"]):
+        with pytest.raises(UsageError):
+            app_of.stated(wrong)
+    about = app_of.read([s for s in SMALL if "." not in s], ("logP",))
+    found = app_of.reached(["CCO", "CCC", "no"], {"logP": 1.0}, about)
+    assert found.loc["logP", "stated"] == 1 and found.loc["logP", "mean"] == pytest.approx(
+        chemistry.properties(["CCO", "CCC"], ["logP"])["logP"].mean()
+    )
+
+
 def test_an_oracle_may_be_a_function_of_ones_own(tmp_path):
     (tmp_path / "mine.py").write_text("def short(strings):\n    return [-len(s) for s in strings]\n")
     assert list(app_of.function(f"{tmp_path / 'mine.py'}:short")(["CC", "C"])) == [-2, -1]
     assert app_of.function("-weight")(["C"])[0] < 0
+    (tmp_path / "bad.py").write_text("def one(strings):\n    return [1.0]\ndef no(strings):\n    raise KeyError(3)\n")
+    for name, why in (("one", "a number for each of 2"), ("no", "KeyError")):
+        with pytest.raises(UsageError, match=why):
+            app_of.function(f"{tmp_path / 'bad.py'}:{name}")(["CC", "C"])
     for wrong in (f"{tmp_path / 'mine.py'}:none", f"{tmp_path / 'other.py'}:short", "docking"):
         with pytest.raises(UsageError):
             app_of.function(wrong)

@@ -130,3 +130,16 @@ def test_a_saved_model_draws_the_same(joint, tmp_path):
     again = Joint.load(joint.save(tmp_path / "joint"))
     a, b = (one.sample(6, {"row": np.array([[2, 1, -1]])}, seed=3) for one in (joint, again))
     assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("use", ["joint.Joint", "virtual_lab.VirtualLab", "forecaster.Forecaster", "voice.Voice"])
+def test_a_run_of_another_use_is_named(use, joint, tmp_path):
+    from importlib import import_module
+
+    module, _, name = use.partition(".")
+    of = getattr(import_module(f"pofx.apps.{module}"), name)
+    joint.run.save(tmp_path / "run")
+    with pytest.raises(UsageError, match="give the folder of a"):
+        of.load(tmp_path / "run")
+    with pytest.raises(UsageError, match="does not exist"):
+        of.load(tmp_path / "nowhere")

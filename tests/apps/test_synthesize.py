@@ -1,5 +1,7 @@
 """Synthetic tables: constraints hold in every row, types and known values stay, floors are beside."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,7 +128,7 @@ def test_constraints_as_people_write_them(texts, kinds):
         with pytest.raises(DataError, match="broken by"):
             constraints_of(texts, frame)
         return
-    found = constraints_of(texts, frame)
+    found = pickle.loads(pickle.dumps(constraints_of(texts, frame)))
     assert sorted(type(c).__name__ for c in found) == sorted(k.__name__ for k in kinds)
     rows = frame
     for constraint in found:

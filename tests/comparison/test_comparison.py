@@ -393,3 +393,11 @@ def test_models_are_compared_on_the_codes_of_one_run(tmp_path, stand_in):
     with pytest.raises(UsageError, match="view of the data"):
         compare(data, ["nsf"], budget="2 steps", out=tmp_path / "e", on=first, progress=False,
                 options={"nsf": {"support": None}})  # fmt: skip
+
+
+def test_rows_of_mixed_types_have_a_default_of_their_own():
+    g = np.random.default_rng(0)
+    numbers = pd.DataFrame({"x": g.normal(size=80), "n": g.integers(0, 50, 80)})
+    assert default_model(pofx.table(numbers)) == "nsf"
+    assert default_model(pofx.table(numbers.assign(w=["u", "v"] * 40))) == "circuit"
+    assert default_model(pofx.table(numbers.assign(x=numbers.x.where(numbers.x > -1)))) == "circuit"

@@ -10,8 +10,20 @@ import sys
 import pytest
 import torch
 
-from pofx.core.errors import CorruptError, WriteError
-from pofx.core.files import digest, read_json, read_shapes, read_tensors, sha256, tidy, write, write_json, write_tensors
+from pofx.core.errors import CorruptError, UsageError, WriteError
+from pofx.core.files import (
+    digest,
+    read_json,
+    read_shapes,
+    read_tensors,
+    sha256,
+    tidy,
+    whole,
+    write,
+    write_bytes,
+    write_json,
+    write_tensors,
+)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
@@ -139,3 +151,14 @@ def test_texts_survive_whatever_characters_they_have(tmp_path):
 def test_shapes_are_read_without_the_tensors(tmp_path):
     write_tensors(tmp_path / "w", {"a": torch.zeros(2, 3), "b": torch.zeros((), dtype=torch.int64)})
     assert read_shapes(tmp_path / "w") == {"a": ((2, 3), "F32"), "b": ((), "I64")}
+
+
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    """/dev/null had become a folder of pictures for every process of the machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="device or a pipe"):
+        write_bytes(pipe, b"x")
+    with pytest.raises(UsageError, match="device or a pipe"), whole(pipe):
+        pass
+    assert pipe.is_fifo()

@@ -9,14 +9,20 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+import pofx
 from pofx.core.errors import DataError
 from pofx.data.dates import format_of, instants, restored_dates
 from pofx.data.frames import parsed, read_frame
+from pofx.data.kind import kind_of
 from pofx.data.kinds.table import check_table
 from pofx.data.schema import describe, numbers, restored
 from pofx.data.sources import whole
+from pofx.data.typed import typed
+from pofx.evaluate.metrics.marginals import column_shapes
+from pofx.evaluate.metrics.tree_two_sample import tree_auc
 
 
 def read(text, **options):
@@ -179,7 +185,7 @@ def test_packed_tables_are_read(ending, tmp_path):
     else:
         path.write_bytes({".gz": gzip, ".bz2": bz2, ".xz": lzma}[ending].compress(frame.to_csv(index=False).encode()))
     assert read_frame(path).equals(read_frame(path, {"separator": ","})) and list(read_frame(path)["a"]) == [1, 2, 3]
-    assert whole(path).values.shape == (3, 1), "words that all differ are ids"
+    assert whole(path).values.shape == (3, 2)
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(DataError, match="damaged"):
         read_frame(path)
@@ -238,3 +244,35 @@ def test_types_of_pandas_come_back_without_gaps_too():
     assert all("pyarrow" in str(dtype) for dtype in arrow.dtypes)
     with pytest.raises(DataError, match="the name"):
         check_table("t.csv", "t")
+
+
+def test_metrics_take_dates_in_words_as_days():
+    g = np.random.default_rng(0)
+    days = [pd.Timestamp("2020-01-01") + pd.to_timedelta(g.integers(0, 900, 400), unit="D") for _ in range(2)]
+    frames = [pd.DataFrame({"day": d.strftime("%d.%m.%Y"), "x": g.normal(size=400)}) for d in days]
+    assert column_shapes(*frames)["day"] > 0.85, "no day of one is among those of the other"
+    late = frames[0].assign(day=(days[0] + pd.Timedelta("500D")).strftime("%d.%m.%Y"))
+    assert column_shapes(late, frames[1])["day"] < 0.6
+    assert tree_auc(frames[0], frames[1])[0] < 0.6 < 0.7 < tree_auc(late, frames[1])[0]
+    items = pofx.table(frames[0])
+    kind = kind_of(items)
+    vectors = kind.raw(frames[0], json.loads(json.dumps(kind.plan(items))))
+    assert vectors.shape == (400, 2) and np.array_equal(vectors[:, 0], (days[0] - pd.Timestamp(0)).days)
+
+
+def test_rows_are_scored_in_whatever_holds_them():
+    frame = pd.DataFrame({"a": np.arange(60) % 7, "b": np.arange(60) / 7})
+    run = pofx.fit(frame, "independent", steps=1, progress=False)
+    wanted = run.log_prob(frame)
+    for rows in (pa.Table.from_pandas(frame), pa.RecordBatch.from_pandas(frame), frame.to_records(index=False)):
+        assert np.allclose(run.log_prob(rows), wanted)
+
+
+@pytest.mark.parametrize(
+    "texts", [["1", "2"], ["1.5", "2"], ["-0", "7"], ["01", "2"], ["1e3", "2"], ["", "3.25"], [" 1", "2"], ["1_0", "2"]]
+)
+def test_plain_numbers_are_what_they_were(texts, monkeypatch):
+    column = pd.Series(texts * 3, name="x")
+    found = typed(column)
+    monkeypatch.setattr("pofx.data.typed._plain", lambda column: None)
+    pd.testing.assert_series_equal(found, typed(column))

@@ -216,7 +216,7 @@ class AnomalyDetector(BaseEstimator):
     def attribution(self, X: Any) -> pd.DataFrame:
         """How much each column adds to the score of each row: the score minus that with a usual value in its place."""
         frame, whole = self._rows(X, reset=False), self.decision_function(X)
-        columns, found = list(self.plain_.usual), dict[str, np.ndarray]()
+        columns, found = list(self.plain_.usual), dict[Any, np.ndarray]()
         at_once = max(1, CELLS // max(frame.size, 1))  # columns: of thousands a call each takes minutes
         for i in range(0, len(columns), at_once):
             part = columns[i : i + at_once]

@@ -1,8 +1,9 @@
 """How constraints of rows are read from texts: names of columns, which may hold signs, numbers, dates and words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -152,24 +153,20 @@ def _comparison(text: str, left: Side, operator: str, right: Side, frame: pd.Dat
         return _two(text, column, operator, right.column, frame)
     if operator == "=" and len({*left.parts, *right.parts}) > 1:
         return _sum(text, left, right, frame)
-    compare = OPERATORS[operator]
     parts = {n: left.parts.get(n, 0.0) - right.parts.get(n, 0.0) for n in {**left.parts, **right.parts}}
-    value = right.constant - left.constant
-    return Rule(text, tuple(parts), lambda rows: compare(linear(rows, parts, 0.0), value))
+    return Rule(text, tuple(parts), partial(_computed, parts, operator, right.constant - left.constant))
 
 
 def _two(text: str, a: str, operator: str, b: str, frame: pd.DataFrame) -> Constraint:
     """Two columns of numbers, or of dates."""
     kinds = ["number" if numeric(frame[c]) else "date" if frame[c].dtype.kind == "M" else "word" for c in (a, b)]
     if operator in ("=", "!="):
-        compare = OPERATORS[operator]
-        return Rule(text, (a, b), lambda rows: compare(rows[a].astype(object), rows[b].astype(object)))
+        return Rule(text, (a, b), partial(_both, a, operator, b, "object"))
     if kinds[0] != kinds[1] or "word" in kinds:
         raise UsageError(f"'{text}' compares columns that are no numbers or dates: state two of the same type")
     low, high = (b, a) if operator[0] == ">" else (a, b)
     if (frame[low].isna() & frame[high].notna()).any():  # no gap could be modelled, and the value would be lost
-        compare = OPERATORS[operator]
-        return Rule(text, (a, b), lambda rows: compare(rows[a], rows[b]))
+        return Rule(text, (a, b), partial(_both, a, operator, b, None))
     return Inequality(text, low, high, len(operator) == 1)
 
 
@@ -189,14 +186,11 @@ def _sum(text: str, left: Side, right: Side, frame: pd.DataFrame) -> Sum:
 
 def _value(text: str, column: str, operator: str, value: str, frame: pd.DataFrame) -> Rule:
     """A column of words or dates against a value."""
-    compare = OPERATORS[operator]
     if frame[column].dtype.kind == "M":
-        moment = _moment(text, column, value, frame)
-        return Rule(text, (column,), lambda rows: compare(rows[column], moment))
+        return Rule(text, (column,), partial(_one, column, operator, _moment(text, column, value, frame)))
     if operator not in ("=", "!="):
         raise UsageError(f"'{text}' must compare words by = or != (got {operator})")
-    word = value.strip("'\"")
-    return Rule(text, (column,), lambda rows: compare(rows[column].astype(str), word))
+    return Rule(text, (column,), partial(_one, column, operator, value.strip("'\"")))
 
 
 def _moment(text: str, column: str, value: str, frame: pd.DataFrame) -> Any:
@@ -217,12 +211,36 @@ def _member(text: str, column: str, value: str, frame: pd.DataFrame) -> Rule:
             ends = [_moment(text, column, e, frame) for e in ends] if dated else [float(e) for e in ends]
         except ValueError as error:
             raise UsageError(f"'{text}' must have the ends of a range (got '{value}'): write 18..90") from error
-        return Rule(text, (column,), lambda rows: rows[column].between(*ends))
+        return Rule(text, (column,), partial(_between, column, *ends))
     words = [w.strip().strip("'\"") for w in re.split(r"[|,]", value.strip("[](){} "))]
     if numeric(frame[column]):
         try:
             numbers = [float(w) for w in words]
         except ValueError as error:
             raise UsageError(f"'{text}' must list numbers (got '{value}'): write 1 | 2 | 3") from error
-        return Rule(text, (column,), lambda rows: rows[column].isin(numbers))
-    return Rule(text, (column,), lambda rows: rows[column].astype(str).isin(words))
+        return Rule(text, (column,), partial(_among, column, numbers))
+    return Rule(text, (column,), partial(_among, column, words))
+
+
+# what rows obey is a partial application of the functions below, so that a synthesizer can be saved by joblib
+
+
+def _computed(parts: Mapping[str, float], operator: str, value: float, rows: pd.DataFrame) -> pd.Series:
+    return OPERATORS[operator](linear(rows, parts, 0.0), value)
+
+
+def _both(a: str, operator: str, b: str, dtype: Any, rows: pd.DataFrame) -> pd.Series:
+    sides = [rows[c] if dtype is None else rows[c].astype(dtype) for c in (a, b)]
+    return OPERATORS[operator](*sides)
+
+
+def _one(column: str, operator: str, value: Any, rows: pd.DataFrame) -> pd.Series:
+    return OPERATORS[operator](rows[column].astype(str) if isinstance(value, str) else rows[column], value)
+
+
+def _between(column: str, low: Any, high: Any, rows: pd.DataFrame) -> pd.Series:
+    return rows[column].between(low, high)
+
+
+def _among(column: str, values: list[Any], rows: pd.DataFrame) -> pd.Series:
+    return (rows[column].astype(str) if isinstance(values[0], str) else rows[column]).isin(values)

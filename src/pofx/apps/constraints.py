@@ -12,6 +12,7 @@ How texts are read is in `constraint_texts`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -203,7 +204,7 @@ def ordered(found: Sequence[Constraint]) -> list[Constraint]:
             built |= set(constraint.builds)
             (exact if constraint.builds else others).append(constraint)
         elif isinstance(constraint, Inequality):
-            others.append(Rule(constraint.text, constraint.names, _obeys(constraint)))
+            others.append(Rule(constraint.text, constraint.names, partial(_obeys, constraint)))
         else:
             column = clash[0] if clash else constraint.builds[0]
             raise UsageError(f"column {column} is part of two constraints that are built in: state one of them")
@@ -214,8 +215,8 @@ def ordered(found: Sequence[Constraint]) -> list[Constraint]:
     return [*done, *others]
 
 
-def _obeys(constraint: Constraint) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda frame: pd.Series(constraint.holds(frame), index=frame.index)
+def _obeys(constraint: Constraint, frame: pd.DataFrame) -> pd.Series:
+    return pd.Series(constraint.holds(frame), index=frame.index)
 
 
 def _circle(constraints: Sequence[Constraint]) -> bool:

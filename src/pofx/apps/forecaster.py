@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.apps.folders import folder_of
 from pofx.apps.linear_forecast import LinearForecast, centred
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError
@@ -363,7 +364,7 @@ class Forecaster:
     @classmethod
     def load(cls, folder: str | Path) -> "Forecaster":
         """The forecaster that `save` wrote."""
-        folder = Path(folder)
+        folder = folder_of(folder, "forecast.json", "a forecaster")
         plain = read_json(folder / "forecast.json")
         own = {key: plain[key] for key in ("context", "model", "block", "seed")}
         made = cls(plain["horizon"], **own)

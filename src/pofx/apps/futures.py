@@ -78,7 +78,7 @@ def floors(
         else (np.zeros((1, horizon, d)))
     )
     for at in starts:
-        phase = [e for e in range(at % season, train - horizon + 1, season)]
+        phase = list(range(at % season, train - horizon + 1, season)) or [max(0, train - horizon)]
         found["climatology"].append(np.stack([past[e : e + horizon] for e in g.choice(phase, draws)]))
         found["seasonal naive"].append(_repeated(z, at, horizon, season) + naive[g.integers(len(naive), size=draws)])
         steps = moves[g.integers(len(moves), size=(draws, horizon))] - moves.mean(0)

@@ -24,13 +24,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from pofx.apps.dated import Dated
-from pofx.apps.synthetic_quality import in_days
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.model import Marginal
 from pofx.core.printed import aligned, show
 from pofx.core.random import Streams
 from pofx.data.columns import framed
+from pofx.data.dated import Dated, in_days
 from pofx.data.dates import plain_format
 from pofx.declared import Csv, Seed, Table
 

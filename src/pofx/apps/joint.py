@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pofx.apps.folders import folder_of
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import select
@@ -186,8 +187,7 @@ class Joint:
     @classmethod
     def load(cls, folder: str | Path) -> "Joint":
         """The model that `save` wrote, or that of a folder of `pofx multimodal`."""
-        path = Path(folder)
-        path = path / "model" if (path / "model" / "joint.json").exists() else path
+        path = folder_of(folder, "joint.json", "a model of several parts")
         plain = read_json(path / "joint.json")
         made = cls(plain["model"], seed=plain["seed"])
         made.shapes, made.run = {name: tuple(shape) for name, shape in plain["shapes"].items()}, load(path)

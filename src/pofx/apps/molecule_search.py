@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.core.errors import UsageError
 from pofx.core.items import Items
 from pofx.data import chemistry
 from pofx.data.chemistry import oracle_of
@@ -105,4 +106,20 @@ def function(name: str) -> Any:
     """
     from pofx.core.config import function_in_file
 
-    return function_in_file(name, "an oracle of molecules") if ":" in name else oracle_of(name)
+    if ":" not in name:
+        return oracle_of(name)
+    of = function_in_file(name, "an oracle of molecules")
+
+    def scored(strings: Sequence[str]) -> np.ndarray:
+        try:
+            found = np.asarray(of(list(strings)), np.float64).reshape(-1)
+        except Exception as error:  # whatever a user's function raises
+            raise UsageError(
+                f"{name} failed on {len(strings)} molecules ({type(error).__name__}: {error}): it must return a number "
+                "for each SMILES, NaN where it gives nothing"
+            ) from error
+        if len(found) != len(strings):
+            raise UsageError(f"{name} must return a number for each of {len(strings)} SMILES (got {len(found)})")
+        return found
+
+    return scored

@@ -261,6 +261,46 @@ def obedience(run: Any, data: Dataset, *, n: int = 500, seed: int = 0) -> pd.Dat
     return found
 
 
+def stated(names: Sequence[str]) -> tuple[list[str], dict[str, float]]:
+    """Properties by name, and the values that are stated as NAME=VALUE; of all of them or of none.
+
+    Raises:
+        UsageError: no number, or a value of some properties alone.
+    """
+    found: dict[str, float] = {}
+    for text in names:
+        name, sign, value = text.partition("=")
+        if not sign:
+            continue
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(f"a stated property must be NAME=NUMBER (got '{text}'): such as logP=2.5") from None
+    columns = [text.partition("=")[0].strip() for text in names]
+    if found and len(found) < len(columns):
+        raise UsageError(f"state values of all given properties or of none: {', '.join(c + '=…' for c in columns)}")
+    return columns, found
+
+
+def reached(strings: Sequence[str], wanted: dict[str, float], data: Dataset, seed: int = 0) -> pd.DataFrame:
+    """What draws under stated values have: by property the value, their mean and spread, and those of held-out ones."""
+    good, rows = list(chemistry.valid(strings)), {}
+    assert data.test.condition is not None
+    for name, value in wanted.items():
+        if name in chemistry.PROPERTIES:
+            have = chemistry.properties(good, [name])[name].to_numpy()
+        else:
+            have = predictor(data, name, seed)[0](good) if good else np.zeros(0)
+        real = data.test.condition.values[name].to_numpy(float)
+        spread = {
+            "spread": float(np.std(have)),
+            "of held-out ones": float(real.mean()),
+            "their spread": float(real.std()),
+        }
+        rows[name] = {"stated": value, "mean": float(np.mean(have)) if len(have) else np.nan, **spread}
+    return pd.DataFrame(rows).T
+
+
 def predictor(data: Dataset, column: str, seed: int = 0) -> tuple[Any, float]:
     """A random forest from fingerprints to a measured property, and its error on held-out molecules."""
     from sklearn.ensemble import RandomForestRegressor
@@ -310,7 +350,10 @@ def molecules(
         int | None, typer.Option(min=0, max=1000, help="Random spellings of each training molecule.")
     ] = None,
     given_: Annotated[
-        str | None, typer.Option("--given", help="Properties to condition on: logP,QED,weight,SA or columns.")
+        str | None,
+        typer.Option(
+            "--given", help="Properties to condition on: logP,QED,weight,SA or columns; to draw at a value, logP=2."
+        ),
     ] = None,
     smiles: Annotated[str | None, typer.Option(help="The column of SMILES of a table; found if left out.")] = None,
     scaffold: Annotated[str | None, typer.Option(help="Draw molecules that contain this one.")] = None,
@@ -364,10 +407,14 @@ def molecules(
         raise UsageError("--valid is not used together with --given, --scaffold or --optimise: these keep valid ones")
     if constrain and (valid or scaffold is not None or optimise_ is not None):
         raise UsageError("--constrain is not used together with --valid, --scaffold or --optimise: leave these out")
-    columns = listed(given_)
+    columns, wanted = stated(listed(given_))
+    one = None if run is None else load(run)
+    if one is not None and one.conditioning is not None and not columns:
+        columns = list(one.condition_columns)
     data = read(source, columns, smiles=smiles, seed=seed)
-    if run is not None:
-        one = load(run)
+    if oracle is not None:
+        oracle(list(data.train.values[:2]))  # what fails, fails before the training
+    if one is not None:
         held_out_by(one, data)
     else:
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
@@ -376,15 +423,20 @@ def molecules(
     typer.echo(f"drawing {n:,} molecules, and measuring them beside the floors", err=True)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
+    condition = {"condition": pd.DataFrame([wanted] * n)} if wanted else given(one, data, n, seed)
+    if wanted and not constrain:
+        samples = list(one.sample(n, **condition, seed=seed, with_condition=False))
     if constrain:
         from pofx.apps.constrained_molecules import constrained
 
-        samples = constrained(one, n, **given(one, data, n, seed), seed=seed)
+        samples = constrained(one, n, **condition, seed=seed)
         row = reported(measured(samples, plain(data.test), plain(data.train), seed))
         found = pd.concat([found.iloc[:2], row.rename(f"{one.name}, constrained").to_frame().T, found.iloc[2:]])
     show(aligned(found))
     if columns:
         show("\nmean absolute error of the given properties\n" + aligned(obedience(one, data, seed=seed)))
+    if wanted:
+        show("\ndraws under the stated values\n" + aligned(reached(samples, wanted, data, seed)))
     if scaffold is not None:
         samples = complete(one, scaffold, n, seed=seed)
         show(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pofx.data.columns import framed
+from pofx.data.dated import Dated
 from pofx.data.dates import format_of, instants
 
 FARTHEST = 50.0  # units from which on a value is no farther away
@@ -117,10 +118,11 @@ def within(x: np.ndarray) -> np.ndarray:
 
 
 def learnable(rows: Any, known: Any) -> Any:
-    """Rows as trees take them: the words of a table as categories, the most frequent ones of the known rows."""
+    """Rows as trees take them: dates as numbers, words as categories, the most frequent ones of the known rows."""
     if framed(rows) is None:
         return np.asarray(rows, np.float64)
-    found = {}
+    dated = Dated(known)
+    rows, known, found = dated.forward(rows), dated.forward(known), {}
     for c in known.columns:
         column = rows[c]
         if pd.api.types.is_numeric_dtype(known[c].dtype):

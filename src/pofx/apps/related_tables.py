@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pofx.apps.dated import Dated, days
 from pofx.apps.synthesizer import Synthesizer, modelled
-from pofx.apps.synthetic_quality import in_days
 from pofx.core.errors import DataError, UsageError
 from pofx.data.arrays import write_frame
+from pofx.data.dated import Dated, days, in_days
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metrics.pair_dependence import pair_error
 
@@ -78,7 +77,7 @@ class RelatedSynthesizer:
         self.columns = list(parents.columns), list(children.columns)
         self.parent.fit(parents.drop(columns=self.key).assign(**{self.count: counts}))
         rows, self.left_out = modelled(children.drop(columns=self.child_key))
-        self.dated, self.child_dated = Dated(parents), Dated(rows)
+        self.dated, self.child_dated = Dated(parents.drop(columns=self.key)), Dated(rows)
         rows = self.child_dated.forward(rows)
         self.most = int(min(counts.max(), MOST))
         given = self.dated.forward(parents).assign(**{self.count: counts}).set_index(self.key)[self.parent.columns]

@@ -10,11 +10,11 @@ import pandas as pd
 import typer
 
 from pofx.apps.constraint_texts import constraints_of
-from pofx.apps.dated import Dated
 from pofx.apps.synthesizer import Synthesizer, floors, modelled
 from pofx.core.errors import UsageError, unknown
 from pofx.core.options import named_values, once
 from pofx.core.printed import aligned, show
+from pofx.data.dated import Dated, in_days
 from pofx.data.dialect import NUMBER
 from pofx.declared import Csv, File, Reads, Seed, Table
 
@@ -64,7 +64,7 @@ def synthesize(
 
     Independent columns, a Gaussian copula and real rows are measured beside.
     """
-    from pofx.apps.synthetic_quality import LEAST, ROWS, in_days, measure_of, quality, usefulness
+    from pofx.apps.synthetic_quality import LEAST, ROWS, measure_of, quality, usefulness
     from pofx.apps.synthetic_quality import report as page
     from pofx.core.files import write_bytes
     from pofx.data.arrays import write_frame

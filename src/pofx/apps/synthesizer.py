@@ -18,10 +18,10 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 
 from pofx.apps.constraint_texts import constraints_of
 from pofx.apps.constraints import Inequality, Sum, Together
-from pofx.apps.dated import Dated, days, moments
 from pofx.apps.plain_rows import learnable
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.data.columns import framed, left_out
+from pofx.data.dated import Dated, days, moments
 from pofx.data.dates import plain_format
 from pofx.data.kinds.table import numeric
 from pofx.data.schema import describe

@@ -10,7 +10,7 @@ None of them proves privacy; ε does.
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from pofx.apps.dated import Dated, days
+from pofx.data.dated import in_days
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metrics.closest_record import closest_share
 from pofx.evaluate.metrics.marginals import column_shapes
@@ -65,14 +65,6 @@ def quality(
         found["trts"] = usefulness(train, made, train, target, seed)
     found |= distances(made, train, held, seed)
     found["singling"] = singling_out(made, train, held)
-    return found
-
-
-def in_days(frames: Sequence[pd.DataFrame], reference: pd.DataFrame) -> list[pd.DataFrame]:
-    """Tables whose dates, also those in words, are days: numbers, which are near one another or not."""
-    dated, found = Dated(reference), []
-    for frame in map(dated.forward, frames):
-        found.append(frame.assign(**{c: days(frame[c]) for c in frame.columns if frame[c].dtype.kind in "mM"}))
     return found
 
 

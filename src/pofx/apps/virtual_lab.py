@@ -19,6 +19,7 @@ import pandas as pd
 from scipy.special import logsumexp
 from scipy.stats import ks_2samp
 
+from pofx.apps.folders import folder_of
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
@@ -111,8 +112,7 @@ class VirtualLab:
     @classmethod
     def load(cls, folder: str | Path) -> "VirtualLab":
         """The lab that `save` wrote, or that of a folder of `pofx lab`."""
-        path = Path(folder)
-        path = path / "model" if (path / "model" / "lab.json").exists() else path
+        path = folder_of(folder, "lab.json", "a virtual laboratory")
         plain = read_json(path / "lab.json")
         many = plain["members"] > 1
         runs = tuple(load(path / f"member {k}" if many else path) for k in range(plain["members"]))

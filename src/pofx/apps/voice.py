@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.apps.folders import folder_of
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
@@ -147,8 +148,7 @@ class Voice:
     @classmethod
     def load(cls, folder: str | Path) -> "Voice":
         """The voice that `save` wrote, or that of a folder of `pofx audio`."""
-        folder = Path(folder)
-        folder = folder / "model" if (folder / "model" / "voice.json").exists() else folder
+        folder = folder_of(folder, "voice.json", "a voice")
         plain = read_json(folder / "voice.json")
         made = cls(plain["model"], seed=plain["seed"])
         made.rate, made.window, made.hop = plain["rate"], plain["window"], plain["hop"]

@@ -111,13 +111,14 @@ def choose_models(
 
 def _default(row: config.Entry, dataset: Dataset, codes: Event | None) -> float:
     """1 for a default for the events that a model makes of the data, 2 for one for so many dimensions; else 0."""
-    if all(default.event is None for default in row.default_for):
+    plain = [default for default in row.default_for if not default.mixed]
+    if all(default.event is None for default in plain):
         return 0
     try:
         event = choose(dataset.train, row.model, {}, row.view).event if codes is None else codes
     except PofxError:
         return 0
-    return max((1 + (default.least > 0) for default in row.default_for if default.fits(event)), default=0)
+    return max((1 + (default.least > 0) for default in plain if default.fits(event)), default=0)
 
 
 def baselines(dataset: Dataset, codes: Event | None = None) -> list[str]:

@@ -36,8 +36,10 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a file or folder aside, then put it in place of `path` at once.
 
     Raises:
+        UsageError: the path is a device or a pipe.
         WriteError: the disk is full or the folder cannot be written; the previous content of `path` is unchanged.
     """
+    _check_replaceable(path)
     aside = _beside(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,7 @@ def whole(folder: Path) -> Iterator[Path]:
     place = folder.resolve()
     if Path.cwd().is_relative_to(place) or os.path.ismount(place):
         raise UsageError(f"{folder} is the current folder or a disk: choose another --out, a folder in it")
+    _check_replaceable(place)
     aside = _beside(place, "part")
     tidy(place.parent, of=place.name)
     try:
@@ -90,6 +93,16 @@ def whole(folder: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(aside)
+
+
+def _check_replaceable(place: Path) -> None:
+    """Refuse devices and pipes, such as /dev/null, which a file put in their place would replace for everybody.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if place.exists() and not place.is_dir() and not place.is_file():
+        raise UsageError(f"{place} is a device or a pipe, which is not replaced: choose another --out")
 
 
 def _join(old: Path, new: Path) -> None:

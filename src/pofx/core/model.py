@@ -82,12 +82,13 @@ class Phase:
 class Default:
     """Where a model is taken though none is named: by `fit`, and for its family by `compare`, for events of this type
     with so many axes and at least so many dimensions; by `compare` alone with `family`. Without a type: for its
-    family, for all events that it models."""
+    family, for all events that it models. `mixed`: before others where the view of the items is one of mixed types."""
 
     event: type | None = None
     rank: int = 1
     least: int = 0
     family: bool = False
+    mixed: bool = False
 
     def fits(self, event: Event) -> bool:
         if self.event is None:

@@ -42,6 +42,8 @@ class Representation(Checked, ABC):
 
     no_density: str = ""  # why, where the volume is NONE
 
+    mixed: bool = False  # whether parts of an item are classes, gaps or single values beside or among its numbers
+
     event: Event
 
     @classmethod

@@ -62,7 +62,7 @@ def in_memory(data: Any, label: str | None, condition: Any, options: Mapping[str
         if len({part.kind for part in found}) > 1:
             raise DataError(f"the splits are of several kinds ({', '.join(p.kind for p in found)}): give one kind")
         return found
-    frame = _frame(data)
+    frame = as_frame(data)
     if frame is not None:
         chosen = {k: v for k, v in options.items() if k in ("columns", "drop", "schema")}
         _refuse({k: v for k, v in options.items() if k not in chosen}, "tables in memory")
@@ -114,7 +114,7 @@ def _splits(data: Mapping[Any, Any]) -> dict[str, Any]:
     return found if "train" in found and len(found) == len(data) > 1 else {}
 
 
-def _frame(data: Any) -> pd.DataFrame | None:
+def as_frame(data: Any) -> pd.DataFrame | None:
     """What is rows of named columns: tables of pandas, polars and Arrow, a mapping of columns, a list of mappings."""
     if isinstance(data, pd.DataFrame):
         return data

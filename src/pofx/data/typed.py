@@ -21,6 +21,7 @@ from pofx.data.dialect import MISSING
 EXACT = 2**53  # whole numbers up to which float64 is exact
 WHOLE = r"[+-]?\d+"
 REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d+)?")
 SPECIAL = r"[+-]?(?:inf|Inf|INF|infinity|Infinity)"
 ZERO = r"0000-00-00( 00:00:00(\.0+)?)?"  # of databases, for no date
 TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
@@ -36,6 +37,9 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False,
     """
     if decimal not in (None, ".", ","):
         raise UsageError(f"decimal must be . or , (got {decimal!r}): pass decimal=,")
+    found = _plain(column) if decimal != "," else None
+    if found is not None:
+        return found
     stripped = column.str.strip()
     missing = stripped.isin(MISSING)
     known = stripped[~missing].drop_duplicates()
@@ -66,6 +70,15 @@ def typed(column: pd.Series, *, decimal: str | None = None, comma: bool = False,
     dated = format_of(known) is not None or spans(known)  # of dates "NA" is no word
     words = stripped.where(~missing) if dated else (stripped if spaced else column).where(stripped != "")
     return words.astype(object).where(words.notna(), None).astype("str" if words.notna().all() else object)
+
+
+def _plain(column: pd.Series) -> pd.Series | None:
+    """A column of nothing but numbers, as most are, without a look at what else it may be; None where it is another."""
+    codes, texts = pd.factorize(column.to_numpy(dtype=object))
+    if not len(texts) or not all(isinstance(v, str) and PLAIN.fullmatch(v) for v in texts):
+        return None
+    values = pd.to_numeric(texts)
+    return pd.Series(values[codes], name=column.name)
 
 
 def _amounts(known: pd.Series, decimal: str | None, comma: bool, name: str) -> pd.Series | None:

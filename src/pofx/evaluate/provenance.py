@@ -11,7 +11,7 @@ from typing import Any
 
 from pofx.core.errors import UsageError
 from pofx.data.dataset import Dataset
-from pofx.data.kind import take
+from pofx.data.kind import of_card, take
 from pofx.data.sources import built_in, load
 
 
@@ -88,7 +88,18 @@ def trained_on(artifact: Any, against: Any = None) -> Dataset:
 
 
 def held_out_by(artifact: Any, dataset: Dataset) -> Dataset:
-    """The data set; with a warning where the run was trained on another one or on another split of it."""
+    """The data set; with a warning where the run was trained on another one or on another split of it.
+
+    Raises:
+        UsageError: it holds items of another kind than the run models.
+    """
+    card = artifact.card.get("data") or {}
+    kind = of_card(card).name if "kind" in card else dataset.card.kind
+    if kind != dataset.card.kind:
+        raise UsageError(
+            f"{artifact.name} models {kind} items, {dataset.card.name} holds {dataset.card.kind} items: give a run of "
+            "such items"
+        )
     found = differences(artifact, dataset)
     if found and not artifact.card["data"].get("facts", {}).get("respellings"):
         warnings.warn(

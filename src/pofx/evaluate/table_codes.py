@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from pofx.data.dated import in_days
 from pofx.data.kinds.table import numeric
 
 MOST = 200  # categories of a column that trees know; rarer ones are one
@@ -19,21 +20,18 @@ def codes(
     frames: Sequence[pd.DataFrame], reference: pd.DataFrame
 ) -> tuple[list[Float[np.ndarray, "n d"]], Bool[np.ndarray, "d"]]:
     """Tables with the columns of `reference` as float64 (n, d), and which columns are categories (numbered by it)."""
+    *frames, reference = in_days([*frames, reference], reference)
     columns: list[list[np.ndarray]] = [[] for _ in frames]
     words = []
     for name in reference.columns:
         known = reference[name]
-        words.append(not (numeric(known) or known.dtype.kind in "mM"))
+        words.append(not numeric(known))
         often = known.dropna().astype(str).value_counts().index[:MOST] if words[-1] else None
         number = {} if often is None else {word: float(k) for k, word in enumerate(sorted(often))}
         for found, frame in zip(columns, frames, strict=True):
             column = frame[name]
             if often is not None:
                 x = column.astype(str).map(number).fillna(len(number)).to_numpy(np.float64)
-            elif known.dtype.kind == "M":
-                x = pd.to_datetime(column).to_numpy("datetime64[s]").astype(np.float64)
-            elif known.dtype.kind == "m":
-                x = pd.to_timedelta(column).dt.total_seconds().to_numpy(np.float64)
             else:
                 x = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
             found.append(np.where(column.isna().to_numpy(), np.nan, x))

@@ -83,6 +83,8 @@ class Columns(Representation):
         if bool(self._grid.any()):
             self.volume = Density.BOUND
             self.measure = measure_of(self._about)
+        words = any(self._about[c]["type"] in ("category", "bool") for c in self.varying)
+        self.mixed = words or self._states.count > 0
         if self._atoms:
             self.volume = min(self.volume, Density.ESTIMATE)
 

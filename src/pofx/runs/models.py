@@ -37,13 +37,13 @@ def default_model(items: Items) -> str:
     for view in sorted(views(items.kind), key=lambda view: view.conditional):  # those of conditions last
         if view.on_request:
             continue
-        event = view.fit(items).event
+        fitted = view.fit(items)
         fitting = [
-            (default.least, name)
+            (default.mixed, default.least, name)
             for name, row in config.entries().items()
             for default in row.default_for
-            if default.fits(event) and not default.family
+            if default.fits(fitted.event) and not default.family and (fitted.mixed or not default.mixed)
         ]
         if fitting:
-            return max(fitting)[1]
+            return max(fitting)[-1]
     raise UsageError(f"no model is the default for {items.kind} items: name one, see `pofx models`")

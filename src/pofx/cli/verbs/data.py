@@ -92,6 +92,7 @@ def _columns(frame: Any, facts: Any) -> list[dict[str, Any]]:
         else:
             holds = ""
         kind = f"ordered {about['type']}" if about.get("ordered") else str(about["type"])
+        kind = "span of time" if about.get("span") else kind
         rows.append({"column": name, "type": kind, "holds": holds, "missing": f"{column.isna().mean():.0%}"})
     return rows + [
         {"column": name, "type": "left out", "holds": reason, "missing": ""}

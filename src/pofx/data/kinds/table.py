@@ -15,6 +15,7 @@ from pofx.core.items import Items
 from pofx.core.printed import number
 from pofx.data.columns import Columns, left_out, marks, selected, strays, types_of
 from pofx.data.conditions import conditioned, split_columns
+from pofx.data.dated import Dated
 from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, loaded, npy, npz
 from pofx.data.labels import with_labels
@@ -298,16 +299,19 @@ class Table(Kind):
         return pd.DataFrame(drawn)
 
     def plan(self, items: Items) -> dict[str, Any]:
-        """Numbers as they are, everything else one-hot."""
+        """Numbers as they are, dates in days, everything else one-hot."""
         columns: list[list[Any]] = []
-        for name in items.values.columns:
-            column = items.values[name]
+        dated = Dated(items.values)
+        frame = dated.counted(items.values)
+        for name in frame.columns:
+            column = frame[name]
             often = None if numeric(column) else column.astype(str).value_counts().index[:CATEGORIES].tolist()
             columns.append([name, often])
-        return {"scaling": "standard", "columns": columns}
+        return {"scaling": "standard", "columns": columns, "dates": dated.formats}
 
     def raw(self, values: pd.DataFrame, plan: Mapping[str, Any]) -> np.ndarray:
         parts = []
+        values = Dated(formats=plan["dates"]).counted(values) if "dates" in plan else values
         for name, categories in plan["columns"]:
             if categories is None:
                 parts.append(

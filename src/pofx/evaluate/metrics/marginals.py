@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from pofx.core.representation import Items
+from pofx.data.dated import in_days
 from pofx.data.kind import Kind, kind_of
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
@@ -25,6 +26,7 @@ PAIRS = 200  # at most this many pairs, drawn with the seed
 def column_shapes(samples: pd.DataFrame, real: pd.DataFrame) -> dict[str, float]:
     """1 - the distance of each column's distribution, by the column's name."""
     found = {}
+    samples, real = in_days([samples, real], real)
     for name in real.columns:
         a, b = samples[name], real[name]
         if numeric(b):
@@ -45,6 +47,7 @@ def kolmogorov_smirnov(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "m"]) -> 
 
 def pair_trends(samples: pd.DataFrame, real: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     """1 - the distance of each pair's dependence, by the two names."""
+    samples, real = in_days([samples, real], real)
     pairs = list(combinations(real.columns, 2))
     if len(pairs) > PAIRS:
         pairs = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:PAIRS]]

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from pofx.core.representation import Items
+from pofx.data.dated import in_days
 from pofx.data.kind import Kind, kind_of
 from pofx.data.kinds.table import numeric
 from pofx.evaluate.metric import ItemMetric, Reading, ScoreInfo
@@ -23,6 +24,7 @@ COLUMNS = 60  # at most, drawn with the seed
 
 def dependences(frames: list[pd.DataFrame], reference: pd.DataFrame) -> list[Float[np.ndarray, "d d"]]:
     """NMI of every pair of columns of each table: (d, d), 0 on the diagonal."""
+    *frames, reference = in_days([*frames, reference], reference)
     cut = [_classes(frame, reference) for frame in frames]
     d = reference.shape[1]
     found = []

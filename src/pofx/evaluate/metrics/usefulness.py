@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from pofx.core.representation import Items
 from pofx.data.dataset import Dataset
+from pofx.data.dated import in_days
 from pofx.evaluate.metric import DatasetMetric, Reading, ScoreInfo
 from pofx.evaluate.remembered import remembered
 from pofx.evaluate.table_codes import classes_of, codes
@@ -81,6 +82,7 @@ def predicted(
 ) -> tuple[list[Rows], bool, tuple[bool, ...]]:
     """Tables as (inputs, target) for the prediction of a column, whether it is one of classes, and which inputs are
     categories. Rows without a number to predict are left out; no value among classes is a class."""
+    *frames, reference = in_days([*frames, reference], reference)
     targets = [frame[name] for frame in frames]
     inputs, words = codes([f.drop(columns=[name]) for f in frames], reference.drop(columns=[name]))
     classes = classes_of(targets, reference[name], CLASSES)

@@ -60,7 +60,7 @@ class Circuit(OnePhase, Marginal, Classifying):
     conditions = (Discrete, dict, Continuous)
     best_density = Density.EXACT
     trains_with: ClassVar = {"batch_size": 1000, "clip": 0.0, "precision": "fp32"}
-    default_for: ClassVar = (Default(),)
+    default_for: ClassVar = (Default(Continuous, 1, mixed=True), Default())
     small: ClassVar = {"states": 6}
     recipes: ClassVar = (
         Recipe(
