@@ -19,7 +19,6 @@ from pofx.core.random import Streams
 from pofx.families.gan.control import MIXES, direction_of, span
 from pofx.families.gan.gan import GAN
 from pofx.families.gan.health import symptoms
-from pofx.families.gan.players import signed
 from pofx.maths.adversarial import LOSSES
 from pofx.nets.image.synthesis import Residual, Synthesis, channels, pyramid, resize
 from pofx.train.options import TrainOptions
@@ -228,21 +227,6 @@ def test_temperature_is_refused_where_noise_is_normed():
     with pytest.raises(UsageError, match="norms its noise"):
         gan.sample(2, generator=Streams(0, 2), temperature=0.5)
     assert "temperature" not in [control.name for control in gan.controls()]
-
-
-def test_signs_of_the_noise_part_samples_and_let_slopes_through():
-    z = torch.randn(16, 5, requires_grad=True)
-    read = signed(z, 2)
-    assert set(read[:, 3:].detach().unique().tolist()) <= {-1.0, 1.0} and torch.equal(read[:, :3], z[:, :3])
-    read.sum().backward()
-    assert torch.equal(z.grad, torch.ones_like(z))
-    signs = {name: recipe(name, EVENTS[2]).generator.bits for name in ("r3gan", "wgan-gp", "gan", "wgan")}
-    assert signs == {"r3gan": 8, "wgan-gp": 8, "gan": 0, "wgan": 0}
-    assert recipe("r3gan", EVENTS[0]).generator.bits == 0 and recipe("r3gan", EVENTS[2], bits=3).generator.bits == 3
-    gan = recipe("r3gan", EVENTS[2]).eval()
-    cold = gan.sample(8, generator=Streams(0, 8), temperature=0.0)
-    torch.testing.assert_close(cold, cold[:1].expand(8, -1))
-    assert gan.encode(cold).shape == (8, gan.generator.inputs) and gan.code.shape == (gan.generator.inputs,)
 
 
 def test_a_grid_of_fewer_numbers_than_codes_is_encoded():

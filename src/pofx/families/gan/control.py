@@ -44,8 +44,7 @@ def readers(generator: Generator) -> Float[Tensor, "rows code"]:
         styles = [part for part in net.blocks.modules() if isinstance(part, EqualisedLinear)]
         return torch.cat([layer.weight * layer.scale for layer in styles])
     if isinstance(net, MLP):
-        weight = net.layers[0].weight
-        return weight[:, : weight.shape[1] - generator.bits]  # type: ignore[return-value, index, union-attr]
+        return net.layers[0].weight  # type: ignore[return-value]
     if isinstance(net, Translator):
         raise Unsupported("a translation has no code to move along: pass direction=0")
     layers = [net.first, *([net.mapping[0]] if isinstance(net, Synthesis) else [])]  # type: ignore[list-item, index]

@@ -38,7 +38,6 @@ WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by defau
 VIEWS = ("flip", "translation")  # the changes under which consistency is required
 PREPARED = 512  # items whose conditions are looked at before training
 NEARLY_SPENT = 0.9  # of a budget
-SIGNS = 8  # numbers of noise of which the sign is read, by default
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
@@ -60,8 +59,6 @@ class GAN(Tempered, Inverting, Steerable):
         differences: above 0, r1 and r2 by finite differences of this size.
         activation: of perceptrons; straight pieces bend as sharply as data with modes far apart needs.
         octaves: waves of each number that the critic of vectors sees beside it.
-        bits: numbers of the noise of vectors of which the sign alone is read, so that modes need no bridges; None is 8
-            where the critic's slope is penalised.
         critic_steps: steps of the critic for one of the generator.
         critic_rate: factor on the critic's learning rate.
         spectral: which layers keep a spectral norm of 1.
@@ -103,7 +100,7 @@ class GAN(Tempered, Inverting, Steerable):
     conditions = CONDITIONS
     former = {"balance": "overlap"}
     unstated: ClassVar = {
-        "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False, "bits": 0,
+        "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False,
     }  # fmt: skip
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
@@ -142,7 +139,6 @@ class GAN(Tempered, Inverting, Steerable):
         differences: NonNegative = 0.0,
         activation: Annotated[str, OneOf.keys(ACTIVATIONS)] = "relu",
         octaves: Annotated[int, Range(0, 16)] = 0,
-        bits: Annotated[int, Range(0, 256)] | None = None,
         critic_steps: Depth = 1,
         critic_rate: Positive = 1.0,
         spectral: Annotated[str, OneOf("none", "critic", "both")] = "none",
@@ -202,10 +198,9 @@ class GAN(Tempered, Inverting, Steerable):
         usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
         self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.01) if gamma is None else gamma
         self.octaves, self.activation = octaves, activation
-        self.bits = bits
         build = Build(
             architecture, latent, width, units, blocks, attention, spectral, norm, upsampling, shuffle, group,
-            activation, saturated, centre_features, octaves, self._signs(),
+            activation, saturated, centre_features, octaves,
         )  # fmt: skip
         self.generator = Generator(event, condition, build)
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
@@ -242,11 +237,6 @@ class GAN(Tempered, Inverting, Steerable):
             given = condition if self.generator.placed is None else self.generator.placed.beside(condition)
             if given is not None:
                 conditioner.standardise(given)
-
-    def _signs(self) -> int:
-        """Numbers of the noise of which the sign is read."""
-        usual = SIGNS if self.penalty in ("r1", "r2", "r1+r2", "gradient") and not self.transport else 0
-        return usual if self.bits is None else self.bits
 
     # phases
 

@@ -61,8 +61,7 @@ class Inverting(Decoding):
         """Set up codes, once there is a generator; the arguments are those of `GAN`."""
         assert isinstance(self.event, Continuous)
         self.inversion, self.inversion_steps = inversion, steps
-        read = self.generator.inputs  # perceptrons of few numbers read fewer than `latent`, or signs beside them
-        outputs = read if isinstance(self.generator.net, MLP) else min(latent, read)
+        outputs = min(latent, self.generator.inputs)  # perceptrons of few numbers read fewer
         self.encoder = CodeEncoder(self.event, self.condition, outputs, width) if inversion == "encoder" else None
         self.code = Continuous((self.generator.inputs,))
 

@@ -50,7 +50,6 @@ class Build:
     saturated: bool = False  # style generators of bounded events end in tanh
     centre: bool = False  # features of the critic are less their running mean
     octaves: int = 0  # of the waves that the perceptron of a critic sees beside each number
-    bits: int = 0  # numbers of the noise of perceptrons of vectors of which only the sign is read
 
 
 class Generator(nn.Module):
@@ -59,7 +58,6 @@ class Generator(nn.Module):
     def __init__(self, event: Continuous, condition: Event | None, build: Build) -> None:
         super().__init__()
         latent, width, kind = build.latent, build.width, build.architecture
-        self.bits = 0
         self.placed = placed(condition, classes=False) if kind == "unet" and len(event.shape) == 3 else None
         self.conditioner = Conditioner(condition if self.placed is None else self.placed.rest, latent)
         context, bounded = self.conditioner.width, isinstance(event, Bounded)
@@ -70,8 +68,7 @@ class Generator(nn.Module):
             self.inputs = self.net.inputs
             return
         if len(event.shape) != 3 or kind in ("mlp", "wave"):
-            self.bits = build.bits if len(event.shape) != 3 else 0
-            self.inputs = min(latent, 2 * dims(event)) + self.bits  # more noise than that only slows small events down
+            self.inputs = min(latent, 2 * dims(event))  # more noise than that only slows small events down
             hidden = (build.units,) * (build.blocks + 2)
             self.net = MLP(self.inputs, dims(event), hidden, context=context, activation=build.activation)
             return
@@ -142,17 +139,8 @@ class Generator(nn.Module):
             )
         else:
             z = z if shift is None else z + nn.functional.pad(shift, (0, z.shape[1] - len(shift)))
-            x = self.net(signed(z, self.bits), context)
+            x = self.net(z, context)
         return x.float().reshape(len(z), *self.shape)
-
-
-def signed(z: Float[Tensor, "n inputs"], bits: int) -> Float[Tensor, "n inputs"]:
-    """Noise whose last `bits` numbers are 1 or -1: what is continuous in normal noise has one connected support, so
-    that modes far apart are joined by bridges. Slopes go through as if nothing were rounded (Bengio et al., 2013)."""
-    if not bits:
-        return z
-    last = z[:, -bits:]
-    return torch.cat((z[:, :-bits], last + ((last >= 0).to(z.dtype) * 2 - 1 - last).detach()), 1)
 
 
 class Critic(nn.Module):
