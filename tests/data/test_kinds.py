@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from pofx.core.errors import UsageError
+from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
 from pofx.data.kind import FOLDER, content_hash, digest, joined, kind_of, kinds, named, of_card, take
 from pofx.data.kinds.audio import audio
@@ -24,7 +25,9 @@ from pofx.data.kinds.tokens import tokens
 from pofx.data.kinds.video import video
 from pofx.data.kinds.voxels import rendered, voxels
 from pofx.data.several import Several
+from pofx.data.sources import whole
 from pofx.data.vectors import Vectors
+from pofx.runs.fitting import fit
 
 RNG = np.random.default_rng(0)
 WORDS = ["".join(RNG.choice(list("abcdef"), 3 + i % 4)) for i in range(40)]
@@ -246,3 +249,21 @@ def test_arrays_of_clips_and_solids_are_read_as_stated(tmp_path):
     for wrong in (clips - 5.5, clips[0], np.zeros((2, 3, 4, 5, 6))):
         with pytest.raises(DataError):
             video(wrong)
+
+
+def test_pictures_of_more_than_four_channels(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (12, 9, 10, 5)).astype(np.uint8)
+    assert images(x).values.shape == x.shape
+    assert images(torch.from_numpy(x).movedim(-1, 1)).values.shape == x.shape
+    np.savez(tmp_path / "x.npz", images=x)
+    with pytest.raises(DataError, match="kind=image"):
+        whole(str(tmp_path / "x.npz"))
+    items = whole(str(tmp_path / "x.npz"), reading={"kind": "image"})
+    assert items.values.shape == x.shape
+    run = fit(items, "flow-matching", steps=2, width=8, depth=1, progress=False)
+    drawn = run.sample(2, sampler_steps=2)
+    assert drawn.shape == (2, 9, 10, 5)
+    named("image").write(images(drawn), tmp_path / "x.png")
+    for clips in (np.zeros((4, 5, 12, 13), np.uint8), np.zeros((4, 12, 9, 13), np.uint8)):
+        with pytest.raises(DataError, match="kind=video"):
+            images(clips)

@@ -9,7 +9,6 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +17,6 @@ from scipy.io import wavfile
 import pofx
 from pofx.core.errors import DataError, UsageError
 from pofx.data.frames import parsed
-from pofx.data.kind import kind_of
 from pofx.data.sources import load, whole
 
 RNG = np.random.default_rng(0)
@@ -174,27 +172,6 @@ def test_arrays_of_images_in_every_order_and_type(first, kind):
     x = np.moveaxis(pixels, -1, 1) if first else pixels
     x = x.astype(kind) / np.array(255, kind) if kind.startswith("float") else x.astype(kind)
     assert np.array_equal(pofx.images(x).values, pixels)
-
-
-def test_images_of_many_channels_come_back_and_are_drawn_side_by_side(tmp_path):
-    pixels = RNG.integers(0, 256, (20, 9, 8, 5), dtype=np.uint8)
-    first = np.moveaxis(pixels, -1, 1)
-    for x, stated in ((pixels, None), (first, None), (torch.from_numpy(first.copy()), None), (pixels, "last")):
-        assert np.array_equal(pofx.images(x, channels=stated).values, pixels)
-    square = RNG.integers(0, 256, (4, 6, 6, 6), dtype=np.uint8)
-    with pytest.raises(DataError, match="channels='first'"):
-        pofx.images(square)
-    assert np.array_equal(pofx.images(square, channels="first").values, np.moveaxis(square, 1, -1))
-    np.save(tmp_path / "bands.npy", pixels)
-    with pytest.raises(DataError, match="kind=image"):
-        whole(str(tmp_path / "bands.npy"))
-    items = whole(str(tmp_path / "bands.npy"), reading={"kind": "image"})
-    assert np.array_equal(items.values, pixels)
-    run = pofx.fit(items, "r3gan", steps=1, width=16, batch_size=4, progress=False)
-    assert run.sample(3).shape == (3, 9, 8, 5) and run.encode(pixels[:2]).shape[0] == 2
-    kind = kind_of(items)
-    assert kind.shown(items.values, items.facts).pictures.shape == (20, 9, 40)
-    kind.write(items, tmp_path / "bands.png")
 
 
 def test_images_that_are_no_levels():

@@ -9,7 +9,9 @@ import pofx
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.sources import load
-from pofx.inverse.operators.grid import Mask
+from pofx.inverse.noise import Noise
+from pofx.inverse.operators.grid import Identity, Mask
+from pofx.inverse.operators.named import operator_of
 from pofx.inverse.posterior import methods_for, real_items
 from pofx.inverse.restoration import Restoration, checked
 
@@ -110,6 +112,23 @@ def test_a_denoiser_is_guided_by_every_method(diffusion, digits):
             assert found.evaluations > 0 and found.method == name
     free = pofx.posterior(diffusion, y, "blur", "unknown", options={"steps": 4, "inner": 2, "sweeps": 1}).sample(2)
     assert free.level is not None and (free.level > 0).all()
+
+
+def test_guided_draws_lie_within_the_bounds_of_items(diffusion, digits):
+    y, _ = pofx.measure(diffusion, digits.test.values[:2], "superres", 0.02, operator_options={"factor": 4})
+    found = pofx.posterior(
+        diffusion, y, "superres", 0.02, operator_options={"factor": 4}, method="mmps", options={"steps": 4}
+    )
+    samples = found.sample(3).samples
+    assert samples.min() > -0.05 and samples.max() < 1.05
+
+
+def test_methods_that_decompose_are_offered_where_they_can(gmm):
+    able = methods_for(gmm, operator_of("superres", (1, 8, 8), {"factor": 2}), Noise(0.1))
+    counts = methods_for(gmm, operator_of("superres", (1, 8, 8), {"factor": 2}), Noise(gain=100.0))
+    large = methods_for(gmm, Identity((1, 64, 64)), Noise(0.1))
+    for name in ("ddrm", "twisted"):
+        assert name in able and name not in counts and name not in large
 
 
 def test_large_pictures_are_restored_patch_by_patch():

@@ -44,6 +44,7 @@ LED, PARTICLES = 20, 4  # steps of particles, and how many for an item
 APART = 1.0  # noise over the spread of the data, down to which particles walk: what an item is has been decided there
 ROWS = 256  # of a batch of particles, whose gradients are taken
 TOWARD = 0.5  # strength of a path between items
+OF_CODES = 12  # steps of walks of codes, each with moves of their own
 NEAR = 0.02  # deviation within which items of codes meet what is known, which is then returned exactly
 
 
@@ -109,7 +110,7 @@ def edit(
     view, stated_ones = artifact.representation, [one for one in (mask, *others) if one is not None]
     constrained = len(stated_ones) == 1 and not (mask is None and enlarge is None and not colour)
     if constrained and (isinstance(view, Learned) or not isinstance(model, Denoising)):
-        return _measured(artifact, values, mask, enlarge, condition, int(seed))
+        return _measured(artifact, values, mask, enlarge, condition, steps, int(seed))
     if not isinstance(model, Denoising):
         raise Unsupported(
             f"{artifact.name} does not denoise: edit with a diffusion or flow-matching run, or under a mask alone, by "
@@ -179,10 +180,13 @@ def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, con
     return view.items(found.cpu())
 
 
-def _measured(artifact: Artifact, values: Any, mask: Any, enlarge: int | None, condition: Any, seed: int) -> Any:
+def _measured(
+    artifact: Artifact, values: Any, mask: Any, enlarge: int | None, condition: Any, steps: int | None, seed: int
+) -> Any:
     """Items drawn given a part, means of blocks or means of channels, by a model of codes or one that does not denoise:
     a part of an item is a measurement of it."""
     view, shape, noise = artifact.representation, item_shape(artifact), NEAR
+    walk = {"steps": steps or OF_CODES, "inner": 4, "sweeps": 3} if isinstance(artifact.model, Denoising) else {}
     if mask is None:
         small, factor = np.asarray(values), enlarge or 1
         if enlarge and small.shape[1:3] != shape[1:3]:  # an item of the measurement's size
@@ -190,7 +194,7 @@ def _measured(artifact: Artifact, values: Any, mask: Any, enlarge: int | None, c
         options: dict[str, Any] = {"factor": factor} if enlarge else {}
         operator = "superres" if enlarge else "grey"
         y, _ = measure(artifact, small, operator, 0.0, operator_options=options)
-        made = posterior(artifact, y, operator, noise, condition=condition, operator_options=options)
+        made = posterior(artifact, y, operator, noise, condition=condition, operator_options=options, options=walk)
         return made.sample(1, seed=seed).items
     raw, items = view.tensor(values), real_items(artifact, values)
     anew, known = _mask(mask, raw), ~_mask(mask, items)
@@ -199,7 +203,7 @@ def _measured(artifact: Artifact, values: Any, mask: Any, enlarge: int | None, c
     drawn, groups = [], _alike(known)
     for rows in groups:
         given = condition if condition is None or isinstance(condition, str) else _rows(condition, rows, len(raw))
-        made = posterior(artifact, items[rows], Mask(shape, known[rows[0]]), noise, condition=given)
+        made = posterior(artifact, items[rows], Mask(shape, known[rows[0]]), noise, condition=given, options=walk)
         drawn.append(view.tensor(made.sample(1, seed=seed).items))
     order = torch.cat(groups).argsort()
     return view.items(torch.where(anew, torch.cat(drawn)[order].reshape(raw.shape).to(raw.dtype), raw))

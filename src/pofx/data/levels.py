@@ -9,15 +9,14 @@ from pofx.core.errors import DataError, UsageError
 from pofx.data.numbers import as_array
 
 MOST = 256  # levels of a byte
-FEW = 4  # channels of pictures
+BANDS = 64  # channels of a picture, at most; more than 4 are no colours
 CLOSE = 1e-3  # of a level, to which floats on levels are exact
 
 
-def check_images(x: Any, levels: int | None, name: str, channels: str | None = None) -> np.ndarray:
+def check_images(x: Any, levels: int | None, name: str) -> np.ndarray:
     """The images as uint8 (n, H, W) or (n, H, W, C), checked.
 
-    Integers are levels, floats in [0, 1] become the nearest ones, channels may come first (n, C, H, W): `channels` is
-    "first", "last", or None for the axis that has 1 to 4 or, of more, clearly fewer.
+    Integers are levels, floats in [0, 1] become the nearest ones, channels may come first (n, C, H, W).
 
     Raises:
         DataError: empty, of another shape or type, or levels out of range.
@@ -28,44 +27,42 @@ def check_images(x: Any, levels: int | None, name: str, channels: str | None = N
     ):
         raise UsageError(f"levels must be 2 to {MOST} (got {levels}): pass levels=256 for 8-bit images")
     tensor = hasattr(x, "detach")
-    if channels not in (None, "first", "last"):
-        raise UsageError(f"channels must be first or last (got {channels!r}): state which axis of {name} holds them")
-    array = channels_last(as_array(x, name), name, tensor, channels)
+    array = channels_last(as_array(x, name), name, first=tensor)
     if array.size == 0:
         raise DataError(f"{name} is empty (shape {array.shape}): give at least one image with at least one pixel")
     return np.ascontiguousarray(_whole(array, levels or levels_of(array), name))
 
 
-def channels_last(array: np.ndarray, name: str, first: bool = False, channels: str | None = None) -> np.ndarray:
-    """Images with their channels last; where nothing is stated and both axes could be those, `first` decides."""
-    if array.ndim != 4:
-        if array.ndim == 3:
+def channels_last(array: np.ndarray, name: str, first: bool = False) -> np.ndarray:
+    """Images with their channels last; where both axes could be those, `first` decides. More than 4 channels are fewer
+    than rows and columns, and last, or `first`."""
+    if array.ndim == 4:
+        sides = array.shape[1:]
+        many = [4 < side <= BANDS for side in (sides[0], sides[2])]
+        if many[0] and first and sides[0] < min(sides[1:]):
+            return np.moveaxis(array, 1, -1)
+        if many[1] and sides[2] < min(sides[:2]) and not (first and sides[0] <= BANDS):
             return array
-        end = ": pass x[None] for one" if array.ndim == 2 else ""
-        raise DataError(f"{name} must have shape (n, H, W), (n, H, W, C) or (n, C, H, W) (got {array.shape}){end}")
-    if (channels or _likely(array, name, first)) == "last":
-        return array
-    moved = np.moveaxis(array, 1, -1)
-    return moved[..., 0] if moved.shape[-1] == 1 else moved
+        leading, trailing = (1 <= array.shape[axis] <= 4 for axis in (1, 3))
+        if leading and (first or not trailing):
+            moved = np.moveaxis(array, 1, -1)
+            return moved[..., 0] if moved.shape[-1] == 1 else moved
+    if array.ndim not in (3, 4) or (array.ndim == 4 and not 1 <= array.shape[-1] <= 4):
+        if array.ndim == 2:
+            raise DataError(
+                f"{name} must have shape (n, H, W) or (n, H, W, C) (got {array.shape}): pass x[None] for one"
+            )
+        raise no_colours(array, name)
+    return array
 
 
-def _likely(array: np.ndarray, name: str, first: bool) -> str:
-    """Where images (n, ·, ·, ·) have their channels: on the axis with 1 to 4, else on the shorter one.
-
-    Raises:
-        DataError: both are as long.
-    """
-    leading, trailing = array.shape[1], array.shape[3]
-    few = [0 < k <= FEW for k in (leading, trailing)]
-    if few[0] and (first or not few[1]):
-        return "first"
-    if few[1]:
-        return "last"
-    if leading == trailing and array.size:
-        raise DataError(
-            f"{name} {array.shape} may have channels first or last: pass channels='first' or channels='last'"
-        )
-    return "first" if leading < trailing else "last"
+def no_colours(array: np.ndarray, name: str) -> DataError:
+    """The error of an array that may be pictures, clips or solids."""
+    return DataError(
+        f"{name} must have shape (n, H, W), (n, H, W, C) or (n, C, H, W) with 1 to 4 channels (got {array.shape}): "
+        "move the channels last; of a file of clips or solids state kind=video or kind=voxels, of pictures of more "
+        "channels kind=image"
+    )
 
 
 def levels_of(array: np.ndarray) -> int:

@@ -367,12 +367,14 @@ class Method:
     Attributes:
         linear: whether it needs a linear operator with Gaussian noise.
         draws: "exact" in a limit, "approximate", or a "point" estimate.
+        decomposes: whether it takes the singular values of the operator, one for all rows.
     """
 
     function: Callable[..., Tensor]
     source: str
     linear: bool
     draws: str
+    decomposes: bool = False
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -394,7 +396,7 @@ METHODS: Mapping[str, Method] = {
     "dps": Method(dps, "Chung et al., 2023, arXiv 2209.14687", False, "approximate"),
     "pigdm": Method(pigdm, "Song et al., 2023, Pseudoinverse-guided diffusion models, ICLR", True, "approximate"),
     "mmps": Method(mmps, "Rozet et al., 2024, arXiv 2405.13712", True, "approximate"),
-    "ddrm": Method(ddrm, "Kawar et al., 2022, arXiv 2201.11793", True, "approximate"),
+    "ddrm": Method(ddrm, "Kawar et al., 2022, arXiv 2201.11793", True, "approximate", True),
     "diffpir": Method(diffpir, "Zhu et al., 2023, arXiv 2305.08995", True, "approximate"),
     "red-diff": Method(red_diff, "Mardani et al., 2023, arXiv 2305.04391", False, "point"),
     "daps": Method(daps, "Zhang et al., 2024, arXiv 2407.01521", False, "approximate"),
@@ -405,5 +407,6 @@ METHODS: Mapping[str, Method] = {
         "Wu et al., 2023, Practical and asymptotically exact conditional sampling, arXiv 2306.17775",
         True,
         "exact",
+        True,
     ),
 }

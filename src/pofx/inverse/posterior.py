@@ -20,7 +20,7 @@ from torch import Tensor
 from pofx.artifact import Artifact, run_of
 from pofx.core.entry import float32
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
-from pofx.core.event import Discrete, dims, select
+from pofx.core.event import Bounded, Discrete, dims, select
 from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Explicit, Infilling, Marginal
@@ -33,7 +33,7 @@ from pofx.inverse.operator import Operator
 from pofx.inverse.operators.grid import Mask
 from pofx.inverse.operators.named import operator_of
 from pofx.inverse.operators.projection import Matrix
-from pofx.inverse.problem import Problem, flat
+from pofx.inverse.problem import Problem, decomposable, flat
 from pofx.inverse.restoration import Check, Restoration, checked
 from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import Walker
@@ -167,7 +167,9 @@ class ItemPosterior:
             if whole.noise.unknown:
                 part = part.at_level(part.y.std(1, keepdim=True).clamp(min=1e-3))
             walk = Walker(part, model, None if given is None else select(given, rows), streams, n)
-            parts.append(METHODS[self.method].run(walk, self.options) * model.spread)
+            drawn = METHODS[self.method].run(walk, self.options) * model.spread
+            learned = isinstance(model.event, Bounded) and not isinstance(self.run.model, NormalComponents)
+            parts.append(drawn.clamp(-1, 1) if learned else drawn)  # guidance may lead beyond what items can be
             count = walk.count
             found_levels.append(walk.problem.level[:, 0])
         level = torch.cat(found_levels).reshape(-1, n).mean(1).cpu().numpy() if whole.noise.unknown else None
@@ -327,8 +329,10 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
     model, view, event = run.model, run.representation, run.model.event
     found: list[str] = []
     linear = operator.linear and view.straight
+    whole = noise.gain is None and decomposable(operator.shape, flat(operator._blank).shape[1])
+    usable = {name: one for name, one in METHODS.items() if whole or not one.decomposes}
     if operator.shape != item_shape(run):  # patch by patch: without gradients through all patches first
-        names = [name for name, one in METHODS.items() if name != "diffpir" and (linear or not one.linear)]
+        names = [name for name, one in usable.items() if name != "diffpir" and (linear or not one.linear)]
         return ("diffpir", *names) if linear and not noise.unknown else ("split-gibbs", "daps")
     if isinstance(model, NormalComponents) and linear and noise.gain is None:
         found.append("exact")
@@ -337,7 +341,7 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
             found.append("complete")
     if isinstance(model, Denoising):
         first = OTHER if not linear or noise.unknown else MIXING if mixing(operator) else LINEAR
-        guided = [name for name, one in METHODS.items() if (linear or not one.linear) and name != first]
+        guided = [name for name, one in usable.items() if (linear or not one.linear) and name != first]
         found += [first, *(name for name in guided if not noise.unknown or name == "daps")]
     if isinstance(model, Decoding) and not isinstance(model.code, dict | Discrete):
         found += ["hmc", "map"] if isinstance(model, Explicit) else ["map", "hmc"]

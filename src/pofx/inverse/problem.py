@@ -5,7 +5,8 @@ linear operator seen through an affine view is linear in z: B z = W (A real(z) -
 the normal equations solved by one singular value decomposition, or by conjugate gradients where it would be too large.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,11 @@ CHUNK = 256  # rows of the identity at once
 def flat(y: Tensor) -> Tensor:
     """Measurements (n, *out), real or complex → real (n, m)."""
     return torch.view_as_real(y.resolve_conj()).flatten(1) if y.is_complex() else y.flatten(1)
+
+
+def decomposable(shape: Sequence[int], numbers: int) -> bool:
+    """Whether the matrix from items of a shape to so many measured numbers is small enough to be decomposed."""
+    return math.prod(shape) * numbers <= LARGEST
 
 
 @dataclass(frozen=True)
@@ -125,8 +131,7 @@ class Problem:
     @property
     def decomposable(self) -> bool:
         """Whether one matrix of a size that can be decomposed serves all rows."""
-        size = int(torch.tensor(self.shape).prod()) * self.y.shape[1]
-        return self.linear and len(self.deviation) == 1 and size <= LARGEST
+        return self.linear and len(self.deviation) == 1 and decomposable(self.shape, self.y.shape[1])
 
     @property
     def matrix(self) -> Tensor:

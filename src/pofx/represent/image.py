@@ -18,7 +18,7 @@ from pofx.core.model import Density
 from pofx.core.options import OneOf
 from pofx.core.random import Streams, philox
 from pofx.core.representation import Items, Representation
-from pofx.data.levels import FEW, check_images
+from pofx.data.levels import check_images
 
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 never rounds k + u up to k + 1
 BINARISED = ("dynamic", "static", "threshold")
@@ -49,19 +49,12 @@ class ImageView(Representation):
         return values[None] if np.ndim(values) == 3 - self.flat else values
 
     def tensor(self, values: Any) -> Tensor:
-        array = check_images(values, self.levels, "images", self._channels(values))
+        array = check_images(values, self.levels, "images")
         shape = self.shape[1:] if self.flat else (*self.shape[1:], self.shape[0])
         if array.shape[1:] != shape:
             raise DataError(f"images must have shape (n, {', '.join(map(str, shape))}) (got {array.shape})")
         raw = torch.from_numpy(array)
         return raw[:, None] if self.flat else raw.permute(0, 3, 1, 2).contiguous()
-
-    def _channels(self, values: Any) -> str | None:
-        """Where images of more channels than pictures have them: last, unless only the first axis fits."""
-        shape = np.shape(values)
-        if self.shape[0] <= FEW or len(shape) != 4:
-            return None
-        return "first" if shape[1] == self.shape[0] != shape[3] else "last"
 
     def items(self, raw: Tensor) -> Any:
         raw = raw.to("cpu", torch.uint8)
@@ -73,7 +66,7 @@ class ImageView(Representation):
 
     def _rows(self, values: Any) -> Tensor:
         """The first rows of images, uint8 (n, h, W) or (n, h, W, C) → raw (n, C, h, W)."""
-        array = check_images(values, self.levels, "prefix", self._channels(values))
+        array = check_images(values, self.levels, "prefix")
         shape = self.shape[2:] if self.flat else (self.shape[2], self.shape[0])
         if array.shape[2:] != shape or array.shape[1] > self.shape[1]:
             wanted = ", ".join(map(str, shape))

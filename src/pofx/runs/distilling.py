@@ -61,7 +61,11 @@ def distill(
         data = artifact.card.get("data", {}).get("name")
         if data not in built_in() and not Path(str(data)).expanduser().exists():
             raise UsageError(f"the data of the teacher ('{data}') is not found from here: pass data")
-    dataset = load_data(data, condition=stated)
+    facts = artifact.card.get("data", {}).get("facts", {}) if isinstance(data, str | Path) else {}
+    weight = (facts.get("weight") or {}).get("column")
+    dataset = load_data(  # read as the teacher's data were
+        data, condition=stated, label=facts.get("label"), weight=weight, reading=facts.get("reading")
+    )
     objective = Distilled(artifact.model, method, float(guidance), int(sampler_steps))
     model, view, conditioning = objective.model, artifact.representation, artifact.conditioning
     limit = Budget(minutes=minutes if minutes or steps else 1.0, steps=steps)

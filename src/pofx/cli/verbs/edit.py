@@ -95,7 +95,12 @@ def edit(
         return items.values, items.condition
 
     values, conditions = read(source)
-    sides, area = np.asarray(values).shape[1:3], None
+    volumes = len(getattr(artifact.model.event, "shape", ())) == 4  # clips and solids: a half of every frame or layer
+    places, area = np.shape(values)[1 : 4 if volumes else 3], None
+    sides = places[-2:]
+    drawn = mask is not None and mask.suffix.lower() not in (".npy", ".npz")
+    if (drawn or new is not None) and len(sides) < 2:
+        raise UsageError(f"a part of {artifact.representation.kind} items is no area: --mask and --new need pictures")
     if mask is not None and new is not None:
         raise UsageError("--mask and --new both choose what is drawn anew: pass one")
     if mask is not None:
@@ -110,6 +115,8 @@ def edit(
         middle = sides[0] // 2 if new in ("top", "bottom") else sides[1] // 2
         part = slice(None, middle) if new in ("left", "top") else slice(middle, None)
         area[(part, slice(None)) if new in ("top", "bottom") else (slice(None), part)] = True
+    if area is not None and np.ndim(area) == 2 and volumes:
+        area = np.broadcast_to(area, places)
     stated = arguments.conditions(artifact, condition, len(values))
     with output.waiting(f"editing {len(values)} items with {artifact.name}"):
         edited = app.edit(

@@ -1,4 +1,4 @@
-"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of so many channels; the fact `levels` is their number."""
+"""Images: uint8 levels (n, H, W) of grey, or (n, H, W, C) of colours or other channels; `levels` is their number."""
 
 import io
 import math
@@ -14,7 +14,7 @@ from pofx.core.items import Items
 from pofx.core.options import Size
 from pofx.data.kind import FOLDER, Facts, Kind, Shown, in_range, lines_of, npy, npz
 from pofx.data.labels import with_labels
-from pofx.data.levels import FEW, check_images, levels_of
+from pofx.data.levels import check_images, levels_of, no_colours
 from pofx.data.numbers import as_array
 from pofx.data.reading_options import ARRAYS, ReadingOption
 
@@ -23,20 +23,17 @@ PUBLIC = ("images",)
 SIDE = 640  # pixels of the longer side of a grid
 
 
-def images(
-    x: Any, levels: int | None = None, labels: Any = None, name: str = "images", channels: str | None = None
-) -> Items:
+def images(x: Any, levels: int | None = None, labels: Any = None, name: str = "images") -> Items:
     """Images with grey or colour levels 0 to levels - 1.
 
-    x is an integer array (n, H, W) or (n, H, W, C), or floats in [0, 1]; channels may come first, as in (n, 3, H, W):
-    `channels` is "first" or "last", None takes the axis that has 1 to 4 of them, else the shorter one. Levels are 256
-    by default, 2 for truth values. Labels are class numbers or names, one per image. Pictures of more than four
-    channels are shown as grey pictures side by side, one per channel.
+    x is an integer array (n, H, W) or (n, H, W, C) with C = 1 to 64, or floats in [0, 1]; up to 4 channels may come
+    first, as in (n, 3, H, W). Levels are 256 by default, 2 for truth values. Labels are class numbers or names, one for
+    each image.
 
     Raises:
         DataError: empty, of another shape or type, or levels out of range.
     """
-    values = check_images(x, levels, name, channels)
+    values = check_images(x, levels, name)
     if levels is None:
         levels = levels_of(as_array(x, name))
     return Items("image", values, *with_labels(labels, len(values), name, {"levels": int(levels)}))
@@ -78,11 +75,8 @@ class Image(Kind):
                 f"{name}: zeros and ones {array.shape} may be images of {k} channels, clips of {k} frames or solids of "
                 f"{k} layers: state kind=image, kind=video or kind=voxels"
             )
-        if array.ndim == 4 and min(array.shape[1], array.shape[3]) > FEW:
-            raise DataError(
-                f"{name} {array.shape} may be images of more than {FEW} channels, clips or solids: state kind=image "
-                "(in Python pofx.images), kind=video or kind=voxels"
-            )
+        if array.ndim == 4 and not any(1 <= side <= 4 for side in (array.shape[1], array.shape[3])):
+            raise no_colours(array, name)
         return self.of_values(array, labels, name, facts)
 
     def of_values(self, array: np.ndarray, labels: Any, name: str, facts: Mapping[str, Any]) -> Items | None:
@@ -127,7 +121,7 @@ class Image(Kind):
         return np.asarray(pixels.reshape(len(pixels), -1) / max(plan["levels"] - 1, 1), np.float32)
 
     def shown(self, values: Any, facts: Mapping[str, Any]) -> Shown:
-        return Shown(pictures=drawn(np.asarray(values), self.facts(facts).levels))
+        return Shown(pictures=visible(values, self.facts(facts).levels))
 
     def describe(self, items: Items) -> str:
         size = " x ".join(map(str, items.values.shape[1:3]))
@@ -137,7 +131,7 @@ class Image(Kind):
     def content(self, items: Items, ending: str, columns: int | None = None) -> bytes:
         values, levels = np.asarray(items.values), self.facts(items).levels
         if ending in (".png", ".jpg"):
-            return coded(grid(drawn(values, levels), columns), ending)
+            return coded(grid(visible(values, levels), columns), ending)
         if ending == ".csv":
             flat = values.reshape(len(values), -1).tolist()
             return lines_of([{f"x{i}": v for i, v in enumerate(row)} for row in flat], ending)
@@ -148,7 +142,7 @@ class Image(Kind):
 
     def files(self, items: Items) -> Iterator[tuple[str, bytes]]:
         digits = len(str(len(items) - 1))
-        for i, picture in enumerate(drawn(np.asarray(items.values), self.facts(items).levels)):
+        for i, picture in enumerate(visible(items.values, self.facts(items).levels)):
             yield f"{i:0{digits}d}.png", coded(picture, ".png")
 
     def from_json(self, plain: Any, facts: Mapping[str, Any]) -> Any:
@@ -160,17 +154,18 @@ def channels_first(pictures: np.ndarray) -> np.ndarray:
     return pictures[:, None] if pictures.ndim == 3 else pictures.transpose(0, 3, 1, 2)
 
 
+def visible(values: Any, levels: int) -> np.ndarray:
+    """Pictures uint8 0 to 255 that can be looked at: of more than 4 channels the means of three groups, as colours."""
+    pictures = np.asarray(values)
+    if pictures.ndim == 4 and pictures.shape[3] > 4:
+        groups = np.array_split(pictures.astype(np.float32), 3, axis=3)
+        pictures = np.stack([group.mean(3) for group in groups], 3)
+    return bright(pictures, levels)
+
+
 def bright(values: np.ndarray, levels: int) -> np.ndarray:
     """Levels 0 to levels - 1 → uint8 0 to 255."""
     return np.round(values.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
-
-
-def drawn(values: np.ndarray, levels: int) -> np.ndarray:
-    """Pictures uint8 of images; more than four channels lie beside one another, in grey."""
-    pictures = bright(values, levels)
-    if pictures.ndim == 3 or pictures.shape[3] <= FEW:
-        return pictures
-    return np.concatenate(np.moveaxis(pictures, -1, 0), 2)  # type: ignore[call-overload, no-any-return]
 
 
 def grid(pictures: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -192,9 +187,9 @@ def coded(picture: np.ndarray, ending: str) -> bytes:
     from PIL import Image as Pillow
 
     flat = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
-    image = Pillow.fromarray(flat)
-    if ending == ".jpg" and image.mode not in ("L", "RGB"):
-        image = image.convert("L" if image.mode == "LA" else "RGB")
+    drawn = Pillow.fromarray(flat)
+    if ending == ".jpg" and drawn.mode not in ("L", "RGB"):
+        drawn = drawn.convert("L" if drawn.mode == "LA" else "RGB")
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG" if ending == ".png" else "JPEG")
+    drawn.save(buffer, format="PNG" if ending == ".png" else "JPEG")
     return buffer.getvalue()
