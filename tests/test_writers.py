@@ -33,6 +33,7 @@ THROUGH = {  # files whose direct writes go aside, with how
     "data/kind.py": "into a folder aside",
     "data/arrays.py": "into a file aside",
     "data/files.py": "into a temporary folder that is read",
+    "data/frames.py": "into a temporary folder that is read",
     "combine/export.py": "into a file aside",
     "comparison/cluster.py": "into a folder aside",
     "comparison/process.py": "the log of a job, line by line",

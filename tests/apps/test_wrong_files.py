@@ -55,7 +55,6 @@ def files(tmp_path, monkeypatch):
     numbers.to_csv(tmp_path / "numbers.csv", index=False)
     numbers.assign(rare=numbers["rare"] + 1).to_csv(tmp_path / "ones_and_twos.csv", index=False)
     numbers.assign(rare=np.where(numbers["rare"] == 1, "yes", "no")).to_csv(tmp_path / "words.csv", index=False)
-    numbers.assign(rare=1 - numbers["rare"]).to_csv(tmp_path / "often.csv", index=False)
     numbers.assign(rare=(np.arange(n) < 3).astype(int)).to_csv(tmp_path / "three.csv", index=False)
     gone = np.repeat(np.arange(n)[:, None] % 9 == 4, 4, 1)
     frame.drop(columns="rare").mask(gone).to_csv(tmp_path / "gaps.csv", index=False)
@@ -93,9 +92,7 @@ WRONG = {
     "no lab": ("lab header.csv --conditions a --do a=1 --out x", "no rows"),
     "words as labels": ("anomaly words.csv --label rare", "0 and 1"),
     "labels one and two": ("anomaly ones_and_twos.csv --label rare", "got 2, 1"),
-    "labels for classes": ("augment ones_and_twos.csv --label rare", "got 2, 1"),
     "new rows without columns": ("anomaly a.csv --new numbers.csv", "zip"),
-    "a class that is not rare": ("augment often.csv --label rare", "swap"),
     "a class of three": ("augment three.csv --label rare", "got 3 of 60"),
     "a model of nobody": ("augment numbers.csv --label rare --model nope", "unknown model"),
     "a choice of nobody": ("augment numbers.csv --label rare --keep nope", "keep must be"),
@@ -128,7 +125,7 @@ WRONG = {
     "recordings that are rows": ("audio a.csv --out x", "not recordings"),
     "a caption of nobody": ("multimodal tiles --caption nope --out x", "no caption has"),
     "solids that are rows": ("shapes a.csv --out x", "no solids"),
-    "a picture as measurements": ("restore RUN a.csv", "measurements are numbers"),
+    "a picture as measurements": ("restore RUN a.csv", "no real numbers"),
     "codes that are rows": ("decode RUN a.csv", "or .npz file"),
     "a run of rows for texts": ("text words.txt --run RUN", "models table items"),
     "a level above one": ("novelty RUN a.csv --level 5", "between 0 and 1"),
@@ -139,11 +136,10 @@ WRONG = {
     "scores over the data": ("score RUN a.csv --out a.csv", "is read"),
     "samples over the data of the run": ("sample RUN --out a.csv", "is read"),
     "no workers": ("infer sim.py:draw -p x=normal(0,1) --out x --workers 0", "workers must be"),
-    "groups of one": ("fairness RUN --group amount", "column of groups"),
     "words of melodies": ("audio tunes --words yes --out x", "--words"),
     "voices by nobody": ("audio tunes --model nope --out x", "unknown model"),
     "a group of nobody": ("fairness RUN --group nope", "choose one of"),
-    "properties that are words": ("molecules m.csv --given word --out x", "rows have others"),
+    "properties that are words": ("molecules m.csv --given word --out x", "no number in column word"),
     "properties without end": ("molecules m.csv --given gap --out x", "column gap of CC"),
     "a scaffold that is none": ("molecules m.csv --scaffold xx --out x", "must be a molecule"),
     "an assay without scores": ("proteins f.a2m --assay assay.csv --out x", "no mutants with a score"),

@@ -9,6 +9,7 @@ is beside that of independent columns, of a Gaussian copula, and of real held-ou
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,8 @@ class Synthesizer(BaseEstimator):
             DataError: too few rows, or rows that break a constraint.
         """
         self._check()
+        if isinstance(frame, str | Path):
+            raise DataError(f"rows are a DataFrame or an array (got the path '{frame}'): read it by pandas first")
         if framed(frame) is None:
             frame = validate_data(self, frame, dtype=None, ensure_all_finite=False, ensure_min_samples=FEWEST)
             frame = pd.DataFrame(frame, columns=[f"x{i}" for i in range(frame.shape[1])])
