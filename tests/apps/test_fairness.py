@@ -77,8 +77,11 @@ def test_the_condition_is_a_column_of_groups_and_what_is_not_there_is_not_offere
     with pytest.raises(UsageError, match="choose one of: g, label, x, y$"):
         fairness_report(run, data, "nope")
     texts = load(pofx.texts(["ab", "ba", "abc"] * 20))
-    with pytest.raises(UsageError, match="neither columns nor labels"):
+    with pytest.raises(UsageError, match="give a run of such items"):
         fairness_report(run, texts, "sex")
+    plain = load(pofx.images(np.random.default_rng(0).integers(0, 256, (60, 3, 3), dtype=np.uint8)))
+    with pytest.raises(UsageError, match="neither columns nor labels"):
+        fairness_report(pofx.fit(plain, "gmm", steps=1, progress=False), plain, "sex")
 
 
 def test_groups_of_few_items_are_listed_without_numbers():

@@ -140,7 +140,6 @@ WRONG = {
     "voices by nobody": ("audio tunes --model nope --out x", "unknown model"),
     "a group of nobody": ("fairness RUN --group nope", "choose one of"),
     "properties that are words": ("molecules m.csv --given word --out x", "no number in column word"),
-    "properties without end": ("molecules m.csv --given gap --out x", "column gap of CC"),
     "a scaffold that is none": ("molecules m.csv --scaffold xx --out x", "must be a molecule"),
     "an assay without scores": ("proteins f.a2m --assay assay.csv --out x", "no mutants with a score"),
     "an assay of another protein": ("proteins f.a2m --assay other.csv --out x", "has A at 1, not C"),
