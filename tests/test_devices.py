@@ -220,7 +220,10 @@ def simulator(run_on):
 
 
 @devices
-@pytest.mark.parametrize("use", [joint, imputed, mutants, classes, known_columns, simulator])
+@pytest.mark.parametrize(
+    "use",
+    [joint, mutants, classes, known_columns, *(pytest.param(f, marks=pytest.mark.slow) for f in (imputed, simulator))],
+)
 def test_a_run_stays_where_it_was_trained_and_serves_its_use_there(use, where):
     with where() as device, warnings.catch_warnings(), mock.patch.object(Accelerator, "device", device):
         warnings.simplefilter("ignore")

@@ -49,7 +49,7 @@ def test_auto_is_bf16_where_products_are_large(monkeypatch, large):
     assert set(model.seen) == {large}
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("auto", marks=pytest.mark.slow), "bf16"])
 def test_grids_that_shrink_to_one_column_stay_in_full_precision(monkeypatch, precision):
     """Kernels of bf16 on processors leave what a strided convolution makes of them partly unset."""
     for module in ("loop", "devices"):
