@@ -62,6 +62,30 @@ def test_what_is_no_map_is_named(tmp_path):
         read_grids(tmj(tmp_path / "g.tmj", [{"data": "AAAA", "compression": "zstd"}]))
 
 
+def test_hidden_groups_are_not_seen_in_either_form(tmp_path):
+    (tmp_path / "a.tmx").write_text(
+        '<map><layer width="2" height="1"><data encoding="csv">1,2</data></layer><group visible="0">'
+        '<layer width="2" height="1"><data encoding="csv">3,3</data></layer></group><group>'
+        '<layer width="2" height="1"><data encoding="csv">0,4</data></layer></group></map>'
+    )
+    assert read_grids(tmp_path / "a.tmx") == [[["1", "4"]]]
+
+
+@pytest.mark.parametrize("sides", [(2, 1), (1 << 16, 1 << 16)])
+def test_a_layer_unpacks_no_more_than_it_has(tmp_path, sides):
+    bomb = base64.b64encode(zlib.compress(bytes(1 << 24))).decode()
+    layer = {"type": "tilelayer", "width": sides[0], "height": sides[1], "data": bomb, "compression": "zlib"}
+    (tmp_path / "a.tmj").write_text(json.dumps({"layers": [layer]}))
+    with pytest.raises(DataError, match="layer of 3 tiles for 2 x 1|are the most"):
+        read_grids(tmp_path / "a.tmj")
+
+
+def test_an_encoding_that_hides_entities_is_refused(tmp_path):
+    (tmp_path / "a.tmx").write_bytes('<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><map/>'.encode("utf-16"))
+    with pytest.raises(DataError, match="document type"):
+        read_grids(tmp_path / "a.tmx")
+
+
 def test_numbers_of_a_map_come_back_and_our_own_maps_are_levels_again(tmp_path):
     one = contents(tmj(tmp_path / "a.tmj", [{"data": GROUND}]))
     assert one.facts["names"] == ["7", "9"] and one.values[0].tolist() == [[0, 0, 0], [0, 1, 0]]

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from pofx.core.errors import DataError
-from pofx.data.bounded import LARGEST_MEMBER, read_bytes, reading
+from pofx.data.bounded import read_bytes, reading
 from pofx.data.text import decoded
 
 MAPS, GRIDS = (".tmj", ".tmx", ".json"), (".csv",)  # the last ending of maps is that of much else
@@ -28,6 +28,7 @@ TURNED = 0xF0000000  # bits of a number that mirror or turn a tile
 EMPTY = ("0", "-1", "")  # of maps and of exported grids: no tile
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789#$%&*+=~^!<>/|@"
 MORE = 0x100  # the first further character
+MOST = 1 << 22  # tiles of a layer
 
 Grid = list[list[str]]  # lines of tiles
 
@@ -121,7 +122,8 @@ def _of_json(plain: Any, path: Path) -> Layers:
         if layer.get("type") == "tilelayer" and (each or layer.get("visible", True)):
             data = layer["data"]
             if isinstance(data, str):
-                data = _unpacked(data, layer.get("compression", ""), path)
+                sides = int(layer["width"]), int(layer["height"])
+                data = _unpacked(data, layer.get("compression", ""), sides, path)
             layers.append((int(layer["width"]), int(layer["height"]), [int(v) for v in data]))
     return each, layers, letters
 
@@ -138,8 +140,10 @@ def _flat(layers: Sequence[Any]) -> list[Any]:
 
 
 def _of_xml(content: bytes, path: Path) -> Layers:
-    if b"<!ENTITY" in content or b"<!DOCTYPE" in content:
-        raise DataError(f"{path} has a document type, which maps have not: save it again by Tiled")
+    if b"\0" in content or b"<!ENTITY" in content or b"<!DOCTYPE" in content:  # zeros: of UTF-16, which would hide them
+        raise DataError(
+            f"{path} has a document type, or another encoding than UTF-8, which maps have not: save it again by Tiled"
+        )
     root = ElementTree.fromstring(content)
     if root.tag != "map":
         raise DataError(f"{path} is no map of Tiled (it holds <{root.tag}>): give the map, not its tiles")
@@ -153,29 +157,41 @@ def _of_xml(content: bytes, path: Path) -> Layers:
         if p.get("name") == "character"
     }
     layers = []
-    for layer in root.iter("layer"):
-        data = layer.find("data")
-        if data is None or layer.get("visible", "1") == "0":
+    for layer in _shown(root):
+        data, sides = layer.find("data"), (int(layer.get("width", 0)), int(layer.get("height", 0)))
+        if data is None:
             continue
         coding, text = data.get("encoding"), data.text or ""
         if coding == "csv":
             numbers = [int(v) for v in text.replace("\n", "").split(",") if v.strip()]
         elif coding == "base64":
-            numbers = _unpacked(text, data.get("compression", ""), path)
+            numbers = _unpacked(text, data.get("compression", ""), sides, path)
         else:
             numbers = [int(tile.get("gid", 0)) for tile in data.iter("tile")]
-        layers.append((int(layer.get("width", 0)), int(layer.get("height", 0)), numbers))
+        layers.append((*sides, numbers))
     return False, layers, letters
 
 
-def _unpacked(text: str, compression: str, path: Path) -> list[int]:
-    """Numbers of tiles that are coded in base64, perhaps compressed."""
-    content = base64.b64decode(text.strip())
+def _shown(node: ElementTree.Element) -> list[ElementTree.Element]:
+    """Visible layers, and those in visible groups."""
+    found = []
+    for one in node:
+        if one.tag in ("layer", "group") and one.get("visible", "1") != "0":
+            found += [one] if one.tag == "layer" else _shown(one)
+    return found
+
+
+def _unpacked(text: str, compression: str, sides: tuple[int, int], path: Path) -> list[int]:
+    """Numbers of the tiles of a layer in base64, perhaps compressed; no more than it has are unpacked."""
+    count = sides[0] * sides[1]
+    if not 0 < count <= MOST:
+        raise DataError(f"{path} has a layer of {sides[0]} x {sides[1]} tiles, {MOST:,} are the most: cut it")
+    content, most = base64.b64decode(text.strip()), 4 * count + 4  # one more than there are, which is refused
     if compression == "zlib":
-        content = zlib.decompressobj().decompress(content, LARGEST_MEMBER)
+        content = zlib.decompressobj().decompress(content, most)
     elif compression == "gzip":
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            content = file.read(LARGEST_MEMBER)
+            content = file.read(most)
     elif compression:
         raise DataError(f"{path} is compressed by {compression}: choose CSV or zlib as its tile layer format")
     return [int(v) for v in np.frombuffer(content, "<u4")]
