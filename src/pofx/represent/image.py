@@ -68,12 +68,11 @@ class ImageView(Representation):
     def _known(self, values: Any, classes: Callable[[Tensor], Tensor]) -> Tensor:
         """Partial images → int64 (n, C, H, W), with -1 where nothing is known: their first rows, or whole images with
         gaps wherever they are (masked, NaN or -1), as `classes` of their levels."""
-        array, gaps = without_gaps(values)
+        array, gaps = without_gaps(self.as_batch(values))
         found = _filled(classes(self._rows(array).long()), self.shape[1])
         if gaps is None:
             return found
         hidden = torch.from_numpy(np.broadcast_to(gaps, array.shape).copy())
-        hidden = hidden[None] if hidden.ndim == 3 - self.flat else hidden
         hidden = hidden[:, None] if self.flat else hidden.permute(0, 3, 1, 2)
         found[:, :, : hidden.shape[2]][hidden.expand_as(found[:, :, : hidden.shape[2]])] = -1
         return found
