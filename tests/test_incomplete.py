@@ -66,7 +66,7 @@ def test_pixels_may_be_missing(model):
     run = pofx.fit(pofx.images(x, levels=2), model, steps=5, progress=False, options=small)
     one = np.full((2, 2, 2), np.nan)
     one[:, 0, 1] = 0, 1
-    assert np.exp(run.log_prob(one)).sum() == pytest.approx(1.0, abs=1e-4 if model != "vae" else 0.02)
+    assert np.exp(run.log_prob(one)).sum() == pytest.approx(1.0, abs=1e-4 if model != "vae" else 0.1)
     assert run.score(one).density == run.density and (run.score(one).stderr is None) == (model == "circuit")
     if model == "circuit":
         both = np.array([[[a, 0], [1, b]] for a in (0, 1) for b in (0, 1)], np.uint8)

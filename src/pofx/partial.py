@@ -165,7 +165,7 @@ def _gaps(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarray:
     """Cells of known rows that say nothing: missing ones of columns in which none was missing in training, bool in the
     shape of the frame. In other columns a missing value is one of the values."""
     about = view.about if isinstance(view, Columns) else view.schema
-    found = frame.isna().to_numpy()
+    found = frame.isna().to_numpy(copy=True)
     for i, column in enumerate(map(str, frame.columns)):
         if about.get(column, {}).get("missing"):
             found[:, i] = False
