@@ -398,7 +398,9 @@ def main():
     options.add_argument("--items", type=int, default=200, help="of the test part that are scored")
     options.add_argument("--sheet", help="a picture of samples of mnist, NAME in it the model's name")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--option", "-o", action="append", default=[], type=option, help="KEY=VALUE of the model, where there is one")
+    options.add_argument(
+        "--option", "-o", action="append", default=[], type=option, help="KEY=VALUE of the model, where there is one"
+    )
     args = options.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)
     measure("new_densities", BARS, args)

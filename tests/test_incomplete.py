@@ -62,7 +62,9 @@ def test_an_autoencoder_bounds_the_density_of_known_cells(rows):
 @pytest.mark.parametrize("model", ["circuit", "masked-diffusion", "vae"])
 def test_pixels_may_be_missing(model):
     x = np.random.default_rng(0).integers(0, 2, (60, 2, 2), dtype=np.uint8)
-    small = {"circuit": {"states": 3}, "masked-diffusion": {"width": 32, "layers": 1}, "vae": {"importance": 400}}[model]
+    small = {"circuit": {"states": 3}, "masked-diffusion": {"width": 32, "layers": 1}, "vae": {"importance": 400}}[
+        model
+    ]
     run = pofx.fit(pofx.images(x, levels=2), model, steps=5, progress=False, options=small)
     one = np.full((2, 2, 2), np.nan)
     one[:, 0, 1] = 0, 1

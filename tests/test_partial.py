@@ -104,7 +104,9 @@ def test_rows_may_lack_other_cells_each():
     drawn = run.sample(len(many), given=many, seed=1)
     for column in "uvw":
         there = many[column].notna()
-        assert (drawn[column][there].astype(str) == many[column][there].astype(type(drawn[column][0])).astype(str)).all()
+        assert (
+            drawn[column][there].astype(str) == many[column][there].astype(type(drawn[column][0])).astype(str)
+        ).all()
     every = pd.MultiIndex.from_product([["x", "y", "z"], [True, False], [0, 1, 2]], names=list("uvw")).to_frame(
         index=False
     )
