@@ -296,13 +296,14 @@ def wall_time(args):
         for share in SHARES:
             steps = max(10, int(20 * (share * seconds - few) / max(more - few, 1e-3)))
             nats, used = timed(steps)
-            ours[round(used / seconds, 3)] = round(nats + ladj, 3)
+            ours[round(used / seconds, 3)] = [round(nats + ladj, 3), steps]
             if nats >= wanted:
                 reached = used / seconds
                 break
         found[name] = math.inf if reached is None else reached
         yield {"table": name, "zuko": round(wanted + ladj, 3), "its_rate": rate, "its_seconds": round(seconds, 1),
-               "pofx_by_share_of_its_time": ours, "reached_at": reached and round(reached, 3), "bar": 0.33}  # fmt: skip
+               "nats_and_steps_by_share_of_its_time": ours,
+               "reached_at": reached and round(reached, 3), "bar": 0.33}  # fmt: skip
     yield {"tables": len(found), "median": round(float(np.median(list(found.values()))), 3), "bar": 0.33}
 
 

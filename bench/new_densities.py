@@ -81,8 +81,8 @@ def analytic(args):
 
 
 def anomalies(args):
-    """AUROC of minus log p of the noise-level classifier, and of the level of noise that it expects in a row (Livernoche
-    et al., 2024), beside that of the distance to the fifth neighbour: half of the normal rows are for training (at most
+    """AUROC of minus log p of the noise-level classifier, and of the noise that it expects in a row (Livernoche et al.,
+    2024), beside that of the distance to the fifth neighbour: half of the normal rows are for training (at most
     20,000), the rest and the anomalies for the test."""
     gaps = {"auroc": [], "auroc_by_level": []}
     for name in args.tables or TWELVE:
@@ -116,7 +116,8 @@ def anomalies(args):
             **row,
             "bar": "kNN - 0.005",
         }
-    yield {"tables": len(gaps["auroc"]), **{f"{k}, mean over kNN": round(float(np.mean(v)), 4) for k, v in gaps.items()},
+    means = {f"{k}, mean over kNN": round(float(np.mean(v)), 4) for k, v in gaps.items()}
+    yield {"tables": len(gaps["auroc"]), **means,
            **{f"{k}, tables within .005 of it": int(sum(g >= -0.005 for g in v)) for k, v in gaps.items()}}  # fmt: skip
 
 
@@ -321,8 +322,8 @@ def circuit(args):
 
 
 def speed(args):
-    """log p and a step of expectation maximisation of a circuit of MNIST's size, beside the plain matrix products of the
-    same sizes: one for each edge upwards; two more downwards, counts and messages. Bar 1.5 times these."""
+    """log p and a step of expectation maximisation of a circuit of MNIST's size, beside the plain products of the same
+    sizes: one for each edge upwards; two more downwards, counts and messages. Bar 1.5 times these."""
     from harness import in_turn
 
     from pofx.core import config

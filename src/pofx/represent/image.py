@@ -261,7 +261,7 @@ class Binary(ImageView):
 
 
 def without_gaps(values: Any) -> tuple[Any, np.ndarray | None]:
-    """Images with gaps, where they are masked (numpy.ma), NaN or -1: with level 0 there, and where; None without any."""
+    """Images with gaps (masked by numpy.ma, NaN or -1): with level 0 there, and where they are; None without any."""
     if isinstance(values, np.ma.MaskedArray):
         return values.filled(0), np.ma.getmaskarray(values)
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fi":
