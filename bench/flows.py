@@ -230,13 +230,13 @@ def _peer_fit(kind, model, splits, rate, seed, steps):
         return best, log_prob(test).double().numpy()
 
 
-def _our_fit(model, splits, rate, seed, steps):
+def _our_fit(model, splits, rate, seed, steps, optimizer="adamw"):
     from pofx.data.dataset import dataset
 
     values = {"nsf": {"layers": 3, "bins": 8, "bound": 5.0}, "maf": {"layers": 5}}[model]
     data = dataset(*(pofx.points(s) for s in splits), "table", source="", licence="", count_overlaps=False)
     run = pofx.fit(data, model, steps=steps, seed=seed, lr=rate, batch_size=TABLE_BATCH, width=WIDTH, blocks=2,
-                   represent="unscaled", progress=False, **values)  # fmt: skip
+                   optimizer=optimizer, represent="unscaled", progress=False, **values)  # fmt: skip
     return run.card["training"]["best_validation"], run.log_prob(splits[2]).astype(np.float64)
 
 
@@ -287,7 +287,7 @@ def wall_time(args):
 
         def timed(steps, splits=splits):
             began = time.process_time()
-            nats = _our_fit("nsf", splits, 4e-3, 0, steps)[1]
+            nats = _our_fit("nsf", splits, args.rate, 0, steps, args.optimizer)[1]
             return float(nats.mean()), time.process_time() - began
 
         timed(2)  # what the first training of a table costs is not counted
@@ -324,6 +324,8 @@ def main():
     options.add_argument("--models", type=listed, help="nsf, maf")
     options.add_argument("--steps", type=int, default=600)
     options.add_argument("--seeds", type=int, default=2)
+    options.add_argument("--optimizer", default="muon", help="of ours in wall-time")
+    options.add_argument("--rate", type=float, default=0.04, help="of ours in wall-time")
     args = options.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")

@@ -100,8 +100,7 @@ def anomalies(args):
         raw = run.representation.tensor(x[at])
         events = run.representation.encode(raw, Streams(0, len(raw)))[0].to(run.device).float()
         with torch.no_grad():
-            logits = model.logits((events - model.center) / model.scale, None).cpu()
-        level = (logits.softmax(1) @ torch.arange(logits.shape[1]).float()).numpy()
+            level = model.expected_noise(events).cpu().numpy()
         row = {
             "auroc": round(float(roc_auc_score(y[at], -log_p.clip(-1e9))), 4),
             "auroc_by_level": round(float(roc_auc_score(y[at], level)), 4),

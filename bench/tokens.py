@@ -115,13 +115,13 @@ def names(args):
 
 
 def infilling(args):
-    """tinyshakespeare: holes of 8 characters in windows of 64, filled by a masked diffusion, which sees both sides, and
+    """tinyshakespeare: holes of 8 characters in windows of 128, filled by a masked diffusion, which sees both sides, and
     by gpt, prompted by what comes before: the share of characters that are as they were, of four draws and of the most
     frequent character at each place; the share of holes that are as they were. As many minutes for each."""
-    data, hole, window = load(PLAYS), 8, 64
+    data, hole, window = load(PLAYS), 8, 128
     text = "".join(data.test.values)
     starts = np.random.default_rng(0).choice(len(text) - window, args.holes, replace=False)
-    at = np.random.default_rng(1).integers(16, window - 16 - hole, args.holes)
+    at = np.random.default_rng(1).integers(32, window - 32 - hole, args.holes)
     windows = [text[i : i + window] for i in starts]
     wanted = np.array([list(w[a : a + hole]) for w, a in zip(windows, at, strict=True)])
     for name in args.models or ("masked-diffusion", "gpt"):

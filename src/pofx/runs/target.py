@@ -28,7 +28,7 @@ from pofx.core.random import Streams, seeded
 from pofx.data.kinds.points import points
 from pofx.data.support import stated
 from pofx.maths.annealing import standard_normal
-from pofx.maths.importance import effective_share, truncated
+from pofx.maths.importance import truncated
 from pofx.represent.support import REAL
 from pofx.represent.table import Points
 from pofx.runs.adjoint import AdjointMatching
@@ -47,19 +47,16 @@ from pofx.train.options import Budget, Minutes, Steps, TrainOptions
 PUBLIC = ("fit_density",)
 
 HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
-TRUSTED = 0.05  # effective share of own draws without which scouts are not replaced
 FADED = 0.6  # share of the budget in which scouts are replaced by importance-weighted draws
 CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
+PLAIN: dict[str, Any] = {"octaves": 0, "dropout": 0.0, "bound": 10.0}  # of every model that has them: smooth, and wide
 DEFAULTS: dict[str, dict[str, Any]] = {
     "nsf": {
         "conditioner": "coupling",
         "layers": 6,
         "bins": 16,
-        "bound": 10.0,
         "width": 64,
         "blocks": 1,
-        "octaves": 0,
-        "dropout": 0.0,
     },
     **dict.fromkeys(("split-mean-flow", "mean-flow"), {"sampler_steps": 8}),
 }
@@ -86,11 +83,10 @@ class ReverseKL(Objective):
         annealing: float,
         mix: float,
         fading: bool = False,
-        walkers: Walkers | None = None,
     ) -> None:
         super().__init__(model)
         self.log_density, self.budget, self.annealing = log_density, budget, annealing
-        self.mix, self.fading, self.walkers = mix, fading, walkers
+        self.mix, self.fading = mix, fading
         self.register_buffer("spent", torch.zeros((), dtype=torch.float64))  # share of the budget; survives a resume
         self.last: float | None = None
 
@@ -116,15 +112,12 @@ class ReverseKL(Objective):
                 p.requires_grad_(True)
         parts = {"reverse": (1 - self.mix) * (log_q - bridge).mean()}
         if self.mix > 0:
-            log_w = (bridge - log_q).detach()
-            own = self.fading and (self.walkers is None or effective_share(log_w) >= TRUSTED)
-            given = max(0.0, 1 - float(self.spent) / FADED) if own else 1.0
+            given = max(0.0, 1 - float(self.spent) / FADED) if self.fading else 1.0
             forward = x.new_zeros(())
             if given > 0:
-                data = batch.x if self.walkers is None else self.walkers.moved(batch.x)
-                forward = forward + given * self.model.log_prob(data).mean()
+                forward = forward + given * self.model.log_prob(batch.x).mean()
             if given < 1:
-                w = truncated(log_w) - 1 / len(x)  # E_q of the slope of log q is 0: noise goes
+                w = truncated((bridge - log_q).detach()) - 1 / len(x)  # E_q of the slope of log q is 0: noise goes
                 forward = forward + (1 - given) * (w * self.model.log_prob(x.detach())).sum()
             parts["forward"] = -self.mix * forward
         return parts
@@ -225,7 +218,8 @@ def fit_density(
     )
     name = getattr(log_target, "__qualname__", type(log_target).__qualname__)
     with seeded(seed, 0, 1 << 21):
-        values = {**row.values, **DEFAULTS.get(model, {}), **stated_options.options}
+        plain = {} if by_paths or by_maps else {k: v for k, v in PLAIN.items() if k in config.defaults(row.model)}
+        values = {**plain, **row.values, **DEFAULTS.get(model, {}), **stated_options.options}
         net = row.model(representation.event, **values)
     plain_density = event_density(log_target, representation)
     log_density = _guarded(plain_density, representation)
@@ -240,8 +234,7 @@ def fit_density(
         loss = AdjointMatching(net, log_density, budget, mix=part, fading=fading)
     else:
         assert isinstance(net, Reparameterised)
-        walkers = Walkers(plain_density) if part and fading else None
-        loss = ReverseKL(net, log_density, budget, annealing=annealing, mix=part, fading=fading, walkers=walkers)
+        loss = ReverseKL(net, log_density, budget, annealing=annealing, mix=part, fading=fading)
     job = Job(
         name=model,
         objective=loss,
