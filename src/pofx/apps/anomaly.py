@@ -261,7 +261,9 @@ def anomaly(
     members: Annotated[
         str | None, typer.Option(help="Of the ensemble: knn, ranks, lof, iforest or models, with commas between.")
     ] = None,
-    score: Annotated[str, typer.Option(help="Of models: auto, noise, density, typicality, ratio or reconstruction.")] = "auto",
+    score: Annotated[
+        str, typer.Option(help="Of models: auto, noise, density, typicality, ratio or reconstruction.")
+    ] = "auto",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each model, averaged.")] = 1,
     top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the most anomalous rows.")] = 5,
     out: Csv = Path("anomalies.csv"),
