@@ -115,7 +115,7 @@ def names(args):
 
 
 def infilling(args):
-    """tinyshakespeare: holes of 8 characters in windows of 128, filled by a masked diffusion, which sees both sides, and
+    """tinyshakespeare: holes of 8 characters in windows of 128, filled by a masked diffusion, that sees both sides, and
     by gpt, prompted by what comes before: the share of characters that are as they were, of four draws and of the most
     frequent character at each place; the share of holes that are as they were. As many minutes for each."""
     data, hole, window = load(PLAYS), 8, 128

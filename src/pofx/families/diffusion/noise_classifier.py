@@ -203,7 +203,7 @@ class NoiseClassifier(OnePhase, Noticing, Denoising, Stepwise):
         return zero_when_far(near, x)
 
     def expected_noise(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """The mean number of the level, of items that may be noisy: (n,); the score of anomalies of Livernoche et al."""
+        """The mean number of the level, of items that may be noisy: (n,), a score of anomalies (Livernoche et al.)."""
         self.check_condition(len(x), condition)
         near, far = near_items(x)
         p = self.logits(self._standardised(near), self.conditioner(condition)).softmax(1)
