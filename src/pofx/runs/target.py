@@ -51,13 +51,9 @@ FADED = 0.6  # share of the budget in which scouts are replaced by importance-we
 CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
 PLAIN: dict[str, Any] = {"octaves": 0, "dropout": 0.0, "bound": 10.0}  # of every model that has them: smooth, and wide
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "nsf": {
-        "conditioner": "coupling",
-        "layers": 6,
-        "bins": 16,
-        "width": 64,
-        "blocks": 1,
-    },
+    **dict.fromkeys(
+        ("nsf", "nsf-coupling"), {"conditioner": "coupling", "layers": 6, "bins": 16, "width": 64, "blocks": 1}
+    ),
     **dict.fromkeys(("split-mean-flow", "mean-flow"), {"sampler_steps": 8}),
 }
 TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.0, "ema_ramp": 0.1}
