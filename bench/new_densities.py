@@ -322,23 +322,25 @@ def circuit(args):
 
 def speed(args):
     """log p and a step of expectation maximisation of a circuit of MNIST's size, beside the plain products of the same
-    sizes: one for each edge upwards; two more downwards, counts and messages. Bar 1.5 times these."""
+    sizes: messages upwards and the leaves' tables; two more of each downwards, counts and gradients. Bar 1.5 times."""
     from harness import in_turn
 
     from pofx.core import config
     from pofx.core.event import Discrete
     from pofx.core.model import Batch
 
-    items, states, places = 256, 64, 784
+    items, states, places = 1000, 64, 784  # a batch of training
     model = config.build("circuit", Discrete((1, 28, 28), 256), None, states=states)
     grey = load("mnist").train.values
     model.prepare(lambda n: Batch(torch.from_numpy(np.asarray(grey[:n])).long()[:, None], None))
     x = torch.from_numpy(np.asarray(grey[:items])).long()[:, None]
     left, table = torch.rand(places, items, states), torch.rand(places, states, states)
+    mixed, bases = torch.rand(places, states, states), torch.rand(states, 256).T
 
     def products(count):
         for _ in range(count):
             torch.bmm(left, table)
+            bases @ mixed  # the leaves' tables, mixtures of shared distributions
 
     def step():
         model.zero_grad()
