@@ -103,6 +103,9 @@ class Folder(Writes):
 class Guarded(Writes):
     """Runs, comparisons and databases, whose own code decides what is continued and what is refused."""
 
+    def place(self, out: Any, given: Mapping[str, Any]) -> Path | None:
+        return None if out is None or "://" in str(out) else Path(out)  # the address of a database is no path
+
 
 class Items(Writes):
     """Items of the run: a file or folder that fits their kind; without one their usual file, or the screen."""

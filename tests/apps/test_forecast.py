@@ -172,6 +172,13 @@ def test_a_year_of_months_is_forecast_from_ten_years_and_from_five(monkeypatch, 
         Forecaster(12, context=48, **QUICK).fit(sold)
 
 
+def test_a_series_that_always_has_a_gap_in_its_future_is_refused():
+    values = walk(200)[:, 0]
+    values[np.arange(200) % 3 != 0] = np.nan
+    with pytest.raises(DataError, match="0 windows"):
+        Forecaster(2, context=4, **QUICK).fit(values)
+
+
 def test_floors_of_a_series_shorter_than_its_season():
     one = series(walk(60))
     assert floors(one, 20, [49], 12, 30, draws=5)["climatology"].shape == (1, 5, 12, 2)

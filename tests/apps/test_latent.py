@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.latent import LatentSpace
+from pofx.apps.latent import LatentSpace, terms
 from pofx.cli.main import app
 from pofx.core.errors import Unsupported, UsageError
 from pofx.data.sources import load
@@ -58,6 +58,25 @@ def test_directions_find_what_was_planted():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("8 - 3 + 1", [(1, "8"), (-1, "3"), (1, "1")]),
+        ("8-3+11", [(1, "8"), (-1, "3"), (1, "11")]),
+        ("-3 \u2212 1", [(-1, "3"), (-1, "1")]),
+        ("well-known-New York", [(1, "well-known"), (-1, "New York")]),
+    ],
+)
+def test_sums_of_labels_are_read_as_they_are_written(text, found):
+    assert terms(text, ("1", "3", "8", "11", "well-known", "New York")) == found
+
+
+@pytest.mark.parametrize("text", ["", "8 -", "8 3", "8 - eleven", "12"])
+def test_what_is_no_sum_of_labels_is_refused(text):
+    with pytest.raises(UsageError, match="unknown label"):
+        terms(text, ("1", "3", "8"))
+
+
 def test_paths_and_arithmetic_of_a_run(space):
     for kind in ("straight", "spherical", "quantile"):
         path = space.path(0, 1, 5, kind)

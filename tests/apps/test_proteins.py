@@ -123,6 +123,12 @@ def test_floors_know_columns_and_pairs(alignment):
     assert np.exp(x.log_p).sum(1) == pytest.approx(np.ones(10))
 
 
+def test_the_mean_field_is_left_out_of_families_that_are_too_small(alignment):
+    assert "Potts, mean field" in app_of.floor_models(alignment, 0)
+    few = Alignment(alignment.sequences[:6], alignment.numbers, weights(alignment.sequences[:6], 0.9), 0)
+    assert list(app_of.floor_models(few, 0)) == ["profile", "profile, similar residues", "tolerance"]
+
+
 def test_tolerance_knows_what_residues_are_and_where_they_are_buried(alignment):
     table = blosum()
     assert (table == table.T).all() and table[RESIDUES.index("W"), RESIDUES.index("W")] == 11

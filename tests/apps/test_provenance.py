@@ -337,3 +337,11 @@ def test_runs_that_need_conditions_are_tried_under_those_of_held_out_rows(tmp_pa
     assert memorisation(run, n=50).numbers["samples"] == 50
     done = CliRunner().invoke(app, ["detect", str(tmp_path / "r0"), str(tmp_path / "r1"), "-n", "40"])
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.slow
+def test_pictures_of_another_size_are_refused(flow, tmp_path):
+    run = flow.save(tmp_path / "run")
+    Image.fromarray(np.zeros((20, 10), np.uint8)).save(tmp_path / "large.png")
+    done = CliRunner().invoke(app, ["detect", str(run), "--items", str(tmp_path / "large.png"), "-n", "30"])
+    assert isinstance(done.exception, DataError) and "shape (8, 8)" in str(done.exception)

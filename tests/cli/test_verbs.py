@@ -43,6 +43,23 @@ def test_a_file_elsewhere_adds_a_verb_without_being_imported(tmp_path):
 def test_bare_pofx_shows_help_and_the_version_is_an_option():
     assert invoke().exit_code == 0 and "train" in invoke().output
     assert invoke("--version").output.strip() == f"pofx {pofx.__version__}"
+    assert invoke("-V", "info").output.strip() == f"pofx {pofx.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"), [("help", "Look up"), ("help train", "--minutes"), ("models flow", "realnvp")]
+)
+def test_help_and_families_are_found_as_people_write_them(words, seen, monkeypatch, capsys):
+    import signal
+
+    import pofx.cli.main as cli
+
+    monkeypatch.setattr("sys.argv", ["pofx", *words.split()])
+    monkeypatch.setattr(signal, "signal", lambda *a: None)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    shown = capsys.readouterr().out
+    assert not end.value.code and seen in shown and "pixelcnn" not in shown
 
 
 def test_public_names_are_found_without_importing_them():

@@ -103,13 +103,14 @@ def test_futures_follow_the_calendar(freq):
 
 def test_a_series_of_pandas_keeps_its_times_and_a_mask_its_gaps():
     assert series(pd.Series(Y, DAYS)).times.equals(DAYS) and len(several([pd.Series(Y, DAYS)] * 2)) == 2
-    with pytest.raises(DataError, match="must rise"):
-        series(pd.Series(Y, DAYS[::-1]))
+    with pytest.warns(UserWarning, match="from the last row to the first"):
+        assert series(pd.Series(Y, DAYS[::-1])).values[0, 0] == Y[-1]
+    assert several({"y": Y})[0].names == ("y",)
     assert np.isnan(series(np.ma.array(Y, mask=np.arange(N) == 4)).values[4, 0])
 
 
 NO_SERIES = {
-    "complex": Y * 1j, "words": ["a"] * N, "nothing": [], "a mapping": {"y": Y}, "ragged": {"target": [[1, 2], [3]]},
+    "complex": Y * 1j, "words": ["a"] * N, "nothing": [], "ragged": {"target": [[1, 2], [3]]},
     "no target": {"target": None}, "no date": {"target": Y, "start": "xx", "freq": "D"},
     "no frequency": {"target": Y, "start": "2024", "freq": "QQ"},
     "short covariates": {"target": Y, "feat_dynamic_real": [[1, 2, 3]]},

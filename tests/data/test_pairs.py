@@ -92,6 +92,10 @@ def test_a_translation_at_the_command_line_reads_folders_and_writes_both_directi
         done = CliRunner().invoke(app, call.split())
         assert done.exit_code == code and line in done.output + str(done.exception), (call, done.output, done.exception)
     assert len(list((tmp_path / "there").glob("*.png"))) == 3
+    write(tmp_path / "large", [np.zeros((30, 20), np.uint8), np.zeros((9, 9), np.uint8)])
+    with pytest.warns(UserWarning, match="made 6 x 8, grey"):
+        done = CliRunner().invoke(app, ["sample", "cycle", "--condition", "large", "--out", "of large"])
+    assert done.exit_code == 0 and len(list((tmp_path / "of large").glob("*.png"))) == 2
     z = run.encode(b[:3])
     assert z.shape == (3, 1, 6, 8) and run.decode(z).shape == (3, 6, 8)
     paired = pofx.fit("data", "pix2pix", steps=1, condition="A", width=16, progress=False)

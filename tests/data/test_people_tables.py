@@ -276,3 +276,24 @@ def test_plain_numbers_are_what_they_were(texts, monkeypatch):
     found = typed(column)
     monkeypatch.setattr("pofx.data.typed._plain", lambda column: None)
     pd.testing.assert_series_equal(found, typed(column))
+
+
+def test_decimals_in_single_precision_are_decimals():
+    g = np.random.default_rng(0)
+    known = np.float64(np.float32(g.integers(-2000, 2000, 3000) / 1000))
+    about = describe(pd.DataFrame({"x": known}))
+    assert about["x"] == {"type": "decimal", "places": 3, "single": True}
+    new = np.float64(np.float32(np.array([1.999, 2.345, -13.396])))
+    steps, reasons = numbers(pd.DataFrame({"x": new}), about)
+    assert steps[:, 0].tolist() == [1999, 2345, -13396] and not reasons
+    off, reasons = numbers(pd.DataFrame({"x": [1.9995]}), about)
+    assert reasons and "decimals" in reasons[0]
+
+
+def test_levels_are_values_that_new_rows_have_too():
+    g = np.random.default_rng(0)
+    uneven = np.sqrt(np.arange(1, 400) + 0.3)
+    often = pd.DataFrame({"x": g.choice(uneven[:12], 3000)})
+    assert describe(often)["x"]["type"] == "levels"
+    rare = pd.DataFrame({"x": uneven[np.minimum(g.geometric(0.02, 3000), 398)]})
+    assert describe(rare)["x"]["type"] == "real", "a new row may well have another value"

@@ -50,7 +50,7 @@ def test_every_type_comes_back_exactly():
 def test_draws_are_valid_rows():
     x = mixed()
     fitted = Table.fit(table(x))
-    wild = fitted.items(fitted.decode(10 * torch.randn(2000, fitted.dims)))
+    wild = fitted.items(fitted.decode(10 * torch.randn(2000, fitted.width)))
     assert set(wild.member) == {True, False} and set(wild.plan) == {"free", "pro", "team"}
     assert wild.age.between(x.age.min(), x.age.max()).all() and wild.day.between(x.day.min(), x.day.max()).all()
     assert not fitted.impossible(wild)
@@ -114,7 +114,9 @@ def test_heavy_and_missing_values_of_a_column_are_values_of_their_own():
     x.loc[RNG.random(1000) < 0.3, "a"] = 1.5
     x.loc[RNG.random(1000) < 0.3, ["b", "c"]] = np.nan
     fitted = Table.fit(table(x))
-    assert fitted.volume is Density.BOUND and "single values" in fitted.measure and fitted.dims == 6
+    assert (
+        fitted.volume is Density.BOUND and "single values" in fitted.measure and (fitted.width, fitted.dims) == (6, 3)
+    )
     event, ladj = fitted.encode(fitted.tensor(x), Streams(0, 1000))
     assert torch.isfinite(event).all() and torch.isfinite(ladj).all()
     out = fitted.items(fitted.decode(event))

@@ -130,12 +130,13 @@ def test_items_of_ones_own_are_reconstructed_and_scored(desk):
 
 @pytest.mark.slow
 def test_a_picture_in_the_editor_is_the_one_that_is_drawn_anew(desk):
-    from pofx.serve.studio import large, over_white, painted_item
+    from pofx.serve.studio import large, over_white, paintable, painted_item
 
     own = np.zeros((64, 64, 4), np.uint8)
     own[16:48, 24:40] = 255  # a white bar; the rest is transparent, its hidden colour black
     assert (over_white(own) == 255).all()
     own[..., 3] = 255
+    assert paintable({"background": own, "layers": []}).shape == (320, 320, 3) and "update" in str(paintable(None))
     item = painted_item(desk, "ddpm", 0, {"background": own, "layers": []})
     assert item.values.max() == 16 and item.values[0, :, 0].max() == 0
     mask = np.zeros((64, 64), bool)
@@ -148,6 +149,8 @@ def test_a_picture_in_the_editor_is_the_one_that_is_drawn_anew(desk):
     assert desk.complete("vae", desk.test_item("vae", 0), mask, n=2).note == "50% drawn anew"
     with pytest.raises(PofxError, match="from their beginning"):
         desk.complete("made", desk.test_item("made", 0), mask, n=2)
+    with pytest.raises(PofxError, match="larger part"):
+        desk.complete("ddpm", item, np.eye(64, dtype=bool), n=2)
     with pytest.raises(PofxError, match="picture is none"):
         desk.own("nsf", own[..., :3])
 
@@ -384,7 +387,7 @@ def upload(page, folder):
     from PIL import Image
     from scipy.io import wavfile
 
-    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))).save(folder / "own.png")
+    Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1))).save(folder / "own.png")
     wavfile.write(folder / "own.wav", 8000, np.sin(np.arange(400) / 5).astype(np.float32))
     choose(page, "vae")
     for name in ("reconstruct", "walk"):
@@ -413,6 +416,7 @@ def upload(page, folder):
     page.wait_for_timeout(1000)
     page.click("#complete-go")
     page.wait_for_function("document.querySelector('#complete-note').innerText.includes('drawn anew')")
+    assert "100%" not in page.inner_text("#complete-note")  # the brush fits the picture
 
 
 @pytest.mark.slow

@@ -143,6 +143,20 @@ def test_plans_that_cannot_be_are_refused(plan, sources, message, tmp_path):
         Study.create(tmp_path / "x.db", plan(), sources)
 
 
+@pytest.mark.parametrize("url", ["junk.db", "none.db", "folder", "postgresql://x@127.0.0.1:1/y", "nosuch://x"])
+def test_what_is_no_study_is_refused_in_words_and_nothing_is_made(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "junk.db").write_text("no database " * 100)
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="no study at|cannot be opened"):
+        Study(url)
+    if url != "none.db":
+        with pytest.raises(UsageError, match="cannot be opened"):
+            Study.create(url, Plan("pair", checks=0), SOURCES)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_the_page_gives_items_without_their_source_and_refuses_everything_else(make):
     from fastapi.testclient import TestClient
 
@@ -218,3 +232,13 @@ def test_results_are_printed_exported_and_shown_in_a_report(make, tmp_path):
     assert "48 answers of 4 people" in page
     assert "Taken for real" in page
     assert Human().html(SimpleNamespace(folder=tmp_path / "none", data={}, protocol={}, ink={})) is None
+
+
+def test_a_study_is_opened_by_the_address_of_its_database(make, tmp_path):
+    from typer.testing import CliRunner
+
+    from pofx.cli.main import app
+
+    make("pair", trials=6)
+    done = CliRunner().invoke(app, ["judge", "--out", f"sqlite:///{tmp_path / '0.db'}", "--results"])
+    assert done.exit_code == 0 and "0 answers of 0 raters" in done.output, done.output

@@ -67,7 +67,9 @@ def page():
 def test_a_rater_answers_by_keys_to_the_end(protocol, served, page):
     study, address, _ = served(protocol, trials=6)
     page.goto(address)
-    page.keyboard.press("Enter")  # the button of consent has the focus
+    page.wait_for_selector("button:focus")  # that of consent
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#progress", state="attached")
     for k in range(6):
         page.wait_for_function(f"Math.round(document.querySelector('#progress').value * 6) === {k}")
         page.wait_for_selector("button.choice:not([disabled])")
@@ -78,7 +80,7 @@ def test_a_rater_answers_by_keys_to_the_end(protocol, served, page):
     page.wait_for_selector("text=this was the last question")
     answers = study.answers()
     assert len(answers) == 6 and (answers["milliseconds"] >= 0).all()
-    page.goto(f"{address}/results?key=secret")
+    page.goto(f"{address}/results?key=secret")  # plain JSON, beside which a browser requests an icon
     assert "answers" in page.inner_text("body") and not page.errors
 
 

@@ -47,3 +47,24 @@ def test_auto_is_bf16_where_products_are_large(monkeypatch, large):
     options = TrainOptions(precision="auto", batch_size=32, validations=0)
     train(model, feed, options=options, budget=Budget(steps=2), progress=False)
     assert set(model.seen) == {large}
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_grids_that_shrink_to_one_column_stay_in_full_precision(monkeypatch, precision):
+    """Kernels of bf16 on processors leave what a strided convolution makes of them partly unset."""
+    for module in ("loop", "devices"):
+        monkeypatch.setattr(f"pofx.train.{module}.multiplies_bf16", lambda: True)
+
+    class Narrow(Watched):
+        def loss(self, batch):
+            x = batch.x.reshape(len(batch.x), 1, 4, 2)
+            narrow = torch.nn.functional.conv2d(x, torch.ones(1, 1, 3, 3), stride=2, padding=1)
+            return super().loss(batch) + 0 * narrow.mean()
+
+    model = Narrow(SMALL)
+    assert mean_product(model, model.phases(), Batch(torch.ones(4, 8))) == 0
+    model.seen.clear()
+    feed = Feed(torch.randn(64, 8), None, Identity(Continuous((8,))), seed=0, device=torch.device("cpu"))
+    options = TrainOptions(precision=precision, batch_size=32, validations=0)
+    train(model, feed, options=options, budget=Budget(steps=2), progress=False)
+    assert set(model.seen) == {False}

@@ -230,6 +230,9 @@ def detect(
     detector, suspects = Detector.fit(dataset, generated, seed), whole(items, **as_read(first))
     if suspects.kind != dataset.train.kind:
         raise DataError(f"the items to judge must be {dataset.train.kind} items (got {suspects.kind}): see --against")
+    size, own = np.shape(suspects.values)[1:], np.shape(dataset.train.values)[1:]
+    if kind_of(suspects).photographic and size != own:
+        raise DataError(f"the pictures to judge must have the shape {own} of the real ones (got {size}): resize them")
     p = detector.p_values(suspects.values)
     called = detector.verdicts(suspects.values, level)
     write_frame(

@@ -211,7 +211,7 @@ class Forecaster:
     def _given(self, ahead: np.ndarray, one: Series) -> np.ndarray:
         """What is known in advance of a block: its known covariates at every step, its calendar at the first."""
         width = 0 if one.known is None else one.known.shape[1]
-        return np.concatenate((ahead[:, :, :width].reshape(len(ahead), -1), ahead[:, 0, width:]), 1)
+        return np.concatenate((ahead[:, :, :width].reshape(len(ahead), ahead.shape[1] * width), ahead[:, 0, width:]), 1)
 
     def _filled(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values in standard units with gaps filled by the value before, and where the gaps were."""

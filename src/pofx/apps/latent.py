@@ -8,12 +8,14 @@ real items, by a two-sample test and by the confidence of a classifier; floors: 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import pandas as pd
+from jaxtyping import Bool, Float
 
 from pofx.artifact import run_of
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
@@ -25,7 +27,7 @@ from pofx.data.dataset import take
 from pofx.data.kind import kind_of
 from pofx.data.vectors import Vectors
 from pofx.evaluate.conditions import with_conditions
-from pofx.evaluate.disentanglement import SCORES, factor_table, scores
+from pofx.evaluate.disentanglement import SCORES, VALUES, factor_table, scores
 from pofx.evaluate.features import main_space
 from pofx.evaluate.metrics.codes import CodeProbe
 from pofx.evaluate.metrics.path_length import PathLength
@@ -64,12 +66,15 @@ class LatentSpace:
         dataset: that it was trained on, or what `fit` takes; None reads it again. Its test items are
             encoded, with validation items where these are few.
         seed: of every random choice.
+        factors: a table of known factors, one row per test item in their order: what `checks` reads codes against, and
+            attributes beside the labels.
 
     Raises:
         Unsupported: the model has no codes, or codes of classes, between which there is nothing.
+        DataError: factors of another number of rows.
     """
 
-    def __init__(self, artifact: Any, dataset: Any = None, seed: int = 0) -> None:
+    def __init__(self, artifact: Any, dataset: Any = None, seed: int = 0, factors: pd.DataFrame | None = None) -> None:
         artifact = run_of(artifact)
         model = artifact.model
         if not isinstance(model, Encoding):
@@ -82,6 +87,7 @@ class LatentSpace:
         self.artifact, self.dataset, self.seed = artifact, with_conditions(artifact, data), seed
         order = np.random.default_rng(seed).permutation(len(self.dataset.test))[:MOST]
         self.items = take(self.dataset.test, order)
+        self.factors = None if factors is None else self._of_items(factors)
         self.conditional = model.condition is not None
 
     # --- codes
@@ -132,38 +138,59 @@ class LatentSpace:
         Raises:
             UsageError: nothing, or no such label.
         """
-        words = re.split(r"\s+([+-])\s+", text.strip())
         total = np.zeros(self.codes.shape[1], np.float32)
-        for sign, name in zip(["+", *words[1::2]], words[::2], strict=True):
-            if name not in self.means:
-                raise unknown("label", name, self.means)
-            total += (-1 if sign == "-" else 1) * self.means[name]
+        for sign, name in terms(text, tuple(self.means)):
+            total += sign * self.means[name]
         return self.decode(total[None])
 
     # --- directions
 
-    def attribute(self, label: str, others: bool = False) -> Float[np.ndarray, "d"]:
-        """From the mean code of all other items to that of a label; with `others`, the directions of other labels are
-        projected out, as for attributes of which an item may have several: of classes that exclude each other little
-        remains then."""
-        names = list(self.means)
-        if label not in names:
-            raise unknown("label", label, names)
-        labels = np.asarray(self._labels())
-        known = self.items.facts.get("label_names") or [str(k) for k in range(int(labels.max()) + 1)]
-        own = {n: directions.attribute(self.codes, labels == [str(k) for k in known].index(n)) for n in names}
-        rest = [of for name, of in own.items() if name != label]
-        # the directions of all classes sum to about zero: one of the others is left in, the one most like the label's
-        if others and len(rest) > 1:
-            alike = [abs(float(own[label] @ r)) / max(float(np.linalg.norm(r)), 1e-12) for r in rest]
-            return directions.without(own[label], [r for i, r in enumerate(rest) if i != int(np.argmax(alike))])
-        return own[label]
+    @cached_property
+    def attributes(self) -> dict[str, tuple[str, Bool[np.ndarray, "n"]]]:
+        """By name of an attribute: the factor that it is a value of, and which items have it. Labels by their names; of
+        a column of factors each value as "column=value", of numbers "column" for what lies above the median."""
+        found = {}
+        if labelled(self.items):
+            labels, names = np.asarray(self.items.labels), self.items.facts.get("label_names") or ()
+            for k in np.unique(labels):
+                found[str(names[int(k)]) if int(k) < len(names) else str(int(k))] = ("", labels == k)
+        for name, column in () if self.factors is None else self.factors.items():
+            if pd.api.types.is_numeric_dtype(column) and column.nunique() > 2:
+                found[str(name)] = (str(name), (column > column.median()).to_numpy())
+            if not pd.api.types.is_numeric_dtype(column) or column.nunique() <= VALUES:
+                found |= {f"{name}={v}": (str(name), (column == v).to_numpy()) for v in sorted(column.unique())}
+        return found
 
-    def other(self, label: str) -> int:
-        """The number of the first item that has another label."""
-        labels = np.asarray(self._labels())
-        names = self.items.facts.get("label_names") or [str(k) for k in range(int(labels.max()) + 1)]
-        found = np.flatnonzero(labels != [str(name) for name in names].index(label))
+    def attribute(self, name: str, others: bool = False) -> Float[np.ndarray, "d"]:
+        """From the mean code of all other items to that of the items with an attribute; with `others`, the directions
+        of all other attributes are projected out: those of other factors, or of the other labels, of which, as they
+        exclude each other, little remains then.
+
+        Raises:
+            UsageError: no such attribute, or all items have it.
+        """
+        if not self.attributes:
+            self._labels()  # there are neither: the error names what to do
+        if name not in self.attributes:
+            raise unknown("attribute", name, self.attributes)
+        factor, has = self.attributes[name]
+        own = directions.attribute(self.codes, has)
+        if not others:
+            return own
+        several = self.factors is not None
+        rest = [
+            directions.attribute(self.codes, mask)
+            for other, (of, mask) in self.attributes.items()
+            if (of and of != factor if several else other != name) and mask.any() and not mask.all()
+        ]
+        if not several and len(rest) > 1:  # those of all classes sum to about zero: the one most like it is left in
+            alike = [abs(float(own @ r)) / max(float(np.linalg.norm(r)), 1e-12) for r in rest]
+            del rest[int(np.argmax(alike))]
+        return directions.without(own, rest)
+
+    def other(self, name: str) -> int:
+        """The number of the first item that does not have an attribute."""
+        found = np.flatnonzero(~self.attributes[name][1])
         return int(found[0]) if len(found) else 0
 
     def components(self, k: int = 5) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k"]]:
@@ -185,11 +212,13 @@ class LatentSpace:
         along = np.linspace(-reach, reach, steps)[None, :, None] * (spread[:, None] * units)[:, None]
         return self.decode((self.codes[of] + along).reshape(-1, self.codes.shape[1]), of)
 
-    def towards(self, label: str, of: int | None = None, steps: int = 9, reach: float = 2.0) -> Items:
-        """An item (the first of another label) led along the direction of a label, from where it is to `reach` times
-        the distance of the means."""
-        of = self.other(label) if of is None else of
-        along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(label)
+    def towards(
+        self, name: str, of: int | None = None, steps: int = 9, reach: float = 2.0, others: bool = False
+    ) -> Items:
+        """An item (the first without it) led along the direction of an attribute, from where it is to `reach` times
+        the distance of the means; `others` as in `attribute`."""
+        along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(name, others)
+        of = self.other(name) if of is None else of
         return self.decode((self.codes[of] + along).astype(np.float32), of)
 
     def steered(self, columns: int = 10) -> dict[str, list[tuple[str, Items]]]:
@@ -218,7 +247,8 @@ class LatentSpace:
         """Smooth, disentangled, complete, and the linear probe; those that the data does not allow are left out.
 
         Args:
-            factors: a table of known factors, one row per test item in their order; by default the labels.
+            factors: a table of known factors, one row per test item in their order; by default that of the space, else
+                the labels.
         """
         return [*self._smooth(), *self._disentangled(factors), *self._complete(), *self._probe()]
 
@@ -228,17 +258,10 @@ class LatentSpace:
         return [Check("path length", value, {"straight line": 1.0}, "lower", text) for value in found.values()]
 
     def _disentangled(self, factors: Any) -> list[Check]:
-        if factors is None and not labelled(self.items):
+        table = self.factors if factors is None else self._of_items(factors)
+        if table is None and not labelled(self.items):
             return []
-        if factors is None:
-            known = np.asarray(self.items.labels, np.int64)[:, None]
-        elif len(factors) != len(self.dataset.test):
-            raise DataError(
-                f"factors must have a row for each of {len(self.dataset.test)} test items (got {len(factors)})"
-            )
-        else:
-            order = np.random.default_rng(self.seed).permutation(len(self.dataset.test))[:MOST]
-            known = factor_table(factors.iloc[order])
+        known = np.asarray(self.items.labels, np.int64)[:, None] if table is None else factor_table(table)
         if self.codes.shape[1] < 2:
             return []
         codes = self.codes.astype(np.float64)
@@ -287,6 +310,15 @@ class LatentSpace:
         known = {name: float(v) for name, v in floors.items() if v is not None}
         return [Check("linear probe", read.values["code_linear"], known, "higher", text)] if read.values else []
 
+    def _of_items(self, factors: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the items that are encoded."""
+        if len(factors) != len(self.dataset.test):
+            raise DataError(
+                f"factors must have a row for each of {len(self.dataset.test)} test items (got {len(factors)})"
+            )
+        order = np.random.default_rng(self.seed).permutation(len(self.dataset.test))[:MOST]
+        return factors.iloc[order].reset_index(drop=True)
+
     def _some(self, n: int) -> np.ndarray:
         return np.random.default_rng(self.seed + 1).permutation(len(self.dataset.train))[:n]
 
@@ -294,6 +326,26 @@ class LatentSpace:
         if not labelled(self.items):
             raise UsageError("the data has no labels to take mean codes of: name a column of labels when you train")
         return self.items.labels
+
+
+def terms(text: str, names: Sequence[str]) -> list[tuple[int, str]]:
+    """The signs and names of a sum such as "a - b + c": names may hold blanks and signs, blanks between are free.
+
+    Raises:
+        UsageError: nothing, or what is no name.
+    """
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    term = re.compile(rf"\s*([+-])?\s*({known})\s*(?=[+-]|$)")
+    plain = re.sub("[\u2212\u2013]", "-", text)  # the signs of typesetting
+    found, at = list[tuple[int, str]](), 0
+    while at < len(plain) or not found:
+        match = term.match(plain, at)
+        if match is None or (found and match[1] is None):
+            rest = re.split(r"\s+[+-]\s+", plain[at:].strip(" +-"))[0]
+            raise unknown("label", rest, names)
+        found.append((-1 if match[1] == "-" else 1, match[2]))
+        at = match.end()
+    return found
 
 
 def confidence(net: Network, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:

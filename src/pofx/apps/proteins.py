@@ -200,7 +200,8 @@ def ensemble(scores: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def floors(alignment: Alignment, sequences: Sequence[str], *, potts_steps: int = 60) -> dict[str, np.ndarray]:
-    """Scores by the profile and by Potts models: the mean field, and pseudo-likelihood by so many steps."""
+    """Scores by the profile and by Potts models: the mean field, of families with as many effective sequences as
+    columns, and pseudo-likelihood by so many steps."""
     return scored(floor_models(alignment, potts_steps), alignment, sequences)
 
 
@@ -209,7 +210,8 @@ def floor_models(alignment: Alignment, potts_steps: int = 60) -> dict[str, Any]:
     models: dict[str, Any] = {"profile": Profile(alignment)}
     models["profile, similar residues"] = Profile(alignment, pseudo=0.05, similar=SIMILAR)
     models["tolerance"] = Tolerance(alignment, models["profile, similar residues"].log_p)
-    models["Potts, mean field"] = mean_field(alignment)
+    if alignment.effective >= len(alignment.focus):  # of fewer the covariance has no inverse but that of its prior
+        models["Potts, mean field"] = mean_field(alignment)
     if potts_steps:
         models["Potts, pseudo-likelihood"] = pseudo_likelihood(alignment, steps=potts_steps)
     return models

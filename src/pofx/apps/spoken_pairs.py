@@ -24,6 +24,7 @@ from pofx.data.recordings import at_rate, read_recording
 GREYS, SIDE = 4, 14
 COMPONENTS = 24  # of the spectrograms
 PAIRS = 8000
+REPEATS = ".*of the values repeat"  # a warning: lengths are whole numbers of samples, recordings come more than once
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -95,7 +96,9 @@ def paired(
     from pofx.data.vectors import Vectors
 
     g = np.random.default_rng(seed)
-    codec = Voice(steps=1, components=COMPONENTS).fit(real.values, int(real.facts["rate"]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=REPEATS)
+        codec = Voice(steps=1, components=COMPONENTS).fit(real.values, int(real.facts["rate"]))
     codes = np.stack([codec.encode(clip) for clip in real.values])
     train = len(x) * 5 // 6
     digits = np.unique(y)
@@ -118,7 +121,7 @@ def paired(
 def fitted(joint: Any, of: Pairs) -> Any:
     """A joint model that learned the pairs; that recordings come more than once is known, and no warning."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*of the values repeat")
+        warnings.filterwarnings("ignore", message=REPEATS)
         return joint.fit({"picture": of.pictures, "sound": of.sounds})
 
 

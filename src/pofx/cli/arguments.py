@@ -84,11 +84,19 @@ def as_items(artifact: Any, values: Any) -> Any:
 def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
     from pofx.core.errors import Unsupported, UsageError
-    from pofx.core.model import Completing
-    from pofx.data.kind import of_card
+    from pofx.core.model import Completing, Infilling
+    from pofx.data.kind import named, of_card
 
-    if not isinstance(artifact.model, Completing):
-        raise Unsupported(f"{artifact.name} cannot complete a partial item: train an autoregressive model")
+    if named(artifact.representation.kind).columnar:
+        raise UsageError(
+            f"rows have no beginning: pass --given column=value or --given {text} (cells that are empty there are "
+            "drawn by `pofx impute`)"
+        )
+    if not isinstance(artifact.model, Completing | Infilling):
+        raise Unsupported(
+            f"{artifact.name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
+            "masked-diffusion; a diffusion draws the rest in `pofx edit`"
+        )
     if known is None:
         if of_card(artifact.card["data"]).outputs[0] not in LINES:
             raise UsageError("--prefix DATA needs --known: the number of rows that are given, such as --known 4")
@@ -114,6 +122,7 @@ def conditions(artifact: Any, text: str | None, n: int | None) -> Any:
     from pofx.core.errors import DataError
     from pofx.data.kind import named, take
     from pofx.data.sources import read_conditions
+    from pofx.represent.image import shape_of
     from pofx.represent.several import Product
 
     if text is None or artifact.conditioning is None:
@@ -121,7 +130,8 @@ def conditions(artifact: Any, text: str | None, n: int | None) -> Any:
     conditioning, path = artifact.conditioning, Path(text).expanduser()
     in_files = bool(named(conditioning.kind).members)
     if path.is_file() or (in_files and path.is_dir()):
-        items = read_conditions(path)
+        reading = artifact.card.get("data", {}).get("facts", {}).get("reading")
+        items = read_conditions(path, shape_of(conditioning), reading)
         return take(items, [i % len(items) for i in range(len(items) if n is None else n)])
     if in_files and not path.exists() and not isinstance(conditioning, Product):
         raise DataError(f"there is no file or folder {text}: give {conditioning.kind} items as the condition")

@@ -30,7 +30,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def pofx(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="The version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="The version.")] = False,
     use: Annotated[
         list[Path] | None, typer.Option(help="A Python file with models of your own, which is run first; repeatable.")
     ] = None,
@@ -38,7 +38,7 @@ def pofx(
     """p(x) for every family of deep generative models: train, sample, score, encode, evaluate, compare."""
     if version:
         typer.echo(f"pofx {__version__}")
-        return
+        raise typer.Exit()
     if use:
         from pofx.core.config import module_of
 
@@ -125,6 +125,8 @@ def exit_code(error: BaseException) -> int:
 def main() -> None:
     """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     warnings.showwarning = note  # type: ignore[assignment]  # only the message is shown
+    if sys.argv[1:2] == ["help"]:  # as other programs have it
+        sys.argv[1:] = [*sys.argv[2:], "--help"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(standalone_mode=False) or 0

@@ -115,7 +115,7 @@ def _default(row: config.Entry, dataset: Dataset, codes: Event | None) -> float:
     if all(default.event is None for default in plain):
         return 0
     try:
-        event = choose(dataset.train, row.model, {}).event if codes is None else codes
+        event = choose(dataset.train, row.model, {}, row.view).event if codes is None else codes
     except PofxError:
         return 0
     return max((1 + (default.least > 0) for default in plain if default.fits(event)), default=0)
@@ -161,7 +161,7 @@ def refusal(
         TrainOptions.of({**row.trains_with, **own.trainer})
         if codes is not None and own.view:
             raise UsageError(f"the view of the data is that of the first stage: omit {', '.join(own.view)}")
-        event = choose(dataset.train, row.model, own.view).event if codes is None else codes
+        event = choose(dataset.train, row.model, own.view, row.view).event if codes is None else codes
         with seeded(0, 0):
             config.build(name, event, None, **own.options)
     except (PofxError, ValueError, TypeError) as error:

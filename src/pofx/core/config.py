@@ -48,6 +48,7 @@ class Entry:
     trains_with: Mapping[str, Any]
     traits: Traits
     default_for: tuple[Default, ...] = ()
+    view: str = ""
 
 
 def _rows(model: type[Model]) -> Iterator[Entry]:
@@ -61,6 +62,7 @@ def _rows(model: type[Model]) -> Iterator[Entry]:
             {**model.trains_with, **(recipe.trains_with or {})},
             traits(model, recipe),
             recipe.default_for,
+            recipe.view,
         )
 
 

@@ -102,7 +102,8 @@ class Default:
 class Recipe:
     """A historical model that is a choice of parts: named constructor values of a core, with their source.
 
-    `summary` and `density` are its line in `pofx models` and the kind of its log_prob where they are not the core's.
+    `summary` and `density` are its line in `pofx models` and the kind of its log_prob where they are not the core's;
+    `view` is the view of items that it takes where they have it.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Recipe:
     default_for: tuple[Default, ...] = ()
     summary: str = ""
     density: Density | None = None
+    view: str = ""
 
 
 class Model(Checked, nn.Module, ABC):

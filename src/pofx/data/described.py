@@ -30,6 +30,7 @@ POSSIBLE: Mapping[str, Any] = {
     "unit": Annotated[str, OneOf("ns", "us", "ms", "s", "M")],
     "format": str | None,
     "span": bool,
+    "single": bool,
 }
 
 

@@ -12,9 +12,17 @@ NEAR = 2e-4  # share of a step within which a value lies on a grid, where there 
 REPEATED = 0.1  # share of rows that repeat the value of another, from which a column of reals has atoms
 FEWEST = 20  # rows from which on there is evidence
 HEAVY, MOST_HEAVY = 0.01, 16  # share of rows of a single value among reals, and how many such values there may be
-LEVELS = 1 << 15  # values of a column without even steps
+LEVELS, UNSEEN = 1 << 15, 0.01  # values of a column without even steps, and the share of rows with others
 COARSEST = 100  # steps of a standard deviation, from which on samples of reals are rounded as the data was
 DIGITS = range(6, 13)  # significant digits to which numbers are written
+
+
+def single(x: np.ndarray) -> bool:
+    """Whether all values are of single precision, as 13.395999908447266 is, which was 13.396; but for a unit in the
+    last place, by which readers of text are off."""
+    with np.errstate(over="ignore"):
+        away = np.abs(x.astype(np.float32).astype(np.float64) - x)
+    return bool((away <= 4 * np.finfo(np.float64).eps * np.abs(x)).all())
 
 
 def on_grid(x: np.ndarray, eps: float) -> np.ndarray:
@@ -49,7 +57,8 @@ def grid_of(x: np.ndarray, eps: float) -> dict[str, Any]:
     lattice = lattice_of(distinct, eps)
     if lattice is not None:
         return lattice
-    if len(distinct) <= min(LEVELS, len(x) / 4) and repeated > 1 - REPEATED:
+    once = int((counts == 1).sum()) / len(x)  # as probable are values that no row has (Good, 1953)
+    if len(distinct) <= min(LEVELS, len(x) / 4) and repeated > 1 - REPEATED and once <= UNSEEN:
         return {"type": "levels", "values": distinct.tolist()}
     order = np.argsort(-counts, kind="stable")[:MOST_HEAVY]
     heavy = np.sort(distinct[order[counts[order] >= max(10, HEAVY * len(x))]])

@@ -256,6 +256,8 @@ class Kind(ABC):
             UsageError: the kind cannot be written so.
         """
         ending = path.suffix.lower() or FOLDER
+        if path.name.lower() in self.outputs:
+            raise UsageError(f"'{path.name}' is an ending without a name: write samples{path.name}")
         if ending not in self.outputs:
             fits = ", ".join("a folder" if e == FOLDER else e for e in self.outputs)
             raise UsageError(f"{self.name} items cannot be written to '{path.name}': choose a name ending in {fits}")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError
 from pofx.data.dates import WHOLE, format_of, instants, restored_dates, spans, whole_dates
-from pofx.data.grids import grid_of, near_grid, on_grid, written_places
+from pofx.data.grids import grid_of, near_grid, on_grid, single, written_places
 
 LARGEST, SMALLEST = 1e100, 1e-100  # magnitudes whose squares float64 still holds
 EXACT = 2.0**53  # whole numbers up to which float64 is exact
@@ -25,9 +25,9 @@ Schema = Mapping[str, Mapping[str, Any]]
 def describe(frame: pd.DataFrame, stated: Mapping[str, Any] | None = None) -> dict[str, dict[str, Any]]:
     """A plain description of every column: `type` and what belongs to it.
 
-    Types: constant (value), whole (low, high, offset), decimal (places), lattice (offset, step, high), levels (values),
-    real (heavy: values that many rows have; atoms: the share of rows that repeat others beside these; written: the
-    decimals to which all values were written, to which samples are rounded), bool, category
+    Types: constant (value), whole (low, high, offset), decimal (places; single: in single precision), lattice (offset,
+    step, high), levels (values), real (heavy: values that many rows have; atoms: the share of rows that repeat others
+    beside these; written: the decimals to which all values were written, to which samples are rounded), bool, category
     (categories, ordered), date (offset, step, high, unit, format; span: of spans of time), and the two that name items:
     id, text. `missing` is true where values are missing.
 
@@ -162,6 +162,10 @@ def _reals(values: np.ndarray, name: str, real: bool, lacking: bool) -> dict[str
     if on_grid(x, eps).all():
         return {"type": "whole", "low": float(x.min()), "high": float(x.max()), "offset": 0}
     found = grid_of(x, eps)
+    if found["type"] not in ("decimal", "lattice") and values.dtype == np.float64 and single(x):
+        rounded = grid_of(x, float(np.finfo(np.float32).eps))
+        if rounded["type"] == "decimal":
+            return rounded | {"single": True}
     places = written_places(x, eps) if found["type"] == "real" else None
     return found if places is None else found | {"written": places}
 
@@ -215,6 +219,7 @@ def _known_numbers(column: pd.Series, about: Mapping[str, Any]) -> tuple[np.ndar
         return x, valid & (x == np.round(x)), "is off the grid of the dates in training", 0.0
     dtype = plain_dtype(column.dtype)
     eps = float(np.finfo(dtype.name).eps) if dtype.kind == "f" else 2.0**-52
+    eps = max(eps, float(np.finfo(np.float32).eps)) if about.get("single") else eps
     if kind == "whole" and about["offset"] and dtype.kind in "iu":
         plain = column.to_numpy(dtype=dtype)
         return (plain - dtype.type(about["offset"])).astype(np.float64), np.ones(len(plain), bool), "", None

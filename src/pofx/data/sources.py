@@ -4,6 +4,7 @@ Built-in data sets are found by scanning this folder for modules with a tuple `S
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -20,7 +21,7 @@ from pofx.data.dataset import Dataset, Source, dataset, held_out, split
 from pofx.data.files import contents, read, suffixes
 from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.in_memory import in_memory
-from pofx.data.kind import joined, kind_of, reading_options, take
+from pofx.data.kind import joined, kind_of, named, reading_options, take
 from pofx.data.reading_options import check_reading
 from pofx.data.saved import saved
 from pofx.data.weights import weighted, with_weight
@@ -171,14 +172,44 @@ def whole(
     return made if isinstance(made, Items) else joined(made)
 
 
-def read_conditions(path: Path) -> Items:
-    """The conditions in a file, one for each item: the rows of a table, or items of any other kind."""
+def read_conditions(
+    path: Path, shape: tuple[int, ...] | None = None, reading: Mapping[str, Any] | None = None
+) -> Items:
+    """The conditions in a file, one for each item: the rows of a table, or items of any other kind.
+
+    Args:
+        shape: (channels, height, width) of the pictures that a run takes: others are made so, as `reading` states.
+
+    Warns:
+        UserWarning: pictures are scaled.
+    """
     if path.suffix.lower() in ENDINGS:
         return as_items(read_frame(path))
-    found = contents(path)
+    pictures = shape is not None and (path.is_dir() or path.suffix.lower() in named("image").members)
+    try:
+        found = contents(path)
+    except DataError:
+        if not pictures:
+            raise
+        found = ()
+    if shape is not None and pictures and not (isinstance(found, Items) and _are(found, shape)):
+        grey, sides = shape[0] == 1, list(shape[1:])
+        options = {"crop": (reading or {}).get("crop", True), "grey": grey, "size": sides}
+        found = contents(path, options=options)
+        warnings.warn(
+            f"the pictures of {path} are made {sides[0]} x {sides[1]}{', grey' if grey else ''}, as those of training",
+            UserWarning,
+            stacklevel=2,
+        )
     if not isinstance(found, Items):
         raise UsageError(f"{path} states a training and a test split: give a file of conditions alone")
     return as_items(found)
+
+
+def _are(items: Items, shape: tuple[int, ...]) -> bool:
+    """Whether pictures have this shape (channels, height, width)."""
+    own = items.values.shape[1:]
+    return tuple(own) == (shape[1:] if shape[0] == 1 else (*shape[1:], shape[0]))
 
 
 def _find(data: str | os.PathLike[str]) -> Source | Path:

@@ -36,17 +36,19 @@ def options(kind: str) -> dict[str, Any]:
     return known
 
 
-def choose(items: Items, model: type[Model], options: Mapping[str, Any] | None = None) -> Representation:
-    """The representation of these training items for a class of models.
+def choose(
+    items: Items, model: type[Model], options: Mapping[str, Any] | None = None, view: str = ""
+) -> Representation:
+    """The representation of these training items for a class of models; `view` is preferred where they have it.
 
     Raises:
         UsageError: no view of the items is an event that the model takes, or an option that no view knows.
     """
     available = tuple(view for view in views(items.kind) if not view.conditional)
-    name = model.name or model.__name__
-    return _choose(
-        items, available, model.events, dict(options or {}), f"{name} takes", "another model or view", model.unequal
-    )
+    name, wanted = model.name or model.__name__, dict(options or {})
+    if view in [each.name for each in available]:
+        wanted.setdefault(BY_NAME, view)
+    return _choose(items, available, model.events, wanted, f"{name} takes", "another model or view", model.unequal)
 
 
 def choose_conditioning(items: Items, model: type[Model]) -> Representation:
@@ -124,10 +126,13 @@ def _choose(
                     continue
                 if fits(type(found), event):
                     return fitted[view]
-    raise NoView(
-        f"{who} {' or '.join(e.__name__ for e in events)} events; "
-        f"{items.kind} items offer {', '.join(_offers(fitted.values()))}: choose {mend}"
-    )
+    stated = f"{who} {' or '.join(e.__name__ for e in events)} events; "
+    stated += f"{items.kind} items offer {', '.join(_offers(fitted.values()))}"
+    rest = [view for view in available if view.on_request and view not in fitted and set(wanted) <= set(view.options)]
+    for view in rest if named is None else ():
+        if isinstance(view.fit(items, **wanted).event, tuple(events)):
+            raise NoView(f"{stated}, and on request {view.name}: pass {BY_NAME}={view.name}, or choose {mend}")
+    raise NoView(f"{stated}: choose {mend}")
 
 
 def _is(kind: type, event: type) -> bool:

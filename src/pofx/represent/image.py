@@ -6,7 +6,7 @@ view takes y = logit(a + (1 - 2a) s) (Dinh, Sohl-Dickstein and Bengio, 2016, 160
 """
 
 import math
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,11 +15,18 @@ from torch import Tensor
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Density
+from pofx.core.options import OneOf
 from pofx.core.random import Streams, philox
 from pofx.core.representation import Items, Representation
 from pofx.data.levels import check_images
 
 EDGE = 2.0**-11  # noise keeps this far from its ends, so that float32 never rounds k + u up to k + 1
+BINARISED = ("dynamic", "static", "threshold")
+
+
+def shape_of(view: Representation) -> tuple[int, ...] | None:
+    """(channels, height, width) of the pictures of a view of pictures."""
+    return view.shape if isinstance(view, ImageView) else None
 
 
 class ImageView(Representation):
@@ -196,10 +203,16 @@ class Binary(ImageView):
     volume = Density.EXACT
     options = ("binarise",)
 
-    def __init__(self, shape: tuple[int, ...], levels: int, flat: bool, binarise: str = "dynamic") -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        levels: int,
+        flat: bool,
+        binarise: Annotated[str, OneOf(*BINARISED)] = "dynamic",
+    ) -> None:
         super().__init__(shape, levels, flat)
-        if binarise not in ("dynamic", "static", "threshold"):
-            raise UsageError(f"binarise must be dynamic, static or threshold (got {binarise}): pass binarise=dynamic")
+        if binarise not in BINARISED:
+            raise UsageError(f"binarise must be {', '.join(BINARISED)} (got {binarise}): pass binarise=dynamic")
         self.binarise = binarise
         self.event = Discrete(self.shape, 2)
 

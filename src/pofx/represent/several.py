@@ -25,6 +25,7 @@ from pofx.data.kind import joined, named
 from pofx.data.several import Several
 from pofx.data.sources import read_conditions
 from pofx.represent.choose import view_of_condition
+from pofx.represent.image import shape_of
 
 EVENTS: tuple[type, ...] = (Discrete, Continuous, dict)  # of the parts, the preferred one first
 
@@ -170,7 +171,7 @@ class Product(OfParts):
             if value is None:
                 continue
             if files and Path(value).is_file():
-                given[part] = view.as_batch(read_conditions(Path(value)).values)
+                given[part] = view.as_batch(read_conditions(Path(value), shape_of(view)).values)
             elif files and type(view).written is Representation.written:
                 raise UsageError(f"{part} must be a file, {part}=FILE of {view.kind} items (got '{value}')")
             else:

@@ -207,7 +207,7 @@ def views(
         return on.views(row, items, view, device)
     condition = items.condition
     try:
-        own = choose(items, row.model, view)
+        own = choose(items, row.model, view, row.view)
     except NoView as error:
         try:
             other = default_model(items)

@@ -32,6 +32,8 @@ def info(folder: str | Path) -> dict[str, Any]:
         CorruptError: a file of the run is damaged.
     """
     path = Path(folder) if address(folder) is None else locate(folder)
+    if path.is_file():
+        raise UsageError(f"{path} is a file: give the folder that --out named, such as {path.parent}")
     if not path.is_dir():
         raise UsageError(f"there is no run at {path}: train one with `pofx train DATA --model NAME --out {path}`")
     request = read_json(path / "request.json") if (path / "request.json").exists() else {}

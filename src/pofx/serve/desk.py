@@ -301,6 +301,8 @@ class Desk:
                 )
             same = take(items, np.zeros(n, int))
             area = masked_area(np.asarray(mask, bool), np.asarray(items.values).shape[1:3])
+            if not area.any():
+                raise UsageError("what is painted covers no pixel of the item by half: paint over a larger part")
             values = edit(bench.run, same.values, mask=area, seed=int(seed), steps=20, repeats=2,
                           condition=self._condition(bench, condition, n))  # fmt: skip
             return sight(replace(items, values=values, condition=None, labels=None), f"{area.mean():.0%} drawn anew")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pofx.core.errors import PofxError, UsageError
 from pofx.serve.desk import AXES, Desk, Sight
@@ -49,6 +50,7 @@ document.addEventListener('keydown', e => {
   if (seen) { seen.click(); e.preventDefault(); }
 });
 </script>"""
+PAINTED = 320  # pixels of the longer side of a picture that is painted on
 CONTROLS = ("temperature", "sampler_steps", "guidance", "sampler")  # of sampling, shown where a run has them
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -300,6 +302,7 @@ def _complete(desk: Desk, run: Any, condition: Any) -> None:
             return Panel.shown(desk.complete(name, items, mask, prefix or "", int(rows), n, seed, c))
 
         fetch.click(refused(show, lambda reason: gr.update()), [run, number], editor)
+        editor.upload(paintable, editor, editor, show_progress="hidden")
         go.click(refused(act, empty), [run, number, rows, n, seed, prefix, editor, condition], panel.parts)
 
 
@@ -315,8 +318,20 @@ def large(desk: Desk, name: str, number: int) -> np.ndarray:
         raise UsageError("only pictures can be painted on: write the beginning of a text, or give rows")
     one = shown[0] if shown.ndim == 4 else np.repeat(shown[0][..., None], 3, -1)
     one = np.repeat(one, 3, -1) if one.shape[-1] == 1 else one
-    factor = max(320 // max(one.shape[:2]), 1)
+    factor = max(PAINTED // max(one.shape[:2]), 1)
     return one.repeat(factor, 0).repeat(factor, 1)
+
+
+def paintable(drawn: Any) -> Any:
+    """A picture that was put into the editor in a size for which the brush is made: a much smaller or much larger one
+    gets PAINTED pixels on its longer side."""
+    behind = (drawn or {}).get("background")
+    if behind is None or PAINTED / 2 <= max(np.asarray(behind).shape[:2]) <= PAINTED * 4:
+        return gr.update()
+    picture = Image.fromarray(over_white(behind))
+    factor = PAINTED / max(picture.size)
+    size = (max(round(picture.width * factor), 1), max(round(picture.height * factor), 1))
+    return np.asarray(picture.resize(size, Image.Resampling.BOX))
 
 
 def painted_item(desk: Desk, name: str, number: int, drawn: Any) -> Any:

@@ -10,7 +10,8 @@ import datetime
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,13 +113,15 @@ class Study:
     """An open study. `create` makes one, `Study(url)` opens it."""
 
     def __init__(self, url: str | Path) -> None:
-        self.engine = _engine(url)
-        if not sql.inspect(self.engine).has_table("study"):
-            raise UsageError(
-                f"there is no study at {url}: create one with `pofx judge RUN… --against DATA --out {url}`"
-            )
-        with self.engine.connect() as link:
-            row = link.execute(sql.select(STUDY)).one_or_none()
+        none = f"there is no study at {url}: create one with `pofx judge RUN… --against DATA --out {url}`"
+        if "://" not in str(url) and not Path(url).is_file():  # SQLite would make an empty file
+            raise UsageError(none)
+        with _opening(url):
+            self.engine = _engine(url)
+            if not sql.inspect(self.engine).has_table("study"):
+                raise UsageError(none)
+            with self.engine.connect() as link:
+                row = link.execute(sql.select(STUDY)).one_or_none()
         if row is None:
             raise DataError(f"the study at {url} is empty: its creation was interrupted, remove it and create it again")
         self.plan, self.hash = Plan(**json.loads(row.plan)), row.hash
@@ -142,8 +145,9 @@ class Study:
             raise UsageError("a preference needs two sources: give two runs, or one and --against DATA")
         if plan.checks and not sources.get(SPOILT):
             raise UsageError("attention checks need spoilt items: pass --against DATA, or checks=0")
-        engine = _engine(url)
-        METADATA.create_all(engine)
+        with _opening(url):
+            engine = _engine(url)
+            METADATA.create_all(engine)
         text = json.dumps(asdict(plan), sort_keys=True)
         with engine.begin() as link:
             if link.execute(sql.select(STUDY.c.id)).first():
@@ -334,6 +338,22 @@ def _engine(url: str | Path) -> sql.Engine:
             link.execute("PRAGMA busy_timeout=10000")
 
     return engine
+
+
+@contextmanager
+def _opening(url: str | Path) -> Iterator[None]:
+    """What a database, its driver or its address has against being opened, in one sentence.
+
+    Raises:
+        UsageError: with the first line of the reason.
+    """
+    try:
+        yield
+    except (sql.exc.SQLAlchemyError, ImportError) as error:
+        reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"{url} cannot be opened as the database of a study ({reason}): choose another --out"
+        ) from error
 
 
 def _now() -> str:

@@ -46,6 +46,10 @@ def app(study: Study, key: str) -> Any:
     def refused(_: fastapi.Request, error: PofxError) -> Any:
         return JSONResponse({"error": str(error)}, 400)
 
+    @made.get("/favicon.ico", status_code=204)
+    def icon() -> None:
+        """None: browsers request one beside every page."""
+
     @made.get("/", response_class=HTMLResponse)
     def start() -> str:
         return pages.get_template("study_start.html.j2").render(plan=study.plan)

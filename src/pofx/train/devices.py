@@ -43,9 +43,10 @@ def agreed(value: float, accelerator: Accelerator) -> float:
 
 def autocast(precision: str, device: torch.device, product: float = math.inf) -> Cast:
     """The context of a loss: bf16 by choice, or with "auto" where the device multiplies it faster: on a processor,
-    only where a product has enough multiplications on average (`product`) to outweigh the conversions."""
+    only where a product has enough multiplications on average (`product`) to outweigh the conversions; never where
+    there are none, or none that bf16 may make (0)."""
     fast = device.type == "cuda" or (device.type == "cpu" and multiplies_bf16() and product >= SMALL)
-    if precision == "bf16" or (precision == "auto" and fast):
+    if (precision == "bf16" and product > 0) or (precision == "auto" and fast):
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext
 

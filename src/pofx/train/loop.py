@@ -194,7 +194,8 @@ class _Training:
 
     def _product(self) -> float:
         """Multiplications of a product on average, where the precision depends on it."""
-        if self.options.precision != "auto" or self.feed.device.type != "cpu" or not multiplies_bf16():
+        wanted = self.options.precision == "bf16" or (self.options.precision == "auto" and multiplies_bf16())
+        if not wanted or self.feed.device.type != "cpu":
             return math.inf
         items = min(TRIED, self.options.batch_size)
         with seeded(self.seed, 0, 1 << 20, self.feed.device):

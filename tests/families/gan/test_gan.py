@@ -210,6 +210,30 @@ def test_truncation_draws_codes_towards_their_mean_and_needs_codes():
     torch.testing.assert_close(flat[0], flat[1])
 
 
+def test_truncation_leaves_the_class_and_temperature_acts_on_codes_w():
+    gan = recipe("stylegan2", Bounded((1, 16, 16)), Discrete((), 3)).eval()
+    for strength in gan.generator.net.parameters():
+        strength.data.add_(0.1 * torch.randn_like(strength))
+    classes = torch.arange(3).repeat(4)
+    for option in ("truncation", "temperature"):
+        x = gan.sample(12, classes, generator=Streams(0, 12), **{option: 0.0})
+        between = float((x[0] - x[1]).abs().mean())
+        within = float((x[0] - x[3]).abs().mean())  # the noise of cells alone, and of no temperature nothing
+        assert between > 0.01 and within < (0.5 * between if option == "truncation" else 1e-5)
+
+
+def test_temperature_is_refused_where_noise_is_normed():
+    gan = recipe("progan", EVENTS[0]).eval()
+    with pytest.raises(UsageError, match="norms its noise"):
+        gan.sample(2, generator=Streams(0, 2), temperature=0.5)
+    assert "temperature" not in [control.name for control in gan.controls()]
+
+
+def test_a_grid_of_fewer_numbers_than_codes_is_encoded():
+    gan = recipe("gan", Bounded((1, 1, 1)), latent=64)
+    assert gan.encode(torch.zeros(2, 1, 1, 1)).shape == (2, gan.generator.inputs)
+
+
 def test_the_probability_of_augmentation_follows_a_sure_critic():
     gan = recipe("r3gan", EVENTS[0], augment=["flip", "translation"], adaptive=0.6)
     assert float(gan.probability) == 0

@@ -6,6 +6,7 @@ import torch
 
 import pofx
 from pofx.core.config import build
+from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
@@ -45,8 +46,10 @@ def test_clips_are_cut_or_filled_and_drawn(tmp_path):
     rng = np.random.default_rng(0)
     clips = [rng.uniform(-0.5, 0.5, n).astype(np.float32) for n in rng.integers(60, 130, 40)]
     data = pofx.audio(clips, rate=1000)
-    run = pofx.fit(data, "wavegan", steps=2, represent="waveform", length=100, width=4, progress=False)
+    run = pofx.fit(data, "wavegan", steps=2, length=100, width=4, progress=False)
     drawn = run.sample(3)
     assert [len(clip) for clip in drawn] == [100] * 3 and max(np.abs(c).max() for c in drawn) <= 1
+    with pytest.raises(UsageError, match="represent=waveform"):  # what other models can have on request is named
+        pofx.fit(data, "r3gan", steps=2, progress=False)
     longest = pofx.fit(data, "wavegan", steps=1, represent="waveform", width=4, progress=False)
     assert len(longest.sample(1)[0]) >= max(len(c) for c in clips) - 10

@@ -88,7 +88,7 @@ def _columns(frame: Any, facts: Any) -> list[dict[str, Any]]:
             holds = " to ".join(str(end).removesuffix(" 00:00:00") for end in ends)
         elif len(known):
             ends = (known.min(), known.max()) if about["type"] != "bool" else (False, True)
-            holds = " to ".join(map(str, ends))
+            holds = " to ".join(f"{end:.8g}" if isinstance(end, float) else str(end) for end in ends)
         else:
             holds = ""
         kind = f"ordered {about['type']}" if about.get("ordered") else str(about["type"])

@@ -96,8 +96,11 @@ def edit(
 
     values, conditions = read(source)
     volumes = len(getattr(artifact.model.event, "shape", ())) == 4  # clips and solids: a half of every frame or layer
-    places, area = np.asarray(values).shape[1 : 4 if volumes else 3], None
+    places, area = np.shape(values)[1 : 4 if volumes else 3], None
     sides = places[-2:]
+    drawn = mask is not None and mask.suffix.lower() not in (".npy", ".npz")
+    if (drawn or new is not None) and len(sides) < 2:
+        raise UsageError(f"a part of {artifact.representation.kind} items is no area: --mask and --new need pictures")
     if mask is not None and new is not None:
         raise UsageError("--mask and --new both choose what is drawn anew: pass one")
     if mask is not None:

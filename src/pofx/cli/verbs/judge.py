@@ -53,6 +53,11 @@ def judge(
         artifacts = {name_of(run): load(run).to(device) for run in runs}
         if len(artifacts) < len(runs):
             raise UsageError("runs need different names: rename a folder")
+        kinds = {one.representation.kind for one in artifacts.values()}
+        if len(kinds) > 1:
+            raise UsageError(
+                f"runs that are judged together must be of one kind of items (got {', '.join(sorted(kinds))})"
+            )
         real = trained_on(next(iter(artifacts.values())), against).test
         plan = Plan(protocol, question, trials, seed=seed)
         study = Study.create(out, plan, sources(artifacts, real, items, seed))

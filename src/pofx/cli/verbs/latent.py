@@ -1,6 +1,7 @@
 """pofx latent: a folder of pictures and numbers about the codes of a run."""
 
 import io
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,10 +25,18 @@ def latent(
     ] = None,
     attribute: Annotated[
         list[str] | None,
-        typer.Option(help="Lead an item of another label along the direction of this one; repeatable."),
+        typer.Option(
+            help="Lead an item without it along the direction of a label or, of --factors, of 'column=value' or of a "
+            "column of numbers; repeatable."
+        ),
     ] = None,
+    others: Annotated[
+        bool, typer.Option("--others", help="Project the directions of other attributes out of each --attribute.")
+    ] = False,
     factors: Annotated[
-        Path | None, typer.Option(help="A .csv of known factors, one row per test item."), Reads()
+        Path | None,
+        typer.Option(help="A .csv of known factors, one row per test item: for the checks, and as attributes."),
+        Reads(),
     ] = None,
     seed: arguments.Seed = 0,
     as_json: arguments.Json = False,
@@ -45,16 +54,16 @@ def latent(
     artifact = load(run).to(device)
     dataset = trained_on(artifact, against)
     check_same_data(artifact, dataset, force=against is not None, forcible=False)
-    space = LatentSpace(artifact, dataset, seed)
+    space = LatentSpace(artifact, dataset, seed, known)
     with output.waiting(f"exploring the codes of {artifact.name}"):
         sums = {text: space.arithmetic(text) for text in arithmetic or ()}  # first: wrong names are refused
-        led = {name: space.towards(name, steps=STEPS) for name in attribute or ()}
+        led = {name: space.towards(name, steps=STEPS, others=others) for name in attribute or ()}
         moves = {"components": space.components()[0], "sensitive": space.sensitive()[0]}
-        checks = space.checks(known)
+        checks = space.checks()
         written = [_paths(space, out, kind) for kind in ("straight", "spherical", "quantile")]
         written += [_items(items, out / f"arithmetic-{i + 1}") for i, items in enumerate(sums.values())]
         for name, items in led.items():
-            written += _lines(items, out / f"attribute-{name}")
+            written += _lines(items, out / re.sub(r"[^\w.-]+", "-", f"attribute-{name}"))
         for name, directions in moves.items():
             written += _lines(space.traverse(directions, steps=STEPS), out / name)
         if space.codes.shape[1] > 1:
@@ -133,7 +142,7 @@ def _control(lines: Any, stem: Path) -> Path:
     axes.tick_params(length=0)
     axes.set_frame_on(False)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
+    figure.savefig(stream, format="png", dpi=110, bbox_inches="tight")  # the layout cuts labels beside narrow sheets
     path = stem.with_name(stem.name + ".png")
     write_bytes(path, stream.getvalue())
     return path

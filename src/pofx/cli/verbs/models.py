@@ -12,15 +12,22 @@ EXAMPLE = "pofx models nsf"
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model: its options with types, ranges and defaults.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A model: its options with types, ranges and defaults; or a family.")
+    ] = None,
     as_json: arguments.Json = False,
 ) -> None:
-    """List the models: family, density, what each does; with a NAME its options."""
+    """List the models: family, density, what each does; with a NAME its options, or those of a family."""
     from pofx.catalogue import described
     from pofx.core.config import around, entries
     from pofx.runs.models import model_entry
 
-    rows = {**entries(), **around()} if name is None else {name: model_entry(name)}
+    every = {**entries(), **around()}
+    of_family = {key: row for key, row in every.items() if row.traits.family == name}
+    if name is not None and of_family and name not in every:
+        rows, name = of_family, None
+    else:
+        rows = every if name is None else {name: model_entry(name)}
     if as_json:
         output.as_json([described(row) | (_more(row) if name else {}) for row in rows.values()])
     elif name is not None:

@@ -142,10 +142,17 @@ class RBM(OnePhase, Normalised, Sweeping):
         return -own - softplus(self.hidden_input(v, g)).sum(1)
 
     def move(
-        self, v: Visible, g: Int[Tensor, "n"], u: Float[Tensor, "n uniforms"], beta: float | Tensor = 1.0
+        self,
+        v: Visible,
+        g: Int[Tensor, "n"],
+        u: Float[Tensor, "n uniforms"],
+        beta: float | Tensor = 1.0,
+        inputs: Float[Tensor, "n hidden"] | None = None,
     ) -> Visible:
-        """One Gibbs move at inverse temperatures beta, one number or (n, 1), with uniforms u (n, hidden + size)."""
-        h = (u[:, : self.hidden] < (beta * self.hidden_input(v, g)).sigmoid()).to(self.weight.dtype)
+        """One Gibbs move at inverse temperatures beta, one number or (n, 1), with uniforms u (n, hidden + size);
+        `inputs` of the hidden units where they are known."""
+        inputs = self.hidden_input(v, g) if inputs is None else inputs
+        h = (u[:, : self.hidden] < (beta * inputs).sigmoid()).to(self.weight.dtype)
         given = self.visible_logits(h, g)
         if isinstance(beta, Tensor) or beta < 1.0:
             b = beta[..., None] if isinstance(beta, Tensor) else beta
@@ -274,13 +281,15 @@ class RBM(OnePhase, Normalised, Sweeping):
         g = torch.full((runs,), group, dtype=torch.int64, device=self.base.device)
         bias, base = self.visible_bias[[group]], self.base[[group]]
 
+        known = list[Tensor]()  # the inputs of the hidden units for the items that are weighted, and moved next
+
         def gap(v: Tensor, before: float, after: float) -> Tensor:
-            inputs = self.hidden_input(v, g)
+            known[:] = [inputs := self.hidden_input(v, g)]
             change = self.units.log_weight(v, bias) - self.units.log_weight(v, base)
             return (after - before) * change + (softplus(after * inputs) - softplus(before * inputs)).sum(1)
 
         def move(v: Tensor, beta: float) -> Tensor:
-            return self.move(v, g, stream.uniform(self.hidden + v.shape[1]), beta)
+            return self.move(v, g, stream.uniform(self.hidden + v.shape[1]), beta, *known)
 
         ladder = torch.linspace(0.0, 1.0, temperatures + 1, dtype=torch.float64).tolist()
         with torch.no_grad():

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
-from pofx.core.event import Discrete, Event
+from pofx.core.event import Condition, Discrete, Event
 from pofx.core.generative import Control
 from pofx.core.random import Streams
 from pofx.families.gan.players import Generator
@@ -24,6 +24,7 @@ from pofx.nets.vector.mlp import MLP
 MIXES = ("coarse", "middle", "fine", "all")
 DIRECTIONS = ("sefa", "ganspace")
 CODES = 4096  # drawn for means and principal components
+CENTRING, AT_ONCE = 128, 64  # codes of the mean under each condition, and conditions whose means are taken at once
 SHOWN, REACH = 3, (-6.0, -3.0, 0.0, 3.0, 6.0)  # directions that `controls` names, and strengths along each
 MOST_CLASSES = 10
 
@@ -74,6 +75,37 @@ def direction_of(generator: Generator, kind: str, number: int) -> Float[Tensor, 
     return axis * scales[number - 1] * torch.sign(axis[axis.abs().argmax()])
 
 
+def check_steering(generator: Generator, truncation: float, mix_levels: str, temperature: float) -> None:
+    """Refuse what would have no effect.
+
+    Raises:
+        UsageError: it would.
+    """
+    if generator.styled:
+        return
+    for option, value, idle in (("truncation", truncation, 1), ("mix_levels", mix_levels, "none")):
+        if value != idle:
+            raise UsageError(f"{option} needs codes w, as stylegan2 has them (got {value}): pass temperature")
+    if temperature != 1 and isinstance(generator.net, StyleSynthesis):
+        raise UsageError(f"progan norms its noise, so that temperature={temperature:g} has no effect: leave it out")
+
+
+def centre_of(generator: Generator, condition: Condition) -> Float[Tensor, "n width"]:
+    """The mean code w under the condition of each item, towards which truncation leads: towards the mean of all
+    conditions, samples of every class would become alike."""
+    net = generator.net
+    assert isinstance(net, StyleSynthesis) and net.mapping is not None
+    context, of = torch.unique(generator.conditioner(condition), dim=0, return_inverse=True)
+    z = Streams(0, CENTRING, device=context.device).normal(net.latent)
+    means = [
+        net.mapping(z.repeat(len(part), 1), part.repeat_interleave(CENTRING, 0))
+        .reshape(len(part), CENTRING, -1)
+        .mean(1)
+        for part in context.split(AT_ONCE)
+    ]
+    return torch.cat(means)[of]
+
+
 def class_shift(generator: Generator, condition: Event | None, plus: int, minus: int) -> Float[Tensor, "code"]:
     """E[w | plus] - E[w | minus]; -1 leaves a class out: the mean over all classes takes its place.
 
@@ -115,7 +147,9 @@ def controls(generator: Generator, condition: Event | None) -> tuple[Control, ..
     if isinstance(generator.net, Translator):
         return ()
     shares = (0.25, 0.5, 0.75, 1.0)
-    found = [Control("temperature", tuple((f"temperature {t:g}", {"temperature": t}) for t in shares))]
+    found = []
+    if generator.styled or not isinstance(generator.net, StyleSynthesis):  # progressive nets norm their noise
+        found.append(Control("temperature", tuple((f"temperature {t:g}", {"temperature": t}) for t in shares)))
     if generator.styled:
         closer = tuple((f"truncation {t:g}", {"truncation": t}) for t in (0.0, *shares))
         mixed = tuple((f"{mix} of a second", {"mix_levels": mix}) for mix in MIXES)

@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import Unsupported
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, concatenated, select
 from pofx.core.generative import Control, Steerable
 from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
-from pofx.families.gan.control import DIRECTIONS, MIXES, class_shift, controls, direction_of, span
+from pofx.families.gan import control
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
@@ -99,7 +99,9 @@ class GAN(Tempered, Inverting, Steerable):
     events = (Bounded, Continuous)
     conditions = CONDITIONS
     former = {"balance": "overlap"}
-    unstated: ClassVar = {"activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False}
+    unstated: ClassVar = {
+        "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False,
+    }  # fmt: skip
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
@@ -162,8 +164,8 @@ class GAN(Tempered, Inverting, Steerable):
         growth: Annotated[int, Range(0, 1_000_000_000)] = 0,
         inversion: Annotated[str, OneOf(*KINDS)] = "encoder",
         inversion_steps: Steps | None = None,
-        mix_levels: Annotated[str, OneOf("none", *MIXES)] = "none",
-        directions: Annotated[str, OneOf(*DIRECTIONS)] = "sefa",
+        mix_levels: Annotated[str, OneOf("none", *control.MIXES)] = "none",
+        directions: Annotated[str, OneOf(*control.DIRECTIONS)] = "sefa",
         direction: Annotated[int, Range(0, 8192)] = 0,
         plus: Annotated[int, Range(-1, 1 << 24)] = -1,
         minus: Annotated[int, Range(-1, 1 << 24)] = -1,
@@ -197,22 +199,9 @@ class GAN(Tempered, Inverting, Steerable):
         self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.01) if gamma is None else gamma
         self.octaves, self.activation = octaves, activation
         build = Build(
-            architecture,
-            latent,
-            width,
-            units,
-            blocks,
-            attention,
-            spectral,
-            norm,
-            upsampling,
-            shuffle,
-            group,
-            activation,
-            saturated,
-            centre_features,
-            octaves,
-        )
+            architecture, latent, width, units, blocks, attention, spectral, norm, upsampling, shuffle, group,
+            activation, saturated, centre_features, octaves,
+        )  # fmt: skip
         self.generator = Generator(event, condition, build)
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
         if transport and self.generator.inputs != event.shape[0]:
@@ -456,35 +445,36 @@ class GAN(Tempered, Inverting, Steerable):
         """One pass, cut to the bounds of a bounded event: float32 (n, *event.shape).
 
         Args:
-            temperature: a factor on the noise (the truncation of Brock et al., 2019, by scale).
-            truncation: the share of its distance from the mean that a code w keeps (Karras et al., 2019, app. B).
+            temperature: a factor on the noise (the truncation of Brock et al., 2019, by scale), and on the distance of
+                codes w from their mean.
+            truncation: a factor on that distance alone (Karras et al., 2019, app. B); the mean is that under the
+                condition.
 
         Raises:
-            UsageError: truncation for a generator without codes w.
+            UsageError: truncation for a generator without codes w, temperature for one that norms its noise.
         """
         self.check_condition(n, condition)
-        styled = self.generator.styled
-        for option, value, idle in (("truncation", truncation, 1), ("mix_levels", self.mix_levels, "none")):
-            if value != idle and not styled:
-                raise UsageError(f"{option} needs codes w, as stylegan2 has them (got {value}): pass temperature")
+        control.check_steering(self.generator, truncation, self.mix_levels, temperature)
         z = generator.normal(self.generator.inputs) * temperature
         mixed = generator.normal(self.latent) * temperature if self.mix_levels != "none" else None
+        closeness = truncation * temperature if self.generator.styled else 1.0  # w is computed from normed noise
+        centre = control.centre_of(self.generator, condition) if closeness != 1.0 and condition is not None else None
         x: Tensor = self.generator(
-            z, condition, truncation=truncation, mixed=mixed, span=span(self.mix_levels, self.generator.levels),
-            shift=self._shift(), stage=self.stage,
+            z, condition, truncation=closeness, mixed=mixed, span=control.span(self.mix_levels, self.generator.levels),
+            centre=centre, shift=self._shift(), stage=self.stage,
         )  # fmt: skip
         return self.bounded(x)
 
     def controls(self) -> tuple[Control, ...]:
-        return controls(self.generator, self.condition)
+        return control.controls(self.generator, self.condition)
 
     def _shift(self) -> Tensor | None:
         """What is added to every code: a direction, and the difference of two classes."""
         shift = None
         if self.direction:
-            shift = self.strength * direction_of(self.generator, self.directions, self.direction)
+            shift = self.strength * control.direction_of(self.generator, self.directions, self.direction)
         if self.plus >= 0 or self.minus >= 0:
-            moved = self.strength * class_shift(self.generator, self.condition, self.plus, self.minus)
+            moved = self.strength * control.class_shift(self.generator, self.condition, self.plus, self.minus)
             shift = moved if shift is None else shift + moved
         return shift
 

@@ -80,8 +80,8 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
     due = math.exp(numbers.get("class entropy of data", 0.0))
     if "class entropy" in numbers and (modes < COVERED * due or copies > COPIES):
         found["collapse"] = (
-            f"the generator collapses: samples spread over {modes:.2g} classes where the data has {due:.2g}, and "
-            f"{copies:.0%} are near copies of one another. {mends['collapse']}"
+            f"the generator collapses: samples spread over {modes:.2g} {'class' if modes < 1.05 else 'classes'} where "
+            f"the data has {due:.2g}, and {copies:.0%} are near copies of one another. {mends['collapse']}"
         )
     now, best = numbers.get("validation"), numbers.get("best validation")
     if now is not None and best is not None and now > WORSE * best:

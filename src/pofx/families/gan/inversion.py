@@ -32,10 +32,9 @@ RATE, PRIOR = 0.05, 0.001  # of the optimisation: Adam's rate, weight of |z|² p
 class CodeEncoder(nn.Module):
     """(n, *event.shape), condition → codes (n, outputs)."""
 
-    def __init__(self, event: Continuous, condition: Event | None, latent: int, width: int) -> None:
+    def __init__(self, event: Continuous, condition: Event | None, outputs: int, width: int) -> None:
         super().__init__()
-        grid = len(event.shape) == 3
-        self.outputs = latent if grid else min(latent, 2 * dims(event))  # what perceptrons read
+        grid, self.outputs = len(event.shape) == 3, outputs
         self.conditioner = Conditioner(condition, width)
         self.features: nn.Module = (
             ImageEncoder(event.shape, width, min(width, MOST_CHANNELS)) if grid else MLP(dims(event), width, (width,))
@@ -62,7 +61,8 @@ class Inverting(Decoding):
         """Set up codes, once there is a generator; the arguments are those of `GAN`."""
         assert isinstance(self.event, Continuous)
         self.inversion, self.inversion_steps = inversion, steps
-        self.encoder = CodeEncoder(self.event, self.condition, latent, width) if inversion == "encoder" else None
+        outputs = min(latent, self.generator.inputs)  # perceptrons of few numbers read fewer
+        self.encoder = CodeEncoder(self.event, self.condition, outputs, width) if inversion == "encoder" else None
         self.code = Continuous((self.generator.inputs,))
 
     @property

@@ -118,6 +118,7 @@ class Generator(nn.Module):
         truncation: float = 1.0,
         mixed: Float[Tensor, "n latent"] | None = None,
         span: tuple[int, int | None] = (0, None),
+        centre: Float[Tensor, "n width"] | None = None,
         shift: Float[Tensor, "code"] | None = None,
         stage: float | None = None,
     ) -> Float[Tensor, "n *event"]:
@@ -133,7 +134,9 @@ class Generator(nn.Module):
         if isinstance(self.net, StyleSynthesis):
             if shift is not None and not self.styled:
                 z, shift = z + nn.functional.pad(shift, (0, z.shape[1] - len(shift))), None
-            x = self.net(z, context, truncation=truncation, mixed=mixed, span=span, shift=shift, stage=stage)
+            x = self.net(
+                z, context, truncation=truncation, mixed=mixed, span=span, centre=centre, shift=shift, stage=stage
+            )
         else:
             z = z if shift is None else z + nn.functional.pad(shift, (0, z.shape[1] - len(shift)))
             x = self.net(z, context)

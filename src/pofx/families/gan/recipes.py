@@ -107,6 +107,7 @@ RECIPES = (
          "width": 16, "critic_steps": 5, "every": 1},
         {"lr": 4e-4, "betas": [0.5, 0.9]},
         summary="Signals, by long kernels and a critic with phase shuffle.",
+        view="waveform",
     ),
     Recipe("r3gan", "Huang et al., 2024, arXiv 2501.05441", {}, default_for=(Default(),),
         summary="Relativistic pairs with R1 and R2: converges, covers modes."),

@@ -152,11 +152,12 @@ class StyleSynthesis(nn.Module):
         mixed: Float[Tensor, "n latent"] | None = None,
         span: tuple[int, int | None] = (0, None),
         truncation: float = 1.0,
+        centre: Float[Tensor, "n width"] | None = None,
         shift: Float[Tensor, "width"] | None = None,
         stage: float | None = None,
     ) -> Float[Tensor, "n C H W"]:
         """z (n, inputs), context (n, context) → (n, C, H, W). In the style layers of `span`, w is that of `mixed`;
-        every w is mean + `truncation` (w - mean) + `shift`, with the mean of w."""
+        every w is `centre` + `truncation` (w - `centre`) + `shift`; by default `centre` is the mean of all w."""
         code, *noises = z.split([self.latent, *self.cells], 1)
         if self.mapping is None:
             x = self._progressive(code, context, stage)
@@ -167,7 +168,8 @@ class StyleSynthesis(nn.Module):
             start, stop = span[0], self.levels if span[1] is None else span[1]
             ws = ws[:start] + [other] * (stop - start) + ws[stop:]
         if truncation != 1.0:
-            ws = [torch.lerp(self.mapping.mean.to(w.dtype), w, truncation) for w in ws]
+            middle = self.mapping.mean if centre is None else centre
+            ws = [torch.lerp(middle.to(w.dtype), w, truncation) for w in ws]
         if shift is not None:
             ws = [w + shift.to(w.dtype) for w in ws]
         return self.synthesise(ws, noises)
