@@ -199,6 +199,78 @@ def precision(args):
                    "bf16, ms": round(1e3 * short, 2), "ratio": round(short / plain, 2)}  # fmt: skip
 
 
+def loops(args):
+    """A step of the trainer over that of a plain PyTorch loop of the same nets, as tutorials write it: full precision,
+    the default memory layout, Adam, real items and samples one after the other, samples drawn anew for each player, an
+    average of all weights. CPU seconds; both without validation, in turn. Bar: 0.8 (sngan, stylegan2)."""
+    from pofx.core.config import build, entry
+    from pofx.core.event import Bounded
+    from pofx.core.random import seeded
+    from pofx.maths import adversarial
+
+    shape, size, steps = (1, 28, 28), dict(args.option).get("batch_size", 64), args.steps or 16
+    data = load("mnist")
+    items = torch.from_numpy(np.asarray(data.train.values[:4096])).float()[:, None] / 127.5 - 1
+
+    class Plain:
+        def __init__(self, name):
+            with seeded(0, 0):
+                self.model = build(name, Bounded(shape), None, inversion="optimisation").train()
+            self.g, self.d = (
+                part.to(memory_format=torch.contiguous_format) for part in (self.model.generator, self.model.critic)
+            )
+            values = entry(name).trains_with
+            self.adam = [
+                torch.optim.Adam(p.parameters(), lr=values["lr"], betas=values["betas"]) for p in (self.g, self.d)
+            ]
+            self.average = [p.detach().clone() for p in self.g.parameters()]
+            self.at = 0
+
+        def noise(self):
+            return torch.randn(size, self.g.inputs)
+
+        def step(self):
+            duel = adversarial.LOSSES[self.model.loss]
+            real = items[torch.randint(len(items), (size,))]
+            self.adam[1].zero_grad()
+            duel.critic(self.d(real), self.d(self.g(self.noise()).detach())).backward()
+            if self.model.penalty == "r1" and self.at % self.model.every == 0:
+                slope = adversarial.squared_gradient(self.d, real)
+                (self.model.every * self.model.weight / 2 * slope).backward()
+            self.adam[1].step()
+            if self.at % self.model.critic_steps == 0:
+                self.adam[0].zero_grad()
+                fake = self.d(self.g(self.noise()))
+                duel.generator(fake, fake).backward()
+                self.adam[0].step()
+                with torch.no_grad():
+                    for mine, theirs in zip(self.average, self.g.parameters(), strict=True):
+                        mine.mul_(0.999).add_(theirs, alpha=0.001)
+            self.at += 1
+
+    def ours(name, count):
+        began = time.process_time()
+        pofx.fit(
+            data, name, steps=count, seed=0, progress=False, validations=0, batch_size=size, inversion="optimisation"
+        )
+        return time.process_time() - began
+
+    for name in args.models or ("sngan", "stylegan2"):
+        plain, taken = Plain(name), {"plain": [], "pofx": []}
+        for _ in range(8):
+            plain.step()
+        for _ in range(args.rounds):
+            began = time.process_time()
+            for _ in range(steps):
+                plain.step()
+            taken["plain"].append((time.process_time() - began) / steps)
+            few = ours(name, 8)  # all that is not a step is in both
+            taken["pofx"].append((ours(name, 8 + steps) - few) / steps)
+        plain_ms, own_ms = (1e3 * float(np.median(taken[key])) for key in ("plain", "pofx"))
+        yield {"model": name, "batch": size, "plain, ms": round(plain_ms, 1), "pofx, ms": round(own_ms, 1),
+               "ratio": round(own_ms / plain_ms, 2), "bar": "0.8"}  # fmt: skip
+
+
 def penalty(args):
     """A penalised step of r3gan over an unpenalised one, exact and by finite differences. Bar: 1.5 by differences."""
     from pofx.core.config import build
@@ -288,6 +360,7 @@ BARS = {
     "drifting": drifting,
     "inversion": inversion,
     "penalty": penalty,
+    "loops": loops,
     "precision": precision,
 }
 

@@ -66,6 +66,7 @@ class GAN(Tempered, Inverting, Steerable):
         centre_features: the critic's features are less their running mean.
         saturated: style generators of bounded events end in tanh, so that samples reach the bounds exactly.
         attention: a layer of self-attention in spectral networks.
+        tapered: spectral networks have fewer channels at finer resolutions, so that none costs much more than another.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
         overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
         shuffle: places by which the critic of signals moves what it hears at random.
@@ -100,7 +101,7 @@ class GAN(Tempered, Inverting, Steerable):
     conditions = CONDITIONS
     former = {"balance": "overlap"}
     unstated: ClassVar = {
-        "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False,
+        "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False, "tapered": False,
     }  # fmt: skip
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
@@ -146,6 +147,7 @@ class GAN(Tempered, Inverting, Steerable):
         centre_features: bool = False,
         saturated: bool = True,
         attention: bool = False,
+        tapered: bool = False,
         upsampling: Annotated[str, OneOf(*UPSAMPLING)] = "transposed",
         overlap: NonNegative = 0.0,
         shuffle: Annotated[int, Range(0, 1024)] = 2,
@@ -182,7 +184,7 @@ class GAN(Tempered, Inverting, Steerable):
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
-        self.centre_features, self.saturated = centre_features, saturated
+        self.centre_features, self.saturated, self.tapered = centre_features, saturated, tapered
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
         self.matching, self.mismatches = matching, matching or 0.0
         self.l1, self.upsampling, self.overlap, self.shuffle = l1, upsampling, overlap, shuffle
@@ -200,7 +202,7 @@ class GAN(Tempered, Inverting, Steerable):
         self.octaves, self.activation = octaves, activation
         build = Build(
             architecture, latent, width, units, blocks, attention, spectral, norm, upsampling, shuffle, group,
-            activation, saturated, centre_features, octaves,
+            activation, saturated, centre_features, tapered, octaves,
         )  # fmt: skip
         self.generator = Generator(event, condition, build)
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
@@ -211,6 +213,7 @@ class GAN(Tempered, Inverting, Steerable):
         self.give_codes(inversion, inversion_steps, latent, width if self.is_grid else units)
         self.duel = adversarial.LOSSES[loss]
         self.latest: dict[str, Tensor] = {}
+        self.made: tuple[Tensor, Tensor] | None = None  # items and samples of the step, which its critic is shown too
         for name, start in (("probability", 0.0), ("mean_length", 0.0), ("slope_square", 0.0)):
             self.register_buffer(name, torch.full((), start))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
@@ -291,6 +294,7 @@ class GAN(Tempered, Inverting, Steerable):
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         x, z = self.draw(batch)
+        self.made = (batch.x, x.detach()) if self.training else None
         seen = adversarial.normalised_gradient(x, self.slope_square) if self.normalise else x
         phi = self.critic.phi(self.seen_as(seen), batch.condition, stage=self.stage)
         fake = self.critic.judge(phi, None if self.auxiliary else batch.condition)
@@ -311,9 +315,16 @@ class GAN(Tempered, Inverting, Steerable):
             parts["transport"] = self.transport * adversarial.transport_cost(x, z)
         return parts
 
-    def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
+    def _samples(self, batch: Batch) -> Float[Tensor, "n *event"]:
+        """Those that the generator's step made under these conditions, once; or new ones."""
+        made, self.made = self.made, None
+        if made is not None and self.training and torch.equal(made[0], batch.x):
+            return made[1]
         with torch.no_grad():
-            fake = self.draw(batch)[0]
+            return self.draw(batch)[0]
+
+    def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
+        fake = self._samples(batch)
         seen, c = (self.seen_as(batch.x), self.seen_as(fake)), batch.condition
         phi = self._features(seen, c)
         condition = None if self.auxiliary or c is None else concatenated((c, c))

@@ -45,9 +45,9 @@ RECIPES = (
     Recipe(
         "sngan",
         "Miyato et al., 2018, arXiv 1802.05957",
-        {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
-         "spectral": "critic", "critic_steps": 2, "centre_features": True},
-        {"lr": 4e-4, "betas": [0.0, 0.9]},
+        {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 64,
+         "spectral": "critic", "critic_rate": 2.0, "centre_features": True, "tapered": True},
+        {"lr": 4e-4, "betas": [0.0, 0.9]},  # two rates in place of five steps (Heusel et al., 2017, arXiv 1706.08500)
         summary="Residual nets, hinge loss, spectral norms in the critic.",
     ),
     Recipe(
