@@ -82,6 +82,7 @@ def images(args):
             "model": label,
             "seed": args.seed,
             "steps": run.card["training"]["steps"],
+            "batch": run.card["training"]["images"] // run.card["training"]["steps"],
             "best_step": run.card["training"]["best_step"],
             "seconds": round(time.perf_counter() - began),
             "CPU seconds of training": round(trained),
@@ -352,6 +353,45 @@ def stacked(args):
            "bar": "≥ 900"}  # fmt: skip
 
 
+def sounds(args):
+    """wavegan on spoken digits: distances over the control's in the spaces of a classifier and of log-mel statistics,
+    class TV, CPU seconds of a step. Ten samples go to a .wav file, spectrograms of real ones and of samples beside it.
+    """
+    from pofx.data.kind import kind_of
+
+    data = load("spoken-digits")
+    spaces = fit_spaces(data.train, ["classifier", "logmel"], seed=0, folder=args.spaces or args.out / "spaces")
+    count = min(args.samples, 500, len(data.train))
+    held = take(data.train, np.random.default_rng(0).permutation(len(data.train))[:count]).values
+
+    def spectrum(clip):
+        """Decibels (64, 96) of the lower frequencies over time, from black at 60 below the loudest."""
+        clip = np.resize(np.pad(np.asarray(clip, np.float64), (0, max(8192 - len(clip), 0))), 8192)
+        frames = np.lib.stride_tricks.sliding_window_view(clip, 256)[::83][:96] * np.hanning(256)
+        power = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1))[:, 64::-1][:, :64].T + 1e-6)
+        return (255 * np.clip((power - power.max() + 60) / 60, 0, 1)).astype(np.uint8)
+
+    for name in args.models or ("wavegan",):
+        began = time.process_time()
+        run = pofx.fit(data, name, minutes=args.minutes or 9, seed=args.seed, progress=args.shown,
+                       out=args.out / f"sounds-{name}", overwrite=True, **dict(args.option)).to()  # fmt: skip
+        trained, card = time.process_time() - began, run.card["training"]
+        drawn = run.draw(count, seed=0)
+        (args.out / f"sounds-{name}.wav").write_bytes(kind_of(drawn).content(take(drawn, range(10)), ".wav"))
+        shown = [spectrum(clip) for clip in (*held[:10], *drawn.values[:20])]
+        sheet(shown, args.out / f"sounds-{name}.png", 10, 1)
+        row = {"model": name, "steps": card["steps"], "best_step": card["best_step"], "CPU seconds": round(trained),
+               "seconds a step": round(trained / card["steps"], 3)}  # fmt: skip
+        for s in spaces:
+            test = s.of(data.test)
+            row[s.name] = round(frechet_distance(s(drawn.values), test) / frechet_distance(s(held), test), 2)
+        classes = spaces[0].predict(drawn.values)
+        shares = np.bincount(classes, minlength=10) / len(classes)
+        yield row | {"class TV": round(float(np.abs(shares - 0.1).sum() / 2), 3),
+                     "loudness": round(float(np.mean([np.square(c).mean() ** 0.5 for c in drawn.values])), 4),
+                     "of real ones": round(float(np.mean([np.square(c).mean() ** 0.5 for c in held])), 4)}  # fmt: skip
+
+
 BARS = {
     "checkerboard": checkerboard,
     "stacked": stacked,
@@ -361,6 +401,7 @@ BARS = {
     "inversion": inversion,
     "penalty": penalty,
     "loops": loops,
+    "sounds": sounds,
     "precision": precision,
 }
 
