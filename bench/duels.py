@@ -311,7 +311,7 @@ def checkerboard(args):
     top, test = float(np.max(data.train.values)), space.of(data.test)
     steps, shown = args.steps or 1500, []
     for model in args.models or ("dcgan",):
-        for overlap in (0.0, 1.0):
+        for overlap in (0.0, *map(float, args.overlap)):
             run = pofx.fit(
                 data, model, steps=steps, seed=args.seed, progress=args.shown, overlap=overlap, **dict(args.option)
             )
@@ -413,6 +413,7 @@ def main():
     cli.add_argument("--minutes", type=float)
     cli.add_argument("--steps", type=int, help="of training, instead of minutes, on a busy machine")
     cli.add_argument("--samples", type=int, default=SAMPLES, help="of a model, and of the control")
+    cli.add_argument("--overlap", type=listed, default=["1"], help="weights of the regulariser, of checkerboard")
     cli.add_argument("--rounds", type=int, default=3)
     cli.add_argument("--run", help="folder of a trained run, for inversion")
     cli.add_argument("--seed", type=int, default=0)
