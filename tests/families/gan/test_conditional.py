@@ -12,7 +12,6 @@ RECIPES = {recipe.name: recipe for recipe in GAN.recipes if recipe.name not in (
 SLOW = ("wgan", "sngan", "sagan", "biggan", "stylegan", "progan")
 STEPS = {
     "stylegan2": 50,
-    "dcgan": 100,
     "lsgan": 100,
     "wgan": 400,
     "sngan": 150,

@@ -600,19 +600,3 @@ def test_tapered_nets_spend_less_on_fine_resolutions_and_take_any_size():
         assert fewer < count
         assert tapered.critic(torch.rand(2, *shape)).shape == (2,)
         assert tapered.eval().sample(2, generator=Streams(0, 2)).shape == (2, *shape)
-
-
-def test_the_critic_is_shown_the_samples_of_the_step_once_and_only_under_their_conditions():
-    gan, calls = model(condition=Discrete((), 3)), []
-    gan.generator.register_forward_hook(lambda *_: calls.append(1))
-    one = batch(EVENTS[0], condition=Discrete((), 3))
-    other = Batch(one.x.roll(1, 0), one.condition)
-    for item, drawn in ((one, 1), (other, 2)):  # the generator's own, and the critic's of other items
-        calls.clear()
-        gan("generator", one), gan("critic", item)
-        assert len(calls) == drawn
-    calls.clear()
-    gan("critic", one)
-    assert len(calls) == 1
-    gan.eval()("generator", one)
-    assert gan.made is None

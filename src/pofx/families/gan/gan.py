@@ -28,7 +28,7 @@ from pofx.families.gan.recipes import RECIPES
 from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
-from pofx.maths.checkerboard import overlap_imbalance
+from pofx.maths.checkerboard import evened, overlap_imbalance
 from pofx.nets.image.style import StyleFeatures, StyleSynthesis
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.mlp import ACTIVATIONS
@@ -68,7 +68,8 @@ class GAN(Tempered, Inverting, Steerable):
         attention: a layer of self-attention in spectral networks.
         tapered: spectral networks have fewer channels at finer resolutions, so that none costs much more than another.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
-        overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
+        overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards; above 0 they begin
+            without any.
         shuffle: places by which the critic of signals moves what it hears at random.
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
@@ -205,6 +206,10 @@ class GAN(Tempered, Inverting, Steerable):
             activation, saturated, centre_features, tapered, octaves,
         )  # fmt: skip
         self.generator = Generator(event, condition, build)
+        if overlap:  # balanced from the start: a penalty alone moves weights by a rate a step
+            for layer in self._transposed():
+                with torch.no_grad():
+                    layer.weight.copy_(evened(layer.weight, layer.stride))
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
         if transport and self.generator.inputs != event.shape[0]:
             raise Unsupported(
@@ -213,7 +218,6 @@ class GAN(Tempered, Inverting, Steerable):
         self.give_codes(inversion, inversion_steps, latent, width if self.is_grid else units)
         self.duel = adversarial.LOSSES[loss]
         self.latest: dict[str, Tensor] = {}
-        self.made: tuple[Tensor, Tensor] | None = None  # items and samples of the step, which its critic is shown too
         for name, start in (("probability", 0.0), ("mean_length", 0.0), ("slope_square", 0.0)):
             self.register_buffer(name, torch.full((), start))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
@@ -294,7 +298,6 @@ class GAN(Tempered, Inverting, Steerable):
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         x, z = self.draw(batch)
-        self.made = (batch.x, x.detach()) if self.training else None
         seen = adversarial.normalised_gradient(x, self.slope_square) if self.normalise else x
         phi = self.critic.phi(self.seen_as(seen), batch.condition, stage=self.stage)
         fake = self.critic.judge(phi, None if self.auxiliary else batch.condition)
@@ -306,8 +309,7 @@ class GAN(Tempered, Inverting, Steerable):
         if self.critic.classes is not None and batch.condition is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi), batch.condition)
         if self.overlap:
-            layers = [m for m in self.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
-            uneven = [overlap_imbalance(layer.weight.float(), layer.stride) for layer in layers]
+            uneven = [overlap_imbalance(layer.weight.float(), layer.stride) for layer in self._transposed()]
             parts["overlap"] = self.overlap * torch.stack(uneven).sum() if uneven else x.new_zeros(())
         if self.l1:
             parts["l1"] = self.l1 * (x - batch.x).abs().mean()
@@ -315,16 +317,9 @@ class GAN(Tempered, Inverting, Steerable):
             parts["transport"] = self.transport * adversarial.transport_cost(x, z)
         return parts
 
-    def _samples(self, batch: Batch) -> Float[Tensor, "n *event"]:
-        """Those that the generator's step made under these conditions, once; or new ones."""
-        made, self.made = self.made, None
-        if made is not None and self.training and torch.equal(made[0], batch.x):
-            return made[1]
-        with torch.no_grad():
-            return self.draw(batch)[0]
-
     def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
-        fake = self._samples(batch)
+        with torch.no_grad():
+            fake = self.draw(batch)[0]
         seen, c = (self.seen_as(batch.x), self.seen_as(fake)), batch.condition
         phi = self._features(seen, c)
         condition = None if self.auxiliary or c is None else concatenated((c, c))
@@ -343,6 +338,9 @@ class GAN(Tempered, Inverting, Steerable):
             self._learn(real.detach(), len(batch))
             self._observe(real.detach().float(), fake_logits.detach().float())
         return parts
+
+    def _transposed(self) -> list[nn.ConvTranspose2d]:
+        return [m for m in self.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
 
     def _features(self, parts: tuple[Tensor, ...], c: Condition | None) -> Float[Tensor, "logits width"]:
         """Of several batches under one condition: at once, or one by one where the critic couples items, for what is
