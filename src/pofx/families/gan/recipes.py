@@ -38,7 +38,7 @@ RECIPES = (
         "wgan-gp",
         "Gulrajani et al., 2017, arXiv 1704.00028",
         {"architecture": "transposed", "loss": "wasserstein", "penalty": "gradient", "latent": 100, "width": 32,
-         "critic_steps": 2, "every": 1},  # 5 in the paper: more of the generator's steps in the time of a processor
+         "every": 1},  # five steps of the critic for one in the paper; of the generator there are more in a time
         {"lr": 8e-4, "betas": [0.0, 0.9]},
         summary="Wasserstein loss, critic with a gradient penalty.",
     ),
