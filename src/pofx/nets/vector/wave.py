@@ -9,7 +9,7 @@ the critic's layers, with reflected ends.
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, interpolate, leaky_relu, relu
+from torch.nn.functional import conv1d, leaky_relu, relu
 
 from pofx.nets.vector.linear import Linear
 
@@ -40,8 +40,8 @@ def shuffled(h: Float[Tensor, "n channels length"], most: int) -> Float[Tensor, 
 class GrowingConv(nn.Conv1d):
     """A convolution of a signal that was grown by the nearest neighbour.
 
-    Where it grows by STRIDE, taps that meet the same place are added up first, one short kernel for each of STRIDE
-    phases: the same numbers in 7 products for 25.
+    Taps that meet the same place are added up first, one short kernel for each of STRIDE phases: the same numbers in 7
+    products for 25.
     """
 
     taps: Tensor
@@ -54,14 +54,12 @@ class GrowingConv(nn.Conv1d):
         self.register_buffer("taps", met.float(), persistent=False)  # (phases, places, taps)
 
     def grown(self, h: Float[Tensor, "n inputs short"], size: int) -> Float[Tensor, "n outputs long"]:
-        """h (n, inputs, length) → (n, outputs, size)."""
+        """h (n, inputs, length) → the first `size` of STRIDE · length places: (n, outputs, size)."""
         n, _, length = h.shape
-        if size != STRIDE * length:
-            return self(interpolate(h, size=size, mode="nearest"))  # type: ignore[no-any-return]
         kernel = torch.einsum("oik,pck->poic", self.weight, self.taps).flatten(0, 1)
         assert self.bias is not None
         y = conv1d(h, kernel, self.bias.repeat(STRIDE), padding=kernel.shape[2] // 2)
-        return y.reshape(n, STRIDE, -1, length).permute(0, 2, 3, 1).reshape(n, -1, size)
+        return y.reshape(n, STRIDE, -1, length).permute(0, 2, 3, 1).flatten(2)[..., :size]
 
 
 class WaveSynthesis(nn.Module):
