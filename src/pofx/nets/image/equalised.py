@@ -51,9 +51,10 @@ class EqualisedConv(nn.Module):
         bias = None if self.bias is None else (gain * self.bias).to(x.dtype)
         return conv2d(x, (self.weight * (gain * self.scale)).to(x.dtype), bias, padding=self.padding)
 
-    def activated(self, x: Float[Tensor, "n inputs H W"]) -> Float[Tensor, "n outputs H W"]:
-        """`activate` of the convolution, with its gain in the weights: a pass over the grid less."""
-        return leaky_relu(self(x, GAIN), SLOPE)
+
+def activated(conv: nn.Module, x: Float[Tensor, "n inputs H W"]) -> Float[Tensor, "n outputs H W"]:
+    """`activate` of an `EqualisedConv`, with its gain in the weights: a pass over the grid less."""
+    return leaky_relu(conv(x, GAIN), SLOPE)
 
 
 class ModulatedConv(nn.Module):

@@ -21,6 +21,7 @@ from pofx.nets.image.equalised import (
     MinibatchDeviation,
     ModulatedConv,
     activate,
+    activated,
     grow,
     pixel_norm,
     shrink,
@@ -242,19 +243,17 @@ class StyleFeatures(nn.Module):
         stage = full if stage is None or not self.progressive else min(max(stage, 0.0), full)
         start, fade = full - math.ceil(stage), stage - math.floor(stage)
         seen = x if start == 0 else interpolate(x, size=self.sizes[start], mode="area")
-        h = self.heads[start if self.progressive else 0].activated(seen)
+        h = activated(self.heads[start if self.progressive else 0], seen)
         for i in range(start, full):
-            r = self.outer[i].activated(self.inner[i].activated(h))
+            r = activated(self.outer[i], activated(self.inner[i], h))
             if self.progressive:
                 h = shrink(r)
                 if i == start and 0 < fade < 1:
-                    old = self.heads[i + 1].activated(interpolate(x, size=self.sizes[i + 1], mode="area"))
+                    old = activated(self.heads[i + 1], interpolate(x, size=self.sizes[i + 1], mode="area"))
                     h = torch.lerp(old, h, fade)
             else:
-                h = (
-                    shrink(r + self.skips[i](h)) / GAIN
-                )  # halved once: on a processor dearer than a map of single places
+                h = shrink(r + self.skips[i](h)) / GAIN  # halved once: it costs more than a map of single places
         if self.deviation is not None:
             h = self.deviation(h)
-        features: Tensor = self.last(self.tail.activated(h).flatten(1))
+        features: Tensor = self.last(activated(self.tail, h).flatten(1))
         return features
