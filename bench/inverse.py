@@ -1,6 +1,7 @@
 """Inverse problems on MNIST and on a brain scan: PSNR of the posterior mean, coverage of 90 % intervals, time.
 
 python bench/inverse.py mnist --run RUN           a trained run as the prior, by its default method
+python bench/inverse.py mnist --models flow-matching --minutes 10 -o width=64 --device cuda     one is trained for it
 python bench/inverse.py mnist                     100 normal components: k-means of 20,000 images, one step of EM
 python bench/inverse.py samplers [--out DIR]      every method against exact posteriors, by operator and noise
 python bench/inverse.py levy                      the same on signals with Laplace increments, beside a Gibbs sampler
@@ -27,9 +28,9 @@ from pofx.core.items import Items
 from pofx.data.sources import load
 from pofx.families.mixture.expectation import Mixture, clustered
 from pofx.families.mixture.gmm import GMM
+from pofx.inverse.item_posterior import measured, real_items
 from pofx.inverse.methods import METHODS
 from pofx.inverse.operators.projection import Fourier, cartesian
-from pofx.inverse.posterior import measured, real_items
 from pofx.inverse.restoration import checked
 from pofx.represent.image import Unit
 
@@ -61,7 +62,14 @@ def mnist_mixture(seconds):
 
 def mnist(args):
     spent = []
-    run = pofx.load(args.run) if args.run else mnist_mixture(spent)
+    if args.models:
+        run = pofx.fit("mnist", args.models[0], minutes=args.minutes, progress=False, out=args.out / "mnist-prior",
+                       overwrite=True, device=args.device, **dict(args.option))  # fmt: skip
+        spent.append(args.minutes * 60)
+    else:
+        run = pofx.load(args.run) if args.run else mnist_mixture(spent)
+    run = run.to(args.device)
+    described = args.run or (f"{args.models[0]}, {args.minutes:g} min" if args.models else f"gmm, {spent[0]:.0f} CPU-s")
     with np.load(Path(os.environ["POFX_DATA"]) / "mnist.npz") as file:
         test = file["x_test"][np.random.default_rng(0).permutation(10_000)[: args.items]]
     options = {"steps": args.steps} if args.steps else {}
@@ -74,8 +82,8 @@ def mnist(args):
         start = time.process_time()
         check = made.check(test, draws=args.draws).to_json()
         seconds = (time.process_time() - start) / args.items / args.draws
-        yield {"task": name, "floor": FLOORS[name], **check, "cpu_s_per_draw": round(seconds, 4),
-               "prior": args.run or f"gmm, {spent[0]:.0f} CPU-s"}  # fmt: skip
+        yield {"task": name, "floor": FLOORS[name], **check, "cpu_s_per_draw": round(seconds, 4), "prior": described,
+               "device": args.device}  # fmt: skip
 
 
 SMALL = {
@@ -221,13 +229,13 @@ def mri(args):
         run = pofx.load(args.run)
     elif args.models:
         run = pofx.fit(items, args.models[0], minutes=args.minutes, progress=False, out=out, overwrite=True,
-                       **dict(args.option))  # fmt: skip
+                       device=args.device, **dict(args.option))  # fmt: skip
     else:
         run = pofx.fit(
             items, "gmm", view={"represent": "unit"},
             options={"components": args.components, "covariance": "full", "ridge": 1e-4}, progress=False,
         )  # fmt: skip
-    trained = time.process_time() - began
+    run, trained = run.to(args.device), time.process_time() - began
     operator = Fourier((1, *truth.shape[2:]), cartesian(tuple(truth.shape[2:]), 4.0, 0.08, seed=0))
     noise = torch.randn(2, 1, *operator.out, generator=torch.Generator().manual_seed(1))
     y = operator.forward(truth) + args.sigma * torch.complex(*noise)
@@ -252,7 +260,8 @@ def main():
     parser.add_argument("--method", default="auto")
     parser.add_argument("--methods", type=harness.listed, help=f"of the samplers: {', '.join(METHODS)}")
     parser.add_argument("--noises", type=lambda t: [float(v) for v in t.split(",")], default=[0.05, 0.2])
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training the denoiser of the samplers")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of training a denoiser")
+    parser.add_argument("--device", default="cpu", help="of trained priors")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--draws", type=int, default=39)
     parser.add_argument("--steps", type=int, default=0)
@@ -261,7 +270,9 @@ def main():
     parser.add_argument("--contrast", action="store_true", help="patches of the scan turned, with random contrast")
     parser.add_argument("--patches", type=int, default=8_000)
     parser.add_argument("--side", type=int, default=8, help="of the patches of the scan's prior")
-    parser.add_argument("--models", type=harness.listed, help="one model that learns the patches, --minutes long")
+    parser.add_argument(
+        "--models", type=harness.listed, help="one model that learns the digits or patches, --minutes long"
+    )
     parser.add_argument("--option", "-o", action="append", default=[], type=harness.option, help="KEY=VALUE of it")
     parser.add_argument("--components", type=int, default=40, help="of the mixture of patches")
     harness.measure("inverse", BARS, parser.parse_args())
