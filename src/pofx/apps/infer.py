@@ -132,18 +132,18 @@ def infer(
                                                         np.concatenate([x[kept], made]))  # fmt: skip
         theta, x, failed = complete(theta, x if embedding is not None else in_rows(x))
         given = None if observation is None else checked(observation, x.shape[1:])
-        made, seen = None, x
+        net, seen = None, x
         if embedding is not None:
             test, validation, train = _parts(len(x), seed)
             both = np.concatenate([validation, train])
-            made = Embedding.fit(embedding, theta[both], x[both], len(validation), prior.bounds, seed=seed)
-            seen = made(x)
+            net = Embedding.fit(embedding, theta[both], x[both], len(validation), prior.bounds, seed=seed)
+            seen = net(x)
         by = method
         if by == "auto":
             by = "both" if model == "nsf" and seen.ndim == 2 and continuous(seen) else "posterior"
         posterior = _learned(prior, theta, seen, by, model, members, steps, seed, progress, options, trainer)
-        if made is not None:
-            posterior = replace(posterior, embedding=made, held_out=(theta[test], x[test]))
+        if net is not None:
+            posterior = replace(posterior, embedding=net, held_out=(theta[test], x[test]))
         posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1)
     assert posterior is not None
     return posterior

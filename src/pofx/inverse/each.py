@@ -106,8 +106,8 @@ def each_of(
         if not operator:
             raise UsageError("there must be an operator for each measurement (got none): pass a list of them")
         first = {id(one) if not isinstance(one, str) else one: one for one in operator}
-        keys = np.array([list(first).index(id(one) if not isinstance(one, str) else one) for one in operator])
-        return [(one, dict(options)) for one in first.values()], [np.flatnonzero(keys == k) for k in range(len(first))]
+        which = np.array([list(first).index(id(one) if not isinstance(one, str) else one) for one in operator])
+        return [(one, dict(options)) for one in first.values()], [np.flatnonzero(which == k) for k in range(len(first))]
     several = {name: np.asarray(value) for name, value in options.items() if _of_each(name, value, operator, shape)}
     if not several:
         return None
