@@ -439,7 +439,7 @@ def test_functions_are_embeddings_too_in_rounds_of_any_method():
 
 @pytest.mark.parametrize(
     ("net", "message"),
-    [(3, "a module of torch or a function"), (torch.nn.Linear(3, 2), "must take data"), (torch.nn.Linear, "without arg"),
+    [(3, "a module of torch or a function"), (torch.nn.Linear(3, 2), "must take data"), (torch.nn.Linear, "without"),
      (lambda x: np.full((len(x), 1), np.nan), "not finite"), (lambda x: np.ones((len(x), 0)), "1 to 1000 features")],
 )  # fmt: skip
 def test_wrong_embeddings_are_refused(net, message):

@@ -2,8 +2,8 @@
 
 The network is trained first, with a head that is thrown away: mean and deviation of every parameter given the data, by
 maximum likelihood (means as summaries: Fearnhead and Prangle, 2012, arXiv 1004.1112; by networks: Jiang et al., 2017,
-arXiv 1510.02175). Then it is fixed, and its features are all that a posterior, a likelihood or a ratio is given. A function
-that is no network is taken as it is.
+arXiv 1510.02175). Then it is fixed, and its features are all that a posterior, a likelihood or a ratio is given. A
+function that is no network is taken as it is.
 """
 
 import copy
