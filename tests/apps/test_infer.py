@@ -424,6 +424,9 @@ def test_an_embedding_of_ones_own_is_trained_used_and_saved(tmp_path):
         Posterior.load(tmp_path / "p")
     with pytest.raises(UsageError, match="another network"):
         Posterior.load(tmp_path / "p", embedding=torch.nn.Linear(2, 2))
+    (tmp_path / "p" / "embedding.safetensors").write_bytes(b"no")
+    with pytest.raises(CorruptError, match="cannot be read"):
+        Posterior.load(tmp_path / "p", embedding=net)
     assert len(found.check(20, draws=20).sbc) == 2
     assert found.predictive(spot, 3, seen, vectorised=True).shape == (3, 8, 8)
 

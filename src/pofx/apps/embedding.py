@@ -132,8 +132,12 @@ class Embedding:
                 "this posterior has an embedding of its own code: pass embedding=, the network or function that it was "
                 "learned with"
             )
-        made, stored = made_of(net), load_file(file)
-        if not set(_UNITS) < set(stored):
+        made = made_of(net)
+        try:
+            stored = load_file(file)
+        except Exception as error:  # of a damaged file, of several kinds
+            raise CorruptError(f"{file} cannot be read ({error}): learn the posterior again") from error
+        if not {*_UNITS, "shape"} <= set(stored):
             raise CorruptError(f"{file} lacks parts of an embedding: learn the posterior again")
         if isinstance(made, nn.Module):
             try:
