@@ -115,8 +115,10 @@ def each_of(
     if len(set(counts.values())) > 1:
         raise DataError(f"options of each measurement must be as many (got {counts})")
     flat = [value.reshape(len(value), -1) for value in several.values()]
-    keys = [b"".join(one[i].tobytes() for one in flat) for i in range(len(flat[0]))]
-    groups = [np.flatnonzero([key == one for key in keys]) for one in dict.fromkeys(keys)]
+    alike: dict[bytes, list[int]] = {}
+    for i in range(len(flat[0])):
+        alike.setdefault(b"".join(one[i].tobytes() for one in flat), []).append(i)
+    groups = [np.array(rows) for rows in alike.values()]
     made = [(operator, {**options, **{name: value[rows[0]] for name, value in several.items()}}) for rows in groups]
     return made, groups
 
