@@ -410,8 +410,8 @@ def spot(theta, rng):
 def test_an_embedding_of_ones_own_is_trained_used_and_saved(tmp_path):
     prior, net = {"a": "uniform(-3, 3)", "b": "uniform(-3, 3)"}, Places()
     before = net.layers[1].weight.detach().clone()
-    how = {"simulations": 1000, "vectorised": True, "steps": 40, "members": 1, "options": QUICK, "progress": False}
-    found = infer(spot, prior, embedding=net, **how)
+    how = {"simulations": 600, "vectorised": True, "steps": 120, "members": 1, "options": QUICK, "progress": False}
+    found = infer(spot, prior, embedding=net, method="npe", **how)
     assert torch.equal(net.layers[1].weight, before)  # a copy is trained
     assert found.embedding.shape == (8, 8) and found.held_out[1].shape[1:] == (8, 8)
     seen = spot(np.array([[1.5, -1.0]]), np.random.default_rng(5))[0]
@@ -432,12 +432,10 @@ def test_an_embedding_of_ones_own_is_trained_used_and_saved(tmp_path):
 
 
 def test_functions_are_embeddings_too_in_rounds_of_any_method():
-    how = {"simulations": 200, "vectorised": True, "steps": 5, "members": 1, "progress": False, "rounds": 2,
-           "observation": np.ones((8, 8))}  # fmt: skip
-    for method in ("nle", "nre"):
-        found = infer(spot, {"a": "uniform(-3, 3)", "b": "uniform(-3, 3)"}, method=method,
-                      embedding=lambda x: x.reshape(len(x), 8, 8).mean(2), **how)  # fmt: skip
-        assert found.sample(4).shape == (4, 2) and found.rounds == 2
+    found = infer(spot, {"a": "uniform(-3, 3)", "b": "uniform(-3, 3)"}, method="nre", simulations=120, vectorised=True,
+                  steps=3, members=1, progress=False, rounds=2, observation=np.ones((8, 8)),
+                  embedding=lambda x: x.mean(2))  # fmt: skip
+    assert found.sample(4).shape == (4, 2) and found.rounds == 2
 
 
 @pytest.mark.parametrize(
