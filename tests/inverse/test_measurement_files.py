@@ -52,6 +52,8 @@ def folder(tmp_path_factory):
     np.savez(there / "unnamed.npz", a=DIGITS, b=DIGITS)
     matrix = np.random.default_rng(0).normal(size=(20, 64))
     np.savez(there / "sums.npz", y=DIGITS.reshape(3, 64) @ matrix.T, matrix=matrix)
+    matrices = np.stack([matrix, 2 * matrix, matrix[::-1]])
+    np.savez(there / "each.npz", y=np.einsum("nij,nj->ni", matrices, DIGITS.reshape(3, 64)), matrix=matrices)
     (there / "op.py").write_text(OPERATORS)
     (there / "empty").mkdir()
     return there
@@ -62,7 +64,7 @@ def folder(tmp_path_factory):
     [
         (["two photos ü"], 2), (["two photos ü/0.png", "--mask", "mask.png"], 1), (["holes.npy"], 3),
         (["masked.npz"], 3), (["differing.npy"], 3), (["two photos ü", "--mask", "masks"], 2),
-        (["k.npz"], 3), (["k.npy", "-o", "coils=coils.npy"], 3), (["sums.npz"], 3),
+        (["k.npz"], 3), (["k.npy", "-o", "coils=coils.npy"], 3), (["sums.npz"], 3), (["each.npz"], 3),
         (["half.npy", "--operator", "op.py:half"], 3), (["columns.npy", "--operator", "op.py:Physics"], 3),
         (["two photos ü/0.png", "--operator", "blur", "-o", "kernel=kernel.npy"], 1),
     ],

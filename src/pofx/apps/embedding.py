@@ -129,8 +129,8 @@ class Embedding:
         """
         if net is None:
             raise UsageError(
-                "this posterior has an embedding of its own code: pass embedding=, the network or function that it was "
-                "learned with"
+                "this posterior has an embedding, whose code is not stored: pass embedding=, the network or function "
+                "that it was learned with (--embedding file.py:name)"
             )
         made = made_of(net)
         try:

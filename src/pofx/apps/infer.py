@@ -85,7 +85,8 @@ def infer(
         model: of q, any conditional model with a density; not used by "ratio".
         members: models with different seeds and validation parts, averaged; by default 3 of fewer than 5,000
             simulations, else 1; of "both" 2 of each kind, else 1.
-        steps: of training per round, of an embedding too; by default 100 passes, between 800 and 4,000, of "both" at most 2,500 of each.
+        steps: of training per round; by default 100 passes, between 800 and 4,000, of "both" at most 2,500 of each. An
+            embedding takes up to four times as many.
         data: parameters (n, d) from the prior and their data (n, …), where they are simulated already.
         embedding: a network of torch (or a class of one) from data (n, …) to features (n, k), which are all that the
             posterior is given; it is trained on the simulations first. A function of arrays is taken as it is.
@@ -136,8 +137,8 @@ def infer(
         if embedding is not None:
             test, validation, train = _parts(len(x), seed)
             both = np.concatenate([validation, train])
-            held, bounds = len(validation), prior.bounds
-            net = Embedding.fit(embedding, theta[both], x[both], held, bounds, steps=steps, seed=seed)
+            held, most = len(validation), None if steps is None else 4 * steps
+            net = Embedding.fit(embedding, theta[both], x[both], held, prior.bounds, steps=most, seed=seed)
             seen = net(x)
         by = method
         if by == "auto":

@@ -1,5 +1,6 @@
 """p(item | measurement) of one operator with a trained run as the prior: draws, and how they fare on held-out items."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ from pofx.inverse.walk import Walker
 
 LEAST = 19  # draws behind intervals of 90 %
 ROWS = 256  # of a batch of guided sampling
+PLACES, MOST = 1_600_000, 4096  # numbers and rows of one elsewhere than on a processor, where small batches idle
 PARTICLES = 128  # of annealing, at least
 START, WIDE = -2.0, 1.5  # mean and deviation of the logarithm of an unknown deviation of the noise, for `hmc`
 
@@ -144,7 +146,8 @@ class ItemPosterior:
         if self.operator.shape != item_shape(self.run):
             model = Tiled(model, self.operator.shape)
         whole = self._problem(y, model.spread)
-        group = max(1, ROWS // n)
+        wide = PLACES // math.prod(self.operator.shape)
+        group = max(1, (ROWS if y.device.type == "cpu" else min(max(ROWS, wide), MOST)) // n)
         parts, count, found_levels = [], 0, []
         for first in range(0, len(y), group):
             rows = torch.arange(first, min(first + group, len(y)), device=y.device).repeat_interleave(n)

@@ -168,6 +168,8 @@ def settled(operator: Any, options: Mapping[str, Any], found: Found) -> tuple[An
             else "tomography" if "angles" in found.arrays
             else "denoise"
         )  # fmt: skip
+    if isinstance(operator, np.ndarray) and operator.ndim == 3:  # a matrix for each measurement
+        operator = "sensing"
     if not isinstance(operator, str):
         return operator, options
     known = signature(OPERATORS[operator]).parameters
