@@ -19,7 +19,7 @@ from pofx.core.options import Range, Real, check_value
 from pofx.inverse.problem import Problem
 from pofx.inverse.walk import BOTTOM, TOP, Walker, ancestral, levels
 
-DECIDED, CORRECTION = (0.1, 10.0), 0.3  # levels of noise of corrections, their length in the square of the level
+DECIDED, CORRECTION = (0.3, 10.0), 0.3  # levels of noise of corrections, their length in the square of the level
 
 
 def dps(walk: Walker, steps: int = 100, weight: float = 1.0) -> Tensor:
@@ -56,7 +56,7 @@ def pigdm(walk: Walker, steps: int = 50, eta: float = 1.0) -> Tensor:
     return x
 
 
-def mmps(walk: Walker, steps: int = 40, inner: int = 2, eta: float = 1.0, corrections: int = 2) -> Tensor:
+def mmps(walk: Walker, steps: int = 40, inner: int = 2, eta: float = 1.0, corrections: int = 4) -> Tensor:
     """Moment matching: as ΠGDM with the covariance that p(z | x) has, s² dE[z | x] / dx, so that only what the prior
     allows changes; `inner` conjugate gradients, each with one product by that derivative. Where few numbers each see
     all places (random projections, other transforms) a variance that is the same in all directions is far too large.
