@@ -359,3 +359,18 @@ def test_constrained_draws_are_molecules_and_each_its_own(run):
     with pytest.raises(Unsupported, match="valid anyway"):
         constrained(app_of.learn(app_of.read(SMALL[:40]), tokens="selfies", width=16, layers=1, heads=2, steps=1,
                                  progress=False), 2)  # fmt: skip
+
+
+def test_the_nearest_of_several_draws_has_the_value_that_was_stated():
+    class Run:
+        calls = 0
+
+        def sample(self, n, condition, *, seed, with_condition):
+            Run.calls += 1
+            return ["C" * Run.calls, "not one"][:n] if Run.calls < 3 else ["CCC", "O"]
+
+    data = chem.read(["C" * k for k in range(1, 9)], ("weight",))
+    wanted = pd.DataFrame({"weight": chem.chemistry.properties(["CC", "O"], ["weight"])["weight"]})
+    assert chem.nearest(Run(), wanted, data, 3) == ["CC", "O"]
+    with pytest.raises(UsageError, match="tries"):
+        chem.nearest(Run(), wanted, data, 0)
