@@ -369,8 +369,8 @@ def test_the_nearest_of_several_draws_has_the_value_that_was_stated():
             Run.calls += 1
             return ["C" * Run.calls, "not one"][:n] if Run.calls < 3 else ["CCC", "O"]
 
-    data = chem.read(["C" * k for k in range(1, 9)], ("weight",))
-    wanted = pd.DataFrame({"weight": chem.chemistry.properties(["CC", "O"], ["weight"])["weight"]})
-    assert chem.nearest(Run(), wanted, data, 3) == ["CC", "O"]
+    data = app_of.read(["C" * k for k in range(1, 9)], ("weight",))
+    wanted = pd.DataFrame({"weight": chemistry.properties(["CC", "O"], ["weight"])["weight"]})
+    assert app_of.nearest(Run(), wanted, data, 3) == ["CC", "O"]
     with pytest.raises(UsageError, match="tries"):
-        chem.nearest(Run(), wanted, data, 0)
+        app_of.nearest(Run(), wanted, data, 0)

@@ -23,15 +23,17 @@ def given(run: Any, data: Dataset, n: int, seed: int) -> dict[str, Any]:
     return {"condition": data.test.condition.values.iloc[at].reset_index(drop=True)}
 
 
-def obedience(run: Any, data: Dataset, *, n: int = 500, seed: int = 0, tries: int = 1) -> pd.DataFrame:
+def obedience(
+    run: Any, data: Dataset, *, n: int = 500, seed: int = 0, tries: int = 1, draw: Any = None
+) -> pd.DataFrame:
     """Whether samples have the properties that they were given: mean absolute errors, in the property's own unit.
 
     `ignored` is the error if the condition had no effect: that against other rows' targets. Measured properties are
     predicted by a random forest; `judge` is its own error on held-out molecules. With `tries` of each the nearest one
-    counts (`nearest`).
+    counts, drawn by `draw` where it is given (`nearest`).
     """
     condition = given(run, data, n, seed)["condition"]
-    drawn = chemistry.canonical(nearest(run, condition, data, tries, seed=seed))
+    drawn = chemistry.canonical(nearest(run, condition, data, tries, seed=seed, draw=draw))
     there = np.array([s is not None for s in drawn])
     strings = [s for s in drawn if s is not None]
     if len(strings) < 2:

@@ -355,8 +355,8 @@ def molecules(
     if columns:
         show("\nmean absolute error of the given properties\n" + aligned(obedience(one, data, seed=seed)))
     if columns and nearest_ is not None:
-        of = aligned(obedience(one, data, seed=seed, tries=nearest_))
-        show(f"\nthe same of the nearest of {nearest_} draws each\n{of}")
+        of = aligned(obedience(one, data, seed=seed, tries=nearest_, draw=draw))
+        show(f"\nthe same of the nearest of {nearest_} {'constrained ' * constrain}draws each\n{of}")
     if wanted:
         show("\ndraws under the stated values\n" + aligned(reached(samples, wanted, data, seed)))
     if scaffold is not None:

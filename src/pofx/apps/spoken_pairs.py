@@ -26,7 +26,7 @@ from pofx.data.recordings import at_rate, read_recording
 GREYS, SIDE = 4, 14
 SQUARE = 2  # side of the squares of pixels that are one class for a model
 COMPONENTS = 24  # of the spectrograms
-PAIRS = 8000
+PAIRS = 20_000
 AGAIN = 3  # of so many recordings one is heard through the codec in training
 REPEATS = ".*of the values repeat"  # a warning: lengths are whole numbers of samples, recordings come more than once
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
