@@ -374,3 +374,8 @@ def test_the_nearest_of_several_draws_has_the_value_that_was_stated():
     assert app_of.nearest(Run(), wanted, data, 3) == ["CC", "O"]
     with pytest.raises(UsageError, match="tries"):
         app_of.nearest(Run(), wanted, data, 0)
+
+
+def test_a_folder_is_no_file_of_molecules(tmp_path):
+    with pytest.raises(DataError, match=r"give a \.smi"):
+        app_of.read(tmp_path)

@@ -73,6 +73,8 @@ def read(
     elif isinstance(source, str | Path):
         from pofx.data.sources import whole
 
+        if Path(source).is_dir():
+            raise DataError(f"{source} is a folder: give a .smi, an .sdf or a table with a column of SMILES")
         strings = list(whole(str(source)).values)
     else:
         strings = [s.strip() if isinstance(s, str) else "" for s in source]
