@@ -23,10 +23,12 @@ def tiles(args) -> dict[str, float]:
         {"caption": captions, "picture": pictures}
     )
     joint.save(args.out)
-    for steps in args.remasking:  # places that are drawn again at the end, given all others
-        joint.run = joint.run.using(remasking=steps)
-        print(steps, agreement(joint, *captioned_tiles.tiles(args.n, 1)), flush=True)
-    return agreement(joint, *captioned_tiles.tiles(args.n, 1))
+    found = {}
+    for steps in args.remasking or [None]:  # places that are drawn again at the end, given all others
+        joint.run = joint.run if steps is None else joint.run.using(remasking=steps)
+        found = agreement(joint, *captioned_tiles.tiles(args.n, 1))
+        print(steps, found, f"{time.process_time() - args.began:.0f} s of CPU", flush=True)
+    return found
 
 
 def digits(args) -> dict[str, float]:

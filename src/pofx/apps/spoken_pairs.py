@@ -2,8 +2,9 @@
 
 Pictures are 14 × 14 in four greys, for a model squares of 2 × 2 pixels, each one of 256 classes: a quarter of the
 places. Sounds are principal components of spectrograms with length and level (`voice`). They are paired by digit,
-which is never shown. Support vector machines that learned other pictures and other clips (these also through the codec)
-name what was drawn; clips are heard by Griffin and Lim first.
+which is never shown; what both share is a class that clusters of both find (`shared_code`), a third part. Support
+vector machines that learned other pictures and other clips (these also through the codec) name what was drawn; clips
+are heard by Griffin and Lim first.
 """
 
 import io
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.apps.shared_code import shared_code
 from pofx.apps.voice import Voice
 from pofx.core.errors import DataError, unknown
 from pofx.core.items import Items
@@ -27,6 +29,7 @@ GREYS, SIDE = 4, 14
 SQUARE = 2  # side of the squares of pixels that are one class for a model
 COMPONENTS = 24  # of the spectrograms
 PAIRS = 20_000
+SHARED = 16  # classes of what both parts share
 AGAIN = 3  # of so many recordings one is heard through the codec in training
 REPEATS = ".*of the values repeat"  # a warning: lengths are whole numbers of samples, recordings come more than once
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -39,12 +42,14 @@ class Pairs:
     Attributes:
         pictures: int64 (n, SIDE, SIDE) in GREYS classes.
         sounds: a table (n, COMPONENTS + 2), of which models of classes take intervals.
+        shared: int64 (n,), the class that picture and sound share, found without digits.
         held: held-out parts: "picture" and "sound", each with their digits.
         voice: turns sounds into clips.
     """
 
     pictures: np.ndarray
     sounds: pd.DataFrame
+    shared: np.ndarray
     held: Mapping[str, tuple[Any, np.ndarray]]
     voice: Voice
     eye: Any
@@ -146,9 +151,11 @@ def paired(
     view = Vectors.fit(real)
     new = np.stack([codec.encode(clip) for clip in held_sounds[0].values])
     again = [codec.decode(code, i) for i, code in enumerate(codes[::AGAIN])]
+    seen, spoken = x[[i for i, _ in at]], codes[[j for _, j in at]]
     return Pairs(
-        x[[i for i, _ in at]],
-        named(codes[[j for _, j in at]]),
+        seen,
+        named(spoken),
+        shared_code(seen.reshape(n, -1), spoken, SHARED, seed),
         {"picture": held, "sound": (named(new), held_sounds[1])},
         codec,
         SVC(C=10).fit(x[train:].reshape(len(x) - train, -1) / (GREYS - 1), y[train:]),
