@@ -71,10 +71,10 @@ def qed(args) -> None:
     from pofx.apps.design_floors import compared
     from pofx.artifact import load
 
-    m, data = molecules_of_zinc()
-    run = load(args.run) if args.run else learned(m, data, args, layers=4, validations=3)
-    oracle = m.function("QED")
-    print(compared(oracle, run, rounds=5, batch=10, seeds=3).round(3).to_string(), flush=True)
+    from pofx.apps.molecule_search import function
+
+    run = load(args.run) if args.run else learned(*molecules_of_zinc(), args, layers=4, validations=3)
+    print(compared(function("QED"), run, rounds=5, batch=10, seeds=3).round(3).to_string(), flush=True)
 
 
 def boxoban(args) -> None:
