@@ -10,6 +10,7 @@ p-value (the false-alarm rate holds for any model; Bates et al., 2023) or a boun
 and Hochberg, 1995). Scores have PyOD's sign.
 """
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -308,9 +309,17 @@ def anomaly(
     write_table(table, out)
     for k, i in enumerate(order):
         causes = why.iloc[k].sort_values(ascending=False).index[:3]
-        show(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
+        cells = ", ".join(f"{c}={_short(rows.iloc[i][c])}" for c in causes)
+        show(f"row {i}: score {scores[i]:.2f}, by {cells}")
     show(judged(scores, simple, truth))
     return f"{int(labels.sum())} of {len(rows)} rows flagged"
+
+
+def _short(value: Any) -> str:
+    """A cell in a sentence."""
+    if pd.isna(value):
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else textwrap.shorten(str(value), 40, placeholder=" …")
 
 
 def alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
