@@ -203,6 +203,7 @@ def measure(
         seed: of the noise.
     """
     artifact = run_of(run)
+    operator = np.asarray(operator) if in_numbers(operator) else operator
     truth, shape, its = real_items(artifact, items), item_shape(artifact), dict(operator_options or {})
     several = each_of(operator, its, shape)
     if several is None:
