@@ -88,7 +88,7 @@ def nearest(
         at = [i for i, s in enumerate(good) if s is not None]
         if not at:
             continue
-        some = [good[i] for i in at]
+        some = [s for s in good if s is not None]
         computed = chemistry.properties(some, [c for c in condition.columns if c not in judges])
         have = np.stack(
             [judges[c](some) if c in judges else computed[c].to_numpy(float) for c in condition.columns], axis=1
