@@ -83,12 +83,24 @@ class Joint:
             raise DataError(
                 f"parts must be at least two, equally many (got {found or 'none'}): give one of each for every item"
             )
+        self._refuse_numbers(items)
         data = split(Items("several", Several(items)), "joint", seed=self.seed)
         own = {**OWN.get(self.model, {}), **self._sizes(items), **(self.options or {})}
         self.run = fit(
             data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **own
         )
         return self
+
+    def _refuse_numbers(self, items: Mapping[str, Items]) -> None:
+        """Refuse parts that are numbers where the model takes classes alone."""
+        if self.model != "masked-diffusion":
+            return
+        numbers = [name for name, of in items.items() if of.kind == "points"]
+        if numbers:
+            raise UsageError(
+                f"{self.model} takes classes alone, and {', '.join(numbers)} are numbers: give them as a DataFrame, "
+                "whose numbers become intervals, or choose circuit or vae"
+            )
 
     def _sizes(self, items: Mapping[str, Items]) -> dict[str, Any]:
         """The places of each part, for a model that hides parts together."""

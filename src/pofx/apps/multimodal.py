@@ -122,8 +122,11 @@ def read_parts(path: str | Path) -> dict[str, Any]:
     """
     import numpy as np
 
+    from pofx.core.errors import DataError
     from pofx.data.bounded import reading
 
+    if Path(path).is_file() and Path(path).open("rb").read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
+        raise DataError(f"{path} holds no parts: give an .npz of arrays by name (numpy.savez)")
     with reading(path, "parts", "give an .npz of arrays"), np.load(path, allow_pickle=False) as file:
         if not hasattr(file, "files"):
             raise ValueError("it holds one array")
