@@ -15,7 +15,7 @@ import torch
 from pofx.apps.folders import folder_of
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import select
+from pofx.core.event import Discrete, select
 from pofx.core.files import read_json, whole, write_json
 from pofx.core.items import Items
 from pofx.core.model import Infilling, Marginal
@@ -83,7 +83,6 @@ class Joint:
             raise DataError(
                 f"parts must be at least two, equally many (got {found or 'none'}): give one of each for every item"
             )
-        self._refuse_numbers(items)
         data = split(Items("several", Several(items)), "joint", seed=self.seed)
         own = {**OWN.get(self.model, {}), **self._sizes(items), **(self.options or {})}
         self.run = fit(
@@ -91,22 +90,17 @@ class Joint:
         )
         return self
 
-    def _refuse_numbers(self, items: Mapping[str, Items]) -> None:
-        """Refuse parts that are numbers where the model takes classes alone."""
-        if self.model != "masked-diffusion":
-            return
-        numbers = [name for name, of in items.items() if of.kind == "points"]
-        if numbers:
-            raise UsageError(
-                f"{self.model} takes classes alone, and {', '.join(numbers)} are numbers: give them as a DataFrame, "
-                "whose numbers become intervals, or choose circuit or vae"
-            )
-
     def _sizes(self, items: Mapping[str, Items]) -> dict[str, Any]:
         """The places of each part, for a model that hides parts together."""
         if self.model != "masked-diffusion":
             return {}
         view = Together.fit(Items("several", Several(dict(items))))
+        numbers = [name for name, part in view.parts.items() if not isinstance(part.event, Discrete)]
+        if numbers:
+            raise UsageError(
+                f"{self.model} takes classes alone, and {', '.join(numbers)} are numbers: give them as a DataFrame, "
+                "whose numbers become intervals, or choose circuit or vae"
+            )
         return {"part_sizes": view.sizes} if len(view.sizes) == len(items) else {}
 
     @property
