@@ -26,6 +26,7 @@ from pofx.maths.frechet import frechet_distance
 
 PLANE = ("gaussians8", "gaussians25")
 SAMPLES, CLOSE = 5000, 3.0  # standard deviations that count as near a mode
+WARM = 12  # steps of a training that are not timed
 
 
 def modes(name, x):
@@ -82,6 +83,7 @@ def images(args):
             "model": label,
             "seed": args.seed,
             "steps": run.card["training"]["steps"],
+            "batch": run.card["training"]["images"] // run.card["training"]["steps"],
             "best_step": run.card["training"]["best_step"],
             "seconds": round(time.perf_counter() - began),
             "CPU seconds of training": round(trained),
@@ -199,6 +201,82 @@ def precision(args):
                    "bf16, ms": round(1e3 * short, 2), "ratio": round(short / plain, 2)}  # fmt: skip
 
 
+def loops(args):
+    """A step of the trainer over that of a plain PyTorch loop of the same nets, as tutorials write it: full precision,
+    the default memory layout, Adam, real items and samples one after the other, samples drawn anew for each player, an
+    average of all weights. CPU seconds; both without validation, in turn. Bar: 0.8 (sngan, stylegan2)."""
+    from pofx.core.config import build, entry
+    from pofx.core.event import Bounded
+    from pofx.core.random import seeded
+    from pofx.maths import adversarial
+
+    shape, size, steps = (1, 28, 28), dict(args.option).get("batch_size", 64), args.steps or 24
+    data = load("mnist")
+    items = torch.from_numpy(np.asarray(data.train.values[:4096])).float()[:, None] / 127.5 - 1
+
+    class Plain:
+        def __init__(self, name):
+            with seeded(0, 0):
+                self.model = build(name, Bounded(shape), None, inversion="optimisation").train()
+            self.g, self.d = (
+                part.to(memory_format=torch.contiguous_format) for part in (self.model.generator, self.model.critic)
+            )
+            values = entry(name).trains_with
+            self.adam = [
+                torch.optim.Adam(p.parameters(), lr=values["lr"], betas=values["betas"]) for p in (self.g, self.d)
+            ]
+            self.average = [p.detach().clone() for p in self.g.parameters()]
+            self.at = 0
+
+        def noise(self):
+            return torch.randn(size, self.g.inputs)
+
+        def step(self):
+            duel = adversarial.LOSSES[self.model.loss]
+            real = items[torch.randint(len(items), (size,))]
+            self.adam[1].zero_grad()
+            duel.critic(self.d(real), self.d(self.g(self.noise()).detach())).backward()
+            if self.model.penalty == "r1" and self.at % self.model.every == 0:
+                slope = adversarial.squared_gradient(self.d, real)
+                (self.model.every * self.model.weight / 2 * slope).backward()
+            self.adam[1].step()
+            if self.at % self.model.critic_steps == 0:
+                self.adam[0].zero_grad()
+                fake = self.d(self.g(self.noise()))
+                duel.generator(fake, fake).backward()
+                self.adam[0].step()
+                with torch.no_grad():
+                    for mine, theirs in zip(self.average, self.g.parameters(), strict=True):
+                        mine.mul_(0.999).add_(theirs, alpha=0.001)
+            self.at += 1
+
+    def ours(name):
+        seen = []
+
+        def sink(progress):
+            if progress.phase == "training" and progress.step > WARM:
+                seen.append((progress.step, time.process_time()))
+
+        values = {"inversion": "optimisation", **dict(args.option), "batch_size": size}
+        pofx.fit(data, name, steps=WARM + 2 * steps, seed=0, progress=sink, validations=0, **values)
+        (first, began), (last, ended) = seen[0], seen[-1]
+        return (ended - began) / (last - first)
+
+    for name in args.models or ("sngan", "stylegan2"):
+        plain, taken = Plain(name), {"plain": [], "pofx": []}
+        for _ in range(8):
+            plain.step()
+        for _ in range(args.rounds):
+            began = time.process_time()
+            for _ in range(steps):
+                plain.step()
+            taken["plain"].append((time.process_time() - began) / steps)
+            taken["pofx"].append(ours(name))
+        plain_ms, own_ms = (1e3 * float(np.median(taken[key])) for key in ("plain", "pofx"))
+        yield {"model": name, "batch": size, "plain, ms": round(plain_ms, 1), "pofx, ms": round(own_ms, 1),
+               "ratio": round(own_ms / plain_ms, 2), "bar": "0.8"}  # fmt: skip
+
+
 def penalty(args):
     """A penalised step of r3gan over an unpenalised one, exact and by finite differences. Bar: 1.5 by differences."""
     from pofx.core.config import build
@@ -229,19 +307,19 @@ def penalty(args):
 
 
 def checkerboard(args):
-    """A GAN of transposed convolutions without and with the regulariser of uneven overlap: imbalance of its layers,
-    periodic peak of its samples over that of test items, distance in components. Bar: both fall by 10 at a distance
-    within 10 %. The picture has samples and mean spectra, before and after."""
+    """A GAN of transposed convolutions without and with the regulariser of uneven overlap, and one that resizes and
+    convolves: imbalance of its layers, periodic peak of its samples over that of test items, distance in components.
+    Bar: both fall by 10 at a distance within 10 %. The picture has samples and mean spectra, a line each."""
     source = (args.data or ["digits"])[0]
     data = load(source)
     space = fit_spaces(data.train, ["pca"], seed=0)[0]
     top, test = float(np.max(data.train.values)), space.of(data.test)
     steps, shown = args.steps or 1500, []
     for model in args.models or ("dcgan",):
-        for overlap in (0.0, 1.0):
-            run = pofx.fit(
-                data, model, steps=steps, seed=args.seed, progress=args.shown, overlap=overlap, **dict(args.option)
-            )
+        variants = [("transposed", w) for w in (0.0, *map(float, args.overlap))] + [("resize", 0.0)]
+        for upsampling, overlap in variants:
+            run = pofx.fit(data, model, steps=steps, seed=args.seed, progress=args.shown, overlap=overlap,
+                           upsampling=upsampling, **dict(args.option))  # fmt: skip
             layers = [m for m in run.model.generator.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
             uneven = [float(overlap_imbalance(m.weight.detach(), m.stride)) for m in layers if max(m.stride) > 1]
             x = np.asarray(run.sample(2000, seed=0))
@@ -250,8 +328,8 @@ def checkerboard(args):
             power = torch.fft.fftshift(torch.fft.fft2(pixels - pixels.mean()).abs().square().mean((0, 1))).log()
             power = (255 * (power - power.min()) / (power.max() - power.min())).numpy().astype(np.uint8)
             shown += [*(x[:11] * (255 / top)).astype(np.uint8), power]
-            yield {"data": source, "model": model, "overlap": overlap, "steps": steps,
-                   "imbalance": round(float(np.mean(uneven)), 6), "largest": round(max(uneven), 6),
+            yield {"data": source, "model": model, "upsampling": upsampling, "overlap": overlap, "steps": steps,
+                   "imbalance": round(float(np.mean(uneven or [0])), 6), "largest": round(max(uneven, default=0), 6),
                    "periodic peak": round(periodic_peak(pixels), 3), "of test items": round(periodic_peak(real), 3),
                    "distance, pca": round(float(frechet_distance(space(x), test)), 3), "bar": "10 × less"}  # fmt: skip
     sheet(shown, args.out / f"checkerboard-{source}.png", 12, 5)
@@ -280,6 +358,45 @@ def stacked(args):
            "bar": "≥ 900"}  # fmt: skip
 
 
+def sounds(args):
+    """wavegan on spoken digits: distances over the control's in the spaces of a classifier and of log-mel statistics,
+    class TV, CPU seconds of a step. Ten samples go to a .wav file, spectrograms of real ones and of samples beside it.
+    """
+    from pofx.data.kind import kind_of
+
+    data = load("spoken-digits")
+    spaces = fit_spaces(data.train, ["classifier", "logmel"], seed=0, folder=args.spaces or args.out / "spaces")
+    count = min(args.samples, 500, len(data.train))
+    held = take(data.train, np.random.default_rng(0).permutation(len(data.train))[:count]).values
+
+    def spectrum(clip):
+        """Decibels (64, 96) of the lower frequencies over time, from black at 60 below the loudest."""
+        clip = np.resize(np.pad(np.asarray(clip, np.float64), (0, max(8192 - len(clip), 0))), 8192)
+        frames = np.lib.stride_tricks.sliding_window_view(clip, 256)[::83][:96] * np.hanning(256)
+        power = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1))[:, 64::-1][:, :64].T + 1e-6)
+        return (255 * np.clip((power - power.max() + 60) / 60, 0, 1)).astype(np.uint8)
+
+    for name in args.models or ("wavegan",):
+        began = time.process_time()
+        run = pofx.fit(data, name, minutes=args.minutes or 9, seed=args.seed, progress=args.shown,
+                       out=args.out / f"sounds-{name}", overwrite=True, **dict(args.option)).to()  # fmt: skip
+        trained, card = time.process_time() - began, run.card["training"]
+        drawn = run.draw(count, seed=0)
+        (args.out / f"sounds-{name}.wav").write_bytes(kind_of(drawn).content(take(drawn, range(10)), ".wav"))
+        shown = [spectrum(clip) for clip in (*held[:10], *drawn.values[:20])]
+        sheet(shown, args.out / f"sounds-{name}.png", 10, 1)
+        row = {"model": name, "steps": card["steps"], "best_step": card["best_step"], "CPU seconds": round(trained),
+               "seconds a step": round(trained / card["steps"], 3)}  # fmt: skip
+        for s in spaces:
+            test = s.of(data.test)
+            row[s.name] = round(frechet_distance(s(drawn.values), test) / frechet_distance(s(held), test), 2)
+        classes = spaces[0].predict(drawn.values)
+        shares = np.bincount(classes, minlength=10) / len(classes)
+        yield row | {"class TV": round(float(np.abs(shares - 0.1).sum() / 2), 3),
+                     "loudness": round(float(np.mean([np.square(c).mean() ** 0.5 for c in drawn.values])), 4),
+                     "of real ones": round(float(np.mean([np.square(c).mean() ** 0.5 for c in held])), 4)}  # fmt: skip
+
+
 BARS = {
     "checkerboard": checkerboard,
     "stacked": stacked,
@@ -288,6 +405,8 @@ BARS = {
     "drifting": drifting,
     "inversion": inversion,
     "penalty": penalty,
+    "loops": loops,
+    "sounds": sounds,
     "precision": precision,
 }
 
@@ -299,6 +418,7 @@ def main():
     cli.add_argument("--minutes", type=float)
     cli.add_argument("--steps", type=int, help="of training, instead of minutes, on a busy machine")
     cli.add_argument("--samples", type=int, default=SAMPLES, help="of a model, and of the control")
+    cli.add_argument("--overlap", type=listed, default=["1"], help="weights of the regulariser, of checkerboard")
     cli.add_argument("--rounds", type=int, default=3)
     cli.add_argument("--run", help="folder of a trained run, for inversion")
     cli.add_argument("--seed", type=int, default=0)

@@ -13,7 +13,7 @@ import math
 import time
 
 import numpy as np
-from harness import listed, measure, parser
+from harness import listed, measure, option, parser
 from PIL import Image
 
 import pofx
@@ -195,7 +195,8 @@ def unpaired(args):
     order = np.random.default_rng(0).permutation(len(every))
     a, b = every.values[order[:20_000]], turned(every.values[order[20_000:40_000]])
     began = time.process_time()
-    run = pofx.fit(images(b), "cyclegan", condition=images(a), minutes=args.minutes, seed=args.seed, progress=False)
+    run = pofx.fit(images(b), "cyclegan", condition=images(a), minutes=args.minutes, seed=args.seed, progress=False,
+                   **dict(args.option))  # fmt: skip
     used = time.process_time() - began
     held, labels = small(data.test.values)[:1000], np.asarray(data.test.labels)[:1000]
     there = np.asarray(run.sample(len(held), condition=held, seed=0))
@@ -206,7 +207,8 @@ def unpaired(args):
     right = {"there": judge.predict(back(there)) == labels, "there and back": judge.predict(again) == labels,
              "real": judge.predict(held) == labels}  # fmt: skip
     yield {"model": "cyclegan", "turn": args.turn, "cpu_seconds": round(used, 1),
-           "steps": run.card["training"]["steps"],
+           "steps": run.card["training"]["steps"], "symmetry": int(getattr(run.model, "symmetry", 0)),
+           "sign": int(getattr(run.model, "sign", 1)),
            **{name: round(float(v.mean()), 4) for name, v in right.items()},
            "stderr": round(float(right["there"].std() / len(held) ** 0.5), 4), "bar": 0.9}  # fmt: skip
 
@@ -228,6 +230,7 @@ def main():
     options.add_argument("--forms", type=listed)
     options.add_argument("--sheet", help="a file: pictures of truth, condition and draws, NAME in it that of the bar")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--option", "-o", action="append", default=[], type=option, help="KEY=VALUE of the model")
     measure("translation", BARS, options.parse_args())
 
 

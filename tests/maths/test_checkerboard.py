@@ -7,7 +7,7 @@ from torch import nn
 from pofx.core.config import build
 from pofx.core.event import Bounded
 from pofx.core.model import Batch
-from pofx.maths.checkerboard import overlap_gains, overlap_imbalance, periodic_peak
+from pofx.maths.checkerboard import evened, overlap_gains, overlap_imbalance, periodic_peak
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (3, 2), (5, 3), (6, 3), (2, 4)])
@@ -56,3 +56,26 @@ def test_both_mends_even_out_a_duel():
     total = sum(float(overlap_imbalance(m.weight.detach(), m.stride)) for m in layers)
     assert float(parts["overlap"].detach()) == pytest.approx(total, rel=1e-4)
     assert "overlap" not in build("dcgan", event, None, width=8, latent=4)("generator", Batch(torch.rand(4, 1, 16, 16)))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (3, 2), (5, 3)])
+def test_evened_kernels_are_the_nearest_without_a_pattern(kernel, stride):
+    torch.manual_seed(0)
+    weight = torch.randn(3, 2, kernel, kernel)
+    even = evened(weight, (stride, stride))
+    assert float(overlap_imbalance(weight, (stride, stride))) > 0.1
+    assert float(overlap_imbalance(even, (stride, stride))) < 1e-10
+    torch.testing.assert_close(even, evened(even, (stride, stride)))
+    torch.testing.assert_close(
+        overlap_gains(even, (stride, stride)).mean(2), overlap_gains(weight, (stride, stride)).mean(2)
+    )
+    assert torch.isfinite(evened(torch.randn(1, 1, 2, 2), (4, 4))).all()
+
+
+def test_generators_with_the_regulariser_begin_without_a_pattern():
+    torch.manual_seed(0)
+    for overlap in (0.0, 1.0):
+        gan = build("dcgan", Bounded((1, 12, 12)), width=8, latent=4, overlap=overlap)
+        layers = [m for m in gan.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
+        worst = max(float(overlap_imbalance(layer.weight.detach(), layer.stride)) for layer in layers)
+        assert worst < 1e-9 if overlap else worst > 0.1

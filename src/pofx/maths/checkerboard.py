@@ -31,6 +31,21 @@ def overlap_imbalance(weight: Float[Tensor, "inputs outputs *kernel"], stride: t
     return gains.var(2, unbiased=False).mean() / gains.square().mean().clamp(min=1e-20)
 
 
+def evened(weight: Float[Tensor, "inputs outputs *kernel"], stride: tuple[int, ...]) -> Tensor:
+    """The nearest kernel whose phases have equal gains: what each lacks of their mean is shared among its taps.
+
+    Phases that no tap reaches, as of kernels shorter than the stride, stay without gain.
+    """
+    taps = overlap_gains(torch.ones_like(weight[:1, :1]), stride)  # of each phase
+    gains = overlap_gains(weight, stride)
+    share = (gains[..., taps[0, 0] > 0].mean(2, keepdim=True) - gains) / taps.clamp(min=1)
+    more = share.unflatten(2, stride)
+    at = [torch.arange(size, device=weight.device) % step for size, step in zip(weight.shape[2:], stride, strict=True)]
+    for axis, index in enumerate(at, 2):
+        more = more.index_select(axis, index)
+    return weight + more
+
+
 def periodic_peak(images: Float[Tensor, "n channels H W"], period: int = 2) -> float:
     """Power of a pattern of this period along rows, columns or both, over that of the neighbouring frequencies; the
     largest of the three. 1 for images without such a pattern, and where a side is no multiple of the period or short.

@@ -589,3 +589,14 @@ def test_style_generators_reach_the_bounds_exactly_and_only_of_bounded_events(na
                 head.weight.mul_(1000)
             x = gan.generator(torch.randn(4, gan.generator.inputs)).abs()
         assert (float(x.max()) == 1) == isinstance(event, Bounded) and float(x.max()) >= 1
+
+
+def test_tapered_nets_spend_less_on_fine_resolutions_and_take_any_size():
+    for shape in ((1, 28, 28), (2, 5, 40)):
+        event = Bounded(shape)
+        whole = recipe("sagan", event, width=64, latent=8)
+        tapered = recipe("sagan", event, width=64, latent=8, tapered=True)
+        count, fewer = (sum(p.numel() for p in m.parameters()) for m in (whole, tapered))
+        assert fewer < count
+        assert tapered.critic(torch.rand(2, *shape)).shape == (2,)
+        assert tapered.eval().sample(2, generator=Streams(0, 2)).shape == (2, *shape)

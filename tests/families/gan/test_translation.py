@@ -128,3 +128,26 @@ def test_critics_of_a_cycle_see_the_translations_of_the_step_once():
     assert len(calls) == translated + 1  # once: afterwards they are made anew
     model.eval()("translation", batch)
     assert not model.made
+
+
+def test_translators_begin_with_the_symmetry_and_the_sign_that_bring_both_sets_together():
+    torch.manual_seed(0)
+    event = Bounded((1, 8, 8))
+    a = torch.rand(200, 1, 8, 8) * torch.linspace(1, 0, 8) * 1.8 - 0.9
+    b = -torch.rot90(a.roll(100, 0), 1, (2, 3))
+    model = CycleGAN(event, event, width=16)
+    model.eval().prepare(lambda n: Batch(b[:n], a[:n]))
+    assert (int(model.symmetry), float(model.sign)) == (1, -1.0)
+    there = model.decode(a[:4])
+    torch.testing.assert_close(there, -torch.rot90(a[:4], 1, (2, 3)), atol=0.04, rtol=0)
+    torch.testing.assert_close(model.encode(there), a[:4], atol=0.08, rtol=0)
+    plain = CycleGAN(event, event, width=16, align=False, residual=False).eval()
+    plain.prepare(lambda n: Batch(b[:n], a[:n]))
+    assert float(plain.decode(a[:4]).abs().max()) == 0 and "symmetry" not in plain.state_dict()
+
+
+def test_differing_channels_and_noise_are_not_added_to_translations():
+    torch.manual_seed(0)
+    grey, colour, x = Bounded((1, 8, 8)), Bounded((3, 8, 8)), torch.rand(2, 3, 8, 8)
+    assert float(CycleGAN(grey, colour, width=16).eval().decode(x).abs().max()) == 0
+    assert float(CycleGAN(grey, None, width=16).eval().sample(2, generator=Streams(0, 2)).abs().max()) == 0

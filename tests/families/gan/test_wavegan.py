@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 import pofx
 from pofx.core.config import build
@@ -10,7 +11,7 @@ from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
-from pofx.nets.vector.wave import WaveFeatures, shuffled
+from pofx.nets.vector.wave import GrowingConv, WaveFeatures, shuffled
 
 
 @pytest.mark.parametrize("length", [5, 100, 257])
@@ -53,3 +54,12 @@ def test_clips_are_cut_or_filled_and_drawn(tmp_path):
         pofx.fit(data, "r3gan", steps=2, progress=False)
     longest = pofx.fit(data, "wavegan", steps=1, represent="waveform", width=4, progress=False)
     assert len(longest.sample(1)[0]) >= max(len(c) for c in clips) - 10
+
+
+@pytest.mark.parametrize("size", [24, 23])
+def test_growing_and_convolving_at_once_is_one_after_the_other(size):
+    torch.manual_seed(0)
+    conv, h = GrowingConv(3, 5), torch.randn(2, 3, 6)
+    wanted = conv(interpolate(h, scale_factor=4, mode="nearest"))
+    torch.testing.assert_close(conv.grown(h, size), wanted[..., :size], rtol=1e-4, atol=1e-5)
+    assert set(conv.state_dict()) == {"weight", "bias"}

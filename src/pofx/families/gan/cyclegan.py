@@ -5,8 +5,13 @@ Zhu, Park, Isola and Efros, 2017, arXiv 1703.10593. Two translators, A → B and
 (section 5.2); critics see a pool of earlier translations beside the present ones (section 4). The event is B, and A is
 both the condition and the code: `sample` translates A to B, `encode` B to A, and cycle consistency is reconstruction.
 Where the condition is no image, A is noise of the shape of the event.
+
+Nothing in these losses names the translation that is meant: any exchange of items that leaves both sets as they are has
+the same value. So translators start near the simplest one, which is a choice of ours: the image itself, after the
+symmetry of the square and the sign that bring both sets nearest to each other (`maths.symmetries`).
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -20,11 +25,13 @@ from pofx.core.options import NonNegative, Range, Width
 from pofx.core.random import Streams
 from pofx.families.gan.health import UNGUIDED, symptoms
 from pofx.maths.adversarial import LOSSES
+from pofx.maths.symmetries import nearest_symmetry, turned, turned_back
 from pofx.nets.image.synthesis import SLOPE
 from pofx.nets.image.translation import PatchFeatures, Translator
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 DUEL = LOSSES["least-squares"]
+STARTS = 1000  # images of each set whose symmetry is compared
 MENDS = {
     "collapse": "Raise cycle, pass identity where both sets have the same colours, or train longer",
     "divergence": "Lower lr, or raise cycle",
@@ -41,6 +48,8 @@ class CycleGAN(Encoding):
         identity: weight of the change of images that are in the target set already, where channels agree: for sets of
             the same colours, since it holds translations near copies.
         pool: earlier translations among which critics are shown half of theirs.
+        residual: translators add to the image where both sets have as many channels.
+        align: they begin with the symmetry and the sign of A that are most like B.
     """
 
     name, source = "cyclegan", "Zhu et al., 2017, arXiv 1703.10593"
@@ -49,6 +58,7 @@ class CycleGAN(Encoding):
     conditions = CONDITIONS
     lossless = False
     exempt = {"reconstruction": "cycle consistency is a loss, so x is recovered only roughly"}
+    unstated: ClassVar = {"residual": False, "align": False}
     small: ClassVar[dict[str, Any]] = {"width": 16, "pool": 0}
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 16,
@@ -58,6 +68,8 @@ class CycleGAN(Encoding):
         "precision": "auto",
     }
     filled: Tensor
+    symmetry: Tensor
+    sign: Tensor
 
     def __init__(
         self,
@@ -68,10 +80,13 @@ class CycleGAN(Encoding):
         cycle: NonNegative = 10.0,
         identity: NonNegative = 0.0,
         pool: Annotated[int, Range(0, 4096)] = 50,
+        residual: bool = True,
+        align: bool = True,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
         self.width, self.cycle, self.identity, self.pool = width, cycle, identity, pool
+        self.residual, self.align = residual, align
         pictured = isinstance(condition, Continuous) and len(condition.shape) == 3
         self.given = condition if pictured else None
         a: Continuous = condition if pictured else Continuous(event.shape)  # type: ignore[assignment]
@@ -88,6 +103,9 @@ class CycleGAN(Encoding):
         for name, of in (("a", a), ("b", event)):
             self.register_buffer(f"pool_{name}", torch.zeros(pool, *of.shape))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        if align and pictured:
+            self.register_buffer("symmetry", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("sign", torch.ones(()))
         self.latest: dict[str, Tensor] = {}
         self.made: dict[str, Tensor] = {}  # translations of the step, which its critics are shown too
 
@@ -103,13 +121,34 @@ class CycleGAN(Encoding):
         """An image as the condition is the code itself."""
         return self.given is None
 
+    def prepare(self, take: Callable[[int], Batch]) -> None:
+        """Find the symmetry and the sign by which translators begin."""
+        batch = take(STARTS)
+        if self.align and self.given is not None and len(batch) > 1:
+            assert isinstance(batch.condition, Tensor)
+            signed = isinstance(self.event, Bounded) and isinstance(self.given, Bounded)
+            symmetry, sign = nearest_symmetry(batch.condition, batch.x, signed=signed)
+            self.symmetry.fill_(symmetry)
+            self.sign.fill_(sign)
+
     def _to_b(self, a: Tensor, context: Tensor | None) -> Tensor:
         """A → B without noise."""
-        return self.forth(a.new_zeros(len(a), self.forth.inputs), context, a).float()  # type: ignore[no-any-return]
+        if self.align and self.given is not None:
+            a = self.sign * turned(a, int(self.symmetry))
+        return self._translated(self.forth, a, context)
 
     def _to_a(self, b: Tensor, context: Tensor | None) -> Tensor:
         """B → A without noise."""
-        return self.back(b.new_zeros(len(b), self.back.inputs), context, b).float()  # type: ignore[no-any-return]
+        if not self.align or self.given is None:
+            return self._translated(self.back, b, context)
+        return self._translated(self.back, self.sign * turned_back(b, int(self.symmetry)), context)
+
+    def _translated(self, net: Translator, x: Tensor, context: Tensor | None) -> Tensor:
+        """What a net makes of images, with itself added to them where it can be."""
+        y = net(
+            x.new_zeros(len(x), net.inputs), context, x, plus=x if self.residual and self.given is not None else None
+        )
+        return y.float()  # type: ignore[no-any-return]
 
     def _both(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """A, in an order of its own, B, and the context."""

@@ -28,7 +28,7 @@ from pofx.families.gan.recipes import RECIPES
 from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
-from pofx.maths.checkerboard import overlap_imbalance
+from pofx.maths.checkerboard import evened, overlap_imbalance
 from pofx.nets.image.style import StyleFeatures, StyleSynthesis
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.mlp import ACTIVATIONS
@@ -66,8 +66,10 @@ class GAN(Tempered, Inverting, Steerable):
         centre_features: the critic's features are less their running mean.
         saturated: style generators of bounded events end in tanh, so that samples reach the bounds exactly.
         attention: a layer of self-attention in spectral networks.
+        tapered: spectral networks have fewer channels at finer resolutions, so that none costs much more than another.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
-        overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards.
+        overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards; above 0 they begin
+            without any.
         shuffle: places by which the critic of signals moves what it hears at random.
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
@@ -100,7 +102,7 @@ class GAN(Tempered, Inverting, Steerable):
     conditions = CONDITIONS
     former = {"balance": "overlap"}
     unstated: ClassVar = {
-        "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False,
+        "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False, "tapered": False,
     }  # fmt: skip
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
     small: ClassVar[dict[str, Any]] = {
@@ -146,6 +148,7 @@ class GAN(Tempered, Inverting, Steerable):
         centre_features: bool = False,
         saturated: bool = True,
         attention: bool = False,
+        tapered: bool = False,
         upsampling: Annotated[str, OneOf(*UPSAMPLING)] = "transposed",
         overlap: NonNegative = 0.0,
         shuffle: Annotated[int, Range(0, 1024)] = 2,
@@ -182,7 +185,7 @@ class GAN(Tempered, Inverting, Steerable):
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
-        self.centre_features, self.saturated = centre_features, saturated
+        self.centre_features, self.saturated, self.tapered = centre_features, saturated, tapered
         self.auxiliary, self.augment, self.adaptive = auxiliary, list(augment), adaptive
         self.matching, self.mismatches = matching, matching or 0.0
         self.l1, self.upsampling, self.overlap, self.shuffle = l1, upsampling, overlap, shuffle
@@ -200,9 +203,13 @@ class GAN(Tempered, Inverting, Steerable):
         self.octaves, self.activation = octaves, activation
         build = Build(
             architecture, latent, width, units, blocks, attention, spectral, norm, upsampling, shuffle, group,
-            activation, saturated, centre_features, octaves,
+            activation, saturated, centre_features, tapered, octaves,
         )  # fmt: skip
         self.generator = Generator(event, condition, build)
+        if overlap:  # balanced from the start: a penalty alone moves weights by a rate a step
+            for layer in self._transposed():
+                with torch.no_grad():
+                    layer.weight.copy_(evened(layer.weight, layer.stride))
         self.critic = Critic(event, condition, build, auxiliary=auxiliary)
         if transport and self.generator.inputs != event.shape[0]:
             raise Unsupported(
@@ -302,8 +309,7 @@ class GAN(Tempered, Inverting, Steerable):
         if self.critic.classes is not None and batch.condition is not None:
             parts["class"] = cross_entropy(self.critic.classes(phi), batch.condition)
         if self.overlap:
-            layers = [m for m in self.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
-            uneven = [overlap_imbalance(layer.weight.float(), layer.stride) for layer in layers]
+            uneven = [overlap_imbalance(layer.weight.float(), layer.stride) for layer in self._transposed()]
             parts["overlap"] = self.overlap * torch.stack(uneven).sum() if uneven else x.new_zeros(())
         if self.l1:
             parts["l1"] = self.l1 * (x - batch.x).abs().mean()
@@ -332,6 +338,9 @@ class GAN(Tempered, Inverting, Steerable):
             self._learn(real.detach(), len(batch))
             self._observe(real.detach().float(), fake_logits.detach().float())
         return parts
+
+    def _transposed(self) -> list[nn.ConvTranspose2d]:
+        return [m for m in self.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
 
     def _features(self, parts: tuple[Tensor, ...], c: Condition | None) -> Float[Tensor, "logits width"]:
         """Of several batches under one condition: at once, or one by one where the critic couples items, for what is

@@ -49,6 +49,7 @@ class Build:
     activation: str = "silu"  # of perceptrons
     saturated: bool = False  # style generators of bounded events end in tanh
     centre: bool = False  # features of the critic are less their running mean
+    tapered: bool = False  # spectral networks have fewer channels at finer resolutions
     octaves: int = 0  # of the waves that the perceptron of a critic sees beside each number
 
 
@@ -91,6 +92,7 @@ class Generator(nn.Module):
                 split=kind == "split",
                 attention=build.attention,
                 spectral=build.spectral == "both",
+                tapered=build.tapered,
             )
         else:
             self.net = StyleSynthesis(
@@ -172,7 +174,7 @@ class Critic(nn.Module):
             self.features = StridedFeatures(event.shape, width, outputs=(width := 4 * width), norm=build.norm)
         elif kind in ("spectral", "split"):
             self.features = ResidualFeatures(
-                event.shape, width, attention=build.attention, spectral=build.spectral != "none"
+                event.shape, width, attention=build.attention, spectral=build.spectral != "none", tapered=build.tapered
             )
             self.activation = False
         else:

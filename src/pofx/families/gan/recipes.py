@@ -38,16 +38,16 @@ RECIPES = (
         "wgan-gp",
         "Gulrajani et al., 2017, arXiv 1704.00028",
         {"architecture": "transposed", "loss": "wasserstein", "penalty": "gradient", "latent": 100, "width": 32,
-         "critic_steps": 2, "every": 1},  # 5 in the paper: more of the generator's steps in the time of a processor
+         "every": 1},  # five steps of the critic for one in the paper; of the generator there are more in a time
         {"lr": 8e-4, "betas": [0.0, 0.9]},
         summary="Wasserstein loss, critic with a gradient penalty.",
     ),
     Recipe(
         "sngan",
         "Miyato et al., 2018, arXiv 1802.05957",
-        {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 48,
-         "spectral": "critic", "critic_steps": 2, "centre_features": True},
-        {"lr": 4e-4, "betas": [0.0, 0.9]},
+        {"architecture": "spectral", "loss": "hinge", "penalty": "none", "latent": 128, "width": 64,
+         "spectral": "critic", "critic_rate": 2.0, "centre_features": True, "tapered": True},
+        {"lr": 4e-4, "betas": [0.0, 0.9]},  # two rates in place of five steps (Heusel et al., 2017, arXiv 1706.08500)
         summary="Residual nets, hinge loss, spectral norms in the critic.",
     ),
     Recipe(
@@ -104,7 +104,7 @@ RECIPES = (
         "wavegan",
         "Donahue et al., 2019, arXiv 1802.04208",
         {"architecture": "wave", "loss": "wasserstein", "penalty": "gradient", "gamma": 10.0, "latent": 100,
-         "width": 16, "critic_steps": 5, "every": 1},
+         "width": 16, "critic_steps": 2, "every": 2},  # 5 and 1 in the paper: as for wgan-gp
         {"lr": 4e-4, "betas": [0.5, 0.9]},
         summary="Signals, by long kernels and a critic with phase shuffle.",
         view="waveform",

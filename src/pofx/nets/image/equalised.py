@@ -46,10 +46,15 @@ class EqualisedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.scale, self.padding = 1 / math.sqrt(inputs * kernel**2), kernel // 2
 
-    def forward(self, x: Float[Tensor, "n inputs H W"]) -> Float[Tensor, "n outputs H W"]:
-        """x (n, inputs, H, W) → (n, outputs, H, W)."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return conv2d(x, self.weight.to(x.dtype) * self.scale, bias, padding=self.padding)
+    def forward(self, x: Float[Tensor, "n inputs H W"], gain: float = 1.0) -> Float[Tensor, "n outputs H W"]:
+        """x (n, inputs, H, W) → gain times the convolution (n, outputs, H, W)."""
+        bias = None if self.bias is None else (gain * self.bias).to(x.dtype)
+        return conv2d(x, (self.weight * (gain * self.scale)).to(x.dtype), bias, padding=self.padding)
+
+
+def activated(conv: nn.Module, x: Float[Tensor, "n inputs H W"]) -> Float[Tensor, "n outputs H W"]:
+    """`activate` of an `EqualisedConv`, with its gain in the weights: a pass over the grid less."""
+    return leaky_relu(conv(x, GAIN), SLOPE)
 
 
 class ModulatedConv(nn.Module):
@@ -65,14 +70,23 @@ class ModulatedConv(nn.Module):
         self.affine = EqualisedLinear(style, inputs, bias=1.0)
         self.scale, self.padding, self.demodulate = 1 / math.sqrt(inputs * kernel**2), kernel // 2, demodulate
 
-    def forward(self, x: Float[Tensor, "n inputs H W"], w: Float[Tensor, "n style"]) -> Float[Tensor, "n outputs H W"]:
-        """x (n, inputs, H, W), w (n, style) → (n, outputs, H, W)."""
-        s, weight = self.affine(w), self.weight.to(x.dtype) * self.scale
-        y = conv2d(x * s[:, :, None, None], weight, padding=self.padding)
+    def forward(
+        self,
+        x: Float[Tensor, "n inputs H W"],
+        w: Float[Tensor, "n style"],
+        bias: Float[Tensor, "outputs"] | None = None,
+        gain: float = 1.0,
+    ) -> Float[Tensor, "n outputs H W"]:
+        """x (n, inputs, H, W), w (n, style) → gain · (y + bias) (n, outputs, H, W)."""
+        s, weight = self.affine(w), self.weight * self.scale
+        y = conv2d(x * s.to(x.dtype)[:, :, None, None], weight.to(x.dtype), padding=self.padding)
         if not self.demodulate:
-            return y
+            return y if bias is None and gain == 1.0 else gain * (y + (0.0 if bias is None else bias[:, None, None]))
         energy = s.float().square() @ weight.float().square().sum((2, 3)).T
-        return y * (energy + 1e-8).rsqrt().to(x.dtype)[:, :, None, None]
+        factor = (gain * (energy + 1e-8).rsqrt()).to(y.dtype)[:, :, None, None]
+        if bias is None:
+            return y * factor
+        return torch.addcmul((gain * bias).to(y.dtype)[:, None, None], y, factor)
 
 
 def pixel_norm(x: Float[Tensor, "n channels *places"]) -> Float[Tensor, "n channels *places"]:
@@ -121,6 +135,7 @@ class MinibatchDeviation(nn.Module):
         n = len(x)
         group = next(g for g in range(min(self.size, n), 0, -1) if n % g == 0)
         y = x.reshape(group, n // group, *x.shape[1:]).float()
-        deviation = (y.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+        variance = (y - y.mean(0)).square().mean(0)  # several times as fast as `var` over an outer axis
+        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
         channel = deviation.repeat(group)[:, None, None, None].to(x.dtype)
         return torch.cat((x, channel.expand(n, 1, *x.shape[2:])), 1)

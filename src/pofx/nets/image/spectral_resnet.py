@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu, scaled_dot_product_attention
 from torch.nn.utils.parametrizations import spectral_norm
 
-from pofx.nets.image.synthesis import pyramid
+from pofx.nets.image.synthesis import channels, pyramid
 from pofx.nets.vector.linear import Linear
 
 Wrap = Callable[[nn.Module], nn.Module]
@@ -116,7 +116,8 @@ class ResidualSynthesis(nn.Module):
     """Noise (n, inputs) → (n, C, H, W) in [-1, 1] if `bounded`.
 
     split: every block reads its own share of the noise with the context (BigGAN); else the context alone; attention: a
-    layer of it where the longer side first exceeds 8; spectral: spectral norms on all layers (SAGAN, BigGAN).
+    layer of it where the longer side first exceeds 8; spectral: spectral norms on all layers (SAGAN, BigGAN); tapered:
+    fewer channels than `width` at finer resolutions, as `synthesis.channels` has them.
     """
 
     def __init__(
@@ -130,23 +131,27 @@ class ResidualSynthesis(nn.Module):
         split: bool = False,
         attention: bool = False,
         spectral: bool = False,
+        tapered: bool = False,
     ) -> None:
         super().__init__()
         wrap: Wrap = spectral_norm if spectral else _plain
         self.inputs, self.bounded = latent, bounded
         self.sizes = pyramid(shape)[::-1]
+        widths = [channels(size, width) if tapered else width for size in self.sizes]
         stages = len(self.sizes)
         self.parts = [latent // (stages + 1)] * stages if split else [0] * stages
         code = latent - sum(self.parts)
-        self.start = (width, *self.sizes[0])
+        self.start = (widths[0], *self.sizes[0])
         cells = self.sizes[0][0] * self.sizes[0][1]
-        self.first = wrap(Linear(code + context, width * cells))
+        self.first = wrap(Linear(code + context, widths[0] * cells))
         style = context + (self.parts[0] if split else 0)
-        self.blocks = nn.ModuleList(UpBlock(width, width, style, wrap) for _ in self.sizes)
+        self.blocks = nn.ModuleList(
+            UpBlock(a, b, style, wrap) for a, b in zip(widths[:1] + widths[:-1], widths, strict=True)
+        )
         at = next((i for i, size in enumerate(self.sizes) if max(size) > 8), -1) if attention else -1
-        self.attention = nn.ModuleDict({str(at): PlaceAttention(width, wrap)} if at >= 0 else {})
-        self.norm = nn.BatchNorm2d(width)
-        self.last = _conv(width, shape[0], 3, wrap)
+        self.attention = nn.ModuleDict({str(at): PlaceAttention(widths[at], wrap)} if at >= 0 else {})
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.last = _conv(widths[-1], shape[0], 3, wrap)
 
     def forward(
         self, z: Float[Tensor, "n inputs"], context: Float[Tensor, "n context"] | None = None
@@ -165,20 +170,30 @@ class ResidualSynthesis(nn.Module):
 
 
 class ResidualFeatures(nn.Module):
-    """(n, C, H, W) → features (n, width), summed over places; every layer has a spectral norm of 1 if `spectral`."""
+    """(n, C, H, W) → features (n, width), summed over places; every layer has a spectral norm of 1 if `spectral`.
+
+    `tapered` as in `ResidualSynthesis`.
+    """
 
     def __init__(
-        self, shape: tuple[int, ...], width: int = 64, *, attention: bool = False, spectral: bool = True
+        self,
+        shape: tuple[int, ...],
+        width: int = 64,
+        *,
+        attention: bool = False,
+        spectral: bool = True,
+        tapered: bool = False,
     ) -> None:
         super().__init__()
         wrap: Wrap = spectral_norm if spectral else _plain
         sizes = pyramid(shape)
+        widths = [channels(size, width) if tapered else width for size in sizes]
         self.blocks = nn.ModuleList(
-            DownBlock(shape[0] if i == 0 else width, width, wrap, first=i == 0, shrink=i + 1 < len(sizes))
-            for i in range(len(sizes))
+            DownBlock(a, b, wrap, first=i == 0, shrink=i + 1 < len(sizes))
+            for i, (a, b) in enumerate(zip([shape[0], *widths[:-1]], widths, strict=True))
         )
-        self.tail = DownBlock(width, width, wrap, shrink=False)
-        self.attention = PlaceAttention(width, wrap) if attention and len(sizes) > 1 else nn.Identity()
+        self.tail = DownBlock(widths[-1], width, wrap, shrink=False)
+        self.attention = PlaceAttention(widths[0], wrap) if attention and len(sizes) > 1 else nn.Identity()
 
     def forward(self, x: Float[Tensor, "n C H W"]) -> Float[Tensor, "n width"]:
         """x (n, C, H, W) → (n, width)."""

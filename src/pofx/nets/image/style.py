@@ -11,15 +11,17 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, leaky_relu
 
 from pofx.nets.image.equalised import (
     GAIN,
+    SLOPE,
     EqualisedConv,
     EqualisedLinear,
     MinibatchDeviation,
     ModulatedConv,
     activate,
+    activated,
     grow,
     pixel_norm,
     shrink,
@@ -83,13 +85,14 @@ class StyleBlock(nn.Module):
         """h, a style (n, width) and noise (n, cells) for each convolution → (n, outputs, H, W)."""
         h = grow(h, self.size)
         for i, conv in enumerate(self.convs):
-            h = conv(h, ws[i]) if self.kind == "style2" else conv(h)
+            if self.biases is not None:  # the gain of the activation is in the factors: passes over the grid less
+                h = conv(h, ws[i], self.biases[i], GAIN)
+            else:
+                h = conv(h, GAIN)
             if self.strengths is not None:
                 noise = noises[i].reshape(-1, 1, *self.size).to(h.dtype)
-                h = h + self.noise * self.strengths[i][:, None, None] * noise
-            if self.biases is not None:
-                h = h + self.biases[i][:, None, None]
-            h = activate(h)
+                h = torch.addcmul(h, noise, (GAIN * self.noise * self.strengths[i]).to(h.dtype)[:, None, None])
+            h = leaky_relu(h, SLOPE)
             if self.affines is not None:
                 scale, shift = self.affines[i](ws[i])[:, :, None, None].chunk(2, 1)
                 h = (1 + scale) * instance_norm(h) + shift
@@ -240,17 +243,17 @@ class StyleFeatures(nn.Module):
         stage = full if stage is None or not self.progressive else min(max(stage, 0.0), full)
         start, fade = full - math.ceil(stage), stage - math.floor(stage)
         seen = x if start == 0 else interpolate(x, size=self.sizes[start], mode="area")
-        h = activate(self.heads[start if self.progressive else 0](seen))
+        h = activated(self.heads[start if self.progressive else 0], seen)
         for i in range(start, full):
-            r = shrink(activate(self.outer[i](activate(self.inner[i](h)))))
+            r = activated(self.outer[i], activated(self.inner[i], h))
             if self.progressive:
-                h = r
+                h = shrink(r)
                 if i == start and 0 < fade < 1:
-                    old = activate(self.heads[i + 1](interpolate(x, size=self.sizes[i + 1], mode="area")))
-                    h = torch.lerp(old, r, fade)
+                    old = activated(self.heads[i + 1], interpolate(x, size=self.sizes[i + 1], mode="area"))
+                    h = torch.lerp(old, h, fade)
             else:
-                h = (r + self.skips[i](shrink(h))) / GAIN  # as skip, then shrink, in a quarter of the products
+                h = shrink(r + self.skips[i](h)) / GAIN  # halved once: it costs more than a map of single places
         if self.deviation is not None:
             h = self.deviation(h)
-        features: Tensor = self.last(activate(self.tail(h)).flatten(1))
+        features: Tensor = self.last(activated(self.tail, h).flatten(1))
         return features

@@ -13,6 +13,8 @@ from torch.nn.functional import interpolate, leaky_relu
 from pofx.nets.image.synthesis import SLOPE
 from pofx.nets.image.unet import UNet
 
+NEAR = 0.97  # of a bounded image that is added to: the inverse of tanh at 1 is infinite
+
 
 def to_size(x: Float[Tensor, "n channels h w"], size: tuple[int, int]) -> Float[Tensor, "n channels H W"]:
     """Images at another size, by bilinear interpolation."""
@@ -40,13 +42,19 @@ class Translator(nn.Module):
         z: Float[Tensor, "n cells"],
         context: Float[Tensor, "n context"] | None = None,
         image: Float[Tensor, "n given h w"] | None = None,
+        *,
+        plus: Float[Tensor, "n channels h w"] | None = None,
     ) -> Float[Tensor, "n C H W"]:
-        """z (n, H · W), context (n, context), image (n, given, h, w) → (n, C, H, W)."""
+        """z (n, H · W), context (n, context), image (n, given, h, w) → (n, C, H, W), an image of as many channels that
+        is added before the bounds where there is one: the net starts near it."""
         x = z.reshape(-1, 1, *self.size)
         if image is not None:
             x = torch.cat((to_size(image.to(x.dtype), self.size), x), 1)
         given = x.new_ones(len(x), self.context) if context is None else context
         y: Tensor = self.net(x, given)
+        if plus is not None and plus.shape[1] == y.shape[1]:
+            plus = to_size(plus.float(), self.size)
+            y = y.float() + ((NEAR * plus.clamp(-1, 1)).atanh() if self.bounded else plus)
         return y.tanh() if self.bounded else y
 
 
