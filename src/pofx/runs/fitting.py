@@ -209,8 +209,8 @@ def fit(
 
 def _suited(net: Model, stated: Mapping[str, Any], folder: Path | None, resume: bool) -> Mapping[str, Any]:
     """What suits the network as it was built, unless another optimiser is stated; what an interrupted run began with,
-    where that is resumed."""
-    suited = net.suited()
+    where that is resumed. A stated batch stays as it is."""
+    suited = {k: v for k, v in net.suited().items() if k != "least_batch" or "batch_size" not in stated}
     if stated.get("optimizer", suited.get("optimizer")) != suited.get("optimizer"):
         return {}
     if suited and resume and folder is not None and (folder / "artifact.json").exists():
