@@ -25,7 +25,7 @@ from pofx.evaluate.features import fit_spaces
 from pofx.evaluate.suite import controls, evaluate
 from pofx.maths.frechet import frechet_distance
 
-DENSITY_BARS = {"pixelcnn": 1.85, "made": 1.95, "nsf": 1.97, "realnvp": 2.12, "vae": 2.15}
+DENSITY_BARS = {"pixelcnn": 1.85, "made": 1.95, "nsf": 1.97, "realnvp": 2.12, "vae": 2.15, "masked-diffusion": 1.73}
 
 
 def digits_density(args):
@@ -87,8 +87,9 @@ def mnist_binary(args):
         own = dict(args.option)
         label = "-".join((name, *(f"{key}={value}" for key, value in own.items())))
         out = args.out / f"binary-{label}"
-        run = pofx.fit(data, name, minutes=args.minutes or 15, seed=0, binarise="dynamic", out=out, overwrite=True,
-                       progress=args.shown, **own)  # fmt: skip
+        budget = {"steps": args.steps} if args.steps else {"minutes": args.minutes or 15}
+        run = pofx.fit(data, name, seed=0, binarise="dynamic", out=out, overwrite=True, progress=args.shown, **budget,
+                       **own)  # fmt: skip
         row = {"model": label, "steps": run.card["training"]["steps"], "bar": bars.get(name)}
         for k in (1, args.importance) if run.density is Density.BOUND else (None,):
             score = run.score(take(data.test, chosen).values, importance=k)
@@ -168,6 +169,7 @@ def main():
     options = parser(__doc__, BARS)
     options.add_argument("--models", type=listed)
     options.add_argument("--minutes", type=float)
+    options.add_argument("--steps", type=int, help="of mnist-binary, in place of minutes")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--items", type=int, default=10_000, help="of the test split")
     options.add_argument("--importance", type=int, default=1000, help="samples K of a bound")

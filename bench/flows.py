@@ -3,6 +3,7 @@
     python bench/flows.py                              every bar
     python bench/flows.py spline-speed --rounds 40
     python bench/flows.py tables --names wine,magic.gamma --steps 600
+    python bench/flows.py wall-time --steps 400       after which share of zuko's time its likelihood is reached
 
 `POFX_DATA` names the folder with `tables/*.npz`. Contestants take turns in one process on one thread. Results go to
 <out>/flows.jsonl, one line as soon as each is known; `tables` goes on where it was stopped.
@@ -229,13 +230,13 @@ def _peer_fit(kind, model, splits, rate, seed, steps):
         return best, log_prob(test).double().numpy()
 
 
-def _our_fit(model, splits, rate, seed, steps):
+def _our_fit(model, splits, rate, seed, steps, optimizer="adamw"):
     from pofx.data.dataset import dataset
 
     values = {"nsf": {"layers": 3, "bins": 8, "bound": 5.0}, "maf": {"layers": 5}}[model]
     data = dataset(*(pofx.points(s) for s in splits), "table", source="", licence="", count_overlaps=False)
     run = pofx.fit(data, model, steps=steps, seed=seed, lr=rate, batch_size=TABLE_BATCH, width=WIDTH, blocks=2,
-                   represent="unscaled", progress=False, **values)  # fmt: skip
+                   optimizer=optimizer, represent="unscaled", progress=False, **values)  # fmt: skip
     return run.card["training"]["best_validation"], run.log_prob(splits[2]).astype(np.float64)
 
 
@@ -267,6 +268,45 @@ def tables(args):
             yield row | {"thread_minutes": spent, "steps": args.steps, "seeds": args.seeds, "bar": ">= -0.02"}
 
 
+SHARES = (0.1, 0.2, 0.33, 0.5, 1.0)  # of zuko's seconds
+
+
+def wall_time(args):
+    """The share of the seconds of zuko's better rate after which a training of ours of that length has its final test
+    log-likelihood: the least of a few budgets, each a training of its own; the median table at the end."""
+    found = {}
+    for name in args.names or TABLES:
+        *splits, ladj = table(name)
+        tried = {}
+        for rate in RATES:
+            began = time.process_time()
+            best, nats = _peer_fit("zuko", "nsf", splits, rate, 0, args.steps)
+            tried[rate] = (best, float(nats.mean()), time.process_time() - began)
+        rate = min(tried, key=lambda r: tried[r][0])
+        _, wanted, seconds = tried[rate]
+
+        def timed(steps, splits=splits):
+            began = time.process_time()
+            nats = _our_fit("nsf", splits, args.rate, 0, steps, args.optimizer)[1]
+            return float(nats.mean()), time.process_time() - began
+
+        timed(2)  # what the first training of a table costs is not counted
+        few, more = timed(5)[1], timed(25)[1]
+        ours, reached = {}, None
+        for share in SHARES:
+            steps = max(10, int(20 * (share * seconds - few) / max(more - few, 1e-3)))
+            nats, used = timed(steps)
+            ours[round(used / seconds, 3)] = [round(nats + ladj, 3), steps]
+            if nats >= wanted:
+                reached = used / seconds
+                break
+        found[name] = math.inf if reached is None else reached
+        yield {"table": name, "zuko": round(wanted + ladj, 3), "its_rate": rate, "its_seconds": round(seconds, 1),
+               "nats_and_steps_by_share_of_its_time": ours,
+               "reached_at": reached and round(reached, 3), "bar": 0.33}  # fmt: skip
+    yield {"tables": len(found), "median": round(float(np.median(list(found.values()))), 3), "bar": 0.33}
+
+
 def _done(path, benchmark):
     if not path.exists():
         return set()
@@ -274,7 +314,7 @@ def _done(path, benchmark):
     return {(r["table"], r["model"]) for r in rows if r["benchmark"] == benchmark}
 
 
-BARS = {"spline-speed": spline_speed, "coupling-speed": coupling_speed, "tables": tables}
+BARS = {"spline-speed": spline_speed, "coupling-speed": coupling_speed, "tables": tables, "wall-time": wall_time}
 
 
 def main():
@@ -284,6 +324,8 @@ def main():
     options.add_argument("--models", type=listed, help="nsf, maf")
     options.add_argument("--steps", type=int, default=600)
     options.add_argument("--seeds", type=int, default=2)
+    options.add_argument("--optimizer", default="muon", help="of ours in wall-time")
+    options.add_argument("--rate", type=float, default=0.04, help="of ours in wall-time")
     args = options.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")

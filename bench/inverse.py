@@ -1,14 +1,15 @@
 """Inverse problems on MNIST and on a brain scan: PSNR of the posterior mean, coverage of 90 % intervals, time.
 
 python bench/inverse.py mnist --run RUN           a trained run as the prior, by its default method
+python bench/inverse.py mnist --models flow-matching --minutes 10 -o width=64 --device cuda     one is trained for it
 python bench/inverse.py mnist                     100 normal components: k-means of 20,000 images, one step of EM
 python bench/inverse.py samplers [--out DIR]      every method against exact posteriors, by operator and noise
 python bench/inverse.py levy                      the same on signals with Laplace increments, beside a Gibbs sampler
 python bench/inverse.py mri                       a T1 slice from a quarter of its k-space; priors of other images
 
 Floors (20,000 training images, 200 test images, a mixture of 100 normals): 18.0, 19.0, 18.2, 19.9, 21.0 dB. The prior
-of the scan is a mixture of normals of 8 x 8 patches of ten diffusion slices, none of them the T1 slice. Needs
-POFX_DATA.
+of the scan is a mixture of normals of 8 x 8 patches of ten diffusion slices, none of them the T1 slice, or a model that
+learns patches of these slices and of phantoms. Needs POFX_DATA.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 import harness
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter, zoom
 
 import pofx
 from pofx.core.event import Bounded
@@ -27,9 +29,9 @@ from pofx.core.items import Items
 from pofx.data.sources import load
 from pofx.families.mixture.expectation import Mixture, clustered
 from pofx.families.mixture.gmm import GMM
+from pofx.inverse.item_posterior import measured, real_items
 from pofx.inverse.methods import METHODS
 from pofx.inverse.operators.projection import Fourier, cartesian
-from pofx.inverse.posterior import measured, real_items
 from pofx.inverse.restoration import checked
 from pofx.represent.image import Unit
 
@@ -61,7 +63,14 @@ def mnist_mixture(seconds):
 
 def mnist(args):
     spent = []
-    run = pofx.load(args.run) if args.run else mnist_mixture(spent)
+    if args.models:
+        run = pofx.fit("mnist", args.models[0], minutes=args.minutes, progress=False, out=args.out / "mnist-prior",
+                       overwrite=True, device=args.device, **dict(args.option))  # fmt: skip
+        spent.append(args.minutes * 60)
+    else:
+        run = pofx.load(args.run) if args.run else mnist_mixture(spent)
+    run = run.to(args.device)
+    described = args.run or (f"{args.models[0]}, {args.minutes:g} min" if args.models else f"gmm, {spent[0]:.0f} CPU-s")
     with np.load(Path(os.environ["POFX_DATA"]) / "mnist.npz") as file:
         test = file["x_test"][np.random.default_rng(0).permutation(10_000)[: args.items]]
     options = {"steps": args.steps} if args.steps else {}
@@ -74,8 +83,8 @@ def mnist(args):
         start = time.process_time()
         check = made.check(test, draws=args.draws).to_json()
         seconds = (time.process_time() - start) / args.items / args.draws
-        yield {"task": name, "floor": FLOORS[name], **check, "cpu_s_per_draw": round(seconds, 4),
-               "prior": args.run or f"gmm, {spent[0]:.0f} CPU-s"}  # fmt: skip
+        yield {"task": name, "floor": FLOORS[name], **check, "cpu_s_per_draw": round(seconds, 4), "prior": described,
+               "device": args.device}  # fmt: skip
 
 
 SMALL = {
@@ -204,42 +213,92 @@ def recontrasted(patches, seed):
     return (middle + gain * (turned - mean)).clip(0, 1)
 
 
+def phantoms(n, seed, size=256):
+    """Pictures with regions as tissues have them: level sets of smooth random fields inside a blob on black, each of
+    one grey with a faint texture, edges slightly blurred."""
+    g, found = np.random.default_rng(seed), []
+
+    def field(width):
+        made = gaussian_filter(g.normal(size=(size, size)), width, mode="wrap")
+        return (made - made.mean()) / made.std()
+
+    y, x = (np.indices((size, size)) - size / 2) / size
+    for _ in range(n):
+        inside = np.hypot(y * g.uniform(1.5, 2.5), x * g.uniform(1.5, 2.5)) + 0.1 * field(g.uniform(10, 30)) < 0.6
+        levels = np.digitize(field(g.uniform(3, 14)) + 0.5 * field(g.uniform(20, 50)), np.sort(g.normal(size=3)))
+        made = g.uniform(0.2, 1.0, 4)[levels] + 0.1 * field(20) + g.uniform(0, 0.04) * field(g.uniform(0.5, 1.5))
+        holes = field(g.uniform(3, 8)) > g.uniform(1.5, 3.0)
+        found.append(gaussian_filter(np.where(inside & ~holes, made, g.uniform(0, 0.2) * inside), g.uniform(0.4, 0.9)))
+    return np.array(found).clip(0, 1)
+
+
+def patches_of(args, folder):
+    """Patches that the prior of the scan learns from: of the ten slices, also enlarged, and of phantoms."""
+    side, g = (args.side, args.side), np.random.default_rng(0)
+    slices = slices_of(folder / "S0_10slices.nii.gz")
+    sources = [zoom(slices, (1, k, k), order=1).clip(0, 1) for k in args.zooms]
+    sources += [phantoms(args.phantoms, 3)] if args.phantoms else []
+    found = []
+    for images in sources:
+        windows = np.lib.stride_tricks.sliding_window_view(images, side, (1, 2))
+        lit = np.argwhere(windows.max((3, 4)) > 0.05)
+        at = lit[g.permutation(len(lit))[: args.patches // len(sources)]]
+        found.append(windows[at[:, 0], at[:, 1], at[:, 2]])
+    chosen = np.concatenate(found)
+    return recontrasted(chosen, seed=2) if args.contrast else chosen
+
+
+def total_variation(operator, y, weight, rounds=150):
+    """The picture that minimises |y - A x|² / 2 + weight · TV(x), by accelerated proximal steps."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    x = momentum = operator.adjoint(y)[0, 0].numpy()
+    t = 1.0
+    for _ in range(rounds):
+        slope = operator.adjoint(operator.forward(torch.from_numpy(momentum)[None, None].float()) - y)[0, 0].numpy()
+        new, later = denoise_tv_chambolle(momentum - slope, weight), (1 + (1 + 4 * t * t) ** 0.5) / 2
+        momentum, x, t = new + (t - 1) / later * (new - x), new, later
+    return x
+
+
 def mri(args):
     folder = Path(os.environ["POFX_DATA"]) / "scans"
     truth = np.load(folder / "t1_coronal_slice.npy").astype(np.float64)
     truth = torch.from_numpy(truth / truth.max()).float()[None, None]
-    side = (args.side, args.side)
-    windows = np.lib.stride_tricks.sliding_window_view(slices_of(folder / "S0_10slices.nii.gz"), side, (1, 2))
-    lit = np.argwhere(windows.max((3, 4)) > 0.05)
-    at = lit[np.random.default_rng(0).permutation(len(lit))[: args.patches]]
-    chosen = windows[at[:, 0], at[:, 1], at[:, 2]]
-    if args.contrast:
-        chosen = recontrasted(chosen, seed=2)
     began = time.process_time()
-    items, out = pofx.images((255 * chosen).round().astype(np.uint8)), args.out and args.out / "mri-prior"
+    items, out = pofx.images((255 * patches_of(args, folder)).round().astype(np.uint8)), args.out / "mri-prior"
     if args.run:
         run = pofx.load(args.run)
     elif args.models:
         run = pofx.fit(items, args.models[0], minutes=args.minutes, progress=False, out=out, overwrite=True,
-                       **dict(args.option))  # fmt: skip
+                       device=args.device, **dict(args.option))  # fmt: skip
     else:
         run = pofx.fit(
             items, "gmm", view={"represent": "unit"},
             options={"components": args.components, "covariance": "full", "ridge": 1e-4}, progress=False,
         )  # fmt: skip
-    trained = time.process_time() - began
+    run, trained = run.to(args.device), time.process_time() - began
     operator = Fourier((1, *truth.shape[2:]), cartesian(tuple(truth.shape[2:]), 4.0, 0.08, seed=0))
     noise = torch.randn(2, 1, *operator.out, generator=torch.Generator().manual_seed(1))
     y = operator.forward(truth) + args.sigma * torch.complex(*noise)
-    zero = float(-10 * torch.log10((operator.adjoint(y) - truth).square().mean()))
-    yield {"task": "MRI 4x", "method": "zero-filled", "psnr_of_mean": round(zero, 2)}
-    began = time.process_time()
-    options = {"steps": args.steps or 25}
-    found = pofx.posterior(run, y, operator, args.sigma, method=args.method, options=options).sample(args.draws)
-    if args.out:
-        found.picture(args.out / "mri.png", truth.numpy())
-    row = checked(found, truth.numpy()).to_json()
-    yield {"task": "MRI 4x", **row, "prior_cpu_s": round(trained, 1), "cpu_s": round(time.process_time() - began, 1)}
+
+    def psnr(x):
+        return round(float(-10 * np.log10(np.square(x - truth[0, 0].numpy()).mean())), 2)
+
+    yield {"task": "MRI 4x", "method": "zero-filled", "psnr_of_mean": psnr(operator.adjoint(y)[0, 0].numpy())}
+    best = {w: psnr(total_variation(operator, y, w)) for w in (0.0005, 0.001, 0.002, 0.004)}
+    weight = max(best, key=best.get)
+    yield {"task": "MRI 4x", "method": "total variation, its weight chosen on the truth", "psnr_of_mean": best[weight],
+           "weight": weight}  # fmt: skip
+    for method in args.methods or [args.method]:
+        name, *more = method.split(":")
+        options = dict(harness.option(one) for one in more) or ({"steps": args.steps} if args.steps else {})
+        began = time.perf_counter()
+        found = pofx.posterior(run, y, operator, args.sigma, method=name, options=options).sample(args.draws)
+        spent = time.perf_counter() - began
+        found.picture(args.out / f"mri-{method.replace(':', '-')}.png", truth.numpy())
+        row = checked(found, truth.numpy()).to_json()
+        yield {"task": "MRI 4x", "options": options, **row, "prior_cpu_s": round(trained, 1), "s": round(spent, 1)}
 
 
 BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri}
@@ -250,9 +309,11 @@ def main():
     parser.add_argument("--run", help="folder of a run on MNIST that is the prior")
     parser.add_argument("--tasks", type=harness.listed, help=f"of the digits: {', '.join(TASKS)}")
     parser.add_argument("--method", default="auto")
-    parser.add_argument("--methods", type=harness.listed, help=f"of the samplers: {', '.join(METHODS)}")
+    parser.add_argument("--methods", type=harness.listed, help=f"of the samplers and the scan: {', '.join(METHODS)}; "
+                        "with options, as in split-gibbs:sweeps=20")  # fmt: skip
     parser.add_argument("--noises", type=lambda t: [float(v) for v in t.split(",")], default=[0.05, 0.2])
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training the denoiser of the samplers")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of training a denoiser")
+    parser.add_argument("--device", default="cpu", help="of trained priors")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--draws", type=int, default=39)
     parser.add_argument("--steps", type=int, default=0)
@@ -260,8 +321,13 @@ def main():
     parser.add_argument("--sigma", type=float, default=0.005, help="noise of the scan")
     parser.add_argument("--contrast", action="store_true", help="patches of the scan turned, with random contrast")
     parser.add_argument("--patches", type=int, default=8_000)
+    parser.add_argument("--phantoms", type=int, default=0, help="pictures that a script makes, for the scan's prior")
+    parser.add_argument("--zooms", type=lambda t: [float(v) for v in t.split(",")], default=[1.0],
+                        help="enlargements of the ten slices")  # fmt: skip
     parser.add_argument("--side", type=int, default=8, help="of the patches of the scan's prior")
-    parser.add_argument("--models", type=harness.listed, help="one model that learns the patches, --minutes long")
+    parser.add_argument(
+        "--models", type=harness.listed, help="one model that learns the digits or patches, --minutes long"
+    )
     parser.add_argument("--option", "-o", action="append", default=[], type=harness.option, help="KEY=VALUE of it")
     parser.add_argument("--components", type=int, default=40, help="of the mixture of patches")
     harness.measure("inverse", BARS, parser.parse_args())

@@ -28,7 +28,8 @@ from pofx.maths.frechet import frechet_distance
 
 def trained(args, data, name, minutes, **options):
     began = time.process_time()
-    run = pofx.fit(data, name, minutes=minutes, progress=args.shown, **{"seed": args.seed, **options})
+    budget = {"steps": args.steps} if args.steps else {"minutes": minutes}
+    run = pofx.fit(data, name, progress=args.shown, **budget, **{"seed": args.seed, **options})
     return run, {"model": name, "steps": run.card["training"]["steps"],
                  "CPU seconds": round(time.process_time() - began)}  # fmt: skip
 
@@ -251,10 +252,11 @@ def probe(args):
                 x.reshape(len(x), -1) / float(np.max(x)), y, held.reshape(len(held), -1) / float(np.max(x)), wanted
             ),
         }
-        for name in args.models or ("vae", "beta-vae", "wae", "vae-gan", "iwae"):
-            run, row = trained(args, data, name, args.minutes or 1, latent=args.latent, **dict(args.option))
+        for name in args.models or ("vae", "beta-vae", "wae", "vae-gan", "iwae", "rbm"):
+            size = {"hidden": 500, "binarise": "threshold"} if name in ("rbm", "dbn") else {"latent": args.latent}
+            run, row = trained(args, data, name, args.minutes or 1, **size, **dict(args.option))
             codes, tests = (np.asarray(run.encode(part)).reshape(len(part), -1) for part in (x, held))
-            pca = PCA(codes.shape[1], random_state=0).fit(flat)
+            pca = PCA(min(codes.shape[1], flat.shape[1]), random_state=0).fit(flat)
             a, b = (pca.transform(part.reshape(len(part), -1) / float(np.max(x))) for part in (x, held))
             yield {"data": source, **row, "numbers": codes.shape[1], "accuracy": accuracy(codes, y, tests, wanted),
                    "PCA": accuracy(a, y, b, wanted), "bar": "PCA + 0.03"}  # fmt: skip
@@ -263,8 +265,11 @@ def probe(args):
 def halves(args):
     """MNIST's lower halves from the upper ones: by cvae given the picture, and by the chain of a vae whose prior is not
     conditional. Root mean square errors in [0, 1] of the mean of 16 draws and of a draw, beside a regression on 128
-    components and the nearest training item's half."""
+    components and the nearest training items' halves. An exact draw's error is the root of two times that of the best
+    mean, so that a copy near the mean has a smaller one: what ranks draws are the energy score, a proper one, (of a
+    single guess its error) and the share of joined pictures that are still read as their digit."""
     from sklearn.decomposition import PCA
+    from sklearn.ensemble import ExtraTreesClassifier
 
     data, n = load("mnist"), 200
 
@@ -285,9 +290,27 @@ def halves(args):
     here = np.concatenate((pca.transform(test[:, :14].reshape(n, -1) / 255.0), np.ones((n, 1))), 1)
     flat = few[:, :14].reshape(len(few), -1)
     mine = test[:, :14].reshape(n, -1) / 255.0
-    near = (np.square(flat).sum(1)[None] - 2 * mine @ flat.T).argmin(1)
-    yield {"model": "128 components, regression", "error of the mean": error(here @ weights)}
-    yield {"model": "nearest of 20,000", "error of a draw": error(few[near, 14:])}
+    near = (np.square(flat).sum(1)[None] - 2 * mine @ flat.T).argsort(1)[:, :16].T
+    labels = np.asarray(data.test.labels)[np.random.default_rng(0).permutation(len(data.test))[:n]]
+    judge = ExtraTreesClassifier(200, n_jobs=1, random_state=0).fit(
+        few.reshape(len(few), -1), np.asarray(data.train.labels)[:20_000]
+    )
+
+    def rated(guesses):
+        """Of guesses (k, n, 14, 28) of the lower halves: the energy score per picture, and the share of the class."""
+        flat = guesses.reshape(len(guesses), n, -1)
+        off = np.linalg.norm(flat - wanted, axis=2).mean()
+        apart = [np.linalg.norm(flat[i] - flat[j], axis=1).mean() for i in range(len(flat)) for j in range(i)]
+        whole = np.concatenate((test[:, :14] / 255.0, guesses[0].reshape(n, 14, 28)), 1).reshape(n, -1)
+        return {"energy score": round(float(off - 0.5 * (np.mean(apart) if apart else 0.0)), 4),
+                "class": round(float((judge.predict(whole) == labels).mean()), 4)}  # fmt: skip
+
+    yield {"model": "the pictures themselves", "class": rated(test[None, :, 14:] / 255.0)["class"]}
+    mean = np.clip(here @ weights, 0, 1).reshape(1, n, 14, 28)
+    yield {"model": "128 components, regression", "error of the mean": error(here @ weights), **rated(mean)}
+    yield {"model": "nearest of 20,000", "error of a draw": error(few[near[0], 14:]), **rated(few[near[:1], 14:])}
+    copies = few[near, 14:]
+    yield {"model": "16 nearest", "error of the mean": error(copies.mean(0)), **rated(copies)}
     every = np.concatenate([np.asarray(part.values) for part in data.splits().values()])
     for name in args.models or ("cvae",):
         run, row = trained(args, data, name, args.minutes or 3, condition=images(upper(every)), **dict(args.option))
@@ -295,7 +318,7 @@ def halves(args):
         joined = np.where(np.arange(28)[:, None] < 14, test[:12], draws[:2, :12]).reshape(24, 28, 28)
         sheet(np.concatenate((test[:12], upper(test[:12]), joined)).astype(np.uint8), args.out / f"halves-{name}.png")
         drawn = draws[:, :, 14:] / 255.0
-        yield {**row, "error of the mean": error(drawn.mean(0)), "error of a draw": error(drawn[0])}
+        yield {**row, "error of the mean": error(drawn.mean(0)), "error of a draw": error(drawn[0]), **rated(drawn)}
 
 
 BARS = {"factors": factors, "codebook": codebook, "rbm": rbm, "dbn": dbn, "probe": probe, "halves": halves}
@@ -306,6 +329,7 @@ def main():
     cli.add_argument("--models", type=listed)
     cli.add_argument("--data", type=listed)
     cli.add_argument("--minutes", type=float)
+    cli.add_argument("--steps", type=int, help="of each training, in place of minutes")
     cli.add_argument("--seeds", type=int, default=3)
     cli.add_argument("--latent", type=int, default=32, help="numbers of a code that a probe reads")
     cli.add_argument("--temperatures", type=int, default=5000)

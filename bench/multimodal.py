@@ -6,9 +6,10 @@
 
 import argparse
 import time
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from harness import option
 
 from pofx.apps.joint import Joint
 
@@ -21,18 +22,26 @@ def tiles(args) -> dict[str, float]:
     joint = Joint(args.model, minutes=args.minutes, options=args.options).fit(
         {"caption": captions, "picture": pictures}
     )
-    for steps in args.remasking:  # places that are drawn again at the end, given all others
-        joint.run = joint.run.using(remasking=steps)
-        print(steps, agreement(joint, *captioned_tiles.tiles(args.n, 1)), flush=True)
-    return agreement(joint, *captioned_tiles.tiles(args.n, 1))
+    joint.save(args.out)
+    found = {}
+    for steps in args.remasking or [None]:  # places that are drawn again at the end, given all others
+        joint.run = joint.run if steps is None else joint.run.using(remasking=steps)
+        found = agreement(joint, *captioned_tiles.tiles(args.n, 1))
+        print(steps, found, f"{time.process_time() - args.began:.0f} s of CPU", flush=True)
+    return found
 
 
 def digits(args) -> dict[str, float]:
     from pofx.apps import spoken_pairs
 
     of = spoken_pairs.pairs()
+    print(f"pairs: {time.process_time() - args.began:.0f} s of CPU", flush=True)
     joint = spoken_pairs.fitted(Joint(args.model, minutes=args.minutes, options=args.options), of)
-    np.savez(args.out, picture=joint.sample(64, seed=1)["picture"])
+    print(f"{joint.run.card['training']['steps']} steps, {time.process_time() - args.began:.0f} s of CPU", flush=True)
+    joint.save(args.out)
+    spoken_pairs.sheet(spoken_pairs.pixels(joint.sample(64, seed=1)["picture"]), Path(args.out) / "drawn.png")
+    if args.remasking:
+        joint.run = joint.run.using(remasking=args.remasking[-1])
     return spoken_pairs.agreement(joint, of, args.n)
 
 
@@ -42,12 +51,13 @@ if __name__ == "__main__":
     cli.add_argument("--model", default="circuit")
     cli.add_argument("--minutes", type=float, default=2.0)
     cli.add_argument("--states", type=int)
-    cli.add_argument("--remasking", type=int, nargs="*", default=[], help="of masked-diffusion, tiles")
+    cli.add_argument("--remasking", type=int, nargs="*", default=[], help="of masked-diffusion")
     cli.add_argument("-n", type=int, default=300)
-    cli.add_argument("--out", default="multimodal.npz")
+    cli.add_argument("--option", "-o", action="append", default=[], type=option, help="KEY=VALUE of model or trainer")
+    cli.add_argument("--out", default="multimodal", help="folder of the model")
     args = cli.parse_args()
-    args.options = {"states": args.states} if args.states else None
-    began = time.process_time()
+    args.options = {**({"states": args.states} if args.states else {}), **dict(args.option)}
+    args.began = time.process_time()
     found = {"tiles": tiles, "digits": digits}[args.name](args)
-    print(f"{args.model}, {time.process_time() - began:.0f} s of CPU in all")
+    print(f"{args.model}, {time.process_time() - args.began:.0f} s of CPU in all")
     print(pd.Series(found).round(3).to_string())

@@ -1,8 +1,9 @@
 """Uses of sequences and grids on real data: molecules, levels, proteins, design, text; numbers beside their floors.
 
-    POFX_DATA=… OMP_NUM_THREADS=1 python bench/science.py zinc|boxoban|mario|proteins|design|text [--steps 600]
+    POFX_DATA=… OMP_NUM_THREADS=1 python bench/science.py zinc|logp|qed|boxoban|mario|proteins|design|text [--steps 600]
+        [--minutes 10] [--out FOLDER] [--run FOLDER]
 
-Prints tables; trainings are short (about three minutes of one core), so that the numbers are those of short trainings.
+Prints tables. Without --minutes trainings are short (about three minutes of one core).
 """
 
 import argparse
@@ -21,21 +22,62 @@ DATA = Path(os.environ.get("POFX_DATA", "data"))
 ABOUT = {"source": "file", "licence": "unknown", "count_overlaps": False}
 
 
-def zinc(steps: int) -> None:
+def molecules_of_zinc(properties: tuple[str, ...] = ()):
+    """22,001 training molecules of zinc_24k, and all others of zinc_5k to test."""
     from pofx.apps import molecules as m
 
-    full = m.read(DATA / "molecules/zinc_24k.smi")
+    full = m.read(DATA / "molecules/zinc_24k.smi", properties)
+    if properties:
+        return m, full
     known = {*full.train.values, *full.validation.values, *full.test.values}
     test = m.as_molecules([s for s in (DATA / "molecules/zinc_5k.smi").read_text().split() if s not in known])
-    data = dataset(joined([full.train, full.test]), full.validation, test, "zinc", **ABOUT)
+    return m, dataset(joined([full.train, full.test]), full.validation, test, "zinc", **ABOUT)
+
+
+def learned(m, data, args, **options):
+    """A run of so many steps or minutes, saved where it is wanted."""
     began = time.process_time()
-    run = m.learn(data, steps=steps, width=96, layers=3, validations=2, progress=False)
+    budget = {"minutes": args.minutes} if args.minutes else {"steps": args.steps}
+    run = m.learn(data, **budget, progress=False, **options)
+    steps = run.card["training"]["steps"]
     print(f"{steps} steps, {time.process_time() - began:.0f} s of CPU", flush=True)
-    print(m.report(run, data, n=500).round(3).to_string(), flush=True)
-    print(m.optimise(run, "QED", data, rounds=3, calls=100, steps=30)[1].round(3).to_string())
+    if args.out:
+        run.save(args.out)
+    return run
 
 
-def boxoban(steps: int) -> None:
+def zinc(args) -> None:
+    m, data = molecules_of_zinc()
+    run = learned(m, data, args, layers=4, validations=3)
+    print(m.report(run, data, n=2000).round(3).to_string(), flush=True)
+    for temperature in (0.9, 0.8):
+        found = m.chemistry.canonical(run.sample(500, seed=0, temperature=temperature))
+        print(f"valid at temperature {temperature}: {1 - found.count(None) / 500:.3f}", flush=True)
+    _, table = m.optimise(run, "QED", data, rounds=5, calls=200)
+    print(table.round(3).to_string(), flush=True)
+
+
+def logp(args) -> None:
+    m, data = molecules_of_zinc(("logP",))
+    run = learned(m, data, args, layers=4, validations=3)
+    drawn = m.chemistry.canonical(run.sample(500, **m.given(run, data, 500, 1), seed=1, with_condition=False))
+    print(f"valid of 500: {1 - drawn.count(None) / 500:.3f}", flush=True)
+    for tries in (1, 4, 8):
+        print(f"nearest of {tries}", m.obedience(run, data, tries=tries).round(3).to_string(), sep="\n", flush=True)
+
+
+def qed(args) -> None:
+    """Discovery among molecules: the best QED after 5 rounds of 10 calls, of a run of `zinc` (--out of that)."""
+    from pofx.apps.design_floors import compared
+    from pofx.artifact import load
+
+    from pofx.apps.molecule_search import function
+
+    run = load(args.run) if args.run else learned(*molecules_of_zinc(), args, layers=4, validations=3)
+    print(compared(function("QED"), run, rounds=5, batch=10, seeds=3).round(3).to_string(), flush=True)
+
+
+def boxoban(args) -> None:
     from pofx.apps import levels as m
 
     files = [m.levels_in(f.read_text()) for f in sorted((DATA / "levels/boxoban").glob("*.txt"))]
@@ -44,23 +86,21 @@ def boxoban(steps: int) -> None:
     known = set(train)
     parts = [m.as_levels(v, tiles) for v in (train[:-500], train[-500:], [t for t in files[-1] if t not in known])]
     data = dataset(replace(parts[0], values=m.turned(parts[0].values)), *parts[1:], "boxoban", **ABOUT)
-    began = time.process_time()
-    run = m.learn(data, steps=steps, width=96, layers=3, validations=2, progress=False)
-    print(f"{steps} steps, {time.process_time() - began:.0f} s of CPU", flush=True)
+    run = learned(m, data, args, width=96, layers=3, validations=2)
     m.PUSHED = 5_000
     print(m.report(run, data, rules="sokoban", solve=True, n=300).round(3).to_string())
 
 
-def mario(steps: int) -> None:
+def mario(args) -> None:
     from pofx.apps import levels as m
 
     data = m.read(DATA / "levels/mario", width=16)
     print({k: len(v) for k, v in data.splits().items()}, data.card.facts["levels_held_out"], "levels held out")
-    run = m.learn(data, steps=steps, width=64, layers=2, optimizer="adamw", lr=2e-3, progress=False)
+    run = learned(m, data, args, width=64, layers=2, optimizer="adamw", lr=2e-3)
     print(m.report(run, data, n=200).round(3).to_string())
 
 
-def proteins(steps: int) -> None:
+def proteins(args) -> None:
     from pofx.apps import proteins as m
 
     files = (
@@ -77,7 +117,7 @@ def proteins(steps: int) -> None:
         )
         scores, each = m.floors(alignment, sequences), []
         for seed in range(3):
-            run = m.learn(m.resampled(alignment, seed=seed), "vae", seed=seed, steps=steps, progress=False)
+            run = m.learn(m.resampled(alignment, seed=seed), "vae", seed=seed, steps=args.steps, progress=False)
             each.append(m.score_of(run, alignment, sequences))
             print(f"member {seed}", m.spearman({"vae": each[-1]}, truth).round(3).to_string(header=False), flush=True)
         scores["vae x 3"] = np.mean(each, 0)
@@ -116,7 +156,7 @@ def ackley(designs: list) -> np.ndarray:
     return near - np.exp(np.cos(2 * np.pi * x).mean(1)) + 20 + np.e
 
 
-def design(steps: int) -> None:
+def design(args) -> None:
     from pofx.apps.design_floors import compared
 
     cases = {
@@ -129,7 +169,7 @@ def design(steps: int) -> None:
         print(function.__name__, function.__doc__, found.round(3).to_string(), sep="\n", flush=True)
 
 
-def text(steps: int) -> None:
+def text(args) -> None:
     import pofx
     from pofx.apps import text as m
 
@@ -137,16 +177,19 @@ def text(steps: int) -> None:
     runs = {}
     for name in m.MODELS:
         began = time.process_time()
-        runs[name] = pofx.fit(data, name, steps=steps, width=96, layers=3, batch_size=64, progress=False)
-        print(f"{name}: {steps} steps, {time.process_time() - began:.0f} s of CPU", flush=True)
+        runs[name] = pofx.fit(data, name, steps=args.steps, width=96, layers=3, batch_size=64, progress=False)
+        print(f"{name}: {args.steps} steps, {time.process_time() - began:.0f} s of CPU", flush=True)
     print(m.report(runs, data).round(3).to_string())
     print(m.prompted(runs["gpt"], "", 8), m.filled(runs["masked-diffusion"], "__ra_", 8))
 
 
 if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_argument("name", choices=["zinc", "boxoban", "mario", "proteins", "design", "text"])
+    cli.add_argument("name", choices=["zinc", "logp", "qed", "boxoban", "mario", "proteins", "design", "text"])
     cli.add_argument("--steps", type=int, default=600)
+    cli.add_argument("--minutes", type=float, help="of training, of molecules and levels")
+    cli.add_argument("--out", help="folder of the run")
+    cli.add_argument("--run", help="of qed: folder of a run of molecules")
     args = cli.parse_args()
     pd.set_option("display.width", 250)
-    globals()[args.name](args.steps)
+    globals()[args.name](args)

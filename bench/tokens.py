@@ -3,6 +3,8 @@
     POFX_DATA=… python bench/tokens.py recipe                     GPT-2 by nanoGPT's settings for a CPU: nats and time
     POFX_DATA=… python bench/tokens.py shakespeare --minutes 3    gpt on running text, nats per character
     POFX_DATA=… python bench/tokens.py names --minutes 3          gpt on distinct names, nats per character with the end
+    POFX_DATA=… python bench/tokens.py names --model masked-diffusion --minutes 5
+    POFX_DATA=… python bench/tokens.py infilling --minutes 4      holes filled from both sides, and by gpt from one
     POFX_DATA=… python bench/tokens.py pairs --minutes 3          the same text by byte pairs, a bound
     python bench/tokens.py training generating                    against 🤗 transformers' GPT-2, in turn, one thread
 
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import in_turn, measure, parser
+from harness import in_turn, listed, measure, parser
 from torch import nn
 from vision import declare
 
@@ -81,8 +83,9 @@ def names(args):
     """
     data = with_repeats(NAMES, args.seed) if args.repeats else load(NAMES)
     began = time.process_time()
-    options = {"batch_size": 128, "lr": 2e-3, "dropout": 0.2, **args.options}
-    run = pofx.fit(data, "gpt", minutes=args.minutes, seed=args.seed, progress=args.shown, **options)
+    plain = {"batch_size": 128, "lr": 2e-3, "dropout": 0.2} if args.model == "gpt" else {}
+    options = {**plain, **args.options}
+    run = pofx.fit(data, args.model, minutes=args.minutes, seed=args.seed, progress=args.shown, **options)
     spent = time.process_time() - began
     value = run.log_prob(data.test.values)
     symbols = np.array([len(v) + 1 for v in data.test.values])
@@ -105,8 +108,55 @@ def names(args):
         "nats_per_character": round(float(nats), 4),
         "stderr": round(float(np.std(value + nats * symbols) * len(value) ** 0.5 / symbols.sum()), 4),
         "floor_4gram": round(_ngram(data, 4), 4),
-        "bar": 2.0,
+        "model": args.model,
+        "kind": run.density.name.lower(),
+        "bar": 2.0 if args.model == "gpt" else 2.05,
     }
+
+
+def infilling(args):
+    """tinyshakespeare: holes of 8 characters in windows of 128, filled by a masked diffusion, that sees both sides, and
+    by gpt, prompted by what comes before: the share of characters that are as they were, of four draws and of the most
+    frequent character at each place; the share of holes that are as they were. As many minutes for each."""
+    data, hole, window = load(PLAYS), 8, 128
+    text = "".join(data.test.values)
+    starts = np.random.default_rng(0).choice(len(text) - window, args.holes, replace=False)
+    at = np.random.default_rng(1).integers(32, window - 32 - hole, args.holes)
+    windows = [text[i : i + window] for i in starts]
+    wanted = np.array([list(w[a : a + hole]) for w, a in zip(windows, at, strict=True)])
+    for name in args.models or ("masked-diffusion", "gpt"):
+        began = time.process_time()
+        own = {"batch_size": 16, **args.options} if name == "gpt" else {"batch_size": 32, **args.options}
+        run = pofx.fit(data, name, minutes=args.minutes, seed=args.seed, progress=args.shown, length=window, **own)
+        spent = time.process_time() - began
+        known = run.representation.characters
+        keep = [k for k, w in enumerate(windows) if not set(w) - set(known)]
+        if name == "gpt":
+            prompts = [windows[k][: at[k]] for k in keep]
+        else:
+            prompts = [(windows[k][: at[k]], hole, windows[k][at[k] + hole :]) for k in keep]
+        draws = []
+        for seed in range(4):
+            made = run.sample(len(keep), seed=seed, prefix=prompts)
+            cut = [m[at[k] : at[k] + hole].ljust(hole, "\0")[:hole] for k, m in zip(keep, made, strict=True)]
+            draws.append([list(c) for c in cut])
+        drawn, truth = np.array(draws), wanted[keep]
+        agree = (drawn[:, None] == drawn[None]).sum(0)
+        usual = np.take_along_axis(drawn, agree.argmax(0)[None], 0)[0]
+        for k in range(3):
+            print(repr(windows[keep[k]][: at[keep[k]]]), [repr("".join(d[k])) for d in drawn], repr("".join(truth[k])))
+        yield {
+            "model": name,
+            "minutes": args.minutes,
+            "cpu_minutes": round(spent / 60, 2),
+            "steps": run.card["training"]["steps"],
+            "holes": len(keep),
+            "characters_right": round(float((drawn == truth).mean()), 4),
+            "stderr": round(float((drawn == truth).mean((0, 2)).std() / len(keep) ** 0.5), 4),
+            "characters_right_of_the_most_frequent": round(float((usual == truth).mean()), 4),
+            "holes_right": round(float((drawn == truth).all(2).mean()), 4),
+            "bar": "masked-diffusion above gpt",
+        }
 
 
 def with_repeats(path, seed):
@@ -291,6 +341,7 @@ BARS = {
     "recipe": recipe,
     "shakespeare": shakespeare,
     "names": names,
+    "infilling": infilling,
     "pairs": pairs,
     "training": training,
     "generating": generating,
@@ -304,6 +355,9 @@ def main():
     options.add_argument("--length", type=int, default=128)
     options.add_argument("--vocabulary", type=int, default=512)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--model", default="gpt", help="of names")
+    options.add_argument("--models", type=listed, help="of infilling")
+    options.add_argument("--holes", type=int, default=400, help="of infilling")
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--options", type=json.loads, default={}, help="JSON of further options of fit")
     options.add_argument("--repeats", action="store_true", help="of names: as makemore splits them")

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import pofx
+from pofx.core.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +57,22 @@ def test_an_autoencoder_bounds_the_density_of_known_cells(rows):
     found = run.score(lacking, draws=16, importance=500)
     assert not found.reasons
     assert np.abs(found.value - np.logaddexp.reduce(every)).mean() < 0.1
+
+
+@pytest.mark.parametrize("model", ["circuit", "masked-diffusion", "vae"])
+def test_pixels_may_be_missing(model):
+    x = np.random.default_rng(0).integers(0, 2, (60, 2, 2), dtype=np.uint8)
+    small = {"circuit": {"states": 3}, "masked-diffusion": {"width": 32, "layers": 1}, "vae": {"importance": 400}}[
+        model
+    ]
+    run = pofx.fit(pofx.images(x, levels=2), model, steps=5, progress=False, options=small)
+    one = np.full((2, 2, 2), np.nan)
+    one[:, 0, 1] = 0, 1
+    assert np.exp(run.log_prob(one)).sum() == pytest.approx(1.0, abs=1e-4 if model != "vae" else 0.1)
+    assert run.score(one).density == run.density and (run.score(one).stderr is None) == (model == "circuit")
+    if model == "circuit":
+        both = np.array([[[a, 0], [1, b]] for a in (0, 1) for b in (0, 1)], np.uint8)
+        known = np.ma.masked_array(both[:1], [[[True, False], [False, True]]])
+        assert run.log_prob(known)[0] == pytest.approx(np.logaddexp.reduce(run.log_prob(both)), abs=1e-5)
+    with pytest.raises(DataError, match="not finite"):
+        pofx.fit(pofx.images(x, levels=2), "made", steps=2, progress=False).log_prob(one)

@@ -94,3 +94,34 @@ def test_known_columns_may_be_those_of_the_condition():
     run = pofx.fit(x, "made", condition=["u"], steps=1, progress=False, width=32)
     drawn = run.sample(4, given={"u": "x", "v": True})
     assert (drawn.u == "x").all() and drawn.v.all()
+
+
+def test_rows_may_lack_other_cells_each():
+    x = small()
+    run = pofx.fit(pofx.table(x), "circuit", steps=30, progress=False, options=SMALL["circuit"])
+    known = pd.DataFrame({"u": ["y", None, "x", None], "v": [None, True, None, None], "w": [2, np.nan, np.nan, np.nan]})
+    many = known.loc[np.repeat(np.arange(4), 1500)].reset_index(drop=True)
+    drawn = run.sample(len(many), given=many, seed=1)
+    for column in "uvw":
+        there = many[column].notna()
+        assert (
+            drawn[column][there].astype(str) == many[column][there].astype(type(drawn[column][0])).astype(str)
+        ).all()
+    every = pd.MultiIndex.from_product([["x", "y", "z"], [True, False], [0, 1, 2]], names=list("uvw")).to_frame(
+        index=False
+    )
+    for k, part in enumerate([every[(every.u == "y") & (every.w == 2)], every[every.v], every[every.u == "x"], every]):
+        p = np.exp(run.log_prob(part))
+        own = drawn.iloc[1500 * k : 1500 * (k + 1)].value_counts(list("uvw"))
+        often = own.reindex(pd.MultiIndex.from_frame(part), fill_value=0).to_numpy() / 1500
+        assert np.abs(often - p / p.sum()).sum() / 2 < 0.06
+    again = run.sample(3, given=known.iloc[:3], seed=5, batch_size=2)
+    assert again.equals(run.sample(3, given=known.iloc[:3], seed=5))
+
+
+def test_a_gap_in_a_column_that_had_gaps_is_a_known_value():
+    x = small().assign(t=RNG.normal(size=N))
+    x.loc[RNG.random(N) < 0.3, "t"] = np.nan
+    run = pofx.fit(pofx.table(x), "circuit", steps=5, progress=False, options=SMALL["circuit"])
+    drawn = run.sample(2, given=pd.DataFrame({"t": [np.nan, 0.5], "u": ["x", None]}))
+    assert np.isnan(drawn.t[0]) and drawn.t[1] == pytest.approx(0.5) and drawn.u[0] == "x"

@@ -83,7 +83,7 @@ def voice(place):
 
 
 def posterior(place):
-    from pofx.apps.infer import Posterior
+    from pofx.apps.parameter_posterior import Posterior
     from pofx.apps.ratio import Ratio
 
     ratio = Ratio(tuple(np.zeros((2, 2)) for _ in range(4)), np.zeros(2), np.ones(2))

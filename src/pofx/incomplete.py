@@ -1,4 +1,5 @@
-"""log p of rows of which cells are missing: that of their known cells, where the model answers for any subset.
+"""log p of rows of which cells are missing, and of images of which pixels are: that of what is known, where the model
+answers for any subset.
 
 A missing cell is a value of its own where training rows had missing cells in its column, and is scored as one. In other
 columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`, or by a
@@ -12,12 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pofx.conditioned import given
 from pofx.core.errors import DataError
 from pofx.core.event import each, select
 from pofx.core.generative import MarginalBound
 from pofx.core.model import Marginal, X
 from pofx.core.random import Streams
 from pofx.parts import Parts
+from pofx.represent.image import Binary, Levels, without_gaps
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
 from pofx.represent.table_heads import Heads
@@ -51,15 +54,33 @@ def known_cells(
             known = view.known(frame.iloc[rows][list(there)])
         except DataError:
             continue
-        given = None if condition is None else select(condition, torch.tensor(rows))
+        own = None if condition is None else select(condition, torch.tensor(rows))
         logs = []
         for k in range(draws if view.noisy else 1):
             x, dims, ladj = view.known_event(known, Streams.of_items(k, known.raw))
             x, dims = (each(part, lambda v: v.to(run.device)) for part in (x, dims))
-            logs.append(model.log_marginal(x, dims, given).double().cpu() + ladj.cpu())
+            logs.append(model.log_marginal(x, dims, own).double().cpu() + ladj.cpu())
         value: Tensor = torch.stack(logs).logsumexp(0) - np.log(len(logs))
         found |= dict(zip(rows, value.tolist(), strict=True))
     return found
+
+
+@torch.inference_mode()
+def known_pixels(run: Parts, values: object, condition: object, batch_size: int) -> np.ndarray | None:
+    """log p of the known pixels of images with gaps (masked, NaN or -1): float64 (n,); None where there are no gaps,
+    or the model does not answer for any subset."""
+    view, model = run.representation, run.model
+    grey = isinstance(view, Levels) or (isinstance(view, Binary) and view.binarise == "threshold")
+    if not grey or not isinstance(model, Marginal | MarginalBound) or without_gaps(values)[1] is None:
+        return None
+    assert isinstance(view, Levels | Binary)
+    events = view.prefix(view.as_batch(values))
+    stated, found = given(run, condition, len(events)), []
+    for i in range(0, len(events), batch_size):
+        part = events[i : i + batch_size].to(run.device)
+        own = None if stated is None else select(stated, slice(i, i + batch_size))
+        found.append(model.log_marginal(part.clamp(min=0), part >= 0, own).double().cpu())
+    return torch.cat(found).numpy()  # type: ignore[no-any-return]
 
 
 def _filled(frame: pd.DataFrame, view: Columns | Bins | Heads) -> pd.DataFrame:

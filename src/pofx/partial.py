@@ -1,20 +1,21 @@
 """Drawing the rest of items of which a part is known: the beginnings of texts and images, columns of rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import count, each, select
+from pofx.core.event import concatenated, count, each, select
 from pofx.core.generative import Within
 from pofx.core.model import Completing, Infilling, Model, X
-from pofx.core.random import Streams
+from pofx.core.random import Joined, Streams
 from pofx.core.representation import Representation
-from pofx.represent.partial import Known, check_range
+from pofx.represent.partial import Known, check_range, known_frame
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
 from pofx.represent.table_heads import Heads
@@ -30,6 +31,7 @@ class Partial:
     high: Tensor | None = None
     rows: Known | None = None  # whose values come back as they are
     parts: tuple[X, X] | None = None  # values of a product event, and which of its dimensions are known
+    groups: tuple[tuple[Tensor, "Partial"], ...] = ()  # numbers of items, and what is known of these, by its columns
 
     @classmethod
     def of(
@@ -63,7 +65,11 @@ class Partial:
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
         if not isinstance(view, Columns | Bins | Heads):
             raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")
-        known = view.known(given)
+        frame = known_frame(given)
+        gaps = _gaps(frame, view)
+        if gaps.any():
+            return cls._of_gaps(name, model, view, frame, gaps, n, device)
+        known = view.known(frame)
         check_range(known, view.varying, view.about if isinstance(view, Columns) else view.schema)
         rows = Known(_all(known.raw, n, "given").to(device), known.columns.to(device))
         if isinstance(view, Heads):
@@ -88,9 +94,48 @@ class Partial:
                 )
         return cls(model, _all(view.known_classes(known), n, "given").to(device), rows=rows)
 
+    @classmethod
+    def _of_gaps(
+        cls,
+        name: str,
+        model: Model,
+        view: Columns | Bins | Heads,
+        frame: pd.DataFrame,
+        gaps: np.ndarray,
+        n: int,
+        device: torch.device,
+    ) -> "Partial":
+        """What is known of rows with gaps, of which other columns are known in each."""
+        if len(frame) not in (1, n):
+            raise DataError(f"given must be one partial item or n of them (got {len(frame)} for n = {n})")
+        found = []
+        for pattern in np.unique(gaps, axis=0):
+            rows = np.flatnonzero((gaps == pattern).all(1))
+            own = frame.iloc[rows].loc[:, ~pattern]
+            if len(frame) == 1:
+                rows = np.arange(n)
+            part = cls(model) if not own.shape[1] else cls.of(name, model, view, None, own, len(rows), device)
+            found.append((torch.from_numpy(rows), part))
+        return found[0][1] if len(found) == 1 else cls(model, groups=tuple(found))
+
+    def _by_group(self, at: slice, n: int) -> Iterator[tuple[Tensor, slice, "Partial"]]:
+        """Of the items at these positions: their numbers among these, their positions in their group, and the group."""
+        for rows, part in self.groups:
+            first, last = (int(torch.searchsorted(rows, torch.tensor(end))) for end in (at.start, at.start + n))
+            if last > first:
+                yield rows[first:last] - at.start, slice(first, last), part
+
     def sample(self, at: slice, condition: X | None, generator: Streams, options: Mapping[str, Any]) -> X:
         """The events at these positions."""
         n = len(generator)
+        if self.groups:
+            drawn, numbers = [], []
+            for rows, own, part in self._by_group(at, n):
+                streams = Joined([generator[i : i + 1] for i in rows.tolist()])
+                given = None if condition is None else select(condition, rows)
+                drawn.append(part.sample(own, given, streams, options))
+                numbers.append(rows)
+            return select(concatenated(drawn), torch.cat(numbers).argsort())
         if self.parts is not None:
             assert isinstance(self.model, Infilling)
             x, known = (select(part, at) for part in self.parts)
@@ -108,10 +153,23 @@ class Partial:
 
     def kept(self, raw: Any, at: slice) -> Any:
         """Raw items with their known values."""
+        for rows, own, part in self._by_group(at, len(raw) if self.groups else 0):
+            raw[rows] = part.kept(raw[rows], own)
         if self.rows is None:
             return raw
         known = self.rows.raw[at].to(raw.device)
         return torch.where(self.rows.columns.to(raw.device), known, raw)
+
+
+def _gaps(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarray:
+    """Cells of known rows that say nothing: missing ones of columns in which none was missing in training, bool in the
+    shape of the frame. In other columns a missing value is one of the values."""
+    about = view.about if isinstance(view, Columns) else view.schema
+    found = frame.isna().to_numpy(copy=True)
+    for i, column in enumerate(map(str, frame.columns)):
+        if about.get(column, {}).get("missing"):
+            found[:, i] = False
+    return found
 
 
 def without_condition(given: Any, columns: Sequence[str], condition: Any) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ from pofx.core.event import count, each, select
 from pofx.core.generative import Smoothed
 from pofx.core.model import Density, Explicit, Factored, Weighted, X
 from pofx.core.random import Streams
-from pofx.incomplete import known_cells
+from pofx.incomplete import known_cells, known_pixels
 from pofx.maths.dequantisation import REACH, truncated_normal
 from pofx.parts import Parts
 
@@ -59,6 +59,11 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
         why = f" ({why})" if why else ""
         raise Unsupported(f"{run.name} has no density here{why}: compare its samples with `pofx evaluate`")
     values, condition = apart(run, values, condition)
+    marginal = known_pixels(run, values, condition, batch_size)
+    if marginal is not None:
+        exact = run.density is Density.EXACT
+        return Score(marginal, run.density, run.representation.unit, run.representation.measure,
+                     None if exact else np.full(len(marginal), np.nan), 1)  # fmt: skip
     raw, impossible = run.representation.tensor(values), dict(run.representation.impossible(values))
     stated, places = given(run, condition, count(raw)), counted(run, values)
     note = run.representation.unfamiliar(raw)

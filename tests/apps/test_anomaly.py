@@ -7,8 +7,9 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from pofx.apps.anomaly import AnomalyDetector, floors, larger_half
-from pofx.apps.anomaly_members import Tail
+from pofx.apps.anomaly_members import OPTIONS, Tail
 from pofx.cli.main import app
+from pofx.core.errors import Unsupported
 
 QUICK = ("knn", "gmm")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -232,3 +233,13 @@ def test_attribution_of_many_columns_is_that_of_each(monkeypatch):
     monkeypatch.setattr("pofx.apps.anomaly.CELLS", 1)
     pd.testing.assert_frame_equal(detector.attribution(frame.head(6)), together)
     assert together.shape == (6, 3) and (together["a"] != 0).any()
+
+
+def test_a_model_that_tells_noise_scores_by_it_and_others_refuse(monkeypatch):
+    monkeypatch.setitem(OPTIONS, "noise-classifier", {"steps": 60, "levels": 8, "width": 64, "depth": 2})
+    detector = AnomalyDetector(("noise-classifier",)).fit(rows())
+    y = np.r_[np.zeros(60), np.ones(60)]
+    scores = detector.decision_function(np.concatenate((rows(60, 5), 5 * odd())))
+    assert roc_auc_score(y, scores) > 0.7
+    with pytest.raises(Unsupported, match="noise-classifier"):
+        AnomalyDetector(("gmm",), score="noise").fit(rows())

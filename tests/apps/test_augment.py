@@ -130,6 +130,17 @@ def test_pictures_come_back_as_they_were(form):
 
 
 @pytest.mark.slow
+def test_the_report_of_pictures_lists_the_same_treatments():
+    g = np.random.default_rng(0)
+    x = g.integers(0, 100, (90, 4, 4)).astype(np.uint8)
+    y = np.repeat([0, 1], [60, 30])
+    x[60:, :2] += 100
+    table = report(x, y, GenerativeOversampler("kde"), folds=2)
+    assert {"SMOTE", "generated", "class weights"} <= set(table.index) and table["AP"].min() > 0.9
+    made = smote(x[60:], 7, 0)
+    assert made.shape == (7, 4, 4) and made.dtype == np.uint8
+
+
 def test_the_verb_states_whether_it_helps(tmp_path):
     x, y = rare(120, 30)
     pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "fraud": y}).to_csv(tmp_path / "in.csv", index=False)

@@ -10,8 +10,9 @@ import torch
 from scipy import stats
 
 import pofx
-from pofx.apps.infer import Posterior, infer
+from pofx.apps.infer import infer
 from pofx.apps.pair_plot import pair_plot, predictive_plot
+from pofx.apps.parameter_posterior import Posterior
 from pofx.apps.prior import Prior
 from pofx.apps.simulate import read_observation, simulate
 from pofx.core.errors import CorruptError, DataError, UsageError
@@ -385,3 +386,69 @@ def test_a_likelihood_weights_draws_of_a_poor_posterior(tmp_path):
     assert np.isfinite(found.check(20, draws=20).tarp)
     alone = replace(found, likelihood=replace(found.likelihood, share=0.0))
     assert alone.log_prob(at[:5], x) == pytest.approx(alone._density(at[:5], np.repeat(x[None], 5, 0)))
+
+
+class Places(torch.nn.Module):
+    """Eight features of pictures of 8 x 8."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(),
+                                          torch.nn.Linear(32, 8))  # fmt: skip
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def spot(theta, rng):
+    """Pictures (n, 8, 8) of a spot at a place, with noise."""
+    rows, columns = np.mgrid[:8, :8]
+    far = (rows - 3.5 - theta[:, 0, None, None]) ** 2 + (columns - 3.5 - theta[:, 1, None, None]) ** 2
+    return np.exp(-far / 4) + 0.1 * rng.standard_normal((len(theta), 8, 8))
+
+
+def test_an_embedding_of_ones_own_is_trained_used_and_saved(tmp_path):
+    prior, net = {"a": "uniform(-3, 3)", "b": "uniform(-3, 3)"}, Places()
+    before = net.layers[1].weight.detach().clone()
+    how = {"simulations": 600, "vectorised": True, "steps": 120, "members": 1, "options": QUICK, "progress": False}
+    found = infer(spot, prior, embedding=net, method="npe", **how)
+    assert torch.equal(net.layers[1].weight, before)  # a copy is trained
+    assert found.embedding.shape == (8, 8) and found.held_out[1].shape[1:] == (8, 8)
+    seen = spot(np.array([[1.5, -1.0]]), np.random.default_rng(5))[0]
+    draws = found.sample(200, seen)
+    assert np.abs(draws.mean(0) - [1.5, -1.0]).max() < 0.5 and draws.std(0).max() < 0.9  # of the prior: 1.7
+    found.save(tmp_path / "p")
+    again = Posterior.load(tmp_path / "p", embedding=Places)
+    assert np.array_equal(again.sample(5, seen), found.sample(5, seen))
+    with pytest.raises(UsageError, match="pass embedding="):
+        Posterior.load(tmp_path / "p")
+    with pytest.raises(UsageError, match="another network"):
+        Posterior.load(tmp_path / "p", embedding=torch.nn.Linear(2, 2))
+    (tmp_path / "p" / "embedding.safetensors").write_bytes(b"no")
+    with pytest.raises(CorruptError, match="cannot be read"):
+        Posterior.load(tmp_path / "p", embedding=net)
+    assert len(found.check(20, draws=20).sbc) == 2
+    assert found.predictive(spot, 3, seen, vectorised=True).shape == (3, 8, 8)
+
+
+def test_functions_are_embeddings_too_in_rounds_of_any_method():
+    found = infer(spot, {"a": "uniform(-3, 3)", "b": "uniform(-3, 3)"}, method="nre", simulations=120, vectorised=True,
+                  steps=3, members=1, progress=False, rounds=2, observation=np.ones((8, 8)),
+                  embedding=lambda x: x.mean(2))  # fmt: skip
+    assert found.sample(4).shape == (4, 2) and found.rounds == 2
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [(3, "a module of torch or a function"), (torch.nn.Linear(3, 2), "must take data"), (torch.nn.Linear, "without"),
+     (lambda x: np.full((len(x), 1), np.nan), "not finite"), (lambda x: np.ones((len(x), 0)), "1 to 1000 features")],
+)  # fmt: skip
+def test_wrong_embeddings_are_refused(net, message):
+    with pytest.raises((UsageError, DataError), match=message):
+        infer(spot, NORMAL, simulations=60, vectorised=True, embedding=net, progress=False)
+
+
+def test_options_of_other_libraries_are_answered_by_ours():
+    for theirs, ours in (("num_simulations", "simulations"), ("embedding_net", "embedding"), ("num_rounds", "rounds")):
+        with pytest.raises(UsageError, match=f"unknown option of infer '{theirs}': it is {ours} here"):
+            infer(spot, NORMAL, **{theirs: 10})

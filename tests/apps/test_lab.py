@@ -242,3 +242,27 @@ def test_a_generated_lab_reports_the_error_of_its_counterfactuals(tmp_path):
         assert "its own conditions" in str(found.exception)
     nowhere = CliRunner().invoke(app, ["lab", "enzymes", "--out", str(tmp_path / "no")])
     assert "generated labs" in str(nowhere.exception)
+
+
+def test_what_could_be_measured_next_are_combinations_that_nobody_has_tried():
+    from pofx.apps.lab import candidates
+
+    given = pd.DataFrame({"drug": ["A", "A", "B"], "dose": [0.0, 1.0, 0.0]})
+    found = candidates(given, [{"drug": "B", "dose": 5.0}])
+    assert len(found) == 5 and {("B", 1.0), ("B", 5.0)} <= set(found.itertuples(index=False, name=None))
+    many = pd.DataFrame({"a": range(100), "b": range(100)})
+    assert len(candidates(many, [])) == 60
+
+
+def test_cells_without_a_condition_are_left_out_with_a_warning(tmp_path):
+    g = np.random.default_rng(0)
+    table = pd.DataFrame({"drug": ["A", "", "B"] * 20, "x": g.normal(size=60), "y": g.normal(size=60)})
+    table.to_csv(tmp_path / "cells.csv", index=False)
+    with pytest.warns(UserWarning, match="20 of 60 cells have no drug"):
+        done = CliRunner().invoke(
+            app, ["lab", str(tmp_path / "cells.csv"), "--conditions", "drug", "--members", "2", "--minutes", "0.002",
+                  "-n", "20", "--out", str(tmp_path / "out")]
+        )  # fmt: skip
+    assert done.exit_code == 0 and set(pd.read_csv(tmp_path / "out" / "next.csv").columns) >= {"cells", "information"}
+    with pytest.raises(DataError, match="without a value"):
+        VirtualLab.fit(np.zeros((3, 2)), pd.DataFrame({"drug": ["A", None, "B"]}))

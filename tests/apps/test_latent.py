@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.special import ndtr
@@ -137,3 +138,15 @@ def test_the_verb_writes_pictures_a_moving_one_a_map_and_numbers(run, tmp_path):
                      "components.png", "components.gif", "sensitive.gif", "map.png", "latent.json"}  # fmt: skip
     assert Image.open(out / "components.gif").n_frames == 16
     assert {row["name"] for row in json.loads((out / "latent.json").read_text())["checks"]} >= {"mig", "confidence"}
+
+
+def test_columns_of_rows_are_attributes_of_their_codes():
+    g = np.random.default_rng(0)
+    a = g.normal(size=900)
+    rows = pd.DataFrame({"a": a, "kind": np.where(a > 0.5, "high", "low"), "n": g.integers(0, 3, 900)})
+    rows.loc[::9, "a"] = np.nan
+    space = LatentSpace(pofx.fit(rows, "vae", steps=15, progress=False, options={"width": 16, "latent": 3}), rows)
+    assert {"a", "kind=high", "kind=low", "n=2"} <= set(space.attributes)
+    assert space.attribute("kind=high", others=True).shape == (3,)
+    with pytest.raises(UsageError, match="kind=high"):
+        space.attribute("kind")

@@ -359,3 +359,23 @@ def test_constrained_draws_are_molecules_and_each_its_own(run):
     with pytest.raises(Unsupported, match="valid anyway"):
         constrained(app_of.learn(app_of.read(SMALL[:40]), tokens="selfies", width=16, layers=1, heads=2, steps=1,
                                  progress=False), 2)  # fmt: skip
+
+
+def test_the_nearest_of_several_draws_has_the_value_that_was_stated():
+    class Run:
+        calls = 0
+
+        def sample(self, n, condition, *, seed, with_condition):
+            Run.calls += 1
+            return ["C" * Run.calls, "not one"][:n] if Run.calls < 3 else ["CCC", "O"]
+
+    data = app_of.read(["C" * k for k in range(1, 9)], ("weight",))
+    wanted = pd.DataFrame({"weight": chemistry.properties(["CC", "O"], ["weight"])["weight"]})
+    assert app_of.nearest(Run(), wanted, data, 3) == ["CC", "O"]
+    with pytest.raises(UsageError, match="tries"):
+        app_of.nearest(Run(), wanted, data, 0)
+
+
+def test_a_folder_is_no_file_of_molecules(tmp_path):
+    with pytest.raises(DataError, match=r"give a \.smi"):
+        app_of.read(tmp_path)

@@ -127,6 +127,8 @@ def test_clips_move_as_they_were_drawn_and_are_continued():
     assert longer.shape == (2, 5, 16, 16) and np.array_equal(longer[:, :2], clips[:2, :2])
     with pytest.raises(DataError, match="frames"):
         video.pairs(clips[:, :2])
+    ink, bits = video.learn(clips > 0, steps=1)  # truth values are two levels
+    assert set(bits) == set(found) and video.continued(ink, (clips[:1] > 0).astype(np.uint8), 1).shape == (1, 3, 16, 16)
 
 
 def test_the_verb(tmp_path, monkeypatch):

@@ -6,6 +6,8 @@ from sklearn.svm import SVC
 
 import pofx
 from pofx.apps import spoken_pairs as app_of
+from pofx.apps.joint import Joint
+from pofx.core.errors import DataError
 from pofx.data.kinds.audio import audio
 
 RATE = 4000
@@ -42,11 +44,12 @@ def test_a_model_that_repeats_the_pairs_agrees_in_all_directions(pairs):
             if not given:
                 at = g.integers(40, size=n)
             elif "picture" in given:
-                at = [np.abs(pairs.pictures - one).sum((1, 2)).argmin() for one in given["picture"]]
+                known = app_of.pixels(given["picture"])
+                at = [np.abs(pairs.pictures - one).sum((1, 2)).argmin() for one in known]
             else:
                 known = pairs.sounds.to_numpy()
                 at = [np.square(known - one).sum(1).argmin() for one in given["sound"].to_numpy()]
-            return {"picture": pairs.pictures[at], "sound": pairs.sounds.iloc[at]}
+            return {"picture": app_of.squares(pairs.pictures[at]), "sound": pairs.sounds.iloc[at]}
 
     found = app_of.agreement(Memory(), pairs, 20)
     assert min(v for k, v in found.items() if k != "chance") == 1.0 and found["chance"] < 1
@@ -63,3 +66,24 @@ def test_figures_and_words_are_digits():
     items.facts["label_names"] = ["seven", "3"]
     items = items if items.labels is not None else app_of.Items("audio", items.values, np.array([0, 1]), items.facts)
     assert list(app_of._digits(items)) == [7, 3]
+
+
+def test_squares_are_pictures_and_back():
+    g = np.random.default_rng(0)
+    x = g.integers(4, size=(5, 14, 14))
+    assert app_of.squares(x).shape == (5, 49) and np.array_equal(app_of.pixels(app_of.squares(x)), x)
+    x[0, 3, 2] = -1  # a square that is known in part is not known
+    assert (app_of.squares(x) < 0).sum() == 1 and app_of.squares(x)[0, 8] == -1
+    for wrong in (x[:, :5], x + 4, x.astype(float)):
+        with pytest.raises(DataError, match="picture must"):
+            app_of.squares(wrong)
+
+
+def test_pairs_are_learned_and_drawn_given_a_part(pairs):
+    joint = app_of.fitted(Joint("masked-diffusion", options={"width": 32, "layers": 1}, steps=2), pairs)
+    both = joint.sample(2)
+    assert app_of.pixels(both["picture"]).shape == (2, 14, 14)
+    x = pairs.pictures[:3]
+    found = joint.sample(3, {"picture": app_of.squares(x)})
+    assert np.array_equal(app_of.pixels(found["picture"]), x) and len(found["sound"]) == 3
+    assert len(joint.sample(2, {"sound": pairs.sounds.iloc[:1]})["picture"]) == 2

@@ -305,6 +305,15 @@ def test_bad_tables_are_refused_or_mended():
 
 
 @pytest.mark.slow
+def test_a_single_column_is_measured_without_a_prediction(tmp_path):
+    g = np.random.default_rng(0)
+    pd.DataFrame({"id": [f"w{i}" for i in range(400)], "v": g.normal(size=400)}).to_csv(tmp_path / "t.csv", index=False)
+    call = ["synthesize", str(tmp_path / "t.csv"), "--out", str(tmp_path / "s.csv"), "--steps", "5"]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.exception
+    assert "detection AUC" in done.output and "TSTR predicts" not in done.output
+
+
 def test_many_categories_and_many_rows():
     g = np.random.default_rng(0)
     many = pd.DataFrame({"word": [f"w{i}" for i in g.integers(0, 10_000, 200_000)], "x": g.normal(size=200_000)})

@@ -9,10 +9,11 @@ import pofx
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.sources import load
+from pofx.inverse.item_posterior import real_items
 from pofx.inverse.noise import Noise
 from pofx.inverse.operators.grid import Identity, Mask
 from pofx.inverse.operators.named import operator_of
-from pofx.inverse.posterior import methods_for, real_items
+from pofx.inverse.posterior import methods_for
 from pofx.inverse.restoration import Restoration, checked
 
 
@@ -259,3 +260,44 @@ def test_the_command_line_restores(gmm, digits, tmp_path):
     assert "90% intervals hold" in done.output
     assert CliRunner().invoke(app, ["restore", folder]).exit_code != 0
     assert torch.is_grad_enabled()
+
+
+def test_every_measurement_may_have_a_mask_of_its_own(gmm, digits):
+    rng = np.random.default_rng(0)
+    masks = rng.random((6, 8, 8)) < 0.5
+    masks[3] = masks[1]
+    y, truth = pofx.measure(gmm, digits.test.values[:6], "inpaint", 0.05, operator_options={"mask": masks})
+    assert np.array_equal(np.isfinite(y[:, 0]), masks)
+    made = pofx.posterior(gmm, y, "inpaint", 0.05, operator_options={"mask": masks})
+    found = made.sample(19, seed=2)
+    assert len(made.parts) == 5 and made.method == "exact" and found.draws == "exact"
+    assert found.samples.shape == (6, 19, 1, 8, 8) and found.items.shape == (6 * 19, 8, 8)
+    assert np.array_equal(found.items[19 * 2 : 19 * 3], made.parts[2].sample(19, seed=2 + 2 * 7919).items)
+    assert np.abs(found.mean - truth)[masks[:, None]].mean() < 0.05 < np.abs(found.mean - truth)[~masks[:, None]].mean()
+    assert found.residual == pytest.approx(np.ones((6, 19)), abs=0.5) and found.picture(None, truth)[:4] == b"\x89PNG"
+    assert made.check(digits.test.values[10:16], draws=19).n == 6
+    whole = made.at(list(truth)).sample(1)
+    assert np.abs(whole.mean - truth)[masks[:, None]].mean() < 0.1
+    with pytest.raises(DataError, match="a measurement for each of 6 operators"):
+        pofx.posterior(gmm, y[:2], "inpaint", operator_options={"mask": masks})
+
+
+def test_every_measurement_may_have_an_operator_of_its_own(gmm, digits):
+    ours = [operator_of("superres", (1, 8, 8), {"factor": 2}), "denoise", lambda x: x[:, :, 2:]]
+    y, truth = pofx.measure(gmm, digits.test.values[:3], ours, 0.05)
+    assert [one.shape for one in y] == [(1, 4, 4), (1, 8, 8), (1, 6, 8)]
+    found = pofx.posterior(gmm, y, ours, 0.05).sample(5)
+    assert found.samples.shape == (3, 5, 1, 8, 8) and found.residual.max() < 2
+    assert np.abs(found.mean[1] - truth[1]).mean() < 0.05
+    kernels = np.ones((2, 3, 3)) / 9
+    kernels[1] = np.eye(3) / 3
+    y, _ = pofx.measure(gmm, digits.test.values[:2], "blur", 0.05, operator_options={"kernel": kernels})
+    found = pofx.posterior(gmm, y, "blur", 0.05, operator_options={"kernel": kernels}).sample(2)
+    assert found.measurement.shape == (2, 1, 8, 8) and found.residual.max() < 2
+    with pytest.raises(UsageError, match="an operator for each measurement"):
+        pofx.posterior(gmm, y, [])
+
+
+def test_options_of_other_libraries_are_answered_by_ours(gmm):
+    with pytest.raises(UsageError, match="it is operator here"):
+        pofx.posterior(gmm, None, physics="blur")

@@ -114,3 +114,16 @@ def test_standardised_embeddings_have_mean_0_and_variance_1(kind):
     embed.standardise(given)
     torch.testing.assert_close(embed(given).mean(0), torch.zeros(8), rtol=0, atol=1e-4)
     torch.testing.assert_close(embed(given).std(0), torch.ones(8), rtol=0, atol=1e-3)
+
+
+def test_words_that_few_letters_distinguish_begin_as_far_apart_as_others():
+    """Captions whose last word alone differs: before, they lay a tenth as far apart as those of another first word."""
+    words = ["a red square", "a red heart", "a blue square", "a blue heart"]
+    length = max(map(len, words))
+    x = torch.tensor([[ord(c) - 96 if c != " " else 0 for c in w.ljust(length)] for w in words]).repeat(5, 1)
+    torch.manual_seed(0)
+    embed = Conditioner(Discrete((length,), 27), 64)
+    embed.standardise(x)
+    z = embed(x)[:4].detach()
+    shapes, colours = (z[0] - z[1]).norm(), (z[0] - z[2]).norm()
+    assert 0.5 < float(shapes / colours) < 2

@@ -142,3 +142,22 @@ def test_bits_are_divided_by_columns_in_every_view():
     items = table(mixed())
     views = [of.fit(items) for of in (Table, Bins, Heads)]
     assert {view.dims for view in views} == {9} and views[0].width > 9
+
+
+def test_rare_values_beside_many_frequent_ones_have_intervals_of_their_own():
+    g = np.random.default_rng(0)
+    x = np.sort(np.concatenate((g.integers(17, 52, 8300), 52 + np.minimum(g.geometric(0.08, 1700) - 1, 38)))).astype(
+        float
+    )
+    edges = np.array(intervals_of(x, {"type": "whole"}, 59)["edges"])
+    assert 40 <= len(edges) - 1 <= 59 and {17, 18, 51, 52} <= set(edges.tolist())
+    held = np.histogram(x, edges)[0][edges[:-1] >= 52] / len(x)
+    assert held.max() < 0.03  # the tail was one interval, with a sixth of the rows
+
+
+def test_single_values_of_whole_numbers_return():
+    frame = pd.DataFrame({"age": 17 + np.random.default_rng(0).integers(0, 74, 20_000), "x": np.linspace(0, 1, 20_000)})
+    view = Bins.fit(pofx.table(frame))
+    raw = view.tensor(frame)
+    back = view.drawn(view.encode(raw, Streams(0, len(raw)))[0], Streams(1, len(raw)))
+    assert bool((raw == back)[:, view.varying.index("age")].all())

@@ -10,6 +10,7 @@ p-value (the false-alarm rate holds for any model; Bates et al., 2023) or a boun
 and Hochberg, 1995). Scores have PyOD's sign.
 """
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ class AnomalyDetector(BaseEstimator):
         self,
         members: Sequence[str] | None = None,
         *,
-        score: str = "density",
+        score: str = "auto",
         contamination: float = 0.1,
         protocol: str = "one-class",
         threshold: str = "quantile",
@@ -59,8 +60,9 @@ class AnomalyDetector(BaseEstimator):
         """Args:
         members: "knn", "ranks" (knn of normal ranks), "lof", "iforest", or names of `pofx models`; None takes those
             of the protocol.
-        score: of members that are models: "density" (- log p), "typicality" (distance of log p from its usual value),
-            "ratio" (log p against that of independent columns) or "reconstruction".
+        score: of members that are models: "auto" ("noise" where a model has it, else "density"), "noise" (the level of
+            noise that `noise-classifier` expects in a row), "density" (- log p), "typicality" (distance of log p from
+            its usual value), "ratio" (log p against that of independent columns) or "reconstruction".
         contamination: share of anomalies that is flagged, the significance level, or the false discovery rate.
         protocol: "one-class" (training rows are normal) or "contaminated" (the most anomalous share of them is left
             out of a second fit).
@@ -88,7 +90,7 @@ class AnomalyDetector(BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn what is normal from rows X (n, d)."""
         for name, value, known in (
-            ("score", self.score, ("density", "typicality", "ratio", "reconstruction")),
+            ("score", self.score, ("auto", "noise", "density", "typicality", "ratio", "reconstruction")),
             ("protocol", self.protocol, ("one-class", "contaminated")),
             ("threshold", self.threshold, ("quantile", "conformal", "fdr")),
         ):
@@ -260,7 +262,9 @@ def anomaly(
     members: Annotated[
         str | None, typer.Option(help="Of the ensemble: knn, ranks, lof, iforest or models, with commas between.")
     ] = None,
-    score: Annotated[str, typer.Option(help="Of models: density, typicality, ratio or reconstruction.")] = "density",
+    score: Annotated[
+        str, typer.Option(help="Of models: auto, noise, density, typicality, ratio or reconstruction.")
+    ] = "auto",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each model, averaged.")] = 1,
     top: Annotated[int, typer.Option(min=0, max=1_000_000, help="Show this many of the most anomalous rows.")] = 5,
     out: Csv = Path("anomalies.csv"),
@@ -305,9 +309,17 @@ def anomaly(
     write_table(table, out)
     for k, i in enumerate(order):
         causes = why.iloc[k].sort_values(ascending=False).index[:3]
-        show(f"row {i}: score {scores[i]:.2f}, by {', '.join(f'{c}={rows.iloc[i][c]}' for c in causes)}")
+        cells = ", ".join(f"{c}={_short(rows.iloc[i][c])}" for c in causes)
+        show(f"row {i}: score {scores[i]:.2f}, by {cells}")
     show(judged(scores, simple, truth))
     return f"{int(labels.sum())} of {len(rows)} rows flagged"
+
+
+def _short(value: Any) -> str:
+    """A cell in a sentence."""
+    if pd.isna(value):
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else textwrap.shorten(str(value), 40, placeholder=" …")
 
 
 def alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,8 @@ from scipy.special import ndtri
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
+from pofx.core.errors import Unsupported
+
 NEIGHBOURS, LOCAL = 5, 20
 AMONG, BATCH = 2_000, 4_000  # rows among which neighbours of a contaminated table are sought; rows scored at once
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
@@ -93,6 +95,15 @@ def _improbability(learner: Any, columns: np.ndarray, new: np.ndarray) -> np.nda
     return np.asarray(-learner.score_samples(new[:, columns]))
 
 
+def _noise(learner: Any, columns: np.ndarray, new: np.ndarray) -> np.ndarray:
+    from pofx.core.random import Streams
+
+    run = learner.run_
+    raw = run.representation.tensor(new[:, columns])
+    events = run.representation.encode(raw, Streams(0, len(raw)))[0].to(run.device)
+    return np.asarray(run.model.expected_noise(events).detach().cpu().double())
+
+
 def _atypical(scores: Scores, usual: float, new: np.ndarray) -> np.ndarray:
     return np.abs(scores(new) - usual)
 
@@ -151,6 +162,12 @@ def member(name: str, x: np.ndarray, score: str, seed: int, share: float = 0.0) 
     with warnings.catch_warnings():  # repeated values and indicators: scores are ranked, no density is stated
         warnings.filterwarnings("ignore", message=REPEATED)
         learner.fit(x[:, varying])
+    noticing = _notices(learner)
+    if score == "noise" and not noticing:
+        raise Unsupported(f"{name} does not tell levels of noise: pass score=density, or take noise-classifier")
+    if score == "noise" or (score == "auto" and noticing):
+        noise = _batched(partial(_noise, learner, varying))
+        return noise, noise(x)
     if score == "reconstruction":
         errors = partial(_error, learner.run_, varying)
         return errors, errors(x)
@@ -167,6 +184,12 @@ def member(name: str, x: np.ndarray, score: str, seed: int, share: float = 0.0) 
         background = partial(_improbability, alone, varying)
         return partial(_difference, scores, background), own - background(x)
     return scores, own
+
+
+def _notices(learner: Any) -> bool:
+    from pofx.core.generative import Noticing
+
+    return isinstance(learner.run_.model, Noticing)
 
 
 def options_for(name: str, n: int, d: int) -> dict[str, Any]:

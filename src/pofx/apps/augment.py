@@ -270,6 +270,9 @@ def smote(own: Any, n: int, seed: int, k: int = 5) -> Any:
     k = min(k, len(own) - 1)
     if k < 1:
         return repeated(own, n, seed)
+    if framed(own) is None and np.ndim(own) > 2:  # pictures
+        between = smote(np.asarray(own, np.float64).reshape(len(own), -1), n, seed, k).reshape(n, *own.shape[1:])
+        return between.round().astype(own.dtype) if own.dtype.kind in "iu" else between.astype(own.dtype)
     z = own / np.where(own.std(0) > 0, own.std(0), 1.0) if framed(own) is None else Plain(own)(own)
     near = NearestNeighbors(n_neighbors=k + 1).fit(z).kneighbors(z)[1][:, 1:]
     a = g.integers(len(own), size=n)

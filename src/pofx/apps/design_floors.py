@@ -58,7 +58,7 @@ class Screened(Sequences):
 
         from pofx.apps.steered import new_items
 
-        pool, there = new_items(self.run, max(12 * n, 100), set(designs), self.clean, seed), np.isfinite(scores)
+        pool, there = new_items(self.run, max(30 * n, 300), set(designs), self.clean, seed), np.isfinite(scores)
         if there.sum() < 5 or len(pool) <= n:
             return pool[:n]
         x = self.features([*(d for d, t in zip(designs, there, strict=True) if t), *pool])

@@ -137,8 +137,8 @@ class Sequences(Space):
 
         found = pd.DataFrame({"item": designs, "score": scores, "round": 0})
         run, _ = cbas_step(self.run, self.run, found, -np.inf, KEEP, self.steps, self.group, max(2, n // 5), seed)
-        pool = new_items(run, max(8 * n, 100), set(designs), self.clean, seed)
-        pool += [x for x in new_items(self.run, 4 * n, {*designs, *pool}, self.clean, seed + 1)]
+        pool = new_items(run, max(20 * n, 200), set(designs), self.clean, seed)
+        pool += [x for x in new_items(self.run, max(10 * n, 100), {*designs, *pool}, self.clean, seed + 1)]
         return self.ranked(pool, designs, scores, n, seed)
 
     def ranked(self, pool: list[Any], designs: list[Any], scores: np.ndarray, n: int, seed: int) -> list[Any]:

@@ -21,13 +21,11 @@ from torch.nn import functional as F
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, count, select
-from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.random import Still, Streams
-from pofx.data.kind import take
-from pofx.inverse.operators.grid import Mask
-from pofx.inverse.posterior import item_shape, measure, posterior, real_items
+from pofx.inverse.item_posterior import item_shape, real_items
+from pofx.inverse.posterior import measure, posterior
 from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import levels
 from pofx.maths.editing import completed, consistent, from_rough, inpainted, path_of, reduced
@@ -200,27 +198,11 @@ def _measured(
     anew, known = _mask(mask, raw), ~_mask(mask, items)
     if isinstance(artifact.model, Completing) and not isinstance(artifact.model, Encoding):
         noise = 0.0  # parts of classes are completed exactly
-    drawn, groups = [], _alike(known)
-    for rows in groups:
-        given = condition if condition is None or isinstance(condition, str) else _rows(condition, rows, len(raw))
-        made = posterior(artifact, items[rows], Mask(shape, known[rows[0]]), noise, condition=given, options=walk)
-        drawn.append(view.tensor(made.sample(1, seed=seed).items))
-    order = torch.cat(groups).argsort()
-    return view.items(torch.where(anew, torch.cat(drawn)[order].reshape(raw.shape).to(raw.dtype), raw))
-
-
-def _rows(condition: Any, rows: Tensor, n: int) -> Any:
-    """The conditions of some items, where there is one for each."""
-    if isinstance(condition, Items):
-        return take(condition, rows.numpy())
-    each_one = isinstance(condition, np.ndarray | Tensor | list) and len(condition) == n
-    return [condition[int(i)] for i in rows] if each_one else condition
-
-
-def _alike(known: Tensor) -> list[Tensor]:
-    """Rows that have one mask, mask by mask."""
-    _, group = torch.unique(known.flatten(1), dim=0, return_inverse=True)
-    return [(group == k).nonzero()[:, 0] for k in range(int(group.max()) + 1)]
+    made = posterior(
+        artifact, items, "inpaint", noise, condition=condition, operator_options={"mask": known.numpy()}, options=walk
+    )
+    drawn = view.tensor(made.sample(1, seed=seed).items)
+    return view.items(torch.where(anew, drawn.reshape(raw.shape).to(raw.dtype), raw))
 
 
 def _whole(artifact: Artifact, values: Any, factor: int | None) -> Any:

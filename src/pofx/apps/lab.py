@@ -1,5 +1,6 @@
 """pofx lab: learn cells given their conditions, and draw what would be under others."""
 
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
 LEAST = 20  # cells
+COMBINED = 60  # conditions that are ranked by information, at most
 MOST = 8  # conditions that are drawn where none is named
 EACH = 300  # cells of each condition of a generated lab
 EXAMPLE = "pofx lab cells.csv --conditions drug,dose --do drug=A,dose=2 --out runs/lab"
@@ -78,6 +80,14 @@ def lab(
         conditions = ",".join(map(str, model.conditions.columns))
     truth = None if Path(source).exists() else LABS.get(source)
     frame, names = read(source, conditions, labels, seed, layer)
+    lacking = frame[names].isna().any(axis=1)
+    if lacking.any():
+        warnings.warn(
+            f"{int(lacking.sum())} of {len(frame)} cells have no {' or '.join(names)}: left out; if that is the "
+            "control, name it",
+            stacklevel=2,
+        )
+        frame = frame[~lacking].reset_index(drop=True)
     given, cells = frame[names], frame.drop(columns=names).select_dtypes("number")
     words = [str(c) for c in frame.columns if c not in names and c not in cells.columns]
     if words:
@@ -139,10 +149,27 @@ def lab(
     if errors:
         show("error of counterfactuals, against the truth\n" + aligned(pd.DataFrame(errors).T))
     if len(model.runs) > 1:
-        ranked = model.design(given.drop_duplicates().head(50), seed=seed)
+        ranked = model.design(candidates(given, wanted), seed=seed)
+        counted = given.groupby(names, sort=False).size().rename("cells").reset_index()
+        ranked = ranked.merge(counted, on=names, how="left").fillna({"cells": 0}).astype({"cells": int})
         write_frame(ranked, out / "next.csv")
         show("next experiments, by information in nats a cell\n" + aligned(ranked.head(5), None, index=False))
     return f"{len(wanted)} conditions drawn"
+
+
+def candidates(given: Any, wanted: list[dict[str, Any]]) -> Any:
+    """Conditions that could be measured next: every combination of the values that were seen, measured or not, or where
+    these are more than COMBINED those that were seen; and what was named."""
+    import itertools
+
+    import pandas as pd
+
+    values = [given[name].drop_duplicates().tolist() for name in given.columns]
+    every = given.drop_duplicates().head(COMBINED)
+    if math.prod(map(len, values)) <= COMBINED:
+        every = pd.DataFrame(list(itertools.product(*values)), columns=given.columns)
+    named = pd.DataFrame(wanted, columns=given.columns).dropna()  # a condition that is stated in part is a mixture
+    return pd.concat([every.astype(object), named.astype(object)]).drop_duplicates().infer_objects()
 
 
 def read(source: str, conditions: str | None, labels: Path | None, seed: int, layer: str | None = None) -> Any:

@@ -148,18 +148,28 @@ class LatentSpace:
     @cached_property
     def attributes(self) -> dict[str, tuple[str, Bool[np.ndarray, "n"]]]:
         """By name of an attribute: the factor that it is a value of, and which items have it. Labels by their names; of
-        a column of factors each value as "column=value", of numbers "column" for what lies above the median."""
+        a column of factors, or of a table's own, each value as "column=value", of numbers "column" for what lies above
+        the median."""
         found = {}
         if labelled(self.items):
             labels, names = np.asarray(self.items.labels), self.items.facts.get("label_names") or ()
             for k in np.unique(labels):
                 found[str(names[int(k)]) if int(k) < len(names) else str(int(k))] = ("", labels == k)
-        for name, column in () if self.factors is None else self.factors.items():
-            if pd.api.types.is_numeric_dtype(column) and column.nunique() > 2:
-                found[str(name)] = (str(name), (column > column.median()).to_numpy())
-            if not pd.api.types.is_numeric_dtype(column) or column.nunique() <= VALUES:
-                found |= {f"{name}={v}": (str(name), (column == v).to_numpy()) for v in sorted(column.unique())}
+        for name, column in () if self._columns is None else self._columns.items():
+            numbers = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+            if numbers and column.nunique() > 2:
+                found[str(name)] = (str(name), (column > column.median()).to_numpy(bool, na_value=False))
+            if column.nunique() <= (VALUES if numbers or self.factors is None else len(column)):
+                every = sorted(column.dropna().unique(), key=str if not numbers else None)
+                found |= {f"{name}={v}": (str(name), (column == v).to_numpy(bool, na_value=False)) for v in every}
         return found
+
+    @property
+    def _columns(self) -> pd.DataFrame | None:
+        """Columns that describe the items: the known factors, or those of rows themselves."""
+        if self.factors is not None or not isinstance(self.items.values, pd.DataFrame):
+            return self.factors
+        return self.items.values
 
     def attribute(self, name: str, others: bool = False) -> Float[np.ndarray, "d"]:
         """From the mean code of all other items to that of the items with an attribute; with `others`, the directions
@@ -177,7 +187,7 @@ class LatentSpace:
         own = directions.attribute(self.codes, has)
         if not others:
             return own
-        several = self.factors is not None
+        several = self._columns is not None
         rest = [
             directions.attribute(self.codes, mask)
             for other, (of, mask) in self.attributes.items()

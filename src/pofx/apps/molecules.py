@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import typer
 
+from pofx.apps.conditioned_molecules import given, nearest, obedience, reached, stated
 from pofx.apps.molecule_search import explore, function, optimise, plain, some
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.apps.random_selfies import random_selfies
@@ -72,6 +73,8 @@ def read(
     elif isinstance(source, str | Path):
         from pofx.data.sources import whole
 
+        if Path(source).is_dir():
+            raise DataError(f"{source} is a folder: give a .smi, an .sdf or a table with a column of SMILES")
         strings = list(whole(str(source)).values)
     else:
         strings = [s.strip() if isinstance(s, str) else "" for s in source]
@@ -207,14 +210,6 @@ def valid_draws(run: Any, n: int, *, seed: int = 0) -> tuple[list[str], int]:
     return found[:n], (attempt + 1) * n
 
 
-def given(run: Any, data: Dataset, n: int, seed: int) -> dict[str, Any]:
-    """The condition of n samples as keywords: properties of held-out molecules."""
-    if run.conditioning is None or data.test.condition is None:
-        return {}
-    at = np.random.default_rng(seed).integers(len(data.test), size=n)
-    return {"condition": data.test.condition.values.iloc[at].reset_index(drop=True)}
-
-
 def nats(run: Any, data: Dataset, held: Sequence[str]) -> float:
     """Mean nats of held-out strings; NaN without a density."""
     from pofx.core.errors import Unsupported
@@ -226,93 +221,6 @@ def nats(run: Any, data: Dataset, held: Sequence[str]) -> float:
         return -float(np.mean(run.log_prob(list(held), condition)))
     except Unsupported:
         return float("nan")
-
-
-def obedience(run: Any, data: Dataset, *, n: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Whether samples have the properties that they were given: mean absolute errors, in the property's own unit.
-
-    `ignored` is the error if the condition had no effect: that against other rows' targets. Measured properties are
-    predicted by a random forest; `judge` is its own error on held-out molecules.
-    """
-    condition = given(run, data, n, seed)["condition"]
-    drawn = chemistry.canonical(run.sample(n, condition, seed=seed, with_condition=False))
-    there = np.array([s is not None for s in drawn])
-    strings = [s for s in drawn if s is not None]
-    if len(strings) < 2:
-        raise DataError("fewer than two samples are molecules: train the model for longer")
-    targets = condition[there].reset_index(drop=True)
-    mixed = np.roll(np.arange(len(strings)), 1)
-    rows = {}
-    for column in condition.columns:
-        wanted = targets[column].to_numpy()
-        judge = np.nan
-        if column in chemistry.PROPERTIES:
-            have = chemistry.properties(strings, [column])[column].to_numpy()
-        else:
-            predict, judge = predictor(data, column, seed)
-            have = predict(strings)
-        rows[column] = {
-            "error": float(np.abs(have - wanted).mean()),
-            "ignored": float(np.abs(have - wanted[mixed]).mean()),
-            "judge": judge,
-        }
-    found = pd.DataFrame(rows).T
-    found["ratio"] = found["ignored"] / found["error"]
-    return found
-
-
-def stated(names: Sequence[str]) -> tuple[list[str], dict[str, float]]:
-    """Properties by name, and the values that are stated as NAME=VALUE; of all of them or of none.
-
-    Raises:
-        UsageError: no number, or a value of some properties alone.
-    """
-    found: dict[str, float] = {}
-    for text in names:
-        name, sign, value = text.partition("=")
-        if not sign:
-            continue
-        try:
-            found[name.strip()] = float(value)
-        except ValueError:
-            raise UsageError(f"a stated property must be NAME=NUMBER (got '{text}'): such as logP=2.5") from None
-    columns = [text.partition("=")[0].strip() for text in names]
-    if found and len(found) < len(columns):
-        raise UsageError(f"state values of all given properties or of none: {', '.join(c + '=…' for c in columns)}")
-    return columns, found
-
-
-def reached(strings: Sequence[str], wanted: dict[str, float], data: Dataset, seed: int = 0) -> pd.DataFrame:
-    """What draws under stated values have: by property the value, their mean and spread, and those of held-out ones."""
-    good, rows = list(chemistry.valid(strings)), {}
-    assert data.test.condition is not None
-    for name, value in wanted.items():
-        if name in chemistry.PROPERTIES:
-            have = chemistry.properties(good, [name])[name].to_numpy()
-        else:
-            have = predictor(data, name, seed)[0](good) if good else np.zeros(0)
-        real = data.test.condition.values[name].to_numpy(float)
-        spread = {
-            "spread": float(np.std(have)),
-            "of held-out ones": float(real.mean()),
-            "their spread": float(real.std()),
-        }
-        rows[name] = {"stated": value, "mean": float(np.mean(have)) if len(have) else np.nan, **spread}
-    return pd.DataFrame(rows).T
-
-
-def predictor(data: Dataset, column: str, seed: int = 0) -> tuple[Any, float]:
-    """A random forest from fingerprints to a measured property, and its error on held-out molecules."""
-    from sklearn.ensemble import RandomForestRegressor
-
-    assert data.train.condition is not None and data.test.condition is not None
-    forest = RandomForestRegressor(200, min_samples_leaf=2, n_jobs=1, random_state=seed)
-    forest.fit(chemistry.fingerprints(data.train.values), data.train.condition.values[column])
-
-    def predict(strings: Sequence[str]) -> np.ndarray:
-        return np.asarray(forest.predict(chemistry.fingerprints(strings)))
-
-    return predict, float(np.abs(predict(data.test.values) - data.test.condition.values[column]).mean())
 
 
 def complete(run: Any, scaffold: str, n: int = 64, *, condition: Any = None, seed: int = 0) -> list[str]:
@@ -354,6 +262,10 @@ def molecules(
         typer.Option(
             "--given", help="Properties to condition on: logP,QED,weight,SA or columns; to draw at a value, logP=2."
         ),
+    ] = None,
+    nearest_: Annotated[
+        int | None,
+        typer.Option("--nearest", min=2, max=1000, help="Of --given: of so many draws the nearest to each value."),
     ] = None,
     smiles: Annotated[str | None, typer.Option(help="The column of SMILES of a table; found if left out.")] = None,
     scaffold: Annotated[str | None, typer.Option(help="Draw molecules that contain this one.")] = None,
@@ -407,6 +319,8 @@ def molecules(
         raise UsageError("--valid is not used together with --given, --scaffold or --optimise: these keep valid ones")
     if constrain and (valid or scaffold is not None or optimise_ is not None):
         raise UsageError("--constrain is not used together with --valid, --scaffold or --optimise: leave these out")
+    if nearest_ is not None and given_ is None:
+        raise UsageError("--nearest takes the draws that are nearest to given properties: pass --given logP")
     columns, wanted = stated(listed(given_))
     one = None if run is None else load(run)
     if one is not None and one.conditioning is not None and not columns:
@@ -424,17 +338,27 @@ def molecules(
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
     condition = {"condition": pd.DataFrame([wanted] * n)} if wanted else given(one, data, n, seed)
-    if wanted and not constrain:
-        samples = list(one.sample(n, **condition, seed=seed, with_condition=False))
+    draw = None
     if constrain:
         from pofx.apps.constrained_molecules import constrained
 
+        draw = lambda of, k: constrained(one, len(of), of, seed=k)  # noqa: E731
+    if nearest_ is not None:
+        samples = nearest(one, condition["condition"], data, nearest_, seed=seed, draw=draw)
+    elif constrain:
         samples = constrained(one, n, **condition, seed=seed)
+    elif wanted:
+        samples = list(one.sample(n, **condition, seed=seed, with_condition=False))
+    if constrain or nearest_ is not None:
+        how_drawn = ", ".join(["constrained"] * constrain + [f"nearest of {nearest_}"] * (nearest_ is not None))
         row = reported(measured(samples, plain(data.test), plain(data.train), seed))
-        found = pd.concat([found.iloc[:2], row.rename(f"{one.name}, constrained").to_frame().T, found.iloc[2:]])
+        found = pd.concat([found.iloc[:2], row.rename(f"{one.name}, {how_drawn}").to_frame().T, found.iloc[2:]])
     show(aligned(found))
     if columns:
         show("\nmean absolute error of the given properties\n" + aligned(obedience(one, data, seed=seed)))
+    if columns and nearest_ is not None:
+        of = aligned(obedience(one, data, seed=seed, tries=nearest_, draw=draw))
+        show(f"\nthe same of the nearest of {nearest_} {'constrained ' * constrain}draws each\n{of}")
     if wanted:
         show("\ndraws under the stated values\n" + aligned(reached(samples, wanted, data, seed)))
     if scaffold is not None:

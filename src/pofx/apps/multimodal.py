@@ -34,7 +34,7 @@ def multimodal(
         Reads(),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="circuit (exact), vae, or masked-diffusion (default: circuit).")
+        str | None, typer.Option(help="circuit (exact), vae, or masked-diffusion (default of digits; else circuit).")
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Events.")] = 100,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 1).")] = None,
@@ -59,7 +59,7 @@ def multimodal(
         from pofx.apps import spoken_pairs
 
         of = spoken_pairs.pairs(seed=seed)
-        parts = {"picture": of.pictures, "sound": of.sounds}
+        parts = of.parts
     elif source == "tiles":
         pictures, captions = captioned_tiles.tiles(6000, seed)
         parts = {"caption": captions, "picture": pictures}
@@ -70,6 +70,8 @@ def multimodal(
         stated: dict[str, Any] = {name: spoken_pairs.read_part(name, Path(file), of)}
     else:
         stated = {} if given is None else read_parts(given)
+        if of is not None and "picture" in stated:
+            stated["picture"] = spoken_pairs.squares(stated["picture"])
     for name, part in stated.items():
         if name not in parts:
             raise unknown("part", name, parts)
@@ -86,10 +88,13 @@ def multimodal(
     if run is not None:
         joint = Joint.load(run)
     else:
-        joint = Joint(model or "circuit", minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)
+        usual = "circuit" if of is None else "masked-diffusion"
+        joint = Joint(model or usual, minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)
         fitted = joint.fit(parts) if of is None else spoken_pairs.fitted(joint, of)
         fitted.save(out / "model")
     drawn = joint.sample(n, stated, seed=seed)
+    if of is not None:
+        drawn["picture"] = spoken_pairs.pixels(drawn["picture"])
     write_arrays(out / "events.npz", {name: np.asarray(part) for name, part in drawn.items()})
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)

@@ -118,9 +118,10 @@ def within(x: np.ndarray) -> np.ndarray:
 
 
 def learnable(rows: Any, known: Any) -> Any:
-    """Rows as trees take them: dates as numbers, words as categories, the most frequent ones of the known rows."""
+    """Rows as trees take them: dates as numbers, words as categories, the most frequent ones of the known rows, and
+    pictures as rows of their values."""
     if framed(rows) is None:
-        return np.asarray(rows, np.float64)
+        return np.asarray(rows, np.float64).reshape(len(rows), -1)
     dated = Dated(known)
     rows, known, found = dated.forward(rows), dated.forward(known), {}
     for c in known.columns:

@@ -52,6 +52,7 @@ def shapes(
             )
         if every.ndim != 4 or every.dtype.kind not in "iub":
             raise DataError(f"clips must be whole numbers (n, t, h, w) (got {every.dtype} {every.shape})")
+        every = every.astype(np.uint8) if every.dtype.kind == "b" else every
         run, found = video.learn(every, model=model or "made", minutes=minutes, progress=True, seed=seed)
         show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         drawn = video.continued(run, every[-n:], every.shape[1], seed)

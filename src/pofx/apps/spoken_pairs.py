@@ -1,8 +1,10 @@
 """Product events of two senses: a picture of a digit (MNIST) and a recording of the same digit (Free Spoken Digits).
 
-Pictures are 14 × 14 in four greys; sounds are principal components of spectrograms with length and level (`voice`).
-They are paired by digit, which is never shown. Support vector machines that learned other pictures and clips name what
-was drawn; clips are heard by Griffin and Lim first.
+Pictures are 14 × 14 in four greys, for a model squares of 2 × 2 pixels, each one of 256 classes: a quarter of the
+places. Sounds are principal components of spectrograms with length and level (`voice`). They are paired by digit,
+which is never shown; what both share is a class that clusters of both find (`shared_code`), a third part. Support
+vector machines that learned other pictures and other clips (these also through the codec) name what was drawn; clips
+are heard by Griffin and Lim first.
 """
 
 import io
@@ -15,15 +17,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pofx.apps.shared_code import shared_code
 from pofx.apps.voice import Voice
-from pofx.core.errors import unknown
+from pofx.core.errors import DataError, unknown
 from pofx.core.items import Items
 from pofx.data.bounded import read_bytes, reading
+from pofx.data.kinds.tokens import tokens
 from pofx.data.recordings import at_rate, read_recording
 
 GREYS, SIDE = 4, 14
+SQUARE = 2  # side of the squares of pixels that are one class for a model
 COMPONENTS = 24  # of the spectrograms
-PAIRS = 8000
+PAIRS = 20_000
+SHARED = 16  # classes of what both parts share
+AGAIN = 3  # of so many recordings one is heard through the codec in training
 REPEATS = ".*of the values repeat"  # a warning: lengths are whole numbers of samples, recordings come more than once
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -35,17 +42,24 @@ class Pairs:
     Attributes:
         pictures: int64 (n, SIDE, SIDE) in GREYS classes.
         sounds: a table (n, COMPONENTS + 2), of which models of classes take intervals.
+        shared: int64 (n,), the class that picture and sound share, found without digits.
         held: held-out parts: "picture" and "sound", each with their digits.
         voice: turns sounds into clips.
     """
 
     pictures: np.ndarray
     sounds: pd.DataFrame
+    shared: np.ndarray
     held: Mapping[str, tuple[Any, np.ndarray]]
     voice: Voice
     eye: Any
     ear: Any
     view: Any
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The pairs as a model learns them."""
+        return {"picture": tokens(squares(self.pictures), classes=GREYS**SQUARE**2), "sound": self.sounds}
 
     def see(self, pictures: Any) -> np.ndarray:
         """The digits that pictures show, as a classifier of real ones sees them."""
@@ -64,6 +78,34 @@ def greys(pictures: np.ndarray) -> np.ndarray:
     """Pictures (n, 28, 28) of 256 levels → (n, SIDE, SIDE) classes."""
     small = pictures.reshape(len(pictures), SIDE, 2, SIDE, 2).mean((2, 4))
     return np.asarray(small // (256 // GREYS), np.int64)
+
+
+def squares(pictures: Any) -> np.ndarray:
+    """Pictures (n, SIDE, SIDE) of GREYS classes → (n, (SIDE / SQUARE)²) of GREYS ** SQUARE² classes; -1, not known,
+    where any pixel of a square is -1.
+
+    Raises:
+        DataError: another shape, or other classes.
+    """
+    array = np.asarray(pictures)
+    if array.shape == (SIDE, SIDE):
+        array = array[None]
+    if array.ndim != 3 or array.shape[1:] != (SIDE, SIDE) or array.dtype.kind not in "iu":
+        raise DataError(f"picture must be classes of shape (n, {SIDE}, {SIDE}) (got {array.dtype} {array.shape})")
+    if len(array) and (array.min() < -1 or array.max() >= GREYS):
+        raise DataError(f"picture must lie in -1 to {GREYS - 1} (got {array.min()} to {array.max()})")
+    side = SIDE // SQUARE
+    cut = array.astype(np.int64).reshape(len(array), side, SQUARE, side, SQUARE).swapaxes(2, 3)
+    cut = cut.reshape(len(array), side**2, SQUARE**2)
+    return np.where((cut < 0).any(-1), -1, cut @ GREYS ** np.arange(SQUARE**2))
+
+
+def pixels(of: Any) -> np.ndarray:
+    """The pictures of `squares`."""
+    array = np.asarray(of)
+    side = SIDE // SQUARE
+    cut = array.reshape(-1, side, side)[..., None] // GREYS ** np.arange(SQUARE**2) % GREYS
+    return np.asarray(cut.reshape(-1, side, side, SQUARE, SQUARE).swapaxes(2, 3).reshape(-1, SIDE, SIDE), np.int64)
 
 
 def pairs(n: int = PAIRS, seed: int = 0, *, pictures: str = "mnist", sounds: str = "spoken-digits") -> Pairs:
@@ -86,7 +128,8 @@ def paired(
     x: np.ndarray, y: np.ndarray, real: Items, said: np.ndarray, held: tuple[np.ndarray, np.ndarray],
     held_sounds: tuple[Items, np.ndarray], n: int, seed: int,
 ) -> Pairs:  # fmt: skip
-    """Pairs of pictures x with digits y and recordings with digits `said`; the last sixth of x trains the classifier.
+    """Pairs of pictures x with digits y and recordings with digits `said`; the last third of x trains the classifier of
+    pictures, that of sounds hears every third recording through the codec too, as it will hear what is drawn.
 
     Args:
         held: pictures of no pair, with their digits; `held_sounds` likewise.
@@ -100,20 +143,23 @@ def paired(
         warnings.filterwarnings("ignore", message=REPEATS)
         codec = Voice(steps=1, components=COMPONENTS).fit(real.values, int(real.facts["rate"]))
     codes = np.stack([codec.encode(clip) for clip in real.values])
-    train = len(x) * 5 // 6
+    train = len(x) * 2 // 3
     digits = np.unique(y)
     chosen = digits[g.integers(len(digits), size=n)]
     of_x, of_sound = ({d: np.flatnonzero(labels == d) for d in digits} for labels in (y[:train], said))
     at = [(int(g.choice(of_x[d])), int(g.choice(of_sound[d]))) for d in chosen]
     view = Vectors.fit(real)
     new = np.stack([codec.encode(clip) for clip in held_sounds[0].values])
+    again = [codec.decode(code, i) for i, code in enumerate(codes[::AGAIN])]
+    seen, spoken = x[[i for i, _ in at]], codes[[j for _, j in at]]
     return Pairs(
-        x[[i for i, _ in at]],
-        named(codes[[j for _, j in at]]),
+        seen,
+        named(spoken),
+        shared_code(seen.reshape(n, -1), spoken, SHARED, seed),
         {"picture": held, "sound": (named(new), held_sounds[1])},
         codec,
         SVC(C=10).fit(x[train:].reshape(len(x) - train, -1) / (GREYS - 1), y[train:]),
-        SVC(C=10).fit(view(real.values), said),
+        SVC(C=10).fit(np.concatenate((view(real.values), view(again))), np.concatenate((said, said[::AGAIN]))),
         view,
     )
 
@@ -122,7 +168,7 @@ def fitted(joint: Any, of: Pairs) -> Any:
     """A joint model that learned the pairs; that recordings come more than once is known, and no warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=REPEATS)
-        return joint.fit({"picture": of.pictures, "sound": of.sounds})
+        return joint.fit(of.parts)
 
 
 def named(codes: np.ndarray) -> pd.DataFrame:
@@ -138,14 +184,14 @@ def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, f
     (new, digits), (sounds, heard) = of.held["picture"], of.held["sound"]
     at, there = g.permutation(len(new))[:n], g.permutation(len(sounds))[:n]
     both = joint.sample(n, seed=seed + 1)
-    named = joint.sample(len(at), {"picture": new[at]}, seed=seed + 2)["sound"]
+    named = joint.sample(len(at), {"picture": squares(new[at])}, seed=seed + 2)["sound"]
     some = sounds.iloc[there].reset_index(drop=True)
     painted = joint.sample(len(there), {"sound": some}, seed=seed + 3)["picture"]
-    seen, spoken = of.see(both["picture"]), of.hear(both["sound"])
+    seen, spoken = of.see(pixels(both["picture"])), of.hear(both["sound"])
     return {
         "both from nothing": float((seen == spoken).mean()),
         "sound given picture": float((of.hear(named) == digits[at]).mean()),
-        "picture given sound": float((of.see(painted) == heard[there]).mean()),
+        "picture given sound": float((of.see(pixels(painted)) == heard[there]).mean()),
         "chance": float((seen == np.roll(spoken, 1)).mean()),
         "the eye on real pictures": float((of.see(new[at]) == digits[at]).mean()),
         "the ear on real clips": float((of.hear(some) == heard[there]).mean()),
@@ -153,7 +199,7 @@ def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, f
 
 
 def read_part(name: str, path: Path, of: Pairs) -> Any:
-    """A picture or a recording of a file as a part: light strokes on black, as in MNIST; any size, any rate.
+    """A picture or a recording of a file as a part of a model: light strokes on black, as in MNIST; any size, any rate.
 
     Raises:
         UsageError: another name.
@@ -164,7 +210,7 @@ def read_part(name: str, path: Path, of: Pairs) -> Any:
 
         with reading(path, "picture", "give a .png"), Image.open(io.BytesIO(read_bytes(path))) as picture:
             shades = np.asarray(picture.convert("L").resize((2 * SIDE, 2 * SIDE)))
-        return greys(shades[None])
+        return squares(greys(shades[None]))
     if name != "sound":
         raise unknown("part", name, ["picture", "sound"])
     clip, rate = read_recording(read_bytes(path), path.name)
@@ -174,7 +220,7 @@ def read_part(name: str, path: Path, of: Pairs) -> Any:
 
 
 def sheet(pictures: Any, path: Path) -> None:
-    """Pictures side by side in one file."""
+    """Pictures (n, SIDE, SIDE) side by side in one file."""
     from pofx.data.kind import kind_of
     from pofx.data.kinds.image import images
 

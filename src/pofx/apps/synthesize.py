@@ -141,9 +141,10 @@ def synthesize(
         }
         table = pd.DataFrame({ROWS[key][0]: {name: v.get(key) for name, v in numbers.items()} for key in ROWS}).T
         show(aligned(table))
-        real = usefulness(rest, held, rest, chosen, seed)
-        about["prediction of"] = f"{chosen}, {measure_of(rest, chosen)}; TRTR, real rows on real rows: {real:.3f}"
-        show(f"TSTR predicts {about['prediction of']}")
+        if rest.shape[1] > 1:  # else nothing predicts anything
+            real = usefulness(rest, held, rest, chosen, seed)
+            about["prediction of"] = f"{chosen}, {measure_of(rest, chosen)}; TRTR, real rows on real rows: {real:.3f}"
+            show(f"TSTR predicts {about['prediction of']}")
         if report is not None:
             shapes = {name: column_shapes(x, held) for name, x in made.items()}
             write_bytes(report, page(numbers, about, shapes).encode())

@@ -60,7 +60,7 @@ def quality(
     if train.shape[1] > 1:
         found["pairs"] = pair_error(made, held)[0]
     found["detection"] = tree_auc(made, held, seed)[0]
-    if target is not None:
+    if target is not None and train.shape[1] > 1:
         found["tstr"] = usefulness(made, held, train, target, seed)
         found["trts"] = usefulness(train, made, train, target, seed)
     found |= distances(made, train, held, seed)

@@ -44,6 +44,7 @@ def learn(
     seed: int = 0,
 ) -> tuple[Artifact, dict[str, float]]:
     """A model of the next frame, and bits per pixel of clips that were held out: its own and the floors'."""
+    clips = np.asarray(clips, np.uint8) if clips.dtype.kind == "b" else clips
     levels = int(clips.max()) + 1
     cuts = np.split(clips, [int(0.8 * len(clips)), int(0.9 * len(clips))])
     parts = []

@@ -86,6 +86,11 @@ class VirtualLab:
         given = pd.DataFrame(conditions).reset_index(drop=True)
         if x.ndim != 2 or len(x) != len(given):
             raise DataError(f"cells must be (n, d) with a row of conditions each (got {x.shape} and {len(given)})")
+        if (lacking := given.isna().any(axis=1).to_numpy()).any():
+            raise DataError(
+                f"{int(lacking.sum())} of {len(given)} cells have a condition without a value: name it (control), or "
+                "leave them out"
+            )
         counts = x.dtype.kind in "iu"
         if counts and x.min() < 0:
             raise DataError(f"counts must be 0 or more (got {x.min()})")

@@ -29,5 +29,14 @@ _OURS = {
     "diffusion_steps",
     ("guidance",): "guidance_scale cfg cfg_scale",
     ("temperature",): "temp",
+    ("simulations",): "num_simulations n_simulations num_sims n_sims simulation_budget",
+    ("rounds",): "num_rounds n_rounds",
+    ("workers",): "num_workers n_workers n_jobs num_processes",
+    ("embedding",): "embedding_net embedding_network summary_network summary_net summary",
+    ("observation",): "x_o x_obs observed observations",
+    ("model",): "density_estimator",
+    ("draws", "n"): "num_samples n_samples num_draws n_draws sample_shape num_rows",
+    ("operator",): "physics forward_operator forward_model",
+    ("noise",): "sigma noise_level sigma_y",
 }
 ELSEWHERE = {theirs: ours for ours, names in _OURS.items() for theirs in names.split()}

@@ -70,6 +70,14 @@ class Smoothed(Denoising, Explicit):
         """log p of x = item + noise · spread · ε and its error, as `log_prob_estimate`: (n,) nats, (n,) or None."""
 
 
+class Noticing(Explicit):
+    """A model that tells how much noise there is in an item: what is unlike the training items seems noisy."""
+
+    @abstractmethod
+    def expected_noise(self, x: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """The mean number of the level of noise, given the item: (n,), 0 for clean ones."""
+
+
 class Leading(Denoising, Stepwise):
     """A denoising model with a map between any two times of its path, of which a few steps lead noise to data."""
 

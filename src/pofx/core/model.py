@@ -190,6 +190,10 @@ class Model(Checked, nn.Module, ABC):
         """The weights (a, b) of maps between hidden layers, which the optimiser "muon" may take. Default: none."""
         return ()
 
+    def suited(self) -> Mapping[str, Any]:
+        """Options of the trainer that suit the network as it was built, over those of `trains_with`. Default: none."""
+        return {}
+
     def validation(self, batch: Batch) -> Float[Tensor, ""] | None:
         """A number to select weights by, lower is better, a batch mean; None if no loss is informative (as in GANs)."""
         return None

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pofx.core.errors import UsageError
+from pofx.core.errors import UsageError, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEEPEST = 8  # lists within lists of a plain value
@@ -142,8 +142,15 @@ def check_call(function: Callable[..., Any], args: Sequence[Any], options: Mappi
     """Refuse arguments of a call that do not fit the annotations; what is annotated Any is data, and checked there.
 
     Raises:
-        UsageError: a value of another type or out of its range.
+        UsageError: a value of another type or out of its range, or an argument that the function does not have.
     """
+    parameters = _annotations(function)[1].parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in options:
+            if name not in parameters:
+                raise unknown(
+                    f"option of {function.__name__}", name, (n for n in parameters if n not in ("self", "cls"))
+                )
     data = (name for name, hint in annotated(function).items() if hint is Any)
     check_arguments(function, args, options, ("self", "cls", *data))
 

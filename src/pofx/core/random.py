@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
@@ -93,6 +93,11 @@ class Streams:
             *self._keys(blocks),
         )
         return torch.stack(four, -1).reshape(self.n, 4 * blocks)[:, :count]
+
+    def bytes(self, count: int) -> UInt8[Tensor, "{self.n} {count}"]:
+        """`count` random bytes per sample, four of each word: uint8 (n, count)."""
+        words = self.words(-(-count // 4)).to(torch.int32).contiguous()
+        return words.view(torch.uint8)[:, :count]
 
     def uniform(self, *shape: int) -> Float32[Tensor, "{self.n} *shape"]:
         """Uniform on the open interval (0, 1): float32 (n, *shape)."""
@@ -181,6 +186,9 @@ class Still(Streams):
 
     def words(self, count: int) -> Int64[Tensor, "{self.n} {count}"]:
         return torch.full((self.n, count), 1 << 31, device=self.device)
+
+    def bytes(self, count: int) -> UInt8[Tensor, "{self.n} {count}"]:
+        return torch.full((self.n, count), 128, dtype=torch.uint8, device=self.device)
 
     def uniform(self, *shape: int) -> Float32[Tensor, "{self.n} *shape"]:
         return torch.full((self.n, *shape), 0.5, device=self.device)

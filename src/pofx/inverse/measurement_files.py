@@ -79,11 +79,19 @@ def read_measurements(path: Path, channels: int | None = None) -> Found:
 
 def read_array(path: Path, name: str) -> np.ndarray:
     """An array that belongs to an operator: an .npy, an .npz (of that name or its only one), or a painted mask, white
-    where an item is measured.
+    where an item is measured; a folder of such masks is one for each measurement, in the order of their names.
 
     Raises:
         DataError: no such array.
     """
+    if path.is_dir():
+        found = sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURES and one.name[0] != ".")
+        if name != "mask" or not found:
+            raise DataError(f"{name} must be an array or a folder of painted masks (got the folder '{path.name}')")
+        masks = [read_array(one, name) for one in found]
+        if len({one.shape for one in masks}) > 1:
+            raise DataError(f"masks of one folder must have one size: see {path.name}")
+        return np.stack(masks)
     if path.suffix.lower() in PICTURES:
         if name != "mask":
             raise DataError(f"{name} must be an array of numbers (got the picture '{path.name}'): give an .npy")
@@ -133,7 +141,7 @@ def with_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in ARRAYS:
         value = found.get(name)
         if isinstance(value, str):
-            if not Path(value).expanduser().is_file():
+            if not Path(value).expanduser().exists():
                 raise DataError(f"there is no file {value}: pass {name}= an array in an .npy")
             found[name] = read_array(Path(value).expanduser(), name)
     return found
@@ -145,7 +153,7 @@ def settled(operator: Any, options: Mapping[str, Any], found: Found) -> tuple[An
     values and of k-spaces whose unmeasured coefficients are zero.
 
     Raises:
-        DataError: missing values at other places in each measurement, or a whole k-space of several coils without them.
+        DataError: a whole k-space of several coils without them.
     """
     options, y = with_arrays(options), np.asarray(found.y)
     holes = y.dtype.kind == "f" and bool(np.isnan(y).any())
@@ -160,15 +168,16 @@ def settled(operator: Any, options: Mapping[str, Any], found: Found) -> tuple[An
             else "tomography" if "angles" in found.arrays
             else "denoise"
         )  # fmt: skip
+    if isinstance(operator, np.ndarray) and operator.ndim == 3:  # a matrix for each measurement
+        operator = "sensing"
     if not isinstance(operator, str):
         return operator, options
     known = signature(OPERATORS[operator]).parameters
     options = {**{name: value for name, value in found.arrays.items() if name in known}, **options}
     if operator == "inpaint" and holes and not {"mask", "missing", "box"} & set(options):
         known_places = np.isfinite(y)
-        if y.ndim > 2 and not (known_places == known_places[:1]).all():
-            raise DataError("all measurements must miss the same places: restore them one by one, or pass a mask")
-        options["mask"] = known_places[0] if y.ndim > 2 else known_places
+        same = y.ndim > 2 and bool((known_places == known_places[:1]).all())
+        options["mask"] = known_places[0] if same else known_places
     if operator == "mri" and y.dtype.kind == "c" and y.ndim >= 2 and "mask" not in options:
         given = {"acceleration", "spokes", "centre"} & set(options)
         zero = (np.abs(y.reshape(-1, *y.shape[-2:])) == 0).all(0)

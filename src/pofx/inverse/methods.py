@@ -19,6 +19,8 @@ from pofx.core.options import Range, Real, check_value
 from pofx.inverse.problem import Problem
 from pofx.inverse.walk import BOTTOM, TOP, Walker, ancestral, levels
 
+DECIDED, CORRECTION = (0.3, 10.0), 0.3  # levels of noise of corrections, their length in the square of the level
+
 
 def dps(walk: Walker, steps: int = 100, weight: float = 1.0) -> Tensor:
     """Diffusion posterior sampling: x moves along the gradient of -|y - A E[z | x]|, its length `weight` in 1,000 steps
@@ -54,14 +56,17 @@ def pigdm(walk: Walker, steps: int = 50, eta: float = 1.0) -> Tensor:
     return x
 
 
-def mmps(walk: Walker, steps: int = 100, inner: int = 2, eta: float = 1.0) -> Tensor:
+def mmps(walk: Walker, steps: int = 40, inner: int = 2, eta: float = 1.0, corrections: int = 4) -> Tensor:
     """Moment matching: as ΠGDM with the covariance that p(z | x) has, s² dE[z | x] / dx, so that only what the prior
     allows changes; `inner` conjugate gradients, each with one product by that derivative. Where few numbers each see
-    all places (random projections, other transforms) a variance that is the same in all directions is far too large."""
+    all places (random projections, other transforms) a variance that is the same in all directions is far too large.
+    `corrections`: Langevin steps at each of the levels where it is decided what an item is."""
     places = levels(steps)
     x = walk.first(places[0])
     for s, u in zip(places[:-1], places[1:], strict=True):
         x = ancestral(x, matched(walk, x, s, inner), s, u, walk.normal, eta)
+        for _ in range(corrections if DECIDED[0] < u < DECIDED[1] else 0):
+            x = x + CORRECTION * (matched(walk, x, u, inner) - x) + (2 * CORRECTION) ** 0.5 * u * walk.normal()
     return x
 
 
@@ -357,7 +362,8 @@ def check_options(method: str, options: Mapping[str, Any], known: Mapping[str, A
         if key not in known:
             raise unknown(f"option of the method {method}", key, known)
         whole = isinstance(known[key], int)
-        check_value(key, value, Annotated[int, Range(1, 1_000_000)] if whole else Annotated[Real, Range(0, 1e6)])
+        least = 0 if key == "corrections" else 1
+        check_value(key, value, Annotated[int, Range(least, 1_000_000)] if whole else Annotated[Real, Range(0, 1e6)])
 
 
 @dataclass(frozen=True)

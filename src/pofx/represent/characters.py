@@ -53,17 +53,36 @@ class Characters(Texts):
         return self._index[np.minimum(points, len(self._index) - 1)]
 
     def prefix(self, values: Any) -> Tensor:
-        """Strings of known characters: the beginnings of texts, at most `length` long.
+        """Strings of known characters: the beginnings of texts, at most `length` long; or tuples of strings and of how
+        many unknown characters lie between them, such as ("To be, ", 6, " not to be"). What follows is unknown.
 
         Raises:
             DataError: characters that training did not have; a model cannot continue what it has never seen.
         """
-        given = [values] if isinstance(values, str) else list(values) if isinstance(values, Collection) else []
-        other = sorted({c for text in given if isinstance(text, str) for c in text} - set(self.characters))
+        given = [values] if isinstance(values, str | tuple) else list(values) if isinstance(values, Collection) else []
+        parts = [part for text in given for part in (text if isinstance(text, tuple) else (text,))]
+        other = sorted({c for text in parts if isinstance(text, str) for c in text} - set(self.characters))
         if other:
             shown = ", ".join(repr(c) for c in other[:8])
             raise DataError(f"prefix has characters that training did not have ({shown}): write it without them")
-        return super().prefix(values)
+        if not any(isinstance(text, tuple) for text in given):
+            return super().prefix(values)
+        filled = [text if isinstance(text, tuple) else (text,) for text in given]
+        for part in parts:
+            if isinstance(part, bool) or not isinstance(part, str | int | np.integer) or part == "" or part == 0:
+                raise DataError(f"a prefix with gaps has strings and numbers of characters (got {short(repr(part))})")
+            if not isinstance(part, str) and not 1 <= part <= self.length:
+                raise DataError(f"a gap must have 1 to {self.length} characters (got {part})")
+        some = self.characters[0]
+        known = super().prefix(["".join(p if isinstance(p, str) else some * int(p) for p in text) for text in filled])
+        for row, text in zip(known, filled, strict=True):
+            at = 0
+            for part in text:
+                size = len(part) if isinstance(part, str) else int(part)
+                if not isinstance(part, str):
+                    row[at : at + size] = -1
+                at += size
+        return known
 
     def unfamiliar(self, raw: Tensor) -> str:
         strange, every = int((raw == UNKNOWN).sum()), int((raw != END).sum())

@@ -6,6 +6,7 @@ view takes y = logit(a + (1 - 2a) s) (Dinh, Sohl-Dickstein and Bengio, 2016, 160
 """
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -64,6 +65,18 @@ class ImageView(Representation):
     def dims(self) -> int:
         return math.prod(self.shape)
 
+    def _known(self, values: Any, classes: Callable[[Tensor], Tensor]) -> Tensor:
+        """Partial images → int64 (n, C, H, W), with -1 where nothing is known: their first rows, or whole images with
+        gaps wherever they are (masked, NaN or -1), as `classes` of their levels."""
+        array, gaps = without_gaps(self.as_batch(values))
+        found = _filled(classes(self._rows(array).long()), self.shape[1])
+        if gaps is None:
+            return found
+        hidden = torch.from_numpy(np.broadcast_to(gaps, array.shape).copy())
+        hidden = hidden[:, None] if self.flat else hidden.permute(0, 3, 1, 2)
+        found[:, :, : hidden.shape[2]][hidden.expand_as(found[:, :, : hidden.shape[2]])] = -1
+        return found
+
     def _rows(self, values: Any) -> Tensor:
         """The first rows of images, uint8 (n, h, W) or (n, h, W, C) → raw (n, C, h, W)."""
         array = check_images(values, self.levels, "prefix")
@@ -116,7 +129,7 @@ class Levels(ImageView):
         return x.clamp(0, self.levels - 1).to(torch.uint8)
 
     def prefix(self, values: Any) -> Tensor:
-        return _filled(self._rows(values).long(), self.shape[1])
+        return self._known(values, lambda levels: levels)
 
 
 class Logit(ImageView):
@@ -235,7 +248,7 @@ class Binary(ImageView):
         return (x * (self.levels - 1)).to(torch.uint8)
 
     def prefix(self, values: Any) -> Tensor:
-        return _filled((2 * self._rows(values).long() > self.levels - 1).long(), self.shape[1])
+        return self._known(values, lambda levels: (2 * levels > self.levels - 1).long())
 
     def _own_noise(self, raw: Tensor) -> Tensor:
         """Uniform noise that belongs to an image: equal images get equal noise, wherever they occur."""
@@ -245,6 +258,20 @@ class Binary(ImageView):
         zero = torch.zeros_like(block)
         words = torch.stack(philox(block, zero, image.expand_as(block), zero, 1, 0), -1).flatten(1)[:, : self.dims]
         return ((words >> 9).to(torch.float32) + 0.5).mul(2.0**-23).reshape(raw.shape)
+
+
+def without_gaps(values: Any) -> tuple[Any, np.ndarray | None]:
+    """Images with gaps (masked by numpy.ma, NaN or -1): with level 0 there, and where they are; None without any."""
+    if isinstance(values, np.ma.MaskedArray):
+        return values.filled(0), np.ma.getmaskarray(values)
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fi":
+        return values, None
+    gaps = np.isnan(values) if values.dtype.kind == "f" else values == -1
+    if not gaps.any():
+        return values, None
+    full = np.where(gaps, 0, values)
+    whole = full.dtype.kind == "f" and full.max() > 1 and (full == full.round()).all()  # levels that NaN made floats
+    return (full.astype(np.int64) if whole else full), gaps
 
 
 def _filled(rows: Tensor, height: int) -> Tensor:

@@ -50,14 +50,22 @@ def _beyond(edges: Sequence[float]) -> float:
 
 
 def _of_steps(x: np.ndarray, least: int, most: int, count: int) -> list[int]:
-    """Edges between whole numbers; frequent ones lie in an interval of their own."""
+    """Edges between whole numbers; frequent ones lie in an interval of their own, the others in as many as are left."""
     values, counts = np.unique(x, return_counts=True)
     heavy = values[counts >= len(x) / count]
-    cuts = np.quantile(x, np.linspace(0, 1, max(count - 2 * len(heavy), 2) + 1)[1:-1], method="higher")
-    edges = {least, most, *cuts.astype(np.int64).tolist()}
-    for value in heavy.astype(np.int64).tolist():
-        edges |= {value, value + 1}
-    return sorted(edges)
+    rest, left = x[~np.isin(x, heavy)], max(count - len(heavy), 2)
+    while True:
+        edges = {least, most}
+        if len(rest):
+            edges |= set(
+                np.quantile(rest, np.linspace(0, 1, left + 1)[1:-1], method="higher").astype(np.int64).tolist()
+            )
+        for value in heavy.astype(np.int64).tolist():
+            edges |= {value, value + 1}
+        over = len(edges) - 1 - count  # a frequent number within an interval cuts it in two
+        if over <= 0 or left <= 2:
+            return sorted(edges)
+        left = max(left - over, 2)
 
 
 def _of_reals(x: np.ndarray, count: int, ends: Sequence[float | None]) -> dict[str, Any]:

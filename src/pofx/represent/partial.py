@@ -32,7 +32,7 @@ def known_columns(given: Any, varying: Sequence[str], schema: Mapping[str, Mappi
         UsageError: a column that the table does not have.
         DataError: a value that cannot occur.
     """
-    frame = _frame(given).rename(columns=str)
+    frame = known_frame(given).rename(columns=str)
     for column in frame.columns:
         if column not in schema:
             raise unknown("known column", column, schema)
@@ -53,7 +53,7 @@ def known_columns(given: Any, varying: Sequence[str], schema: Mapping[str, Mappi
     return Known(torch.from_numpy(raw), torch.from_numpy(known))
 
 
-def _frame(given: Any) -> pd.DataFrame:
+def known_frame(given: Any) -> pd.DataFrame:
     """Known columns as rows: a DataFrame, values by column for all rows, or lists of values by column.
 
     Raises:

@@ -30,6 +30,7 @@ from pofx.represent.table import described, matching
 
 MOST = 256  # classes of a dimension
 ROWS_EACH = 20  # training rows in an interval, at least, where intervals are not stated
+MORE_EACH = 50  # in the more intervals of numbers on a grid
 
 
 class Bins(Representation):
@@ -56,7 +57,8 @@ class Bins(Representation):
     ) -> None:
         """Args:
         parts: the classes of each column that varies, in the order of the dimensions (see `intervals_of`).
-        intervals: of a column of numbers, at most; None takes 2 n^(1/3), at most 100.
+        intervals: of a column of numbers, at most; None takes 2 n^(1/3), at most 100, or twice as many for numbers on a
+            grid such as whole ones, of which single values matter.
         leading: columns that come first, given which the others can be drawn.
         """
         self.columns, self.dtypes, self.schema, self.parts = columns, dtypes, schema, parts
@@ -95,8 +97,15 @@ class Bins(Representation):
             raise DataError("every column is constant: there is nothing to learn; give columns that vary")
         varying = order_of(list(frame.columns), schema, leading)
         raw, _ = numbers(frame, {c: schema[c] for c in varying})
-        most = count or max(4, min(100, round(2 * len(frame) ** (1 / 3)), len(frame) // ROWS_EACH))
-        parts = [intervals_of(x, schema[c], most, (support or {}).get(c)) for c, x in zip(varying, raw.T, strict=True)]
+        n = len(frame)
+        most = max(4, min(100, round(2 * n ** (1 / 3)), n // ROWS_EACH))
+        whole = max(most, min(200, round(4 * n ** (1 / 3)), n // MORE_EACH))
+        parts = [
+            intervals_of(
+                x, schema[c], count or (most if schema[c]["type"] == "real" else whole), (support or {}).get(c)
+            )
+            for c, x in zip(varying, raw.T, strict=True)
+        ]
         dtypes = [str(d) for d in frame.dtypes]
         return cls(list(frame.columns), dtypes, schema, parts, support, left_out, count, leading or None)
 

@@ -145,7 +145,8 @@ def fit(
         )
     row = model_entry(model)
     sorted_options = sort_options(row, flat, options=options, trainer=trainer, view=view)
-    train_options = TrainOptions.of({**row.trains_with, **sorted_options.trainer})
+    stated = sorted_options.trainer
+    TrainOptions.of({**row.trains_with, **stated})  # raises before any work
     accelerator = processes()
     where = accelerator.device if device is None else device_of(device)
     others = held(row, on, sorted_options.options, folder, resume)
@@ -154,6 +155,7 @@ def fit(
     with seeded(seed, 0, 1 << 21):
         values = {**row.values, **sorted_options.options, **others.made(row)}
         net = row.model(representation.event, None if conditioning is None else conditioning.event, **values)
+    train_options = TrainOptions.of({**row.trains_with, **_suited(net, stated, folder, resume), **stated})
     if not tuple(net.phases()):
         _unused(row.name, [key for key in sorted_options.trainer if key not in OF_ANY_FIT])
     feeds = {
@@ -162,7 +164,7 @@ def fit(
         if len(items)
     }
     validation = feeds.get("validation")
-    stated = condition_of(dataset, condition)
+    given = condition_of(dataset, condition)
     counting = {} if weight is None else {"weight": weight if isinstance(weight, str) else {"given": True}}
     counting |= {} if balance is None else {"balance": balance}
     job = Job(
@@ -179,7 +181,7 @@ def fit(
         card={
             "data": dataset.card.to_json(),
             "label_names": dataset.train.facts.get("label_names"),
-            "training": {"condition": stated, **({"augmentation": augmented} if augmented else {}), **counting},
+            "training": {"condition": given, **({"augmentation": augmented} if augmented else {}), **counting},
             **others.card,
         },
         request={
@@ -187,7 +189,7 @@ def fit(
             "hash": dataset.card.hash,
             "model": row.name,
             "seed": seed,
-            "condition": stated,
+            "condition": given,
             **counting,
             **others.request,
             "options": {
@@ -203,6 +205,18 @@ def fit(
     )
     _tell(notes, progress)
     return execute(job, folder, resume=resume, overwrite=overwrite, progress=progress, accelerator=accelerator)
+
+
+def _suited(net: Model, stated: Mapping[str, Any], folder: Path | None, resume: bool) -> Mapping[str, Any]:
+    """What suits the network as it was built, unless another optimiser is stated; what an interrupted run began with,
+    where that is resumed. A stated batch stays as it is."""
+    suited = {k: v for k, v in net.suited().items() if k != "least_batch" or "batch_size" not in stated}
+    if stated.get("optimizer", suited.get("optimizer")) != suited.get("optimizer"):
+        return {}
+    if suited and resume and folder is not None and (folder / "artifact.json").exists():
+        began = read_json(folder / "artifact.json")["card"]["training"]["options"]
+        return {key: began[key] for key in suited if key in began}
+    return suited
 
 
 def condition_of(dataset: Dataset, condition: Any) -> Any:

@@ -49,17 +49,11 @@ PUBLIC = ("fit_density",)
 HOTTEST = 0.01  # the target's share of the log-density where the bridge from the broad normal begins
 FADED = 0.6  # share of the budget in which scouts are replaced by importance-weighted draws
 CLIFF = 1e4  # nats below the best of a batch from which on log f is damped, so that one clash does not rule a step
+PLAIN: dict[str, Any] = {"octaves": 0, "dropout": 0.0, "bound": 10.0}  # of every model that has them: smooth, and wide
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "nsf": {
-        "conditioner": "coupling",
-        "layers": 6,
-        "bins": 16,
-        "bound": 10.0,
-        "width": 64,
-        "blocks": 1,
-        "octaves": 0,
-        "dropout": 0.0,
-    },
+    **dict.fromkeys(
+        ("nsf", "nsf-coupling"), {"conditioner": "coupling", "layers": 6, "bins": 16, "width": 64, "blocks": 1}
+    ),
     **dict.fromkeys(("split-mean-flow", "mean-flow"), {"sampler_steps": 8}),
 }
 TRAINS_WITH: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "weight_decay": 0.0, "ema_ramp": 0.1}
@@ -220,7 +214,8 @@ def fit_density(
     )
     name = getattr(log_target, "__qualname__", type(log_target).__qualname__)
     with seeded(seed, 0, 1 << 21):
-        values = {**row.values, **DEFAULTS.get(model, {}), **stated_options.options}
+        plain = {} if by_paths or by_maps else {k: v for k, v in PLAIN.items() if k in config.defaults(row.model)}
+        values = {**plain, **row.values, **DEFAULTS.get(model, {}), **stated_options.options}
         net = row.model(representation.event, **values)
     plain_density = event_density(log_target, representation)
     log_density = _guarded(plain_density, representation)

@@ -194,3 +194,11 @@ def test_the_width_is_saved_as_chosen_and_runs_from_before_have_theirs(cls):
     channels = cls(small, width=0).denoiser.net.first.out_channels  # as all were before
     assert channels == 64 and cls(small).denoiser.net.first.out_channels == 32
     assert config(cls(small))["width"] == 32
+
+
+def test_a_diffusion_begins_with_embeddings_of_texts_that_differ():
+    model = Diffusion(Continuous((2,)), Discrete((4,), 5), network="mlp", width=8)
+    x = torch.randint(0, 5, (200, 4))
+    model.prepare(lambda n: Batch(torch.randn(200, 2), x, None))
+    z = model.denoiser.embed(x).vector
+    assert z.mean(0).abs().max() < 1e-3 and torch.allclose(z.std(0), torch.ones(z.shape[1]), atol=1e-2)

@@ -38,6 +38,14 @@ def test_right_logits_give_the_density_and_the_denoiser():
         assert torch.allclose(model.denoise(x, t), expected, atol=2e-3)
 
 
+def test_noisier_items_are_expected_to_be_noisier():
+    model = Gaussian(Continuous((8,)), **SMALL)
+    x, noise = Gaussian.s * torch.randn(400, 8), torch.randn(400, 8)
+    levels = [float(model.expected_noise(x + s * noise).mean()) for s in (0.0, 0.5, 2.0)]
+    assert levels == sorted(levels) and levels[0] < levels[2] - 2
+    assert float(model.expected_noise(torch.full((1, 8), 1e30))[0]) == model.levels + 1
+
+
 def test_draws_follow_the_density_of_right_logits():
     model, n = Gaussian(Continuous((2,)), levels=48, width=8, depth=1, sampler_steps=48), 4000
     with torch.inference_mode():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pofx
+from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
@@ -123,3 +124,22 @@ def test_the_slope_of_a_matching_energy_carries_noise_and_its_log_z_is_that_of_t
         log_f = model.log_f(places, torch.zeros(len(places), dtype=torch.int64)).double()
     exact = float(log_f.logsumexp(0)) + 2 * math.log(float(side[1] - side[0]))
     assert float(model.normaliser()[0]) == pytest.approx(exact, abs=4 * model.log_prob_error() + 0.02)
+
+
+def test_few_numbers_are_seen_with_their_waves_so_that_narrow_modes_are_learned():
+    angle = torch.arange(8) * math.pi / 4
+    generator = torch.Generator().manual_seed(2)
+    centres = 4 * torch.stack((angle.cos(), angle.sin()), 1)
+    x = centres[torch.randint(8, (2000,), generator=generator)] + 0.5 * torch.randn(2000, 2, generator=generator)
+    entropy = math.log(8) + math.log(2 * math.pi * math.e * 0.25)
+    options = {"temperatures": 40, "runs": 200}
+    gaps = [-float(trained("noise", x, 250, lr=5e-3, **options, **own).log_prob(x).mean()) - entropy
+            for own in ({}, {"octaves": 0})]  # fmt: skip
+    assert gaps[0] < 0.25 and gaps[0] < gaps[1] - 0.15
+
+
+def test_waves_are_for_perceptrons_of_few_numbers_and_stored_energies_had_none():
+    assert EBM(Continuous((3,)), width=8, depth=1).octaves == 5 and EBM(Continuous((4,)), width=8, depth=1).octaves == 0
+    assert EBM.recognised({"width": 8}, {}) == {"octaves": 0, "width": 8}
+    with pytest.raises(UsageError, match="network=mlp"):
+        EBM(Continuous((1, 8, 8)), network="conv", octaves=2)

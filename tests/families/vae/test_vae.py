@@ -131,7 +131,8 @@ def test_one_logit_is_a_softmax_of_two_classes():
     raw, x = 4 * torch.randn(5, 3, 2, 1), torch.randint(2, (5, 3, 2))
     both = torch.cat((torch.zeros_like(raw), raw), -1)
     assert torch.allclose(one.log_prob(raw, x), two.log_prob(both, x), atol=1e-5)
-    assert torch.equal(one.draw(raw, Streams(0, 5)), two.draw(both, Streams(0, 5)))
+    many = [m.draw(v[:1].expand(9000, *v.shape[1:]), Streams(0, 9000)) for m, v in ((one, raw), (two, both))]
+    assert (many[0].float().mean(0) - many[1].float().mean(0)).abs().max() < 0.03
     assert torch.equal(one.mode(raw), two.mode(both))
     assert torch.allclose(one.mean(raw), two.mean(both), atol=1e-6)
     start = two.start(x)

@@ -47,6 +47,11 @@ def infer(
     steps: Annotated[
         int | None, typer.Option(min=1, max=1_000_000_000, help="Of training (default: 100 passes).")
     ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option(help="file.py:Class of a torch network, or file.py:function: features of data for the posterior."),
+        Reads(),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate; -1: all cores.")] = 1,
     vectorised: Annotated[
         bool, typer.Option("--vectorised", help="The simulator takes all parameters (n, d) at once.")
@@ -65,18 +70,18 @@ def infer(
     """
     import numpy as np
 
-    from pofx.apps.infer import Posterior
     from pofx.apps.infer import infer as learn
+    from pofx.apps.parameter_posterior import Posterior
     from pofx.apps.simulate import read_observation
     from pofx.core.config import function_in_file
     from pofx.core.errors import UsageError
 
     seen = None if observation is None else read_observation(observation)
-    run = None
+    run, net = None, None if embedding is None else function_in_file(embedding, "an embedding")
     if Path(simulator).is_dir():
         if prior or options or seen is None:
             raise UsageError("the folder of a posterior needs --observation, and takes no prior and no options")
-        posterior = Posterior.load(simulator).at(seen)
+        posterior = Posterior.load(simulator, embedding=net).at(seen)
     else:
         each = [part for text in prior or () for part in re.split(r",\s*(?=\w+\s*=)", text)]  # a=…,b=… are two
         written = dict(part.split("=", 1) for part in each if "=" in part)
@@ -86,7 +91,7 @@ def infer(
         run = function_in_file(simulator, "a simulator") if data is None else None
         posterior = learn(
             run, written, simulations=simulations, observation=seen, rounds=rounds, method=method, model=model,
-            data=data, members=members, steps=steps, workers=workers, vectorised=vectorised, seed=seed,
+            data=data, embedding=net, members=members, steps=steps, workers=workers, vectorised=vectorised, seed=seed,
             options=arguments.options(options),
         )  # fmt: skip
     posterior.save(out)

@@ -75,6 +75,7 @@ def restore(
     from pofx.data.kind import take
     from pofx.inverse import measurement_files as files
     from pofx.inverse import posterior as inverse
+    from pofx.inverse.item_posterior import item_shape
     from pofx.inverse.restoration import checked
 
     if (measurements is None) == (simulate is None):
@@ -95,7 +96,7 @@ def restore(
         )
     else:
         assert measurements is not None
-        own = inverse.item_shape(artifact)
+        own = item_shape(artifact)
         found = files.read_measurements(measurements, own[0] if len(own) == 3 else None)
         if mask is not None and given is None:
             given = "mri" if np.iscomplexobj(found.y) else "inpaint"

@@ -31,7 +31,7 @@ from pofx.families.circuit.tree import Level, binned, bins_for, levels, mutual_i
 
 LOOKED_AT = 5_000  # training items that make the tree and where the states begin
 BASES, MANY = 64, 64  # shared distributions of tables of more than so many ordered classes
-ITEMS = 250  # of one pass without gradients
+ITEMS = 256  # of one pass without gradients
 LAST = 0.04  # share of a batch in the running counts, in the end
 NIL = 1e-30  # rate of the optimiser under expectation maximisation, which moves the tables itself
 Values = list[tuple[Num[Tensor, "n _"], Bool[Tensor, "n _"] | None]]  # of each part, with what is known
@@ -173,11 +173,14 @@ class Circuit(OnePhase, Marginal, Classifying):
                 found.append((at(condition, path).reshape(n, -1), None))
         return found
 
-    def _leaf_values(self, values: Values, *, raw: bool) -> tuple[Tensor, Tensor | float]:
+    def _leaf_values(
+        self, values: Values, *, raw: bool, held: list[Tensor | None] | None = None
+    ) -> tuple[Tensor, Tensor | float]:
         leaves: list[Tensor] = []
         factor: Tensor | float = 0.0
-        for leaf, (x, known) in zip(self._leaves, values, strict=True):
-            found, log_factor = leaf.values(x, known, raw=raw)
+        held = [leaf.held(raw=raw) for leaf in self._leaves] if held is None else held
+        for leaf, (x, known), of_leaf in zip(self._leaves, values, held, strict=True):
+            found, log_factor = leaf.values(x, known, of_leaf, raw=raw)
             leaves.append(found)
             factor = factor + log_factor
         return (leaves[0] if len(leaves) == 1 else torch.cat(leaves)), factor
@@ -194,9 +197,10 @@ class Circuit(OnePhase, Marginal, Classifying):
         found = []
         values = self._values(x, known, condition)
         size = n if grad else ITEMS
+        held = [leaf.held(raw=raw) for leaf in self._leaves]
         for i in range(0, n, max(size, 1)):
             part = [(v[i : i + size], None if k is None else k[i : i + size]) for v, k in values]
-            leaf, factor = self._leaf_values(part, raw=raw)
+            leaf, factor = self._leaf_values(part, raw=raw, held=held)
             found.append(LogProb.apply(leaf, *root_and_edges, self.tree) + factor)
         return torch.cat(found)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from pofx.families.circuit.tree import Level
 
 CHUNK = 256  # items of one pass on a CPU
+UNSCALED = 2  # messages whose product with a leaf is no number near zero: each is 1 in its likeliest state
 LEAST = 1e-30  # probabilities below are this, so that no quotient is 0 / 0
 
 
@@ -34,11 +35,11 @@ def upward(
     for depth in reversed(range(len(tree))):
         level = tree[depth]
         b = leaf[level.variables]
-        scaled(b, log_p)
         if depth + 1 < len(tree):
-            for up, own in tree[depth + 1].ranks:
-                part = b[up] * messages[-1][own]
-                scaled(part, log_p)
+            for rank, (up, own) in enumerate(tree[depth + 1].ranks):
+                part = messages[-1][own].mul_(b[up])
+                if rank >= UNSCALED:
+                    scaled(part, log_p)
                 b[up] = part
         if depth:
             m = torch.bmm(b, edges[level.edges].transpose(1, 2))

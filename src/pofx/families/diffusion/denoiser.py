@@ -146,9 +146,13 @@ class Denoiser(nn.Module):
 
     def measure(self, batch: Batch) -> None:
         """Take the mean and standard deviation of the data along its first axis, channels or columns, and those of the
-        grids in the condition."""
+        condition."""
         if self.grids is not None:
             self.grids.measure(batch.condition)
+        if batch.condition is not None:
+            given = batch.condition if self.grids is None else self.grids.beside(batch.condition)
+            if given is not None:
+                self.conditioner.standardise(given)
         rows = batch.x.float().transpose(0, 1).flatten(1)
         deviation = rows.std(1, correction=0)
         self.center.copy_(rows.mean(1).reshape(self.center.shape))

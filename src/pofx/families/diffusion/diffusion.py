@@ -36,6 +36,7 @@ from pofx.maths.paths import PATHS, PREDICTIONS
 from pofx.maths.samplers import Walk, times_of
 from pofx.maths.solvers import SMALL
 from pofx.nets.image.grid_input import GridCondition, grid_condition_of
+from pofx.nets.image.unet import UNet
 from pofx.nets.vector.conditioner import CONDITIONS
 
 NETWORKS = ("auto", "mlp", "unet", "dit")
@@ -255,6 +256,11 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
 
     def matrices(self) -> Iterable[nn.Parameter]:
         return self.denoiser.matrices
+
+    def suited(self) -> Mapping[str, Any]:
+        """Muon, by which a U-Net learns in half of the time; a perceptron of few numbers does not. Its steps gain less
+        from smaller batches."""
+        return {"optimizer": "muon", "lr": 2e-3, "least_batch": 32} if isinstance(self.denoiser.net, UNet) else {}
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
         """Measure the mean and standard deviation of the data along its first axis."""

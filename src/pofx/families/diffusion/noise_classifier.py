@@ -17,10 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pofx.core.event import Bounded, Condition, Continuous, Event, dims
-from pofx.core.model import Batch, Denoising, Density, Explicit, OnePhase, Stepwise
+from pofx.core.generative import Noticing
+from pofx.core.model import Batch, Denoising, Density, OnePhase, Stepwise
 from pofx.core.options import Count, Depth, Range, Real, Unit, Width
 from pofx.core.random import Streams
-from pofx.maths.distributions import normal_log_prob, sum_event, zero_when_far
+from pofx.maths.distributions import near_items, normal_log_prob, sum_event, zero_when_far
 from pofx.maths.paths import PATHS, angle
 from pofx.maths.samplers import Walk, heun, times_of
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
@@ -34,7 +35,7 @@ MOST_NOISE = 5.0  # ratio of noise to data at the last level before pure noise
 PATH = "cosine"
 
 
-class NoiseClassifier(OnePhase, Explicit, Denoising, Stepwise):
+class NoiseClassifier(OnePhase, Noticing, Denoising, Stepwise):
     """Classifies the level of noise: log p in one pass.
 
     Args:
@@ -200,6 +201,13 @@ class NoiseClassifier(OnePhase, Explicit, Denoising, Stepwise):
             return clean + sum_event(normal_log_prob(y)) - self.scale.log().expand(self.shape).sum()
 
         return zero_when_far(near, x)
+
+    def expected_noise(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
+        """The mean number of the level, of items that may be noisy: (n,), a score of anomalies (Livernoche et al.)."""
+        self.check_condition(len(x), condition)
+        near, far = near_items(x)
+        p = self.logits(self._standardised(near), self.conditioner(condition)).softmax(1)
+        return (p @ torch.arange(p.shape[1], dtype=p.dtype, device=p.device)).masked_fill(far, self.levels + 1.0)
 
     def denoise(
         self, x_t: Float[Tensor, "n *event"], t: Float[Tensor, "*n"], condition: Condition | None = None

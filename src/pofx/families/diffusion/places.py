@@ -96,7 +96,7 @@ class Corrupted(OnePhase, Explicit, Tempered, Stepwise):
         return torch.stack([self.drawn_term(y, (start + k) / draws, streams, context) for k in range(draws)])
 
 
-class Hidden(Corrupted, Infilling):
+class Hidden(Infilling, Corrupted):
     """A diffusion that hides places, whose subclass states log p of hidden places given the others."""
 
     sampler_steps: int

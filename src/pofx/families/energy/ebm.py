@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
+from pofx.core.errors import UsageError
 from pofx.core.event import Bounded, Condition, Continuous, Discrete, Event, dims
 from pofx.core.generative import Classifying
 from pofx.core.model import Batch, Default, Density, OnePhase, Recipe, Stepwise
@@ -33,10 +34,12 @@ from pofx.maths.annealing import anneal, log_mean_weight
 from pofx.maths.distributions import near_items
 from pofx.maths.pairing import coupled
 from pofx.nets.image.autoencoder import ImageEncoder
+from pofx.nets.vector.fourier import waves
 from pofx.nets.vector.groups import group_count, groups
 from pofx.nets.vector.mlp import MLP
 
 SMALL_GRID = 1024  # numbers of an image up to which `levels` has a perceptron, which learns sooner than convolutions
+FEW = 3  # numbers of an item up to which a perceptron sees waves of them
 NORMALISED = 8  # dimensions up to which log Z is estimated
 LEVELS = (0.0, 0.15, 0.3, 0.6, 1.2, 2.5)  # standard deviations of the noise of `recovery`, in those of the data
 NOISES = [0.03 * (4.0 / 0.03) ** (k / 23) for k in range(24)]  # of `levels`, each 1.24 times the one before
@@ -56,6 +59,8 @@ class EBM(OnePhase, Normalised, Classifying, Stepwise):
             dimensions, then levels for images and recovery for all else.
         network: mlp, or conv for images; auto is mlp for `levels` up to 1,024 numbers.
         width, depth: of the network; None is 128 units, 1,024 beyond 256 numbers, or 32 channels.
+        octaves: sines and cosines of the standardised numbers that a perceptron also sees; None is 5 for at most 3
+            numbers, where edges must be sharp, else none.
         spread: standard deviation s of the broad normal, in those of the data.
         chains: persistent chains of `contrastive`.
         moves: Langevin moves of a chain in one step, or from one level of noise to the next.
@@ -98,6 +103,7 @@ class EBM(OnePhase, Normalised, Classifying, Stepwise):
         network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
         width: Width | None = None,
         depth: Depth | None = None,
+        octaves: Annotated[int, Range(0, 16)] | None = None,
         spread: Positive = 2.0,
         chains: Count = 4096,
         moves: Annotated[int, Range(1, 10_000)] = 20,
@@ -124,13 +130,16 @@ class EBM(OnePhase, Normalised, Classifying, Stepwise):
             grid = False
         depth = depth or (2 if self.chosen == "levels" else 3)
         width = width or (32 if grid else 1024 if self.size > 256 else 128)
+        if grid and octaves:
+            raise UsageError(f"convolutions see no waves of their numbers (got octaves={octaves}): pass network=mlp")
+        self.octaves = 0 if grid else (5 if self.size <= FEW else 0) if octaves is None else octaves
         self.rungs = {"levels": len(NOISES), "recovery": len(LEVELS) - 1}.get(self.chosen, 0)
         levels = 0 if not self.rungs else 4 if grid else 32
         self.level = nn.Embedding(self.rungs, levels) if levels else None
         self.net = (
             ImageEncoder((event.shape[0] + levels, *event.shape[1:]), self.groups, width)  # the level is more channels
             if grid
-            else MLP(self.size, self.groups, (width,) * depth, context=levels)
+            else MLP(self.size * (1 + 2 * self.octaves), self.groups, (width,) * depth, context=levels)
         )
         self.constant = nn.Parameter(torch.zeros(self.groups)) if self.chosen == "noise" else None
         self.mean: Tensor
@@ -151,7 +160,12 @@ class EBM(OnePhase, Normalised, Classifying, Stepwise):
         if "network" not in options:
             objective = options.get("objective") or ("recovery" if "level.weight" in weights else "noise")
             options = {"width": 128, "depth": 3, **options, "network": "conv", "objective": objective}
+        options = cls.recognised(options, {})
         return name, options, weights
+
+    @classmethod
+    def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+        return {"octaves": 0, **options}  # there were none at first
 
     @property
     def density(self) -> Density:
@@ -170,6 +184,8 @@ class EBM(OnePhase, Normalised, Classifying, Stepwise):
             x = z.reshape(len(z), *self.event.shape)  # type: ignore[union-attr]
             if context is not None:
                 x, context = torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), 1), None
+        elif self.octaves:
+            x = waves(z, self.octaves).flatten(1)
         out: Tensor = self.net(x, context)
         return out
 

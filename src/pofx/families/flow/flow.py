@@ -4,11 +4,11 @@ A member builds its chain in the constructor; density, samples and codes follow.
 draws nearer to the modes (Kingma and Dhariwal, 2018, "Glow", arXiv 1807.03039, section 6), which leave p(x).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.core.event import Condition, Continuous
 from pofx.core.generative import Decoding
@@ -17,7 +17,9 @@ from pofx.core.options import Temperature
 from pofx.core.random import Streams
 from pofx.families.flow.composition import Composition
 from pofx.maths.distributions import zero_when_far
+from pofx.nets.causal.masked import MaskedResidual
 from pofx.nets.vector.conditioner import CONDITIONS
+from pofx.nets.vector.mlp import ResidualMLP
 
 
 class Flow(OnePhase, Reparameterised, Latent, Decoding, Tempered):
@@ -35,6 +37,12 @@ class Flow(OnePhase, Reparameterised, Latent, Decoding, Tempered):
         """Codes have the shape of the event."""
         assert isinstance(self.event, Continuous)
         return Continuous(self.event.shape)
+
+    def matrices(self) -> Iterable[nn.Parameter]:
+        """The weights between hidden layers of perceptrons."""
+        return [
+            p for part in self.flow.modules() if isinstance(part, MaskedResidual | ResidualMLP) for p in part.matrices
+        ]
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         return -self.flow.log_prob(batch.x, batch.condition).mean()

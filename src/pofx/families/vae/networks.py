@@ -31,8 +31,7 @@ def size_of(event: Event, network: str, width: int | None, spatial: int) -> tupl
     positions = math.prod(shape[1:]) if len(shape) in (3, 4) else 0
     conv = positions > 0 and (network == "conv" or bool(spatial) or (network == "auto" and positions > LARGEST))
     if width is None:
-        large = positions > LARGEST or bool(spatial)
-        width = 256 if not conv or not large else 64 if len(shape) == 4 else 32
+        width = 256 if not conv else 64 if len(shape) == 4 else 32
     return "conv" if conv else "mlp", width
 
 

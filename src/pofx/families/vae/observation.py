@@ -20,7 +20,13 @@ from pofx.core.model import X
 from pofx.core.random import Streams
 from pofx.maths import discretised_logistic
 from pofx.maths.counts import gamma_draw, poisson_draw
-from pofx.maths.distributions import categorical_draw, categorical_log_prob, class_counts, normal_log_prob
+from pofx.maths.distributions import (
+    bernoulli_draw,
+    categorical_draw,
+    categorical_log_prob,
+    class_counts,
+    normal_log_prob,
+)
 
 MANY = 1024  # classes from which on those of a vector are counts
 CERTAIN = 16.0  # logits of two classes beyond which none is more certain
@@ -198,7 +204,7 @@ class Bernoulli(Classes):
         return given[..., 0]
 
     def draw(self, raw: Float[Tensor, "n *event outputs"], generator: Streams) -> Int[Tensor, "n *event"]:
-        return (generator.uniform(*self.event.shape) > torch.sigmoid(-self.logits(raw).double())).long()
+        return bernoulli_draw(self.logits(raw), generator)
 
     def mode(self, raw: Float[Tensor, "n *event outputs"]) -> Int[Tensor, "n *event"]:
         return (raw[..., 0] > 0).long()

@@ -47,8 +47,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
 
     Args:
         latent: dimensions of the code, channels of a spatial one; None takes 16, or 40 of more than 512 numbers.
-        width: of the networks; None takes 256, or 32 channels for convolutions on more than 1,024 positions, 64 for
-            those of solids and clips.
+        width: of the networks; None takes 256, or 32 channels for convolutions, 64 for those of solids and clips.
         depth: hidden layers (perceptrons only).
         dropout: share of hidden units dropped in training; None takes 0.25 below 10,000 training items, else 0.
         network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many

@@ -17,6 +17,7 @@ from pofx.nets.attention.dit import HEAD, SteeredBlock
 from pofx.nets.image.patches import grid_positions
 
 CONTEXT = 64
+MANY = 8  # where an eighth of all places and more are wanted, those of uneven classes are computed at once
 RUN = 16  # places with as many classes each, one after the other, from which on they share a table
 
 
@@ -93,13 +94,21 @@ class MaskedTransformer(nn.Module):
         for block in self.blocks:
             h = block(h, nn.functional.silu(given))
         rows, place = wanted.nonzero().unbind(1)
-        h = self.norm(h[rows, place])
         if len(self.out) > 1:
-            logits = torch.einsum("mw,mwk->mk", h, self.out.to(h.dtype)[place])
+            if (
+                len(rows) * MANY > wanted.numel()
+            ):  # one product a place: what copies a table for each wanted one costs more
+                every = self.norm(h)
+                logits = torch.einsum("ndw,dwk->ndk", every, self.out.to(h.dtype))[rows, place]
+                h = every[rows, place]
+            else:
+                h = self.norm(h[rows, place])
+                logits = torch.einsum("mw,mwk->mk", h, self.out.to(h.dtype)[place])
             for k, (first, end) in enumerate(self.runs):
                 inside = ((place >= first) & (place < end)).to(h.dtype)[:, None]
                 logits = logits + inside * (h @ self.shared[2 * k + 1].to(h.dtype))
             return (logits.to(self.bias.dtype) + self.bias[place]).masked_fill(~self.allowed[place], -torch.inf)
+        h = self.norm(h[rows, place])
         logits = (h @ self.out[0].to(h.dtype)).to(self.bias.dtype)
         return logits + (self.bias[place] if len(self.bias) > 1 else self.bias)
 

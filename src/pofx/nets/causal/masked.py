@@ -105,6 +105,11 @@ class MaskedResidual(nn.Module):
         self.register_buffer("natural_last", self.last_mask(natural), persistent=False)
         self.ends = torch.searchsorted(degree, torch.arange(positions + 1)).tolist()  # of the units of lower degree
 
+    @property
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights between hidden layers."""
+        return [p for part in (self.inner, self.outer) for p in part.parameters() if p.ndim == 2]
+
     def first_mask(self, place: Int[Tensor, "positions"]) -> Float[Tensor, "width positions"]:
         """Which positions the first layer sees: (width, positions); place[i] is that of position i in the order."""
         return (self.degree[:, None] > place[None, :]).to(self.first.weight.dtype)

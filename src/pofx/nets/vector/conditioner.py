@@ -17,6 +17,7 @@ from pofx.nets.vector.mlp import MLP
 
 CONDITIONS: tuple[type, ...] = (Discrete, Continuous, dict)  # the kinds of event that a Conditioner embeds
 FEATURES = 32  # channels of the encoders of sequences and grids
+CHUNK, SMALLEST = 1024, 0.01  # sequences at once; of the largest deviation, below which features are not raised
 LEAST = 0.02  # standard deviation of an embedding, below which it is not raised to 1
 
 
@@ -104,10 +105,13 @@ class Conditioner(nn.Module):
     @torch.no_grad()
     def standardise(self, condition: Condition) -> None:
         """Let embeddings of sequences and grids begin with mean 0 and variance 1 over these conditions, as different
-        from one another as classes are."""
+        from one another as classes are: of sequences in all directions, or a word that few letters distinguish from
+        another would hardly be seen beside the others."""
         if isinstance(condition, dict):
             for key, part in (self.parts or {}).items():
                 part.standardise(condition[key])  # type: ignore[operator]
+        elif isinstance(self.encoder, TokenEncoder) and len(condition) > 1:
+            self.encoder.whiten(condition)
         elif self.encoder is not None and len(condition) > 1:
             found = self.embed(condition)
             scale, last = found.std(0).clamp(min=LEAST), self.encoder.last
@@ -129,6 +133,24 @@ class TokenEncoder(nn.Module):
 
     def forward(self, x: Int[Tensor, "n length"]) -> Float[Tensor, "n outputs"]:
         """The first end of a sequence belongs to it, what follows does not."""
+        out: Tensor = self.last(self.pooled(x))
+        return out
+
+    @torch.no_grad()
+    def whiten(self, x: Int[Tensor, "n length"]) -> None:
+        """Choose the last layer so that over these sequences its outputs have mean 0 and variance 1, and what differs
+        between them counts alike in every direction, down to a hundredth of the largest."""
+        features = torch.cat([self.pooled(part) for part in x.split(CHUNK)]).double()
+        values, directions = torch.linalg.eigh(torch.cov(features.T))
+        values = values.clamp(min=float(values[-1]) * SMALLEST**2 + 1e-12)
+        mixed = torch.randn(len(self.last.weight), len(values), dtype=torch.float64).to(values.device)
+        weight = mixed @ (directions / values.sqrt()).T
+        weight = weight / ((features - features.mean(0)) @ weight.T).std(0).clamp(min=1e-12)[:, None]
+        self.last.weight.copy_(weight)
+        self.last.bias.copy_(-(features.mean(0) @ weight.T))
+
+    def pooled(self, x: Int[Tensor, "n length"]) -> Float[Tensor, "n features"]:
+        """Mean and greatest value of each feature."""
         real = torch.ones_like(x, dtype=torch.bool)
         if self.end is not None:
             stops = (x == self.end).long()
@@ -139,5 +161,4 @@ class TokenEncoder(nn.Module):
             h = h + nn.functional.silu(conv(seen)).transpose(1, 2)
         mean = (h * real[..., None]).sum(1) / real.sum(1, keepdim=True)
         greatest = h.masked_fill(~real[..., None], -torch.inf).amax(1)
-        out: Tensor = self.last(torch.cat((mean, greatest), 1))
-        return out
+        return torch.cat((mean, greatest), 1)
