@@ -19,6 +19,7 @@ from pofx.core.random import Streams
 from pofx.families.gan.control import MIXES, direction_of, span
 from pofx.families.gan.gan import GAN
 from pofx.families.gan.health import symptoms
+from pofx.families.gan.mismatch import others_of
 from pofx.maths.adversarial import LOSSES
 from pofx.nets.image.synthesis import Residual, Synthesis, channels, pyramid, resize
 from pofx.train.options import TrainOptions
@@ -600,3 +601,14 @@ def test_tapered_nets_spend_less_on_fine_resolutions_and_take_any_size():
         assert fewer < count
         assert tapered.critic(torch.rand(2, *shape)).shape == (2,)
         assert tapered.eval().sample(2, generator=Streams(0, 2)).shape == (2, *shape)
+
+
+def test_texts_are_also_held_against_those_that_differ_least():
+    torch.manual_seed(0)
+    texts = torch.tensor([[1, 1, 1, 1], [2, 2, 2, 2], [1, 1, 1, 2], [2, 2, 2, 1], [1, 1, 1, 1]])
+    chosen = torch.stack([others_of(texts, 5, texts.device) for _ in range(200)])
+    assert set(chosen[:, 0].tolist()) == {4, 2}  # its neighbour, which has the same text, and the nearest other one
+    assert set(chosen[:, 1].tolist()) == {0, 3}
+    same = torch.ones(3, 4, dtype=torch.int64)
+    for c in (same, torch.tensor([0, 1, 2]), torch.rand(3, 4), {"a": torch.tensor([0, 1, 2])}):
+        assert others_of(c, 3, same.device).tolist() == [2, 0, 1]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,6 +23,7 @@ from pofx.core.random import Streams
 from pofx.families.gan import control
 from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
+from pofx.families.gan.mismatch import differing, others_of
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
 from pofx.families.gan.recipes import RECIPES
 from pofx.maths import adversarial
@@ -351,9 +352,9 @@ class GAN(Tempered, Inverting, Steerable):
         return self.critic.phi(torch.cat(parts), each, stage=self.stage)
 
     def _mismatched(self, x: Tensor, phi: Tensor, real: Tensor, c: Condition) -> Tensor:
-        """Half the critic's loss of real items beside the same items under the conditions of their neighbours."""
-        others = select(c, torch.arange(len(x), device=x.device).roll(1))
-        there = _differing(c, others).repeat_interleave(len(phi) // len(x))  # of each logit of an item
+        """Half the critic's loss of real items beside the same items under the conditions of others."""
+        others = select(c, others_of(c, len(x), x.device))
+        there = differing(c, others).repeat_interleave(len(phi) // len(x))  # of each logit of an item
         if self.critic.placed is None:
             wrong = self.critic.judge(phi, others)
         else:  # the condition is a part of what the features are computed from
@@ -486,10 +487,3 @@ class GAN(Tempered, Inverting, Steerable):
             moved = self.strength * control.class_shift(self.generator, self.condition, self.plus, self.minus)
             shift = moved if shift is None else shift + moved
         return shift
-
-
-def _differing(a: Any, b: Any) -> Bool[Tensor, "n"]:
-    """Which items of two conditions of the same event differ."""
-    if isinstance(a, dict):
-        return torch.stack([_differing(a[key], b[key]) for key in a]).any(0)
-    return (a != b).flatten(1).any(1) if a.ndim > 1 else a != b
