@@ -60,7 +60,7 @@ def deepinv(args):
     """Bar: at most .7 of deepinv's time at an equal or better PSNR."""
     try:
         import deepinv as dinv
-    except Exception as error:  # a missing part of it fails in many ways
+    except Exception as error:  # parts of it that are missing raise errors of many types
         yield {"skipped": "deepinv", "reason": f"{type(error).__name__}: {error}: install it outside of this project"}
         return
     run = pofx.load(args.run)

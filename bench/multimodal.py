@@ -36,8 +36,14 @@ def digits(args) -> dict[str, float]:
 
     of = spoken_pairs.pairs()
     print(f"pairs: {time.process_time() - args.began:.0f} s of CPU", flush=True)
-    joint = spoken_pairs.fitted(Joint(args.model, minutes=args.minutes, options=args.options), of)
-    print(f"{joint.run.card['training']['steps']} steps, {time.process_time() - args.began:.0f} s of CPU", flush=True)
+    if args.model == "shared":
+        joint = spoken_pairs.through_class(of, minutes=args.minutes)
+        runs = joint.runs
+    else:
+        joint = spoken_pairs.fitted(Joint(args.model, minutes=args.minutes, options=args.options), of)
+        runs = {args.model: joint.run}
+    steps = ", ".join(f"{name} {run.card['training']['steps']} steps" for name, run in runs.items())
+    print(f"{steps}, {time.process_time() - args.began:.0f} s of CPU", flush=True)
     joint.save(args.out)
     spoken_pairs.sheet(spoken_pairs.pixels(joint.sample(64, seed=1)["picture"]), Path(args.out) / "drawn.png")
     if args.remasking:

@@ -69,9 +69,8 @@ def logp(args) -> None:
 def qed(args) -> None:
     """Discovery among molecules: the best QED after 5 rounds of 10 calls, of a run of `zinc` (--out of that)."""
     from pofx.apps.design_floors import compared
-    from pofx.artifact import load
-
     from pofx.apps.molecule_search import function
+    from pofx.artifact import load
 
     run = load(args.run) if args.run else learned(*molecules_of_zinc(), args, layers=4, validations=3)
     print(compared(function("QED"), run, rounds=5, batch=10, seeds=3).round(3).to_string(), flush=True)

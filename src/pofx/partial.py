@@ -162,7 +162,7 @@ class Partial:
 
 
 def _gaps(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarray:
-    """Cells of known rows that say nothing: missing ones of columns in which none was missing in training, bool in the
+    """Which cells of known rows are unknown: missing ones of columns in which none was missing in training, bool in the
     shape of the frame. In other columns a missing value is one of the values."""
     about = view.about if isinstance(view, Columns) else view.schema
     found = frame.isna().to_numpy(copy=True)

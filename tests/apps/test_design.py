@@ -143,3 +143,9 @@ def test_proposals_have_as_many_digits_as_a_person_can_set(tmp_path):
     for design in space.first(20, 0):
         assert all(len(repr(float(v)).split(".")[1]) <= k for v, k in zip(design, (3, 8), strict=True)), design
         assert 20 <= design[0] <= 90 and 0.001 <= design[1] <= 0.002
+
+
+def test_what_was_measured_before_the_loop_is_its_first_round(tmp_path):
+    (tmp_path / "old.csv").write_text("x,score\n0.1,1\n0.4,3\n0.9,2\n")
+    loop = Design(Vectors({"x": (0, 1)}), batch=2, record=tmp_path / "old.csv")
+    assert set(loop.propose()["round"]) == {1} and loop.best(1)["x"].tolist() == [0.4]

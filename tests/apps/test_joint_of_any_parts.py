@@ -149,7 +149,7 @@ def test_masked_diffusion_takes_classes_and_refuses_numbers(masked, tmp_path):
     masked.run.save(tmp_path)
     again = pofx.load(tmp_path)
     assert np.array_equal(again.sample(3)["picture"], masked.run.sample(3)["picture"])
-    with pytest.raises(UsageError, match="several items offer together"):
+    with pytest.raises(UsageError, match="takes classes alone"):
         Joint("masked-diffusion", options=QUICK, steps=3).fit(only("picture", "point", n=100))
 
 

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pofx.apps.joint import Joint
-from pofx.apps.multimodal import agreement
+from pofx.apps.multimodal import agreement, read_parts
 from pofx.cli.main import app
 from pofx.core.errors import DataError, PofxError, Unsupported, UsageError
 from pofx.data.captioned_tiles import read, seen, text, tiles
@@ -143,3 +143,9 @@ def test_a_run_of_another_use_is_named(use, joint, tmp_path):
         of.load(tmp_path / "run")
     with pytest.raises(UsageError, match="does not exist"):
         of.load(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_no_npz_is_named_so(tmp_path):
+    (tmp_path / "parts.txt").write_text("1 2 3")
+    with pytest.raises(DataError, match="give an .npz"):
+        read_parts(tmp_path / "parts.txt")

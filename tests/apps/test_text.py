@@ -78,3 +78,16 @@ def test_the_verb_compares_both(tmp_path, runs):
     assert done.exit_code == 0, done.output
     for part in ("bits/byte", "-grams", "--- gpt\nbe", "masked-diffusion, gaps filled\nb"):
         assert part in done.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--fill", "no gap"), ("--fill", "Ω_"), ("--prompt", "Ω"), ("--temperature", "-1"), ("--top-p", "0")],
+)
+def test_what_the_models_could_not_draw_is_refused_before_training(tmp_path, options, monkeypatch):
+    import pofx.runs.fitting
+
+    monkeypatch.setattr(pofx.runs.fitting, "fit", lambda *_, **__: pytest.fail("it trained"))
+    (tmp_path / "t.txt").write_text("\n".join(["a b", "no gap", "bag"] * 20))
+    done = CliRunner().invoke(app, ["text", str(tmp_path / "t.txt"), "--out", str(tmp_path / "o"), *options])
+    assert isinstance(done.exception, UsageError | DataError), done.output

@@ -125,7 +125,7 @@ APPROXIMATE = {  # the largest gap of the mean, that of the covariance, and the 
     "pigdm": (0.25, 0.35, (0.8, 0.97)),
     "mmps": (0.2, 0.35, (0.8, 0.97)),
     "ddrm": (0.25, 0.4, (0.75, 0.97)),
-    "diffpir": (0.25, 0.6, (0.7, 1.0)),
+    "diffpir": (0.3, 0.7, (0.6, 1.0)),  # zeta=0.5: (0.25, 0.3, (0.8, 1.0)), and means of pictures that are farther
     "red-diff": (0.5, 1.01, (0.0, 0.9)),
     "split-gibbs": (0.25, 0.4, (0.75, 0.95)),
     "daps": (0.25, 0.8, (0.8, 1.0)),

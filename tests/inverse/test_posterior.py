@@ -298,6 +298,12 @@ def test_every_measurement_may_have_an_operator_of_its_own(gmm, digits):
         pofx.posterior(gmm, y, [])
 
 
+def test_a_matrix_may_be_a_list_of_rows(plane):
+    run = pofx.fit(plane, "gmm", options={"components": 1}, progress=False)
+    found = pofx.posterior(run, [[1.0]], [[1.0, 1]], 0.1).sample(50)
+    assert abs(found.samples.sum(-1).mean() - 1) < 0.2
+
+
 def test_options_of_other_libraries_are_answered_by_ours(gmm):
     with pytest.raises(UsageError, match="it is operator here"):
         pofx.posterior(gmm, None, physics="blur")

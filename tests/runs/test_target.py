@@ -385,3 +385,11 @@ def test_a_model_that_trains_with_muon_names_its_matrices_to_a_target_too():
     model = config.build("cnf", Continuous((2,)))
     wrapped = ReverseKL(model, lambda x: -x.square().sum(1), Budget(steps=1), annealing=0.0, mix=0.0)
     assert [id(p) for p in wrapped.matrices()] == [id(p) for p in model.matrices()] != []
+
+
+@pytest.mark.parametrize("name", ["nsf", "nsf-coupling", "realnvp", "maf"])
+def test_every_flow_is_fitted_to_a_target_without_waves_or_dropout(name):
+    """With them the plain target of eight modes had one mode left (nsf-coupling) or no finite slope (realnvp)."""
+    found = pofx.fit_density(lambda x: -x.square().sum(1), 2, name, steps=1, scouts=0, progress=False, width=16)
+    model = found.artifact.model
+    assert model.octaves == 0 and model.dropout == 0.0 and getattr(model, "bound", 10.0) == 10.0

@@ -164,7 +164,7 @@ def member(name: str, x: np.ndarray, score: str, seed: int, share: float = 0.0) 
         learner.fit(x[:, varying])
     noticing = _notices(learner)
     if score == "noise" and not noticing:
-        raise Unsupported(f"{name} does not tell levels of noise: pass score=density, or take noise-classifier")
+        raise Unsupported(f"{name} has no levels of noise: pass score=density, or take noise-classifier")
     if score == "noise" or (score == "auto" and noticing):
         noise = _batched(partial(_noise, learner, varying))
         return noise, noise(x)

@@ -84,11 +84,10 @@ def nearest(
     judges = {c: predictor(data, c, seed)[0] for c in condition.columns if c not in chemistry.PROPERTIES}
     off = np.full((tries, len(condition)), np.inf)
     for k, strings in enumerate(drawn):
-        good = chemistry.canonical(strings)
-        at = [i for i, s in enumerate(good) if s is not None]
+        good = {i: s for i, s in enumerate(chemistry.canonical(strings)) if s is not None}
+        at, some = list(good), list(good.values())
         if not at:
             continue
-        some = [s for s in good if s is not None]
         computed = chemistry.properties(some, [c for c in condition.columns if c not in judges])
         have = np.stack(
             [judges[c](some) if c in judges else computed[c].to_numpy(float) for c in condition.columns], axis=1

@@ -193,6 +193,8 @@ class Design:
         self.trials = pd.DataFrame(columns=[ROUND, *space.columns, SCORE])
         if self.record is not None and self.record.exists():
             self.trials = rows_in(self.record)
+            if ROUND not in self.trials.columns:  # measured before there was a loop
+                self.trials.insert(0, ROUND, 0)
             lacking = [c for c in (ROUND, *space.columns, SCORE) if c not in self.trials.columns]
             if lacking:
                 raise DataError(f"{self.record} lacks {', '.join(lacking)}: it is the record of another loop")

@@ -15,7 +15,7 @@ import torch
 from pofx.apps.folders import folder_of
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import select
+from pofx.core.event import Discrete, select
 from pofx.core.files import read_json, whole, write_json
 from pofx.core.items import Items
 from pofx.core.model import Infilling, Marginal
@@ -95,6 +95,12 @@ class Joint:
         if self.model != "masked-diffusion":
             return {}
         view = Together.fit(Items("several", Several(dict(items))))
+        numbers = [name for name, part in view.parts.items() if not isinstance(part.event, Discrete)]
+        if numbers:
+            raise UsageError(
+                f"{self.model} takes classes alone, and {', '.join(numbers)} are numbers: give them as a DataFrame, "
+                "whose numbers become intervals, or choose circuit or vae"
+            )
         return {"part_sizes": view.sizes} if len(view.sizes) == len(items) else {}
 
     @property

@@ -167,9 +167,9 @@ class LatentSpace:
     @property
     def _columns(self) -> pd.DataFrame | None:
         """Columns that describe the items: the known factors, or those of rows themselves."""
-        if self.factors is not None or not isinstance(self.items.values, pd.DataFrame):
+        if self.factors is not None or not kind_of(self.items).columnar:
             return self.factors
-        return self.items.values
+        return self.items.values  # type: ignore[no-any-return]
 
     def attribute(self, name: str, others: bool = False) -> Float[np.ndarray, "d"]:
         """From the mean code of all other items to that of the items with an attribute; with `others`, the directions

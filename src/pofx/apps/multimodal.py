@@ -34,7 +34,10 @@ def multimodal(
         Reads(),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="circuit (exact), vae, or masked-diffusion (default of digits; else circuit).")
+        str | None,
+        typer.Option(
+            help="circuit (default), vae or masked-diffusion; of digits by default a model through a shared class."
+        ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Events.")] = 100,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 1).")] = None,
@@ -46,6 +49,7 @@ def multimodal(
     import pandas as pd
 
     from pofx.apps.joint import Joint
+    from pofx.apps.shared_parts import SharedParts
     from pofx.core.errors import UsageError, unknown
     from pofx.data import captioned_tiles
     from pofx.data.arrays import write_arrays
@@ -85,13 +89,20 @@ def multimodal(
             stated = {"caption": captioned_tiles.read(caption)}
         except KeyError as word:
             raise UsageError(f"--caption has a word that no caption has: {word}") from None
+    how: dict[str, Any] = {"minutes": 1.0 if minutes is None else minutes, "progress": True, "seed": seed}
+    joint: Any
     if run is not None:
-        joint = Joint.load(run)
+        kind = SharedParts if any((run / at / "shared.json").is_file() for at in ("", "model")) else Joint
+        joint = kind.load(run)
+    elif of is not None and model is None:
+        joint = spoken_pairs.through_class(of, **how)
+        joint.save(out / "model")
     else:
-        usual = "circuit" if of is None else "masked-diffusion"
-        joint = Joint(model or usual, minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)
+        joint = Joint(model or "circuit", **how)
         fitted = joint.fit(parts) if of is None else spoken_pairs.fitted(joint, of)
         fitted.save(out / "model")
+    if of is not None:
+        stated = {name: spoken_pairs.as_given(joint, name, part) for name, part in stated.items()}
     drawn = joint.sample(n, stated, seed=seed)
     if of is not None:
         drawn["picture"] = spoken_pairs.pixels(drawn["picture"])
@@ -122,8 +133,11 @@ def read_parts(path: str | Path) -> dict[str, Any]:
     """
     import numpy as np
 
+    from pofx.core.errors import DataError
     from pofx.data.bounded import reading
 
+    if Path(path).is_file() and Path(path).open("rb").read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
+        raise DataError(f"{path} holds no parts: give an .npz of arrays by name (numpy.savez)")
     with reading(path, "parts", "give an .npz of arrays"), np.load(path, allow_pickle=False) as file:
         if not hasattr(file, "files"):
             raise ValueError("it holds one array")

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 LARGEST = 64  # side of a solid
 POINTS = 512  # of a cloud
 FRACTIONS, SCORED = (0.1, 0.2), 60  # held out; solids whose likelihood is taken, at most
-CODES: Mapping[str, Any] = {"latent": 64, "batch_size": 32, "lr": 1e-3, "importance": 16}  # of a vae
+CODES: Mapping[str, Any] = {  # of a vae
+    "latent": 64, "network": "principal", "width": 64, "batch_size": 32, "lr": 1e-3, "importance": 16
+}  # fmt: skip
 
 
 def read_solids(path: Path) -> np.ndarray:

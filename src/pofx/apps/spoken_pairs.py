@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 
 from pofx.apps.shared_code import shared_code
-from pofx.apps.voice import Voice
+from pofx.apps.shared_parts import SharedParts
+from pofx.apps.voice import SMALL, Voice
 from pofx.core.errors import DataError, unknown
 from pofx.core.items import Items
 from pofx.data.bounded import read_bytes, reading
+from pofx.data.kinds.points import points
 from pofx.data.kinds.tokens import tokens
 from pofx.data.recordings import at_rate, read_recording
 
@@ -30,6 +32,11 @@ SQUARE = 2  # side of the squares of pixels that are one class for a model
 COMPONENTS = 24  # of the spectrograms
 PAIRS = 20_000
 SHARED = 16  # classes of what both parts share
+MOST = 0.7  # of the time is for pictures
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "picture": {"width": 96, "layers": 3, "batch_size": 64, "dropout": 0.1},
+    "sound": SMALL,
+}
 AGAIN = 3  # of so many recordings one is heard through the codec in training
 REPEATS = ".*of the values repeat"  # a warning: lengths are whole numbers of samples, recordings come more than once
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -171,6 +178,28 @@ def fitted(joint: Any, of: Pairs) -> Any:
         return joint.fit(of.parts)
 
 
+def through_class(of: Pairs, *, minutes: float | None = None, steps: int | None = None, **how: Any) -> SharedParts:
+    """A model of pairs through the class that they share: pictures square by square, sounds by a spline flow.
+
+    Args:
+        minutes: of training, most of them for pictures; one by default.
+        how: progress, seed.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=REPEATS)
+        parts = {"picture": of.parts["picture"], "sound": points(of.sounds.to_numpy())}
+        total = minutes or 1.0
+        budgets = [{}, {}] if steps else [{"minutes": MOST * total}, {"minutes": (1 - MOST) * total}]
+        options = {name: {**own, **budget} for (name, own), budget in zip(OWN.items(), budgets, strict=True)}
+        model = SharedParts({"picture": "gpt", "sound": "nsf"}, options=options, steps=steps, **how)
+        return model.fit(parts, of.shared)
+
+
+def as_given(joint: Any, name: str, part: Any) -> Any:
+    """A part as this model takes it: a model through the class has sounds as numbers, others as a table."""
+    return np.asarray(part, np.float64) if name == "sound" and isinstance(joint, SharedParts) else part
+
+
 def named(codes: np.ndarray) -> pd.DataFrame:
     """The numbers of sounds by name."""
     columns = [*(f"component {i}" for i in range(codes.shape[1] - 2)), "length", "level"]
@@ -186,7 +215,7 @@ def agreement(joint: Any, of: Pairs, n: int = 300, seed: int = 0) -> dict[str, f
     both = joint.sample(n, seed=seed + 1)
     named = joint.sample(len(at), {"picture": squares(new[at])}, seed=seed + 2)["sound"]
     some = sounds.iloc[there].reset_index(drop=True)
-    painted = joint.sample(len(there), {"sound": some}, seed=seed + 3)["picture"]
+    painted = joint.sample(len(there), {"sound": as_given(joint, "sound", some)}, seed=seed + 3)["picture"]
     seen, spoken = of.see(pixels(both["picture"])), of.hear(both["sound"])
     return {
         "both from nothing": float((seen == spoken).mean()),

@@ -206,9 +206,13 @@ def text(
     from pofx.data.columns import listed
     from pofx.evaluate.provenance import held_out_by
     from pofx.hub import name_of
+    from pofx.maths.sharpening import check_sharpening
     from pofx.runs.fitting import fit
     from pofx.runs.models import model_entry
 
+    check_sharpening(temperature, top_k, top_p, min_p)
+    if fill is not None and GAP not in fill:
+        raise UsageError(f"--fill must have a {GAP} where characters are to be drawn (got '{fill}')")
     if run and (models is not None or minutes is not None):
         raise UsageError("--run is trained already: leave --models and --minutes out")
     data = read(source)
@@ -226,6 +230,7 @@ def text(
         names = listed(models) or list(MODELS)
         for name in names:
             model_entry(name)  # before the first one is trained
+        check_known(data, prompt + (fill or "").replace(GAP, ""))
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "seed": seed, "overwrite": overwrite}
         runs = {name: fit(data, name, out=out / name, **how) for name in names}
     typer.echo("scoring held-out texts, and counting n-grams", err=True)
@@ -240,6 +245,22 @@ def text(
         if fill is not None and isinstance(one.model, Infilling):
             for sample in filled(one, fill, n, seed=seed, **options):
                 typer.echo(f"--- {name}, gaps filled\n{sample}")
+
+
+def check_known(data: Dataset, written: str) -> None:
+    """Refuse, before anything is trained, characters that no training text has.
+
+    Raises:
+        DataError: such characters.
+    """
+    values = data.train.values
+    known = set(values.text if isinstance(values, Passages) else "".join(map(str, values)))
+    lacking = sorted(set(written) - known)
+    if lacking:
+        raise DataError(
+            f"--prompt and --fill have characters that no training text has ({', '.join(map(repr, lacking[:10]))}): "
+            "write them without these"
+        )
 
 
 def in_order(run: Any) -> bool:

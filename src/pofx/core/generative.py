@@ -71,7 +71,7 @@ class Smoothed(Denoising, Explicit):
 
 
 class Noticing(Explicit):
-    """A model that tells how much noise there is in an item: what is unlike the training items seems noisy."""
+    """A model that estimates how much noise there is in an item: what is unlike the training items seems noisy."""
 
     @abstractmethod
     def expected_noise(self, x: X, condition: Condition | None = None) -> Float[Tensor, "n"]:

@@ -81,7 +81,7 @@ def seen(pictures: np.ndarray) -> np.ndarray:
     return found
 
 
-def sheet(pictures: np.ndarray, path: Path, scale: int = 6) -> None:
+def sheet(pictures: np.ndarray, path: str | Path, scale: int = 6) -> None:
     """Pictures side by side in one file."""
     from PIL import Image
 
@@ -92,4 +92,4 @@ def sheet(pictures: np.ndarray, path: Path, scale: int = 6) -> None:
     lines = [np.concatenate(rows[i : i + columns], 1) for i in range(0, len(rows), columns)]
     drawn, stream = Image.fromarray(np.concatenate(lines, 0)), io.BytesIO()
     drawn.resize((scale * drawn.width, scale * drawn.height), Image.Resampling.NEAREST).save(stream, "PNG")
-    write_bytes(path, stream.getvalue())
+    write_bytes(Path(path), stream.getvalue())

@@ -5,6 +5,7 @@ Those of one operator are restored together; draws come back in the order of the
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def each_of(
 
     Several are a list of operators, or an array among the options that has an axis more than that of one measurement.
     """
-    if isinstance(operator, list | tuple):
+    if isinstance(operator, list | tuple) and not in_numbers(operator):
         if not operator:
             raise UsageError("there must be an operator for each measurement (got none): pass a list of them")
         first = {id(one) if not isinstance(one, str) else one: one for one in operator}
@@ -121,6 +122,12 @@ def each_of(
     groups = [np.array(rows) for rows in alike.values()]
     made = [(operator, {**options, **{name: value[rows[0]] for name, value in several.items()}}) for rows in groups]
     return made, groups
+
+
+def in_numbers(operator: Any) -> bool:
+    """Whether a list is a matrix, row by row."""
+    rows = isinstance(operator, list | tuple) and operator and all(isinstance(row, list | tuple) for row in operator)
+    return bool(rows) and all(isinstance(value, Real) for row in operator for value in row)
 
 
 def _of_each(name: str, value: Any, operator: Any, shape: Sequence[int]) -> bool:

@@ -37,7 +37,7 @@ START, WIDE = -2.0, 1.5  # mean and deviation of the logarithm of an unknown dev
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Draws as events x (m · n, *event), what they are worth, evaluations, and levels of noise as found (m,)."""
+    """Draws as events x (m · n, *event), of which kind they are, evaluations, and levels of noise as found (m,)."""
 
     x: Tensor
     kind: str

@@ -70,9 +70,10 @@ def mmps(walk: Walker, steps: int = 40, inner: int = 2, eta: float = 1.0, correc
     return x
 
 
-def diffpir(walk: Walker, steps: int = 50, strength: float = 1.0, zeta: float = 0.5) -> Tensor:
+def diffpir(walk: Walker, steps: int = 50, strength: float = 1.0, zeta: float = 1.0) -> Tensor:
     """DiffPIR: the estimate is drawn towards the measurement by a proximal step of weight `strength` / s², then put
-    back to the next level with the noise it came from, a share `zeta` of it anew."""
+    back to the next level with the noise it came from, a share `zeta` of it anew: all of it is best here, where the
+    paper has less."""
     problem, places = walk.problem, levels(steps)
     x = walk.first(places[0])
     for s, u in zip(places[:-1], places[1:], strict=True):

@@ -22,7 +22,7 @@ from pofx.core.event import Discrete
 from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.model import Completing, Denoising, Explicit, Infilling
 from pofx.core.options import checked
-from pofx.inverse.each import STRIDE, EachPosterior, each_of, several_of
+from pofx.inverse.each import STRIDE, EachPosterior, each_of, in_numbers, several_of
 from pofx.inverse.item_posterior import ItemPosterior, check_counts, item_shape, measured, real_items
 from pofx.inverse.latent import MOVES, RATE, STEPS
 from pofx.inverse.methods import METHODS, check_options
@@ -85,6 +85,7 @@ def posterior(
         DataError: measurements of another shape than the operator's.
     """
     artifact, options_of = run_of(run), dict(operator_options or {})
+    operator = np.asarray(operator) if in_numbers(operator) else operator
     several = each_of(operator, options_of, item_shape(artifact) if shape is None else shape)
     if several is not None:
 
@@ -202,6 +203,7 @@ def measure(
         seed: of the noise.
     """
     artifact = run_of(run)
+    operator = np.asarray(operator) if in_numbers(operator) else operator
     truth, shape, its = real_items(artifact, items), item_shape(artifact), dict(operator_options or {})
     several = each_of(operator, its, shape)
     if several is None:

@@ -14,6 +14,22 @@ from torch import Tensor
 from pofx.core.errors import UsageError
 
 
+def check_sharpening(temperature: float = 1.0, top_k: float = 0, top_p: float = 1.0, min_p: float = 0.0) -> None:
+    """Refuse values that `sharpen` cannot take.
+
+    Raises:
+        UsageError: as of `sharpen`.
+    """
+    if not 0 <= temperature < math.inf:
+        raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
+    if top_k < 0 or top_k % 1:
+        raise UsageError(f"top_k must be a whole number from 0 up (got {top_k!r}): pass top_k=10, or 0 to keep all")
+    if not 0 < top_p <= 1:
+        raise UsageError(f"top_p must lie in (0, 1] (got {top_p!r}): pass top_p=0.9")
+    if not 0 <= min_p <= 1:
+        raise UsageError(f"min_p must lie in [0, 1] (got {min_p!r}): pass min_p=0.05, or 0 to keep all")
+
+
 def sharpen(
     logits: Float[Tensor, "*event classes"],
     temperature: float = 1.0,
@@ -33,14 +49,7 @@ def sharpen(
         UsageError: a temperature that is not finite or below 0, a top_k that is not a whole number from 0 up, or a
             top_p outside (0, 1], or a min_p outside [0, 1].
     """
-    if not 0 <= temperature < math.inf:
-        raise UsageError(f"temperature must be a number from 0 up (got {temperature!r}): pass temperature=0.8")
-    if top_k < 0 or top_k % 1:
-        raise UsageError(f"top_k must be a whole number from 0 up (got {top_k!r}): pass top_k=10, or 0 to keep all")
-    if not 0 < top_p <= 1:
-        raise UsageError(f"top_p must lie in (0, 1] (got {top_p!r}): pass top_p=0.9")
-    if not 0 <= min_p <= 1:
-        raise UsageError(f"min_p must lie in [0, 1] (got {min_p!r}): pass min_p=0.05, or 0 to keep all")
+    check_sharpening(temperature, top_k, top_p, min_p)
     if temperature == 0:
         temperature, top_k = 1.0, 1
     if temperature != 1:

@@ -31,13 +31,13 @@ class Leaf(nn.Module, ABC):
     def start(self, x: Num[Tensor, "n d"], known: Known, prototypes: Num[Tensor, "states d"]) -> None:
         """Begin near the prototypes, one for each state, and as wide as the items."""
 
-    def held(self, *, raw: bool) -> Tensor | None:
+    def held(self, *, raw: bool) -> Float[Tensor, "entries states"] | None:
         """What `values` needs of the parameters alone, once for all items. Default: nothing."""
         return None
 
     @abstractmethod
     def values(
-        self, x: Num[Tensor, "n d"], known: Known, held: Tensor | None, *, raw: bool
+        self, x: Num[Tensor, "n d"], known: Known, held: Float[Tensor, "entries states"] | None, *, raw: bool
     ) -> tuple[Float[Tensor, "d n states"], Float[Tensor, "n"] | float]:
         """p(x_i | state) up to a factor per item, and the log of that factor; `raw`: the tables are normalised."""
 
@@ -109,11 +109,11 @@ class Classes(Leaf):
         logits = self.log_table.masked_fill(~self.open, -math.inf)
         return logits.exp() if raw else logits.softmax(1)
 
-    def held(self, *, raw: bool) -> Tensor:
+    def held(self, *, raw: bool) -> Float[Tensor, "entries states"]:
         return self.table(raw=raw).flatten(0, 1)
 
     def values(
-        self, x: Num[Tensor, "n d"], known: Known, held: Tensor | None, *, raw: bool
+        self, x: Num[Tensor, "n d"], known: Known, held: Float[Tensor, "entries states"] | None, *, raw: bool
     ) -> tuple[Float[Tensor, "d n states"], Float[Tensor, "n"] | float]:
         places = torch.arange(x.shape[1], device=x.device) * self.classes
         assert held is not None
@@ -170,7 +170,7 @@ class Normals(Leaf):
         self.log_scales.copy_((0.7 * self.units).log().expand_as(self.log_scales))
 
     def values(
-        self, x: Num[Tensor, "n d"], known: Known, held: Tensor | None, *, raw: bool
+        self, x: Num[Tensor, "n d"], known: Known, held: Float[Tensor, "entries states"] | None, *, raw: bool
     ) -> tuple[Float[Tensor, "d n states"], Float[Tensor, "n"] | float]:
         given = x.T[..., None] if known is None else x.masked_fill(~known, 0.0).T[..., None]
         log_scales = self.log_scales.clamp(min=(self.floor * self.units).log())

@@ -67,7 +67,8 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
         coupling: "ot" pairs the noises of a batch with the items nearest to them, within each class: straighter paths,
             for deterministic samplers.
         network: "mlp" (on the flattened event), "unet" or "dit", a transformer of patches (events with two to four
-            axes), or "auto": unet for grids of 256 numbers and more.
+            axes), or "auto": unet for grids of 256 numbers and more. A U-Net learns by Muon at a rate of 2e-3 unless
+            `optimizer` is stated.
         output: what the network gives, "velocity" on the circle, or the "data", for a transformer of large patches.
         variance: "fixed", or "learned": that of the steps of the ancestral sampler.
         width: of the network; None takes 64 channels (unet; 32 up to 1,024 numbers), 128 features (dit) or 512 units

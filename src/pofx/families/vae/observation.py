@@ -30,6 +30,7 @@ from pofx.maths.distributions import (
 
 MANY = 1024  # classes from which on those of a vector are counts
 CERTAIN = 16.0  # logits of two classes beyond which none is more certain
+SELDOM = 5e-3  # share of items below which a pixel that is lit is no deviation from a mean
 ONE_HOT = 32  # classes up to which an encoder that is no convolution sees them apart
 
 
@@ -150,7 +151,9 @@ class Categorical(Classes):
 class Bernoulli(Classes):
     """Two classes by one logit each; the encoder sees their distance from the mean of the data.
 
-    Logits end at ±16: those of pixels that training never lights fall without end, as nothing holds them.
+    Logits end at ±16: those of pixels that training never lights fall without end, as nothing holds them. As inputs
+    these are exactly 0: a number near it would have weights that drift, for Adam's steps do not shrink with the
+    gradient, and the first item in which such a pixel is lit would lose thousands of nats.
     """
 
     def __init__(self, event: Discrete) -> None:
@@ -169,7 +172,8 @@ class Bernoulli(Classes):
     def seen(
         self, x: Int[Tensor, "n *event"], marginals: Float[Tensor, "*event outputs"], grid: bool = False
     ) -> Float[Tensor, "n ..."]:
-        centred = 2.0 * (x - marginals[..., 0].detach().sigmoid())
+        often = marginals[..., 0].detach().sigmoid()
+        centred = 2.0 * (x - torch.where(often > SELDOM, often, 0.0))
         return centred if grid else centred.flatten(1)
 
     def start(self, x: Int[Tensor, "n *event"]) -> Float[Tensor, "*event outputs"]:

@@ -51,7 +51,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         depth: hidden layers (perceptrons only).
         dropout: share of hidden units dropped in training; None takes 0.25 below 10,000 training items, else 0.
         network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many
-            weights, and for spatial codes.
+            weights, and for spatial codes; "principal": mlp beside principal components, of two classes.
         spatial: halvings of height and width between a grid and its code, which then is a grid too, as a first stage
             of latent diffusion; 0 is a code without places.
         observation: "bernoulli" (two classes), "categorical", "logistic", "nb" and "zinb" (counts: a negative
@@ -109,7 +109,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         width: Width | None = None,
         depth: Depth = 2,
         dropout: Dropout | None = None,
-        network: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
+        network: Annotated[str, OneOf("auto", "mlp", "conv", "principal")] = "auto",
         spatial: Annotated[int, Range(0, 8)] = 0,
         observation: Annotated[str, OneOf("auto", "bernoulli", "categorical", "logistic", "nb", "zinb")] = "auto",
         components: Annotated[int, Range(1, 256)] = 3,
@@ -155,7 +155,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
             0 if bend is None else bend.size,
             self.width,
             depth,
-            conv=self.network == "conv",
+            kind=self.network,
             spatial=spatial,
             context=context,
             dropout=dropout,
@@ -378,6 +378,8 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
             self.marginals.copy_(self.likelihood.start(x))
             few = each(x, lambda part: part[: 4 * self.prior_parts])
             self.law.start(self.likelihood.seen(few, self.marginals, self.networks.grid))
+            if self.networks.principal is not None:
+                self.networks.principal.begin(self.likelihood.seen(x, self.marginals), self.marginals)
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The negative importance-weighted bound, whatever the training weights are."""
