@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import pofx
 from pofx.apps import molecules as app_of
+from pofx.apps.conditioned_molecules import predictor
 from pofx.apps.ngram import NGram, floor_nats
 from pofx.apps.steered import limited, steer
 from pofx.cli.main import app
@@ -274,7 +275,7 @@ def test_given_properties_are_held_against_ignored_ones(data):
     one = app_of.learn(data, width=32, layers=2, heads=2, steps=20, progress=False)
     found = app_of.obedience(one, data, n=80)
     assert list(found.index) == ["logP", "weight"] and (found["ignored"] > 0).all()
-    measured = app_of.predictor(data, "logP")[1]
+    measured = predictor(data, "logP")[1]
     assert 0 < measured < 2
 
 

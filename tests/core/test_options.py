@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+import pofx
 from pofx.core import config
 from pofx.core.elsewhere import ELSEWHERE
 from pofx.core.errors import DataError, PofxError, Unsupported, UsageError
@@ -221,5 +222,8 @@ def test_names_of_other_libraries_are_answered_by_ours(theirs, ours):
 def test_every_name_of_ours_for_one_of_another_library_exists():
     known = {name for entry in config.entries().values() for names in owned(entry).values() for name in names}
     names = {n for entry in config.entries().values() for n in inspect.signature(entry.model.sample).parameters}
+    calls = [getattr(pofx, name) for name in dir(pofx) if not name.startswith("_")]
+    calls += [pofx.Client.score]
+    names |= {n for f in filter(inspect.isfunction, calls) for n in inspect.signature(f).parameters}
     assert {name for ours in ELSEWHERE.values() for name in ours} <= known | names | set(OF_CALLS)
     assert not set(ELSEWHERE) & set(OF_CALLS)
