@@ -277,6 +277,12 @@ def test_whatever_pandas_writes_comes_back(ints, separator, data):
     pd.testing.assert_frame_equal(found, frame, check_dtype=False, rtol=1e-15)
 
 
+def test_a_header_is_no_title_above_words_with_other_separators():
+    for words in (["|;|a", "|;|a", ",|", ",|"], ["|;|a", "||", "|;|a", "b"]):
+        frame = pd.DataFrame({"whole": [0] * 4, "real": [0.5] * 4, "word": words})
+        pd.testing.assert_frame_equal(parsed(frame.to_csv(index=False), "x.csv"), frame, check_dtype=False)
+
+
 def test_other_formats_of_tables(tmp_path):
     frame = pd.DataFrame({"a": np.arange(12) * 0.5, "b": ["x", "y", "z"] * 4, "i": np.arange(12) + 2**60})
     frame.to_parquet(tmp_path / "t.parquet")

@@ -213,6 +213,9 @@ def _preamble(text: str) -> int:
 def _titles(text: str, start: int, separator: str) -> int:
     """Lines above the header that hold a title or a date: one field each, where the lines below have more."""
     lines = text[:SAMPLE].split("\n")[start:]
+    whole = rows_of(text, start, separator)
+    if len({len(row) for row in whole}) == 1 and len(whole[0]) > 2 and all(field.strip() for field in whole[0]):
+        return 0  # a first line of as many fields as all others is the header
     for mark in dict.fromkeys((separator, *SEPARATORS)):
         k = next(
             (i for i, line in enumerate(lines[:TITLES]) if sum(bool(f.strip(' "\r')) for f in line.split(mark)) > 1), 0
