@@ -29,7 +29,7 @@ from pofx.nets.vector.mlp import ResidualMLP
 from pofx.nets.vector.time import TimeEmbedding
 
 CONTEXT = 128  # features of time and condition
-SMALL_GRID = 1024  # numbers up to which a narrower U-Net draws better items in the same minutes
+SMALL_GRID = 2048  # numbers up to which a narrower U-Net draws better items in the same minutes
 OUTPUTS = ("velocity", "data")
 LEAST_SINE = 0.05  # by which an error of the data is divided to give one of the velocity
 BOTTLENECK = 4  # a patch of so many times more numbers than places have features is embedded through a bottleneck
@@ -38,7 +38,7 @@ Branch = Callable[[Tensor, Tensor], Sequence[Tensor]]  # what a U-Net sees, its 
 
 def width_of(network: str, count: int, given: int | None) -> int:
     """The width of a network for events of `count` numbers: what is given; where that is None, 32 or 64 channels
-    (unet; 32 up to 1,024 numbers), 128 features (dit) or 512 units (mlp; 256 up to 16 numbers, 128 up to 3).
+    (unet; 32 up to 2,048 numbers), 128 features (dit) or 512 units (mlp; 256 up to 16 numbers, 128 up to 3).
 
     Runs from before there were 32 channels give 0 for 64.
     """

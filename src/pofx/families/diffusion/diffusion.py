@@ -71,7 +71,7 @@ class Diffusion(OnePhase, Smoothed, Decoding, Stepwise):
             `optimizer` is stated.
         output: what the network gives, "velocity" on the circle, or the "data", for a transformer of large patches.
         variance: "fixed", or "learned": that of the steps of the ancestral sampler.
-        width: of the network; None takes 64 channels (unet; 32 up to 1,024 numbers), 128 features (dit) or 512 units
+        width: of the network; None takes 64 channels (unet; 32 up to 2,048 numbers), 128 features (dit) or 512 units
             (mlp; 256 up to 16 numbers, 128 up to 3), and is saved as chosen.
         depth: residual blocks of the perceptron, or at each resolution of the U-Net; layers of the transformer.
         patch: side of the transformer's patches; 0 takes a seventh of the longest side.

@@ -39,7 +39,7 @@ class FlowMap(OnePhase, Leading):
             2303.01469).
         anchored: share of the items that learn the velocity at one time, r = t.
         network: "mlp", "unet", "dit" or "auto", as in `flow-matching`.
-        width: of the network; None takes 64 channels (unet; 32 up to 1,024 numbers), 128 features (dit) or 512 units
+        width: of the network; None takes 64 channels (unet; 32 up to 2,048 numbers), 128 features (dit) or 512 units
             (mlp; 256 up to 16 numbers, 128 up to 3), and is saved as chosen.
         depth: residual blocks, or layers.
         patch: side of the transformer's patches; 0 takes a seventh of the longest side.
