@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from harness import listed, measure, option, parser, sheet
 from torch import nn
-from vision import declare
+from vision import unet_of_diffusers
 
 import pofx
 from pofx.data.sources import load
@@ -38,17 +38,6 @@ def distances(spaces, data, drawn):
     return row
 
 
-def theirs(width):
-    from diffusers import UNet2DModel
-
-    return UNet2DModel(
-        sample_size=28, in_channels=1, out_channels=1, layers_per_block=2, norm_num_groups=4,
-        block_out_channels=(width, 2 * width, 2 * width),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
-
-
 @torch.inference_mode()
 def draw(net, scheduler, n):
     net = copy.deepcopy(net).eval().to(PLACE)
@@ -63,12 +52,12 @@ def draw(net, scheduler, n):
 
 
 def of_diffusers(args, data, spaces, width):
-    declare()
+    torch.manual_seed(args.seed)
+    net = unet_of_diffusers((1, 28, 28), width)
     from diffusers import DDIMScheduler
     from diffusers.training_utils import EMAModel
 
-    torch.manual_seed(args.seed)
-    net, scheduler = theirs(width), DDIMScheduler(num_train_timesteps=1000)
+    scheduler = DDIMScheduler(num_train_timesteps=1000)
     average = EMAModel(net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
     descent = torch.optim.AdamW(net.parameters(), RATE, betas=(0.95, 0.999), weight_decay=1e-6, fused=True)
     x = torch.from_numpy(np.asarray(data.train.values))[:, None].float() / 127.5 - 1

@@ -12,6 +12,7 @@ import torch
 from contestants import size
 from harness import listed, measure, parser
 from torch import nn
+from vision import unet_of_diffusers
 
 from pofx.core.config import build
 from pofx.core.event import Continuous
@@ -33,15 +34,10 @@ class Ours(nn.Module):
 
 class Theirs(nn.Module):
     def __init__(self, width):
-        from diffusers import DDIMScheduler, UNet2DModel
-
         super().__init__()
-        self.net = UNet2DModel(
-            sample_size=SHAPE[-1], in_channels=3, out_channels=3, layers_per_block=2, norm_num_groups=4,
-            block_out_channels=(width, 2 * width, 2 * width),
-            down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-        )  # fmt: skip
+        self.net = unet_of_diffusers(SHAPE, width)
+        from diffusers import DDIMScheduler
+
         self.register_buffer("signal", DDIMScheduler(num_train_timesteps=1000).alphas_cumprod)
 
     def forward(self, x):
