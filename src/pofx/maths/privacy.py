@@ -15,8 +15,7 @@ import secrets
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.optimize import brentq, minimize_scalar
-from scipy.special import gammaln, logsumexp
-from scipy.stats import beta
+from scipy.special import betaincinv, gammaln, logsumexp
 
 from pofx.core.errors import UsageError
 
@@ -161,6 +160,6 @@ def audited_epsilon(
     n = len(without) - half
     hits, alarms = (int((sign * x[half:] > threshold).sum()) for x in (within, without))
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, alarms + 1, n - alarms)) if alarms < n else 1.0
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(alarms + 1, n - alarms, 1 - tail)) if alarms < n else 1.0
     return max(math.log(max(low - delta, 1e-300) / high), 0.0)
