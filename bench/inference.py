@@ -89,7 +89,8 @@ def main():
     parser.add_argument("--members", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--draws", type=int, default=5_000)
-    parser.add_argument("--checks", type=int, default=300, help="held-out simulations of the calibration")
+    parser.add_argument("--checks", type=int, default=300, help="new simulations of the calibration")
+    parser.add_argument("--check-draws", type=int, default=100, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sbi", action="store_true", help="sbi in turn with us, where it is installed")
     args = parser.parse_args()
@@ -121,7 +122,9 @@ def main():
             if posterior is not None:
                 row["share"] = None if posterior.likelihood is None else posterior.likelihood.share
             if posterior is not None and args.method in ("auto", "posterior", "both"):
-                check = posterior.check(args.checks).to_json()
+                fresh = Prior.of(task.prior).sample(args.checks, args.seed + 1)
+                data = (fresh, simulate(task.simulator, fresh, vectorised=True, seed=args.seed + 1))
+                check = posterior.check(data=data, draws=args.check_draws).to_json()
                 row |= {key: check[key] for key in ("sbc", "tarp", "tarp_noise", "sound")}
                 row |= {"covered_90": check["coverage"]["0.9"], "failed": posterior.failed}
             print(json.dumps(row), flush=True)
