@@ -1,4 +1,4 @@
-"""Laws of data of simulators as users return them: every container, names in any order, runs that fail, in-place code."""
+"""Laws of data of simulators as users return them: any container, names in any order, failed runs, in-place code."""
 
 from dataclasses import replace
 
