@@ -105,13 +105,15 @@ def samplers(args):
     exact = pofx.fit(digits, "gmm", view={"represent": "unit"}, options=options, progress=False)
     draws = exact.sample(20_000, seed=1)
     began = time.process_time()
-    learned = pofx.fit(
-        pofx.images(draws, levels=digits.train.facts["levels"]),
-        "flow-matching",
-        view={"represent": "unit"},
-        minutes=args.minutes,
-        progress=False,
-    )
+    priors = {"exact": exact}
+    if "learned" in args.priors:
+        priors["learned"] = pofx.fit(
+            pofx.images(draws, levels=digits.train.facts["levels"]),
+            "flow-matching",
+            view={"represent": "unit"},
+            minutes=args.minutes,
+            progress=False,
+        )
     spent = round(time.process_time() - began, 1)
     items = exact.sample(args.items, seed=2)
     for sigma in args.noises:
@@ -119,7 +121,10 @@ def samplers(args):
             operator, settings = SMALL[name]
 
             def made(run, method):
-                return pofx.posterior(run, None, operator, sigma, operator_options=settings, method=method)  # noqa: B023
+                name, *more = method.split(":")
+                options = dict(harness.option(one) for one in more)
+                return pofx.posterior(run, None, operator, sigma, operator_options=settings, method=name,  # noqa: B023
+                                      options=options)  # fmt: skip
 
             posterior = made(exact, "exact")
             y = measured(posterior.operator, posterior.noise, real_items(exact, items), 1)
@@ -127,7 +132,7 @@ def samplers(args):
             common = {"task": name, "sigma": sigma, "prior_cpu_s": spent}
             yield common | {"prior": "exact", "method": "exact", "psnr": round(float(best.psnr(truth).mean()), 2),
                             "coverage": round(checked(best, truth).coverage[0.9][0], 3)}  # fmt: skip
-            for prior, run in (("exact", exact), ("learned", learned)):
+            for prior, run in priors.items():
                 for method in args.methods or METHODS:
                     posterior, start = made(run, method), time.process_time()
                     found = posterior.at(y).sample(args.draws)
@@ -205,7 +210,9 @@ def levy(args):
         yield {"task": name, "method": "gibbs", "rmse": round(float(best**0.5), 3), "coverage": inside}
         for method in args.methods or METHODS:
             start = time.process_time()
-            found = pofx.posterior(learned, y, matrix, sigma, method=method).sample(args.draws)
+            one, *more = method.split(":")
+            options = dict(harness.option(each) for each in more)
+            found = pofx.posterior(learned, y, matrix, sigma, method=one, options=options).sample(args.draws)
             yield {"task": name, "method": method, **gap(found.samples, exact), "nfe": found.evaluations,
                    "coverage": round(float(found.coverage(truth, 0.9).mean()), 3),
                    "residual": round(float(found.residual.mean()), 2),
@@ -331,6 +338,7 @@ def main():
     parser.add_argument("--method", default="auto")
     parser.add_argument("--methods", type=harness.listed, help=f"of the samplers and the scan: {', '.join(METHODS)}; "
                         "with options, as in split-gibbs:sweeps=20")  # fmt: skip
+    parser.add_argument("--priors", type=harness.listed, default=["exact", "learned"], help="of the samplers")
     parser.add_argument("--noises", type=lambda t: [float(v) for v in t.split(",")], default=[0.05, 0.2])
     parser.add_argument("--minutes", type=float, default=1.0, help="of training a denoiser")
     parser.add_argument("--device", default="cpu", help="of trained priors")

@@ -44,7 +44,8 @@ SHORT = {s + p: m for p, m in (("npe", "posterior"), ("nle", "likelihood"), ("nr
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
-CHOSEN_BY, CONSTANT_CHOICE = 200, 200  # simulations that choose, draws of each
+CHOSEN_BY, CONSTANT_CHOICE = 200, 100  # simulations that choose, draws of each
+PATIENCE = 8  # rounds of validation in vain, of 24, after which a training ends
 MOST_OF_BOTH = 2_500  # steps of each
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
 
@@ -235,7 +236,7 @@ def _fitted(
     values = {**(SMALL if model == "nsf" else {}), **(options or {})}
     batch, usual = budget_of(len(train))
     count = usual if steps is None else steps
-    training = {"batch_size": batch, **(trainer or {})}
+    training = {"batch_size": batch, "patience": PATIENCE, **(trainer or {})}
     runs = []
     for i in range(members):
         learned, checking, held_out = (points(events[rows], support=support) for rows in (train, validation, test))

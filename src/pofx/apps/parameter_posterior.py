@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates
@@ -22,6 +21,7 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.files import read_json, whole, write_json
 from pofx.core.options import Range, check_value
 from pofx.evaluate.calibration import Calibration, calibration
+from pofx.maths.climbing import climbed
 from pofx.maths.particles import systematic, tempered
 
 PUBLIC = ("Posterior",)
@@ -139,17 +139,11 @@ class Posterior:
         return self.likelihood is not None and self.likelihood.share > 0
 
     def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
-        """The parameters (d,) of highest posterior density: the best of 1,000 draws, refined."""
-        x = self._observation(x)
-        start = self.sample(1_000, x, seed=seed)
-        best = start[np.argmax(self.log_prob(start, x))]
-        scale = start.std(0) + 1e-12
-        bounds = [(low, high) for low, high in zip(*self._box(best, scale), strict=True)]
-        found = minimize(
-            lambda u: -min(float(self.log_prob(best + u * scale, x)[0]), 1e300),
-            np.zeros(len(best)), method="Nelder-Mead", bounds=bounds, options={"maxiter": 200 * len(best)},
-        )  # fmt: skip
-        return np.asarray(best + found.x * scale)
+        """The parameters (d,) of highest posterior density: the best of 1,000 draws, refined by populations around it
+        (`maths.climbing`)."""
+        seen = self._seen(x)
+        low, high = self._box()
+        return climbed(lambda theta: self.log_prob(theta, seen), self.sample(1_000, seen, seed=seed), low, high, seed)
 
     def check(self, n: int | None = None, *, data: Any = None, draws: int = 200, seed: int = 0) -> Calibration:
         """Calibration on n held-out simulations (300, or 100 where draws need particles): ranks, random regions,
@@ -314,10 +308,10 @@ class Posterior:
         """Data (n, …) as the runs see them."""
         return x if self.embedding is None else self.embedding(x)
 
-    def _box(self, best: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _box(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.array(self.prior.bounds).T
         inner = 1e-9 * np.where(np.isfinite(high - low), high - low, 1.0)
-        return (low + inner - best) / scale, (high - inner - best) / scale
+        return low + inner, high - inner
 
     @property
     def _models(self) -> tuple[Artifact, ...]:
