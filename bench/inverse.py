@@ -5,6 +5,7 @@ python bench/inverse.py mnist --models flow-matching --minutes 10 -o width=64 --
 python bench/inverse.py mnist                     100 normal components: k-means of 20,000 images, one step of EM
 python bench/inverse.py samplers [--out DIR]      every method against exact posteriors, by operator and noise
 python bench/inverse.py levy                      the same on signals with Laplace increments, beside a Gibbs sampler
+python bench/inverse.py style --minutes 4         digits in the opposite contrast and turned, by two runs, and back
 python bench/inverse.py mri                       a T1 slice from a quarter of its k-space; priors of other images
 
 Floors (20,000 training images, 200 test images, a mixture of 100 normals): 18.0, 19.0, 18.2, 19.9, 21.0 dB. The prior
@@ -21,6 +22,7 @@ from pathlib import Path
 import harness
 import numpy as np
 import torch
+from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
 import pofx
@@ -328,7 +330,52 @@ def mri(args):
         yield {"task": "MRI 4x", "options": options, **row, "prior_cpu_s": round(trained, 1), "s": round(spent, 1)}
 
 
-BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri}
+def style(args):
+    """MNIST (14 × 14) as the other half of it, inverted and turned, by the codes of two flow-matching runs, and back:
+    classes that a classifier of the digits as they were still reads, codes aligned or as they are. Floors: the digits
+    themselves shown to it, inverted and turned (what a transfer that changes nothing has), and chance."""
+    import dataclasses
+
+    from pofx.evaluate.features import fit_spaces
+
+    data = load("mnist")
+
+    def small(x):
+        return np.round(np.asarray(x).reshape(-1, 14, 2, 14, 2).mean((2, 4))).astype(np.uint8)
+
+    def there(x):
+        return np.ascontiguousarray(255 - np.rot90(x, 1, (1, 2)))
+
+    def here(x):
+        return np.ascontiguousarray(np.rot90(255 - np.asarray(x), -1, (1, 2)))
+
+    every = dataclasses.replace(data.train, values=small(data.train.values))
+    judge = fit_spaces(every, ["classifier"], seed=0)[0]
+    order = np.random.default_rng(0).permutation(len(every))
+    began, runs = time.process_time(), []
+    for seed, values in enumerate((every.values[order[:20_000]], there(every.values[order[20_000:40_000]]))):
+        runs.append(pofx.fit(pofx.images(values), "flow-matching", minutes=args.minutes, seed=seed, progress=False,
+                             device=args.device, **dict(args.option)))  # fmt: skip
+    spent = round(time.process_time() - began, 1)
+    held, labels = small(data.test.values)[: args.items], np.asarray(data.test.labels)[: args.items]
+    shown = [held]
+    for align in (True, False):
+        moved = pofx.edit(runs[0], held, into=runs[1], align=align)
+        back = pofx.edit(runs[1], moved, into=runs[0], align=align)
+        shown += [moved, back]
+        right = {"there": judge.predict(here(moved)) == labels, "there and back": judge.predict(back) == labels}
+        yield {"task": "style", "aligned": align, "cpu_s": spent, "minutes": args.minutes, "n": len(held),
+               **{name: round(float(v.mean()), 3) for name, v in right.items()},
+               "stderr": round(float(right["there"].std() / len(held) ** 0.5), 3),
+               "real": round(float((judge.predict(held) == labels).mean()), 3),
+               "unchanged": round(float((judge.predict(here(held)) == labels).mean()), 3), "chance": 0.1}  # fmt: skip
+    rows = [np.concatenate(list(np.pad(x[:16], ((0, 0), (1, 1), (1, 1)))), 1) for x in shown]
+    picture = Image.fromarray(np.concatenate(rows))
+    args.out.mkdir(parents=True, exist_ok=True)
+    picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST).save(args.out / "style.png")
+
+
+BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri, "style": style}
 
 
 def main():
