@@ -68,6 +68,20 @@ def test_parameters_that_a_simulator_changes_stay_as_they_were():
         assert not simulate(greedy, theta, vectorised=vectorised).any() and np.array_equal(theta, THETA)
 
 
+def test_a_simulator_may_have_an_argument_for_each_parameter():
+    def swapped(b, a):
+        return [a + b, a - b, a * b]
+
+    def random(a, b, rng):
+        return a + b + rng.normal()
+
+    assert np.allclose(simulate(swapped, THETA, parameters=["a", "b"]), WANTED)
+    assert np.allclose(simulate(lambda a, b: np.stack([a + b, a - b, a * b], 1), THETA, vectorised=True,
+                                parameters=["a", "b"]), WANTED)  # fmt: skip
+    assert np.std(simulate(random, THETA, parameters=["a", "b"])[:, None] - WANTED[:, :1]) > 0.3
+    assert np.allclose(simulate(lambda theta, rng: plain(theta), THETA, parameters=["a", "b"]), WANTED)
+
+
 @pytest.mark.parametrize("failed", [None, np.nan, float("inf"), "no", [1.0, None, 2.0]])
 def test_a_run_that_returns_no_data_failed(failed):
     found = simulate(lambda theta: failed if theta[0] > 0 else plain(theta), THETA)
@@ -91,6 +105,7 @@ def test_observations_and_parameters_have_names_in_any_order(tmp_path):
     value = posterior.log_prob(theta)
     assert np.allclose(posterior.log_prob(pd.DataFrame(theta[:, ::-1], columns=["b", "a"])), value)
     assert np.allclose(posterior.log_prob({"b": 0.2, "a": 0.1}), value[:1])
+    assert posterior.pairs(tmp_path / "pairs.png", n=50, truth={"b": 0.2, "a": 0.1}).stat().st_size > 1_000
     for wrong in ([0.1, 0.2, 0.3], [np.nan, 0.1], "ab", {"a": 1.0}):
         with pytest.raises(DataError):
             posterior.log_prob(wrong)

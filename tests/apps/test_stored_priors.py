@@ -53,6 +53,7 @@ def test_what_has_no_plain_values_is_not_stored():
     [
         (D.Dirichlet(TWO), "depend on one another"),
         (D.Poisson(TWO), "whole"),
+        (stats.dirichlet([1, 1]), "joint prior must"),
         ({"a": stats.poisson(3)}, "whole numbers"),
         ({"a": stats.beta}, "beta without its numbers"),
         ({"a": 1.0}, "got 1.0"),

@@ -130,7 +130,8 @@ def infer(
         if simulator is not None:
             count = simulations // rounds + (turn < simulations % rounds)
             fresh, kept = _proposed(prior, posterior, count, seed + 7919 * turn, theta)
-            made, names = named_data(simulator, fresh, workers=workers, vectorised=vectorised, seed=seed + turn)
+            how: dict[str, Any] = {"workers": workers, "vectorised": vectorised, "parameters": prior.names}
+            made, names = named_data(simulator, fresh, seed=seed + turn, **how)
             theta, x = (fresh, made) if turn == 0 else (np.concatenate([theta[kept], fresh]),
                                                         np.concatenate([x[kept], made]))  # fmt: skip
         theta, x, failed = complete(theta, x if embedding is not None else in_rows(x))

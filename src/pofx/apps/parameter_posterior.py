@@ -197,7 +197,8 @@ class Posterior:
         self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False, seed: int = 0
     ) -> np.ndarray:
         """Data (n, …) simulated from parameters of the posterior: they should look like the observation."""
-        return simulate(simulator, self.sample(n, x, seed=seed), vectorised=vectorised, seed=seed)
+        theta = self.sample(n, x, seed=seed)
+        return simulate(simulator, theta, vectorised=vectorised, seed=seed, parameters=self.prior.names)
 
     def predictive_picture(
         self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False,
@@ -214,6 +215,7 @@ class Posterior:
         """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
         from pofx.apps.pair_plot import pair_plot
 
+        truth = truth if truth is None else numbers(truth, self.prior.names)
         return pair_plot(Path(path), self.sample(n, x, seed=seed), self.prior.names, truth)
 
     def save(self, folder: str | Path) -> Path:

@@ -46,10 +46,10 @@ class OfTorch:
     def support(self) -> tuple[float, float]:
         return _bounds(self.source.support, 1)[0]
 
-    def rvs(self, n: int, random_state: np.random.Generator) -> np.ndarray:
+    def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_state.integers(1 << 62)))
-            return np.asarray(self.source.sample((n,)).double().reshape(n).numpy())
+            return np.asarray(self.source.sample((size,)).double().reshape(size).numpy())
 
     def logpdf(self, x: Any) -> np.ndarray:
         return np.asarray(self.source.log_prob(torch.as_tensor(x).to(self._kind)).double().reshape(-1).numpy())
@@ -66,7 +66,7 @@ class Joint:
         self.source = source
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        return np.asarray(self.source.rvs(n, random_state=np.random.default_rng(seed)), np.float64).reshape(n, -1)
+        return np.asarray(self.source.rvs(size=n, random_state=np.random.default_rng(seed)), np.float64).reshape(n, -1)
 
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
         return np.asarray(self.source.logpdf(theta), np.float64).reshape(len(theta))
@@ -116,7 +116,7 @@ class Prior:
             names = [f"θ{i + 1}" for i in range(shape[0])]
             return cls(names, _bounds(prior.support, shape[0]), prior, _stored(prior))
         if hasattr(prior, "rvs") and hasattr(prior, "logpdf") and not hasattr(prior, "support"):
-            count = np.size(prior.rvs(1, random_state=np.random.default_rng(0)))
+            count = _size(prior)
             return cls([f"θ{i + 1}" for i in range(count)], [(-math.inf, math.inf)] * count, Joint(prior),
                        _stored(prior))  # fmt: skip
         raise UsageError(
@@ -136,7 +136,7 @@ class Prior:
         """Parameters float64 (n, d)."""
         if isinstance(self._source, Mapping):
             rng = np.random.default_rng(seed)
-            return np.stack([one.rvs(n, random_state=rng) for one in self._source.values()], 1).astype(np.float64)
+            return np.stack([one.rvs(size=n, random_state=rng) for one in self._source.values()], 1).astype(np.float64)
         if isinstance(self._source, Joint):
             return self._source.sample(n, seed)
         with torch.random.fork_rng(devices=[]):
@@ -200,6 +200,25 @@ def _kind_of(one: Any) -> str:
     if name is None:
         return f"{one!r}" if isinstance(one, int | float | tuple | list) else type(one).__name__
     return f"{name} without its numbers" if isinstance(one, stats.rv_continuous) else f"{name}, of whole numbers"
+
+
+def _size(joint: Any) -> int:
+    """The numbers of a draw of a joint distribution of scipy, whose density is tried on two.
+
+    Raises:
+        UsageError: no density of free numbers, in rows.
+    """
+    try:
+        drawn = np.asarray(joint.rvs(size=2, random_state=np.random.default_rng(0)), np.float64).reshape(2, -1)
+        tried = np.asarray(joint.logpdf(drawn), np.float64)
+        if tried.shape != (2,):
+            raise ValueError(f"its density of two rows has the shape {tried.shape}")
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"a joint prior must draw rows of numbers and have a density of them ({error}): pass "
+            "scipy.stats.multivariate_normal(mean, cov), a distribution of torch, or one for each parameter"
+        ) from None
+    return drawn.shape[1]
 
 
 def _stored(joint: Any) -> Any:

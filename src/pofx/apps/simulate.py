@@ -1,7 +1,7 @@
 """Runs of a simulator in parallel; a run that fails is counted, never a reason to lose the others."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,26 @@ CHUNKS = 8  # of work per worker, so that slow parameters do not leave others id
 
 
 def simulate(
-    simulator: Callable[..., Any], theta: np.ndarray, *, workers: int = 1, vectorised: bool = False, seed: int = 0
+    simulator: Callable[..., Any],
+    theta: np.ndarray,
+    *,
+    workers: int = 1,
+    vectorised: bool = False,
+    seed: int = 0,
+    parameters: Sequence[str] = (),
 ) -> np.ndarray:
     """Data float64 (n, …) of parameters float64 (n, d), see `named_data`."""
-    return named_data(simulator, theta, workers=workers, vectorised=vectorised, seed=seed)[0]
+    return named_data(simulator, theta, workers=workers, vectorised=vectorised, seed=seed, parameters=parameters)[0]
 
 
 def named_data(
-    simulator: Callable[..., Any], theta: np.ndarray, *, workers: int = 1, vectorised: bool = False, seed: int = 0
+    simulator: Callable[..., Any],
+    theta: np.ndarray,
+    *,
+    workers: int = 1,
+    vectorised: bool = False,
+    seed: int = 0,
+    parameters: Sequence[str] = (),
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Data float64 (n, …) of parameters float64 (n, d), and the names of their numbers where the simulator returns them
     by name; a failed run is a row of NaN.
@@ -35,6 +47,7 @@ def named_data(
             torch's generator of random numbers is seeded. Data are an array, a tensor, a list, a dict, a Series, a
             DataFrame or a number; None or NaN is a failed run.
         workers: processes; -1 takes all cores.
+        parameters: their names. A simulator whose arguments have these names, two or more, gets each number by itself.
 
     Raises:
         UsageError: the simulator cannot be called with parameters, or returns data of changing shapes.
@@ -43,6 +56,7 @@ def named_data(
     if isinstance(workers, bool) or not isinstance(workers, int) or not (workers == -1 or workers >= 1):
         raise UsageError(f"workers must be a number of processes from 1 up, or -1 for all cores (got {workers!r})")
     seeds = np.random.SeedSequence(seed).spawn(len(theta))
+    simulator = by_name(simulator, parameters)
     takes = _takes(simulator)
     if takes == 1 and len(theta) and _wants_tensors(simulator, theta if vectorised else theta[0]):
         simulator, takes = OfTensors(simulator), 2
@@ -123,6 +137,31 @@ class OfTensors:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(int(rng.integers(1 << 62)))
             return numbers(self.simulator(torch.as_tensor(theta, dtype=torch.float32)))
+
+
+class ByName:
+    """A simulator with an argument for each parameter as one of all of them, and of a Generator where it takes one."""
+
+    def __init__(self, simulator: Callable[..., Any], places: Sequence[int], random: bool) -> None:
+        self.simulator, self.places, self.random = simulator, tuple(places), random
+
+    def __call__(self, theta: np.ndarray, rng: np.random.Generator) -> Any:
+        each = [theta[..., place] for place in self.places]
+        return self.simulator(*each, rng) if self.random else self.simulator(*each)
+
+
+def by_name(simulator: Callable[..., Any], parameters: Sequence[str]) -> Callable[..., Any]:
+    """A simulator that takes all parameters at once, where its arguments have their names; others as they are."""
+    import inspect
+
+    try:
+        wanted = [p.name for p in inspect.signature(simulator).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        return simulator
+    named = wanted[: len(parameters)]
+    if len(parameters) < 2 or {*named} != {*parameters} or len(wanted) > len(parameters) + 1:
+        return simulator
+    return ByName(simulator, [list(parameters).index(name) for name in named], len(wanted) > len(parameters))
 
 
 def _wants_tensors(simulator: Callable[..., Any], theta: np.ndarray) -> bool:
