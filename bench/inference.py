@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neural_network import MLPClassifier
 
@@ -89,6 +90,8 @@ def main():
     parser.add_argument("--members", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--draws", type=int, default=5_000)
+    parser.add_argument("--checks", type=int, default=300, help="new simulations of the calibration")
+    parser.add_argument("--check-draws", type=int, default=100, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sbi", action="store_true", help="sbi in turn with us, where it is installed")
     args = parser.parse_args()
@@ -97,11 +100,19 @@ def main():
     if args.sbi:
         try:
             import sbi
+            import sbi.inference
 
             contestants[f"sbi {sbi.__version__}"] = of_sbi
         except ImportError as error:
             print(json.dumps({"skipped": "sbi", "reason": f"{error}: install it outside of this environment"}))
     folder = Path(os.environ["POFX_DATA"]) / "posteriors"
+    pofx.infer(
+        None,
+        [stats.norm()],
+        data=(np.zeros((60, 1)), np.random.default_rng(0).normal(size=(60, 2))),
+        steps=1,
+        progress=False,
+    )  # fmt: skip - what is imported and allocated once is in nobody's time
     for name in args.tasks:
         if name == "bernoulli_glm":
             with np.load(folder / name / "design.npz") as file:
@@ -120,7 +131,9 @@ def main():
             if posterior is not None:
                 row["share"] = None if posterior.likelihood is None else posterior.likelihood.share
             if posterior is not None and args.method in ("auto", "posterior", "both"):
-                check = posterior.check(300).to_json()
+                fresh = Prior.of(task.prior).sample(args.checks, args.seed + 1)
+                data = (fresh, simulate(task.simulator, fresh, vectorised=True, seed=args.seed + 1))
+                check = posterior.check(data=data, draws=args.check_draws).to_json()
                 row |= {key: check[key] for key in ("sbc", "tarp", "tarp_noise", "sound")}
                 row |= {"covered_90": check["coverage"]["0.9"], "failed": posterior.failed}
             print(json.dumps(row), flush=True)

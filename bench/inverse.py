@@ -5,6 +5,7 @@ python bench/inverse.py mnist --models flow-matching --minutes 10 -o width=64 --
 python bench/inverse.py mnist                     100 normal components: k-means of 20,000 images, one step of EM
 python bench/inverse.py samplers [--out DIR]      every method against exact posteriors, by operator and noise
 python bench/inverse.py levy                      the same on signals with Laplace increments, beside a Gibbs sampler
+python bench/inverse.py style --minutes 4         digits in the opposite contrast and turned, by two runs, and back
 python bench/inverse.py mri                       a T1 slice from a quarter of its k-space; priors of other images
 
 Floors (20,000 training images, 200 test images, a mixture of 100 normals): 18.0, 19.0, 18.2, 19.9, 21.0 dB. The prior
@@ -21,6 +22,7 @@ from pathlib import Path
 import harness
 import numpy as np
 import torch
+from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
 import pofx
@@ -105,13 +107,15 @@ def samplers(args):
     exact = pofx.fit(digits, "gmm", view={"represent": "unit"}, options=options, progress=False)
     draws = exact.sample(20_000, seed=1)
     began = time.process_time()
-    learned = pofx.fit(
-        pofx.images(draws, levels=digits.train.facts["levels"]),
-        "flow-matching",
-        view={"represent": "unit"},
-        minutes=args.minutes,
-        progress=False,
-    )
+    priors = {"exact": exact}
+    if "learned" in args.priors:
+        priors["learned"] = pofx.fit(
+            pofx.images(draws, levels=digits.train.facts["levels"]),
+            "flow-matching",
+            view={"represent": "unit"},
+            minutes=args.minutes,
+            progress=False,
+        )
     spent = round(time.process_time() - began, 1)
     items = exact.sample(args.items, seed=2)
     for sigma in args.noises:
@@ -119,27 +123,51 @@ def samplers(args):
             operator, settings = SMALL[name]
 
             def made(run, method):
-                return pofx.posterior(run, None, operator, sigma, operator_options=settings, method=method)  # noqa: B023
+                name, *more = method.split(":")
+                options = dict(harness.option(one) for one in more)
+                return pofx.posterior(run, None, operator, sigma, operator_options=settings, method=name,  # noqa: B023
+                                      options=options)  # fmt: skip
 
-            best = made(exact, "exact").check(items, draws=args.draws)
+            posterior = made(exact, "exact")
+            y = measured(posterior.operator, posterior.noise, real_items(exact, items), 1)
+            truth, best = real_items(exact, items).numpy(), posterior.at(y).sample(EXACT)
             common = {"task": name, "sigma": sigma, "prior_cpu_s": spent}
-            yield common | {"prior": "exact", "method": "exact", "psnr": round(best.psnr, 2),
-                            "coverage": round(best.coverage[0.9][0], 3)}  # fmt: skip
-            for prior, run in (("exact", exact), ("learned", learned)):
+            yield common | {"prior": "exact", "method": "exact", "psnr": round(float(best.psnr(truth).mean()), 2),
+                            "coverage": round(checked(best, truth).coverage[0.9][0], 3)}  # fmt: skip
+            for prior, run in priors.items():
                 for method in args.methods or METHODS:
-                    posterior = made(run, method)
-                    start = time.process_time()
-                    y = measured(posterior.operator, posterior.noise, real_items(run, items), 1)
+                    posterior, start = made(run, method), time.process_time()
                     found = posterior.at(y).sample(args.draws)
-                    check = checked(found, real_items(run, items).numpy())
+                    check = checked(found, truth)
                     yield common | {
-                        "prior": prior, "method": method, "gap_db": round(best.psnr - check.psnr, 2),
+                        "prior": prior, "method": method, **gap(found.samples, best.samples),
                         "coverage": round(check.coverage[0.9][0], 3), "nfe": found.evaluations,
                         "residual": round(check.residual, 2), "cpu_s": round(time.process_time() - start, 1),
                     }  # fmt: skip
 
 
-LENGTH, BURN, SWEEPS = 64, 200, 400  # of a signal; of the Gibbs sampler
+EXACT = 400  # exact draws behind the exact mean
+
+
+def gap(draws, exact):
+    """By how many dB the squared error of a sampler's mean exceeds the least, that of the exact posterior mean, from
+    draws (items, n, …) of both, with its standard error over items.
+
+    Of n draws the mean is off by their variance / n however good the sampler is; that is subtracted. Given y the error
+    of m is the least one plus |m - exact mean|², so the truth, the same for all, is not needed and adds no noise.
+    """
+    draws, exact = (one.reshape(*one.shape[:2], -1).astype(np.float64) for one in (draws, exact))
+    spread, least = (one.var(1, ddof=1) for one in (draws, exact))
+    off = np.square(draws.mean(1) - exact.mean(1)) - spread / draws.shape[1] - least / exact.shape[1]
+    each, least = off.mean(1), float(least.mean())
+    error = float(each.std(ddof=1)) / len(each) ** 0.5
+    ratio = max(1 + float(each.mean()) / least, 1e-3)
+    plain = np.square(draws.mean(1) - exact.mean(1)).mean() / least
+    return {"gap_db": round(10 * np.log10(ratio), 2), "gap_error": round(4.34 * error / least / ratio, 2),
+            "gap_with_noise_of_draws": round(float(10 * np.log10(1 + plain)), 2)}  # fmt: skip
+
+
+LENGTH, BURN, SWEEPS = 64, 200, 1_500  # of a signal; of the Gibbs sampler
 
 
 def signals(n, seed):
@@ -184,9 +212,10 @@ def levy(args):
         yield {"task": name, "method": "gibbs", "rmse": round(float(best**0.5), 3), "coverage": inside}
         for method in args.methods or METHODS:
             start = time.process_time()
-            found = pofx.posterior(learned, y, matrix, sigma, method=method).sample(args.draws)
-            gap = 10 * np.log10(np.square(found.mean - truth).mean() / best)
-            yield {"task": name, "method": method, "gap_db": round(float(gap), 2), "nfe": found.evaluations,
+            one, *more = method.split(":")
+            options = dict(harness.option(each) for each in more)
+            found = pofx.posterior(learned, y, matrix, sigma, method=one, options=options).sample(args.draws)
+            yield {"task": name, "method": method, **gap(found.samples, exact), "nfe": found.evaluations,
                    "coverage": round(float(found.coverage(truth, 0.9).mean()), 3),
                    "residual": round(float(found.residual.mean()), 2),
                    "cpu_s": round(time.process_time() - start, 1)}  # fmt: skip
@@ -301,7 +330,52 @@ def mri(args):
         yield {"task": "MRI 4x", "options": options, **row, "prior_cpu_s": round(trained, 1), "s": round(spent, 1)}
 
 
-BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri}
+def style(args):
+    """MNIST (14 × 14) as the other half of it, inverted and turned, by the codes of two flow-matching runs, and back:
+    classes that a classifier of the digits as they were still reads, codes aligned or as they are. Floors: the digits
+    themselves shown to it, inverted and turned (what a transfer that changes nothing has), and chance."""
+    import dataclasses
+
+    from pofx.evaluate.features import fit_spaces
+
+    data = load("mnist")
+
+    def small(x):
+        return np.round(np.asarray(x).reshape(-1, 14, 2, 14, 2).mean((2, 4))).astype(np.uint8)
+
+    def there(x):
+        return np.ascontiguousarray(255 - np.rot90(x, 1, (1, 2)))
+
+    def here(x):
+        return np.ascontiguousarray(np.rot90(255 - np.asarray(x), -1, (1, 2)))
+
+    every = dataclasses.replace(data.train, values=small(data.train.values))
+    judge = fit_spaces(every, ["classifier"], seed=0)[0]
+    order = np.random.default_rng(0).permutation(len(every))
+    began, runs = time.process_time(), []
+    for seed, values in enumerate((every.values[order[:20_000]], there(every.values[order[20_000:40_000]]))):
+        runs.append(pofx.fit(pofx.images(values), "flow-matching", minutes=args.minutes, seed=seed, progress=False,
+                             device=args.device, **dict(args.option)))  # fmt: skip
+    spent = round(time.process_time() - began, 1)
+    held, labels = small(data.test.values)[: args.items], np.asarray(data.test.labels)[: args.items]
+    shown = [held]
+    for align in (True, False):
+        moved = pofx.edit(runs[0], held, into=runs[1], align=align)
+        back = pofx.edit(runs[1], moved, into=runs[0], align=align)
+        shown += [moved, back]
+        right = {"there": judge.predict(here(moved)) == labels, "there and back": judge.predict(back) == labels}
+        yield {"task": "style", "aligned": align, "cpu_s": spent, "minutes": args.minutes, "n": len(held),
+               **{name: round(float(v.mean()), 3) for name, v in right.items()},
+               "stderr": round(float(right["there"].std() / len(held) ** 0.5), 3),
+               "real": round(float((judge.predict(held) == labels).mean()), 3),
+               "unchanged": round(float((judge.predict(here(held)) == labels).mean()), 3), "chance": 0.1}  # fmt: skip
+    rows = [np.concatenate(list(np.pad(x[:16], ((0, 0), (1, 1), (1, 1)))), 1) for x in shown]
+    picture = Image.fromarray(np.concatenate(rows))
+    args.out.mkdir(parents=True, exist_ok=True)
+    picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST).save(args.out / "style.png")
+
+
+BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri, "style": style}
 
 
 def main():
@@ -311,6 +385,7 @@ def main():
     parser.add_argument("--method", default="auto")
     parser.add_argument("--methods", type=harness.listed, help=f"of the samplers and the scan: {', '.join(METHODS)}; "
                         "with options, as in split-gibbs:sweeps=20")  # fmt: skip
+    parser.add_argument("--priors", type=harness.listed, default=["exact", "learned"], help="of the samplers")
     parser.add_argument("--noises", type=lambda t: [float(v) for v in t.split(",")], default=[0.05, 0.2])
     parser.add_argument("--minutes", type=float, default=1.0, help="of training a denoiser")
     parser.add_argument("--device", default="cpu", help="of trained priors")

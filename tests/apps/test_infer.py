@@ -417,6 +417,7 @@ def test_an_embedding_of_ones_own_is_trained_used_and_saved(tmp_path):
     seen = spot(np.array([[1.5, -1.0]]), np.random.default_rng(5))[0]
     draws = found.sample(200, seen)
     assert np.abs(draws.mean(0) - [1.5, -1.0]).max() < 0.5 and draws.std(0).max() < 0.9  # of the prior: 1.7
+    assert np.abs(found.map(seen) - [1.5, -1.0]).max() < 0.6 and np.isfinite(found.log_prob(draws, seen)).all()
     found.save(tmp_path / "p")
     again = Posterior.load(tmp_path / "p", embedding=Places)
     assert np.array_equal(again.sample(5, seen), found.sample(5, seen))

@@ -31,6 +31,7 @@ from pofx.inverse.walk import levels
 from pofx.maths.editing import completed, consistent, from_rough, inpainted, path_of, reduced
 from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
+from pofx.maths.symmetries import nearest_symmetry, turned
 from pofx.represent.learned import Learned
 
 PUBLIC = ("edit",)
@@ -43,6 +44,7 @@ APART = 1.0  # noise over the spread of the data, down to which particles walk: 
 ROWS = 256  # of a batch of particles, whose gradients are taken
 TOWARD = 0.5  # strength of a path between items
 OF_CODES = 12  # steps of walks of codes, each with moves of their own
+COMPARED = 96  # draws of each run by which two domains are held against one another
 NEAR = 0.02  # deviation within which items of codes meet what is known, which is then returned exactly
 
 
@@ -58,6 +60,7 @@ def edit(
     beyond: tuple[Margin, Margin, Margin, Margin] | None = None,
     toward: Any = None,
     into: Any = None,
+    align: bool = True,
     stops: Stops = 8,
     condition: Any = None,
     steps: Count | None = None,
@@ -85,6 +88,9 @@ def edit(
             returned exactly: mixtures, drawn again from one noise of `strength`, by default 0.5 (Ho et al., 2020).
         into: a run (or its folder) of another domain, of events of the same shape: items go to noise by the flow of
             their own run, and from it by that of the other (Su et al., 2023, arXiv 2203.08382). Nothing is random.
+        align: codes on their path into another run are turned, mirrored or given the other sign where that makes draws
+            of this run most like those of the other (`maths.symmetries`); without it pictures of opposite contrast lose
+            what they show.
         condition: under which items are drawn, as in `sample`; None: a run that was trained with one does without.
         steps: of the walk; None is 20 where a part is drawn anew, 10 after particles, else 50.
         particles: walks of each item under a mask, led to what is known, of which those go on that meet it best (Wu et
@@ -137,7 +143,7 @@ def edit(
     with torch.no_grad():
         x = _event(artifact, raw)
         if into is not None:
-            return _into(artifact, x, run_of(into), how.given)
+            return _into(artifact, x, run_of(into), how.given, align)
         if toward is not None:
             other = view.tensor(toward).to(artifact.device)
             if len(other) != len(raw):
@@ -237,8 +243,12 @@ def _continued(artifact: Artifact, how: "Walks", x: Tensor, raw: Tensor, beyond:
     return torch.where(known, F.pad(raw, around), drawn)
 
 
-def _into(artifact: Artifact, x: Tensor, other: Artifact, given: Any) -> Any:
-    """Events x of one run as items of another, through the noise that their probability flows share."""
+def _into(artifact: Artifact, x: Tensor, other: Artifact, given: Any, align: bool) -> Any:
+    """Events x of one run as items of another, through the noise that their probability flows share.
+
+    A turn, a mirror and a sign leave the distribution of the noise as it is, so that any of them may come between both
+    flows. The flow of data g(x) is that of data x with g around it: with g between them x becomes g(x).
+    """
     for run in (artifact, other):
         if not isinstance(run.model, Denoising) or not isinstance(run.model, Encoding):
             raise Unsupported(f"{run.name} has no flow to noise and back: choose diffusion or flow-matching runs")
@@ -251,8 +261,20 @@ def _into(artifact: Artifact, x: Tensor, other: Artifact, given: Any) -> Any:
         raise Unsupported(f"{other.name} needs a condition of its own: choose a run without one")
     assert isinstance(artifact.model, Encoding) and isinstance(other.model, Encoding)
     code = artifact.model.encode(x, given)
+    if align and x.ndim == 4 and artifact is not other and not isinstance(artifact.representation, Learned):
+        symmetry, sign = nearest_symmetry(*(_typical(run, given) for run in (artifact, other)))
+        code = sign * turned(code, symmetry)
     found = other.model.decode(code.to(other.device), None if other.conditioning is None else given)
     return other.representation.items(other.representation.decode(found).cpu())
+
+
+def _typical(run: Artifact, given: Any) -> Tensor:
+    """Draws of a run as events, always the same."""
+    own = None
+    if run.conditioning is not None and given is not None:
+        own = select(given, torch.arange(COMPARED, device=run.device) % count(given))
+    drawn: Tensor = run.model.sample(COMPARED, own, generator=Streams(0, COMPARED, device=run.device))
+    return drawn
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates, continuous
 from pofx.apps.embedding import Embedding
-from pofx.apps.observations import checked, in_rows
+from pofx.apps.observations import checked, in_rows, names_of, numbers
 from pofx.apps.parameter_posterior import Posterior
 from pofx.apps.pooled import Likelihood
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
-from pofx.apps.simulate import complete, simulate
+from pofx.apps.simulate import complete, named_data
 from pofx.apps.simulated import budget_of, conditioned_splits, held_out_of
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.model import Explicit
@@ -44,7 +44,8 @@ SHORT = {s + p: m for p, m in (("npe", "posterior"), ("nle", "likelihood"), ("nr
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
-CHOSEN_BY, CONSTANT_CHOICE = 200, 200  # simulations that choose, draws of each
+CHOSEN_BY, CONSTANT_CHOICE = 200, 100  # simulations that choose, draws of each
+PATIENCE = 8  # rounds of validation in vain, of 24, after which a training ends
 MOST_OF_BOTH = 2_500  # steps of each
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
 
@@ -73,7 +74,7 @@ def infer(
     """Learn the posterior of a simulator's parameters.
 
     Args:
-        simulator: from parameters (d,) to data, see `pofx.apps.simulate`; None with `data`.
+        simulator: from parameters (d,) to data, see `pofx.apps.simulate.named_data`; None with `data`.
         prior: a dict of scipy distributions or texts by parameter, or a torch Distribution over vectors.
         simulations: in all rounds together.
         observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
@@ -115,24 +116,26 @@ def infer(
     if (simulator is None) == (data is None):
         raise UsageError("pass a simulator, or the simulations as data=(theta, x), and not both")
     if data is not None:
-        theta, x = (np.asarray(part, np.float64) for part in data)
+        names = names_of(data[1])
+        theta, x = numbers(data[0], prior.names if names_of(data[0]) else ()), numbers(data[1])
         if theta.ndim != 2 or theta.shape[1] != len(prior) or len(theta) != len(x):
             raise DataError(f"data must be parameters (n, {len(prior)}) and n data (got {theta.shape} and {x.shape})")
         outside = ~np.isfinite(prior.log_prob(theta))
         if outside.any():
             raise DataError(f"data must have parameters that the prior allows (got {theta[outside][0].tolist()})")
     else:
-        theta, x = np.empty((0, len(prior))), np.empty(0)
+        theta, x, names = np.empty((0, len(prior))), np.empty(0), ()
     posterior, failed = None, 0.0
     for turn in range(rounds):
         if simulator is not None:
             count = simulations // rounds + (turn < simulations % rounds)
             fresh, kept = _proposed(prior, posterior, count, seed + 7919 * turn, theta)
-            made = simulate(simulator, fresh, workers=workers, vectorised=vectorised, seed=seed + turn)
+            how: dict[str, Any] = {"workers": workers, "vectorised": vectorised, "parameters": prior.names}
+            made, names = named_data(simulator, fresh, seed=seed + turn, **how)
             theta, x = (fresh, made) if turn == 0 else (np.concatenate([theta[kept], fresh]),
                                                         np.concatenate([x[kept], made]))  # fmt: skip
         theta, x, failed = complete(theta, x if embedding is not None else in_rows(x))
-        given = None if observation is None else checked(observation, x.shape[1:])
+        given = None if observation is None else checked(observation, x.shape[1:], names)
         net, seen = None, x
         if embedding is not None:
             test, validation, train = _parts(len(x), seed)
@@ -146,7 +149,7 @@ def infer(
         posterior = _learned(prior, theta, seen, by, model, members, steps, seed, progress, options, trainer)
         if net is not None:
             posterior = replace(posterior, embedding=net, held_out=(theta[test], x[test]))
-        posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1)
+        posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1, data_names=names)
     assert posterior is not None
     return posterior
 
@@ -234,7 +237,7 @@ def _fitted(
     values = {**(SMALL if model == "nsf" else {}), **(options or {})}
     batch, usual = budget_of(len(train))
     count = usual if steps is None else steps
-    training = {"batch_size": batch, **(trainer or {})}
+    training = {"batch_size": batch, "patience": PATIENCE, **(trainer or {})}
     runs = []
     for i in range(members):
         learned, checking, held_out = (points(events[rows], support=support) for rows in (train, validation, test))

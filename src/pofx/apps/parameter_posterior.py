@@ -4,23 +4,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates
 from pofx.apps.embedding import Embedding
-from pofx.apps.observations import checked, warn_beyond
+from pofx.apps.observations import checked, in_rows, names_of, numbers, warn_beyond
 from pofx.apps.pooled import COORDINATES, Likelihood, averaged, truncated
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
-from pofx.apps.simulate import simulate
+from pofx.apps.simulate import complete, simulate
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError
 from pofx.core.files import read_json, whole, write_json
+from pofx.core.options import Range, check_value
 from pofx.evaluate.calibration import Calibration, calibration
+from pofx.maths.climbing import climbed
 from pofx.maths.particles import systematic, tempered
 
 PUBLIC = ("Posterior",)
@@ -29,6 +30,7 @@ PARTICLES, CHECKED, CHECKED_BY_PARTICLES = 1_000, 300, 100  # of draws; held-out
 CONSTANT = 2_000  # draws behind a constant
 MORE, LEAST_DRAWN = 4, 400  # times as many draws are weighted; draws at least
 EMBEDDING = "embedding.safetensors"
+Draws = Annotated[int, Range(1, 1_000_000_000)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Posterior:
         coordinates: in which the runs model parameters (or data); None: as they are.
         likelihood: of method "both".
         embedding: makes features of data, which are all that the runs see; None: the data themselves.
+        data_names: of the numbers of data, where they have names; observations by name come in any order then.
     """
 
     prior: Prior
@@ -59,6 +62,7 @@ class Posterior:
     coordinates: Coordinates | None = None
     likelihood: Likelihood | None = None
     embedding: Embedding | None = None
+    data_names: tuple[str, ...] = ()
     _constants: dict[bytes, float] = field(default_factory=dict, init=False, repr=False)  # by observation
 
     @property
@@ -73,11 +77,12 @@ class Posterior:
             n: how many; a tuple is a shape, as in torch.
             x: the observation; by default that of `infer`.
         """
-        if isinstance(n, Sequence):
-            return self.sample(math.prod(n), x, seed=seed).reshape(*n, len(self.prior))
-        if n < 1:
-            raise UsageError(f"n must be at least 1 (got {n})")
-        n, x = int(n), self._observation(x)
+        shape = tuple(n) if isinstance(n, Sequence) and not isinstance(n, str) else None
+        for k in (n,) if shape is None else shape:
+            check_value("n", k, Draws)
+        if shape is not None:
+            return self.sample(math.prod(shape), x, seed=seed).reshape(*shape, len(self.prior))
+        n, x = int(n), self._observation(x)  # type: ignore[arg-type]
         return self._many(x[None], n, seed)[0] if self.amortised else self._tempered(n, x, seed, PARTICLES)
 
     def _tempered(self, n: int, x: np.ndarray, seed: int, particles: int) -> np.ndarray:
@@ -89,7 +94,7 @@ class Posterior:
 
     def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
         """Log-density float64 (n,) of parameters (n, d); without its constant by "likelihood" and "ratio"."""
-        theta, x = np.atleast_2d(np.asarray(theta, np.float64)), self._observation(x)
+        theta, x = self._parameters(theta), self._observation(x)
         inside = np.isfinite(self.prior.log_prob(theta))
         value = np.full(len(theta), -np.inf)
         if not inside.any():
@@ -99,6 +104,20 @@ class Posterior:
             return value
         value[inside] = self._pooled(theta[inside], x) - self._constant(x)
         return value
+
+    def _parameters(self, theta: Any) -> np.ndarray:
+        """Parameters (n, d) of a user, by name where they have names.
+
+        Raises:
+            DataError: values that are not numbers, or others than the prior has.
+        """
+        found = np.atleast_2d(numbers(theta, self.prior.names))
+        if found.ndim != 2 or found.shape[1] != len(self.prior) or np.isnan(found).any():
+            raise DataError(
+                f"parameters must be numbers (n, {len(self.prior)}), {', '.join(self.prior.names)} (got the shape "
+                f"{found.shape}{' with NaN' if np.isnan(found).any() else ''})"
+            )
+        return found
 
     def _pooled(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """log q(θ | x) of parameters inside the bounds, weighted by the likelihood without its constant: (n,)."""
@@ -120,26 +139,30 @@ class Posterior:
         return self.likelihood is not None and self.likelihood.share > 0
 
     def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
-        """The parameters (d,) of highest posterior density: the best of 1,000 draws, refined."""
-        x = self._observation(x)
-        start = self.sample(1_000, x, seed=seed)
-        best = start[np.argmax(self.log_prob(start, x))]
-        scale = start.std(0) + 1e-12
-        bounds = [(low, high) for low, high in zip(*self._box(best, scale), strict=True)]
-        found = minimize(
-            lambda u: -min(float(self.log_prob(best + u * scale, x)[0]), 1e300),
-            np.zeros(len(best)), method="Nelder-Mead", bounds=bounds, options={"maxiter": 200 * len(best)},
-        )  # fmt: skip
-        return np.asarray(best + found.x * scale)
+        """The parameters (d,) of highest posterior density: the best of 1,000 draws, refined by populations around it
+        (`maths.climbing`)."""
+        seen = self._seen(x)
+        low, high = self._box()
+        return climbed(lambda theta: self.log_prob(theta, seen), self.sample(1_000, seen, seed=seed), low, high, seed)
 
-    def check(self, n: int | None = None, *, draws: int = 200, seed: int = 0) -> Calibration:
+    def check(self, n: int | None = None, *, data: Any = None, draws: int = 200, seed: int = 0) -> Calibration:
         """Calibration on n held-out simulations (300, or 100 where draws need particles): ranks, random regions,
         expected coverage.
 
         After several rounds it holds for the region that the last round simulated.
+
+        Args:
+            n: at most a tenth of the simulations, or 1,000, were held out; random regions have a noise of 1.4 / √n.
+            data: other simulations, parameters (n, d) from the prior and their data (n, …), in place of those.
+            draws: of each posterior.
+
+        Raises:
+            DataError: fewer than 20 simulations, or of another shape.
         """
-        n = n or (CHECKED if self.amortised else CHECKED_BY_PARTICLES)
-        theta, x = (part[:n] for part in self.held_out)
+        check_value("n", n, Draws | None, None)
+        check_value("draws", draws, Annotated[int, Range(20, 100_000)])
+        n = n or (len(data[0]) if data is not None else CHECKED if self.amortised else CHECKED_BY_PARTICLES)
+        theta, x = (part[:n] for part in (self.held_out if data is None else self._pairs(data)))
         x = self._features(x)
         if len(theta) < 20:
             raise DataError(f"a check needs at least 20 held-out simulations (got {len(theta)}): simulate more")
@@ -158,11 +181,24 @@ class Posterior:
 
         return calibration(theta, drawn, ordered, seed=seed)
 
+    def _pairs(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Simulations of a user as arrays, those that failed left out."""
+        theta, x = numbers(data[0], self.prior.names if names_of(data[0]) else ()), numbers(data[1], self.data_names)
+        x = in_rows(x) if self.embedding is None else x
+        wanted = self.held_out[1].shape[1:]
+        if theta.ndim != 2 or theta.shape[1] != len(self.prior) or x.shape != (len(theta), *wanted):
+            raise DataError(
+                f"data must be parameters (n, {len(self.prior)}) and data (n, {', '.join(map(str, wanted))}) (got "
+                f"{theta.shape} and {x.shape})"
+            )
+        return complete(theta, x)[:2]
+
     def predictive(
         self, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False, seed: int = 0
     ) -> np.ndarray:
         """Data (n, …) simulated from parameters of the posterior: they should look like the observation."""
-        return simulate(simulator, self.sample(n, x, seed=seed), vectorised=vectorised, seed=seed)
+        theta = self.sample(n, x, seed=seed)
+        return simulate(simulator, theta, vectorised=vectorised, seed=seed, parameters=self.prior.names)
 
     def predictive_picture(
         self, path: str | Path, simulator: Callable[..., Any], n: int = 100, x: Any = None, *, vectorised: bool = False,
@@ -179,17 +215,21 @@ class Posterior:
         """Draw the marginals and pairs of the posterior, with true parameters where they are known, into a picture."""
         from pofx.apps.pair_plot import pair_plot
 
+        truth = truth if truth is None else numbers(truth, self.prior.names)
         return pair_plot(Path(path), self.sample(n, x, seed=seed), self.prior.names, truth)
 
     def save(self, folder: str | Path) -> Path:
         """Write the posterior to a folder, from which `Posterior.load` reads it.
 
         Raises:
-            UsageError: the prior was not given as texts, such as "uniform(0, 1)", so that it cannot be written.
+            UsageError: the prior is of a class that is neither scipy's nor torch's, so that it cannot be written.
         """
         folder = Path(folder)
         if self.prior.written is None:
-            raise UsageError('only priors given as texts can be saved: pass {"name": "uniform(0, 1)", …}')
+            raise UsageError(
+                "this prior has no plain values to be saved by: give it as texts, {'name': 'uniform(0, 1)', …}, or as "
+                "distributions of scipy.stats or torch.distributions"
+            )
         theta, x = self.held_out
         plain = {
             "prior": self.prior.written,
@@ -199,6 +239,7 @@ class Posterior:
             "x": None if self.x is None else self.x.tolist(),
             "failed": self.failed,
             "rounds": self.rounds,
+            "data_names": list(self.data_names),
             "coordinates": self.coordinates is not None,
             "share": None if self.likelihood is None else self.likelihood.share,
         }
@@ -239,6 +280,7 @@ class Posterior:
             Coordinates.load(folder / COORDINATES) if plain.get("coordinates") else None,
             None if plain.get("share") is None else Likelihood.load(folder / "likelihood", plain["share"]),
             Embedding.load(folder / EMBEDDING, embedding) if (folder / EMBEDDING).exists() else None,
+            tuple(plain.get("data_names", ())),
         )
 
     def __repr__(self) -> str:
@@ -256,7 +298,7 @@ class Posterior:
             if self.x is None:
                 raise UsageError("an observation is missing: pass x")
             return self.x
-        found = checked(x, self.held_out[1].shape[1:])
+        found = checked(x, self.held_out[1].shape[1:], self.data_names)
         warn_beyond(found, self.held_out[1])
         return found
 
@@ -268,10 +310,10 @@ class Posterior:
         """Data (n, …) as the runs see them."""
         return x if self.embedding is None else self.embedding(x)
 
-    def _box(self, best: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _box(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.array(self.prior.bounds).T
         inner = 1e-9 * np.where(np.isfinite(high - low), high - low, 1.0)
-        return (low + inner - best) / scale, (high - inner - best) / scale
+        return low + inner, high - inner
 
     @property
     def _models(self) -> tuple[Artifact, ...]:

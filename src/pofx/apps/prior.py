@@ -15,6 +15,7 @@ import torch
 from scipy import stats
 from torch.distributions import constraints
 
+from pofx.apps.stored_priors import plain_of, source_of
 from pofx.core.errors import UsageError, unknown
 
 WRITTEN = {
@@ -33,6 +34,9 @@ WRITTEN = {
 }
 
 
+STORED = "distributions"  # the only key of a stored prior that is not texts alone
+
+
 class OfTorch:
     """A distribution of torch over numbers, as scipy has them."""
 
@@ -42,10 +46,10 @@ class OfTorch:
     def support(self) -> tuple[float, float]:
         return _bounds(self.source.support, 1)[0]
 
-    def rvs(self, n: int, random_state: np.random.Generator) -> np.ndarray:
+    def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_state.integers(1 << 62)))
-            return np.asarray(self.source.sample((n,)).double().reshape(n).numpy())
+            return np.asarray(self.source.sample((size,)).double().reshape(size).numpy())
 
     def logpdf(self, x: Any) -> np.ndarray:
         return np.asarray(self.source.log_prob(torch.as_tensor(x).to(self._kind)).double().reshape(-1).numpy())
@@ -62,7 +66,7 @@ class Joint:
         self.source = source
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        return np.asarray(self.source.rvs(n, random_state=np.random.default_rng(seed)), np.float64).reshape(n, -1)
+        return np.asarray(self.source.rvs(size=n, random_state=np.random.default_rng(seed)), np.float64).reshape(n, -1)
 
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
         return np.asarray(self.source.logpdf(theta), np.float64).reshape(len(theta))
@@ -74,6 +78,7 @@ class Prior:
     Attributes:
         names: of the parameters.
         bounds: (low, high) of each, with infinities where there is no end.
+        written: the prior as plain values, from which `of` makes it again; None where it has none.
     """
 
     def __init__(self, names: Sequence[str], bounds: Sequence[tuple[float, float]], source: Any, written: Any) -> None:
@@ -92,22 +97,28 @@ class Prior:
         if isinstance(prior, Sequence) and not isinstance(prior, str):
             prior = {f"θ{i + 1}": one for i, one in enumerate(prior)}
         if isinstance(prior, Mapping):
-            written = {name: one for name, one in prior.items() if isinstance(one, str)}
+            if {*prior} == {STORED}:
+                return cls.of(_unstored(prior[STORED]))
             each = {str(name): _marginal(one) for name, one in prior.items()}
             if not each:
                 raise UsageError('a prior must be {"name": scipy.stats distribution or "uniform(0, 1)", …}')
-            return cls(tuple(each), [one.support() for one in each.values()], each,
-                       written if len(written) == len(each) else None)  # fmt: skip
+            plain = {str(name): one if isinstance(one, str) else plain_of(one) for name, one in prior.items()}
+            written = None if None in plain.values() else plain
+            if written is not None and not all(isinstance(one, str) for one in prior.values()):
+                written = {STORED: {"each": plain}}
+            return cls(tuple(each), [one.support() for one in each.values()], each, written)
         if isinstance(prior, torch.distributions.Distribution):
             shape = tuple(prior.event_shape) or tuple(prior.batch_shape)
             if len(shape) != 1:
                 raise UsageError(f"a torch prior must be over vectors (got event shape {shape})")
             if not prior.event_shape:
                 prior = torch.distributions.Independent(prior, 1)
-            return cls([f"θ{i + 1}" for i in range(shape[0])], _bounds(prior.support, shape[0]), prior, None)
+            names = [f"θ{i + 1}" for i in range(shape[0])]
+            return cls(names, _bounds(prior.support, shape[0]), prior, _stored(prior))
         if hasattr(prior, "rvs") and hasattr(prior, "logpdf") and not hasattr(prior, "support"):
-            count = np.size(prior.rvs(1, random_state=np.random.default_rng(0)))
-            return cls([f"θ{i + 1}" for i in range(count)], [(-math.inf, math.inf)] * count, Joint(prior), None)
+            count = _size(prior)
+            return cls([f"θ{i + 1}" for i in range(count)], [(-math.inf, math.inf)] * count, Joint(prior),
+                       _stored(prior))  # fmt: skip
         raise UsageError(
             "a prior must be a dict or a list of distributions, or a joint one of torch or scipy (got "
             f"{type(prior).__name__}): pass {{'name': 'uniform(0, 1)', …}}"
@@ -125,7 +136,7 @@ class Prior:
         """Parameters float64 (n, d)."""
         if isinstance(self._source, Mapping):
             rng = np.random.default_rng(seed)
-            return np.stack([one.rvs(n, random_state=rng) for one in self._source.values()], 1).astype(np.float64)
+            return np.stack([one.rvs(size=n, random_state=rng) for one in self._source.values()], 1).astype(np.float64)
         if isinstance(self._source, Joint):
             return self._source.sample(n, seed)
         with torch.random.fork_rng(devices=[]):
@@ -172,11 +183,55 @@ def _marginal(one: Any) -> Any:
         if int(np.prod((*one.batch_shape, *one.event_shape))) != 1:
             raise UsageError(f"each parameter must have a distribution of its own (got {one}): pass one number's")
         return OfTorch(one)
-    if not hasattr(one, "logpdf") or not hasattr(one, "support"):
+    bare = isinstance(one, stats.rv_continuous) and one.numargs > 0  # of scipy, without the numbers that it needs
+    if bare or not hasattr(one, "logpdf") or not hasattr(one, "support"):
         raise UsageError(
-            f"a prior must be {{'name': scipy.stats distribution or 'uniform(0, 1)', …}} (got {type(one).__name__})"
+            "a prior must be {'name': scipy.stats distribution of real numbers, such as stats.norm(0, 1), or "
+            f"'uniform(0, 1)', …}} (got {_kind_of(one)})"
         )
+    if np.size(one.support()) != 2:
+        raise UsageError(f"each parameter must have a distribution of its own (got {one.support()} as its bounds)")
     return one
+
+
+def _kind_of(one: Any) -> str:
+    """What was given in place of a distribution."""
+    name = getattr(getattr(one, "dist", one), "name", None)
+    if name is None:
+        return f"{one!r}" if isinstance(one, int | float | tuple | list) else type(one).__name__
+    return f"{name} without its numbers" if isinstance(one, stats.rv_continuous) else f"{name}, of whole numbers"
+
+
+def _size(joint: Any) -> int:
+    """The numbers of a draw of a joint distribution of scipy, whose density is tried on two.
+
+    Raises:
+        UsageError: no density of free numbers, in rows.
+    """
+    try:
+        drawn = np.asarray(joint.rvs(size=2, random_state=np.random.default_rng(0)), np.float64).reshape(2, -1)
+        tried = np.asarray(joint.logpdf(drawn), np.float64)
+        if tried.shape != (2,):
+            raise ValueError(f"its density of two rows has the shape {tried.shape}")
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"a joint prior must draw rows of numbers and have a density of them ({error}): pass "
+            "scipy.stats.multivariate_normal(mean, cov), a distribution of torch, or one for each parameter"
+        ) from None
+    return drawn.shape[1]
+
+
+def _stored(joint: Any) -> Any:
+    """A joint distribution as plain values; None where it has none."""
+    plain = plain_of(joint)
+    return None if plain is None else {STORED: {"joint": plain}}
+
+
+def _unstored(plain: Any) -> Any:
+    """What was stored, as a user gives it."""
+    if "joint" in plain:
+        return source_of(plain["joint"])
+    return {name: one if isinstance(one, str) else source_of(one) for name, one in plain["each"].items()}
 
 
 def _parsed(text: str) -> Any:
@@ -195,10 +250,26 @@ def _parsed(text: str) -> Any:
 
 
 def _bounds(support: Any, d: int) -> list[tuple[float, float]]:
-    inner = support.base_constraint if isinstance(support, constraints.independent) else support
-    if isinstance(inner, constraints.interval):
-        low, high = (torch.as_tensor(end).expand(d).tolist() for end in (inner.lower_bound, inner.upper_bound))
-        return list(zip(low, high, strict=True))
-    if isinstance(inner, constraints.greater_than):
-        return [(float(b), math.inf) for b in torch.as_tensor(inner.lower_bound).expand(d).tolist()]
-    return [(-math.inf, math.inf)] * d
+    """The ends of each of d numbers that a constraint of torch allows.
+
+    Raises:
+        UsageError: whole numbers, or numbers that depend on one another, as on a simplex.
+    """
+    inner = support
+    while isinstance(inner, constraints.independent):
+        inner = inner.base_constraint
+    if isinstance(inner, constraints.cat | constraints.stack):
+        sizes = inner.lengths if isinstance(inner, constraints.cat) else [1] * len(inner.cseq)
+        return [both for one, size in zip(inner.cseq, sizes, strict=True) for both in _bounds(one, size)]
+    if getattr(inner, "is_discrete", False) or isinstance(inner, _TIED):
+        raise UsageError(
+            f"a prior must have a density over free real numbers (got one on {inner}): parameters that are whole "
+            "numbers or depend on one another cannot be learned"
+        )
+    low, high = getattr(inner, "lower_bound", -math.inf), getattr(inner, "upper_bound", math.inf)
+    ends = (torch.as_tensor(end, dtype=torch.float64).reshape(-1).expand(d).tolist() for end in (low, high))
+    return list(zip(*ends, strict=True))
+
+
+_TIED = tuple(type(one) for one in (constraints.simplex, constraints.corr_cholesky, constraints.lower_cholesky,
+                                    constraints.positive_definite))  # fmt: skip

@@ -1,7 +1,7 @@
 """Runs of a simulator in parallel; a run that fails is counted, never a reason to lose the others."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 
+from pofx.apps.observations import names_of, numbers
 from pofx.core.errors import DataError, UsageError
 
 NOISE = 3  # of the stream of random numbers of a vectorised simulator
@@ -16,15 +17,37 @@ CHUNKS = 8  # of work per worker, so that slow parameters do not leave others id
 
 
 def simulate(
-    simulator: Callable[..., Any], theta: np.ndarray, *, workers: int = 1, vectorised: bool = False, seed: int = 0
+    simulator: Callable[..., Any],
+    theta: np.ndarray,
+    *,
+    workers: int = 1,
+    vectorised: bool = False,
+    seed: int = 0,
+    parameters: Sequence[str] = (),
 ) -> np.ndarray:
-    """Data float64 (n, …) of parameters float64 (n, d); a failed run is a row of NaN.
+    """Data float64 (n, …) of parameters float64 (n, d), see `named_data`."""
+    return named_data(simulator, theta, workers=workers, vectorised=vectorised, seed=seed, parameters=parameters)[0]
+
+
+def named_data(
+    simulator: Callable[..., Any],
+    theta: np.ndarray,
+    *,
+    workers: int = 1,
+    vectorised: bool = False,
+    seed: int = 0,
+    parameters: Sequence[str] = (),
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Data float64 (n, …) of parameters float64 (n, d), and the names of their numbers where the simulator returns them
+    by name; a failed run is a row of NaN.
 
     Args:
         simulator: from parameters (d,) to data; it may take a second argument, a numpy Generator of its own run. With
             `vectorised` from (n, d) to (n, …), and one Generator. One that takes tensors of torch alone gets them, and
-            torch's generator of random numbers is seeded.
+            torch's generator of random numbers is seeded. Data are an array, a tensor, a list, a dict, a Series, a
+            DataFrame or a number; None or NaN is a failed run.
         workers: processes; -1 takes all cores.
+        parameters: their names. A simulator whose arguments have these names, two or more, gets each number by itself.
 
     Raises:
         UsageError: the simulator cannot be called with parameters, or returns data of changing shapes.
@@ -33,30 +56,40 @@ def simulate(
     if isinstance(workers, bool) or not isinstance(workers, int) or not (workers == -1 or workers >= 1):
         raise UsageError(f"workers must be a number of processes from 1 up, or -1 for all cores (got {workers!r})")
     seeds = np.random.SeedSequence(seed).spawn(len(theta))
+    simulator = by_name(simulator, parameters)
     takes = _takes(simulator)
     if takes == 1 and len(theta) and _wants_tensors(simulator, theta if vectorised else theta[0]):
         simulator, takes = OfTensors(simulator), 2
     if vectorised:
         # never the stream of `seed` itself, from which the prior drew: noise would be a function of the parameters
-        out = simulator(theta, np.random.default_rng([seed, NOISE])) if takes == 2 else simulator(theta)
-        found = np.asarray(out, np.float64)
-        if len(found) != len(theta):
-            raise UsageError(f"a vectorised simulator must return {len(theta)} rows (got {len(found)})")
-        return found
+        own = theta.copy()  # a simulator may write into its parameters
+        out = simulator(own, np.random.default_rng([seed, NOISE])) if takes == 2 else simulator(own)
+        if isinstance(out, Mapping):
+            out = {name: numbers(column).reshape(-1) for name, column in out.items()}
+        names = names_of(out)
+        found = np.stack(list(out.values()), 1) if isinstance(out, Mapping) else numbers(out)
+        if found.ndim == 0 or len(found) != len(theta):
+            raise UsageError(f"a vectorised simulator must return {len(theta)} rows (got {found.shape})")
+        return found, names
     count = 1 if workers == 1 else CHUNKS * (workers if workers > 0 else 16)
     parts = [p for p in np.array_split(np.arange(len(theta)), count) if len(p)]
     runs = Parallel(n_jobs=workers)(
         delayed(_several)(simulator, theta[part], [seeds[i] for i in part], takes) for part in parts
     )
-    rows = [row for chunk in runs for row in chunk]
+    rows = [row for _, chunk in runs for row in chunk]
     good = [row for row in rows if isinstance(row, np.ndarray)]
     if not good:
         raise DataError(f"every run of the simulator failed: the first with {rows[0]}")
     shapes = {row.shape for row in good}
+    if () in shapes and len(shapes) == 2:  # a single NaN in place of data
+        rows = [row if isinstance(row, np.ndarray) and (row.ndim or np.isfinite(row)) else "" for row in rows]
+        shapes = {row.shape for row in rows if isinstance(row, np.ndarray)}
     if len(shapes) > 1:
         raise UsageError(f"the simulator must return data of one shape (got {sorted(shapes)[:3]}): summarise it first")
     blank = np.full(shapes.pop(), np.nan)
-    return np.stack([row if isinstance(row, np.ndarray) else blank for row in rows])
+    return np.stack([row if isinstance(row, np.ndarray) else blank for row in rows]), next(
+        (names for names, _ in runs if names), ()
+    )
 
 
 def complete(theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -103,9 +136,32 @@ class OfTensors:
     def __call__(self, theta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(int(rng.integers(1 << 62)))
-            return np.asarray(
-                torch.as_tensor(self.simulator(torch.as_tensor(theta, dtype=torch.float32))).cpu().numpy()
-            )
+            return numbers(self.simulator(torch.as_tensor(theta, dtype=torch.float32)))
+
+
+class ByName:
+    """A simulator with an argument for each parameter as one of all of them, and of a Generator where it takes one."""
+
+    def __init__(self, simulator: Callable[..., Any], places: Sequence[int], random: bool) -> None:
+        self.simulator, self.places, self.random = simulator, tuple(places), random
+
+    def __call__(self, theta: np.ndarray, rng: np.random.Generator) -> Any:
+        each = [theta[..., place] for place in self.places]
+        return self.simulator(*each, rng) if self.random else self.simulator(*each)
+
+
+def by_name(simulator: Callable[..., Any], parameters: Sequence[str]) -> Callable[..., Any]:
+    """A simulator that takes all parameters at once, where its arguments have their names; others as they are."""
+    import inspect
+
+    try:
+        wanted = [p.name for p in inspect.signature(simulator).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        return simulator
+    named = wanted[: len(parameters)]
+    if len(parameters) < 2 or {*named} != {*parameters} or len(wanted) > len(parameters) + 1:
+        return simulator
+    return ByName(simulator, [list(parameters).index(name) for name in named], len(wanted) > len(parameters))
 
 
 def _wants_tensors(simulator: Callable[..., Any], theta: np.ndarray) -> bool:
@@ -123,17 +179,22 @@ def _wants_tensors(simulator: Callable[..., Any], theta: np.ndarray) -> bool:
     return False
 
 
-def _several(simulator: Callable[..., Any], theta: np.ndarray, seeds: list[Any], takes: int) -> list[Any]:
+def _several(
+    simulator: Callable[..., Any], theta: np.ndarray, seeds: list[Any], takes: int
+) -> tuple[tuple[str, ...], list[Any]]:
+    """The names of the numbers of data, and the data of each run, or why it failed."""
     rows: list[Any] = []
-    for one, seed in zip(theta, seeds, strict=True):
+    names: tuple[str, ...] = ()
+    for one, seed in zip(theta.copy(), seeds, strict=True):  # a simulator may write into its parameters
         try:
             out = simulator(one, np.random.default_rng(seed)) if takes == 2 else simulator(one)
-            if np.iscomplexobj(out):
-                raise TypeError("data are complex: return real and imaginary part")
-            rows.append(np.asarray(out, np.float64))
+            if out is None:
+                raise ValueError("the simulator returned nothing")
+            names = names or names_of(out)
+            rows.append(numbers(out, names))
         except Exception as error:  # whatever a simulator raises
             rows.append(f"{type(error).__name__}: {error}")
-    return rows
+    return names, rows
 
 
 def read_observation(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from pofx.core.event import Bounded, Discrete, dims, select
 from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Marginal
+from pofx.core.options import Range, check_value
 from pofx.core.random import Still, Streams
 from pofx.inverse.exact import completed, exact_draws
 from pofx.inverse.latent import annealed, found
@@ -28,6 +29,7 @@ from pofx.inverse.restoration import Check, Restoration, checked
 from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import Walker
 
+Draws = Annotated[int, Range(1, 1_000_000_000)]
 LEAST = 19  # draws behind intervals of 90 %
 ROWS = 256  # of a batch of guided sampling
 PLACES, MOST = 1_600_000, 4096  # numbers and rows of one elsewhere than on a processor, where small batches idle
@@ -85,6 +87,7 @@ class ItemPosterior:
         Raises:
             UsageError: fewer draws.
         """
+        check_value("draws", draws, Draws)
         if draws < LEAST:
             raise UsageError(f"draws must be at least {LEAST}, for intervals of 90 % (got {draws}): pass draws={LEAST}")
         truth = real_items(self.run, items)
@@ -248,8 +251,7 @@ class ItemPosterior:
 
 def check_draws(n: int, y: Tensor | None) -> None:
     """Refuse draws of no number or without measurements."""
-    if n < 1:
-        raise UsageError(f"n must be at least 1 (got {n})")
+    check_value("n", n, Draws)
     if y is None:
         raise UsageError("measurements are missing: pass y")
 

@@ -208,7 +208,8 @@ class _Training:
         state = self.state
         share = self.budget.progress(state.step, state.seconds, state.images, len(self.feed), state.flops)
         closing = self.selection.cost(state) if self.selection.possible else 0.0
-        return agreed(share if self.pace.fits(state, closing) else 1.0, self.accelerator)
+        ended = self.selection.over(state) or not self.pace.fits(state, closing)
+        return agreed(1.0 if ended else share, self.accelerator)
 
     def advance(self, share: float, whole: WholeSteps) -> float:
         """One step and what is due after it; returns the share of the budget that is spent."""
@@ -231,6 +232,7 @@ class _Training:
             self._report(share, factor, note)
         if self.selection.due(state, share):
             self.validate(share)
+            share = agreed(1.0 if self.selection.over(state) else share, self.accelerator)
         if now - self.stored > self.options.checkpoint_seconds and share < 1.0:
             self.store(self.good())
             self.stored = time.monotonic()

@@ -42,6 +42,7 @@ class TrainOptions:
     compile: bool = False  # torch.compile the losses
     validations: Annotated[int, Range(0, 1_000_000)] = 24  # rounds of validation, even in the root of the budget
     validation_items: Count = 2_000  # items of the validation split used each time
+    patience: Annotated[int, Range(0, 1_000_000)] = 0  # rounds without a better validation that end training; 0: never
     checkpoint_seconds: NonNegative = 60.0  # between checkpoints
     track: Annotated[str, OneOf("", "tensorboard")] = ""  # "tensorboard" writes event files beside log.jsonl
 

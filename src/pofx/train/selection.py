@@ -47,6 +47,10 @@ class Selection:
         late = share >= 1.0 and self.cost(state) <= SHARE * self.budget.seconds
         return late or state.validating + self.cost(state) <= SHARE * state.seconds
 
+    def over(self, state: State) -> bool:
+        """Whether so many rounds in a row found nothing better that training ends."""
+        return self.possible and 0 < self.options.patience <= state.vain
+
     def cost(self, state: State) -> float:
         """Seconds that a round takes."""
         return state.validating / state.validations if state.validations else 0.0
@@ -62,8 +66,9 @@ class Selection:
         state.validations += 1
         state.validating += time.monotonic() - began
         self.possible = value is not None
+        state.vain += 1
         if value is not None and abs(value) < float("inf") and (state.best is None or value < state.best):
-            state.best, state.best_step = value, state.step
+            state.best, state.best_step, state.vain = value, state.step, 0
             self.best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         return value
 

@@ -21,6 +21,7 @@ class State:
     validations: int = 0  # rounds that were made
     validating: float = 0.0  # seconds spent on them
     items: int = 0  # validation items per round; 0 until the first
+    vain: int = 0  # rounds since the best
     best_step: int = 0
     best: float | None = None  # the lowest validation so far
     warnings: dict[str, str] = field(default_factory=dict)  # about the health of the training, by name

@@ -32,6 +32,10 @@ def edit(
     into: Annotated[
         str | None, typer.Option(help="A run of another domain: its items with the codes of these."), Reads()
     ] = None,
+    align: Annotated[
+        bool,
+        typer.Option(help="--into: codes turned, mirrored or inverted where that makes both runs most alike."),
+    ] = True,
     beyond: Annotated[
         str | None, typer.Option(help="Continue pictures: places on all sides, or at the top,bottom,left,right.")
     ] = None,
@@ -127,6 +131,7 @@ def edit(
             enlarge=enlarge,
             colour=colour,
             into=None if into is None else load(into).to(device),
+            align=align,
             beyond=None if beyond is None else _margins(beyond),
             toward=None if toward is None else read(toward)[0],
             stops=stops,
