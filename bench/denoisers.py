@@ -255,7 +255,7 @@ def clips(args):
 
 def voxels(args):
     """Chairs and monitors: 1-NNA of drawn solids, IoU of test solids after 64 numbers by a vae. Bars: 0.576, 0.698."""
-    from pofx.apps.solids import intersection_over_union, likeness, picture, principal_codes, read_solids
+    from pofx.apps.solids import CODES, intersection_over_union, likeness, picture, principal_codes, read_solids
     from pofx.data.dataset import split
     from pofx.data.kinds.voxels import voxels as items
 
@@ -265,7 +265,7 @@ def voxels(args):
         train, test = (np.asarray(part.values).reshape(len(part), -1) for part in (data.train, data.test))
         yield {"solids": name, "model": "64 principal components", "IoU": round(principal_codes(train, test), 4)}
         for model in args.models or ("vae", "flow-matching"):
-            options = {"latent": 64} if model == "vae" else {}
+            options = dict(CODES) if model == "vae" else {}
             began = time.process_time()
             run = pofx.fit(data, model, minutes=args.minutes or 2, seed=args.seed, progress=args.shown,
                            **options, **dict(args.option))  # fmt: skip

@@ -21,6 +21,7 @@ from pofx.core.companion import companions
 from pofx.core.entry import device_of, public
 from pofx.core.errors import DataError, Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Discrete, concatenated, dims, each, select
+from pofx.core.generative import Recalling
 from pofx.core.items import Items
 from pofx.core.limits import check_room
 from pofx.core.model import Completing, Encoding, Factored, Tempered, Weighted, X
@@ -269,8 +270,13 @@ class Artifact(Parts):
 
     @public
     def reconstruct(self, values: Any, condition: Any = None) -> Any:
-        """decode(encode(values))."""
+        """decode(encode(values)); of an associative memory what it recalls from these items, damaged or not."""
         values, condition = apart(self, values, condition)
+        if isinstance(self.model, Recalling):
+            model, view = self.model, self.representation
+            pairs = events(self, values, condition, self.batch(None), False)
+            raw = [each(view.under(c).decode(model.recall(x)), Tensor.cpu) for x, c in pairs]
+            return view.items(concatenated(raw))
         return self.decode(self.encode(values, condition), condition)
 
     def _decoded(self, z: Tensor, stated: X | None, batch_size: int) -> Any:

@@ -58,6 +58,22 @@ def test_directions_find_what_was_planted():
         directions.attribute(codes, np.ones(4000, bool))
 
 
+def test_a_step_along_the_planes_of_other_attributes_leaves_these():
+    """Codes that are linear in two factors, not at a right angle: what is projected out are planes, not paths of means,
+    of which a step across changes the other factor by as much as its own."""
+    rng = np.random.default_rng(2)
+    factors = rng.normal(size=(4000, 2))
+    mixing = np.array([[1.0, 0.8], [0.0, 0.6], [0.0, 0.0], [0.0, 0.0]])
+    codes = factors @ mixing.T + 0.05 * rng.normal(size=(4000, 4))
+    above = [factors[:, k] > 0 for k in range(2)]
+    clean = directions.without(directions.attribute(codes, above[0]), directions.normals(codes, above[1:]))
+    moved = np.linalg.pinv(mixing) @ clean
+    assert moved[0] > 0.5 and abs(moved[1]) < 0.1 * moved[0]
+    assert directions.normals(codes, []) == []
+    flat = np.concatenate((codes, np.zeros((4000, 1)), codes[:, :1]), 1)  # codes that never move, or move together
+    assert np.isfinite(directions.normals(flat, above)).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "found"),

@@ -172,9 +172,9 @@ class LatentSpace:
         return self.items.values  # type: ignore[no-any-return]
 
     def attribute(self, name: str, others: bool = False) -> Float[np.ndarray, "d"]:
-        """From the mean code of all other items to that of the items with an attribute; with `others`, the directions
-        of all other attributes are projected out: those of other factors, or of the other labels, of which, as they
-        exclude each other, little remains then.
+        """From the mean code of all other items to that of the items with an attribute; with `others`, the normals of
+        the planes that separate other attributes are projected out, so that these stay: one of a factor of numbers, one
+        of each value of other factors, or of the other labels, of which, as they exclude each other, little remains.
 
         Raises:
             UsageError: no such attribute, or all items have it.
@@ -189,14 +189,21 @@ class LatentSpace:
             return own
         several = self._columns is not None
         rest = [
-            directions.attribute(self.codes, mask)
+            mask
             for other, (of, mask) in self.attributes.items()
-            if (of and of != factor if several else other != name) and mask.any() and not mask.all()
+            if (of and of != factor and other in (of, *self._values(of)) if several else other != name)
+            and mask.any()
+            and not mask.all()
         ]
-        if not several and len(rest) > 1:  # those of all classes sum to about zero: the one most like it is left in
-            alike = [abs(float(own @ r)) / max(float(np.linalg.norm(r)), 1e-12) for r in rest]
-            del rest[int(np.argmax(alike))]
-        return directions.without(own, rest)
+        planes = directions.normals(self.codes, rest)
+        if not several and len(planes) > 1:  # those of all classes sum to about zero: the one most like it is left in
+            alike = [abs(float(own @ r)) / max(float(np.linalg.norm(r)), 1e-12) for r in planes]
+            del planes[int(np.argmax(alike))]
+        return directions.without(own, planes)
+
+    def _values(self, factor: str) -> list[str]:
+        """The attributes of the values of a factor; none of one that is an attribute itself."""
+        return [] if factor in self.attributes else [k for k, (of, _) in self.attributes.items() if of == factor]
 
     def other(self, name: str) -> int:
         """The number of the first item that does not have an attribute."""

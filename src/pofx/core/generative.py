@@ -106,6 +106,14 @@ class Classifying(Explicit):
         """log p(class | x), classes as frequent as in training: (n, classes)."""
 
 
+class Recalling(Model):
+    """A model that leads a damaged item back to what it stores, without a code of it."""
+
+    @abstractmethod
+    def recall(self, x: X) -> X:
+        """What the items x become: (n, *shape)."""
+
+
 class MarginalBound(Infilling, Explicit):
     """A model that bounds the density of any subset of the dimensions from below, and draws the others given it."""
 

@@ -1,7 +1,8 @@
 """Directions in a space of codes: of attributes, of the codes' own spread, and those to which a decoder reacts most.
 
 An attribute's direction leads from the mean code of the items without it to that of those with it (Larsen et al., 2016,
-arXiv 1512.09300), the directions of other attributes projected out (Shen et al., 2020, arXiv 1907.10786). Principal
+arXiv 1512.09300), the normals of the planes that separate other attributes projected out (Shen et al., 2020, arXiv
+1907.10786): to step along such a plane leaves its attribute, to step across the path of its means does not. Principal
 components: Härkönen et al. (2020, arXiv 2004.02546). Closed form: the eigenvectors of Jᵀ J, J the decoder's Jacobian
 (Ramesh, Choi and LeCun, 2019, arXiv 1812.01161; Shen and Zhou, 2021, arXiv 2007.06600, for a linear first layer).
 """
@@ -25,6 +26,19 @@ def attribute(codes: Float[np.ndarray, "n d"], has: Bool[np.ndarray, "n"]) -> Fl
     if has.all() or not has.any():
         raise UsageError(f"an attribute must be there in some items and absent in others (got {int(has.sum())} with)")
     return np.asarray(codes[has].mean(0) - codes[~has].mean(0))
+
+
+def normals(codes: Float[np.ndarray, "n d"], masks: Sequence[Bool[np.ndarray, "n"]]) -> list[Float[np.ndarray, "d"]]:
+    """Of each attribute, given by which items have it, the normal of the plane that separates them best (Fisher, 1936).
+    The covariance of the codes is drawn to a multiple of the identity (Ledoit and Wolf, 2004).
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    if not masks:
+        return []
+    covariance, _ = ledoit_wolf(np.asarray(codes, np.float64))
+    shifts = np.stack([attribute(codes, has) for has in masks], 1)
+    return list(np.linalg.lstsq(covariance, shifts, rcond=1e-9)[0].T)
 
 
 def without(direction: Float[np.ndarray, "d"], others: Sequence[Float[np.ndarray, "d"]]) -> Float[np.ndarray, "d"]:

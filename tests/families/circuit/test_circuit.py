@@ -81,12 +81,16 @@ def connected(tree):
 def test_levels_hold_every_variable_once_below_its_parent():
     parents = rooted([(0, 1), (1, 2), (1, 3), (3, 4), (3, 5)], 6)
     tree = levels(parents, torch.device("cpu"))
-    order = torch.cat([level.variables for level in tree]).tolist()
-    assert sorted(order) == list(range(6)) and len(tree) == 3
-    for above, level in itertools.pairwise(tree):
-        for node, place in zip(level.variables.tolist(), level.parents.tolist(), strict=True):
-            assert parents[node] == int(above.variables[place])
-        assert sorted(torch.cat([own for _, own in level.ranks]).tolist()) == list(range(len(level.variables)))
+    order = tree.variables.tolist()
+    assert sorted(order) == list(range(6)) and len(tree.levels) == 3 and sorted(tree.edges.tolist()) == list(range(5))
+    assert [level.nodes for level in tree.levels] == [slice(0, 1), slice(1, 4), slice(4, 6)]
+    for above, level in itertools.pairwise(tree.levels):
+        own = order[level.nodes]
+        for node, place in zip(own, level.parents.tolist(), strict=True):
+            assert parents[node] == order[above.nodes][place]
+        assert sorted(torch.cat([at for _, at in level.ranks]).tolist()) == list(range(len(own)))
+        for many, at in level.ranks:  # the first parents have one such child each
+            assert level.parents[at].tolist() == list(range(many))
 
 
 def test_a_circuit_sums_to_one(discrete):

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+import pofx
 from pofx.core.event import Discrete
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
@@ -82,3 +84,13 @@ def test_the_rate_of_errors_is_found():
     found = 1 / (1 + math.exp(float(storing(x).beta)))
     assert 0.09 < found < 0.21  # two items of one centre differ in 18 % of their places
     assert math.isfinite(float(storing(x[:1].expand(20, 60)).beta))  # copies alone
+
+
+def test_a_run_recalls_damaged_items_in_data_space():
+    """`reconstruct` answered that a memory had no codes; it was to be had for tensors of the model alone."""
+    x = np.random.default_rng(0).integers(0, 3, (40, 6, 6)).astype(np.uint8)
+    run = pofx.fit(pofx.images(x, levels=3), "hopfield", steps=1, progress=False)
+    stored = np.asarray(run.model.stored).reshape(-1, 6, 6)[:10]
+    wrong = np.random.default_rng(1).random(stored.shape) < 0.15
+    noisy = np.where(wrong, (stored + 1) % 3, stored).astype(np.uint8)
+    assert np.array_equal(run.reconstruct(noisy), stored) and (noisy != stored).any((1, 2)).all()

@@ -27,7 +27,7 @@ from pofx.core.random import Streams
 from pofx.families.circuit.leaves import Classes, Known, Leaf, Normals
 from pofx.families.circuit.maximisation import maximise
 from pofx.families.circuit.passes import LogProb, upward
-from pofx.families.circuit.tree import Level, binned, bins_for, levels, mutual_information, rooted, spanning_tree
+from pofx.families.circuit.tree import Level, Tree, binned, bins_for, levels, mutual_information, rooted, spanning_tree
 
 LOOKED_AT = 5_000  # training items that make the tree and where the states begin
 BASES, MANY = 64, 64  # shared distributions of tables of more than so many ordered classes
@@ -107,7 +107,7 @@ class Circuit(OnePhase, Marginal, Classifying):
         self.register_buffer("items", torch.ones((), dtype=torch.int64))
         self.register_buffer("root_rows", torch.zeros(1))
         self.register_buffer("edge_rows", torch.zeros(size - 1, states, 1))
-        self._tree: tuple[Any, tuple[Level, ...]] | None = None
+        self._tree: tuple[Any, Tree] | None = None
 
     def _leaf(self, part: Event) -> Leaf:
         if isinstance(part, Discrete):
@@ -125,7 +125,7 @@ class Circuit(OnePhase, Marginal, Classifying):
     # --- the tree
 
     @property
-    def tree(self) -> tuple[Level, ...]:
+    def tree(self) -> Tree:
         key = (self.parents.device, tuple(self.parents.tolist()))
         if self._tree is None or self._tree[0] != key:
             self._tree = key, levels(key[1], self.parents.device)
@@ -176,14 +176,17 @@ class Circuit(OnePhase, Marginal, Classifying):
     def _leaf_values(
         self, values: Values, *, raw: bool, held: list[Tensor | None] | None = None
     ) -> tuple[Tensor, Tensor | float]:
+        """The leaves in the order of the tree, and the log of what they were divided by."""
         leaves: list[Tensor] = []
         factor: Tensor | float = 0.0
         held = [leaf.held(raw=raw) for leaf in self._leaves] if held is None else held
+        if len(values) == 1:
+            return self._leaves[0].values(*values[0], held[0], raw=raw, order=self.tree.variables)
         for leaf, (x, known), of_leaf in zip(self._leaves, values, held, strict=True):
             found, log_factor = leaf.values(x, known, of_leaf, raw=raw)
             leaves.append(found)
             factor = factor + log_factor
-        return (leaves[0] if len(leaves) == 1 else torch.cat(leaves)), factor
+        return torch.cat(leaves)[self.tree.variables], factor
 
     def _tables(self, *, raw: bool) -> tuple[Tensor, Tensor]:
         if raw:
@@ -192,17 +195,27 @@ class Circuit(OnePhase, Marginal, Classifying):
 
     def joint(self, x: X, known: X | None, condition: X | None, *, raw: bool = False) -> Float[Tensor, "n"]:
         """log p(x_known, condition), the condition integrated out where it is None: float64 (n,)."""
-        n, root_and_edges = count(x), self._tables(raw=raw)
-        grad = torch.is_grad_enabled()
-        found = []
+        n, (root, edges) = count(x), self._tables(raw=raw)
+        grad, tree, found = torch.is_grad_enabled(), self.tree, []
         values = self._values(x, known, condition)
         size = n if grad else ITEMS
-        held = [leaf.held(raw=raw) for leaf in self._leaves]
+        held, ordered = [leaf.held(raw=raw) for leaf in self._leaves], edges if grad else edges[tree.edges]
         for i in range(0, n, max(size, 1)):
             part = [(v[i : i + size], None if k is None else k[i : i + size]) for v, k in values]
+            if not grad and len(part) == 1 and isinstance(self._leaves[0], Classes):
+                with torch.autocast(root.device.type, enabled=False):
+                    found.append(upward(self._looked_up(part[0], held[0], raw=raw), root, ordered, tree))
+                continue
             leaf, factor = self._leaf_values(part, raw=raw, held=held)
-            found.append(LogProb.apply(leaf, *root_and_edges, self.tree) + factor)
-        return torch.cat(found)
+            found.append(LogProb.apply(leaf, root, edges, tree) + factor)
+        return torch.cat(found) if found else root.new_zeros(0, dtype=torch.float64)
+
+    def _looked_up(
+        self, part: tuple[Tensor, Bool[Tensor, "n _"] | None], held: Tensor | None, *, raw: bool
+    ) -> Callable[[Level], Tensor]:
+        """The leaves of a level by themselves, which stay in the cache; of a single part that has tables."""
+        leaf, variables = self._leaves[0], self.tree.variables
+        return lambda level: leaf.values(*part, held, raw=raw, order=variables[level.nodes])[0]
 
     def _log_condition(self, x: X, condition: X | None) -> Float[Tensor, "n"] | float:
         """log p(condition)."""
@@ -286,19 +299,21 @@ class Circuit(OnePhase, Marginal, Classifying):
         below: list[Tensor] | None = None
         if values is not None:
             leaf, _ = self._leaf_values(values, raw=False)
-            below = upward(leaf, root, edges, tree)[1]
+            below, messages, scales = list[Tensor](), list[Tensor](), list[Tensor]()
+            upward(lambda level: leaf[level.nodes], root, edges[tree.edges], tree, (below, messages, scales))
         z = torch.empty(size, n, dtype=torch.int64, device=root.device)
-        for depth, level in enumerate(tree):
+        for depth, level in enumerate(tree.levels):
+            variables = tree.variables[level.nodes]
             if depth == 0:
                 weights = root.expand(1, n, -1)
             else:
-                own = torch.arange(level.edges.start, level.edges.stop, device=root.device)
-                weights = edges[own[:, None], z[tree[depth - 1].variables][level.parents]]
+                above = tree.variables[tree.levels[depth - 1].nodes]
+                weights = edges[tree.edges[level.edges][:, None], z[above][level.parents]]
             if below is not None:
-                weights = weights * below[depth]
+                weights = weights * below[-1 - depth]
             cdf = weights.double().cumsum(-1)
-            noise = u[:, 0].T[level.variables][..., None]
-            z[level.variables] = (cdf < noise * cdf[..., -1:]).sum(-1).clamp(max=self.states - 1)
+            noise = u[:, 0].T[variables][..., None]
+            z[variables] = (cdf < noise * cdf[..., -1:]).sum(-1).clamp(max=self.states - 1)
         drawn: dict[tuple[str, ...], Tensor] = {}
         start = 0
         for k, (path, part) in enumerate(self.parts):

@@ -37,9 +37,16 @@ class Leaf(nn.Module, ABC):
 
     @abstractmethod
     def values(
-        self, x: Num[Tensor, "n d"], known: Known, held: Float[Tensor, "entries states"] | None, *, raw: bool
-    ) -> tuple[Float[Tensor, "d n states"], Float[Tensor, "n"] | float]:
-        """p(x_i | state) up to a factor per item, and the log of that factor; `raw`: the tables are normalised."""
+        self,
+        x: Num[Tensor, "n d"],
+        known: Known,
+        held: Float[Tensor, "entries states"] | None,
+        *,
+        raw: bool,
+        order: Int[Tensor, "k"] | None = None,
+    ) -> tuple[Float[Tensor, "_ n states"], Float[Tensor, "n"] | float]:
+        """p(x_i | state) up to a factor per item, and the log of that factor; `raw`: the tables are normalised. The
+        variables come in an `order`, if one is given; of classes it may have only some of them."""
 
     @abstractmethod
     def draw(self, at: Int[Tensor, "k"], z: Int[Tensor, "k n"], u: Float[Tensor, "k n"]) -> Num[Tensor, "k n"]:
@@ -113,12 +120,19 @@ class Classes(Leaf):
         return self.table(raw=raw).flatten(0, 1)
 
     def values(
-        self, x: Num[Tensor, "n d"], known: Known, held: Float[Tensor, "entries states"] | None, *, raw: bool
-    ) -> tuple[Float[Tensor, "d n states"], Float[Tensor, "n"] | float]:
-        places = torch.arange(x.shape[1], device=x.device) * self.classes
+        self,
+        x: Num[Tensor, "n d"],
+        known: Known,
+        held: Float[Tensor, "entries states"] | None,
+        *,
+        raw: bool,
+        order: Int[Tensor, "k"] | None = None,
+    ) -> tuple[Float[Tensor, "_ n states"], Float[Tensor, "n"] | float]:
         assert held is not None
-        found = embedding((x if known is None else x.masked_fill(~known, 0)).add(places).T, held)
-        return (found if known is None else torch.where(known.T[..., None], found, 1.0)), 0.0
+        at = torch.arange(x.shape[1], device=x.device) if order is None else order
+        x, known = x.T[at], None if known is None else known.T[at]
+        found = embedding((x if known is None else x.masked_fill(~known, 0)).add(at[:, None] * self.classes), held)
+        return (found if known is None else torch.where(known[..., None], found, 1.0)), 0.0
 
     def draw(self, at: Int[Tensor, "k"], z: Int[Tensor, "k n"], u: Float[Tensor, "k n"]) -> Num[Tensor, "k n"]:
         cdf = self.drawn_from[at[:, None], z]
@@ -170,8 +184,14 @@ class Normals(Leaf):
         self.log_scales.copy_((0.7 * self.units).log().expand_as(self.log_scales))
 
     def values(
-        self, x: Num[Tensor, "n d"], known: Known, held: Float[Tensor, "entries states"] | None, *, raw: bool
-    ) -> tuple[Float[Tensor, "d n states"], Float[Tensor, "n"] | float]:
+        self,
+        x: Num[Tensor, "n d"],
+        known: Known,
+        held: Float[Tensor, "entries states"] | None,
+        *,
+        raw: bool,
+        order: Int[Tensor, "k"] | None = None,
+    ) -> tuple[Float[Tensor, "_ n states"], Float[Tensor, "n"] | float]:
         given = x.T[..., None] if known is None else x.masked_fill(~known, 0.0).T[..., None]
         log_scales = self.log_scales.clamp(min=(self.floor * self.units).log())
         log_p = normal_log_prob(given, self.means[:, None], log_scales[:, None]).clamp(min=FARTHEST)
@@ -183,7 +203,7 @@ class Normals(Leaf):
         if raw and found.requires_grad:
             counted = found.detach() if known is None else found.detach() * known.T[..., None]
             found.register_hook(lambda g: self._count((g * counted).sum(1)))
-        return found, factor[..., 0].double().sum(0)
+        return (found if order is None else found[order]), factor[..., 0].double().sum(0)
 
     def _count(self, items: Tensor) -> None:
         self.seen = -items if self.seen is None else self.seen - items

@@ -3,17 +3,18 @@
 Upwards, a node multiplies its leaf with the messages of its children, B_i = L_i ∏_c M_c, and sends M_i = B_i P_iᵀ to
 its parent, P_i[z', z] = p(z | z'). Downwards, D_i = ∂ log p / ∂ B_i: with F_c = D_i B_i / M_c, a child has D_c = F_c
 P_c, its edge the gradient F_cᵀ B_c and its leaf D_i B_i / L_i. Times the probability itself these are expected counts
-(Darwiche, 2003). All nodes of a level are one batched product; every node is scaled.
+(Darwiche, 2003). All nodes of a level are one batched product; every message is scaled. Leaves and edges come in the
+order of the tree, so that a level is a slice; levels are small enough for the cache of a core.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.families.circuit.tree import Level
+from pofx.families.circuit.tree import Level, Tree
 
 CHUNK = 256  # items of one pass on a CPU
 UNSCALED = 2  # messages whose product with a leaf is no number near zero: each is 1 in its likeliest state
@@ -21,44 +22,40 @@ LEAST = 1e-30  # probabilities below are this, so that no quotient is 0 / 0
 
 
 def upward(
-    leaf: Float[Tensor, "d n states"],
+    leaf: Callable[[Level], Float[Tensor, "k n states"]],
     root: Float[Tensor, "states"],
     edges: Float[Tensor, "e states states"],
-    tree: Sequence[Level],
-) -> tuple[Float[Tensor, "n"], list[Tensor], list[Tensor], list[Tensor]]:
-    """log p, and of each level B, M (empty of the root) and the scale that M was divided by."""
-    n = leaf.shape[1]
-    log_p = torch.zeros(n, dtype=torch.float64, device=leaf.device)
-    nodes: list[Tensor] = []
-    messages: list[Tensor] = []
-    scales: list[Tensor] = []
-    for depth in reversed(range(len(tree))):
-        level = tree[depth]
-        b = leaf[level.variables]
-        if depth + 1 < len(tree):
-            for rank, (up, own) in enumerate(tree[depth + 1].ranks):
-                part = messages[-1][own].mul_(b[up])
-                if rank >= UNSCALED:
-                    scaled(part, log_p)
-                b[up] = part
+    tree: Tree,
+    stored: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None,
+) -> Float[Tensor, "n"]:
+    """log p. `leaf` gives the leaves of a level, which are overwritten; to `stored` go, from the last level up, B, M
+    (empty of the root) and the scale that M was divided by."""
+    log_p, message, below = torch.zeros((), dtype=torch.float64, device=root.device), root.new_empty(0), None
+    for depth in reversed(range(len(tree.levels))):
+        level = tree.levels[depth]
+        b = leaf(level)
+        for rank, (many, own) in enumerate(() if below is None else below.ranks):
+            part = b[:many]
+            part.mul_(message[own])
+            if rank >= UNSCALED:
+                log_p = log_p + scaled(part)[1]
+        scale = message = b.new_empty(0)
         if depth:
-            m = torch.bmm(b, edges[level.edges].transpose(1, 2))
-            scales.append(scaled(m, log_p))
-        else:
-            m = b.new_empty(0)
-            scales.append(m)
-        nodes.append(b)
-        messages.append(m)
-    log_p += (nodes[-1][0] @ root).double().log()
-    return log_p, nodes[::-1], messages[::-1], scales[::-1]
+            message = torch.bmm(b, edges[level.edges].transpose(1, 2))
+            scale, logs = scaled(message)
+            log_p = log_p + logs
+        if stored is not None:
+            for to, part in zip(stored, (b, message, scale), strict=True):
+                to.append(part)
+        below = level
+    return log_p + (b[0] @ root).double().log()
 
 
-def scaled(x: Float[Tensor, "k n states"], log_p: Float[Tensor, "n"]) -> Float[Tensor, "k n 1"]:
-    """Divide x in place by its largest state, whose logarithm is added to log_p; returns the scale."""
+def scaled(x: Float[Tensor, "k n states"]) -> tuple[Float[Tensor, "k n 1"], Float[Tensor, "n"]]:
+    """Divide x in place by its largest state; returns that and the sum of its logarithms."""
     scale = x.amax(-1, keepdim=True).clamp_(min=LEAST)
     x.div_(scale).clamp_(min=LEAST)
-    log_p += scale.log().double().sum((0, 2))
-    return scale
+    return scale, scale.log().double().sum((0, 2))
 
 
 class LogProb(torch.autograd.Function):
@@ -70,16 +67,18 @@ class LogProb(torch.autograd.Function):
         leaf: Float[Tensor, "d n states"],
         root: Float[Tensor, "states"],
         edges: Float[Tensor, "e states states"],
-        tree: Sequence[Level],
+        tree: Tree,
     ) -> Float[Tensor, "n"]:
+        edges = edges[tree.edges]
         ctx.save_for_backward(leaf, root, edges)
         ctx.tree, ctx.stored = tree, []
         logs = []
         with torch.autocast(leaf.device.type, enabled=False):
             for some in chunks(leaf):
-                log_p, *stored = upward(leaf[:, some], root, edges, tree)
-                logs.append(log_p)
-                ctx.stored.append(stored if any(ctx.needs_input_grad) else None)
+                stored = ([], [], []) if any(ctx.needs_input_grad) else None
+                part = leaf[:, some]
+                logs.append(upward(lambda level, of=part: of[level.nodes].clone(), root, edges, tree, stored))
+                ctx.stored.append(stored)
         return torch.cat(logs)
 
     @staticmethod
@@ -95,7 +94,7 @@ class LogProb(torch.autograd.Function):
                     ctx.tree,
                     (of_leaf[:, some], of_root, of_edges),
                 )
-        return of_leaf, of_root, of_edges, None
+        return of_leaf, of_root, torch.empty_like(edges).index_copy_(0, ctx.tree.edges, of_edges), None
 
 
 def chunks(leaf: Float[Tensor, "d n states"]) -> list[slice]:
@@ -108,22 +107,22 @@ def chunks(leaf: Float[Tensor, "d n states"]) -> list[slice]:
 def downward(
     total: Float[Tensor, "n"],
     probabilities: tuple[Tensor, Tensor, Tensor],
-    stored: Sequence[list[Tensor]],
-    tree: Sequence[Level],
+    stored: tuple[list[Tensor], list[Tensor], list[Tensor]],
+    tree: Tree,
     found: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     """Write the gradient of leaves, and add those of root and edges, to `found`; `total` is the gradient of log p."""
     leaf, root, edges = probabilities
-    nodes, messages, scales = stored
+    nodes, messages, scales = (part[::-1] for part in stored)
     of_leaf, of_root, of_edges = found
     share = total[:, None] / (nodes[0][0] @ root)[:, None]
     of_root += (share * nodes[0][0]).sum(0)
     d = (share * root)[None]
-    for depth, level in enumerate(tree):
-        d = d * nodes[depth]
-        of_leaf[level.variables] = d / leaf[level.variables].clamp_(min=LEAST)
-        if depth + 1 < len(tree):
-            below = tree[depth + 1]
+    for depth, level in enumerate(tree.levels):
+        d = d.mul_(nodes[depth])
+        torch.div(d, leaf[level.nodes].clamp(min=LEAST), out=of_leaf[level.nodes])
+        if depth + 1 < len(tree.levels):
+            below = tree.levels[depth + 1]
             f = d[below.parents].div_(messages[depth + 1]).div_(scales[depth + 1])
             of_edges[below.edges].baddbmm_(f.transpose(1, 2), nodes[depth + 1])
             d = torch.bmm(f, edges[below.edges])

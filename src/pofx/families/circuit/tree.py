@@ -18,16 +18,27 @@ ENTRIES = 1 << 12  # columns of the indicator matrix: bins × variables
 
 @dataclass(frozen=True)
 class Level:
-    """The nodes at one distance from the root: their variables, and where their parents are in the level above.
+    """The nodes at one distance from the root, those of most children first.
 
-    `edges` are the positions of their edges; `ranks` holds, for the k-th child of its parent, the positions of parents
-    and of children: parents are different within a rank, so that messages multiply in place.
+    `nodes` and `edges` are where they and their edges are in the order of the tree; `parents` are positions in the
+    level above. `ranks` holds, for the k-th child of its parent, how many parents have one, which are the first of
+    their level, and the positions of the children: a message multiplies into a slice, in place.
     """
 
-    variables: Tensor
+    nodes: slice
     edges: slice
     parents: Tensor
-    ranks: tuple[tuple[Tensor, Tensor], ...]
+    ranks: tuple[tuple[int, Tensor], ...]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Levels from the root down; of every node, in their order, its variable and, but for the root, the number of the
+    edge above it, by which tables are stored: breadth first, the children of a node in the order of the variables."""
+
+    levels: tuple[Level, ...]
+    variables: Int[Tensor, "d"]
+    edges: Int[Tensor, "e"]
 
 
 def bins_for(variables: int) -> int:
@@ -112,32 +123,36 @@ def rooted(edges: Sequence[tuple[int, int]], d: int) -> list[int]:
     return parents
 
 
-def levels(parents: Sequence[int], device: torch.device) -> tuple[Level, ...]:
+def levels(parents: Sequence[int], device: torch.device) -> Tree:
     """The levels of a tree given by the parent of each variable, the root first."""
     children: dict[int, list[int]] = {}
     for node, parent in enumerate(parents):
         children.setdefault(parent, []).append(node)
-    found: list[Level] = []
-    nodes, above, at = children[-1], [-1], 0
+    edge, queue = dict[int, int](), list(children[-1])
+    for node in queue:
+        edge[node] = len(edge) - 1
+        queue += children.get(node, ())
+    found, variables = list[Level](), list[int]()
+    nodes, above = children[-1], [-1]
     while nodes:
-        places = {node: k for k, node in enumerate(above)}
-        parent_at = [places[parents[node]] for node in nodes]
-        ranks: list[tuple[list[int], list[int]]] = []
-        for parent in above:
-            for rank, node in enumerate(children.get(parent, ())):
-                if rank == len(ranks):
-                    ranks.append(([], []))
-                ranks[rank][0].append(places[parent])
-                ranks[rank][1].append(nodes.index(node))
-        first = at if found else 0
-        at = first + len(nodes) * bool(found)
+        nodes.sort(key=lambda node: -len(children.get(node, ())))
+        place = {node: k for k, node in enumerate(above)}
+        at = {node: k for k, node in enumerate(nodes)}
+        own = [children[parent] for parent in above if parent in children]
+        ranks = [[at[few[rank]] for few in own if rank < len(few)] for rank in range(len(own[0]))]
+        first = len(variables)
+        variables += nodes
         found.append(
             Level(
-                torch.tensor(nodes, device=device),
-                slice(first, at),
-                torch.tensor(parent_at, device=device),
-                tuple((torch.tensor(up, device=device), torch.tensor(own, device=device)) for up, own in ranks),
+                slice(first, len(variables)),
+                slice(max(first - 1, 0), max(len(variables) - 1, 0)) if found else slice(0, 0),
+                torch.tensor([place[parents[node]] for node in nodes], device=device),
+                tuple((len(few), torch.tensor(few, device=device)) for few in ranks),
             )
         )
         above, nodes = nodes, [child for node in nodes for child in children.get(node, ())]
-    return tuple(found)
+    return Tree(
+        tuple(found),
+        torch.tensor(variables, device=device),
+        torch.tensor([edge[node] for node in variables[1:]], dtype=torch.int64, device=device),
+    )

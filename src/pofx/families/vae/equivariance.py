@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from pofx.core.event import Condition
+from pofx.families.vae.embedded import Given
 
 CHANGES = ("half turn", "smaller", "quarter turn")
 
 
 def equivariance(
-    model: Any, z: Float[Tensor, "n size"], x: Shaped[Tensor, "n channels H W"], condition: Condition | None
+    model: Any, z: Float[Tensor, "n size"], x: Shaped[Tensor, "n channels H W"], condition: Given
 ) -> Float[Tensor, ""]:
     """-log p(τ x | τ z) of one random change, in nats per item of the full size."""
-    code, context = z.reshape(len(z), *model.networks.code), model.conditioner(condition)
+    code, context = z.reshape(len(z), *model.networks.code), model.embedded(condition).vector
     square = code.shape[-1] == code.shape[-2] and x.shape[-1] == x.shape[-2]
     how = CHANGES[int(torch.randint(3 if square else 2, ()))]
     known = torch.ones_like(x, dtype=torch.bool)

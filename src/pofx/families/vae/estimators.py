@@ -11,13 +11,13 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.event import Condition
 from pofx.core.model import X
+from pofx.families.vae.embedded import Given
 from pofx.maths.distributions import normal_log_prob
 
 
 def bound_loss(
-    model: Any, x: X, condition: Condition | None, noise: Float[Tensor, "n k size"], weight: float
+    model: Any, x: X, condition: Given, noise: Float[Tensor, "n k size"], weight: float
 ) -> Float[Tensor, ""]:
     """The negative importance-weighted bound of a `VAE`, by its `estimator`."""
     if model.estimator == "iwae":

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pofx.core.event import Condition, count
+from pofx.core.event import count
 from pofx.core.model import X
 from pofx.core.random import Streams
+from pofx.families.vae.embedded import Given
 from pofx.families.vae.observation import Observation
 from pofx.maths.distributions import normal_log_prob
 from pofx.maths.sandwich import lower_bound
@@ -31,16 +32,14 @@ class Normally(Protocol):
     likelihood: Observation
     bend: Any
 
-    def infer(self, x: X, condition: Condition | None = None) -> tuple[Tensor, Tensor, Tensor]: ...
-    def draw_prior(self, n: int, generator: Streams, k: int = 1, condition: Condition | None = None) -> Tensor: ...
-    def log_prior(self, z: Float[Tensor, "n k d"], condition: Condition | None = None) -> Tensor: ...
-    def log_likelihood(
-        self, x: X, condition: Condition | None, z: Float[Tensor, "n k d"], known: X | None = None
-    ) -> Tensor: ...
-    def outputs(self, z: Float[Tensor, "n d"], condition: Condition | None = None) -> Tensor: ...
+    def infer(self, x: X, condition: Given = None) -> tuple[Tensor, Tensor, Tensor]: ...
+    def draw_prior(self, n: int, generator: Streams, k: int = 1, condition: Given = None) -> Tensor: ...
+    def log_prior(self, z: Float[Tensor, "n k d"], condition: Given = None) -> Tensor: ...
+    def log_likelihood(self, x: X, condition: Given, z: Float[Tensor, "n k d"], known: X | None = None) -> Tensor: ...
+    def outputs(self, z: Float[Tensor, "n d"], condition: Given = None) -> Tensor: ...
 
 
-def completed(model: Normally, x: X, known: X, condition: Condition | None, generator: Streams) -> X:
+def completed(model: Normally, x: X, known: X, condition: Given, generator: Streams) -> X:
     """x where known, and draws of the rest given that after `ROUNDS` rounds."""
 
     def joint(z: Tensor, x: X, known: X | None) -> Float[Tensor, "n"]:
@@ -70,7 +69,7 @@ def completed(model: Normally, x: X, known: X, condition: Condition | None, gene
 
 
 def marginal_bound(
-    model: Normally, x: X, known: X, condition: Condition | None, particles: int, generator: Streams
+    model: Normally, x: X, known: X, condition: Given, particles: int, generator: Streams
 ) -> Float[Tensor, "n"]:
     """The importance-weighted bound on log p of the known dimensions: the unknown ones are summed out of p(x | z), and
     codes come in equal parts from the prior and from q(z | x filled up) of several fillings, weighted against the

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pofx.core.errors import UsageError
-from pofx.core.event import Event
+from pofx.core.event import Discrete, Event
 from pofx.families.vae.observation import Bernoulli, Observation
 from pofx.nets.image.autoencoder import ImageDecoder, ImageEncoder, VectorTrunk, sizes
 from pofx.nets.image.grid_autoencoder import GridDecoder, GridEncoder
@@ -31,9 +31,12 @@ def size_of(event: Event, network: str, width: int | None, spatial: int) -> tupl
     if spatial and (len(shape) != 3 or network in ("mlp", "principal")):
         raise UsageError("a spatial code needs an event with height and width, and convolutions: pass spatial=0")
     positions = math.prod(shape[1:]) if len(shape) in (3, 4) else 0
+    solid = len(shape) == 4 and isinstance(event, Discrete) and event.counts == (2,) * math.prod(shape)
+    if network == "auto" and solid:
+        network = "principal"  # convolutions learn little of a thousand solids
     conv = positions > 0 and (network == "conv" or bool(spatial) or (network == "auto" and positions > LARGEST))
     if width is None:
-        width = 256 if not conv else 64 if len(shape) == 4 else 32
+        width = (32 if len(shape) == 3 else 64) if conv else 64 if solid else 256
     return "conv" if conv else "principal" if network == "principal" else "mlp", width
 
 

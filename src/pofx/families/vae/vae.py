@@ -24,8 +24,10 @@ from pofx.core.random import Streams
 from pofx.families.vae.adversary import Adversary
 from pofx.families.vae.bounds import Decoded, ImportanceBound, flat
 from pofx.families.vae.collapse import kl_to_margin, symptoms, usage
+from pofx.families.vae.embedded import OF_PICTURES, WIDTH, Embedded, Given, flattened
 from pofx.families.vae.equivariance import equivariance
 from pofx.families.vae.estimators import bound_loss
+from pofx.families.vae.former import read_then, renewed
 from pofx.families.vae.infilling import completed, marginal_bound
 from pofx.families.vae.networks import FEW, Networks, codes_of, size_of
 from pofx.families.vae.observation import observation_model, of_then
@@ -47,11 +49,12 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
 
     Args:
         latent: dimensions of the code, channels of a spatial one; None takes 16, or 40 of more than 512 numbers.
-        width: of the networks; None takes 256, or 32 channels for convolutions, 64 for those of solids and clips.
+        width: of the networks; None takes 256, or 32 channels for convolutions, and 64 for solids and clips.
         depth: hidden layers (perceptrons only).
         dropout: share of hidden units dropped in training; None takes 0.25 below 10,000 training items, else 0.
         network: "mlp", "conv", or "auto": conv for grids of more than 1,024 positions, where a perceptron has too many
-            weights, and for spatial codes; "principal": mlp beside principal components, of two classes.
+            weights, and for spatial codes; "principal": mlp beside principal components, of two classes, which
+            auto takes for solids.
         spatial: halvings of height and width between a grid and its code, which then is a grid too, as a first stage
             of latent diffusion; 0 is a code without places.
         observation: "bernoulli" (two classes), "categorical", "logistic", "nb" and "zinb" (counts: a negative
@@ -78,6 +81,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         strength: its weight.
         equivariance: weight of the demand on spatial codes that turned or smaller codes give turned or smaller items
             (EQ-VAE; Kouzelis et al., 2025, arXiv 2502.09509).
+        condition_net: of a condition that is a picture; auto takes perceptrons beside perceptrons.
         adversary: weight, against the distortion, of a critic that separates items from means of p(x | z); 0 has none.
         importance: importance samples in `log_prob`.
     """
@@ -130,6 +134,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         equivariance: NonNegative = 0.0,
         adversary: NonNegative = 0.0,
         importance: Count = 256,
+        condition_net: Annotated[str, OneOf("auto", "mlp", "conv")] = "auto",
     ) -> None:
         super().__init__(event, condition)
         self.network, self.width = size_of(event, network, width, spatial)
@@ -141,10 +146,11 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         self.particles, self.estimator, self.beta, self.kl_warmup = particles, estimator, beta, kl_warmup
         self.capacity, self.capacity_steps, self.free_bits = capacity, capacity_steps, free_bits
         self.regulariser, self.strength, self.importance = regulariser, strength, importance
-        self.equivariance, self.adversary = equivariance, adversary
+        self.equivariance, self.adversary, self.condition_net = equivariance, adversary, condition_net
         self._refuse_pairs()
         self.likelihood = observation_model(event, observation, components)
-        self.conditioner = Conditioner(condition, 32)
+        read = flattened(condition_net, self.network, event, condition)
+        self.conditioner = Conditioner(condition, OF_PICTURES if read else WIDTH, flat=read)
         context = self.conditioner.width
         bend = None if posterior == "normal" else bend_of(posterior, latent, posterior_steps)
         self.bend = bend
@@ -191,41 +197,29 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     def upgraded(
         cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
     ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
-        """Earlier versions chose the network by another size, counted the normals of the prior in `prior`, and held
-        networks and prior under other names."""
-        options, weights = dict(options), dict(weights)
-        first = weights.get("encoder.first.weight", weights.get("networks.encoder.first.weight"))
-        if first is not None:
-            solid = any(key.endswith("encoder.down.weight") for key in weights)
-            options["network"] = "conv" if first.ndim == 4 or solid else "mlp"
-        if isinstance(options.get("prior"), int):
-            parts = options["prior"]
-            options |= {"prior": "mixture" if parts > 1 else "normal", "prior_parts": parts}
-        renamed = {"prior_logits": "law.logits", "prior_means": "law.means", "prior_log_stds": "law.log_stds"}
-        for key in [k for k in weights if k in renamed or k.startswith(("encoder.", "decoder."))]:
-            weights[renamed.get(key, f"networks.{key}")] = weights.pop(key)
-        weights.setdefault("items", torch.ones((), dtype=torch.int64))
+        options, weights = renewed(options, weights)
         options = dict(cls.recognised(options, {key: tuple(value.shape) for key, value in weights.items()}))
         return super().upgraded(name, options, weights)
 
     @classmethod
     def recognised(cls, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
-        return of_then(options, shapes, "networks.encoder.first.weight")
+        return of_then(read_then(options, shapes), shapes, "networks.encoder.first.weight")
 
     # ── the two conditionals and the prior ──
 
     def infer(
-        self, x: X, condition: Condition | None = None
+        self, x: X, condition: Given = None
     ) -> tuple[Float[Tensor, "n size"], Float[Tensor, "n size"], Float[Tensor, "n given"]]:
         """Mean and log standard deviation of the normal in q(z | x), and what its flow, if any, is given: (n, size)."""
         seen = self.likelihood.seen(x, self.marginals, self.networks.grid)
-        return self.networks.encode(seen, self.conditioner(condition))
+        return self.networks.encode(seen, self.embedded(condition).vector)
+
+    def embedded(self, condition: Given) -> Embedded:
+        """The embedding of a condition, which what follows takes in its place."""
+        return condition if isinstance(condition, Embedded) else Embedded(self.conditioner(condition))
 
     def posterior_draws(
-        self,
-        x: X,
-        condition: Condition | None,
-        noise: Float[Tensor, "n k size"],
+        self, x: X, condition: Given, noise: Float[Tensor, "n k size"]
     ) -> tuple[Float[Tensor, "n k size"], Float[Tensor, "n k"]]:
         """Draws z ~ q(z | x) from standard normal noise, and log q(z | x)."""
         return self._bent(*self.infer(x, condition), noise)
@@ -240,46 +234,41 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
             log_q = log_q - ladj
         return z, log_q
 
-    def outputs(self, z: Float[Tensor, "n size"], condition: Condition | None = None) -> Float[Tensor, "n ..."]:
+    def outputs(self, z: Float[Tensor, "n size"], condition: Given = None) -> Float[Tensor, "n ..."]:
         """The observation model's numbers: (n, *numbers)."""
-        return self.networks.decode(z, self.conditioner(condition)) + self.marginals
+        return self.networks.decode(z, self.embedded(condition).vector) + self.marginals
 
     def _seen_posterior(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """The normal in q(z | x) of what the encoder sees: of the inputs of a VampPrior."""
         mean, log_std, _ = self.networks.encode(seen, None)
         return mean, log_std
 
-    def log_prior(self, z: Float[Tensor, "*items size"], condition: Condition | None = None) -> Float[Tensor, "*items"]:
+    def log_prior(self, z: Float[Tensor, "*items size"], condition: Given = None) -> Float[Tensor, "*items"]:
         """log p(z) over the last axis, of one code or k codes for each item."""
         if z.ndim == 2:
             return self.log_prior(z[:, None], condition)[:, 0]
-        return self.law.log_prob(z, self.conditioner(condition), self._seen_posterior)
+        return self.law.log_prob(z, self.embedded(condition).vector, self._seen_posterior)
 
     def draw_prior(
-        self, n: int, generator: Streams, k: int = 1, condition: Condition | None = None
+        self, n: int, generator: Streams, k: int = 1, condition: Given = None
     ) -> Float[Tensor, "{n} {k} size"]:
         """k draws of p(z) for each of n streams."""
-        return self.law.draw(generator, k, self.conditioner(condition), self._seen_posterior)
+        return self.law.draw(generator, k, self.embedded(condition).vector, self._seen_posterior)
 
     def log_weights(
-        self,
-        x: X,
-        condition: Condition | None,
-        noise: Float[Tensor, "n k size"],
-        weight: float = 1.0,
+        self, x: X, condition: Given, noise: Float[Tensor, "n k size"], weight: float = 1.0
     ) -> Float[Tensor, "n k"]:
         """log p(x | z) + weight (log p(z) - log q(z | x)) for z drawn from noise (n, k, size) → (n, k)."""
+        condition = self.embedded(condition)
         z, posterior = self.posterior_draws(x, condition, noise)
         return self.log_likelihood(x, condition, z) + weight * (self.log_prior(z, condition) - posterior)
 
     def log_likelihood(
-        self, x: X, condition: Condition | None, z: Float[Tensor, "n k size"], known: X | None = None
+        self, x: X, condition: Given, z: Float[Tensor, "n k size"], known: X | None = None
     ) -> Float[Tensor, "n k"]:
         """log p(x | z) of k codes for each item; of the known dimensions alone where these are given."""
         k = z.shape[1]
-
-        given = None if condition is None else each(condition, lambda part: part.repeat_interleave(k, 0))
-        raw = self.outputs(z.flatten(0, 1), given)
+        raw = self.outputs(z.flatten(0, 1), self.embedded(condition).repeated(k))
         return self.likelihood.log_prob_of_many(raw.unflatten(0, (-1, k)), x, known)
 
     # ── training ──
@@ -306,7 +295,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         return super().train(mode)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        weight, x, condition = self.kl_weight(), batch.x, batch.condition
+        weight, x, condition = self.kl_weight(), batch.x, self.embedded(batch.condition)
         n, device = len(batch), self.marginals.device
         if self.particles > 1:
             noise = torch.randn(n, self.particles, self.size, dtype=torch.float32, device=device)
@@ -328,7 +317,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         room = self.capacity * min(1.0, (int(self.steps) + 1) / self.capacity_steps)
         found = {"distortion": distortion, "rate": weight * ((kl - room).abs() if self.capacity else kl)}
         if self.term is not None:
-            prior = self._prior_draws(condition) if self.regulariser == "mmd" else z
+            prior = self._prior_draws(batch.condition) if self.regulariser == "mmd" else z
             term = self.term(z, mean, log_std, log_prior[:, 0], prior, int(self.items))
             found["regulariser"] = self.strength * term
         if self.equivariance:
@@ -363,11 +352,12 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         assert self.duel is not None
         n = len(batch)
         with torch.no_grad():
+            condition = self.embedded(batch.condition)
             noise = torch.randn_like(self.marginals.new_empty(n, 1, self.size))
-            z = self.posterior_draws(batch.x, batch.condition, noise)[0][:, 0]
+            z = self.posterior_draws(batch.x, condition, noise)[0][:, 0]
             streams = Streams(int(torch.randint(1 << 31, ())), n, device=z.device)
-            other = self.draw_prior(n, streams, 1, batch.condition)[:, 0]
-            fakes = [self._seen_by_critic(self.outputs(v, batch.condition)) for v in (z, other)]
+            other = self.draw_prior(n, streams, 1, condition)[:, 0]
+            fakes = [self._seen_by_critic(self.outputs(v, condition)) for v in (z, other)]
         return self.duel.critic_loss(self.likelihood.plain(batch.x, self.networks.grid), torch.cat(fakes))
 
     def prepare(self, take: Callable[[int], Batch]) -> None:
@@ -422,32 +412,34 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         training, would give weights without a variance. A posterior bent by a flow has no density at given codes: then
         q, and one code in 64 of the prior, with the weight p(x | z): their mean is p(x) on average too.
         """
+        given = self.embedded(condition)
         half = generator.normal(-(-particles // 2), self.size)
         noise = torch.stack((half, -half), 2).flatten(1, 2)[:, :particles]  # opposite pairs: less variance
         if self.bend is not None or particles < LEAST_MIXED:
             few = particles // RESCUE
-            found = [self.log_weights(x, condition, e) for e in torch.split(noise[:, few:], 64, 1)]
-            z = self.draw_prior(len(noise), generator, few, condition) if few else None
-            return torch.cat(found if z is None else [*found, self.log_likelihood(x, condition, z)], 1)
-        mean, log_std, _ = self.infer(x, condition)
+            found = [self.log_weights(x, given, e) for e in torch.split(noise[:, few:], 64, 1)]
+            z = self.draw_prior(len(noise), generator, few, given) if few else None
+            return torch.cat(found if z is None else [*found, self.log_likelihood(x, given, z)], 1)
+        mean, log_std, _ = self.infer(x, given)
         few = particles // 8
         counts = (particles - 2 * few, few, few)
         noise = torch.cat((noise[:, : counts[0]], WIDER * noise[:, counts[0] : sum(counts[:2])]), 1)
         near = mean[:, None] + log_std.exp()[:, None] * noise
-        z = torch.cat((near, self.draw_prior(len(mean), generator, few, condition)), 1)
-        log_prior, scaled = self.log_prior(z, condition), (z - mean[:, None]) / log_std.exp()[:, None]
+        z = torch.cat((near, self.draw_prior(len(mean), generator, few, given)), 1)
+        log_prior, scaled = self.log_prior(z, given), (z - mean[:, None]) / log_std.exp()[:, None]
         log_q = (normal_log_prob(scaled) - log_std[:, None]).sum(-1)
         log_wide = (normal_log_prob(scaled / WIDER) - log_std[:, None] - math.log(WIDER)).sum(-1)
         proposals = torch.stack((log_q, log_wide, log_prior), -1)
         shares = torch.tensor(counts, dtype=z.dtype, device=z.device) / particles
         log_weights = log_prior - (proposals + shares.log()).logsumexp(-1)
-        likelihood = torch.cat([self.log_likelihood(x, condition, part) for part in torch.split(z, 64, 1)], 1)
+        likelihood = torch.cat([self.log_likelihood(x, given, part) for part in torch.split(z, 64, 1)], 1)
         return likelihood + log_weights
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> X:
         self.check_condition(n, condition)
-        z = self.draw_prior(n, generator, 1, condition)[:, 0]
-        return self.likelihood.draw(self.outputs(z, condition), generator)
+        given = self.embedded(condition)
+        z = self.draw_prior(n, generator, 1, given)[:, 0]
+        return self.likelihood.draw(self.outputs(z, given), generator)
 
     def expected(self, z: Shaped[Tensor, "n *code"], condition: Condition | None = None) -> X:
         """The mean of p(x | z), of classes that of their numbers: (n, *shape)."""
@@ -471,12 +463,12 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     def complete(self, x: X, known: X, condition: Condition | None = None, *, generator: Streams) -> X:
         """x where `known`, and draws given that elsewhere, by a chain over codes (see `infilling`)."""
         self.check_condition(count(x), condition)
-        return completed(self, x, known, condition, generator)
+        return completed(self, x, known, self.embedded(condition), generator)
 
     def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
         self.check_condition(count(x), condition)
         streams = Streams.of_items(0, flat(x))
-        return marginal_bound(self, x, known, condition, self.importance, streams)
+        return marginal_bound(self, x, known, self.embedded(condition), self.importance, streams)
 
     def importance_weights(
         self, x: X, condition: Condition | None = None, *, particles: int, generator: Streams
@@ -492,9 +484,10 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
             raise Unsupported(
                 f"q(z | x) bent by {self.posterior} steps has no density at a given code: posterior=normal"
             )
-        z = self.draw_prior(n, generator, 1, condition)
-        raw = self.outputs(z[:, 0], condition)
+        given = self.embedded(condition)
+        z = self.draw_prior(n, generator, 1, given)
+        raw = self.outputs(z[:, 0], given)
         x = self.likelihood.draw(raw, generator)
-        mean, log_std, _ = self.infer(x, condition)
+        mean, log_std, _ = self.infer(x, given)
         log_q = (normal_log_prob((z[:, 0] - mean) / log_std.exp()) - log_std).sum(-1)
-        return x, self.likelihood.log_prob(raw, x) + self.log_prior(z, condition)[:, 0] - log_q
+        return x, self.likelihood.log_prob(raw, x) + self.log_prior(z, given)[:, 0] - log_q

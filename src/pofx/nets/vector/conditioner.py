@@ -17,6 +17,7 @@ from pofx.nets.vector.mlp import MLP
 
 CONDITIONS: tuple[type, ...] = (Discrete, Continuous, dict)  # the kinds of event that a Conditioner embeds
 FEATURES = 32  # channels of the encoders of sequences and grids
+HIDDEN = 256  # units of the network of a grid that is read as a vector
 CHUNK, SMALLEST = 1024, 0.01  # sequences at once; of the largest deviation, below which features are not raised
 LEAST = 0.02  # standard deviation of an embedding, below which it is not raised to 1
 
@@ -27,14 +28,14 @@ class Conditioner(nn.Module):
     - One class, or categories (a count per dimension): tables of vectors, summed over the dimensions.
     - Vectors and signals: a linear map plus a network of one hidden layer, which starts at zero, so that families which
       only add an embedding to shifts learn from |c| as well.
-    - Sequences of classes and grids: `TokenEncoder` and a convolutional encoder.
+    - Sequences of classes and grids: `TokenEncoder` and a convolutional encoder; with `flat` grids are vectors.
     - Products: the sum of the parts, plus a network of it that starts at zero.
 
     `width` is 0 without a condition, so that nets can be built with `context=conditioner.width`; `null=True` adds the
     embedding of "no condition" (classifier-free guidance; Ho and Salimans, 2022, arXiv 2207.12598).
     """
 
-    def __init__(self, condition: Event | None, width: int = 64, *, null: bool = False) -> None:
+    def __init__(self, condition: Event | None, width: int = 64, *, null: bool = False, flat: bool = False) -> None:
         super().__init__()
         self.width = width if condition is not None else 0
         self.event = condition
@@ -45,8 +46,12 @@ class Conditioner(nn.Module):
         self.encoder: TokenEncoder | ImageEncoder | None = None
         self.parts: nn.ModuleDict | None = None
         if isinstance(condition, dict):
-            self.parts = nn.ModuleDict({key: Conditioner(part, width) for key, part in condition.items()})
+            self.parts = nn.ModuleDict({key: Conditioner(part, width, flat=flat) for key, part in condition.items()})
             self.mix = MLP(width, width, (width,), zero=True)
+        elif flat and len(condition.shape if condition is not None else ()) == 3:
+            assert condition is not None
+            self.linear = Linear(math.prod(condition.shape), width)
+            self.curved = MLP(math.prod(condition.shape), width, (max(width, HIDDEN),), zero=True)
         elif isinstance(condition, Discrete) and len(condition.shape) == 3:
             self.encoder = ImageEncoder(condition.shape, width, FEATURES)
         elif isinstance(condition, Discrete) and len(condition.shape) == 1 and isinstance(condition.classes, int):
@@ -81,11 +86,11 @@ class Conditioner(nn.Module):
             return embedded + self.mix(embedded)  # type: ignore[no-any-return]
         if self.table is not None:
             return self.table(condition.reshape(len(condition), -1) + self.first).sum(1)  # type: ignore[no-any-return]
+        if isinstance(self.event, Discrete) and len(self.event.shape) == 3:
+            condition = condition.to(torch.float32) * (2.0 / max(self.event.largest - 1, 1)) - 1.0
         if self.linear is not None and self.curved is not None:
             flat = condition.reshape(len(condition), -1).to(self.linear.weight.dtype)
             return self.linear(flat) + self.curved(flat)  # type: ignore[no-any-return]
-        if isinstance(self.event, Discrete) and isinstance(self.encoder, ImageEncoder):
-            condition = condition.to(torch.float32) * (2.0 / max(self.event.largest - 1, 1)) - 1.0
         assert self.encoder is not None
         return self.encoder(condition)  # type: ignore[no-any-return]
 
