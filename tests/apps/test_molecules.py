@@ -22,6 +22,7 @@ from pofx.represent.smiles import Selfies, Smiles
 from pofx.represent.smiles_kekule import SmilesKekule, aromatised, kekulised
 from pofx.represent.smiles_pieces import Cutter, SmilesPieces, closed
 from pofx.represent.smiles_rings import SmilesRings, numbered
+from pofx.represent.smiles_sizes import SmilesSizes, ringed, sized
 
 pytest.importorskip("rdkit", reason="rdkit is not installed")
 ENDS = ["", "C", "CC", "CCC", "O", "CO", "Cl", "Br", "N", "CN", "C(=O)O", "F", "C#N", "OC", "NC", "S"]
@@ -132,6 +133,25 @@ def test_kekule_structures_are_the_same_molecules_and_their_strings_come_back():
         view.prefix("c1ccc")
     again = SmilesKekule(**json.loads(json.dumps(config.plain(config.config(view)))))
     assert again.items(again.tensor(AROMATIC)) == AROMATIC
+
+
+def test_rings_as_sizes_are_the_same_molecules_and_nothing_is_left_open():
+    assert "".join(sized("c1ccccc1")) == "C=CC=CC=C%~6" and "".join(sized("C1CC1O")) == "CCC%~3O"
+    assert "".join(sized("c1ccc2ccccc2c1")) == "C=CC=CC=CC=CC%~6=C%~10"
+    stereo = ["[C@]12(F)CCC[C@@H]1CCC2", "F/C1=C/CCCCCC1", "C[C@H]1CCCC[C@@]12NC2", "C12C3C4C1C5C2C3C45", "C1CC2(C1)CC2"]
+    for text in [*AROMATIC, *SMALL, *stereo, "C(C1)CC1", "CC1.C1C"]:
+        assert chemistry.canonical([aromatised(ringed(sized(text)))]) == chemistry.canonical([text]), text
+    for text in [*SMALL[::5], *stereo]:
+        for other in chemistry.respelled([text] * 3, 1):
+            assert chemistry.canonical([ringed(sized(other))]) == chemistry.canonical([text]), other
+    none = [ringed(symbols) for symbols in (["C", "C", "%~6"], ["C", "%~1"], ["%~3", "C"], ["C", ")", "C", "%~3"])]
+    assert chemistry.canonical(none) == [None] * 4
+    view = SmilesSizes.fit(pofx.molecules([*AROMATIC, *SMALL]))
+    assert view.items(view.tensor(SMALL)) == SMALL and view.volume == pofx.Density.BOUND
+    assert any("%~6" in piece for piece in view.pieces)
+    assert view.items(view.prefix(["c1ccccc1"]).clamp(min=0)) == ["c1ccccc1"]
+    again = SmilesSizes(**json.loads(json.dumps(config.plain(config.config(view)))))
+    assert chemistry.canonical(again.items(again.tensor(AROMATIC))) == chemistry.canonical(AROMATIC)
 
 
 def test_double_bonds_of_large_ring_systems_are_placed():

@@ -38,7 +38,7 @@ FITTED = 20_000  # molecules that the floor counts, and at most
 FIRST = ("valid", "unique", "novel", "diversity", "nats/char", "FD")  # columns of a report
 SCORED = 2_000  # held-out molecules whose likelihood is taken
 TRIES = 10  # draws for each molecule that is wanted, at most
-OTHERS = ("smiles-pieces", "smiles-rings", "characters")
+OTHERS = ("smiles-sizes", "smiles-pieces", "smiles-rings", "characters")
 TOKENS = ("smiles", "smiles-kekule", "selfies", *OTHERS)  # views of molecules
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
     "gpt": {"represent": "smiles-kekule", "batch_size": 64, "least_batch": 16, "width": 96, "dropout": 0.1},
