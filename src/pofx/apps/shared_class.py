@@ -59,7 +59,7 @@ def through_class(
         first, *rest = (part.reshape(len(part), -1).astype(np.float64) for part in parts.values())
         code = shared_code(first, np.concatenate(rest, 1), SHARED, seed)
     items = {key: _items(part, key) for key, part in others.items()}
-    models = {key: "nsf" if part.kind == "points" else "gpt" for key, part in items.items()}
+    models = {key: "nsf" if others[key].dtype.kind == "f" else "gpt" for key in items}
     own = {key: {**OWN[model], **(options or {}).get(key, {})} for key, model in models.items()}
     return SharedParts(models, options=own, minutes=minutes, steps=steps, progress=progress, seed=seed).fit(
         items, code, values

@@ -114,7 +114,9 @@ class SharedParts:
         array = array[None] if array.shape == of.shape[1:] else array
         if array.shape[1:] != of.shape[1:] or array.dtype.kind not in "iu":
             size = ", ".join(map(str, ("n", *of.shape[1:])))
-            raise DataError(f"{name} must be whole numbers ({size}), -1 where unknown (got {array.dtype} {array.shape})")
+            raise DataError(
+                f"{name} must be whole numbers ({size}), -1 where unknown (got {array.dtype} {array.shape})"
+            )
         known = array.reshape(len(array), 1, -1)
         return np.asarray(((known == of.reshape(1, len(of), -1)) | (known == -1)).all(-1))
 
