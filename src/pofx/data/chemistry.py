@@ -192,7 +192,7 @@ def oracle_of(name: str) -> Any:
         raise UsageError(f"property must be one of {', '.join(PROPERTIES)} (got '{name}')")
     if of in UNBOUNDED:
         warnings.warn(
-            f"{of} has no bound: what is best by {name} are molecules of unusual size or long chains of carbon; QED, or "
+            f"{of} has no bound: the best by {name} are molecules of unusual size or long chains of carbon; QED, or "
             "a function of your own of several properties, is harder to fool",
             stacklevel=2,
         )
