@@ -30,7 +30,8 @@ def tiles(args) -> dict[str, float]:
     captioned_tiles.sheet(joint.sample(64, seed=1)["picture"], Path(args.out) / "drawn.png")
     found = {}
     for steps in args.remasking or [None]:  # places that are drawn again at the end, given all others
-        joint.run = joint.run if steps is None else joint.run.using(remasking=steps)
+        if steps is not None:
+            joint.run = joint.run.using(remasking=steps)
         found = agreement(joint, *captioned_tiles.tiles(args.n, 1))
         print(steps, found, f"{time.process_time() - args.began:.0f} s of CPU", flush=True)
     return found

@@ -78,6 +78,12 @@ def test_splits_share_no_cluster_and_draw_by_weight(alignment):
     assert not kept[0] & kept[1] and not kept[0] & kept[2] and not kept[1] & kept[2]
 
 
+def test_an_assay_that_ranks_nothing_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("mutant,score\nV29A,1\nV29C,1.0\n")
+    with pytest.raises(DataError, match="nothing to rank"):
+        app_of.read_assay(tmp_path / "x.csv")
+
+
 def test_a_family_of_near_relatives_is_split_by_nearer_clusters():
     g = np.random.default_rng(0)
     focus = "".join(g.choice(list("ACDEFGHIKLMNPQRSTVWY"), 40))

@@ -72,7 +72,8 @@ def read(
     if tabled is not None:
         strings, frame = tabled
     elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".txt" and Path(source).is_file():
-        strings = list(kind_named("molecules").read(Path(source)).values)
+        lines: Any = kind_named("molecules").read(Path(source))
+        strings = list(lines.values)
     elif isinstance(source, str | Path):
         from pofx.data.sources import whole
 
@@ -128,8 +129,8 @@ def _averaged(values: pd.Series, canonical: Sequence[str | None], at: Sequence[i
     apart = int((groups.nunique() > 1).sum())
     if apart:
         warnings.warn(f"{apart} molecules have several values of {column}: their means are taken", stacklevel=3)
-    means = groups.mean()
-    return np.array([means[canonical[i]] for i in at])
+    means = groups.mean().to_dict()
+    return np.array([means[canonical[i]] for i in at], np.float64)
 
 
 def respelled(data: Dataset, copies: int, seed: int = 0) -> Dataset:

@@ -109,7 +109,9 @@ def multimodal(
     drawn = joint.sample(n, stated, seed=seed)
     if of is not None:
         drawn["picture"] = spoken_pairs.pixels(drawn["picture"])
-    write_arrays(out / "events.npz", {name: np.asarray(part) for name, part in drawn.items()})
+    arrays = {name: np.asarray(part) for name, part in drawn.items()}
+    words = {name: part.astype(str) for name, part in arrays.items() if part.dtype.kind == "O"}
+    write_arrays(out / "events.npz", arrays | words)
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():
