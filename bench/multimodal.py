@@ -16,16 +16,22 @@ from pofx.apps.joint import Joint
 
 def tiles(args) -> dict[str, float]:
     from pofx.apps.multimodal import agreement
+    from pofx.apps.shared_class import through_class
     from pofx.data import captioned_tiles
 
     pictures, captions = captioned_tiles.tiles(6000, 0)
-    joint = Joint(args.model, minutes=args.minutes, options=args.options).fit(
-        {"caption": captions, "picture": pictures}
-    )
+    parts = {"caption": captions, "picture": pictures}
+    if args.model == "shared":
+        joint = through_class(parts, minutes=args.minutes)
+        print(f"picture {joint.runs['picture'].card['training']['steps']} steps")
+    else:
+        joint = Joint(args.model, minutes=args.minutes, options=args.options).fit(parts)
     joint.save(args.out)
+    captioned_tiles.sheet(joint.sample(64, seed=1)["picture"], Path(args.out) / "drawn.png")
     found = {}
     for steps in args.remasking or [None]:  # places that are drawn again at the end, given all others
-        joint.run = joint.run if steps is None else joint.run.using(remasking=steps)
+        if steps is not None:
+            joint.run = joint.run.using(remasking=steps)
         found = agreement(joint, *captioned_tiles.tiles(args.n, 1))
         print(steps, found, f"{time.process_time() - args.began:.0f} s of CPU", flush=True)
     return found

@@ -1,7 +1,7 @@
 """Uses of sequences and grids on real data: molecules, levels, proteins, design, text; numbers beside their floors.
 
     POFX_DATA=… OMP_NUM_THREADS=1 python bench/science.py zinc|logp|qed|boxoban|mario|proteins|design|text [--steps 600]
-        [--minutes 10] [--out FOLDER] [--run FOLDER]
+        [--minutes 10] [--tokens smiles-sizes] [--out FOLDER] [--run FOLDER]
 
 Prints tables. Without --minutes trainings are short (about three minutes of one core).
 """
@@ -48,7 +48,7 @@ def learned(m, data, args, **options):
 
 def zinc(args) -> None:
     m, data = molecules_of_zinc()
-    run = learned(m, data, args, layers=4, validations=3)
+    run = learned(m, data, args, layers=4, validations=3, tokens=args.tokens)
     print(m.report(run, data, n=2000).round(3).to_string(), flush=True)
     for temperature in (0.9, 0.8):
         found = m.chemistry.canonical(run.sample(500, seed=0, temperature=temperature))
@@ -59,7 +59,7 @@ def zinc(args) -> None:
 
 def logp(args) -> None:
     m, data = molecules_of_zinc(("logP",))
-    run = learned(m, data, args, layers=4, validations=3)
+    run = learned(m, data, args, layers=4, validations=3, tokens=args.tokens)
     drawn = m.chemistry.canonical(run.sample(500, **m.given(run, data, 500, 1), seed=1, with_condition=False))
     print(f"valid of 500: {1 - drawn.count(None) / 500:.3f}", flush=True)
     for tries in (1, 4, 8):
@@ -187,6 +187,7 @@ if __name__ == "__main__":
     cli.add_argument("name", choices=["zinc", "logp", "qed", "boxoban", "mario", "proteins", "design", "text"])
     cli.add_argument("--steps", type=int, default=600)
     cli.add_argument("--minutes", type=float, help="of training, of molecules and levels")
+    cli.add_argument("--tokens", help="of molecules: smiles-kekule (default), smiles-sizes, …")
     cli.add_argument("--out", help="folder of the run")
     cli.add_argument("--run", help="of qed: folder of a run of molecules")
     args = cli.parse_args()

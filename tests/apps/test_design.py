@@ -149,3 +149,10 @@ def test_what_was_measured_before_the_loop_is_its_first_round(tmp_path):
     (tmp_path / "old.csv").write_text("x,score\n0.1,1\n0.4,3\n0.9,2\n")
     loop = Design(Vectors({"x": (0, 1)}), batch=2, record=tmp_path / "old.csv")
     assert set(loop.propose()["round"]) == {1} and loop.best(1)["x"].tolist() == [0.4]
+
+
+@pytest.mark.parametrize("cell", ["abc", "", "inf", "1;2"])
+def test_a_design_that_is_no_number_is_named(cell, tmp_path):
+    (tmp_path / "x.csv").write_text(f"round,x,y,score\n0,1,2,3\n0,3,{cell},2\n")
+    with pytest.raises(DataError, match="y of row 1 must be a number"):
+        Design(Vectors({"x": (0, 5), "y": (0, 5)}), record=tmp_path / "x.csv").propose()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pofx.apps.forecaster import Forecaster
+from pofx.apps.forecaster import Forecaster, told_by_calendar, unbroken
 from pofx.apps.futures import backtest, floors, scores, season_of
 from pofx.apps.linear_forecast import LinearForecast
 from pofx.cli.main import app
@@ -176,7 +176,33 @@ def test_a_series_that_always_has_a_gap_in_its_future_is_refused():
     values = walk(200)[:, 0]
     values[np.arange(200) % 3 != 0] = np.nan
     with pytest.raises(DataError, match="0 windows"):
-        Forecaster(2, context=4, **QUICK).fit(values)
+        Forecaster(2, context=4, block=2, **QUICK).fit(values)
+
+
+def test_gaps_everywhere_leave_shorter_blocks():
+    values = walk(300)[:, 0]
+    values[np.random.default_rng(0).random(300) < 0.3] = np.nan
+    with pytest.warns(UserWarning, match="are drawn at a time"):
+        made = Forecaster(12, **QUICK).fit(values)
+    assert made.block < 12 and made.simulate(values, 5).samples.shape == (5, 12, 1)
+    assert unbroken([np.ones((200, 1))], 12) == 12 and unbroken([values[:, None]], 1) == 1
+
+
+def test_the_calendar_counts_where_its_cycles_were_seen(tmp_path):
+    def of(step, n):
+        return told_by_calendar(
+            [series(pd.DataFrame({"y": walk(n)[:, 0]}, pd.date_range("2023", periods=n, freq=step)))]
+        )
+
+    assert of("h", 200) == [1, 1, 0, 0, 0, 0] and of("D", 200) == [1, 1, 1, 1, 0, 0] and of("D", 800) == [1] * 6
+    assert told_by_calendar([series(walk(50))]) == [0] * 6
+    times = pd.date_range("2023-01-01", periods=240, freq="h")  # ten days, whose level does not follow the year
+    frame = pd.DataFrame({"y": np.sin(np.arange(240) / 3)}, times)
+    made = Forecaster(6, steps=3, options={"width": 8, "layers": 1}).fit(frame)
+    given = made.given(series(frame), [100, 200])
+    assert np.array_equal(given[:, 2:], np.zeros((2, 4))) and given[:, :2].any()
+    again = Forecaster.load(made.save(tmp_path / "f"))
+    assert again.calendar == made.calendar
 
 
 def test_floors_of_a_series_shorter_than_its_season():

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from typer.testing import CliRunner
 
-from pofx.apps.virtual_lab import VirtualLab, held_out, mean_shift, nb_floor, normal_floor
+from pofx.apps.virtual_lab import VirtualLab, beyond, held_out, mean_shift, nb_floor, normal_floor
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
@@ -252,6 +252,25 @@ def test_what_could_be_measured_next_are_combinations_that_nobody_has_tried():
     assert len(found) == 5 and {("B", 1.0), ("B", 5.0)} <= set(found.itertuples(index=False, name=None))
     many = pd.DataFrame({"a": range(100), "b": range(100)})
     assert len(candidates(many, [])) == 60
+
+
+def test_what_looks_like_counts_and_what_lies_beyond_the_doses_is_named(tmp_path):
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"dose": np.resize([0.0, 1, 2], 90), "a": g.poisson(1, 90), "b": g.poisson(2, 90)})
+    logs = frame[["a", "b"]].apply(np.log1p)
+    with pytest.warns(UserWarning, match="give the raw counts"):
+        VirtualLab.fit(logs, frame[["dose"]], steps=1, options={"layers": 1, "width": 8})
+    assert beyond(frame[["dose"]], {"dose": 7.0}) == "dose=7 lies outside of the training cells (0 to 2)"
+    assert beyond(frame[["dose"]], {"dose": 1.5}) == ""
+
+    def call(frame, *words):
+        frame.to_csv(tmp_path / "x.csv", index=False)
+        done = CliRunner().invoke(app, ["lab", str(tmp_path / "x.csv"), "--out", str(tmp_path / "o"), *words])
+        return str(done.exception)
+
+    assert "nothing to compare" in call(frame.assign(dose=1.0), "--conditions", "dose")
+    frame.loc[3, "a"] = -1
+    assert "no counts" in call(frame, "--conditions", "dose")
 
 
 def test_cells_without_a_condition_are_left_out_with_a_warning(tmp_path):

@@ -151,6 +151,20 @@ def test_sizes_and_difficulty_are_conditions(data):
         app_of.conditioned(data, ["hard"])
 
 
+def test_levels_in_tiles_of_another_game_are_named_before_training(tmp_path):
+    rooms = [
+        f"█████\n█☺$.█\n█{' ' * (i % 4)}{'█' * (3 - i % 4)}█\n█ █{'█' if i % 2 else ' '}█\n█████" for i in range(4)
+    ]
+    (tmp_path / "x.txt").write_text("\n\n".join(rooms), encoding="utf-8")
+    done = CliRunner().invoke(
+        app, ["levels", str(tmp_path / "x.txt"), "--rules", "sokoban", "--out", str(tmp_path / "o")]
+    )
+    assert "no training level follows the rules" in str(done.exception)
+    (tmp_path / "y.txt").write_text("###\n#@#\n###\n\n###\n# \n###\n\n####\n#  #\n####", encoding="utf-8")
+    with pytest.raises(DataError, match="--pad"):
+        app_of.read(tmp_path / "y.txt")
+
+
 def test_a_run_of_other_items_is_refused(tmp_path):
     (tmp_path / "rooms.txt").write_text("\n\n".join(boards(20)))
     pofx.fit(np.random.default_rng(0).normal(size=(60, 2)), "gmm", steps=1, out=tmp_path / "run", progress=False)

@@ -22,6 +22,7 @@ from pofx.represent.smiles import Selfies, Smiles
 from pofx.represent.smiles_kekule import SmilesKekule, aromatised, kekulised
 from pofx.represent.smiles_pieces import Cutter, SmilesPieces, closed
 from pofx.represent.smiles_rings import SmilesRings, numbered
+from pofx.represent.smiles_sizes import SmilesSizes, ringed, sized
 
 pytest.importorskip("rdkit", reason="rdkit is not installed")
 ENDS = ["", "C", "CC", "CCC", "O", "CO", "Cl", "Br", "N", "CN", "C(=O)O", "F", "C#N", "OC", "NC", "S"]
@@ -134,6 +135,31 @@ def test_kekule_structures_are_the_same_molecules_and_their_strings_come_back():
     assert again.items(again.tensor(AROMATIC)) == AROMATIC
 
 
+def test_rings_as_sizes_are_the_same_molecules_and_nothing_is_left_open():
+    assert "".join(sized("c1ccccc1")) == "C=CC=CC=C%~6" and "".join(sized("C1CC1O")) == "CCC%~3O"
+    assert "".join(sized("c1ccc2ccccc2c1")) == "C=CC=CC=CC=CC%~6=C%~10"
+    stereo = [
+        "[C@]12(F)CCC[C@@H]1CCC2",
+        "F/C1=C/CCCCCC1",
+        "C[C@H]1CCCC[C@@]12NC2",
+        "C12C3C4C1C5C2C3C45",
+        "C1CC2(C1)CC2",
+    ]
+    for text in [*AROMATIC, *SMALL, *stereo, "C(C1)CC1", "CC1.C1C"]:
+        assert chemistry.canonical([aromatised(ringed(sized(text)))]) == chemistry.canonical([text]), text
+    for text in [*SMALL[::5], *stereo]:
+        for other in chemistry.respelled([text] * 3, 1):
+            assert chemistry.canonical([ringed(sized(other))]) == chemistry.canonical([text]), other
+    none = [ringed(symbols) for symbols in (["C", "C", "%~6"], ["C", "%~1"], ["%~3", "C"], ["C", ")", "C", "%~3"])]
+    assert chemistry.canonical(none) == [None] * 4
+    view = SmilesSizes.fit(pofx.molecules([*AROMATIC, *SMALL]))
+    assert view.items(view.tensor(SMALL)) == SMALL and view.volume == pofx.Density.BOUND
+    assert any("%~6" in piece for piece in view.pieces)
+    assert view.items(view.prefix(["c1ccccc1"]).clamp(min=0)) == ["c1ccccc1"]
+    again = SmilesSizes(**json.loads(json.dumps(config.plain(config.config(view)))))
+    assert chemistry.canonical(again.items(again.tensor(AROMATIC))) == chemistry.canonical(AROMATIC)
+
+
 def test_double_bonds_of_large_ring_systems_are_placed():
     fullerene = (
         "c12c3c4c5c1c1c6c7c2c2c8c3c3c9c4c4c%10c5c5c1c1c6c6c%11c7c2c2c7c8c3c3c8c9c4c4c9c%10c5c5c1c1c6c6c%11c2c2c7c3c3c8c4"
@@ -225,12 +251,29 @@ def test_each_molecule_is_read_once_and_properties_may_be_measured(tmp_path):
         assert sum(app_of.read(frame, ("solubility",)).card.sizes.values()) == 3
 
 
+def test_what_was_measured_several_times_is_averaged_and_texts_hold_a_molecule_a_line(tmp_path):
+    frame = pd.DataFrame({"smiles": ["CCO", "OCC", "C", "CC", "N"], "y": [1.0, 4, 2, 3, 4]})
+    with pytest.warns(UserWarning, match="1 molecules have several values of y"):
+        found = app_of.read(frame, ("y",))
+    every = [(s, y) for part in found.splits().values()
+             for s, y in zip(part.values, part.condition.values["y"], strict=True)]  # fmt: skip
+    assert dict(every) == {"CCO": 2.5, "C": 2, "CC": 3, "N": 4}
+    (tmp_path / "few.txt").write_text("\n".join([f"{s} name{i}" for i, s in enumerate(SMALL[:30])]))
+    assert sum(app_of.read(tmp_path / "few.txt").card.sizes.values()) == 30
+
+
 def test_the_report_names_floors_and_what_selfies_mean(run, data):
     found = app_of.report(run, data, n=60)
     assert {"held-out molecules", "10-grams", "random SELFIES (valid by construction)"} <= set(found.index)
     assert found.loc["random SELFIES (valid by construction)", "valid"] > 0.9
     assert found.loc["held-out molecules", "valid"] == 1
     assert {"W1 logP", "FD", "nats/char", "novel", "diversity"} <= set(found.columns)
+    selfies = app_of.learn(data=app_of.read(SMALL[:40]), tokens="selfies", width=16, layers=1, heads=2, steps=1,
+                           progress=False)  # fmt: skip
+    named = app_of.report(selfies, app_of.read(SMALL[:40]), samples=["CCO", "CCO", "OCC", "CN", "C1C"])
+    assert "gpt (selfies, valid by construction)" in named.index
+    row = named.iloc[1]  # uniqueness and novelty are those of canonical strings
+    assert row["valid"] == 0.8 and row["unique"] == 0.5
 
 
 def test_what_is_no_molecule_is_drawn_again():
@@ -306,6 +349,16 @@ def test_values_of_properties_are_stated_for_all_or_none(data):
     assert found.loc["logP", "stated"] == 1 and found.loc["logP", "mean"] == pytest.approx(
         chemistry.properties(["CCO", "CCC"], ["logP"])["logP"].mean()
     )
+
+
+def test_scores_without_a_bound_are_named(recwarn):
+    chemistry.oracle_of("QED")
+    chemistry.oracle_of("-SA")
+    assert not recwarn.list
+    for name in ("logP", "-logP", "weight"):
+        with pytest.warns(UserWarning, match="long chains of carbon"):
+            scores = chemistry.oracle_of(name)(["C" * 8, "C" * 30])
+        assert (scores[1] > scores[0]) == (name[0] != "-")
 
 
 def test_an_oracle_may_be_a_function_of_ones_own(tmp_path):

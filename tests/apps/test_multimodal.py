@@ -126,6 +126,16 @@ def test_the_verb(tmp_path):
     assert "unknown part" in str(wrong.exception)
 
 
+def test_labels_that_are_words_are_drawn_and_written(tmp_path):
+    bits = np.resize([0, 1], 60)
+    np.savez(tmp_path / "x.npz", word=np.array(["no", "yes"])[bits], row=np.stack((bits, 1 - bits), 1))
+    words = ["multimodal", str(tmp_path / "x.npz"), "--out", str(tmp_path / "out"), "--minutes", "0.02", "-n", "4"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "out" / "events.npz") as file:
+        assert set(file["word"].tolist()) <= {"no", "yes"} and file["row"].shape == (4, 2)
+
+
 def test_a_saved_model_draws_the_same(joint, tmp_path):
     again = Joint.load(joint.save(tmp_path / "joint"))
     a, b = (one.sample(6, {"row": np.array([[2, 1, -1]])}, seed=3) for one in (joint, again))

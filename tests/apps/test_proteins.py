@@ -12,6 +12,7 @@ import pofx.data.files
 from pofx.apps import indels
 from pofx.apps import proteins as app_of
 from pofx.apps.couplings import mean_field, one_hot, pseudo_likelihood
+from pofx.apps.sequence_family import resampled
 from pofx.apps.tolerance import Tolerance, blosum
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
@@ -75,6 +76,29 @@ def test_splits_share_no_cluster_and_draw_by_weight(alignment):
     of = dict(zip(alignment.sequences, clusters(alignment.sequences), strict=True))
     kept = [{of[s] for s in part.values} for part in data.splits().values()]
     assert not kept[0] & kept[1] and not kept[0] & kept[2] and not kept[1] & kept[2]
+
+
+def test_an_assay_that_ranks_nothing_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("mutant,score\nV29A,1\nV29C,1.0\n")
+    with pytest.raises(DataError, match="nothing to rank"):
+        app_of.read_assay(tmp_path / "x.csv")
+
+
+def test_a_family_of_near_relatives_is_split_by_nearer_clusters():
+    g = np.random.default_rng(0)
+    focus = "".join(g.choice(list("ACDEFGHIKLMNPQRSTVWY"), 40))
+    rows = [focus]
+    for _ in range(60):
+        other = list(focus)
+        for place in g.integers(0, 40, 8):
+            other[place] = g.choice(list("ACDEFGHIKLMNPQRSTVWY"))
+        rows.append("".join(other))
+    family = Alignment(rows, np.arange(1, 41), weights(rows), 0, rows)
+    with pytest.warns(UserWarning, match="near relatives"):
+        data = resampled(family, size=100)
+    assert len(data.validation) and len(data.test) and not set(data.train.values) & set(data.test.values)
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="too few to hold some out"):
+        resampled(Alignment(rows[:2], np.arange(1, 41), np.ones(2), 0, rows[:2]))
 
 
 def test_mutants_and_assays_are_read_in_both_forms(tmp_path):

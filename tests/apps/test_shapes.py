@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from typer.testing import CliRunner
 
 from pofx.apps import solids, video
+from pofx.apps.solids import read_solids
 from pofx.cli.main import app
 from pofx.core.errors import DataError
 from pofx.data.moving import moving
@@ -75,6 +76,16 @@ def test_solids_are_read_each_once_and_others_are_refused(tmp_path):
             solids.checked(wrong)
     points = solids.cloud(every[0], 100)
     assert points.shape == (100, 3) and points.min() >= 0 and points.max() <= 1
+
+
+def test_solids_of_other_sides_are_filled_up_and_255_is_full(tmp_path):
+    solids = np.zeros((4, 5, 3, 2), np.uint8)
+    for i, solid in enumerate(solids):
+        solid[: i + 1] = 255
+    np.save(tmp_path / "x.npy", solids)
+    with pytest.warns(UserWarning, match="cubes of 5"):
+        found = read_solids(tmp_path / "x.npy")
+    assert found.shape == (4, 5, 5, 5) and found.max() == 1 and found.sum() == (solids > 0).sum()
 
 
 def test_a_mesh_is_closed():

@@ -17,24 +17,25 @@ def spelled(text, way):
     from pofx.represent.smiles import Smiles
     from pofx.represent.smiles_kekule import SmilesKekule
     from pofx.represent.smiles_rings import SmilesRings
+    from pofx.represent.smiles_sizes import SmilesSizes
 
-    return {"plain": Smiles, "rings": SmilesRings, "kekule": SmilesKekule}[way].parts(text)
+    return {"plain": Smiles, "rings": SmilesRings, "kekule": SmilesKekule, "sizes": SmilesSizes}[way].parts(text)
 
 
-@pytest.mark.parametrize("how", ["plain", "rings", "kekule"])
+@pytest.mark.parametrize("how", ["plain", "rings", "kekule", "sizes"])
 @pytest.mark.parametrize("text", MOLECULES)
 def test_every_molecule_is_admitted(text, how):
     state = followed(Beginning(), spelled(text, how))
     assert state is not None and state.ends and state.needed == 0
 
 
-def test_what_is_admitted_to_its_end_is_a_molecule():
+@pytest.mark.parametrize("rings", [("%+", "%-1", "%-2"), ("%~3", "%~5", "%~6")])
+def test_what_is_admitted_to_its_end_is_a_molecule(rings):
     from pofx.represent.smiles_rings import numbered
+    from pofx.represent.smiles_sizes import ringed
 
-    g, symbols = (
-        np.random.default_rng(0),
-        ["C", "N", "O", "S", "F", "[N+]", "[O-]", "=", "#", "(", ")", "%+", "%-1", "%-2"],
-    )
+    g, symbols = np.random.default_rng(0), ["C", "N", "O", "S", "F", "[N+]", "[O-]", "=", "#", "(", ")", *rings]
+    written = numbered if "%+" in rings else ringed
     made = 0
     for _ in range(150):
         state, text = Beginning(), []
@@ -45,7 +46,7 @@ def test_what_is_admitted_to_its_end_is_a_molecule():
                 state, text = new, [*text, symbol]
                 if state.ends:
                     made += 1
-                    assert chemistry.MolFromSmiles(numbered(text)) is not None, numbered(text)
+                    assert chemistry.MolFromSmiles(written(text)) is not None, written(text)
     assert made > 300
 
 

@@ -23,6 +23,7 @@ from pofx.data.arrays import read_array, write_arrays
 from pofx.data.components import Components
 from pofx.data.dataset import split
 from pofx.data.kinds.points import points
+from pofx.data.point_files import read_folder
 from pofx.maths.point_clouds import chamfer, coverage, distances, earth_movers
 from pofx.runs.fitting import fit
 
@@ -56,8 +57,8 @@ def check_clouds(x: Any, name: str = "clouds") -> Shapes:
 
 
 def read_clouds(path: Path) -> Shapes:
-    """Clouds of a .npy or .npy.gz file."""
-    return check_clouds(read_array(path), str(path))
+    """Clouds of a .npy or .npy.gz file, or of a folder with a file for each (`data.point_files`)."""
+    return check_clouds(read_folder(path) if path.is_dir() else read_array(path), str(path))
 
 
 def matched(clouds: Shapes, template: Float[np.ndarray, "k d"]) -> Shapes:

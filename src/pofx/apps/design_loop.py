@@ -94,7 +94,10 @@ class Vectors(Space):
         return dict(zip(self.columns, np.asarray(design, float).tolist(), strict=True))
 
     def design(self, row: Mapping[str, Any]) -> Any:
-        return np.array([float(row[c]) for c in self.columns])
+        values = np.array([float(row[c]) for c in self.columns])
+        if not np.isfinite(values).all():
+            raise ValueError("no finite number")
+        return values
 
     def _real(self, unit: np.ndarray) -> np.ndarray:
         """In units of the parameters, to a ten-thousandth of their ranges: what a person can set."""
@@ -241,7 +244,17 @@ class Design:
         return self.pending()
 
     def _designs(self, trials: pd.DataFrame) -> list[Any]:
-        return [self.space.design({str(k): v for k, v in row.items()}) for row in trials.to_dict("records")]
+        rows = trials.to_dict("records")
+        try:
+            return [self.space.design({str(k): v for k, v in row.items()}) for row in rows]
+        except (TypeError, ValueError):
+            for number, row in enumerate(rows):
+                for column in self.space.columns:
+                    if not _is_number(row[column]):
+                        raise DataError(
+                            f"{column} of row {number} must be a number (got {row[column]!r}): mend the record"
+                        ) from None
+            raise
 
     def update(self, scores: Sequence[float]) -> None:
         """The scores of the trials that wait, in their order; NaN for a test that failed."""
@@ -325,6 +338,13 @@ def _tested(test: Callable[[list[Any]], Any], designs: list[Any]) -> list[float]
             "each, NaN where it gives nothing"
         ) from error
     return [float(score) for score in found]
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(value)))
+    except (TypeError, ValueError):
+        return False
 
 
 def _scores(column: pd.Series) -> pd.Series:

@@ -8,6 +8,7 @@ time given what it drew before.
 """
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ WIDEST = 256  # numbers of a block that are drawn at once
 LATER = 0.15  # share of the windows, the last ones, for validation
 WINDOWS = 20_000  # of training, at most
 ENOUGH = 40  # windows that a past of the default length should leave, and as many as a block has steps
+CYCLES = 1.5  # of a day, a week or a year that a series must have seen to learn from the calendar
 SUMMARIES = 12  # principal components of a past that the model is given
 ROWS = 5_000  # draws of one pass
 SMALL: Mapping[str, Any] = {"layers": 2, "bins": 8, "width": 64, "blocks": 1}  # of the default model
@@ -98,6 +100,33 @@ class Forecast:
         return pd.DataFrame(columns, index=self.times)
 
 
+def told_by_calendar(found: Sequence[Series]) -> list[float]:
+    """Which of the calendar's numbers the series can state: 1 for those whose cycle (a day, a week, a year) it has seen
+    CYCLES times, 0 for others, which would be a trend that goes on."""
+    spans = [one.times[-1] - one.times[0] for one in found if one.times is not None and len(one)]
+    longest = max(spans, default=pd.Timedelta(0))
+    cycles = (pd.Timedelta(days=1), pd.Timedelta(days=7), pd.Timedelta(days=365.25))
+    return [float(longest >= CYCLES * cycle) for cycle in cycles for _ in range(2)]
+
+
+def unbroken(values: Sequence[np.ndarray], block: int) -> int:
+    """The longest block, halved as often as it takes, of which enough stretches have no gap."""
+    whole = [~np.isnan(v).any(1) for v in values]
+
+    def stretches(size: int) -> int:
+        return sum(int((np.convolve(w, np.ones(size), "valid") > size - 0.5).sum()) for w in whole if len(w) >= size)
+
+    size = block
+    while size > 1 and stretches(size) < 2 * ENOUGH:
+        size = max(1, size // 2)
+    if size < block:
+        warnings.warn(
+            f"gaps leave few stretches of {block} steps: {size} are drawn at a time, each given those before",
+            stacklevel=3,
+        )
+    return size
+
+
 class Forecaster:
     """p(next steps | past) of one or several series."""
 
@@ -132,6 +161,7 @@ class Forecaster:
         self.block, self.options, self.minutes, self.steps = block, options, minutes, steps
         self.progress = progress
         self.known: list[str] = []
+        self.calendar: list[float] = [1.0] * 6
         self.covariates: int | None = None
         self.run: Artifact | None = None
 
@@ -160,8 +190,12 @@ class Forecaster:
         together = np.concatenate([one.values for one in found])
         self.middle, self.scale = np.nanmean(together, 0), np.nanstd(together, 0)
         self.scale = np.where(self.scale > 1e-12, self.scale, 1.0)
+        stated = self.block
         self.block = min(self.horizon, self.block or max(1, WIDEST // width))
         self.gappy = bool(np.isnan(together).any())
+        self.calendar = told_by_calendar(found)
+        if stated is None and self.gappy:
+            self.block = unbroken([one.values for one in found], self.block)
         if not self.stated:  # a short series is seen by a shorter past
             room = sum(map(len, found)) - len(found) * (self.block - 1) - self.block - ENOUGH
             self.context = max(1, min(self.context, room // len(found)))
@@ -211,7 +245,8 @@ class Forecaster:
     def _given(self, ahead: np.ndarray, one: Series) -> np.ndarray:
         """What is known in advance of a block: its known covariates at every step, its calendar at the first."""
         width = 0 if one.known is None else one.known.shape[1]
-        return np.concatenate((ahead[:, :, :width].reshape(len(ahead), ahead.shape[1] * width), ahead[:, 0, width:]), 1)
+        calendar = ahead[:, 0, width:] * np.asarray(self.calendar[: ahead.shape[2] - width])
+        return np.concatenate((ahead[:, :, :width].reshape(len(ahead), ahead.shape[1] * width), calendar), 1)
 
     def _filled(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values in standard units with gaps filled by the value before, and where the gaps were."""
@@ -353,7 +388,7 @@ class Forecaster:
             "horizon": self.horizon, "context": self.context, "model": self.model, "block": self.block,
             "seed": self.seed, "names": list(self.names), "gappy": self.gappy, "centre": linear.centre,
             "degree": linear.degree, "penalty": linear.penalty, "shape": list(linear.shape), "known": self.known,
-            "covariates": self.covariates,
+            "covariates": self.covariates, "calendar": self.calendar,
         }  # fmt: skip
         with whole(Path(folder)) as aside:
             self.run.save(aside)
@@ -370,6 +405,7 @@ class Forecaster:
         made = cls(plain["horizon"], **own)
         made.names, made.gappy, made.run = tuple(plain["names"]), plain["gappy"], load(folder)
         made.known, made.covariates = list(plain.get("known", ())), plain.get("covariates")
+        made.calendar = list(plain.get("calendar", made.calendar))
         with np.load(folder / "forecast.npz", allow_pickle=False) as arrays:
             a = {key: arrays[key] for key in arrays.files}
         made.middle, made.scale, made.directions = a["middle"], a["scale"], a["directions"]

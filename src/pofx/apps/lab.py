@@ -68,7 +68,7 @@ def lab(
     import numpy as np
     import pandas as pd
 
-    from pofx.apps.virtual_lab import VirtualLab, held_out, nb_floor, normal_floor, read_condition
+    from pofx.apps.virtual_lab import VirtualLab, beyond, held_out, nb_floor, normal_floor, read_condition
     from pofx.core.errors import DataError, UsageError
     from pofx.data.arrays import write_frame
     from pofx.data.labs import LABS
@@ -103,6 +103,15 @@ def lab(
         if not away.any() or away.all():
             raise UsageError(f"no cells (or all) have the condition {hold_out}: choose another to hold out")
     x = cells.to_numpy()
+    if x.dtype.kind in "iu" and x.min() < 0:
+        raise DataError(f"{source} has whole numbers below 0 ({x.min()}), which are no counts: write them as 1.0")
+    if model is None and do is None and len(given.drop_duplicates()) < 2:
+        raise DataError(
+            f"all cells of {source} have the same {', '.join(names)}: there is nothing to compare them with"
+        )
+    for one in wanted:
+        if outside := beyond(given if model is None else model.conditions, one):
+            warnings.warn(f"{outside}: what is drawn there is extrapolated", stacklevel=2)
     rest = np.random.default_rng(seed).permutation(np.flatnonzero(~away))
     if len(rest) < LEAST:
         raise DataError(f"{source} has {len(rest)} cells to learn from, at least {LEAST} are needed")

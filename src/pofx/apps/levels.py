@@ -437,6 +437,11 @@ def levels(
         other = sorted(set(prefix[0]) - {*data.train.facts["tiles"], "?", "\n"})
         if other:
             raise DataError(f"the template has tiles that no level has: {' '.join(other)}")
+    if rules != "none" and not valid(data.train.values, data.train.facts["tiles"], rules).any():
+        raise DataError(
+            f"no training level follows the rules of {rules}: one player @, as many boxes $ as goals ., and walls # "
+            f"along all four sides (the tiles are {data.train.facts['tiles']!r}): write them so, or leave --rules out"
+        )
     begins = widen is None and (prefix is None or "?" not in prefix[0].replace("\n", "").rstrip("?"))
     if run is None and (prefix is not None or widen is not None):
         model = model or ("gpt" if begins else "masked-diffusion")

@@ -26,6 +26,7 @@ from pofx.core.printed import aligned, show
 from pofx.data import chemistry
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.kind import joined
+from pofx.data.kind import named as kind_named
 from pofx.data.kinds.molecules import molecules as as_molecules
 from pofx.data.structures import table_of
 from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
@@ -38,7 +39,7 @@ FITTED = 20_000  # molecules that the floor counts, and at most
 FIRST = ("valid", "unique", "novel", "diversity", "nats/char", "FD")  # columns of a report
 SCORED = 2_000  # held-out molecules whose likelihood is taken
 TRIES = 10  # draws for each molecule that is wanted, at most
-OTHERS = ("smiles-pieces", "smiles-rings", "characters")
+OTHERS = ("smiles-sizes", "smiles-pieces", "smiles-rings", "characters")
 TOKENS = ("smiles", "smiles-kekule", "selfies", *OTHERS)  # views of molecules
 RECIPES: dict[str, dict[str, Any]] = {  # trainer and model options by model, chosen on a validation split
     "gpt": {"represent": "smiles-kekule", "batch_size": 64, "least_batch": 16, "width": 96, "dropout": 0.1},
@@ -70,6 +71,9 @@ def read(
     frame = pd.DataFrame()
     if tabled is not None:
         strings, frame = tabled
+    elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".txt" and Path(source).is_file():
+        lines: Any = kind_named("molecules").read(Path(source))
+        strings = list(lines.values)
     elif isinstance(source, str | Path):
         from pofx.data.sources import whole
 
@@ -99,7 +103,7 @@ def read(
         found = chemistry.properties(items.values, computed)
         for column in columns:
             if column not in computed:
-                found[column] = pd.to_numeric(frame[column], errors="coerce").to_numpy(float)[at]
+                found[column] = _averaged(pd.to_numeric(frame[column], errors="coerce"), canonical, at, column)
         found = found[list(columns)]
         wrong = ~np.isfinite(found.to_numpy(float))
         good = ~wrong.any(1)
@@ -116,6 +120,17 @@ def read(
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
     return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
+
+
+def _averaged(values: pd.Series, canonical: Sequence[str | None], at: Sequence[int], column: str) -> np.ndarray:
+    """The mean of what was measured of each molecule, of all of its rows: float64 (molecules,)."""
+    rows = pd.DataFrame({"of": canonical, "value": values.to_numpy(float)})
+    groups = rows.groupby("of")["value"]
+    apart = int((groups.nunique() > 1).sum())
+    if apart:
+        warnings.warn(f"{apart} molecules have several values of {column}: their means are taken", stacklevel=3)
+    means = groups.mean().to_dict()
+    return np.array([means[canonical[i]] for i in at], np.float64)
 
 
 def respelled(data: Dataset, copies: int, seed: int = 0) -> Dataset:
@@ -168,7 +183,8 @@ def report(
     characters = float(np.mean([len(s) + 1 for s in held]))
     drawn = list(run.sample(n, **given(run, data, n, seed), seed=seed)) if samples is None else list(samples)
     rows = {"held-out molecules": measured(some(plain(joined([data.validation, data.test])), n), real, train, seed)}
-    rows[f"{run.name} ({run.representation.name})"] = {
+    means = ", valid by construction" if run.representation.name == "selfies" else ""
+    rows[f"{run.name} ({run.representation.name}{means})"] = {
         **measured(drawn, real, train, seed),
         "nats/char": nats(run, data, held) / characters,
     }

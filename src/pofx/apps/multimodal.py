@@ -8,6 +8,7 @@ import typer
 from pofx.core.printed import show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
+SHARED = "shared"  # a model through a class, in place of one of all places
 HEARD = 24  # events that are written as a picture and sound, at most
 
 GROUP = "Uses"
@@ -36,7 +37,8 @@ def multimodal(
     model: Annotated[
         str | None,
         typer.Option(
-            help="circuit (default), vae or masked-diffusion; of digits by default a model through a shared class."
+            help="circuit (default), vae, masked-diffusion, or shared: through a class that all share (default of "
+            "tiles and digits)."
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Events.")] = 100,
@@ -49,6 +51,7 @@ def multimodal(
     import pandas as pd
 
     from pofx.apps.joint import Joint
+    from pofx.apps.shared_class import through_class
     from pofx.apps.shared_parts import SharedParts
     from pofx.core.errors import UsageError, unknown
     from pofx.data import captioned_tiles
@@ -94,8 +97,8 @@ def multimodal(
     if run is not None:
         kind = SharedParts if any((run / at / "shared.json").is_file() for at in ("", "model")) else Joint
         joint = kind.load(run)
-    elif of is not None and model is None:
-        joint = spoken_pairs.through_class(of, **how)
+    elif model == SHARED or (model is None and source in ("tiles", "digits")):
+        joint = through_class(parts, **how) if of is None else spoken_pairs.through_class(of, **how)
         joint.save(out / "model")
     else:
         joint = Joint(model or "circuit", **how)
@@ -106,7 +109,9 @@ def multimodal(
     drawn = joint.sample(n, stated, seed=seed)
     if of is not None:
         drawn["picture"] = spoken_pairs.pixels(drawn["picture"])
-    write_arrays(out / "events.npz", {name: np.asarray(part) for name, part in drawn.items()})
+    arrays = {name: np.asarray(part) for name, part in drawn.items()}
+    words = {name: part.astype(str) for name, part in arrays.items() if part.dtype.kind == "O"}
+    write_arrays(out / "events.npz", arrays | words)
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():

@@ -68,6 +68,8 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
     good = [np.isfinite(v) and bool(changes(n)) for n, v in zip(names, values, strict=True)]
     if not any(good):
         raise DataError(f"{path} has no mutants with a score: write them as V29A")
+    if sum(good) > 1 and len({*values[np.array(good)].tolist()}) < 2:
+        raise DataError(f"all scores of {path} are {values[np.array(good)][0]:g}: there is nothing to rank")
     return names[good].tolist(), values[np.array(good)]
 
 

@@ -20,7 +20,7 @@ def random_selfies(strings: Sequence[str], n: int, seed: int) -> list[str]:
             known.append(Selfies.parts(string))
     if not known:
         return []
-    view = Selfies(sorted({symbol for parts in known for symbol in parts}), max(map(len, known)))
+    view = Selfies(sorted({symbol for parts in known for symbol in parts} - {"."}), max(map(len, known)))
     generator = np.random.default_rng(seed)
     lengths = [len(parts) for parts in known[:SIZES]]
     sizes = generator.choice(lengths, n)

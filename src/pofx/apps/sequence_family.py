@@ -1,5 +1,6 @@
 """A family of proteins as data: relatives down-weighted, clusters in one split each, and the recipes of its models."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from pofx.data.alignments import Alignment, clusters
 from pofx.data.dataset import Dataset, dataset
 from pofx.data.kinds.proteins import proteins as as_proteins
 
+IDENTITY, CLOSEST = 0.6, 0.95  # shared residues of a cluster; of a family of near relatives, at most
+LEAST = 10  # clusters beside that of the focus
 HELD = 0.1  # share of the clusters that are held out
 RECIPES: dict[str, dict[str, Any]] = {
     "vae": {"latent": 30, "width": 256, "depth": 2, "prior": "normal", "dropout": 0.2, "lr": 1e-3, "validations": 12},
@@ -23,7 +26,16 @@ def resampled(alignment: Alignment, *, seed: int = 0, size: int | None = None, w
     The validation and test splits hold a tenth of the clusters each, their sequences once. With `whole` sequences have
     no gaps, and what is inserted.
     """
-    of = clusters(alignment.sequences)
+    of, identity = clusters(alignment.sequences), IDENTITY
+    while of.max() < LEAST and identity < CLOSEST:  # a family of near relatives
+        identity += 0.1
+        of = clusters(alignment.sequences, identity)
+    if identity > IDENTITY:
+        warnings.warn(
+            f"the sequences are near relatives: those that share more than {identity:.0%} of their residues are held "
+            "out together, so that held-out ones are much like training ones",
+            stacklevel=2,
+        )
     generator = np.random.default_rng(seed)
     order = generator.permutation(of.max() + 1)
     order = order[order != of[0]]  # the focus is always trained on

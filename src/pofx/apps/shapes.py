@@ -17,7 +17,10 @@ JUDGED = 60  # clouds that are compared, at most: of every pair a distance is ta
 def shapes(
     source: Annotated[
         str,
-        typer.Argument(help="A .npy(.gz) of voxels (n, k, k, k), clouds (n, k, 3) or clips (n, t, h, w); or moving."),
+        typer.Argument(
+            help="A .npy(.gz) of voxels (n, k, l, m), clouds (n, k, 3) or clips (n, t, h, w); a folder of .ply, .xyz, "
+            ".obj, .off or .npy, a cloud each; or moving."
+        ),
         Reads(),
     ],
     out: Annotated[Path, typer.Option(help="A folder: the model, what it draws, pictures, .gif, .obj."), Folder()],
@@ -51,7 +54,10 @@ def shapes(
                 f"{source} must have {max(n, 10)} clips at least (got {len(every)}): give more, or lower -n"
             )
         if every.ndim != 4 or every.dtype.kind not in "iub":
-            raise DataError(f"clips must be whole numbers (n, t, h, w) (got {every.dtype} {every.shape})")
+            raise DataError(
+                f"clips must be whole numbers of one channel (n, t, h, w) (got {every.dtype} {every.shape}): round "
+                "shades to 0 to 255, take one channel of colours"
+            )
         every = every.astype(np.uint8) if every.dtype.kind == "b" else every
         run, found = video.learn(every, model=model or "made", minutes=minutes, progress=True, seed=seed)
         show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
@@ -61,7 +67,8 @@ def shapes(
         run.save(out / "model")
         return f"{n} clips"
     path = Path(source)
-    flat_points = path.name.lower().endswith((".npy", ".npz", ".npy.gz")) and read_array(path).ndim == 3
+    arrays = path.name.lower().endswith((".npy", ".npz", ".npy.gz"))
+    flat_points = path.is_dir() or (arrays and read_array(path).ndim == 3)
     if flat_points or surface is not None:
         from pofx.apps.clouds import read_clouds
 

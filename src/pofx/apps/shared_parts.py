@@ -3,7 +3,7 @@
 The class is found without labels (`shared_code`). Each part has a conditional model of its own, whichever suits it, and
 Bayes' rule makes p(c | any of the parts) exact, so that every part given the others, and all from nothing, are draws of
 one model. What parts share beyond the class is lost; what a single transformer of all places learns last is learned
-first.
+first. A part of few values, such as a caption of three words, is that class itself and needs no model.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ from scipy.special import logsumexp
 
 from pofx.apps.folders import folder_of
 from pofx.artifact import Artifact, load
-from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.errors import DataError, Unsupported, UsageError, unknown
+from pofx.core.event import Discrete
 from pofx.core.files import read_json, whole, write_json
 from pofx.core.items import Items
 from pofx.data.dataset import split
@@ -48,10 +49,16 @@ class SharedParts:
         self.models, self.options, self.minutes, self.steps = dict(models), dict(options or {}), minutes, steps
         self.progress, self.seed = progress, seed
         self.runs: dict[str, Artifact] = {}
+        self.values: dict[str, np.ndarray] = {}
         self.log_p: Float[np.ndarray, "classes"] = np.zeros(0)
 
-    def fit(self, parts: Mapping[str, Items], code: Int[np.ndarray, "n"]) -> "SharedParts":
+    def fit(
+        self, parts: Mapping[str, Items], code: Int[np.ndarray, "n"], values: Mapping[str, Any] | None = None
+    ) -> "SharedParts":
         """Learn from parts by name, item i of each belonging together, and the class of each event.
+
+        Args:
+            values: parts that are the class: by name the whole numbers of every class, (classes, …).
 
         Raises:
             DataError: parts of other numbers, or without a model.
@@ -59,7 +66,8 @@ class SharedParts:
         if set(parts) != set(self.models) or any(len(of) != len(code) for of in parts.values()):
             found = ", ".join(f"{name}: {len(of)}" for name, of in parts.items())
             raise DataError(f"parts must be those of the models, {len(code)} of each (got {found})")
-        counts = np.bincount(code) + 1e-9
+        self.values = {name: np.asarray(of, np.int64) for name, of in (values or {}).items()}
+        counts = np.bincount(code, minlength=max([0, *map(len, self.values.values())])) + 1e-9
         self.log_p = np.log(counts / counts.sum())
         names = np.array([label(c) for c in range(len(counts))])
         budget: dict[str, Any] = {"steps": self.steps}
@@ -77,20 +85,40 @@ class SharedParts:
         if not self.runs:
             raise UsageError("the parts are not fitted: call fit first")
         for name in given:
-            if name not in self.runs:
-                raise unknown("part", name, self.runs)
+            if name not in self.runs and name not in self.values:
+                raise unknown("part", name, [*self.values, *self.runs])
 
     def log_joint(self, given: Mapping[str, Any]) -> Float[np.ndarray, "n classes"]:
         """log p(c) + Σ log p(part | c) of the parts that are given."""
         self._check(given)
         found: Any = self.log_p[None]
         for name, values in given.items():
+            if name in self.values:
+                found = found + np.where(self._fits(name, values), 0.0, -np.inf)
+                continue
+            values = _one_or_more(values, self.runs[name], name)
             each = [
                 np.asarray(self.runs[name].log_prob(values, condition=[label(c)] * len(values)))
                 for c in range(len(self.log_p))
             ]
             found = found + np.stack(each, 1)
         return np.asarray(found)
+
+    def _fits(self, name: str, given: Any) -> np.ndarray:
+        """Which classes have these values of a part, -1 where they are not known: bool (n, classes).
+
+        Raises:
+            DataError: another shape, or no whole numbers.
+        """
+        of, array = self.values[name], np.asarray(given)
+        array = array[None] if array.shape == of.shape[1:] else array
+        if array.shape[1:] != of.shape[1:] or array.dtype.kind not in "iu":
+            size = ", ".join(map(str, ("n", *of.shape[1:])))
+            raise DataError(
+                f"{name} must be whole numbers ({size}), -1 where unknown (got {array.dtype} {array.shape})"
+            )
+        known = array.reshape(len(array), 1, -1)
+        return np.asarray(((known == of.reshape(1, len(of), -1)) | (known == -1)).all(-1))
 
     def log_prob(self, given: Mapping[str, Any]) -> Float[np.ndarray, "n"]:
         """log p of the parts that are given, in nats."""
@@ -109,13 +137,18 @@ class SharedParts:
         log_p, g = self.log_joint(given or {}), np.random.default_rng(seed)
         if len(log_p) not in (1, n):
             raise DataError(f"known parts must be one for all or {n} (got {len(log_p)}): give one for each")
+        impossible = np.flatnonzero(np.isneginf(log_p).all(1))
+        if len(impossible):
+            names = ", ".join(given or {})
+            raise DataError(f"{names} of event {impossible[0]} never occurred in training: give what did")
         log_p = np.broadcast_to(log_p, (n, log_p.shape[1]))
         chosen = (log_p + g.gumbel(size=log_p.shape)).argmax(1)
         condition = [label(c) for c in chosen]
-        found = {}
+        found = {name: of[chosen] for name, of in self.values.items()}
         for k, (name, run) in enumerate(self.runs.items()):
             if given and name in given:
-                found[name] = given[name] if len(given[name]) == n else _repeated(given[name], n)
+                known = _one_or_more(given[name], run, name)
+                found[name] = known if len(known) == n else _repeated(known, n)
             else:
                 found[name] = run.sample(n, condition=condition, seed=seed + k, with_condition=False)
         return found
@@ -126,7 +159,8 @@ class SharedParts:
         with whole(Path(folder)) as aside:
             for name, run in self.runs.items():
                 run.save(aside / name)
-            write_json(aside / "shared.json", {"parts": list(self.runs), "log_p": self.log_p.tolist()})
+            plain = {"parts": list(self.runs), "log_p": self.log_p.tolist()}
+            write_json(aside / "shared.json", {**plain, "values": {k: v.tolist() for k, v in self.values.items()}})
         return Path(folder)
 
     @classmethod
@@ -138,12 +172,28 @@ class SharedParts:
         made.runs = {name: load(path / name) for name in plain["parts"]}
         made.models = {name: run.name for name, run in made.runs.items()}
         made.log_p = np.array(plain["log_p"])
+        made.values = {name: np.array(of) for name, of in plain.get("values", {}).items()}
         return made
 
 
 def label(c: int) -> str:
     """The name of a class."""
     return f"class {c}"
+
+
+def _one_or_more(values: Any, run: Artifact, name: str) -> Any:
+    """The values of a part, one event or more of them.
+
+    Raises:
+        Unsupported: classes that are known in some places alone.
+    """
+    event = run.model.event
+    if not isinstance(event, Discrete) or hasattr(values, "columns"):
+        return values
+    array = np.asarray(values)
+    if array.dtype.kind in "iu" and (array == -1).any():
+        raise Unsupported(f"{name} is known in some places alone, and this model takes whole parts: learn a Joint")
+    return array[None] if array.shape == event.shape else values
 
 
 def _repeated(values: Any, n: int) -> Any:

@@ -6,6 +6,7 @@ Floors: independent voxels, a table of each voxel
 given its neighbours, and for codes principal components.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +38,21 @@ CODES: Mapping[str, Any] = {  # of a vae
 
 
 def read_solids(path: Path) -> np.ndarray:
-    """Solids uint8 (n, k, k, k) of zeros and ones from a .npy or .npy.gz; copies are removed.
+    """Solids uint8 (n, k, k, k) of zeros and ones from a .npy or .npy.gz; copies are removed. Others than cubes are
+    filled up with air.
 
     Raises:
         DataError: no such array.
     """
     if not path.name.lower().endswith((".npy", ".npz", ".npy.gz")):
         raise DataError(f"{path} holds no solids: give a .npy of (n, k, k, k) zeros and ones")
-    return checked(read_array(path), str(path))
+    array = voxels(read_array(path), name=str(path)).values
+    side = max(array.shape[1:])
+    if len(set(array.shape[1:])) > 1 and side <= LARGEST:
+        warnings.warn(f"solids of {path} are {array.shape[1:]}: filled up with air to cubes of {side}", stacklevel=2)
+        around = [((side - size) // 2, side - size - (side - size) // 2) for size in array.shape[1:]]
+        array = np.pad(array, [(0, 0), *around])
+    return checked(array, str(path))
 
 
 def checked(x: Any, name: str = "solids") -> np.ndarray:

@@ -9,6 +9,7 @@ member (Houlsby et al., 2011, arXiv 1112.5745).
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from pofx.runs.fitting import fit
 PUBLIC = ("VirtualLab",)
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control, among what is drawn for an untried condition
+ZEROS = 0.1  # share of measurements that are 0, from which on they look like counts
 SPARE = 4  # times the greatest count of training that counts may reach
 FLOW: Mapping[str, Any] = {"layers": 1, "bins": 16, "width": 64, "dropout": 0.0}  # one layer: a triangular map
 CELLS: Mapping[str, Any] = {"latent": 24, "width": 128, "depth": 1, "dropout": 0.1, "importance": 64}
@@ -93,7 +95,13 @@ class VirtualLab:
             )
         counts = x.dtype.kind in "iu"
         if counts and x.min() < 0:
-            raise DataError(f"counts must be 0 or more (got {x.min()})")
+            raise DataError(f"counts must be 0 or more (got {x.min()}): give measurements as floats")
+        if not counts and x.dtype.kind == "f" and x.min() >= 0 and (x == 0).mean() > ZEROS:
+            warnings.warn(
+                f"{(x == 0).mean():.0%} of the measurements are exactly 0, as of counts that were normalised or taken "
+                "the logarithm of: give the raw counts, which are modelled as such",
+                stacklevel=2,
+            )
         items = tokens(x, classes=max(1024, SPARE * (int(x.max()) + 1))) if counts else points(x)
         data = split(replace(items, condition=rows(given)), "cells", seed=seed)
         own = dict(CELLS if counts else FLOW) | dict(options or {})
@@ -308,6 +316,16 @@ def normal_floor(train: np.ndarray, test: np.ndarray) -> float:
 
     covariance = np.atleast_2d(np.cov(train.T)) + 1e-6 * np.diag(np.atleast_1d(train.var(0)) + 1e-12)
     return -float(np.mean(multivariate_normal(train.mean(0), covariance, allow_singular=True).logpdf(test)))
+
+
+def beyond(conditions: pd.DataFrame, wanted: Mapping[str, Any]) -> str:
+    """Which numbers of a condition lie outside of those that were trained on, as a sentence; empty: none."""
+    found = []
+    for name, value in wanted.items():
+        known = conditions[name]
+        if known.dtype.kind in "iuf" and not known.min() <= value <= known.max():
+            found.append(f"{name}={value:g} lies outside of the training cells ({known.min():g} to {known.max():g})")
+    return "; ".join(found)
 
 
 def read_condition(text: str, conditions: pd.DataFrame) -> dict[str, Any]:

@@ -5,6 +5,7 @@ its length and its level. These vectors are what a conditional model learns: a s
 `model="edm"` or "flow-matching". Nothing is drawn sample by sample, so that silence cannot feed on itself.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,9 @@ BANDS, FRAMES, PARTS = 48, 36, 64  # bands, stretches of time, principal compone
 FLOOR = 1e-5  # of magnitudes
 ROUNDS = 40  # of Griffin and Lim
 SMALL: Mapping[str, Any] = {"layers": 2, "bins": 8, "width": 128, "blocks": 1}  # of the default model
+
+SILENT = 1e-4  # of full scale
+REPEATS = ".*of the values repeat"  # a warning: lengths are whole numbers of samples
 
 
 class Voice:
@@ -73,6 +77,12 @@ class Voice:
         flat = np.stack(grids).reshape(len(grids), -1)
         if len(flat) < 20:
             raise DataError(f"there are {len(flat)} clips, at least 20 are needed")
+        silent = sum(float(np.abs(sound).max()) < SILENT for sound in sounds)
+        if silent == len(sounds):
+            raise DataError(f"all {silent} clips are silence: check the recordings")
+        if silent:
+            warnings.warn(f"{silent} of {len(sounds)} clips are silence, and will be drawn as such: leave them out",
+                          stacklevel=2)  # fmt: skip
         self.parts = Components.fit(flat, self.components)
         codes = np.concatenate((self.parts.encode(flat), np.array(others)), 1)
         items = points(codes)
@@ -84,9 +94,12 @@ class Voice:
             items, self.conditions = replace(items, condition=rows(frame)), list(map(str, frame.columns))
         options = {**(SMALL if self.model == "nsf" else {}), **(self.options or {})}
         data = split(items, "clips", seed=self.seed)
-        self.run = fit(
-            data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps, **options
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=REPEATS)
+            self.run = fit(
+                data, self.model, seed=self.seed, progress=self.progress, minutes=self.minutes, steps=self.steps,
+                **options,
+            )  # fmt: skip
         return self
 
     def _analysed(self, sound: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:

@@ -5,6 +5,7 @@ accessibility of Ertl and Schuffenhauer, 2009 (1 is easy, 10 hard). Needs the ex
 """
 
 import importlib.util
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from pofx.core.errors import DataError, UsageError
 
 PROPERTIES = ("logP", "QED", "weight", "SA")
+UNBOUNDED = ("logP", "weight")  # that every further atom moves
 RADIUS, PLACES = 2, 2048  # of Morgan fingerprints
 
 
@@ -179,7 +181,8 @@ def valid(strings: Sequence[str]) -> Iterator[str]:
 
 
 def oracle_of(name: str) -> Any:
-    """A property as an oracle; "-logP" is to be small.
+    """A property as an oracle; "-logP" is to be small. Of logP and weight, which have no bound, a warning states how
+    they are raised.
 
     Raises:
         UsageError: it is not computed here.
@@ -187,4 +190,10 @@ def oracle_of(name: str) -> Any:
     sign, of = (-1.0, name[1:]) if name.startswith("-") else (1.0, name)
     if of not in PROPERTIES:
         raise UsageError(f"property must be one of {', '.join(PROPERTIES)} (got '{name}')")
+    if of in UNBOUNDED:
+        warnings.warn(
+            f"{of} has no bound: the best by {name} are molecules of unusual size or long chains of carbon; QED, or "
+            "a function of your own of several properties, is harder to fool",
+            stacklevel=2,
+        )
     return lambda strings: sign * properties(strings, [of])[of].to_numpy()

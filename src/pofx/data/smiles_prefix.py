@@ -15,6 +15,7 @@ from functools import lru_cache
 from pofx.data.chemistry import chemistry
 
 OPENS, CLOSES = "%+", "%-"  # of rings without numbers
+SIZED = "%~"  # of rings that close by the number of their atoms
 ORDERS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": 1, "/": 1, "\\": 1}
 MOST = 6  # bonds of an atom
 AROMATIC = re.compile(r"\[?\d*(c|n|o|s|p|b|se|te|as)@{0,2}(H\d*)?([+-]*\d*)\]?")
@@ -48,6 +49,7 @@ class Beginning:
 
     Attributes:
         free: free valences of the atoms so far.
+        before: the atom before each of them on its path; -1: none.
         at: the atom on which the string goes on; -1: none.
         branches: atoms to which open branches belong.
         rings: of open rings their atom, the order of the bond or 0 where it is not stated, and their number.
@@ -58,6 +60,7 @@ class Beginning:
     """
 
     free: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
     at: int = -1
     branches: tuple[int, ...] = ()
     rings: tuple[tuple[int, int, str], ...] = ()
@@ -92,13 +95,17 @@ class Beginning:
         small = AROMATIC.fullmatch(symbol) is not None
         flat = self.flat | {new} if small else self.flat
         if self.at < 0:
-            return replace(self, free=(*self.free, most), at=new, flat=flat, last="atom", ringed=True)
+            free, before = (*self.free, most), (*self.before, -1)
+            return replace(self, free=free, before=before, at=new, flat=flat, last="atom", ringed=True)
         order = self.pending or 1
         here, there = self._cost(self.at, order), 1 if small else order
         if self.free[self.at] < here or most < there:
             return None
         free, bonds = (*self._less(self.at, here), most - there), self.bonds | {(self.at, new)}
-        return replace(self, free=free, at=new, bonds=bonds, flat=flat, pending=0, last="atom", ringed=True)
+        before = (*self.before, self.at)
+        return replace(
+            self, free=free, before=before, at=new, bonds=bonds, flat=flat, pending=0, last="atom", ringed=True
+        )
 
     def _cost(self, atom: int, order: int) -> int:
         """What a bond takes of an atom's capacity."""
@@ -107,6 +114,8 @@ class Beginning:
     def _ring(self, symbol: str) -> "Beginning | None":
         if self.at < 0 or not self.ringed:
             return None
+        if symbol.startswith(SIZED):
+            return self._sized(int(symbol[len(SIZED) :]))
         back = self._of(symbol)
         if back is None:
             order = self._cost(self.at, self.pending or 1)
@@ -126,6 +135,20 @@ class Beginning:
         free = replace(self, free=self._less(self.at, here))._less(other, more)
         rings = (*self.rings[:back], *self.rings[back + 1 :])
         return replace(self, free=free, rings=rings, bonds=self.bonds | {pair}, pending=0, last="ring")
+
+    def _sized(self, size: int) -> "Beginning | None":
+        """The state behind a ring of so many atoms, which closes here."""
+        other, order = self.at, self.pending or 1
+        for _ in range(size - 1):
+            other = self.before[other] if other >= 0 else -1
+        pair = (other, self.at)
+        if other < 0 or other == self.at or pair in self.bonds:
+            return None
+        costs = [self._cost(atom, order) for atom in pair]
+        if any(self.free[atom] < cost for atom, cost in zip(pair, costs, strict=True)):
+            return None
+        free = replace(self, free=self._less(other, costs[0]))._less(self.at, costs[1])
+        return replace(self, free=free, bonds=self.bonds | {pair}, pending=0, last="ring")
 
     def _of(self, symbol: str) -> int | None:
         """The place of the open ring that a symbol closes."""

@@ -26,6 +26,7 @@ LEARNED_FROM = 4_000  # molecules in which pieces are counted, at most
 LEAST = 2  # times that a piece is used, to be one
 
 OPENS, CLOSES = "%+", "%-"  # a ring, and with a number the ring that was opened so many rings ago (`smiles_rings`)
+SIZED = "%~"  # a ring that closes, with the number of its atoms (`smiles_sizes`)
 
 Run = tuple[str, ...]
 
@@ -124,7 +125,9 @@ def closed(symbols: Run) -> Iterator[Run]:
             depth += (symbol == "(") - (symbol == ")")
             if depth < 0:
                 break
-            if symbol == OPENS:
+            if symbol.startswith(SIZED):
+                pass  # it opens nothing
+            elif symbol == OPENS:
                 opened += 1
             elif symbol.startswith(CLOSES):
                 if int(symbol[len(CLOSES) :]) > opened:

@@ -54,7 +54,8 @@ def levels(x: Any, tiles: str | None = None, labels: Any = None, name: str = "le
             ragged = next((i for i, r in enumerate(rows) if len({len(line) for line in r}) > 1), None)
             which = f", lines of several lengths in number {ragged}" if ragged is not None else ""
             raise DataError(
-                f"{name} must be of one size (got {', '.join(got[:4])}{which}): pad lines, cut windows of larger ones"
+                f"{name} must be of one size (got {', '.join(got[:4])}{which}): pad smaller ones with "
+                "a tile (pad='#', --pad), or cut windows of wider ones (width=)"
             )
         known = tiles if tiles is not None else "".join(sorted({c for r in rows for line in r for c in line}))
         number = {c: i for i, c in enumerate(known)}

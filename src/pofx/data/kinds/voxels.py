@@ -31,6 +31,8 @@ def voxels(x: Any, labels: Any = None, name: str = "voxels") -> Items:
     array = array[:, 0] if array.ndim == 5 and array.shape[1] == 1 else array
     if array.ndim != 4 or array.size == 0:
         raise DataError(f"{name} must have shape (n, K, L, M) or (n, 1, K, L, M) and not be empty (got {array.shape})")
+    if bool(((array == 0) | (array == 255)).all()):  # black and white
+        array = array == 255
     if not bool(((array == 0) | (array == 1)).all()):
         raise DataError(f"{name} must hold zeros and ones (got {array.min()} to {array.max()}): compare with 0.5")
     values = check_volumes(array.astype(np.uint8), 2, name)
