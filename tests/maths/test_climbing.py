@@ -19,7 +19,7 @@ def test_the_top_of_a_narrow_ridge():
 def test_bounds_and_places_without_value():
     draws = np.random.default_rng(1).uniform(0, 1, (500, 2))
     found = climbed(lambda z: np.where(z[:, 0] < 0.9, z.sum(1), -np.inf), draws, np.zeros(2), np.ones(2))
-    assert found == pytest.approx([0.9, 1.0], abs=1e-3)
+    assert found == pytest.approx([0.9, 1.0], abs=2e-3)
 
 
 def test_the_higher_of_two_tops():

@@ -62,8 +62,8 @@ def named_data(
         simulator, takes = OfTensors(simulator), 2
     if vectorised:
         # never the stream of `seed` itself, from which the prior drew: noise would be a function of the parameters
-        own = theta.copy()  # a simulator may write into its parameters
-        out = simulator(own, np.random.default_rng([seed, NOISE])) if takes == 2 else simulator(own)
+        given: list[Any] = [theta.copy(), np.random.default_rng([seed, NOISE])]  # it may write into its parameters
+        out = simulator(*given[:takes])
         if isinstance(out, Mapping):
             out = {name: numbers(column).reshape(-1) for name, column in out.items()}
         names = names_of(out)

@@ -26,8 +26,9 @@ def plain_of(one: Any) -> Any:
     """A distribution as plain values; None of one that has none, such as a user's own class."""
     if isinstance(one, distributions.Distribution):
         return _of_torch(one)
-    if isinstance(one, stats.rv_continuous) and getattr(stats, str(one.name), None) is one:
-        return {"scipy": one.name, "args": [], "kwds": {}}  # as scipy has it without numbers
+    own = str(getattr(one, "name", None))
+    if isinstance(one, stats.rv_continuous) and getattr(stats, own, None) is one:
+        return {"scipy": own, "args": [], "kwds": {}}  # as scipy has it without numbers
     name = getattr(getattr(one, "dist", None), "name", None)
     if name is not None and isinstance(getattr(stats, name, None), stats.rv_continuous):
         numbers = [*one.args, *one.kwds.values()]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-ROUNDS, MEMBERS, BEST, NEAR = 40, 256, 40, 200  # populations, their members, those that are fitted; draws of the first
+ROUNDS, MEMBERS, BEST, NEAR = 60, 256, 40, 200  # populations, their members, those that are fitted; draws of the first
 DONE = 1e-5  # spread of a population, in that of the draws, below which it has arrived
 
 
@@ -40,9 +40,9 @@ def climbed(
         if found[order[0]] > top:
             best, top = points[order[0]], found[order[0]]
         chosen = points[order]
-        centre = chosen.mean(0)
+        centre = 0.5 * (chosen.mean(0) + best)  # at an edge the best has all others on one side
         covariance = np.atleast_2d(np.cov(((chosen - centre) / unit).T))
         if not np.sqrt(np.trace(covariance)) > DONE:
             break
-        root = np.linalg.cholesky(covariance + 1e-9 * np.trace(covariance) * np.eye(d))
+        root = 1.15 * np.linalg.cholesky(covariance + 1e-9 * np.trace(covariance) * np.eye(d))
     return np.asarray(best)
