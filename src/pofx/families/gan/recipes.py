@@ -6,7 +6,7 @@ RECIPES = (
     Recipe(
         "gan",
         "Goodfellow et al., 2014, arXiv 1406.2661",
-        {"architecture": "mlp", "loss": "non-saturating", "penalty": "none", "units": 256},
+        {"architecture": "mlp", "loss": "non-saturating", "penalty": "none", "units": 256, "candidates": 1},
         {"lr": 2e-4, "betas": [0.5, 0.99]},
         summary="Perceptrons against each other, the first of all: may lose modes.",
     ),
