@@ -107,6 +107,7 @@ class GAN(Tempered, Inverting, Steerable):
     former = {"balance": "overlap"}
     unstated: ClassVar = {
         "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False, "tapered": False,
+        "calibrate": False, "candidates": 1,
     }  # fmt: skip
     adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength",
                   "candidates")  # fmt: skip
