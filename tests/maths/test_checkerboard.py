@@ -7,7 +7,7 @@ from torch import nn
 from pofx.core.config import build
 from pofx.core.event import Bounded
 from pofx.core.model import Batch
-from pofx.maths.checkerboard import evened, overlap_gains, overlap_imbalance, peak_penalty, periodic_peak
+from pofx.maths.checkerboard import evened, overlap_gains, overlap_imbalance, periodic_peak
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (3, 2), (5, 3), (6, 3), (2, 4)])
@@ -45,21 +45,6 @@ def test_the_peak_sees_a_pattern_of_period_two_and_nothing_in_noise():
     assert periodic_peak(noise[:, :, :3, :3]) == 1.0
 
 
-def test_the_penalty_of_peaks_removes_a_pattern_and_leaves_noise_alone():
-    torch.manual_seed(0)
-    noise = torch.randn(64, 1, 16, 16)
-    assert float(peak_penalty(noise, (2, 4))) == 0
-    assert float(peak_penalty(noise[:, :, :3, :3], (2,))) == 0  # no side fits
-    board = ((torch.arange(16)[:, None] + torch.arange(16)[None]) % 2).float()
-    size = torch.tensor(0.5, requires_grad=True)
-    before, descent = periodic_peak(noise + 0.5 * board), torch.optim.Adam([size], lr=0.02)
-    for _ in range(60):
-        descent.zero_grad()
-        peak_penalty(noise + size * board).backward()
-        descent.step()
-    assert periodic_peak((noise + size * board).detach()) < 2.2 < before / 5
-
-
 def test_both_mends_even_out_a_duel():
     event = Bounded((1, 16, 16))
     torch.manual_seed(0)
@@ -69,7 +54,7 @@ def test_both_mends_even_out_a_duel():
     parts = balanced("generator", Batch(torch.rand(4, 1, 16, 16)))
     layers = [m for m in balanced.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
     total = sum(float(overlap_imbalance(m.weight.detach(), m.stride)) for m in layers)
-    assert float(parts["overlap"].detach()) >= total * 0.999  # and peaks of the samples' spectrum
+    assert float(parts["overlap"].detach()) == pytest.approx(total, rel=1e-4)
     assert "overlap" not in build("dcgan", event, None, width=8, latent=4)("generator", Batch(torch.rand(4, 1, 16, 16)))
 
 

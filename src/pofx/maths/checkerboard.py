@@ -4,14 +4,9 @@ Odena, Dumoulin and Olah, 2016, doi 10.23915/distill.00003. With stride s an out
 p, p + s, … of the kernel. A constant input makes a pattern of period s, unless the taps of all phases have equal sums.
 """
 
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import relu
-
-MOST_PEAK = 2.0  # times the neighbouring frequencies: noise of a batch's spectrum lies below
 
 
 def overlap_gains(weight: Float[Tensor, "inputs outputs *kernel"], stride: tuple[int, ...]) -> Tensor:
@@ -51,11 +46,11 @@ def evened(weight: Float[Tensor, "inputs outputs *kernel"], stride: tuple[int, .
     return weight + more
 
 
-def pattern_peaks(images: Float[Tensor, "n channels H W"], period: int = 2) -> Float[Tensor, "patterns"]:
-    """Power of a pattern of this period along rows, columns and both, over that of the neighbouring frequencies, as far
-    as sides are multiples of the period and not short; differentiable in the power of the pattern alone.
+def periodic_peak(images: Float[Tensor, "n channels H W"], period: int = 2) -> float:
+    """Power of a pattern of this period along rows, columns or both, over that of the neighbouring frequencies; the
+    largest of the three. 1 for images without such a pattern, and where a side is no multiple of the period or short.
     """
-    power = torch.fft.fft2(images).abs().square().mean((0, 1))
+    power = torch.fft.fft2(images.double()).abs().square().mean((0, 1))
     height, width = power.shape
     fits = [side % period == 0 and side >= 2 * period + 2 for side in (height, width)]
     rows, columns = height // period, width // period
@@ -67,20 +62,5 @@ def pattern_peaks(images: Float[Tensor, "n channels H W"], period: int = 2) -> F
     ):
         beside = [power[(row + s * a) % height, (column + s * b) % width] for a, b in moves for s in (-1, 1)]
         if beside:
-            found.append(power[row, column] / torch.stack(beside).mean().detach().clamp(min=1e-20))
-    return torch.stack(found) if found else power.new_zeros(0)
-
-
-def periodic_peak(images: Float[Tensor, "n channels H W"], period: int = 2) -> float:
-    """The largest of `pattern_peaks`; 1 for images without such a pattern, and where no side fits."""
-    return max(pattern_peaks(images.double(), period).tolist(), default=1.0)
-
-
-def peak_penalty(images: Float[Tensor, "n channels H W"], periods: Iterable[int] = (2,)) -> Float[Tensor, ""]:
-    """The sum of log(peak / 2) of all patterns that are more than twice as strong as the frequencies beside them.
-
-    A spectral regulariser in the sense of Durall, Keuper and Keuper, 2020, arXiv 2003.01826: kernels that overlap
-    evenly still draw patterns once activations bend what their phases make of contents.
-    """
-    peaks = torch.cat([pattern_peaks(images.float(), period) for period in periods])
-    return relu((peaks / MOST_PEAK).clamp(min=1e-20).log()).sum()
+            found.append(float(power[row, column] / torch.stack(beside).mean().clamp(min=1e-20)))
+    return max(found, default=1.0)

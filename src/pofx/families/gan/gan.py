@@ -29,7 +29,7 @@ from pofx.families.gan.recipes import RECIPES
 from pofx.maths import adversarial
 from pofx.maths.augmentation import OPERATIONS
 from pofx.maths.augmentation import augment as augmented
-from pofx.maths.checkerboard import evened, overlap_imbalance, peak_penalty
+from pofx.maths.checkerboard import evened, overlap_imbalance
 from pofx.nets.image.style import StyleFeatures, StyleSynthesis
 from pofx.nets.vector.conditioner import CONDITIONS
 from pofx.nets.vector.mlp import ACTIVATIONS
@@ -69,8 +69,8 @@ class GAN(Tempered, Inverting, Steerable):
         attention: a layer of self-attention in spectral networks.
         tapered: spectral networks have fewer channels at finer resolutions, so that none costs much more than another.
         upsampling: of the transposed generator: by transposed convolutions, or by resizing and convolving.
-        overlap: weight of the uneven overlap of transposed convolutions, and of periodic peaks in the spectrum of
-            samples, which are checkerboards; above 0 kernels begin without any.
+        overlap: weight of the uneven overlap of transposed convolutions, which draws checkerboards; above 0 they begin
+            without any.
         shuffle: places by which the critic of signals moves what it hears at random.
         group: items of the minibatch deviation that style critics see; 0 leaves it out.
         auxiliary: a classifier instead of projection brings the condition to the critic.
@@ -320,11 +320,7 @@ class GAN(Tempered, Inverting, Steerable):
             parts["class"] = cross_entropy(self.critic.classes(phi), batch.condition)
         if self.overlap:
             uneven = [overlap_imbalance(layer.weight.float(), layer.stride) for layer in self._transposed()]
-            if uneven:
-                periods = [2**k for k in range(1, len(uneven) + 1)]
-                parts["overlap"] = self.overlap * (torch.stack(uneven).sum() + peak_penalty(x, periods))
-            else:
-                parts["overlap"] = x.new_zeros(())
+            parts["overlap"] = self.overlap * torch.stack(uneven).sum() if uneven else x.new_zeros(())
         if self.l1:
             parts["l1"] = self.l1 * (x - batch.x).abs().mean()
         if self.transport:
