@@ -278,7 +278,10 @@ def loops(args):
 
 
 def penalty(args):
-    """A penalised step of r3gan over an unpenalised one, exact and by finite differences. Bar: 1.5 by differences."""
+    """A penalised step of r3gan over an unpenalised one, exact and by finite differences. Bar: 1.5 by differences.
+
+    With --steps also the distances after as many steps of either (--rounds seeds). Bar: within 10 %.
+    """
     from pofx.core.config import build
     from pofx.core.event import Bounded
     from pofx.core.model import Batch
@@ -304,6 +307,31 @@ def penalty(args):
     for name, taken in seconds.items():
         yield {"penalty": name, "ms": round(1e3 * float(np.median(taken)), 1),
                "ratio": round(float(np.median(taken)) / base, 2), "bar": "1.5 by differences"}  # fmt: skip
+    if args.steps:
+        yield from penalty_distances(args)
+
+
+def penalty_distances(args):
+    """Distances after as many steps with exact penalties and with differences, in turn, for --rounds seeds."""
+    source, seeds = (args.data or ["digits"])[0], range(args.seed, args.seed + args.rounds)
+    data = load(source)
+    spaces = fit_spaces(data.train, ["classifier", "pca"], seed=0, folder=args.spaces or args.out / "spaces")
+    reference = {s.name: s.of(data.test) for s in spaces}
+    found = {"exact": [], "differences": []}
+    for seed in seeds:
+        for name, values in (("exact", {}), ("differences", {"differences": 0.01})):
+            options = {"inversion": "optimisation", "validations": 0, **dict(args.option), **values}
+            run = pofx.fit(data, "r3gan", steps=args.steps, seed=seed, progress=args.shown, **options)
+            x = np.asarray(run.sample(2000, seed=0))
+            found[name].append([frechet_distance(s(x), reference[s.name]) for s in spaces])
+    exact, approximate = (np.asarray(found[name]) for name in found)
+    for k, s in enumerate(spaces):
+        ratio = np.log(approximate[:, k] / exact[:, k])
+        yield {"data": source, "steps": args.steps, "seeds": list(seeds), "space": s.name,
+               "exact": exact[:, k].round(4).tolist(), "differences": approximate[:, k].round(4).tolist(),
+               "ratio of means": round(float(approximate[:, k].mean() / exact[:, k].mean()), 3),
+               "± of log ratio": round(float(ratio.std(ddof=1) / len(ratio) ** 0.5), 3) if len(ratio) > 1 else None,
+               "bar": "0.9 to 1.1"}  # fmt: skip
 
 
 def checkerboard(args):

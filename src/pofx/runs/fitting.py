@@ -174,7 +174,9 @@ def fit(
         conditioning=conditioning,
         feed=feeds["train"],
         validation=validation,
-        judge=judge_by_samples(validation, dataset.validation.labels) if validation is not None else None,
+        judge=None
+        if validation is None or len(validation) < 2
+        else judge_by_samples(validation, dataset.validation.labels),
         trainer=train_options,
         budget=limit,
         seed=seed,

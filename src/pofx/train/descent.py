@@ -104,7 +104,8 @@ class Descent:
                     with self.cast():
                         loss = self.wrapped(phase.name, batch)
                     named = loss if isinstance(loss, dict) else {phase.name: loss}
-                    _check_loss(named, phase.name, state.step, self.feed.indices(number * parts + part, *share))
+                    if not all(bool(torch.isfinite(value)) for value in named.values()):
+                        _raise_loss(named, phase.name, state.step, self.feed.indices(number * parts + part, *share))
                     total = torch.stack([value.float() for value in named.values()]).sum()
                     processes.backward(total / parts)
             state.flops += self.flops.known.get(phase.name, 0) * processes.num_processes
@@ -156,7 +157,7 @@ def _matrices(objective: Model | Objective, options: TrainOptions) -> tuple[nn.P
     return found
 
 
-def _check_loss(parts: dict[str, Tensor], phase: str, step: int, indices: Tensor) -> None:
+def _raise_loss(parts: dict[str, Tensor], phase: str, step: int, indices: Tensor) -> None:
     for name, value in parts.items():
         if not torch.isfinite(value):
             items = ", ".join(map(str, indices[:8].tolist()))

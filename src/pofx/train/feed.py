@@ -84,6 +84,7 @@ class Feed:
         self.weight = None if weight is None else weight.detach().cpu().double().numpy()
         self.representation, self.seed, self.device = representation.to(device), seed, device
         self._permutation = lru_cache(maxsize=2)(self._permute)
+        self.latest: tuple[tuple[int, ...], Batch] | None = None  # which all phases of a step descend on
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -113,7 +114,13 @@ class Feed:
         return torch.cat(parts)
 
     def batch(self, step: int, batch: int, rank: int = 0, world: int = 1) -> Batch:
-        """This process's share of batch number `step`, encoded with the noise of its positions."""
+        """This process's share of batch number `step`, encoded with the noise of its positions: the same object for
+        the same arguments until another one is wanted."""
+        if self.latest is None or self.latest[0] != (step, batch, rank, world):
+            self.latest = (step, batch, rank, world), self._batch(step, batch, rank, world)
+        return self.latest[1]
+
+    def _batch(self, step: int, batch: int, rank: int, world: int) -> Batch:
         index = self.indices(step, batch, rank, world)
         share = batch // world
         first = step * batch + rank * share

@@ -16,6 +16,7 @@ from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
+from pofx.families.gan.candidates import Odds, chosen
 from pofx.families.gan.control import MIXES, direction_of, span
 from pofx.families.gan.gan import GAN
 from pofx.families.gan.health import symptoms
@@ -612,3 +613,31 @@ def test_texts_are_also_held_against_those_that_differ_least():
     same = torch.ones(3, 4, dtype=torch.int64)
     for c in (same, torch.tensor([0, 1, 2]), torch.rand(3, 4), {"a": torch.tensor([0, 1, 2])}):
         assert others_of(c, 3, same.device).tolist() == [2, 0, 1]
+
+
+def test_candidates_follow_the_odds_of_the_critic():
+    """Sampling importance resampling of N(0, 1) by exact log odds of N(1, 0.5²) gives that, whatever their scale."""
+    streams, k = Streams(0, 4000), 64
+    odds = Odds()
+    log_odds = lambda x: (0.5 * x.square() - 2 * (x - 1).square())[:, 0]  # noqa: E731
+    real, fake = 1 + 0.5 * torch.randn(20_000, 1), torch.randn(20_000, 1)
+    for part in range(400):  # a tenth of the log odds: the scale becomes ten
+        at = slice(part * 50, part * 50 + 50)
+        odds.follow(0.1 * log_odds(real[at]), 0.1 * log_odds(fake[at]))
+    assert 7 < float(odds.scale) < 14
+    odds.scale.fill_(10)
+    x = chosen(lambda: streams.normal(1), lambda x: 0.1 * log_odds(x), k, odds, streams)
+    assert abs(float(x.mean()) - 1) < 0.05 and abs(float(x.std()) - 0.5) < 0.05
+    first = chosen(lambda: streams.normal(1), log_odds, 1, odds, Streams(0, 4000))
+    assert abs(float(first.mean())) < 0.1  # one draw is that draw
+
+
+def test_candidates_of_a_model_are_refused_where_there_are_no_odds():
+    grid, streams = Bounded((1, 8, 8)), Streams(0, 3)
+    for options in ({"name": "stylegan2"}, {"name": "r3gan", "calibrate": False}):
+        model = build(options.pop("name"), grid, width=8, latent=4, candidates=4, **options)
+        with pytest.raises(Unsupported, match="candidates=1"):
+            model.sample(3, generator=streams)
+    model = build("r3gan", grid, width=8, latent=4, candidates=4)
+    x = model.sample(3, generator=Streams(0, 3))
+    torch.testing.assert_close(model.sample(2, generator=Streams(0, 2)), x[:2])

@@ -5,7 +5,6 @@ of conditioning are independent choices; the historical models are recipes of th
 lazy: every few steps, times as much (Karras et al., 2020, arXiv 1912.04958).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +20,8 @@ from pofx.core.model import Batch, Phase, Tempered
 from pofx.core.options import Depth, NonNegative, OneOf, Positive, Range, Temperature, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.gan import control
-from pofx.families.gan.health import TRANSLATION, UNGUIDED, mends, symptoms
+from pofx.families.gan.candidates import Odds, chosen
+from pofx.families.gan.health import TRANSLATION, UNGUIDED, growing, mends, symptoms
 from pofx.families.gan.inversion import KINDS, Inverting, Steps
 from pofx.families.gan.mismatch import differing, others_of
 from pofx.families.gan.players import ARCHITECTURES, UPSAMPLING, Build, Critic, Generator
@@ -37,8 +37,8 @@ from pofx.nets.vector.mlp import ACTIVATIONS
 PENALTIES = ("none", "r1", "r2", "r1+r2", "gradient", "clip")
 WEIGHTS = {"none": 0.0, "gradient": 10.0, "clip": 0.01}  # of a penalty by default; for r1 and r2 see GAN
 VIEWS = ("flip", "translation")  # the changes under which consistency is required
+CANDIDATES = 8  # of vectors
 PREPARED = 512  # items whose conditions are looked at before training
-NEARLY_SPENT = 0.9  # of a budget
 ADAPTING = 100_000  # items in which the probability of augmentation can go from 0 to 1
 
 
@@ -96,6 +96,9 @@ class GAN(Tempered, Inverting, Steerable):
         plus: a class towards whose mean w samples move; -1 leaves it out.
         minus: a class from whose mean w they move away; -1 leaves it out.
         strength: how far, in standard deviations of the code, or in differences of the classes.
+        calibrate: learn the scale at which the critic's logits are log odds of real items, which `candidates` need.
+        candidates: draws among which each sample is chosen by these odds, against what lies between modes; None takes
+            8 for vectors and 1 for grids.
     """
 
     source = "Goodfellow et al., 2014, arXiv 1406.2661"
@@ -104,8 +107,10 @@ class GAN(Tempered, Inverting, Steerable):
     former = {"balance": "overlap"}
     unstated: ClassVar = {
         "activation": "silu", "matching": 0.0, "saturated": False, "centre_features": False, "tapered": False,
+        "calibrate": False, "candidates": 1,
     }  # fmt: skip
-    adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength")
+    adjustable = ("inversion_steps", "mix_levels", "directions", "direction", "plus", "minus", "strength",
+                  "candidates")  # fmt: skip
     small: ClassVar[dict[str, Any]] = {
         "latent": 4, "width": 32, "units": 32, "every": 1, "critic_steps": 1, "growth": 0,
         "group": 0,  # a deviation over the batch is no mean over it
@@ -174,6 +179,8 @@ class GAN(Tempered, Inverting, Steerable):
         plus: Annotated[int, Range(-1, 1 << 24)] = -1,
         minus: Annotated[int, Range(-1, 1 << 24)] = -1,
         strength: Annotated[float | int, Range(-1000, 1000)] = 1.0,
+        calibrate: bool = True,
+        candidates: Annotated[int, Range(1, 10_000)] | None = None,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
@@ -194,6 +201,7 @@ class GAN(Tempered, Inverting, Steerable):
         self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
         self.mix_levels, self.directions, self.direction = mix_levels, directions, direction
         self.plus, self.minus, self.strength = plus, minus, strength
+        self.calibrate, self.candidates = calibrate, candidates
         self.is_grid = len(event.shape) == 3
         if matching is None and self.is_grid and architecture != "unet" and isinstance(condition, Discrete):
             self.mismatches = 1.0
@@ -218,6 +226,7 @@ class GAN(Tempered, Inverting, Steerable):
             )
         self.give_codes(inversion, inversion_steps, latent, width if self.is_grid else units)
         self.duel = adversarial.LOSSES[loss]
+        self.odds = Odds() if calibrate else None
         self.latest: dict[str, Tensor] = {}
         for name, start in (("probability", 0.0), ("mean_length", 0.0), ("slope_square", 0.0)):
             self.register_buffer(name, torch.full((), start))
@@ -337,6 +346,8 @@ class GAN(Tempered, Inverting, Steerable):
             parts["consistency"] = self.consistency * (again - real).square().mean()
         if self.training:
             self._learn(real.detach(), len(batch))
+            if self.odds is not None:
+                self.odds.follow(real.detach().float(), fake_logits.detach().float())
             self._observe(real.detach().float(), fake_logits.detach().float())
         return parts
 
@@ -375,24 +386,9 @@ class GAN(Tempered, Inverting, Steerable):
     def health(self, numbers: Mapping[str, float]) -> Mapping[str, str]:
         alone = {"condition": UNGUIDED} if self.l1 and self.condition is None else {}
         own = mends(vars(self), grid=self.is_grid, styled=isinstance(self.critic.features, StyleFeatures))
-        return {
-            **alone,
-            **self._growing(numbers.get("share", 0.0)),
-            **symptoms(numbers, TRANSLATION if self.l1 else own),
-        }
-
-    def _growing(self, share: float) -> dict[str, str]:
-        """A progressive net that will not have all its resolutions before the budget is spent."""
-        stage, net = self.stage, self.generator.net
-        if stage is None or not isinstance(net, StyleSynthesis) or share < NEARLY_SPENT:
-            return {}
-        (height, width), (most, widest) = net.sizes[min(math.ceil(stage), len(net.sizes) - 1)], net.sizes[-1]
-        if stage >= len(net.sizes) - 1:
-            return {"growth": ""}
-        return {
-            "growth": f"the net has grown to {height} × {width} of {most} × {widest}: samples are coarse. Train "
-            f"longer, or pass growth={max(int(float(self.seen)) // (4 * (len(net.sizes) - 1)), 1)}"
-        }
+        sizes = self.generator.net.sizes if isinstance(self.generator.net, StyleSynthesis) else ()
+        small = growing(self.stage, sizes, float(self.seen), numbers.get("share", 0.0))
+        return {**alone, **small, **symptoms(numbers, TRANSLATION if self.l1 else own)}
 
     def _learn(self, real: Tensor, n: int) -> None:
         """Count items; lead the probability of augmentation by how sure the critic is of real ones."""
@@ -465,15 +461,23 @@ class GAN(Tempered, Inverting, Steerable):
         """
         self.check_condition(n, condition)
         control.check_steering(self.generator, truncation, self.mix_levels, temperature)
-        z = generator.normal(self.generator.inputs) * temperature
-        mixed = generator.normal(self.latent) * temperature if self.mix_levels != "none" else None
         closeness = truncation * temperature if self.generator.styled else 1.0  # w is computed from normed noise
         centre = control.centre_of(self.generator, condition) if closeness != 1.0 and condition is not None else None
-        x: Tensor = self.generator(
-            z, condition, truncation=closeness, mixed=mixed, span=control.span(self.mix_levels, self.generator.levels),
-            centre=centre, shift=self._shift(), stage=self.stage,
+        span, shift = control.span(self.mix_levels, self.generator.levels), self._shift()
+
+        def draw() -> Tensor:
+            z = generator.normal(self.generator.inputs) * temperature
+            mixed = generator.normal(self.latent) * temperature if self.mix_levels != "none" else None
+            x: Tensor = self.generator(
+                z, condition, truncation=closeness, mixed=mixed, span=span, centre=centre, shift=shift, stage=self.stage
+            )
+            return self.bounded(x)
+
+        usual = 1 if self.is_grid or self.architecture == "wave" else CANDIDATES
+        return chosen(
+            draw, lambda x: self._logits(x, Batch(x, condition)), self.candidates or usual, self.odds, generator,
+            stated=self.candidates is not None, single=not self.critic.grouped,
         )  # fmt: skip
-        return self.bounded(x)
 
     def controls(self) -> tuple[Control, ...]:
         return control.controls(self.generator, self.condition)

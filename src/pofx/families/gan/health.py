@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+NEARLY_SPENT = 0.9  # of a budget
 YOUNG = 0.25  # share of the budget before which samples may be alike
 COVERED = 0.7  # of the effective classes of the data, below which samples collapsed
 COPIES = 0.3  # near-duplicate share from which on samples collapsed
@@ -55,6 +56,19 @@ TRANSLATION = {  # of a paired translation
     "divergence": "Lower lr, or pass a larger l1",
     "critic": "Lower critic_rate, or pass augment for few items",
 }
+
+
+def growing(stage: float | None, sizes: Sequence[tuple[int, int]], seen: float, share: float) -> dict[str, str]:
+    """A progressive net that will not have all its resolutions before the budget is spent."""
+    if stage is None or not sizes or share < NEARLY_SPENT:
+        return {}
+    (height, width), (most, widest) = sizes[min(math.ceil(stage), len(sizes) - 1)], sizes[-1]
+    if stage >= len(sizes) - 1:
+        return {"growth": ""}
+    return {
+        "growth": f"the net has grown to {height} × {width} of {most} × {widest}: samples are coarse. Train longer, or "
+        f"pass growth={max(int(seen) // (4 * (len(sizes) - 1)), 1)}"
+    }
 
 
 IGNORED = (

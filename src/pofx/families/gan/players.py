@@ -199,6 +199,11 @@ class Critic(nn.Module):
         """Whether an item's logit depends on the others of its batch: batch norms, the deviation of a minibatch."""
         return any(isinstance(part, nn.BatchNorm2d | MinibatchDeviation) for part in self.features.modules())
 
+    @property
+    def grouped(self) -> bool:
+        """Whether that is so after training too."""
+        return any(isinstance(part, MinibatchDeviation) for part in self.features.modules())
+
     def phi(
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None, *, stage: float | None = None
     ) -> Float[Tensor, "logits width"]:
