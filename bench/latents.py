@@ -46,8 +46,8 @@ def measured(pictures):
 
 def steered(run, x, codes):
     """Codes moved along a factor's direction, the planes of the others projected out, by the distance of its upper and
-    lower half: how often the factor of the decoded item rises over the middle, and what the others move, in deviations of the data,
-    over what it moves."""
+    lower half: how often the factor of the decoded item rises over the middle, and what the others move, in deviations
+    of the data, over what it moves."""
     true = measured(x)
     middle, spread = np.median(true, 0), true.std(0)
     above = [true[:, k] > middle[k] for k in range(3)]

@@ -18,6 +18,7 @@ from pofx.families.circuit.tree import Level, Tree
 
 CHUNK = 256  # items of one pass on a CPU
 UNSCALED = 2  # messages whose product with a leaf is no number near zero: each is 1 in its likeliest state
+Stored = tuple[list[Tensor], list[Tensor], list[Tensor]]  # of all levels, from the last one up: B, M, scales
 LEAST = 1e-30  # probabilities below are this, so that no quotient is 0 / 0
 
 
@@ -26,11 +27,12 @@ def upward(
     root: Float[Tensor, "states"],
     edges: Float[Tensor, "e states states"],
     tree: Tree,
-    stored: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None,
+    stored: Stored | None = None,
 ) -> Float[Tensor, "n"]:
     """log p. `leaf` gives the leaves of a level, which are overwritten; to `stored` go, from the last level up, B, M
     (empty of the root) and the scale that M was divided by."""
-    log_p, message, below = torch.zeros((), dtype=torch.float64, device=root.device), root.new_empty(0), None
+    log_p, message = torch.zeros((), dtype=torch.float64, device=root.device), root.new_empty(0)
+    below: Level | None = None
     for depth in reversed(range(len(tree.levels))):
         level = tree.levels[depth]
         b = leaf(level)
@@ -75,7 +77,7 @@ class LogProb(torch.autograd.Function):
         logs = []
         with torch.autocast(leaf.device.type, enabled=False):
             for some in chunks(leaf):
-                stored = ([], [], []) if any(ctx.needs_input_grad) else None
+                stored: Stored = ([], [], []) if any(ctx.needs_input_grad) else None
                 part = leaf[:, some]
                 logs.append(upward(lambda level, of=part: of[level.nodes].clone(), root, edges, tree, stored))
                 ctx.stored.append(stored)
@@ -107,7 +109,7 @@ def chunks(leaf: Float[Tensor, "d n states"]) -> list[slice]:
 def downward(
     total: Float[Tensor, "n"],
     probabilities: tuple[Tensor, Tensor, Tensor],
-    stored: tuple[list[Tensor], list[Tensor], list[Tensor]],
+    stored: Stored,
     tree: Tree,
     found: tuple[Tensor, Tensor, Tensor],
 ) -> None:
