@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import pofx
 from pofx.core.config import build
 from pofx.core.errors import Unsupported
 from pofx.core.event import Bounded, Discrete
@@ -151,3 +152,9 @@ def test_differing_channels_and_noise_are_not_added_to_translations():
     grey, colour, x = Bounded((1, 8, 8)), Bounded((3, 8, 8)), torch.rand(2, 3, 8, 8)
     assert float(CycleGAN(grey, colour, width=16).eval().decode(x).abs().max()) == 0
     assert float(CycleGAN(grey, None, width=16).eval().sample(2, generator=Streams(0, 2)).abs().max()) == 0
+
+
+def test_a_dozen_pairs_of_which_one_is_held_out_train():
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    run = pofx.fit(pofx.images(pictures), "pix2pix", condition=pofx.images(pictures), steps=2, width=4, progress=False)
+    assert run.sample(2, condition=pictures[:2]).shape == (2, 8, 8)
