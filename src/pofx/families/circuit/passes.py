@@ -77,7 +77,7 @@ class LogProb(torch.autograd.Function):
         logs = []
         with torch.autocast(leaf.device.type, enabled=False):
             for some in chunks(leaf):
-                stored: Stored = ([], [], []) if any(ctx.needs_input_grad) else None
+                stored: Stored | None = ([], [], []) if any(ctx.needs_input_grad) else None
                 part = leaf[:, some]
                 logs.append(upward(lambda level, of=part: of[level.nodes].clone(), root, edges, tree, stored))
                 ctx.stored.append(stored)
