@@ -248,7 +248,7 @@ def test_simulators_of_torch_get_tensors_and_seeded_numbers():
         (lambda: Prior.of({"a": "normal(0, -1)"}), "is no distribution"),
         (lambda: Prior.of(3), "got int"),
         (lambda: Prior.of([torch.distributions.Normal(torch.zeros(2), 1.0)]), "of its own"),
-        (lambda: Prior.of({"a": 3}), "got int"),
+        (lambda: Prior.of({"a": 3}), r"got 3"),
         (lambda: infer(noisy, NORMAL, method="ratoi", progress=False), "ratoi"),
         (lambda: infer(noisy, NORMAL, rounds=2, progress=False), "need an observation"),
         (lambda: predictive_plot(Path("p.png"), np.full((9, 2), np.nan), np.zeros(2)), "nothing to draw"),

@@ -314,8 +314,9 @@ def test_defaults_fit_the_size_and_are_stored_resolved():
     assert VAE.upgraded("vae", {"network": "auto"}, large.state_dict())[1]["network"] == "conv"
     assert VAE.upgraded("vae", {"network": "auto"}, m.state_dict())[1]["network"] == "mlp"
     solid = VAE(Discrete((1, 16, 16, 16), 2))
-    assert (solid.network, solid.width) == ("conv", 64)
-    assert VAE.upgraded("vae", {"network": "auto"}, solid.state_dict())[1]["network"] == "conv"
+    assert (solid.network, solid.width) == ("principal", 64)
+    convolutions = VAE(Discrete((1, 16, 16, 16), 2), network="conv")
+    assert VAE.upgraded("vae", {"network": "auto"}, convolutions.state_dict())[1]["network"] == "conv"
     with pytest.raises(UsageError, match="spatial"):
         VAE(Discrete((1, 16, 16, 16), 2), spatial=1)
 
