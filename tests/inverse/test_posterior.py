@@ -226,7 +226,7 @@ def test_pictures_pages_and_files(gmm, digits, plane, tmp_path):
     [
         (lambda run: pofx.posterior(run, np.zeros((3, 3))), "measurements must have shape"),
         (lambda run: pofx.posterior(run, None, "denoise").sample(3), "measurements are missing"),
-        (lambda run: pofx.posterior(run, np.zeros((8, 8)), "denoise").sample(0), "from 1 to .* got 0"),
+        (lambda run: pofx.posterior(run, np.zeros((8, 8)), "denoise").sample(0), "from 1 to .*got 0"),
         (lambda run: pofx.posterior(run, None, method="dsp"), "dsp"),
         (lambda run: pofx.posterior(run, None, method="complete"), "cannot use the method"),
         (lambda run: pofx.posterior(run, None, method="dps", options={"steps": -3}), "steps must be"),
