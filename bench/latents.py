@@ -110,9 +110,9 @@ def cropped(data, side=16):
         return images(x[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]], labels=items.labels)
 
     parts = data.splits()
-    name = f"{data.name}-{side}"
+    name = f"{data.card.name}-{side}"
     made = (part(parts[k]) for k in ("train", "validation", "test"))
-    return dataset(*made, name, source=f"crops of {data.name}", licence="as the whole pictures'")
+    return dataset(*made, name, source=f"crops of {data.card.name}", licence="as the whole pictures'")
 
 
 def _codebook(args, source):

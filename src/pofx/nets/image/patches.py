@@ -1,5 +1,7 @@
 """Squares, cubes or stretches of positions ↔ channels, for grids of one, two or three axes of any size."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -42,4 +44,16 @@ def grid_positions(counts: tuple[int, ...], width: int) -> Float[Tensor, "places
     rate = 10_000.0 ** (-torch.arange(each) / each)
     axes = torch.meshgrid(*[torch.arange(count).float() for count in counts], indexing="ij")
     parts = [f(axis.flatten()[:, None] * rate) for axis in axes for f in (torch.sin, torch.cos)]
+    return torch.cat(parts, 1)[:, :width]
+
+
+def near_positions(counts: tuple[int, ...], width: int) -> Float[Tensor, "places {width}"]:
+    """As `grid_positions`, with periods from 2π places to twice each axis, so that places are the more alike the nearer
+    they are; products of others with themselves hardly tell neighbours from far places of a small grid."""
+    each = -(-width // (2 * len(counts)))
+    parts = []
+    for axis, count in zip(torch.meshgrid(*[torch.arange(count).float() for count in counts], indexing="ij"), counts,
+                           strict=True):  # fmt: skip
+        rate = min(1.0, math.pi / count) ** torch.linspace(0, 1, each)
+        parts += [f(axis.flatten()[:, None] * rate) for f in (torch.sin, torch.cos)]
     return torch.cat(parts, 1)[:, :width]
