@@ -61,8 +61,8 @@ class MaskedTransformer(nn.Module):
         for block in self.blocks:  # gates are open from the start: nothing else carries what is known
             nn.init.constant_(block.steer.bias[2 * width : 3 * width], 0.5)  # type: ignore[union-attr,index]
             nn.init.constant_(block.steer.bias[5 * width :], 0.5)  # type: ignore[union-attr,index]
-            with torch.no_grad():  # queries that equal keys look at near places, without which nothing is learned of x
-                block.inward.weight[width : 2 * width] = block.inward.weight[:width]  # type: ignore[union-attr,index]
+            queries, keys, _ = block.inward.weight.detach().chunk(3)  # type: ignore[union-attr,operator]
+            keys.copy_(queries)  # they look at near places then, without which nothing is learned of the others
         self.norm = nn.RMSNorm(width, eps=1e-6)
         counts = torch.tensor(event.counts) if event.uneven else torch.full((1,), self.classes)
         self.register_buffer("allowed", torch.arange(self.classes) < counts[:, None], persistent=False)

@@ -49,7 +49,7 @@ def grid_positions(counts: tuple[int, ...], width: int) -> Float[Tensor, "places
 
 def near_positions(counts: tuple[int, ...], width: int) -> Float[Tensor, "places {width}"]:
     """As `grid_positions`, with periods from 2π places to twice each axis, so that places are the more alike the nearer
-    they are; products of others with themselves hardly tell neighbours from far places of a small grid."""
+    they are; products of others with themselves hardly separate neighbours from far places of a small grid."""
     each = -(-width // (2 * len(counts)))
     parts = []
     for axis, count in zip(torch.meshgrid(*[torch.arange(count).float() for count in counts], indexing="ij"), counts,
