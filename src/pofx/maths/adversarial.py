@@ -89,7 +89,7 @@ def finite_difference_penalty(critic: CriticFunction, x: Float[Tensor, "n *event
         (slope,) = torch.autograd.grad(critic(here).sum(), here)
         size = slope.flatten(1).norm(dim=1).clamp(min=torch.finfo(slope.dtype).tiny)
         step = epsilon * slope / size.reshape(-1, *[1] * (x.ndim - 1))
-        ahead, behind = critic(torch.cat((x + step, x - step))).float().reshape(2, len(x), -1).sum(2)
+        ahead, behind = critic(torch.cat((x + step, x - step))).reshape(2, len(x), -1).sum(2)
     return ((ahead - behind) / (2 * epsilon)).square().mean()
 
 
