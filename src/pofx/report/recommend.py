@@ -76,9 +76,7 @@ def _seen(sights: Mapping[str, Sight], standing: Standing) -> int:
     return len(sight.sees) if sight else 0
 
 
-def _leaders(
-    need: str, standing: Standing, sights: Mapping[str, Sight], copiers: set[str], real: Row | None
-) -> Advice:
+def _leaders(need: str, standing: Standing, sights: Mapping[str, Sight], copiers: set[str], real: Row | None) -> Advice:
     honest = [name for name in standing.leaders if name not in copiers]
     left_out = [name for name in standing.leaders if name in copiers]
     number = standing.numbers[standing.order[0]]

@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 
 from pofx.core.config import build
 from pofx.core.config import entry as row_of
-from pofx.core.errors import Unsupported, UsageError
+from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
@@ -647,3 +647,13 @@ def test_candidates_of_a_model_are_refused_where_there_are_no_odds():
     model = build("r3gan", grid, width=8, latent=4, candidates=4)
     x = model.sample(3, generator=Streams(0, 3))
     torch.testing.assert_close(model.sample(2, generator=Streams(0, 2)), x[:2])
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "ours"),
+    [("stylegan2", "truncation_psi", "truncation"), ("wgan-gp", "n_critic", "critic_steps"),
+     ("stylegan2", "pl_weight", "path_length"), ("cyclegan", "lambda_A", "cycle")],
+)  # fmt: skip
+def test_options_that_other_libraries_name_otherwise_are_answered_by_ours(name, theirs, ours):
+    known = {*inspect.signature(row_of(name).model.__init__).parameters, *inspect.signature(GAN.sample).parameters}
+    assert str(unknown(f"option of {name}", theirs, known)) == f"unknown option of {name} '{theirs}': it is {ours} here"
