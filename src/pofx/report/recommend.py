@@ -26,8 +26,8 @@ class Advice:
 def recommend(
     rows: Sequence[Row], found: Sequence[Standing], sights: Mapping[str, Sight], copiers: set[str]
 ) -> list[Advice]:
-    """One recommendation per need; models that copy are left out. The number of real held-out data is beside that of the
-    best model where it is better: the best may be far from good."""
+    """One recommendation per need; models that copy are left out. Where real held-out data is better than the best model,
+    its number is given, too: the best may be far from good."""
     real = next((row for row in rows if row.name == "real-test"), None)
     given: list[Advice] = []
     by_need = deciding(found, sights)
