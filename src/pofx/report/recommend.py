@@ -26,7 +26,7 @@ class Advice:
 def recommend(
     rows: Sequence[Row], found: Sequence[Standing], sights: Mapping[str, Sight], copiers: set[str]
 ) -> list[Advice]:
-    """One recommendation per need; models that copy are left out. Where real held-out data is better than the best model,
+    """One recommendation per need; models that copy are left out. Where real held-out data is better than the best,
     its number is given, too: the best may be far from good."""
     real = next((row for row in rows if row.name == "real-test"), None)
     given: list[Advice] = []
