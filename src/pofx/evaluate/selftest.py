@@ -2,11 +2,11 @@
 
 Every spoiled set starts from held-out real items: half of them replaced by junk (every feature drawn on its own, twice
 as wide), all contracted to half their spread, all shifted by half a standard deviation, one cluster dropped, or
-training items in their place. In few dimensions, where shapes are what counts and means and covariances are soon right,
-a normal distribution takes their place too: it has the moments of the items and none of their modes. A metric sees a fault where the spoiled number is worse than the honest one by more than
-chance allows (z-test, 1 %; where no direction is better, farther from it); a better number flatters the fault. Räisä et
-al. (2025) found that every fidelity and diversity score fails some such test: hence it is done here, on the data at
-hand, before any model is ranked.
+training items in their place. In few dimensions, where means and covariances are right long before shapes are, normal
+items of the same moments take their place, too: they have none of the modes. A metric sees a fault where the spoiled
+number is worse than the honest one by more than chance allows (z-test, 1 %; where no direction is better, farther from
+it); a better number flatters the fault. Räisä et al. (2025) found that every fidelity and diversity score fails some
+such test: hence it is done here, on the data at hand, before any model is ranked.
 """
 
 import math
