@@ -530,6 +530,9 @@ def test_health_names_collapse_divergence_and_a_critic_that_wins():
     assert not symptoms(fine)
     assert set(symptoms({**fine, "class entropy": 0.1})) == {"collapse"}
     assert set(symptoms({**fine, "near-duplicate share": 0.9})) == {"collapse"}
+    alike = symptoms({**fine, "near-duplicate share": 0.9})["collapse"]
+    assert "90% of samples are near copies" in alike and "spread" not in alike  # over all classes, that is no symptom
+    assert "copies" not in symptoms({**fine, "class entropy": 0.1})["collapse"]
     assert set(symptoms({**fine, "validation": 9.0})) == {"divergence"}
     assert set(symptoms({**fine, "critic accuracy": 0.999})) == {"critic"}
     assert not symptoms({**fine, "share": 0.01, "class entropy": 0.0, "critic accuracy": 1.0})
