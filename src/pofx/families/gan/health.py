@@ -94,7 +94,9 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
     due = math.exp(numbers.get("class entropy of data", 0.0))
     few = modes < COVERED * due
     if "class entropy" in numbers and (few or copies > COPIES):
-        spread = f"samples spread over {modes:.2g} {'class' if modes < 1.05 else 'classes'} where the data has {due:.2g}"
+        spread = (
+            f"samples spread over {modes:.2g} {'class' if modes < 1.05 else 'classes'} where the data has {due:.2g}"
+        )
         alike = f"{copies:.0%} of samples are near copies of one another"
         seen = " and ".join([spread] * few + [alike] * (copies > COPIES))
         found["collapse"] = f"the generator collapses: {seen}. {mends['collapse']}"
