@@ -45,7 +45,8 @@ def test_a_translation_that_draws_nothing_passes_and_one_that_draws_elsewhere_fa
     for name, given in (("translation", True), ("constant", False), ("restless", True)):
         rng = np.random.default_rng(0)
         value = (lambda n: rng.normal(size=(n, 2))) if name == "restless" else (lambda n: np.ones((n, 2)))
-        items = lambda *a, value=value, **b: dataclasses.replace(load(pofx.points(np.eye(2))).test, values=value(24))  # noqa: E731
+        test = dataclasses.replace(load(pofx.points(np.eye(2))).test, values=value(24))
+        items = lambda *a, test=test, value=value, **b: dataclasses.replace(test, values=value(24))  # noqa: E731
         monkeypatch.setattr(draws, "drawn", items)
         run = SimpleNamespace(model=SimpleNamespace(condition="images" if given else None))
         found[name] = next(draws._seeds(run, SimpleNamespace(test=items()), 0))
