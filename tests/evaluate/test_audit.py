@@ -41,15 +41,15 @@ def test_checks_are_found_and_a_sound_model_passes(made, digits):
 
 
 def test_a_translation_that_draws_nothing_passes_and_one_that_draws_elsewhere_fails(monkeypatch):
-    found = {}
-    for name, given in (("translation", True), ("constant", False), ("restless", True)):
-        rng = np.random.default_rng(0)
-        value = (lambda n: rng.normal(size=(n, 2))) if name == "restless" else (lambda n: np.ones((n, 2)))
-        test = dataclasses.replace(load(pofx.points(np.eye(2))).test, values=value(24))
-        items = lambda *a, test=test, value=value, **b: dataclasses.replace(test, values=value(24))  # noqa: E731
+    test, rng, found = load(pofx.points(np.eye(2))).test, np.random.default_rng(0), {}
+    for name, given, restless in (("translation", True, False), ("constant", False, False), ("restless", True, True)):
+
+        def items(*given, restless=restless, **options):
+            return dataclasses.replace(test, values=rng.normal(size=(24, 2)) if restless else np.ones((24, 2)))
+
         monkeypatch.setattr(draws, "drawn", items)
         run = SimpleNamespace(model=SimpleNamespace(condition="images" if given else None))
-        found[name] = next(draws._seeds(run, SimpleNamespace(test=items()), 0))
+        found[name] = next(draws._seeds(run, SimpleNamespace(test=test), 0))
     assert found["translation"]["result"] == "ok" and "conditions alone" in found["translation"]["seen"]
     assert found["constant"]["result"] == "failed" == found["restless"]["result"]
 
