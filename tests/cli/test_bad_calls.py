@@ -233,9 +233,10 @@ TWICE = ["train digits -m made -m kde --steps 1", "train digits -m made --steps 
         ("compare digits --models made --steps 60", "--budget"),
         ("compare digits --models made -o steps=60", "--budget 60steps"),
         ("compare digits --models made -o made.minutes=2", "--budget 2m"),
+        ("train digits --model made --budget 60steps", "--minutes"),
     ],
 )
-def test_steps_of_a_comparison_are_its_budget(line, mend, monkeypatch, capsys):
+def test_the_other_name_of_a_budget_is_in_the_message(line, mend, monkeypatch, capsys):
     code, shown = call(monkeypatch, capsys, line.split())
     assert code == 2 and mend in " ".join(shown.err.split())
 
