@@ -18,6 +18,7 @@ from pofx.core.errors import DataError
 from pofx.core.event import each, select
 from pofx.core.generative import MarginalBound
 from pofx.core.model import Marginal, X
+from pofx.core.progress import blocks
 from pofx.core.random import Streams
 from pofx.parts import Parts
 from pofx.represent.image import Binary, Levels, without_gaps
@@ -76,9 +77,9 @@ def known_pixels(run: Parts, values: object, condition: object, batch_size: int)
     assert isinstance(view, Levels | Binary)
     events = view.prefix(view.as_batch(values))
     stated, found = given(run, condition, len(events)), []
-    for i in range(0, len(events), batch_size):
-        part = events[i : i + batch_size].to(run.device)
-        own = None if stated is None else select(stated, slice(i, i + batch_size))
+    for at in blocks(len(events), batch_size):
+        part = events[at].to(run.device)
+        own = None if stated is None else select(stated, at)
         found.append(model.log_marginal(part.clamp(min=0), part >= 0, own).double().cpu())
     return torch.cat(found).numpy()  # type: ignore[no-any-return]
 

@@ -46,6 +46,7 @@ def reading_of(given: dict[str, Any], columns: str | None, drop: str | None) -> 
 def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Options by model from MODEL.KEY=VALUE, and those of reading the data from KEY=VALUE."""
     from pofx.core.errors import UsageError
+    from pofx.core.options import BUDGETS
     from pofx.data.kind import reading_options
 
     found: dict[str, dict[str, Any]] = {}
@@ -55,6 +56,9 @@ def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict
         if not dot and key in reading_options():
             reading[key] = value
             continue
+        if (name or key) in BUDGETS:
+            unit = {"minutes": "m"}.get(name or key, name or key)
+            raise UsageError(f"all models have the same budget: pass --budget {value}{unit} (got -o {key}={value})")
         if not dot:
             raise UsageError(f"option '{key}' needs its model: pass -o MODEL.{key}=VALUE")
         found.setdefault(model, {})[name] = value

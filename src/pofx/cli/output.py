@@ -7,17 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from pofx.core import progress
 from pofx.core.printed import aligned, width
 from pofx.declared import STDOUT
 
 NARROWEST = 24  # columns that the last column of a table has at least
 ROWS = 5  # items shown beside a file
-FIRST, LONGEST = 2.0, 60.0  # seconds between the lines of `waiting`
+FIRST, LONGEST, AGAIN = 2.0, 60.0, 0.5  # seconds between the lines of `waiting`; of a line that is drawn anew
+TIMES = 24  # columns of a share and two times, for which `waiting` has room
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True, indent: int = 0) -> str:
@@ -118,19 +121,38 @@ def least_probable(items: Any, log_prob: Any, n: int) -> str:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Lines on stderr while something long without progress of its own is done: the first after two seconds."""
-    ended, began = threading.Event(), time.monotonic()
+    """How far something long is, on stderr, from its third second on: a line that is drawn anew in a terminal, ever
+    fewer lines elsewhere; with the share and the time left where items go through `pofx.core.progress.blocks`."""
+    ended, began, latest = threading.Event(), time.monotonic(), [(0.0, progress.Progress(""))]
+    again = sys.stderr is not None and sys.stderr.isatty()
+
+    def heard(now: progress.Progress) -> None:
+        latest[0] = (time.monotonic(), now)
 
     def show() -> None:
-        gap = FIRST
+        gap, shown = FIRST, False
         while not ended.wait(gap):
-            typer.echo(f"{what}: {time.monotonic() - began:.0f} s", err=True)
-            gap = min(2 * gap, LONGEST)
+            seconds = time.monotonic()
+            at, now = latest[0]
+            left = None if now.remaining is None else max(now.remaining - (seconds - at), 0.0)
+            now = replace(now, phase="", remaining=left)
+            text = progress.line(
+                shortened(what, width() - TIMES - (progress.BAR if again else 0)),
+                now,
+                seconds - began,
+                width() - 1,
+                bar=again,
+            )
+            typer.echo(f"\r{text:{width() - 1}}" if again else text, err=True, nl=not again)
+            shown, gap = True, AGAIN if again else min(2 * gap, LONGEST)
+        if shown and again:
+            typer.echo("\r" + " " * (width() - 1) + "\r", err=True, nl=False)
 
     shower = threading.Thread(target=show, daemon=True)
     shower.start()
     try:
-        yield
+        with progress.watched(heard):
+            yield
     finally:
         ended.set()
         shower.join()
