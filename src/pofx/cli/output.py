@@ -134,6 +134,8 @@ def waiting(what: str) -> Iterator[None]:
         while not ended.wait(gap):
             seconds = time.monotonic()
             at, now = latest[0]
+            if now.share >= 1.0:  # the items went through one part of the work
+                now = progress.Progress("")
             left = None if now.remaining is None else max(now.remaining - (seconds - at), 0.0)
             now = replace(now, phase="", remaining=left)
             text = progress.line(
