@@ -126,7 +126,8 @@ class Artifact(Parts):
             prefix: partial items to complete, one for all or one per item: the first rows of images, the beginnings
                 of texts. Only for models that draw an item part by part (`Completing`). Of rows the same as `given`.
             given: known values by column, one mapping for all rows, or one for each in a list or a DataFrame of n; the
-                other columns are drawn given them. Exact for models of any subset and, if the columns come first, for autoregressive ones.
+                other columns are drawn given them. Exact for models of any subset and, if the columns come first, for
+                autoregressive ones.
             with_condition: whether the conditions come back with the items: as columns of a table, else as a pair
                 (items, conditions). By default only tables have them.
             options: by the model's own names, those of `using` (sampler, sampler_steps, guidance …), for this call
