@@ -18,7 +18,7 @@ from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
 CONTEXT = 64
 TERMS = 16  # numbers that encode a class at the input
-SMALLEST = 4  # side at which resolutions end
+SMALLEST = 8  # side at which resolutions end
 
 
 class MaskedUNet(nn.Module):
@@ -34,6 +34,7 @@ class MaskedUNet(nn.Module):
         *,
         context: bool,
         dropout: float = 0.0,
+        smallest: int = SMALLEST,
     ) -> None:
         super().__init__()
         shape = event.shape
@@ -48,7 +49,7 @@ class MaskedUNet(nn.Module):
         inputs = self.channels * (int(terms) + 1)  # type: ignore[call-overload]
         self.places = nn.Parameter(torch.zeros(inputs, *self.sides))
         self.net = UNet(
-            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, smallest=SMALLEST,
+            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, smallest=smallest,
             dropout=dropout,
         )  # fmt: skip
         self.start = nn.Parameter(torch.zeros(CONTEXT)) if not context else None
