@@ -8,6 +8,7 @@ import torch
 from pofx.core.config import config
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
+from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.diffusion.masked import MaskedDiffusion
 from pofx.families.diffusion.places import fewest
@@ -185,10 +186,24 @@ def test_unets_give_the_hidden_places_from_the_known_ones_alone(event):
 
 
 def test_the_network_is_chosen_by_the_event_and_stored():
-    grids, rows = (Discrete((1, 8, 8), 3), Discrete((4, 6), 3)), (Discrete((9,), 3), Discrete((2, 2), (2, 3, 2, 2)))
-    for event in (*grids, *rows):
-        wanted = "unet" if event in grids else "transformer"
+    near, rows = (Discrete((1, 8, 8), 3), Discrete((9,), 3)), (Discrete((3,), (3, 3, 3)), Discrete((2,), (2, 3)))
+    for event in (*near, *rows):
+        wanted = "unet" if event in near else "transformer"
         model = MaskedDiffusion(event)
         assert config(model)["network"] == model.network == wanted
     with pytest.raises(UsageError, match="transformer"):
         MaskedDiffusion(Discrete((2,), (2, 3)), network="unet")
+
+
+def test_sizes_of_hidden_sets_are_weighted_so_that_the_loss_is_the_bound():
+    """Against the bound by even sizes, on the mean of many sets of one item."""
+    model = rough(Discrete((6,), 3))
+    x = torch.randint(3, (1, 6)).expand(4000, -1)
+    with torch.no_grad():
+        loss = torch.stack([model.loss(Batch(x)) for _ in range(5)]).mean()
+        model.bound_draws = 64
+        bound = -model.log_prob(x[:1]) / 6
+        orders = [torch.randperm(6) for _ in range(300)]
+        exact = torch.stack([model.log_prob_in_order(x[:1], order) for order in orders])[:, 0] / 6
+    assert float((loss + exact.mean()).abs()) < 5 * float(exact.std()) / 300**0.5
+    assert float((loss - bound).abs()) < 0.2

@@ -36,10 +36,10 @@ class DiscreteFlow(Places):
         noise: "masked" hides places, "uniform" replaces them by any class.
         rates: "flow", jumps to the predicted class alone, or "diffusion", the reversal of uniform noising.
         network: "transformer"; "unet", convolutions that see what lies beside a place from the start; "auto" takes the
-            U-Net for images and grids.
+            U-Net for images, grids and sequences, and the transformer for columns.
         width: features of each place, a multiple of 32; None takes 128, or 64 of a U-Net at its full resolution.
         layers: blocks of attention and a two-layer net, or of a U-Net on each of its paths at each resolution; None
-            takes 4, or 1.
+            takes 4, or 2.
         dropout: share of hidden features dropped in training.
         sampler_steps: evaluations of the network for a sample.
         stochasticity: rate at which places are noised again and predicted anew, which mends errors of early steps and

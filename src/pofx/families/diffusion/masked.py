@@ -30,10 +30,10 @@ class MaskedDiffusion(Places, Hidden, Completing, MarginalBound):
 
     Args:
         network: "transformer"; "unet", convolutions that see what lies beside a place from the start; "auto" takes the
-            U-Net for images and grids.
+            U-Net for images, grids and sequences, and the transformer for columns.
         width: features of each place, a multiple of 32; None takes 128, or 64 of a U-Net at its full resolution.
         layers: blocks of attention and a two-layer net, or of a U-Net on each of its paths at each resolution; None
-            takes 4, or 1.
+            takes 4, or 2.
         dropout: share of hidden features dropped in training.
         sampler_steps: evaluations of the network for a sample, each of which draws an equal share of the places; 0
             draws every place by itself, up to 256 places.

@@ -141,12 +141,16 @@ class Hidden(Infilling, Corrupted):
         return self.length * whole.sum(1) / hidden.sum(1)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """The bound in nats per number, by one set of hidden places per item, of sizes stratified over the batch."""
+        """The bound in nats per number, by one set of hidden places per item, of sizes stratified over the batch. Of k
+        hidden places the term is L / k times a sum whose variance grows with k: sizes are drawn in proportion to
+        k^(-1/2), for which the variance of the weighted term is least."""
         y, n = self.seen(batch.x), len(batch)
         u = (torch.randperm(n, device=y.device) + torch.rand(n, dtype=torch.float32, device=y.device)) / n
-        hidden = fewest(u, torch.rand(n, self.length, dtype=torch.float32, device=y.device))
+        hidden = fewest(u.square(), torch.rand(n, self.length, dtype=torch.float32, device=y.device))
+        k = hidden.sum(1) / self.length
+        weight = 1 / (self.length * (k.sqrt() - (k - 1 / self.length).clamp(min=0).sqrt()))
         each = self.loss_each(y, hidden, self.conditioner(batch.condition))
-        return self._all(each, hidden).mean() / self.size
+        return (weight * self._all(each, hidden)).mean() / self.size
 
     def drawn_term(
         self,
@@ -238,14 +242,13 @@ class Places(Corrupted):
         """
         event = self.event
         assert isinstance(event, Discrete)
-        grid = len(event.shape) > 1 and not event.uneven
-        if network == "auto":
-            network = "unet" if grid else "transformer"
+        if network == "auto":  # columns of tables state their classes one by one
+            network = "unet" if isinstance(event.classes, int) else "transformer"
         if network == "unet" and event.uneven:
             raise UsageError("network must be 'transformer' for columns with unequal numbers of classes (got 'unet')")
         width = width or (64 if network == "unet" else 128)
         self.check_width(width)
-        return network, width, layers or (1 if network == "unet" else 4)
+        return network, width, layers or (2 if network == "unet" else 4)
 
     def network_of(self, *, context: bool, dropout: float, shared: bool) -> MaskedTransformer | MaskedUNet:
         """The network that `chosen` names."""

@@ -35,6 +35,7 @@ class MaskedUNet(nn.Module):
         context: bool,
         dropout: float = 0.0,
         smallest: int = SMALLEST,
+        patch: int = 0,
     ) -> None:
         super().__init__()
         shape = event.shape
@@ -49,7 +50,7 @@ class MaskedUNet(nn.Module):
         inputs = self.channels * (int(terms) + 1)  # type: ignore[call-overload]
         self.places = nn.Parameter(torch.zeros(inputs, *self.sides))
         self.net = UNet(
-            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, smallest=smallest,
+            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, smallest=smallest, patch=patch,
             dropout=dropout,
         )  # fmt: skip
         self.start = nn.Parameter(torch.zeros(CONTEXT)) if not context else None
