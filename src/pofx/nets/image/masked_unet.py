@@ -18,7 +18,7 @@ from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
 CONTEXT = 64
 TERMS = 16  # numbers that encode a class at the input
-SMALLEST = 8  # side at which resolutions end
+GRID, SEQUENCE = 8, 16  # longest sides at which resolutions end, where all places attend to each other
 
 
 class MaskedUNet(nn.Module):
@@ -34,7 +34,7 @@ class MaskedUNet(nn.Module):
         *,
         context: bool,
         dropout: float = 0.0,
-        smallest: int = SMALLEST,
+        smallest: int = 0,
         patch: int = 0,
     ) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class MaskedUNet(nn.Module):
         inputs = self.channels * (int(terms) + 1)  # type: ignore[call-overload]
         self.places = nn.Parameter(torch.zeros(inputs, *self.sides))
         self.net = UNet(
-            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, smallest=smallest, patch=patch,
-            dropout=dropout,
+            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, patch=patch,
+            smallest=smallest or (GRID if len(self.sides) > 1 else SEQUENCE), dropout=dropout,
         )  # fmt: skip
         self.start = nn.Parameter(torch.zeros(CONTEXT)) if not context else None
         self.out = nn.Parameter(torch.randn(width, self.classes) / width**0.5 * 0.1)
