@@ -39,7 +39,7 @@ class DiscreteFlow(Places):
             U-Net for images, grids and sequences, and the transformer for columns.
         width: features of each place, a multiple of 32; None takes 128, or 64 of a U-Net at its full resolution.
         layers: blocks of attention and a two-layer net, or of a U-Net on each of its paths at each resolution; None
-            takes 4, or 2.
+            takes 4; of a U-Net 2, or 1 where it has several resolutions.
         dropout: share of hidden features dropped in training.
         sampler_steps: evaluations of the network for a sample.
         stochasticity: rate at which places are noised again and predicted anew, which mends errors of early steps and

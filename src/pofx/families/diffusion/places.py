@@ -25,7 +25,7 @@ from pofx.core.random import Streams
 from pofx.maths.estimates import standard_error
 from pofx.nets.attention.masked_tokens import MaskedTokens
 from pofx.nets.attention.masked_transformer import MaskedTransformer
-from pofx.nets.image.masked_unet import MaskedUNet
+from pofx.nets.image.masked_unet import MaskedUNet, halved
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 MOST_STEPS = 256  # up to so many places each is drawn by itself unless `sampler_steps` is given
@@ -248,7 +248,7 @@ class Places(Corrupted):
             raise UsageError("network must be 'transformer' for columns with unequal numbers of classes (got 'unet')")
         width = width or (64 if network == "unet" else 128)
         self.check_width(width)
-        return network, width, layers or (2 if network == "unet" else 4)
+        return network, width, layers or (4 if network == "transformer" else 1 if halved(event.shape) else 2)
 
     def network_of(self, *, context: bool, dropout: float, shared: bool) -> MaskedTransformer | MaskedUNet:
         """The network that `chosen` names."""

@@ -17,6 +17,7 @@ from pofx.nets.image.unet import UNet
 from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
 CONTEXT = 64
+PATCHED = 16  # longest side from which on the U-Net sees pairs of places along each axis
 TERMS = 16  # numbers that encode a class at the input
 GRID, SEQUENCE = 8, 16  # longest sides at which resolutions end, where all places attend to each other
 
@@ -51,7 +52,7 @@ class MaskedUNet(nn.Module):
         self.places = nn.Parameter(torch.zeros(inputs, *self.sides))
         self.net = UNet(
             (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, patch=patch,
-            smallest=smallest or (GRID if len(self.sides) > 1 else SEQUENCE), dropout=dropout,
+            smallest=smallest or least(shape), dropout=dropout,
         )  # fmt: skip
         self.start = nn.Parameter(torch.zeros(CONTEXT)) if not context else None
         self.out = nn.Parameter(torch.randn(width, self.classes) / width**0.5 * 0.1)
@@ -87,3 +88,14 @@ class MaskedUNet(nn.Module):
             out = h.to(self.out.dtype) @ self.out
             bias = self.logits.bias[place] if len(self.logits.bias) > 1 else self.logits.bias
             return (out @ self.logits.kernel if self.ordered else out) + bias
+
+
+def least(shape: tuple[int, ...]) -> int:
+    """The longest side of an event at which resolutions end."""
+    return GRID if len(shape) > 1 else SEQUENCE
+
+
+def halved(shape: tuple[int, ...]) -> bool:
+    """Whether the network of an event has more than one resolution."""
+    side = max(shape[1:] if len(shape) > 2 else shape)
+    return (side if side < PATCHED else -(-side // 2)) > least(shape)
