@@ -207,3 +207,13 @@ def test_sizes_of_hidden_sets_are_weighted_so_that_the_loss_is_the_bound():
         exact = torch.stack([model.log_prob_in_order(x[:1], order) for order in orders])[:, 0] / 6
     assert float((loss + exact.mean()).abs()) < 5 * float(exact.std()) / 300**0.5
     assert float((loss - bound).abs()) < 0.2
+
+
+@torch.no_grad()
+def test_a_sequence_does_not_end_before_what_is_known_of_it():
+    model = rough(Discrete((8,), 4, end=0))
+    with torch.no_grad():
+        (model.net.logits.bias if model.network == "unet" else model.net.bias)[..., 0] = 9.0  # nearly always an end
+    known = torch.tensor([[2, -1, -1, -1, 3, -1, -1, -1]]).expand(200, -1)
+    drawn = model.sample(200, generator=Streams(0, 200), prefix=known)
+    assert (drawn[:, 1:4] > 0).all() and (drawn[:, 5:] == 0).float().mean() > 0.5
