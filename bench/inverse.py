@@ -381,7 +381,7 @@ BARS = {"mnist": mnist, "samplers": samplers, "levy": levy, "mri": mri, "style":
 def main():
     parser: argparse.ArgumentParser = harness.parser(__doc__, BARS)
     parser.add_argument("--run", help="folder of a run on MNIST that is the prior")
-    parser.add_argument("--tasks", type=harness.listed, help=f"of the digits: {', '.join(TASKS)}")
+    parser.add_argument("--tasks", type=harness.listed, help=f"of the digits: {', '.join(TASKS).replace('%', '%%')}")
     parser.add_argument("--method", default="auto")
     parser.add_argument("--methods", type=harness.listed, help=f"of the samplers and the scan: {', '.join(METHODS)}; "
                         "with options, as in split-gibbs:sweeps=20")  # fmt: skip

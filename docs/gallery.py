@@ -2,11 +2,13 @@
 
     python docs/gallery.py --family gan --budget 60s
 
-Sheets and page go to docs/gallery/, which is not part of the repository: they depend on the machine and the budget.
+Sheets and page go to docs/gallery/, which is not part of the repository: they depend on the machine and the budget. The
+trained runs lie in docs/gallery/runs/, so that the same command after an interruption trains only what is missing.
 """
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pofx.core.config import entries
 from pofx.core.errors import PofxError
 from pofx.core.generative import Steerable
 from pofx.data.kind import joined, kind_of, take
+from pofx.runs.folder import status
 from pofx.train.options import Budget
 
 HERE = Path(__file__).parent / "gallery"
@@ -31,19 +34,27 @@ def main() -> None:
     cli.add_argument("--data", help=f"for all models; by default the first of {', '.join(DATA)} that a model takes")
     cli.add_argument("--budget", default="60s", help="of each training")
     cli.add_argument("--models", help="names with commas between them; all of the family by default")
+    cli.add_argument("--again", action="store_true", help="train what is there with this budget again")
     args = cli.parse_args()
-    HERE.mkdir(exist_ok=True)
     budget, known = Budget.of(args.budget), entries()
     named = list(known) if args.models is None else args.models.split(",")
+    if missing := [name for name in named if name not in known]:
+        cli.error(f"no model is called {', '.join(missing)}: see `pofx models`")
+    if args.family not in ("all", *(row.traits.family for row in known.values())):
+        cli.error(f"no family is called {args.family}: see `pofx models`")
+    HERE.mkdir(exist_ok=True)
     if args.models is None and args.family != "all":
         named = [name for name, row in known.items() if row.traits.family == args.family]
-    lines, real = [], {}
+    lines: list[str] = []
+    real: dict[str, str] = {}
     for name in sorted(named, key=lambda n: (known[n].traits.family, n)):
-        found = trained(name, [args.data] if args.data else DATA[::-1] if name in SOUND else DATA, budget)
+        found = trained(name, [args.data] if args.data else DATA[::-1] if name in SOUND else DATA, budget, args.again)
         if found is None:
             continue
         run, source = found
-        real.setdefault(source, f"real-{source}")
+        if source not in real:
+            test = pofx.data.sources.load(source).test
+            real[source] = sheet(f"real-{source}", "samples", take(test, range(min(SHOWN, len(test)))))
         steps = run.card["training"]["steps"]
         lines += [f"## `{name}` ({known[name].traits.family})", ""]
         lines += [f"{known[name].traits.summary} {steps} steps on {source}.", ""]
@@ -53,24 +64,40 @@ def main() -> None:
             labels = "; ".join(label for label, _ in control.lines)
             lines += [sheet(name, control.name, drawn, COLUMNS), "", f"{control.name}, line by line: {labels}", ""]
         print(f"{name}: {steps} steps on {source}", flush=True)
-    head = [f"# Gallery: {args.models or args.family}", ""]
-    head += [f"Each model was trained for {budget} with its defaults. Real items, which no model has seen:", ""]
-    for source, name in real.items():
-        test = pofx.data.sources.load(source).test
-        head += [f"## Real items of {source}", "", sheet(name, "samples", take(test, range(min(SHOWN, len(test))))), ""]
-    (HERE / "index.md").write_text("\n".join(head + lines))
+        page(f"{args.models or args.family}", budget, real, lines)
     print(HERE / "index.md")
 
 
-def trained(name: str, sources: Sequence[str], budget: Budget) -> tuple[Any, str] | None:
-    """A run of a model on the first of the data sets that it takes, and the name of that; None where it takes none."""
+def page(title: str, budget: Budget, real: Mapping[str, str], lines: Sequence[str]) -> None:
+    """Write the page of all models so far."""
+    head = [f"# Gallery: {title}", ""]
+    head += [f"Each model was trained for {budget} with its defaults. Real items, which no model has seen:", ""]
+    for source, picture in real.items():
+        head += [f"## Real items of {source}", "", picture, ""]
+    (HERE / "index.md").write_text("\n".join([*head, *lines]))
+
+
+def trained(name: str, sources: Sequence[str], budget: Budget, again: bool) -> tuple[Any, str] | None:
+    """A run of a model on the first of the data sets that it takes, and the name of that; None where it takes none. A
+    finished run with this budget is loaded."""
     for source in sources:
+        folder = HERE / "runs" / f"{source}-{name}"
         try:
-            return pofx.fit(source, name, progress=False, **budget.request), source
+            if not again and finished(folder, budget):
+                return pofx.load(folder), source
+            return pofx.fit(source, name, progress=False, out=folder, overwrite=True, **budget.request), source
         except PofxError as error:
             reason = error
     print(f"{name}: {reason}", flush=True)
     return None
+
+
+def finished(folder: Path, budget: Budget) -> bool:
+    """Whether a folder holds a run that was trained for so long, to its end."""
+    request = folder / "request.json"
+    if not request.exists() or status(folder).state != "finished":
+        return False
+    return bool(json.loads(request.read_text())["budget"] == budget.request)
 
 
 def sheet(name: str, title: str, drawn: Any, columns: int | None = None) -> str:

@@ -29,12 +29,17 @@ def test_the_page_shows_the_results(script):
 
 
 @pytest.mark.parametrize("path", sorted(BENCH.glob("*.py")), ids=lambda path: path.stem)
-def test_every_script_finds_what_it_imports_and_its_bars_are_in_the_readme(path):
+def test_every_script_starts_and_its_bars_are_in_the_readme(path, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location(f"bench_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     described = [line for line in (BENCH / "README.md").read_text().splitlines() if f"`{path.name}`" in line]
     assert described and all(f"`{bar}`" in described[0] for bar in getattr(module, "BARS", ()))
+    if hasattr(module, "main") and "argparse" in path.read_text():
+        monkeypatch.setattr("sys.argv", [path.name, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        assert ended.value.code == 0 and capsys.readouterr().out.startswith("usage")
     assert f'measure("{path.stem}"' in path.read_text() or not hasattr(module, "BARS")
 
 

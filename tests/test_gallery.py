@@ -4,14 +4,50 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
+
+from pofx.core.errors import UsageError
+from pofx.train.options import Budget
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_sheet_per_model_and_a_page(tmp_path, monkeypatch):
+@pytest.fixture
+def gallery(tmp_path, monkeypatch):
     found = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "gallery.py")
-    gallery = importlib.util.module_from_spec(found)
-    found.loader.exec_module(gallery)
-    monkeypatch.setattr(gallery, "HERE", tmp_path / "gallery")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    monkeypatch.setattr(module, "HERE", tmp_path / "gallery")
+    return module
+
+
+def test_after_an_interruption_only_what_is_missing_is_trained(gallery, tmp_path, monkeypatch, capsys):
+    fit, trained = gallery.pofx.fit, []
+
+    def counted(data, name, **options):
+        trained.append(name)
+        if name == "nice":
+            raise KeyboardInterrupt if len(trained) == 2 else UsageError("not today")
+        return fit(data, name, **options)
+
+    monkeypatch.setattr(gallery.pofx, "fit", counted)
+    monkeypatch.setattr(sys, "argv", ["gallery", "--models", "planar,nice", "--data", "moons", "--budget", "1steps"])
+    monkeypatch.setattr(gallery, "sorted", lambda names, key: ["planar", "nice"], raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        gallery.main()
+    page = tmp_path / "gallery" / "index.md"
+    assert "1 steps on moons" in page.read_text()  # what there is can be seen
+    gallery.main()
+    assert trained == ["planar", "nice", "nice"] and "nice: not today" in capsys.readouterr().out
+    folder = tmp_path / "gallery" / "runs" / "moons-planar"
+    assert gallery.finished(folder, Budget.of("1steps")) and not gallery.finished(folder, Budget.of("2steps"))
+    monkeypatch.setattr(sys, "argv", ["gallery", "--models", "planer"])
+    with pytest.raises(SystemExit):
+        gallery.main()
+    assert "no model is called planer" in capsys.readouterr().err
+
+
+def test_a_sheet_per_model_and_a_page(gallery, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gallery", "--models", "dcgan,stylegan2,planar", "--budget", "2steps"])
     gallery.main()
     page = (tmp_path / "gallery" / "index.md").read_text()

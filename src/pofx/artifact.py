@@ -26,6 +26,7 @@ from pofx.core.items import Items
 from pofx.core.limits import check_room
 from pofx.core.model import Completing, Encoding, Factored, Tempered, Weighted, X
 from pofx.core.options import Count, Many, OneOf, Seed, Stops, check_arguments, short
+from pofx.core.progress import blocks
 from pofx.data.kind import kind_of
 from pofx.data.numbers import check_codes
 from pofx.maths.interpolation import spherical, straight
@@ -284,9 +285,9 @@ class Artifact(Parts):
     def _decoded(self, z: Tensor, stated: X | None, batch_size: int) -> Any:
         """Items of codes under conditions that are events."""
         model, raw = self._encoding(), []
-        for i in range(0, len(z), batch_size):
-            c = None if stated is None else select(stated, slice(i, i + batch_size))
-            x = model.decode(z[i : i + batch_size].to(self.device), c)
+        for at in blocks(len(z), batch_size):
+            c = None if stated is None else select(stated, at)
+            x = model.decode(z[at].to(self.device), c)
             raw.append(each(self.representation.under(c).decode(x), Tensor.cpu))
         return self.representation.items(concatenated(raw))
 

@@ -17,6 +17,7 @@ from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import count, each, select
 from pofx.core.items import Items
 from pofx.core.model import X
+from pofx.core.progress import blocks
 from pofx.core.random import Still, Streams
 from pofx.data.conditions import LABEL
 from pofx.data.in_memory import as_frame, is_data_set
@@ -123,9 +124,9 @@ def events(
         raise DataError(f"row {row} cannot occur: {reason}; leave it out")
     raw = run.representation.tensor(values)
     stated = given(run, condition, count(raw)) if conditional else None
-    for i in range(0, count(raw), batch_size):
-        part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(run.device))
-        c = None if stated is None else select(stated, slice(i, i + batch_size))
+    for at in blocks(count(raw), batch_size):
+        part = each(select(raw, at), lambda v: v.to(run.device))
+        c = None if stated is None else select(stated, at)
         yield run.representation.under(c).events(part, next(repeated(part, 1))), c
 
 

@@ -16,6 +16,7 @@ from pofx.conditioned import condition_events, raw_condition, warn_of_failure
 from pofx.core.event import Discrete, concatenated, each, select
 from pofx.core.items import Items
 from pofx.core.model import X
+from pofx.core.progress import blocks
 from pofx.core.random import Joined, Streams
 from pofx.data.kind import named
 from pofx.partial import Partial
@@ -69,8 +70,8 @@ def _walked(
 ) -> Any:
     """Raw items, batch by batch."""
     found = []
-    for i in range(0, len(events), batch_size):
-        at, part = slice(i, i + batch_size), events[i : i + batch_size]
+    for at in blocks(len(events), batch_size):
+        part = events[at]
         c = None if stated is None else select(stated, at)
         x = run.representation.under(c).drawn(partial.sample(at, c, part, options), inside[at])
         found.append(each(partial.kept(x, at), Tensor.cpu))

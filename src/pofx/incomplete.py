@@ -18,6 +18,7 @@ from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import each, select
 from pofx.core.generative import MarginalBound
 from pofx.core.model import Factored, Marginal, Model, X
+from pofx.core.progress import blocks
 from pofx.core.random import Streams
 from pofx.parts import Parts
 from pofx.represent.image import Binary, Levels, without_gaps
@@ -81,9 +82,9 @@ def known_pixels(run: Parts, values: object, condition: object, batch_size: int)
     assert isinstance(view, Levels | Binary)
     events = view.prefix(view.as_batch(values))
     stated, found = given(run, condition, len(events)), []
-    for i in range(0, len(events), batch_size):
-        part = events[i : i + batch_size].to(run.device)
-        own = None if stated is None else select(stated, slice(i, i + batch_size))
+    for at in blocks(len(events), batch_size):
+        part = events[at].to(run.device)
+        own = None if stated is None else select(stated, at)
         each_of = _marginal(model, part.clamp(min=0), part >= 0, own)
         if each_of is None:
             raise Unsupported(

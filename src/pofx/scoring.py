@@ -19,6 +19,7 @@ from pofx.core.errors import Unsupported
 from pofx.core.event import count, each, select
 from pofx.core.generative import Smoothed
 from pofx.core.model import Density, Explicit, Factored, Weighted, X
+from pofx.core.progress import blocks
 from pofx.core.random import Streams
 from pofx.incomplete import known_cells, known_pixels
 from pofx.maths.dequantisation import REACH, truncated_normal
@@ -72,10 +73,10 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
     log_prob = _truncated if run.representation.half else _log_prob
     draws = draws if run.representation.volume is Density.BOUND and run.representation.noisy else 1
     logs, errors, far, passes = [], [], [], 1
-    for i in range(0, count(raw), batch_size):
-        part = each(select(raw, slice(i, i + batch_size)), lambda v: v.to(run.device))
-        c = None if stated is None else select(stated, slice(i, i + batch_size))
-        of = None if places is None else places[i : i + batch_size].to(run.device)
+    for at in blocks(count(raw), batch_size):
+        part = each(select(raw, at), lambda v: v.to(run.device))
+        c = None if stated is None else select(stated, at)
+        of = None if places is None else places[at].to(run.device)
         found = []
         for streams in repeated(part, draws):
             found.append(log_prob(run, part, c, of, streams))

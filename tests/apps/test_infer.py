@@ -287,6 +287,14 @@ def test_random_regions_see_a_bias_that_ranks_alone_would_miss():
     assert tarp(theta, theta[:, None] + 0.1 + 0.3 * right) > 0.1
 
 
+def test_few_draws_do_not_look_like_a_wrong_posterior():
+    rng = np.random.default_rng(0)
+    theta, draws = rng.standard_normal((4000, 2)), rng.standard_normal((4000, 9, 2))
+    found = calibration(theta, draws, lambda x, i: -(x**2).sum(1))
+    assert found.sound and found.tarp < found.tarp_noise  # shares in tenths are a tenth from uniform
+    assert all(low <= level <= high for level, (_, low, high) in found.coverage.items())
+
+
 def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     from typer.testing import CliRunner
 

@@ -227,6 +227,20 @@ TWICE = ["train digits -m made -m kde --steps 1", "train digits -m made --steps 
          "score RUN digits --out a.csv --out b.csv", "sample RUN --seed=1 -s 2"]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("line", "mend"),
+    [
+        ("compare digits --models made --steps 60", "--budget"),
+        ("compare digits --models made -o steps=60", "--budget 60steps"),
+        ("compare digits --models made -o made.minutes=2", "--budget 2m"),
+        ("train digits --model made --budget 60steps", "--minutes"),
+    ],
+)
+def test_the_other_name_of_a_budget_is_in_the_message(line, mend, monkeypatch, capsys):
+    code, shown = call(monkeypatch, capsys, line.split())
+    assert code == 2 and mend in " ".join(shown.err.split())
+
+
 @pytest.mark.parametrize("line", TWICE)
 def test_of_two_values_of_an_option_none_wins_in_silence(line, runs, files, monkeypatch, capsys):
     monkeypatch.chdir(files)

@@ -1,13 +1,18 @@
 """Laws of progress: lines fit, times are whole, False is silent, a callable sees all, a pipe shows life."""
 
 import io
+import re
 import sys
+import time
 
+import numpy as np
 import pytest
 
+import pofx
+from pofx.cli import output
 from pofx.core import progress
 from pofx.core.errors import UsageError
-from pofx.core.progress import Progress, clock, line, reporting
+from pofx.core.progress import Progress, blocks, clock, line, reporting, watched
 
 LOSSES = {"distortion": 123.456, "rate": 7.8912, "a very long name of a loss": 1.0, "r1": 2.0}
 
@@ -78,3 +83,39 @@ def test_a_terminal_of_80_columns_shows_the_bar_in_one_line(monkeypatch):
     text = rich.console.Console().render_str(out.getvalue()).plain
     rows = [row for row in text.replace("\r", "\n").split("\n") if "50%" in row]
     assert rows and all("0:00 left 0:12" in row for row in rows)
+
+
+def test_blocks_cover_all_items_and_whoever_watches_hears_the_share_and_the_time_left():
+    seen = []
+    assert [list(range(7))[at] for at in blocks(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]] and not list(blocks(0, 3))
+    with watched(seen.append):
+        assert len(list(blocks(7, 3))) == 3
+    list(blocks(7, 3))  # outside nobody hears
+    assert [now.share for now in seen] == pytest.approx([3 / 7, 6 / 7, 1]) and seen[0].phase == "3 of 7"
+    assert seen[-1].remaining == 0 and all(now.losses["items/s"] > 0 for now in seen)
+
+
+def test_drawing_scoring_and_codes_can_be_watched():
+    run = pofx.fit(pofx.points(np.random.default_rng(0).normal(size=(100, 2))), "realnvp", steps=1, progress=False)
+    x = run.sample(20, batch_size=8)
+    for call in (lambda: run.sample(20, batch_size=8), lambda: run.score(x, batch_size=8),
+                 lambda: run.decode(run.encode(x, batch_size=8), batch_size=8)):  # fmt: skip
+        seen = []
+        with pofx.watched(seen.append):
+            call()
+        assert seen[0].share == pytest.approx(0.4) and seen[-1].share == 1.0
+
+
+def test_a_long_verb_shows_its_share_in_lines_of_a_pipe_and_anew_in_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(output, "FIRST", 0.01)
+    monkeypatch.setattr(output, "AGAIN", 0.01)
+    for terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal, raising=False)
+        with output.waiting("scoring 4 items by a model of a rather long name that fills it"):
+            for _ in blocks(4, 2):
+                time.sleep(0.05)
+            time.sleep(0.05)
+        shown = capsys.readouterr().err
+        assert re.findall(r"\d:\d\d", shown.splitlines()[-1]) or terminal
+        assert " 50%" in shown and "left" in shown and ("\r" in shown) == terminal
+        assert all(len(part) <= 80 for part in re.split(r"[\r\n]", shown))

@@ -9,7 +9,7 @@ import pytest
 import pofx
 from pofx.data.sources import load
 from pofx.evaluate.audit import audit, checks
-from pofx.evaluate.checks import codes, densities, samples
+from pofx.evaluate.checks import codes, densities, draws, samples
 
 
 def results(findings):
@@ -38,6 +38,20 @@ def test_checks_are_found_and_a_sound_model_passes(made, digits):
     assert all(set(f) == {"check", "result", "seen", "mend"} for f in found)
     assert {"causality", "seeds", "support", "checkerboard and blur"} <= set(results(found))
     assert "failed" not in results(found).values(), found
+
+
+def test_a_translation_that_draws_nothing_passes_and_one_that_draws_elsewhere_fails(monkeypatch):
+    test, rng, found = load(pofx.points(np.ones((9, 2)))).test, np.random.default_rng(0), {}
+    for name, given, restless in (("translation", True, False), ("constant", False, False), ("restless", True, True)):
+
+        def items(*given, restless=restless, **options):
+            return dataclasses.replace(test, values=rng.normal(size=(24, 2)) if restless else np.ones((24, 2)))
+
+        monkeypatch.setattr(draws, "drawn", items)
+        run = SimpleNamespace(model=SimpleNamespace(condition="images" if given else None))
+        found[name] = next(draws._seeds(run, SimpleNamespace(test=test), 0))
+    assert found["translation"]["result"] == "ok" and "conditions alone" in found["translation"]["seen"]
+    assert found["constant"]["result"] == "failed" == found["restless"]["result"]
 
 
 @pytest.mark.parametrize("orderings", [1, pytest.param(3, marks=pytest.mark.slow)])

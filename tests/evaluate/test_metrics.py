@@ -19,7 +19,7 @@ from pofx.evaluate.metrics.sliced import Mind, sliced_wasserstein
 from pofx.evaluate.metrics.spectrum import Spectrum, power
 from pofx.evaluate.metrics.text import TextDiversity, distinct, self_bleu
 from pofx.evaluate.metrics.vendi import VendiRatio, vendi
-from pofx.evaluate.selftest import FAULTS, blind, self_test
+from pofx.evaluate.selftest import FAULTS, FEW, MODELESS, blind, self_test, spoil
 
 METRICS = metrics(FeatureMetric)
 IDS = [type(metric).__name__ for metric in METRICS]
@@ -282,6 +282,26 @@ def rows():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_planted_fault_is_seen_by_some_metric(rows, fault):
     assert [row["metric"] for row in rows if row["faults"][fault]["sees"]]
+
+
+def test_what_sees_moments_alone_is_known_as_blind_to_modes():
+    def rings(seed):
+        angle = 2 * np.pi * np.random.default_rng(seed).integers(8, size=300) / 8
+        return 3 * np.stack((np.cos(angle), np.sin(angle)), 1) + 0.1 * normal(300, 2, seed + 10)
+
+    real = rings(0)
+    filled = spoil(MODELESS, real, real)
+    assert np.allclose(filled.mean(0), real.mean(0)) and np.allclose(np.cov(filled.T), np.cov(real.T))
+    missed = blind(self_test(real, rings(1), rings(2), space="pca"))
+    assert MODELESS in missed["frechet_distance"]
+    assert MODELESS not in missed["c2st"] + missed["coverage"] + missed["mmd"]
+    one = normal(200, FEW + 1, 0)
+    assert all(list(row["faults"]) == list(FAULTS) for row in self_test(one, one[::-1], one, space="pca"))
+
+
+def test_modes_are_filled_in_where_a_column_is_constant_too():
+    real = np.c_[normal(50, 2, 0), np.ones(50)]
+    assert np.allclose(np.cov(spoil(MODELESS, real, real).T), np.cov(real.T))
 
 
 @pytest.mark.slow

@@ -69,18 +69,45 @@ def test_penalties_of_a_linear_critic_are_closed_forms_whatever_the_batch(n):
     assert float(gradient_penalty(linear(w), x, y)) == pytest.approx((square**0.5 - 1) ** 2, rel=1e-5)
 
 
-def test_finite_differences_equal_the_exact_penalty_in_expectation():
+class FirstOnly(torch.autograd.Function):
+    """sin, which has no second derivative here."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope):
+        return slope * ctx.saved_tensors[0].cos()
+
+
+def test_finite_differences_are_the_exact_penalty_item_by_item():
     torch.manual_seed(0)
-    w = torch.randn(12).double()
-    x = torch.randn(200_000, 12).double()
-    assert float(finite_difference_penalty(linear(w), x)) == pytest.approx(float(w @ w), rel=0.02)
+    w, x = torch.randn(12).double(), torch.randn(7, 12).double()
+    assert float(finite_difference_penalty(linear(w), x)) == pytest.approx(float(w @ w), rel=1e-6)
+    net = torch.nn.Sequential(torch.nn.Linear(12, 16), torch.nn.SiLU(), torch.nn.Linear(16, 3)).double()
+    exact = squared_gradient(net, x)  # of three patches of an item
+    errors = [abs(float(finite_difference_penalty(net, x, e) - exact)) for e in (0.2, 0.1)]
+    assert errors[1] < 0.3 * errors[0] < 0.03 * float(exact)  # O(ε²)
+    for one in range(len(x)):
+        each = [float(penalty(net, x[one : one + 1])) for penalty in (finite_difference_penalty, squared_gradient)]
+        assert each[0] == pytest.approx(each[1], rel=1e-3)
+    weights = tuple(p for p in net.parameters() if p is not net[2].bias)
+    slopes = [
+        torch.autograd.grad(penalty(net, x), weights) for penalty in (finite_difference_penalty, squared_gradient)
+    ]
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(*slopes, strict=True))
 
-    def curved(x):
-        return linear(w)(x) + 0.5 * x.square().sum(1)
 
-    exact = float(squared_gradient(curved, x))
-    errors = [abs(float(finite_difference_penalty(curved, x, e)) - exact) / exact for e in (1.0, 0.01)]
-    assert errors[1] < 0.02 < errors[0]  # O(ε²): 12 dimensions add ε²/4 · E|n|⁴
+def test_finite_differences_need_no_second_derivatives_and_bear_a_flat_critic():
+    net = torch.nn.Linear(5, 4)
+    finite_difference_penalty(lambda x: FirstOnly.apply(net(x)), torch.randn(8, 5)).backward()
+    assert net.weight.grad.abs().sum() > 0
+    flat = finite_difference_penalty(lambda x: (0 * net(x)).sum(1), torch.randn(8, 5))
+    flat.backward()
+    assert float(flat) == 0 and torch.isfinite(net.weight.grad).all()
 
 
 @pytest.mark.parametrize("penalty", [squared_gradient, finite_difference_penalty])

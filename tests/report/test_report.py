@@ -13,6 +13,9 @@ import pytest
 
 from pofx.core.errors import CorruptError, UsageError
 from pofx.evaluate.metric import catalogue
+from pofx.evaluate.metrics.frechet import FrechetDistance
+from pofx.evaluate.metrics.two_sample import ClassifierTwoSample
+from pofx.evaluate.selftest import self_test
 from pofx.report import terminal
 from pofx.report.columns import cell, frame
 from pofx.report.figures.pictures import grid, groups
@@ -27,7 +30,7 @@ from pofx.report.section import Section, sections
 from pofx.report.sections.limits import limits
 from pofx.report.sections.tradeoffs import tradeoffs
 from pofx.report.seed_variance import prior
-from pofx.report.self_test import Sight
+from pofx.report.self_test import Sight, sights
 from pofx.report.standing import difference, holm, stand, standings
 from pofx.report.verdict import decide as decide_
 from report_fixture import MODELS, comparison
@@ -216,6 +219,18 @@ def test_controls_take_no_part_and_a_row_below_the_floor_is_pointed_at():
     verdict = decide(table)
     assert verdict.standings[0].order == ("model", "other")
     assert any("model" in w and "overfitting" in w for w in verdict.warnings)
+
+
+def test_the_best_of_bad_models_is_beside_the_number_of_real_data():
+    table = [
+        row("first", coverage=Number(0.07, 0.004, "higher", space="pca-1")),
+        row("second", coverage=Number(0.05, 0.004, "higher", space="pca-1")),
+        row("real-test", "control", coverage=Number(0.968, 0.004, "higher", space="pca-1")),
+    ]
+    advice = next(a for a in decide(table).advice if a.need == "nothing in the data left out")
+    assert "0.070, real held-out data 0.968" in advice.reason
+    table[0] = row("first", coverage=Number(0.966, 0.004, "higher", space="pca-1"))
+    assert "held-out" not in next(a for a in decide(table).advice if a.names == ("first",)).reason
 
 
 def test_numbers_of_different_spaces_are_not_ranked():
@@ -414,6 +429,30 @@ def test_of_the_measures_for_one_need_the_one_that_sees_most_planted_faults_deci
     assert next(a for a in decide(table).advice if a.need == need).names == ("near",)
     swapped = {"frechet_distance": seen["c2st"], "c2st": seen["frechet_distance"]}
     assert next(a for a in decide(table, sights=swapped).advice if a.need == need).names == ("near",)
+
+
+def test_collapsed_samples_with_the_right_covariance_are_not_the_most_like_the_data():
+    random = np.random.default_rng(0)
+    grid25 = np.stack(np.meshgrid(*[np.arange(-4.0, 5, 2)] * 2), -1).reshape(-1, 2)
+    draw = lambda n, centres: centres[random.integers(len(centres), size=n)] + 0.05 * random.normal(size=(n, 2))  # noqa: E731
+    real, reference, train, good = (draw(250, grid25) for _ in range(4))
+    good[:12] *= 1.1  # not quite the data: whatever sees moments alone prefers the other
+    few = draw(250, grid25[[1, 3, 5, 9, 15, 19, 21, 23]])
+    scale = [np.linalg.cholesky(np.cov(x.T)) for x in (few, reference)]
+    collapsed = (few - few.mean(0)) @ np.linalg.inv(scale[0]).T @ scale[1].T + reference.mean(0)
+    table = []
+    for name, x in (("good", good), ("collapsed", collapsed)):
+        numbers = {}
+        for metric in (FrechetDistance(), ClassifierTwoSample()):
+            (metric_name, value), error = *metric.values(x, reference).items(), metric.errors(x, reference)
+            numbers[metric_name] = Number(value, error[metric_name], "lower", space="pca-1")
+        table.append(row(name, **numbers))
+    assert table[1].number("frechet_distance").value < table[0].number("frechet_distance").value
+    tested = self_test(real, reference, train, space="pca")
+    verdict = decide(table, sights=sights({"self_test": tested}))
+    advice = next(a for a in verdict.advice if a.need == "samples most like the data")
+    assert advice.names == ("good",) and "AUC" in advice.reason
+    assert "Sample quality" not in verdict.headline and "Hard to detect: good leads." in verdict.headline
 
 
 def test_a_verdict_without_a_winner_says_why_and_what_to_do():

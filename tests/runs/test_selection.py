@@ -47,6 +47,12 @@ def test_honest_samples_spread_over_the_classes_and_collapsed_ones_do_not(judge)
     assert labelled(Drawer(lambda n: centres[torch.arange(n) % 4]))["class entropy of data"] == pytest.approx(np.log(4))
 
 
+def test_few_items_show_no_collapse():
+    feed = Feed(torch.randn(3, 2), None, Identity(Continuous((2,))), seed=0, device=torch.device("cpu"))
+    found = judge_by_samples(feed)(Drawer(lambda n: torch.zeros(n, 2)))
+    assert set(found) == {"validation"}  # three items lie far apart, as three good samples need not
+
+
 def test_telemetry_and_warnings_are_shown_logged_and_stored(tmp_path):
     seen: list[Progress] = []
     run = pofx.fit("gaussians8", "gan", steps=60, out=tmp_path / "run", progress=seen.append, units=8, lr=1e-6,

@@ -23,6 +23,7 @@ from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, count, select
 from pofx.core.model import Completing, Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
+from pofx.core.progress import blocks
 from pofx.core.random import Still, Streams
 from pofx.inverse.item_posterior import item_shape, real_items
 from pofx.inverse.posterior import measure, posterior
@@ -174,8 +175,8 @@ def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, con
     drawn = []
     with torch.inference_mode():
         size = artifact.batch()
-        for i in range(0, len(raw), size):
-            part, at = raw[i : i + size], slice(i, i + size)
+        for at in blocks(len(raw), size):
+            part = raw[at]
             x = view.events(part, Streams.of_items(seed, part))
             streams = Streams(seed, len(raw), device=artifact.device)[at]
             known, c = ~_mask(mask, raw)[at].reshape(x.shape), None if given is None else select(given, at)
@@ -339,8 +340,8 @@ class Walks:
         def time(s: float) -> Tensor:
             return time_at(path, torch.tensor(s, dtype=torch.float64, device=x.device).atan()).float()
 
-        for i in range(0, len(x), size):
-            many = torch.arange(i, min(i + size, len(x)), device=x.device).repeat_interleave(particles)
+        for at in blocks(len(x), size):
+            many = torch.arange(len(x), device=x.device)[at].repeat_interleave(particles)
             streams = Streams(self.seed + (1 << 42), len(many), device=x.device)
             streams.ids = (many << 12) + torch.arange(particles, device=x.device).repeat(len(many) // particles)
             given = None if self.given is None else select(self.given, many)

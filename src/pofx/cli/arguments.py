@@ -21,6 +21,7 @@ Columns = Annotated[str | None, typer.Option("--columns", help="Columns of a tab
 Drop = Annotated[str | None, typer.Option("--drop", help="Columns of a table that are left out: name,id.")]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
 Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
+Beside = Annotated[bool, typer.Option("--beside", help="In a picture: what was given to the left of each item.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 DRAWN = 64  # items that a verb draws where their number is not stated
 
@@ -46,6 +47,7 @@ def reading_of(given: dict[str, Any], columns: str | None, drop: str | None) -> 
 def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Options by model from MODEL.KEY=VALUE, and those of reading the data from KEY=VALUE."""
     from pofx.core.errors import UsageError
+    from pofx.core.options import BUDGETS
     from pofx.data.kind import reading_options
 
     found: dict[str, dict[str, Any]] = {}
@@ -55,6 +57,9 @@ def options_of(texts: list[str] | None) -> tuple[dict[str, dict[str, Any]], dict
         if not dot and key in reading_options():
             reading[key] = value
             continue
+        if (name or key) in BUDGETS:
+            unit = {"minutes": "m"}.get(name or key, name or key)
+            raise UsageError(f"all models have the same budget: pass --budget {value}{unit} (got -o {key}={value})")
         if not dot:
             raise UsageError(f"option '{key}' needs its model: pass -o MODEL.{key}=VALUE")
         found.setdefault(model, {})[name] = value
@@ -107,6 +112,15 @@ def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     if known >= values.shape[1]:
         raise UsageError(f"--known must be below {values.shape[1]}, the whole item (got {known})")
     return values[:, :known]
+
+
+def unknown_grey(items: Any, known: Any) -> Any:
+    """Beginnings of pictures (m, rows, …) as pictures of the shape of items (n, …), each in turn, grey below."""
+    import numpy as np
+
+    found = np.full_like(items.values, (items.facts["levels"] - 1) // 2)
+    found[:, : known.shape[1]] = known[np.arange(len(found)) % len(known)]
+    return found
 
 
 def columns(text: str | None) -> Any:

@@ -14,6 +14,7 @@ import typer
 
 from pofx import __version__
 from pofx.cli.scan import Verbs
+from pofx.core.options import BUDGETS
 
 INTERRUPTED = "interrupted; continue a training with --resume, a comparison by the same command"
 
@@ -72,11 +73,16 @@ def plain_words(error: typer.TyperException) -> str:
     message = error.format_message().strip().rstrip(".")
     names = tuple(getattr(getattr(error, "param", None), "opts", ()))
     unknown, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
-    takes = any(option.name == "option" for option in context.command.params) if context is not None else False
-    if unknown is not None and message.startswith("No such option") and takes:
+    taken = {option.name for option in context.command.params} if context is not None else set()
+    if unknown is not None and message.startswith("No such option") and "option" in taken:
         if not get_close_matches(unknown, getattr(error, "possibilities", None) or (), cutoff=0.8):
             name = unknown.lstrip("-").replace("-", "_")
-            message = f"No such option: {unknown}; those of a model, its training and sampling are -o {name}=VALUE"
+            mend = f"those of a model, its training and sampling are -o {name}=VALUE"
+            if name in BUDGETS and "budget" in taken:
+                mend = "the training of every model is --budget, such as 30s, 2m, 500steps or 3epochs"
+            if name == "budget" and taken.issuperset(BUDGETS):
+                mend = "that of one training is --minutes, --steps, --epochs or --flops"
+            message = f"No such option: {unknown}; {mend}"
     given = [b for a, b in zip(sys.argv, sys.argv[1:], strict=False) if a in names]
     given += [a.partition("=")[2] for a in sys.argv if a.partition("=")[0] in names and "=" in a]
     for what, kind in (("valid number", "a number"), ("valid integer", "a whole number")):

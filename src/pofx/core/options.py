@@ -25,6 +25,7 @@ from pofx.core.errors import UsageError, unknown
 F = TypeVar("F", bound=Callable[..., Any])
 DEEPEST = 8  # lists within lists of a plain value
 LONGEST = 1_000_000  # entries of a list or dict
+BUDGETS = ("minutes", "steps", "epochs", "flops")  # of a training
 
 
 @dataclass(frozen=True)

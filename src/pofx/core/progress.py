@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
 from pofx.core.errors import UsageError
 
+PUBLIC = ("watched",)
 FIRST, LONGEST = 5.0, 60.0  # seconds between plain lines: they double from the one to the other
 BAR = 20  # characters
 CELL = 0.5  # seconds between two drawings of a bar in a notebook
@@ -35,6 +37,7 @@ class Progress:
 
 
 Sink = Callable[[Progress], None]
+_WATCHER: ContextVar[Sink | None] = ContextVar("_WATCHER", default=None)
 
 
 class Parts:
@@ -76,6 +79,39 @@ def reporting(progress: bool | Sink, title: str) -> Iterator[Sink]:
         yield _Lines(title)
 
 
+@contextmanager
+def watched(progress: bool | Sink = True, title: str = "items") -> Iterator[None]:
+    """Show how far calls that go through many items are: sampling, scoring, encoding, decoding, editing, restoring.
+
+    `with pofx.watched(): run.sample(10_000)` shows the share done, items per second and the time left.
+
+    Args:
+        progress: as in `fit`.
+        title: what the lines begin with.
+
+    Raises:
+        UsageError: progress is neither a truth value nor callable.
+    """
+    with reporting(progress, title) as sink:
+        before = _WATCHER.set(sink)
+        try:
+            yield
+        finally:
+            _WATCHER.reset(before)
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """The slices of n items in blocks of a size; `watched` hears after each of them how far they are."""
+    began = time.monotonic()
+    for first in range(0, n, size):
+        yield slice(first, first + size)
+        sink = _WATCHER.get()
+        if sink is not None:
+            done, seconds = min(first + size, n), max(time.monotonic() - began, 1e-9)
+            left = seconds * (n - done) / done
+            sink(Progress(f"{done:,} of {n:,}", share=done / n, losses={"items/s": done / seconds}, remaining=left))
+
+
 def _nothing(now: Progress) -> None:
     return None
 
@@ -100,14 +136,15 @@ def clock(seconds: float) -> str:
 
 def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) -> str:
     """One line of at most `width` characters; what does not fit is left out from its end, never cut."""
+    title = f"{title} {now.phase}".rstrip()
     if not now.step and not now.share:
-        return f"{title} {now.phase}  {clock(elapsed)}"[:width]
+        return f"{title}  {clock(elapsed)}"[:width]
     if now.share >= 1.0 and not now.step:
-        return f"{title} {now.phase}"[:width]
+        return title[:width]
     left = "" if now.remaining is None or now.share >= 1.0 else f" left {clock(now.remaining)}"
     full = int(round(now.share * BAR))
     drawn = f" {'━' * full}{' ' * (BAR - full)}" if bar else ""
-    parts = [f"{title} {now.phase}{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"]
+    parts = [f"{title}{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"]
     parts += [f"step {now.step}"] if now.step else []
     parts += [f"{now.rate:.3g} steps/s"] if now.rate else []
     parts += [f"{name} {value:.4g}" for name, value in {**now.losses, **now.telemetry}.items()]

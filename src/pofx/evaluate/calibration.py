@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, chisquare
+from scipy.stats import binomtest, chisquare, kstest, kstwo
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -79,19 +79,20 @@ def calibration(
     below = (draws < theta[:, None]).sum(1)
     equal = (draws == theta[:, None]).sum(1)
     ranks = below + rng.integers(0, equal + 1)
-    bins = int(np.clip(n // 10, 4, 20))
+    bins = int(min(np.clip(n // 10, 4, 20), count + 1))
     sbc = tuple(uniform(ranks[:, i], count, bins) for i in range(d))
     covered: dict[float, tuple[float, float, float]] = {}
     if log_prob is not None:
         inside = np.empty(n)
         for i in range(n):
             values = log_prob(np.concatenate([theta[i : i + 1], draws[i]]), i)
-            inside[i] = (values[1:] > values[0]).mean()
+            inside[i] = (values[1:] > values[0]).sum()
+        inside = (inside + rng.random(n)) / (count + 1)  # uniform where it is right, at any number of draws
         for level in LEVELS:
             hit = binomtest(int((inside <= level).sum()), n)
             interval = hit.proportion_ci(method="wilson")
             covered[level] = (hit.statistic, float(interval.low), float(interval.high))
-    return Calibration(n, count, ranks, sbc, tarp(theta, draws, seed), _noise(n, seed), covered)
+    return Calibration(n, count, ranks, sbc, tarp(theta, draws, seed), float(kstwo.ppf(0.95, n)), covered)
 
 
 def uniform(ranks: np.ndarray, draws: int, bins: int) -> float:
@@ -109,19 +110,9 @@ def tarp(theta: np.ndarray, draws: np.ndarray, seed: int = 0) -> float:
     low, high = theta.min(0), theta.max(0)
     scale = np.where(high > low, high - low, 1.0)
     truth, points = (theta - low) / scale, (draws - low) / scale
-    reference = np.random.default_rng(seed).random(truth.shape)
+    rng = np.random.default_rng([seed, 1])  # not that of whoever drew θ
+    reference = rng.random(truth.shape)
     own = ((truth - reference) ** 2).sum(1)
-    share = (((points - reference[:, None]) ** 2).sum(2) < own[:, None]).mean(1)
-    return _distance(share)
-
-
-def _distance(shares: np.ndarray) -> float:
-    """Kolmogorov's distance of values in [0, 1] from the uniform distribution."""
-    ordered = np.sort(shares)
-    steps = np.arange(1, len(ordered) + 1) / len(ordered)
-    return float(np.maximum(steps - ordered, ordered - steps + 1 / len(ordered)).max())
-
-
-def _noise(n: int, seed: int) -> float:
-    rng = np.random.default_rng([seed, 1])
-    return float(np.quantile([_distance(rng.random(n)) for _ in range(400)], 0.95))
+    nearer = (((points - reference[:, None]) ** 2).sum(2) < own[:, None]).sum(1)
+    share = (nearer + rng.random(len(theta))) / (draws.shape[1] + 1)  # uniform where calibrated, at any number of draws
+    return float(kstest(share, "uniform").statistic)

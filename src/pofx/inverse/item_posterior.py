@@ -17,6 +17,7 @@ from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Marginal
 from pofx.core.options import Range, check_value
+from pofx.core.progress import blocks
 from pofx.core.random import Still, Streams
 from pofx.inverse.exact import completed, exact_draws
 from pofx.inverse.latent import annealed, found
@@ -152,8 +153,8 @@ class ItemPosterior:
         wide = PLACES // math.prod(self.operator.shape)
         group = max(1, (ROWS if y.device.type == "cpu" else min(max(ROWS, wide), MOST)) // n)
         parts, count, found_levels = [], 0, []
-        for first in range(0, len(y), group):
-            rows = torch.arange(first, min(first + group, len(y)), device=y.device).repeat_interleave(n)
+        for at in blocks(len(y), group):
+            rows = torch.arange(len(y), device=y.device)[at].repeat_interleave(n)
             streams = Streams(seed, len(rows), device=y.device)
             streams.ids = (rows << 20) + torch.arange(n, device=y.device).repeat(len(rows) // n)
             part = whole.rows(rows)

@@ -26,20 +26,16 @@ class Advice:
 def recommend(
     rows: Sequence[Row], found: Sequence[Standing], sights: Mapping[str, Sight], copiers: set[str]
 ) -> list[Advice]:
-    """One recommendation per need; models that copy are left out."""
+    """One recommendation per need; models that copy are left out. Where real held-out data is better than the best,
+    its number is given, too: the best may be far from good."""
+    real = next((row for row in rows if row.name == "real-test"), None)
     given: list[Advice] = []
-    deciding: dict[str, Standing] = {}
-    for standing in found:
-        axis = standing.axis
-        if not axis.need:
-            continue
-        now = deciding.get(axis.need)
-        if now is None or (not now.axis.kind and _seen(sights, standing) > _seen(sights, now)):
-            deciding[axis.need] = standing
-    for need, standing in deciding.items():
-        given.append(_density(standing, found) if standing.axis.kind else _leaders(need, standing, sights, copiers))
+    by_need = deciding(found, sights)
+    for need, standing in by_need.items():
+        advice = _density(standing, found) if standing.axis.kind else _leaders(need, standing, sights, copiers, real)
+        given.append(advice)
     fast = next((s for s in found if not s.axis.need and s.axis.resolution), None)
-    best = next((s for s in deciding.values() if not s.axis.kind), None)
+    best = next((s for s in by_need.values() if not s.axis.kind), None)
     if fast is not None and best is not None:
         good = [name for name in fast.order if name in best.leaders and name not in copiers]
         if good:
@@ -56,17 +52,41 @@ def recommend(
     return given
 
 
+def deciding(found: Sequence[Standing], sights: Mapping[str, Sight]) -> dict[str, Standing]:
+    """By need the axis that decides it."""
+    by_need: dict[str, Standing] = {}
+    for standing in found:
+        need = standing.axis.need
+        if not need:
+            continue
+        now = by_need.get(need)
+        if now is None or (not now.axis.kind and _seen(sights, standing) > _seen(sights, now)):
+            by_need[need] = standing
+    return by_need
+
+
+def outdone(standing: Standing, found: Sequence[Standing], sights: Mapping[str, Sight]) -> bool:
+    """Whether another axis for the same need saw more of the planted faults, so that this one states too much."""
+    other = deciding(found, sights).get(standing.axis.need)
+    return other is not None and not other.axis.kind and _seen(sights, other) > _seen(sights, standing)
+
+
 def _seen(sights: Mapping[str, Sight], standing: Standing) -> int:
     sight = sights.get(standing.axis.metric)
     return len(sight.sees) if sight else 0
 
 
-def _leaders(need: str, standing: Standing, sights: Mapping[str, Sight], copiers: set[str]) -> Advice:
+def _leaders(need: str, standing: Standing, sights: Mapping[str, Sight], copiers: set[str], real: Row | None) -> Advice:
     honest = [name for name in standing.leaders if name not in copiers]
     left_out = [name for name in standing.leaders if name in copiers]
     number = standing.numbers[standing.order[0]]
     text = write("number", number.value, number.stderr)[0]
     reason = f"{standing.axis.why or standing.axis.unit}, {text}"
+    floor = real.number(standing.axis.metric) if real else None
+    if floor is not None and floor.space == number.space:
+        worse = number.value < floor.value if floor.better == "higher" else number.value > floor.value
+        if worse and difference(number, floor) < ALPHA:
+            reason += f", real held-out data {write('number', floor.value, floor.stderr)[0]}"
     sight = sights.get(standing.axis.metric)
     if sight is not None:
         reason += f" ({sight.text} planted faults)"

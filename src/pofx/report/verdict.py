@@ -10,7 +10,7 @@ from typing import Any
 
 from pofx.report.metrics import Info
 from pofx.report.numbers import plain
-from pofx.report.recommend import Advice, recommend
+from pofx.report.recommend import Advice, outdone, recommend
 from pofx.report.rows import Row, copies
 from pofx.report.self_test import Sight
 from pofx.report.standing import ALPHA, Standing, difference, standings
@@ -59,9 +59,11 @@ def decide(
     for row in rows:
         if row.status in ("failed", "partly"):
             warnings.append(f"{row.name} failed{' in part' if row.status == 'partly' else ''}: {row.reason}")
-    warnings += _suspicious(rows, found, real)
+    leading = [s for s in found if not outdone(s, found, sights or {})]
+    warnings += _suspicious(rows, leading, real)
     advice = recommend(rows, found, sights or {}, copiers)
-    return Verdict(_headline(found), tuple(found), tuple(advice), tuple(warnings), tuple(_next(rows, found, results)))
+    unclear = _next(rows, leading, results)
+    return Verdict(_headline(leading), tuple(found), tuple(advice), tuple(warnings), tuple(unclear))
 
 
 def _headline(found: Sequence[Standing]) -> str:

@@ -20,7 +20,7 @@ from pofx.core.errors import UsageError
 from pofx.core.files import read_json
 from pofx.core.items import Items
 from pofx.core.model import Model
-from pofx.core.options import Seed
+from pofx.core.options import BUDGETS, Seed
 from pofx.core.progress import Progress, Sink
 from pofx.core.random import seeded
 from pofx.core.representation import Representation
@@ -32,7 +32,7 @@ from pofx.data.weights import balanced
 from pofx.represent.augment import augmentation, split_augmentation
 from pofx.runs.held import condition_of_run, held, plain_options, views
 from pofx.runs.models import default_model, model_entry
-from pofx.runs.options import BUDGETS, sort_options, split_reading
+from pofx.runs.options import sort_options, split_reading
 from pofx.runs.run import Job, execute
 from pofx.runs.selection import judge_by_samples
 from pofx.train.devices import processes

@@ -11,12 +11,12 @@ from typing import Any
 
 from pofx.core import config
 from pofx.core.errors import UsageError, unknown
+from pofx.core.options import BUDGETS
 from pofx.data.kind import reading_options
 from pofx.represent.choose import BY_NAME
 from pofx.train.options import TrainOptions
 
 OWNERS = ("options", "trainer", "view")  # the arguments that take options apart
-BUDGETS = ("minutes", "steps", "epochs", "flops")
 OF_CALLS = (*BUDGETS, "seed", "out", "progress", "condition", "weight", "device")  # what a wrong option may have meant
 
 

@@ -29,6 +29,7 @@ JUDGED = 512  # samples drawn each time
 COMPONENTS = 32
 FEW, MANY, NEIGHBOUR = 8, 2000, 5  # dimensions, samples and neighbours of the estimated divergence
 MOST_CLASSES = 64  # of a condition that is compared beside the samples
+LEAST = 16  # samples that show a collapse
 CLUSTERS = 10  # that take the place of classes where there are no labels
 RARE = 0.01  # the share of validation items that lie as near to another one as near copies do
 
@@ -69,7 +70,7 @@ def judge_by_samples(validation: Feed, labels: Any = None) -> Judge:
         sides = [np.concatenate((x, beside), 1) for x in (samples, reference)]
         found = {"validation": divergence(reference, samples) if few else frechet_distance(*sides)}
         found = {name: float(value) for name, value in found.items()}
-        if n > 1 and np.isfinite(samples).all():
+        if n >= LEAST and np.isfinite(samples).all():
             apart = np.sort(cdist(samples, samples), axis=1)[:, 1]
             found["near-duplicate share"] = float((apart < close).mean())
             alike = cdist(samples, reference).argmin(1)

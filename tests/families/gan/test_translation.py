@@ -147,10 +147,13 @@ def test_translators_begin_with_the_symmetry_and_the_sign_that_bring_both_sets_t
     assert float(plain.decode(a[:4]).abs().max()) == 0 and "symmetry" not in plain.state_dict()
 
 
-def test_differing_channels_and_noise_are_not_added_to_translations():
+def test_images_of_other_channels_are_added_as_grey_and_noise_is_not():
     torch.manual_seed(0)
-    grey, colour, x = Bounded((1, 8, 8)), Bounded((3, 8, 8)), torch.rand(2, 3, 8, 8)
-    assert float(CycleGAN(grey, colour, width=16).eval().decode(x).abs().max()) == 0
+    grey, colour, x = Bounded((1, 8, 8)), Bounded((3, 8, 8)), torch.rand(2, 3, 8, 8) - 0.5
+    model = CycleGAN(grey, colour, width=16).eval()  # from colour to grey
+    there = model.decode(x)
+    torch.testing.assert_close(there, x.mean(1, keepdim=True), atol=0.04, rtol=0)
+    torch.testing.assert_close(model.encode(there), there.expand(2, 3, 8, 8), atol=0.04, rtol=0)
     assert float(CycleGAN(grey, None, width=16).eval().sample(2, generator=Streams(0, 2)).abs().max()) == 0
 
 

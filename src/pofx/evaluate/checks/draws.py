@@ -22,9 +22,13 @@ def _seeds(artifact: Artifact, dataset: Dataset, seed: int) -> Iterator[Finding]
         for s, b in ((seed, 24), (seed, 24), (seed + 1, 24), (seed, 7))
     )
     first = kind.exact_keys(whole)
-    same = first == kind.exact_keys(again) and first != kind.exact_keys(other)
-    mend = "draw only from `generator` in `sample`"
-    yield finding("seeds", "ok" if same else "failed", "equal seeds equal samples" if same else "they differ", mend)
+    same, stirred = first == kind.exact_keys(again), first != kind.exact_keys(other)
+    given = artifact.model.condition is not None  # a translation may draw nothing
+    seen = "equal seeds equal samples" if same else "equal seeds, other samples"
+    if same and not stirred:
+        seen += "; so do other seeds" + (": samples follow from their conditions alone" if given else "")
+    mend = "draw from `generator` in `sample`, and from nothing else"
+    yield finding("seeds", "ok" if same and (stirred or given) else "failed", seen, mend)
     share = float(kind.same(whole, part).mean())
     result = "ok" if share > 0.9 else "failed"
     yield finding("batch size", result, f"{share:.0%} of samples unchanged by the batch size", "couple no items")

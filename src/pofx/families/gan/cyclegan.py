@@ -48,7 +48,7 @@ class CycleGAN(Encoding):
         identity: weight of the change of images that are in the target set already, where channels agree: for sets of
             the same colours, since it holds translations near copies.
         pool: earlier translations among which critics are shown half of theirs.
-        residual: translators add to the image where both sets have as many channels.
+        residual: translators add to the image, as grey where the other set has another number of channels.
         align: they begin with the symmetry and the sign of A that are most like B.
     """
 

@@ -57,7 +57,7 @@ class GAN(Tempered, Inverting, Steerable):
         gamma: weight of the penalty; None takes 1 for grids and 0.01 for vectors, ten times as much for "gradient",
             0.01 for "clip".
         every: steps between penalties, which count as many times.
-        differences: above 0, r1 and r2 by finite differences of this size.
+        differences: above 0, r1 and r2 by finite differences this far along the slope, without second derivatives.
         activation: of perceptrons; straight pieces bend as sharply as data with modes far apart needs.
         octaves: waves of each number that the critic of vectors sees beside it.
         critic_steps: steps of the critic for one of the generator.
@@ -188,6 +188,8 @@ class GAN(Tempered, Inverting, Steerable):
             raise Unsupported("an auxiliary classifier needs classes as its condition: pass auxiliary=false")
         if auxiliary and architecture == "unet":
             raise Unsupported("a critic of patches has no classifier of whole items: pass auxiliary=false")
+        if differences and shuffle and architecture == "wave" and len(event.shape) == 1:
+            raise Unsupported("phase shuffle differs on both sides of a finite difference: pass shuffle=0")
         self.architecture, self.latent, self.width, self.blocks = architecture, latent, width, blocks
         self.units = units
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences

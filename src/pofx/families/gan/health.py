@@ -92,11 +92,14 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
     copies = numbers.get("near-duplicate share", 0.0)
     modes = math.exp(numbers.get("class entropy", 0.0))
     due = math.exp(numbers.get("class entropy of data", 0.0))
-    if "class entropy" in numbers and (modes < COVERED * due or copies > COPIES):
-        found["collapse"] = (
-            f"the generator collapses: samples spread over {modes:.2g} {'class' if modes < 1.05 else 'classes'} where "
-            f"the data has {due:.2g}, and {copies:.0%} are near copies of one another. {mends['collapse']}"
+    few = modes < COVERED * due
+    if "class entropy" in numbers and (few or copies > COPIES):
+        spread = (
+            f"samples spread over {modes:.2g} {'class' if modes < 1.05 else 'classes'} where the data has {due:.2g}"
         )
+        alike = f"{copies:.0%} of samples are near copies of one another"
+        seen = " and ".join([spread] * few + [alike] * (copies > COPIES))
+        found["collapse"] = f"the generator collapses: {seen}. {mends['collapse']}"
     now, best = numbers.get("validation"), numbers.get("best validation")
     if now is not None and best is not None and now > WORSE * best:
         found["divergence"] = (

@@ -45,15 +45,16 @@ class Translator(nn.Module):
         *,
         plus: Float[Tensor, "n channels h w"] | None = None,
     ) -> Float[Tensor, "n C H W"]:
-        """z (n, H · W), context (n, context), image (n, given, h, w) → (n, C, H, W), an image of as many channels that
-        is added before the bounds where there is one: the net starts near it."""
+        """z (n, H · W), context (n, context), image (n, given, h, w) → (n, C, H, W), an image that is added before the
+        bounds where there is one: the net starts near it. Of another number of channels it is added as grey."""
         x = z.reshape(-1, 1, *self.size)
         if image is not None:
             x = torch.cat((to_size(image.to(x.dtype), self.size), x), 1)
         given = x.new_ones(len(x), self.context) if context is None else context
         y: Tensor = self.net(x, given)
-        if plus is not None and plus.shape[1] == y.shape[1]:
+        if plus is not None:
             plus = to_size(plus.float(), self.size)
+            plus = plus if plus.shape[1] == y.shape[1] else plus.mean(1, keepdim=True)
             y = y.float() + ((NEAR * plus.clamp(-1, 1)).atanh() if self.bounded else plus)
         return y.tanh() if self.bounded else y
 

@@ -12,13 +12,14 @@ class SelfTest(Section):
         tested = results.plain.get("self_test") or []
         if not tested:
             return None
+        faults = dict.fromkeys(fault for row in tested for fault in row["faults"])  # some in a few spaces only
         lines = [
             {
                 "title": results.metrics[row["metric"]].title if row["metric"] in results.metrics else row["metric"],
                 "space": row["space"],
                 "honest": row["honest"],
-                "faults": list(row["faults"].values()),
+                "faults": [row["faults"].get(fault) for fault in faults],
             }
             for row in tested
         ]
-        return fill("sections/self_test.html.j2", results, faults=list(tested[0]["faults"]), lines=lines, plain=plain)
+        return fill("sections/self_test.html.j2", results, faults=list(faults), lines=lines, plain=plain)
