@@ -74,8 +74,10 @@ def test_pixels_may_be_missing(model):
         both = np.array([[[a, 0], [1, b]] for a in (0, 1) for b in (0, 1)], np.uint8)
         known = np.ma.masked_array(both[:1], [[[True, False], [False, True]]])
         assert run.log_prob(known)[0] == pytest.approx(np.logaddexp.reduce(run.log_prob(both)), abs=1e-5)
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(Unsupported, match="first pixels alone"):
         pofx.fit(pofx.images(x, levels=2), "made", steps=2, progress=False).log_prob(one)
+    with pytest.raises(DataError, match="not finite"):
+        pofx.fit(pofx.images(x, levels=2), "nsf", steps=2, progress=False).log_prob(one)
 
 
 @pytest.mark.parametrize("model", ["made", "gpt"])
