@@ -513,7 +513,8 @@ def test_warnings_name_options_that_the_model_has(name):
     row = row_of(name)
     worst = {"validation": 9.0, "best validation": 1.0, "near-duplicate share": 0.9, "class entropy": 0.0,
              "class entropy of data": 2.0, "critic accuracy": 1.0, "share": 1.0, "active units": 0.0,
-             "mutual information": 0.0, "code_usage": 0.01, "condition right": 0.1, "condition right of data": 0.9}  # fmt: skip
+             "mutual information": 0.0, "code_usage": 0.01, "condition right": 0.1,
+             "condition right of data": 0.9}  # fmt: skip
     event = Discrete((1, 8, 8), 2) if name.startswith("v") else Bounded((1, 8, 8))
     said = " ".join(
         build(name, event, event if name in TRANSLATIONS else None, **row.model.small).health(worst).values()
