@@ -125,3 +125,19 @@ def test_a_gap_in_a_column_that_had_gaps_is_a_known_value():
     run = pofx.fit(pofx.table(x), "circuit", steps=5, progress=False, options=SMALL["circuit"])
     drawn = run.sample(2, given=pd.DataFrame({"t": [np.nan, 0.5], "u": ["x", None]}))
     assert np.isnan(drawn.t[0]) and drawn.t[1] == pytest.approx(0.5) and drawn.u[0] == "x"
+
+
+def test_what_is_known_of_rows_is_a_prefix_too_and_a_mapping_for_each_row():
+    x = small().assign(t=RNG.normal(size=N))
+    x.loc[RNG.random(N) < 0.2, "t"] = np.nan
+    run = pofx.fit(pofx.table(x), "circuit", steps=5, progress=False, options={"states": 4})
+    same = run.sample(4, seed=1, given={"u": "y"})
+    pd.testing.assert_frame_equal(run.sample(4, seed=1, prefix={"u": "y"}), same)
+    pd.testing.assert_frame_equal(run.sample(4, seed=1, prefix=pd.Series({"u": "y"})), same)
+    drawn = run.sample(40, seed=1, prefix=[{"u": "x"}, {"v": True}] * 20)
+    assert (drawn.u[::2] == "x").all() and drawn.v[1::2].all() and drawn.u.nunique() == 3
+    assert drawn.t[::2].notna().any() and drawn.t[1::2].notna().any()  # a column that no row names is drawn
+    named = run.sample(40, seed=1, prefix=[{"u": "x", "t": 0.5}, {"v": True}] * 20)
+    assert (named.t[::2] == 0.5).all() and named.t[1::2].notna().any()  # not named: unknown, though it may be missing
+    with pytest.raises(UsageError, match="not both"):
+        run.sample(2, prefix={"u": "x"}, given={"u": "x"})

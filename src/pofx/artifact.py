@@ -30,7 +30,7 @@ from pofx.core.progress import blocks
 from pofx.data.kind import kind_of
 from pofx.data.numbers import check_codes
 from pofx.maths.interpolation import spherical, straight
-from pofx.partial import Partial, without_condition
+from pofx.partial import Partial, known_of, without_condition
 from pofx.parts import Parts
 from pofx.scoring import Score
 
@@ -125,9 +125,10 @@ class Artifact(Parts):
                 mapping, a DataFrame), texts, images; without it a model trained with labels draws them as often as
                 they occur in the training items.
             prefix: partial items to complete, one for all or one per item: the first rows of images, the beginnings
-                of texts. Only for models that draw an item part by part (`Completing`).
-            given: known values by column, one mapping for all rows or a DataFrame of n; the other columns are drawn
-                given them. Exact for models of any subset and, if the columns come first, for autoregressive ones.
+                of texts. Only for models that draw an item part by part (`Completing`). Of rows the same as `given`.
+            given: known values by column, one mapping for all rows, or one for each in a list or a DataFrame of n; the
+                other columns are drawn given them. Exact for models of any subset and, if the columns come first, for
+                autoregressive ones.
             with_condition: whether the conditions come back with the items: as columns of a table, else as a pair
                 (items, conditions). By default only tables have them.
             options: by the model's own names, those of `using` (sampler, sampler_steps, guidance …), for this call
@@ -178,6 +179,7 @@ class Artifact(Parts):
         n, seed = int(n), int(seed)
         check_room(BYTES * n * (self.representation.dims + 2), f"n must be fewer items than memory holds (got {n}")
         warn_of_failure(self)
+        prefix, given = known_of(self.representation, prefix, given)
         given, condition = without_condition(given, self.condition_columns, condition)
         raw = raw_condition(self, condition, n, seed)
         stated = condition_events(self, raw)

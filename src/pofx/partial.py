@@ -15,7 +15,7 @@ from pofx.core.generative import Within
 from pofx.core.model import Completing, Infilling, Model, X
 from pofx.core.random import Joined, Streams
 from pofx.core.representation import Representation
-from pofx.represent.partial import Known, check_range, known_frame
+from pofx.represent.partial import ABSENT, Known, check_range, known_frame
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
 from pofx.represent.table_heads import Heads
@@ -52,16 +52,13 @@ class Partial:
         """
         if prefix is None and given is None:
             return cls(model)
-        if prefix is not None and given is not None:
-            raise UsageError("an item has a prefix or known columns, not both: leave one out")
+        prefix, given = known_of(view, prefix, given)
         if prefix is not None:
             if not isinstance(model, Completing | Infilling):
                 raise Unsupported(
                     f"{name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
                     "masked-diffusion"
                 )
-            if isinstance(view, Columns | Bins | Heads):
-                raise UsageError("rows have no prefix: pass given=, a mapping of columns to values or a DataFrame")
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
         if not isinstance(view, Columns | Bins | Heads):
             raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")
@@ -112,6 +109,7 @@ class Partial:
         for pattern in np.unique(gaps, axis=0):
             rows = np.flatnonzero((gaps == pattern).all(1))
             own = frame.iloc[rows].loc[:, ~pattern]
+            own.attrs = {}
             if len(frame) == 1:
                 rows = np.arange(n)
             part = cls(model) if not own.shape[1] else cls.of(name, model, view, None, own, len(rows), device)
@@ -169,7 +167,21 @@ def _gaps(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarray:
     for i, column in enumerate(map(str, frame.columns)):
         if about.get(column, {}).get("missing"):
             found[:, i] = False
-    return found
+    absent = frame.attrs.get(ABSENT)
+    return found if absent is None else found | np.asarray(absent)
+
+
+def known_of(view: Representation, prefix: Any, given: Any) -> tuple[Any, Any]:
+    """A prefix and known columns: those of rows are given by column, under either name, as a DataFrame.
+
+    Raises:
+        UsageError: both are stated.
+    """
+    if prefix is not None and given is not None:
+        raise UsageError("an item has a prefix or known columns, not both: leave one out")
+    if not isinstance(view, Columns | Bins | Heads) or prefix is given:
+        return prefix, given
+    return None, known_frame(prefix if given is None else given)
 
 
 def without_condition(given: Any, columns: Sequence[str], condition: Any) -> tuple[Any, Any]:
@@ -184,6 +196,8 @@ def without_condition(given: Any, columns: Sequence[str], condition: Any) -> tup
         raise UsageError(f"the model was trained given {', '.join(columns)}: state all of them, once")
     of = frame[list(columns)]
     rest = frame.drop(columns=inside)
+    if ABSENT in frame.attrs:
+        raise UsageError(f"the model was trained given {', '.join(columns)}: state the same columns in each row")
     return (None if rest.shape[1] == 0 else rest), (of if len(columns) > 1 else of[columns[0]].tolist())
 
 

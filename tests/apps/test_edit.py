@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import pofx
 from pofx.apps.edit import edit
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
+from pofx.data.sources import whole
 from pofx.inverse.walk import levels
 from pofx.maths.editing import completed, consistent, inpainted, path_of, reduced
 from pofx.maths.paths import PATHS
@@ -355,6 +357,29 @@ def test_the_command_writes_pictures(run, tmp_path):
     found = CliRunner().invoke(app, called)
     assert found.exit_code == 0, found.output
     assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sides"), [("--new right", (8, 8)), ("--enlarge 2", (8, 8)), ("--beyond 0,0,0,4", (8, 12))]
+)
+def test_a_picture_shows_what_was_given_beside_each_item(run, tmp_path, change, sides):
+    run.save(tmp_path / "run")
+    called = ["edit", str(tmp_path / "run"), "digits", *change.split(), "-n", "3", "--steps", "2", "--beside", "--out"]
+    found = CliRunner().invoke(app, [*called, str(tmp_path / "edited.png")])
+    assert found.exit_code == 0, (found.output, found.exception)
+    sheet = np.asarray(Image.open(tmp_path / "edited.png"))
+    height, width = (side + 1 for side in sides)
+    scale = sheet.shape[1] // (8 * width + 1)
+    given = [sheet[::scale, ::scale][1:height, 2 * i * width + 1 :][:, : width - 1] for i in range(3)]
+    shown = np.round(whole("digits").values[:3] * (255 / 16))
+    for left, item in zip(given, shown, strict=True):
+        if change.startswith("--enlarge"):
+            assert (left[::2, ::2] == left[1::2, 1::2]).all() and abs(left.mean() - item.mean()) < 9
+        else:
+            known = left[:, : 4 if "right" in change else 8]
+            assert (known == item[:, : known.shape[1]]).all() and (left[:, known.shape[1] :] == 128).all()
+    found = CliRunner().invoke(app, [*called, str(tmp_path / "edited.npz")])
+    assert found.exit_code != 0 and "--out FILE.png" in str(found.exception)
 
 
 @pytest.mark.parametrize("name", ["circuit", "masked-diffusion", pytest.param("vae", marks=pytest.mark.slow)])

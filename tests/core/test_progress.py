@@ -114,6 +114,8 @@ def test_a_long_verb_shows_its_share_in_lines_of_a_pipe_and_anew_in_a_terminal(m
         with output.waiting("scoring 4 items by a model of a rather long name that fills it"):
             for _ in blocks(4, 2):
                 time.sleep(0.05)
+            time.sleep(0.05)
         shown = capsys.readouterr().err
+        assert re.findall(r"\d:\d\d", shown.splitlines()[-1]) or terminal
         assert " 50%" in shown and "left" in shown and ("\r" in shown) == terminal
         assert all(len(part) <= 80 for part in re.split(r"[\r\n]", shown))

@@ -21,6 +21,7 @@ Columns = Annotated[str | None, typer.Option("--columns", help="Columns of a tab
 Drop = Annotated[str | None, typer.Option("--drop", help="Columns of a table that are left out: name,id.")]
 Split = Annotated[str | None, typer.Option(help="train, validation or test (default: every item, in its order).")]
 Force = Annotated[bool, typer.Option("--force", help="Use data other than that of training.")]
+Beside = Annotated[bool, typer.Option("--beside", help="In a picture: what was given to the left of each item.")]
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 DRAWN = 64  # items that a verb draws where their number is not stated
 
@@ -111,6 +112,15 @@ def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     if known >= values.shape[1]:
         raise UsageError(f"--known must be below {values.shape[1]}, the whole item (got {known})")
     return values[:, :known]
+
+
+def unknown_grey(items: Any, known: Any) -> Any:
+    """Beginnings of pictures (m, rows, …) as pictures of the shape of items (n, …), each in turn, grey below."""
+    import numpy as np
+
+    found = np.full_like(items.values, (items.facts["levels"] - 1) // 2)
+    found[:, : known.shape[1]] = known[np.arange(len(found)) % len(known)]
+    return found
 
 
 def columns(text: str | None) -> Any:

@@ -20,6 +20,7 @@ from pofx.declared import STDOUT
 NARROWEST = 24  # columns that the last column of a table has at least
 ROWS = 5  # items shown beside a file
 FIRST, LONGEST, AGAIN = 2.0, 60.0, 0.5  # seconds between the lines of `waiting`; of a line that is drawn anew
+PAIRS = 8  # columns of a grid of pairs
 TIMES = 24  # columns of a share and two times, for which `waiting` has room
 
 
@@ -74,15 +75,22 @@ def items(
     *,
     columns: int | None = None,
     mark: Callable[[bytes], bytes] | None = None,
+    beside: Any = None,
 ) -> str | None:
     """Write items to a path, or as they are to stdout, or show them; returns `done`, the sentence about it.
 
     Args:
         mark: is applied to the content of every file.
+        beside: pictures that are shown to the left of each item.
+
+    Raises:
+        UsageError: `beside` and items that are not pictures of their shape, or a path that is no picture.
     """
     from pofx.data.kind import kind_of
 
     kind = kind_of(items)
+    if beside is not None:
+        items, columns = pairs_of(items, beside, path), PAIRS
     if path == STDOUT:
         sys.stdout.flush()
         kind.write(items, sys.stdout.buffer, columns=columns)
@@ -95,6 +103,21 @@ def items(
     if path is not None:
         kind.write(items, path, columns=columns, mark=mark)
     return done
+
+
+def pairs_of(items: Any, beside: Any, path: Path | None) -> Any:
+    """Pictures with others to the left of each, one pair after the other."""
+    import numpy as np
+
+    from pofx.core.errors import UsageError
+    from pofx.data.kind import kind_of
+
+    if path is None or path.suffix.lower() not in (".png", ".jpg") or not kind_of(items).photographic:
+        raise UsageError("--beside shows pictures: leave it out, or pass --out FILE.png")
+    drawn, given = np.asarray(items.values), np.asarray(beside)
+    if given.shape != drawn.shape:
+        raise UsageError(f"--beside needs pictures of one shape (got {given.shape[1:]} and {drawn.shape[1:]}): omit it")
+    return replace(items, values=np.stack((given, drawn), 1).reshape(-1, *drawn.shape[1:]), labels=None, condition=None)
 
 
 def least_probable(items: Any, log_prob: Any, n: int) -> str:
@@ -134,6 +157,8 @@ def waiting(what: str) -> Iterator[None]:
         while not ended.wait(gap):
             seconds = time.monotonic()
             at, now = latest[0]
+            if now.share >= 1.0:  # the items went through one part of the work
+                now = progress.Progress("")
             left = None if now.remaining is None else max(now.remaining - (seconds - at), 0.0)
             now = replace(now, phase="", remaining=left)
             text = progress.line(

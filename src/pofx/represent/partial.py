@@ -14,6 +14,7 @@ from pofx.core.options import short
 from pofx.data.kinds.table import check_table
 from pofx.data.schema import numbers
 
+ABSENT = "pofx-absent"  # which cells of known rows nobody named, among a frame's attributes
 NUMBERS = ("whole", "decimal", "lattice", "levels", "real", "constant")
 
 
@@ -54,7 +55,8 @@ def known_columns(given: Any, varying: Sequence[str], schema: Mapping[str, Mappi
 
 
 def known_frame(given: Any) -> pd.DataFrame:
-    """Known columns as rows: a DataFrame, values by column for all rows, or lists of values by column.
+    """Known columns as rows: a DataFrame, values by column for all rows, lists of values by column, or a mapping of
+    columns to values for each row.
 
     Raises:
         DataError: another thing, or no column.
@@ -67,6 +69,12 @@ def known_frame(given: Any) -> pd.DataFrame:
             frame = pd.DataFrame(dict(given) if listed else [dict(given)])
         except ValueError as error:
             raise DataError(f"the known columns must have a value for each row ({error}): give equal lists") from error
+    elif isinstance(given, pd.Series):
+        frame = pd.DataFrame([given.to_dict()])
+    elif isinstance(given, list | tuple) and given and all(isinstance(row, Mapping | pd.Series) for row in given):
+        frame = pd.DataFrame([dict(row) for row in given])
+        if any(len(row) < frame.shape[1] for row in given):  # a column that a row does not name is unknown in it
+            frame.attrs[ABSENT] = [[c not in row for c in frame.columns] for row in given]
     else:
         raise DataError(f"the known columns must be values by column (got {short(given)}): pass given={{'age': 30}}")
     if not frame.shape[1]:

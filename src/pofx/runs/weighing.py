@@ -261,8 +261,20 @@ def event_density(log_target: Callable[[Tensor], Tensor], view: Columns) -> Call
         if isinstance(value, Tensor) and x.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
             raise UsageError("log_target has no slope: compute it with torch from the tensor that it is given")
         if not isinstance(value, Tensor) or value.shape != (len(x),) or not value.is_floating_point():
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise UsageError(f"log_target must return a float tensor of shape (n,), here ({len(x)},) (got {got})")
+            raise UsageError(
+                f"log_target must return a float tensor of shape (n,), here ({len(x)},) (got {_returned(value, len(x))}"
+            )
         return value + ladj
 
     return log_density
+
+
+def _returned(value: Any, n: int) -> str:
+    """What a target gave in place of log f of every row, and what to do."""
+    if not isinstance(value, Tensor):
+        of = "compute it with torch functions of the tensor that it is given, through which slopes flow"
+        return f"{type(value).__name__}): {of}, for all rows at once"
+    got = f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)})"
+    if not value.is_floating_point():
+        return f"{got}: without rounding, since slopes flow through it"
+    return f"{got}: take [:, 0] of it" if value.shape == (n, 1) else f"{got}: sum over the axes of a row"

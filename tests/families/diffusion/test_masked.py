@@ -5,8 +5,10 @@ import itertools
 import pytest
 import torch
 
+from pofx.core.config import config
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Discrete
+from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.diffusion.masked import MaskedDiffusion
 from pofx.families.diffusion.places import fewest
@@ -134,3 +136,74 @@ def test_fewer_steps_evaluate_the_network_less_often():
     assert len(calls) == 4
     with pytest.raises(UsageError):
         MaskedDiffusion(Discrete((3,), 2), width=40)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_the_bound_follows_the_order_of_the_draws_block_after_block(block):
+    """Of places drawn from the first to the last it is log p itself; of blocks the mean over orders within each."""
+    model = rough(Discrete((3,), 3), block=block, bound_draws=600)
+    x = enumerate_states(model.event)
+    orders = [o for o in itertools.permutations(range(3)) if [p // block for p in o] == sorted(p // block for p in o)]
+    each = torch.stack([model.log_prob_in_order(x, torch.tensor(o)) for o in orders])
+    value, error = model.log_prob_estimate(x)
+    assert ((value - each.mean(0)).abs() < 5 * error + 1e-3).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("block", [0, 2])
+def test_orders_averaged_inside_the_logarithm_tighten_the_bound_towards_the_density_of_the_draws(block):
+    model = rough(Discrete((3,), 2), block=block)
+    x = enumerate_states(model.event)
+    orders = [o for o in itertools.permutations(range(3)) if not block or 2 not in o[:2]]
+    each = torch.stack([model.log_prob_in_order(x, torch.tensor(o)) for o in orders])
+    true = each.exp().mean(0).log()
+    model.bound_orders = 400
+    value, error = model.log_prob_estimate(x)
+    assert ((value - true).abs() < 5 * error + 1e-4).all() and (true > each.mean(0) - 1e-6).all()
+    model.bound_orders = 1
+    assert torch.isclose(model.log_prob(x), each, atol=1e-5).any(0).all()  # one of the orders
+
+
+@pytest.mark.parametrize(
+    "event", [Discrete((1, 5, 7), 6), Discrete((3, 4, 4), 3), Discrete((5, 6), 4), Discrete((9,), 4)]
+)
+def test_unets_give_the_hidden_places_from_the_known_ones_alone(event):
+    torch.manual_seed(0)
+    model = MaskedDiffusion(event, width=32, layers=1, network="unet").eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+        n = model.length
+        x, hidden = torch.randint(event.largest, (4, n)), torch.rand(4, n) < 0.5
+        out = model.net(x, hidden, None, hidden)
+        other = torch.where(hidden, (x + 1) % event.largest, x)
+        torch.testing.assert_close(model.net(other, hidden, None, hidden), out)
+        one = hidden & (torch.arange(n) == int(hidden[0].nonzero()[0]))
+        torch.testing.assert_close(model.net(x, hidden, None, one), out[one[hidden]], atol=1e-4, rtol=1e-4)
+        changed = model.net(torch.where(hidden, x, (x + 1) % event.largest), hidden, None, hidden)
+    assert (changed - out).abs().max() > 1e-3
+
+
+def test_the_network_is_chosen_by_the_event_and_stored():
+    near, rows = (Discrete((1, 8, 8), 3), Discrete((9,), 3)), (Discrete((3,), (3, 3, 3)), Discrete((2,), (2, 3)))
+    for event in (*near, *rows):
+        wanted = "unet" if event in near else "transformer"
+        model = MaskedDiffusion(event)
+        assert config(model)["network"] == model.network == wanted
+    with pytest.raises(UsageError, match="transformer"):
+        MaskedDiffusion(Discrete((2,), (2, 3)), network="unet")
+
+
+def test_sizes_of_hidden_sets_are_weighted_so_that_the_loss_is_the_bound():
+    """Against the bound by even sizes, on the mean of many sets of one item."""
+    model = rough(Discrete((6,), 3))
+    x = torch.randint(3, (1, 6)).expand(4000, -1)
+    with torch.no_grad():
+        loss = torch.stack([model.loss(Batch(x)) for _ in range(5)]).mean()
+        model.bound_draws = 64
+        bound = -model.log_prob(x[:1]) / 6
+        orders = [torch.randperm(6) for _ in range(300)]
+        exact = torch.stack([model.log_prob_in_order(x[:1], order) for order in orders])[:, 0] / 6
+    assert float((loss + exact.mean()).abs()) < 5 * float(exact.std()) / 300**0.5
+    assert float((loss - bound).abs()) < 0.2

@@ -57,6 +57,7 @@ def edit(
     guide: Annotated[str | None, typer.Option(help="A run or FILE.py:function, as in `pofx sample`."), Reads()] = None,
     split: arguments.Split = None,
     out: Annotated[Path | None, typer.Option(help="As in `pofx sample`."), Items("edited")] = None,
+    beside: arguments.Beside = False,
     condition: arguments.Condition = None,
     seed: arguments.Seed = 0,
     device: arguments.Device = "auto",
@@ -142,7 +143,31 @@ def edit(
         )
     of = artifact if into is None else load(into)
     columns = None if toward is None else stops  # a pair a row
-    return output.items(arguments.as_items(of, edited), out, f"{len(edited)} items drawn", columns=columns)
+    items = arguments.as_items(of, edited)
+    left = _given(items, values, area, enlarge, colour, beyond) if beside else None
+    return output.items(items, out, f"{len(edited)} items drawn", columns=columns, beside=left)
+
+
+def _given(items: Any, values: Any, area: Any, enlarge: int | None, colour: bool, beyond: str | None) -> Any:
+    """What an edit was given, as pictures: grey where nothing was, means where means were."""
+    import numpy as np
+
+    seen, grey = np.array(values), (items.facts["levels"] - 1) // 2
+    if area is not None:
+        seen[np.broadcast_to(area, seen.shape[:3])] = grey
+    if enlarge is not None:
+        n, h, w = seen.shape[:3]
+        if (h, w) == np.shape(items.values)[1:3]:
+            blocks = seen.reshape(n, h // enlarge, enlarge, w // enlarge, enlarge, *seen.shape[3:])
+            seen = blocks.mean((2, 4)).round().astype(values.dtype)
+        seen = seen.repeat(enlarge, 1).repeat(enlarge, 2)
+    if colour:
+        seen = np.broadcast_to(seen.mean(-1, keepdims=True).round(), seen.shape).astype(values.dtype)
+    if beyond is not None:
+        top, bottom, left, right = _margins(beyond)
+        sides = ((0, 0), (top, bottom), (left, right), *[(0, 0)] * (seen.ndim - 3))
+        seen = np.pad(seen, sides, constant_values=grey)
+    return seen
 
 
 def _margins(text: str) -> tuple[int, int, int, int]:

@@ -49,6 +49,7 @@ def sample(
         typer.Option(help="A key that signs the manifest in .png files: a secret, or Ed25519 as PEM."),
         Reads(),
     ] = None,
+    beside: arguments.Beside = False,
     option: arguments.Options = None,
     device: arguments.Device = "auto",
 ) -> str | None:
@@ -67,6 +68,8 @@ def sample(
 
     if known is not None and prefix is None:
         raise UsageError("--known needs --prefix DATA: it is the number of parts of each of its items that are given")
+    if beside and known is None:
+        raise UsageError("--beside shows what --prefix DATA --known ROWS gives: pass both, or leave it out")
     artifact = load(run).to(device)
     if guide is not None:
         from pofx.combine.guiding import guided
@@ -86,4 +89,6 @@ def sample(
             drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
     done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
     mark = stamp(artifact, None if sign is None else key_of(sign), seed=seed, n=n)
-    return output.items(arguments.as_items(artifact, drawn), out, done, mark=mark)
+    items = arguments.as_items(artifact, drawn)
+    left = arguments.unknown_grey(items, start) if beside and named(items.kind).photographic else start
+    return output.items(items, out, done, mark=mark, beside=left if beside else None)

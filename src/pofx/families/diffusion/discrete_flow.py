@@ -20,11 +20,11 @@ from pofx.core.event import Condition, Discrete, Event, dims
 from pofx.core.model import Batch, Recipe
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Width
 from pofx.core.random import Streams
-from pofx.families.diffusion.places import Draws, Places
+from pofx.families.diffusion.places import Draws, Network, Places
 from pofx.maths.discrete_paths import diffusion_gap, evidence, flow_gap, reversed_logits
 from pofx.maths.distributions import categorical_draw
 from pofx.maths.sharpening import sharpen
-from pofx.nets.attention.masked_transformer import CONTEXT, MaskedTransformer
+from pofx.nets.attention.masked_transformer import CONTEXT
 from pofx.nets.vector.conditioner import Conditioner
 from pofx.nets.vector.time import TimeEmbedding
 
@@ -35,8 +35,11 @@ class DiscreteFlow(Places):
     Args:
         noise: "masked" hides places, "uniform" replaces them by any class.
         rates: "flow", jumps to the predicted class alone, or "diffusion", the reversal of uniform noising.
-        width: features of each place, a multiple of 32.
-        layers: blocks of attention and a two-layer net.
+        network: "transformer"; "unet", convolutions that see what lies beside a place from the start; "auto" takes the
+            U-Net for images, grids and sequences, and the transformer for columns.
+        width: features of each place, a multiple of 32; None takes 128, or 64 of a U-Net at its full resolution.
+        layers: blocks of attention and a two-layer net, or of a U-Net on each of its paths at each resolution; None
+            takes 4; of a U-Net 2, or 1 where it has several resolutions.
         dropout: share of hidden features dropped in training.
         sampler_steps: evaluations of the network for a sample.
         stochasticity: rate at which places are noised again and predicted anew, which mends errors of early steps and
@@ -49,7 +52,7 @@ class DiscreteFlow(Places):
     source: ClassVar[str] = "Gat et al., 2024, arXiv 2407.15595; Campbell et al., 2024, arXiv 2402.04997"
     adjustable: ClassVar = ("sampler_steps", "stochasticity", "bound_draws")
     small: ClassVar = {"width": 32, "layers": 2, "sampler_steps": 16}
-    unstated: ClassVar = {"shared_tables": False}
+    unstated: ClassVar = {"shared_tables": False, "network": "transformer"}
     recipes: ClassVar = (
         Recipe(
             "d3pm-uniform",
@@ -67,8 +70,9 @@ class DiscreteFlow(Places):
         *,
         noise: Annotated[str, OneOf("masked", "uniform")] = "masked",
         rates: Annotated[str, OneOf("flow", "diffusion")] = "flow",
-        width: Width = 128,
-        layers: Depth = 4,
+        network: Network = "auto",
+        width: Width | None = None,
+        layers: Depth | None = None,
         dropout: Dropout = 0.0,
         sampler_steps: Count = 64,
         stochasticity: NonNegative = 0.0,
@@ -77,15 +81,15 @@ class DiscreteFlow(Places):
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
-        self.check_width(width)
         if rates == "diffusion" and noise == "masked":
             raise UsageError("rates 'diffusion' are those of uniform noise (got noise 'masked'): pass noise='uniform'")
-        self.noise, self.rates, self.width, self.layers, self.dropout = noise, rates, width, layers, dropout
+        self.noise, self.rates, self.dropout = noise, rates, dropout
+        self.network, self.width, self.layers = self.chosen(network, width, layers)
         self.sampler_steps, self.stochasticity, self.bound_draws = sampler_steps, stochasticity, bound_draws
         self.length = dims(event)
         self.time, self.conditioner = TimeEmbedding(CONTEXT), Conditioner(condition, CONTEXT)
         self.shared_tables = shared_tables
-        self.net = MaskedTransformer(event, width, layers, context=True, dropout=dropout, shared=shared_tables)
+        self.net = self.network_of(context=True, dropout=dropout, shared=shared_tables)
         counts = torch.tensor(event.counts) if event.uneven else torch.full((self.length,), event.largest)
         self.register_buffer("allowed", torch.arange(event.largest) < counts[:, None], persistent=False)
 

@@ -214,7 +214,7 @@ class MaskedReal(Hidden):
         real = (self.slots >= 0).expand(n, -1, -1)
         hidden = (real & ~there).any(2)
         partly = hidden & there.any(2)
-        for now in self.turns(hidden, keys - partly.float(), generator):
+        for now in self.turns(hidden, self.by_block(keys) - partly.float(), generator):
             if not bool((hidden & now).any()):  # drawn before
                 u, noise = generator.uniform(self.length), generator.normal(self.length, self.token_head.numbers)
             raw = self.net(y, hidden | now, context, now)

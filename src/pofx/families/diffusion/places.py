@@ -20,15 +20,17 @@ from torch import Tensor, nn
 from pofx.core.errors import UsageError
 from pofx.core.event import Condition, Discrete, dims
 from pofx.core.model import Batch, Density, Explicit, Infilling, OnePhase, Stepwise, Tempered
-from pofx.core.options import Range
+from pofx.core.options import OneOf, Range
 from pofx.core.random import Streams
 from pofx.maths.estimates import standard_error
 from pofx.nets.attention.masked_tokens import MaskedTokens
 from pofx.nets.attention.masked_transformer import MaskedTransformer
+from pofx.nets.image.masked_unet import MaskedUNet, halved
 from pofx.nets.vector.conditioner import CONDITIONS, Conditioner
 
 MOST_STEPS = 256  # up to so many places each is drawn by itself unless `sampler_steps` is given
 STARTS = 10_000  # items from which frequencies and spreads are taken
+Network = Annotated[str, OneOf("auto", "transformer", "unet")]
 Steps = Annotated[int, Range(0, 1_000_000)]
 Draws = Annotated[int, Range(2, 100_000)]
 Block = Annotated[int, Range(0, 1 << 24)]
@@ -42,7 +44,7 @@ class Corrupted(OnePhase, Explicit, Tempered, Stepwise):
     best_density: ClassVar = Density.BOUND
     length: int  # places
     bound_draws: int
-    net: MaskedTransformer | MaskedTokens
+    net: MaskedTransformer | MaskedUNet | MaskedTokens
     conditioner: Conditioner
 
     @property
@@ -139,12 +141,16 @@ class Hidden(Infilling, Corrupted):
         return self.length * whole.sum(1) / hidden.sum(1)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """The bound in nats per number, by one set of hidden places per item, of sizes stratified over the batch."""
+        """The bound in nats per number, by one set of hidden places per item, of sizes stratified over the batch. Of k
+        hidden places the term is L / k times a sum whose variance grows with k: sizes are drawn in proportion to
+        k^(-1/2), for which the variance of the weighted term is least."""
         y, n = self.seen(batch.x), len(batch)
         u = (torch.randperm(n, device=y.device) + torch.rand(n, dtype=torch.float32, device=y.device)) / n
-        hidden = fewest(u, torch.rand(n, self.length, dtype=torch.float32, device=y.device))
+        hidden = fewest(u.square(), torch.rand(n, self.length, dtype=torch.float32, device=y.device))
+        k = hidden.sum(1) / self.length
+        weight = 1 / (self.length * (k.sqrt() - (k - 1 / self.length).clamp(min=0).sqrt()))
         each = self.loss_each(y, hidden, self.conditioner(batch.condition))
-        return self._all(each, hidden).mean() / self.size
+        return (weight * self._all(each, hidden)).mean() / self.size
 
     def drawn_term(
         self,
@@ -153,9 +159,21 @@ class Hidden(Infilling, Corrupted):
         streams: Streams,
         context: Float[Tensor, "n context"] | None,
     ) -> Float[Tensor, "n"]:
-        """The term of hidden places, `share` of all, chosen at random."""
-        hidden = fewest(share, streams.uniform(self.length))
-        return self._all(self.log_each(y, hidden, context, hidden, streams), hidden)
+        """The term of hidden places, `share` of all, chosen at random; of blocks those of one block, which is chosen by
+        `share` too: the blocks before it are known, those behind it hidden."""
+        keys = streams.uniform(self.length)
+        if not 0 < self.block < self.length:
+            hidden = wanted = fewest(share, keys)
+        else:
+            at = (share * self.length).clamp(max=self.length - 0.5)[:, None]
+            first = (at / self.block).floor() * self.block
+            size = (self.length - first).clamp(max=self.block)
+            place = torch.arange(self.length, device=keys.device)
+            inside = (place >= first) & (place < first + size)
+            rank = keys.masked_fill(~inside, 2.0).argsort(1).argsort(1)
+            wanted = inside & (rank < (at - first).ceil().clamp(min=1).minimum(size))
+            hidden = wanted | (place >= first + size)
+        return self._all(self.log_each(y, hidden, context, wanted, streams), wanted)
 
     def log_prob_in_order(
         self, x: Num[Tensor, "n *event"], order: Int[Tensor, "places"], condition: Condition | None = None
@@ -175,13 +193,15 @@ class Hidden(Infilling, Corrupted):
             hidden[:, place] = False
         return total
 
+    def by_block(self, keys: Float[Tensor, "n places"]) -> Float[Tensor, "n places"]:
+        """Keys of the order of the draws with those of earlier blocks before all others."""
+        return keys + torch.arange(self.length, device=keys.device) // self.block if self.block else keys
+
     def turns(
         self, hidden: Bool[Tensor, "n places"], keys: Float[Tensor, "n places"], generator: Streams
     ) -> Iterator[Tensor]:
         """The places that are drawn at every step, bool (n, places) each: the hidden ones, those with the least keys
         first, block after block; then, `remasking` times, as many of them as a step draws, chosen at random."""
-        if self.block:
-            keys = keys + torch.arange(self.length, device=keys.device) // self.block
         rank = keys.masked_fill(~hidden, -2.0).argsort(1).argsort(1)  # known places come first
         ends = [round(self.length * (s + 1) / self.steps) for s in range(self.steps)]
         for low, high in zip([0, *ends[:-1]], ends, strict=True):
@@ -209,7 +229,34 @@ class Places(Corrupted):
         "validations": 16,
         "validation_items": 512,
     }
-    net: MaskedTransformer
+    net: MaskedTransformer | MaskedUNet
+    network: str
+    width: int
+    layers: int
+
+    def chosen(self, network: str, width: int | None, layers: int | None) -> tuple[str, int, int]:
+        """The network of this event, its width and its layers.
+
+        Raises:
+            UsageError: a width that the network does not take, or a U-Net of places with unequal numbers of classes.
+        """
+        event = self.event
+        assert isinstance(event, Discrete)
+        if network == "auto":  # columns of tables state their classes one by one
+            network = "unet" if isinstance(event.classes, int) else "transformer"
+        if network == "unet" and event.uneven:
+            raise UsageError("network must be 'transformer' for columns with unequal numbers of classes (got 'unet')")
+        width = width or (64 if network == "unet" else 128)
+        self.check_width(width)
+        return network, width, layers or (4 if network == "transformer" else 1 if halved(event.shape) else 2)
+
+    def network_of(self, *, context: bool, dropout: float, shared: bool) -> MaskedTransformer | MaskedUNet:
+        """The network that `chosen` names."""
+        event = self.event
+        assert isinstance(event, Discrete)
+        if self.network == "unet":
+            return MaskedUNet(event, self.width, self.layers, context=context, dropout=dropout)
+        return MaskedTransformer(event, self.width, self.layers, context=context, dropout=dropout, shared=shared)
 
     @staticmethod
     def check_width(width: int) -> None:
