@@ -122,10 +122,10 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
         wrong, chosen = ([c for c in some if c not in same] for some in (wrong, chosen))
     if wrong or not chosen:
         numeric = ",".join(str(c) for c in chosen if c not in wrong)
-        names = "".join(f", or --by {c} if it names series" for c in wrong if _repeats(frame[c]))
+        named = "".join(f", or --by {c} if it names series" for c in wrong if _repeats(frame[c]))
         raise DataError(
             f"channels of {name} must be numbers (got {', '.join(wrong) or 'none'}): pass those that are with "
-            f"--columns {numeric or 'NAME'} (columns=[…] in Python){names}"
+            f"--columns {numeric or 'NAME'} (columns=[…] in Python){named}"
         )
     covariates = frame[list(known)].to_numpy(np.float64) if known else None
     made = Series(frame[chosen].to_numpy(np.float64, na_value=np.nan), tuple(map(str, chosen)), times, covariates)
