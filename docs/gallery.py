@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import pofx
 import pofx.data.sources
 from pofx.core.config import entries
@@ -22,10 +24,11 @@ from pofx.runs.folder import status
 from pofx.train.options import Budget
 
 HERE = Path(__file__).parent / "gallery"
-SHOWN, COLUMNS = 64, 10  # samples of a sheet, and of a line of one that shows a control
+SHOWN, COLUMNS, HEARD = 64, 10, 10  # samples of a sheet, of a line of one that shows a control, and of a sound
 STEERED = ("stylegan2",)  # models whose controls are shown
 DATA = ("digits", "moons", "spoken-digits")
 SOUND = ("wavegan", "wavenet")  # models of signals, which take pictures of digits as such too
+TRANSLATIONS = ("pix2pix", "cyclegan")  # of digits that were turned and inverted
 
 
 def main() -> None:
@@ -58,7 +61,12 @@ def main() -> None:
         steps = run.card["training"]["steps"]
         lines += [f"## `{name}` ({known[name].traits.family})", ""]
         lines += [f"{known[name].traits.summary} {steps} steps on {source}.", ""]
-        lines += [sheet(name, "samples", run.draw(SHOWN, seed=0)), ""]
+        if name in TRANSLATIONS:
+            given = turned(take(pofx.data.sources.load(source).test, range(SHOWN)))
+            lines += ["Turned and inverted digits, and what is made of them:", "", sheet(name, "given", given), ""]
+            lines += [sheet(name, "samples", run.draw(SHOWN, given.values, seed=0)), ""]
+        else:
+            lines += [sheet(name, "samples", run.draw(SHOWN, seed=0)), ""]
         for control in run.model.controls() if name in STEERED and isinstance(run.model, Steerable) else ():
             drawn = joined([run.draw(COLUMNS, seed=0, **options) for _, options in control.lines])
             labels = "; ".join(label for label, _ in control.lines)
@@ -85,11 +93,21 @@ def trained(name: str, sources: Sequence[str], budget: Budget, again: bool) -> t
         try:
             if not again and finished(folder, budget):
                 return pofx.load(folder), source
-            return pofx.fit(source, name, progress=False, out=folder, overwrite=True, **budget.request), source
+            data, options = source, budget.request
+            if name in TRANSLATIONS:
+                data = pofx.data.sources.load(source).train
+                options = {**options, "condition": turned(data)}
+            return pofx.fit(data, name, progress=False, out=folder, overwrite=True, **options), source
         except PofxError as error:
             reason = error
     print(f"{name}: {reason}", flush=True)
     return None
+
+
+def turned(digits: Any) -> Any:
+    """Pictures by a quarter turn, white for black."""
+    top = int(digits.values.max())
+    return pofx.images(top - np.rot90(digits.values, axes=(1, 2)), levels=top + 1)
 
 
 def finished(folder: Path, budget: Budget) -> bool:
@@ -103,6 +121,9 @@ def finished(folder: Path, budget: Budget) -> bool:
 def sheet(name: str, title: str, drawn: Any, columns: int | None = None) -> str:
     """The lines of a page that show samples: a picture in a file of its own, or the first lines."""
     kind = kind_of(drawn)
+    if ".wav" in kind.outputs:
+        (HERE / f"{name}.wav").write_bytes(kind.content(take(drawn, range(HEARD)), ".wav"))
+        return f"[{name}: {title}, {HEARD} clips]({name}.wav)"
     if not kind.pictorial and kind.plane(drawn.values) is None:
         return f"```\n{kind.preview(drawn) or kind.describe(drawn)}\n```"
     file = f"{name}{'' if title == 'samples' else '-' + title.replace(' ', '-').replace('.', '')}.png"

@@ -4,8 +4,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import pofx
 from pofx.core.errors import UsageError
 from pofx.train.options import Budget
 
@@ -48,12 +50,19 @@ def test_after_an_interruption_only_what_is_missing_is_trained(gallery, tmp_path
 
 
 def test_a_sheet_per_model_and_a_page(gallery, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["gallery", "--models", "dcgan,stylegan2,planar", "--budget", "2steps"])
+    monkeypatch.setattr(sys, "argv", ["gallery", "--models", "dcgan,stylegan2,planar,cyclegan", "--budget", "2steps"])
     gallery.main()
     page = (tmp_path / "gallery" / "index.md").read_text()
     sheets = sorted(p.name for p in (tmp_path / "gallery").glob("*.png"))
     controls = {p.name for p in (tmp_path / "gallery").glob("stylegan2-*.png")}
     assert {"stylegan2-truncation.png", "stylegan2-mixing.png", "stylegan2-ganspace-1.png"} <= controls
-    assert len(sheets) == 4 + len(controls) and "real-digits.png" in sheets
+    assert len(sheets) == 6 + len(controls) and {"real-digits.png", "cyclegan-given.png"} <= set(sheets)
     assert all(f"]({name})" in page for name in sheets)
     assert "docs/gallery/" in (ROOT / ".gitignore").read_text()
+
+
+def test_sounds_can_be_heard(gallery):
+    gallery.HERE.mkdir()
+    clips = pofx.audio([np.zeros(40, np.float32)] * 12, rate=1000)
+    assert gallery.sheet("wavegan", "samples", clips) == "[wavegan: samples, 10 clips](wavegan.wav)"
+    assert (gallery.HERE / "wavegan.wav").read_bytes()[:4] == b"RIFF"
