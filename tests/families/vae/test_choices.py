@@ -232,7 +232,7 @@ def test_the_net_of_a_picture_as_condition_is_chosen_and_trains(network, net, ra
     sum(m.loss(Batch(x, x)).values()).backward()
     grads = [p.grad for k, p in m.named_parameters() if k.startswith("conditioner.")]
     assert any(g is not None and bool((g != 0).any()) for g in grads)
-    assert m.sample(3, Streams(0, 3), x[:3]).shape == (3, 1, 9, 9)
+    assert m.sample(3, x[:3], generator=Streams(0, 3)).shape == (3, 1, 9, 9)
 
 
 def test_a_condition_that_is_no_picture_knows_no_net():

@@ -152,8 +152,6 @@ def test_importance_samples_raise_the_bound_of_a_code_to_the_sum_over_all_codes(
     assert bool(((bound - exact).abs() < 4 * error + 1e-3).all()) and float((exact - bound).mean()) < 0.1
     weights = m.importance_weights(x, y, particles=3000, generator=Streams(1, 5))
     assert torch.allclose(weights.logsumexp(1) - math.log(3000), exact, atol=0.3)
-    drawn, log_w = m.simulate(4, y[:4], generator=Streams(0, 4))
-    assert drawn.shape == (4, *shape) and bool(log_w.isfinite().all())
 
 
 @torch.no_grad()
@@ -175,7 +173,7 @@ def test_a_run_of_discrete_codes_states_how_many_importance_samples_count():
     x = (np.random.default_rng(0).random((60, 8, 8)) < 0.3).astype(np.uint8)
     run = pofx.fit(pofx.images(x, levels=2), "vq-vae", steps=3, progress=False, options=SMALL)
     plain, many = run.score(x[:5]), run.score(x[:5], importance=16)
-    assert plain.stderr is None and plain.importance == 1
+    assert plain.stderr is None and plain.importance == 1 and "importance" not in repr(plain)
     assert many.importance == 16 and many.stderr.shape == many.effective.shape == (5,)
     assert ((many.effective >= 1) & (many.effective <= 16)).all()
     assert (many.value >= plain.value - 1.0).all() and many.value.mean() > plain.value.mean()

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous, Discrete, Event, each
 from pofx.core.model import Batch, Density, OnePhase, Phase, Recipe
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
@@ -356,10 +357,7 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
     def simulate(
         self, n: int, condition: Condition | None = None, *, generator: Streams
     ) -> tuple[Shaped[Tensor, "n *event"], Float[Tensor, "{n}"]]:
-        self.check_condition(n, condition)
-        z = self._prior_codes(n, generator)
-        x = self.draw_given(z, condition, generator=generator)
-        return x, self._joint(x, condition, z.flatten(1)[:, None])[:, 0] - self._log_near(x, condition, z.flatten(1))
+        raise Unsupported("q(z | x) lies near the code of x, so that it tells nothing of other codes of x")
 
     def _joint(
         self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Int[Tensor, "n k places"]
@@ -429,19 +427,17 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Shaped[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
-        return self.draw_given(self._prior_codes(n, generator), condition, generator=generator)
-
-    def _prior_codes(self, n: int, generator: Streams) -> Int[Tensor, "{n} *code"]:
         logits = self._logits()
         z = categorical_draw(logits.expand(n, -1, -1), generator.uniform(len(logits)))
-        return z.reshape(n, *self.places)
+        return self.draw_given(z.reshape(n, *self.places), condition, generator=generator)
 
     @property
     def random_codes(self) -> bool:
         return False
 
 
-def _repeated(condition: Condition | None, k: int) -> Condition | None:
+def _repeated(condition: Any, k: int) -> Any:
+    """A condition for k codes of each item, next to one another."""
     return condition if condition is None or k == 1 else each(condition, lambda part: part.repeat_interleave(k, 0))
 
 
