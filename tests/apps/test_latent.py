@@ -170,3 +170,30 @@ def test_columns_of_rows_are_attributes_of_their_codes():
     assert space.attribute("kind=high", others=True).shape == (3,)
     with pytest.raises(UsageError, match="kind=high"):
         space.attribute("kind")
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("nsf-coupling", {"width": 8}),
+        ("flow-matching", {"width": 8}),
+        ("hvae", {"width": 16}),
+        ("gan", {"width": 8}),
+        ("rbm", {"hidden": 9}),
+        ("dbm", {"hidden": 9, "upper": 4}),
+    ],
+)
+def test_every_kind_of_codes_has_paths_sums_directions_and_a_map(model, options):
+    g = np.random.default_rng(0)
+    names = np.array(["king", "man", "woman"])[g.integers(0, 3, 150)]
+    x = (g.random((150, 8, 8)) < np.where(names == "king", 0.6, 0.2)[:, None, None]).astype(np.uint8)
+    data = pofx.images(x, levels=2, labels=names)
+    space = LatentSpace(pofx.fit(data, model, steps=2, progress=False, options=options), data)
+    assert len(space.codes) == len(space.items) and np.isfinite(space.codes).all()
+    for kind in ("straight", "spherical", "quantile"):
+        assert space.path(0, 1, 3, kind).values.shape == (3, 8, 8)
+    assert set(space.means) == set(names)
+    assert space.arithmetic("king - man + woman").values.shape == (1, 8, 8)
+    assert space.traverse(space.components(2)[0], steps=3).values.shape == (6, 8, 8)
+    assert space.towards("king", steps=3, others=True).values.shape == (3, 8, 8)
+    assert space.map().shape == (len(space.items), 2)

@@ -357,7 +357,9 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
     def simulate(
         self, n: int, condition: Condition | None = None, *, generator: Streams
     ) -> tuple[Shaped[Tensor, "n *event"], Float[Tensor, "{n}"]]:
-        raise Unsupported("q(z | x) lies near the code of x, so that the other codes of x are as good as impossible under it")
+        raise Unsupported(
+            "q(z | x) lies near the code of x, so that the other codes of x are as good as impossible under it"
+        )
 
     def _joint(
         self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Int[Tensor, "n k places"]
