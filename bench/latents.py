@@ -45,17 +45,16 @@ def measured(pictures):
 
 
 def steered(run, x, codes):
-    """Codes moved along a factor's direction, the planes of the others projected out, by the distance of its upper and
+    """Codes moved along a factor's own part in the least squares of codes on all, by the distance of its upper and
     lower half: how often the factor of the decoded item rises over the middle, and what the others move, in deviations
     of the data, over what it moves."""
     true = measured(x)
     middle, spread = np.median(true, 0), true.std(0)
     above = [true[:, k] > middle[k] for k in range(3)]
-    planes = directions.normals(codes, above)
+    own = directions.jointly(codes, above)
     right, leaked = [], []
     for k in range(3):
-        d = directions.without(directions.attribute(codes, above[k]), [planes[j] for j in range(3) if j != k])
-        d = d / np.linalg.norm(d)
+        d = own[k] / np.linalg.norm(own[k])
         along = codes @ d
         high, low = along[true[:, k] > middle[k]].mean(), along[true[:, k] <= middle[k]].mean()
         chosen = np.flatnonzero(true[:, k] <= middle[k])[:200]

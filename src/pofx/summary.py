@@ -145,7 +145,7 @@ def score_line(score: Any) -> str:
     n, mean = len(score.value), float(score.value.mean()) if len(score.value) else float("nan")
     error = "" if score.stderr is None else f" (± {float(score.stderr.mean()):.2g} per item)"
     kind = score.density.name.lower()
-    if score.importance is not None and n:
+    if score.importance is not None and score.importance > 1 and n:
         kind += f", {score.importance} importance samples of which {float(score.effective.mean()):.0f} count"
     if score.passes > 1:
         kind += f", up to {score.passes * score.evaluations:,} evaluations of the network for an item"

@@ -47,8 +47,6 @@ def test_directions_find_what_was_planted():
     codes[:, 1] += 2 * second
     own = directions.attribute(codes, first)
     assert np.allclose(own, (2, 0, 0, 0), atol=0.2)
-    clean = directions.without(own, [directions.attribute(codes, second)])
-    assert abs(clean @ directions.attribute(codes, second)) < 1e-9 and clean[0] > 0.5
     axes, spread = directions.components(codes, 2)
     assert abs(axes[0, 3]) > 0.99 and spread[0] == pytest.approx(3, rel=0.05)
     maps = rng.normal(size=(4, 9)) * np.array((0.1, 5, 1, 0.1))[:, None]
@@ -58,20 +56,26 @@ def test_directions_find_what_was_planted():
         directions.attribute(codes, np.ones(4000, bool))
 
 
-def test_a_step_along_the_planes_of_other_attributes_leaves_these():
-    """Codes that are linear in two factors, not at a right angle: what is projected out are planes, not paths of means,
-    of which a step across changes the other factor by as much as its own."""
+def test_an_attribute_that_goes_with_another_has_a_direction_of_its_own():
+    """Codes that are linear in two factors, neither at a right angle nor independent: the path of means is in part the
+    other's."""
     rng = np.random.default_rng(2)
     factors = rng.normal(size=(4000, 2))
+    factors[:, 1] += 0.8 * factors[:, 0]
     mixing = np.array([[1.0, 0.8], [0.0, 0.6], [0.0, 0.0], [0.0, 0.0]])
-    codes = factors @ mixing.T + 0.05 * rng.normal(size=(4000, 4))
+    codes = (factors > 0) @ mixing.T + 0.05 * rng.normal(size=(4000, 4))
     above = [factors[:, k] > 0 for k in range(2)]
-    clean = directions.without(directions.attribute(codes, above[0]), directions.normals(codes, above[1:]))
-    moved = np.linalg.pinv(mixing) @ clean
-    assert moved[0] > 0.5 and abs(moved[1]) < 0.1 * moved[0]
-    assert directions.normals(codes, []) == []
+    moved = directions.jointly(codes, above) @ np.linalg.pinv(mixing).T
+    assert np.allclose(moved, np.eye(2), atol=0.02)
+    path = np.linalg.pinv(mixing) @ directions.attribute(codes, above[0])
+    assert path[1] > 0.3 * path[0]
+    assert np.allclose(directions.jointly(codes, above[:1])[0], directions.attribute(codes, above[0]))
+    classes = rng.integers(0, 3, 4000)  # exclude each other: from the mean of all to that of a class
+    own = directions.jointly(codes, [classes == k for k in range(3)])
+    middle = np.mean([codes[classes == k].mean(0) for k in range(3)], 0)
+    assert np.allclose(own, [codes[classes == k].mean(0) - middle for k in range(3)], atol=0.01)
     flat = np.concatenate((codes, np.zeros((4000, 1)), codes[:, :1]), 1)  # codes that never move, or move together
-    assert np.isfinite(directions.normals(flat, above)).all()
+    assert np.isfinite(directions.jointly(flat, above)).all()
 
 
 @pytest.mark.slow
@@ -166,3 +170,30 @@ def test_columns_of_rows_are_attributes_of_their_codes():
     assert space.attribute("kind=high", others=True).shape == (3,)
     with pytest.raises(UsageError, match="kind=high"):
         space.attribute("kind")
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("nsf-coupling", {"width": 8}),
+        ("flow-matching", {"width": 8}),
+        ("hvae", {"width": 16}),
+        ("gan", {"width": 8}),
+        ("rbm", {"hidden": 9}),
+        ("dbm", {"hidden": 9, "upper": 4}),
+    ],
+)
+def test_every_kind_of_codes_has_paths_sums_directions_and_a_map(model, options):
+    g = np.random.default_rng(0)
+    names = np.array(["king", "man", "woman"])[g.integers(0, 3, 150)]
+    x = (g.random((150, 8, 8)) < np.where(names == "king", 0.6, 0.2)[:, None, None]).astype(np.uint8)
+    data = pofx.images(x, levels=2, labels=names)
+    space = LatentSpace(pofx.fit(data, model, steps=2, progress=False, options=options), data)
+    assert len(space.codes) == len(space.items) and np.isfinite(space.codes).all()
+    for kind in ("straight", "spherical", "quantile"):
+        assert space.path(0, 1, 3, kind).values.shape == (3, 8, 8)
+    assert set(space.means) == set(names)
+    assert space.arithmetic("king - man + woman").values.shape == (1, 8, 8)
+    assert space.traverse(space.components(2)[0], steps=3).values.shape == (6, 8, 8)
+    assert space.towards("king", steps=3, others=True).values.shape == (3, 8, 8)
+    assert space.map().shape == (len(space.items), 2)

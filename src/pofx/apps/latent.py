@@ -172,9 +172,8 @@ class LatentSpace:
         return self.items.values  # type: ignore[no-any-return]
 
     def attribute(self, name: str, others: bool = False) -> Float[np.ndarray, "d"]:
-        """From the mean code of all other items to that of the items with an attribute; with `others`, the normals of
-        the planes that separate other attributes are projected out, so that these stay: one of a factor of numbers, one
-        of each value of other factors, or of the other labels, of which, as they exclude each other, little remains.
+        """From the mean code of all other items to that of the items with an attribute; with `others`, what of it other
+        attributes do not explain: one of a factor of numbers, each value of other factors, or the other labels.
 
         Raises:
             UsageError: no such attribute, or all items have it.
@@ -195,11 +194,7 @@ class LatentSpace:
             and mask.any()
             and not mask.all()
         ]
-        planes = directions.normals(self.codes, rest)
-        if not several and len(planes) > 1:  # those of all classes sum to about zero: the one most like it is left in
-            alike = [abs(float(own @ r)) / max(float(np.linalg.norm(r)), 1e-12) for r in planes]
-            del planes[int(np.argmax(alike))]
-        return directions.without(own, planes)
+        return np.asarray(directions.jointly(self.codes, [has, *rest])[0])
 
     def _values(self, factor: str) -> list[str]:
         """The attributes of the values of a factor; none of one that is an attribute itself."""

@@ -1,10 +1,10 @@
 """Directions in a space of codes: of attributes, of the codes' own spread, and those to which a decoder reacts most.
 
 An attribute's direction leads from the mean code of the items without it to that of those with it (Larsen et al., 2016,
-arXiv 1512.09300), the normals of the planes that separate other attributes projected out (Shen et al., 2020, arXiv
-1907.10786): to step along such a plane leaves its attribute, to step across the path of its means does not. Principal
-components: Härkönen et al. (2020, arXiv 2004.02546). Closed form: the eigenvectors of Jᵀ J, J the decoder's Jacobian
-(Ramesh, Choi and LeCun, 2019, arXiv 1812.01161; Shen and Zhou, 2021, arXiv 2007.06600, for a linear first layer).
+arXiv 1512.09300). Where attributes go together in the data, that path is in part the other's: an attribute's own is its
+part in the least squares of codes on all attributes. Principal components: Härkönen et al. (2020, arXiv 2004.02546).
+Closed form: the eigenvectors of Jᵀ J, J the decoder's Jacobian (Ramesh, Choi and LeCun, 2019, arXiv 1812.01161; Shen
+and Zhou, 2021, arXiv 2007.06600, for a linear first layer).
 """
 
 from collections.abc import Callable, Sequence
@@ -28,26 +28,11 @@ def attribute(codes: Float[np.ndarray, "n d"], has: Bool[np.ndarray, "n"]) -> Fl
     return np.asarray(codes[has].mean(0) - codes[~has].mean(0))
 
 
-def normals(codes: Float[np.ndarray, "n d"], masks: Sequence[Bool[np.ndarray, "n"]]) -> list[Float[np.ndarray, "d"]]:
-    """Of each attribute, given by which items have it, the normal of the plane that separates them best (Fisher, 1936).
-    The covariance of the codes is drawn to a multiple of the identity (Ledoit and Wolf, 2004).
-    """
-    from sklearn.covariance import ledoit_wolf
-
-    if not masks:
-        return []
-    covariance, _ = ledoit_wolf(np.asarray(codes, np.float64))
-    shifts = np.stack([attribute(codes, has) for has in masks], 1)
-    return list(np.linalg.lstsq(covariance, shifts, rcond=1e-9)[0].T)
-
-
-def without(direction: Float[np.ndarray, "d"], others: Sequence[Float[np.ndarray, "d"]]) -> Float[np.ndarray, "d"]:
-    """A direction with the span of others projected out."""
-    if not len(others):
-        return direction
-    basis, sizes, _ = np.linalg.svd(np.stack(others).T, full_matrices=False)
-    basis = basis[:, sizes > 1e-9 * max(float(sizes[0]), 1e-300)]
-    return np.asarray(direction - basis @ (basis.T @ direction))
+def jointly(codes: Float[np.ndarray, "n d"], masks: Sequence[Bool[np.ndarray, "n"]]) -> Float[np.ndarray, "k d"]:
+    """Of each attribute, given by which items have it, how codes change with it while the others stay: the least
+    squares of codes on all attributes, the shortest where these exclude each other (k, d)."""
+    has = np.stack(masks, 1).astype(np.float64)
+    return np.linalg.lstsq(has - has.mean(0), codes - codes.mean(0), rcond=1e-9)[0]
 
 
 def components(codes: Float[np.ndarray, "n d"], k: int) -> tuple[Float[np.ndarray, "_ d"], Float[np.ndarray, "_"]]:

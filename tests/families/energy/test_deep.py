@@ -134,3 +134,20 @@ def test_fine_tuning_moves_on_to_wake_and_sleep():
     assert {"wake 1", "wake 2", "contrast 3"} <= set(model.loss(Batch(x)))
     assert set(model.recognition_loss(Batch(x))) == {"sleep 1", "sleep 2"}
     assert all(math.isfinite(float(v)) for v in model.recognition_loss(Batch(x)).values())
+
+
+def test_codes_of_a_deep_machine_are_its_mean_field_and_lead_back_to_the_item():
+    torch.manual_seed(0)
+    kinds = torch.randint(3, (4, 9))
+    x = kinds[torch.randint(4, (300,))]
+    m = DBM(Discrete((9,), 3), hidden=16, upper=6, chains=64)
+    m.prepare(lambda n: Batch(x[:n]))
+    descent = torch.optim.Adam(m.parameters(), 0.02)
+    for _ in range(150):
+        descent.zero_grad()
+        sum(m.loss(Batch(x)).values()).backward()
+        descent.step()
+    with torch.no_grad():
+        z = m.encode(x)
+        assert torch.equal(z, m.mean_field(x)[0]) and z.shape == (300, *m.code.shape)
+        assert float((m.decode(z) == x).float().mean()) > 0.95

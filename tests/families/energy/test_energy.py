@@ -266,3 +266,29 @@ def test_what_it_cannot_do_is_said():
 def test_classes_are_counted_without_indicators():
     x = torch.randint(7, (50, 2, 3), generator=torch.Generator().manual_seed(0))
     assert torch.equal(class_counts(x, 7), torch.nn.functional.one_hot(x, 7).sum(0))
+
+
+@pytest.mark.parametrize("event", [Discrete((9,), 2), Discrete((9,), 3), Continuous((9,))])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_codes_are_the_probabilities_of_the_hidden_units_and_lead_back_to_the_item(event, labelled):
+    torch.manual_seed(0)
+    real = isinstance(event, Continuous)
+    kinds = torch.randn(4, 9) if real else torch.randint(event.largest, (4, 9))
+    y = torch.randint(2, (400,)) if labelled else None
+    x = kinds[torch.randint(4, (400,))] + (0.05 * torch.randn(400, 9) if real else 0)
+    m = RBM(event, Discrete((), 2) if labelled else None, hidden=16, begin="items", chains=64)
+    m.prepare(lambda n: Batch(x[:n], None if y is None else y[:n]))
+    descent = torch.optim.Adam(m.parameters(), 0.02)
+    for _ in range(150):
+        descent.zero_grad()
+        sum(m.loss(Batch(x, y)).values()).backward()
+        descent.step()
+    with torch.no_grad():
+        z = m.encode(x, y)
+        back = m.decode(z, y)
+    assert z.shape == (400, *m.code.shape) and bool(((z >= 0) & (z <= 1)).all())
+    assert back.dtype == x.dtype and back.shape == x.shape
+    if real:
+        assert float((back - x).square().mean()) < 0.2 * float(x.var(0).mean())
+    else:
+        assert float((back == x).float().mean()) > 0.95

@@ -214,6 +214,45 @@ def test_runs_of_earlier_versions_load():
     assert VAE.upgraded("vae", {"prior": 1}, weights)[1]["prior"] == "normal"
 
 
+PICTURE = Discrete((1, 9, 9), 2)  # as an event and as a condition
+
+
+def rank_of_condition(model):
+    """The most dimensions that weights of a conditioner have: four of convolutions, two of perceptrons."""
+    return max(v.ndim for k, v in model.state_dict().items() if k.startswith("conditioner."))
+
+
+@pytest.mark.parametrize(
+    ("network", "net", "rank"), [("mlp", "auto", 2), ("conv", "auto", 4), ("mlp", "conv", 4), ("conv", "mlp", 2)]
+)
+def test_the_net_of_a_picture_as_condition_is_chosen_and_trains(network, net, rank):
+    m = VAE(PICTURE, PICTURE, **{**VAE.small, "network": network, "condition_net": net})
+    assert rank_of_condition(m) == rank
+    x = torch.randint(2, (6, 1, 9, 9))
+    sum(m.loss(Batch(x, x)).values()).backward()
+    grads = [p.grad for k, p in m.named_parameters() if k.startswith("conditioner.")]
+    assert any(g is not None and bool((g != 0).any()) for g in grads)
+    assert m.sample(3, x[:3], generator=Streams(0, 3)).shape == (3, 1, 9, 9)
+
+
+def test_a_condition_that_is_no_picture_knows_no_net():
+    nets = [VAE(PICTURE, Continuous((3,)), **VAE.small, condition_net=net) for net in ("auto", "mlp", "conv")]
+    assert len({tuple(m.state_dict()) for m in nets}) == 1 and rank_of_condition(nets[0]) == 2
+
+
+def test_runs_saved_before_there_was_a_choice_of_nets_load_as_they_were():
+    """Convolutions read every condition that was a picture, and were the net of solids."""
+    former = VAE(PICTURE, PICTURE, **VAE.small, condition_net="conv")
+    _, options, weights = VAE.upgraded("vae", dict(VAE.small), former.state_dict())
+    VAE(PICTURE, PICTURE, **options).load_state_dict(weights)
+    solid = Discrete((1, 8, 8, 8), 2)
+    assert VAE(solid, **VAE.small).networks.principal is not None
+    former = VAE(solid, **VAE.small, network="conv")
+    for stated in ({}, {"network": "auto"}):
+        _, options, weights = VAE.upgraded("vae", {**VAE.small, **stated}, former.state_dict())
+        VAE(solid, **options).load_state_dict(weights)
+
+
 # a code that is not used
 
 

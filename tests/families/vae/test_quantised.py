@@ -1,5 +1,7 @@
 """Laws of quantised autoencoders: codes and vectors agree, gradients pass, dead codes are revived, pairs are bounds."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ import pofx
 from pofx.core.event import Discrete
 from pofx.core.model import Batch, Density
 from pofx.core.random import Streams
+from pofx.families.vae.code_law import code_law, drawn
 from pofx.families.vae.quantised import QuantisedVAE
 from pofx.nets.vector.quantiser import DECAY, LEAST_USE, Codebook, FiniteScalar, Signs, rotated
 
@@ -119,6 +122,61 @@ def test_two_scales_are_one_row_of_codes_and_the_fine_ones_depend_on_the_coarse(
     assert all(p.grad is not None for p in m.above.parameters())
     m.advance({})
     assert m.sample(3, generator=Streams(0, 3)).shape == (3, 1, 10, 7)
+
+
+TINY = {"features": 2, "groups": 2, "width": 8, "depth": 1, "codes": 4, "levels": [2, 2], "halvings": 1}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("quantiser", ["vq", "fsq", "lfq"])
+@pytest.mark.parametrize("shape", [(3,), (1, 3, 2)])
+@pytest.mark.parametrize("scales", [1, 2])
+def test_importance_samples_raise_the_bound_of_a_code_to_the_sum_over_all_codes(quantiser, shape, scales):
+    """The truth by enumeration of every code of x."""
+    if scales == 2 and len(shape) == 1:
+        return
+    torch.manual_seed(0)
+    m = QuantisedVAE(Discrete(shape, 2), Discrete((), 2), quantiser=quantiser, scales=scales, **TINY)
+    x, y = torch.randint(2, (5, *shape)), torch.randint(2, (5,))
+    m.prepare(lambda n: Batch(x, y))
+    m.eval().frequencies.copy_(torch.rand(m.frequencies.shape).softmax(-1))
+    places = math.prod(m.places)
+    every = torch.cartesian_prod(*[torch.arange(m.code.largest)] * places).reshape(-1, places)
+    exact = m._joint(x, y, every[None].expand(5, -1, -1)).logsumexp(1)
+    law = torch.stack([m._log_near(x, y, z.expand(5, -1)) for z in every], 1)
+    assert torch.allclose(law.exp().sum(1), torch.ones(5), atol=1e-4)
+    plain, error = m.log_prob_estimate(x, y)
+    assert error is None and bool((plain <= exact + 1e-4).all())
+    m.importance = 3000
+    bound, error = m.log_prob_estimate(x, y)
+    assert bool(((bound - exact).abs() < 4 * error + 1e-3).all()) and float((exact - bound).mean()) < 0.1
+    weights = m.importance_weights(x, y, particles=3000, generator=Streams(1, 5))
+    assert torch.allclose(weights.logsumexp(1) - math.log(3000), exact, atol=0.3)
+
+
+@torch.no_grad()
+def test_about_one_place_of_an_item_leaves_its_nearest_code():
+    torch.manual_seed(0)
+    for scale in (1e-3, 1.0, 1e3):
+        law = code_law(scale * torch.rand(6, 20, 9), torch.randn(20, 9).log_softmax(-1))
+        z, log_q = drawn(law, torch.rand(6, 500, 20))
+        assert torch.allclose(law.gather(2, z[:, 0, :, None]).sum((1, 2)), log_q[:, 0])
+        share = torch.stack([(z == k).float().mean(1) for k in range(9)], -1)
+        assert (share - law.exp()).abs().max() < 0.15
+        left = 1 - law.exp().amax(-1)
+        assert float(left.sum(1).mean()) < 1.2
+    certain = code_law(torch.zeros(2, 3, 1), torch.zeros(3, 1))  # a single code
+    assert torch.equal(certain, torch.zeros(2, 3, 1))
+
+
+def test_a_run_of_discrete_codes_states_how_many_importance_samples_count():
+    x = (np.random.default_rng(0).random((60, 8, 8)) < 0.3).astype(np.uint8)
+    run = pofx.fit(pofx.images(x, levels=2), "vq-vae", steps=3, progress=False, options=SMALL)
+    plain, many = run.score(x[:5]), run.score(x[:5], importance=16)
+    assert plain.stderr is None and plain.importance == 1 and "importance" not in repr(plain)
+    assert many.importance == 16 and many.stderr.shape == many.effective.shape == (5,)
+    assert ((many.effective >= 1) & (many.effective <= 16)).all()
+    assert (many.value >= plain.value - 1.0).all() and many.value.mean() > plain.value.mean()
 
 
 def test_codes_that_hardly_occur_are_reported():

@@ -31,7 +31,7 @@ def latent(
         ),
     ] = None,
     others: Annotated[
-        bool, typer.Option("--others", help="Project the directions of other attributes out of each --attribute.")
+        bool, typer.Option("--others", help="Of each --attribute the part that other attributes do not explain.")
     ] = False,
     factors: Annotated[
         Path | None,

@@ -20,7 +20,7 @@ from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Default, Density, OnePhase
+from pofx.core.model import Batch, Default, Density, Encoding, OnePhase
 from pofx.core.options import Count, OneOf, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Normalised, Sweeping
@@ -35,11 +35,11 @@ AT_ONCE = 1024  # of these
 CHAINS = ("persistent", "items", "tempered")
 
 
-class RBM(OnePhase, Normalised, Sweeping):
+class RBM(OnePhase, Normalised, Encoding, Sweeping):
     """Restricted Boltzmann machine with softmax or Gaussian visible units; log Z by annealed importance sampling.
 
     A condition (one class number) chooses the biases; each class then has its own log Z. Classes have softmax units,
-    binary ones Bernoulli's; numbers have Gaussian units.
+    binary ones Bernoulli's; numbers have Gaussian units. Its codes are the probabilities of the hidden units.
 
     Args:
         hidden: binary hidden units.
@@ -61,9 +61,11 @@ class RBM(OnePhase, Normalised, Sweeping):
     ranks = (1, 2, 3)
     conditions = (Discrete,)
     best_density = Density.ESTIMATE
+    lossless = False
     adjustable = ("temperatures", "runs", "sweeps")
     trains_with = {"lr": 2e-3, "clip": 0.0, "precision": "fp32"}
     small = {"hidden": 12, "chains": 64, "decay": 0.0, "temperatures": 200, "runs": 64, "sweeps": 60}
+    exempt = {"reconstruction": "a code is the hidden units' probabilities, so x is recovered only roughly"}
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class RBM(OnePhase, Normalised, Sweeping):
         self.hidden, self.features, self.chains, self.moves = hidden, features, chains, moves
         self.begin, self.rungs = begin, rungs
         self.decay, self.temperatures, self.runs, self.sweeps = decay, temperatures, runs, sweeps
+        self.code = Continuous((hidden,))
         self.keep_log_z(group_count(condition, self.label))
         size = math.prod(event.shape)
         self.units: Units = Classes(size, largest, features, ordered=len(event.shape) == 3) if largest else Reals(size)
@@ -329,3 +332,18 @@ class RBM(OnePhase, Normalised, Sweeping):
         self.check_condition(n, condition)
         assert isinstance(self.event, Discrete | Continuous)
         return self._drawn(groups(condition, n, self.base.device), generator).reshape(n, *self.event.shape)
+
+    def encode(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n hidden"]:
+        """Probabilities of the hidden units given x."""
+        self.check_condition(len(x), condition)
+        v, g = self.flat(near_items(x.to(self.weight.dtype))[0] if isinstance(self.units, Reals) else x, condition)
+        return self.hidden_input(v, g).sigmoid()
+
+    def decode(self, z: Float[Tensor, "n hidden"], condition: Condition | None = None) -> Shaped[Tensor, "n *event"]:
+        """The most probable class of each place, or the mean of each number, given probabilities of the hidden
+        units."""
+        self.check_condition(len(z), condition)
+        assert isinstance(self.event, Discrete | Continuous)
+        given = self.visible_logits(z, groups(condition, len(z), z.device))
+        found = given.argmax(-1) if isinstance(self.units, Classes) else given[..., 0]
+        return found.reshape(len(z), *self.event.shape)

@@ -112,7 +112,7 @@ class ImportanceBound(Weighted):
 
     def log_prob_estimate(
         self, x: X, condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         """The bound and its standard error, from the scatter of the weights of each item.
 
         Warns:

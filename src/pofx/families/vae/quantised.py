@@ -3,7 +3,8 @@
 The encoder gives one vector per place of a grid (or per group of a flat event), each becomes the number of a code
 (`nets.vector.quantiser`), and the decoder gives p(x | codes) (van den Oord et al., 2017, arXiv 1711.00937). The code is
 a Discrete event: a `gpt` or `pixelcnn` over it is `--on RUN`. By itself the model has the simplest prior, how often
-each code occurs at each place. As a code is a function of x, log p(x) >= log p(x | z) + log p(z).
+each code occurs at each place. As a code is a function of x, log p(x) >= log p(x | z) + log p(z); codes near it
+(`code_law`) raise this bound, as importance samples.
 """
 
 import math
@@ -14,12 +15,14 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Explicit, OnePhase, Phase, Recipe
-from pofx.core.options import Depth, Dropout, NonNegative, OneOf, Range, Width
+from pofx.core.errors import Unsupported
+from pofx.core.event import Condition, Continuous, Discrete, Event, each
+from pofx.core.model import Batch, Density, OnePhase, Phase, Recipe
+from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.adversary import Adversary
-from pofx.families.vae.bounds import Decoded, nearby
+from pofx.families.vae.bounds import Decoded, ImportanceBound, nearby
+from pofx.families.vae.code_law import code_law, drawn
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import categorical_draw
 from pofx.nets.image.autoencoder import VectorTrunk, sizes
@@ -31,7 +34,7 @@ IDLE, YOUNG = 0.2, 0.25  # share of codes in use below which they collapse; of t
 KEPT = 0.99  # of the average by which the prior follows the codes
 
 
-class QuantisedVAE(OnePhase, Explicit, Decoded):
+class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
     """Autoencoder with discrete codes on a grid, and a prior of each place by itself.
 
     Args:
@@ -50,6 +53,7 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         commitment: weight of the distance between vectors and their codes ("vq", "lfq").
         entropy: weight of the entropy term of "lfq": certain codes of every item, all codes used alike.
         adversary: weight, against the distortion, of a critic that separates items from decoded ones; 0 has none.
+        importance: codes of an item in `log_prob`; with 1 it is the encoder's, with more there are others near it.
     """
 
     name = "vq-vae"
@@ -59,6 +63,7 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
     conditions = CONDITIONS
     best_density = Density.BOUND
     lossless = False
+    adjustable = ("importance",)
     trains_with = {"lr": 1e-3}
     small = {"width": 32, "depth": 1, "features": 4, "codes": 32, "levels": [5, 5], "groups": 1, "halvings": 1}
     exempt = {
@@ -112,6 +117,7 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         commitment: NonNegative = 0.25,
         entropy: NonNegative = 0.1,
         adversary: NonNegative = 0.0,
+        importance: Count = 1,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous | Discrete)
@@ -119,6 +125,7 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         self.groups, self.halvings, self.width, self.depth, self.dropout = groups, halvings, width, depth, dropout
         self.observation, self.components = observation, components
         self.commitment, self.entropy, self.scales, self.adversary = commitment, entropy, scales, adversary
+        self.importance = importance
         self.grid = len(event.shape) == 3
         self.quantise = self._quantiser()
         vector, shape = self.quantise.features, event.shape
@@ -219,8 +226,10 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         return (smoothed / smoothed.sum(1, keepdim=True)).log()
 
     def given(self, z: Int[Tensor, "n *code"], condition: Condition | None) -> Float[Tensor, "n *event outputs"]:
-        z = z.flatten(1)
-        return self.outputs(torch.cat([quantise.vector(z[:, at]) for quantise, at in self.parts()], 1), condition)
+        return self.outputs(self._vectors(z.flatten(1)), condition)
+
+    def _vectors(self, z: Int[Tensor, "n places"]) -> Float[Tensor, "n places features"]:
+        return torch.cat([quantise.vector(z[:, at]) for quantise, at in self.parts()], 1)
 
     # ── training ──
 
@@ -302,17 +311,114 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The negative bound on log p(x), with the prior of each place by itself."""
-        return -self.log_prob(batch.x, batch.condition).mean()
+        return -self._plain(batch.x, batch.condition).mean()
 
     # ── the questions ──
 
-    def log_prob(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """log p(x | z) + log p(z) for the code of x, a lower bound on log p(x) in nats: (n,)."""
+    def _plain(self, x: Shaped[Tensor, "n *event"], condition: Condition | None) -> Float[Tensor, "n"]:
+        """log p(x | z) + log p(z) for the code of x."""
+        z = self.encode(x, condition)
+        return self.likelihood.log_prob(self.given(z, condition), x) + self.log_prior(z)
+
+    def log_prob_estimate(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
+        """A lower bound on log p(x) in nats, (n,), and its standard error where there are several codes of x."""
+        if self.importance > 1:
+            return super().log_prob_estimate(x, condition)
         self.check_condition(len(x), condition)
         x, far = nearby(self.event, x)
-        z = self.encode(x, condition)
-        value = self.likelihood.log_prob(self.given(z, condition), x) + self.log_prior(z)
-        return value.masked_fill(far, -math.inf)
+        return self._plain(x, condition).masked_fill(far, -math.inf), None
+
+    @property
+    def row(self) -> int:
+        return max(self.marginals.numel(), self.frequencies.numel())
+
+    def proposal_weights(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, particles: int, generator: Streams
+    ) -> Float[Tensor, "n {particles}"]:
+        """Log-weights of the code of x and of draws of the law near it, against the mixture of both in their shares
+        (the balance heuristic of Veach and Guibas, 1995): the bound falls hardly below that of the code alone."""
+        own = self.encode(x, condition).flatten(1)[:, None]
+        z, log_q = self._near(x, condition, generator.uniform(particles - 1, own.shape[2]))
+        z, log_q = torch.cat((own, z), 1), torch.cat((self._log_near(x, condition, own[:, 0])[:, None], log_q), 1)
+        share = torch.tensor([particles - 1.0, 1.0], device=x.device).log() - math.log(particles)
+        certain = torch.where((z == own).all(2), share[1], -math.inf)
+        return self._joint(x, condition, z) - torch.logaddexp(log_q + share[0], certain)
+
+    def importance_weights(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None, *, particles: int, generator: Streams
+    ) -> Float[Tensor, "n {particles}"]:
+        """Of draws of the law near the code of x alone."""
+        self.check_condition(len(x), condition)
+        z, log_q = self._near(x, condition, generator.uniform(particles, math.prod(self.places)))
+        return self._joint(x, condition, z) - log_q
+
+    def simulate(
+        self, n: int, condition: Condition | None = None, *, generator: Streams
+    ) -> tuple[Shaped[Tensor, "n *event"], Float[Tensor, "{n}"]]:
+        raise Unsupported(
+            "q(z | x) lies near the code of x, so that the other codes of x are as good as impossible under it"
+        )
+
+    def _joint(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Int[Tensor, "n k places"]
+    ) -> Float[Tensor, "n k"]:
+        """log p(x, z) of k codes for each item."""
+        n, found = len(x), []
+        for part in z.split(AT_ONCE, 1):
+            k, codes = part.shape[1], part.flatten(0, 1)
+            raw = self.outputs(self._vectors(codes), _repeated(condition, k)).unflatten(0, (n, k))
+            found.append(self.likelihood.log_prob_of_many(raw, x) + self.log_prior(codes).reshape(n, k))
+        return torch.cat(found, 1)
+
+    def _laws(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None
+    ) -> tuple[Float[Tensor, "n places codes"], Callable[[Tensor], Tensor] | None]:
+        """The law of the codes near that of x; with two scales of the coarse ones, and that of the fine ones given
+        coarse ones (n, k, places) → (n k, places, codes)."""
+        out = self.encoder(self.likelihood.seen(x, self.marginals, self.grid), self.conditioner(condition)).float()
+        if self.above is None or self.quantise_above is None:
+            e = out.flatten(2).transpose(1, 2) if self.grid else out.reshape(len(x), self.groups, -1)
+            return self._law(self.quantise, e, slice(None)), None
+        above, coarse = self.above, self.quantise_above
+
+        def fine(z: Int[Tensor, "n k places"]) -> Tensor:
+            many = out.repeat_interleave(z.shape[1], 0)
+            return self._law(self.quantise, above.fine(many, coarse.vector(z.flatten(0, 1))), self.parts()[1][1])
+
+        return self._law(coarse, above.coarse(out), self.parts()[0][1]), fine
+
+    def _law(self, quantise: Quantiser, e: Float[Tensor, "n places features"], at: slice) -> Tensor:
+        distances = quantise.distances(e.float().flatten(0, 1)).unflatten(0, e.shape[:2])
+        return code_law(distances, self._logits()[at])
+
+    def _near(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, u: Float[Tensor, "n k places"]
+    ) -> tuple[Int[Tensor, "n k places"], Float[Tensor, "n k"]]:
+        """Draws of the law near the code of x, and their log q."""
+        law, fine = self._laws(x, condition)
+        if fine is None:
+            return drawn(law, u)
+        first = law.shape[1]
+        found = []
+        for part in u.split(AT_ONCE, 1):
+            coarse, log_q = drawn(law, part[..., :first])
+            rest, log_fine = drawn(fine(coarse), part[..., first:].flatten(0, 1)[:, None])
+            z = torch.cat((coarse, rest[:, 0].unflatten(0, coarse.shape[:2])), 2)
+            found.append((z, log_q + log_fine.reshape(log_q.shape)))
+        return torch.cat([z for z, _ in found], 1), torch.cat([q for _, q in found], 1)
+
+    def _log_near(
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Int[Tensor, "n places"]
+    ) -> Float[Tensor, "n"]:
+        """log q of given codes under the law near those of x."""
+        law, fine = self._laws(x, condition)
+        first = law.shape[1]
+        value = law.gather(2, z[:, :first, None]).sum((1, 2))
+        if fine is None:
+            return value
+        return value + fine(z[:, None, :first]).gather(2, z[:, first:, None]).sum((1, 2))
 
     def inferred(
         self, x: Shaped[Tensor, "n *event"], condition: Condition | None, generator: Streams | None
@@ -332,6 +438,12 @@ class QuantisedVAE(OnePhase, Explicit, Decoded):
         return False
 
 
+def _repeated(condition: Any, k: int) -> Any:
+    """A condition for k codes of each item, next to one another."""
+    return condition if condition is None or k == 1 else each(condition, lambda part: part.repeat_interleave(k, 0))
+
+
+AT_ONCE = 64  # codes of each item that are decoded at once
 LEAST_SHARE = 0.01  # of its fair share, above which a code counts as used
 
 

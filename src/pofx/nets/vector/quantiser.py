@@ -34,13 +34,17 @@ class Codebook(nn.Module):
 
     def forward(self, e: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n"]]:
         e = e.float()
-        with torch.autocast(e.device.type, enabled=False):  # the nearest of two close codes needs all digits
-            distance = self.vectors.square().sum(1) - 2 * e @ self.vectors.T  # up to |e|², the same for all codes
-        index = distance.argmin(1)
+        index = self.distances(e).argmin(1)
         return rotated(e, self.vectors[index]), index
 
     def vector(self, index: Int[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
         return self.vectors[index]
+
+    def distances(self, e: Float[Tensor, "n d"]) -> Float[Tensor, "n codes"]:
+        """Squared distances from all codes, up to a number for each vector."""
+        with torch.autocast(e.device.type, enabled=False):  # the nearest of two close codes needs all digits
+            found: Tensor = self.vectors.square().sum(1) - 2 * e.float() @ self.vectors.T
+        return found
 
     @torch.no_grad()
     def follow(self, e: Float[Tensor, "n d"], index: Int[Tensor, "n"], step: int) -> None:
@@ -79,10 +83,21 @@ class FiniteScalar(nn.Module):
         self.register_buffer("places", torch.tensor(places), persistent=False)
 
     def forward(self, e: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n"]]:
-        y = 2 * torch.sigmoid(1.6 * e.float()) - 1
+        y = self.bounded(e)
         bins = ((y + 1) / 2 * self.levels).floor().clamp(min=0).minimum(self.levels - 1)
         value = (2 * bins + 1) / self.levels - 1
         return y + (value - y).detach(), (bins.long() * self.places).sum(-1)
+
+    def distances(self, e: Float[Tensor, "n d"]) -> Float[Tensor, "n codes"]:
+        """Squared distances from all codes, up to a number for each vector, where bins are equal."""
+        vectors = self.vector(torch.arange(self.codes, device=e.device))
+        with torch.autocast(e.device.type, enabled=False):
+            found: Tensor = vectors.square().sum(1) - 2 * self.bounded(e) @ vectors.T
+        return found
+
+    def bounded(self, e: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Vectors where they are cut into bins."""
+        return 2 * torch.sigmoid(1.6 * e.float()) - 1
 
     def vector(self, index: Int[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
         bins = index[..., None] // self.places % self.levels
@@ -94,6 +109,9 @@ class Signs(FiniteScalar):
 
     def __init__(self, bits: int) -> None:
         super().__init__([2] * bits)
+
+    def bounded(self, e: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return e.float()
 
     def forward(self, e: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n"]]:
         e = e.float()
