@@ -307,3 +307,14 @@ def test_a_matrix_may_be_a_list_of_rows(plane):
 def test_options_of_other_libraries_are_answered_by_ours(gmm):
     with pytest.raises(UsageError, match="it is operator here"):
         pofx.posterior(gmm, None, physics="blur")
+
+
+def test_draws_far_from_their_measurement_are_reported(gmm, digits):
+    y, _ = pofx.measure(gmm, digits.test.values[:2], "blur", 0.1)
+    with pytest.warns(UserWarning, match="deviations of the noise .* units of y"):
+        pofx.posterior(gmm, (255 * y.clip(0, 1)).astype(np.uint8), "blur", 0.1).sample(2)
+    assert np.array_equal(pofx.posterior(gmm, y, "blur", torch.tensor(0.1, dtype=torch.float64)).sample(2).samples,
+                          pofx.posterior(gmm, y, "blur", 0.1).sample(2).samples)  # fmt: skip
+    with pytest.raises(UsageError, match="noise must be a deviation") as found:
+        pofx.posterior(gmm, y, "blur", np.full(y.shape, 0.1))
+    assert len(str(found.value)) < 200

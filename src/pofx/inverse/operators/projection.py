@@ -21,7 +21,7 @@ class Matrix(Operator):
 
     def __init__(self, shape: tuple[int, ...], matrix: Any) -> None:
         super().__init__(shape)
-        self.matrix = matrix.detach() if isinstance(matrix, Tensor) else torch.as_tensor(np.asarray(matrix))
+        self.matrix = matrix.detach() if isinstance(matrix, Tensor) else torch.as_tensor(np.require(matrix, None, "W"))
         if self.matrix.ndim != 2 or self.matrix.shape[1] != math.prod(self.shape):
             raise UsageError(
                 f"the matrix must have {math.prod(self.shape)} columns, the numbers of an item (got shape "
