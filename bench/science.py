@@ -85,7 +85,8 @@ def boxoban(args) -> None:
     known = set(train)
     parts = [m.as_levels(v, tiles) for v in (train[:-500], train[-500:], [t for t in files[-1] if t not in known])]
     data = dataset(replace(parts[0], values=m.turned(parts[0].values)), *parts[1:], "boxoban", **ABOUT)
-    run = learned(m, data, args, width=96, layers=3, validations=2)
+    own = {"width": 96, "layers": 3} if args.model == "gpt" else {}
+    run = learned(m, data, args, model=args.model, validations=2, **own)
     m.PUSHED = 5_000
     print(m.report(run, data, rules="sokoban", solve=True, n=300).round(3).to_string())
 
@@ -186,6 +187,7 @@ if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("name", choices=["zinc", "logp", "qed", "boxoban", "mario", "proteins", "design", "text"])
     cli.add_argument("--steps", type=int, default=600)
+    cli.add_argument("--model", default="gpt", help="of boxoban")
     cli.add_argument("--minutes", type=float, help="of training, of molecules and levels")
     cli.add_argument("--tokens", help="of molecules: smiles-kekule (default), smiles-sizes, …")
     cli.add_argument("--out", help="folder of the run")

@@ -93,6 +93,10 @@ def names(args):
     print(run.sample(20, seed=0))
     known = {*data.train.values, *data.validation.values}
     new = np.array([v not in known for v in data.test.values])
+    inside = {}
+    if "bound_orders" in run.model.adjustable:
+        tighter = run.using(bound_orders=args.orders).log_prob(data.test.values)
+        inside = {f"nats_per_character, {args.orders} orders": round(float(-tighter.sum() / symbols.sum()), 4)}
     yield {
         "data": "names, with repeats" if args.repeats else "names, distinct",
         "nats_of_new_names": round(float(-value[new].sum() / symbols[new].sum()), 4),
@@ -106,6 +110,7 @@ def names(args):
         "steps": run.card["training"]["steps"],
         "best_step": run.card["training"]["best_step"],
         "nats_per_character": round(float(nats), 4),
+        **inside,
         "stderr": round(float(np.std(value + nats * symbols) * len(value) ** 0.5 / symbols.sum()), 4),
         "floor_4gram": round(_ngram(data, 4), 4),
         "model": args.model,
@@ -357,6 +362,7 @@ def main():
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--model", default="gpt", help="of names")
     options.add_argument("--models", type=listed, help="of infilling")
+    options.add_argument("--orders", type=int, default=16, help="of names by masked diffusion, inside the logarithm")
     options.add_argument("--holes", type=int, default=400, help="of infilling")
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--options", type=json.loads, default={}, help="JSON of further options of fit")

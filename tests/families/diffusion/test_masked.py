@@ -12,6 +12,7 @@ from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.families.diffusion.masked import MaskedDiffusion
 from pofx.families.diffusion.places import fewest
+from pofx.nets.image.masked_unet import MaskedUNet, halved, patch_of
 from truth import enumerate_states
 
 
@@ -217,3 +218,13 @@ def test_a_sequence_does_not_end_before_what_is_known_of_it():
     known = torch.tensor([[2, -1, -1, -1, 3, -1, -1, -1]]).expand(200, -1)
     drawn = model.sample(200, generator=Streams(0, 200), prefix=known)
     assert (drawn[:, 1:4] > 0).all() and (drawn[:, 5:] == 0).float().mean() > 0.5
+
+
+def test_unets_see_pairs_of_places_where_events_are_large_and_halve_what_is_larger():
+    sides = {(1, 8, 8): (1, False), (1, 28, 28): (2, False), (3, 64, 64): (2, True), (10, 10): (1, False),
+             (16,): (1, False), (128,): (2, False), (600,): (2, True)}  # fmt: skip
+    for shape, wanted in sides.items():
+        assert (patch_of(shape), halved(shape)) == wanted
+    for shape in ((1, 28, 28), (16,), (128,)):
+        net = MaskedUNet(Discrete(shape, 3), 32, 1, context=False)
+        assert net.net.patch == patch_of(shape) and len(net.net.down) == 1

@@ -17,7 +17,8 @@ from pofx.nets.image.unet import UNet
 from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 
 CONTEXT = 64
-PATCHED = 16  # longest side from which on the U-Net sees pairs of places along each axis
+PATCHED = 16  # longest side of a grid from which on pairs of places along each axis are seen as one
+SHORT = 64  # longest sequence of which each place is seen by itself
 TERMS = 16  # numbers that encode a class at the input
 GRID, SEQUENCE = 16, 128  # longest sides at which resolutions end, where all places attend to each other
 
@@ -51,8 +52,8 @@ class MaskedUNet(nn.Module):
         inputs = self.channels * (int(terms) + 1)  # type: ignore[call-overload]
         self.places = nn.Parameter(torch.zeros(inputs, *self.sides))
         self.net = UNet(
-            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks, patch=patch,
-            smallest=smallest or least(shape), dropout=dropout,
+            (inputs, *self.sides), self.channels * width, CONTEXT, width=width, blocks=blocks,
+            patch=patch or patch_of(shape), smallest=smallest or least(shape), dropout=dropout,
         )  # fmt: skip
         self.start = nn.Parameter(torch.zeros(CONTEXT)) if not context else None
         self.out = nn.Parameter(torch.randn(width, self.classes) / width**0.5 * 0.1)
@@ -95,7 +96,13 @@ def least(shape: tuple[int, ...]) -> int:
     return GRID if len(shape) > 1 else SEQUENCE
 
 
+def patch_of(shape: tuple[int, ...]) -> int:
+    """Places along each axis that are seen as one."""
+    side = max(shape[1:] if len(shape) > 2 else shape)
+    return 2 if side > SHORT or len(shape) > 1 and side >= PATCHED else 1
+
+
 def halved(shape: tuple[int, ...]) -> bool:
     """Whether the network of an event has more than one resolution."""
     side = max(shape[1:] if len(shape) > 2 else shape)
-    return (side if side < PATCHED else -(-side // 2)) > least(shape)
+    return -(-side // patch_of(shape)) > least(shape)
