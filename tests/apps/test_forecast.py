@@ -103,6 +103,13 @@ def test_every_form_of_a_series(tmp_path):
     with pytest.raises(DataError, match="rise"):
         series(frame.iloc[[*range(30), *range(20, 60)]])
     assert series({"a": np.ones(20), "b": np.zeros(20)}).names == ("a", "b")
+    with pytest.raises(DataError, match="transpose"):
+        series(np.ones((3, 50)))
+    with pytest.raises(DataError, match=r"a, '\?' in row 7"):
+        series(frame.assign(a=[*range(7), "?", *range(52)]))
+    index = pd.MultiIndex.from_product([["north", "south"], times[:30]])
+    with pytest.raises(DataError, match="several series"):  # two series, not one of 60 steps
+        series(pd.DataFrame({"a": np.arange(60.0)}, index=index))
 
 
 class Entries:
@@ -289,3 +296,11 @@ def test_the_probability_of_an_event_is_printed_beside_how_often_it_happened(tmp
     for wrong, why in (("a=1", "NAME>NUMBER"), ("c>1", "column of the series"), ("a>x", "NAME>NUMBER")):
         found = CliRunner().invoke(app, [*words[:4], "--out", str(tmp_path / "no"), "--event", wrong])
         assert why in str(found.exception)
+
+
+def test_known_columns_without_a_number_are_counted(tmp_path):
+    from pofx.apps.forecast import coming
+
+    (tmp_path / "f.csv").write_text('promo\n1\n""\n0\n')
+    with pytest.raises(DataError, match="3 rows of numbers.*1 have no number"):
+        coming(tmp_path / "f.csv", ["promo"], 3, None, [""])

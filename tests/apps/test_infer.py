@@ -461,3 +461,7 @@ def test_options_of_other_libraries_are_answered_by_ours():
     for theirs, ours in (("num_simulations", "simulations"), ("embedding_net", "embedding"), ("num_rounds", "rounds")):
         with pytest.raises(UsageError, match=f"unknown option of infer '{theirs}': it is {ours} here"):
             infer(spot, NORMAL, **{theirs: 10})
+
+
+def test_a_prior_without_a_mean_is_one():
+    assert np.isfinite(Prior.of({"a": "student(1, 0, 2)"}).log_prob([[3.0]])).all()

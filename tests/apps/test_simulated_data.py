@@ -127,3 +127,32 @@ def test_observations_and_parameters_have_names_in_any_order(tmp_path):
 def test_what_are_no_numbers_is_refused(wrong):
     with pytest.raises(DataError):
         numbers(wrong)
+
+
+def test_a_simulator_may_take_a_dict_of_parameters():
+    found = simulate(lambda p: [p["a"] + p["b"], p["a"] - p["b"], p["a"] * p["b"]], THETA, parameters=["a", "b"])
+    assert np.allclose(found, WANTED)
+    with pytest.raises(UsageError, match="function of parameters"):
+        simulate(3, THETA)
+
+
+@pytest.mark.parametrize("options", [{"options": {"layerz": 3}}, {"options": {"layers": "x"}}, {"trainer": {"lrr": 1}},
+                                     {"options": {"layers": 3}, "method": "nre"}])  # fmt: skip
+def test_unknown_options_are_refused_before_anything_is_simulated(options):
+    def never(theta):
+        raise AssertionError
+
+    with pytest.raises(UsageError, match="layer|lrr"):
+        infer(never, PRIOR, simulations=100, **options)
+
+
+def test_parts_of_different_sizes_are_one_row_in_any_order():
+    found, names = named_data(lambda theta: {"spectrum": theta + 1, "count": theta[0]}, THETA)
+    assert np.allclose(found, np.concatenate((THETA + 1, THETA[:, :1]), 1)) and names == ("spectrum", "count")
+    assert numbers({"count": 3, "spectrum": [1.0, 2.0]}, names).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_simulations_that_were_made_may_be_columns_by_name():
+    x = {"u": THETA[:, 0] * 2, "v": THETA[:, 1]}
+    posterior = infer(None, PRIOR, data=({"b": THETA[:, 1], "a": THETA[:, 0]}, x), method="posterior", **QUICK)
+    assert posterior.data_names == ("u", "v") and np.isfinite(posterior.log_prob(THETA[:2], {"v": 0.1, "u": 1.0})).all()

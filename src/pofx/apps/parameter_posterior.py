@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates
 from pofx.apps.embedding import Embedding
-from pofx.apps.observations import checked, in_rows, names_of, numbers, warn_beyond
+from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers, warn_beyond
 from pofx.apps.pooled import COORDINATES, Likelihood, averaged, truncated
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
@@ -183,7 +183,8 @@ class Posterior:
 
     def _pairs(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
         """Simulations of a user as arrays, those that failed left out."""
-        theta, x = numbers(data[0], self.prior.names if names_of(data[0]) else ()), numbers(data[1], self.data_names)
+        given, seen = (in_columns(part) for part in data)
+        theta, x = numbers(given, self.prior.names if names_of(given) else ()), numbers(seen, self.data_names)
         x = in_rows(x) if self.embedding is None else x
         wanted = self.held_out[1].shape[1:]
         if theta.ndim != 2 or theta.shape[1] != len(self.prior) or x.shape != (len(theta), *wanted):

@@ -242,7 +242,7 @@ def _parsed(text: str) -> Any:
         raise unknown("distribution", match[1], WRITTEN)
     try:
         made = WRITTEN[match[1]](*(float(part) for part in match[2].split(",")))  # type: ignore[operator]
-        if not np.isfinite(made.logpdf(made.mean())):
+        if not np.isfinite(made.logpdf(made.median())):
             raise ValueError
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(f"{text!r} is no distribution: check the number and the range of its parameters") from None

@@ -98,6 +98,8 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
     if frame is None:
         array = _steps(data, name)
         return checked(Series(array, tuple(f"x{i}" for i in range(array.shape[1]))), name)
+    if isinstance(frame.index, pd.MultiIndex):  # such as of names and times
+        frame = frame.reset_index()
     if len(frame) < SHORTEST:
         raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(frame)})")
     try:
@@ -115,9 +117,9 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
     chosen = list(columns) if columns else [c for c in frame.columns if c not in known]
     wrong = [c for c in (*chosen, *known) if not pd.api.types.is_numeric_dtype(frame[c])]
     if wrong or not chosen:
+        got = "; ".join(f"{c}, {_no_number(frame[c])}" for c in wrong) or "none"
         raise DataError(
-            f"channels of {name} must be numbers (got {', '.join(wrong) or 'none'}): leave others out, or name the "
-            "columns that are channels"
+            f"channels of {name} must be numbers (got {got}): leave others out, or name the columns that are channels"
         )
     covariates = frame[list(known)].to_numpy(np.float64) if known else None
     made = Series(frame[chosen].to_numpy(np.float64, na_value=np.nan), tuple(map(str, chosen)), times, covariates)
@@ -130,6 +132,15 @@ def _steps(data: Any, name: str) -> np.ndarray:
     if array.ndim not in (1, 2) or array.size == 0:
         raise DataError(f"{name} must have shape (steps,) or (steps, channels), not empty (got {array.shape})")
     return array.reshape(len(array), -1)
+
+
+def _no_number(column: pd.Series) -> str:
+    """The first value of a column that is no number, and its row."""
+    other = pd.to_numeric(column, errors="coerce").isna() & column.notna()
+    if not other.any():
+        return "numbers as text"
+    row = int(np.argmax(other.to_numpy()))
+    return f"{str(column.iloc[row])[:40]!r} in row {row}"
 
 
 def _repeats(column: Any) -> bool:
@@ -249,7 +260,8 @@ def _entry(data: Mapping[str, Any], name: str) -> Series:
 def checked(made: Series, name: str) -> Series:
     """The series, if it can be used."""
     if len(made) < SHORTEST:
-        raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(made)})")
+        wide = ", and rows are steps: transpose it" if made.values.shape[1] >= SHORTEST else ""
+        raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(made)}{wide})")
     if np.isinf(made.values).any():
         raise DataError(f"{name} has infinite values: mark what is missing as NaN")
     empty = [n for n, column in zip(made.names, made.values.T, strict=True) if np.isnan(column).all()]

@@ -5,11 +5,10 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-import torch
 
 from pofx.core.errors import UsageError, unknown
 from pofx.inverse.operator import Foreign, Function, Operator, examined, is_linear
-from pofx.inverse.operators import grid, projection
+from pofx.inverse.operators import arrays, grid, projection
 
 Shape = tuple[int, ...]
 
@@ -97,7 +96,7 @@ OPERATORS: Mapping[str, Callable[..., Operator]] = {
 
 def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = None) -> Operator:
     """An operator on items of this shape: by name with options, an `Operator`, a matrix, a physics object with `A`, or
-    any differentiable function of tensors.
+    any differentiable function of tensors (n, *shape); or a matrix of scipy, or a linear function of numpy's arrays.
 
     Raises:
         UsageError: an unknown name or option, or an operator for items of another shape.
@@ -119,11 +118,15 @@ def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = No
         return examined(given)
     if callable(getattr(given, "A", None)):
         return examined(Foreign(shape, given))
+    if hasattr(given, "toarray") or hasattr(given, "matvec"):  # of scipy
+        return projection.Matrix(shape, projection.dense(given))
+    if callable(given) and arrays.takes(given, shape):
+        return arrays.tabulated(given, shape)
     if callable(given):
         made = examined(Function(shape, given))
         return Function(shape, given, linear=True) if is_linear(made) else made
     if hasattr(given, "shape") and len(given.shape) == 2:
-        return projection.Matrix(shape, given if isinstance(given, torch.Tensor) else torch.as_tensor(given))
+        return projection.Matrix(shape, given)
     raise UsageError(
         f"an operator must be a name ({', '.join(OPERATORS)}), an Operator, a matrix, an object with A, or a function "
         f"(got {type(given).__name__})"
