@@ -202,6 +202,8 @@ class Design:
             if lacking:
                 raise DataError(f"{self.record} lacks {', '.join(lacking)}: it is the record of another loop")
             self.trials[SCORE] = _scores(self.trials[SCORE])
+            rounds = pd.to_numeric(self.trials[ROUND], errors="coerce")  # rows of a person's own may have none
+            self.trials[ROUND] = rounds.where(np.isfinite(rounds), 0).astype(int)
 
     def scores(self) -> np.ndarray:
         """The score of every trial; NaN where it is missing or failed."""

@@ -220,6 +220,8 @@ def _learned(
     gaps = np.concatenate([gaps, own[:, None]], 1)  # the truth is one of the draws: no share wins by a lost constant
 
     def score(share: float) -> float:
+        if share == 0:  # of a weight of 0 too, whose logarithm has no product with 0
+            return float(np.mean(value[0]))
         constant = logsumexp(share * gaps, axis=1) - math.log(gaps.shape[1])
         return float(np.mean(value[0] + share * own - constant))
 

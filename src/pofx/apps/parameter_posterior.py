@@ -27,6 +27,7 @@ from pofx.maths.particles import systematic, tempered
 PUBLIC = ("Posterior",)
 
 PARTICLES, CHECKED, CHECKED_BY_PARTICLES = 1_000, 300, 100  # of draws; held-out simulations of a check
+LEAST_CHECKED = 20  # held-out simulations
 CONSTANT = 2_000  # draws behind a constant
 MORE, LEAST_DRAWN = 4, 400  # times as many draws are weighted; draws at least
 EMBEDDING = "embedding.safetensors"
@@ -164,8 +165,10 @@ class Posterior:
         n = n or (len(data[0]) if data is not None else CHECKED if self.amortised else CHECKED_BY_PARTICLES)
         theta, x = (part[:n] for part in (self.held_out if data is None else self._pairs(data)))
         x = self._features(x)
-        if len(theta) < 20:
-            raise DataError(f"a check needs at least 20 held-out simulations (got {len(theta)}): simulate more")
+        if len(theta) < LEAST_CHECKED:
+            raise DataError(
+                f"a check needs at least {LEAST_CHECKED} held-out simulations (got {len(theta)}): simulate more"
+            )
         if not self.amortised:
             drawn = np.stack([self._tempered(draws, one, seed + i, draws) for i, one in enumerate(x)])
         else:

@@ -232,6 +232,16 @@ def read_observation(path: Path) -> np.ndarray:
         raise DataError(f"{path} holds no observation: give a .csv of numbers, .npy or .npz ({error})") from None
 
 
+def names_in(path: Path) -> tuple[str, ...]:
+    """The names above the one row of numbers of a .csv; none where there are none, or more rows."""
+    if path.suffix in (".npy", ".npz"):
+        return ()
+    rows = [row for row in path.read_text(encoding="utf-8-sig").strip().splitlines() if row.strip()]
+    if len(rows) != 2 or _numbers(rows[0]):
+        return ()
+    return tuple(name.strip().strip('"') for name in rows[0].split(","))
+
+
 def _numbers(row: str) -> bool:
     """Whether a line holds numbers alone."""
     try:
