@@ -212,7 +212,10 @@ class Posterior:
         from pofx.apps.pair_plot import predictive_plot
 
         return predictive_plot(
-            Path(path), self.predictive(simulator, n, x, vectorised=vectorised, seed=seed), self._seen(x)
+            Path(path),
+            self.predictive(simulator, n, x, vectorised=vectorised, seed=seed),
+            self._seen(x),
+            self.data_names,
         )
 
     def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:

@@ -94,7 +94,7 @@ def as_numbers(y: Any) -> Tensor:
     if isinstance(y, Tensor):
         return y.detach().cpu()
     try:
-        found = np.asarray(y)
+        found = np.require(y, requirements="W")  # a copy of what is read-only
         return torch.as_tensor(found if found.dtype.kind in "biufc" else found.astype(np.float64))
     except (TypeError, ValueError):
         raise DataError(f"measurements must be an array of numbers (got {short(y)}): pass (n, *out)") from None
