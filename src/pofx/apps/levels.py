@@ -124,7 +124,7 @@ def in_letters(source: Any, name: str) -> tuple[list[str], str, dict[str, str] |
     found = list(source)
     if found and all(isinstance(one, str) for one in found):
         return found, name, None
-    if all(isinstance(one, list | tuple) and one and all(isinstance(v, str) for v in one) for one in found):
+    if found and all(isinstance(one, list | tuple) and one and all(isinstance(v, str) for v in one) for one in found):
         return ["\n".join(one) for one in found], name, None
     try:
         grids = [np.asarray(one) for one in found]

@@ -186,7 +186,9 @@ def _suited(
     except (TypeError, AttributeError, IndexError, KeyError):
         for other in (OfTensors(simulator), *([OfNames(simulator, parameters)] if parameters else [])):
             try:
-                other(theta, np.random.default_rng(0))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    other(theta, np.random.default_rng(0))
             except Exception:  # whatever a simulator raises
                 continue
             return other, 2
