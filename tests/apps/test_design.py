@@ -163,3 +163,10 @@ def test_rows_without_a_round_are_of_the_first(tmp_path):
     loop = Design(Vectors(BOUNDS), batch=2, record=tmp_path / "r.csv")
     assert loop.trials["round"].tolist() == [0, 0, 2] and loop.progress()["tests"].tolist() == [2, 1]
     assert loop.propose()["round"].tolist() == [3, 3]
+
+
+def test_a_test_may_have_an_argument_for_each_parameter():
+    loop = Design(Vectors(BOUNDS), batch=3).run(lambda b, a: a - 2 * b, 1)
+    assert np.allclose(loop.scores(), loop.trials["a"] - 2 * loop.trials["b"])
+    with pytest.raises(UsageError, match=r"list of designs \(a, b\)"):
+        loop.run(lambda design: design["a"], 1)

@@ -107,6 +107,14 @@ def test_every_form_of_a_series(tmp_path):
         series(np.ones((3, 50)))
     with pytest.raises(DataError, match=r"a, '\?' in row 7"):
         series(frame.assign(a=[*range(7), "?", *range(52)]))
+    stacked = pd.concat([frame.assign(shop=k)[["shop", "when", "a"]] for k in (4, 7)])
+    with pytest.raises(DataError, match="names: shop"):
+        series(stacked)
+    with pytest.warns(UserWarning, match="2 steps without a row"):
+        gap = series(frame.assign(b=np.arange(60.0)).drop(index=[5, 6]), known=["b"])
+    assert gap.known[4:8, 0].tolist() == [4, 4, 4, 7]
+    with pytest.raises(DataError, match="not so in step 9"):
+        series(frame.assign(b=[*range(9), np.nan, *range(50)]), known=["b"])
     index = pd.MultiIndex.from_product([["north", "south"], times[:30]])
     with pytest.raises(DataError, match="several series"):  # two series, not one of 60 steps
         series(pd.DataFrame({"a": np.arange(60.0)}, index=index))

@@ -6,6 +6,7 @@ A series is values float64 (steps, channels), NaN where nothing was measured, wi
 
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,8 +122,9 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
         raise DataError(
             f"channels of {name} must be numbers (got {got}): leave others out, or name the columns that are channels"
         )
-    covariates = frame[list(known)].to_numpy(np.float64) if known else None
-    made = Series(frame[chosen].to_numpy(np.float64, na_value=np.nan), tuple(map(str, chosen)), times, covariates)
+    values = frame[chosen].to_numpy(np.float64, na_value=np.nan)
+    covariates = _known_in(frame[list(known)], np.isnan(values).all(1), name) if known else None
+    made = Series(values, tuple(map(str, chosen)), times, covariates)
     return checked(made, name)
 
 
@@ -132,6 +134,17 @@ def _steps(data: Any, name: str) -> np.ndarray:
     if array.ndim not in (1, 2) or array.size == 0:
         raise DataError(f"{name} must have shape (steps,) or (steps, channels), not empty (got {array.shape})")
     return array.reshape(len(array), -1)
+
+
+def _known_in(frame: pd.DataFrame, empty: np.ndarray, name: str) -> np.ndarray:
+    """Known covariates (steps, k); those of steps without a row are as in the step before."""
+    found = frame.to_numpy(np.float64, na_value=np.nan)
+    lacking = np.isnan(found).all(1) & empty
+    if lacking.any():
+        found[lacking] = pd.DataFrame(found).ffill().bfill().to_numpy()[lacking]
+        warnings.warn(f"known covariates of {name} are as in the step before in {lacking.sum()} steps without a row",
+                      stacklevel=3)  # fmt: skip
+    return found
 
 
 def _no_number(column: pd.Series) -> str:
@@ -144,12 +157,15 @@ def _no_number(column: pd.Series) -> str:
 
 
 def _repeats(column: Any) -> bool:
-    """Whether a column holds words that come again and again: names of series, and no times."""
+    """Whether a column holds words that come again and again, or numbers in blocks: names of series, and no times."""
     if isinstance(column, pd.DataFrame) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         return False
     words = column.dropna()
-    if pd.api.types.is_numeric_dtype(column.dtype) or not len(words):
+    if not len(words):
         return False
+    if pd.api.types.is_numeric_dtype(column.dtype):  # numbers of series, one series below the other
+        runs = int((column != column.shift()).sum())
+        return bool((words % 1 == 0).all() and 1 < runs == words.nunique() <= len(words) // SHORTEST)
     return bool(words.nunique() <= len(words) // SHORTEST) and not words.astype(str).str.contains(DATED).mean() > 0.5
 
 
@@ -268,7 +284,8 @@ def checked(made: Series, name: str) -> Series:
     if empty:
         raise DataError(f"{name} has channels without a value, {', '.join(empty)}: leave them out")
     if made.known is not None and not np.isfinite(made.known).all():
-        raise DataError(f"known covariates of {name} must be finite: fill them first")
+        step = int(np.argmin(np.isfinite(made.known).all(1)))
+        raise DataError(f"known covariates of {name} must be finite (not so in step {step}): fill them first")
     return made
 
 
