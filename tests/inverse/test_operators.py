@@ -156,7 +156,7 @@ class Square(Operator):
         (Doubled(3), "transpose"),
         (Doubled(0), "adjoint must return items"),
         (Square(IMAGE), "must be linear"),
-        (lambda x: np.asarray(x), "return a tensor"),
+        (lambda x: x.tolist(), "return a tensor"),
         (lambda x: x.sum(), "one measurement for each"),
         (lambda x: x @ torch.zeros(3, 3), "must take items of shape"),
         (lambda x: (x - 2).log(), "finite numbers"),

@@ -27,7 +27,7 @@ from pofx.data.kind import joined, kind_of
 from pofx.data.kinds.levels import as_text, levels_in, padded
 from pofx.data.kinds.levels import levels as as_levels
 from pofx.data.text import decoded
-from pofx.data.tile_maps import GRIDS, MAPS, lettered, read_grids
+from pofx.data.tile_maps import GRIDS, MAPS, in_letters, lettered, read_grids
 from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
@@ -113,27 +113,6 @@ def texts_of(source: str | Path | Sequence[Any] | np.ndarray) -> tuple[list[str]
         return [level for f in files for level in levels_in(decoded(f, None))], path.stem, None
     texts, tiles, names = lettered([grid for f in files for grid in read_grids(f)])
     return texts, path.stem, None if names is None else dict(zip(tiles, names, strict=True))
-
-
-def in_letters(source: Any, name: str) -> tuple[list[str], str, dict[str, str] | None]:
-    """Levels given as strings, as lists of lines, or as whole numbers (n, H, W), as `texts_of`.
-
-    Raises:
-        DataError: something else.
-    """
-    found = list(source)
-    if found and all(isinstance(one, str) for one in found):
-        return found, name, None
-    if found and all(isinstance(one, list | tuple) and one and all(isinstance(v, str) for v in one) for one in found):
-        return ["\n".join(one) for one in found], name, None
-    try:
-        grids = [np.asarray(one) for one in found]
-    except ValueError:
-        grids = []
-    if not grids or any(one.ndim != 2 or one.dtype.kind not in "iub" or not one.size for one in grids):
-        raise DataError(f"{name} must be strings, lists of lines, or whole numbers (n, H, W), and not empty")
-    texts, tiles, names = lettered([one.astype(int).astype(str).tolist() for one in grids])
-    return texts, name, None if names is None else dict(zip(tiles, names, strict=True))
 
 
 def by_level(texts: Sequence[str], tiles: str, width: int, name: str, seed: int) -> Dataset:

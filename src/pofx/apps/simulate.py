@@ -184,7 +184,9 @@ def _suited(
     try:
         simulator(theta.copy())
     except (TypeError, AttributeError, IndexError, KeyError):
-        for other in (OfTensors(simulator), *([OfNames(simulator, parameters)] if parameters else [])):
+        others: list[Callable[..., Any]] = [OfTensors(simulator)]
+        others += [OfNames(simulator, parameters)] if parameters else []
+        for other in others:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")

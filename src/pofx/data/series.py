@@ -138,7 +138,7 @@ def _steps(data: Any, name: str) -> np.ndarray:
 
 def _known_in(frame: pd.DataFrame, empty: np.ndarray, name: str) -> np.ndarray:
     """Known covariates (steps, k); those of steps without a row are as in the step before."""
-    found = frame.to_numpy(np.float64, na_value=np.nan)
+    found = np.array(frame.to_numpy(np.float64, na_value=np.nan))
     lacking = np.isnan(found).all(1) & empty
     if lacking.any():
         found[lacking] = pd.DataFrame(found).ffill().bfill().to_numpy()[lacking]
