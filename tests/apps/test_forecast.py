@@ -312,3 +312,18 @@ def test_known_columns_without_a_number_are_counted(tmp_path):
     (tmp_path / "f.csv").write_text('promo\n1\n""\n0\n')
     with pytest.raises(DataError, match="3 rows of numbers.*1 have no number"):
         coming(tmp_path / "f.csv", ["promo"], 3, None, [""])
+
+
+def test_futures_are_drawn_along_dates_where_there_are_some(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from pofx.apps.forecaster import Forecast
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure.axes[0].get_lines()[-1]))
+    times = pd.date_range("2024-01-01", periods=20, freq="D")
+    past = series(pd.DataFrame({"when": times, "a": np.arange(20.0)}))
+    for one in (Forecast(np.ones((6, 3, 1)), ("a",), pd.date_range("2024-01-21", periods=3)),
+                Forecast(np.ones((6, 3, 1)), ("a",))):  # fmt: skip
+        one.plot(tmp_path / "p.png", past)
+    assert seen[0].get_xdata()[0] == np.datetime64("2024-01-21") and list(seen[1].get_xdata()) == [0, 1, 2]
