@@ -290,9 +290,9 @@ def penalty(args):
     variants = {
         "none": {"penalty": "none"},
         "exact, every 8": {},
-        "differences, every 8": {"differences": 0.01},
+        "differences, every 8": {"differences": 0.05},
         "exact, every step": {"every": 1},
-        "differences, every step": {"differences": 0.01, "every": 1},
+        "differences, every step": {"differences": 0.05, "every": 1},
     }
     made = {}
     for name, values in variants.items():
@@ -319,7 +319,7 @@ def penalty_distances(args):
     reference = {s.name: s.of(data.test) for s in spaces}
     found = {"exact": [], "differences": []}
     for seed in seeds:
-        for name, values in (("exact", {}), ("differences", {"differences": 0.01})):
+        for name, values in (("exact", {}), ("differences", {"differences": 0.05})):
             options = {"inversion": "optimisation", "validations": 0, **dict(args.option), **values}
             run = pofx.fit(data, "r3gan", steps=args.steps, seed=seed, progress=args.shown, **options)
             x = np.asarray(run.sample(2000, seed=0))

@@ -1,5 +1,7 @@
 """A condition of several parts, from `fit` to the command line: each part is read, saved, given by name, matters."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from typer.testing import CliRunner
 import pofx
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
+from pofx.data.conditions import as_items, conditioned
 from pofx.data.several import Several
 from pofx.data.sources import load
 
@@ -155,6 +158,15 @@ def test_the_label_and_caption_of_a_data_set():
     assert set(data.train.condition.values) == {"label", "text"} and len(data.train.condition) == len(data.train)
     again = load("captioned-shapes", condition=["text", "label"])
     assert again.train.condition.values["text"][:3] == data.train.condition.values["text"][:3]
+
+
+def test_what_comes_with_items_is_a_condition_by_its_name():
+    train = load(items()).train
+    captioned = dataclasses.replace(train, condition=as_items(TEXTS[: len(train)]))
+    data = conditioned(captioned, "text")
+    assert data.condition.kind == "text" and len(data.condition) == len(data)
+    with pytest.raises(UsageError, match="pass condition='label' or condition='text', or the conditions"):
+        conditioned(captioned, "caption")
 
 
 def test_parts_of_other_lengths_or_equal_names_are_refused():

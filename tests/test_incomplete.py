@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import pofx
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, Unsupported
 
 
 @pytest.fixture(scope="module")
@@ -74,5 +74,30 @@ def test_pixels_may_be_missing(model):
         both = np.array([[[a, 0], [1, b]] for a in (0, 1) for b in (0, 1)], np.uint8)
         known = np.ma.masked_array(both[:1], [[[True, False], [False, True]]])
         assert run.log_prob(known)[0] == pytest.approx(np.logaddexp.reduce(run.log_prob(both)), abs=1e-5)
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(Unsupported, match="first pixels alone"):
         pofx.fit(pofx.images(x, levels=2), "made", steps=2, progress=False).log_prob(one)
+    with pytest.raises(DataError, match="not finite"):
+        pofx.fit(pofx.images(x, levels=2), "nsf", steps=2, progress=False).log_prob(one)
+
+
+@pytest.mark.parametrize("model", ["made", "gpt"])
+def test_autoregressive_models_know_what_comes_first_of_rows(model):
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame({"a": rng.choice(["u", "v"], 200), "b": rng.integers(0, 3, 200), "c": rng.random(200) < 0.4})
+    small = {"made": {"width": 16}, "gpt": {"width": 24, "layers": 1, "heads": 2}}[model]
+    run = pofx.fit(x, model, steps=5, progress=False, options=small)
+    lacking = x.iloc[:6].astype(object).assign(c=None)
+    found = run.score(lacking)
+    every = np.stack([run.log_prob(x.iloc[:6].assign(c=value)) for value in (False, True)])
+    assert not found.reasons and np.allclose(found.value, np.logaddexp.reduce(every), atol=1e-4)
+    assert (run.log_prob(x.iloc[:6].astype(object).assign(a=None)) == -np.inf).all()  # not what comes last
+
+
+def test_autoregressive_models_know_the_first_pixels():
+    x = np.random.default_rng(0).integers(0, 2, (60, 2, 2), dtype=np.uint8)
+    run = pofx.fit(pofx.images(x, levels=2), "pixelcnn", steps=5, progress=False, options={"width": 8, "layers": 1})
+    one = np.full((2, 2, 2), np.nan)
+    one[:, 0, 0] = 0, 1
+    assert np.exp(run.log_prob(one)).sum() == pytest.approx(1.0, abs=1e-4)
+    with pytest.raises(Unsupported, match="first pixels alone"):
+        run.log_prob(np.array([[[np.nan, 1.0], [0.0, 1.0]]]))

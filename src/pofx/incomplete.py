@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from pofx.conditioned import given
-from pofx.core.errors import DataError
+from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import each, select
 from pofx.core.generative import MarginalBound
-from pofx.core.model import Marginal, X
+from pofx.core.model import Factored, Marginal, Model, X
 from pofx.core.progress import blocks
 from pofx.core.random import Streams
 from pofx.parts import Parts
@@ -34,7 +34,7 @@ def known_cells(
     """log p of the known cells of rows that are impossible only for their missing ones, by row; of dequantised columns
     the mean over `draws` noises inside the logarithm."""
     view, model = run.representation, run.model
-    if not reasons or not isinstance(values, pd.DataFrame) or not isinstance(model, Marginal | MarginalBound):
+    if not reasons or not isinstance(values, pd.DataFrame) or not _answers(model):
         return {}
     if not isinstance(view, Columns | Bins | Heads):
         return {}
@@ -60,7 +60,12 @@ def known_cells(
         for k in range(draws if view.noisy else 1):
             x, dims, ladj = view.known_event(known, Streams.of_items(k, known.raw))
             x, dims = (each(part, lambda v: v.to(run.device)) for part in (x, dims))
-            logs.append(model.log_marginal(x, dims, own).double().cpu() + ladj.cpu())
+            found_here = _marginal(model, x, dims, own)
+            if found_here is None:
+                break
+            logs.append(found_here.double().cpu() + ladj.cpu())
+        if not logs:
+            continue
         value: Tensor = torch.stack(logs).logsumexp(0) - np.log(len(logs))
         found |= dict(zip(rows, value.tolist(), strict=True))
     return found
@@ -72,7 +77,7 @@ def known_pixels(run: Parts, values: object, condition: object, batch_size: int)
     or the model does not answer for any subset."""
     view, model = run.representation, run.model
     grey = isinstance(view, Levels) or (isinstance(view, Binary) and view.binarise == "threshold")
-    if not grey or not isinstance(model, Marginal | MarginalBound) or without_gaps(values)[1] is None:
+    if not grey or not _answers(model) or without_gaps(values)[1] is None:
         return None
     assert isinstance(view, Levels | Binary)
     events = view.prefix(view.as_batch(values))
@@ -80,8 +85,30 @@ def known_pixels(run: Parts, values: object, condition: object, batch_size: int)
     for at in blocks(len(events), batch_size):
         part = events[at].to(run.device)
         own = None if stated is None else select(stated, at)
-        found.append(model.log_marginal(part.clamp(min=0), part >= 0, own).double().cpu())
+        each_of = _marginal(model, part.clamp(min=0), part >= 0, own)
+        if each_of is None:
+            raise Unsupported(
+                f"{run.name} knows log p of the first pixels alone: choose circuit, vae or masked-diffusion"
+            )
+        found.append(each_of.double().cpu())
     return torch.cat(found).numpy()  # type: ignore[no-any-return]
+
+
+def _answers(model: Model) -> bool:
+    """Whether a model knows log p of some subset at least: of any, or of what comes first in its order."""
+    return isinstance(model, Marginal | MarginalBound) or isinstance(model, Factored) and model.in_order
+
+
+def _marginal(model: Model, x: X, known: X, condition: X | None) -> Tensor | None:
+    """log p of the known dimensions; None where the model does not know it."""
+    if isinstance(model, Marginal | MarginalBound):
+        return model.log_marginal(x, known, condition)
+    if not isinstance(model, Factored) or not isinstance(x, Tensor) or not isinstance(known, Tensor):
+        return None
+    there = known.expand_as(x).flatten(1)
+    if bool((there[:, 1:] & ~there[:, :-1]).any()):
+        return None
+    return (model.log_prob_terms(x, condition).flatten(1) * there).sum(1)
 
 
 def _filled(frame: pd.DataFrame, view: Columns | Bins | Heads) -> pd.DataFrame:

@@ -130,6 +130,15 @@ class Entries:
         return iter([{"target": np.ones(50), "start": pd.Period("2024", "D"), "item_id": k} for k in "ab"])
 
 
+def test_words_in_a_table_of_one_series():
+    frame = pd.DataFrame({"shop": "north", "kind": ["a", "b"] * 30, "sold": np.arange(60.0)})
+    with pytest.warns(UserWarning, match="shop .* same word in all rows"):
+        assert series(frame.drop(columns="kind")).names == ("sold",)
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="--columns sold .* --by kind"):
+        series(frame)
+    assert series(frame, columns=["sold"]).names == ("sold",)
+
+
 def test_several_series_in_one_table_or_data_set(tmp_path):
     times = pd.date_range("2024-01-01", periods=30)
     frame = pd.concat(
@@ -150,8 +159,8 @@ def test_several_series_in_one_table_or_data_set(tmp_path):
     assert [one.values[0, 0] for one in found] == [0, 1, 2] and np.isnan(found[2].values[-1, 0])
     words = frame[frame["shop"] == "a"].assign(note="x")
     assert series(words, columns=["sold"]).names == ("sold",)
-    with pytest.raises(DataError, match="name the columns"):
-        series(words)
+    with pytest.warns(UserWarning, match="shop, note"):
+        assert series(words).names == ("sold",)
 
 
 def test_the_verb_forecasts_several_series_and_again_without_training(tmp_path, monkeypatch):

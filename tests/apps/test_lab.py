@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 from typer.testing import CliRunner
 
+from pofx.apps.lab import untreated
 from pofx.apps.virtual_lab import VirtualLab, beyond, held_out, mean_shift, nb_floor, normal_floor
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
@@ -57,6 +58,16 @@ def test_counterfactuals_of_a_lab_with_known_truth_beat_the_floor():
         model.do({"dose": 1.0})
     with pytest.raises(UsageError, match="ensemble"):
         model.design([after])
+
+
+def test_the_control_is_the_row_that_is_called_so():
+    given = pd.DataFrame({"drug": ["A", "A", " DMSO", "B"], "cell": ["T", "wild-type", "wild-type", "wild-type"]})
+    assert untreated(given) == {"drug": " DMSO", "cell": "wild-type"}
+    assert untreated(given[["cell"]]) == {"cell": "wild-type"}
+    assert untreated(given.iloc[:1]) == {"drug": "A", "cell": "T"}
+    assert untreated(given.iloc[[0, 1]].assign(cell=["wt", "x"], drug=["A", "none"])) == {"drug": "none", "cell": "x"}
+    assert untreated(pd.DataFrame({"dose (uM)": [3, 0]})) == {"dose (uM)": 0}
+    assert untreated(pd.DataFrame({"age": [3, 0]})) == {"age": 3}
 
 
 def test_an_untried_value_is_drawn_between_the_control_and_the_others():

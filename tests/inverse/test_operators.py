@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
-from scipy import ndimage, sparse
+from scipy import ndimage
+from scipy.sparse.linalg import aslinearoperator
 
 from pofx.core.errors import DataError, UsageError
 from pofx.inverse.noise import Noise, stated_noise
@@ -284,9 +286,20 @@ def test_functions_that_are_no_operators_are_refused_at_once(function, error):
         operator_of(function, ITEM)
 
 
-def test_matrices_of_other_libraries_are_operators():
-    matrix = np.random.default_rng(0).normal(size=(4, 30))
-    x = torch.rand(2, *ITEM)
-    wanted = x.flatten(1).numpy() @ matrix.T
-    for given in (sparse.csr_array(matrix), sparse.linalg.aslinearoperator(matrix), pd.DataFrame(matrix)):
-        assert np.allclose(operator_of(given, ITEM).forward(x), wanted, atol=1e-4)
+@pytest.mark.parametrize("form", [scipy.sparse.csr_matrix, aslinearoperator, pd.DataFrame, torch.from_numpy])
+@pytest.mark.parametrize("factor", [1.0, 1j])
+def test_a_matrix_in_any_form_is_the_same_operator(form, factor):
+    dense = np.random.default_rng(0).normal(size=(5, 12)) * (1 + factor)
+    made = operator_of(form(dense), (3, 4))
+    x = torch.rand(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    y = made.forward(x)
+    assert np.allclose(y.detach().numpy(), x.detach().numpy().reshape(2, -1) @ dense.T)
+    assert made.linear and adjoint_gap(made) < 1e-12
+    (slope,) = torch.autograd.grad(y.abs().square().sum(), x)
+    assert torch.allclose(slope, 2 * made.adjoint(y))
+
+
+def test_options_of_an_operator_are_of_their_type():
+    for name, options in {"blur": {"sigma": "x"}, "superres": {"factor": 2.5}, "sensing": {"m": None}}.items():
+        with pytest.raises(UsageError, match=f"{next(iter(options))} must be"):
+            operator_of(name, (1, 8, 8), options)

@@ -320,3 +320,14 @@ def test_intervals_narrower_than_values_are_apart_test_nothing():
     assert checked(both, truth).coverage[0.9][0] == both.coverage(truth)[0]  # a constant item is no miss
     narrow = checked(replace(both, samples=0 * samples), truth).to_json()
     assert narrow["coverage"] == {} and narrow["calibrated"] is None
+
+
+def test_draws_far_from_their_measurement_are_reported(gmm, digits):
+    y, _ = pofx.measure(gmm, digits.test.values[:2], "blur", 0.1)
+    with pytest.warns(UserWarning, match="deviations of the noise .* units of y"):
+        pofx.posterior(gmm, (255 * y.clip(0, 1)).astype(np.uint8), "blur", 0.1).sample(2)
+    assert np.array_equal(pofx.posterior(gmm, y, "blur", torch.tensor(0.1, dtype=torch.float64)).sample(2).samples,
+                          pofx.posterior(gmm, y, "blur", 0.1).sample(2).samples)  # fmt: skip
+    with pytest.raises(UsageError, match="noise must be a deviation") as found:
+        pofx.posterior(gmm, y, "blur", np.full(y.shape, 0.1))
+    assert len(str(found.value)) < 200

@@ -16,6 +16,7 @@ from scipy.stats import kstest, spearmanr
 
 from pofx.comparison.column_shapes import pairs, shapes
 from pofx.comparison.exhibits import SHOWN, WORST, keep, likelihoods
+from pofx.core.errors import UsageError
 from pofx.core.event import Continuous, Discrete
 from pofx.core.model import Density
 from pofx.core.representation import Items
@@ -393,3 +394,9 @@ def test_cards_show_three_sides_where_both_neighbours_were_kept(results, tmp_pat
     made = {card["name"]: card for card in cards(Results(results, tmp_path))}
     assert made["nsf"]["sides"] == 3 and made["nsf"]["worst"].startswith("data:image/png") and made["nsf"]["ratios"]
     assert made["vae"]["sides"] == 2 and "worst" not in made["vae"]
+
+
+def test_a_run_in_place_of_a_comparison_is_named(tmp_path):
+    (tmp_path / "artifact.json").write_text("{}")
+    with pytest.raises(UsageError, match="is a run: `pofx compare DATA --run"):
+        read(tmp_path / "results.json")

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from pofx.declared import Folder, Overwrite, Reads, Seed
 GROUP = "Uses"
 LEAST = 20  # cells
 COMBINED = 60  # conditions that are ranked by information, at most
+CONTROLS = ("control ctrl ctl vehicle dmso pbs untreated unperturbed wt mock none placebo baseline nt").split()
+CONTROLS += ["wild type", "non targeting", "negative control", "no treatment"]
 MOST = 8  # conditions that are drawn where none is named
 EACH = 300  # cells of each condition of a generated lab
 EXAMPLE = "pofx lab cells.csv --conditions drug,dose --do drug=A,dose=2 --out runs/lab"
@@ -52,7 +55,10 @@ def lab(
         bool, typer.Option("--counterfactual", help="For each --do also what the control's own cells would be.")
     ] = False,
     control: Annotated[
-        str | None, typer.Option(help="NAME=VALUE,… to compare with; by default the first row's.")
+        str | None,
+        typer.Option(
+            help="NAME=VALUE,… to compare with; by default the first row's that is called control, ctrl, DMSO, WT …"
+        ),
     ] = None,
     hold_out: Annotated[str | None, typer.Option(help="A condition that is not trained on, to be scored.")] = None,
     members: Annotated[
@@ -95,7 +101,7 @@ def lab(
         warnings.warn(f"columns {some} are no numbers: left out of the cells", stacklevel=2)
     if cells.shape[1] == 0:
         raise DataError(f"{source} has no columns of numbers beside {','.join(names)}: give the cells' measurements")
-    usual = dict(given.iloc[0]) if control is None else read_condition(control, given)
+    usual = untreated(given) if control is None else read_condition(control, given)
     wanted = [read_condition(text, given) for text in do or ()] or others(given, usual)
     away = np.zeros(len(frame), bool)
     if hold_out is not None:
@@ -143,7 +149,7 @@ def lab(
     if hold_out is not None:
         found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], x[train & under], seed)
         show("distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
-    errors = {}
+    errors, against = {}, ",".join(f"{k}={v}" for k, v in usual.items())
     for condition in wanted:
         text = ",".join(f"{k}={v}" for k, v in condition.items())
         drawn = pd.DataFrame(model.do(condition, n, seed=seed), columns=list(cells.columns))
@@ -151,7 +157,7 @@ def lab(
         write_frame(drawn, out / f"cells {name}.csv")
         changes = model.differential(usual, condition, n, seed=seed)
         write_frame(changes, out / f"changes {name}.csv", index=True, index_label="column")
-        show(f"{text}, against the control:\n{aligned(changes.head(5))}")
+        show(f"{text}, against {against}:\n{aligned(changes.head(5))}")
         if counterfactual and under.any():
             own = x[np.flatnonzero(under)[:n]]
             would = model.counterfactual(own, usual, condition)
@@ -224,11 +230,30 @@ def read(source: str, conditions: str | None, labels: Path | None, seed: int, la
         frame = rows_in(path)
     names = ["label"] if labels is not None and conditions is None else listed(conditions)
     if not names:
-        raise UsageError(f"--conditions must name columns of {source}: which are perturbation, dose, covariates?")
+        words = [str(c) for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
+        some = ",".join(words or map(str, frame.columns[-1:]))
+        raise UsageError(
+            f"--conditions must name the columns of {source} that are perturbation, dose, covariates, such as "
+            f"--conditions {shlex.quote(some)}"
+        )
     for name in names:
         if name not in frame.columns:
             raise unknown(f"column of {source}", name, map(str, frame.columns[:50]))
     return frame, names
+
+
+def untreated(given: Any) -> dict[str, Any]:
+    """The control: the first row with the usual name of one, or a dose of 0, in as many columns as possible."""
+    import pandas as pd
+
+    for name in given.columns:
+        if pd.api.types.is_numeric_dtype(given[name]):
+            match = (given[name] == 0) & bool(re.search("dose|conc", str(name), re.IGNORECASE))
+        else:
+            called = given[name].astype(str).str.strip().str.lower().str.replace(r"[\s_-]+", " ", regex=True)
+            match = called.isin(CONTROLS)
+        given = given[match] if match.any() else given
+    return dict(given.iloc[0])
 
 
 def others(given: Any, usual: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def read(
             stacklevel=2,
         )
     if len(at) < 3:
-        raise DataError(f"there are {len(at)} different molecules: at least 3 are needed")
+        raise DataError(f"at least 3 different molecules are needed (got {len(at)})")
     items = as_molecules([strings[i] for i in at])
     if columns:
         computed = [c for c in columns if c not in frame.columns]

@@ -76,7 +76,7 @@ class Voice:
         grids, others = zip(*(self._analysed(sound) for sound in sounds), strict=True)
         flat = np.stack(grids).reshape(len(grids), -1)
         if len(flat) < 20:
-            raise DataError(f"there are {len(flat)} clips, at least 20 are needed")
+            raise DataError(f"at least 20 clips to learn from are needed (got {len(flat)}, beside those held out)")
         silent = sum(float(np.abs(sound).max()) < SILENT for sound in sounds)
         if silent == len(sounds):
             raise DataError(f"all {silent} clips are silence: check the recordings")

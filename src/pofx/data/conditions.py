@@ -34,6 +34,9 @@ def conditioned(items: Items, condition: Any, name: str = "the data") -> Items:
         return items
     if isinstance(condition, str) and condition == LABEL:
         return replace(items, condition=of_labels(items, name))
+    own = _own(items)
+    if isinstance(condition, str) and condition in own and not kind_of(items).columnar:
+        return replace(items, condition=own[condition])
     if of_parts(condition, items):
         return replace(items, condition=_parts(items, condition, name))
     columns = columns_of(condition)
@@ -41,7 +44,8 @@ def conditioned(items: Items, condition: Any, name: str = "the data") -> Items:
     if columns is not None and (frame is not None or isinstance(condition, str)):
         if frame is None:
             what = f"no columns and arrays called {', '.join(columns)}" if any(columns) else "no column without a name"
-            raise UsageError(f"{name} has {what}: pass condition='label', or the conditions themselves")
+            there = " or ".join(f"condition='{known}'" for known in (LABEL, *own))
+            raise UsageError(f"{name} has {what}: pass {there}, or the conditions themselves")
         if all(c in frame.columns for c in columns) or isinstance(condition, str):
             raise UsageError(
                 f"columns {', '.join(columns)} are part of the items by now: pass the DataFrame or the file with them"

@@ -117,10 +117,18 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
             raise unknown(f"column of {name}", column, frame.columns)
     chosen = list(columns) if columns else [c for c in frame.columns if c not in known]
     wrong = [c for c in (*chosen, *known) if not pd.api.types.is_numeric_dtype(frame[c])]
+    if not columns:  # one word in all rows, as the name of a shop: no channel
+        same = [c for c in wrong if c not in known and frame[c].nunique(dropna=False) == 1]
+        if same:
+            warnings.warn(f"{', '.join(same)} of {name} is the same word in all rows: left out", stacklevel=2)
+        wrong, chosen = ([c for c in some if c not in same] for some in (wrong, chosen))
     if wrong or not chosen:
         got = "; ".join(f"{c}, {_no_number(frame[c])}" for c in wrong) or "none"
+        numeric = ",".join(str(c) for c in chosen if c not in wrong)
+        names = "".join(f", or --by {c} if it names series" for c in wrong if _repeats(frame[c]))
         raise DataError(
-            f"channels of {name} must be numbers (got {got}): leave others out, or name the columns that are channels"
+            f"channels of {name} must be numbers (got {got}): pass those that are with "
+            f"--columns {numeric or 'NAME'} (columns=[…] in Python){names}"
         )
     values = frame[chosen].to_numpy(np.float64, na_value=np.nan)
     covariates = _known_in(frame[list(known)], np.isnan(values).all(1), name) if known else None

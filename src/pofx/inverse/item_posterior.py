@@ -1,6 +1,7 @@
 """p(item | measurement) of one operator with a trained run as the prior: draws, and how they fare on held-out items."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ Draws = Annotated[int, Range(1, 1_000_000_000)]
 LEAST = 19  # draws behind intervals of 90 %
 ROWS = 256  # of a batch of guided sampling
 PLACES, MOST = 1_600_000, 4096  # numbers and rows of one elsewhere than on a processor, where small batches idle
+FAR = 5.0  # deviations of the noise between draws and their measurement that are reported
 PARTICLES = 128  # of annealing, at least
 START, WIDE = -2.0, 1.5  # mean and deviation of the logarithm of an unknown deviation of the noise, for `hmc`
 
@@ -219,6 +221,13 @@ class ItemPosterior:
         y = y.to(self.run.device)
         real = view.real(x)
         residual = self._residual(y, real, n, level)
+        if float(np.median(residual)) > FAR:
+            warnings.warn(
+                f"draws by {self.method} are {np.median(residual):.3g} deviations of the noise from their measurement "
+                "(1 is right): compare the noise, the operator and the units of y (pictures are 0 to 1), or take "
+                "more steps",
+                stacklevel=4,
+            )
         shown = self.operator.shown(y) if self.operator.linear or not y.is_complex() else y.abs()
         levels = getattr(view, "levels", 0)
         return Restoration(

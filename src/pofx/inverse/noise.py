@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pofx.core.errors import UsageError
+from pofx.core.options import short
 
 LEAST = 1e-4  # deviation that is assumed where a measurement is stated to be exact
 
@@ -34,12 +35,13 @@ class Noise:
         """
         if isinstance(given, cls):
             return given
+        given = given.item() if getattr(given, "shape", None) == () else given  # of numpy and torch
         text = str(given).strip().lower()
         found = re.fullmatch(r"poisson\s*\(\s*([\d.eE+-]+)\s*\)", text)
         try:
             value = float(found[1] if found else text) if text not in ("unknown", "none") else None
         except ValueError:
-            raise UsageError(f"noise must be a deviation, 'unknown' or 'poisson(gain)' (got {given!r})") from None
+            raise UsageError(f"noise must be a deviation, 'unknown' or 'poisson(gain)' (got {short(given)})") from None
         if value is not None and (not math.isfinite(value) or value < 0 or (found and value == 0)):
             raise UsageError(f"noise must be a finite number from 0 up (got {given!r})")
         return cls(gain=value) if found else cls(sigma=value)

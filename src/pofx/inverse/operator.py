@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse.linalg import aslinearoperator
 from torch import Tensor
 
 from pofx.core.errors import DataError, UsageError
@@ -94,8 +95,10 @@ def as_numbers(y: Any) -> Tensor:
     if isinstance(y, Tensor):
         return y.detach().cpu()
     try:
-        found = np.require(y, requirements="W")  # a copy of what is read-only
-        return torch.as_tensor(found if found.dtype.kind in "biufc" else found.astype(np.float64))
+        found = np.asarray(y)
+        return torch.as_tensor(
+            np.require(found if found.dtype.kind in "biufc" else found.astype(np.float64), None, "W")
+        )
     except (TypeError, ValueError):
         raise DataError(f"measurements must be an array of numbers (got {short(y)}): pass (n, *out)") from None
 
@@ -142,6 +145,41 @@ class Foreign(Operator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.physics.A_adjoint(y) if self.linear else super().adjoint(y)
+
+
+class _Applied(torch.autograd.Function):
+    """Rows (n, d) through a linear map of arrays (d, n), whose derivative is its adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Callable[[np.ndarray], np.ndarray], back: Any) -> Tensor:
+        ctx.maps, ctx.real = (there, back), not x.is_complex()
+        found = torch.as_tensor(np.ascontiguousarray(there(x.detach().cpu().numpy().T).T), device=x.device)
+        kind = x.real.dtype
+        return found.to(torch.promote_types(kind, torch.complex64) if found.is_complex() else kind)
+
+    @staticmethod
+    def backward(ctx: Any, *wanted: Tensor) -> tuple[Tensor, None, None]:
+        there, back = ctx.maps
+        found = _Applied.apply(wanted[0], back, there)
+        return (found.real if ctx.real and found.is_complex() else found), None, None
+
+
+class LinearMap(Operator):
+    """y = A x of the flattened item: a sparse matrix or a linear operator of scipy or pylops, on the processor."""
+
+    def __init__(self, shape: tuple[int, ...], given: Any) -> None:
+        super().__init__(shape)
+        self.map = aslinearoperator(given)
+        size = int(np.prod(self.shape))
+        if self.map.shape[1] != size:
+            raise UsageError(f"the operator must have {size} columns, the numbers of an item (got {self.map.shape})")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Applied.apply(x.flatten(1), self.map.matmat, self.map.rmatmat)  # type: ignore[no-any-return]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        back = _Applied.apply(y.flatten(1), self.map.rmatmat, self.map.matmat)
+        return (back.real if back.is_complex() else back).reshape(len(y), *self.shape)
 
 
 TOLERANCE = 2e-3  # of an operator in float32

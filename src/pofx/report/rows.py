@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pofx.core.errors import CorruptError
+from pofx.core.errors import CorruptError, UsageError
 from pofx.report.metrics import Info
 
 SCHEMA = 1
@@ -72,9 +72,12 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises:
         CorruptError: missing, damaged, or of another schema.
+        UsageError: a run is there instead.
     """
     if not path.is_file():
         at = path.parent
+        if (at / "artifact.json").is_file():
+            raise UsageError(f"{at} is a run: `pofx compare DATA --run {at} --out FOLDER` makes a report of it")
         raise CorruptError(f"there is no comparison at {at}: make one with `pofx compare DATA --out {at}`")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))

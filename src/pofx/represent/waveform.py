@@ -1,5 +1,6 @@
 """Sound as real samples in [-1, 1], all clips of one length: for models of whole waveforms, as WaveGAN is one."""
 
+import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +13,8 @@ from pofx.core.model import Density
 from pofx.core.random import Streams
 from pofx.core.representation import Items, Representation
 from pofx.data.clips import check_clips
+
+COVERED, FAR = 0.99, 1.5  # share of the clips, and how many times longer all of them may be without being cut
 
 
 class Waveform(Representation):
@@ -33,9 +36,16 @@ class Waveform(Representation):
 
     @classmethod
     def fit(cls, items: Items, **options: Any) -> Self:
-        """By default the length of the longest training clip."""
-        longest = max(len(clip) for clip in items.values)
-        return cls(int(items.facts["rate"]), int(options.get("length", longest)))
+        """By default the length of the longest training clip; where a few are far longer than the others, of those."""
+        lengths = np.array([len(clip) for clip in items.values])
+        usual, longest = int(np.quantile(lengths, COVERED, method="higher")), int(lengths.max())
+        whole = longest <= FAR * usual
+        if not whole and "length" not in options:
+            cut = f"{(lengths > usual).sum():,} of {len(lengths):,} clips are longer than {usual:,} samples and are cut"
+            warnings.warn(
+                f"{cut} (the longest has {longest:,}): pass length={longest} to have them whole", stacklevel=2
+            )
+        return cls(int(items.facts["rate"]), int(options.get("length", longest if whole else usual)))
 
     def tensor(self, values: Any) -> Tensor:
         clips = check_clips(values, "audio")

@@ -513,7 +513,8 @@ def test_warnings_name_options_that_the_model_has(name):
     row = row_of(name)
     worst = {"validation": 9.0, "best validation": 1.0, "near-duplicate share": 0.9, "class entropy": 0.0,
              "class entropy of data": 2.0, "critic accuracy": 1.0, "share": 1.0, "active units": 0.0,
-             "mutual information": 0.0, "code_usage": 0.01}  # fmt: skip
+             "mutual information": 0.0, "code_usage": 0.01, "condition right": 0.1,
+             "condition right of data": 0.9}  # fmt: skip
     event = Discrete((1, 8, 8), 2) if name.startswith("v") else Bounded((1, 8, 8))
     said = " ".join(
         build(name, event, event if name in TRANSLATIONS else None, **row.model.small).health(worst).values()
@@ -547,6 +548,11 @@ def test_mends_are_those_that_are_not_in_use():
     assert "relativistic" not in best["collapse"] and "penalty" not in best["critic"]
     assert "augment" not in best["critic"]  # which changes grids
     assert "group" not in build("stylegan2", EVENTS[0], width=32).health(worst)["collapse"]  # it has groups
+    ignored = {"condition right": 0.1, "condition right of data": 0.9}
+    told = [recipe("dcgan", EVENTS[0], Discrete((), 3), **v).health(ignored)["condition"] for v in
+            ({}, {"matching": 0.0}, {"auxiliary": True})]  # fmt: skip
+    assert "matching" not in told[0] and "auxiliary=true" in told[0] and "matching=1 or auxiliary=true" in told[1]
+    assert "matching" not in told[2] and "auxiliary" not in told[2]
 
 
 def test_telemetry_follows_the_critic():

@@ -1,5 +1,7 @@
 """WaveGAN: any length, phase shuffle item by item, clips in and out."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from pofx.core.event import Bounded, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
 from pofx.nets.vector.wave import GrowingConv, WaveFeatures, shuffled
+from pofx.represent.waveform import Waveform
 
 
 @pytest.mark.parametrize("length", [5, 100, 257])
@@ -54,6 +57,18 @@ def test_clips_are_cut_or_filled_and_drawn(tmp_path):
         pofx.fit(data, "r3gan", steps=2, progress=False)
     longest = pofx.fit(data, "wavegan", steps=1, represent="waveform", width=4, progress=False)
     assert len(longest.sample(1)[0]) >= max(len(c) for c in clips) - 10
+
+
+def test_a_few_clips_that_are_far_longer_do_not_lengthen_all():
+    clips = [np.zeros(n, np.float32) for n in [100, 120] * 150]
+    fit = lambda clips, **options: Waveform.fit(pofx.audio(clips, rate=1000), **options)  # noqa: E731
+    assert fit([*clips, np.zeros(150, np.float32)]).length == 150  # not far
+    with pytest.warns(UserWarning, match=r"1 of 301 clips are longer than 120 samples and are cut .*length=900"):
+        assert fit([*clips, np.zeros(900, np.float32)]).length == 120
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fit([*clips, np.zeros(900, np.float32)], length=900).length == 900
+        assert fit([np.zeros(50, np.float32), np.zeros(900, np.float32)]).length == 900
 
 
 @pytest.mark.parametrize("size", [24, 23])

@@ -56,7 +56,8 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
     @property
     def in_order(self) -> bool:
         assert isinstance(self.event, Discrete)
-        return self.orderings == 1 and self.ordering == "natural" and len(self.event.shape) != 3
+        natural = len(self.event.shape) != 3 or self.event.shape[0] == 1  # channels come cell by cell
+        return self.orderings == 1 and self.ordering == "natural" and natural
 
     @property
     def end(self) -> int | None:

@@ -197,6 +197,7 @@ class MaskedDiffusion(Places, Hidden, Completing, MarginalBound):
                 raise DataError(f"prefix must lie in -1 to {self.event.largest - 1}")
             flat = prefix.reshape(n, self.length)
             x, hidden = flat.clamp(min=0), flat < 0
+        going = self._going(x, ~hidden)
         context = self.conditioner(condition)
         for now in self.turns(hidden, keys, generator):
             if not bool((hidden & now).any()):  # drawn before
@@ -204,9 +205,19 @@ class MaskedDiffusion(Places, Hidden, Completing, MarginalBound):
             rows = now.any(1).nonzero()[:, 0]
             given = None if context is None else context[rows]
             logits = self.net(x[rows], (hidden | now)[rows], given, now[rows])
+            if going is not None:
+                logits[:, self.event.end] = logits[:, self.event.end].masked_fill(going[now], -torch.inf)
             x = x.masked_scatter(now, categorical_draw(sharpen(logits, temperature, top_k, top_p, min_p), u[now]))
             hidden = hidden & ~now
         return x.reshape(n, *self.event.shape)
+
+    def _going(self, x: Int[Tensor, "n places"], known: Bool[Tensor, "n places"]) -> Bool[Tensor, "n places"] | None:
+        """Where a sequence cannot have ended, since something that is known follows; None where none can end."""
+        assert isinstance(self.event, Discrete)
+        if self.event.end is None or not bool(known.any()):
+            return None
+        held = (known & (x != self.event.end)).flip(1).long().cumsum(1).flip(1)
+        return held > 0
 
     def log_marginal(
         self, x: Int[Tensor, "n *event"], known: Bool[Tensor, "n *event"], condition: Condition | None = None

@@ -35,10 +35,13 @@ def mends(given: Mapping[str, Any], *, grid: bool, styled: bool) -> dict[str, st
         ["spectral=critic"] if given["architecture"] in ("spectral", "split") and given["spectral"] == "none" else []
     )
     few = ["augment for few items"] if grid and not given["augment"] else []
+    heard = [] if given["auxiliary"] else ["auxiliary=true"]
+    heard = (["matching=1"] if heard and not given["mismatches"] else []) + heard
     return {
         "collapse": f"Pass {_any([*pair, *group, 'a larger batch_size'])}, or train longer",
         "divergence": f"Lower lr, or pass {_any([*penalised, 'a larger gamma'])}",
         "critic": f"Pass {_any([*penalised, *spectral, 'a smaller critic_rate', *few])}",
+        "condition": f"Pass {_any(heard)}, or train longer" if heard else "Train longer",
     }
 
 
@@ -73,7 +76,7 @@ def growing(stage: float | None, sizes: Sequence[tuple[int, int]], seen: float, 
 
 IGNORED = (
     "the condition has little effect: {right:.0%} of samples lie nearest to items of the class that they were drawn "
-    "for, items themselves in {due:.0%}. Pass matching=1 or auxiliary=true, or train longer"
+    "for, items themselves in {due:.0%}. {mend}"
 )
 
 
@@ -109,7 +112,9 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
     right, due = numbers.get("condition right"), numbers.get("condition right of data", 0.0)
     if right is not None:
         ignored = due > HEEDED and right < HEEDED * due
-        found["condition"] = IGNORED.format(right=right, due=due) if ignored else ""
+        found["condition"] = (
+            IGNORED.format(right=right, due=due, mend=mends.get("condition", "Train longer")) if ignored else ""
+        )
     if numbers.get("critic accuracy", 0.0) > WON:
         found["critic"] = (
             f"the critic wins: it orders {numbers['critic accuracy']:.1%} of pairs correctly, which leaves the "

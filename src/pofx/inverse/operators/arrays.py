@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pofx.core.errors import UsageError
-from pofx.inverse.operators.projection import LARGEST, Matrix
+from pofx.inverse.operators.projection import Matrix
 
 CHUNK, TOLERANCE = 256, 1e-4  # rows of the identity at once; of sums
+LARGEST = 30_000_000  # numbers of a matrix
 Shape = tuple[int, ...]
 
 

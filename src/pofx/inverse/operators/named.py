@@ -5,9 +5,11 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from pofx.core.errors import UsageError, unknown
-from pofx.inverse.operator import Foreign, Function, Operator, examined, is_linear
+from pofx.core.options import check_value
+from pofx.inverse.operator import Foreign, Function, LinearMap, Operator, examined, is_linear
 from pofx.inverse.operators import arrays, grid, projection
 
 Shape = tuple[int, ...]
@@ -106,9 +108,10 @@ def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = No
         if given not in OPERATORS:
             raise unknown("operator", given, OPERATORS)
         known = tuple(signature(OPERATORS[given]).parameters)[1:]
-        for name in options:
+        for name, value in options.items():
             if name not in known:
                 raise unknown(f"option of the operator {given}", name, known)
+            check_value(name, value, signature(OPERATORS[given]).parameters[name].annotation)
         return OPERATORS[given](shape, **options)
     if options:
         raise UsageError("options belong to an operator that is given by its name: leave them out")
@@ -116,10 +119,10 @@ def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = No
         if given.shape != tuple(shape):
             raise UsageError(f"the operator must take items of shape {tuple(shape)} (got {given.shape})")
         return examined(given)
+    if issparse(given) or (callable(getattr(given, "matvec", None)) and callable(getattr(given, "rmatvec", None))):
+        return examined(LinearMap(shape, given))
     if callable(getattr(given, "A", None)):
         return examined(Foreign(shape, given))
-    if hasattr(given, "toarray") or hasattr(given, "matvec"):  # of scipy
-        return projection.Matrix(shape, projection.dense(given))
     if callable(given) and arrays.takes(given, shape):
         return arrays.tabulated(given, shape)
     if callable(given):
@@ -128,6 +131,6 @@ def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = No
     if hasattr(given, "shape") and len(given.shape) == 2:
         return projection.Matrix(shape, given)
     raise UsageError(
-        f"an operator must be a name ({', '.join(OPERATORS)}), an Operator, a matrix, an object with A, or a function "
-        f"(got {type(given).__name__})"
+        f"an operator must be a name ({', '.join(OPERATORS)}), an Operator, a matrix, a linear operator of scipy, an "
+        f"object with A, or a function (got {type(given).__name__})"
     )

@@ -15,15 +15,13 @@ from torch.nn import functional as F
 from pofx.core.errors import DataError, UsageError
 from pofx.inverse.operator import Operator, as_numbers
 
-LARGEST = 30_000_000  # numbers of a matrix that is made from something else
-
 
 class Matrix(Operator):
     """y = M x of the flattened item, M (m, d) real or complex."""
 
     def __init__(self, shape: tuple[int, ...], matrix: Any) -> None:
         super().__init__(shape)
-        self.matrix = as_numbers(matrix)
+        self.matrix = matrix.detach() if isinstance(matrix, Tensor) else torch.as_tensor(np.require(matrix, None, "W"))
         if self.matrix.ndim != 2 or self.matrix.shape[1] != math.prod(self.shape):
             raise UsageError(
                 f"the matrix must have {math.prod(self.shape)} columns, the numbers of an item (got shape "
@@ -46,18 +44,6 @@ class Matrix(Operator):
 
     def shown(self, y: Tensor) -> Tensor:
         return self.adjoint(y)
-
-
-def dense(given: Any) -> np.ndarray:
-    """A sparse matrix or a LinearOperator of scipy, as an array (m, d).
-
-    Raises:
-        UsageError: it has more than `LARGEST` numbers.
-    """
-    m, d = given.shape
-    if m * d > LARGEST:
-        raise UsageError(f"the matrix has {m * d:,} numbers, {LARGEST:,} are the most: pass a function of tensors")
-    return np.asarray(given.toarray() if hasattr(given, "toarray") else given @ np.eye(d))
 
 
 def sensing(shape: tuple[int, ...], m: int = 25, seed: int = 0) -> Matrix:

@@ -19,7 +19,7 @@ from pofx.nets.vector.level_embedding import LevelEmbedding, LevelLogits
 CONTEXT = 64
 PATCHED = 16  # longest side from which on the U-Net sees pairs of places along each axis
 TERMS = 16  # numbers that encode a class at the input
-GRID, SEQUENCE = 8, 16  # longest sides at which resolutions end, where all places attend to each other
+GRID, SEQUENCE = 16, 128  # longest sides at which resolutions end, where all places attend to each other
 
 
 class MaskedUNet(nn.Module):
