@@ -125,10 +125,10 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
     if wrong or not chosen:
         got = "; ".join(f"{c}, {_no_number(frame[c])}" for c in wrong) or "none"
         numeric = ",".join(str(c) for c in chosen if c not in wrong)
-        names = "".join(f", or --by {c} if it names series" for c in wrong if _repeats(frame[c]))
+        perhaps = "".join(f", or --by {c} if it names series" for c in wrong if _repeats(frame[c]))
         raise DataError(
             f"channels of {name} must be numbers (got {got}): pass those that are with "
-            f"--columns {numeric or 'NAME'} (columns=[…] in Python){names}"
+            f"--columns {numeric or 'NAME'} (columns=[…] in Python){perhaps}"
         )
     values = frame[chosen].to_numpy(np.float64, na_value=np.nan)
     covariates = _known_in(frame[list(known)], np.isnan(values).all(1), name) if known else None
