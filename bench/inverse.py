@@ -216,7 +216,7 @@ def levy(args):
             options = dict(harness.option(each) for each in more)
             found = pofx.posterior(learned, y, matrix, sigma, method=one, options=options).sample(args.draws)
             yield {"task": name, "method": method, **gap(found.samples, exact), "nfe": found.evaluations,
-                   "coverage": round(float(found.coverage(truth, 0.9).mean()), 3),
+                   "coverage": round(float(np.nanmean(found.coverage(truth, 0.9))), 3),
                    "residual": round(float(found.residual.mean()), 2),
                    "cpu_s": round(time.process_time() - start, 1)}  # fmt: skip
 

@@ -156,3 +156,17 @@ def test_a_design_that_is_no_number_is_named(cell, tmp_path):
     (tmp_path / "x.csv").write_text(f"round,x,y,score\n0,1,2,3\n0,3,{cell},2\n")
     with pytest.raises(DataError, match="y of row 1 must be a number"):
         Design(Vectors({"x": (0, 5), "y": (0, 5)}), record=tmp_path / "x.csv").propose()
+
+
+def test_rows_without_a_round_are_of_the_first(tmp_path):
+    (tmp_path / "r.csv").write_text("round,a,b,score\n,0,1,2\n,1,2,1.5\n2,1,1,3\n")
+    loop = Design(Vectors(BOUNDS), batch=2, record=tmp_path / "r.csv")
+    assert loop.trials["round"].tolist() == [0, 0, 2] and loop.progress()["tests"].tolist() == [2, 1]
+    assert loop.propose()["round"].tolist() == [3, 3]
+
+
+def test_a_test_may_have_an_argument_for_each_parameter():
+    loop = Design(Vectors(BOUNDS), batch=3).run(lambda b, a: a - 2 * b, 1)
+    assert np.allclose(loop.scores(), loop.trials["a"] - 2 * loop.trials["b"])
+    with pytest.raises(UsageError, match=r"list of designs \(a, b\)"):
+        loop.run(lambda design: design["a"], 1)

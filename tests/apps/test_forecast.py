@@ -103,6 +103,21 @@ def test_every_form_of_a_series(tmp_path):
     with pytest.raises(DataError, match="rise"):
         series(frame.iloc[[*range(30), *range(20, 60)]])
     assert series({"a": np.ones(20), "b": np.zeros(20)}).names == ("a", "b")
+    with pytest.raises(DataError, match="transpose"):
+        series(np.ones((3, 50)))
+    with pytest.raises(DataError, match=r"a, '\?' in row 7"):
+        series(frame.assign(a=[*range(7), "?", *range(52)]))
+    stacked = pd.concat([frame.assign(shop=k)[["shop", "when", "a"]] for k in (4, 7)])
+    with pytest.raises(DataError, match="names: shop"):
+        series(stacked)
+    with pytest.warns(UserWarning, match="2 steps without a row"):
+        gap = series(frame.assign(b=np.arange(60.0)).drop(index=[5, 6]), known=["b"])
+    assert gap.known[4:8, 0].tolist() == [4, 4, 4, 7]
+    with pytest.raises(DataError, match="not so in step 9"):
+        series(frame.assign(b=[*range(9), np.nan, *range(50)]), known=["b"])
+    index = pd.MultiIndex.from_product([["north", "south"], times[:30]])
+    with pytest.raises(DataError, match="several series"):  # two series, not one of 60 steps
+        series(pd.DataFrame({"a": np.arange(60.0)}, index=index))
 
 
 class Entries:
@@ -298,3 +313,26 @@ def test_the_probability_of_an_event_is_printed_beside_how_often_it_happened(tmp
     for wrong, why in (("a=1", "NAME>NUMBER"), ("c>1", "column of the series"), ("a>x", "NAME>NUMBER")):
         found = CliRunner().invoke(app, [*words[:4], "--out", str(tmp_path / "no"), "--event", wrong])
         assert why in str(found.exception)
+
+
+def test_known_columns_without_a_number_are_counted(tmp_path):
+    from pofx.apps.forecast import coming
+
+    (tmp_path / "f.csv").write_text('promo\n1\n""\n0\n')
+    with pytest.raises(DataError, match="3 rows of numbers.*1 have no number"):
+        coming(tmp_path / "f.csv", ["promo"], 3, None, [""])
+
+
+def test_futures_are_drawn_along_dates_where_there_are_some(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from pofx.apps.forecaster import Forecast
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure.axes[0].get_lines()[-1]))
+    times = pd.date_range("2024-01-01", periods=20, freq="D")
+    past = series(pd.DataFrame({"when": times, "a": np.arange(20.0)}))
+    for one in (Forecast(np.ones((6, 3, 1)), ("a",), pd.date_range("2024-01-21", periods=3)),
+                Forecast(np.ones((6, 3, 1)), ("a",))):  # fmt: skip
+        one.plot(tmp_path / "p.png", past)
+    assert seen[0].get_xdata()[0] == np.datetime64("2024-01-21") and list(seen[1].get_xdata()) == [0, 1, 2]

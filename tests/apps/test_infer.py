@@ -14,7 +14,7 @@ from pofx.apps.infer import infer
 from pofx.apps.pair_plot import pair_plot, predictive_plot
 from pofx.apps.parameter_posterior import Posterior
 from pofx.apps.prior import Prior
-from pofx.apps.simulate import read_observation, simulate
+from pofx.apps.simulate import names_in, read_observation, simulate
 from pofx.core.errors import CorruptError, DataError, UsageError
 from pofx.evaluate.calibration import calibration, tarp
 from pofx.maths.particles import tempered
@@ -222,6 +222,9 @@ def test_observations_of_files_may_have_names(tmp_path):
     ):
         (tmp_path / "x.csv").write_text(text)
         assert read_observation(tmp_path / "x.csv").shape == shape
+    for text, names in (('z,"x"\n1,2\n', ("z", "x")), ("1,2\n3,4\n", ()), ("a\n1\n2\n", ())):
+        (tmp_path / "x.csv").write_text(text)
+        assert names_in(tmp_path / "x.csv") == names
     (tmp_path / "x.csv").write_text("a,b\nx,y\n")
     with pytest.raises(DataError, match="holds no observation"):
         read_observation(tmp_path / "x.csv")
@@ -461,3 +464,25 @@ def test_options_of_other_libraries_are_answered_by_ours():
     for theirs, ours in (("num_simulations", "simulations"), ("embedding_net", "embedding"), ("num_rounds", "rounds")):
         with pytest.raises(UsageError, match=f"unknown option of infer '{theirs}': it is {ours} here"):
             infer(spot, NORMAL, **{theirs: 10})
+
+
+def test_a_prior_without_a_mean_is_one():
+    assert np.isfinite(Prior.of({"a": "student(1, 0, 2)"}).log_prob([[3.0]])).all()
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        torch.distributions.Uniform(torch.zeros(1), torch.ones(1)),
+        {"a": torch.distributions.Uniform(0.0, 1.0)},
+        {"a": "uniform(0, 1)"},
+    ],
+)
+def test_numbers_beside_an_end_are_inside_whatever_their_rounding(prior):
+    found = Prior.of(prior).log_prob([[1 - 1e-9], [1.0], [0.0], [1e-50], [1 + 1e-6], [-1e-9]])
+    assert np.allclose(found[:4], 0, atol=1e-6) and np.isneginf(found[4:]).all()
+
+
+def test_a_prior_of_positive_numbers_has_a_density_near_zero():
+    found = Prior.of({"a": torch.distributions.LogNormal(0.0, 1.0)}).log_prob([[0.0], [1e-60], [1.0]])
+    assert np.isfinite(found).all() and (found[:2] < found[2]).all()

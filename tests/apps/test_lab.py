@@ -296,3 +296,17 @@ def test_cells_without_a_condition_are_left_out_with_a_warning(tmp_path):
     assert done.exit_code == 0 and set(pd.read_csv(tmp_path / "out" / "next.csv").columns) >= {"cells", "information"}
     with pytest.raises(DataError, match="without a value"):
         VirtualLab.fit(np.zeros((3, 2)), pd.DataFrame({"drug": ["A", None, "B"]}))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [([], "lack values of cells \\(b in 2\\)"), (["--hold-out", "drug=x"], "the control .* is held out")],
+)
+def test_cells_without_a_value_and_a_control_held_out_are_named_before_training(tmp_path, more, message):
+    frame = pd.DataFrame({"drug": ["x", "y"] * 30, "a": np.arange(60) * 0.5, "b": np.arange(60) * 0.1})
+    if not more:
+        frame.loc[[3, 5], "b"] = np.nan
+    frame.to_csv(tmp_path / "c.csv", index=False)
+    command = ["lab", str(tmp_path / "c.csv"), "--conditions", "drug", "--out", str(tmp_path / "out"), *more]
+    with pytest.raises((DataError, UsageError), match=message):
+        raise CliRunner().invoke(app, command).exception

@@ -89,6 +89,29 @@ def test_of_a_single_level_stretches_are_held_out_and_smaller_ones_are_filled():
     assert app_of.read(rooms, pad=".").train.values.shape[1:] == (2, 5)
 
 
+def test_levels_come_as_arrays_lists_of_lines_and_files_in_subfolders(tmp_path):
+    values = np.random.default_rng(0).integers(0, 3, (20, 3, 4))
+    one = app_of.read(values)
+    np.save(tmp_path / "a.npy", values)
+    assert one.train.values.shape[1:] == (3, 4) and one.train.facts["names"] == ["0", "1", "2"]
+    assert np.array_equal(app_of.read(tmp_path / "a.npy").train.values, one.train.values)
+    assert len(app_of.read([["##", "#."], ["..", "##"], [".#", ".."]]).train) == 1
+    (tmp_path / "d" / "inner").mkdir(parents=True)
+    for i, level in enumerate(boards(5)):
+        (tmp_path / "d" / "inner" / f"{i}.txt").write_text(level)
+    assert app_of.read(tmp_path / "d").train.values.shape[1:] == (5, 5)
+    for wrong in (np.ones((3, 2)), values.astype(float), [1, 2, 3], [], [[1, 2], [3]]):
+        with pytest.raises(DataError, match="whole numbers|holds no levels"):
+            app_of.read(wrong)
+    with pytest.raises(DataError, match="cut windows"):
+        app_of.read(["##\n.."])
+
+
+def test_patterns_of_levels_lower_than_a_pattern_are_whole_columns():
+    flat = np.random.default_rng(0).integers(0, 3, (30, 1, 6))
+    assert app_of.pattern_divergence(flat, flat.astype(np.uint8)) == 0 < app_of.pattern_divergence(flat, 2 - flat)
+
+
 def test_turned_levels_are_the_eight_symmetries():
     one = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
     assert len(app_of.turned(one)) == 8 and len(app_of.turned(np.zeros((1, 3, 3), np.uint8))) == 1

@@ -89,7 +89,7 @@ def test_a_run_that_returns_no_data_failed(failed):
     assert not np.isfinite(found[lost]).all(1).any() and np.allclose(found[~lost], WANTED[~lost])
 
 
-def test_observations_and_parameters_have_names_in_any_order(tmp_path):
+def test_observations_and_parameters_have_names_in_any_order(tmp_path, monkeypatch):
     names = ["x", "y", "z"]
     with np.errstate(all="ignore"):
         posterior = infer(lambda theta: dict(zip(names, plain(theta), strict=True)), PRIOR, simulations=120,
@@ -105,7 +105,10 @@ def test_observations_and_parameters_have_names_in_any_order(tmp_path):
     value = posterior.log_prob(theta)
     assert np.allclose(posterior.log_prob(pd.DataFrame(theta[:, ::-1], columns=["b", "a"])), value)
     assert np.allclose(posterior.log_prob({"b": 0.2, "a": 0.1}), value[:1])
-    assert posterior.pairs(tmp_path / "pairs.png", n=50, truth={"b": 0.2, "a": 0.1}).stat().st_size > 1_000
+    drawn = []
+    monkeypatch.setattr("pofx.apps.pair_plot.pair_plot", lambda *given: drawn.append(given))
+    posterior.pairs(tmp_path / "pairs.png", n=20, truth={"b": 0.2, "a": 0.1})
+    assert drawn[0][2] == ("a", "b") and drawn[0][3].tolist() == [0.1, 0.2]
     for wrong in ([0.1, 0.2, 0.3], [np.nan, 0.1], "ab", {"a": 1.0}):
         with pytest.raises(DataError):
             posterior.log_prob(wrong)
@@ -115,9 +118,10 @@ def test_observations_and_parameters_have_names_in_any_order(tmp_path):
             posterior.sample(wrong)
     fresh = Prior.of(PRIOR).sample(30, 5)
     x = pd.DataFrame([dict(zip(names, plain(one), strict=True)) for one in fresh])[["z", "y", "x"]]
-    one = posterior.check(data=(pd.DataFrame(fresh[:, ::-1], columns=["b", "a"]), x), draws=20)
-    other = posterior.check(data=(fresh, x[names].to_numpy()), draws=20)
-    assert one.n == 30 and one.sbc == other.sbc
+    calls = [(pd.DataFrame(fresh[:, ::-1], columns=["b", "a"]), x), (fresh, x[names].to_numpy())]
+    monkeypatch.setattr("pofx.apps.parameter_posterior.calibration", lambda *given, **how: given)
+    one, other = (posterior.check(data=data, draws=20) for data in calls)
+    assert np.array_equal(one[0], fresh) and np.array_equal(one[1], other[1]) and one[1].shape == (30, 20, 2)
     with pytest.raises(DataError, match=r"data must be parameters \(n, 2\) and data \(n, 3\)"):
         posterior.check(data=(fresh, fresh))
     assert replace(posterior, x=None).at([0.2, 0.3, 0.1]).x.tolist() == [0.2, 0.3, 0.1]
@@ -127,3 +131,32 @@ def test_observations_and_parameters_have_names_in_any_order(tmp_path):
 def test_what_are_no_numbers_is_refused(wrong):
     with pytest.raises(DataError):
         numbers(wrong)
+
+
+def test_a_simulator_may_take_a_dict_of_parameters():
+    found = simulate(lambda p: [p["a"] + p["b"], p["a"] - p["b"], p["a"] * p["b"]], THETA, parameters=["a", "b"])
+    assert np.allclose(found, WANTED)
+    with pytest.raises(UsageError, match="function of parameters"):
+        simulate(3, THETA)
+
+
+@pytest.mark.parametrize("options", [{"options": {"layerz": 3}}, {"options": {"layers": "x"}}, {"trainer": {"lrr": 1}},
+                                     {"options": {"layers": 3}, "method": "nre"}])  # fmt: skip
+def test_unknown_options_are_refused_before_anything_is_simulated(options):
+    def never(theta):
+        raise AssertionError
+
+    with pytest.raises(UsageError, match="layer|lrr"):
+        infer(never, PRIOR, simulations=100, **options)
+
+
+def test_parts_of_different_sizes_are_one_row_in_any_order():
+    found, names = named_data(lambda theta: {"spectrum": theta + 1, "count": theta[0]}, THETA)
+    assert np.allclose(found, np.concatenate((THETA + 1, THETA[:, :1]), 1)) and names == ("spectrum", "count")
+    assert numbers({"count": 3, "spectrum": [1.0, 2.0]}, names).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_simulations_that_were_made_may_be_columns_by_name():
+    x = {"u": THETA[:, 0] * 2, "v": THETA[:, 1]}
+    posterior = infer(None, PRIOR, data=({"b": THETA[:, 1], "a": THETA[:, 0]}, x), method="posterior", **QUICK)
+    assert posterior.data_names == ("u", "v") and np.isfinite(posterior.log_prob(THETA[:2], {"v": 0.1, "u": 1.0})).all()

@@ -61,3 +61,11 @@ def test_what_is_damaged_is_named(content, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no clouds"):
         read_folder(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.pts", "a.off", "a.obj"])
+def test_files_without_a_point_are_named(tmp_path, name):
+    for text in ("", "# nothing\n"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=r"a\.\w+ holds no points"):
+            read_cloud(tmp_path / name)

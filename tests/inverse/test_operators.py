@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from scipy import ndimage
 from scipy.sparse.linalg import aslinearoperator
 
 from pofx.core.errors import DataError, UsageError
@@ -157,7 +158,7 @@ class Square(Operator):
         (Doubled(3), "transpose"),
         (Doubled(0), "adjoint must return items"),
         (Square(IMAGE), "must be linear"),
-        (lambda x: np.asarray(x), "return a tensor"),
+        (lambda x: x.tolist(), "return a tensor"),
         (lambda x: x.sum(), "one measurement for each"),
         (lambda x: x @ torch.zeros(3, 3), "must take items of shape"),
         (lambda x: (x - 2).log(), "finite numbers"),
@@ -250,6 +251,39 @@ def test_physics_state_their_noise(model, expected):
         found = Noise.of(stated_noise(physics))
         assert (found.sigma or found.gain) == pytest.approx(expected.sigma or expected.gain)
     assert stated_noise("blur") == stated_noise(np.eye(2)) == 0.05
+
+
+ITEM = (1, 5, 6)
+LINEAR_OF_ARRAYS = {
+    "batches": lambda z: np.asarray(z)[:, 0] @ np.arange(12.0).reshape(6, 2),
+    "one along all axes": lambda z: ndimage.gaussian_filter(z, 1.0),  # mixes the items of a batch
+    "complex": lambda z: np.fft.fft2(z),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR_OF_ARRAYS)
+def test_linear_functions_of_arrays_are_operators_with_their_adjoint(name):
+    function, x = LINEAR_OF_ARRAYS[name], np.random.default_rng(0).random((3, *ITEM))
+    made = operator_of(function, ITEM)
+    wanted = np.concatenate([function(one[None]) for one in x])
+    assert made.linear and np.allclose(made.forward(torch.tensor(x)).numpy(), wanted, atol=1e-5)
+    assert made.out == wanted.shape[1:] and adjoint_gap(made) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda z: np.asarray(z) ** 2, "must be linear"),
+        (lambda z: np.asarray(z) + np.random.default_rng().normal(size=z.shape), "must be linear"),
+        (lambda z: np.asarray(z).sum(), "one measurement for each"),
+        (lambda z: np.asarray(z) * np.nan, "finite"),
+        (lambda z: z - z.mean(0, keepdim=True), "each item by itself"),
+        (lambda z: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_functions_that_are_no_operators_are_refused_at_once(function, error):
+    with pytest.raises(UsageError, match=error):
+        operator_of(function, ITEM)
 
 
 @pytest.mark.parametrize("form", [scipy.sparse.csr_matrix, aslinearoperator, pd.DataFrame, torch.from_numpy])

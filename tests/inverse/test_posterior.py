@@ -1,5 +1,7 @@
 """Restorations with trained runs: chosen by capability, checked against truth, shown, saved; the command line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -307,6 +309,17 @@ def test_a_matrix_may_be_a_list_of_rows(plane):
 def test_options_of_other_libraries_are_answered_by_ours(gmm):
     with pytest.raises(UsageError, match="it is operator here"):
         pofx.posterior(gmm, None, physics="blur")
+
+
+def test_intervals_narrower_than_values_are_apart_test_nothing():
+    rng, truth = np.random.default_rng(0), np.zeros((2, 4))
+    samples = np.zeros((2, 39, 4), np.float32)
+    samples[0] = rng.normal(size=(39, 4))
+    both = Restoration(samples, None, truth, np.ones((2, 39)), "exact", "exact", resolution=1 / 16)
+    assert np.isnan(both.coverage(truth)).tolist() == [False, True]
+    assert checked(both, truth).coverage[0.9][0] == both.coverage(truth)[0]  # a constant item is no miss
+    narrow = checked(replace(both, samples=0 * samples), truth).to_json()
+    assert narrow["coverage"] == {} and narrow["calibrated"] is None
 
 
 def test_draws_far_from_their_measurement_are_reported(gmm, digits):

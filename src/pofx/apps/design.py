@@ -27,7 +27,11 @@ def design(
         Path | None, typer.Option(help="A run of molecules or other sequences, instead of numbers."), Reads(run=True)
     ] = None,
     test: Annotated[
-        str | None, typer.Option(help="A function of designs, file.py:name, or a property."), Reads()
+        str | None,
+        typer.Option(
+            help="A function of a list of designs, or with an argument for each -p: file.py:name; or a property."
+        ),
+        Reads(),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100_000, help="With --test.")] = 5,
     batch: Annotated[int, typer.Option(min=1, max=100_000, help="Designs of a round.")] = 10,
@@ -63,8 +67,10 @@ def design(
             of = oracle_of(test)
         loop.run(of, rounds)
     else:
-        waiting = loop.propose()
-        show(f"{len(waiting)} designs wait for their score in {record}")
+        loop.scores()  # what is no score is named first
+        waiting = len(loop.propose())
+        show(f"1 design waits for its score in {record}" if waiting == 1 else
+             f"{waiting} designs wait for their scores in {record}")  # fmt: skip
     if np.isfinite(loop.scores()).any():
         show(aligned(loop.progress(), 4))
         show(aligned(loop.best(), None, index=False))

@@ -202,6 +202,8 @@ class Design:
             if lacking:
                 raise DataError(f"{self.record} lacks {', '.join(lacking)}: it is the record of another loop")
             self.trials[SCORE] = _scores(self.trials[SCORE])
+            rounds = pd.to_numeric(self.trials[ROUND], errors="coerce")  # rows of a person's own may have none
+            self.trials[ROUND] = rounds.where(np.isfinite(rounds), 0).astype(int)
 
     def scores(self) -> np.ndarray:
         """The score of every trial; NaN where it is missing or failed."""
@@ -272,7 +274,7 @@ class Design:
                 break
             waiting = self.propose()
             designs = self._designs(waiting)
-            self.update(_tested(test, designs))
+            self.update(_tested(test, designs, self.space.columns))
         return self
 
     def best(self, n: int = 5) -> pd.DataFrame:
@@ -322,22 +324,37 @@ class Design:
             write_bytes(self.record, self.trials.to_csv(index=False).encode())
 
 
-def _tested(test: Callable[[list[Any]], Any], designs: list[Any]) -> list[float]:
-    """The scores of a test, or what it raised in one line: the designs still wait in the record.
+def _tested(test: Callable[..., Any], designs: list[Any], columns: Sequence[str]) -> list[float]:
+    """The scores of a test, or what it raised in one line: the designs still wait in the record. A test whose arguments
+    are called as the columns, two or more, is given one design at a time.
 
     Raises:
         UsageError: the test failed, or returned no numbers.
     """
     try:
-        found = np.asarray(test(designs), float).reshape(-1)
+        if len(columns) > 1 and {*_arguments(test)} == {*columns}:
+            scores = [test(**dict(zip(columns, np.asarray(one).tolist(), strict=True))) for one in designs]
+        else:
+            scores = test(designs)
+        found = np.asarray(scores, float).reshape(-1)
     except PofxError:
         raise
     except Exception as error:  # whatever a user's function raises
         raise UsageError(
-            f"the test of {len(designs)} designs failed ({type(error).__name__}: {error}): it must return a number for "
-            "each, NaN where it gives nothing"
+            f"the test of {len(designs)} designs failed ({type(error).__name__}: {error}): it is given a list of "
+            f"designs ({', '.join(columns)}) and must return a number for each, NaN where it gives nothing"
         ) from error
     return [float(score) for score in found]
+
+
+def _arguments(test: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of the arguments that a function needs."""
+    import inspect
+
+    try:
+        return tuple(p.name for p in inspect.signature(test).parameters.values() if p.default is p.empty)
+    except (TypeError, ValueError):
+        return ()
 
 
 def _is_number(value: Any) -> bool:

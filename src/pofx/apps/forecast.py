@@ -212,8 +212,9 @@ def coming(path: Path, names: list[str], steps: int, by: str | None, every: Sequ
         found = np.stack([pd.to_numeric(part[c], errors="coerce").to_numpy(np.float64) for c in names], 1)
         if len(found) != steps or not np.isfinite(found).all():
             of = "" if shared else f" for series {one}"
+            gaps = "" if np.isfinite(found).all() else f", of which {(~np.isfinite(found)).any(1).sum()} have no number"
             raise DataError(
-                f"{path} must have {steps} rows of numbers{of}, one for each coming step (got {len(found)} rows)"
+                f"{path} must have {steps} rows of numbers{of}, one for each coming step (got {len(found)} rows{gaps})"
             )
         made[one] = found
     return made

@@ -69,15 +69,24 @@ class Forecast:
 
     def plot(self, path: str | Path, history: Series | None = None, channels: int = 4) -> None:
         """A picture: the end of the history, a few futures, and where half and nine tenths of them lie."""
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         shown = min(channels, len(self.names))
         figure = Figure(figsize=(8, 2.2 * shown), layout="constrained")
-        steps = np.arange(self.samples.shape[1])
+        steps: Any = np.arange(self.samples.shape[1])
+        before: Any = np.arange(-3 * len(steps), 0)
+        dated = self.times is not None and (history is None or history.times is not None)
+        if dated:
+            steps, before = self.times, None if history is None else history.times
         for j, axes in enumerate(figure.subplots(shown, squeeze=False)[:, 0]):
             if history is not None:
                 past = history.values[-3 * len(steps) :, j]
-                axes.plot(np.arange(-len(past), 0), past, color="black", lw=1, label="past")
+                at = before[-len(past) :]
+                axes.plot(at, past, color="black", lw=1, label="past")
+                if np.isfinite(past[-1]):  # to where futures begin
+                    axes.plot([at[-1], steps[0]], [past[-1], self.mean[0, j]], color="black", lw=0.7, ls=":")
             for level, alpha in ((0.9, 0.2), (0.5, 0.35)):
                 low, high = self.quantile((1 - level) / 2)[:, j], self.quantile((1 + level) / 2)[:, j]
                 axes.fill_between(steps, low, high, color="tab:blue", alpha=alpha, lw=0, label=f"{level:.0%}")
@@ -86,7 +95,12 @@ class Forecast:
             axes.set_title(self.names[j], loc="left", fontsize=9)
             if j == 0:
                 axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8)
-        axes.set_xlabel("steps from now" if self.times is None else f"steps from {self.times[0]}", fontsize=9)
+            places = AutoDateLocator(maxticks=8) if dated else MaxNLocator(integer=True)
+            axes.xaxis.set_major_locator(places)
+            if dated:
+                axes.xaxis.set_major_formatter(ConciseDateFormatter(places))
+        if not dated:
+            axes.set_xlabel("steps from now" if self.times is None else f"steps from {self.times[0]}", fontsize=9)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         write_bytes(Path(path), stream.getvalue())

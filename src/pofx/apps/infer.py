@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates, continuous
 from pofx.apps.embedding import Embedding
-from pofx.apps.observations import checked, in_rows, names_of, numbers
+from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers
 from pofx.apps.parameter_posterior import Posterior
 from pofx.apps.pooled import Likelihood
 from pofx.apps.prior import Prior
@@ -29,13 +29,14 @@ from pofx.apps.simulate import complete, named_data
 from pofx.apps.simulated import budget_of, conditioned_splits, held_out_of
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.model import Explicit
-from pofx.core.options import Count
+from pofx.core.options import Count, check_options
 from pofx.core.options import checked as check_arguments_of
 from pofx.core.progress import Sink
 from pofx.data.dataset import dataset
 from pofx.data.kinds.points import points
 from pofx.runs.fitting import fit
 from pofx.runs.models import model_entry
+from pofx.runs.options import sort_options
 
 PUBLIC = ("infer",)
 
@@ -113,11 +114,13 @@ def infer(
         raise UsageError(f"{model} has no density: choose nsf, maf, flow-matching or another model with one")
     if not 1 <= (members or 1) <= 100:
         raise UsageError(f"members must be 1 to 100 (got {members})")
+    _check_training(model, method, options, trainer)
     if (simulator is None) == (data is None):
         raise UsageError("pass a simulator, or the simulations as data=(theta, x), and not both")
     if data is not None:
-        names = names_of(data[1])
-        theta, x = numbers(data[0], prior.names if names_of(data[0]) else ()), numbers(data[1])
+        given_theta, given_x = (in_columns(part) for part in data)
+        names = names_of(given_x)
+        theta, x = numbers(given_theta, prior.names if names_of(given_theta) else ()), numbers(given_x)
         if theta.ndim != 2 or theta.shape[1] != len(prior) or len(theta) != len(x):
             raise DataError(f"data must be parameters (n, {len(prior)}) and n data (got {theta.shape} and {x.shape})")
         outside = ~np.isfinite(prior.log_prob(theta))
@@ -152,6 +155,23 @@ def infer(
         posterior = replace(posterior, x=given, failed=failed, rounds=turn + 1, data_names=names)
     assert posterior is not None
     return posterior
+
+
+def _check_training(
+    model: str, method: str, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None
+) -> None:
+    """Refuse options that nobody knows before anything is simulated.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if method == "ratio":
+        for name in options or {}:
+            if name != "units":
+                raise unknown("option of the method ratio", name, ("units",))
+        return
+    row = model_entry(model)
+    check_options(row.model, sort_options(row, {}, options=options, trainer=trainer).options)
 
 
 def _proposed(
@@ -200,6 +220,8 @@ def _learned(
     gaps = np.concatenate([gaps, own[:, None]], 1)  # the truth is one of the draws: no share wins by a lost constant
 
     def score(share: float) -> float:
+        if share == 0:  # of a weight of 0 too, whose logarithm has no product with 0
+            return float(np.mean(value[0]))
         constant = logsumexp(share * gaps, axis=1) - math.log(gaps.shape[1])
         return float(np.mean(value[0] + share * own - constant))
 

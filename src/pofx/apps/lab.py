@@ -108,6 +108,10 @@ def lab(
         away = (given[list(read_condition(hold_out, given))] == read_condition(hold_out, given)).all(axis=1).to_numpy()
         if not away.any() or away.all():
             raise UsageError(f"no cells (or all) have the condition {hold_out}: choose another to hold out")
+    unknown_ = {str(c): int(k) for c, k in cells.isna().sum().items() if k}
+    if unknown_:
+        some = ", ".join(f"{c} in {k}" for c, k in list(unknown_.items())[:5])
+        raise DataError(f"{len(unknown_)} columns of {source} lack values of cells ({some}): fill them, or leave out")
     x = cells.to_numpy()
     if x.dtype.kind in "iu" and x.min() < 0:
         raise DataError(f"{source} has whole numbers below 0 ({x.min()}), which are no counts: write them as 1.0")
@@ -125,6 +129,8 @@ def lab(
     test[rest[: max(1, len(rest) // 10)]] = True
     train = ~away & ~test
     under = (given[list(usual)] == pd.Series(usual)).all(axis=1).to_numpy()
+    if hold_out is not None and not (train & under).any():
+        raise UsageError(f"the control {control or usual} is held out: name another, --control NAME=VALUE")
     if model is None:
         model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members or 1,
                                minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)  # fmt: skip
@@ -169,7 +175,7 @@ def lab(
         ranked = ranked.merge(counted, on=names, how="left").fillna({"cells": 0}).astype({"cells": int})
         write_frame(ranked, out / "next.csv")
         show("next experiments, by information in nats a cell\n" + aligned(ranked.head(5), None, index=False))
-    return f"{len(wanted)} conditions drawn"
+    return f"{len(wanted)} condition{'' if len(wanted) == 1 else 's'} drawn"
 
 
 def candidates(given: Any, wanted: list[dict[str, Any]]) -> Any:

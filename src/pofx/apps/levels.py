@@ -21,12 +21,13 @@ from pofx.apps.templates import check_fills
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.items import Items
 from pofx.core.printed import aligned, show
+from pofx.data.arrays import read_array
 from pofx.data.dataset import Dataset, dataset, split, take
 from pofx.data.kind import joined, kind_of
 from pofx.data.kinds.levels import as_text, levels_in, padded
 from pofx.data.kinds.levels import levels as as_levels
 from pofx.data.text import decoded
-from pofx.data.tile_maps import GRIDS, MAPS, lettered, read_grids
+from pofx.data.tile_maps import GRIDS, MAPS, in_letters, lettered, read_grids
 from pofx.declared import Guarded, Overwrite, Reads, Seed, Trained
 
 GROUP = "Uses"
@@ -43,14 +44,16 @@ RECIPES: dict[str, dict[str, Any]] = {"gpt": {"batch_size": 32}, "masked-diffusi
 
 
 def read(
-    source: str | Path | Sequence[str],
+    source: str | Path | Sequence[Any] | np.ndarray,
     *,
     width: int | None = None,
     pad: str | None = None,
     symmetries: bool = False,
     seed: int = 0,
 ) -> Dataset:
-    """Levels of a file, a folder of them, or strings, as a data set: texts, maps of Tiled, or .csv files of tiles.
+    """Levels of a file, a folder of them, strings, lists of lines or arrays of whole numbers (n, H, W), as a data set.
+
+    Files are texts, maps of Tiled, .csv of tiles, or .npy; of a folder those in its subfolders are read too.
 
     Args:
         pad: a tile that fills smaller levels up to the size of the largest, on the right and below.
@@ -66,6 +69,11 @@ def read(
     tiles = "".join(sorted({c for level in texts for c in level} - {"\n"}))
     if width is None:
         first = list(dict.fromkeys(texts))
+        if len(first) < 3:
+            raise DataError(
+                f"{name} has {len(first)} levels that differ, at least 3 are needed to hold some out: give more, or "
+                "cut windows of wide ones (width=, --width)"
+            )
         data = split(as_levels(first, tiles), name, seed=seed, facts={"repeats_removed": len(texts) - len(first)})
     else:
         data = by_level(texts, tiles, width, name, seed)
@@ -81,7 +89,7 @@ def read(
     return dataset(train, data.validation, data.test, data.card.name, count_overlaps=False, **about)
 
 
-def texts_of(source: str | Path | Sequence[str]) -> tuple[list[str], str, dict[str, str] | None]:
+def texts_of(source: str | Path | Sequence[Any] | np.ndarray) -> tuple[list[str], str, dict[str, str] | None]:
     """Levels as lines of characters, a name, and what the characters were in a map of numbers or words; None: the same.
 
     Of a folder the texts are read, else the maps, else the .csv files.
@@ -90,11 +98,13 @@ def texts_of(source: str | Path | Sequence[str]) -> tuple[list[str], str, dict[s
         DataError: no levels.
     """
     if not isinstance(source, str | Path):
-        return list(source), "levels", None
+        return in_letters(source, "levels")
     path = Path(source)
+    if path.suffix.lower() == ".npy":
+        return in_letters(read_array(path), path.stem)
     files = [path]
     if path.is_dir():
-        every = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
+        every = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
         sorts = ([f for f in every if f.suffix.lower() in endings] for endings in (TEXTS, MAPS[:2], GRIDS))
         files = next((found for found in sorts if found), [])
     if not files or not all(f.exists() for f in files):
@@ -270,9 +280,10 @@ def widened(run: Any, level: np.ndarray, width: int, *, seed: int = 0) -> np.nda
 
 
 def patterns(values: np.ndarray, size: int) -> dict[bytes, float]:
-    """How often each pattern of size x size tiles occurs."""
-    view = np.lib.stride_tricks.sliding_window_view(values, (size, size), axis=(1, 2))
-    rows, counts = np.unique(view.reshape(-1, size * size), axis=0, return_counts=True)
+    """How often each pattern of size x size tiles occurs, of smaller levels each level."""
+    sides = tuple(min(size, side) for side in values.shape[1:])  # of levels of a single row
+    view = np.lib.stride_tricks.sliding_window_view(np.asarray(values, np.uint8), sides, axis=(1, 2))
+    rows, counts = np.unique(view.reshape(-1, sides[0] * sides[1]), axis=0, return_counts=True)
     return {row.tobytes(): float(c) for row, c in zip(rows, counts, strict=True)}
 
 
@@ -387,7 +398,7 @@ def condition_of(run: Any, data: Dataset, n: int, seed: int) -> Any:
 def levels(
     source: Annotated[
         Path,
-        typer.Argument(metavar="LEVELS", help="A .txt of levels, a map of Tiled, a .csv of tiles, or a folder."),
+        typer.Argument(metavar="LEVELS", help="A .txt of levels, a map of Tiled, a .csv or .npy, or a folder."),
         Reads(),
     ],
     run: Trained = None,
@@ -429,11 +440,15 @@ def levels(
         data = conditioned(data, [name.strip() for name in given.split(",")])
     prefix = None
     if template is not None:
-        prefix = levels_in(template.read_text(encoding="utf-8"))[:1]
+        prefix = levels_in(decoded(template, None))[:1]
         shape = data.train.values.shape[1:]
         lines = prefix[0].split("\n")
-        if (len(lines), *{len(line) for line in lines}) != shape:
-            raise DataError(f"the template must have {shape[0]} lines of {shape[1]} tiles (got {len(lines)} lines)")
+        across = sorted({len(line) for line in lines})
+        if (len(lines), *across) != shape:
+            raise DataError(
+                f"the template must have {shape[0]} lines of {shape[1]} tiles (got {len(lines)} lines of "
+                f"{' or '.join(map(str, across[:3]))})"
+            )
         other = sorted(set(prefix[0]) - {*data.train.facts["tiles"], "?", "\n"})
         if other:
             raise DataError(f"the template has tiles that no level has: {' '.join(other)}")

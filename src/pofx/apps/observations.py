@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pofx.core.errors import DataError
 
@@ -23,7 +24,8 @@ def names_of(value: Any) -> tuple[str, ...]:
 def numbers(value: Any, names: Sequence[str] = ()) -> np.ndarray:
     """Numbers float64 of an array, a tensor, lists, a dict, a Series or a DataFrame: of one row (d,) or several (n, d).
 
-    Values that have names come in the order of `names`, where that is given.
+    Values that have names come in the order of `names`, where that is given. Those of a dict whose sizes differ, as
+    of a spectrum and a count, are put one behind the other.
 
     Raises:
         DataError: values that are no real numbers, or other names.
@@ -34,6 +36,8 @@ def numbers(value: Any, names: Sequence[str] = ()) -> np.ndarray:
     order = names if own and names else own
     if isinstance(value, Mapping):
         value = [value[name] for name in order] if order else list(value.values())
+        if len({np.size(part) for part in value}) > 1:
+            value = np.concatenate([numbers(part).reshape(-1) for part in value])
     elif own:
         value = (value[list(order)]).to_numpy()
         value = value[0] if value.ndim == 2 and len(value) == 1 else value
@@ -48,6 +52,13 @@ def numbers(value: Any, names: Sequence[str] = ()) -> np.ndarray:
         return found.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"data must be real numbers, as many in every row ({error}): return an array") from None
+
+
+def in_columns(value: Any) -> Any:
+    """A dict of columns, numbers (n,) by name, as a DataFrame; others as they are."""
+    if not isinstance(value, Mapping) or len({np.shape(column) for column in value.values()}) != 1:
+        return value
+    return pd.DataFrame({name: numbers(column).reshape(-1) for name, column in value.items()})
 
 
 def in_rows(x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pofx.core.files import write
 
 PICTURES = ("", ".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 MOST = 12  # parameters in one picture
-NUMBERS = 200  # of an observation
+NUMBERS, NAMED = 200, 24  # of an observation; those whose names are shown
 
 
 def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = None) -> Path:
@@ -49,11 +49,11 @@ def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = 
     return _written(figure, path)
 
 
-def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray) -> Path:
+def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray, names: Sequence[str] = ()) -> Path:
     """Draw simulated data (n, …) as bands of 50 and 90 %, number by number, and an observation (…) into a picture.
 
     Numbers are centred and in units of the half of their band of 90 %, so that those of all scales are seen; numbers
-    beyond the first 200 are left out.
+    beyond the first 200 are left out. Few numbers that have names are shown by these.
     """
     from matplotlib.figure import Figure
 
@@ -70,6 +70,8 @@ def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray) -> Path:
     for a, b, colour in ((low, high, "#c9ddf5"), (first, third, "#86b3e8")):
         ax.bar(at, (b - a) / unit, 0.8, (a - middle) / unit, color=colour)
     ax.plot(at, (np.ravel(seen)[:NUMBERS] - middle) / unit, "o", color="#c2410c", ms=4)
+    if len(names) == len(at) <= NAMED:
+        ax.set_xticks(at, names, rotation=30 if max(map(len, names)) > 6 else 0, ha="right")
     ax.set_xlabel("number of the observation (dots); simulated from the posterior: 50 and 90 %", fontsize=9)
     ax.tick_params(labelsize=7)
     return _written(figure, path)

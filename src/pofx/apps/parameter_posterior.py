@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates
 from pofx.apps.embedding import Embedding
-from pofx.apps.observations import checked, in_rows, names_of, numbers, warn_beyond
+from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers, warn_beyond
 from pofx.apps.pooled import COORDINATES, Likelihood, averaged, truncated
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
@@ -27,6 +27,7 @@ from pofx.maths.particles import systematic, tempered
 PUBLIC = ("Posterior",)
 
 PARTICLES, CHECKED, CHECKED_BY_PARTICLES = 1_000, 300, 100  # of draws; held-out simulations of a check
+LEAST_CHECKED = 20  # held-out simulations
 CONSTANT = 2_000  # draws behind a constant
 MORE, LEAST_DRAWN = 4, 400  # times as many draws are weighted; draws at least
 EMBEDDING = "embedding.safetensors"
@@ -164,8 +165,10 @@ class Posterior:
         n = n or (len(data[0]) if data is not None else CHECKED if self.amortised else CHECKED_BY_PARTICLES)
         theta, x = (part[:n] for part in (self.held_out if data is None else self._pairs(data)))
         x = self._features(x)
-        if len(theta) < 20:
-            raise DataError(f"a check needs at least 20 held-out simulations (got {len(theta)}): simulate more")
+        if len(theta) < LEAST_CHECKED:
+            raise DataError(
+                f"a check needs at least {LEAST_CHECKED} held-out simulations (got {len(theta)}): simulate more"
+            )
         if not self.amortised:
             drawn = np.stack([self._tempered(draws, one, seed + i, draws) for i, one in enumerate(x)])
         else:
@@ -183,7 +186,8 @@ class Posterior:
 
     def _pairs(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
         """Simulations of a user as arrays, those that failed left out."""
-        theta, x = numbers(data[0], self.prior.names if names_of(data[0]) else ()), numbers(data[1], self.data_names)
+        given, seen = (in_columns(part) for part in data)
+        theta, x = numbers(given, self.prior.names if names_of(given) else ()), numbers(seen, self.data_names)
         x = in_rows(x) if self.embedding is None else x
         wanted = self.held_out[1].shape[1:]
         if theta.ndim != 2 or theta.shape[1] != len(self.prior) or x.shape != (len(theta), *wanted):
@@ -208,7 +212,10 @@ class Posterior:
         from pofx.apps.pair_plot import predictive_plot
 
         return predictive_plot(
-            Path(path), self.predictive(simulator, n, x, vectorised=vectorised, seed=seed), self._seen(x)
+            Path(path),
+            self.predictive(simulator, n, x, vectorised=vectorised, seed=seed),
+            self._seen(x),
+            self.data_names,
         )
 
     def pairs(self, path: str | Path, x: Any = None, *, n: int = 2_000, truth: Any = None, seed: int = 0) -> Path:

@@ -52,7 +52,8 @@ class OfTorch:
             return np.asarray(self.source.sample((size,)).double().reshape(size).numpy())
 
     def logpdf(self, x: Any) -> np.ndarray:
-        return np.asarray(self.source.log_prob(torch.as_tensor(x).to(self._kind)).double().reshape(-1).numpy())
+        held = _within(torch.as_tensor(x).to(self._kind).reshape(-1, 1), [self.support()])
+        return np.asarray(self.source.log_prob(held[:, 0]).double().reshape(-1).numpy())
 
     @property
     def _kind(self) -> torch.dtype:
@@ -159,7 +160,9 @@ class Prior:
             elif isinstance(self._source, Joint):
                 value[inside] = self._source.log_prob(held)
             else:
-                value[inside] = self._source.log_prob(torch.from_numpy(held).float()).double().numpy()
+                value[inside] = (
+                    self._source.log_prob(_within(torch.from_numpy(held).float(), self.bounds)).double().numpy()
+                )
         return value
 
     @property
@@ -169,6 +172,14 @@ class Prior:
             f"x{i}": tuple(end if math.isfinite(end) else None for end in both) for i, both in enumerate(self.bounds)
         }
         return {name: both for name, both in ends.items() if both != (None, None)}  # type: ignore[misc]
+
+
+def _within(x: torch.Tensor, bounds: Sequence[tuple[float, float]]) -> torch.Tensor:
+    """Numbers (n, d) strictly inside of their bounds, where rounding to torch's numbers has put them on an end: outside
+    of an interval, for torch."""
+    low, high = (torch.tensor([both[k] for both in bounds], dtype=x.dtype) for k in (0, 1))
+    inner = [torch.nextafter(end, torch.full_like(end, -sign * math.inf)) for end, sign in ((low, -1), (high, 1))]
+    return torch.minimum(torch.maximum(x, inner[0]), inner[1])
 
 
 def _marginal(one: Any) -> Any:
@@ -242,7 +253,7 @@ def _parsed(text: str) -> Any:
         raise unknown("distribution", match[1], WRITTEN)
     try:
         made = WRITTEN[match[1]](*(float(part) for part in match[2].split(",")))  # type: ignore[operator]
-        if not np.isfinite(made.logpdf(made.mean())):
+        if not np.isfinite(made.logpdf(made.median())):
             raise ValueError
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(f"{text!r} is no distribution: check the number and the range of its parameters") from None

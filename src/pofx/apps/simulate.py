@@ -44,8 +44,8 @@ def named_data(
     Args:
         simulator: from parameters (d,) to data; it may take a second argument, a numpy Generator of its own run. With
             `vectorised` from (n, d) to (n, …), and one Generator. One that takes tensors of torch alone gets them, and
-            torch's generator of random numbers is seeded. Data are an array, a tensor, a list, a dict, a Series, a
-            DataFrame or a number; None or NaN is a failed run.
+            torch's generator of random numbers is seeded; one that takes a dict of them by name gets that. Data are an
+            array, a tensor, a list, a dict, a Series, a DataFrame or a number; None or NaN is a failed run.
         workers: processes; -1 takes all cores.
         parameters: their names. A simulator whose arguments have these names, two or more, gets each number by itself.
 
@@ -55,11 +55,13 @@ def named_data(
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or not (workers == -1 or workers >= 1):
         raise UsageError(f"workers must be a number of processes from 1 up, or -1 for all cores (got {workers!r})")
+    if not callable(simulator):
+        raise UsageError(f"a simulator must be a function of parameters (got {type(simulator).__name__})")
     seeds = np.random.SeedSequence(seed).spawn(len(theta))
     simulator = by_name(simulator, parameters)
     takes = _takes(simulator)
-    if takes == 1 and len(theta) and _wants_tensors(simulator, theta if vectorised else theta[0]):
-        simulator, takes = OfTensors(simulator), 2
+    if takes == 1 and len(theta):
+        simulator, takes = _suited(simulator, theta if vectorised else theta[0], parameters)
     if vectorised:
         # never the stream of `seed` itself, from which the prior drew: noise would be a function of the parameters
         given: list[Any] = [theta.copy(), np.random.default_rng([seed, NOISE])]  # it may write into its parameters
@@ -164,19 +166,37 @@ def by_name(simulator: Callable[..., Any], parameters: Sequence[str]) -> Callabl
     return ByName(simulator, [list(parameters).index(name) for name in named], len(wanted) > len(parameters))
 
 
-def _wants_tensors(simulator: Callable[..., Any], theta: np.ndarray) -> bool:
-    """Whether a simulator fails on an array where it takes a tensor."""
+class OfNames:
+    """A simulator of a dict of parameters as one of all of them."""
+
+    def __init__(self, simulator: Callable[..., Any], parameters: Sequence[str]) -> None:
+        self.simulator, self.parameters = simulator, tuple(parameters)
+
+    def __call__(self, theta: np.ndarray, rng: np.random.Generator) -> Any:
+        return self.simulator({name: theta[..., i] for i, name in enumerate(self.parameters)})
+
+
+def _suited(
+    simulator: Callable[..., Any], theta: np.ndarray, parameters: Sequence[str]
+) -> tuple[Callable[..., Any], int]:
+    """A simulator of one argument as one of arrays, and the number of its arguments then: one that fails on an array
+    may take a tensor, or a dict."""
     try:
         simulator(theta.copy())
-    except (TypeError, AttributeError):
-        try:
-            OfTensors(simulator)(theta, np.random.default_rng(0))
-        except Exception:  # whatever a simulator raises
-            return False
-        return True
-    except Exception:
-        return False
-    return False
+    except (TypeError, AttributeError, IndexError, KeyError):
+        others: list[Callable[..., Any]] = [OfTensors(simulator)]
+        others += [OfNames(simulator, parameters)] if parameters else []
+        for other in others:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    other(theta, np.random.default_rng(0))
+            except Exception:  # whatever a simulator raises
+                continue
+            return other, 2
+    except Exception:  # as a run may fail
+        pass
+    return simulator, 1
 
 
 def _several(
@@ -214,6 +234,16 @@ def read_observation(path: Path) -> np.ndarray:
         return np.squeeze(np.asarray([[float(v) for v in row.split(",")] for row in rows[named:]], np.float64))
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{path} holds no observation: give a .csv of numbers, .npy or .npz ({error})") from None
+
+
+def names_in(path: Path) -> tuple[str, ...]:
+    """The names above the one row of numbers of a .csv; none where there are none, or more rows."""
+    if path.suffix in (".npy", ".npz"):
+        return ()
+    rows = [row for row in path.read_text(encoding="utf-8-sig").strip().splitlines() if row.strip()]
+    if len(rows) != 2 or _numbers(rows[0]):
+        return ()
+    return tuple(name.strip().strip('"') for name in rows[0].split(","))
 
 
 def _numbers(row: str) -> bool:

@@ -161,9 +161,9 @@ def neighbours(train: np.ndarray, test: np.ndarray, side: int) -> float:
 
 
 def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
-    """The mean over solids (n, voxels) of zeros and ones."""
+    """The mean over solids (n, voxels) of zeros and ones; 1 of two that are empty."""
     both, either = ((a > 0) & (b > 0)).sum(1), ((a > 0) | (b > 0)).sum(1)
-    return float((both / np.maximum(either, 1)).mean())
+    return float(np.where(either > 0, both / np.maximum(either, 1), 1.0).mean())
 
 
 def principal_codes(train: np.ndarray, test: np.ndarray, k: int = 64) -> float:

@@ -49,7 +49,7 @@ LISTED = 40  # names that a message can hold
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that nobody knows: with our name for another library's, or the nearest of ours."""
-    names = sorted(known)
+    names = sorted({*known})
     ours = [one for one in ELSEWHERE.get(name, ()) if one in names]
     if ours:
         return UsageError(f"unknown {kind} '{name}': it is {ours[0]} here")

@@ -121,7 +121,10 @@ def refuse_binary(path: Path, content: bytes) -> None:
     """
     for begins, what in BINARY.items():
         if content.startswith(begins):
-            raise DataError(f"{path} holds no text but {what}")
+            what, _, ending = what.partition(": name it ")
+            renamed = ending and not (path.suffix and path.suffix.lower() in ending)
+            named = f": name it {ending}" if renamed else ", and text is read here"
+            raise DataError(f"{path} holds no text but {what}{named}")
 
 
 def marked_encoding(content: bytes) -> str | None:

@@ -67,6 +67,8 @@ def read_cloud(path: Path) -> np.ndarray:
 def _lines(text: str, ending: str) -> np.ndarray:
     rows = [re.split(r"[\s,;]+", line.strip()) for line in text.splitlines() if line.strip()]
     rows = [row for row in rows if not row[0].startswith(("#", "//"))]
+    if not rows:
+        return np.empty((0, 3))
     if ending == ".obj":
         rows = [row[1:] for row in rows if row[0] == "v"]
     elif ending == ".off":
@@ -77,7 +79,7 @@ def _lines(text: str, ending: str) -> np.ndarray:
         rows = rows[1:]
     elif rows and not _number(rows[0][0]):  # names of columns
         rows = rows[1:]
-    return np.array([[float(v) for v in row[:3]] for row in rows]).reshape(len(rows), -1)
+    return np.array([[float(v) for v in row[:3]] for row in rows]) if rows else np.empty((0, 3))
 
 
 def _number(word: str) -> bool:

@@ -99,6 +99,8 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
     if frame is None:
         array = _steps(data, name)
         return checked(Series(array, tuple(f"x{i}" for i in range(array.shape[1]))), name)
+    if isinstance(frame.index, pd.MultiIndex):  # such as of names and times
+        frame = frame.reset_index()
     if len(frame) < SHORTEST:
         raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(frame)})")
     try:
@@ -121,14 +123,16 @@ def series(data: Any, *, known: Sequence[str] = (), columns: Sequence[str] | Non
             warnings.warn(f"{', '.join(same)} of {name} is the same word in all rows: left out", stacklevel=2)
         wrong, chosen = ([c for c in some if c not in same] for some in (wrong, chosen))
     if wrong or not chosen:
+        got = "; ".join(f"{c}, {_no_number(frame[c])}" for c in wrong) or "none"
         numeric = ",".join(str(c) for c in chosen if c not in wrong)
-        named = "".join(f", or --by {c} if it names series" for c in wrong if _repeats(frame[c]))
+        perhaps = "".join(f", or --by {c} if it names series" for c in wrong if _repeats(frame[c]))
         raise DataError(
-            f"channels of {name} must be numbers (got {', '.join(wrong) or 'none'}): pass those that are with "
-            f"--columns {numeric or 'NAME'} (columns=[…] in Python){named}"
+            f"channels of {name} must be numbers (got {got}): pass those that are with "
+            f"--columns {numeric or 'NAME'} (columns=[…] in Python){perhaps}"
         )
-    covariates = frame[list(known)].to_numpy(np.float64) if known else None
-    made = Series(frame[chosen].to_numpy(np.float64, na_value=np.nan), tuple(map(str, chosen)), times, covariates)
+    values = frame[chosen].to_numpy(np.float64, na_value=np.nan)
+    covariates = _known_in(frame[list(known)], np.isnan(values).all(1), name) if known else None
+    made = Series(values, tuple(map(str, chosen)), times, covariates)
     return checked(made, name)
 
 
@@ -140,13 +144,36 @@ def _steps(data: Any, name: str) -> np.ndarray:
     return array.reshape(len(array), -1)
 
 
+def _known_in(frame: pd.DataFrame, empty: np.ndarray, name: str) -> np.ndarray:
+    """Known covariates (steps, k); those of steps without a row are as in the step before."""
+    found = np.array(frame.to_numpy(np.float64, na_value=np.nan))
+    lacking = np.isnan(found).all(1) & empty
+    if lacking.any():
+        found[lacking] = pd.DataFrame(found).ffill().bfill().to_numpy()[lacking]
+        warnings.warn(f"known covariates of {name} are as in the step before in {lacking.sum()} steps without a row",
+                      stacklevel=3)  # fmt: skip
+    return found
+
+
+def _no_number(column: pd.Series) -> str:
+    """The first value of a column that is no number, and its row."""
+    other = pd.to_numeric(column, errors="coerce").isna() & column.notna()
+    if not other.any():
+        return "numbers as text"
+    row = int(np.argmax(other.to_numpy()))
+    return f"{str(column.iloc[row])[:40]!r} in row {row}"
+
+
 def _repeats(column: Any) -> bool:
-    """Whether a column holds words that come again and again: names of series, and no times."""
+    """Whether a column holds words that come again and again, or numbers in blocks: names of series, and no times."""
     if isinstance(column, pd.DataFrame) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         return False
     words = column.dropna()
-    if pd.api.types.is_numeric_dtype(column.dtype) or not len(words):
+    if not len(words):
         return False
+    if pd.api.types.is_numeric_dtype(column.dtype):  # numbers of series, one series below the other
+        runs = int((column != column.shift()).sum())
+        return bool((words % 1 == 0).all() and 1 < runs == words.nunique() <= len(words) // SHORTEST)
     return bool(words.nunique() <= len(words) // SHORTEST) and not words.astype(str).str.contains(DATED).mean() > 0.5
 
 
@@ -257,14 +284,16 @@ def _entry(data: Mapping[str, Any], name: str) -> Series:
 def checked(made: Series, name: str) -> Series:
     """The series, if it can be used."""
     if len(made) < SHORTEST:
-        raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(made)})")
+        wide = ", and rows are steps: transpose it" if made.values.shape[1] >= SHORTEST else ""
+        raise DataError(f"{name} must have at least {SHORTEST} steps (got {len(made)}{wide})")
     if np.isinf(made.values).any():
         raise DataError(f"{name} has infinite values: mark what is missing as NaN")
     empty = [n for n, column in zip(made.names, made.values.T, strict=True) if np.isnan(column).all()]
     if empty:
         raise DataError(f"{name} has channels without a value, {', '.join(empty)}: leave them out")
     if made.known is not None and not np.isfinite(made.known).all():
-        raise DataError(f"known covariates of {name} must be finite: fill them first")
+        step = int(np.argmin(np.isfinite(made.known).all(1)))
+        raise DataError(f"known covariates of {name} must be finite (not so in step {step}): fill them first")
     return made
 
 

@@ -71,7 +71,7 @@ def column_of_smiles(frame: pd.DataFrame, stated: str | None = None) -> str:
             return column
     if named:
         return named[0]
-    raise DataError(f"no column holds SMILES (there are {', '.join(columns[:12])}): name it, smiles=COLUMN")
+    raise DataError(f"no column holds SMILES (there are {', '.join(columns[:12])}): name it, smiles=COLUMN (--smiles)")
 
 
 def table_of(source: Any, smiles: str | None = None) -> tuple[list[str], pd.DataFrame] | None:

@@ -68,6 +68,27 @@ def lettered(grids: Sequence[Grid]) -> tuple[list[str], str, list[str] | None]:
     return texts, "".join(letter[tile] for tile in order), order
 
 
+def in_letters(source: Any, name: str) -> tuple[list[str], str, dict[str, str] | None]:
+    """Levels given as strings, as lists of lines, or as whole numbers (n, H, W), as `texts_of`.
+
+    Raises:
+        DataError: something else.
+    """
+    found = list(source)
+    if found and all(isinstance(one, str) for one in found):
+        return found, name, None
+    if found and all(isinstance(one, list | tuple) and one and all(isinstance(v, str) for v in one) for one in found):
+        return ["\n".join(one) for one in found], name, None
+    try:
+        grids = [np.asarray(one) for one in found]
+    except ValueError:
+        grids = []
+    if not grids or any(one.ndim != 2 or one.dtype.kind not in "iub" or not one.size for one in grids):
+        raise DataError(f"{name} must be strings, lists of lines, or whole numbers (n, H, W), and not empty")
+    texts, tiles, names = lettered([one.astype(int).astype(str).tolist() for one in grids])
+    return texts, name, None if names is None else dict(zip(tiles, names, strict=True))
+
+
 def _number(tile: str) -> tuple[int, str]:
     return (int(tile), "") if tile.lstrip("-").isdigit() else (1 << 62, tile)
 

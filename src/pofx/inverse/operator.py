@@ -212,6 +212,11 @@ def examined(operator: Operator) -> Operator:
     size = y.abs().square().sum().sqrt().clamp(min=1e-12)
     if float((y - again).abs().square().sum().sqrt() / size) > TOLERANCE:
         raise UsageError("the operator must not be random: leave its noise out and state it as noise=…")
+    if isinstance(operator, Function):
+        with torch.no_grad():
+            alone = operator.forward(x[:1])
+        if alone.shape != y[:1].shape or float((alone - y[:1]).abs().square().sum().sqrt() / size) > TOLERANCE:
+            raise UsageError("the operator must measure each item by itself: it mixes the items of a batch (n, …)")
     if type(operator).adjoint is Operator.adjoint or not operator.linear:
         with torch.inference_mode(False), torch.enable_grad():
             if not operator.forward(x.clone().requires_grad_()).requires_grad:

@@ -69,8 +69,8 @@ def posterior(
         y: measurements (n, *out), real or complex; None where they come later, by `at` or `check`.
         operator: by name (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase), an
             `Operator`, a matrix, dense or sparse, a linear operator of scipy or pylops, an object with `A` and
-            `A_adjoint` (as in deepinv), or any differentiable function of tensors; a list of these, one for each
-            measurement.
+            `A_adjoint` (as in deepinv), any differentiable function of tensors, or a linear
+            one of numpy's arrays; a list of these, one for each measurement.
         noise: the deviation of Gaussian noise, "unknown", or "poisson(gain)"; None is that of a physics object which
             states it, else 0.05.
         method: how to draw; "auto" chooses by what the model can do.

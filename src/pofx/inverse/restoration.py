@@ -77,6 +77,7 @@ class Restoration:
         """The share of true numbers (m, *shape) inside their intervals, for each item: (m,).
 
         Counted where the interval is wider than two steps of the items' own resolution: constant places test nothing.
+        NaN of an item without any other.
         """
         low, high = self.interval(level)
         truth = np.asarray(truth).reshape(low.shape)
@@ -84,7 +85,8 @@ class Restoration:
         wide = (high - low) > 2 * self.resolution + 1e-9
         inside = (truth >= low - half) & (truth <= high + half) & wide
         axes = tuple(range(1, low.ndim))
-        return np.asarray(inside.sum(axes) / np.maximum(wide.sum(axes), 1))
+        tested = wide.sum(axes)
+        return np.where(tested > 0, inside.sum(axes) / np.maximum(tested, 1), np.nan)
 
     def psnr(self, truth: np.ndarray) -> np.ndarray:
         """Of the mean, in dB at a peak of 1: (m,)."""
@@ -133,7 +135,8 @@ class Check:
     Attributes:
         n: items.
         psnr: of means in dB at a peak of 1; sample_psnr: of single draws; psnr_error: standard error of `psnr`.
-        coverage: by level, the share of true numbers inside their intervals, with a 95 % interval over items.
+        coverage: by level, the share of true numbers inside their intervals, with a 95 % interval over items; NaN where
+            all intervals are too narrow to test anything.
         residual: of draws; near 1.
     """
 
@@ -151,15 +154,16 @@ class Check:
         return 0.85 <= self.coverage[0.9][0] <= 0.95
 
     def to_json(self) -> dict[str, Any]:
+        tested = math.isfinite(self.coverage[0.9][0])
         return {
             "n": self.n,
             "method": self.method,
             "psnr_of_mean": self.psnr,
             "psnr_error": self.psnr_error,
             "psnr_of_samples": self.sample_psnr,
-            "coverage": {str(level): list(value) for level, value in self.coverage.items()},
+            "coverage": {str(level): list(v) for level, v in self.coverage.items() if math.isfinite(v[0])},
             "residual": self.residual,
-            "calibrated": self.calibrated,
+            "calibrated": self.calibrated if tested else None,
         }
 
 
@@ -168,9 +172,14 @@ def checked(found: Restoration, truth: np.ndarray) -> Check:
     coverage, count = {}, len(truth)
     for level in LEVELS:
         each = found.coverage(truth, level)
-        error = 1.96 * float(each.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.5
-        least = binomtest(round(float(each.mean()) * count), count).proportion_ci(method="wilson")
-        error = error if count > 4 else max(error, 0.5 * float(least.high - least.low))
+        each = each[np.isfinite(each)]
+        tested = len(each)
+        if not tested:
+            coverage[level] = (math.nan, math.nan, math.nan)
+            continue
+        error = 1.96 * float(each.std(ddof=1)) / math.sqrt(tested) if tested > 1 else 0.5
+        least = binomtest(round(float(each.mean()) * tested), tested).proportion_ci(method="wilson")
+        error = error if tested > 4 else max(error, 0.5 * float(least.high - least.low))
         mean = float(each.mean())
         coverage[level] = (mean, max(mean - error, 0.0), min(mean + error, 1.0))
     each = found.psnr(truth)

@@ -71,12 +71,15 @@ def infer(
     import numpy as np
 
     from pofx.apps.infer import infer as learn
-    from pofx.apps.parameter_posterior import Posterior
-    from pofx.apps.simulate import read_observation
+    from pofx.apps.parameter_posterior import LEAST_CHECKED, Posterior
+    from pofx.apps.simulate import names_in, read_observation
     from pofx.core.config import function_in_file
     from pofx.core.errors import UsageError
 
-    seen = None if observation is None else read_observation(observation)
+    seen: Any = None if observation is None else read_observation(observation)
+    named = () if observation is None else names_in(observation)
+    if seen is not None and len({*named}) == seen.size:
+        seen = dict(zip(named, seen.reshape(-1).tolist(), strict=True))
     run, net = None, None if embedding is None else function_in_file(embedding, "an embedding")
     if Path(simulator).is_dir():
         if prior or options or seen is None:
@@ -95,8 +98,9 @@ def infer(
             options=arguments.options(options),
         )  # fmt: skip
     posterior.save(out)
-    check = posterior.check(seed=seed)
-    found: dict[str, Any] = {"failed": posterior.failed, "calibration": check.to_json()}
+    held = len(posterior.held_out[0])
+    check = posterior.check(seed=seed) if held >= LEAST_CHECKED else None
+    found: dict[str, Any] = {"failed": posterior.failed, "calibration": None if check is None else check.to_json()}
     if seen is not None:
         draws = posterior.sample(n, seed=seed)
         posterior.pairs(out / "pairs.png", seed=seed)
@@ -113,6 +117,9 @@ def infer(
         return None
     for name, row in found.get("parameters", {}).items():
         show(f"{name}: {row['median']:.4g}  [{row['interval_90'][0]:.4g}, {row['interval_90'][1]:.4g}]")
+    if check is None:
+        show(f"calibration is not checked: {held} simulations are held out, at least {LEAST_CHECKED} are needed")
+        return "posterior"
     level, low_end, high_end = check.coverage[0.9]
     show(f"90 % regions hold {level:.0%} of held-out truths [{low_end:.0%}, {high_end:.0%}]")
     show(f"ranks: least p {min(check.sbc):.3f}; random regions: error {check.tarp:.3f}")

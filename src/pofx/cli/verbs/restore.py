@@ -136,5 +136,7 @@ def restore(
     show(output.pairs({k: v for k, v in report.items() if not isinstance(v, dict)}))
     for level, (value, low, high) in report.get("coverage", {}).items():
         show(f"{float(level):.0%} intervals hold {value:.1%} [{low:.1%}, {high:.1%}]")
+    if not report.get("coverage", True):
+        show("intervals are narrower than the values of items are apart: their coverage cannot be tested")
     count = len(restored.samples)
     return f"{n} draws for {count} measurement{'' if count == 1 else 's'}"

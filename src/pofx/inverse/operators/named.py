@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from pofx.core.errors import UsageError, unknown
 from pofx.core.options import check_value
 from pofx.inverse.operator import Foreign, Function, LinearMap, Operator, examined, is_linear
-from pofx.inverse.operators import grid, projection
+from pofx.inverse.operators import arrays, grid, projection
 
 Shape = tuple[int, ...]
 
@@ -98,7 +98,7 @@ OPERATORS: Mapping[str, Callable[..., Operator]] = {
 
 def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = None) -> Operator:
     """An operator on items of this shape: by name with options, an `Operator`, a matrix, a physics object with `A`, or
-    any differentiable function of tensors.
+    any differentiable function of tensors (n, *shape); or a matrix of scipy, or a linear function of numpy's arrays.
 
     Raises:
         UsageError: an unknown name or option, or an operator for items of another shape.
@@ -123,6 +123,8 @@ def operator_of(given: Any, shape: Shape, options: Mapping[str, Any] | None = No
         return examined(LinearMap(shape, given))
     if callable(getattr(given, "A", None)):
         return examined(Foreign(shape, given))
+    if callable(given) and arrays.takes(given, shape):
+        return arrays.tabulated(given, shape)
     if callable(given):
         made = examined(Function(shape, given))
         return Function(shape, given, linear=True) if is_linear(made) else made
