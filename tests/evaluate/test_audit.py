@@ -40,6 +40,13 @@ def test_checks_are_found_and_a_sound_model_passes(made, digits):
     assert "failed" not in results(found).values(), found
 
 
+def test_mends_of_codes_are_those_of_the_model(digits):
+    run = pofx.fit(digits, "r3gan", steps=1, width=4, progress=False)
+    found = {f["check"]: f for f in (*codes._codes(run, digits, 0), *codes._collapse(run, digits, 0))}
+    assert found["reconstruction"]["result"] == "warning" and "inversion_steps=100" in found["reconstruction"]["mend"]
+    assert "KL" not in found["active codes"]["mend"]
+
+
 def test_a_translation_that_draws_nothing_passes_and_one_that_draws_elsewhere_fails(monkeypatch):
     test, rng, found = load(pofx.points(np.ones((9, 2)))).test, np.random.default_rng(0), {}
     for name, given, restless in (("translation", True, False), ("constant", False, False), ("restless", True, True)):
