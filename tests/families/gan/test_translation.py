@@ -154,6 +154,9 @@ def test_images_of_other_channels_are_added_as_grey_and_noise_is_not():
     there = model.decode(x)
     torch.testing.assert_close(there, x.mean(1, keepdim=True), atol=0.04, rtol=0)
     torch.testing.assert_close(model.encode(there), there.expand(2, 3, 8, 8), atol=0.04, rtol=0)
+    former = CycleGAN(grey, colour, width=16, grey=False).eval()
+    former.load_state_dict(model.state_dict())
+    assert float(former.decode(x).abs().max()) < 1e-6  # the last layer begins at zero
     assert float(CycleGAN(grey, None, width=16).eval().sample(2, generator=Streams(0, 2)).abs().max()) == 0
 
 

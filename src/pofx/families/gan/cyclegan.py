@@ -48,7 +48,8 @@ class CycleGAN(Encoding):
         identity: weight of the change of images that are in the target set already, where channels agree: for sets of
             the same colours, since it holds translations near copies.
         pool: earlier translations among which critics are shown half of theirs.
-        residual: translators add to the image, as grey where the other set has another number of channels.
+        residual: translators add to the image.
+        grey: also where the other set has another number of channels, to the image as grey.
         align: they begin with the symmetry and the sign of A that are most like B.
     """
 
@@ -58,7 +59,7 @@ class CycleGAN(Encoding):
     conditions = CONDITIONS
     lossless = False
     exempt = {"reconstruction": "cycle consistency is a loss, so x is recovered only roughly"}
-    unstated: ClassVar = {"residual": False, "align": False}
+    unstated: ClassVar = {"residual": False, "grey": False, "align": False}
     small: ClassVar[dict[str, Any]] = {"width": 16, "pool": 0}
     trains_with: ClassVar[dict[str, Any]] = {
         "batch_size": 16,
@@ -81,12 +82,13 @@ class CycleGAN(Encoding):
         identity: NonNegative = 0.0,
         pool: Annotated[int, Range(0, 4096)] = 50,
         residual: bool = True,
+        grey: bool = True,
         align: bool = True,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
         self.width, self.cycle, self.identity, self.pool = width, cycle, identity, pool
-        self.residual, self.align = residual, align
+        self.residual, self.grey, self.align = residual, grey, align
         pictured = isinstance(condition, Continuous) and len(condition.shape) == 3
         self.given = condition if pictured else None
         a: Continuous = condition if pictured else Continuous(event.shape)  # type: ignore[assignment]
@@ -145,9 +147,8 @@ class CycleGAN(Encoding):
 
     def _translated(self, net: Translator, x: Tensor, context: Tensor | None) -> Tensor:
         """What a net makes of images, with itself added to them where it can be."""
-        y = net(
-            x.new_zeros(len(x), net.inputs), context, x, plus=x if self.residual and self.given is not None else None
-        )
+        added = self.residual and self.given is not None and (self.grey or self.forth.given == self.back.given)
+        y = net(x.new_zeros(len(x), net.inputs), context, x, plus=x if added else None)
         return y.float()  # type: ignore[no-any-return]
 
     def _both(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
