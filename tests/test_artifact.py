@@ -86,7 +86,7 @@ def test_sharpening_is_refused_by_name_where_there_is_none():
         artifact.sample(2, temprature=0.5)
     with pytest.raises(UsageError):
         conditional("gmm").sample(2, "0", temperature=0.5)
-    with pytest.raises(Unsupported, match="cannot complete"):
+    with pytest.raises(DataError, match="values by column"):
         conditional("gmm").sample(2, "0", prefix=POINTS)
 
 

@@ -101,3 +101,18 @@ def test_autoregressive_models_know_the_first_pixels():
     assert np.exp(run.log_prob(one)).sum() == pytest.approx(1.0, abs=1e-4)
     with pytest.raises(Unsupported, match="first pixels alone"):
         run.log_prob(np.array([[[np.nan, 1.0], [0.0, 1.0]]]))
+
+
+@pytest.mark.parametrize("name", ["gmm", "copula"])
+def test_mixtures_know_the_cells_that_are_there_in_closed_form(name):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(600, 3)) @ np.linalg.cholesky([[1, 0.8, 0], [0.8, 1, 0], [0, 0, 1]]).T
+    frame = pd.DataFrame(z, columns=["a", "b", "c"])
+    run = pofx.fit(pofx.table(frame), name, progress=False)
+    gap = pd.DataFrame({"a": [1.0, np.nan, np.nan], "b": [np.nan, 0.5, np.nan], "c": [np.nan, 0.0, 0.2]})
+    one = -0.5 * np.square([1.0, 0.5, 0.2]) - 0.9189
+    expected = [one[0], one[1] - 0.9189, one[2]]
+    assert run.log_prob(gap) == pytest.approx(expected, abs=0.25)
+    drawn = run.sample(4000, given={"a": 1.5}, seed=0)
+    assert (drawn["a"] == 1.5).all() and drawn["b"].mean() == pytest.approx(1.2, abs=0.15)
+    assert drawn["b"].std() == pytest.approx(0.6, abs=0.12) and abs(drawn["c"].mean()) < 0.15

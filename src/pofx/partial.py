@@ -77,7 +77,9 @@ class Partial:
             return cls(model, rows=rows, parts=(x, there))
         if isinstance(view, Columns):
             if not isinstance(model, Within):
-                raise Unsupported(f"{name} draws whole rows: choose circuit or copula, or made with -o leading=COLUMNS")
+                raise Unsupported(
+                    f"{name} draws whole rows: choose circuit, copula or gmm, or made with -o leading=COLUMNS"
+                )
             low, high = (_all(v, n, "given").to(device) for v in view.known_intervals(known))
             return cls(model, None, low, high, rows)
         if not isinstance(model, Infilling):

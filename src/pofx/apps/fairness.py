@@ -264,10 +264,10 @@ def fairness(
     if measured < len(table):
         few = len(table) - measured
         show(f"{few} of {len(table)} groups have fewer than {LEAST} held-out items: not compared")
-    if measured >= 2:
+    if measured < 2:
+        show("to compare more groups: pass more data with --against")
+    if measured:
         show(f"to mend it: pofx train … --balance {shlex.quote(group)}, and compare these numbers")
-    else:
-        show("to compare them: pass more data with --against")
     if out is None:
         return None
     write_frame(table, out, index=True)

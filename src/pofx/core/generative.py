@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
@@ -120,6 +120,16 @@ class MarginalBound(Infilling, Explicit):
     @abstractmethod
     def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
         """A lower bound on log p of the known dimensions in nats; `known` is bool in the shape of x."""
+
+
+class MarginalDensity(Explicit):
+    """A model of real events that knows the density of any subset of the dimensions."""
+
+    @abstractmethod
+    def log_marginal(
+        self, x: Float[Tensor, "n *event"], known: Bool[Tensor, "n *event"], condition: Condition | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p of the known dimensions in nats, the others integrated out; `known` is bool in the shape of x."""
 
 
 class Within(Model):

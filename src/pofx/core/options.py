@@ -348,6 +348,7 @@ def short(value: Any) -> str:
         text = brief.repr(value)
     except Exception:  # a value whose own repr fails
         text = type(value).__name__
+    text = " ".join(text.split()) if "\n" in text else text  # arrays
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.generative import Within
-from pofx.core.model import Batch, Density, Explicit, Phase
+from pofx.core.generative import MarginalDensity, Within
+from pofx.core.model import Batch, Density, Phase
 from pofx.core.options import Range
 from pofx.core.random import Streams
 from pofx.maths.distributions import zero_when_far
@@ -28,7 +28,7 @@ SHRUNK = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 PARTICLES = 128  # candidates, of which one is drawn by weight, where several dimensions are known as intervals
 
 
-class Copula(Explicit, Within):
+class Copula(MarginalDensity, Within):
     """Gaussian copula with margins of smoothed quantiles.
 
     Args:
@@ -113,6 +113,25 @@ class Copula(Explicit, Within):
     def group_log_prob(self, x: Float[Tensor, "n size"], group: int) -> Float[Tensor, "n"]:
         z, log_f = self.margins(group).scores(x)
         return log_f.sum(1) + _log_copula(z, self.correlation[group])
+
+    def log_marginal(
+        self, x: Float[Tensor, "n *event"], known: Bool[Tensor, "n *event"], condition: Condition | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p of the known dimensions in nats, computed in float64: (n,)."""
+        self.check_condition(len(x), condition)
+        there, g = known.expand_as(x), groups(condition, len(x), x.device)
+        found = x.new_zeros(len(x), dtype=torch.float64)
+        for group in sorted(set(g.tolist())):
+            for of in there[g == group].unique(dim=0):
+                mine = (g == group) & (there == of).all(1)
+                part = lambda x, group=group, of=of: self._part_log_prob(x, group, of)  # noqa: E731
+                found[mine] = zero_when_far(part, x[mine].double())
+        return found.to(x.dtype)
+
+    def _part_log_prob(self, x: Float[Tensor, "n size"], group: int, of: Bool[Tensor, "size"]) -> Float[Tensor, "n"]:
+        z, log_f = self.margins(group).scores(x)
+        r = self.correlation[group][of][:, of]
+        return log_f[:, of].sum(1) + (_log_copula(z[:, of], r) if bool(of.any()) else 0.0)
 
     def sample(
         self,

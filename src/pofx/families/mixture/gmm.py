@@ -9,20 +9,21 @@ is at least that of rounding to the column's resolution, where its values repeat
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.generative import NormalComponents
+from pofx.core.generative import MarginalDensity, NormalComponents, Within
 from pofx.core.model import Batch, Denoising, Density, Phase
 from pofx.core.options import NonNegative, OneOf, Range
 from pofx.core.random import Streams
 from pofx.families.mixture.expectation import Mixture, clustered, improved, maximised, tolerance
 from pofx.maths.distributions import categorical_draw, zero_when_far
+from pofx.maths.normal_parts import PARTICLES, Components, drawn_within, log_marginal
 from pofx.maths.normals import Spectra
 from pofx.maths.robust import FarItems, centre_and_scale, held_out_fifth, resolution
 from pofx.nets.vector.groups import group_count, groups
@@ -44,7 +45,7 @@ def unit(x: Float[Tensor, "n size"]) -> Float[Tensor, "size"]:
     return torch.where(spread > 1e-8 * (1.0 + centre.abs()), spread, torch.ones_like(spread))
 
 
-class GMM(NormalComponents, Denoising):
+class GMM(NormalComponents, Denoising, MarginalDensity, Within):
     """Mixture of Gaussians by expectation maximisation, one per class of a condition.
 
     Args:
@@ -207,10 +208,36 @@ class GMM(NormalComponents, Denoising):
             parts.append(self.log_weights[group, m].double() + log_normal)
         return torch.stack(parts).logsumexp(0)
 
-    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
+    def log_marginal(
+        self, x: Float[Tensor, "n *event"], known: Bool[Tensor, "n *event"], condition: Condition | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p of the known dimensions in nats, computed in float64: (n,)."""
+        self.check_condition(len(x), condition)
+        flat, there = x.flatten(1).double(), known.expand_as(x).flatten(1)
+        g, found = groups(condition, len(x), x.device), flat.new_zeros(len(x))
+        for group, of, rows in _patterns(g, there):
+            parts = self._covariances(group)
+            found[rows] = zero_when_far(lambda a, parts=parts, of=of: log_marginal(parts, a, of), flat[rows][:, of])
+        return found.to(x.dtype)
+
+    def _covariances(self, group: int) -> Components:
+        log_weights, means, factors = self._group(group)
+        return log_weights, means, factors @ factors.mT
+
+    def sample(
+        self,
+        n: int,
+        condition: Condition | None = None,
+        *,
+        generator: Streams,
+        low: Float[Tensor, "n *event"] | None = None,
+        high: Float[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
         device = self.means.device
         g = groups(condition, n, device)
+        if low is not None and high is not None:
+            return self._inside(g, low.flatten(1).double(), high.flatten(1).double(), generator)
         pick = categorical_draw(self.log_weights[g], generator.uniform())
         z = generator.normal(self.size).double()
         x = torch.empty_like(z)
@@ -224,6 +251,23 @@ class GMM(NormalComponents, Denoising):
                 move = factor * z[mine]
             x[mine] = self.means[group, m] + move
         return x.float().reshape(n, *self.event.shape)  # type: ignore[union-attr]
+
+    def _inside(
+        self, g: Tensor, low: Float[Tensor, "n size"], high: Float[Tensor, "n size"], generator: Streams
+    ) -> Float[Tensor, "n *event"]:
+        """Draws given that some dimensions lie in intervals."""
+        noise, pick = generator.normal(self.size).double(), generator.uniform(2).double()
+        spread, plain = generator.uniform(self.size, PARTICLES).double(), generator.uniform().double()
+        x = torch.empty_like(noise)
+        for group, of, rows in _patterns(g, low.isfinite() | high.isfinite()):
+            parts = self._covariances(group)
+            if bool(of.any()):
+                x[rows] = drawn_within(parts, of, low[rows], high[rows], noise[rows], spread[rows], pick[rows])
+                continue
+            component = categorical_draw(parts[0].expand(len(rows), -1), plain[rows])
+            factors = torch.linalg.cholesky(parts[2])[component]
+            x[rows] = parts[1][component] + (factors * noise[rows][:, None, :]).sum(-1)
+        return x.float().reshape(len(g), *self.event.shape)  # type: ignore[union-attr]
 
     # ── a prior of inverse problems: exact posteriors, an exact denoiser ──
 
@@ -284,3 +328,11 @@ class GMM(NormalComponents, Denoising):
             mine = (g == group).nonzero()[:, 0]
             found = found.index_copy(0, mine, spectra[group].denoised(flat[mine], alpha[mine], sigma[mine]))
         return found.reshape(x_t.shape)
+
+
+def _patterns(g: Tensor, known: Bool[Tensor, "n size"]) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Group, which dimensions are known, and the numbers of the rows of which both hold."""
+    for group in sorted(set(g.tolist())):
+        mine = (g == group).nonzero()[:, 0]
+        for of in known[mine].unique(dim=0):
+            yield group, of, mine[(known[mine] == of).all(1)]
