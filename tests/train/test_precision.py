@@ -61,7 +61,7 @@ def test_grids_that_shrink_to_one_column_stay_in_full_precision(monkeypatch, pre
             narrow = torch.nn.functional.conv2d(x, torch.ones(1, 1, 3, 3), stride=2, padding=1)
             return super().loss(batch) + 0 * narrow.mean()
 
-    model = Narrow(SMALL)
+    model = Narrow(SMALL if precision == "auto" else 16)  # by itself bf16 is chosen where products are large
     assert mean_product(model, model.phases(), Batch(torch.ones(4, 8))) == 0
     model.seen.clear()
     feed = Feed(torch.randn(64, 8), None, Identity(Continuous((8,))), seed=0, device=torch.device("cpu"))
