@@ -380,6 +380,8 @@ def test_a_picture_shows_what_was_given_beside_each_item(run, tmp_path, change, 
             assert (known == item[:, : known.shape[1]]).all() and (left[:, known.shape[1] :] == 128).all()
     found = CliRunner().invoke(app, [*called, str(tmp_path / "edited.npz")])
     assert found.exit_code != 0 and "--out FILE.png" in str(found.exception)
+    found = CliRunner().invoke(app, [*called, str(tmp_path / "edited.png"), "--toward", "digits"])
+    assert found.exit_code != 0 and "--toward" in str(found.exception)
 
 
 @pytest.mark.parametrize("name", ["circuit", "masked-diffusion", pytest.param("vae", marks=pytest.mark.slow)])

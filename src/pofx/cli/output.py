@@ -84,13 +84,13 @@ def items(
         beside: pictures that are shown to the left of each item.
 
     Raises:
-        UsageError: `beside` and items that are not pictures of their shape, or a path that is no picture.
+        UsageError: `beside` of another shape.
     """
     from pofx.data.kind import kind_of
 
     kind = kind_of(items)
     if beside is not None:
-        items, columns = pairs_of(items, beside, path), PAIRS
+        items, columns = pairs_of(items, beside), PAIRS
     if path == STDOUT:
         sys.stdout.flush()
         kind.write(items, sys.stdout.buffer, columns=columns)
@@ -105,15 +105,24 @@ def items(
     return done
 
 
-def pairs_of(items: Any, beside: Any, path: Path | None) -> Any:
+def check_pairs(kind: Any, path: Path | None) -> None:
+    """Refuse `--beside` where no picture is written, before the work begins.
+
+    Raises:
+        UsageError: items of another kind, or a path that is no picture.
+    """
+    from pofx.core.errors import UsageError
+
+    if path is None or path.suffix.lower() not in (".png", ".jpg") or not kind.photographic:
+        raise UsageError("--beside shows pictures: leave it out, or pass --out FILE.png")
+
+
+def pairs_of(items: Any, beside: Any) -> Any:
     """Pictures with others to the left of each, one pair after the other."""
     import numpy as np
 
     from pofx.core.errors import UsageError
-    from pofx.data.kind import kind_of
 
-    if path is None or path.suffix.lower() not in (".png", ".jpg") or not kind_of(items).photographic:
-        raise UsageError("--beside shows pictures: leave it out, or pass --out FILE.png")
     drawn, given = np.asarray(items.values), np.asarray(beside)
     if given.shape != drawn.shape:
         raise UsageError(f"--beside needs pictures of one shape (got {given.shape[1:]} and {drawn.shape[1:]}): omit it")

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 PARTICLES = 128  # candidates, of which one is drawn by weight, where dimensions are known as intervals
-WIDER, LEAST = 1.2, 1e-9  # deviations of proposals over the mixture's; their mass inside, below which they are uniform
+LEAST = 1e-9  # mass of proposals inside an interval, below which they are uniform there
 JITTER = 1e-12  # of a conditional covariance, as a share of its variances
 
 Components = tuple[Float[Tensor, "m"], Float[Tensor, "m d"], Float[Tensor, "m d d"]]  # log-weights, means, covariances
@@ -43,8 +43,8 @@ def drawn_within(
 ) -> Float[Tensor, "n d"]:
     """Draws whose known dimensions, one at least, lie between low and high; equal ends are a value.
 
-    Of values the draw is exact. Candidates inside intervals are drawn dimension by dimension, and chosen by the density
-    of all (sampling-importance resampling; Rubin, 1988).
+    Of values, or of one interval of one normal, the draw is exact. Candidates inside intervals are drawn dimension by
+    dimension, and chosen by the density of all (sampling-importance resampling; Rubin, 1988).
 
     Args:
         noise, spread, pick: standard normal and uniform numbers.
@@ -79,13 +79,13 @@ def _candidates(
     known: Bool[Tensor, "d"],
     u: Float[Tensor, "n k particles"],
 ) -> tuple[Float[Tensor, "n k particles"], Float[Tensor, "n particles"]]:
-    """Numbers between low and high, of normals with the mixture's mean and a wider deviation in each dimension, and the
+    """Numbers between low and high, of normals with the mixture's mean and deviation in each dimension, and the
     logarithm of their density up to a constant; uniform ones where that normal is hardly inside."""
     log_weights, means, covariances = components
     weights = log_weights.softmax(0)[:, None]
     means, variances = means[:, known], covariances.diagonal(dim1=1, dim2=2)[:, known]
     centre = (weights * means).sum(0)
-    scale = WIDER * (weights * (variances + (means - centre).square())).sum(0).sqrt()
+    scale = (weights * (variances + (means - centre).square())).sum(0).sqrt()
     a, b = (torch.special.ndtr((x - centre) / scale) for x in (low, high))
     z = torch.special.ndtri((a[..., None] + (b - a)[..., None] * u).clamp(1e-300, 1 - 1e-16))
     inside = centre[:, None] + scale[:, None] * z

@@ -72,13 +72,17 @@ def edit(
     from pofx.apps import edit as app
     from pofx.artifact import load
     from pofx.core.errors import UsageError, unknown
-    from pofx.data.kind import take
+    from pofx.data.kind import named, take
     from pofx.data.pictures import one_picture
     from pofx.data.sources import whole
     from pofx.evaluate.provenance import as_read
     from pofx.inverse.measurement_files import read_array
 
     artifact = load(run).to(device)
+    if beside:
+        output.check_pairs(named(artifact.representation.kind), out)
+        if into is not None or toward is not None:
+            raise UsageError("--beside belongs to edits of the items themselves: leave out --into and --toward, or it")
     if guide is not None:
         from pofx.combine.guiding import guided
 

@@ -71,6 +71,8 @@ def sample(
     if beside and known is None:
         raise UsageError("--beside shows what --prefix DATA --known ROWS gives: pass both, or leave it out")
     artifact = load(run).to(device)
+    if beside:
+        output.check_pairs(named(artifact.representation.kind), out)
     if guide is not None:
         from pofx.combine.guiding import guided
 
@@ -90,5 +92,5 @@ def sample(
     done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
     mark = stamp(artifact, None if sign is None else key_of(sign), seed=seed, n=n)
     items = arguments.as_items(artifact, drawn)
-    left = arguments.unknown_grey(items, start) if beside and named(items.kind).photographic else start
-    return output.items(items, out, done, mark=mark, beside=left if beside else None)
+    left = arguments.unknown_grey(items, start) if beside else None
+    return output.items(items, out, done, mark=mark, beside=left)

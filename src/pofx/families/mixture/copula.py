@@ -21,11 +21,11 @@ from pofx.core.options import Range
 from pofx.core.random import Streams
 from pofx.maths.distributions import zero_when_far
 from pofx.maths.margins import Margins, margins
+from pofx.maths.normal_parts import PARTICLES, drawn_within
 from pofx.maths.robust import held_out_fifth
-from pofx.nets.vector.groups import group_count, groups
+from pofx.nets.vector.groups import group_count, groups, patterns
 
 SHRUNK = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
-PARTICLES = 128  # candidates, of which one is drawn by weight, where several dimensions are known as intervals
 
 
 class Copula(MarginalDensity, Within):
@@ -121,11 +121,10 @@ class Copula(MarginalDensity, Within):
         self.check_condition(len(x), condition)
         there, g = known.expand_as(x), groups(condition, len(x), x.device)
         found = x.new_zeros(len(x), dtype=torch.float64)
-        for group in sorted(set(g.tolist())):
-            for of in there[g == group].unique(dim=0):
-                mine = (g == group) & (there == of).all(1)
-                part = lambda x, group=group, of=of: self._part_log_prob(x, group, of)  # noqa: E731
-                found[mine] = zero_when_far(part, x[mine].double())
+        for group, of, rows in patterns(g, there):
+            found[rows] = zero_when_far(
+                lambda x, group=group, of=of: self._part_log_prob(x, group, of), x[rows].double()
+            )
         return found.to(x.dtype)
 
     def _part_log_prob(self, x: Float[Tensor, "n size"], group: int, of: Bool[Tensor, "size"]) -> Float[Tensor, "n"]:
@@ -146,60 +145,25 @@ class Copula(MarginalDensity, Within):
         g = groups(condition, n, self.at.device)
         noise = generator.normal(self.size).double()
         x = torch.empty_like(noise)
-        spread = None if low is None else generator.uniform(self.size, PARTICLES).double()
-        pick = None if low is None else generator.uniform().double()
-        for group in sorted(set(g.tolist())):
-            mine = g == group
-            if low is None or high is None or spread is None or pick is None:
-                factor = torch.linalg.cholesky(self.correlation[group])
-                z = (factor * noise[mine][:, None, :]).sum(-1)
-            else:
-                z = torch.empty_like(noise[mine])
-                known = (low.isfinite() | high.isfinite())[mine]
-                for pattern in known.unique(dim=0):
-                    at = (known == pattern).all(1)
-                    of = (low[mine][at].double(), high[mine][at].double(), noise[mine][at])
-                    z[at] = self.within(group, *of, spread[mine][at], pick[mine][at])
-            x[mine] = self.margins(group).values(z)
+        if low is None or high is None:
+            for group in sorted(set(g.tolist())):
+                mine = g == group
+                x[mine] = self.margins(group).values(self._scores(group, noise[mine]))
+            return x.float()
+        spread, pick = generator.uniform(self.size, PARTICLES).double(), generator.uniform(2).double()
+        for group, of, rows in patterns(g, low.isfinite() | high.isfinite()):
+            here, z = self.margins(group), self._scores(group, noise[rows])
+            if bool(of.any()):
+                ends = [v[rows].double() for v in (low, high)]
+                a, b = (here.scores(v.nan_to_num(0.0, 1e6, -1e6))[0].where(v.isfinite(), v) for v in ends)
+                normal = (z.new_zeros(1), z.new_zeros(1, self.size), self.correlation[group][None])
+                z = drawn_within(normal, of, a, b, noise[rows], spread[rows], pick[rows])
+            x[rows] = here.values(z)
         return x.float()
 
-    def within(
-        self,
-        group: int,
-        low: Float[Tensor, "n size"],
-        high: Float[Tensor, "n size"],
-        noise: Float[Tensor, "n size"],
-        spread: Float[Tensor, "n size particles"],
-        pick: Float[Tensor, "n"],
-    ) -> Float[Tensor, "n size"]:
-        """Normal scores given that x lies between low and high, dimension by dimension; equal ends are a value.
-
-        Scores of the known dimensions are drawn inside their intervals under independence and weighted by the copula;
-        of values, or of one interval, that is exact, otherwise it nears the conditional distribution with the number of
-        particles (sampling-importance resampling; Rubin, 1988).
-        """
-        here, r = self.margins(group), self.correlation[group]
-        known = (low.isfinite() | high.isfinite())[0]
-        z = noise.clone()
-        if not bool(known.any()):
-            return (torch.linalg.cholesky(r) * noise[:, None, :]).sum(-1)
-        a = here.scores(low.nan_to_num(0.0, 0.0, -1e6))[0][:, known]
-        b = here.scores(high.nan_to_num(0.0, 1e6, 0.0))[0][:, known]
-        u = torch.special.ndtr(a)[..., None]
-        u = u + (torch.special.ndtr(b)[..., None] - u) * spread[:, known]
-        inside = torch.special.ndtri(u.clamp(1e-300, 1 - 1e-16))
-        scores = torch.where((a == b)[..., None], a[..., None], inside)  # (n, known, particles)
-        n, k, particles = scores.shape
-        weights = _log_copula(scores.transpose(1, 2).reshape(-1, k), r[known][:, known]).reshape(n, particles)
-        chosen = ((weights.softmax(1).cumsum(1) < pick[:, None]).sum(1)).clamp(max=particles - 1)
-        given = scores[torch.arange(n), :, chosen]
-        z[:, known] = given
-        if not bool(known.all()):
-            gain = torch.linalg.solve(r[known][:, known], r[known][:, ~known])  # (known, free)
-            factor = torch.linalg.cholesky(r[~known][:, ~known] - r[~known][:, known] @ gain)
-            mean = (given[:, :, None] * gain).sum(1)
-            z[:, ~known] = mean + (factor * noise[:, ~known][:, None, :]).sum(-1)
-        return z
+    def _scores(self, group: int, noise: Float[Tensor, "n size"]) -> Float[Tensor, "n size"]:
+        """Normal scores of the copula from standard normal numbers."""
+        return (torch.linalg.cholesky(self.correlation[group]) * noise[:, None, :]).sum(-1)
 
 
 def _shrunk(z: Float[Tensor, "n d"], share: float) -> Float[Tensor, "d d"]:

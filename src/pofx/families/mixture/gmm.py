@@ -9,7 +9,7 @@ is at least that of rounding to the column's resolution, where its values repeat
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -26,7 +26,7 @@ from pofx.maths.distributions import categorical_draw, zero_when_far
 from pofx.maths.normal_parts import PARTICLES, Components, drawn_within, log_marginal
 from pofx.maths.normals import Spectra
 from pofx.maths.robust import FarItems, centre_and_scale, held_out_fifth, resolution
-from pofx.nets.vector.groups import group_count, groups
+from pofx.nets.vector.groups import group_count, groups, patterns
 
 MOST = 16  # components tried
 LARGEST = 1024  # dimensions with a full covariance
@@ -215,7 +215,7 @@ class GMM(NormalComponents, Denoising, MarginalDensity, Within):
         self.check_condition(len(x), condition)
         flat, there = x.flatten(1).double(), known.expand_as(x).flatten(1)
         g, found = groups(condition, len(x), x.device), flat.new_zeros(len(x))
-        for group, of, rows in _patterns(g, there):
+        for group, of, rows in patterns(g, there):
             parts = self._covariances(group)
             found[rows] = zero_when_far(lambda a, parts=parts, of=of: log_marginal(parts, a, of), flat[rows][:, of])
         return found.to(x.dtype)
@@ -259,7 +259,7 @@ class GMM(NormalComponents, Denoising, MarginalDensity, Within):
         noise, pick = generator.normal(self.size).double(), generator.uniform(2).double()
         spread, plain = generator.uniform(self.size, PARTICLES).double(), generator.uniform().double()
         x = torch.empty_like(noise)
-        for group, of, rows in _patterns(g, low.isfinite() | high.isfinite()):
+        for group, of, rows in patterns(g, low.isfinite() | high.isfinite()):
             parts = self._covariances(group)
             if bool(of.any()):
                 x[rows] = drawn_within(parts, of, low[rows], high[rows], noise[rows], spread[rows], pick[rows])
@@ -328,11 +328,3 @@ class GMM(NormalComponents, Denoising, MarginalDensity, Within):
             mine = (g == group).nonzero()[:, 0]
             found = found.index_copy(0, mine, spectra[group].denoised(flat[mine], alpha[mine], sigma[mine]))
         return found.reshape(x_t.shape)
-
-
-def _patterns(g: Tensor, known: Bool[Tensor, "n size"]) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Group, which dimensions are known, and the numbers of the rows of which both hold."""
-    for group in sorted(set(g.tolist())):
-        mine = (g == group).nonzero()[:, 0]
-        for of in known[mine].unique(dim=0):
-            yield group, of, mine[(known[mine] == of).all(1)]

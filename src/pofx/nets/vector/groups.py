@@ -1,7 +1,9 @@
 """Conditions of one class number: for models that have parameters of their own for every class."""
 
+from collections.abc import Iterator
+
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
@@ -28,3 +30,13 @@ def groups(condition: Condition | None, n: int, device: torch.device) -> Int[Ten
         return torch.zeros(n, dtype=torch.int64, device=device)
     assert isinstance(condition, Tensor)
     return condition
+
+
+def patterns(
+    group: Int[Tensor, "n"], known: Bool[Tensor, "n size"]
+) -> Iterator[tuple[int, Bool[Tensor, "size"], Int[Tensor, "rows"]]]:
+    """Each group, the dimensions that are known, and the numbers of the items of this group of which just these are."""
+    for one in sorted(set(group.tolist())):
+        mine = (group == one).nonzero()[:, 0]
+        for of in known[mine].unique(dim=0):
+            yield one, of, mine[(known[mine] == of).all(1)]
