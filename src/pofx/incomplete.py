@@ -2,8 +2,8 @@
 answers for any subset.
 
 A missing cell is a value of its own where training rows had missing cells in its column, and is scored as one. In other
-columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`, or by a
-bound `MarginalBound`) knows the density of what is there, the rest integrated out, and that is what a user means.
+columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`)
+knows the density of what is there, the rest integrated out, and that is what a user means.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,6 @@ from torch import Tensor
 from pofx.conditioned import given
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import each, select
-from pofx.core.generative import MarginalBound, MarginalDensity
 from pofx.core.model import Factored, Marginal, Model, X
 from pofx.core.progress import blocks
 from pofx.core.random import Streams
@@ -96,14 +95,12 @@ def known_pixels(run: Parts, values: object, condition: object, batch_size: int)
 
 def _answers(model: Model) -> bool:
     """Whether a model knows log p of some subset at least: of any, or of what comes first in its order."""
-    return (
-        isinstance(model, Marginal | MarginalBound | MarginalDensity) or isinstance(model, Factored) and model.in_order
-    )
+    return isinstance(model, Marginal) or isinstance(model, Factored) and model.in_order
 
 
 def _marginal(model: Model, x: X, known: X, condition: X | None) -> Tensor | None:
     """log p of the known dimensions; None where the model does not know it."""
-    if isinstance(model, Marginal | MarginalBound | MarginalDensity):
+    if isinstance(model, Marginal):
         return model.log_marginal(x, known, condition)
     if not isinstance(model, Factored) or not isinstance(x, Tensor) or not isinstance(known, Tensor):
         return None

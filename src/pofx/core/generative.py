@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool, Float, Float64, Shaped
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Denoising, Encoding, Explicit, Infilling, Model, Stepwise, X
+from pofx.core.model import Denoising, Encoding, Explicit, Model, Stepwise, X
 from pofx.core.random import Streams
 
 
@@ -112,24 +112,6 @@ class Recalling(Model):
     @abstractmethod
     def recall(self, x: X) -> X:
         """What the items x become: (n, *shape)."""
-
-
-class MarginalBound(Infilling, Explicit):
-    """A model that bounds the density of any subset of the dimensions from below, and draws the others given it."""
-
-    @abstractmethod
-    def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """A lower bound on log p of the known dimensions in nats; `known` is bool in the shape of x."""
-
-
-class MarginalDensity(Explicit):
-    """A model of real events that knows the density of any subset of the dimensions."""
-
-    @abstractmethod
-    def log_marginal(
-        self, x: Float[Tensor, "n *event"], known: Bool[Tensor, "n *event"], condition: Condition | None = None
-    ) -> Float[Tensor, "n"]:
-        """log p of the known dimensions in nats, the others integrated out; `known` is bool in the shape of x."""
 
 
 class Within(Model):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, count, each
-from pofx.core.generative import Decoding, MarginalBound
-from pofx.core.model import Batch, Default, Density, OnePhase, Phase, X
+from pofx.core.generative import Decoding
+from pofx.core.model import Batch, Default, Density, Infilling, Marginal, OnePhase, Phase, X
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.adversary import Adversary
@@ -44,7 +44,7 @@ RESCUE = 64  # importance samples of a bent posterior of which one comes from th
 PRIOR_DRAWS = 512  # with which codes are compared by "mmd"
 
 
-class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
+class VAE(OnePhase, ImportanceBound, Decoded, Decoding, Infilling, Marginal):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
