@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pofx.apps.forecaster import Forecaster, told_by_calendar, unbroken
+from pofx.apps.forecaster import Forecast, Forecaster, told_by_calendar, unbroken
 from pofx.apps.futures import backtest, floors, scores, season_of
 from pofx.apps.linear_forecast import LinearForecast
 from pofx.cli.main import app
@@ -336,3 +336,16 @@ def test_futures_are_drawn_along_dates_where_there_are_some(tmp_path, monkeypatc
                 Forecast(np.ones((6, 3, 1)), ("a",))):  # fmt: skip
         one.plot(tmp_path / "p.png", past)
     assert seen[0].get_xdata()[0] == np.datetime64("2024-01-21") and list(seen[1].get_xdata()) == [0, 1, 2]
+
+
+def test_an_event_is_a_text_or_a_function_of_one_future_or_of_all():
+    rises = np.arange(10)[:, None, None] + np.arange(3)[None, :, None] * [[[1.0, 0.0]]]  # (10, 3, 2)
+    drawn = Forecast(rises, ("load", "cost"))
+    events = ("load >= 9", "load>8", lambda x: x[:, 0].max() >= 9, lambda x: x[:, -1, 0] >= 9, lambda x: x[-1, :1] >= 9)
+    assert [drawn.probability(event) for event in events] == [0.3] * len(events)
+    assert drawn.probability("cost<=2") == 0.3 and drawn.probability("cost<2") == 0.2
+    for event in (lambda x: x.max(0) > 2, lambda x: None, lambda x: x["load"], "load=3", "load", "load>a"):
+        with pytest.raises(UsageError, match="event must be"):
+            drawn.probability(event)
+    with pytest.raises(UsageError, match="unknown column of the series 'lod': did you mean load"):
+        drawn.probability("lod>3")

@@ -51,6 +51,34 @@ def test_sets_of_unequal_size_are_repeated_in_turn(tmp_path, sides):
     assert np.array_equal(items.condition.values[5:10], a[:5])
 
 
+def test_files_of_one_name_are_pairs_whatever_else_lies_beside_them(tmp_path, sides):
+    a, b = sides
+    write(tmp_path / "A", a[:20])
+    write(tmp_path / "B", b[:20], names=range(2, 22))
+    with pytest.warns(UserWarning, match="have 18 names in common: pictures of other names are left out"):
+        items = pofx.pairs(tmp_path)
+    assert np.array_equal(items.values, b[:18]) and np.array_equal(items.condition.values, a[2:20])
+    write(tmp_path / "few" / "A", a[:4])
+    write(tmp_path / "few" / "B", b[:6], names=(8, 3, 9, 10, 2, 7))  # in the order of names: b[4], b[1], b[5], b[0], …
+    with pytest.warns(UserWarning, match="put together in order"):
+        items = pofx.pairs(tmp_path / "few")
+    assert np.array_equal(items.values, b[[4, 1, 5, 0, 2, 3]])
+    assert np.array_equal(items.condition.values, a[[2, 3, 0, 1, 0, 1]])
+
+
+def test_the_inputs_may_lie_in_a_folder_anywhere(tmp_path, sides, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a, b = sides
+    write(tmp_path / "B", b)
+    write(tmp_path / "of photos" / "in", a)
+    items = load("B", condition="of photos/in").train
+    whole = {v.tobytes(): c.tobytes() for v, c in zip(b, a, strict=True)}
+    assert all(whole[v.tobytes()] == c.tobytes() for v, c in zip(items.values, items.condition.values, strict=True))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="has no columns and arrays called empty"):
+        load("B", condition="empty")
+
+
 def test_wrong_folders_are_named(tmp_path, sides):
     a, _ = sides
     write(tmp_path / "A", a[:3])

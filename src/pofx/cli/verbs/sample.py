@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import number_of
 from pofx.declared import LINES, Items, Reads
 
 GROUP = "Use a run"
@@ -89,7 +90,8 @@ def sample(
             drawn = artifact.sample(n, stated, seed=seed, prefix=start, given=rows, **tempering)
         else:
             drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
-    done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
+    done = number_of(n, "tempered sample" if tempering else "sample")
+    done += ", which do not follow p(x)" * bool(tempering)
     mark = stamp(artifact, None if sign is None else key_of(sign), seed=seed, n=n)
     items = arguments.as_items(artifact, drawn)
     left = arguments.unknown_grey(items, start) if beside else None
