@@ -349,3 +349,19 @@ def test_an_event_is_a_text_or_a_function_of_one_future_or_of_all():
             drawn.probability(event)
     with pytest.raises(UsageError, match="unknown column of the series 'lod': did you mean load"):
         drawn.probability("lod>3")
+
+
+def test_known_columns_of_the_future_are_taken_by_name_and_impossible_counts_are_refused():
+    made = Forecaster(2)
+    made.known = ["price", "promo"]
+    table = pd.DataFrame({"promo": [0.0, 1.0], "other": 9.0, "price": [5.0, 6.0]})
+    for known in (table, table.to_dict("list"), {"price": [5, 6], "promo": (0, 1)}):
+        assert made._by_name(known).tolist() == [[5.0, 0.0], [6.0, 1.0]]
+    with pytest.raises(UsageError, match="known has no column promo: give price, promo of the coming steps"):
+        made._by_name({"price": [1, 2]})
+    with pytest.raises(UsageError, match="no columns were named as known in fit"):
+        Forecaster(2)._by_name(table)
+    for wrong in ({"n": 0}, {"horizon": 0}, {"horizon": -3}, {"n": True}):
+        with pytest.raises(UsageError, match="must be a whole number of at least 1"):
+            made.simulate(walk(60), **wrong)
+    assert repr(Forecast(np.zeros((4, 3, 1)), ("load",))) == "4 futures of 3 steps: load"

@@ -15,7 +15,12 @@ from pofx.core.errors import DataError, UsageError
         ("audio w --out o", "at least 500 (got 7): pass rate=8000", "at least 500 (got 7): pass --rate 8000"),
         ("edit runs/a b", "pass mask=… to draw a part anew", "pass --mask to draw a part anew"),
         ("edit runs/a b", "leave align=false out, or colour=true.", "leave --no-align out, or --colour."),
-        ("train b -m gan", "Pass loss=relativistic and penalty=r1+r2", "Pass -o loss=relativistic and -o penalty=r1+r2"),
+        (
+            "train b -m gan",
+            "Pass loss=relativistic and penalty=r1+r2",
+            "Pass -o loss=relativistic and -o penalty=r1+r2",
+        ),
+        ("sample r", "one per item, by --condition or condition=", "one per item, by --condition"),
         ("train b -m gan", "train with condition='label'", "train with --condition label"),
         ("score runs/a lr=3.csv", "no file lr=3.csv", "no file lr=3.csv"),
         ("design a.csv -p x=0..1", "high below low: -p x=0..1", "high below low: -p x=0..1"),

@@ -320,7 +320,9 @@ class Walks:
         if x.ndim < 3 or any(side % factor for side in x.shape[2:]):
             sides = x.shape[2:]
             fit = [k for k in range(2, min(sides, default=1) + 1) if not any(side % k for side in sides)]
-            mend = f"pass enlarge={min(fit, key=lambda k: abs(k - factor))}" if fit else "its sides have no common divisor"
+            mend = (
+                f"pass enlarge={min(fit, key=lambda k: abs(k - factor))}" if fit else "its sides have no common divisor"
+            )
             raise DataError(f"enlarge must divide the sides of an item (got {factor} for {tuple(x.shape[1:])}): {mend}")
         walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
         begun = from_rough(x, walk.at(walk.times[0]), walk.fresh())
@@ -406,7 +408,9 @@ def _mask(mask: Any, x: Tensor) -> Tensor:
     if given.dtype.kind not in "biuf":
         raise DataError(f"mask must be an array of truth values or numbers (got {given.dtype}): true is drawn anew")
     if given.dtype.kind == "f" and np.isnan(given).any():
-        raise DataError(f"mask has {int(np.isnan(given).sum())} places that are NaN: write 1 where items are drawn anew")
+        raise DataError(
+            f"mask has {int(np.isnan(given).sum())} places that are NaN: write 1 where items are drawn anew"
+        )
     array = torch.as_tensor(given > 0, device=x.device)
     for shaped in (array, array[None], array[:, None] if array.ndim else array):
         if shaped.ndim <= x.ndim and all(a in (1, b) for a, b in zip(shaped.shape[::-1], x.shape[::-1], strict=False)):

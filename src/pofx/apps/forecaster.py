@@ -52,6 +52,10 @@ class Forecast:
     names: tuple[str, ...]
     times: pd.DatetimeIndex | None = None
 
+    def __repr__(self) -> str:
+        begin = "" if self.times is None else f" from {self.times[0]} on"
+        return f"{len(self.samples)} futures of {self.samples.shape[1]} steps{begin}: {', '.join(self.names)}"
+
     @property
     def mean(self) -> np.ndarray:
         return np.asarray(self.samples.mean(0))
@@ -359,16 +363,37 @@ class Forecaster:
         Args:
             history: a series as for `fit`, of which the last `context` steps are seen.
             horizon: steps; that of the training by default, any number is possible.
-            known: of the covariates that are known in advance, (horizon, k).
+            known: of the covariates that are known in advance, (horizon, k) in the order of `fit`, or a table or
+                mapping with columns of their names.
+
+        Raises:
+            UsageError: n or a horizon below 1, or covariates that are missing.
+            DataError: a history that is too short or has other channels, or covariates of another shape.
         """
-        horizon = horizon or self.horizon
+        horizon = self.horizon if horizon is None else horizon
+        for name, value in (("n", n), ("horizon", horizon)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise UsageError(f"{name} must be a whole number of at least 1 (got {value!r}): pass {name}=24")
         one = self._history(history)
-        ahead = one.following(horizon, known)
+        ahead = one.following(horizon, self._by_name(known))
         samples = self._draw([one], ahead[None], n, horizon, seed)[0]
         times = None
         if one.times is not None:
             times = after(one.times, horizon)
         return Forecast(samples, self.names, times)
+
+    def _by_name(self, known: Any) -> Any:
+        """Known covariates in the order of the training, where they have names."""
+        if not isinstance(known, Mapping) and not hasattr(known, "columns"):
+            return known
+        lacking = [name for name in self.known if name not in known]
+        if lacking:
+            raise UsageError(
+                f"known has no column {', '.join(lacking)}: give {', '.join(self.known)} of the coming steps"
+            )
+        if not self.known:
+            raise UsageError("no columns were named as known in fit: give an array, or leave known out")
+        return np.stack([np.asarray(known[name], np.float64).reshape(-1) for name in self.known], 1)
 
     def _history(self, history: Any) -> Series:
         if self.run is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 # a setting of Python: no part of a longer word, an address, a quotation or the value of -o or -p
 SETTING = re.compile(r"(?<![\w./:'\"(=-])(?<!-[op] )([a-z]+(?:_[a-z]+)*)=(?![=\s])([^\s,;:)]*|\[[^\]]*\])")
+TWICE = re.compile(r"(--[a-z][a-z-]*) or \1(?![\w-])")  # "by --condition or condition="
 ADVICE = re.compile(r"\b(pass|give|with|and|or|take|set|raise|lower)\s$", re.IGNORECASE)  # before what is to be passed
 
 
@@ -46,4 +47,4 @@ def as_options(message: str, options: Sequence[Any], given: Sequence[str] = ()) 
             return f"{flag if value.lower() in ('', 'true') else off}{end}"
         return f"{flag} {value}".rstrip() + end
 
-    return SETTING.sub(written, message)
+    return TWICE.sub(r"\1", SETTING.sub(written, message))

@@ -30,4 +30,4 @@ def decode(
     artifact = load(run).to(device)
     with output.waiting(f"decoding {len(z):,} codes by {artifact.name}"):
         values = artifact.decode(z, arguments.conditions(artifact, condition, len(z)))
-    return output.items(arguments.as_items(artifact, values), out, number_of(len(z), 'item'))
+    return output.items(arguments.as_items(artifact, values), out, number_of(len(z), "item"))
