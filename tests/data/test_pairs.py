@@ -116,7 +116,7 @@ def test_a_translation_at_the_command_line_reads_folders_and_writes_both_directi
         "encode cycle data/B --out back.npz": (0, "40 codes"),
         "decode cycle back.npz --out forth.png": (0, "40 items"),
         "sample cycle --condition new -n 3 --beside --out beside.png": (0, "3 samples"),
-        "sample cycle --beside --out beside2.png": (2, "--beside shows the pictures of --condition"),
+        "sample cycle --beside --out beside2.png": (1, "--beside shows the pictures of --condition"),
         "sample cycle --condition nothing": (1, "no file or folder nothing"),
     }
     for call, (code, line) in calls.items():

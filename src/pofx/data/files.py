@@ -124,8 +124,8 @@ def contents(
             raise
         names = sorted(one.name for one in path.iterdir() if one.is_dir())
         raise UsageError(
-            f"{path} has no folder '{condition}' of pictures (its folders: {', '.join(names[:8]) or 'none'}): name one of "
-            "them, a folder elsewhere, left or right where pictures lie side by side, or label"
+            f"{path} has no folder '{condition}' of pictures (its folders: {', '.join(names[:8]) or 'none'}): name one "
+            "of them, a folder elsewhere, left or right where pictures lie side by side, or label"
         ) from None
 
 

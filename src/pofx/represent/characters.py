@@ -18,7 +18,7 @@ from pofx.represent.texts import END, WINDOW, Texts, lengths
 
 UNKNOWN, MARK = 1, "\ufffd"
 WORDS, OFTEN = 200, 20  # words of texts that use few of them, and how often they use each in the mean
-WORD = re.compile(rf"(?:[^\W_]|{MARK})+")
+WORD = re.compile(rf"{MARK}*[^\W_](?:[^\W_]|{MARK})*")
 
 
 class Characters(Texts):
@@ -116,9 +116,9 @@ class Characters(Texts):
 def vocabulary(texts: Iterable[str]) -> str:
     """The words of texts that use a few again and again, such as captions, with blanks between; else nothing."""
     counts: Counter[str] = Counter()
-    for text in texts:
+    for n, text in enumerate(texts, 1):
         counts.update(WORD.findall(text))
-        if len(counts) > WORDS:
+        if len(counts) > WORDS or (n > OFTEN and counts.total() < 2 * n):  # sequences of letters are no sentences
             return ""
     return " ".join(sorted(counts)) if counts.total() >= OFTEN * len(counts) else ""
 

@@ -78,12 +78,12 @@ def direction_of(generator: Generator, kind: str, number: int) -> Float[Tensor, 
 
 
 def check_steps(direction: int, directions: str, plus: int, minus: int, strength: float) -> None:
-    """Warn of a strength, or a sort of directions, without a way to go."""
+    """Warn of a strength, or a sort of directions, that has no direction to act on."""
     if direction or plus >= 0 or minus >= 0:
         return
     for option, value, idle in (("strength", f"{strength:g}", "1"), ("directions", directions, DIRECTIONS[0])):
         if value != idle:
-            warnings.warn(f"{option}={value} moves nothing without a way: pass direction=1, or plus=3", stacklevel=4)
+            warnings.warn(f"{option}={value} has no effect alone: pass direction=1, or plus=3", stacklevel=4)
 
 
 def check_steering(generator: Generator, truncation: float, mix_levels: str, temperature: float) -> None:
