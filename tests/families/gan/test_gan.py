@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import math
 import re
+import warnings
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
+from pofx.families.gan import control
 from pofx.families.gan.candidates import Odds, chosen
 from pofx.families.gan.control import MIXES, direction_of, span
 from pofx.families.gan.gan import GAN
@@ -506,6 +508,16 @@ def test_principal_directions_and_class_arithmetic_need_codes_w():
 
 
 TRANSLATIONS = ("pix2pix", "cyclegan")
+
+
+def test_a_strength_without_a_direction_is_said_to_have_no_effect():
+    for options in ((0, "sefa", -1, -1, 3.0), (0, "ganspace", -1, -1, 1.0)):
+        with pytest.warns(UserWarning, match="has no effect alone: pass direction=1"):
+            control.check_steps(*options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        control.check_steps(0, "sefa", -1, -1, 1.0)
+        control.check_steps(0, "sefa", 2, -1, 3.0)
 
 
 @pytest.mark.parametrize("name", ["r3gan", "pix2pix", "cyclegan", "mmd-gan", "vae", "vq-vae"])

@@ -468,6 +468,7 @@ class GAN(Tempered, Inverting, Steerable):
         """
         self.check_condition(n, condition)
         control.check_steering(self.generator, truncation, self.mix_levels, temperature)
+        control.check_steps(self.direction, self.directions, self.plus, self.minus, self.strength)
         closeness = truncation * temperature if self.generator.styled else 1.0  # w is computed from normed noise
         centre = control.centre_of(self.generator, condition) if closeness != 1.0 and condition is not None else None
         span, shift = control.span(self.mix_levels, self.generator.levels), self._shift()
