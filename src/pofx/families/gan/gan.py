@@ -282,11 +282,10 @@ class GAN(Tempered, Inverting, Steerable):
         loss: Tensor | dict[str, Tensor] = getattr(self, f"{phase}_loss")(batch)
         return loss
 
+    @torch.no_grad()
     def _after_critic(self, losses: Any) -> None:
-        if self.penalty == "clip":
-            with torch.no_grad():
-                for p in self.critic.parameters():
-                    p.clamp_(-self.weight, self.weight)
+        for p in self.critic.parameters() if self.penalty == "clip" else ():
+            p.clamp_(-self.weight, self.weight)
 
     @property
     def stage(self) -> float | None:
