@@ -4,7 +4,8 @@ path, items of one domain become items of another.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
 Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
-that: circuits exactly, autoencoders and masked diffusions by their own conditionals. For other models, and for those of
+that: circuits exactly, autoencoders and masked diffusions by their own conditionals; mixtures of normals draw it
+within the levels of the others. For other models, and for those of
 codes, what is known is a measurement of the item (`inverse.posterior`).
 """
 
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, count, select
+from pofx.core.generative import Within
 from pofx.core.model import Completing, Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.progress import blocks
@@ -33,6 +35,7 @@ from pofx.maths.editing import completed, consistent, from_rough, inpainted, pat
 from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
 from pofx.maths.symmetries import nearest_symmetry, turned
+from pofx.represent.image import Logit, Unit
 from pofx.represent.learned import Learned
 
 PUBLIC = ("edit",)
@@ -110,8 +113,8 @@ def edit(
     model = artifact.model
     others = (strength, enlarge, colour or None, beyond, toward, into)
     alone = mask is not None and all(other is None for other in others)
-    if isinstance(model, Infilling) and alone:
-        return _completed(artifact, model, values, mask, condition, int(seed))
+    if alone and (isinstance(model, Infilling) or by_intervals(artifact)):
+        return _completed(artifact, values, mask, condition, int(seed))
     view, stated_ones = artifact.representation, [one for one in (mask, *others) if one is not None]
     constrained = len(stated_ones) == 1 and not (mask is None and enlarge is None and not colour)
     if constrained and (isinstance(view, Learned) or not isinstance(model, Denoising)):
@@ -167,19 +170,30 @@ def edit(
     return view.items(found.cpu())
 
 
-def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, condition: Any, seed: int) -> Any:
+def by_intervals(artifact: Artifact) -> bool:
+    """Whether a run draws real pictures given the levels of some pixels."""
+    return isinstance(artifact.model, Within) and isinstance(artifact.representation, Logit | Unit)
+
+
+def _completed(artifact: Artifact, values: Any, mask: Any, condition: Any, seed: int) -> Any:
     """Items whose part under the mask is drawn given the rest."""
-    view = artifact.representation
+    view, model = artifact.representation, artifact.model
     raw = view.tensor(values).to(artifact.device)
     given = artifact.condition_events(condition, len(raw), seed)
     drawn = []
     with torch.inference_mode():
         size = artifact.batch()
         for at in blocks(len(raw), size):
-            part = raw[at]
-            x = view.events(part, Streams.of_items(seed, part))
+            part, known = raw[at], ~_mask(mask, raw)[at]
             streams = Streams(seed, len(raw), device=artifact.device)[at]
-            known, c = ~_mask(mask, raw)[at].reshape(x.shape), None if given is None else select(given, at)
+            c = None if given is None else select(given, at)
+            if isinstance(model, Within) and isinstance(view, Logit | Unit):
+                low, high = view.intervals(part.long().masked_fill(~known, -1))
+                drawn.append(view.decode(model.sample(len(part), c, generator=streams, low=low, high=high)))
+                continue
+            assert isinstance(model, Infilling)
+            x = view.events(part, Streams.of_items(seed, part))
+            known = known.reshape(x.shape)
             drawn.append(view.decode(model.complete(x, known, c, generator=streams)).reshape(part.shape))
         found = torch.where(_mask(mask, raw), torch.cat(drawn).to(raw.dtype), raw)
     return view.items(found.cpu())
