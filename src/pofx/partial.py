@@ -1,7 +1,7 @@
 """Drawing the rest of items of which a part is known: the beginnings of texts and images, columns of rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from pofx.core.generative import Within
 from pofx.core.model import Completing, Infilling, Model, X
 from pofx.core.random import Joined, Streams
 from pofx.core.representation import Representation
+from pofx.given_codes import GivenCodes
 from pofx.represent.image import ImageView, Logit, Unit
+from pofx.represent.learned import Learned
 from pofx.represent.partial import ABSENT, Known, check_range, known_frame
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
@@ -32,6 +34,7 @@ class Partial:
     high: Tensor | None = None
     rows: Known | None = None  # whose values come back as they are
     parts: tuple[X, X] | None = None  # values of a product event, and which of its dimensions are known
+    codes: GivenCodes | None = None  # parts of items whose codes the model draws
     groups: tuple[tuple[Tensor, "Partial"], ...] = ()  # numbers of items, and what is known of these, by its columns
 
     @classmethod
@@ -58,6 +61,9 @@ class Partial:
             if isinstance(view, Logit | Unit) and isinstance(model, Within):
                 low, high = (_all(v, n, "prefix").to(device) for v in view.intervals(view.partial(prefix)))
                 return cls(model, None, low, high)
+            if isinstance(view, Learned):
+                codes = GivenCodes.of(name, model, view, prefix, device)
+                return cls(model, codes=replace(codes, parts=_all(codes.parts, n, "prefix")))
             if not isinstance(model, Completing | Infilling):
                 raise cannot_complete(name, view)
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
@@ -136,6 +142,8 @@ class Partial:
                 drawn.append(part.sample(own, given, streams, options))
                 numbers.append(rows)
             return select(concatenated(drawn), torch.cat(numbers).argsort())
+        if self.codes is not None:
+            return self.codes.sample(at, condition, generator)
         if self.parts is not None:
             assert isinstance(self.model, Infilling)
             x, known = (select(part, at) for part in self.parts)
@@ -155,6 +163,8 @@ class Partial:
         """Raw items with their known values."""
         for rows, own, part in self._by_group(at, len(raw) if self.groups else 0):
             raw[rows] = part.kept(raw[rows], own)
+        if self.codes is not None:
+            return self.codes.kept(raw, at)
         if self.rows is None:
             return raw
         known = self.rows.raw[at].to(raw.device)

@@ -5,8 +5,8 @@ path, items of one domain become items of another.
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
 Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
 that: circuits exactly, autoencoders and masked diffusions by their own conditionals; mixtures of normals draw it
-within the levels of the others. For other models, and for those of
-codes, what is known is a measurement of the item (`inverse.posterior`).
+within the levels of the others, models of discrete codes by importance (`given_codes`). For other models, and for those
+of real codes, what is known is a measurement of the item (`inverse.posterior`).
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from pofx.core.model import Completing, Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.progress import blocks
 from pofx.core.random import Still, Streams
+from pofx.given_codes import knows_codes
 from pofx.inverse.item_posterior import item_shape, real_items
 from pofx.inverse.posterior import measure, posterior
 from pofx.inverse.tiled import Tiled
@@ -113,8 +114,13 @@ def edit(
     model = artifact.model
     others = (strength, enlarge, colour or None, beyond, toward, into)
     alone = mask is not None and all(other is None for other in others)
-    if alone and (isinstance(model, Infilling) or by_intervals(artifact)):
-        return _completed(artifact, values, mask, condition, int(seed))
+    if alone and (knows_codes(model, artifact.representation) or by_intervals(artifact)):
+        raw = artifact.representation.tensor(values)
+        whole, anew = (np.asarray(artifact.representation.items(v)) for v in (raw, _mask(mask, raw).to(raw.dtype)))
+        gaps = np.ma.masked_array(whole, anew > 0)
+        return artifact.sample(len(gaps), condition, seed=int(seed), prefix=gaps, with_condition=False)
+    if alone and isinstance(model, Infilling):
+        return _completed(artifact, model, values, mask, condition, int(seed))
     view, stated_ones = artifact.representation, [one for one in (mask, *others) if one is not None]
     constrained = len(stated_ones) == 1 and not (mask is None and enlarge is None and not colour)
     if constrained and (isinstance(view, Learned) or not isinstance(model, Denoising)):
@@ -175,25 +181,19 @@ def by_intervals(artifact: Artifact) -> bool:
     return isinstance(artifact.model, Within) and isinstance(artifact.representation, Logit | Unit)
 
 
-def _completed(artifact: Artifact, values: Any, mask: Any, condition: Any, seed: int) -> Any:
+def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, condition: Any, seed: int) -> Any:
     """Items whose part under the mask is drawn given the rest."""
-    view, model = artifact.representation, artifact.model
+    view = artifact.representation
     raw = view.tensor(values).to(artifact.device)
     given = artifact.condition_events(condition, len(raw), seed)
     drawn = []
     with torch.inference_mode():
         size = artifact.batch()
         for at in blocks(len(raw), size):
-            part, known = raw[at], ~_mask(mask, raw)[at]
-            streams = Streams(seed, len(raw), device=artifact.device)[at]
-            c = None if given is None else select(given, at)
-            if isinstance(model, Within) and isinstance(view, Logit | Unit):
-                low, high = view.intervals(part.long().masked_fill(~known, -1))
-                drawn.append(view.decode(model.sample(len(part), c, generator=streams, low=low, high=high)))
-                continue
-            assert isinstance(model, Infilling)
+            part = raw[at]
             x = view.events(part, Streams.of_items(seed, part))
-            known = known.reshape(x.shape)
+            streams = Streams(seed, len(raw), device=artifact.device)[at]
+            known, c = ~_mask(mask, raw)[at].reshape(x.shape), None if given is None else select(given, at)
             drawn.append(view.decode(model.complete(x, known, c, generator=streams)).reshape(part.shape))
         found = torch.where(_mask(mask, raw), torch.cat(drawn).to(raw.dtype), raw)
     return view.items(found.cpu())
