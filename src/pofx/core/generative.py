@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Denoising, Encoding, Explicit, Model, Stepwise, X
+from pofx.core.model import Completing, Denoising, Encoding, Explicit, Factored, Latent, Model, Stepwise, X
 from pofx.core.random import Streams
 
 
@@ -32,6 +32,27 @@ class Decoding(Encoding):
     def expected(self, z: Float[Tensor, "n *code"], condition: Condition | None = None) -> X:
         """E[x | z], differentiable in z, and real where x is a class. By default `decode`."""
         return self.decode(z, condition)
+
+
+class Emitting(Latent):
+    """A model with a p(x | z) of which any dimensions can be summed out."""
+
+    @abstractmethod
+    def log_given(
+        self, x: X, z: Shaped[Tensor, "n *code"], condition: Condition | None = None, *, known: X | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p(x | z) in nats, of the dimensions that are `known` where these are stated: (n,)."""
+
+
+class Forcing(Factored, Completing):
+    """A model in one order of which any dimension can be given its value when its turn comes."""
+
+    @abstractmethod
+    def forced(
+        self, n: int, condition: Condition | None = None, *, generator: Streams, known: Shaped[Tensor, "n *event"]
+    ) -> X:
+        """n events that equal `known` where it is not -1; the others are drawn given those before them alone. With the
+        sum of the `log_prob_terms` of the known ones as a log-weight they are draws given these."""
 
 
 @dataclass(frozen=True)
