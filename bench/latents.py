@@ -253,7 +253,8 @@ def probe(args):
             ),
         }
         for name in args.models or ("vae", "beta-vae", "wae", "vae-gan", "iwae", "rbm"):
-            size = {"hidden": 500, "binarise": "threshold"} if name in ("rbm", "dbn") else {"latent": args.latent}
+            grey = {} if source == "digits" else {"binarise": "threshold"}  # 17 levels are classes, 256 are too many
+            size = {"hidden": 500, **grey} if name in ("rbm", "dbn") else {"latent": args.latent}
             run, row = trained(args, data, name, args.minutes or 1, **size, **dict(args.option))
             codes, tests = (np.asarray(run.encode(part)).reshape(len(part), -1) for part in (x, held))
             pca = PCA(min(codes.shape[1], flat.shape[1]), random_state=0).fit(flat)
