@@ -332,7 +332,12 @@ class Walks:
     def enlarged(self, x: Tensor, factor: int) -> Tensor:
         """Items with the means of blocks of these."""
         if x.ndim < 3 or any(side % factor for side in x.shape[2:]):
-            raise DataError(f"enlarge must divide the sides of an item (got {factor} for {tuple(x.shape[1:])})")
+            sides = x.shape[2:]
+            fit = [k for k in range(2, min(sides, default=1) + 1) if not any(side % k for side in sides)]
+            mend = (
+                f"pass enlarge={min(fit, key=lambda k: abs(k - factor))}" if fit else "its sides have no common divisor"
+            )
+            raise DataError(f"enlarge must divide the sides of an item (got {factor} for {tuple(x.shape[1:])}): {mend}")
         walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
         begun = from_rough(x, walk.at(walk.times[0]), walk.fresh())
         return ddim(consistent(self.denoise, reduced(x, factor), factor), begun, walk)
@@ -340,7 +345,10 @@ class Walks:
     def coloured(self, x: Tensor) -> Tensor:
         """Items with the means over channels of these."""
         if x.ndim < 3 or x.shape[1] < 2:
-            raise DataError(f"colour needs items of several channels (got events of shape {tuple(x.shape[1:])})")
+            raise DataError(
+                f"colour needs items of several channels (got events of shape {tuple(x.shape[1:])}): edit by a run of "
+                "coloured pictures"
+            )
         walk = self.walk(x, 1.0, Streams(self.seed, len(x), device=x.device))
         begun = from_rough(x.mean(1, keepdim=True).expand_as(x), walk.at(walk.times[0]), walk.fresh())
         return ddim(consistent(self.denoise, x.mean(1, keepdim=True), 1), begun, walk)
@@ -408,11 +416,15 @@ def _mask(mask: Any, x: Tensor) -> Tensor:
     """Where items are drawn anew: bool of the shape of x (n, channels, *sides).
 
     Raises:
-        DataError: a mask that is of the shape neither of an item nor of its places.
+        DataError: a mask that is of the shape neither of an item nor of its places, or has NaN.
     """
     given = np.asarray(mask)
     if given.dtype.kind not in "biuf":
         raise DataError(f"mask must be an array of truth values or numbers (got {given.dtype}): true is drawn anew")
+    if given.dtype.kind == "f" and np.isnan(given).any():
+        raise DataError(
+            f"mask has {int(np.isnan(given).sum())} places that are NaN: write 1 where items are drawn anew"
+        )
     array = torch.as_tensor(given > 0, device=x.device)
     for shaped in (array, array[None], array[:, None] if array.ndim else array):
         if shaped.ndim <= x.ndim and all(a in (1, b) for a, b in zip(shaped.shape[::-1], x.shape[::-1], strict=False)):
