@@ -6,16 +6,18 @@ codes' deviations, that lead f to its goal: dz = Jᵀ (J Jᵀ + λ)⁻¹ (goal -
 that is the direction of the factor's own part in the least squares.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-MOST = 1000  # codes that carry a kernel
+MOST = 500  # codes that carry a kernel
 AXES = 32  # principal components within which paths lie, at most
 WIDTHS = (0.5, 1.0, 2.0, 4.0)  # of the kernels, in units of the root of the axes
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-STEPS = 12  # of a path between two of its stops
+EDGE = 0.02  # share of the items beyond each end of a path
+STEPS, FARTHEST = 12, 0.15  # of a path between two of its stops: so many at least, none longer, in deviations
 SLACK = 1e-2  # λ, in factors of deviation 1
 
 
@@ -30,6 +32,7 @@ class Bent:
     width: float
     middle: Float[np.ndarray, "k"]  # of the factors
     spread: Float[np.ndarray, "k"]
+    ends: Float[np.ndarray, "2 k"]  # of what the items have, standardised
 
     @classmethod
     def of(cls, codes: Float[np.ndarray, "n d"], factors: Float[np.ndarray, "n k"]) -> "Bent":
@@ -54,7 +57,8 @@ class Bent:
                 error = np.square((y - vectors @ (shrunk[:, None] * turned)) / (1 - hat)[:, None].clip(1e-6)).mean()
                 if error < best[0]:
                     best = (error, width, vectors @ (turned / (values + ridge)[:, None]))
-        return cls(centre, axes, at, best[2], float(best[1]), middle, spread)
+        ends = (np.quantile(factors, (EDGE, 1 - EDGE), axis=0) - middle) / spread
+        return cls(centre, axes, at, best[2], float(best[1]), middle, spread, ends)
 
     def factors(self, codes: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m k"]:
         """The factors of codes, in their own units."""
@@ -63,15 +67,17 @@ class Bent:
     def path(
         self, codes: Float[np.ndarray, "m d"], factor: int, goals: Float[np.ndarray, "stops"]
     ) -> Float[np.ndarray, "stops m d"]:
-        """Codes led to where their factor has changed by each goal, one after the other, in the factor's own units,
-        while the other factors are as they were."""
+        """Codes led to where their factor has changed by each goal, one after the other, in the factor's own units and
+        not beyond what nearly all items have, while the other factors are as they were."""
         z = self._inside(codes)
         rest = codes - (self.centre + z @ self.axes)  # what no axis holds stays
         begun, found, done = self._read(z)[0], [], 0.0
         for goal in goals / self.spread[factor]:
-            for share in np.linspace(0, 1, STEPS + 1)[1:]:
+            for share in np.linspace(0, 1, max(STEPS, math.ceil(abs(goal - done) / FARTHEST)) + 1)[1:]:
                 wanted = begun.copy()
-                wanted[:, factor] += done + share * (goal - done)
+                aim = begun[:, factor] + done + share * (goal - done)
+                low, high = (np.sort((begun[:, factor], np.full(len(z), end)), 0) for end in self.ends[:, factor])
+                wanted[:, factor] = np.clip(aim, low[0], high[1])
                 now, slope = self._read(z)
                 gram = slope @ slope.transpose(0, 2, 1) + SLACK * np.eye(len(self.spread))
                 z = z + np.einsum("mka,mk->ma", slope, np.linalg.solve(gram, (wanted - now)[..., None])[..., 0])
