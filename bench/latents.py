@@ -51,12 +51,16 @@ def steered(run, x, codes):
     true = measured(x)
     middle, spread = np.median(true, 0), true.std(0)
     fitted = Bent.of(codes.astype(np.float64), true)
+
+    def again(z):
+        return np.asarray(run.encode(run.decode(z.astype(np.float32)))).astype(np.float64)
+
     right, leaked = [], []
     for k in range(3):
         above = true[:, k] > middle[k]
         chosen = np.flatnonzero(~above)[:200]
         far = 1.5 * (true[above, k].mean() - true[~above, k].mean())
-        moved = fitted.path(codes[chosen], k, np.array([far]))[0]
+        moved = fitted.path(codes[chosen], k, np.array([far]), again)[0]
         after, before = (measured(run.decode(z.astype(np.float32))) for z in (moved, codes[chosen]))
         change = np.abs(after - before).mean(0) / spread
         right.append(float((after[:, k] > middle[k]).mean()))

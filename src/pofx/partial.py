@@ -181,7 +181,8 @@ def unknown_cells(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarr
     about = view.about if isinstance(view, Columns) else view.schema
     found = frame.isna().to_numpy(copy=True)
     for i, column in enumerate(map(str, frame.columns)):
-        if about.get(column, {}).get("missing"):
+        of = about.get(column, {})
+        if of.get("missing") or None in of.get("categories", ()):
             found[:, i] = False
     absent = frame.attrs.get(ABSENT)
     return found if absent is None else found | np.asarray(absent)

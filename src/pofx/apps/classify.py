@@ -18,7 +18,7 @@ from pofx.core.errors import Unsupported
 from pofx.core.event import count, each, select
 from pofx.core.generative import Classifying
 from pofx.core.items import Items
-from pofx.core.model import Explicit
+from pofx.core.model import Explicit, Marginal
 from pofx.core.options import checked
 from pofx.represent.image import ImageView, without_gaps
 from pofx.represent.labels import Labels
@@ -65,11 +65,11 @@ def classify(artifact: Any, values: Any, *, even: bool = False) -> pd.DataFrame:
 
 
 def _lacking(artifact: Artifact, values: Any) -> bool:
-    """Whether some pixels or cells of the items are missing that never were in training."""
+    """Whether pixels of some items are missing, or they have cells that no training item had."""
     view = artifact.representation
     if isinstance(view, ImageView):
         return without_gaps(values)[1] is not None
-    return isinstance(values, pd.DataFrame) and bool(values.isna().any(axis=None)) and bool(view.impossible(values))
+    return isinstance(artifact.model, Marginal) and bool(view.impossible(values))
 
 
 @torch.inference_mode()

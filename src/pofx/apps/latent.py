@@ -231,7 +231,7 @@ class LatentSpace:
     ) -> Items:
         """An item (the first without it) led along the direction of an attribute, from where it is to `reach` times
         the distance of the means; `others` as in `attribute`. Along a factor or column of numbers the path is bent as
-        the codes are, so that the other factors stay, and ends where nearly all items do (`maths.bent`)."""
+        the codes are, so that the other factors of what is decoded stay, and ends where nearly all items do."""
         of = self.other(name) if of is None else of
         if not others and name in self.bent[1]:
             column = self._numbers[name].to_numpy(np.float64)
@@ -239,7 +239,9 @@ class LatentSpace:
             far = np.nanmean(column[above]) - np.nanmean(column[~above])
             fitted, names = self.bent
             assert fitted is not None
-            path = fitted.path(self.codes[[of]], names.index(name), np.linspace(0.0, reach, steps) * far)[:, 0]
+            again = lambda z: self.encode(self.decode(z.astype(np.float32), of)).astype(np.float64)  # noqa: E731
+            stops = np.linspace(0.0, reach, steps) * far
+            path = fitted.path(self.codes[[of]], names.index(name), stops, again)[:, 0]
             return self.decode(path.astype(np.float32), of)
         along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(name, others)
         return self.decode((self.codes[of] + along).astype(np.float32), of)

@@ -7,6 +7,7 @@ that is the direction of the factor's own part in the least squares.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ WIDTHS = (0.5, 1.0, 2.0, 4.0)  # of the kernels, in units of the root of the axe
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 EDGE = 0.02  # share of the items beyond each end of a path
 STEPS, FARTHEST = 12, 0.15  # of a path between two of its stops: so many at least, none longer, in deviations
+MENDED = 4  # corrections by what is decoded, at a stop
 SLACK = 1e-2  # λ, in factors of deviation 1
 
 
@@ -65,25 +67,43 @@ class Bent:
         return self._read(self._inside(codes))[0] * self.spread + self.middle
 
     def path(
-        self, codes: Float[np.ndarray, "m d"], factor: int, goals: Float[np.ndarray, "stops"]
+        self,
+        codes: Float[np.ndarray, "m d"],
+        factor: int,
+        goals: Float[np.ndarray, "stops"],
+        again: Callable[[Float[np.ndarray, "m d"]], Float[np.ndarray, "m d"]] | None = None,
     ) -> Float[np.ndarray, "stops m d"]:
         """Codes led to where their factor has changed by each goal, one after the other, in the factor's own units and
-        not beyond what nearly all items have, while the other factors are as they were."""
+        not beyond what nearly all items have, while the other factors are as they were.
+
+        Args:
+            again: the codes of the items that codes are decoded to; then it is these whose factors are led, for far
+                from the codes of items a decoder makes something else of a code than the regression.
+        """
         z = self._inside(codes)
         rest = codes - (self.centre + z @ self.axes)  # what no axis holds stays
-        begun, found, done = self._read(z)[0], [], 0.0
+        seen = None if again is None else again(codes)
+        begun, found, done = self._read(z if seen is None else self._inside(seen))[0], [], 0.0
         for goal in goals / self.spread[factor]:
             for share in np.linspace(0, 1, max(STEPS, math.ceil(abs(goal - done) / FARTHEST)) + 1)[1:]:
                 wanted = begun.copy()
                 aim = begun[:, factor] + done + share * (goal - done)
                 low, high = (np.sort((begun[:, factor], np.full(len(z), end)), 0) for end in self.ends[:, factor])
                 wanted[:, factor] = np.clip(aim, low[0], high[1])
-                now, slope = self._read(z)
-                gram = slope @ slope.transpose(0, 2, 1) + SLACK * np.eye(len(self.spread))
-                z = z + np.einsum("mka,mk->ma", slope, np.linalg.solve(gram, (wanted - now)[..., None])[..., 0])
+                z = z + self._step(z, wanted - self._read(z)[0])
             done = goal
+            for _ in range(0 if again is None else MENDED):
+                assert again is not None
+                now = self._read(self._inside(again(self.centre + z @ self.axes + rest)))[0]
+                z = z + self._step(z, wanted - now)
             found.append(self.centre + z @ self.axes + rest)
         return np.stack(found)
+
+    def _step(self, z: Float[np.ndarray, "m a"], gain: Float[np.ndarray, "m k"]) -> Float[np.ndarray, "m a"]:
+        """The shortest step by which the standardised factors gain so much."""
+        slope = self._read(z)[1]
+        gram = slope @ slope.transpose(0, 2, 1) + SLACK * np.eye(len(self.spread))
+        return np.einsum("mka,mk->ma", slope, np.linalg.solve(gram, gain[..., None])[..., 0])
 
     def _inside(self, codes: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m a"]:
         return (codes - self.centre) @ (self.axes / np.square(self.axes).sum(1, keepdims=True)).T
