@@ -22,7 +22,7 @@ from pofx.data.shapes import factors as known_factors
 from pofx.data.sources import load
 from pofx.evaluate.disentanglement import scores
 from pofx.evaluate.features import fit_spaces
-from pofx.maths import directions
+from pofx.maths.bent import Bent
 from pofx.maths.frechet import frechet_distance
 
 
@@ -45,22 +45,23 @@ def measured(pictures):
 
 
 def steered(run, x, codes):
-    """Codes moved along a factor's own part in the least squares of codes on all, by the distance of its upper and
-    lower half: how often the factor of the decoded item rises over the middle, and what the others move, in deviations
-    of the data, over what it moves."""
+    """Codes led along the bent path of a factor (`maths.bent`), by 1.5 times the distance of its upper and lower half:
+    how often the factor of the decoded item rises over the middle, and what the others move, in deviations of the data,
+    over what it moves."""
     true = measured(x)
     middle, spread = np.median(true, 0), true.std(0)
-    above = [true[:, k] > middle[k] for k in range(3)]
-    own = directions.jointly(codes, above)
+    fitted = Bent.of(codes.astype(np.float64), true)
+
+    def again(z):
+        return np.asarray(run.encode(run.decode(z.astype(np.float32)))).astype(np.float64)
+
     right, leaked = [], []
     for k in range(3):
-        d = own[k] / np.linalg.norm(own[k])
-        along = codes @ d
-        high, low = along[true[:, k] > middle[k]].mean(), along[true[:, k] <= middle[k]].mean()
-        chosen = np.flatnonzero(true[:, k] <= middle[k])[:200]
-        after, before = (
-            measured(run.decode((codes[chosen] + s * d).astype(np.float32))) for s in (1.5 * (high - low), 0.0)
-        )
+        above = true[:, k] > middle[k]
+        chosen = np.flatnonzero(~above)[:200]
+        far = 1.5 * (true[above, k].mean() - true[~above, k].mean())
+        moved = fitted.path(codes[chosen], k, np.array([far]), again)[0]
+        after, before = (measured(run.decode(z.astype(np.float32))) for z in (moved, codes[chosen]))
         change = np.abs(after - before).mean(0) / spread
         right.append(float((after[:, k] > middle[k]).mean()))
         leaked.append(float(np.delete(change, k).mean() / change[k]))
@@ -253,7 +254,8 @@ def probe(args):
             ),
         }
         for name in args.models or ("vae", "beta-vae", "wae", "vae-gan", "iwae", "rbm"):
-            size = {"hidden": 500, "binarise": "threshold"} if name in ("rbm", "dbn") else {"latent": args.latent}
+            grey = {} if source == "digits" else {"binarise": "threshold"}  # 17 levels are classes, 256 are too many
+            size = {"hidden": 500, **grey} if name in ("rbm", "dbn") else {"latent": args.latent}
             run, row = trained(args, data, name, args.minutes or 1, **size, **dict(args.option))
             codes, tests = (np.asarray(run.encode(part)).reshape(len(part), -1) for part in (x, held))
             pca = PCA(min(codes.shape[1], flat.shape[1]), random_state=0).fit(flat)

@@ -135,3 +135,16 @@ def test_mixtures_know_some_pixels_and_draw_the_others(name, view):
     assert np.abs(often - p[2] / p[2].sum()).sum() / 2 < 0.1
     edited = pofx.edit(run, x[:20], mask=np.array([[False, True]]))
     assert (edited[..., 0] == x[:20, ..., 0]).all() and (edited != x[:20]).any()
+
+
+def test_a_gap_that_training_had_is_a_value_beside_one_that_is_unknown():
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame({"a": rng.choice(["u", "v", None], 300), "b": rng.integers(0, 2, 300)})
+    run = pofx.fit(x, "circuit", steps=4, states=2, progress=False)
+    both = pd.DataFrame({"a": [None, None, None], "b": pd.array([0, 1, None], dtype="Int64")})
+    first, second, gap = run.log_prob(both)
+    assert gap == pytest.approx(np.logaddexp(first, second), abs=0.01)
+    for model, view in (("fsq", "standard"), ("vae", "columns")):
+        rows = pofx.fit(x.assign(c=rng.normal(size=300)), model, steps=2, progress=False, represent=view)
+        drawn = rows.sample(3, given={"b": 1, "c": 0.5})
+        assert (drawn.b == 1).all() and drawn.c.to_numpy() == pytest.approx(0.5)

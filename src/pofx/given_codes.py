@@ -1,9 +1,9 @@
-"""Codes of items of which a part is known, by a model of the discrete codes of another: sampling-importance resampling.
+"""Codes of items of which a part is known, by a model p(z) of the discrete codes of another: a Metropolis chain.
 
-The encoder states the code of a place where nothing unknown reaches it, which is tried on draws of the model under the
-same mask. The model draws the other codes given these; of several candidates one is chosen by the weight p(known | z)
-(Rubin, 1988), times that of the codes that a model in one order did not foresee. Exact with many candidates, up to what
-the encoder's own codes leave out; the effective sample size states how many count, and few are warned of.
+It begins at the encoder's codes of items filled up by draws. Each move draws the codes of some places anew from p(z)
+given the others, and is accepted by p(known | z), times the ratio of what a model in one order did not foresee: the
+chain's law is p(z | known) (Hastings, 1970). Places are moved as often as their codes depend on what is unknown, which
+is tried on draws of the model under the same mask. Where few moves are accepted, draws are rough, which is warned of.
 """
 
 import warnings
@@ -18,13 +18,14 @@ from pofx.core.event import Discrete, select
 from pofx.core.generative import Emitting, Forcing
 from pofx.core.model import Infilling, Model, X
 from pofx.core.random import Joined, Streams
-from pofx.maths.distributions import categorical_draw
 from pofx.represent.image import ImageView
 from pofx.represent.learned import Learned
 
-CANDIDATES = 24
-PROBES = 6  # draws, each under the mask on all others, by which places are tried
-FEW = 2.0  # candidates that count, below which draws are rough
+BEGUN = 4  # items filled up, of whose codes the most probable ones begin a chain
+ROUNDS = 24  # moves
+PROBES = 6  # draws by which places are tried
+SELDOM = 0.02  # how often a place is moved at least
+FEW = 3.0  # accepted moves, below which draws are rough
 
 
 def knows_codes(model: Model, view: Any) -> bool:
@@ -65,70 +66,72 @@ class GivenCodes:
     def sample(self, at: slice, condition: X | None, generator: Streams) -> Tensor:
         """Codes of the pictures at these positions."""
         parts = self.parts[at]
-        found, effective = torch.empty(0), []
+        found, moves = torch.empty(0), []
         for mask in (parts >= 0).unique(dim=0):
             rows = ((parts >= 0) == mask).flatten(1).all(1).nonzero()[:, 0]
             given = None if condition is None else select(condition, rows)
-            z, ess = self._drawn(parts[rows], mask, given, _streams(generator, rows))
-            found = z.new_zeros(len(parts), *z.shape[1:]) if not len(found) else found
+            z, accepted = self._drawn(parts[rows], mask, given, _streams(generator, rows))
+            found = found if len(found) else z.new_zeros(len(parts), *z.shape[1:])
             found[rows] = z
-            effective.append(ess)
-        ess = torch.cat(effective)
-        if float(ess.median()) < FEW:
+            moves.append(accepted)
+        median = float(torch.cat(moves).median())
+        if median < FEW:
             warnings.warn(
-                f"{float(ess.median()):.1f} of {CANDIDATES} candidates count for the median picture (effective sample "
-                f"size), so that draws of {self.name} given so little or so much are rough",
+                f"{median:.0f} of {ROUNDS} moves were accepted for the median picture: draws of {self.name} given this "
+                "are rough",
                 RuntimeWarning,
                 stacklevel=6,
             )
         return found
 
     def _drawn(self, x: Tensor, mask: Tensor, condition: X | None, generator: Streams) -> tuple[Tensor, Tensor]:
-        """Codes given pictures that are all known under one mask, and how many candidates count for each."""
+        """Codes given pictures that are all known under one mask, and how many moves of each were accepted."""
         first, n, known = self.view.first, len(x), mask.expand(x.shape)
         own = condition if self.view.conditioned else None
         assert isinstance(first, Emitting)
-        full = torch.where(known, x, first.draw_given(self._codes(n, condition, generator), own, generator=generator))
-        z = first.encode(full, own)
-        places = self._places(mask, condition, z)
-        candidates, logs = [], []
-        for _ in range(CANDIDATES):
-            drawn, log_w = self._given(z, places, condition, generator)
-            candidates.append(drawn)
-            logs.append(log_w + first.log_given(x.clamp(min=0), drawn, own, known=known).double())
-        log_w = torch.stack(logs, 1)
-        share = log_w.softmax(1)
-        pick = categorical_draw(log_w, generator.uniform())
-        return torch.stack(candidates, 1)[torch.arange(n, device=pick.device), pick], 1 / share.square().sum(1)
+        x = x.clamp(min=0)
+        begun, logs = [], []
+        for _ in range(BEGUN):
+            free = first.draw_given(self._codes(n, condition, generator), own, generator=generator)
+            begun.append(first.encode(torch.where(known, x, free), own))
+            logs.append(first.log_given(x, begun[-1], own, known=known))
+        rows = torch.arange(n, device=x.device)
+        best = torch.stack(logs, 1).argmax(1)
+        z, fit = torch.stack(begun, 1)[rows, best], torch.stack(logs, 1)[rows, best]
+        often, accepted = self._reached(mask, condition, z), torch.zeros(n, device=x.device)
+        for _ in range(ROUNDS):
+            share, u = generator.uniform(1 + often.numel()).tensor_split((1,), 1)
+            moved = (u < often.flatten() * share).reshape(z.shape)
+            other, gain = self._redrawn(z, moved, condition, generator)
+            there = first.log_given(x, other, own, known=known)
+            yes = generator.uniform().log() < gain + there - fit
+            z = torch.where(yes.reshape(-1, *[1] * (z.ndim - 1)), other, z)
+            fit, accepted = torch.where(yes, there, fit), accepted + (yes & moved.flatten(1).any(1))
+        return z, accepted
 
     def _codes(self, n: int, condition: X | None, generator: Streams) -> Tensor:
         return self.model.sample(n, condition, generator=generator)  # type: ignore[no-any-return]
 
-    def _places(self, mask: Tensor, condition: X | None, z: Tensor) -> Tensor:
-        """The places whose codes are the same whatever is unknown: bool of the shape of a code."""
-        first = self.view.first
-        streams = Streams(0, PROBES, device=z.device)
-        of = None if condition is None else select(condition, torch.zeros(PROBES, dtype=torch.int64, device=z.device))
-        own = of if self.view.conditioned else None
+    def _reached(self, mask: Tensor, condition: X | None, z: Tensor) -> Tensor:
+        """How often the code of a place depends on what is unknown, of the shape of a code: on draws of the model whose
+        unknown pixels are those of each other."""
+        if condition is not None:  # draws would depend on that of another item
+            return torch.full(z.shape[1:], 0.5, device=z.device)
+        first, streams = self.view.first, Streams(0, PROBES, device=z.device)
         assert isinstance(first, Emitting)
-        probes = first.draw_given(self._codes(PROBES, of, streams), own, generator=streams)
-        base = first.encode(probes, own)
-        same = torch.ones(z.shape[1:], dtype=torch.bool, device=z.device)
-        for k in range(1, PROBES):
-            same &= (first.encode(torch.where(mask, probes, probes.roll(k, 0)), own) == base).all(0)
-        return same
+        probes = first.draw_given(self._codes(PROBES, None, streams), generator=streams)
+        base = first.encode(probes)
+        changed = [first.encode(torch.where(mask, probes, probes.roll(k, 0))) != base for k in range(1, PROBES)]
+        return torch.cat(changed).float().mean(0).clamp(min=SELDOM)
 
-    def _given(self, z: Tensor, places: Tensor, condition: X | None, streams: Streams) -> tuple[Tensor, Tensor]:
-        """Draws of the codes of the other places, and the logarithms of the weights that they owe to the model."""
-        n, none = len(z), z.new_zeros(len(z), dtype=torch.float64)
-        if not bool(places.any()):
-            return self._codes(n, condition, streams), none
+    def _redrawn(self, z: Tensor, moved: Tensor, condition: X | None, streams: Streams) -> tuple[Tensor, Tensor]:
+        """Codes whose moved places the model draws anew given the others, and by what log p gains over the proposal."""
         if isinstance(self.model, Infilling):
-            return self.model.complete(z, places.expand(z.shape), condition, generator=streams), none
+            return self.model.complete(z, ~moved, condition, generator=streams), torch.zeros(len(z), device=z.device)
         assert isinstance(self.model, Forcing)
-        drawn = self.model.forced(n, condition, generator=streams, known=z.masked_fill(~places, -1))
-        terms = self.model.log_prob_terms(drawn, condition).double()
-        return drawn, torch.where(places, terms, 0.0).flatten(1).sum(1)
+        other = self.model.forced(len(z), condition, generator=streams, known=z.masked_fill(moved, -1))
+        before, after = (self.model.log_prob_terms(v, condition).masked_fill(moved, 0.0) for v in (z, other))
+        return other, (after - before).flatten(1).sum(1)
 
     def kept(self, raw: Tensor, at: slice) -> Tensor:
         """Raw pictures with their known levels."""

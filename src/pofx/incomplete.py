@@ -19,6 +19,7 @@ from pofx.core.event import each, select
 from pofx.core.model import Factored, Marginal, Model, X
 from pofx.core.progress import blocks
 from pofx.core.random import Streams
+from pofx.partial import unknown_cells
 from pofx.parts import Parts
 from pofx.represent.image import Binary, ImageView, Levels, Logit, Unit, without_gaps
 from pofx.represent.table import Columns
@@ -38,7 +39,7 @@ def known_cells(
     if not isinstance(view, Columns | Bins | Heads):
         return {}
     frame = values[[c for c in view.columns if c in values.columns]]
-    gaps = frame.isna().to_numpy()
+    gaps = unknown_cells(frame, view)
     found: dict[int, float] = {}
     for pattern in {gaps[row].tobytes() for row in reasons if gaps[row].any()}:
         rows = [row for row in reasons if gaps[row].tobytes() == pattern]

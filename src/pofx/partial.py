@@ -69,7 +69,7 @@ class Partial:
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
         assert isinstance(view, Columns | Bins | Heads)
         frame = known_frame(given)
-        gaps = _gaps(frame, view)
+        gaps = unknown_cells(frame, view)
         if gaps.any():
             return cls._of_gaps(name, model, view, frame, gaps, n, device)
         known = view.known(frame)
@@ -82,6 +82,10 @@ class Partial:
             x, there = (each(v, lambda part: _all(part, n, "given").to(device)) for v in events)
             return cls(model, rows=rows, parts=(x, there))
         if isinstance(view, Columns):
+            if not isinstance(model, Within) and isinstance(model, Infilling):
+                every = Known(rows.raw.cpu(), known.columns)
+                x, there, _ = view.known_event(every, Streams(0, n))
+                return cls(model, rows=rows, parts=(x.to(device), there.to(device)))
             if not isinstance(model, Within):
                 raise Unsupported(
                     f"{name} draws whole rows: choose circuit, copula or gmm, or made with -o leading=COLUMNS"
@@ -171,13 +175,14 @@ class Partial:
         return torch.where(self.rows.columns.to(raw.device), known, raw)
 
 
-def _gaps(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarray:
+def unknown_cells(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarray:
     """Which cells of known rows are unknown: missing ones of columns in which none was missing in training, bool in the
     shape of the frame. In other columns a missing value is one of the values."""
     about = view.about if isinstance(view, Columns) else view.schema
     found = frame.isna().to_numpy(copy=True)
     for i, column in enumerate(map(str, frame.columns)):
-        if about.get(column, {}).get("missing"):
+        of = about.get(column, {})
+        if of.get("missing") or None in of.get("categories", ()):
             found[:, i] = False
     absent = frame.attrs.get(ABSENT)
     return found if absent is None else found | np.asarray(absent)

@@ -69,3 +69,26 @@ def test_the_verb_reports_the_share_that_is_right(tmp_path):
     assert share > 40
     found = pd.read_csv(out, dtype={"class": str})
     assert len(found) == 180 and np.allclose(found.iloc[:, 2:].sum(axis=1), 1, atol=1e-5)
+
+
+def test_known_pixels_and_cells_decide_where_others_are_missing():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 300)
+    x = (rng.random((300, 2, 2)) < np.where(label, 0.9, 0.2)[:, None, None]).astype(np.uint8)
+    run = pofx.fit(
+        pofx.images(x, levels=2, labels=label), "circuit", condition="label", steps=15, states=3, progress=False
+    )
+    gap = np.array([[[np.nan, 1], [np.nan, np.nan]]])
+    every = np.stack([[[a, 1], [b, c]] for a in (0, 1) for b in (0, 1) for c in (0, 1)]).astype(np.uint8)
+    p = (
+        np.stack([np.exp(run.log_prob(every, condition=[k] * 8)).sum() for k in (0, 1)])
+        * np.bincount(label[:240])
+        / 240
+    )
+    assert pofx.classify(run, gap).to_numpy()[0] == pytest.approx(p / p.sum(), abs=0.05)
+    frame = pd.DataFrame({"a": label + rng.normal(size=300), "b": np.where(label, "u", "v"), "y": label.astype(str)})
+    rows = pofx.fit(frame, "circuit", condition="y", steps=15, states=3, progress=False)
+    lacking = frame[["a", "b"]].iloc[:20].astype(object)
+    lacking["a"] = None
+    found = pofx.classify(rows, lacking)
+    assert (found.to_numpy().argmax(1) == label[:20]).mean() > 0.9

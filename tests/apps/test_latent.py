@@ -15,6 +15,7 @@ from pofx.cli.main import app
 from pofx.core.errors import Unsupported, UsageError
 from pofx.data.sources import load
 from pofx.maths import directions
+from pofx.maths.bent import Bent
 from pofx.maths.interpolation import by_quantile
 
 
@@ -76,6 +77,31 @@ def test_an_attribute_that_goes_with_another_has_a_direction_of_its_own():
     assert np.allclose(own, [codes[classes == k].mean(0) - middle for k in range(3)], atol=0.01)
     flat = np.concatenate((codes, np.zeros((4000, 1)), codes[:, :1]), 1)  # codes that never move, or move together
     assert np.isfinite(directions.jointly(flat, above)).all()
+
+
+def test_a_bent_path_changes_one_factor_where_a_straight_one_changes_both():
+    """Codes on three quarters of a ring: an angle and a radius."""
+    rng = np.random.default_rng(0)
+    factors = np.stack((rng.uniform(-2.3, 2.3, 600), rng.uniform(1, 2, 600)), 1)
+    at = np.stack((np.sin(factors[:, 0]), np.cos(factors[:, 0])), 1) * factors[:, 1:]
+    frame = np.linalg.qr(rng.normal(size=(5, 5)))[0][:2]
+    codes = at @ frame + 0.01 * rng.normal(size=(600, 5))
+
+    def read(z):
+        a, b = (z @ frame.T).T
+        return np.stack((np.arctan2(a, b), np.hypot(a, b)), 1)
+
+    fitted = Bent.of(codes, factors)
+    assert np.abs(fitted.factors(codes) - factors).mean(0).max() < 0.05
+    low = codes[(factors[:, 0] < -1) & (factors[:, 0] > -1.8)]
+    half, moved = fitted.path(low, 0, np.array([1.2, 2.4]))
+    change = read(moved) - read(low)
+    assert np.abs(change[:, 0] - 2.4).mean() < 0.1 and np.abs(change[:, 1]).mean() < 0.05
+    assert np.abs((read(half) - read(low))[:, 0] - 1.2).mean() < 0.1
+    straight = low + 2.4 * directions.attribute(codes, factors[:, 0] > 0) / 2.3
+    assert np.abs(read(straight) - read(low))[:, 1].mean() > 0.3
+    beyond = read(fitted.path(low, 0, np.array([9.0]))[0])[:, 0]  # not beyond what the items have
+    assert beyond.max() < 2.6 and beyond.mean() > 2.0
 
 
 @pytest.mark.slow

@@ -18,8 +18,9 @@ from pofx.core.errors import Unsupported
 from pofx.core.event import count, each, select
 from pofx.core.generative import Classifying
 from pofx.core.items import Items
-from pofx.core.model import Explicit
+from pofx.core.model import Explicit, Marginal
 from pofx.core.options import checked
+from pofx.represent.image import ImageView, without_gaps
 from pofx.represent.labels import Labels
 
 PUBLIC = ("classify",)
@@ -32,7 +33,8 @@ def classify(artifact: Any, values: Any, *, even: bool = False) -> pd.DataFrame:
 
     Args:
         artifact: a run with a density, or with a classifier within, trained with condition="label".
-        values: items in data space, or `Items`.
+        values: items in data space, or `Items`; where pixels or cells are missing, the others decide, if the model
+            knows the density of any subset.
         even: take all classes as equally frequent, instead of as often as they are in the training items.
 
     Raises:
@@ -45,13 +47,13 @@ def classify(artifact: Any, values: Any, *, even: bool = False) -> pd.DataFrame:
         raise Unsupported(f"{artifact.name} has no density to compare classes by: choose circuit, ebm or a flow")
     share = np.asarray(labels.counts, np.float64) / max(sum(labels.counts), 1)
     values = values.values if isinstance(values, Items) else values
-    if isinstance(model, Classifying):
+    if isinstance(model, Classifying) and not _lacking(artifact, values):
         log_p = _posterior(artifact, model, values)
         if even:
             log_p = log_p - np.log(np.maximum(share, 1e-12))
     else:
         given = [artifact.log_prob(values, labels.items(torch.tensor([k]))[0]) for k in range(len(labels.names))]
-        log_p = np.stack(given, 1)
+        log_p = np.stack(given, 1)  # of what is known, where pixels or cells are missing
         if not even:
             with np.errstate(divide="ignore"):
                 log_p = log_p + np.log(share)
@@ -60,6 +62,14 @@ def classify(artifact: Any, values: Any, *, even: bool = False) -> pd.DataFrame:
     total = p.sum(1, keepdims=True)
     p = np.where(total > 0, p / np.maximum(total, 1e-300), share if not even else 1 / len(share))
     return pd.DataFrame(p, columns=list(labels.items(torch.arange(len(labels.names)))))
+
+
+def _lacking(artifact: Artifact, values: Any) -> bool:
+    """Whether pixels of some items are missing, or they have cells that no training item had."""
+    view = artifact.representation
+    if isinstance(view, ImageView):
+        return without_gaps(values)[1] is not None
+    return isinstance(artifact.model, Marginal) and bool(view.impossible(values))
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ path, items of one domain become items of another.
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
 Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
 that: circuits exactly, autoencoders and masked diffusions by their own conditionals; mixtures of normals draw it
-within the levels of the others, models of discrete codes by importance (`given_codes`). For other models, and for those
+within the levels of the others, models of discrete codes by a chain (`given_codes`). For other models, and for those
 of real codes, what is known is a measurement of the item (`inverse.posterior`).
 """
 

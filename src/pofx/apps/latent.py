@@ -37,11 +37,13 @@ from pofx.evaluate.provenance import held_out_by, trained_on
 from pofx.evaluate.space import FittedSpace
 from pofx.evaluate.spaces.classifier import Classifier, labelled
 from pofx.maths import directions
+from pofx.maths.bent import Bent
 from pofx.maths.interpolation import by_quantile, spherical, straight
 
 PUBLIC = ("LatentSpace",)
 
 MOST = 2000  # items that are encoded
+LEAST = 20  # of known factors, from which on paths are bent
 PROBED = 8  # codes at which the decoder's directions are found
 OF_SEVERAL = ("disentanglement", "factor_vote")  # scores that mean nothing for a single factor
 PATHS = {"straight": straight, "spherical": spherical, "quantile": by_quantile}
@@ -228,10 +230,38 @@ class LatentSpace:
         self, name: str, of: int | None = None, steps: int = 9, reach: float = 2.0, others: bool = False
     ) -> Items:
         """An item (the first without it) led along the direction of an attribute, from where it is to `reach` times
-        the distance of the means; `others` as in `attribute`."""
-        along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(name, others)
+        the distance of the means; `others` as in `attribute`. Along a factor or column of numbers the path is bent as
+        the codes are, so that the other factors of what is decoded stay, and ends where nearly all items do."""
         of = self.other(name) if of is None else of
+        if not others and name in self.bent[1]:
+            column = self._numbers[name].to_numpy(np.float64)
+            above = self.attributes[name][1]
+            far = np.nanmean(column[above]) - np.nanmean(column[~above])
+            fitted, names = self.bent
+            assert fitted is not None
+            again = lambda z: self.encode(self.decode(z.astype(np.float32), of)).astype(np.float64)  # noqa: E731
+            stops = np.linspace(0.0, reach, steps) * far
+            path = fitted.path(self.codes[[of]], names.index(name), stops, again)[:, 0]
+            return self.decode(path.astype(np.float32), of)
+        along = np.linspace(0.0, reach, steps)[:, None] * self.attribute(name, others)
         return self.decode((self.codes[of] + along).astype(np.float32), of)
+
+    @property
+    def _numbers(self) -> pd.DataFrame:
+        """The known factors, or a table's own columns, that are numbers of more than two values."""
+        table = pd.DataFrame() if self._columns is None else self._columns
+        kinds = pd.api.types
+        own = [c for c in table if kinds.is_numeric_dtype(table[c]) and not kinds.is_bool_dtype(table[c])]
+        return table[[c for c in own if table[c].nunique() > 2]].rename(columns=str)
+
+    @cached_property
+    def bent(self) -> tuple[Bent | None, list[str]]:
+        """The known factors of numbers as a function of the codes, and their names; None without any."""
+        numbers = self._numbers
+        there = numbers.notna().all(axis=1).to_numpy()
+        if not numbers.shape[1] or there.sum() < LEAST:
+            return None, []
+        return Bent.of(self.codes[there].astype(np.float64), numbers[there].to_numpy(np.float64)), list(numbers)
 
     def steered(self, columns: int = 10) -> dict[str, list[tuple[str, Items]]]:
         """By name of a control: its lines, each a label and `columns` samples of the noise that all lines share."""

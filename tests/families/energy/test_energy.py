@@ -232,6 +232,20 @@ def test_samples_follow_the_density():
     assert torch.equal(m.sample(3, generator=Streams(0, 8000)[5:8]), samples[5:8])
 
 
+def test_known_units_are_held_and_the_others_follow_the_conditional():
+    m = random_rbm(4, 2, 3, scale=1.5, sweeps=30)
+    v = every(4, 2)
+    p = (-m.free_energy(v, torch.zeros(16, dtype=torch.int64))).detach().softmax(0)
+    alike = (v[:, 0] == 1) & (v[:, 2] == 0)
+    x, known = torch.tensor([[1, 0, 0, 0]]).expand(3000, -1), torch.tensor([[True, False, True, False]])
+    with torch.no_grad():
+        drawn = m.complete(x, known.expand(3000, -1), generator=Streams(0, 3000))
+    assert bool((drawn[:, 0] == 1).all()) and bool((drawn[:, 2] == 0).all())
+    often = torch.bincount(2 * drawn[:, 1] + drawn[:, 3], minlength=4) / 3000
+    exact = torch.zeros(4).index_add_(0, 2 * v[alike, 1] + v[alike, 3], p[alike] / p[alike].sum())
+    assert float((often - exact).abs().sum()) / 2 < 0.04
+
+
 @pytest.mark.slow
 def test_the_normaliser_follows_the_weights_and_is_saved():
     m = random_rbm(4, 2, 3, temperatures=300, runs=64)

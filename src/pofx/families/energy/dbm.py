@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Encoding, OnePhase
+from pofx.core.model import Batch, Density, Encoding, Infilling, OnePhase
 from pofx.core.options import Count, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Normalised, Sweeping
@@ -30,7 +30,7 @@ from pofx.maths.distributions import class_counts
 Layers = tuple[Tensor, Tensor, Tensor]
 
 
-class DBM(OnePhase, Normalised, Encoding, Sweeping):
+class DBM(OnePhase, Normalised, Encoding, Infilling, Sweeping):
     """Deep Boltzmann machine of two hidden layers; its mean-field bound with log Z by annealed importance sampling.
 
     Its codes are the probabilities of the first hidden layer in the mean field, to which the second contributes.
@@ -231,11 +231,26 @@ class DBM(OnePhase, Normalised, Encoding, Sweeping):
         """Ends of Gibbs chains that start at the base rates and are cooled for the first half of their `sweeps`."""
         self.check_condition(n, condition)
         assert isinstance(self.event, Discrete)
-        v = draw(self.base.expand(n, -1, -1), generator.uniform(self.base.shape[0]))
+        nothing = torch.zeros(n, *self.event.shape, dtype=torch.int64, device=self.base.device)
+        return self.complete(nothing, nothing.bool(), condition, generator=generator)
+
+    def complete(
+        self,
+        x: Int[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"],
+        condition: Condition | None = None,
+        *,
+        generator: Streams,
+    ) -> Int[Tensor, "n *event"]:
+        """x where `known`, and elsewhere the ends of the chains of `sample` with the known units held."""
+        self.check_condition(len(x), condition)
+        there, held = known.expand_as(x).flatten(1), x.flatten(1)
+        v = draw(self.base.expand(len(x), -1, -1), generator.uniform(self.base.shape[0]))
         h = (generator.uniform(self.upper) < 0.5).long()
         for i in range(self.sweeps):
+            v = torch.where(there, held, v)
             v, _, h = self.move(v, h, generator.uniform(self.uniforms()), min(1.0, 2.0 * (i + 1) / self.sweeps))
-        return v.reshape(n, *self.event.shape)
+        return torch.where(there, held, v).reshape(x.shape)
 
     def encode(self, x: Int[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n hidden"]:
         """Probabilities of the first hidden layer in the mean field of x."""

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Default, Density, Encoding, OnePhase
+from pofx.core.model import Batch, Default, Density, Encoding, Infilling, OnePhase
 from pofx.core.options import Count, OneOf, Range, Unit, Width
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Normalised, Sweeping
@@ -35,7 +35,7 @@ AT_ONCE = 1024  # of these
 CHAINS = ("persistent", "items", "tempered")
 
 
-class RBM(OnePhase, Normalised, Encoding, Sweeping):
+class RBM(OnePhase, Normalised, Encoding, Infilling, Sweeping):
     """Restricted Boltzmann machine with softmax or Gaussian visible units; log Z by annealed importance sampling.
 
     A condition (one class number) chooses the biases; each class then has its own log Z. Classes have softmax units,
@@ -305,13 +305,21 @@ class RBM(OnePhase, Normalised, Encoding, Sweeping):
             ratio, error = log_mean_weight(annealed_log_weights(v, ladder, gap, move))
         return start + ratio, error
 
-    def _drawn(self, g: Int[Tensor, "n"], stream: Streams) -> Visible:
-        """Ends of Gibbs chains that start at the base rates and are cooled for the first half of their `sweeps`."""
+    def _drawn(
+        self,
+        g: Int[Tensor, "n"],
+        stream: Streams,
+        x: Visible | None = None,
+        known: Bool[Tensor, "n size"] | None = None,
+    ) -> Visible:
+        """Ends of Gibbs chains that start at the base rates and are cooled for the first half of their `sweeps`; units
+        that are `known` stay as in x."""
         v = self.units.draw(self.base[g], stream.uniform(self.base.shape[1]))
         for i in range(self.sweeps):
+            v = v if x is None or known is None else torch.where(known, x, v)
             beta = min(1.0, 2.0 * (i + 1) / self.sweeps)
             v = self.move(v, g, stream.uniform(self.hidden + v.shape[1]), beta)
-        return v
+        return v if x is None or known is None else torch.where(known, x, v)
 
     def starts(self) -> tuple[Tensor, ...]:
         return (self.base,)
@@ -332,6 +340,19 @@ class RBM(OnePhase, Normalised, Encoding, Sweeping):
         self.check_condition(n, condition)
         assert isinstance(self.event, Discrete | Continuous)
         return self._drawn(groups(condition, n, self.base.device), generator).reshape(n, *self.event.shape)
+
+    def complete(
+        self,
+        x: Shaped[Tensor, "n *event"],
+        known: Bool[Tensor, "n *event"],
+        condition: Condition | None = None,
+        *,
+        generator: Streams,
+    ) -> Shaped[Tensor, "n *event"]:
+        """x where `known`, and elsewhere the ends of the chains of `sample` with the known units held."""
+        self.check_condition(len(x), condition)
+        v, g = self.flat(x, condition)
+        return self._drawn(g, generator, v, known.expand_as(x).flatten(1)).reshape(x.shape)
 
     def encode(self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n hidden"]:
         """Probabilities of the hidden units given x."""

@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -28,6 +28,7 @@ FILLINGS = 3  # whose posteriors are proposals of the density of what is known
 BEGUN = 8  # codes of each proposal, of which one begins a chain
 
 
+@runtime_checkable
 class Proposal(Protocol):
     """q(z | x) of n items."""
 
