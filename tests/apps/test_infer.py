@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -79,7 +80,8 @@ def test_a_likelihood_gives_the_same_posterior():
 
 
 def test_a_ratio_gives_the_same_posterior_and_is_saved(tmp_path):
-    found = infer(noisy, NORMAL, simulations=2_000, vectorised=True, method="nre", progress=False)
+    found = infer(noisy, NORMAL, simulations=2_000, vectorised=True, method="nre", members=1, steps=12,
+                  options={"units": (64, 64)}, progress=False)  # fmt: skip
     assert found.method == "ratio"
     draws = found.sample(500, [1.0, -1.0], seed=0)
     assert np.abs(draws.mean(0) - [0.8, -0.8]).max() < 0.2
@@ -156,7 +158,7 @@ def test_failed_runs_are_counted_and_left_out():
     x = simulate(simulator, theta)
     assert np.isnan(x[theta[:, 0] > 1]).all()
     with pytest.warns(UserWarning, match="failed or are not finite"):
-        found = infer(None, NORMAL, data=(theta, x), steps=5, options=QUICK, progress=False)
+        found = infer(None, NORMAL, data=(theta, x), steps=1, members=1, method="npe", options=QUICK, progress=False)
     assert found.failed == pytest.approx((theta[:, 0] > 1).mean())
 
     def broken(theta):
@@ -166,11 +168,13 @@ def test_failed_runs_are_counted_and_left_out():
         simulate(broken, theta)
 
 
-def test_runs_in_parallel_equal_runs_in_turn():
+@pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
+def test_runs_in_parallel_equal_runs_in_turn(backend):
     theta = Prior.of(NORMAL).sample(30, 0)
     simulator = lambda theta, rng: theta + rng.standard_normal(2)  # noqa: E731 - sent to processes by value
     one = simulate(simulator, theta, seed=3)
-    assert np.array_equal(one, simulate(simulator, theta, workers=2, seed=3))
+    with joblib.parallel_config(backend=backend):
+        assert np.array_equal(one, simulate(simulator, theta, workers=2, seed=3))
     assert len(np.unique(one - theta)) == 60
 
 
@@ -306,7 +310,7 @@ def test_the_command_line_learns_a_posterior_from_a_file(tmp_path):
     (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.5 * rng.standard_normal(2)\n")
     (tmp_path / "seen.csv").write_text("u,v\n0.5,-0.5\n")
     command = ["infer", f"{tmp_path}/lab.py:f", "-p", "a=normal(0, 1)", "-p", "b=uniform(-2, 2)",
-               "--simulations", "60", "--steps", "20",
+               "--simulations", "60", "--steps", "2", "--members", "1",
                "--observation", f"{tmp_path}/seen.csv", "--out", f"{tmp_path}/p", "-n", "50",
                "-o", "width=16",
                "-o", "layers=1"]  # fmt: skip
@@ -364,7 +368,7 @@ def test_simulations_of_a_file_and_simulators_of_all_parameters_at_once(tmp_path
     np.savez(tmp_path / "bad.npz", theta=theta)
     (tmp_path / "lab.py").write_text("def f(theta, rng):\n    return theta + 0.1 * rng.standard_normal(theta.shape)\n")
     (tmp_path / "seen.csv").write_text("0.1,0.2\n")
-    shared = ["-p", "a=normal(0, 1),b=normal(0, 1)", "--steps", "2", "--members", "1",
+    shared = ["-p", "a=normal(0, 1),b=normal(0, 1)", "--steps", "1", "--members", "1", "--method", "npe",
               "--simulations", "60", "-o", "width=8", "-n", "20", "--observation", f"{tmp_path}/seen.csv"]  # fmt: skip
     for source, more in (("some.npz", []), ("lab.py:f", ["--vectorised"])):
         out = tmp_path / source[:3]
@@ -382,13 +386,13 @@ def test_a_likelihood_weights_draws_of_a_poor_posterior(tmp_path):
                   progress=False)  # fmt: skip
     assert found.likelihood.share > 0.4
     x = np.array([0.9, 0.0])
-    grid = np.linspace(-1, 1, 81)[:-1] + 0.0125
+    grid = np.linspace(-1, 1, 41)[:-1] + 0.025
     at = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
     p = np.exp(found.log_prob(at, x))
-    assert p.sum() * 0.025**2 == pytest.approx(1.0, abs=0.1)
+    assert p.sum() * 0.05**2 == pytest.approx(1.0, abs=0.1)
     exact = np.exp(-2 * ((at - x) ** 2).sum(1))
     exact /= exact.sum()
-    drawn = found.sample(4_000, x)
+    drawn = found.sample(1_500, x)
     assert np.abs(drawn.mean(0) - exact @ at).max() < 0.08
     assert np.abs(drawn.std(0) - (exact @ at**2 - (exact @ at) ** 2) ** 0.5).max() < 0.08
     assert np.array_equal(found.sample(50, x), found.sample(50, x)) and np.abs(drawn).max() <= 1
@@ -421,7 +425,7 @@ def spot(theta, rng):
 def test_an_embedding_of_ones_own_is_trained_used_and_saved(tmp_path):
     prior, net = {"a": "uniform(-3, 3)", "b": "uniform(-3, 3)"}, Places()
     before = net.layers[1].weight.detach().clone()
-    how = {"simulations": 600, "vectorised": True, "steps": 120, "members": 1, "options": QUICK, "progress": False}
+    how = {"simulations": 600, "vectorised": True, "steps": 60, "members": 1, "options": QUICK, "progress": False}
     found = infer(spot, prior, embedding=net, method="npe", **how)
     assert torch.equal(net.layers[1].weight, before)  # a copy is trained
     assert found.embedding.shape == (8, 8) and found.held_out[1].shape[1:] == (8, 8)

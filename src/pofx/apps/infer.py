@@ -215,7 +215,8 @@ def _learned(
     parts = [part[:CHOSEN_BY] for part in first.held_out]
     value = [both._density(*parts), prior.log_prob(parts[0]) + whole.log_prob(*parts)]
     drawn = first._proposed(parts[1], CONSTANT_CHOICE, seed)
-    gaps = np.stack([both._log_weights(some, one) for some, one in zip(drawn, parts[1], strict=True)])
+    rows = np.repeat(parts[1], drawn.shape[1], 0)
+    gaps = both._log_weights(drawn.reshape(len(rows), -1), rows).reshape(drawn.shape[:2])
     own = value[1] - value[0]
     gaps = np.concatenate([gaps, own[:, None]], 1)  # the truth is one of the draws: no share wins by a lost constant
 

@@ -122,8 +122,9 @@ class Posterior:
 
     def _pooled(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """log q(θ | x) of parameters inside the bounds, weighted by the likelihood without its constant: (n,)."""
-        value = self._density(theta, np.repeat(x[None], len(theta), 0))
-        return value + self._log_weights(theta, x, value) if self._weighted else value
+        given = np.repeat(x[None], len(theta), 0)
+        value = self._density(theta, given)
+        return value + self._log_weights(theta, given, value) if self._weighted else value
 
     def _constant(self, x: np.ndarray) -> float:
         """The logarithm of the mean weight of draws under an observation."""
@@ -132,7 +133,8 @@ class Posterior:
         key = x.tobytes()
         if key not in self._constants:
             drawn = self._proposed(x[None], CONSTANT, 0)[0]
-            self._constants[key] = float(logsumexp(self._log_weights(drawn, x)) - math.log(len(drawn)))
+            logs = self._log_weights(drawn, np.repeat(x[None], len(drawn), 0))
+            self._constants[key] = float(logsumexp(logs) - math.log(len(logs)))
         return self._constants[key]
 
     @property
@@ -336,10 +338,9 @@ class Posterior:
         """Log-density (n,) of what the runs model, averaged over them."""
         return averaged(self._models, self.coordinates, events, given)
 
-    def _log_weights(self, theta: np.ndarray, x: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
-        """By how much the learned likelihood changes log q(θ | x), `value`, to its share: (n,)."""
+    def _log_weights(self, theta: np.ndarray, given: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
+        """By how much the learned likelihood changes log q(θ | x), `value`, to its share: (n,), x being a row each."""
         assert self.likelihood is not None
-        given = np.repeat(x[None], len(theta), 0)
         other = self.prior.log_prob(theta) + self.likelihood.log_prob(theta, given)
         return np.asarray(self.likelihood.share * (other - (self._density(theta, given) if value is None else value)))
 
@@ -349,8 +350,9 @@ class Posterior:
             return self._proposed(x, draws, seed)
         some = self._proposed(x, max(MORE * draws, LEAST_DRAWN), seed)
         rng, found = np.random.default_rng([seed, 13]), []
-        for theta, one in zip(some, x, strict=True):
-            weights = truncated(self._log_weights(theta, one))
+        logs = self._log_weights(some.reshape(-1, some.shape[2]), np.repeat(x, some.shape[1], 0))
+        for theta, own in zip(some, logs.reshape(some.shape[:2]), strict=True):
+            weights = truncated(own)
             found.append(theta[rng.permutation(systematic(weights / weights.sum(), rng))[:draws]])
         return np.stack(found)
 
