@@ -14,6 +14,7 @@ import pofx
 from pofx.apps.infer import infer
 from pofx.apps.pair_plot import pair_plot, predictive_plot
 from pofx.apps.parameter_posterior import Posterior
+from pofx.apps.pooled import Evidence
 from pofx.apps.prior import Prior
 from pofx.apps.simulate import names_in, read_observation, simulate
 from pofx.core.errors import CorruptError, DataError, UsageError
@@ -399,8 +400,40 @@ def test_a_likelihood_weights_draws_of_a_poor_posterior(tmp_path):
     again = Posterior.load(found.save(tmp_path / "p"))
     assert np.array_equal(again.sample(50, x), found.sample(50, x))
     assert np.isfinite(found.check(20, draws=20).tarp)
-    alone = replace(found, likelihood=replace(found.likelihood, share=0.0))
+    assert again.likelihood.power == found.likelihood.power
+    alone = replace(found, likelihood=replace(found.likelihood, share=0.0, power=1.0))
     assert alone.log_prob(at[:5], x) == pytest.approx(alone._density(at[:5], np.repeat(x[None], 5, 0)))
+
+
+def test_evidence_that_is_too_sharp_gets_the_power_that_makes_it_right():
+    """The posterior is N(0, 1) in three dimensions, what was learned is narrower by the root of two."""
+    rng, n, k = np.random.default_rng(0), 600, 64
+    truth, drawn = rng.standard_normal((n, 3)), rng.standard_normal((n, k, 3)) / 2**0.5
+    sharp = [-(part**2).sum(-1) for part in (truth, drawn)]
+    flat = (np.zeros(n), np.zeros((n, k)))
+    found = Evidence(flat, tuple(sharp), tuple(sharp))
+    assert found.levels(0.0, 1.0).mean() > 0.6
+    assert found.power(0.0) == pytest.approx(0.6, abs=0.05) and found.power(0.5) == found.power(0.0)  # the least tried
+    right = Evidence(flat, (sharp[0], -((2**0.5 * drawn) ** 2).sum(-1) / 2), flat)
+    assert right.levels(0.0, 1.0).shape == (n,) and right.score(0.0) > right.score(1.0)
+
+
+def test_densities_at_an_end_of_the_prior_are_those_beside_it():
+    prior = {"a": "uniform(0, 1)", "b": "beta(0.5, 0.5)"}
+    found = infer(noisy, prior, simulations=600, vectorised=True, method="npe", steps=30, members=1, options=QUICK,
+                  progress=False)  # fmt: skip
+    ends = found.log_prob([[0.0, 0.5], [1e-12, 0.5], [1e-3, 0.5], [1.0, 0.5], [0.999, 0.5], [0.5, 0.0]], [0.5, 0.5])
+    assert np.isfinite(ends).all() and ends[0] == ends[1]
+    assert ends[[0, 3]] == pytest.approx(ends[[2, 4]], abs=0.3)
+    assert np.isneginf(found.log_prob([[-1e-6, 0.5]], [0.5, 0.5])).all()
+
+
+def test_several_observations_are_drawn_in_one_call(gaussian):
+    x = np.array([[0.0, 0.5], [1.0, -1.0], [0.5, 0.5]])
+    found = gaussian.sample_batched((2, 150), x)
+    assert found.shape == (2, 150, 3, 2) and np.abs(found.mean((0, 1)) - 0.8 * x).max() < 0.2
+    with pytest.raises(DataError, match="got 3 of them.*sample_batched"):
+        gaussian.sample(3, x)
 
 
 class Places(torch.nn.Module):

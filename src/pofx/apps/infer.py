@@ -9,20 +9,18 @@ correction, or by the posterior itself for likelihoods and ratios, which need no
 opened (see `coordinates`), so nothing leaks outside. Held-out simulations check the calibration of every answer.
 """
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates, continuous
 from pofx.apps.embedding import Embedding
 from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers
 from pofx.apps.parameter_posterior import Posterior
-from pofx.apps.pooled import Likelihood
+from pofx.apps.pooled import Evidence, Likelihood
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, named_data
@@ -45,7 +43,7 @@ SHORT = {s + p: m for p, m in (("npe", "posterior"), ("nle", "likelihood"), ("nr
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
-CHOSEN_BY, CONSTANT_CHOICE = 200, 100  # simulations that choose, draws of each
+CHOSEN_BY, CONSTANT_CHOICE = 400, 64  # simulations that choose, draws of each
 PATIENCE = 8  # rounds of validation in vain, of 24, after which a training ends
 MOST_OF_BOTH = 2_500  # steps of each
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
@@ -123,7 +121,7 @@ def infer(
         theta, x = numbers(given_theta, prior.names if names_of(given_theta) else ()), numbers(given_x)
         if theta.ndim != 2 or theta.shape[1] != len(prior) or len(theta) != len(x):
             raise DataError(f"data must be parameters (n, {len(prior)}) and n data (got {theta.shape} and {x.shape})")
-        outside = ~np.isfinite(prior.log_prob(theta))
+        outside = ~(prior.log_prob(theta) > -np.inf)
         if outside.any():
             raise DataError(f"data must have parameters that the prior allows (got {theta[outside][0].tolist()})")
     else:
@@ -194,7 +192,7 @@ def _proposed(
             warnings.warn("the posterior is much narrower than the prior: the rest of this round is drawn from it",
                           stacklevel=3)  # fmt: skip
             more = posterior.sample(n, seed=seed)
-            found.append(more[np.isfinite(prior.log_prob(more))])
+            found.append(more[prior.log_prob(more) > -np.inf])
     return np.concatenate(found)[:n], posterior.log_prob(before) >= reach
 
 
@@ -202,7 +200,7 @@ def _learned(
     prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int | None, steps: int | None,
     seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
 ) -> Posterior:  # fmt: skip
-    """A posterior by one method, or by both with the power that held-out simulations choose."""
+    """A posterior by one method, or by both with the share and the power that held-out simulations choose."""
     if method != "both":
         return _fitted(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
     members = members or (2 if len(theta) < MANY else 1)
@@ -210,23 +208,19 @@ def _learned(
     shared = (model, members, steps, seed, progress, options, trainer)
     first = _fitted(prior, theta, x, "posterior", *shared)
     second = _fitted(prior, theta, x, "likelihood", *shared)
-    whole = Likelihood(second._models, second.coordinates, 1.0)
-    both = replace(first, method="both", likelihood=whole)
-    parts = [part[:CHOSEN_BY] for part in first.held_out]
-    value = [both._density(*parts), prior.log_prob(parts[0]) + whole.log_prob(*parts)]
-    drawn = first._proposed(parts[1], CONSTANT_CHOICE, seed)
-    rows = np.repeat(parts[1], drawn.shape[1], 0)
-    gaps = both._log_weights(drawn.reshape(len(rows), -1), rows).reshape(drawn.shape[:2])
-    own = value[1] - value[0]
-    gaps = np.concatenate([gaps, own[:, None]], 1)  # the truth is one of the draws: no share wins by a lost constant
-
-    def score(share: float) -> float:
-        if share == 0:  # of a weight of 0 too, whose logarithm has no product with 0
-            return float(np.mean(value[0]))
-        constant = logsumexp(share * gaps, axis=1) - math.log(gaps.shape[1])
-        return float(np.mean(value[0] + share * own - constant))
-
-    return replace(both, likelihood=replace(whole, share=max(SHARES, key=score)))
+    likelihood = Likelihood(second._models, second.coordinates, 1.0)
+    truth, seen = (part[:CHOSEN_BY] for part in first.held_out)
+    drawn = first._proposed(seen, CONSTANT_CHOICE, seed)
+    rows, size = np.repeat(seen, drawn.shape[1], 0), drawn.shape[:2]
+    flat = drawn.reshape(len(rows), -1)
+    found = Evidence(
+        (prior.log_prob(truth), prior.log_prob(flat).reshape(size)),
+        (first._density(truth, seen), first._density(flat, rows).reshape(size)),
+        (likelihood.log_prob(truth, seen), likelihood.log_prob(flat, rows).reshape(size)),
+    )
+    share = max(SHARES, key=found.score)
+    chosen = replace(likelihood, share=share, power=found.power(share))
+    return replace(first, method="both", likelihood=chosen)
 
 
 def _parts(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
