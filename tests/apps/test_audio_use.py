@@ -76,6 +76,17 @@ def test_a_saved_voice_draws_the_same(voice, tmp_path):
     assert all(np.array_equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(b"", "it is empty"), (b"MThd\0\0\0\6\0\1", "it is cut"), (b"RIFFxxxx", "does not begin with MThd"),
+     (b"MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\0\0\3\0\x90\x40", "it is cut")],
+)  # fmt: skip
+def test_a_damaged_score_is_named_with_its_fault_and_the_mend(tmp_path, content, fault):
+    (tmp_path / "bad.mid").write_bytes(content)
+    with pytest.raises(DataError, match=rf"bad\.mid is no MIDI file .*{fault}.*: write it again, or leave it out"):
+        read_midi(tmp_path / "bad.mid")
+
+
 def test_notes_survive_tokens_and_midi(tmp_path):
     notes = [(0, 4, 60), (4, 2, 62), (8, 8, 72)]
     assert notes_of(tokens_of(notes, 16)) == notes

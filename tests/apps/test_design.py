@@ -170,3 +170,24 @@ def test_a_test_may_have_an_argument_for_each_parameter():
     assert np.allclose(loop.scores(), loop.trials["a"] - 2 * loop.trials["b"])
     with pytest.raises(UsageError, match=r"list of designs \(a, b\)"):
         loop.run(lambda design: design["a"], 1)
+
+
+def test_a_test_of_one_design_at_a_time_that_breaks_off_loses_no_score(tmp_path):
+    record, seen = tmp_path / "r.csv", []
+
+    def slow(a, b):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append((a, b))
+        return a + b
+
+    with pytest.raises(KeyboardInterrupt):
+        Design(Random(BOUNDS), batch=4, record=record).run(slow, 1)
+    again = Design(Random(BOUNDS), batch=4, record=record)
+    assert len(again.pending()) == 2 and again.trials["score"][:2].tolist() == pytest.approx([a + b for a, b in seen])
+
+
+def test_a_parameter_is_not_called_as_a_column_of_the_record():
+    for name in ("score", "round"):
+        with pytest.raises(UsageError, match=f"{name} is a column of the record itself"):
+            Vectors({name: (0, 1)})

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pofx.apps.forecaster import Forecaster, told_by_calendar, unbroken
+from pofx.apps.forecaster import Forecast, Forecaster, told_by_calendar, unbroken
 from pofx.apps.futures import backtest, floors, scores, season_of
 from pofx.apps.linear_forecast import LinearForecast
 from pofx.cli.main import app
@@ -336,3 +336,32 @@ def test_futures_are_drawn_along_dates_where_there_are_some(tmp_path, monkeypatc
                 Forecast(np.ones((6, 3, 1)), ("a",))):  # fmt: skip
         one.plot(tmp_path / "p.png", past)
     assert seen[0].get_xdata()[0] == np.datetime64("2024-01-21") and list(seen[1].get_xdata()) == [0, 1, 2]
+
+
+def test_an_event_is_a_text_or_a_function_of_one_future_or_of_all():
+    rises = np.arange(10)[:, None, None] + np.arange(3)[None, :, None] * [[[1.0, 0.0]]]  # (10, 3, 2)
+    drawn = Forecast(rises, ("load", "cost"))
+    events = ("load >= 9", "load>8", lambda x: x[:, 0].max() >= 9, lambda x: x[:, -1, 0] >= 9, lambda x: x[-1, :1] >= 9)
+    assert [drawn.probability(event) for event in events] == [0.3] * len(events)
+    assert drawn.probability("cost<=2") == 0.3 and drawn.probability("cost<2") == 0.2
+    for event in (lambda x: x.max(0) > 2, lambda x: None, lambda x: x["load"], "load=3", "load", "load>a"):
+        with pytest.raises(UsageError, match="event must be"):
+            drawn.probability(event)
+    with pytest.raises(UsageError, match="unknown column of the series 'lod': did you mean load"):
+        drawn.probability("lod>3")
+
+
+def test_known_columns_of_the_future_are_taken_by_name_and_impossible_counts_are_refused():
+    made = Forecaster(2)
+    made.known = ["price", "promo"]
+    table = pd.DataFrame({"promo": [0.0, 1.0], "other": 9.0, "price": [5.0, 6.0]})
+    for known in (table, table.to_dict("list"), {"price": [5, 6], "promo": (0, 1)}):
+        assert made._by_name(known).tolist() == [[5.0, 0.0], [6.0, 1.0]]
+    with pytest.raises(UsageError, match="known has no column promo: give price, promo of the coming steps"):
+        made._by_name({"price": [1, 2]})
+    with pytest.raises(UsageError, match="no columns were named as known in fit"):
+        Forecaster(2)._by_name(table)
+    for wrong in ({"n": 0}, {"horizon": 0}, {"horizon": -3}, {"n": True}):
+        with pytest.raises(UsageError, match="must be a whole number of at least 1"):
+            made.simulate(walk(60), **wrong)
+    assert repr(Forecast(np.zeros((4, 3, 1)), ("load",))) == "4 futures of 3 steps: load"

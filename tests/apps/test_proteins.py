@@ -336,3 +336,19 @@ def test_designs_find_what_an_assay_rewards_and_change_few_columns(alignment):
     assert of.stacked(alignment, sequences, truth, 1)[3] == "V"
     with pytest.raises(DataError, match="50 measured"):
         of.fitted(alignment.focus, sequences[:10], truth[:10], density)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (">a\nMKTAYIAKQR\n", "has 1 sequence and no relatives to learn from: give an alignment of its family"),
+        (">a\nMKTA\n>b\nMKTA\n", "has 2 sequences, all of them alike, and no relatives"),
+        (">a\nMKTA\n>b\nM---\n>c\n---A\n", "of 3 different sequences .* all but the first have more than 50% gaps"),
+        (">a\n----\n>b\nMKTA\n", "the first sequence of .* has no residues"),
+    ],
+)
+def test_what_an_alignment_lacks_is_named_without_an_option_that_the_verb_has_not(tmp_path, text, fault):
+    (tmp_path / "f.a2m").write_text(text)
+    with pytest.raises(DataError, match=fault) as error:
+        read_alignment(tmp_path / "f.a2m")
+    assert "gaps=" not in str(error.value)

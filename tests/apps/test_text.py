@@ -76,8 +76,12 @@ def test_the_verb_compares_both(tmp_path, runs):
     words = ["text", str(tmp_path / "lines.txt"), "--run", folders[0], "--run", folders[1], "--prompt", "be"]
     done = CliRunner().invoke(app, [*words, "--fill", "b_n", "--stop", "s", "--min-p", "0.1"])
     assert done.exit_code == 0, done.output
-    for part in ("bits/byte", "-grams", "--- gpt\nbe", "masked-diffusion, gaps filled\nb"):
+    shown = ("bits/byte", "-grams", "--- gpt\nbe", "--- masked-diffusion\nbe", "masked-diffusion, gaps filled\nb")
+    for part in (*shown, "gpt draws in a fixed order, and fills no gaps"):
         assert part in done.output
+    for wrong in (("--stop", ""), ("--prompt", "Ω")):  # before anything is scored
+        done = CliRunner().invoke(app, [*words[:4], *wrong])
+        assert isinstance(done.exception, UsageError | DataError) and "bits/byte" not in done.output
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 import pofx
 from pofx.core import config
-from pofx.core.elsewhere import ELSEWHERE
+from pofx.core.elsewhere import ELSEWHERE, VALUES
 from pofx.core.errors import DataError, PofxError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.options import (
@@ -128,6 +128,31 @@ def test_the_message_names_the_value_the_limit_and_the_mend():
         assert str(error.value) == message
         with pytest.raises(UsageError):
             ROWS["gpt"].model(event, **options)  # direct construction as well
+
+
+@pytest.mark.parametrize(
+    ("model", "event", "options", "ours"),
+    [
+        ("ebm", Continuous((2,)), {"objective": "dsm"}, "objective=score"),
+        ("ebm", Continuous((2,)), {"objective": "NCE"}, "objective=noise"),
+        ("gan", Continuous((2,)), {"loss": "wgan-gp"}, "loss=wasserstein"),
+        ("gan", Continuous((2,)), {"penalty": "wgan_gp"}, "penalty=gradient"),
+        ("flow-matching", Continuous((2,)), {"prediction": "eps"}, "prediction=epsilon"),
+    ],
+)
+def test_what_others_call_a_choice_is_answered_by_ours(model, event, options, ours):
+    with pytest.raises(UsageError, match=rf"\(got '.*'\): pass {ours}, as it is called here"):
+        config.build(model, event, **options)
+
+
+def test_every_choice_of_others_is_one_of_ours_somewhere():
+    def names(hint):
+        own = {name for m in get_args(hint) if isinstance(m, OneOf) for name in m.names}
+        return own.union(*(names(part) for part in get_args(hint)))
+
+    known = set().union(*(names(hint) for model in MODELS for hint in annotated(model.__init__).values()))
+    strange = {ours for found in VALUES.values() for ours in found} - known
+    assert strange <= {"adamw", "bf16", "fp32", "ganspace", "sefa"}  # of the trainer and of samples
 
 
 def test_numbers_of_numpy_are_numbers_and_truth_values_are_none():

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 import pofx
 from pofx.cli.main import app
+from pofx.cli.output import as_pictures
 from pofx.conditioned import pictures_of_codes
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.sources import load
@@ -51,6 +52,34 @@ def test_sets_of_unequal_size_are_repeated_in_turn(tmp_path, sides):
     assert np.array_equal(items.condition.values[5:10], a[:5])
 
 
+def test_files_of_one_name_are_pairs_whatever_else_lies_beside_them(tmp_path, sides):
+    a, b = sides
+    write(tmp_path / "A", a[:20])
+    write(tmp_path / "B", b[:20], names=range(2, 22))
+    with pytest.warns(UserWarning, match="have 18 names in common: pictures of other names are left out"):
+        items = pofx.pairs(tmp_path)
+    assert np.array_equal(items.values, b[:18]) and np.array_equal(items.condition.values, a[2:20])
+    write(tmp_path / "few" / "A", a[:4])
+    write(tmp_path / "few" / "B", b[:6], names=(8, 3, 9, 10, 2, 7))  # in the order of names: b[4], b[1], b[5], b[0], …
+    with pytest.warns(UserWarning, match="put together in order"):
+        items = pofx.pairs(tmp_path / "few")
+    assert np.array_equal(items.values, b[[4, 1, 5, 0, 2, 3]])
+    assert np.array_equal(items.condition.values, a[[2, 3, 0, 1, 0, 1]])
+
+
+def test_the_inputs_may_lie_in_a_folder_anywhere(tmp_path, sides, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a, b = sides
+    write(tmp_path / "B", b)
+    write(tmp_path / "of photos" / "in", a)
+    items = load("B", condition="of photos/in").train
+    whole = {v.tobytes(): c.tobytes() for v, c in zip(b, a, strict=True)}
+    assert all(whole[v.tobytes()] == c.tobytes() for v, c in zip(items.values, items.condition.values, strict=True))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"has no folder 'empty' of pictures \(its folders: none\)"):
+        load("B", condition="empty")
+
+
 def test_wrong_folders_are_named(tmp_path, sides):
     a, _ = sides
     write(tmp_path / "A", a[:3])
@@ -86,12 +115,15 @@ def test_a_translation_at_the_command_line_reads_folders_and_writes_both_directi
         "encode cycle data/B --out back.png": (0, "40 codes"),
         "encode cycle data/B --out back.npz": (0, "40 codes"),
         "decode cycle back.npz --out forth.png": (0, "40 items"),
+        "sample cycle --condition new -n 3 --beside --out beside.png": (0, "3 samples"),
+        "sample cycle --beside --out beside2.png": (1, "--beside shows the pictures of --condition"),
         "sample cycle --condition nothing": (1, "no file or folder nothing"),
     }
     for call, (code, line) in calls.items():
         done = CliRunner().invoke(app, call.split())
         assert done.exit_code == code and line in done.output + str(done.exception), (call, done.output, done.exception)
     assert len(list((tmp_path / "there").glob("*.png"))) == 3
+    assert Image.open("beside.png").size[0] > 3 * Image.open("beside.png").size[1]  # three pairs in a line
     write(tmp_path / "large", [np.zeros((30, 20), np.uint8), np.zeros((9, 9), np.uint8)])
     with pytest.warns(UserWarning, match="made 6 x 8, grey"):
         done = CliRunner().invoke(app, ["sample", "cycle", "--condition", "large", "--out", "of large"])
@@ -103,3 +135,12 @@ def test_a_translation_at_the_command_line_reads_folders_and_writes_both_directi
         paired.encode(b[:3])
     with pytest.raises(UsageError, match="no pictures"):
         pictures_of_codes(paired, np.zeros((1, paired.model.code.shape[0]), np.float32))
+
+
+def test_inputs_beside_what_is_drawn_have_its_sides_channels_and_levels():
+    grey = pofx.images(np.array([[[0, 4], [4, 0]]], np.uint8), levels=5)
+    drawn = pofx.images(np.zeros((1, 4, 4, 3), np.uint8), levels=17)
+    shown = as_pictures(grey, drawn)
+    assert shown.shape == (1, 4, 4, 3) and shown.dtype == np.uint8 and shown.max() == 16 and shown[0, 0, 0].max() < 3
+    back = as_pictures(drawn, grey)
+    assert back.shape == (1, 2, 2) and back.max() == 0

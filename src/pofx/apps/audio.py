@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pofx.core.printed import aligned, show
+from pofx.core.printed import aligned, number_of, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 ROLLS = 8  # melodies that are drawn as piano rolls
@@ -83,7 +83,7 @@ def _melodies(
     for i, grid in enumerate(drawn):
         (out / f"{i}.mid").write_bytes(midi(notes_of(grid)))
         (out / f"{i}.wav").write_bytes(wav(sound(np.asarray(grid)), 8000))
-    return f"{n} melodies"
+    return number_of(n, "melody", "melodies")
 
 
 def _voices(
@@ -152,7 +152,7 @@ def _voices(
             voice.model: judged(clips, wanted_clips["word"], real, given["word"]),
         }
         show(aligned(pd.DataFrame(rows).T, na_rep="NaN"))
-    return f"{len(clips)} clips"
+    return number_of(len(clips), "clip")
 
 
 def digit(word: str, names: Any) -> str:

@@ -59,6 +59,8 @@ class Vectors(Space):
         self.columns = list(bounds)
         self.low, self.high = (np.array([float(b[i]) for b in bounds.values()]) for i in (0, 1))
         self.model = model
+        if own := [name for name in self.columns if name in (ROUND, SCORE)]:
+            raise UsageError(f"{own[0]} is a column of the record itself: give the parameter another name")
         if not bounds or not (self.low < self.high).all() or not np.isfinite([self.low, self.high]).all():
             raise UsageError(f"bounds must be low..high with low below high (got {dict(bounds)}): -p x=0..1")
 
@@ -263,18 +265,26 @@ class Design:
         waiting = self.pending()
         if len(scores) != len(waiting):
             raise UsageError(f"scores must be one for each of {len(waiting)} designs that wait (got {len(scores)})")
-        for row, score in zip(waiting.index, scores, strict=True):
+        self._note(waiting.index, scores)
+
+    def _note(self, rows: Any, scores: Sequence[float]) -> None:
+        for row, score in zip(rows, scores, strict=True):
             self.trials.loc[row, SCORE] = float(score) if np.isfinite(score) else FAILED
         self._write()
 
     def run(self, test: Callable[[list[Any]], Any], rounds: int) -> "Design":
-        """Rounds of proposing, testing and learning; `test` maps designs to scores."""
+        """Rounds of proposing, testing and learning; `test` maps designs to scores, or, with arguments called as the
+        columns, one design to its score, which is in the record before the next one is tested."""
         for _ in range(rounds):
             if not len(self.pending()) and self.budget is not None and len(self.trials) >= self.budget:
                 break
             waiting = self.propose()
-            designs = self._designs(waiting)
-            self.update(_tested(test, designs, self.space.columns))
+            designs, columns = self._designs(waiting), self.space.columns
+            if _of_one(test, columns):
+                for row, design in zip(waiting.index, designs, strict=True):
+                    self._note([row], _tested(test, [design], columns))
+            else:
+                self.update(_tested(test, designs, columns))
         return self
 
     def best(self, n: int = 5) -> pd.DataFrame:
@@ -332,7 +342,7 @@ def _tested(test: Callable[..., Any], designs: list[Any], columns: Sequence[str]
         UsageError: the test failed, or returned no numbers.
     """
     try:
-        if len(columns) > 1 and {*_arguments(test)} == {*columns}:
+        if _of_one(test, columns):
             scores = [test(**dict(zip(columns, np.asarray(one).tolist(), strict=True))) for one in designs]
         else:
             scores = test(designs)
@@ -345,6 +355,11 @@ def _tested(test: Callable[..., Any], designs: list[Any], columns: Sequence[str]
             f"designs ({', '.join(columns)}) and must return a number for each, NaN where it gives nothing"
         ) from error
     return [float(score) for score in found]
+
+
+def _of_one(test: Callable[..., Any], columns: Sequence[str]) -> bool:
+    """Whether a test has an argument for each column, two or more: it is given one design at a time."""
+    return len(columns) > 1 and {*_arguments(test)} == {*columns}
 
 
 def _arguments(test: Callable[..., Any]) -> tuple[str, ...]:

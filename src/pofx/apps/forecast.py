@@ -51,7 +51,7 @@ def forecast(
     ] = None,
     event: Annotated[
         list[str] | None,
-        typer.Option(help="NAME>VALUE or NAME<VALUE: how probable it is at some step of the future; repeatable."),
+        typer.Option(help="NAME>VALUE, also < >= <=: how probable it is at some step of the future; repeatable."),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=2, max=100_000, help="Futures.")] = 200,
     minutes: Annotated[float | None, typer.Option(help="Of training (default: 1).")] = None,
@@ -59,7 +59,7 @@ def forecast(
     overwrite: Overwrite = False,
 ) -> str:
     """Draw possible futures of a time series, scored on its end against simple forecasts."""
-    from pofx.apps.forecaster import Forecaster
+    from pofx.apps.forecaster import Forecaster, event_of
     from pofx.core.errors import UsageError
     from pofx.data.arrays import write_frame
     from pofx.data.columns import listed
@@ -77,7 +77,7 @@ def forecast(
     chosen = listed(columns) if one is None or columns is not None else list(one.names)
     every = by_name(source, by=by, known=names, columns=chosen if by_column(source, chosen) else None)
     first = next(iter(every.values()))
-    events = [read_event(text, first.names) for text in event or ()]
+    events = [event_of(text, first.names) for text in event or ()]
     ahead = dict.fromkeys(every) if future is None else coming(future, names, steps, by, list(every))
     found = None
     if one is None:
@@ -94,7 +94,7 @@ def forecast(
     for k, (name, history) in enumerate(every.items()):
         drawn = one.simulate(history, n, steps, known=ahead[name], seed=seed + k)
         for text, (channel, happens) in zip(event or (), events, strict=True):
-            chance = drawn.probability(lambda x, j=channel, of=happens: bool(of(x[:, j]).any()))
+            chance = drawn.probability(text)
             seen, error = past_rate(history.values[:, channel], happens, steps), (chance * (1 - chance) / n) ** 0.5
             show(
                 f"{name + ': ' if many else ''}{text} at some of {steps} steps: {chance:.3f} ± {error:.3f}; of "
@@ -150,31 +150,6 @@ def file_name(name: str) -> str:
     import re
 
     return re.sub(r"[^\w.+-]", "_", name)
-
-
-def read_event(text: str, names: Sequence[str]) -> tuple[int, Callable[[Any], Any]]:
-    """The channel of an event, and what happens: values → bool.
-
-    Raises:
-        UsageError: another form, no such column, or no number.
-    """
-    import math
-    import operator
-
-    from pofx.core.errors import UsageError, unknown
-
-    sign = ">" if ">" in text else "<"
-    name, _, value = text.partition(sign)
-    try:
-        limit = float(value)
-    except ValueError:
-        limit = math.nan
-    if not math.isfinite(limit):
-        raise UsageError(f"--event must be NAME>NUMBER or NAME<NUMBER (got '{text}'): such as --event '{names[0]}>10'")
-    if name.strip() not in names:
-        raise unknown("column of the series", name.strip(), list(names))
-    compare = operator.gt if sign == ">" else operator.lt
-    return list(names).index(name.strip()), lambda x: compare(x, limit)
 
 
 def past_rate(values: Any, happens: Callable[[Any], Any], horizon: int) -> float:

@@ -8,6 +8,8 @@ time given what it drew before.
 """
 
 import io
+import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ import pandas as pd
 from pofx.apps.folders import folder_of
 from pofx.apps.linear_forecast import LinearForecast, centred
 from pofx.artifact import Artifact, load
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_bytes, write_json
 from pofx.data.arrays import write_arrays
 from pofx.data.dataset import dataset
@@ -50,6 +52,10 @@ class Forecast:
     names: tuple[str, ...]
     times: pd.DatetimeIndex | None = None
 
+    def __repr__(self) -> str:
+        begin = "" if self.times is None else f" from {self.times[0]} on"
+        return f"{len(self.samples)} futures of {self.samples.shape[1]} steps{begin}: {', '.join(self.names)}"
+
     @property
     def mean(self) -> np.ndarray:
         return np.asarray(self.samples.mean(0))
@@ -58,14 +64,37 @@ class Forecast:
         """(horizon, channels)."""
         return np.asarray(np.quantile(self.samples, q, axis=0))
 
-    def probability(self, event: Callable[[np.ndarray], Any]) -> float:
-        """The share of futures in which an event happens.
+    def probability(self, event: str | Callable[[np.ndarray], Any]) -> float:
+        """The share of futures in which an event happens; its standard error is √(p (1 - p) / draws).
 
         Args:
-            event: of one future (horizon, channels) → bool, or of all of them → bool (draws,).
+            event: of one future (horizon, channels) → bool, or of all of them (draws, horizon, channels) → bool
+                (draws,); or a text such as "load>900": that a channel passes a value at some step.
+
+        Raises:
+            UsageError: a text of another form, or no truth value for each future.
         """
-        found = np.asarray([bool(event(one)) for one in self.samples])
+        if isinstance(event, str):
+            channel, happens = event_of(event, self.names)
+            found = happens(self.samples[:, :, channel]).any(1)
+        else:
+            found = self._happened(event)
         return float(found.mean())
+
+    def _happened(self, event: Callable[[np.ndarray], Any]) -> np.ndarray:
+        """Whether an event happens in each future: bool (draws,)."""
+        for values in (self.samples, None):
+            try:
+                found = np.asarray(event(values) if values is not None else [event(one) for one in self.samples])
+            except (IndexError, TypeError, ValueError):  # written for the other form
+                continue
+            found = found.reshape(len(found), -1)[:, 0] if values is None and found.size == len(found) else found
+            if found.shape == self.samples.shape[:1] and found.dtype.kind in "biuf":
+                return found.astype(bool)
+        raise UsageError(
+            f"an event must be true or false for each future, of {self.samples.shape[1]} steps and the channels "
+            f"{', '.join(self.names)}: such as lambda x: x[:, 0].max() > 1, or '{self.names[0]}>1'"
+        )
 
     def plot(self, path: str | Path, history: Series | None = None, channels: int = 4) -> None:
         """A picture: the end of the history, a few futures, and where half and nine tenths of them lie."""
@@ -112,6 +141,25 @@ class Forecast:
             columns[f"{name} mean"] = self.mean[:, j]
             columns |= {f"{name} {q:g}": self.quantile(q)[:, j] for q in levels}
         return pd.DataFrame(columns, index=self.times)
+
+
+def event_of(text: str, names: Sequence[str]) -> tuple[int, Callable[[Any], Any]]:
+    """The channel of an event NAME>NUMBER (or <, >=, <=), and what happens: values → bool.
+
+    Raises:
+        UsageError: another form, no such column, or no number.
+    """
+    found = re.fullmatch(r"(.*?)\s*(>=|<=|>|<)\s*([^<>=]+)", text.strip())
+    try:
+        limit = float(found[3]) if found else np.nan
+    except ValueError:
+        limit = np.nan
+    if found is None or not np.isfinite(limit):
+        raise UsageError(f"event must be NAME>NUMBER or NAME<NUMBER (got '{text}'): such as '{names[0]}>10'")
+    if found[1] not in names:
+        raise unknown("column of the series", found[1], list(names))
+    compare = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}[found[2]]
+    return list(names).index(found[1]), lambda x: compare(x, limit)
 
 
 def told_by_calendar(found: Sequence[Series]) -> list[float]:
@@ -315,16 +363,37 @@ class Forecaster:
         Args:
             history: a series as for `fit`, of which the last `context` steps are seen.
             horizon: steps; that of the training by default, any number is possible.
-            known: of the covariates that are known in advance, (horizon, k).
+            known: of the covariates that are known in advance, (horizon, k) in the order of `fit`, or a table or
+                mapping with columns of their names.
+
+        Raises:
+            UsageError: n or a horizon below 1, or covariates that are missing.
+            DataError: a history that is too short or has other channels, or covariates of another shape.
         """
-        horizon = horizon or self.horizon
+        horizon = self.horizon if horizon is None else horizon
+        for name, value in (("n", n), ("horizon", horizon)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise UsageError(f"{name} must be a whole number of at least 1 (got {value!r}): pass {name}=24")
         one = self._history(history)
-        ahead = one.following(horizon, known)
+        ahead = one.following(horizon, self._by_name(known))
         samples = self._draw([one], ahead[None], n, horizon, seed)[0]
         times = None
         if one.times is not None:
             times = after(one.times, horizon)
         return Forecast(samples, self.names, times)
+
+    def _by_name(self, known: Any) -> Any:
+        """Known covariates in the order of the training, where they have names."""
+        if not isinstance(known, Mapping) and not hasattr(known, "columns"):
+            return known
+        lacking = [name for name in self.known if name not in known]
+        if lacking:
+            raise UsageError(
+                f"known has no column {', '.join(lacking)}: give {', '.join(self.known)} of the coming steps"
+            )
+        if not self.known:
+            raise UsageError("no columns were named as known in fit: give an array, or leave known out")
+        return np.stack([np.asarray(known[name], np.float64).reshape(-1) for name in self.known], 1)
 
     def _history(self, history: Any) -> Series:
         if self.run is None:

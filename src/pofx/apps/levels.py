@@ -53,7 +53,7 @@ def read(
 ) -> Dataset:
     """Levels of a file, a folder of them, strings, lists of lines or arrays of whole numbers (n, H, W), as a data set.
 
-    Files are texts, maps of Tiled, .csv of tiles, or .npy; of a folder those in its subfolders are read too.
+    Files are texts, maps of Tiled, .csv of tiles, .npy or .npz; of a folder those in its subfolders are read too.
 
     Args:
         pad: a tile that fills smaller levels up to the size of the largest, on the right and below.
@@ -100,7 +100,7 @@ def texts_of(source: str | Path | Sequence[Any] | np.ndarray) -> tuple[list[str]
     if not isinstance(source, str | Path):
         return in_letters(source, "levels")
     path = Path(source)
-    if path.suffix.lower() == ".npy":
+    if path.suffix.lower() in (".npy", ".npz"):
         return in_letters(read_array(path), path.stem)
     files = [path]
     if path.is_dir():
@@ -398,7 +398,7 @@ def condition_of(run: Any, data: Dataset, n: int, seed: int) -> Any:
 def levels(
     source: Annotated[
         Path,
-        typer.Argument(metavar="LEVELS", help="A .txt of levels, a map of Tiled, a .csv or .npy, or a folder."),
+        typer.Argument(metavar="LEVELS", help="A .txt of levels, a map of Tiled, a .csv, .npy or .npz, or a folder."),
         Reads(),
     ],
     run: Trained = None,

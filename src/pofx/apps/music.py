@@ -131,6 +131,7 @@ def sound(grid: np.ndarray, rate: int = RATE, beats_per_minute: int = 110) -> np
 def rolls(grids: Any, path: Path) -> None:
     """Piano rolls of tunes, one below the other: pitch upwards, a line at each bar of 16 steps."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from pofx.core.files import write_bytes
 
@@ -139,10 +140,11 @@ def rolls(grids: Any, path: Path) -> None:
     figure = Figure(figsize=(9, 1.1 * len(notes) + 0.5), layout="constrained")
     for axes, tune, grid in zip(figure.subplots(len(notes), squeeze=False)[:, 0], notes, grids, strict=True):
         for start, length, pitch in tune:
-            axes.barh(pitch, length, 0.9, start, align="center", color="tab:blue")
+            axes.barh(pitch, length, 0.9, start, align="center", color="tab:blue", ec="white", lw=0.6)  # repeats too
         for bar in range(0, len(grid) + 1, 16):
             axes.axvline(bar, color="0.8", lw=0.7, zorder=0)
         axes.set(xlim=(0, len(grid)), ylim=(min(pitches) - 1, max(pitches) + 1), xticks=[])
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.tick_params(labelsize=7)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pofx.core.printed import aligned, show
+from pofx.core.printed import aligned, number_of, show
 from pofx.declared import Folder, Overwrite, Reads, Seed
 
 GROUP = "Uses"
@@ -65,7 +65,7 @@ def shapes(
         np.save(out / "clips.npy", drawn)
         video.gif(drawn, out / "clips.gif")
         run.save(out / "model")
-        return f"{n} clips"
+        return number_of(n, "clip")
     path = Path(source)
     arrays = path.name.lower().endswith((".npy", ".npz", ".npy.gz"))
     flat_points = path.is_dir() or (arrays and read_array(path).ndim == 3)

@@ -116,12 +116,12 @@ def prompted(
     """Texts that begin with a prompt, each cut behind the first of the stop texts that comes after it.
 
     Args:
-        length: characters, of running text.
+        length: characters, of running text; a model without an order draws a window.
         options: seed, temperature, top_k, top_p, min_p.
     """
     if any(not s for s in stop):
         raise UsageError("stop texts must not be empty: leave them out")
-    if run.representation.passage:
+    if run.representation.passage and in_order(run):
         from pofx.runs.continuation import long_texts
 
         found = long_texts(run, n, length, prefix=prompt, **options)
@@ -202,7 +202,7 @@ def text(
 ) -> None:
     """Train gpt and masked diffusion on the same texts, compare them in bits per byte, draw, and fill gaps."""
     from pofx.artifact import load
-    from pofx.core.model import Infilling
+    from pofx.core.model import Completing, Infilling
     from pofx.data.columns import listed
     from pofx.evaluate.provenance import held_out_by
     from pofx.hub import name_of
@@ -213,6 +213,8 @@ def text(
     check_sharpening(temperature, top_k, top_p, min_p)
     if fill is not None and GAP not in fill:
         raise UsageError(f"--fill must have a {GAP} where characters are to be drawn (got '{fill}')")
+    if any(not s for s in stop or ()):
+        raise UsageError("--stop must not be empty: leave it out")
     if run and (models is not None or minutes is not None):
         raise UsageError("--run is trained already: leave --models and --minutes out")
     data = read(source)
@@ -225,6 +227,8 @@ def text(
                 raise UsageError(
                     f"{name} models {trained.representation.kind} items: give runs of {data.train.kind} items"
                 )
+            if prompt:
+                trained.representation.prefix([prompt])  # refuses unknown characters before anything is scored
             held_out_by(trained, data)
     else:
         names = listed(models) or list(MODELS)
@@ -239,10 +243,19 @@ def text(
     options: dict[str, Any] = {name: value for name, (value, default) in chosen.items() if value != default}
     for name, one in runs.items():
         ends = [s.replace("\\n", "\n") for s in stop or ()]  # as shells pass it
-        drawn = prompted(one, prompt, n, length=length, stop=ends, seed=seed, **options) if in_order(one) else []
-        for sample in drawn or one.sample(n, seed=seed, **options):
+        free = not isinstance(one.model, Completing)  # of what is known of its texts
+        if free and (prompt or ends):
+            show(f"{name} cannot begin with a text: its draws are without --prompt and --stop")
+        drawn = (
+            one.sample(n, seed=seed, **options)
+            if free
+            else prompted(one, prompt, n, length=length, stop=ends, seed=seed, **options)
+        )
+        for sample in drawn:
             typer.echo(f"--- {name}\n{sample}")
-        if fill is not None and isinstance(one.model, Infilling):
+        if fill is not None and not isinstance(one.model, Infilling):
+            show(f"{name} draws in a fixed order, and fills no gaps: masked-diffusion does")
+        elif fill is not None:
             for sample in filled(one, fill, n, seed=seed, **options):
                 typer.echo(f"--- {name}, gaps filled\n{sample}")
 

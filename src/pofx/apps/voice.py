@@ -39,6 +39,7 @@ ROUNDS = 40  # of Griffin and Lim
 SMALL: Mapping[str, Any] = {"layers": 2, "bins": 8, "width": 128, "blocks": 1}  # of the default model
 
 SILENT = 1e-4  # of full scale
+SLOWEST = 500  # samples per second: tones up to 250 Hz
 REPEATS = ".*of the values repeat"  # a warning: lengths are whole numbers of samples
 
 
@@ -72,6 +73,8 @@ class Voice:
         """Learn from clips in [-1, 1] and, if given, a row of conditions for each (speaker, word)."""
         sounds = check_clips(clips, "clips")
         self.rate = int(rate)
+        if self.rate < SLOWEST:
+            raise DataError(f"a voice needs at least {SLOWEST} samples per second (got {rate}): pass rate=8000")
         self.window, self.hop = 2 * round(WINDOW * rate / 2), max(1, round(HOP * rate))
         grids, others = zip(*(self._analysed(sound) for sound in sounds), strict=True)
         flat = np.stack(grids).reshape(len(grids), -1)

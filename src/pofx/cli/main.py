@@ -14,6 +14,7 @@ import typer
 
 from pofx import __version__
 from pofx.cli.scan import Verbs
+from pofx.cli.spelling import spelled
 from pofx.core.options import BUDGETS
 
 INTERRUPTED = "interrupted; continue a training with --resume, a comparison by the same command"
@@ -58,7 +59,7 @@ def note(message: Warning | str, *about: Any) -> None:
 
 def sentence(message: Any) -> None:
     """A sentence on stderr: filled to the width of a terminal, in one line elsewhere, so that logs can be searched."""
-    text = f"pofx: {message}"
+    text = f"pofx: {spelled(str(message))}"
     if sys.stderr.isatty():
         width = max(shutil.get_terminal_size((80, 24)).columns, 40)
         text = textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -129,6 +129,25 @@ def pairs_of(items: Any, beside: Any) -> Any:
     return replace(items, values=np.stack((given, drawn), 1).reshape(-1, *drawn.shape[1:]), labels=None, condition=None)
 
 
+def as_pictures(given: Any, items: Any) -> Any:
+    """Pictures as those of items are: with their levels, channels and sides."""
+    import numpy as np
+    from PIL import Image
+
+    like, most = np.asarray(items.values), items.facts["levels"] - 1
+    values = np.asarray(given.values, np.float64) * (255 / (given.facts["levels"] - 1))
+    pictures = values if values.ndim == 4 else values[..., None]
+    colours = 1 if like.ndim == 3 else like.shape[3]
+    if pictures.shape[3] != colours:
+        pictures = np.repeat(pictures[..., :3].mean(-1, keepdims=True), colours, -1)
+    sides = (like.shape[2], like.shape[1])
+    found = [
+        np.stack([np.asarray(Image.fromarray(np.uint8(np.round(c))).resize(sides)) for c in np.moveaxis(p, -1, 0)], -1)
+        for p in pictures
+    ]
+    return np.round(np.stack(found) * (most / 255)).astype(like.dtype).reshape(like.shape)
+
+
 def least_probable(items: Any, log_prob: Any, n: int) -> str:
     """The n items with the smallest log p, the smallest first."""
     import numpy as np

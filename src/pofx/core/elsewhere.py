@@ -1,4 +1,5 @@
-"""Names that other libraries have for our options, so that an error can state ours; the first that exists is meant."""
+"""Names that other libraries and papers have for our options and for what these can be, so that an error can state
+ours; the first that exists is meant."""
 
 _OURS = {
     ("lr",): "learning_rate step_size",
@@ -51,3 +52,54 @@ _OURS = {
     ("noise",): "sigma noise_level sigma_y",
 }
 ELSEWHERE = {theirs: ours for ours, names in _OURS.items() for theirs in names.split()}
+
+_VALUES = {
+    "noise": "nce noise-contrastive",
+    "contrastive": "cd pcd cd-1 cd-k contrastive-divergence persistent-contrastive-divergence",
+    "score": "dsm ssm sm denoising sliced score-matching denoising-score-matching sliced-score-matching hyvarinen",
+    "levels": "ncsn annealed multi-level multiscale mdsm annealed-dsm",
+    "recovery": "drl recovery-likelihood diffusion-recovery diffusion-recovery-likelihood",
+    "matching": "em energy-matching",
+    "minimax": "saturating goodfellow",
+    "non-saturating": "vanilla bce ns nsgan logistic softplus standard",
+    "least-squares": "lsgan ls mse l2",
+    "wasserstein": "wgan wgan-gp wgangp w w1",
+    "relativistic": "rpgan rp r3gan ragan rgan",
+    "gradient": "gp wgan-gp wgangp gradient-penalty zero-gp",
+    "clip": "clipping weight-clip weight-clipping",
+    "r1+r2": "r1r2 r1-r2 r1,r2",
+    "none": "off no false null",
+    "epsilon": "eps noise",
+    "v": "v-prediction vpred",
+    "x0": "sample x-start start-x x-0 data x",
+    "velocity": "flow rf rectified-flow u",
+    "dpm++2m": "dpm dpmsolver dpm-solver dpmsolver++ dpm-solver++ dpm++ dpmpp dpmpp-2m dpm-2m",
+    "dpm++3m": "dpmpp-3m dpm-3m",
+    "dpm++2m-sde": "dpmpp-2m-sde dpm-sde dpmsolversde",
+    "ancestral": "ddpm euler-a euler-ancestral",
+    "adaptive": "rk45 ode",
+    "dopri5": "rk45 adaptive",
+    "even": "uniform linear linspace leading trailing",
+    "normal": "gaussian standard",
+    "mixture": "gmm mog mixture-of-gaussians",
+    "vamp": "vampprior",
+    "silu": "swish",
+    "leaky-relu": "lrelu leakyrelu",
+    "resize": "nearest bilinear upsample upsampling",
+    "transposed": "deconv deconvolution convtranspose convtranspose2d transpose",
+    "bernoulli": "bce binary",
+    "logistic": "dlm mol discretized-logistic discretised-logistic",
+    "adamw": "adam sgd rmsprop",
+    "unet": "u-net",
+    "mlp": "fc dense",
+    "conv": "cnn resnet",
+    "bf16": "fp16 half mixed amp bfloat16 float16 bf16-mixed 16-mixed",
+    "fp32": "float32 full single 32-true",
+    "diag": "diagonal",
+    "ganspace": "pca",
+    "sefa": "closed-form svd",
+}
+VALUES = {
+    theirs: [ours for ours, names in _VALUES.items() if theirs in names.split()]
+    for theirs in " ".join(_VALUES.values()).split()
+}

@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
+from pofx.core.elsewhere import VALUES
 from pofx.core.errors import UsageError, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -189,10 +190,13 @@ def check_value(name: str, value: Any, hint: Any, default: Any = inspect.Paramet
     if fits(value, hint):
         return
     names = [name for part in _parts(hint) for m in get_args(part)[1:] if isinstance(m, OneOf) for name in m.names]
-    near = get_close_matches(value.lower(), names, n=1, cutoff=0.5) if isinstance(value, str) else []
+    plain = value.lower().replace("_", "-").replace(" ", "-") if isinstance(value, str) else ""
+    ours = next((one for one in VALUES.get(plain, ()) if one in names), None)
+    near = get_close_matches(plain, names, n=1, cutoff=0.5) if plain else []
     instead = _instead(value, hint, default)
     mend = f"pass {name}={instead}" if instead else "leave it out" if default is None else ""
     mend = f"did you mean {' or '.join(near)}?" if near else mend
+    mend = f"pass {name}={ours}, as it is called here" if ours else mend
     raise UsageError(f"{name} must be {wanted(hint)} (got {short(value)}){mend and ': '}{mend}")
 
 

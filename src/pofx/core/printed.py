@@ -43,6 +43,11 @@ def aligned(table: Any, digits: int | None = 3, **options: Any) -> str:
     return str(rounded.to_string(line_width=width(), **options))
 
 
+def number_of(n: int, one: str, many: str = "") -> str:
+    """So many of something: 1 item, 2,000 items."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 def number(value: float) -> str:
     """A number as a person reads it: four digits, and no exponent below 10^9."""
     if 1e4 <= abs(value) < 1e9:

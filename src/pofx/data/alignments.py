@@ -55,7 +55,7 @@ def read_alignment(path: str | Path, *, identity: float = 0.8, gaps: float = 0.5
     Raises:
         DataError: no sequences, rows of different lengths, or nothing left by the filter.
     """
-    names, rows = fasta(decoded(Path(path), None))
+    names, rows = fasta(decoded(Path(path), None), str(path))
     if not any(c.isupper() for row in rows for c in row):  # no letters are insertions there
         rows = [row.upper() for row in rows]
     rows = [re.sub(r"[^A-Za-z.-]", GAP, row) for row in rows]
@@ -76,17 +76,24 @@ def read_alignment(path: str | Path, *, identity: float = 0.8, gaps: float = 0.5
     clean = ["".join(c[i] if c[i] in RESIDUES else GAP for i in keep) for c in columns]
     first = list(dict.fromkeys(clean))
     good = [s for i, s in enumerate(first) if i == 0 or s.count(GAP) <= gaps * len(s)]
-    if len(good) < 2 or not len(keep):
+    if not len(keep):
+        raise DataError(f"the first sequence of {path} has no residues in columns of the alignment: begin with another")
+    if len(first) < 2:
         raise DataError(
-            f"{path} has {len(good)} different sequences with at most {gaps:.0%} gaps, 2 are needed: raise gaps=, or "
-            "give another"
+            f"{path} has {len(names)} sequence{'' if len(names) == 1 else 's, all of them alike,'} and no relatives to "
+            "learn from: give an alignment of its family, as jackhmmer, HHblits or ColabFold write one"
+        )
+    if len(good) < 2:
+        raise DataError(
+            f"of {len(first)} different sequences of {path} all but the first have more than {gaps:.0%} gaps in its "
+            "columns: give an alignment with nearer relatives, or a first sequence that covers them"
         )
     row_of = {s: i for i, s in reversed(list(enumerate(clean)))}
     full = ["".join(c for c in rows[row_of[s]].upper() if c in RESIDUES) for s in good]
     return Alignment(good, np.array(numbers), weights(good, identity), len(clean) - len(good), full)
 
 
-def fasta(text: str) -> tuple[list[str], list[str]]:
+def fasta(text: str, name: str = "the text") -> tuple[list[str], list[str]]:
     """Names and sequences of a FASTA text; blanks and numbers between residues, and stops at the end, are left out."""
     names: list[str] = []
     rows: list[list[str]] = []
@@ -97,7 +104,7 @@ def fasta(text: str) -> tuple[list[str], list[str]]:
         elif rows and not line.startswith(";"):
             rows[-1].append(re.sub(r"[\s\d]", "", line))
     if not names:
-        raise DataError("the text holds no sequences: headings begin with '>'; convert Stockholm or Clustal to FASTA")
+        raise DataError(f"{name} holds no sequences: headings begin with '>'; convert Stockholm or Clustal to FASTA")
     return names, ["".join(r).rstrip("*") for r in rows]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pofx.core.errors import DataError
 from pofx.data.numbers import as_array
 
-CANCEL = "cancel each other"
+CANCEL, AVERAGED, CLIPPED = "cancel each other", "channels, which are averaged", "are clipped"  # of warnings
 CANCELLED = 0.01  # of the power of the channels, below which their mean has lost them
 
 
@@ -25,17 +25,20 @@ def check_clips(x: Any, name: str) -> list[np.ndarray]:
 
 @contextmanager
 def stated_once() -> Iterator[None]:
-    """A warning about channels that cancel is given once for all clips, with their number."""
+    """A warning about channels or clipped samples is given once for all clips, with their number."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    alike = [str(one.message) for one in caught if CANCEL in str(one.message)]
+    alike: dict[str, list[str]] = {}
     for one in caught:
-        if CANCEL not in str(one.message):
+        mark = next((mark for mark in (CANCEL, AVERAGED, CLIPPED) if mark in str(one.message)), None)
+        if mark is None:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    if alike:
-        more = f" ({len(alike) - 1} more are such)" if len(alike) > 1 else ""
-        warnings.warn(f"{alike[0]}{more}", UserWarning, stacklevel=4)
+        else:
+            alike.setdefault(mark, []).append(str(one.message))
+    for found in alike.values():
+        more = f" ({len(found) - 1} more are such)" if len(found) > 1 else ""
+        warnings.warn(f"{found[0]}{more}", UserWarning, stacklevel=4)
 
 
 def check_clip(value: Any, name: str) -> np.ndarray:

@@ -123,7 +123,8 @@ def split(
             f"fractions must be positive and sum to less than 1 (got {fractions}): pass fractions=(0.1, 0.1)"
         )
     if n < 3:
-        raise DataError(f"{name} has {n} items: at least 3 are needed for a training, a validation and a test split")
+        have = f"{name} has {n} item{'' if n == 1 else 's'}"
+        raise DataError(f"{have}: at least 3 are needed for a training, a validation and a test split")
     if sequential:
         train, validation, test = (replace(items, values=piece) for piece in kind.divided(items.values, *fractions))
         return dataset(train, validation, test, name, source=source, licence=licence, summary=summary, facts=facts)

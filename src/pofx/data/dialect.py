@@ -89,7 +89,9 @@ def text_of(path: Path, encoding: str | None = None) -> str:
         text = content.decode(marked or "utf-8").removeprefix("\ufeff")
     except UnicodeError as error:
         if marked is not None or content.count(0):
-            raise DataError(f"{path} is not {marked or 'UTF-8'} text ({error}): pass encoding=…") from error
+            raise DataError(
+                f"{path} is not {marked or 'UTF-8'} text ({error}): pass encoding=…, or save it as UTF-8"
+            ) from error
         text = content.decode("cp1252", "replace")
         warnings.warn(
             f"{path.name} is not UTF-8 text: read as Windows-1252, pass encoding=… if it is another", UserWarning

@@ -117,7 +117,16 @@ def contents(
         found = reader.read(path, **given)
     if not isinstance(found, Items):
         return tuple(conditioned(part, condition, path.name) for part in found)
-    return conditioned(found, condition, path.name)
+    try:
+        return conditioned(found, condition, path.name)
+    except UsageError:
+        if reader is None or reader.name != "image" or not path.is_dir() or not isinstance(condition, str):
+            raise
+        names = sorted(one.name for one in path.iterdir() if one.is_dir())
+        raise UsageError(
+            f"{path} has no folder '{condition}' of pictures (its folders: {', '.join(names[:8]) or 'none'}): name one "
+            "of them, a folder elsewhere, left or right where pictures lie side by side, or label"
+        ) from None
 
 
 def _check_options(given: Mapping[str, Any], known: set[str], what: str) -> None:

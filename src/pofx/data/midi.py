@@ -16,6 +16,7 @@ REST, HOLD, FIRST = 0, 1, 2
 CLASSES = FIRST + 128
 STEPS = 4  # of a quarter
 TICKS = 480  # of a quarter, in files that are written
+UNREADABLE = "is no MIDI file that can be read"
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
 PROGRESSIONS = ((0, 3, 4, 0), (0, 5, 3, 4), (5, 3, 0, 4), (0, 4, 5, 3))
 Note = tuple[int, int, int]  # first step, steps, pitch
@@ -56,7 +57,7 @@ def read_midi(path: Path) -> list[Note]:
     data = path.read_bytes()
     try:
         if data[:4] != b"MThd":
-            raise ValueError("it does not begin with MThd")
+            raise ValueError("it does not begin with MThd" if data else "it is empty")
         size, _, tracks, division = struct.unpack(">IHHH", data[4:14])
         if division & 0x8000 or division == 0:
             raise ValueError("its times are not in quarters")
@@ -69,8 +70,10 @@ def read_midi(path: Path) -> list[Note]:
                 notes += _track(data[at + 8 : at + 8 + length], division)
                 found += 1
             at += 8 + length
-    except (ValueError, IndexError, struct.error) as error:
-        raise DataError(f"{path} is no MIDI file that can be read: {error}") from None
+    except (IndexError, struct.error):
+        raise DataError(f"{path} {UNREADABLE} (it is cut): write it again, or leave it out") from None
+    except ValueError as error:
+        raise DataError(f"{path} {UNREADABLE} ({error}): write it again, or leave it out") from None
     if not notes:
         raise DataError(f"{path} has no notes: choose another file")
     return sorted(notes)

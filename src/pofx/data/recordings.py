@@ -17,7 +17,7 @@ import numpy as np
 
 from pofx.core.errors import DataError, UsageError
 from pofx.data.bounded import read_bytes, reading
-from pofx.data.clips import check_clip, stated_once
+from pofx.data.clips import AVERAGED, CLIPPED, check_clip, stated_once
 from pofx.data.members import folder_labels, members, stated_splits
 
 PIECE = 1 << 16  # samples: longer recordings are cut into pieces of this length
@@ -135,7 +135,7 @@ def read_recording(content: bytes, name: str) -> tuple[np.ndarray, int]:
             stated = _check_wav(content, name)
             found = _plain_wav(content)
             if found is not None:
-                return check_clip(_bounded(found[1], name), name), found[0]
+                return check_clip(_bounded(_noted(found[1], name), name), name), found[0]
             clip, rate = _decoded(content, name)
             samples, block = stated
             filler = len(clip) - samples if samples else 0  # codings in blocks fill up the last one, and no more
@@ -211,7 +211,14 @@ def _decoded(content: bytes, name: str) -> tuple[np.ndarray, int]:
             raise DataError(
                 f"{name} is not a whole recording: {len(samples):,} of its {frames:,} samples are there: write it again"
             )
-        return check_clip(_bounded(samples, name), name), int(file.samplerate)
+        return check_clip(_bounded(_noted(samples, name), name), name), int(file.samplerate)
+
+
+def _noted(samples: np.ndarray, name: str) -> np.ndarray:
+    """The same samples; a warning where they are of several channels."""
+    if samples.ndim == 2 and samples.shape[1] > 1:
+        warnings.warn(f"{name} has {samples.shape[1]} {AVERAGED}", UserWarning)
+    return samples
 
 
 def _bounded(samples: np.ndarray, name: str) -> np.ndarray:
@@ -233,5 +240,5 @@ def _bounded(samples: np.ndarray, name: str) -> np.ndarray:
     if most > 1:
         count = int((np.abs(samples) > 1).sum())
         if count > 1e-3 * samples.size:
-            warnings.warn(f"{name}: {count:,} samples beyond ±1 (up to {most:.3g}) are clipped", UserWarning)
+            warnings.warn(f"{name}: {count:,} samples beyond ±1 (up to {most:.3g}) {CLIPPED}", UserWarning)
     return samples.clip(-1, 1)

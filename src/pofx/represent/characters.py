@@ -1,13 +1,15 @@
 """Texts as characters, each a class. Class 0 ends a text and fills the rest; class 1 is any character not seen in
 training."""
 
-from collections.abc import Collection
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Any, Self
 
 import numpy as np
 from torch import Tensor
 
-from pofx.core.errors import DataError
+from pofx.core.errors import LISTED, DataError
 from pofx.core.model import Density
 from pofx.core.options import short
 from pofx.core.representation import Items
@@ -15,6 +17,8 @@ from pofx.data.passages import PASSAGE, Passages
 from pofx.represent.texts import END, WINDOW, Texts, lengths
 
 UNKNOWN, MARK = 1, "\ufffd"
+WORDS, OFTEN = 200, 20  # words of texts that use few of them, and how often they use each in the mean
+WORD = re.compile(rf"{MARK}*[^\W_](?:[^\W_]|{MARK})*")
 
 
 class Characters(Texts):
@@ -25,8 +29,9 @@ class Characters(Texts):
     volume = Density.EXACT
     options = ("length",)
 
-    def __init__(self, classes: int, characters: str, length: int = 0, passage: int = 0) -> None:
+    def __init__(self, classes: int, characters: str, length: int = 0, passage: int = 0, words: str = "") -> None:
         super().__init__(classes, length, passage)
+        self.words = words  # all that training texts use, with blanks between, where these are few
         if classes != len(characters) + 2 or len(set(characters)) != len(characters):
             raise DataError(f"characters must be {classes - 2} different ones (got {short(characters)})")
         self.characters = characters
@@ -42,11 +47,11 @@ class Characters(Texts):
         """The alphabet of the training texts; by default their greatest length and a little more, for longer ones."""
         values = items.values
         if isinstance(values, Passages):
-            characters, length, passage = "".join(sorted(set(values.text))), WINDOW, PASSAGE
+            characters, length, passage, words = "".join(sorted(set(values.text))), WINDOW, PASSAGE, ""
         else:
             characters = "".join(sorted(set().union(*values)))
-            length, passage = lengths(np.asarray([len(v) for v in values])), 0
-        return cls(len(characters) + 2, characters, int(options.get("length", length)), passage)
+            length, passage, words = lengths(np.asarray([len(v) for v in values])), 0, vocabulary(values)
+        return cls(len(characters) + 2, characters, int(options.get("length", length)), passage, words)
 
     def codes(self, text: str) -> np.ndarray:
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
@@ -85,6 +90,14 @@ class Characters(Texts):
         return known
 
     def unfamiliar(self, raw: Tensor) -> str:
+        known = set(self.words.split())
+        used = dict.fromkeys(word for text in self.items(raw) for word in WORD.findall(text)) if known else {}
+        other = [word.replace(MARK, "?") for word in used if word not in known]
+        if other:
+            return (
+                f"no text of training has the word{'s' * (len(other) > 1)} {_some(other)}, of which the model knows "
+                f"nothing: its words are {_some(sorted(known))}"
+            )
         strange, every = int((raw == UNKNOWN).sum()), int((raw != END).sum())
         if not strange:
             return ""
@@ -98,3 +111,17 @@ class Characters(Texts):
     @property
     def dims(self) -> int:
         return self.passage or self.length
+
+
+def vocabulary(texts: Iterable[str]) -> str:
+    """The words of texts that use a few again and again, such as captions, with blanks between; else nothing."""
+    counts: Counter[str] = Counter()
+    for n, text in enumerate(texts, 1):
+        counts.update(WORD.findall(text))
+        if len(counts) > WORDS or (n > OFTEN and counts.total() < 2 * n):  # sequences of letters are no sentences
+            return ""
+    return " ".join(sorted(counts)) if counts.total() >= OFTEN * len(counts) else ""
+
+
+def _some(words: list[str]) -> str:
+    return ", ".join(words[:LISTED]) + (" …" if len(words) > LISTED else "")

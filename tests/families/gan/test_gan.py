@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import math
 import re
+import warnings
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from pofx.core.errors import Unsupported, UsageError, unknown
 from pofx.core.event import Bounded, Continuous, Discrete
 from pofx.core.model import Batch
 from pofx.core.random import Streams
+from pofx.families.gan import control
 from pofx.families.gan.candidates import Odds, chosen
 from pofx.families.gan.control import MIXES, direction_of, span
 from pofx.families.gan.gan import GAN
@@ -508,6 +510,16 @@ def test_principal_directions_and_class_arithmetic_need_codes_w():
 TRANSLATIONS = ("pix2pix", "cyclegan")
 
 
+def test_a_strength_without_a_direction_is_said_to_have_no_effect():
+    for options in ((0, "sefa", -1, -1, 3.0), (0, "ganspace", -1, -1, 1.0)):
+        with pytest.warns(UserWarning, match="has no effect alone: pass direction=1"):
+            control.check_steps(*options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        control.check_steps(0, "sefa", -1, -1, 1.0)
+        control.check_steps(0, "sefa", 2, -1, 3.0)
+
+
 @pytest.mark.parametrize("name", ["r3gan", "pix2pix", "cyclegan", "mmd-gan", "vae", "vq-vae"])
 def test_warnings_name_options_that_the_model_has(name):
     row = row_of(name)
@@ -666,3 +678,17 @@ def test_candidates_of_a_model_are_refused_where_there_are_no_odds():
 def test_options_that_other_libraries_name_otherwise_are_answered_by_ours(name, theirs, ours):
     known = {*inspect.signature(row_of(name).model.__init__).parameters, *inspect.signature(GAN.sample).parameters}
     assert str(unknown(f"option of {name}", theirs, known)) == f"unknown option of {name} '{theirs}': it is {ours} here"
+
+
+@pytest.mark.parametrize(
+    ("event", "options", "blocks", "average"),
+    [
+        (Continuous((2,)), {}, 2, 2000),
+        (Continuous((2,)), {"blocks": 3}, 3, 2000),
+        (Continuous((64,)), {"architecture": "wave"}, 1, None),
+        (Bounded((1, 8, 8)), {}, 1, None),
+    ],
+)
+def test_only_points_are_averaged_briefly_and_get_two_blocks(event, options, blocks, average):
+    gan = GAN(event, **{**GAN.small, **options})
+    assert (gan.blocks, gan.suited().get("ema_images")) == (blocks, average)

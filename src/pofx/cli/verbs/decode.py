@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import number_of
 from pofx.declared import Items, Reads
 
 GROUP = "Use a run"
@@ -29,4 +30,4 @@ def decode(
     artifact = load(run).to(device)
     with output.waiting(f"decoding {len(z):,} codes by {artifact.name}"):
         values = artifact.decode(z, arguments.conditions(artifact, condition, len(z)))
-    return output.items(arguments.as_items(artifact, values), out, f"{len(z)} items")
+    return output.items(arguments.as_items(artifact, values), out, number_of(len(z), "item"))

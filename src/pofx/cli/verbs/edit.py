@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import number_of
 from pofx.declared import Items, Reads
 
 GROUP = "Use a run"
@@ -71,7 +72,7 @@ def edit(
 
     from pofx.apps import edit as app
     from pofx.artifact import load
-    from pofx.core.errors import UsageError, unknown
+    from pofx.core.errors import DataError, UsageError, unknown
     from pofx.data.kind import named, take
     from pofx.data.pictures import one_picture
     from pofx.data.sources import whole
@@ -117,6 +118,8 @@ def edit(
             raise UsageError(f"there is no file {mask}: pass --mask a picture")
         arrays = mask.suffix.lower() in (".npy", ".npz")
         area = read_array(mask, "mask") if arrays else app.masked_area(one_picture(mask, behind=0), sides)
+        if np.asarray(area).dtype.kind in "biuf" and not (np.nan_to_num(area, nan=1) > 0).any():
+            raise DataError(f"{mask} marks no place: make it white (in an array true) where items are drawn anew")
     if new is not None:
         if new not in HALVES:
             raise unknown("half", new, HALVES)
@@ -149,7 +152,7 @@ def edit(
     columns = None if toward is None else stops  # a pair a row
     items = arguments.as_items(of, edited)
     left = _given(items, values, area, enlarge, colour, beyond) if beside else None
-    return output.items(items, out, f"{len(edited)} items drawn", columns=columns, beside=left)
+    return output.items(items, out, f"{number_of(len(edited), 'item')} drawn", columns=columns, beside=left)
 
 
 def _given(items: Any, values: Any, area: Any, enlarge: int | None, colour: bool, beyond: str | None) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pofx.cli import arguments, output
+from pofx.core.printed import number_of
 from pofx.declared import LINES, Items, Reads
 
 GROUP = "Use a run"
@@ -68,9 +69,13 @@ def sample(
 
     if known is not None and prefix is None:
         raise UsageError("--known needs --prefix DATA: it is the number of parts of each of its items that are given")
-    if beside and known is None:
-        raise UsageError("--beside shows what --prefix DATA --known ROWS gives: pass both, or leave it out")
     artifact = load(run).to(device)
+    inputs = artifact.conditioning is not None and named(artifact.conditioning.kind).photographic
+    if beside and known is None and not (inputs and condition is not None):
+        raise UsageError(
+            "--beside shows the pictures of --condition, or what --prefix DATA --known ROWS gives: pass that, or leave "
+            "it out"
+        )
     if beside:
         output.check_pairs(named(artifact.representation.kind), out)
     if guide is not None:
@@ -89,8 +94,11 @@ def sample(
             drawn = artifact.sample(n, stated, seed=seed, prefix=start, given=rows, **tempering)
         else:
             drawn = long_texts(artifact, n, length, prefix=start or "", condition=stated, seed=seed, **tempering)
-    done = f"{n} {'tempered samples, which do not follow p(x)' if tempering else 'samples'}"
+    done = number_of(n, "tempered sample" if tempering else "sample")
+    done += ", which do not follow p(x)" * bool(tempering)
     mark = stamp(artifact, None if sign is None else key_of(sign), seed=seed, n=n)
     items = arguments.as_items(artifact, drawn)
-    left = arguments.unknown_grey(items, start) if beside else None
+    left = None
+    if beside:
+        left = arguments.unknown_grey(items, start) if known is not None else output.as_pictures(stated, items)
     return output.items(items, out, done, mark=mark, beside=left)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pofx.cli import arguments, output
-from pofx.core.printed import show
+from pofx.core.printed import number_of, show
 from pofx.declared import File
 
 GROUP = "Use a run"
@@ -72,7 +72,7 @@ def score(
         )
     if top:
         show(output.least_probable(items, scored.value, top))
-    return f"{len(rows)} items, {_mean(artifact, scored)} ({kind['density']}{_passes(scored)})"
+    return f"{number_of(len(rows), 'item')}, {_mean(artifact, scored)} ({kind['density']}{_passes(scored)})"
 
 
 def _mean(artifact: Any, scored: Any) -> str:

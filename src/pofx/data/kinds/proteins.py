@@ -47,7 +47,7 @@ class Proteins(Text):
     def read(self, path: Path, **options: Any) -> Items:
         if path.suffix.lower() in (".a2m", ".a3m"):
             return proteins(read_alignment(path, identity=1.0).sequences, name=path.name)
-        found = [s.upper() for s in fasta(decoded(path, options.get("encoding")))[1]]
+        found = [s.upper() for s in fasta(decoded(path, options.get("encoding")), path.name)[1]]
         good = [s for s in found if s and set(s) <= set(LETTERS)]
         if good and len(good) < len(found):
             first = next(s for s in found if s not in good)

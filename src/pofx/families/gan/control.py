@@ -6,6 +6,8 @@ Directions without labels: the right singular vectors of the layers that read th
 2004.02546). Differences of the mean w of classes move a sample from one class towards another.
 """
 
+import warnings
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -73,6 +75,15 @@ def direction_of(generator: Generator, kind: str, number: int) -> Float[Tensor, 
         raise UsageError(f"direction must be at most {len(axes)} for this model (got {number}): pass direction=1")
     axis = axes[number - 1]
     return axis * scales[number - 1] * torch.sign(axis[axis.abs().argmax()])
+
+
+def check_steps(direction: int, directions: str, plus: int, minus: int, strength: float) -> None:
+    """Warn of a strength, or a sort of directions, that has no direction to act on."""
+    if direction or plus >= 0 or minus >= 0:
+        return
+    for option, value, idle in (("strength", f"{strength:g}", "1"), ("directions", directions, DIRECTIONS[0])):
+        if value != idle:
+            warnings.warn(f"{option}={value} has no effect alone: pass direction=1, or plus=3", stacklevel=4)
 
 
 def check_steering(generator: Generator, truncation: float, mix_levels: str, temperature: float) -> None:
