@@ -56,6 +56,7 @@ def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray, names: Seque
     beyond the first 200 are left out. Few numbers that have names are shown by these.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     _check(path)
     flat = data.reshape(len(data), -1)[:, :NUMBERS]
@@ -65,14 +66,21 @@ def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray, names: Seque
     low, first, middle, third, high = np.quantile(flat, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
     unit = np.where(high > low, (high - low) / 2, 1.0)
     at = np.arange(flat.shape[1])
-    figure = Figure(figsize=(min(4 + 0.25 * len(at), 14), 3), layout="constrained")
+    figure = Figure(figsize=(min(4 + 0.25 * len(at), 14), 3.2), layout="constrained")
     ax = figure.subplots()
     for a, b, colour in ((low, high, "#c9ddf5"), (first, third, "#86b3e8")):
         ax.bar(at, (b - a) / unit, 0.8, (a - middle) / unit, color=colour)
     ax.plot(at, (np.ravel(seen)[:NUMBERS] - middle) / unit, "o", color="#c2410c", ms=4)
     if len(names) == len(at) <= NAMED:
-        ax.set_xticks(at, names, rotation=30 if max(map(len, names)) > 6 else 0, ha="right")
-    ax.set_xlabel("number of the observation (dots); simulated from the posterior: 50 and 90 %", fontsize=9)
+        turned = max(map(len, names)) > 6
+        ax.set_xticks(at, names, rotation=30 if turned else 0, ha="right" if turned else "center")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("number of the data", fontsize=8)
+    ax.use_sticky_edges = False
+    ax.margins(y=0.08)
+    ax.set_ylabel("from the median, in half\nwidths of the 90 % band", fontsize=8)
+    ax.set_title("dots: observation; bands: 50 and 90 %\nof data simulated from the posterior", fontsize=8)
     ax.tick_params(labelsize=7)
     return _written(figure, path)
 
