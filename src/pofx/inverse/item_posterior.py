@@ -118,7 +118,8 @@ class ItemPosterior:
             kind = "exact" if isinstance(run.model, Explicit) and run.model.density is Density.EXACT else "approximate"
         elif self.method in ("hmc", "map"):
             x, level = self._walked(y, given, n, seed)
-            kind = "point" if self.method == "map" else "exact" if getattr(run.model, "lossless", 0) else "approximate"
+            whole = getattr(run.model, "lossless", False) or isinstance(run.model, NormalComponents)
+            kind = "point" if self.method == "map" else "exact" if whole else "approximate"
         elif self.method == "exact":
             assert isinstance(run.model, NormalComponents)
             x, deviation = exact_draws(self._problem(y), run.model, given, n, seed)
@@ -175,7 +176,8 @@ class ItemPosterior:
     def _walked(self, y: Tensor, given: Any, n: int, seed: int) -> tuple[Tensor, np.ndarray | None]:
         """Events (m · n, *event) by a walk through codes or items, see `spaces`, and levels of noise as found (m,)."""
         model, view = self.run.model, self.run.representation
-        unknown_level, by_items = self.noise.unknown, self.method == "hmc" and dear_codes(model)
+        unknown_level = self.noise.unknown
+        by_items = isinstance(model, NormalComponents) or (self.method == "hmc" and dear_codes(model))
         out, levels = [], []
         whole: Space | None = None  # that of all measurements
         for i in range(len(y)):
