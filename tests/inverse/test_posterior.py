@@ -349,6 +349,7 @@ def test_numbers_that_are_nan_are_unknown_whatever_the_operator(gmm, digits):
     assert mask.operator.known.sum() < mask.operator.known.numel() and mask.at(y[:1]).sample(2).residual.max() < 2
     plain = pofx.posterior(gmm, np.where(np.arange(64).reshape(1, 1, 8, 8) < 30, np.nan, 0.2), "denoise", 0.05)
     assert isinstance(plain.operator, Mask) and int(plain.operator.mask.sum()) == 34
+    assert int(pofx.posterior(gmm, np.where(np.eye(8) > 0, 0.2, np.nan), "inpaint").operator.mask.sum()) == 8
     with pytest.raises(DataError, match="measurement 0 has no number that is known"):
         pofx.posterior(gmm, np.full((1, 8, 8), np.nan))
     with pytest.raises(DataError, match="infinite values"):

@@ -96,7 +96,8 @@ def posterior(
 
         return several_of(make, *several, y, condition)
     if y is not None and has_gaps(y):
-        whole = operator_of(operator, _shape_for(artifact, operator, shape), options_of)
+        holes = isinstance(operator, str) and operator == "inpaint" and not options_of  # that are the mask
+        whole = operator_of("denoise" if holes else operator, _shape_for(artifact, operator, shape), options_of)
         noise = stated_noise(operator) if noise is None else noise
         made, rows, y = known_parts(whole, y)
 
