@@ -90,6 +90,8 @@ def test_a_ratio_gives_the_same_posterior_and_is_saved(tmp_path):
     gap = found.log_prob([[0.8, -0.8]], [1.0, -1.0]) - found.log_prob([[-0.4, 0.4]], [1.0, -1.0])
     assert gap[0] == pytest.approx(7.2, rel=0.4)  # (1.2² + 1.2²) / 2 / 0.2
     again = pofx.Posterior.load(found.at([1.0, -1.0]).save(tmp_path / "p"))
+    with pytest.raises(CorruptError, match="read it with pofx.Posterior.load"):
+        pofx.load(tmp_path / "p")
     assert np.array_equal(again.sample(20, seed=3), found.sample(20, [1.0, -1.0], seed=3))
     (tmp_path / "p" / "run-0.npz").write_bytes(b"no")
     with pytest.raises(CorruptError):
@@ -268,6 +270,7 @@ def test_simulators_of_torch_get_tensors_and_seeded_numbers():
         (lambda: simulate(lambda t: t, np.zeros((3, 1)), workers=0), "workers must be"),
         (lambda: infer(noisy, NORMAL, simulations=0), "simulations must be"),
         (lambda: infer(noisy, NORMAL, model="wgan"), "no density"),
+        (lambda: infer(noisy, NORMAL, model="gmm"), "takes no numbers as its condition"),
         (lambda: infer(None, {"a": "uniform(0, 1)"}, data=(np.full((30, 1), 5.0), np.zeros((30, 2)))), "prior allows"),
         (lambda: pair_plot(Path("p.png"), np.zeros((9, 2)), ("a", "b"), [1.0]), "truth must be 2"),
         (lambda: pair_plot(Path("p.abc"), np.zeros((9, 2)), ("a", "b")), "change the ending"),
@@ -394,6 +397,7 @@ def test_a_likelihood_weights_draws_of_a_poor_posterior(tmp_path):
     exact = np.exp(-2 * ((at - x) ** 2).sum(1))
     exact /= exact.sum()
     drawn = found.sample(1_500, x)
+    assert len(np.unique(drawn, axis=0)) > 1_000  # draws that count, not the same ones again
     assert np.abs(drawn.mean(0) - exact @ at).max() < 0.08
     assert np.abs(drawn.std(0) - (exact @ at**2 - (exact @ at) ** 2) ** 0.5).max() < 0.08
     assert np.array_equal(found.sample(50, x), found.sample(50, x)) and np.abs(drawn).max() <= 1

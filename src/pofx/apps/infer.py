@@ -26,6 +26,7 @@ from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, named_data
 from pofx.apps.simulated import budget_of, conditioned_splits, held_out_of
 from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.event import Continuous
 from pofx.core.model import Explicit
 from pofx.core.options import Count, check_options
 from pofx.core.options import checked as check_arguments_of
@@ -79,9 +80,9 @@ def infer(
         observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
         rounds: of simulation; later ones simulate only where the posterior of the observation lies, of any method.
         method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
-            and these two draw by particles. "both" fits q(θ | x) and q(x | θ), and weights draws of the first by a
-            power of the second that held-out simulations choose. "auto" is "both" of nsf where data are rows of real
-            numbers, "posterior" elsewhere.
+            and these two draw by particles; "fmpe" is the first with flow matching. "both" fits q(θ | x) and q(x | θ),
+            and weights draws of the first by powers of both that held-out simulations choose. "auto" is "both" of nsf
+            where data are rows of real numbers, "posterior" elsewhere.
         model: of q, any conditional model with a density; not used by "ratio".
         members: models with different seeds and validation parts, averaged; by default 3 of fewer than 5,000
             simulations, else 1; of "both" 2 of each kind, else 1.
@@ -101,6 +102,8 @@ def infer(
         DataError: too few simulations with finite data.
     """
     prior = Prior.of(prior)
+    if method.lower() == "fmpe":
+        method, model = "posterior", "flow-matching" if model == "nsf" else model
     method = SHORT.get(method.lower(), method)
     if method not in METHODS:
         raise unknown("method", method, (*METHODS, *SHORT))
@@ -110,6 +113,8 @@ def infer(
         raise UsageError(f"simulations must be at least 20 (got {simulations})")
     if method != "ratio" and not issubclass(model_entry(model).model, Explicit):
         raise UsageError(f"{model} has no density: choose nsf, maf, flow-matching or another model with one")
+    if method != "ratio" and Continuous not in model_entry(model).model.conditions:
+        raise UsageError(f"{model} takes no numbers as its condition: choose nsf, maf or flow-matching")
     if not 1 <= (members or 1) <= 100:
         raise UsageError(f"members must be 1 to 100 (got {members})")
     _check_training(model, method, options, trainer)

@@ -24,28 +24,33 @@ def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = 
         raise UsageError(f"truth must be {draws.shape[1]} parameters, {', '.join(names)} (got {np.size(truth)})")
     d = min(draws.shape[1], MOST)
     truth = None if truth is None else np.ravel(truth)
-    figure = Figure(figsize=(1.6 * d + 1, 1.6 * d + 1), layout="constrained")
-    axes = figure.subplots(d, d, squeeze=False)
+    figure = Figure(figsize=(1.6 * d + 1, 1.6 * d + 1))
+    figure.subplots_adjust(wspace=0.12, hspace=0.12)
+    turned = max(map(len, names[:d])) > 10
+    below: Any = {"rotation": 30, "ha": "right"} if turned else {}
+    left: Any = {"rotation": 0, "ha": "right", "va": "center"} if turned else {}
     for i in range(d):
-        for j in range(d):
-            ax = axes[i, j]
-            if j > i:
-                ax.set_axis_off()
-                continue
+        for j in range(i + 1):
+            ax = figure.add_subplot(d, d, i * d + j + 1)
             if i == j:
                 ax.hist(draws[:, i], 40, color="#3b6fb6", density=True)
-                ax.set_yticks([])
             else:
                 ax.hist2d(draws[:, j], draws[:, i], 40, cmap="Blues")
+            seen = draws[:, j] if truth is None else np.append(draws[:, j], truth[j])
+            if np.ptp(seen) > 0:
+                ax.set_xlim(seen.min(), seen.max())
             if truth is not None:
                 ax.axvline(float(truth[j]), color="#c2410c", lw=1)
                 if i != j:
                     ax.axhline(float(truth[i]), color="#c2410c", lw=1)
-            ax.tick_params(labelsize=7)
+            ax.tick_params(labelsize=7, labelbottom=i == d - 1, labelleft=j == 0 and i > 0)
+            ax.locator_params(nbins=4)
+            if i == j:
+                ax.set_yticks([])
             if i == d - 1:
-                ax.set_xlabel(names[j], fontsize=9)
+                ax.set_xlabel(names[j], fontsize=9, **below)
             if j == 0 and i > 0:
-                ax.set_ylabel(names[i], fontsize=9)
+                ax.set_ylabel(names[i], fontsize=9, **left)
     return _written(figure, path)
 
 
@@ -92,7 +97,7 @@ def _check(path: Path) -> None:
 
 def _written(figure: Any, path: Path) -> Path:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower().lstrip(".") or "png", dpi=110)
+    figure.savefig(buffer, format=path.suffix.lower().lstrip(".") or "png", dpi=110, bbox_inches="tight")
 
     def fill(aside: Path) -> None:
         aside.write_bytes(buffer.getvalue())

@@ -29,7 +29,7 @@ PUBLIC = ("Posterior",)
 PARTICLES, CHECKED, CHECKED_BY_PARTICLES = 1_000, 300, 100  # of draws; held-out simulations of a check
 LEAST_CHECKED = 20  # held-out simulations
 CONSTANT = 2_000  # draws behind a constant
-MORE, LEAST_DRAWN = 4, 400  # times as many draws are weighted; draws at least
+MORE, LEAST_DRAWN, TURNS = 4, 400, 3  # times as many draws are weighted; draws at least; doublings where few count
 EMBEDDING = "embedding.safetensors"
 Draws = Annotated[int, Range(1, 1_000_000_000)]
 
@@ -388,12 +388,25 @@ class Posterior:
         if not self._weighted:
             return self._proposed(x, draws, seed)
         some = self._proposed(x, max(MORE * draws, LEAST_DRAWN), seed)
+        theta, logs = list(some), list(self._logs(some, x))
+        for turn in range(TURNS):  # more of those where fewer count than are drawn
+            weights = [truncated(own) for own in logs]
+            rows = [i for i, own in enumerate(weights) if own.sum() ** 2 / (own**2).sum() < draws]
+            if not rows:
+                break
+            more = self._proposed(x[rows], len(theta[rows[0]]), seed + 31 * (turn + 1))
+            for i, fresh, own in zip(rows, more, self._logs(more, x[rows]), strict=True):
+                theta[i], logs[i] = np.concatenate([theta[i], fresh]), np.concatenate([logs[i], own])
+        weights = [truncated(own) for own in logs]
         rng, found = np.random.default_rng([seed, 13]), []
-        logs = self._log_weights(some.reshape(-1, some.shape[2]), np.repeat(x, some.shape[1], 0))
-        for theta, own in zip(some, logs.reshape(some.shape[:2]), strict=True):
-            weights = truncated(own)
-            found.append(theta[rng.permutation(systematic(weights / weights.sum(), rng))[:draws]])
+        for one, own in zip(theta, weights, strict=True):
+            found.append(one[rng.permutation(systematic(own / own.sum(), rng))[:draws]])
         return np.stack(found)
+
+    def _logs(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Logarithms of the weights of draws (n, k, d) of q(θ | x) for several observations: (n, k)."""
+        flat = theta.reshape(-1, theta.shape[2])
+        return self._log_weights(flat, np.repeat(x, theta.shape[1], 0)).reshape(theta.shape[:2])
 
     def _proposed(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
         """Draws (n, draws, d) of the runs for several observations, in one call of each."""
