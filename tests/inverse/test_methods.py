@@ -6,6 +6,9 @@ import torch
 from pofx.core.errors import Unsupported
 from pofx.core.event import Continuous
 from pofx.core.random import Streams
+from pofx.families.flow.maf import MAF
+from pofx.families.flow.nice import NICE
+from pofx.families.flow.nsf import NSF
 from pofx.families.mixture.expectation import Mixture
 from pofx.families.mixture.gmm import GMM
 from pofx.inverse.latent import annealed, found
@@ -14,6 +17,7 @@ from pofx.inverse.noise import Noise
 from pofx.inverse.operator import Function
 from pofx.inverse.operators.projection import Matrix
 from pofx.inverse.problem import Problem
+from pofx.inverse.spaces import Whitened, dear_codes
 from pofx.inverse.walk import Walker
 from pofx.maths.normals import LinearPosterior, Spectra
 
@@ -195,6 +199,32 @@ def test_codes_are_drawn_from_prior_times_likelihood():
     assert evidence == pytest.approx(float(-0.5 * y**2 / total + torch.tensor(sigma / total**0.5).log()), abs=0.15)
     best = found(streams.normal(2)[:100], lambda z: log_prior(z) + fit(z))
     assert torch.allclose(best.median(0).values, mean, atol=0.03)
+
+
+def test_a_walk_through_items_has_the_exact_posterior(prior, case):
+    """Of a mixture of normals, by its density alone."""
+    problem, exact = case
+    space, streams = Whitened(prior, None, 0, torch.device("cpu")), Streams(0, 600)
+    start = space.start(streams)
+    assert torch.allclose(torch.cov(start.T), torch.eye(D), atol=0.25)
+    unit = prior.spread
+
+    def fit(z):
+        return problem.rows(torch.zeros(len(z), dtype=torch.int64)).log_likelihood(space.event(z) / unit)
+
+    z, evidence = annealed(start, space.log_prior, fit, 600, streams)
+    mean, covariance, coverage = gaps(space.event(z).double(), exact, prior)
+    assert mean < 0.08 and covariance < 0.2 and 0.86 < coverage < 0.94, (mean, covariance, coverage)
+    assert evidence == pytest.approx(
+        float(exact.log_evidence[0]) + M * float(torch.tensor(6.283185).log()) / 2, abs=0.3
+    )
+
+
+def test_walks_go_through_items_where_codes_take_many_passes():
+    for model, dear in ((NSF, True), (MAF, True), (NICE, False)):
+        assert dear_codes(model(Continuous((4,)), **model.small)) is dear
+    assert not dear_codes(MAF(Continuous((4,)), direction="sampling", **MAF.small))
+    assert not dear_codes(NSF(Continuous((4,)), conditioner="coupling", **NSF.small))
 
 
 @pytest.mark.parametrize("method, most", [("mmps", 1.5), ("pigdm", None)])

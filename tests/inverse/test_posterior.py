@@ -331,3 +331,43 @@ def test_draws_far_from_their_measurement_are_reported(gmm, digits):
     with pytest.raises(UsageError, match="noise must be a deviation") as found:
         pofx.posterior(gmm, y, "blur", np.full(y.shape, 0.1))
     assert len(str(found.value)) < 200
+
+
+def test_numbers_that_are_nan_are_unknown_whatever_the_operator(gmm, digits):
+    """Of an item itself they are a mask; each measurement may lack others."""
+    for operator, options in (("denoise", {}), ("blur", {}), ("mri", {"coils": 2})):
+        y, truth = pofx.measure(gmm, digits.test.values[:3], operator, 0.05, operator_options=options)
+        whole = pofx.posterior(gmm, y, operator, 0.05, operator_options=options).sample(19)
+        gaps = y.copy()
+        gaps[0, ..., :2], gaps[1, ..., 3] = np.nan, np.nan
+        made = pofx.posterior(gmm, gaps, operator, 0.05, operator_options=options)
+        found = made.sample(19)
+        assert len(made.parts) == 3 and made.method == "exact" and found.samples.shape == whole.samples.shape
+        assert found.residual == pytest.approx(np.ones((3, 19)), abs=0.6)
+        assert found.samples[0].std(0).mean() > whole.samples[0].std(0).mean()  # less is known
+    mask = pofx.posterior(gmm, gaps[:1], "mri", 0.05, operator_options=options)
+    assert mask.operator.known.sum() < mask.operator.known.numel() and mask.at(y[:1]).sample(2).residual.max() < 2
+    plain = pofx.posterior(gmm, np.where(np.arange(64).reshape(1, 1, 8, 8) < 30, np.nan, 0.2), "denoise", 0.05)
+    assert isinstance(plain.operator, Mask) and int(plain.operator.mask.sum()) == 34
+    assert int(pofx.posterior(gmm, np.where(np.eye(8) > 0, 0.2, np.nan), "inpaint").operator.mask.sum()) == 8
+    with pytest.raises(DataError, match="measurement 0 has no number that is known"):
+        pofx.posterior(gmm, np.full((1, 8, 8), np.nan))
+    with pytest.raises(DataError, match="infinite values"):
+        pofx.posterior(gmm, np.full((1, 8, 8), np.inf))
+    with pytest.raises(DataError, match="measurements must have shape"):
+        pofx.posterior(gmm, np.full((3, 3), np.nan), "blur")
+
+
+def test_a_mixture_is_walked_through_where_nothing_is_closed(plane):
+    """By name, with the posterior of the closed form; of noise and operators that have none, too."""
+    run = pofx.fit(plane, "gmm", options={"components": 2, "covariance": "full"}, progress=False)
+    y, matrix = np.array([[0.8]]), np.array([[0.0, 1.0]])
+    exact = pofx.posterior(run, y, matrix, 0.2).sample(2000)
+    walked = pofx.posterior(run, y, matrix, 0.2, method="hmc").sample(400)
+    assert walked.draws == "exact"
+    assert walked.mean == pytest.approx(exact.mean, abs=0.12)
+    assert walked.samples.std(1) == pytest.approx(exact.samples.std(1), rel=0.15)
+    bent = pofx.posterior(run, [[1.0]], lambda x: x[:, :1].square(), 0.1, method="hmc", options={"moves": 2}).sample(
+        200
+    )
+    assert np.abs(np.abs(bent.samples[..., 0]) - 1).mean() < 0.12 and np.ptp(np.sign(bent.samples[..., 0])) == 2

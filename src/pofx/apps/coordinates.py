@@ -22,6 +22,7 @@ from pofx.data.arrays import write_arrays
 KNOTS = 60  # quantiles of a column
 SKEW, TAILS = 1.0, 3.0  # skewness and excess kurtosis up to which a column is standardised alone
 EDGE = 0.05  # share of an interval over which its end is felt
+NEAR = 0.02  # share of an interval: parameters this near to an end and nearer than all simulations are as the nearest
 MOST = 400  # numbers of a condition that a regression may have
 PENALTIES = tuple(10.0**k for k in range(-3, 5))
 
@@ -114,6 +115,16 @@ def closed(z: np.ndarray, low: np.ndarray, high: np.ndarray, edge: float = EDGE)
     return x
 
 
+def _reached(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The ends of numbers (n, d) that lie between two bounds, and infinities elsewhere: (2, d)."""
+    with np.errstate(invalid="ignore"):
+        near = NEAR * (high - low)
+        both = np.isfinite(low) & np.isfinite(high)
+        first, last = x.min(0), x.max(0)
+        return np.stack([np.where(both & (first - low < near), first, -np.inf),
+                         np.where(both & (high - last < near), last, np.inf)])  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Coordinates:
     """Numbers (n, d) given others (n, k) ↔ whitened residuals (n, d).
@@ -124,6 +135,8 @@ class Coordinates:
         slope: (k, d) of the regression; shift: (d,).
         root: (d, d) lower triangular: residuals are `root` times coordinates.
         scores: of the numbers themselves, where they are data; None for parameters.
+        ends: the least and the largest parameters of simulations where these are near an end, else the end: (2, d).
+            Beyond them, where the map to the whole space is ever steeper, nothing was learned.
     """
 
     low: np.ndarray
@@ -133,6 +146,7 @@ class Coordinates:
     shift: np.ndarray
     root: np.ndarray
     scores: Scores | None = None
+    ends: np.ndarray | None = None
 
     @classmethod
     def fit(cls, events: np.ndarray, given: np.ndarray, bounds: Sequence[tuple[float, float]] | None = None) -> Self:
@@ -150,7 +164,8 @@ class Coordinates:
             slope, shift = found.coef_.reshape(z.shape[1], -1).T, np.atleast_1d(found.intercept_)
         covariance = np.atleast_2d(np.cov((z - features @ slope - shift).T))
         least = 1e-6 * np.diag(covariance).clip(1e-12)
-        return cls(ends[0], ends[1], scores, slope, shift, np.linalg.cholesky(covariance + np.diag(least)), own)
+        root = np.linalg.cholesky(covariance + np.diag(least))
+        return cls(ends[0], ends[1], scores, slope, shift, root, own, _reached(events, *ends) if own is None else None)
 
     def features(self, given: np.ndarray) -> np.ndarray:
         """What a model is conditioned on, (n, k)."""
@@ -160,7 +175,8 @@ class Coordinates:
         """Coordinates (n, d) of events under features (n, k), and log|det| (n,), of data without what depends on them
         alone."""
         if self.scores is None:
-            z, ladj = opened(events, self.low, self.high)
+            near = events if self.ends is None else np.clip(events, *self.ends)
+            z, ladj = opened(near, self.low, self.high)
         else:
             z, ladj = self.scores(events), np.zeros(len(events))
         rest = np.linalg.solve(self.root, (z - features @ self.slope - self.shift).T).T
@@ -174,6 +190,8 @@ class Coordinates:
     def save(self, path: Path) -> None:
         """Write the arrays into an .npz."""
         arrays = {"low": self.low, "high": self.high, "slope": self.slope, "shift": self.shift, "root": self.root}
+        if self.ends is not None:
+            arrays["ends"] = self.ends
         for name, scores in (("given", self.given), ("own", self.scores)):
             if scores is not None:
                 arrays[f"{name}_lengths"] = np.array([len(k) for k in scores.knots])
@@ -197,6 +215,7 @@ class Coordinates:
             with np.load(path, allow_pickle=False) as file:
                 own = scores(file, "own") if "own_knots" in file.files else None
                 given, slope, shift, root = scores(file, "given"), file["slope"], file["shift"], file["root"]
-                return cls(file["low"], file["high"], given, slope, shift, root, own)
+                ends = file["ends"] if "ends" in file.files else None
+                return cls(file["low"], file["high"], given, slope, shift, root, own, ends)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise CorruptError(f"{path} is missing or damaged ({error}): learn the posterior again") from error

@@ -9,25 +9,24 @@ correction, or by the posterior itself for likelihoods and ratios, which need no
 opened (see `coordinates`), so nothing leaks outside. Held-out simulations check the calibration of every answer.
 """
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from pofx.apps.coordinates import Coordinates, continuous
 from pofx.apps.embedding import Embedding
 from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers
 from pofx.apps.parameter_posterior import Posterior
-from pofx.apps.pooled import Likelihood
+from pofx.apps.pooled import Evidence, Likelihood
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, named_data
 from pofx.apps.simulated import budget_of, conditioned_splits, held_out_of
 from pofx.core.errors import DataError, UsageError, unknown
+from pofx.core.event import Continuous
 from pofx.core.model import Explicit
 from pofx.core.options import Count, check_options
 from pofx.core.options import checked as check_arguments_of
@@ -45,7 +44,7 @@ SHORT = {s + p: m for p, m in (("npe", "posterior"), ("nle", "likelihood"), ("nr
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
-CHOSEN_BY, CONSTANT_CHOICE = 200, 100  # simulations that choose, draws of each
+CHOSEN_BY, CONSTANT_CHOICE = 400, 64  # simulations that choose, draws of each
 PATIENCE = 8  # rounds of validation in vain, of 24, after which a training ends
 MOST_OF_BOTH = 2_500  # steps of each
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model
@@ -81,9 +80,9 @@ def infer(
         observation: data of the question at hand; needed for several rounds, else the posterior is for any data.
         rounds: of simulation; later ones simulate only where the posterior of the observation lies, of any method.
         method: "posterior" (npe) fits q(θ | x); "likelihood" (nle) fits q(x | θ), "ratio" (nre) a classifier of pairs,
-            and these two draw by particles. "both" fits q(θ | x) and q(x | θ), and weights draws of the first by a
-            power of the second that held-out simulations choose. "auto" is "both" of nsf where data are rows of real
-            numbers, "posterior" elsewhere.
+            and these two draw by particles; "fmpe" is the first with flow matching. "both" fits q(θ | x) and q(x | θ),
+            and weights draws of the first by powers of both that held-out simulations choose. "auto" is "both" of nsf
+            where data are rows of real numbers, "posterior" elsewhere.
         model: of q, any conditional model with a density; not used by "ratio".
         members: models with different seeds and validation parts, averaged; by default 3 of fewer than 5,000
             simulations, else 1; of "both" 2 of each kind, else 1.
@@ -103,6 +102,8 @@ def infer(
         DataError: too few simulations with finite data.
     """
     prior = Prior.of(prior)
+    if method.lower() == "fmpe":
+        method, model = "posterior", "flow-matching" if model == "nsf" else model
     method = SHORT.get(method.lower(), method)
     if method not in METHODS:
         raise unknown("method", method, (*METHODS, *SHORT))
@@ -112,6 +113,8 @@ def infer(
         raise UsageError(f"simulations must be at least 20 (got {simulations})")
     if method != "ratio" and not issubclass(model_entry(model).model, Explicit):
         raise UsageError(f"{model} has no density: choose nsf, maf, flow-matching or another model with one")
+    if method != "ratio" and Continuous not in model_entry(model).model.conditions:
+        raise UsageError(f"{model} takes no numbers as its condition: choose nsf, maf or flow-matching")
     if not 1 <= (members or 1) <= 100:
         raise UsageError(f"members must be 1 to 100 (got {members})")
     _check_training(model, method, options, trainer)
@@ -123,7 +126,7 @@ def infer(
         theta, x = numbers(given_theta, prior.names if names_of(given_theta) else ()), numbers(given_x)
         if theta.ndim != 2 or theta.shape[1] != len(prior) or len(theta) != len(x):
             raise DataError(f"data must be parameters (n, {len(prior)}) and n data (got {theta.shape} and {x.shape})")
-        outside = ~np.isfinite(prior.log_prob(theta))
+        outside = ~(prior.log_prob(theta) > -np.inf)
         if outside.any():
             raise DataError(f"data must have parameters that the prior allows (got {theta[outside][0].tolist()})")
     else:
@@ -194,7 +197,7 @@ def _proposed(
             warnings.warn("the posterior is much narrower than the prior: the rest of this round is drawn from it",
                           stacklevel=3)  # fmt: skip
             more = posterior.sample(n, seed=seed)
-            found.append(more[np.isfinite(prior.log_prob(more))])
+            found.append(more[prior.log_prob(more) > -np.inf])
     return np.concatenate(found)[:n], posterior.log_prob(before) >= reach
 
 
@@ -202,7 +205,7 @@ def _learned(
     prior: Prior, theta: np.ndarray, x: np.ndarray, method: str, model: str, members: int | None, steps: int | None,
     seed: int, progress: bool | Sink, options: Mapping[str, Any] | None, trainer: Mapping[str, Any] | None,
 ) -> Posterior:  # fmt: skip
-    """A posterior by one method, or by both with the power that held-out simulations choose."""
+    """A posterior by one method, or by both with the share and the power that held-out simulations choose."""
     if method != "both":
         return _fitted(prior, theta, x, method, model, members, steps, seed, progress, options, trainer)
     members = members or (2 if len(theta) < MANY else 1)
@@ -210,22 +213,19 @@ def _learned(
     shared = (model, members, steps, seed, progress, options, trainer)
     first = _fitted(prior, theta, x, "posterior", *shared)
     second = _fitted(prior, theta, x, "likelihood", *shared)
-    whole = Likelihood(second._models, second.coordinates, 1.0)
-    both = replace(first, method="both", likelihood=whole)
-    parts = [part[:CHOSEN_BY] for part in first.held_out]
-    value = [both._density(*parts), prior.log_prob(parts[0]) + whole.log_prob(*parts)]
-    drawn = first._proposed(parts[1], CONSTANT_CHOICE, seed)
-    gaps = np.stack([both._log_weights(some, one) for some, one in zip(drawn, parts[1], strict=True)])
-    own = value[1] - value[0]
-    gaps = np.concatenate([gaps, own[:, None]], 1)  # the truth is one of the draws: no share wins by a lost constant
-
-    def score(share: float) -> float:
-        if share == 0:  # of a weight of 0 too, whose logarithm has no product with 0
-            return float(np.mean(value[0]))
-        constant = logsumexp(share * gaps, axis=1) - math.log(gaps.shape[1])
-        return float(np.mean(value[0] + share * own - constant))
-
-    return replace(both, likelihood=replace(whole, share=max(SHARES, key=score)))
+    likelihood = Likelihood(second._models, second.coordinates, 1.0)
+    truth, seen = (part[:CHOSEN_BY] for part in first.held_out)
+    drawn = first._proposed(seen, CONSTANT_CHOICE, seed)
+    rows, size = np.repeat(seen, drawn.shape[1], 0), drawn.shape[:2]
+    flat = drawn.reshape(len(rows), -1)
+    found = Evidence(
+        (prior.log_prob(truth), prior.log_prob(flat).reshape(size)),
+        (first._density(truth, seen), first._density(flat, rows).reshape(size)),
+        (likelihood.log_prob(truth, seen), likelihood.log_prob(flat, rows).reshape(size)),
+    )
+    share = max(SHARES, key=found.score)
+    chosen = replace(likelihood, share=share, power=found.power(share))
+    return replace(first, method="both", likelihood=chosen)
 
 
 def _parts(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -77,6 +77,11 @@ def checked(x: Any, shape: tuple[int, ...], names: Sequence[str] = ()) -> np.nda
         found = found.reshape(shape)
     if found.shape != shape and len(shape) == 2 and found.size == math.prod(shape):
         found = in_rows(found[None])[0]
+    if found.shape[1:] == shape:
+        raise DataError(
+            f"one observation has the shape {shape} (got {len(found)} of them): take one after the other, or "
+            "`posterior.sample_batched`"
+        )
     if found.shape != shape:
         raise DataError(f"the observation must have the shape {shape} of the simulated data (got {found.shape})")
     if not np.isfinite(found).all():

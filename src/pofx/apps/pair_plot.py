@@ -24,28 +24,33 @@ def pair_plot(path: Path, draws: np.ndarray, names: Sequence[str], truth: Any = 
         raise UsageError(f"truth must be {draws.shape[1]} parameters, {', '.join(names)} (got {np.size(truth)})")
     d = min(draws.shape[1], MOST)
     truth = None if truth is None else np.ravel(truth)
-    figure = Figure(figsize=(1.6 * d + 1, 1.6 * d + 1), layout="constrained")
-    axes = figure.subplots(d, d, squeeze=False)
+    figure = Figure(figsize=(1.6 * d + 1, 1.6 * d + 1))
+    figure.subplots_adjust(wspace=0.12, hspace=0.12)
+    turned = max(map(len, names[:d])) > 10
+    below: Any = {"rotation": 30, "ha": "right"} if turned else {}
+    left: Any = {"rotation": 0, "ha": "right", "va": "center"} if turned else {}
     for i in range(d):
-        for j in range(d):
-            ax = axes[i, j]
-            if j > i:
-                ax.set_axis_off()
-                continue
+        for j in range(i + 1):
+            ax = figure.add_subplot(d, d, i * d + j + 1)
             if i == j:
                 ax.hist(draws[:, i], 40, color="#3b6fb6", density=True)
-                ax.set_yticks([])
             else:
                 ax.hist2d(draws[:, j], draws[:, i], 40, cmap="Blues")
+            seen = draws[:, j] if truth is None else np.append(draws[:, j], truth[j])
+            if np.ptp(seen) > 0:
+                ax.set_xlim(seen.min(), seen.max())
             if truth is not None:
                 ax.axvline(float(truth[j]), color="#c2410c", lw=1)
                 if i != j:
                     ax.axhline(float(truth[i]), color="#c2410c", lw=1)
-            ax.tick_params(labelsize=7)
+            ax.tick_params(labelsize=7, labelbottom=i == d - 1, labelleft=j == 0 and i > 0)
+            ax.locator_params(nbins=4)
+            if i == j:
+                ax.set_yticks([])
             if i == d - 1:
-                ax.set_xlabel(names[j], fontsize=9)
+                ax.set_xlabel(names[j], fontsize=9, **below)
             if j == 0 and i > 0:
-                ax.set_ylabel(names[i], fontsize=9)
+                ax.set_ylabel(names[i], fontsize=9, **left)
     return _written(figure, path)
 
 
@@ -56,6 +61,7 @@ def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray, names: Seque
     beyond the first 200 are left out. Few numbers that have names are shown by these.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     _check(path)
     flat = data.reshape(len(data), -1)[:, :NUMBERS]
@@ -65,14 +71,21 @@ def predictive_plot(path: Path, data: np.ndarray, seen: np.ndarray, names: Seque
     low, first, middle, third, high = np.quantile(flat, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
     unit = np.where(high > low, (high - low) / 2, 1.0)
     at = np.arange(flat.shape[1])
-    figure = Figure(figsize=(min(4 + 0.25 * len(at), 14), 3), layout="constrained")
+    figure = Figure(figsize=(min(4 + 0.25 * len(at), 14), 3.2), layout="constrained")
     ax = figure.subplots()
     for a, b, colour in ((low, high, "#c9ddf5"), (first, third, "#86b3e8")):
         ax.bar(at, (b - a) / unit, 0.8, (a - middle) / unit, color=colour)
     ax.plot(at, (np.ravel(seen)[:NUMBERS] - middle) / unit, "o", color="#c2410c", ms=4)
     if len(names) == len(at) <= NAMED:
-        ax.set_xticks(at, names, rotation=30 if max(map(len, names)) > 6 else 0, ha="right")
-    ax.set_xlabel("number of the observation (dots); simulated from the posterior: 50 and 90 %", fontsize=9)
+        turned = max(map(len, names)) > 6
+        ax.set_xticks(at, names, rotation=30 if turned else 0, ha="right" if turned else "center")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("number of the data", fontsize=8)
+    ax.use_sticky_edges = False
+    ax.margins(y=0.08)
+    ax.set_ylabel("from the median, in half\nwidths of the 90 % band", fontsize=8)
+    ax.set_title("dots: observation; bands: 50 and 90 %\nof data simulated from the posterior", fontsize=8)
     ax.tick_params(labelsize=7)
     return _written(figure, path)
 
@@ -84,7 +97,7 @@ def _check(path: Path) -> None:
 
 def _written(figure: Any, path: Path) -> Path:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower().lstrip(".") or "png", dpi=110)
+    figure.savefig(buffer, format=path.suffix.lower().lstrip(".") or "png", dpi=110, bbox_inches="tight")
 
     def fill(aside: Path) -> None:
         aside.write_bytes(buffer.getvalue())

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from pofx.apps.coordinates import Coordinates
 from pofx.apps.embedding import Embedding
 from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers, warn_beyond
-from pofx.apps.pooled import COORDINATES, Likelihood, averaged, truncated
+from pofx.apps.pooled import COORDINATES, Likelihood, averaged, pooled, truncated
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
@@ -29,7 +29,7 @@ PUBLIC = ("Posterior",)
 PARTICLES, CHECKED, CHECKED_BY_PARTICLES = 1_000, 300, 100  # of draws; held-out simulations of a check
 LEAST_CHECKED = 20  # held-out simulations
 CONSTANT = 2_000  # draws behind a constant
-MORE, LEAST_DRAWN = 4, 400  # times as many draws are weighted; draws at least
+MORE, LEAST_DRAWN, TURNS = 4, 400, 3  # times as many draws are weighted; draws at least; doublings where few count
 EMBEDDING = "embedding.safetensors"
 Draws = Annotated[int, Range(1, 1_000_000_000)]
 
@@ -86,6 +86,31 @@ class Posterior:
         n, x = int(n), self._observation(x)  # type: ignore[arg-type]
         return self._many(x[None], n, seed)[0] if self.amortised else self._tempered(n, x, seed, PARTICLES)
 
+    def sample_batched(self, n: int | Sequence[int], x: Any, *, seed: int = 0) -> np.ndarray:
+        """Parameters float64 (n, m, d) of the posteriors of m observations (m, …), as sbi has them.
+
+        Args:
+            n: of each; a tuple is a shape.
+            x: several observations, of the simulator's shape each.
+        """
+        shape = tuple(n) if isinstance(n, Sequence) and not isinstance(n, str) else (n,)
+        for k in shape:
+            check_value("n", k, Draws)
+        given = in_columns(x)
+        several = numbers(given, self.data_names) if names_of(given) else numbers(x)
+        wanted = self.held_out[1].shape[1:]
+        several = several[:, None] if several.ndim == 1 and wanted == (1,) else several
+        if several.ndim == 0 or len(several) == 0:
+            raise DataError("several observations are needed: use `posterior.sample` for one")
+        each = np.stack([checked(one, wanted) for one in several])
+        warn_beyond(each, self.held_out[1])
+        count, seen = math.prod(shape), self._features(each)
+        if self.amortised:
+            found = self._many(seen, count, seed)
+        else:
+            found = np.stack([self._tempered(count, one, seed, PARTICLES) for one in seen])
+        return np.moveaxis(found, 0, 1).reshape(*shape, len(each), -1)
+
     def _tempered(self, n: int, x: np.ndarray, seed: int, particles: int) -> np.ndarray:
         """Draws (n, d) of prior and likelihood by at least so many particles."""
         return tempered(
@@ -96,7 +121,8 @@ class Posterior:
     def log_prob(self, theta: Any, x: Any = None) -> np.ndarray:
         """Log-density float64 (n,) of parameters (n, d); without its constant by "likelihood" and "ratio"."""
         theta, x = self._parameters(theta), self._observation(x)
-        inside = np.isfinite(self.prior.log_prob(theta))
+        inside = self.prior.log_prob(theta) > -np.inf
+        theta = self._off_ends(theta)
         value = np.full(len(theta), -np.inf)
         if not inside.any():
             return value
@@ -120,10 +146,18 @@ class Posterior:
             )
         return found
 
+    def _off_ends(self, theta: np.ndarray) -> np.ndarray:
+        """Parameters (n, d), those at an end of the prior moved by the least step inside: its density may be infinite
+        there."""
+        low, high = np.array(self.prior.bounds).T
+        theta = np.where(theta == low, np.nextafter(low, np.inf), theta)
+        return np.where(theta == high, np.nextafter(high, -np.inf), theta)
+
     def _pooled(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """log q(θ | x) of parameters inside the bounds, weighted by the likelihood without its constant: (n,)."""
-        value = self._density(theta, np.repeat(x[None], len(theta), 0))
-        return value + self._log_weights(theta, x, value) if self._weighted else value
+        given = np.repeat(x[None], len(theta), 0)
+        value = self._density(theta, given)
+        return value + self._log_weights(theta, given, value) if self._weighted else value
 
     def _constant(self, x: np.ndarray) -> float:
         """The logarithm of the mean weight of draws under an observation."""
@@ -132,12 +166,13 @@ class Posterior:
         key = x.tobytes()
         if key not in self._constants:
             drawn = self._proposed(x[None], CONSTANT, 0)[0]
-            self._constants[key] = float(logsumexp(self._log_weights(drawn, x)) - math.log(len(drawn)))
+            logs = self._log_weights(drawn, np.repeat(x[None], len(drawn), 0))
+            self._constants[key] = float(logsumexp(logs) - math.log(len(logs)))
         return self._constants[key]
 
     @property
     def _weighted(self) -> bool:
-        return self.likelihood is not None and self.likelihood.share > 0
+        return self.likelihood is not None and (self.likelihood.share > 0 or self.likelihood.power != 1)
 
     def map(self, x: Any = None, *, seed: int = 0) -> np.ndarray:
         """The parameters (d,) of highest posterior density: the best of 1,000 draws, refined by populations around it
@@ -163,7 +198,9 @@ class Posterior:
         check_value("n", n, Draws | None, None)
         check_value("draws", draws, Annotated[int, Range(20, 100_000)])
         n = n or (len(data[0]) if data is not None else CHECKED if self.amortised else CHECKED_BY_PARTICLES)
-        theta, x = (part[:n] for part in (self.held_out if data is None else self._pairs(data)))
+        theta, x = (
+            part[-n:] for part in (self.held_out if data is None else self._pairs(data))
+        )  # the first ones chose
         x = self._features(x)
         if len(theta) < LEAST_CHECKED:
             raise DataError(
@@ -177,7 +214,7 @@ class Posterior:
             return calibration(theta, drawn, lambda values, i: self.log_prob(values, x[i]), seed=seed)
 
         def ordered(values: np.ndarray, i: int) -> np.ndarray:  # without constants, which no rank depends on
-            inside = np.isfinite(self.prior.log_prob(values))
+            inside, values = self.prior.log_prob(values) > -np.inf, self._off_ends(values)
             found = np.full(len(values), -np.inf)
             found[inside] = self._pooled(values[inside], x[i]) if inside.any() else found[inside]
             return found
@@ -249,6 +286,7 @@ class Posterior:
             "data_names": list(self.data_names),
             "coordinates": self.coordinates is not None,
             "share": None if self.likelihood is None else self.likelihood.share,
+            "power": None if self.likelihood is None else self.likelihood.power,
         }
         with whole(folder) as aside:
             for i, run in enumerate(self.runs):
@@ -285,7 +323,9 @@ class Posterior:
             plain["failed"],
             plain["rounds"],
             Coordinates.load(folder / COORDINATES) if plain.get("coordinates") else None,
-            None if plain.get("share") is None else Likelihood.load(folder / "likelihood", plain["share"]),
+            None
+            if plain.get("share") is None
+            else Likelihood.load(folder / "likelihood", plain["share"], plain.get("power", 1.0)),
             Embedding.load(folder / EMBEDDING, embedding) if (folder / EMBEDDING).exists() else None,
             tuple(plain.get("data_names", ())),
         )
@@ -336,23 +376,37 @@ class Posterior:
         """Log-density (n,) of what the runs model, averaged over them."""
         return averaged(self._models, self.coordinates, events, given)
 
-    def _log_weights(self, theta: np.ndarray, x: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
-        """By how much the learned likelihood changes log q(θ | x), `value`, to its share: (n,)."""
+    def _log_weights(self, theta: np.ndarray, given: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
+        """By how much the learned likelihood changes log q(θ | x), `value`, to its share: (n,), x being a row each."""
         assert self.likelihood is not None
-        given = np.repeat(x[None], len(theta), 0)
-        other = self.prior.log_prob(theta) + self.likelihood.log_prob(theta, given)
-        return np.asarray(self.likelihood.share * (other - (self._density(theta, given) if value is None else value)))
+        share, own = self.likelihood.share, self._density(theta, given) if value is None else value
+        other = self.likelihood.log_prob(theta, given) if share > 0 else np.zeros(len(theta))
+        return pooled(self.prior.log_prob(theta), own, other, share, self.likelihood.power) - own
 
     def _many(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
         """Draws (n, draws, d) for several observations; weighted and drawn again where a likelihood is learned."""
         if not self._weighted:
             return self._proposed(x, draws, seed)
         some = self._proposed(x, max(MORE * draws, LEAST_DRAWN), seed)
+        theta, logs = list(some), list(self._logs(some, x))
+        for turn in range(TURNS):  # more of those where fewer count than are drawn
+            weights = [truncated(own) for own in logs]
+            rows = [i for i, own in enumerate(weights) if own.sum() ** 2 / (own**2).sum() < draws]
+            if not rows:
+                break
+            more = self._proposed(x[rows], len(theta[rows[0]]), seed + 31 * (turn + 1))
+            for i, fresh, own in zip(rows, more, self._logs(more, x[rows]), strict=True):
+                theta[i], logs[i] = np.concatenate([theta[i], fresh]), np.concatenate([logs[i], own])
+        weights = [truncated(own) for own in logs]
         rng, found = np.random.default_rng([seed, 13]), []
-        for theta, one in zip(some, x, strict=True):
-            weights = truncated(self._log_weights(theta, one))
-            found.append(theta[rng.permutation(systematic(weights / weights.sum(), rng))[:draws]])
+        for one, own in zip(theta, weights, strict=True):
+            found.append(one[rng.permutation(systematic(own / own.sum(), rng))[:draws]])
         return np.stack(found)
+
+    def _logs(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Logarithms of the weights of draws (n, k, d) of q(θ | x) for several observations: (n, k)."""
+        flat = theta.reshape(-1, theta.shape[2])
+        return self._log_weights(flat, np.repeat(x, theta.shape[1], 0)).reshape(theta.shape[:2])
 
     def _proposed(self, x: np.ndarray, draws: int, seed: int) -> np.ndarray:
         """Draws (n, draws, d) of the runs for several observations, in one call of each."""

@@ -332,6 +332,10 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if (path.parent / "posterior.json").exists():
+            raise CorruptError(
+                f"{path.parent} is a posterior of `pofx infer`: read it with pofx.Posterior.load"
+            ) from error
         raise CorruptError(f"{path} is missing: is {path.parent} a run of pofx?") from error
     except PermissionError as error:
         raise CorruptError(f"{path} may not be read by this user: contact its owner, or use chmod") from error

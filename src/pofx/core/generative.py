@@ -19,6 +19,11 @@ from pofx.core.random import Streams
 class Decoding(Encoding):
     """A model that draws by decoding a code of a known prior; by default the standard normal."""
 
+    @property
+    def slow_decoding(self) -> bool:
+        """Whether to decode takes many passes, number by number, where the density of an item takes one."""
+        return False
+
     def log_prior(self, z: Float[Tensor, "*items latent"]) -> Float[Tensor, "*items"]:
         """log p(z) of flat codes over the last axis, differentiable."""
         return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)

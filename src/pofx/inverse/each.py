@@ -3,6 +3,7 @@
 Those of one operator are restored together; draws come back in the order of the measurements.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -17,6 +18,8 @@ from pofx.core.errors import DataError, UsageError
 from pofx.core.items import Items
 from pofx.data.kind import take
 from pofx.inverse.item_posterior import Drawn, ItemPosterior, check_draws, measured, real_items
+from pofx.inverse.operator import Known, Operator, as_numbers
+from pofx.inverse.operators.grid import Identity, Mask
 from pofx.inverse.restoration import Check, Restoration, checked
 
 AXES = {"coils": 3, "kernel": 2, "matrix": 2, "angles": 1}  # of an option for one measurement
@@ -122,6 +125,38 @@ def each_of(
     groups = [np.array(rows) for rows in alike.values()]
     made = [(operator, {**options, **{name: value[rows[0]] for name, value in several.items()}}) for rows in groups]
     return made, groups
+
+
+def has_gaps(y: Any) -> bool:
+    """Whether some of the numbers of measurements are NaN."""
+    array = as_numbers(y)
+    return (array.is_floating_point() or array.is_complex()) and bool(torch.isnan(array).any())
+
+
+def known_parts(operator: Operator, y: Any) -> tuple[list[Operator], list[np.ndarray], np.ndarray]:
+    """Operators of the numbers that are not NaN, which measurements are theirs, and all measurements (n, …).
+
+    Raises:
+        DataError: measurements of another shape, or one of which nothing is known.
+    """
+    array = as_numbers(y)
+    masked = operator.mask if isinstance(operator, Mask) else None
+    direct = masked is not None or isinstance(operator, Identity)
+    whole = direct and array.numel() % math.prod(operator.shape) == 0 and array.shape[-1] == operator.shape[-1]
+    shape = operator.shape if whole else operator.out
+    if not whole and (array.numel() % math.prod(shape) or not operator.alike(tuple(array.shape))):
+        raise DataError(f"measurements must have shape (n, {', '.join(map(str, shape))}) (got {tuple(array.shape)})")
+    array = array.reshape(-1, *shape)
+    known = ~torch.isnan(array)
+    known = known & masked if whole and masked is not None else known
+    groups: dict[bytes, list[int]] = {}
+    for i, one in enumerate(known):
+        if not bool(one.any()):
+            raise DataError(f"measurement {i} has no number that is known: leave it out")
+        groups.setdefault(one.numpy().tobytes(), []).append(i)
+    rows = [np.array(at) for at in groups.values()]
+    made = [Mask(operator.shape, known[at[0]]) if whole else Known(operator, known[at[0]]) for at in rows]
+    return made, rows, array.numpy()
 
 
 def in_numbers(operator: Any) -> bool:

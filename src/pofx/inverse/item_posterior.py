@@ -13,7 +13,7 @@ from torch import Tensor
 from pofx.artifact import Artifact
 from pofx.core.entry import float32
 from pofx.core.errors import DataError, Unsupported, UsageError
-from pofx.core.event import Bounded, Discrete, dims, select
+from pofx.core.event import Bounded, Discrete, select
 from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.items import Items
 from pofx.core.model import Denoising, Density, Explicit
@@ -28,6 +28,7 @@ from pofx.inverse.operator import Operator
 from pofx.inverse.operators.grid import Mask
 from pofx.inverse.problem import Problem, flat
 from pofx.inverse.restoration import Check, Restoration, checked
+from pofx.inverse.spaces import Codes, Space, Whitened, dear_codes
 from pofx.inverse.tiled import Tiled
 from pofx.inverse.walk import Walker
 
@@ -116,8 +117,9 @@ class ItemPosterior:
             x = completed(run.model, classes, self.operator, given, n, seed, run.name)
             kind = "exact" if isinstance(run.model, Explicit) and run.model.density is Density.EXACT else "approximate"
         elif self.method in ("hmc", "map"):
-            x, level = self._codes(y, given, n, seed)
-            kind = "point" if self.method == "map" else "exact" if getattr(run.model, "lossless", 0) else "approximate"
+            x, level = self._walked(y, given, n, seed)
+            whole = getattr(run.model, "lossless", False) or isinstance(run.model, NormalComponents)
+            kind = "point" if self.method == "map" else "exact" if whole else "approximate"
         elif self.method == "exact":
             assert isinstance(run.model, NormalComponents)
             x, deviation = exact_draws(self._problem(y), run.model, given, n, seed)
@@ -171,29 +173,35 @@ class ItemPosterior:
         level = torch.cat(found_levels).reshape(-1, n).mean(1).cpu().numpy() if whole.noise.unknown else None
         return torch.cat(parts), count, level
 
-    def _codes(self, y: Tensor, given: Any, n: int, seed: int) -> tuple[Tensor, np.ndarray | None]:
+    def _walked(self, y: Tensor, given: Any, n: int, seed: int) -> tuple[Tensor, np.ndarray | None]:
+        """Events (m · n, *event) by a walk through codes or items, see `spaces`, and levels of noise as found (m,)."""
         model, view = self.run.model, self.run.representation
-        assert isinstance(model, Decoding) and not isinstance(model.code, dict)
-        d, unknown_level = dims(model.code), self.noise.unknown
+        unknown_level = self.noise.unknown
+        by_items = isinstance(model, NormalComponents) or (self.method == "hmc" and dear_codes(model))
         out, levels = [], []
+        whole: Space | None = None  # that of all measurements
         for i in range(len(y)):
             condition = None if given is None else select(given, slice(i, i + 1))
+            space = whole or self._space(condition, by_items, seed)
+            if by_items and condition is None:
+                whole = space
+            at, d = space, space.d
             one = Problem(
                 self.operator, self.noise, flat(y[i : i + 1]), (d,),
-                lambda z, c=condition: view.real(self._decoded(z, c)), False, torch.ones(1, 1, device=y.device),
+                lambda z, at=at: view.real(at.event(z)), False, torch.ones(1, 1, device=y.device),
             )  # fmt: skip
 
-            def fit(z: Tensor, one: Problem = one) -> Tensor:
-                at = one.at_level(z[:, d:].exp()) if unknown_level else one
-                return at.log_likelihood(z[:, :d])
+            def fit(z: Tensor, one: Problem = one, d: int = d) -> Tensor:
+                problem = one.at_level(z[:, d:].exp()) if unknown_level else one
+                return problem.log_likelihood(z[:, :d])
 
-            def prior(z: Tensor) -> Tensor:
-                value = model.log_prior(z[:, :d])
+            def prior(z: Tensor, at: Space = at, d: int = d) -> Tensor:
+                value = at.log_prior(z[:, :d])
                 return value - 0.5 * ((z[:, d] - START) / WIDE).square() if unknown_level else value
 
             count = max(n, PARTICLES) if self.method == "hmc" else n
             streams = Streams(seed, count, first=i << 20, device=y.device)
-            start = model.prior_codes(count, generator=streams).flatten(1)
+            start = at.start(streams)
             if unknown_level:
                 start = torch.cat((start, START + WIDE * streams.normal(1)), 1)
             if self.method == "hmc":
@@ -203,17 +211,17 @@ class ItemPosterior:
                 z = z[(prior(z) + fit(z)).argsort(descending=True)]
             levels.append(float(z[:, d].exp().mean()) if unknown_level else 0.0)
             with torch.no_grad():
-                out.append(self._decoded(z[:, :d], condition))
+                out.append(at.event(z[:, :d]))
         return torch.cat(out), np.array(levels) if unknown_level else None
 
-    def _decoded(self, z: Tensor, condition: Any) -> Tensor:
-        """The events of flat codes (n, d) under one condition."""
+    def _space(self, condition: Any, by_items: bool, seed: int) -> Space:
+        """Where to walk for one measurement."""
         model = self.run.model
-        assert isinstance(model, Decoding) and not isinstance(model.code, dict)
-        given = (
-            None if condition is None else select(condition, torch.zeros(len(z), dtype=torch.int64, device=z.device))
-        )
-        return model.expected(z.reshape(len(z), *model.code.shape), given)  # type: ignore[no-any-return]
+        if by_items:
+            assert isinstance(model, Explicit)
+            return Whitened(model, condition, seed, self.run.device)
+        assert isinstance(model, Decoding)
+        return Codes(model, condition)
 
     def restored(self, y: Tensor, found: Drawn, n: int) -> Restoration:
         """What draws mean for items and measurements."""

@@ -66,13 +66,13 @@ class Operator(ABC):
             raise DataError("measurements of this operator are real (got complex numbers): pass their real part")
         array = array.to(torch.complex64 if self._blank.is_complex() else torch.float32)
         size = int(np.prod(self.out))
-        if array.numel() == 0 or array.numel() % size or not self._alike(tuple(array.shape)):
+        if array.numel() == 0 or array.numel() % size or not self.alike(tuple(array.shape)):
             raise DataError(f"measurements must have shape (n, {', '.join(map(str, self.out))}) (got {array.shape})")
         if not bool(torch.isfinite(torch.view_as_real(array) if array.is_complex() else array).all()):
-            raise DataError("measurements have values that are not finite: leave them out by a mask")
+            raise DataError("measurements have infinite values: make them NaN, which is unknown, or leave them out")
         return array.reshape(-1, *self.out)
 
-    def _alike(self, given: tuple[int, ...]) -> bool:
+    def alike(self, given: tuple[int, ...]) -> bool:
         """Whether a shape is that of measurements but for axes of one."""
         wide = tuple(side for side in self.out if side > 1)
         found = tuple(side for side in given if side > 1)
@@ -118,6 +118,39 @@ class Chain(Operator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.inner.adjoint(self.outer.adjoint(y))
+
+
+class Known(Operator):
+    """Those numbers of a measurement that are known, in their order; whole measurements are accepted, of which the
+    others are not looked at.
+
+    Args:
+        known: bool (*out) of the inner operator.
+    """
+
+    def __init__(self, inner: Operator, known: Tensor) -> None:
+        super().__init__(inner.shape)
+        self.inner, self.known, self.linear = inner, known, inner.linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner.forward(x)[:, self.known.to(x.device)]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self._whole(y))
+
+    def taken(self, y: Any) -> Tensor:
+        array = as_numbers(y)
+        if array.numel() and array.numel() % self.known.numel() == 0 and self.inner.alike(tuple(array.shape)):
+            return super().taken(array.reshape(-1, *self.known.shape)[:, self.known])
+        return super().taken(array)
+
+    def shown(self, y: Tensor) -> Tensor:
+        return self.inner.shown(self._whole(y))
+
+    def _whole(self, y: Tensor) -> Tensor:
+        whole = y.new_zeros(len(y), *self.known.shape)
+        whole[:, self.known.to(y.device)] = y
+        return whole
 
 
 class Function(Operator):

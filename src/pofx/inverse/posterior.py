@@ -18,11 +18,11 @@ from torch import Tensor
 
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, unknown
-from pofx.core.event import Discrete
+from pofx.core.event import Continuous, Discrete
 from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.model import Completing, Denoising, Explicit, Infilling
 from pofx.core.options import checked
-from pofx.inverse.each import STRIDE, EachPosterior, each_of, in_numbers, several_of
+from pofx.inverse.each import STRIDE, EachPosterior, each_of, has_gaps, in_numbers, known_parts, several_of
 from pofx.inverse.item_posterior import ItemPosterior, check_counts, item_shape, measured, real_items
 from pofx.inverse.latent import MOVES, RATE, STEPS
 from pofx.inverse.methods import METHODS, check_options
@@ -66,7 +66,8 @@ def posterior(
 
     Args:
         run: an `Artifact`, or the folder of one.
-        y: measurements (n, *out), real or complex; None where they come later, by `at` or `check`.
+        y: measurements (n, *out), real or complex; numbers that are NaN are unknown, whatever the operator. None where
+            they come later, by `at` or `check`.
         operator: by name (denoise, inpaint, superres, grey, blur, motion, sensing, mri, tomography, phase), an
             `Operator`, a matrix, dense or sparse, a linear operator of scipy or pylops, an object with `A` and
             `A_adjoint` (as in deepinv), any differentiable function of tensors, or a linear
@@ -94,6 +95,18 @@ def posterior(
             return _of_one(artifact, y, one, noise, method, condition, its, options, shape)
 
         return several_of(make, *several, y, condition)
+    if y is not None and has_gaps(y):
+        holes = isinstance(operator, str) and operator == "inpaint" and not options_of  # that are the mask
+        whole = operator_of("denoise" if holes else operator, _shape_for(artifact, operator, shape), options_of)
+        noise = stated_noise(operator) if noise is None else noise
+        made, rows, y = known_parts(whole, y)
+
+        def known(one: Any, its: dict[str, Any], y: Any, condition: Any) -> ItemPosterior:
+            return _of_one(artifact, y, one, noise, method, condition, its, options, shape)
+
+        if len(made) == 1:
+            return known(made[0], {}, y, condition)
+        return several_of(known, [(one, {}) for one in made], rows, y, condition)
     return _of_one(artifact, y, operator, noise, method, condition, options_of, options, shape)
 
 
@@ -151,6 +164,8 @@ def methods_for(run: Artifact, operator: Operator, noise: Noise) -> tuple[str, .
         found += [first, *(name for name in guided if not noise.unknown or name == "daps")]
     if isinstance(model, Decoding) and not isinstance(model.code, dict | Discrete):
         found += ["hmc", "map"] if isinstance(model, Explicit) else ["map", "hmc"]
+    if isinstance(model, NormalComponents) and isinstance(event, Continuous):
+        found.append("hmc")
     return tuple(found)
 
 

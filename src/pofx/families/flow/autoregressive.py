@@ -30,6 +30,7 @@ class Triangular(Bijection):
     `order` lists the dimensions as they come; None is their own order.
     """
 
+    slow_inverse = True
     order: Tensor
     back: Tensor
 

@@ -25,6 +25,7 @@ class Bijection(nn.Module, ABC):
     """An invertible map of vectors whose log-determinant is cheap."""
 
     autocasts: ClassVar[bool] = False  # whether it keeps the networks alone under a caller's autocast; else none of it
+    slow_inverse: ClassVar[bool] = False  # whether the inverse takes a pass for each dimension, the map itself one
 
     @abstractmethod
     def forward(

@@ -38,6 +38,10 @@ class Flow(OnePhase, Reparameterised, Latent, Decoding, Tempered):
         assert isinstance(self.event, Continuous)
         return Continuous(self.event.shape)
 
+    @property
+    def slow_decoding(self) -> bool:
+        return any(part.slow_inverse for part in self.flow.bijections)
+
     def matrices(self) -> Iterable[nn.Parameter]:
         """The weights between hidden layers of perceptrons."""
         return [
