@@ -38,6 +38,7 @@ class Progress:
 
 Sink = Callable[[Progress], None]
 _WATCHER: ContextVar[Sink | None] = ContextVar("_WATCHER", default=None)
+SPELLING: ContextVar[Callable[[str], str]] = ContextVar("SPELLING", default=str)  # of notes: that of the command line
 
 
 class Parts:
@@ -169,7 +170,7 @@ class _Lines:
             return
         seconds = time.monotonic()
         if now.note:
-            print(now.note, file=self.file, flush=True)
+            print(SPELLING.get()(now.note), file=self.file, flush=True)
         ends = now.share >= 1.0 and not self.ended
         if seconds - self.last >= self.gap or ends:
             first = self.last < 0
@@ -237,7 +238,7 @@ class _Bar:
     def __call__(self, now: Progress) -> None:
         self.now = now
         if now.note:
-            self.live.console.print(now.note, markup=False, highlight=False)
+            self.live.console.print(SPELLING.get()(now.note), markup=False, highlight=False)
 
     def __exit__(self, *stop: object) -> None:
         self.live.stop()
