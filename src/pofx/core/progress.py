@@ -136,7 +136,7 @@ def clock(seconds: float) -> str:
 
 
 def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) -> str:
-    """One line of at most `width` characters; what does not fit is left out from its end, never cut."""
+    """One line of at most `width` characters; what does not fit is left out from its end, and a long title shortened."""
     title = f"{title} {now.phase}".rstrip()
     if not now.step and not now.share:
         return f"{title}  {clock(elapsed)}"[:width]
@@ -145,7 +145,9 @@ def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) ->
     left = "" if now.remaining is None or now.share >= 1.0 else f" left {clock(now.remaining)}"
     full = int(round(now.share * BAR))
     drawn = f" {'━' * full}{' ' * (BAR - full)}" if bar else ""
-    parts = [f"{title}{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"]
+    times = f"{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"
+    room = width - len(times)
+    parts = [(title if len(title) <= room else f"{title[: max(room - 1, 0)].rstrip(' ,:')}…") + times]
     parts += [f"step {now.step}"] if now.step else []
     parts += [f"{now.rate:.3g} steps/s"] if now.rate else []
     parts += [f"{name} {value:.4g}" for name, value in {**now.losses, **now.telemetry}.items()]
