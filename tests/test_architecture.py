@@ -31,6 +31,7 @@ FLOORS = {
     "declared": 4,
     "storage": 3,
     "partial": 3,
+    "given_codes": 3,
     "runs": 4,
     "evaluate": 5,
     "comparison": 6,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import pofx
-from pofx.core.errors import DataError, Unsupported
+from pofx.core.errors import Unsupported
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_pixels_may_be_missing(model):
         assert run.log_prob(known)[0] == pytest.approx(np.logaddexp.reduce(run.log_prob(both)), abs=1e-5)
     with pytest.raises(Unsupported, match="first pixels alone"):
         pofx.fit(pofx.images(x, levels=2), "made", steps=2, progress=False).log_prob(one)
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(Unsupported, match="circuit, vae, masked-diffusion or gmm"):
         pofx.fit(pofx.images(x, levels=2), "nsf", steps=2, progress=False).log_prob(one)
 
 
@@ -116,3 +116,22 @@ def test_mixtures_know_the_cells_that_are_there_in_closed_form(name):
     drawn = run.sample(4000, given={"a": 1.5}, seed=0)
     assert (drawn["a"] == 1.5).all() and drawn["b"].mean() == pytest.approx(1.2, abs=0.15)
     assert drawn["b"].std() == pytest.approx(0.6, abs=0.12) and abs(drawn["c"].mean()) < 0.15
+
+
+@pytest.mark.parametrize(("name", "view"), [("gmm", "unit"), ("kde", "logit")])
+def test_mixtures_know_some_pixels_and_draw_the_others(name, view):
+    g = np.random.default_rng(0)
+    first = g.integers(0, 4, (300, 1, 1))
+    x = np.concatenate((first, np.where(g.random((300, 1, 1)) < 0.8, first, 3 - first)), 2).astype(np.uint8)
+    run = pofx.fit(pofx.images(x, levels=4), name, progress=False, represent=view)
+    every = np.array([[[a, b]] for a in range(4) for b in range(4)], np.uint8)
+    p = np.exp(run.log_prob(every, draws=400)).reshape(4, 4)
+    gap = np.array([[[a, np.nan]] for a in range(4)])
+    assert np.exp(run.log_prob(gap, draws=400)) == pytest.approx(p.sum(1), rel=0.15, abs=0.01)
+    known = np.array([[[2.0, np.nan]], [[np.nan, 1.0]]])
+    drawn = run.sample(1000, given=np.repeat(known, 500, 0))
+    assert (drawn[:500, 0, 0] == 2).all() and (drawn[500:, 0, 1] == 1).all()
+    often = np.bincount(drawn[:500, 0, 1], minlength=4) / 500
+    assert np.abs(often - p[2] / p[2].sum()).sum() / 2 < 0.1
+    edited = pofx.edit(run, x[:20], mask=np.array([[False, True]]))
+    assert (edited[..., 0] == x[:20, ..., 0]).all() and (edited != x[:20]).any()

@@ -2,8 +2,8 @@
 answers for any subset.
 
 A missing cell is a value of its own where training rows had missing cells in its column, and is scored as one. In other
-columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`, or by a
-bound `MarginalBound`) knows the density of what is there, the rest integrated out, and that is what a user means.
+columns it cannot occur, so that a row with it has probability zero; but a model of any subset (`Marginal`)
+knows the density of what is there, the rest integrated out, and that is what a user means.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,11 @@ from torch import Tensor
 from pofx.conditioned import given
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import each, select
-from pofx.core.generative import MarginalBound, MarginalDensity
 from pofx.core.model import Factored, Marginal, Model, X
 from pofx.core.progress import blocks
 from pofx.core.random import Streams
 from pofx.parts import Parts
-from pofx.represent.image import Binary, Levels, without_gaps
+from pofx.represent.image import Binary, ImageView, Levels, Logit, Unit, without_gaps
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
 from pofx.represent.table_heads import Heads
@@ -72,38 +71,51 @@ def known_cells(
 
 
 @torch.inference_mode()
-def known_pixels(run: Parts, values: object, condition: object, batch_size: int) -> np.ndarray | None:
-    """log p of the known pixels of images with gaps (masked, NaN or -1): float64 (n,); None where there are no gaps,
-    or the model does not answer for any subset."""
+def known_pixels(run: Parts, values: object, condition: object, draws: int, batch_size: int) -> np.ndarray | None:
+    """log p of the known pixels of images with gaps (masked, NaN or -1), of real views the mean over `draws` noises
+    inside the logarithm: float64 (n,); None where there are no gaps.
+
+    Raises:
+        Unsupported: the model or the view has no density of some pixels.
+    """
     view, model = run.representation, run.model
-    grey = isinstance(view, Levels) or (isinstance(view, Binary) and view.binarise == "threshold")
-    if not grey or not _answers(model) or without_gaps(values)[1] is None:
+    if not isinstance(view, ImageView) or without_gaps(values)[1] is None:
         return None
-    assert isinstance(view, Levels | Binary)
-    events = view.prefix(view.as_batch(values))
+    real = isinstance(view, Logit | Unit) and not view.half
+    grey = isinstance(view, Levels) or (isinstance(view, Binary) and view.binarise == "threshold")
+    if not (grey or real) or not _answers(model):
+        raise Unsupported(
+            f"{run.name} knows no log p of some pixels seen as {view.name}: choose circuit, vae, masked-diffusion or "
+            "gmm"
+        )
+    events = view.partial(view.as_batch(values)) if real else view.prefix(view.as_batch(values))
     stated, found = given(run, condition, len(events)), []
     for at in blocks(len(events), batch_size):
         part = events[at].to(run.device)
         own = None if stated is None else select(stated, at)
-        each_of = _marginal(model, part.clamp(min=0), part >= 0, own)
-        if each_of is None:
-            raise Unsupported(
-                f"{run.name} knows log p of the first pixels alone: choose circuit, vae or masked-diffusion"
-            )
-        found.append(each_of.double().cpu())
+        logs = []
+        for k in range(draws if real else 1):
+            x, known, ladj = part.clamp(min=0), part >= 0, torch.zeros(len(part))
+            if real:
+                x, known, ladj = view.known_event(part, Streams.of_items(k, part))
+            each_of = _marginal(model, x, known, own)
+            if each_of is None:
+                raise Unsupported(
+                    f"{run.name} knows log p of the first pixels alone: choose circuit, vae or masked-diffusion"
+                )
+            logs.append(each_of.double().cpu() + ladj.double().cpu())
+        found.append(torch.stack(logs).logsumexp(0) - np.log(len(logs)))
     return torch.cat(found).numpy()  # type: ignore[no-any-return]
 
 
 def _answers(model: Model) -> bool:
     """Whether a model knows log p of some subset at least: of any, or of what comes first in its order."""
-    return (
-        isinstance(model, Marginal | MarginalBound | MarginalDensity) or isinstance(model, Factored) and model.in_order
-    )
+    return isinstance(model, Marginal) or isinstance(model, Factored) and model.in_order
 
 
 def _marginal(model: Model, x: X, known: X, condition: X | None) -> Tensor | None:
     """log p of the known dimensions; None where the model does not know it."""
-    if isinstance(model, Marginal | MarginalBound | MarginalDensity):
+    if isinstance(model, Marginal):
         return model.log_marginal(x, known, condition)
     if not isinstance(model, Factored) or not isinstance(x, Tensor) or not isinstance(known, Tensor):
         return None

@@ -1,7 +1,7 @@
 """Drawing the rest of items of which a part is known: the beginnings of texts and images, columns of rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from pofx.core.generative import Within
 from pofx.core.model import Completing, Infilling, Model, X
 from pofx.core.random import Joined, Streams
 from pofx.core.representation import Representation
+from pofx.given_codes import GivenCodes
+from pofx.represent.image import ImageView, Logit, Unit
+from pofx.represent.learned import Learned
 from pofx.represent.partial import ABSENT, Known, check_range, known_frame
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
@@ -31,6 +34,7 @@ class Partial:
     high: Tensor | None = None
     rows: Known | None = None  # whose values come back as they are
     parts: tuple[X, X] | None = None  # values of a product event, and which of its dimensions are known
+    codes: GivenCodes | None = None  # parts of items whose codes the model draws
     groups: tuple[tuple[Tensor, "Partial"], ...] = ()  # numbers of items, and what is known of these, by its columns
 
     @classmethod
@@ -54,14 +58,16 @@ class Partial:
             return cls(model)
         prefix, given = known_of(view, prefix, given)
         if prefix is not None:
+            if isinstance(view, Logit | Unit) and isinstance(model, Within):
+                low, high = (_all(v, n, "prefix").to(device) for v in view.intervals(view.partial(prefix)))
+                return cls(model, None, low, high)
+            if isinstance(view, Learned):
+                codes = GivenCodes.of(name, model, view, prefix, device)
+                return cls(model, codes=replace(codes, parts=_all(codes.parts, n, "prefix")))
             if not isinstance(model, Completing | Infilling):
-                raise Unsupported(
-                    f"{name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
-                    "masked-diffusion"
-                )
+                raise cannot_complete(name, view)
             return cls(model, _all(view.prefix(prefix), n, "prefix").to(device))
-        if not isinstance(view, Columns | Bins | Heads):
-            raise Unsupported(f"{view.kind} items have no columns that could be known: give a prefix")
+        assert isinstance(view, Columns | Bins | Heads)
         frame = known_frame(given)
         gaps = _gaps(frame, view)
         if gaps.any():
@@ -136,6 +142,8 @@ class Partial:
                 drawn.append(part.sample(own, given, streams, options))
                 numbers.append(rows)
             return select(concatenated(drawn), torch.cat(numbers).argsort())
+        if self.codes is not None:
+            return self.codes.sample(at, condition, generator)
         if self.parts is not None:
             assert isinstance(self.model, Infilling)
             x, known = (select(part, at) for part in self.parts)
@@ -155,6 +163,8 @@ class Partial:
         """Raw items with their known values."""
         for rows, own, part in self._by_group(at, len(raw) if self.groups else 0):
             raw[rows] = part.kept(raw[rows], own)
+        if self.codes is not None:
+            return self.codes.kept(raw, at)
         if self.rows is None:
             return raw
         known = self.rows.raw[at].to(raw.device)
@@ -174,15 +184,18 @@ def _gaps(frame: pd.DataFrame, view: Columns | Bins | Heads) -> np.ndarray:
 
 
 def known_of(view: Representation, prefix: Any, given: Any) -> tuple[Any, Any]:
-    """A prefix and known columns: those of rows are given by column, under either name, as a DataFrame.
+    """A prefix and known columns: those of rows are given by column, under either name, as a DataFrame; parts of other
+    items are a prefix under either name.
 
     Raises:
         UsageError: both are stated.
     """
     if prefix is not None and given is not None:
         raise UsageError("an item has a prefix or known columns, not both: leave one out")
-    if not isinstance(view, Columns | Bins | Heads) or prefix is given:
-        return prefix, given
+    if not isinstance(view, Columns | Bins | Heads):
+        return (given if prefix is None else prefix), None
+    if prefix is given:
+        return None, None
     return None, known_frame(prefix if given is None else given)
 
 
@@ -201,6 +214,17 @@ def without_condition(given: Any, columns: Sequence[str], condition: Any) -> tup
     if ABSENT in frame.attrs:
         raise UsageError(f"the model was trained given {', '.join(columns)}: state the same columns in each row")
     return (None if rest.shape[1] == 0 else rest), (of if len(columns) > 1 else of[columns[0]].tolist())
+
+
+def cannot_complete(name: str, view: Representation) -> Unsupported:
+    """The error of a model that draws whole items alone, which names others."""
+    others = "circuit, vae or masked-diffusion"
+    if isinstance(view, ImageView):
+        return Unsupported(
+            f"{name} draws whole pictures: choose {others}, gmm, or an autoregressive model for first rows; or draw "
+            "the unknown part by `pofx edit` or `pofx restore`"
+        )
+    return Unsupported(f"{name} cannot complete a partial item: train an autoregressive model, {others}")
 
 
 def _all(known: Tensor, n: int, what: str) -> Tensor:

@@ -60,7 +60,7 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
         why = f" ({why})" if why else ""
         raise Unsupported(f"{run.name} has no density here{why}: compare its samples with `pofx evaluate`")
     values, condition = apart(run, values, condition)
-    marginal = known_pixels(run, values, condition, batch_size)
+    marginal = known_pixels(run, values, condition, draws, batch_size)
     if marginal is not None:
         exact = run.density is Density.EXACT
         return Score(marginal, run.density, run.representation.unit, run.representation.measure,

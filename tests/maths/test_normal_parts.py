@@ -1,9 +1,10 @@
 """Parts of mixtures of normals: marginals integrate out, conditionals are ratios, intervals hold."""
 
+import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from pofx.maths.normal_parts import PARTICLES, drawn_within, log_marginal
+from pofx.maths.normal_parts import PARTICLES, drawn_within, log_marginal, log_mass, normal_between
 
 torch.manual_seed(0)
 ROOT = torch.randn(2, 3, 3, dtype=torch.float64)
@@ -65,3 +66,16 @@ def test_an_interval_far_from_everything_is_drawn_inside_it():
     low, high = torch.tensor([1e3, -torch.inf, -torch.inf]).double(), torch.tensor([torch.inf] * 3).double()
     found = draws(low, high, 10)
     assert (found[:, 0] >= 1e3).all() and found.isfinite().all()
+
+
+def test_normal_numbers_between_two_ends_have_their_mass_far_out_too():
+    a = torch.tensor([-1.0, 0.5, 30.0, -torch.inf, -41.0, 2.0], dtype=torch.float64)
+    b = torch.tensor([2.0, torch.inf, 31.0, -35.0, -40.0, 2.0], dtype=torch.float64)
+    expected = [-0.20017, -1.17591, -454.32124, -616.97510, -804.60844]
+    torch.testing.assert_close(log_mass(a, b)[:5], torch.tensor(expected, dtype=torch.float64), atol=1e-4, rtol=0)
+    for u in (0.01, 0.5, 0.99):
+        z = normal_between(a, b, torch.full_like(a, u))
+        assert bool(((z >= a) & (z <= b)).all()) and z[5] == 2
+    u = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    many = normal_between(a[:1].expand_as(u), b[:1].expand_as(u), u)
+    assert float(many.mean()) == pytest.approx(0.22964, abs=1e-3)

@@ -4,8 +4,9 @@ path, items of one domain become items of another.
 
 Everything is done through `Denoising.schedule` and `Denoising.denoise`: any diffusion or flow-matching run will do.
 Sources of the methods are in `maths.editing`. The part under a mask is drawn by `Infilling.complete` where a model has
-that: circuits exactly, autoencoders and masked diffusions by their own conditionals. For other models, and for those of
-codes, what is known is a measurement of the item (`inverse.posterior`).
+that: circuits exactly, autoencoders and masked diffusions by their own conditionals; mixtures of normals draw it
+within the levels of the others, models of discrete codes by importance (`given_codes`). For other models, and for those
+of real codes, what is known is a measurement of the item (`inverse.posterior`).
 """
 
 from collections.abc import Sequence
@@ -21,10 +22,12 @@ from torch.nn import functional as F
 from pofx.artifact import Artifact, run_of
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Continuous, count, select
+from pofx.core.generative import Within
 from pofx.core.model import Completing, Denoising, Encoding, Infilling
 from pofx.core.options import Count, Depth, Range, Real, Stops, checked
 from pofx.core.progress import blocks
 from pofx.core.random import Still, Streams
+from pofx.given_codes import knows_codes
 from pofx.inverse.item_posterior import item_shape, real_items
 from pofx.inverse.posterior import measure, posterior
 from pofx.inverse.tiled import Tiled
@@ -33,6 +36,7 @@ from pofx.maths.editing import completed, consistent, from_rough, inpainted, pat
 from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
 from pofx.maths.symmetries import nearest_symmetry, turned
+from pofx.represent.image import Logit, Unit
 from pofx.represent.learned import Learned
 
 PUBLIC = ("edit",)
@@ -110,7 +114,12 @@ def edit(
     model = artifact.model
     others = (strength, enlarge, colour or None, beyond, toward, into)
     alone = mask is not None and all(other is None for other in others)
-    if isinstance(model, Infilling) and alone:
+    if alone and (knows_codes(model, artifact.representation) or by_intervals(artifact)):
+        raw = artifact.representation.tensor(values)
+        whole, anew = (np.asarray(artifact.representation.items(v)) for v in (raw, _mask(mask, raw).to(raw.dtype)))
+        gaps = np.ma.masked_array(whole, anew > 0)
+        return artifact.sample(len(gaps), condition, seed=int(seed), prefix=gaps, with_condition=False)
+    if alone and isinstance(model, Infilling):
         return _completed(artifact, model, values, mask, condition, int(seed))
     view, stated_ones = artifact.representation, [one for one in (mask, *others) if one is not None]
     constrained = len(stated_ones) == 1 and not (mask is None and enlarge is None and not colour)
@@ -165,6 +174,11 @@ def edit(
         else:
             found = view.decode(how.again(x, float(strength or 1.0)))
     return view.items(found.cpu())
+
+
+def by_intervals(artifact: Artifact) -> bool:
+    """Whether a run draws real pictures given the levels of some pixels."""
+    return isinstance(artifact.model, Within) and isinstance(artifact.representation, Logit | Unit)
 
 
 def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, condition: Any, seed: int) -> Any:

@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
 )
 
 from pofx.core.errors import DataError, Unsupported
-from pofx.core.model import Marginal
+from pofx.core.model import Infilling, Marginal
 from pofx.core.printed import aligned, show
 from pofx.core.random import Streams
 from pofx.data.columns import framed
@@ -58,7 +58,7 @@ class Imputer(TransformerMixin, BaseEstimator):
         random_state: int = 0,
     ) -> None:
         """Args:
-        model: a name of `pofx models` with the capability `Marginal`.
+        model: a name of `pofx models` that answers for any subset of columns: circuit, or by a bound masked-diffusion.
         options: of the model, the trainer and the view, by name.
         minutes: the budget of training time.
         steps: the budget in steps, instead; 100 where no budget is given.
@@ -82,7 +82,11 @@ class Imputer(TransformerMixin, BaseEstimator):
         options = dict(self.options or {})
         shared: dict[str, Any] = {"seed": self.random_state, "weight": sample_weight, "progress": False}
         self.run_ = fit(frame, self.model, **shared, **budget, **options)
-        if not isinstance(self.run_.model, Marginal) or not hasattr(self.run_.representation, "places"):
+        if (
+            not isinstance(self.run_.model, Marginal)
+            or not isinstance(self.run_.model, Infilling)
+            or not hasattr(self.run_.representation, "places")
+        ):
             raise Unsupported(f"{self.model} cannot answer for any subset of columns as classes: choose circuit")
         self.usual_ = {c: frame[c].dropna().iloc[0] for c in frame.columns if frame[c].notna().any()}
         return self
@@ -156,7 +160,7 @@ class Imputer(TransformerMixin, BaseEstimator):
 
     @torch.inference_mode()
     def log_prob(self, X: Any) -> np.ndarray:
-        """log p of the known cells of each row in nats, exact, -inf where one of them cannot occur: (n,)."""
+        """log p of the known cells of each row in nats, -inf where one of them cannot occur: (n,)."""
         model = self.run_.model
         assert isinstance(model, Marginal)
         x, known, inside = self._known(self._rows(X, reset=False))
@@ -172,7 +176,7 @@ class Imputer(TransformerMixin, BaseEstimator):
 
     def _drawn(self, frame: pd.DataFrame, x: torch.Tensor, known: torch.Tensor, seed: int) -> pd.DataFrame:
         model, view = self.run_.model, self._view
-        assert isinstance(model, Marginal)
+        assert isinstance(model, Infilling)
         missing = frame[view.columns].isna().to_numpy(copy=True)
         missing[:, [c not in self.usual_ for c in view.columns]] = False  # nothing is known of these columns
         found = np.array(frame[view.columns].astype(object).to_numpy())

@@ -160,13 +160,14 @@ class Joint:
         return found if n is None else found.expanded(n)
 
     def log_prob(self, parts: Mapping[str, Any], given: Sequence[str] = ()) -> np.ndarray:
-        """log p of the parts that are named in nats, given those in `given`: exact, of models of any subset; (n,).
+        """log p of the parts that are named in nats, given those in `given`, by models of any subset; (n,). It is exact
+        where the model's density is; else it is a bound, and given other parts a difference of bounds.
 
         Of every part its own measure: counting where it is classes, Lebesgue where it is numbers.
         """
         model = self._fitted[0].model
         if not isinstance(model, Marginal):
-            raise Unsupported(f"{self.model} has no density of some parts: fit a circuit")
+            raise Unsupported(f"{self.model} has no density of some parts: fit a circuit, a vae or a masked-diffusion")
 
         def log_marginal(of: Mapping[str, Any]) -> torch.Tensor:
             known = self._known(of)

@@ -88,20 +88,19 @@ def as_items(artifact: Any, values: Any) -> Any:
 
 def beginnings(artifact: Any, text: str, known: int | None, n: int) -> Any:
     """The beginnings of items: the text itself, or the first `known` rows or characters of n items of a data set."""
-    from pofx.core.errors import Unsupported, UsageError
+    from pofx.core.errors import UsageError
+    from pofx.core.generative import Within
     from pofx.core.model import Completing, Infilling
     from pofx.data.kind import named, of_card
+    from pofx.partial import cannot_complete
 
     if named(artifact.representation.kind).columnar:
         raise UsageError(
             f"rows have no beginning: pass --given column=value or --given {text} (cells that are empty there are "
             "drawn by `pofx impute`)"
         )
-    if not isinstance(artifact.model, Completing | Infilling):
-        raise Unsupported(
-            f"{artifact.name} cannot complete a partial item: train an autoregressive model, circuit, vae or "
-            "masked-diffusion; a diffusion draws the rest in `pofx edit`"
-        )
+    if not isinstance(artifact.model, Completing | Infilling | Within):
+        raise cannot_complete(artifact.name, artifact.representation)
     if known is None:
         if of_card(artifact.card["data"]).outputs[0] not in LINES:
             raise UsageError("--prefix DATA needs --known: the number of rows that are given, such as --known 4")

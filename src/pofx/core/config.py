@@ -26,9 +26,10 @@ from pofx.core.entry import float32
 from pofx.core.errors import UsageError, unknown
 from pofx.core.event import Event, event_from_json, event_to_json
 from pofx.core.limits import limited, spoken_bytes
-from pofx.core.model import Default, Model, Traits, traits
+from pofx.core.model import Default, Model
 from pofx.core.options import check_value, short
 from pofx.core.representation import Representation
+from pofx.core.traits import Traits, traits
 
 AROUND = "pofx.combine.around"  # models around a trained run, which they need
 GROUP, VIEWS = "pofx.families", "pofx.kinds"  # entry points of models; of kinds of data and their views

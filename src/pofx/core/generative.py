@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool, Float, Float64, Shaped
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Continuous
-from pofx.core.model import Denoising, Encoding, Explicit, Infilling, Model, Stepwise, X
+from pofx.core.model import Completing, Denoising, Encoding, Explicit, Factored, Latent, Model, Stepwise, X
 from pofx.core.random import Streams
 
 
@@ -32,6 +32,27 @@ class Decoding(Encoding):
     def expected(self, z: Float[Tensor, "n *code"], condition: Condition | None = None) -> X:
         """E[x | z], differentiable in z, and real where x is a class. By default `decode`."""
         return self.decode(z, condition)
+
+
+class Emitting(Latent):
+    """A model with a p(x | z) of which any dimensions can be summed out."""
+
+    @abstractmethod
+    def log_given(
+        self, x: X, z: Shaped[Tensor, "n *code"], condition: Condition | None = None, *, known: X | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p(x | z) in nats, of the dimensions that are `known` where these are stated: (n,)."""
+
+
+class Forcing(Factored, Completing):
+    """A model in one order of which any dimension can be given its value when its turn comes."""
+
+    @abstractmethod
+    def forced(
+        self, n: int, condition: Condition | None = None, *, generator: Streams, known: Shaped[Tensor, "n *event"]
+    ) -> X:
+        """n events that equal `known` where it is not -1; the others are drawn given those before them alone. With the
+        sum of the `log_prob_terms` of the known ones as a log-weight they are draws given these."""
 
 
 @dataclass(frozen=True)
@@ -112,24 +133,6 @@ class Recalling(Model):
     @abstractmethod
     def recall(self, x: X) -> X:
         """What the items x become: (n, *shape)."""
-
-
-class MarginalBound(Infilling, Explicit):
-    """A model that bounds the density of any subset of the dimensions from below, and draws the others given it."""
-
-    @abstractmethod
-    def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """A lower bound on log p of the known dimensions in nats; `known` is bool in the shape of x."""
-
-
-class MarginalDensity(Explicit):
-    """A model of real events that knows the density of any subset of the dimensions."""
-
-    @abstractmethod
-    def log_marginal(
-        self, x: Float[Tensor, "n *event"], known: Bool[Tensor, "n *event"], condition: Condition | None = None
-    ) -> Float[Tensor, "n"]:
-        """log p of the known dimensions in nats, the others integrated out; `known` is bool in the shape of x."""
 
 
 class Within(Model):

@@ -1,7 +1,7 @@
 """Models: what every family of p(x) must offer, and the capabilities that some of them have.
 
 A model owns its losses (`phases`), the trainer owns the optimisers. A capability is an abstract class with the method
-that proves it (`Explicit`, `Encoding`); `isinstance` finds it, and `traits` reads it off the class.
+that proves it (`Explicit`, `Encoding`); `isinstance` finds it. Those of fewer models are in `generative`.
 """
 
 import inspect
@@ -341,10 +341,10 @@ class Infilling(Model):
         """x where `known`, bool in the shape of x, and draws given that elsewhere."""
 
 
-class Marginal(Infilling, Explicit):
-    """A model that answers for any subset of the dimensions: its density, and draws of the others given it.
+class Marginal(Explicit):
+    """A model that knows the density of any subset of the dimensions, of the same kind as that of all: `density`.
 
-    The conditional is a difference: log p(a | b) = log p(a, b) - log p(b).
+    Where it is exact the conditional is a difference: log p(a | b) = log p(a, b) - log p(b).
     """
 
     @abstractmethod
@@ -465,35 +465,3 @@ class Latent(Encoding):
 
 def _some(counts: tuple[int, ...]) -> str:
     return ", ".join(map(str, counts[:6])) + (", …" if len(counts) > 6 else "")
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What a model class can do, read off its bases and class variables."""
-
-    name: str
-    family: str
-    events: tuple[str, ...]
-    density: Density
-    encodes: bool
-    conditional: bool
-    source: str
-    summary: str
-    baseline: bool = False
-
-
-def traits(model: type[Model], recipe: Recipe | None = None) -> Traits:
-    """The traits of a model class, or of a recipe of it under the recipe's name and source."""
-    parts = model.__module__.split(".")
-    own = model.best_density if issubclass(model, Explicit) else Density.NONE
-    return Traits(
-        name=recipe.name if recipe else model.name,
-        family=parts[-2] if len(parts) > 1 else parts[0],
-        events=tuple(e.__name__ for e in model.events),
-        density=own if recipe is None or recipe.density is None else recipe.density,
-        encodes=issubclass(model, Encoding),
-        conditional=bool(model.conditions),
-        source=recipe.source if recipe else model.source,
-        summary=(recipe.summary if recipe else "") or (model.__doc__ or "").strip().split("\n")[0],
-        baseline=recipe is None and vars(model).get("baseline", False),  # not that of a parent class
-    )

@@ -16,7 +16,7 @@ from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.event import Bounded, Discrete, dims, select
 from pofx.core.generative import Decoding, NormalComponents
 from pofx.core.items import Items
-from pofx.core.model import Completing, Denoising, Marginal
+from pofx.core.model import Denoising, Density, Explicit
 from pofx.core.options import Range, check_value
 from pofx.core.progress import blocks
 from pofx.core.random import Still, Streams
@@ -114,7 +114,7 @@ class ItemPosterior:
             whole[:, self.operator.mask] = y.cpu()
             classes = (whole * (event.largest - 1)).round().long().clamp(0, event.largest - 1).to(run.device)
             x = completed(run.model, classes, self.operator, given, n, seed, run.name)
-            kind = "exact" if isinstance(run.model, Marginal | Completing) else "approximate"
+            kind = "exact" if isinstance(run.model, Explicit) and run.model.density is Density.EXACT else "approximate"
         elif self.method in ("hmc", "map"):
             x, level = self._codes(y, given, n, seed)
             kind = "point" if self.method == "map" else "exact" if getattr(run.model, "lossless", 0) else "approximate"

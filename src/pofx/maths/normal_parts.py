@@ -72,6 +72,23 @@ def drawn_within(
     return x
 
 
+def log_mass(a: Float[Tensor, "*n"], b: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """log(Φ(b) - Φ(a)) of ends a < b, which may be infinite, far out too."""
+    low, high = torch.where(a > 0, -b, a), torch.where(a > 0, -a, b)  # where Φ is small and precise
+    top, bottom = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+    return top + torch.log1p(-(bottom - top).clamp(max=-1e-300).exp())
+
+
+def normal_between(a: Float[Tensor, "*n"], b: Float[Tensor, "*n"], u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Standard normal numbers between a and b from uniform ones; equal ends are the number."""
+    flipped = a > 0
+    low, high = torch.where(flipped, -b, a), torch.where(flipped, -a, b)
+    p, q = torch.special.ndtr(low), torch.special.ndtr(high)
+    z = torch.special.ndtri((p + (q - p) * torch.where(flipped, 1 - u, u)).clamp(1e-300, 1 - 1e-16))
+    z = torch.where(flipped, -z, z)
+    return z.maximum(a).minimum(b)
+
+
 def _candidates(
     components: Components,
     low: Float[Tensor, "n k"],

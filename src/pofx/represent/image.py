@@ -89,6 +89,30 @@ class ImageView(Representation):
         raw = torch.from_numpy(array)
         return raw[:, None] if self.flat else raw.permute(0, 3, 1, 2)
 
+    def partial(self, values: Any) -> Tensor:
+        """Partial images as levels, int64 (n, C, H, W), with -1 where nothing is known."""
+        return self._known(values, lambda levels: levels)
+
+    def intervals(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest real events of levels int64 (n, C, H, W), infinite where they are -1: unknown."""
+        ends = [self._placed((level + end) / self.levels) for end in (EDGE, 1 - EDGE)]
+        return ends[0].masked_fill(level < 0, -math.inf), ends[1].masked_fill(level < 0, math.inf)
+
+    def _placed(self, s: Tensor) -> Tensor:
+        """s in (0, 1) → real events, increasing; the inverse of `_share`."""
+        raise NotImplementedError
+
+    def _log_slope(self, s: Tensor) -> Tensor:
+        """log of d event / d level at s, place by place."""
+        raise NotImplementedError
+
+    def known_event(self, level: Tensor, generator: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels int64 (n, C, H, W), with -1 where unknown → real events, which of their places are known, and
+        log|det d event / d level| of these: (n,)."""
+        known = level >= 0
+        s = self._dequantise(level.clamp(min=0), generator)
+        return self._placed(s), known, torch.where(known, self._log_slope(s), 0.0).flatten(1).sum(1)
+
     def _dequantise(self, raw: Tensor, generator: Streams) -> Tensor:
         """s = (k + u) / L in (0, 1): float32."""
         u = generator.uniform(*self.shape).clamp(EDGE, 1 - EDGE)
@@ -129,7 +153,7 @@ class Levels(ImageView):
         return x.clamp(0, self.levels - 1).to(torch.uint8)
 
     def prefix(self, values: Any) -> Tensor:
-        return self._known(values, lambda levels: levels)
+        return self.partial(values)
 
 
 class Logit(ImageView):
@@ -148,11 +172,16 @@ class Logit(ImageView):
         self.event = Continuous(self.shape)
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
-        p = self.alpha + (1 - 2 * self.alpha) * self._dequantise(raw, generator)
-        y = p.log() - (-p).log1p()
-        # dy/dk = (1 - 2a) / (L p (1 - p))
-        per_scalar = math.log1p(-2 * self.alpha) - math.log(self.levels)
-        return y, self._constant(raw, per_scalar) - (p.log() + (-p).log1p()).flatten(1).sum(1)
+        s = self._dequantise(raw, generator)
+        return self._placed(s), self._log_slope(s).flatten(1).sum(1)
+
+    def _placed(self, s: Tensor) -> Tensor:
+        p = self.alpha + (1 - 2 * self.alpha) * s
+        return p.log() - (-p).log1p()
+
+    def _log_slope(self, s: Tensor) -> Tensor:
+        p = self.alpha + (1 - 2 * self.alpha) * s  # dy/dk = (1 - 2a) / (L p (1 - p))
+        return math.log1p(-2 * self.alpha) - math.log(self.levels) - p.log() - (-p).log1p()
 
     def decode(self, x: Tensor) -> Tensor:
         return self._quantise(self._share(x.float()))
@@ -173,8 +202,13 @@ class Unit(ImageView):
         self.event = Bounded(self.shape)
 
     def encode(self, raw: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
-        s = self._dequantise(raw, generator)
-        return 2 * s - 1, self._constant(raw, math.log(2 / self.levels))
+        return self._placed(self._dequantise(raw, generator)), self._constant(raw, math.log(2 / self.levels))
+
+    def _placed(self, s: Tensor) -> Tensor:
+        return 2 * s - 1
+
+    def _log_slope(self, s: Tensor) -> Tensor:
+        return torch.full_like(s, math.log(2 / self.levels))
 
     straight = True
 

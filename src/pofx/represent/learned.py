@@ -87,6 +87,11 @@ class Learned(Representation):
         return self._held.having(Encoding)  # type: ignore[type-abstract]
 
     @property
+    def inner(self) -> Representation:
+        """The first model's view of the items."""
+        return self._view
+
+    @property
     def conditioned(self) -> bool:
         """Whether the codes depend on the condition of the items."""
         return self.first.condition is not None

@@ -19,7 +19,7 @@ from pofx.train.options import Budget, TrainOptions, spoken
 from pofx.train.state import State
 
 FEW = 100  # steps, below which a training can hardly learn anything
-CHEAPER = 0.7  # the cost of half a batch over that of a whole one, above which batches are not halved
+CHEAPER = 0.8  # the cost of half a batch over that of a whole one, above which batches are not halved
 PROBE = 8  # items of the first trial
 TRIES = 3  # passes of a trial while they are cheap, the quickest of which counts
 TRIAL = 0.02  # share of a budget of time that ends the trials

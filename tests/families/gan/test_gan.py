@@ -683,3 +683,17 @@ def test_candidates_of_a_model_are_refused_where_there_are_no_odds():
 def test_options_that_other_libraries_name_otherwise_are_answered_by_ours(name, theirs, ours):
     known = {*inspect.signature(row_of(name).model.__init__).parameters, *inspect.signature(GAN.sample).parameters}
     assert str(unknown(f"option of {name}", theirs, known)) == f"unknown option of {name} '{theirs}': it is {ours} here"
+
+
+@pytest.mark.parametrize(
+    ("event", "options", "blocks", "average"),
+    [
+        (Continuous((2,)), {}, 2, 2000),
+        (Continuous((2,)), {"blocks": 3}, 3, 2000),
+        (Continuous((64,)), {"architecture": "wave"}, 1, None),
+        (Bounded((1, 8, 8)), {}, 1, None),
+    ],
+)
+def test_only_points_are_averaged_briefly_and_get_two_blocks(event, options, blocks, average):
+    gan = GAN(event, **{**GAN.small, **options})
+    assert (gan.blocks, gan.suited().get("ema_images")) == (blocks, average)

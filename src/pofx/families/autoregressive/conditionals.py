@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pofx.core.errors import DataError, Unsupported
 from pofx.core.event import Condition, Discrete, dims, select
-from pofx.core.model import Batch, Completing, Density, Factored, OnePhase, Tempered
+from pofx.core.generative import Forcing
+from pofx.core.model import Batch, Density, OnePhase, Tempered
 from pofx.core.options import Temperature, TopK, TopP, Unit
 from pofx.core.random import Streams
 from pofx.maths.distributions import categorical_draw, categorical_log_prob, sum_event
@@ -41,7 +42,7 @@ class Cursor(ABC):
         """The next dimension has become known: int64 (n,)."""
 
 
-class Conditionals(OnePhase, Factored, Completing, Tempered):
+class Conditionals(OnePhase, Forcing, Tempered):
     """A model of discrete events that knows log p(x_d | x_1, …, x_{d-1}) for each dimension d."""
 
     events: ClassVar = (Discrete,)
@@ -161,8 +162,26 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
             Unsupported: a prefix for a mixture of orderings.
         """
         self.check_condition(n, condition)
-        assert isinstance(self.event, Discrete)
         known = self._checked_prefix(prefix, n)
+        return self._drawn(n, condition, generator, known, (temperature, top_k, top_p, min_p), cached)
+
+    def forced(
+        self, n: int, condition: Condition | None = None, *, generator: Streams, known: Int[Tensor, "n *event"]
+    ) -> Int[Tensor, "{n} *event"]:
+        self.check_condition(n, condition)
+        self._one_order("known places")
+        return self._drawn(n, condition, generator, known.flatten(1), (1.0, 0, 1.0, 0.0), True)
+
+    def _drawn(
+        self,
+        n: int,
+        condition: Condition | None,
+        generator: Streams,
+        known: Int[Tensor, "n dims"] | None,
+        sharper: tuple[float, int, float, float],
+        cached: bool,
+    ) -> Int[Tensor, "{n} *event"]:
+        assert isinstance(self.event, Discrete)
         u = generator.uniform(dims(self.event))
         chosen = generator.integers(self.orderings, 1)[:, 0]
         x = torch.zeros_like(u, dtype=torch.int64)
@@ -176,7 +195,7 @@ class Conditionals(OnePhase, Factored, Completing, Tempered):
             over = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
             noise, drawn, fixed = u[rows], x[rows], None if known is None else known[rows]
             for step, place in enumerate(self.order(ordering).tolist()):
-                value = categorical_draw(sharpen(cursor.logits(), temperature, top_k, top_p, min_p), noise[:, place])
+                value = categorical_draw(sharpen(cursor.logits(), *sharper), noise[:, place])
                 if fixed is not None:
                     value = torch.where(fixed[:, place] < 0, value, fixed[:, place])
                 if self.end is not None:

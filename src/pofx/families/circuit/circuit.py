@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, count, dims, each
 from pofx.core.generative import Classifying
-from pofx.core.model import Batch, Default, Density, Marginal, OnePhase, Phase, Recipe, X
+from pofx.core.model import Batch, Default, Density, Infilling, Marginal, OnePhase, Phase, Recipe, X
 from pofx.core.options import NonNegative, OneOf, Range, Unit
 from pofx.core.random import Streams
 from pofx.families.circuit.leaves import Classes, Known, Leaf, Normals
@@ -37,7 +37,7 @@ NIL = 1e-30  # rate of the optimiser under expectation maximisation, which moves
 Values = list[tuple[Num[Tensor, "n _"], Bool[Tensor, "n _"] | None]]  # of each part, with what is known
 
 
-class Circuit(OnePhase, Marginal, Classifying):
+class Circuit(OnePhase, Infilling, Marginal, Classifying):
     """Hidden Chow–Liu tree: exact density of any subset.
 
     Args:

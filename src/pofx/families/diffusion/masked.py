@@ -14,8 +14,7 @@ from torch import Tensor
 
 from pofx.core.errors import DataError, UsageError
 from pofx.core.event import Condition, Discrete, Event, dims
-from pofx.core.generative import MarginalBound
-from pofx.core.model import Batch, Completing, Recipe
+from pofx.core.model import Batch, Completing, Marginal, Recipe
 from pofx.core.options import Depth, Dropout, Range, Width
 from pofx.core.random import Streams
 from pofx.families.diffusion.places import Block, Draws, Hidden, Network, Places, Steps, fewest
@@ -25,7 +24,7 @@ from pofx.nets.attention.masked_transformer import CONTEXT
 from pofx.nets.vector.conditioner import Conditioner
 
 
-class MaskedDiffusion(Places, Hidden, Completing, MarginalBound):
+class MaskedDiffusion(Places, Hidden, Completing, Marginal):
     """Hidden places are drawn back in random order: a bound.
 
     Args:

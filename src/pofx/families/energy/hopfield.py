@@ -22,7 +22,7 @@ from torch.nn.functional import one_hot
 from pofx.core.errors import Unsupported
 from pofx.core.event import Condition, Discrete, Event
 from pofx.core.generative import Recalling
-from pofx.core.model import Batch, Density, Marginal, Phase
+from pofx.core.model import Batch, Density, Infilling, Marginal, Phase
 from pofx.core.options import Count, NonNegative, OneOf
 from pofx.core.random import Streams
 from pofx.families.energy.normalised import Sweeping
@@ -33,7 +33,7 @@ ERRORS = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6)  # shares of wrong place
 PAIRS = 20_000_000  # agreements held at once
 
 
-class Hopfield(Marginal, Recalling, Sweeping):
+class Hopfield(Infilling, Marginal, Recalling, Sweeping):
     """Associative memory: stored items, recalled from damaged or partial ones.
 
     Args:

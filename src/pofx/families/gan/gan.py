@@ -50,7 +50,8 @@ class GAN(Tempered, Inverting, Steerable):
         latent: dimensions of the code z.
         width: channels of the networks for grids.
         units: of each layer of perceptrons.
-        blocks: residual blocks per resolution, hidden layers less two, or layers of a mapping network.
+        blocks: residual blocks per resolution, hidden layers less two, or layers of a mapping network; None takes 1 for
+            grids and 2 for vectors.
         loss: a name of `maths.adversarial.LOSSES`.
         penalty: of the critic: its squared slope on data, samples or both (r1, r2), slope 1 between pairs (gradient),
             clipped weights (clip), or none.
@@ -140,7 +141,7 @@ class GAN(Tempered, Inverting, Steerable):
         latent: Width = 64,
         width: Width = 64,
         units: Width = 128,
-        blocks: Depth = 1,
+        blocks: Depth | None = None,
         loss: Annotated[str, OneOf.keys(adversarial.LOSSES)] = "relativistic",
         penalty: Annotated[str, OneOf(*PENALTIES)] = "r1+r2",
         gamma: NonNegative | None = None,
@@ -191,8 +192,7 @@ class GAN(Tempered, Inverting, Steerable):
             raise Unsupported("a critic of patches has no classifier of whole items: pass auxiliary=false")
         if differences and shuffle and architecture == "wave" and len(event.shape) == 1:
             raise Unsupported("phase shuffle differs on both sides of a finite difference: pass shuffle=0")
-        self.architecture, self.latent, self.width, self.blocks = architecture, latent, width, blocks
-        self.units = units
+        self.architecture, self.latent, self.width, self.units = architecture, latent, width, units
         self.loss, self.penalty, self.gamma, self.every, self.differences = loss, penalty, gamma, every, differences
         self.critic_steps, self.critic_rate = critic_steps, critic_rate
         self.spectral, self.norm, self.attention, self.group = spectral, norm, attention, group
@@ -203,18 +203,18 @@ class GAN(Tempered, Inverting, Steerable):
         self.consistency, self.transport, self.centring = consistency, transport, centring
         self.normalise, self.mixing, self.path_length, self.growth = normalise, mixing, path_length, growth
         self.mix_levels, self.directions, self.direction = mix_levels, directions, direction
-        self.plus, self.minus, self.strength = plus, minus, strength
-        self.calibrate, self.candidates = calibrate, candidates
-        self.is_grid = len(event.shape) == 3
+        self.plus, self.minus, self.strength, self.octaves, self.activation = plus, minus, strength, octaves, activation
+        self.calibrate, self.candidates, self.is_grid = calibrate, candidates, len(event.shape) == 3
+        self.is_vector = not self.is_grid and architecture != "wave"
+        self.blocks = blocks or (2 if self.is_vector else 1)
         if matching is None and self.is_grid and architecture != "unet" and isinstance(condition, Discrete):
             self.mismatches = 1.0
         if (augment or consistency) and not self.is_grid:
             raise Unsupported("augment and consistency change grids (C, H, W): leave them out for vectors")
         usual = WEIGHTS if self.is_grid else {**WEIGHTS, "gradient": 0.1}
         self.weight = usual.get(penalty, 1.0 if self.is_grid else 0.01) if gamma is None else gamma
-        self.octaves, self.activation = octaves, activation
         build = Build(
-            architecture, latent, width, units, blocks, attention, spectral, norm, upsampling, shuffle, group,
+            architecture, latent, width, units, self.blocks, attention, spectral, norm, upsampling, shuffle, group,
             activation, saturated, centre_features, tapered, octaves,
         )  # fmt: skip
         self.generator = Generator(event, condition, build)
@@ -258,6 +258,10 @@ class GAN(Tempered, Inverting, Steerable):
             if given is not None:
                 conditioner.standardise(given)
 
+    def suited(self) -> Mapping[str, Any]:
+        """Of vectors a shorter average of weights, and no smaller batches."""
+        return {"ema_images": 2000, "least_batch": 64} if self.is_vector else {}
+
     # phases
 
     def phases(self) -> tuple[Phase, ...]:
@@ -278,11 +282,10 @@ class GAN(Tempered, Inverting, Steerable):
         loss: Tensor | dict[str, Tensor] = getattr(self, f"{phase}_loss")(batch)
         return loss
 
+    @torch.no_grad()
     def _after_critic(self, losses: Any) -> None:
-        if self.penalty == "clip":
-            with torch.no_grad():
-                for p in self.critic.parameters():
-                    p.clamp_(-self.weight, self.weight)
+        for p in self.critic.parameters() if self.penalty == "clip" else ():
+            p.clamp_(-self.weight, self.weight)
 
     @property
     def stage(self) -> float | None:
@@ -477,9 +480,9 @@ class GAN(Tempered, Inverting, Steerable):
             )
             return self.bounded(x)
 
-        usual = 1 if self.is_grid or self.architecture == "wave" else CANDIDATES
+        usual, logits = CANDIDATES if self.is_vector else 1, lambda x: self._logits(x, Batch(x, condition))
         return chosen(
-            draw, lambda x: self._logits(x, Batch(x, condition)), self.candidates or usual, self.odds, generator,
+            draw, logits, self.candidates or usual, self.odds, generator,
             stated=self.candidates is not None, single=not self.critic.grouped,
         )  # fmt: skip
 

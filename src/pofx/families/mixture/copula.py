@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.generative import MarginalDensity, Within
-from pofx.core.model import Batch, Density, Phase
+from pofx.core.generative import Within
+from pofx.core.model import Batch, Density, Marginal, Phase
 from pofx.core.options import Range
 from pofx.core.random import Streams
 from pofx.maths.distributions import zero_when_far
@@ -28,7 +28,7 @@ from pofx.nets.vector.groups import group_count, groups, patterns
 SHRUNK = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
-class Copula(MarginalDensity, Within):
+class Copula(Marginal, Within):
     """Gaussian copula with margins of smoothed quantiles.
 
     Args:

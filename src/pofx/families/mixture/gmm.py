@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.generative import MarginalDensity, NormalComponents, Within
-from pofx.core.model import Batch, Denoising, Density, Phase
+from pofx.core.generative import NormalComponents, Within
+from pofx.core.model import Batch, Denoising, Density, Marginal, Phase
 from pofx.core.options import NonNegative, OneOf, Range
 from pofx.core.random import Streams
 from pofx.families.mixture.expectation import Mixture, clustered, improved, maximised, tolerance
@@ -45,7 +45,7 @@ def unit(x: Float[Tensor, "n size"]) -> Float[Tensor, "size"]:
     return torch.where(spread > 1e-8 * (1.0 + centre.abs()), spread, torch.ones_like(spread))
 
 
-class GMM(NormalComponents, Denoising, MarginalDensity, Within):
+class GMM(NormalComponents, Denoising, Marginal, Within):
     """Mixture of Gaussians by expectation maximisation, one per class of a condition.
 
     Args:

@@ -13,16 +13,18 @@ from operator import itemgetter
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, Discrete, Event
-from pofx.core.model import Batch, Density, Explicit, Phase
+from pofx.core.generative import Within
+from pofx.core.model import Batch, Density, Marginal, Phase
 from pofx.core.options import Count, NonNegative
 from pofx.core.random import Streams
-from pofx.maths.distributions import zero_when_far
+from pofx.maths.distributions import categorical_draw, zero_when_far
+from pofx.maths.normal_parts import log_mass, normal_between
 from pofx.maths.robust import FarItems, centre_and_scale
-from pofx.nets.vector.groups import group_count, groups
+from pofx.nets.vector.groups import group_count, groups, patterns
 
 NARROWEST, WIDEST = 1e-6, 10.0  # bandwidths tried, in units of the spread
 LEFT_OUT = 1_000  # items left out in turn, at most
@@ -30,7 +32,7 @@ NEIGHBOUR = 8  # whose distance is a bump's own width
 PAIRS = 4_000_000  # distances held at once
 
 
-class KDE(Explicit):
+class KDE(Marginal, Within):
     """Gaussian kernel density estimate with leave-one-out bandwidth, one per class of a condition.
 
     Args:
@@ -125,24 +127,73 @@ class KDE(Explicit):
             found[mine] = zero_when_far(lambda x, group=group: self.group_log_prob(x, group), flat[mine])
         return found.to(x.dtype)
 
-    def group_log_prob(self, x: Float[Tensor, "n size"], group: int) -> Float[Tensor, "n"]:
-        """log p of items of a class of the condition, float64: (n,)."""
-        width, points = self.widths[group].double(), self.of(group).double()
+    def log_marginal(
+        self, x: Float[Tensor, "n *event"], known: Bool[Tensor, "n *event"], condition: Condition | None = None
+    ) -> Float[Tensor, "n"]:
+        """log p of the known dimensions in nats, computed in float64: (n,)."""
+        self.check_condition(len(x), condition)
+        flat, there = x.flatten(1).double(), known.expand_as(x).flatten(1)
+        g, found = groups(condition, len(x), x.device), flat.new_zeros(len(x))
+        for group, of, rows in patterns(g, there):
+            found[rows] = zero_when_far(
+                lambda a, group=group, of=of: self.group_log_prob(a, group, of), flat[rows][:, of]
+            )
+        return found.to(x.dtype)
+
+    def group_log_prob(
+        self, x: Float[Tensor, "n size"], group: int, of: Bool[Tensor, "all"] | slice = slice(None)
+    ) -> Float[Tensor, "n"]:
+        """log p of items of a class of the condition, or of those of their dimensions `of`, float64: (n,)."""
+        width, points = self.widths[group, of].double(), self.of(group)[:, of].double()
+        size = len(width)
         origin = points[0]  # near the items: a distance is a difference of large squares
         centres, start = (points - origin) / width, int(self.first[group])
         local = self.local[start : start + len(centres)].double()
-        constant = math.log(len(centres)) + float(width.log().sum()) + 0.5 * self.size * math.log(2 * math.pi)
+        constant = math.log(len(centres)) + float(width.log().sum()) + 0.5 * size * math.log(2 * math.pi)
         parts = torch.split((x - origin) / width, max(1, PAIRS // len(centres)))
-        logs = [log_kernels(square_distances(part, centres), local, self.size).logsumexp(1) for part in parts]
+        logs = [log_kernels(square_distances(part, centres), local, size).logsumexp(1) for part in parts]
         return torch.cat(logs) - constant if logs else x.new_empty(0)
 
-    def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Float[Tensor, "{n} *event"]:
+    def sample(
+        self,
+        n: int,
+        condition: Condition | None = None,
+        *,
+        generator: Streams,
+        low: Float[Tensor, "n *event"] | None = None,
+        high: Float[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
         g = groups(condition, n, self.points.device)
+        if low is not None and high is not None:
+            return self._inside(g, low.flatten(1).double(), high.flatten(1).double(), generator)
         count = self.counts[g]
         pick = self.first[g] + (generator.uniform().double() * count).long().clamp(max=count - 1)
         x = self.points[pick] + self.widths[g] * self.local[pick, None] * generator.normal(self.size)
         return x.reshape(n, *self.event.shape)  # type: ignore[union-attr]
+
+    def _inside(
+        self, g: Int[Tensor, "n"], low: Float[Tensor, "n size"], high: Float[Tensor, "n size"], generator: Streams
+    ) -> Float[Tensor, "n *event"]:
+        """Draws given that some dimensions lie in intervals or are values, which is exact: a bump by its mass there,
+        then each dimension by itself."""
+        pick, u = generator.uniform().double(), generator.uniform(self.size).double()
+        x = torch.empty_like(u)
+        for group, of, rows in patterns(g, low.isfinite() | high.isfinite()):
+            points, width, start = self.of(group).double(), self.widths[group].double(), int(self.first[group])
+            local = self.local[start : start + len(points)].double()
+            for at in torch.split(rows, max(1, PAIRS // len(points))):
+                logs = points.new_zeros(len(at), len(points))
+                for j in of.nonzero()[:, 0].tolist():
+                    scale = width[j] * local
+                    a, b = ((v[at, j, None] - points[:, j]) / scale for v in (low, high))
+                    value = (low[at, j] == high[at, j])[:, None]
+                    logs += torch.where(value, -0.5 * a.square() - scale.log(), log_mass(a, b))
+                bump = categorical_draw(logs, pick[at])
+                centre, scale = points[bump], width * local[bump, None]
+                z = normal_between((low[at] - centre) / scale, (high[at] - centre) / scale, u[at])
+                x[at] = (centre + scale * z).maximum(low[at]).minimum(high[at])
+        return x.float().reshape(len(g), *self.event.shape)  # type: ignore[union-attr]
 
 
 def square_distances(a: Float[Tensor, "n size"], b: Float[Tensor, "m size"]) -> Float[Tensor, "n m"]:

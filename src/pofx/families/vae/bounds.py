@@ -15,7 +15,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from pofx.core.event import Condition, Continuous, count, select
-from pofx.core.model import Density, Latent, Weighted, X
+from pofx.core.generative import Emitting
+from pofx.core.model import Density, Weighted, X
 from pofx.core.random import Streams
 from pofx.families.vae.observation import Observation
 from pofx.maths.distributions import near_items
@@ -25,7 +26,7 @@ ROWS = 2**23  # decoder outputs held at once by log_prob
 LOOSE = 0.3  # standard error of a bound, in nats, above which about a tenth or fewer of 100 weights count
 
 
-class Decoded(Latent):
+class Decoded(Emitting):
     """A model whose codes meet an observation model p(x | z)."""
 
     likelihood: Observation
@@ -68,6 +69,11 @@ class Decoded(Latent):
         self.check_condition(count(x), condition)
         z, log_q = self.inferred(x, condition, generator)
         return z, self.likelihood.log_prob(self.given(z, condition), x) - log_q
+
+    def log_given(
+        self, x: X, z: Shaped[Tensor, "n *code"], condition: Condition | None = None, *, known: X | None = None
+    ) -> Float[Tensor, "n"]:
+        return self.likelihood.log_prob(self.given(z, condition), x, known)
 
     def draw_given(self, z: Shaped[Tensor, "n *code"], condition: Condition | None = None, *, generator: Streams) -> X:
         self.check_condition(len(z), condition)

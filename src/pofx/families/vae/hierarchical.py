@@ -9,7 +9,7 @@ nothing is 0 (Vahdat and Kautz, 2020, arXiv 2007.03898, eq. 2), with softly boun
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,7 +22,8 @@ from pofx.core.event import Condition, Continuous, Discrete, Event
 from pofx.core.model import Batch, Density, OnePhase, Phase, X
 from pofx.core.options import Count, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
-from pofx.families.vae.bounds import Decoded, ImportanceBound
+from pofx.families.vae.bounds import ImportanceBound
+from pofx.families.vae.infilling import Filling
 from pofx.families.vae.networks import LARGEST
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import normal_log_prob
@@ -47,7 +48,7 @@ class Path:
     kl: list[Tensor]
 
 
-class HVAE(OnePhase, ImportanceBound, Decoded):
+class HVAE(OnePhase, ImportanceBound, Filling):
     """Hierarchical VAE: codes from coarse to fine.
 
     Args:
@@ -218,6 +219,19 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         channels, every = self.likelihood.numbers[0], self.likelihood.outputs
         return raw.reshape(len(h), channels, every, height, breadth).movedim(2, -1) + self.marginals
 
+    def descents(
+        self, condition: Condition | None, noise: Float[Tensor, "n k size"], x: X | None = None, *, given: bool = False
+    ) -> Iterator[Path]:
+        """Descents with k codes of each item, a few at a time, side by side in the rows: from noise, or with the codes
+        `noise` where these are given; of q(z | x) where there is an x."""
+        context = self.conditioner(condition)
+        features = None if x is None else self.features(x, context)
+        for part in noise.split(AT_ONCE, 1):
+            k, z = part.shape[1], part.flatten(0, 1)
+            wide = None if context is None else context.repeat_interleave(k, 0)
+            seen = None if features is None else [f.repeat_interleave(k, 0) for f in features]
+            yield self.descend(wide, z, seen, z if given else None)
+
     # ── training ──
 
     def phases(self) -> tuple[Phase, ...]:
@@ -281,20 +295,29 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         self, x: X, condition: Condition | None, particles: int, generator: Streams
     ) -> Float[Tensor, "n {particles}"]:
         """Log-weights of codes from the posterior."""
-        context = self.conditioner(condition)
-        features, n = self.features(x, context), len(generator)
-        found = []
-        for at in range(0, particles, AT_ONCE):
-            k = min(AT_ONCE, particles - at)
-
-            def many(values: Shaped[Tensor, "n *shape"], k: int = k) -> Tensor:
-                return values.repeat_interleave(k, 0)
-
-            noise = generator.normal(k, self.size).flatten(0, 1)
-            path = self.descend(None if context is None else many(context), noise, [many(f) for f in features])
-            log_x = self.likelihood.log_prob_of_many(self.outputs(path.h).unflatten(0, (n, k)), x)
-            found.append(log_x + (path.log_prior - path.log_q).reshape(n, k))
+        found, n = [], len(generator)
+        for path in self.descents(condition, generator.normal(particles, self.size), x):
+            log_x = self.likelihood.log_prob_of_many(self.outputs(path.h).unflatten(0, (n, -1)), x)
+            found.append(log_x + (path.log_prior - path.log_q).reshape(n, -1))
         return torch.cat(found, 1)
+
+    def draw_prior(
+        self, n: int, generator: Streams, k: int = 1, condition: Condition | None = None
+    ) -> Float[Tensor, "{n} {k} size"]:
+        return _codes(n, self.descents(condition, generator.normal(k, self.size)))
+
+    def log_prior(self, z: Float[Tensor, "n k size"], condition: Condition | None = None) -> Float[Tensor, "n k"]:
+        paths = self.descents(condition, z, given=True)
+        return torch.cat([path.log_prior.reshape(len(z), -1) for path in paths], 1)
+
+    def log_likelihood(
+        self, x: X, condition: Condition | None, z: Float[Tensor, "n k size"], known: X | None = None
+    ) -> Float[Tensor, "n k"]:
+        raws = (self.outputs(path.h).unflatten(0, (len(z), -1)) for path in self.descents(condition, z, given=True))
+        return torch.cat([self.likelihood.log_prob_of_many(raw, x, known) for raw in raws], 1)
+
+    def proposal(self, x: X, condition: Condition | None) -> "Descending":
+        return Descending(self, x, condition)
 
     def importance_weights(
         self, x: X, condition: Condition | None = None, *, particles: int, generator: Streams
@@ -330,6 +353,29 @@ class HVAE(OnePhase, ImportanceBound, Decoded):
         noise = torch.zeros(n, self.size, device=features[0].device)
         path = self.descend(context, noise if generator is None else generator.normal(self.size), features)
         return torch.cat([part.flatten(1) for part in path.codes], 1), path.log_q
+
+
+@dataclass(frozen=True)
+class Descending:
+    """q(z | x) of n items."""
+
+    model: HVAE
+    x: X
+    condition: Condition | None
+
+    def draw(self, k: int, generator: Streams) -> Float[Tensor, "n {k} size"]:
+        noise = generator.normal(k, self.model.size)
+        return _codes(len(noise), self.model.descents(self.condition, noise, self.x))
+
+    def log_prob(self, z: Float[Tensor, "n k size"]) -> Float[Tensor, "n k"]:
+        paths = self.model.descents(self.condition, z, self.x, given=True)
+        return torch.cat([path.log_q.reshape(len(z), -1) for path in paths], 1)
+
+
+def _codes(n: int, paths: Iterable[Path]) -> Float[Tensor, "{n} k size"]:
+    """The codes of descents in a row for each of n items."""
+    each = [torch.cat([part.flatten(1) for part in path.codes], 1).unflatten(0, (n, -1)) for path in paths]
+    return torch.cat(each, 1)
 
 
 def network_of(event: Event, network: str) -> str:

@@ -9,10 +9,11 @@ each code occurs at each place. As a code is a function of x, log p(x) >= log p(
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from pofx.core.errors import Unsupported
@@ -21,8 +22,9 @@ from pofx.core.model import Batch, Density, OnePhase, Phase, Recipe
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.adversary import Adversary
-from pofx.families.vae.bounds import Decoded, ImportanceBound, nearby
+from pofx.families.vae.bounds import ImportanceBound, nearby
 from pofx.families.vae.code_law import code_law, drawn
+from pofx.families.vae.infilling import Filling
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.maths.distributions import categorical_draw
 from pofx.nets.image.autoencoder import VectorTrunk, sizes
@@ -34,7 +36,7 @@ IDLE, YOUNG = 0.2, 0.25  # share of codes in use below which they collapse; of t
 KEPT = 0.99  # of the average by which the prior follows the codes
 
 
-class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
+class QuantisedVAE(OnePhase, ImportanceBound, Filling):
     """Autoencoder with discrete codes on a grid, and a prior of each place by itself.
 
     Args:
@@ -216,10 +218,15 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
             h = h.reshape(n, channels, each, height, breadth).movedim(2, -1)
         return h.reshape(n, *event.shape, each) + self.marginals
 
-    def log_prior(self, z: Int[Tensor, "n *code"]) -> Float[Tensor, "n"]:
+    def log_prior(self, z: Int[Tensor, "n k places"], condition: Condition | None = None) -> Float[Tensor, "n k"]:
         """log p(z), every place by itself."""
-        logs = self._logits().expand(len(z), -1, -1)
-        return logs.gather(2, z.flatten(1)[..., None])[..., 0].sum(1)
+        return self._logits().expand(*z.shape, -1).gather(3, z[..., None])[..., 0].sum(2)
+
+    def draw_prior(
+        self, n: int, generator: Streams, k: int = 1, condition: Condition | None = None
+    ) -> Int[Tensor, "{n} {k} places"]:
+        logits = self._logits()
+        return categorical_draw(logits.expand(n, k, -1, -1), generator.uniform(k, len(logits)))
 
     def _logits(self) -> Float[Tensor, "places codes"]:
         smoothed = self.frequencies + 1e-4 / self.quantise.codes
@@ -318,7 +325,7 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
     def _plain(self, x: Shaped[Tensor, "n *event"], condition: Condition | None) -> Float[Tensor, "n"]:
         """log p(x | z) + log p(z) for the code of x."""
         z = self.encode(x, condition)
-        return self.likelihood.log_prob(self.given(z, condition), x) + self.log_prior(z)
+        return self.likelihood.log_prob(self.given(z, condition), x) + self.log_prior(z.flatten(1)[:, None])[:, 0]
 
     def log_prob_estimate(
         self, x: Shaped[Tensor, "n *event"], condition: Condition | None = None
@@ -341,7 +348,7 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
         (the balance heuristic of Veach and Guibas, 1995): the bound falls hardly below that of the code alone."""
         own = self.encode(x, condition).flatten(1)[:, None]
         z, log_q = self._near(x, condition, generator.uniform(particles - 1, own.shape[2]))
-        z, log_q = torch.cat((own, z), 1), torch.cat((self._log_near(x, condition, own[:, 0])[:, None], log_q), 1)
+        z, log_q = torch.cat((own, z), 1), torch.cat((self._log_near(x, condition, own), log_q), 1)
         share = torch.tensor([particles - 1.0, 1.0], device=x.device).log() - math.log(particles)
         certain = torch.where((z == own).all(2), share[1], -math.inf)
         return self._joint(x, condition, z) - torch.logaddexp(log_q + share[0], certain)
@@ -354,6 +361,9 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
         z, log_q = self._near(x, condition, generator.uniform(particles, math.prod(self.places)))
         return self._joint(x, condition, z) - log_q
 
+    def proposal(self, x: Shaped[Tensor, "n *event"], condition: Condition | None) -> "Near":
+        return Near(self, x, condition)
+
     def simulate(
         self, n: int, condition: Condition | None = None, *, generator: Streams
     ) -> tuple[Shaped[Tensor, "n *event"], Float[Tensor, "{n}"]]:
@@ -365,11 +375,20 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
         self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Int[Tensor, "n k places"]
     ) -> Float[Tensor, "n k"]:
         """log p(x, z) of k codes for each item."""
-        n, found = len(x), []
+        return self.log_likelihood(x, condition, z) + self.log_prior(z)
+
+    def log_likelihood(
+        self,
+        x: Shaped[Tensor, "n *event"],
+        condition: Condition | None,
+        z: Int[Tensor, "n k places"],
+        known: Bool[Tensor, "n *event"] | None = None,
+    ) -> Float[Tensor, "n k"]:
+        found = []
         for part in z.split(AT_ONCE, 1):
-            k, codes = part.shape[1], part.flatten(0, 1)
-            raw = self.outputs(self._vectors(codes), _repeated(condition, k)).unflatten(0, (n, k))
-            found.append(self.likelihood.log_prob_of_many(raw, x) + self.log_prior(codes).reshape(n, k))
+            k = part.shape[1]
+            raw = self.outputs(self._vectors(part.flatten(0, 1)), _repeated(condition, k)).unflatten(0, (len(x), k))
+            found.append(self.likelihood.log_prob_of_many(raw, x, known))
         return torch.cat(found, 1)
 
     def _laws(
@@ -410,15 +429,18 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
         return torch.cat([z for z, _ in found], 1), torch.cat([q for _, q in found], 1)
 
     def _log_near(
-        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Int[Tensor, "n places"]
-    ) -> Float[Tensor, "n"]:
+        self, x: Shaped[Tensor, "n *event"], condition: Condition | None, z: Int[Tensor, "n k places"]
+    ) -> Float[Tensor, "n k"]:
         """log q of given codes under the law near those of x."""
         law, fine = self._laws(x, condition)
         first = law.shape[1]
-        value = law.gather(2, z[:, :first, None]).sum((1, 2))
+        value = law[:, None].expand(-1, z.shape[1], -1, -1).gather(3, z[..., :first, None]).sum((2, 3))
         if fine is None:
             return value
-        return value + fine(z[:, None, :first]).gather(2, z[:, first:, None]).sum((1, 2))
+        rest = [
+            fine(part[..., :first]).gather(2, part[..., first:, None].flatten(0, 1)) for part in z.split(AT_ONCE, 1)
+        ]
+        return value + torch.cat([log_q.sum((1, 2)).unflatten(0, (len(z), -1)) for log_q in rest], 1)
 
     def inferred(
         self, x: Shaped[Tensor, "n *event"], condition: Condition | None, generator: Streams | None
@@ -429,13 +451,28 @@ class QuantisedVAE(OnePhase, ImportanceBound, Decoded):
 
     def sample(self, n: int, condition: Condition | None = None, *, generator: Streams) -> Shaped[Tensor, "{n} *event"]:
         self.check_condition(n, condition)
-        logits = self._logits()
-        z = categorical_draw(logits.expand(n, -1, -1), generator.uniform(len(logits)))
+        z = self.draw_prior(n, generator)
         return self.draw_given(z.reshape(n, *self.places), condition, generator=generator)
 
     @property
     def random_codes(self) -> bool:
         return False
+
+
+@dataclass(frozen=True)
+class Near:
+    """The law of the codes near that of x, of n items."""
+
+    model: QuantisedVAE
+    x: Tensor
+    condition: Condition | None
+
+    def draw(self, k: int, generator: Streams) -> Int[Tensor, "n {k} places"]:
+        u = generator.uniform(k, math.prod(self.model.places))
+        return self.model._near(self.x, self.condition, u)[0]
+
+    def log_prob(self, z: Int[Tensor, "n k places"]) -> Float[Tensor, "n k"]:
+        return self.model._log_near(self.x, self.condition, z)
 
 
 def _repeated(condition: Any, k: int) -> Any:

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 from pofx.core.errors import Unsupported, UsageError
 from pofx.core.event import Condition, Continuous, Discrete, Event, count, each
-from pofx.core.generative import Decoding, MarginalBound
+from pofx.core.generative import Decoding
 from pofx.core.model import Batch, Default, Density, OnePhase, Phase, X
 from pofx.core.options import Count, Depth, Dropout, NonNegative, OneOf, Range, Width
 from pofx.core.random import Streams
 from pofx.families.vae.adversary import Adversary
-from pofx.families.vae.bounds import Decoded, ImportanceBound, flat
+from pofx.families.vae.bounds import ImportanceBound
 from pofx.families.vae.collapse import kl_to_margin, symptoms, usage
 from pofx.families.vae.embedded import OF_PICTURES, WIDTH, Embedded, Given, flattened
 from pofx.families.vae.equivariance import equivariance
 from pofx.families.vae.estimators import bound_loss
 from pofx.families.vae.former import read_then, renewed
-from pofx.families.vae.infilling import completed, marginal_bound
+from pofx.families.vae.infilling import Filling, Normals
 from pofx.families.vae.networks import FEW, Networks, codes_of, size_of
 from pofx.families.vae.observation import observation_model, of_then
 from pofx.families.vae.posterior import POSTERIORS, bend_of
@@ -44,7 +44,7 @@ RESCUE = 64  # importance samples of a bent posterior of which one comes from th
 PRIOR_DRAWS = 512  # with which codes are compared by "mmd"
 
 
-class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
+class VAE(OnePhase, ImportanceBound, Filling, Decoding):
     """Variational autoencoder with an importance-weighted bound and an exact observation model.
 
     Args:
@@ -449,7 +449,7 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
     def prior_codes(self, n: int, *, generator: Streams) -> Float[Tensor, "{n} *code"]:
         return self.draw_prior(n, generator)[:, 0].reshape(n, *self.networks.code)
 
-    def given(self, z: Shaped[Tensor, "n *code"], condition: Condition | None) -> Float[Tensor, "n ..."]:
+    def given(self, z: Shaped[Tensor, "n *code"], condition: Given) -> Float[Tensor, "n ..."]:
         return self.outputs(z.flatten(1), condition)
 
     def inferred(
@@ -460,15 +460,11 @@ class VAE(OnePhase, ImportanceBound, Decoded, Decoding, MarginalBound):
         z, log_q = self._bent(mean, log_std, given, noise)
         return z[:, 0].reshape(-1, *self.networks.code), log_q[:, 0]
 
-    def complete(self, x: X, known: X, condition: Condition | None = None, *, generator: Streams) -> X:
-        """x where `known`, and draws given that elsewhere, by a chain over codes (see `infilling`)."""
-        self.check_condition(count(x), condition)
-        return completed(self, x, known, self.embedded(condition), generator)
+    def conditioned(self, condition: Condition | None) -> Embedded:
+        return self.embedded(condition)
 
-    def log_marginal(self, x: X, known: X, condition: Condition | None = None) -> Float[Tensor, "n"]:
-        self.check_condition(count(x), condition)
-        streams = Streams.of_items(0, flat(x))
-        return marginal_bound(self, x, known, self.embedded(condition), self.importance, streams)
+    def proposal(self, x: X, condition: Given) -> Normals | None:
+        return Normals(*self.infer(x, condition)[:2]) if self.bend is None else None
 
     def importance_weights(
         self, x: X, condition: Condition | None = None, *, particles: int, generator: Streams
