@@ -136,7 +136,7 @@ def clock(seconds: float) -> str:
 
 
 def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) -> str:
-    """One line of at most `width` characters: a long title is shortened, and what does not fit is left out at its end."""
+    """One line of at most `width` characters: long titles are shortened, and what does not fit is left out."""
     title = f"{title} {now.phase}".rstrip()
     if not now.step and not now.share:
         return f"{title}  {clock(elapsed)}"[:width]
