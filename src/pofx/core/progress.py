@@ -146,8 +146,9 @@ def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) ->
     full = int(round(now.share * BAR))
     drawn = f" {'━' * full}{' ' * (BAR - full)}" if bar else ""
     times = f"{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"
-    room = width - len(times)
-    parts = [(title if len(title) <= room else f"{title[: max(room - 1, 0)].rstrip(' ,:')}…") + times]
+    if len(title) + len(times) > width:
+        times = times.removeprefix(drawn)
+    parts = [title[: max(width - len(times), 0)].rstrip(" ,:") + times]
     parts += [f"step {now.step}"] if now.step else []
     parts += [f"{now.rate:.3g} steps/s"] if now.rate else []
     parts += [f"{name} {value:.4g}" for name, value in {**now.losses, **now.telemetry}.items()]
