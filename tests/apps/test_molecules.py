@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -297,6 +298,17 @@ def test_completions_contain_the_scaffold(run):
         app_of.complete(run, "c1ccc", 3)
     with pytest.raises(DataError, match="no free place"):
         chemistry.beginnings("FC(F)(F)F", 2, 0)
+
+
+def test_a_scaffold_with_what_no_training_molecule_had_is_refused_by_name():
+    def prefix(values):
+        raise DataError("prefix has symbols that training did not have (%+): leave them out")
+
+    lacking = SimpleNamespace(name="gpt", representation=SimpleNamespace(prefix=prefix))
+    with pytest.raises(DataError, match="gpt cannot begin with the scaffold c1ccccc1: its training molecules have not"):
+        app_of.complete(lacking, "c1ccccc1", 2)
+    with pytest.raises(UsageError, match="unknown property of molecules 'qed': did you mean QED"):
+        chemistry.oracle_of("qed")
 
 
 @pytest.mark.slow

@@ -108,9 +108,10 @@ def test_mutants_and_assays_are_read_in_both_forms(tmp_path):
         {"wildtype": ["A", "A", "A"], "site": [1, 2, 3], "mutant": ["C", "*", "D"], "score": [1, 2, ""]}
     )
     frame.to_csv(tmp_path / "a.csv", index=False)
-    names, values = app_of.read_assay(tmp_path / "a.csv")
+    with pytest.warns(UserWarning, match=r"2 of 3 rows of .* are left out: no score, a stop.*\(the first: 'A2\*'\)"):
+        names, values = app_of.read_assay(tmp_path / "a.csv")
     assert names == ["A1C"] and values.tolist() == [1.0]
-    with pytest.raises(UsageError, match="no column 'fitness'"):
+    with pytest.raises(UsageError, match="no column 'fitness': pass score=NAME with one of its columns, wildtype"):
         app_of.read_assay(tmp_path / "a.csv", score="fitness")
 
 

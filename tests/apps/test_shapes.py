@@ -78,6 +78,12 @@ def test_solids_are_read_each_once_and_others_are_refused(tmp_path):
     assert points.shape == (100, 3) and points.min() >= 0 and points.max() <= 1
 
 
+def test_solids_that_are_all_alike_are_counted(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((9, 4, 4, 4)))
+    with pytest.raises(DataError, match=r"x\.npy holds 9 solids, 1 of them different: at least 3 are needed"):
+        read_solids(tmp_path / "x.npy")
+
+
 def test_solids_of_other_sides_are_filled_up_and_255_is_full(tmp_path):
     solids = np.zeros((4, 5, 3, 2), np.uint8)
     for i, solid in enumerate(solids):

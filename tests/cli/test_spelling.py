@@ -6,7 +6,9 @@ import pytest
 
 from pofx.apps.voice import Voice
 from pofx.cli.main import exit_code
+from pofx.cli.spelling import spelled
 from pofx.core.errors import DataError, UsageError
+from pofx.core.progress import SPELLING, Progress, reporting
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,14 @@ def test_messages_spell_settings_as_the_verb_does(monkeypatch, capsys, call, mes
 def test_a_rate_without_tones_is_refused():
     with pytest.raises(DataError, match=r"at least 500 samples per second \(got 7\): pass rate=8000"):
         Voice("nsf").fit([[0.1, -0.1] * 20] * 30, 7)
+
+
+def test_notes_of_a_training_are_spelled_so_too(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pofx", "train", "moons", "-m", "gan"])
+    token = SPELLING.set(spelled)
+    try:
+        with reporting(True, "gan") as report:
+            report(Progress("training", 1, 0.5, note="gan: Pass loss=relativistic, or train longer"))
+    finally:
+        SPELLING.reset(token)
+    assert "gan: Pass -o loss=relativistic, or train longer\n" in capsys.readouterr().err

@@ -67,6 +67,12 @@ def test_a_pipe_has_a_line_at_once_then_fewer_and_fewer_and_one_at_the_end(monke
     assert not any("\x1b" in shown or "\r" in shown for shown in lines)
 
 
+def test_a_long_title_is_shortened_before_the_times_are():
+    now = Progress("querying the model: code_linear, code_neighbours", share=0.35, remaining=64.0)
+    shown = line("compare gan-seed0:", now, 76.0, 60, bar=False)
+    assert len(shown) <= 60 and shown.endswith("  35%  1:16 left 1:04") and shown.startswith("compare gan-seed0: quer")
+
+
 def test_a_terminal_of_80_columns_shows_the_bar_in_one_line(monkeypatch):
     import rich.console
 

@@ -319,3 +319,13 @@ def test_without_the_file_spoken_digits_say_where_to_put_it(monkeypatch, tmp_pat
     monkeypatch.setenv("POFX_DATA", str(tmp_path))
     with pytest.raises(DataError, match="Free Spoken Digit"):
         load("spoken-digits")
+
+
+def test_channels_are_averaged_with_one_note_for_all_recordings(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.wav").write_bytes(wav(np.stack((tone(440, 300), tone(220, 300)), 1)))
+    with pytest.warns(UserWarning) as seen:
+        whole(tmp_path)
+    assert [str(one.message).split("/")[-1] for one in seen] == [
+        "0.wav has 2 channels, which are averaged (2 more are such)"
+    ]

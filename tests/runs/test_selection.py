@@ -118,3 +118,17 @@ def test_a_fault_that_is_over_is_no_longer_stored(tmp_path, monkeypatch):
     lines = read_log(tmp_path / "run" / "log.jsonl")
     assert [line["warning"] for line in lines if "warning" in line] == ["it collapses: wait"]
     assert not run.card["training"].get("warnings")
+
+
+def test_a_fault_that_stays_is_shown_once_and_stored_with_its_last_numbers(tmp_path, monkeypatch):
+    from pofx.families.vae.vae import VAE
+
+    def health(self, numbers):
+        share = numbers["share"]
+        return {"collapse": f"at {share:.0%}: wait" if share > 0.3 else "", "gone": "x" if int(20 * share) % 2 else ""}
+
+    monkeypatch.setattr(VAE, "health", health)
+    run = pofx.fit("moons", "vae", steps=20, validations=5, width=8, latent=2, out=tmp_path / "run", progress=False)
+    said = [line["warning"] for line in read_log(tmp_path / "run" / "log.jsonl") if "warning" in line]
+    assert len([s for s in said if "wait" in s]) == 1 and said.count("x") <= 1
+    assert run.card["training"]["warnings"] == ["at 100%: wait"]

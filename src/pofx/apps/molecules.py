@@ -239,6 +239,23 @@ def nats(run: Any, data: Dataset, held: Sequence[str]) -> float:
         return float("nan")
 
 
+def check_scaffold(run: Any, scaffold: str, n: int = 1, seed: int = 0) -> list[str]:
+    """n spellings of a scaffold from which a run can go on.
+
+    Raises:
+        DataError: the scaffold is no molecule, has no place to bond to, or parts that no training molecule had.
+    """
+    begun = chemistry.beginnings(scaffold, n, seed)
+    try:
+        run.representation.prefix(begun)
+    except DataError as error:
+        raise DataError(
+            f"{run.name} cannot begin with the scaffold {scaffold}: its training molecules have not all of its atoms, "
+            f"bonds and rings ({error}): choose another scaffold, or train on molecules with them"
+        ) from None
+    return list(begun)
+
+
 def complete(run: Any, scaffold: str, n: int = 64, *, condition: Any = None, seed: int = 0) -> list[str]:
     """Different molecules that contain a scaffold, canonical: each continues a spelling of it from a place to bond to.
 
@@ -247,7 +264,7 @@ def complete(run: Any, scaffold: str, n: int = 64, *, condition: Any = None, see
     Raises:
         DataError: the scaffold is no molecule, or has no place to bond to.
     """
-    begun = chemistry.beginnings(scaffold, n, seed)
+    begun = check_scaffold(run, scaffold, n, seed)
     drawn = run.sample(n, condition, prefix=begun, seed=seed, with_condition=False)
     found = list(dict.fromkeys(s for s in chemistry.canonical(drawn) if s is not None))
     inside = chemistry.contains(found, scaffold)
@@ -346,6 +363,8 @@ def molecules(
         oracle(list(data.train.values[:2]))  # what fails, fails before the training
     if one is not None:
         held_out_by(one, data)
+        if scaffold is not None:
+            check_scaffold(one, scaffold, seed=seed)
     else:
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         how |= {"tokens": tokens, "respellings": respellings or 0}

@@ -8,6 +8,7 @@ that were held out, and the floors are printed beside.
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from pofx.apps.templates import check_fills
 from pofx.apps.tolerance import Tolerance
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.core.files import whole
-from pofx.core.printed import aligned, show
+from pofx.core.printed import aligned, number_of, show
 from pofx.data.alignments import LETTERS, Alignment, codes, read_alignment
 from pofx.data.arrays import write_frame
 from pofx.data.dataset import Dataset
@@ -39,6 +40,7 @@ SIMILAR = 10.0  # counts of a profile that come from similar residues, as PSI-BL
 RESIDUE = dict(zip(
     "Ala Cys Asp Glu Phe Gly His Ile Lys Leu Met Asn Pro Gln Arg Ser Thr Val Trp Tyr".split(), LETTERS[1:], strict=True
 ))  # fmt: skip
+FEWEST = 3  # mutants whose order is compared with their measured one
 DRAWS = 64  # of the code of a VAE, the same for all sequences
 
 
@@ -60,7 +62,9 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
     frame = rows_in(Path(path))
     for column in (mutant, score):
         if column not in frame.columns:
-            raise UsageError(f"assay has no column '{column}': choose from {', '.join(map(str, frame.columns))}")
+            what = "mutant" if column == mutant else "score"
+            names = ", ".join(map(str, frame.columns))
+            raise UsageError(f"assay has no column '{column}': pass {what}=NAME with one of its columns, {names}")
     names = frame[mutant].fillna("").astype(str)
     if {"wildtype", "site"} <= set(frame.columns) and names.str.len().max() == 1:
         names = frame["wildtype"].fillna("").astype(str) + frame["site"].astype(str) + names
@@ -70,6 +74,12 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
         raise DataError(f"{path} has no mutants with a score: write them as V29A")
     if sum(good) > 1 and len({*values[np.array(good)].tolist()}) < 2:
         raise DataError(f"all scores of {path} are {values[np.array(good)][0]:g}: there is nothing to rank")
+    if not all(good):
+        warnings.warn(
+            f"{len(good) - sum(good)} of {len(good)} rows of {path} are left out: no score, a stop, no change, or no "
+            f"mutant as V29A is (the first: '{names[good.index(False)]}')",
+            stacklevel=2,
+        )
     return names[good].tolist(), values[np.array(good)]
 
 
@@ -350,9 +360,14 @@ def proteins(
             write_frame(
                 _proposed(alignment, models, sequences, truth[there], design, changes_, seed), aside / "designs.csv"
             )
-    if truth is not None:
+    if truth is not None and len(sequences) < FEWEST:
+        warnings.warn(
+            f"{number_of(len(sequences), 'mutant')} cannot be ranked: {FEWEST} or more are needed", stacklevel=2
+        )
+    elif truth is not None:
         show(aligned(spearman(scores, truth[there])))
-    return f"{len(sequences)} mutants scored, {int((~there).sum())} outside the columns of the alignment"
+    outside = f"{int((~there).sum())} outside the columns of the alignment"
+    return f"{number_of(len(sequences), 'mutant')} scored, {outside}"
 
 
 def _proposed(

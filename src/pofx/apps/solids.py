@@ -18,6 +18,7 @@ from pofx.artifact import Artifact
 from pofx.core.errors import DataError
 from pofx.core.event import Continuous
 from pofx.core.model import Encoding
+from pofx.core.printed import number_of
 from pofx.data.arrays import read_array
 from pofx.data.dataset import split, take
 from pofx.data.kind import named
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LARGEST = 64  # side of a solid
 POINTS = 512  # of a cloud
+LEAST = 3  # solids that differ
 FRACTIONS, SCORED = (0.1, 0.2), 60  # held out; solids whose likelihood is taken, at most
 CODES: Mapping[str, Any] = {  # of a vae
     "latent": 64, "network": "principal", "width": 64, "batch_size": 32, "lr": 1e-3, "importance": 16
@@ -52,7 +54,13 @@ def read_solids(path: Path) -> np.ndarray:
         warnings.warn(f"solids of {path} are {array.shape[1:]}: filled up with air to cubes of {side}", stacklevel=2)
         around = [((side - size) // 2, side - size - (side - size) // 2) for size in array.shape[1:]]
         array = np.pad(array, [(0, 0), *around])
-    return checked(array, str(path))
+    found = checked(array, str(path))
+    if len(found) < LEAST:
+        raise DataError(
+            f"{path} holds {number_of(len(array), 'solid')}, {len(found)} of them different: at least {LEAST} are "
+            "needed to hold some out"
+        )
+    return found
 
 
 def checked(x: Any, name: str = "solids") -> np.ndarray:

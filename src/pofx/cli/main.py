@@ -16,6 +16,7 @@ from pofx import __version__
 from pofx.cli.scan import Verbs
 from pofx.cli.spelling import spelled
 from pofx.core.options import BUDGETS
+from pofx.core.progress import SPELLING
 
 INTERRUPTED = "interrupted; continue a training with --resume, a comparison by the same command"
 
@@ -132,6 +133,7 @@ def exit_code(error: BaseException) -> int:
 def main() -> None:
     """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     warnings.showwarning = note  # type: ignore[assignment]  # only the message is shown
+    SPELLING.set(spelled)
     if sys.argv[1:2] == ["help"]:  # as other programs have it
         sys.argv[1:] = [*sys.argv[2:], "--help"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -38,6 +38,7 @@ class Progress:
 
 Sink = Callable[[Progress], None]
 _WATCHER: ContextVar[Sink | None] = ContextVar("_WATCHER", default=None)
+SPELLING: ContextVar[Callable[[str], str]] = ContextVar("SPELLING", default=str)  # of notes: that of the command line
 
 
 class Parts:
@@ -135,7 +136,7 @@ def clock(seconds: float) -> str:
 
 
 def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) -> str:
-    """One line of at most `width` characters; what does not fit is left out from its end, never cut."""
+    """One line of at most `width` characters: long titles are shortened, and what does not fit is left out."""
     title = f"{title} {now.phase}".rstrip()
     if not now.step and not now.share:
         return f"{title}  {clock(elapsed)}"[:width]
@@ -144,7 +145,10 @@ def line(title: str, now: Progress, elapsed: float, width: int, *, bar: bool) ->
     left = "" if now.remaining is None or now.share >= 1.0 else f" left {clock(now.remaining)}"
     full = int(round(now.share * BAR))
     drawn = f" {'━' * full}{' ' * (BAR - full)}" if bar else ""
-    parts = [f"{title}{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"]
+    times = f"{drawn} {now.share:4.0%}  {clock(elapsed)}{left}"
+    if len(title) + len(times) > width:
+        times = times.removeprefix(drawn)
+    parts = [title[: max(width - len(times), 0)].rstrip(" ,:") + times]
     parts += [f"step {now.step}"] if now.step else []
     parts += [f"{now.rate:.3g} steps/s"] if now.rate else []
     parts += [f"{name} {value:.4g}" for name, value in {**now.losses, **now.telemetry}.items()]
@@ -169,7 +173,7 @@ class _Lines:
             return
         seconds = time.monotonic()
         if now.note:
-            print(now.note, file=self.file, flush=True)
+            print(SPELLING.get()(now.note), file=self.file, flush=True)
         ends = now.share >= 1.0 and not self.ended
         if seconds - self.last >= self.gap or ends:
             first = self.last < 0
@@ -237,7 +241,7 @@ class _Bar:
     def __call__(self, now: Progress) -> None:
         self.now = now
         if now.note:
-            self.live.console.print(now.note, markup=False, highlight=False)
+            self.live.console.print(SPELLING.get()(now.note), markup=False, highlight=False)
 
     def __exit__(self, *stop: object) -> None:
         self.live.stop()

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from pofx.core.errors import DataError, UsageError
+from pofx.core.errors import DataError, UsageError, unknown
 
 PROPERTIES = ("logP", "QED", "weight", "SA")
 UNBOUNDED = ("logP", "weight")  # that every further atom moves
@@ -66,9 +66,9 @@ def properties(strings: Sequence[str], names: Sequence[str] = PROPERTIES) -> pd.
         UsageError: a property that is not computed here.
     """
     chemistry()
-    unknown = [name for name in names if name not in PROPERTIES]
-    if unknown:
-        raise UsageError(f"property must be one of {', '.join(PROPERTIES)} (got {unknown[0]!r}): or name a column")
+    others = [name for name in names if name not in PROPERTIES]
+    if others:
+        raise UsageError(f"property must be one of {', '.join(PROPERTIES)} (got {others[0]!r}): or name a column")
     rows = [_measured(string, tuple(names)) for string in strings]
     return pd.DataFrame(rows, columns=list(names), dtype=np.float64)
 
@@ -189,7 +189,7 @@ def oracle_of(name: str) -> Any:
     """
     sign, of = (-1.0, name[1:]) if name.startswith("-") else (1.0, name)
     if of not in PROPERTIES:
-        raise UsageError(f"property must be one of {', '.join(PROPERTIES)} (got '{name}')")
+        raise unknown("property of molecules", of, PROPERTIES)
     if of in UNBOUNDED:
         warnings.warn(
             f"{of} has no bound: the best by {name} are molecules of unusual size or long chains of carbon; QED, or "

@@ -36,6 +36,8 @@ def stated_once() -> Iterator[None]:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         else:
             alike.setdefault(mark, []).append(str(one.message))
+    if len(alike.get(CANCEL, ())) >= len(alike.get(AVERAGED, ())):
+        alike.pop(AVERAGED, None)  # stated already
     for found in alike.values():
         more = f" ({len(found) - 1} more are such)" if len(found) > 1 else ""
         warnings.warn(f"{found[0]}{more}", UserWarning, stacklevel=4)

@@ -120,7 +120,7 @@ def contents(
     try:
         return conditioned(found, condition, path.name)
     except UsageError:
-        if reader is None or reader.name != "image" or not path.is_dir() or not isinstance(condition, str):
+        if reader is None or not reader.photographic or not path.is_dir() or not isinstance(condition, str):
             raise
         names = sorted(one.name for one in path.iterdir() if one.is_dir())
         raise UsageError(

@@ -149,6 +149,7 @@ class _Training:
     losses: dict[str, Tensor] = field(default_factory=dict)
     log: Log | None = None
     rate: float = 0.0
+    said: set[str] = field(default_factory=set)  # names of warnings that were shown
 
     @property
     def main(self) -> bool:
@@ -179,6 +180,7 @@ class _Training:
                 found, objective, self.average.model, self.descent.optimisers
             )
             self.state = State.from_json(plain)
+        self.said = {*self.state.warnings}
         self.descent.distribute(self.accelerator, self.state)
         track = options.track if self.main else ""
         self.log = Log(self.folder if self.main else None, after_step=self.state.step, track=track)
@@ -254,13 +256,15 @@ class _Training:
         self._warn(telemetry | norms, share)
 
     def _warn(self, numbers: Mapping[str, float], share: float) -> None:
-        """Show and store, once each, what the objective finds wrong with its latest numbers, as long as it is."""
+        """Show once, and store with its latest numbers, what the objective finds wrong, as long as it is."""
         state = self.state
         for name, sentence in self.objective.health({**numbers, "share": share}).items():
             if not sentence:  # what was wrong is over
                 state.warnings.pop(name, None)
-            elif name not in state.warnings:
-                state.warnings[name] = sentence
+                continue
+            state.warnings[name] = sentence
+            if name not in self.said:
+                self.said.add(name)
                 self._write({"step": state.step, "seconds": round(state.seconds, 3), "warning": sentence})
                 self.report(Progress("training", state.step, share, note=f"{self.name}: {sentence}"))
 

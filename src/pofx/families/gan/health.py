@@ -83,6 +83,8 @@ IGNORED = (
 def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> dict[str, str]:
     """Sentences by name: "collapse", "divergence", "critic", "condition".
 
+    A sentence is empty where that was measured and is not so, or no longer.
+
     Args:
         mends: by the same names, the options of the model that help.
         numbers: "share" of the budget; of a validation "validation", "best validation", "near-duplicate share", "class
@@ -96,6 +98,8 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
     modes = math.exp(numbers.get("class entropy", 0.0))
     due = math.exp(numbers.get("class entropy of data", 0.0))
     few = modes < COVERED * due
+    if "class entropy" in numbers:
+        found["collapse"] = ""
     if "class entropy" in numbers and (few or copies > COPIES):
         spread = (
             f"samples spread over {modes:.2g} {'class' if modes < 1.05 else 'classes'} where the data has {due:.2g}"
@@ -104,10 +108,12 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
         seen = " and ".join([spread] * few + [alike] * (copies > COPIES))
         found["collapse"] = f"the generator collapses: {seen}. {mends['collapse']}"
     now, best = numbers.get("validation"), numbers.get("best validation")
-    if now is not None and best is not None and now > WORSE * best:
+    if now is not None and best is not None:
         found["divergence"] = (
             f"the duel diverges: samples are {now / best:.1f} times as far from the data as at best (those weights are "
             f"stored). {mends['divergence']}"
+            if now > WORSE * best
+            else ""
         )
     right, due = numbers.get("condition right"), numbers.get("condition right of data", 0.0)
     if right is not None:
@@ -115,9 +121,11 @@ def symptoms(numbers: Mapping[str, float], mends: Mapping[str, str] = MENDS) -> 
         found["condition"] = (
             IGNORED.format(right=right, due=due, mend=mends.get("condition", "Train longer")) if ignored else ""
         )
-    if numbers.get("critic accuracy", 0.0) > WON:
+    if "critic accuracy" in numbers:
         found["critic"] = (
             f"the critic wins: it orders {numbers['critic accuracy']:.1%} of pairs correctly, which leaves the "
             f"generator without direction. {mends['critic']}"
+            if numbers["critic accuracy"] > WON
+            else ""
         )
     return found
