@@ -142,7 +142,9 @@ def as_pictures(given: Any, items: Any) -> Any:
         pictures = np.repeat(pictures[..., :3].mean(-1, keepdims=True), colours, -1)
     sides = (like.shape[2], like.shape[1])
     found = [
-        np.stack([np.asarray(Image.fromarray(np.uint8(np.round(c))).resize(sides)) for c in np.moveaxis(p, -1, 0)], -1)
+        np.stack(
+            [np.asarray(Image.fromarray(np.round(c).astype(np.uint8)).resize(sides)) for c in np.moveaxis(p, -1, 0)], -1
+        )
         for p in pictures
     ]
     return np.round(np.stack(found) * (most / 255)).astype(like.dtype).reshape(like.shape)
