@@ -313,7 +313,7 @@ def test_any_prior_draws_what_is_under_a_mask(items):
         if name != "gpt":
             assert edit(made, items[:1], enlarge=4).shape == (1, 8, 8)
     with pytest.raises(Unsupported):
-        edit(pofx.fit("digits", "kde", steps=1, progress=False), items[:1], mask=new)
+        edit(pofx.fit("digits", "dbn", steps=1, hidden=4, progress=False), items[:1], mask=new)
 
 
 def test_a_half_of_clips_is_that_of_every_frame_and_students_read_data_as_their_teachers(tmp_path):

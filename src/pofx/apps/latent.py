@@ -261,7 +261,9 @@ class LatentSpace:
         there = numbers.notna().all(axis=1).to_numpy()
         if not numbers.shape[1] or there.sum() < LEAST:
             return None, []
-        return Bent.of(self.codes[there].astype(np.float64), numbers[there].to_numpy(np.float64)), list(numbers)
+        return Bent.of(self.codes[there].astype(np.float64), numbers[there].to_numpy(np.float64)), list(
+            map(str, numbers)
+        )
 
     def steered(self, columns: int = 10) -> dict[str, list[tuple[str, Items]]]:
         """By name of a control: its lines, each a label and `columns` samples of the noise that all lines share."""

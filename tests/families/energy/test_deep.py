@@ -99,6 +99,23 @@ def test_draws_of_a_deep_machine_follow_enumeration():
     assert torch.allclose(share, exact, atol=0.04)
 
 
+@torch.no_grad()
+def test_a_known_unit_of_a_deep_machine_is_held_and_the_others_follow_enumeration():
+    event = Discrete((2,), 2)
+    model = stirred(DBM(event, hidden=3, upper=2, **{**SMALL, "sweeps": 40}), 1.6)
+    v = enumerate_states(event)
+    states = [(a, b) for a in binary(3) for b in binary(2)]
+    energies = torch.stack([model.energy(v, g.expand(4, -1), h.expand(4, -1)) for g, h in states], 1)
+    p = torch.logsumexp(-energies, 1).softmax(0)
+    for held in (0, 1):
+        x, known = torch.tensor([[held, 0]]).expand(3000, -1), torch.tensor([[True, False]]).expand(3000, -1)
+        drawn = model.complete(x, known, generator=Streams(1, 3000))
+        assert bool((drawn[:, 0] == held).all())
+        alike = v[:, 0] == held
+        exact = float(p[alike & (v[:, 1] == 1)].sum() / p[alike].sum())
+        assert abs(float(drawn[:, 1].float().mean()) - exact) < 0.04
+
+
 def test_the_contrast_is_the_slope_of_the_bound():
     """With as many chains as there are states, one of each by probability, the gradient is that of the exact bound."""
     event = Discrete((2,), 2)

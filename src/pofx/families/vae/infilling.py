@@ -113,10 +113,6 @@ class Filling(Decoded, Infilling, Marginal):
     def _completed(self, x: X, known: X, condition: Any, generator: Streams) -> X:
         n = count(x)
 
-        def joint(z: Tensor, x: X) -> Float[Tensor, "n"]:
-            of = z[:, None]
-            return (self.log_likelihood(x, condition, of) + self.log_prior(of, condition))[:, 0]
-
         def filled(z: Tensor) -> X:
             assert isinstance(self.code, Continuous | Discrete)
             raw = self.given(z.reshape(n, *self.code.shape), condition)
@@ -131,13 +127,13 @@ class Filling(Decoded, Infilling, Marginal):
             law = self.proposal(full, condition) if turn % 2 == 0 else None
             if law is not None:
                 other = law.draw(1, generator)[:, 0]
-                log_q = law.log_prob(torch.stack((z, other), 1))
-                gain = joint(other, full) - joint(z, full) + log_q[:, 0] - log_q[:, 1]
+                both = torch.stack((other, z), 1)
+                log_w = self.log_likelihood(full, condition, both) + self.log_prior(both, condition)
+                log_w = log_w - law.log_prob(both)
             else:
                 other = self.draw_prior(n, generator, 1, condition)[:, 0]
-                both = self.log_likelihood(x, condition, torch.stack((other, z), 1), known)
-                gain = both[:, 0] - both[:, 1]
-            accepted = generator.uniform().log() < gain
+                log_w = self.log_likelihood(x, condition, torch.stack((other, z), 1), known)
+            accepted = generator.uniform().log() < log_w[:, 0] - log_w[:, 1]
             z = torch.where(accepted[:, None], other, z)
             full = filled(z)
         return full
