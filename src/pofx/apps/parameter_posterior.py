@@ -93,7 +93,7 @@ class Posterior:
             n: of each; a tuple is a shape.
             x: several observations, of the simulator's shape each.
         """
-        shape = tuple(n) if isinstance(n, Sequence) and not isinstance(n, str) else (n,)
+        shape: tuple[Any, ...] = tuple(n) if isinstance(n, Sequence) and not isinstance(n, str) else (n,)
         for k in shape:
             check_value("n", k, Draws)
         given = in_columns(x)

@@ -115,7 +115,7 @@ class Evidence:
 
 def pooled(prior: np.ndarray, own: np.ndarray, likelihood: np.ndarray, share: float, power: float) -> np.ndarray:
     """log of prior × ((q(θ | x) / prior)^(1 - share) q(x | θ)^share)^power, without a constant of x."""
-    evidence = (1 - share) * (own - prior) if share < 1 else 0.0
+    evidence = (1 - share) * (own - prior) if share < 1 else np.zeros_like(prior)
     if share > 0:  # a share of 0 is of -inf too
         evidence = evidence + share * likelihood
     return np.asarray(prior + power * evidence)
