@@ -1,5 +1,7 @@
 """Editing: known parts are exact, nothing known is plain sampling, rough items stay near, means are preserved."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pofx
-from pofx.apps.edit import edit
+from pofx.apps.edit import edit, pixels
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.sources import whole
@@ -15,6 +17,7 @@ from pofx.inverse.walk import levels
 from pofx.maths.editing import completed, consistent, inpainted, path_of, reduced
 from pofx.maths.paths import PATHS
 from pofx.maths.samplers import Walk, ddim, times_of
+from pofx.represent.image import Levels
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +350,14 @@ def test_the_command_edits_pictures_without_the_labels_of_the_run_and_masks_of_a
     found = CliRunner().invoke(app, [*called, "--out", str(tmp_path / "out.npy")])
     assert found.exit_code == 0, (found.output, found.exception)
     assert (np.load(tmp_path / "out.npy")[:, :, :5] == items[:2, :, :5]).all()
+
+
+@pytest.mark.parametrize(("shape", "sides"), [((5, 7), (5, 7)), ((5, 7, 3), (5, 7, 3)), ((5, 7, 1), (5, 7, 1))])
+def test_a_picture_is_made_as_items_are_without_a_draw_which_may_need_a_condition(shape, sides):
+    view = Levels((*shape[2:], 5, 7) if shape[2:] else (1, 5, 7), 5, len(shape) == 2)
+    run = SimpleNamespace(representation=view, card={"data": {"facts": {"levels": 5}}})
+    found = pixels(run, np.full((20, 28), 255, np.uint8))
+    assert found.shape == sides and found.min() == found.max() == 4
 
 
 def test_the_command_writes_pictures(run, tmp_path):

@@ -36,7 +36,7 @@ from pofx.maths.editing import completed, consistent, from_rough, inpainted, pat
 from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
 from pofx.maths.symmetries import nearest_symmetry, turned
-from pofx.represent.image import Logit, Unit
+from pofx.represent.image import ImageView, Logit, Unit
 from pofx.represent.learned import Learned
 
 PUBLIC = ("edit",)
@@ -436,14 +436,22 @@ def pixels(artifact: Any, picture: np.ndarray, condition: Any = None) -> np.ndar
     """A picture uint8 (height, width) or with channels in the size, the channels and the levels of a run's items.
 
     Args:
-        condition: under which the run draws an item, to see what they are like.
+        condition: under which a run of codes draws an item, to see what they are like.
     """
-    like = np.asarray(artifact.sample(1, condition))[0]
+    view = artifact.representation
+    if isinstance(view, ImageView) and len(view.shape) == 3:
+        like = np.empty((*view.shape[1:], *([] if view.flat else view.shape[:1])))
+    else:
+        like = np.asarray(artifact.sample(1, condition))[0]
+    channels = like.shape[2] if like.ndim == 3 else 1
+    if channels not in (1, 3):
+        raise DataError(
+            f"the run's items have {channels} channels, a picture 1 or 3: give an array .npy or .npz of items"
+        )
     levels = int(artifact.card.get("data", {}).get("facts", {}).get("levels", 256))
-    image = Image.fromarray(np.asarray(picture, np.uint8)).convert("L" if like.ndim == 2 else "RGB")
+    image = Image.fromarray(np.asarray(picture, np.uint8)).convert("L" if channels == 1 else "RGB")
     small = np.asarray(image.resize((like.shape[1], like.shape[0]), Image.Resampling.BOX), np.float32)
-    whole = np.round(small * (levels - 1) / 255).astype(np.uint8)
-    return whole if like.ndim == 2 or like.shape[2] == 3 else whole[..., : like.shape[2]]
+    return np.round(small * (levels - 1) / 255).astype(np.uint8).reshape(like.shape)
 
 
 def masked_area(mask: Any, sides: Any) -> np.ndarray:

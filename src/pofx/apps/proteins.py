@@ -63,8 +63,8 @@ def read_assay(path: str | Path, mutant: str = "mutant", score: str = "score") -
     for column in (mutant, score):
         if column not in frame.columns:
             what = "mutant" if column == mutant else "score"
-            names = ", ".join(map(str, frame.columns))
-            raise UsageError(f"assay has no column '{column}': pass {what}=NAME with one of its columns, {names}")
+            known = ", ".join(map(str, frame.columns))
+            raise UsageError(f"assay has no column '{column}': pass {what}=NAME with one of its columns, {known}")
     names = frame[mutant].fillna("").astype(str)
     if {"wildtype", "site"} <= set(frame.columns) and names.str.len().max() == 1:
         names = frame["wildtype"].fillna("").astype(str) + frame["site"].astype(str) + names
