@@ -155,7 +155,9 @@ def known_parts(operator: Operator, y: Any) -> tuple[list[Operator], list[np.nda
             raise DataError(f"measurement {i} has no number that is known: leave it out")
         groups.setdefault(one.numpy().tobytes(), []).append(i)
     rows = [np.array(at) for at in groups.values()]
-    made = [Mask(operator.shape, known[at[0]]) if whole else Known(operator, known[at[0]]) for at in rows]
+    made: list[Operator] = [
+        Mask(operator.shape, known[at[0]]) if whole else Known(operator, known[at[0]]) for at in rows
+    ]
     return made, rows, array.numpy()
 
 

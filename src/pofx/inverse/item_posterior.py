@@ -118,8 +118,8 @@ class ItemPosterior:
             kind = "exact" if isinstance(run.model, Explicit) and run.model.density is Density.EXACT else "approximate"
         elif self.method in ("hmc", "map"):
             x, level = self._walked(y, given, n, seed)
-            whole = getattr(run.model, "lossless", False) or isinstance(run.model, NormalComponents)
-            kind = "point" if self.method == "map" else "exact" if whole else "approximate"
+            every = getattr(run.model, "lossless", False) or isinstance(run.model, NormalComponents)
+            kind = "point" if self.method == "map" else "exact" if every else "approximate"
         elif self.method == "exact":
             assert isinstance(run.model, NormalComponents)
             x, deviation = exact_draws(self._problem(y), run.model, given, n, seed)
