@@ -372,4 +372,4 @@ def test_channels_that_cancel_are_named_once(tmp_path):
         wavfile.write(tmp_path / f"{i}.wav", 8000, np.stack([wave, -wave], 1))
     with pytest.warns(UserWarning, match="cancel each other.*4 more") as seen:
         pofx.data.sources.load(tmp_path)
-    assert len([w for w in seen if "cancel" in str(w.message)]) == 1
+    assert len([w for w in seen if "cancel each other" in str(w.message)]) == 1
