@@ -237,7 +237,7 @@ def test_attribution_of_many_columns_is_that_of_each(monkeypatch):
 
 def test_a_model_that_tells_noise_scores_by_it_and_others_refuse(monkeypatch):
     monkeypatch.setitem(OPTIONS, "noise-classifier", {"steps": 60, "levels": 8, "width": 64, "depth": 2})
-    detector = AnomalyDetector(("noise-classifier",)).fit(rows())
+    detector = AnomalyDetector(("noise-classifier",), score="noise").fit(rows())
     y = np.r_[np.zeros(60), np.ones(60)]
     scores = detector.decision_function(np.concatenate((rows(60, 5), 5 * odd())))
     assert roc_auc_score(y, scores) > 0.7

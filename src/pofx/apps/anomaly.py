@@ -60,9 +60,9 @@ class AnomalyDetector(BaseEstimator):
         """Args:
         members: "knn", "ranks" (knn of normal ranks), "lof", "iforest", or names of `pofx models`; None takes those
             of the protocol.
-        score: of members that are models: "auto" ("noise" where a model has it, else "density"), "noise" (the level of
-            noise that `noise-classifier` expects in a row), "density" (- log p), "typicality" (distance of log p from
-            its usual value), "ratio" (log p against that of independent columns) or "reconstruction".
+        score: of members that are models: "auto" ("density"), "density" (- log p), "noise" (the level of noise that
+            `noise-classifier` expects in a row, for columns without repeated values), "typicality" (distance of log p
+            from its usual value), "ratio" (log p against that of independent columns) or "reconstruction".
         contamination: share of anomalies that is flagged, the significance level, or the false discovery rate.
         protocol: "one-class" (training rows are normal) or "contaminated" (the most anomalous share of them is left
             out of a second fit).

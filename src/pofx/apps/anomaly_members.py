@@ -162,10 +162,9 @@ def member(name: str, x: np.ndarray, score: str, seed: int, share: float = 0.0) 
     with warnings.catch_warnings():  # repeated values and indicators: scores are ranked, no density is stated
         warnings.filterwarnings("ignore", message=REPEATED)
         learner.fit(x[:, varying])
-    noticing = _notices(learner)
-    if score == "noise" and not noticing:
+    if score == "noise" and not _notices(learner):
         raise Unsupported(f"{name} has no levels of noise: pass score=density, or take noise-classifier")
-    if score == "noise" or (score == "auto" and noticing):
+    if score == "noise":
         noise = _batched(partial(_noise, learner, varying))
         return noise, noise(x)
     if score == "reconstruction":
