@@ -68,7 +68,7 @@ def test_what_cannot_be_is_refused(joint):
         with pytest.raises(PofxError):
             Joint().fit({"a": np.ones((4, 2), int), "b": wrong})
     with pytest.raises(Unsupported, match="circuit"):
-        Joint("independent", steps=1).fit(small(60))
+        Joint("made", steps=1).fit(small(60))
 
 
 @pytest.mark.parametrize("model", ["circuit", "masked-diffusion", "made"])

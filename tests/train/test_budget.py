@@ -166,6 +166,10 @@ def test_a_stated_batch_size_is_kept():
     assert TrainOptions.of({"batch_size": 48}).least_batch == 48
     assert TrainOptions.of({"batch_size": 48, "least_batch": 8}).least_batch == 8
     assert TrainOptions.of({}).least_batch < TrainOptions.of({}).batch_size
+    usual = {"batch_size": 64, "least_batch": 16}
+    assert TrainOptions.of({"batch_size": 32}, usual).least_batch == 32
+    assert TrainOptions.of({"lr": 1e-3}, usual).least_batch == 16
+    assert TrainOptions.of({"batch_size": 32, "least_batch": 8}, usual).least_batch == 8
 
 
 def test_a_resumed_run_has_the_batches_of_the_interrupted_one(tmp_path, monkeypatch):

@@ -158,7 +158,7 @@ def refusal(
     row = config.entries()[name]
     own = sort_options(row, options or {})
     try:
-        TrainOptions.of({**row.trains_with, **own.trainer})
+        TrainOptions.of(own.trainer, row.trains_with)
         if codes is not None and own.view:
             raise UsageError(f"the view of the data is that of the first stage: omit {', '.join(own.view)}")
         event = choose(dataset.train, row.model, own.view, row.view).event if codes is None else codes

@@ -32,7 +32,7 @@ def trials(models: Sequence[str], count: int, seed: int, given: Mapping[str, Map
 def settings(model: str, count: int, seed: int, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`count` different sets of options, the first as shipped; fewer where a model has no more."""
     row = config.entry(model)
-    trainer = vars(TrainOptions.of({**row.trains_with, **{k: v for k, v in given.items() if k in row.trains_with}}))
+    trainer = vars(TrainOptions.of({k: v for k, v in given.items() if k in row.trains_with}, row.trains_with))
     own = {**config.defaults(row.model), **row.values}
     generator = np.random.default_rng([seed, zlib.crc32(model.encode())])
     found: list[dict[str, Any]] = [dict(given)]

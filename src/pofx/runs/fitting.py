@@ -146,7 +146,7 @@ def fit(
     row = model_entry(model)
     sorted_options = sort_options(row, flat, options=options, trainer=trainer, view=view)
     stated = sorted_options.trainer
-    TrainOptions.of({**row.trains_with, **stated})  # raises before any work
+    TrainOptions.of(stated, row.trains_with)  # raises before any work
     accelerator = processes()
     where = accelerator.device if device is None else device_of(device)
     others = held(row, on, sorted_options.options, folder, resume)
@@ -155,7 +155,7 @@ def fit(
     with seeded(seed, 0, 1 << 21):
         values = {**row.values, **sorted_options.options, **others.made(row)}
         net = row.model(representation.event, None if conditioning is None else conditioning.event, **values)
-    train_options = TrainOptions.of({**row.trains_with, **_suited(net, stated, folder, resume), **stated})
+    train_options = TrainOptions.of(stated, {**row.trains_with, **_suited(net, stated, folder, resume)})
     if not tuple(net.phases()):
         _unused(row.name, [key for key in sorted_options.trainer if key not in OF_ANY_FIT])
     feeds = {
@@ -211,9 +211,9 @@ def fit(
 
 def _suited(net: Model, stated: Mapping[str, Any], folder: Path | None, resume: bool) -> Mapping[str, Any]:
     """What suits the network as it was built, unless another optimiser is stated; what an interrupted run began with,
-    where that is resumed. A stated batch stays as it is."""
-    suited = {k: v for k, v in net.suited().items() if k != "least_batch" or "batch_size" not in stated}
-    if stated.get("optimizer", suited.get("optimizer")) != suited.get("optimizer"):
+    where that is resumed."""
+    suited = net.suited()
+    if "optimizer" in suited and stated.get("optimizer", suited["optimizer"]) != suited["optimizer"]:
         return {}
     if suited and resume and folder is not None and (folder / "artifact.json").exists():
         began = read_json(folder / "artifact.json")["card"]["training"]["options"]

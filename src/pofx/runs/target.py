@@ -206,7 +206,7 @@ def fit_density(
     stated_options = sort_options(row, flat, options=options, trainer=trainer, view=None)
     if stated_options.view:
         raise UsageError(f"{', '.join(stated_options.view)} has no effect here: a target is real, within its support")
-    train_options = TrainOptions.of({**row.trains_with, **TRAINS_WITH, **stated_options.trainer})
+    train_options = TrainOptions.of(stated_options.trainer, {**row.trains_with, **TRAINS_WITH})
     accelerator = processes()
     where = accelerator.device if device is None else device_of(device)
     representation, raw = _space(

@@ -6,6 +6,7 @@ import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 from pofx.core.errors import UsageError, unknown
@@ -47,20 +48,23 @@ class TrainOptions:
     track: Annotated[str, OneOf("", "tensorboard")] = ""  # "tensorboard" writes event files beside log.jsonl
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Options from plain values, checked. A stated `batch_size` stays, however few steps a budget buys.
+    def of(cls, values: Mapping[str, Any], usual: Mapping[str, Any] = MappingProxyType({})) -> Self:
+        """Options from plain values, over the `usual` ones of a model, checked. A `batch_size` that is stated without a
+        `least_batch` beside it stays, however few steps a budget buys.
 
         Raises:
             UsageError: an unknown key (the nearest is named), or a value out of its range.
         """
         hints = limits()
         known = {f.name: f.default for f in dataclasses.fields(cls)}
-        for key, value in values.items():
+        every: dict[str, Any] = {}
+        for given in (usual, values):
+            every |= {"least_batch": given["batch_size"], **given} if "batch_size" in given else given
+        for key, value in {**usual, **values}.items():
             if key not in known:
                 raise unknown("trainer option", key, known)
             check_value(key, value, hints[key], known[key])
-        kept = {"least_batch": values["batch_size"]} if "batch_size" in values else {}
-        return cls(**{key: _as(known[key], value) for key, value in {**kept, **values}.items()})
+        return cls(**{key: _as(known[key], value) for key, value in every.items()})
 
 
 def limits() -> dict[str, Any]:
