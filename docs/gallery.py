@@ -3,12 +3,13 @@
     python docs/gallery.py --family gan --budget 60s
 
 Sheets and page go to docs/gallery/, which is not part of the repository: they depend on the machine and the budget. The
-trained runs lie in docs/gallery/runs/, so that the same command after an interruption trains only what is missing.
+trained runs lie in docs/gallery/runs/, so that the same command after an interruption trains only what is missing; the
+page has all models of this and of earlier calls, each from its file in docs/gallery/sections/.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent / "gallery"
 SHOWN, COLUMNS, HEARD = 64, 10, 10  # samples of a sheet, of a line of one that shows a control, and of a sound
 STEERED = ("stylegan2",)  # models whose controls are shown
 DATA = ("digits", "moons", "spoken-digits")
+REAL = "real"  # begins the names of sections of real items
 SOUND = ("wavegan", "wavenet")  # models of signals, which take pictures of digits as such too
 TRANSLATIONS = ("pix2pix", "cyclegan")  # of digits that were turned and inverted
 
@@ -48,8 +50,7 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     if args.models is None and args.family != "all":
         named = [name for name, row in known.items() if row.traits.family == args.family]
-    lines: list[str] = []
-    real: dict[str, str] = {}
+    real: set[str] = set()
     for name in sorted(named, key=lambda n: (known[n].traits.family, n)):
         found = trained(name, [args.data] if args.data else DATA[::-1] if name in SOUND else DATA, budget, args.again)
         if found is None:
@@ -57,10 +58,12 @@ def main() -> None:
         run, source = found
         if source not in real:
             test = pofx.data.sources.load(source).test
-            real[source] = sheet(f"real-{source}", "samples", take(test, range(min(SHOWN, len(test)))))
-        steps = run.card["training"]["steps"]
-        lines += [f"## `{name}` ({known[name].traits.family})", ""]
-        lines += [f"{known[name].traits.summary} {steps} steps on {source}.", ""]
+            shown = sheet(f"real-{source}", "samples", take(test, range(min(SHOWN, len(test)))))
+            section(f"{REAL}-{source}", [f"## Real items of {source}, which no model has seen", "", shown, ""])
+            real.add(source)
+        steps, family = run.card["training"]["steps"], known[name].traits.family
+        lines = [f"## `{name}` ({family})", ""]
+        lines += [f"{known[name].traits.summary} {steps} steps on {source}, with its defaults, in {budget}.", ""]
         if name in TRANSLATIONS:
             given = turned(take(pofx.data.sources.load(source).test, range(SHOWN)))
             lines += ["Turned and inverted digits, and what is made of them:", "", sheet(name, "given", given), ""]
@@ -72,17 +75,18 @@ def main() -> None:
             labels = "; ".join(label for label, _ in control.lines)
             lines += [sheet(name, control.name, drawn, COLUMNS), "", f"{control.name}, line by line: {labels}", ""]
         print(f"{name}: {steps} steps on {source}", flush=True)
-        page(f"{args.models or args.family}", budget, real, lines)
+        section(f"{family}-{name}", lines)
     print(HERE / "index.md")
 
 
-def page(title: str, budget: Budget, real: Mapping[str, str], lines: Sequence[str]) -> None:
-    """Write the page of all models so far."""
-    head = [f"# Gallery: {title}", ""]
-    head += [f"Each model was trained for {budget} with its defaults. Real items, which no model has seen:", ""]
-    for source, picture in real.items():
-        head += [f"## Real items of {source}", "", picture, ""]
-    (HERE / "index.md").write_text("\n".join([*head, *lines]))
+def section(name: str, lines: Sequence[str]) -> None:
+    """Write the part of one model, and the page of all parts: real items first, then family by family."""
+    parts = HERE / "sections"
+    parts.mkdir(exist_ok=True)
+    (parts / f"{name}.txt").write_text("\n".join(lines))
+    real = [part.read_text() for part in sorted(parts.glob(f"{REAL}-*.txt"))]
+    others = {part.stem: part.read_text() for part in parts.glob("*.txt") if not part.stem.startswith(f"{REAL}-")}
+    (HERE / "index.md").write_text("\n".join(["# Gallery", "", *real, *(others[stem] for stem in sorted(others))]))
 
 
 def trained(name: str, sources: Sequence[str], budget: Budget, again: bool) -> tuple[Any, str] | None:

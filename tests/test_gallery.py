@@ -34,7 +34,8 @@ def test_after_an_interruption_only_what_is_missing_is_trained(gallery, tmp_path
 
     monkeypatch.setattr(gallery.pofx, "fit", counted)
     monkeypatch.setattr(sys, "argv", ["gallery", "--models", "planar,nice", "--data", "moons", "--budget", "1steps"])
-    monkeypatch.setattr(gallery, "sorted", lambda names, key: ["planar", "nice"], raising=False)
+    in_turn = lambda names, key=None: ["planar", "nice"] if key else sorted(names)  # noqa: E731
+    monkeypatch.setattr(gallery, "sorted", in_turn, raising=False)
     with pytest.raises(KeyboardInterrupt):
         gallery.main()
     page = tmp_path / "gallery" / "index.md"
@@ -43,6 +44,12 @@ def test_after_an_interruption_only_what_is_missing_is_trained(gallery, tmp_path
     assert trained == ["planar", "nice", "nice"] and "nice: not today" in capsys.readouterr().out
     folder = tmp_path / "gallery" / "runs" / "moons-planar"
     assert gallery.finished(folder, Budget.of("1steps")) and not gallery.finished(folder, Budget.of("2steps"))
+    gallery.section("vae-other", ["## `other` (vae)"])  # of a later call
+    assert (
+        page.read_text().index("Real items")
+        < page.read_text().index("1 steps on moons")
+        < page.read_text().index("other")
+    )
     monkeypatch.setattr(sys, "argv", ["gallery", "--models", "planer"])
     with pytest.raises(SystemExit):
         gallery.main()
