@@ -123,7 +123,14 @@ RUNS = {"images": ("vae", "r3gan", "glow"), "rows": ("made", "copula", "circuit"
 
 
 @devices
-@pytest.mark.parametrize("kind, model", [(kind, model) for kind, models in RUNS.items() for model in models])
+@pytest.mark.parametrize(
+    "kind, model",
+    [
+        pytest.param(kind, model, marks=pytest.mark.slow if model == "glow" else ())
+        for kind, models in RUNS.items()
+        for model in models
+    ],
+)
 def test_a_run_lives_on_a_device(kind, model, where, tmp_path):
     data = DATA[kind]()
     with where() as device, warnings.catch_warnings():
@@ -157,8 +164,8 @@ JOBS = {
 @devices
 @pytest.mark.parametrize(
     "model, job",
-    [("vae", "evaluate"), ("vae", "audit"), ("vae", "interpolate"), ("flow-matching", "edit"),
-     ("flow-matching", "posterior"), ("glow", "reconstruct")],
+    [("vae", "evaluate"), ("vae", "interpolate"), ("flow-matching", "posterior"), ("glow", "reconstruct"),
+     *(pytest.param(*dear, marks=pytest.mark.slow) for dear in (("vae", "audit"), ("flow-matching", "edit")))],
 )  # fmt: skip
 def test_a_run_on_a_device_does_each_job(model, job, where, tmp_path):
     data = DATA["images"]()
