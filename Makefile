@@ -2,7 +2,7 @@
 # make demo       compare eight families on handwritten digits → runs/demo/report.html
 # make gallery    a sheet of samples of every model → docs/gallery/index.md
 # make notebooks  every tutorial and use as a notebook → docs/notebooks
-# make test       the test suite (9 minutes on two cores)
+# make test       the test suite (10 to 11 minutes on two cores)
 
 PYTHON ?= python3
 BIN := .venv/bin

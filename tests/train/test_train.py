@@ -90,7 +90,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adamw", marks=pytest.mark.slow), "muon"])  # which has both
 def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeypatch, optimizer):
     def go(folder, resume=False):
         return run(folder=folder, resume=resume, model=Turned(Continuous((3,))), optimizer=optimizer)

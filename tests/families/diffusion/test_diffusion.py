@@ -40,7 +40,7 @@ def oracle(shape, std=STD, **values):
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("std", [0.1, 0.4])
+@pytest.mark.parametrize("std", [pytest.param(0.1, marks=pytest.mark.slow), 0.4])
 def test_a_hundred_ancestral_steps_spread_the_gaussian_as_it_should(name, std):
     torch.manual_seed(0)
     model, n = oracle((2,), std, path=name, sampler="ancestral", sampler_steps=100), 10_000
