@@ -21,7 +21,7 @@ from pofx.core.progress import blocks
 from pofx.core.random import Streams
 from pofx.partial import unknown_cells
 from pofx.parts import Parts
-from pofx.represent.image import Binary, ImageView, Levels, Logit, Unit, without_gaps
+from pofx.represent.image import Binary, Dequantised, ImageView, Levels, without_gaps
 from pofx.represent.table import Columns
 from pofx.represent.table_bins import Bins
 from pofx.represent.table_heads import Heads
@@ -82,23 +82,23 @@ def known_pixels(run: Parts, values: object, condition: object, draws: int, batc
     view, model = run.representation, run.model
     if not isinstance(view, ImageView) or without_gaps(values)[1] is None:
         return None
-    real = isinstance(view, Logit | Unit) and not view.half
+    real = view if isinstance(view, Dequantised) and not view.half else None
     grey = isinstance(view, Levels) or (isinstance(view, Binary) and view.binarise == "threshold")
-    if not (grey or real) or not _answers(model):
+    if not (grey or real is not None) or not _answers(model):
         raise Unsupported(
             f"{run.name} knows no log p of some pixels seen as {view.name}: choose circuit, vae, masked-diffusion or "
             "gmm"
         )
-    events = view.partial(view.as_batch(values)) if real else view.prefix(view.as_batch(values))
+    events = view.partial(view.as_batch(values)) if real is not None else view.prefix(view.as_batch(values))
     stated, found = given(run, condition, len(events)), []
     for at in blocks(len(events), batch_size):
         part = events[at].to(run.device)
         own = None if stated is None else select(stated, at)
         logs = []
-        for k in range(draws if real else 1):
+        for k in range(1 if real is None else draws):
             x, known, ladj = part.clamp(min=0), part >= 0, torch.zeros(len(part))
-            if real:
-                x, known, ladj = view.known_event(part, Streams.of_items(k, part))
+            if real is not None:
+                x, known, ladj = real.known_event(part, Streams.of_items(k, part))
             each_of = _marginal(model, x, known, own)
             if each_of is None:
                 raise Unsupported(

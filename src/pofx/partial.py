@@ -16,7 +16,7 @@ from pofx.core.model import Completing, Infilling, Model, X
 from pofx.core.random import Joined, Streams
 from pofx.core.representation import Representation
 from pofx.given_codes import GivenCodes
-from pofx.represent.image import ImageView, Logit, Unit
+from pofx.represent.image import Dequantised, ImageView
 from pofx.represent.learned import Learned
 from pofx.represent.partial import ABSENT, Known, check_range, known_frame
 from pofx.represent.table import Columns
@@ -58,7 +58,7 @@ class Partial:
             return cls(model)
         prefix, given = known_of(view, prefix, given)
         if prefix is not None:
-            if isinstance(view, Logit | Unit) and isinstance(model, Within):
+            if isinstance(view, Dequantised) and isinstance(model, Within):
                 low, high = (_all(v, n, "prefix").to(device) for v in view.intervals(view.partial(prefix)))
                 return cls(model, None, low, high)
             if isinstance(view, Learned):

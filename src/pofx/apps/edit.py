@@ -36,7 +36,7 @@ from pofx.maths.editing import completed, consistent, from_rough, inpainted, pat
 from pofx.maths.paths import time_at
 from pofx.maths.samplers import Walk, ddim, times_of
 from pofx.maths.symmetries import nearest_symmetry, turned
-from pofx.represent.image import ImageView, Logit, Unit
+from pofx.represent.image import Dequantised, ImageView
 from pofx.represent.learned import Learned
 
 PUBLIC = ("edit",)
@@ -178,7 +178,7 @@ def edit(
 
 def by_intervals(artifact: Artifact) -> bool:
     """Whether a run draws real pictures given the levels of some pixels."""
-    return isinstance(artifact.model, Within) and isinstance(artifact.representation, Logit | Unit)
+    return isinstance(artifact.model, Within) and isinstance(artifact.representation, Dequantised)
 
 
 def _completed(artifact: Artifact, model: Infilling, values: Any, mask: Any, condition: Any, seed: int) -> Any:

@@ -20,7 +20,7 @@ from pofx.apps.coordinates import Coordinates, continuous
 from pofx.apps.embedding import Embedding
 from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers
 from pofx.apps.parameter_posterior import Posterior
-from pofx.apps.pooled import Evidence, Likelihood
+from pofx.apps.pooled import CHOSEN_BY, Evidence, Likelihood
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, named_data
@@ -44,7 +44,7 @@ SHORT = {s + p: m for p, m in (("npe", "posterior"), ("nle", "likelihood"), ("nr
 MANY = 5_000  # simulations from which one model is enough
 TAIL = 1e-4  # share of the posterior outside of the truncated prior of the next round
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a likelihood beside a posterior
-CHOSEN_BY, CONSTANT_CHOICE = 400, 64  # simulations that choose, draws of each
+CONSTANT_CHOICE = 64  # draws of each simulation that chooses
 PATIENCE = 8  # rounds of validation in vain, of 24, after which a training ends
 MOST_OF_BOTH = 2_500  # steps of each
 SMALL = {"layers": 3, "bins": 8, "width": 64, "blocks": 2, "octaves": 0}  # of the default model

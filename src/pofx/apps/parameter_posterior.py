@@ -1,6 +1,7 @@
 """The posterior of a simulator's parameters, as learned by `infer`: draws, densities, checks, pictures, files."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from scipy.special import logsumexp
 from pofx.apps.coordinates import Coordinates
 from pofx.apps.embedding import Embedding
 from pofx.apps.observations import checked, in_columns, in_rows, names_of, numbers, warn_beyond
-from pofx.apps.pooled import COORDINATES, Likelihood, averaged, pooled, truncated
+from pofx.apps.pooled import CHOSEN_BY, COORDINATES, Likelihood, averaged, pooled, truncated
 from pofx.apps.prior import Prior
 from pofx.apps.ratio import Ratio
 from pofx.apps.simulate import complete, simulate
@@ -194,13 +195,21 @@ class Posterior:
 
         Raises:
             DataError: fewer than 20 simulations, or of another shape.
+
+        Warns:
+            UserWarning: simulations check that also chose the weights of method "both".
         """
         check_value("n", n, Draws | None, None)
         check_value("draws", draws, Annotated[int, Range(20, 100_000)])
         n = n or (len(data[0]) if data is not None else CHECKED if self.amortised else CHECKED_BY_PARTICLES)
-        theta, x = (
-            part[-n:] for part in (self.held_out if data is None else self._pairs(data))
-        )  # the first ones chose
+        theta, x = (part[-n:] for part in (self.held_out if data is None else self._pairs(data)))
+        again = CHOSEN_BY - (len(self.held_out[0]) - len(theta))  # the first ones chose share and power
+        if data is None and self.likelihood is not None and again > 0:
+            warnings.warn(
+                f"{min(again, len(theta))} of the {len(theta)} held-out simulations that check also chose how the two "
+                "densities are weighted: pass data=(theta, x) of new ones for a check of its own",
+                stacklevel=2,
+            )
         x = self._features(x)
         if len(theta) < LEAST_CHECKED:
             raise DataError(

@@ -20,6 +20,7 @@ from pofx.artifact import Artifact, load
 from pofx.core.errors import CorruptError
 
 COORDINATES = "coordinates.npz"
+CHOSEN_BY = 400  # held-out simulations that choose share and power, at most
 POWERS = np.linspace(0.6, 1.3, 71).round(2)  # of the evidence
 BELIEF = 0.15  # deviation of what is believed of a power before simulations are seen
 

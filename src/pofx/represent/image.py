@@ -6,6 +6,7 @@ view takes y = logit(a + (1 - 2a) s) (Dinh, Sohl-Dickstein and Bengio, 2016, 160
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self
 
@@ -93,26 +94,6 @@ class ImageView(Representation):
         """Partial images as levels, int64 (n, C, H, W), with -1 where nothing is known."""
         return self._known(values, lambda levels: levels)
 
-    def intervals(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the greatest real events of levels int64 (n, C, H, W), infinite where they are -1: unknown."""
-        ends = [self._placed((level + end) / self.levels) for end in (EDGE, 1 - EDGE)]
-        return ends[0].masked_fill(level < 0, -math.inf), ends[1].masked_fill(level < 0, math.inf)
-
-    def _placed(self, s: Tensor) -> Tensor:
-        """s in (0, 1) → real events, increasing; the inverse of `_share`."""
-        raise NotImplementedError
-
-    def _log_slope(self, s: Tensor) -> Tensor:
-        """log of d event / d level at s, place by place."""
-        raise NotImplementedError
-
-    def known_event(self, level: Tensor, generator: Streams) -> tuple[Tensor, Tensor, Tensor]:
-        """Levels int64 (n, C, H, W), with -1 where unknown → real events, which of their places are known, and
-        log|det d event / d level| of these: (n,)."""
-        known = level >= 0
-        s = self._dequantise(level.clamp(min=0), generator)
-        return self._placed(s), known, torch.where(known, self._log_slope(s), 0.0).flatten(1).sum(1)
-
     def _dequantise(self, raw: Tensor, generator: Streams) -> Tensor:
         """s = (k + u) / L in (0, 1): float32."""
         u = generator.uniform(*self.shape).clamp(EDGE, 1 - EDGE)
@@ -156,7 +137,31 @@ class Levels(ImageView):
         return self.partial(values)
 
 
-class Logit(ImageView):
+class Dequantised(ImageView):
+    """Levels as real numbers within their intervals, so that some pixels can be known and others not."""
+
+    def intervals(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest real events of levels int64 (n, C, H, W), infinite where they are -1: unknown."""
+        ends = [self._placed((level + end) / self.levels) for end in (EDGE, 1 - EDGE)]
+        return ends[0].masked_fill(level < 0, -math.inf), ends[1].masked_fill(level < 0, math.inf)
+
+    @abstractmethod
+    def _placed(self, s: Tensor) -> Tensor:
+        """s in (0, 1) → real events, increasing; the inverse of `_share`."""
+
+    @abstractmethod
+    def _log_slope(self, s: Tensor) -> Tensor:
+        """log of d event / d level at s, place by place."""
+
+    def known_event(self, level: Tensor, generator: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels int64 (n, C, H, W), with -1 where unknown → real events, which of their places are known, and
+        log|det d event / d level| of these: (n,)."""
+        known = level >= 0
+        s = self._dequantise(level.clamp(min=0), generator)
+        return self._placed(s), known, torch.where(known, self._log_slope(s), 0.0).flatten(1).sum(1)
+
+
+class Logit(Dequantised):
     """Dequantised levels on the real line, with the exact Jacobian."""
 
     name = "logit"
@@ -190,7 +195,7 @@ class Logit(ImageView):
         return (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
 
 
-class Unit(ImageView):
+class Unit(Dequantised):
     """Dequantised levels in [-1, 1], with the Jacobian."""
 
     name = "unit"
