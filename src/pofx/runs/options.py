@@ -56,6 +56,9 @@ def sort_options(row: config.Entry, flat: Mapping[str, Any], **apart: Mapping[st
         for key in found[owner]:
             if key not in owners[owner]:
                 whose = {"options": f"option of {row.name}", "trainer": "trainer option", "view": "option of a view"}
+                for other in OWNERS:
+                    if key in owners[other]:
+                        raise UsageError(f"{key} is no {whose[owner]} (got it in {owner}=): pass it in {other}=")
                 raise unknown(whose[owner], key, owners[owner])
     for key, value in flat.items():
         possible = [owner for owner in OWNERS if key in owners[owner]]
