@@ -5,13 +5,13 @@ every probe and step. Here a second network beside the frozen run learns the dia
 random probe per item (Hutchinson's estimate is unbiased, so that the mean is learned); after Ai et al., 2025, arXiv
 2512.02636, whose head gives the trace over a step. With w = log tan(angle), log p(x) = log N(x_1) + ∫ sum_i g_i dw,
 g = J_ii sin cos <= cos², which vanishes at both ends: equal steps in w converge fast (Trefethen and Weideman, 2014).
-What a head misses is much the same for all items: its mean gap to the adaptive solver, on a few draws of the run, is
-taken off, and what the gaps vary by is the error of an item.
+What a head misses in its sum is much the same for all items of a level of noise: the mean that training sees of it, of
+each level, is added. The gap to the adaptive solver is measured on a few draws of the run, and stated.
 """
 
 import math
-from collections.abc import Callable
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -35,7 +35,8 @@ FIRST, LAST = -9.0, 2.0  # log ratios of noise to data between which the volume 
 SMALL = 0.02  # share of the most that a number's volume can change, below which the beginning is not looked at
 FEWEST = 4  # steps
 DROPPED = 0.1  # share of conditions that are left out in training
-DRAWS = 16  # of the run, on which the gap to the adaptive solver is measured and by which log p is corrected
+DRAWS = 16  # of the run, on which the gap to the adaptive solver is measured
+BINS, LATEST = 48, 0.02  # levels of which the mean that the head misses is known; share of the latest item in it
 EDGES = (3 / 8, 7 / 6, 23 / 24)  # Gregory's rule at the end of an interval
 
 
@@ -65,6 +66,8 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     unstated: ClassVar = {"grid_condition": "embed"}
 
     begin: Tensor
+    missed: Tensor
+    counted: Tensor
 
     def __init__(
         self,
@@ -104,8 +107,17 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             grid_condition=self.grid_condition,
         )
         self.register_buffer("begin", torch.tensor(FIRST))
+        self.register_buffer("missed", torch.zeros(BINS))  # by the head's sum, in the mean of each level
+        self.register_buffer("counted", torch.zeros(BINS))
         self._gaps: dict[tuple[int, float], tuple[float, float]] = {}  # of passes and noise
         self._level = 0.0  # of noise, in the last log p
+
+    @classmethod
+    def upgraded(
+        cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
+        """Runs of before what a head misses was known miss nothing."""
+        return super().upgraded(name, options, {"missed": torch.zeros(BINS), "counted": torch.zeros(BINS), **weights})
 
     # the run
 
@@ -171,24 +183,38 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         u = (torch.randperm(n, device=device) + torch.rand(n, dtype=torch.float32, device=device)) / n
         noise = torch.randn_like(batch.x, dtype=torch.float32)
         drop = None if batch.condition is None else torch.rand(n, device=device) < DROPPED
-        return self._loss(batch, u, noise, 2.0 * torch.randint_like(noise, 2) - 1.0, drop)
+        w, missed = self._missed(batch, u, noise, 2.0 * torch.randint_like(noise, 2) - 1.0, drop)
+        self._count(w, missed.detach().flatten(1).sum(1))
+        return missed.square().mean()
+
+    @torch.no_grad()
+    def _count(self, w: Float[Tensor, "n"], missed: Float[Tensor, "n"]) -> None:
+        """Move the mean of what is missed at every level towards that of a batch."""
+        at = ((w - FIRST) / (LAST - FIRST) * (BINS - 1)).round().long().clamp(0, BINS - 1)
+        many = torch.bincount(at, minlength=BINS).to(missed)
+        mean = torch.zeros_like(self.missed).index_add_(0, at, missed) / many.clamp(min=1)
+        self.counted += many
+        share = (many / self.counted.clamp(min=1)).clamp(min=LATEST * many.clamp(max=10))
+        self.missed += share * (mean - self.missed)
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The loss at fixed levels, noises and probes; the spread of the probes is a part of it that cannot fall."""
         streams = Streams(0, len(batch), device=batch.x.device)
         u = ((torch.arange(len(batch), device=batch.x.device) * 0.6180339887498949 + 0.5) % 1.0).float()
         signs = 2.0 * streams.integers(2, *self.shape) - 1.0
-        return self._loss(batch, u, streams.normal(*self.shape), signs)
+        return self._missed(batch, u, streams.normal(*self.shape), signs)[1].square().mean()
 
-    def _loss(
+    def _missed(
         self, batch: Batch, u: Tensor, noise: Tensor, signs: Tensor, drop: Tensor | None = None
-    ) -> Float[Tensor, ""]:
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n *event"]]:
+        """Levels of noise, and estimates of what the head misses there of every number of the diagonal."""
         x = self.base.denoiser.standardised(batch.x.float())
         begin = float(self.begin) - 0.5
-        y, phi = _noised(x, begin + (LAST + 0.5 - begin) * u, noise)
+        w = begin + (LAST + 0.5 - begin) * u
+        y, phi = _noised(x, w, noise)
         _, wanted = self._diagonal(y, phi, self._context(len(x), batch.condition, drop), signs)
         found = self.head.velocity(y, phi, self.head.embed(batch.condition, drop))
-        return (found.float() - wanted).square().mean()
+        return w, wanted - found.float()
 
     def _diagonal(
         self, y: Tensor, phi: Tensor, context: Context | None, signs: Float[Tensor, "n *event"]
@@ -204,27 +230,21 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     # log p
 
     def log_prob(self, x: Float[Tensor, "n *event"], condition: Condition | None = None) -> Float[Tensor, "n"]:
-        """log p(x | condition) in nats, by `likelihood_steps` passes, less the mean `gap`: (n,)."""
+        """log p(x | condition) in nats, by `likelihood_steps` passes: (n,); see `gap`."""
         return self.log_prob_smoothed(x, 0.0, condition)[0]
-
-    def log_prob_estimate(
-        self, x: Float[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        return self.log_prob_smoothed(x, 0.0, condition)
 
     def log_prob_smoothed(
         self, x: Float[Tensor, "n *event"], noise: float, condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """From the angle on the circle at which noise and data have this ratio, with its error: (n,), (n,)."""
+    ) -> tuple[Float[Tensor, "n"], None]:
+        """From the angle on the circle at which noise and data have this ratio: (n,), and no error per item."""
         self.check_condition(len(x), condition)
         net, (x, far) = self.base.denoiser, near_items(x)
         phi, self._level = math.atan(noise), noise
-        mean, std = self._gap()
         with torch.no_grad():
             y = math.cos(phi) * net.standardised(x.float())
             value = self._along(y, self._context(len(x), condition), self.head.embed(condition), noise)
         volume = dims(self.event) * math.log(math.cos(phi)) - net.scale.log().expand(self.shape).sum()
-        return (value + volume - mean).masked_fill(far, -math.inf), torch.full_like(value, std)
+        return (value + volume).masked_fill(far, -math.inf), None
 
     def _along(
         self, y: Float[Tensor, "n *event"], context: Context | None, own: Context | None, noise: float = 0.0
@@ -246,7 +266,8 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             phi = torch.atan(levels[k].exp())
             sin, cos = float(phi.sin()), float(phi.cos())
             velocity = self.base.denoiser.velocity(y, phi.expand(n), context).float()
-            total = total + weights[k] * sum_event(self.head.velocity(y, phi.expand(n), own).float())
+            found = sum_event(self.head.velocity(y, phi.expand(n), own).float())
+            total = total + weights[k] * (found + self._mean_missed(levels[k]))
             if k == 0 and not noise:
                 y = y + 0.5 * float(phi) * velocity  # which has grown in proportion to the angle
             before, data = data, cos * y - sin * velocity  # E[x | x_t], which changes slowly
@@ -259,6 +280,12 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         cot = cos / sin  # on to pure noise, where it is linear in the cotangent
         end = y / sin - cot * (data - 0.5 * (before - data) / (math.exp(h) - 1))
         return sum_event(normal_log_prob(end)) + total
+
+    def _mean_missed(self, w: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """What the head's sum misses at a level in the mean, linear between those that are known."""
+        at = ((w - FIRST) / (LAST - FIRST) * (BINS - 1)).clamp(0, BINS - 1)
+        low = at.floor().long().clamp(max=BINS - 2)
+        return torch.lerp(self.missed[low], self.missed[low + 1], at - low)
 
     def gap(self, n: int = DRAWS, noise: float = 0.0) -> tuple[float, float]:
         """The head's log p less that by the adaptive solver: mean and standard deviation over n draws of the run, in
@@ -285,13 +312,13 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         return self._gaps[key]
 
     def log_prob_error(self) -> float:
-        """What all values share: the error of the mean gap to the adaptive solver."""
-        return self._gap()[1] / DRAWS**0.5
+        """What all values share: the gap to the adaptive solver, with its own error."""
+        mean, std = self._gap()
+        return math.hypot(mean, std / DRAWS**0.5)
 
     def log_prob_note(self) -> str:
         mean, std = self._gap()
-        error = std / DRAWS**0.5
-        return f"corrected by {-mean:+.3g} ± {error:.2g} nats, the gap to the adaptive solver on {DRAWS} draws"
+        return f"{mean:+.3g} ± {std / DRAWS**0.5:.2g} nats from the adaptive solver on {DRAWS} draws of the run"
 
 
 def _noised(x: Tensor, w: Float[Tensor, "n"], noise: Tensor) -> tuple[Tensor, Float[Tensor, "n"]]:
