@@ -10,11 +10,11 @@ each level, is added. The gap to the adaptive solver is measured on a few draws 
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable
+from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pofx.core.companion import Foundation
@@ -36,7 +36,7 @@ SMALL = 0.02  # share of the most that a number's volume can change, below which
 FEWEST = 4  # steps
 DROPPED = 0.1  # share of conditions that are left out in training
 DRAWS = 16  # of the run, on which the gap to the adaptive solver is measured
-BINS, LATEST = 48, 0.02  # levels of which the mean that the head misses is known; share of the latest item in it
+LATEST = 0.02  # share of the latest item in the mean of what the head misses at a level
 EDGES = (3 / 8, 7 / 6, 23 / 24)  # Gregory's rule at the end of an interval
 
 
@@ -52,6 +52,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         grid_condition: how grids in the condition enter the head: "concatenate" or "embed", as in `flow-matching`; None
             is chosen by their sides, and saved as chosen.
         likelihood_steps: passes of the run and of the head for log p.
+        levels: of noise, at which the mean that the head misses is learned and added; 0: none.
     """
 
     name: ClassVar[str] = "divergence-head"
@@ -63,7 +64,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     adjustable: ClassVar = ("likelihood_steps",)
     trains_with: ClassVar = {"ema_images": 50_000, "validations": 8, "validation_items": 500}
     small: ClassVar = {"network": "mlp", "width": 64, "depth": 2}
-    unstated: ClassVar = {"grid_condition": "embed"}
+    unstated: ClassVar = {"grid_condition": "embed", "levels": 0}
 
     begin: Tensor
     missed: Tensor
@@ -81,6 +82,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         patch: Annotated[int, Range(0, 1024)] = 0,
         grid_condition: GridCondition | None = None,
         likelihood_steps: Annotated[int, Range(FEWEST, 100_000)] = 8,
+        levels: Annotated[int, Range(0, 10_000)] = 48,
     ) -> None:
         super().__init__(event, condition)
         if run is None:
@@ -93,7 +95,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         if network == "auto":
             taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
         self.network, self.width, self.depth, self.patch = network, width, depth, patch
-        self.likelihood_steps, self.shape = likelihood_steps, event.shape
+        self.likelihood_steps, self.levels, self.shape = likelihood_steps, levels, event.shape
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.head = Denoiser(
             event,
@@ -107,17 +109,11 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             grid_condition=self.grid_condition,
         )
         self.register_buffer("begin", torch.tensor(FIRST))
-        self.register_buffer("missed", torch.zeros(BINS))  # by the head's sum, in the mean of each level
-        self.register_buffer("counted", torch.zeros(BINS))
+        if levels:
+            self.register_buffer("missed", torch.zeros(levels))  # by the head's sum, in the mean of each level
+            self.register_buffer("counted", torch.zeros(levels))
         self._gaps: dict[tuple[int, float], tuple[float, float]] = {}  # of passes and noise
-        self._level = 0.0  # of noise, in the last log p
-
-    @classmethod
-    def upgraded(
-        cls, name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor]
-    ) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor]]:
-        """Runs of before what a head misses was known miss nothing."""
-        return super().upgraded(name, options, {"missed": torch.zeros(BINS), "counted": torch.zeros(BINS), **weights})
+        self._ratio = 0.0  # of noise to data, in the last log p
 
     # the run
 
@@ -184,14 +180,14 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         noise = torch.randn_like(batch.x, dtype=torch.float32)
         drop = None if batch.condition is None else torch.rand(n, device=device) < DROPPED
         w, missed = self._missed(batch, u, noise, 2.0 * torch.randint_like(noise, 2) - 1.0, drop)
-        self._count(w, missed.detach().flatten(1).sum(1))
+        if self.levels:
+            self._count(w, missed.detach().flatten(1).sum(1))
         return missed.square().mean()
 
     @torch.no_grad()
     def _count(self, w: Float[Tensor, "n"], missed: Float[Tensor, "n"]) -> None:
         """Move the mean of what is missed at every level towards that of a batch."""
-        at = ((w - FIRST) / (LAST - FIRST) * (BINS - 1)).round().long().clamp(0, BINS - 1)
-        many = torch.bincount(at, minlength=BINS).to(missed)
+        at, many = self._level_of(w), torch.bincount(self._level_of(w), minlength=self.levels).to(missed)
         mean = torch.zeros_like(self.missed).index_add_(0, at, missed) / many.clamp(min=1)
         self.counted += many
         share = (many / self.counted.clamp(min=1)).clamp(min=LATEST * many.clamp(max=10))
@@ -239,7 +235,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         """From the angle on the circle at which noise and data have this ratio: (n,), and no error per item."""
         self.check_condition(len(x), condition)
         net, (x, far) = self.base.denoiser, near_items(x)
-        phi, self._level = math.atan(noise), noise
+        phi, self._ratio = math.atan(noise), noise
         with torch.no_grad():
             y = math.cos(phi) * net.standardised(x.float())
             value = self._along(y, self._context(len(x), condition), self.head.embed(condition), noise)
@@ -267,7 +263,9 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             sin, cos = float(phi.sin()), float(phi.cos())
             velocity = self.base.denoiser.velocity(y, phi.expand(n), context).float()
             found = sum_event(self.head.velocity(y, phi.expand(n), own).float())
-            total = total + weights[k] * (found + self._mean_missed(levels[k]))
+            if self.levels:
+                found = found + self.missed[self._level_of(levels[k])]
+            total = total + weights[k] * found
             if k == 0 and not noise:
                 y = y + 0.5 * float(phi) * velocity  # which has grown in proportion to the angle
             before, data = data, cos * y - sin * velocity  # E[x | x_t], which changes slowly
@@ -281,11 +279,10 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         end = y / sin - cot * (data - 0.5 * (before - data) / (math.exp(h) - 1))
         return sum_event(normal_log_prob(end)) + total
 
-    def _mean_missed(self, w: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """What the head's sum misses at a level in the mean, linear between those that are known."""
-        at = ((w - FIRST) / (LAST - FIRST) * (BINS - 1)).clamp(0, BINS - 1)
-        low = at.floor().long().clamp(max=BINS - 2)
-        return torch.lerp(self.missed[low], self.missed[low + 1], at - low)
+    def _level_of(self, w: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+        """The nearest of the levels at which the mean of what is missed is known."""
+        last = self.levels - 1
+        return ((w - FIRST) / (LAST - FIRST) * last).round().long().clamp(0, last)
 
     def gap(self, n: int = DRAWS, noise: float = 0.0) -> tuple[float, float]:
         """The head's log p less that by the adaptive solver: mean and standard deviation over n draws of the run, in
@@ -305,10 +302,10 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         return float(apart.mean()), float(apart.std())
 
     def _gap(self) -> tuple[float, float]:
-        """`gap` at the last level of noise, computed once."""
-        key = (self.likelihood_steps, self._level)
+        """`gap` at the noise of the last log p, computed once."""
+        key = (self.likelihood_steps, self._ratio)
         if key not in self._gaps:
-            self._gaps[key] = self.gap(DRAWS, self._level)
+            self._gaps[key] = self.gap(DRAWS, self._ratio)
         return self._gaps[key]
 
     def log_prob_error(self) -> float:
