@@ -52,7 +52,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         grid_condition: how grids in the condition enter the head: "concatenate" or "embed", as in `flow-matching`; None
             is chosen by their sides, and saved as chosen.
         likelihood_steps: passes of the run and of the head for log p.
-        levels: of noise, at which the mean that the head misses is learned and added; 0: none.
+        offsets: levels of noise at which the mean that the head misses is learned and added; 0: none.
     """
 
     name: ClassVar[str] = "divergence-head"
@@ -64,7 +64,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     adjustable: ClassVar = ("likelihood_steps",)
     trains_with: ClassVar = {"ema_images": 50_000, "validations": 8, "validation_items": 500}
     small: ClassVar = {"network": "mlp", "width": 64, "depth": 2}
-    unstated: ClassVar = {"grid_condition": "embed", "levels": 0}
+    unstated: ClassVar = {"grid_condition": "embed", "offsets": 0}
 
     begin: Tensor
     missed: Tensor
@@ -82,7 +82,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         patch: Annotated[int, Range(0, 1024)] = 0,
         grid_condition: GridCondition | None = None,
         likelihood_steps: Annotated[int, Range(FEWEST, 100_000)] = 8,
-        levels: Annotated[int, Range(0, 10_000)] = 48,
+        offsets: Annotated[int, Range(0, 10_000)] = 48,
     ) -> None:
         super().__init__(event, condition)
         if run is None:
@@ -95,7 +95,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         if network == "auto":
             taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
         self.network, self.width, self.depth, self.patch = network, width, depth, patch
-        self.likelihood_steps, self.levels, self.shape = likelihood_steps, levels, event.shape
+        self.likelihood_steps, self.offsets, self.shape = likelihood_steps, offsets, event.shape
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.head = Denoiser(
             event,
@@ -109,9 +109,9 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             grid_condition=self.grid_condition,
         )
         self.register_buffer("begin", torch.tensor(FIRST))
-        if levels:
-            self.register_buffer("missed", torch.zeros(levels))  # by the head's sum, in the mean of each level
-            self.register_buffer("counted", torch.zeros(levels))
+        if offsets:
+            self.register_buffer("missed", torch.zeros(offsets))  # by the head's sum, in the mean of each level
+            self.register_buffer("counted", torch.zeros(offsets))
         self._gaps: dict[tuple[int, float], tuple[float, float]] = {}  # of passes and noise
         self._ratio = 0.0  # of noise to data, in the last log p
 
@@ -180,14 +180,14 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         noise = torch.randn_like(batch.x, dtype=torch.float32)
         drop = None if batch.condition is None else torch.rand(n, device=device) < DROPPED
         w, missed = self._missed(batch, u, noise, 2.0 * torch.randint_like(noise, 2) - 1.0, drop)
-        if self.levels:
+        if self.offsets:
             self._count(w, missed.detach().flatten(1).sum(1))
         return missed.square().mean()
 
     @torch.no_grad()
     def _count(self, w: Float[Tensor, "n"], missed: Float[Tensor, "n"]) -> None:
         """Move the mean of what is missed at every level towards that of a batch."""
-        at, many = self._level_of(w), torch.bincount(self._level_of(w), minlength=self.levels).to(missed)
+        at, many = self._level_of(w), torch.bincount(self._level_of(w), minlength=self.offsets).to(missed)
         mean = torch.zeros_like(self.missed).index_add_(0, at, missed) / many.clamp(min=1)
         self.counted += many
         share = (many / self.counted.clamp(min=1)).clamp(min=LATEST * many.clamp(max=10))
@@ -263,7 +263,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             sin, cos = float(phi.sin()), float(phi.cos())
             velocity = self.base.denoiser.velocity(y, phi.expand(n), context).float()
             found = sum_event(self.head.velocity(y, phi.expand(n), own).float())
-            if self.levels:
+            if self.offsets:
                 found = found + self.missed[self._level_of(levels[k])]
             total = total + weights[k] * found
             if k == 0 and not noise:
@@ -281,7 +281,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
 
     def _level_of(self, w: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
         """The nearest of the levels at which the mean of what is missed is known."""
-        last = self.levels - 1
+        last = self.offsets - 1
         return ((w - FIRST) / (LAST - FIRST) * last).round().long().clamp(0, last)
 
     def gap(self, n: int = DRAWS, noise: float = 0.0) -> tuple[float, float]:
