@@ -383,7 +383,7 @@ def test_a_picture_shows_what_was_given_beside_each_item(run, tmp_path, change, 
     assert found.exit_code == 0, (found.output, found.exception)
     sheet = np.asarray(Image.open(tmp_path / "edited.png"))
     height, width = (side + 1 for side in sides)
-    scale = sheet.shape[1] // (8 * width + 1)
+    scale = sheet.shape[1] // (6 * width + 1)  # three pairs in a row
     given = [sheet[::scale, ::scale][1:height, 2 * i * width + 1 :][:, : width - 1] for i in range(3)]
     shown = np.round(whole("digits").values[:3] * (255 / 16))
     for left, item in zip(given, shown, strict=True):

@@ -47,7 +47,9 @@ def edit(
     stops: Annotated[int, typer.Option(min=2, max=100_000, help="Items of a path, with both ends.")] = 8,
     n: Annotated[
         int | None,
-        typer.Option("-n", min=1, max=1_000_000, help="Of the first items (default 16); of one picture, so many edits."),
+        typer.Option(
+            "-n", min=1, max=1_000_000, help="Of the first items (default 16); of one picture, so many edits."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
