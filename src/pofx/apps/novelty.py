@@ -136,15 +136,14 @@ def novelty(
     """
     from pofx.artifact import load
     from pofx.data.arrays import write_table
-    from pofx.data.sources import whole
-    from pofx.evaluate.provenance import as_read, check_same_data, trained_on
+    from pofx.evaluate.provenance import check_same_data, read_alike, trained_on
 
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
     trained = load(run).to(device)
     dataset = trained_on(trained, against)
     check_same_data(trained, dataset, force=against is not None, forcible=False)
-    new = whole(items, condition=trained.condition_source, **as_read(trained))
+    new = read_alike(trained, items, trained.condition_source)
     if new.kind != dataset.train.kind:
         raise DataError(f"the items must be {dataset.train.kind} items (got {new.kind}): see --against")
     second = None if background is None else load(background).to(device)

@@ -77,7 +77,9 @@ def _frame_array(x: pd.DataFrame, name: str) -> np.ndarray:
     """Columns of pandas' or Arrow's nullable numbers as float64; missing values are NaN."""
     words = [str(c) for c, t in x.dtypes.items() if not pd.api.types.is_numeric_dtype(t)]
     if words:
-        raise DataError(f"{name} has columns that are no numbers: {some(words)}: drop them, or train on them as a table")
+        raise DataError(
+            f"{name} has columns that are no numbers: {some(words)}: drop them, or train on them as a table"
+        )
     return np.stack([x.iloc[:, k].to_numpy(np.float64, na_value=np.nan) for k in range(x.shape[1])], 1)
 
 

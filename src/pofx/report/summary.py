@@ -66,7 +66,8 @@ def _line(row: Mapping[str, Any], about: Mapping[str, Any], width: int, every: b
     of = about.get(row["metric"], {})
     title = row["metric"] if every else of.get("short") or of.get("title") or row["metric"]
     room = max(TITLE, *(len(name) + 2 for name in about)) if every else TITLE
-    line = f"{title[: room - 1]:<{room}}{_value(row, of.get('writes', 'number')):>{VALUE}} {ARROWS.get(row['better'], ' ')}  "
+    value = _value(row, of.get("writes", "number"))
+    line = f"{title[: room - 1]:<{room}}{value:>{VALUE}} {ARROWS.get(row['better'], ' ')}  "
     line += _beside(row) if every else _beside(row) or of.get("help", "")
     return line.rstrip() if len(line) <= width else line[: width - 1].rstrip() + "…"
 
