@@ -1,5 +1,6 @@
 """Verbs and public names are found by scanning, and looking them up loads no torch."""
 
+import os
 import subprocess
 import sys
 
@@ -78,3 +79,13 @@ def test_every_public_name_is_there_and_says_what_it_is(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'fits'"):
         _ = pofx.fits
+
+
+def test_words_are_shown_where_the_output_has_few_characters_and_may_be_cut():
+    code = "import sys; sys.argv = ['pofx', 'models']; from pofx.cli.main import main; main()"
+    poor = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, env=poor)
+    assert shown.returncode == 0 and b"nsf" in shown.stdout, shown.stderr
+    cut = f'set -o pipefail; {sys.executable} -c "{code}" | head -1'
+    done = subprocess.run(["bash", "-c", cut], capture_output=True, text=True)
+    assert done.returncode == 0 and "Broken" not in done.stderr, done.stderr
