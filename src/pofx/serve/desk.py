@@ -274,8 +274,8 @@ class Desk:
         bench = self[name]
         found = bench.run.score(items.values, self._given(bench, items, condition))
         value, kind = float(found.value[0]), found.density.name.lower()
-        known = found.stderr is not None and np.isfinite(found.stderr[0])
-        error = f" ± {found.stderr[0]:.2g}" if known else ""
+        spread = np.nan if found.stderr is None else float(found.stderr[0])
+        error = f" ± {spread:.2g}" if np.isfinite(spread) else ""
         note = f"log p = {value:.2f}{error} {found.unit} ({kind}; measure: {found.measure})."
         if 0 in found.reasons:
             note += f" It cannot occur: {found.reasons[0]}."
