@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
-from scipy.stats import ks_2samp
 
 from pofx.apps.folders import folder_of
+from pofx.apps.untried import distance, untried_cells
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
@@ -32,7 +32,6 @@ from pofx.runs.fitting import fit
 
 PUBLIC = ("VirtualLab",)
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control, among what is drawn for an untried condition
 ZEROS = 0.1  # share of measurements that are 0, from which on they look like counts
 SPARE = 4  # times the greatest count of training that counts may reach
 FLOW: Mapping[str, Any] = {"layers": 1, "bins": 16, "width": 64, "dropout": 0.0}  # one layer: a triangular map
@@ -159,12 +158,13 @@ class VirtualLab:
         ]
         return np.concatenate(drawn)
 
-    def untried(self, among: str, control: Any, n: int = 200, *, seed: int = 0) -> tuple[np.ndarray, float]:
-        """n cells under a value of the condition `among` that nobody has tried, and the share of them that are as under
-        the control; the others are as under any other value.
+    def untried(self, among: str, control: Any, n: int = 200, *, seed: int = 0) -> tuple[np.ndarray, dict[str, float]]:
+        """n cells (n, d) under a value of the condition `among` that nobody has tried: cells of the control, cells
+        under the other values, and cells of the control with random effects as large as those that were seen, in shares
+        that are returned too (`apps.untried`).
 
-        The share is the one that would have been nearest for the values that were tried, each from the others: what
-        is known of a perturbation of which nothing is known.
+        Raises:
+            UsageError: no such condition, or fewer than 3 of its values were tried beside the control.
         """
         usual = self._given(control, 1).iloc[0].to_dict()
         if among not in usual:
@@ -174,19 +174,7 @@ class VirtualLab:
             raise UsageError(f"{among} has {len(tried)} values beside the control: at least 3 must have been tried")
         base = self.do(usual, n, seed=seed)
         drawn = [self.do({**usual, among: v}, n, seed=seed + 1 + k) for k, v in enumerate(tried)]
-        g = np.random.default_rng(seed)
-
-        def mixed(share: float, others: list[np.ndarray]) -> np.ndarray:
-            few = round(share * n)
-            rest = np.concatenate(others)
-            return np.concatenate((base[g.permutation(n)[:few]], rest[g.permutation(len(rest))[: n - few]]))
-
-        off = {
-            share: np.mean([distance(mixed(share, drawn[:k] + drawn[k + 1 :]), x) for k, x in enumerate(drawn)])
-            for share in SHARES
-        }
-        best = min(off, key=lambda share: off[share])
-        return mixed(best, drawn), best
+        return untried_cells(base, drawn, n, seed)
 
     def log_prob(self, cells: Any, condition: Any) -> np.ndarray:
         """log p(cell | condition) in nats, of the average of the members; for counts a bound: (n,)."""
@@ -265,11 +253,6 @@ def of_annotated(cells: Any, conditions: Any) -> tuple[pd.DataFrame, pd.DataFram
 def mean_shift(x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """The floor of counterfactuals: cells moved by the difference of the means of two conditions."""
     return np.asarray(cells + y.mean(0) - x.mean(0))
-
-
-def distance(x: np.ndarray, y: np.ndarray) -> float:
-    """The mean over columns of the largest difference of the distribution functions (Kolmogorov and Smirnov)."""
-    return float(np.mean([ks_2samp(a, b).statistic for a, b in zip(x.T, y.T, strict=True)]))
 
 
 def held_out(lab: VirtualLab, cells: np.ndarray, condition: Mapping[str, Any], train: np.ndarray,
