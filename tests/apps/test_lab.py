@@ -87,6 +87,9 @@ def test_an_untried_value_is_drawn_between_the_control_and_the_others():
     drawn, shares = of("none", "a", "b", "d", "c").untried("drug", {"drug": "none"}, 300)
     assert shares["control"] >= 0.5 and (drawn > 3).any()  # most did little, one did a lot
     assert sum(shares.values()) == 1 and shares.keys() == {"control", "others", "effects"}
+    with pytest.warns(UserWarning, match="drug=e was never trained on: drawn by `untried`"):
+        found = held_out(of("none", "a", "b", "d", "c"), drawn, {"drug": "e"}, drawn, drawn, 0, {"drug": "none"})
+    assert found["ours"] < 0.1
     with pytest.raises(UsageError, match="at least 3"):
         of("none", "a", "b").untried("drug", {"drug": "none"})
     with pytest.raises(UsageError, match="dose"):

@@ -147,7 +147,7 @@ def lab(
             f"{', '.join(map(str, cells.columns[:5]))} … ({cells.shape[1]}): give cells of the same columns"
         )
     if hold_out is not None:
-        found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], x[train & under], seed)
+        found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], x[train & under], seed, usual)
         show("distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
     errors, against = {}, ",".join(f"{k}={v}" for k, v in usual.items())
     for condition in wanted:

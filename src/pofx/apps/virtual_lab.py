@@ -147,6 +147,10 @@ class VirtualLab:
             raise DataError(f"there must be a condition for each of {n} cells (got {len(found)})")
         return found
 
+    def never(self, name: str, value: Any) -> bool:
+        """Whether a value of a condition of words was not trained on."""
+        return self.conditions[name].dtype.kind not in "iuf" and value not in set(self.conditions[name])
+
     def do(self, condition: Any, n: int = 200, *, seed: int = 0) -> np.ndarray:
         """n cells (n, d) under a condition, such as {"dose": 2.0}, or under one each."""
         given = self._given(condition, n)
@@ -255,12 +259,23 @@ def mean_shift(x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return np.asarray(cells + y.mean(0) - x.mean(0))
 
 
-def held_out(lab: VirtualLab, cells: np.ndarray, condition: Mapping[str, Any], train: np.ndarray,
-             control: np.ndarray, seed: int = 0) -> pd.Series:  # fmt: skip
+def held_out(
+    lab: VirtualLab, cells: np.ndarray, condition: Mapping[str, Any], train: np.ndarray, control: np.ndarray,
+    seed: int = 0, usual: Mapping[str, Any] | None = None,
+) -> pd.Series:  # fmt: skip
     """How far draws under a condition that was not trained on are from its cells, beside the floors: the cells of the
-    control ("no change"), all training cells ("pooled"), and half of the cells against the other half ("noise")."""
+    control ("no change"), all training cells ("pooled"), and half of the cells against the other half ("noise").
+
+    Args:
+        usual: the condition of the control: a word that training never had is drawn from it by `untried`.
+    """
     g = np.random.default_rng(seed)
-    drawn = lab.do(condition, len(cells), seed=seed)
+    new = [name for name, value in condition.items() if lab.never(name, value)]
+    if len(new) == 1 and new[0] in (usual or {}) and lab.conditions[new[0]].nunique() > 3:
+        warnings.warn(f"{new[0]}={condition[new[0]]} was never trained on: drawn by `untried`", stacklevel=2)
+        drawn = lab.untried(new[0], {**condition, new[0]: (usual or {})[new[0]]}, len(cells), seed=seed)[0]
+    else:
+        drawn = lab.do(condition, len(cells), seed=seed)
     order = g.permutation(len(cells))
     halves = cells[order[: len(order) // 2]], cells[order[len(order) // 2 :]]
     return pd.Series(
