@@ -71,15 +71,8 @@ def read(
     frame = pd.DataFrame()
     if tabled is not None:
         strings, frame = tabled
-    elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".txt" and Path(source).is_file():
-        lines: Any = kind_named("molecules").read(Path(source))
-        strings = list(lines.values)
     elif isinstance(source, str | Path):
-        from pofx.data.sources import whole
-
-        if Path(source).is_dir():
-            raise DataError(f"{source} is a folder: give a .smi, an .sdf or a table with a column of SMILES")
-        strings = list(whole(str(source)).values)
+        strings = _lines(Path(source), str(source))
     else:
         strings = [s.strip() if isinstance(s, str) else "" for s in source]
     canonical = chemistry.canonical(strings)
@@ -120,6 +113,20 @@ def read(
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
     return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
+
+
+def _lines(path: Path, name: str) -> list[str]:
+    """The strings of a file, or of a data set by name, whatever they are."""
+    from pofx.data.sources import whole
+
+    if path.is_dir():
+        raise DataError(f"{name} is a folder: give a .smi, an .sdf or a table with a column of SMILES")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* are no molecules to RDKit")  # counted by the caller
+        if path.suffix.lower() == ".txt" and path.is_file():
+            lines: Any = kind_named("molecules").read(path)
+            return list(lines.values)
+        return list(whole(name).values)
 
 
 def _averaged(values: pd.Series, canonical: Sequence[str | None], at: Sequence[int], column: str) -> np.ndarray:

@@ -256,7 +256,7 @@ def fill(run: Any, template: str, n: int = 10, *, seed: int = 0) -> list[str]:
     return list(run.sample(n, prefix=[template], seed=seed))
 
 
-def check_template(template: str, alignment: Alignment, model: str) -> None:
+def check_template(template: str, alignment: Alignment, model: str, trained: bool = False) -> None:
     """Refuse, before anything is trained, a template that no run of the model on the alignment can fill.
 
     Raises:
@@ -268,7 +268,7 @@ def check_template(template: str, alignment: Alignment, model: str) -> None:
             f"template must have {len(alignment.focus)} residues or ? (got {len(template)}: {template[:20]}): write "
             "every column of the alignment"
         )
-    check_fills(model, begins="?" not in template.rstrip("?"))
+    check_fills(model, begins="?" not in template.rstrip("?"), trained=trained)
 
 
 def proteins(
@@ -330,7 +330,7 @@ def proteins(
             raise UsageError("--whole needs --assay, and takes a gpt and no --template")
         return _of_any_length(alignment, (assay, mutant, score), trained, members, each, n, out, seed, overwrite)
     if template is not None:
-        check_template(template, alignment, model)
+        check_template(template, alignment, model, bool(trained))
     if assay is None:
         names, truth = every_mutant(alignment), None
     else:

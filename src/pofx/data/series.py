@@ -40,7 +40,8 @@ class Series:
         return len(self.values)
 
     def __getitem__(self, part: slice) -> "Series":
-        times, known = (None if v is None else v[part] for v in (self.times, self.known))
+        times = None if self.times is None else self.times[part]
+        known = None if self.known is None else self.known[part]
         ahead = self.ahead if part.stop is None or part.stop >= len(self) else None
         return Series(self.values[part], self.names, times, known, ahead)
 
