@@ -7,6 +7,7 @@ that is the whole state: a loop that was stopped goes on from it. Random search,
 improvement and TPE (Bergstra et al., 2011) are the floors at equal calls.
 """
 
+import io
 import re
 import warnings
 from abc import ABC, abstractmethod
@@ -323,8 +324,6 @@ class Design:
 
     def picture(self, path: str | Path) -> Path:
         """Every score by its number, the best so far as a line, rounds apart."""
-        import io
-
         from matplotlib.figure import Figure
 
         from pofx.core.files import write_bytes
@@ -351,9 +350,10 @@ class Design:
         if self.record is not None:
             from pofx.core.files import write_bytes
 
+            buffer = io.StringIO()
             shown = self.trials.assign(**{SCORE: self.trials[SCORE].map(self._written)})
-            text = shown.to_csv(index=False, sep=self.separator, decimal=self.decimal)
-            write_bytes(self.record, text.encode())
+            shown.to_csv(buffer, index=False, sep=self.separator, decimal=self.decimal)
+            write_bytes(self.record, buffer.getvalue().encode())
 
     def _written(self, score: Any) -> Any:
         return str(score).replace(".", self.decimal) if isinstance(score, float) and np.isfinite(score) else score

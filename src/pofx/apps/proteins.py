@@ -239,13 +239,16 @@ def scored(models: Mapping[str, Any], alignment: Alignment, sequences: Sequence[
 
 
 def spearman(scores: Mapping[str, np.ndarray], truth: np.ndarray, seed: int = 0) -> pd.DataFrame:
-    """Rank correlations with an assay, with standard errors by the bootstrap over mutants."""
+    """Rank correlations with an assay, with standard errors by the bootstrap over mutants; NaN of equal scores."""
     from scipy.stats import spearmanr
 
     generator = np.random.default_rng(seed)
     draws = [generator.integers(len(truth), size=len(truth)) for _ in range(50)]
     rows = {}
     for name, values in scores.items():
+        if not np.ptp(values) > 0:
+            rows[name] = {"Spearman": np.nan, "±": np.nan}
+            continue
         again = [float(spearmanr(values[at], truth[at]).statistic) for at in draws]
         rows[name] = {"Spearman": float(spearmanr(values, truth).statistic), "±": float(np.std(again))}
     return pd.DataFrame(rows).T
