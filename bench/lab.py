@@ -70,7 +70,7 @@ def sachs(minutes: float) -> None:
     for out in marks:
         seen = (named != out).to_numpy()
         model = VirtualLab.fit(x[seen], pd.DataFrame({"drug": named[seen]}), columns=proteins, minutes=minutes)
-        drawn, shares = model.untried("drug", {"drug": "none"}, 1000)
+        drawn, shares = model.untried("drug", {"drug": "none"}, 4000)
         off = {"no change": x[(named == "none").to_numpy()], "pooled": x[seen]}
         rows[out] = {"untried": distance(drawn, x[~seen]), **shares}
         rows[out] |= {name: distance(cells, x[~seen]) for name, cells in off.items()}

@@ -32,6 +32,7 @@ from pofx.runs.fitting import fit
 
 PUBLIC = ("VirtualLab",)
 
+LOOKED = 1000  # cells of each condition that an untried one is made of, at least
 ZEROS = 0.1  # share of measurements that are 0, from which on they look like counts
 SPARE = 4  # times the greatest count of training that counts may reach
 FLOW: Mapping[str, Any] = {"layers": 1, "bins": 16, "width": 64, "dropout": 0.0}  # one layer: a triangular map
@@ -164,8 +165,8 @@ class VirtualLab:
 
     def untried(self, among: str, control: Any, n: int = 200, *, seed: int = 0) -> tuple[np.ndarray, dict[str, float]]:
         """n cells (n, d) under a value of the condition `among` that nobody has tried: cells of the control, cells
-        under the other values, and cells of the control with random effects as large as those that were seen, in shares
-        that are returned too (`apps.untried`).
+        under the other values, and cells of the control with random effects like those that were seen, in shares that
+        are returned too (`apps.untried`).
 
         Raises:
             UsageError: no such condition, or fewer than 3 of its values were tried beside the control.
@@ -176,8 +177,9 @@ class VirtualLab:
         tried = [v for v in self.conditions[among].unique() if v != usual[among]]
         if len(tried) < 3:
             raise UsageError(f"{among} has {len(tried)} values beside the control: at least 3 must have been tried")
-        base = self.do(usual, n, seed=seed)
-        drawn = [self.do({**usual, among: v}, n, seed=seed + 1 + k) for k, v in enumerate(tried)]
+        each = max(n, LOOKED)
+        base = self.do(usual, each, seed=seed)
+        drawn = [self.do({**usual, among: v}, each, seed=seed + 1 + k) for k, v in enumerate(tried)]
         return untried_cells(base, drawn, n, seed)
 
     def log_prob(self, cells: Any, condition: Any) -> np.ndarray:
