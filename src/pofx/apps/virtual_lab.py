@@ -148,10 +148,6 @@ class VirtualLab:
             raise DataError(f"there must be a condition for each of {n} cells (got {len(found)})")
         return found
 
-    def never(self, name: str, value: Any) -> bool:
-        """Whether a value of a condition of words was not trained on."""
-        return self.conditions[name].dtype.kind not in "iuf" and value not in set(self.conditions[name])
-
     def do(self, condition: Any, n: int = 200, *, seed: int = 0) -> np.ndarray:
         """n cells (n, d) under a condition, such as {"dose": 2.0}, or under one each."""
         given = self._given(condition, n)
@@ -272,7 +268,8 @@ def held_out(
         usual: the condition of the control: a word that training never had is drawn from it by `untried`.
     """
     g = np.random.default_rng(seed)
-    new = [name for name, value in condition.items() if lab.never(name, value)]
+    words = {name: set(lab.conditions[name]) for name in condition if lab.conditions[name].dtype.kind not in "iuf"}
+    new = [name for name, seen in words.items() if condition[name] not in seen]
     if len(new) == 1 and new[0] in (usual or {}) and lab.conditions[new[0]].nunique() > 3:
         warnings.warn(f"{new[0]}={condition[new[0]]} was never trained on: drawn by `untried`", stacklevel=2)
         drawn = lab.untried(new[0], {**condition, new[0]: (usual or {})[new[0]]}, len(cells), seed=seed)[0]
