@@ -65,8 +65,8 @@ class Attentive(Triangular):
         self.within = None
         if within:
             self.within = MaskedResidual(self.numbers, 1, transformer.size, within, 1, context=width, dropout=dropout)
-            for layer in (self.within.last, self.within.context_last):
-                for p in layer.parameters():
+            for name, p in self.within.named_parameters():
+                if "last" in name:  # both output layers: the map starts as the identity
                     nn.init.zeros_(p)
 
     def sweeps(self) -> bool:
