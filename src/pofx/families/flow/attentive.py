@@ -11,13 +11,12 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from pofx.families.flow.autoregressive import Triangular
 from pofx.families.flow.coupling import Elementwise
 from pofx.maths.guidance import mixed
-from pofx.nets.attention.token_transformer import TokenTransformer, bounded, tokens
-from pofx.nets.causal.masked import MaskedResidual
+from pofx.nets.attention.token_transformer import TokenTransformer, tokens
 
 
 class Attentive(Triangular):
@@ -43,7 +42,6 @@ class Attentive(Triangular):
         context: int = 0,
         dropout: float = 0.0,
         jacobi: bool = False,
-        within: int = 0,
     ) -> None:
         table, counts = tokens(shape, patch)
         table = table.flip(0) if reverse else table
@@ -55,19 +53,13 @@ class Attentive(Triangular):
         self.net = TokenTransformer(
             counts,
             self.numbers,
-            0 if within else self.numbers * transformer.size,
+            self.numbers * transformer.size,
             width,
             layers,
             context=context,
             dropout=dropout,
             reverse=reverse,
         )
-        self.within = None
-        if within:
-            self.within = MaskedResidual(self.numbers, 1, transformer.size, within, 1, context=width, dropout=dropout)
-            for name, p in self.within.named_parameters():
-                if "last" in name:  # both output layers: the map starts as the identity
-                    nn.init.zeros_(p)
 
     def sweeps(self) -> bool:
         return self.jacobi
@@ -87,44 +79,25 @@ class Attentive(Triangular):
 
     @torch.no_grad()
     def _by_cache(self, y: Tensor, contexts: list[Tensor | None], guidance: float) -> Tensor:
-        """Token by token, and number by number where they see one another: one cache for each context."""
+        """Token by token: one cache for each context."""
         cursors = [self.net.begin(len(y), context) for context in contexts]
         x = torch.zeros_like(y)
         for t in range(self.count):
             low, high = self.ends[t], self.ends[t + 1]
-            slots = (self.slots[low:high] - t * self.numbers).tolist()
-            token = y.new_zeros(len(y), self.numbers)
-            token[:, slots] = y[:, low:high]
-            token = self._token(token, slots, [c.outputs() for c in cursors], guidance)
-            x[:, low:high] = token[:, slots]
+            within = self.slots[low:high] - t * self.numbers
+            raws = [c.outputs().reshape(len(y), self.numbers, -1)[:, within].to(y.dtype) for c in cursors]
+            raw = raws[0] if len(raws) == 1 else mixed(raws[1], raws[0], guidance)
+            x[:, low:high] = self.transformer(y[:, low:high], raw, inverse=True)[0]
+            token = torch.zeros(len(y), self.numbers, dtype=y.dtype, device=y.device)
+            token[:, within] = x[:, low:high]
             for cursor in cursors:
                 cursor.put(token)
-        return x
-
-    def _token(self, y: Tensor, slots: list[int], outputs: list[Tensor], guidance: float) -> Tensor:
-        """The numbers of a token, (n, numbers), zero where it has none."""
-        x = torch.zeros_like(y)
-        if self.within is None:
-            raws = [out.reshape(*y.shape, -1)[:, slots].to(y.dtype) for out in outputs]
-            x[:, slots] = self.transformer(y[:, slots], _guided(raws, guidance), inverse=True)[0]
-            return x
-        caches = [self.within.begin(len(y), out) for out in outputs]
-        for i in range(self.numbers):
-            raws = [cache.advance(i, i).to(y.dtype)[:, None] for cache in caches]
-            if i in slots:
-                x[:, i : i + 1] = self.transformer(y[:, i : i + 1], _guided(raws, guidance), inverse=True)[0]
-                for cache in caches:
-                    cache.put(i, bounded(x[:, i : i + 1]))
         return x
 
     def _raw(self, x: Float[Tensor, "n d"], context: Float[Tensor, "n context"] | None) -> Float[Tensor, "n d size"]:
         n, size = len(x), self.count * self.numbers
         held = x if x.shape[1] == size else x.new_zeros(n, size).index_copy(1, self.slots, x)
-        held = held.reshape(n, self.count, self.numbers)
-        raw = self.net(held, context)
-        if self.within is not None:
-            raw = self.within(bounded(held).reshape(-1, self.numbers, 1), context=raw.flatten(0, 1))
-        raw = raw.reshape(n, size, -1)
+        raw = self.net(held.reshape(n, self.count, self.numbers), context).reshape(n, size, -1)
         return (raw if x.shape[1] == size else raw[:, self.slots]).to(x.dtype)
 
     def _ordered(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -132,8 +105,3 @@ class Attentive(Triangular):
 
     def _restored(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return x[:, self.back]
-
-
-def _guided(raws: list[Tensor], guidance: float) -> Tensor:
-    """Parameters given the condition, led away from those without one."""
-    return raws[0] if len(raws) == 1 else mixed(raws[1], raws[0], guidance)

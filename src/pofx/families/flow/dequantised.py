@@ -188,8 +188,7 @@ class DequantisedTarFlow(DequantisedFlow):
     Args:
         dequantisation, noise_steps, margin, importance: as for `dequantised-glow`.
         noise_width: hidden channels of the learned noise.
-        blocks, layers, deep_layers, width, patch, maps, scale_bound, dropout, inverse, context,
-            within: as for `tarflow`.
+        blocks, layers, deep_layers, width, patch, maps, scale_bound, dropout, inverse, context: as for `tarflow`.
     """
 
     name = "dequantised-tarflow"
@@ -218,15 +217,13 @@ class DequantisedTarFlow(DequantisedFlow):
         dropout: Dropout = 0.0,
         inverse: Annotated[str, OneOf(*INVERSES)] = "cached",
         context: Width = 64,
-        within: Annotated[int, Range(0, 65536)] = 0,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Discrete)
         self.dequantisation, self.noise_steps, self.noise_width = dequantisation, noise_steps, noise_width
         self.margin, self.importance, self.blocks, self.layers = margin, importance, blocks, layers
         self.deep_layers, self.width, self.patch, self.maps = deep_layers, width, patch, maps
-        self.scale_bound, self.dropout, self.inverse = scale_bound, dropout, inverse
-        self.context, self.within = context, within
+        self.scale_bound, self.dropout, self.inverse, self.context = scale_bound, dropout, inverse, context
         self.code = Continuous(event.shape)
         learned = noise_steps if dequantisation == "variational" else 0
         self.dequantiser = Dequantiser(
@@ -245,7 +242,6 @@ class DequantisedTarFlow(DequantisedFlow):
             dropout=dropout,
             jacobi=inverse == "jacobi",
             context=context,
-            within=within,
         )
 
     def matrices(self) -> Iterable[nn.Parameter]:

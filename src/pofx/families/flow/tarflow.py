@@ -50,8 +50,6 @@ class TarFlow(Flow):
         guidance: w in unconditional + w (conditional - unconditional), of the maps; 1 is plain conditional sampling.
         condition_dropout: share of conditions dropped in training, so that `guidance` has something to lean on.
         context: width of the condition's embedding.
-        within: hidden units of a masked net by which a number of a token sees those before it in the token; 0 is none,
-            as published.
     """
 
     name = "tarflow"
@@ -88,14 +86,13 @@ class TarFlow(Flow):
         guidance: Annotated[Real, Range(-100, 100)] = 1.0,
         condition_dropout: Unit = 0.1,
         context: Width = 64,
-        within: Annotated[int, Range(0, 65536)] = 0,
     ) -> None:
         super().__init__(event, condition)
         assert isinstance(event, Continuous)
         self.blocks, self.layers, self.deep_layers, self.width, self.patch = blocks, layers, deep_layers, width, patch
         self.maps, self.scale_bound, self.dropout = maps, scale_bound, dropout
         self.noise, self.denoised, self.inverse, self.guidance = noise, denoised, inverse, guidance
-        self.condition_dropout, self.context, self.within = condition_dropout, context, within
+        self.condition_dropout, self.context = condition_dropout, context
         self.flow = attentive_flow(
             event,
             condition,
@@ -109,7 +106,6 @@ class TarFlow(Flow):
             dropout=dropout,
             jacobi=inverse == "jacobi",
             context=context,
-            within=within,
             null=True,
         )
 
@@ -205,7 +201,6 @@ def attentive_flow(
     dropout: float,
     jacobi: bool,
     context: int,
-    within: int = 0,
     null: bool = False,
 ) -> AttentiveComposition:
     """The whole of TarFlow (see `TarFlow` for the arguments); `null`: whether conditions may be dropped."""
@@ -232,7 +227,6 @@ def attentive_flow(
                 context=context if condition is not None else 0,
                 dropout=dropout,
                 jacobi=jacobi,
-                within=within,
             )
         )
     return AttentiveComposition(event, condition, context, parts, null=null)

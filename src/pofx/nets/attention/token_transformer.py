@@ -21,18 +21,12 @@ SEEN = 8.0  # standard deviations: a network that saw farther would extrapolate,
 SIDE = 7  # tokens along the longest side of a grid, at most, where the patch is left open
 
 
-def bounded(x: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
-    """Numbers as a network sees them, within 8 standard deviations: an outlier costs a bounded number of nats."""
-    return SEEN * torch.tanh(x / SEEN)
-
-
 class TokenTransformer(nn.Module):
     """(n, count, numbers) and a context (n, context) → (n, count, outputs), each token's from those before it; zero at
     the start.
 
     Args:
         counts: tokens along each axis.
-        outputs: numbers of each token; 0 is its features, `width` of them.
         reverse: whether they come from the last to the first; the caller reverses them, positions follow.
     """
 
@@ -58,9 +52,9 @@ class TokenTransformer(nn.Module):
         self.places = nn.Parameter(positions.flip(0) if reverse else positions)
         self.given = Linear(context, width, bias=False) if context else None
         self.net = Transformer(width, layers, heads, self.count, dropout=dropout)
-        self.outward = Linear(width, outputs) if outputs else nn.Identity()
-        for p in self.outward.parameters():
-            nn.init.zeros_(p)
+        self.outward = Linear(width, outputs)
+        nn.init.zeros_(self.outward.weight)
+        nn.init.zeros_(self.outward.bias)
 
     @property
     def matrices(self) -> list[nn.Parameter]:
@@ -75,8 +69,8 @@ class TokenTransformer(nn.Module):
         return out
 
     def embedded(self, x: Float[Tensor, "n some numbers"]) -> Float[Tensor, "n some width"]:
-        """What the network sees of tokens."""
-        out: Tensor = self.inward(bounded(x).to(self.inward.weight.dtype))
+        """What the network sees of tokens: bounded numbers, so that one outlier costs a bounded number of nats."""
+        out: Tensor = self.inward((SEEN * torch.tanh(x / SEEN)).to(self.inward.weight.dtype))
         return out
 
     def placed(
