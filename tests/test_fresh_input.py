@@ -11,6 +11,7 @@ import torch
 
 import pofx
 from pofx.core.errors import PofxError
+from pofx.data.schema import describe
 
 R = np.random.default_rng(0)
 X = R.normal(size=(60, 2))
@@ -278,6 +279,42 @@ def test_a_number_that_marks_what_is_missing_is_named():
     rows = pd.DataFrame({"a": np.where(np.arange(60) % 10 == 0, -999.0, X[:, 0]), "b": X[:, 1], "k": R.poisson(3, 60)})
     with pytest.warns(UserWarning, match="a of table is -999 in 6 rows"):
         pofx.table(rows)
+    days = pd.Series(pd.date_range("2024-01-01", periods=60)).where(np.arange(60) % 10 > 0, pd.Timestamp("2199-12-31"))
+    for lacking in (rows["a"].replace(-999.0, 1e20), days, days.dt.strftime("%Y-%m-%d")):
+        with pytest.warns(UserWarning, match=r"a of table is (1e\+20|2199-12-31.*) in 6 rows.*'(number|date)'"):
+            pofx.table(pd.DataFrame({"a": lacking, "b": X[:, 1]}))
+
+
+def test_rows_of_other_types_are_tables_and_others_are_named():
+    from datetime import time
+
+    made = np.zeros(60, dtype=[("a", "f8"), ("b", "U1")])
+    made["a"], made["b"] = X[:, 0], np.resize(["u", "v"], 60)
+    assert list(pofx.table(made).values) == list(pofx.table({"a": made["a"], "b": made["b"]}).values) == ["a", "b"]
+    hours = pd.DataFrame({"t": [time(8, k) for k in range(60)], "v": X[:, 0]})
+    assert describe(pofx.table(hours).values)["t"]["type"] == "date"
+    others = pd.DataFrame({"p": pd.period_range("2020-01", periods=60, freq="M"), "c": X[:, 0] + 1j})
+    with pytest.raises(PofxError, match=r"p \(period\[M\]\), c \(complex128\)"):
+        pofx.table(others)
+    import scipy.sparse
+
+    for wrong, named in ((scipy.sparse.csr_matrix(X), "sparse"), ({1, 2}, "got set"), (iter([1]), "got list_iterator")):
+        with pytest.raises(PofxError, match=named):
+            pofx.points(wrong)
+
+
+def test_what_is_no_data_is_named(tmp_path):
+    from pofx.data.sources import load
+
+    for name, content, words in (
+        ("a.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "pointer of Git LFS"),
+        ("b.csv", "<!DOCTYPE html><html><body>404</body></html>", "page of the web"),
+        ("c.pt", "PK", "may run any code"),
+        ("d.h5", "HDF", "pofx data"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(PofxError, match=words):
+            load(tmp_path / name)
 
 
 def test_a_folder_or_zip_of_one_table_is_that_table(tmp_path):

@@ -1,5 +1,16 @@
 """pofx, "p of x": every family of deep generative models behind one contract.
 
+    run = pofx.fit("digits", model="realnvp", minutes=1)   # data: a name, a file, a folder, a DataFrame, wrapped arrays
+    x = run.sample(64, seed=0)
+    run.score(x)                                           # log p with its kind, unit, measure and standard error
+    run.encode(x), run.decode(z), run.interpolate(a, b)    # where the model has codes
+    pofx.evaluate(run).table(), pofx.audit(run)            # how good it is, and what is wrong with it
+    pofx.compare("digits", budget="1m").table()            # which family suits the data
+    run.save("runs/digits"), pofx.load("runs/digits")
+
+`pofx.models()` lists the models, help(pofx.fit) the options of training. Arrays state what they are by `pofx.images`,
+`table`, `points`, `tokens`, `texts`, `audio`, `video` or `voxels`.
+
 A module offers names here by a line `PUBLIC = ("name", …)`. Modules are searched for that line without being imported,
 and one is imported when its name is first used, so that `import pofx` and `pofx --help` load no torch.
 """
@@ -29,6 +40,8 @@ def _public() -> dict[str, str]:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted(_public())
     if name.startswith("_") or name not in _public():
         raise AttributeError(f"module 'pofx' has no attribute '{name}'")
     return getattr(import_module(_public()[name]), name)

@@ -20,7 +20,8 @@ from pofx.core.model import X
 from pofx.core.progress import blocks
 from pofx.core.random import Still, Streams
 from pofx.data.conditions import LABEL
-from pofx.data.in_memory import as_frame, is_data_set
+from pofx.data.foreign import as_frame
+from pofx.data.in_memory import is_data_set
 from pofx.data.kind import kind_of, named
 from pofx.data.sources import whole
 from pofx.parts import Parts

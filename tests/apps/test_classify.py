@@ -51,7 +51,7 @@ def test_circuits_and_energies_answer_by_their_own_posterior(rows, model, option
 
 
 def test_what_has_no_labels_or_no_density_is_refused(rows):
-    with pytest.raises(Unsupported, match="condition='label'"):
+    with pytest.raises(Unsupported, match="the condition label"):
         pofx.classify(pofx.fit("moons", "gmm", steps=2, progress=False), np.zeros((2, 2)))
     run = pofx.fit(rows, "gan", condition="side", steps=2, progress=False)
     with pytest.raises(Unsupported, match="no density"):

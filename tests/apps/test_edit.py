@@ -267,8 +267,11 @@ def test_a_picture_file_is_edited_in_the_size_and_levels_of_the_run(run, tmp_pat
     for options in more:
         found = CliRunner().invoke(app, [*called[:3], *options, "--steps", "2", "--out", str(tmp_path / "more.png")])
         assert found.exit_code == 0, found.output
-    wrong = CliRunner().invoke(app, [*called[:3], "--beyond", "1,2", "--out", str(out)])
-    assert isinstance(wrong.exception, UsageError)
+    several = CliRunner().invoke(app, [*called, "-n", "3"])
+    assert "3 items drawn" in several.output and len(np.unique(np.load(out), axis=0)) == 3  # of one picture
+    for beyond in (["--beyond", "1,2"], ["--beyond", "1", "--split", "test"]):
+        wrong = CliRunner().invoke(app, [*called[:3], *beyond, "--out", str(out)])
+        assert isinstance(wrong.exception, UsageError)
 
 
 def test_impossible_edits_are_refused(run, items):
@@ -380,7 +383,7 @@ def test_a_picture_shows_what_was_given_beside_each_item(run, tmp_path, change, 
     assert found.exit_code == 0, (found.output, found.exception)
     sheet = np.asarray(Image.open(tmp_path / "edited.png"))
     height, width = (side + 1 for side in sides)
-    scale = sheet.shape[1] // (8 * width + 1)
+    scale = sheet.shape[1] // (6 * width + 1)  # three pairs in a row
     given = [sheet[::scale, ::scale][1:height, 2 * i * width + 1 :][:, : width - 1] for i in range(3)]
     shown = np.round(whole("digits").values[:3] * (255 / 16))
     for left, item in zip(given, shown, strict=True):

@@ -1,5 +1,6 @@
 """Verbs and public names are found by scanning, and looking them up loads no torch."""
 
+import os
 import subprocess
 import sys
 
@@ -63,7 +64,7 @@ def test_help_and_families_are_found_as_people_write_them(words, seen, monkeypat
 
 
 def test_public_names_are_found_without_importing_them():
-    code = "import sys, pofx; print(*dir(pofx)); assert not {'torch', 'numpy'} & set(sys.modules)"
+    code = "import sys, pofx; print(*pofx.__all__); assert not {'torch', 'numpy'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = done.stdout.split()
     assert {"fit", "load", "compare", "images", "table", "Score", "PofxError"} <= set(names)
@@ -78,3 +79,13 @@ def test_every_public_name_is_there_and_says_what_it_is(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'fits'"):
         _ = pofx.fits
+
+
+def test_words_are_shown_where_the_output_has_few_characters_and_may_be_cut():
+    code = "import sys; sys.argv = ['pofx', 'models']; from pofx.cli.main import main; main()"
+    poor = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, env=poor)
+    assert shown.returncode == 0 and b"nsf" in shown.stdout, shown.stderr
+    cut = f'set -o pipefail; {sys.executable} -c "{code}" | head -1'
+    done = subprocess.run(["bash", "-c", cut], capture_output=True, text=True)
+    assert done.returncode == 0 and "Broken" not in done.stderr, done.stderr

@@ -1,7 +1,7 @@
 """The text of one evaluation: headline measures one line each in 80 columns, everything on request."""
 
 from pofx.evaluate.metric import catalogue
-from pofx.report.summary import headline, text
+from pofx.report.summary import TITLE, headline, text
 
 
 def row(metric, value, stderr=0.01, space=None, **extra):
@@ -48,3 +48,9 @@ def test_all_measures_show_their_space_and_note_within_the_width():
         shown = text(RESULT, width=width, every=True)
         assert all(len(line) <= width for line in shown.splitlines())
         assert "random-12" in shown and "Gaussian kernel distance" in shown and "p 0.02" in shown
+        assert "samples_per_second " in shown
+
+
+def test_names_of_headline_measures_fit_their_column():
+    names = [about.get("short") or about["title"] for about in catalogue().values() if about["headline"]]
+    assert all(len(name) < TITLE for name in names), names

@@ -84,6 +84,32 @@ def test_controls_of_sampling_are_those_that_a_run_has(desk):
     assert fitting(desk, "made")["temperature"] and not fitting(desk, "ddpm")["temperature"]
 
 
+def test_odd_requests_end_with_a_sentence(desk, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "p.png")
+    pd.DataFrame({"a": np.arange(40.0) ** 1.5, "b": 0.5}).to_csv(tmp_path / "t.csv", index=False)
+    run = pofx.fit(tmp_path / "t.csv", "independent", reading={"drop": "b"}, out=tmp_path / "t", **QUICK)
+    assert "table items: " in str(raised(lambda: Desk([tmp_path / "t"]).own("t", tmp_path / "p.png"))), run
+    wrong = {
+        "unknown run 'nope'": lambda: desk.sample("nope"),
+        "is a picture": lambda: desk.own("vae", "age=3"),
+        "must have pixels": lambda: desk.own("vae", np.zeros((0, 0, 3), np.uint8)),
+        "as numbers": lambda: desk.own("nsf", "1;2"),
+    }
+    for words, call in wrong.items():
+        assert words in str(raised(call))
+    assert "it was left out" in desk.sample("vae", 1, None, "3", None).note  # a cleared field is None
+    assert len(desk.test_item("vae", None)) == 1
+    assert "nan" not in desk.score("rows", desk.own("rows", "age=22, plan=nobody"))[1]
+
+
+def raised(call):
+    with pytest.raises(PofxError) as found:
+        call()
+    return found.value
+
+
 @pytest.mark.slow
 def test_runs_are_compared_on_the_same_seeds(desk):
     found = dict(desk.compare(["vae", "ddpm", "gpt"], 4, 3))

@@ -42,7 +42,7 @@ def classify(artifact: Any, values: Any, *, even: bool = False) -> pd.DataFrame:
     """
     labels, model = artifact.conditioning, artifact.model
     if not isinstance(labels, Labels):
-        raise Unsupported(f"{artifact.name} was not trained given one label: train with condition='label'")
+        raise Unsupported(f"{artifact.name} was not trained given one label: train with the condition label")
     if not isinstance(model, Explicit):
         raise Unsupported(f"{artifact.name} has no density to compare classes by: choose circuit, ebm or a flow")
     share = np.asarray(labels.counts, np.float64) / max(sum(labels.counts), 1)

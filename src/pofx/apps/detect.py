@@ -201,8 +201,7 @@ def detect(
 
     from pofx.artifact import load
     from pofx.data.arrays import write_frame
-    from pofx.data.sources import whole
-    from pofx.evaluate.provenance import as_read, check_same_data, trained_on
+    from pofx.evaluate.provenance import check_same_data, read_alike, trained_on
     from pofx.hub import name_of
 
     level = level if level is not None else 0.05 if key is None else 1e-6
@@ -227,7 +226,7 @@ def detect(
         show(f"detectors that never saw the run, real items of {dataset.card.name}\n{aligned(table)}")
     if items is None:
         return None
-    detector, suspects = Detector.fit(dataset, generated, seed), whole(items, **as_read(first))
+    detector, suspects = Detector.fit(dataset, generated, seed), read_alike(first, items)
     if suspects.kind != dataset.train.kind:
         raise DataError(f"the items to judge must be {dataset.train.kind} items (got {suspects.kind}): see --against")
     size, own = np.shape(suspects.values)[1:], np.shape(dataset.train.values)[1:]
@@ -257,13 +256,12 @@ def _marked(
     from pofx.apps.watermark import key_of, p_unmarked
     from pofx.artifact import load
     from pofx.data.arrays import write_frame
-    from pofx.data.sources import whole
-    from pofx.evaluate.provenance import as_read
+    from pofx.evaluate.provenance import read_alike
 
     if len(runs) != 1 or items is None:
         raise UsageError(f"a watermark is that of one run in --items (got {len(runs)} runs): pass both")
     secret, run = key_of(key), load(runs[0]).to(device)
-    suspects = whole(items, **as_read(run))
+    suspects = read_alike(run, items)
     given = None
     if condition is not None and run.conditioning is not None:
         values = run.conditioning.written(condition)

@@ -36,10 +36,12 @@ LEAST = 20  # reference items
 def description_lengths(values: Any) -> Float[np.ndarray, "n"]:
     """The nats that the best of three general compressors needs for each item, less what it needs for nothing."""
     raw = [np.ascontiguousarray(v).tobytes() if isinstance(v, np.ndarray) else str(v).encode() for v in _each(values)]
+    largest = max(map(len, raw), default=0)  # windows no larger than the items: larger ones cost time alone
+    lzma2 = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": max(4096, min(largest, 8 << 20))}]
     compressors = (
         lambda b: zlib.compress(b, 9),
-        lambda b: bz2.compress(b, 9),
-        lambda b: lzma.compress(b, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 6}]),
+        lambda b: bz2.compress(b, min(9, 1 + largest // 100_000)),
+        lambda b: lzma.compress(b, format=lzma.FORMAT_RAW, filters=lzma2),
     )
     empty = [len(pack(b"")) for pack in compressors]
     best = [min(len(pack(b)) - none for pack, none in zip(compressors, empty, strict=True)) for b in raw]
@@ -134,15 +136,14 @@ def novelty(
     """
     from pofx.artifact import load
     from pofx.data.arrays import write_table
-    from pofx.data.sources import whole
-    from pofx.evaluate.provenance import as_read, check_same_data, trained_on
+    from pofx.evaluate.provenance import check_same_data, read_alike, trained_on
 
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1 (got {level:g}): pass --level 0.05")
     trained = load(run).to(device)
     dataset = trained_on(trained, against)
     check_same_data(trained, dataset, force=against is not None, forcible=False)
-    new = whole(items, condition=trained.condition_source, **as_read(trained))
+    new = read_alike(trained, items, trained.condition_source)
     if new.kind != dataset.train.kind:
         raise DataError(f"the items must be {dataset.train.kind} items (got {new.kind}): see --against")
     second = None if background is None else load(background).to(device)

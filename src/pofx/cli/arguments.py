@@ -168,15 +168,15 @@ def items(artifact: Any, source: str, split: str | None, force: bool = False) ->
     from pofx.core.errors import unknown
     from pofx.data.kind import named
     from pofx.data.pairs import is_paired
-    from pofx.data.sources import load, whole
-    from pofx.evaluate.provenance import as_read
+    from pofx.data.sources import load
+    from pofx.evaluate.provenance import as_read, read_alike
 
     how, stated = as_read(artifact), artifact.condition_source
     if isinstance(stated, str) and artifact.conditioning is not None and named(artifact.conditioning.kind).pictorial:
         folder = Path(source).expanduser()
         stated = stated if is_paired(folder, stated) or not folder.is_dir() else None  # items alone
     if split is None:
-        return whole(source, condition=stated, **how)
+        return read_alike(artifact, source, stated)
     dataset = load(source, condition=stated, **how)
     splits = dataset.splits()
     if split not in splits:

@@ -1,5 +1,6 @@
 """`pofx`: one verb per file of `cli/verbs`, found by `pofx.cli.scan`; here is what all of them share."""
 
+import io
 import os
 import shutil
 import signal
@@ -134,6 +135,9 @@ def main() -> None:
     """Run the command line: exit code 0, 1 (failed) or 2 (wrong usage); 130 after Ctrl-C."""
     warnings.showwarning = note  # type: ignore[assignment]  # only the message is shown
     SPELLING.set(spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # "…" and "±" where the terminal has no such characters
     if sys.argv[1:2] == ["help"]:  # as other programs have it
         sys.argv[1:] = [*sys.argv[2:], "--help"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -141,8 +145,10 @@ def main() -> None:
         code = app(standalone_mode=False) or 0
         if code == 130:  # what typer makes of Ctrl-C
             sentence(INTERRUPTED)
-    except SystemExit:
-        raise
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # typer ends with 1 where `| head` has read enough
+            raise
+        code = exit_code(end.__context__)
     except BaseException as error:
         code = exit_code(error)
     sys.exit(code)

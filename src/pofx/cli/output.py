@@ -90,7 +90,7 @@ def items(
 
     kind = kind_of(items)
     if beside is not None:
-        items, columns = pairs_of(items, beside), PAIRS
+        items, columns = pairs_of(items, beside), min(PAIRS, 2 * len(items))
     if path == STDOUT:
         sys.stdout.flush()
         kind.write(items, sys.stdout.buffer, columns=columns)

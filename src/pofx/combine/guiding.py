@@ -88,7 +88,7 @@ def guided(
         guide = given(by, "by")
         if conditioning is None:
             conditioning, training["condition"] = guide.parts.conditioning, _condition_of(guide)
-        agree("by", guide.parts, parts.representation, conditioning)
+        agree("the guide", guide.parts, parts.representation, conditioning)
     elif by is None and conditioning is None:
         raise Unsupported(f"{parts.name} was trained without a condition: give by=, a weaker run or a function")
     classifies = likelihood is not None or (conditioning is not None and parts.conditioning is None)

@@ -62,5 +62,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
         nearest = get_close_matches(name, names, n=5, cutoff=0.0)
         mend = f"the nearest of {len(names)} names are {', '.join(nearest)}"
     else:
-        mend = f"choose one of: {', '.join(names) or 'none exist'}"
+        mend = f"choose one of: {', '.join(names)}" if names else "it has none"
     return UsageError(f"unknown {kind} '{name}': {mend}")

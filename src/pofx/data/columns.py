@@ -8,9 +8,11 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.options import once
+from pofx.data.dates import instants
 from pofx.data.schema import LEFT_OUT, Schema
 
-MARKS = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0)  # of missing values, as people write
+MARKS = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, -99.9, -999.9, 99.9, 999.9)
+BEYOND = 1000  # ranges of all other values beyond which any number may mark missing ones, such as 1e20 or 2147483647
 FEW_WORDS = 0.1  # share of words up to which a column is one of numbers with strays
 
 Columns = str | int | list[str | int]  # names: several, or a text with commas between them; 2019 is a name too
@@ -65,19 +67,28 @@ def strays(column: pd.Series) -> str:
     return f" (such as {str(known.iloc[0])[:30]!r})" if len(known) else ""
 
 
-def marks(frame: pd.DataFrame) -> dict[str, float]:
-    """Columns of numbers with a value that people write for a missing one, far from all others, in several rows."""
+def marks(frame: pd.DataFrame, schema: Schema) -> dict[str, tuple[str, int]]:
+    """Columns of numbers or dates with a value that people write for a missing one, far from all others, in several
+    rows: the value and how many rows.
+
+    Args:
+        schema: of the columns of words and objects, some of which are dates.
+    """
     found = {}
     for name in frame.columns:
-        if not pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]):
+        column, about = frame[name].dropna(), schema.get(str(name), {})
+        date = about.get("type") == "date" or pd.api.types.is_datetime64_any_dtype(column.dtype)
+        if not date and (not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
             continue
-        x = frame[name].dropna().to_numpy(np.float64)
+        x = instants(column, about.get("format"))[0].astype(np.float64) if date else column.to_numpy(np.float64)
         for end in (x.min(initial=np.inf), x.max(initial=-np.inf)):
             others = x[x != end]
-            if float(end) not in MARKS or len(x) - len(others) < max(3, 0.005 * len(x)) or not len(others):
+            if len(x) - len(others) < max(3, 0.005 * len(x)) or not len(others):
                 continue
-            if np.abs(others - end).min() > max(float(np.ptp(others)), 1.0):
-                found[str(name)] = float(end)
+            gap, spread = float(np.abs(others - end).min()), max(float(np.ptp(others)), 1.0)
+            if gap > spread * (1 if date or float(end) in MARKS else BEYOND):
+                value = column.iloc[int(np.flatnonzero(x == end)[0])]
+                found[str(name)] = str(value) if date else f"{end:g}", len(x) - len(others)
     return found
 
 

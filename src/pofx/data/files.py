@@ -30,7 +30,12 @@ from pofx.data.reading_options import ARRAYS
 from pofx.data.several import Several
 from pofx.data.weights import with_weight
 
-PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
+PLACEHOLDERS = {  # by how a file begins that is not what its name states
+    b"version https://git-lfs": "is a pointer of Git LFS, no data: run git lfs pull",
+    b"<!doctype html": "is a page of the web, no data: download the file itself",
+    b"<html": "is a page of the web, no data: download the file itself",
+}
 ENDINGS, ZIP = (".npz", ".npy"), ".zip"
 IMAGES, LABELS = ("x", "images", "data", "X", "arr_0"), ("y", "labels", "label", "target", "Y")
 NOTES = ("levels", "rate", "label_names")  # arrays beside the items that state something about them
@@ -87,6 +92,7 @@ def contents(
     suffix, given = path.suffix.lower(), dict(options or {})
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes): give a file with items in it")
+    _check_content(path)
     if suffix in PACKED and path.is_file():
         return _packed(path, label, condition, given)
     reader = next((kind for kind in kinds().values() if suffix in (*kind.reads, *kind.members)), None)
@@ -107,7 +113,8 @@ def contents(
         raise DataError(f"{path} may run any code when it is read: write it as .parquet, .csv or .npz")
     elif reader is None:
         raise DataError(
-            f"{path}: no reader for {suffix or 'a file like this'}: give {', '.join(suffixes())} or a folder"
+            f"{path}: no reader for {suffix or 'a file like this'}: write it as .csv, .parquet, .npz, .png, .wav or "
+            ".txt (`pofx data` lists all endings), or give a folder"
         )
     else:
         kind = given.pop("kind", None)
@@ -135,6 +142,16 @@ def _check_options(given: Mapping[str, Any], known: set[str], what: str) -> None
             raise unknown(f"option of reading {what}", name, known or reading_options())
 
 
+def _check_content(path: Path) -> None:
+    """Refuse a file that holds something else in the place of the data."""
+    if path.is_file():
+        with path.open("rb") as file:
+            begin = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+        for start, what in PLACEHOLDERS.items():
+            if begin.startswith(start):
+                raise DataError(f"{path} {what}")
+
+
 def suffixes() -> tuple[str, ...]:
     """The endings of the files that some kind reads."""
     return (*ENDINGS, *(e for kind in kinds().values() for e in (*kind.reads, *kind.members)), ZIP, *PACKED)
@@ -145,7 +162,7 @@ def _packed(path: Path, label: str | None, condition: Any, options: dict[str, An
     inner = PurePosixPath(path.stem)
     if inner.suffix.lower() not in suffixes() or inner.suffix.lower() in (ZIP, *PACKED):
         raise DataError(
-            f"{path}: what is packed must end in {', '.join(suffixes()[: -1 - len(PACKED)])} (got '{inner.name}')"
+            f"{path}: what is packed must be one file with an ending that is read (got '{inner.name}'): unpack it"
         )
     with tempfile.TemporaryDirectory() as folder:
         unpacked = Path(folder) / inner.name

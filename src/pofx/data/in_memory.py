@@ -14,16 +14,15 @@ import pandas as pd
 
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
-from pofx.data.bounded import reading
 from pofx.data.conditions import as_items, conditioned
 from pofx.data.files import from_array, of_arrays
+from pofx.data.foreign import as_frame
 from pofx.data.kind import kinds
 from pofx.data.kinds.points import points
 from pofx.data.kinds.table import table_of
 from pofx.data.kinds.tokens import tokens
 from pofx.data.listed import SHAPES, WRAP, listed, plain_array, torch_array
-from pofx.data.named import TABLES, Rows, is_nested, items_of
-from pofx.data.numbers import from_tensor
+from pofx.data.named import TABLES, Rows, items_of
 from pofx.data.pictures import is_drawn
 from pofx.data.torch_items import torch_items
 
@@ -112,43 +111,6 @@ def _splits(data: Mapping[Any, Any]) -> dict[str, Any]:
     """The parts of a mapping whose keys are all names of splits."""
     found = {name: data[key] for name, keys in SPLITS.items() for key in keys if key in data}
     return found if "train" in found and len(found) == len(data) > 1 else {}
-
-
-def as_frame(data: Any) -> pd.DataFrame | None:
-    """What is rows of named columns: tables of pandas, polars and Arrow, a mapping of columns, a list of mappings."""
-    if isinstance(data, pd.DataFrame):
-        return data
-    if isinstance(data, pd.Series) and pd.api.types.is_numeric_dtype(data.dtype):
-        return data.to_frame("x" if data.name is None else str(data.name))
-    if isinstance(data, Mapping):
-        values = list(data.values())
-        columns = [v for v in values if np.ndim(v) == 1 or isinstance(v, pd.Series)]
-        if values and len(columns) == len(values) and not {"x", "x_train"} & set(data):
-            if len({len(v) for v in columns}) > 1:
-                sizes = ", ".join(f"{k}: {len(v)}" for k, v in list(data.items())[:5])
-                raise DataError(f"the columns differ in length ({sizes}): give one value per row in each")
-            return pd.DataFrame({k: _column(v) for k, v in data.items()})
-        return None
-    if isinstance(data, np.ndarray) and data.dtype.names and data.ndim == 1:
-        if all(data.dtype[name].shape == () for name in data.dtype.names):
-            return pd.DataFrame({name: data[name] for name in data.dtype.names})
-    if isinstance(data, list) and data and all(isinstance(row, pd.Series) for row in data):
-        return pd.DataFrame(data).infer_objects()
-    if isinstance(data, list | tuple) and data and all(isinstance(row, Mapping) for row in data):
-        return None if is_nested(data[0]) else pd.DataFrame(list(data))
-    library = type(data).__module__.split(".")[0]
-    if library in ("polars", "pyarrow", "modin", "cudf", "dask") and hasattr(data, "to_pandas"):
-        with reading(f"the {type(data).__name__}", "table", "pass a pandas DataFrame"):
-            return pd.DataFrame(data.to_pandas())
-    return None
-
-
-def _column(values: Any) -> Any:
-    if hasattr(values, "detach"):
-        return from_tensor(values)
-    if isinstance(values, np.ma.MaskedArray):
-        return pd.Series(values.tolist())
-    return values
 
 
 def is_data_set(data: Any) -> bool:

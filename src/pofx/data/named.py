@@ -16,12 +16,12 @@ import pandas as pd
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.items import Items
 from pofx.data.conditions import as_items, columns_of
+from pofx.data.foreign import type_of
 from pofx.data.kinds.table import table_of
 from pofx.data.kinds.text import texts
 from pofx.data.labels import with_labels
 from pofx.data.listed import stacked
 from pofx.data.numbers import some
-from pofx.data.pictures import is_drawn, is_stored
 
 PICTURES = ("image", "img", "picture", "pixels", "pixel_values", "x")
 ARRAYS = (*PICTURES, "input_ids", "features", "inputs")
@@ -90,29 +90,6 @@ class Rows(Fields):
     def frame(self, fields: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame({c: [v.item() if np.ndim(v) == 0 and hasattr(v, "item") else v for v in self.values(c)]
                              for c in fields})  # fmt: skip
-
-
-def type_of(value: Any) -> str:
-    """What a value is: picture, words, array, value, or the name of another type."""
-    if is_drawn(value) or is_stored(value):
-        return "picture"
-    if isinstance(value, str):
-        return "words"
-    if isinstance(value, Mapping | set):
-        return type(value).__name__
-    if hasattr(value, "detach") or isinstance(value, np.ndarray):
-        return "array" if value.ndim else "value"
-    if isinstance(value, list | tuple):
-        inner: Any = value
-        while isinstance(inner, list | tuple) and inner:
-            inner = inner[0]
-        return "array" if isinstance(inner, int | float | np.generic) else f"list of {type(inner).__name__}"
-    return "value"
-
-
-def is_nested(row: Mapping[str, Any]) -> bool:
-    """Whether a row holds a picture or an array, as no table does."""
-    return any(type_of(v) in ("picture", "array") for v in row.values())
 
 
 def items_of(fields: Fields, label: str | None, condition: Any, options: Mapping[str, Any]) -> tuple[Items, Any]:

@@ -31,8 +31,10 @@ def as_array(x: Any, name: str) -> np.ndarray:
     Raises:
         DataError: masked values, ragged rows or mixed types.
     """
-    if hasattr(x, "detach"):
+    if hasattr(x, "detach") and hasattr(x, "layout"):
         x = from_tensor(x)
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        raise DataError(f"{name} is sparse (got {type(x).__name__}): pass its .toarray()")
     if isinstance(x, pd.DataFrame) and not all(isinstance(t, np.dtype) for t in x.dtypes) and len(x.columns):
         x = _frame_array(x, name)
     refuse_masked(x, name)
@@ -46,6 +48,8 @@ def as_array(x: Any, name: str) -> np.ndarray:
         and all(isinstance(v, Real) and not isinstance(v, bool) for v in array.flat)
     ):
         array = array.astype(np.float64)  # numbers that pandas or a list of mixed types held
+    if array.dtype == object and array.ndim == 0:
+        raise DataError(f"{name} must be an array of numbers (got {type(x).__name__}): pass one, or a list of rows")
     if array.dtype == object:
         raise DataError(f"{name} has dtype object (ragged rows or mixed types): give numbers of one shape")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -73,7 +77,9 @@ def _frame_array(x: pd.DataFrame, name: str) -> np.ndarray:
     """Columns of pandas' or Arrow's nullable numbers as float64; missing values are NaN."""
     words = [str(c) for c, t in x.dtypes.items() if not pd.api.types.is_numeric_dtype(t)]
     if words:
-        raise DataError(f"{name} has columns that are no numbers: {some(words)}: use pofx.table, or drop them")
+        raise DataError(
+            f"{name} has columns that are no numbers: {some(words)}: drop them, or train on them as a table"
+        )
     return np.stack([x.iloc[:, k].to_numpy(np.float64, na_value=np.nan) for k in range(x.shape[1])], 1)
 
 

@@ -6,7 +6,7 @@ Digits with leading zeros are codes; whole numbers stay exact at any size; decim
 
 import re
 import warnings
-from datetime import date
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
@@ -135,8 +135,8 @@ def _none_lost(column: pd.Series, found: Any, name: str, what: str) -> Any:
 def of_objects(column: pd.Series) -> pd.Series | None:
     """A column of Python's objects, or of Arrow's, in a type that is modelled; None where there is none.
 
-    Dates become dates of numpy, decimals float64, whole numbers stay exact, bytes are text; lists, times of day and
-    other objects have no such type.
+    Dates become dates of numpy, times of day their words, decimals float64, whole numbers stay exact, bytes are text;
+    lists, periods and other objects have no such type.
 
     Raises:
         DataError: whole numbers of more than 64 bits.
@@ -152,6 +152,9 @@ def of_objects(column: pd.Series) -> pd.Series | None:
             return pd.Series(pd.to_datetime(column), index=column.index)
         except ValueError:
             return None  # time zones that differ
+    if types == {time}:
+        short = not any(v.second or v.microsecond for v in known)
+        return column.map(lambda v: v.isoformat("minutes" if short else "auto"), na_action="ignore")
     if Decimal in types and types <= {Decimal, int, float}:
         return column.astype(np.float64)
     if types and all(issubclass(t, int | np.integer) and t is not bool for t in types):
@@ -169,6 +172,13 @@ def of_objects(column: pd.Series) -> pd.Series | None:
         column = column.map(lambda v: v.decode("utf-8", "replace") if isinstance(v, bytes) else v)
     plain = str | bytes | bool | int | float | np.generic
     return column if all(issubclass(t, plain) for t in types) else None
+
+
+def type_name(column: pd.Series) -> str:
+    """What the values of a column are, in a word: the type of the column, or of its objects."""
+    if column.dtype != object:
+        return str(column.dtype)
+    return ", ".join(sorted({type(v).__name__ for v in column.dropna().head(100)})[:3])
 
 
 def _numbers(known: pd.Series, decimal: str | None, comma: bool) -> pd.Series | None:

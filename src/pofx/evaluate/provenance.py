@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pofx.core.errors import UsageError
+from pofx.core.errors import PofxError, UsageError
+from pofx.core.items import Items
 from pofx.data.dataset import Dataset
-from pofx.data.kind import of_card, take
-from pofx.data.sources import built_in, load
+from pofx.data.kind import named, of_card, take
+from pofx.data.sources import built_in, load, whole
 
 
 def differences(artifact: Any, dataset: Dataset) -> list[str]:
@@ -74,6 +75,28 @@ def as_read(artifact: Any) -> dict[str, Any]:
     facts = artifact.card.get("data", {}).get("facts", {})
     weight = (facts.get("weight") or {}).get("column")
     return {"label": facts.get("label"), "reading": facts.get("reading"), "weight": weight}
+
+
+def read_alike(artifact: Any, source: Any, condition: Any = None) -> Items:
+    """All items of a source, read as the data of a run was.
+
+    Raises:
+        UsageError: items of another kind, which the options of the run's own do not fit.
+    """
+    how = as_read(artifact)
+    try:
+        return whole(source, condition=condition, **how)
+    except UsageError:
+        if not how["reading"]:
+            raise
+        try:
+            found = whole(source)
+        except PofxError:
+            found = None
+        own = named(artifact.representation.kind)
+        if found is None or found.kind in own.names:
+            raise
+        raise UsageError(f"{artifact.name} models {own.name} items: {source} holds {found.kind} items") from None
 
 
 def trained_on(artifact: Any, against: Any = None) -> Dataset:

@@ -13,7 +13,7 @@ from pofx.report.numbers import chance, short, written
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": " "}
 WORTH = {"exact": "exact", "bound": "upper bound", "estimate": "estimate", "relative": "up to a constant"}
-TITLE, VALUE = 18, 20  # columns of a line
+TITLE, VALUE = 18, 20  # columns of a line; names of the whole list are as long as they are
 
 
 def headline(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -64,8 +64,10 @@ def _in_order(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> li
 
 def _line(row: Mapping[str, Any], about: Mapping[str, Any], width: int, every: bool = False) -> str:
     of = about.get(row["metric"], {})
-    title = (row["metric"] if every else of.get("title") or row["metric"])[: TITLE - 1]
-    line = f"{title:<{TITLE}}{_value(row, of.get('writes', 'number')):>{VALUE}} {ARROWS.get(row['better'], ' ')}  "
+    title = row["metric"] if every else of.get("short") or of.get("title") or row["metric"]
+    room = max(TITLE, *(len(name) + 2 for name in about)) if every else TITLE
+    value = _value(row, of.get("writes", "number"))
+    line = f"{title[: room - 1]:<{room}}{value:>{VALUE}} {ARROWS.get(row['better'], ' ')}  "
     line += _beside(row) if every else _beside(row) or of.get("help", "")
     return line.rstrip() if len(line) <= width else line[: width - 1].rstrip() + "…"
 

@@ -21,16 +21,15 @@ from pofx.apps.edit import edit, masked_area, pixels
 from pofx.apps.latent import LatentSpace
 from pofx.artifact import Artifact, load
 from pofx.core.config import parse
-from pofx.core.errors import PofxError, Unsupported, UsageError
+from pofx.core.errors import PofxError, Unsupported, UsageError, unknown
 from pofx.core.items import Items
 from pofx.core.model import Completing, Denoising, Encoding, Infilling, Tempered
 from pofx.core.options import OneOf, annotated, named_values
 from pofx.data.dataset import Dataset
 from pofx.data.kind import Kind, kind_of, named, take
 from pofx.data.pictures import one_picture
-from pofx.data.sources import whole
 from pofx.evaluate.conditions import with_conditions
-from pofx.evaluate.provenance import as_read, differences, trained_on
+from pofx.evaluate.provenance import differences, read_alike, trained_on
 from pofx.hub import name_of
 from pofx.maths.interpolation import spherical
 from pofx.train.log import BESIDE, read_log
@@ -147,6 +146,8 @@ class Desk:
         return list(self.paths)
 
     def __getitem__(self, name: str) -> Bench:
+        if name not in self.paths:
+            raise unknown("run", str(name), self.names)
         file = self.paths[name] / "artifact.json"
         saved = file.stat().st_mtime_ns if file.exists() else 0
         if name not in self.loaded or self.loaded[name].saved != saved:
@@ -184,11 +185,13 @@ class Desk:
         self, name: str, n: int = 16, seed: int = 0, condition: str = "", options: str | Mapping[str, Any] = ""
     ) -> Sight:
         """n samples; options as "temperature=0.8 sampler_steps=20"."""
-        bench = self[name]
-        run, tempering = self._under(bench, options)
-        items = run.draw(_count(n), self._condition(bench, condition, _count(n)), seed=int(seed), **tempering)
-        what = f"{len(items)} samples of {bench.name}, seed {int(seed)}"
-        return sight(items, what + (", tempered: they do not follow p(x)" if tempering else ""))
+        bench, seed = self[name], int(seed or 0)
+        run, tempering = self._under(bench, options or "")
+        items = run.draw(_count(n), self._condition(bench, condition, _count(n)), seed=seed, **tempering)
+        what = f"{len(items)} samples of {bench.name}, seed {seed}"
+        what += ", tempered: they do not follow p(x)" if tempering else ""
+        left_out = bench.run.conditioning is None and str(condition or "").strip()
+        return sight(items, what + (". This run has no condition: it was left out" if left_out else ""))
 
     def compare(self, names: Sequence[str], n: int = 16, seed: int = 0, condition: str = "") -> list[tuple[str, Sight]]:
         """Samples of several runs from the same seeds, by name; what one cannot do is its note."""
@@ -205,7 +208,7 @@ class Desk:
     def test_item(self, name: str, number: int = 0) -> Items:
         """Test item of this number, in turn."""
         test = self[name].dataset.test
-        return take(test, [int(number) % len(test)])
+        return take(test, [int(number or 0) % len(test)])
 
     def own(self, name: str, given: Any) -> Items:
         """An item of one's own, as the data has them: a picture (array), the first item of a file (a path), or a text:
@@ -219,12 +222,14 @@ class Desk:
         if isinstance(given, Path) and given.suffix.lower() in bench.kind.members and bench.kind.photographic:
             given = one_picture(given)
         if isinstance(given, np.ndarray):
+            if given.size == 0:
+                raise UsageError(f"a picture must have pixels (got shape {given.shape}): load another")
             if not bench.kind.photographic:
                 raise UsageError(f"{bench.run.name} models {bench.kind.name} items: a picture is none of them")
             return Items(bench.kind.name, pixels(bench.run, given, self._condition(bench, "", 1))[None], facts=facts)
         if isinstance(given, Path):
             stated = bench.run.condition_source if bench.kind.columnar else None  # of other kinds it is written
-            found = whole(given, condition=stated, **as_read(bench.run))
+            found = read_alike(bench.run, given, stated)
             if found.kind != bench.kind.name:
                 raise UsageError(
                     f"{bench.run.name} models {bench.kind.name} items: {given.name} holds {found.kind} items"
@@ -235,7 +240,11 @@ class Desk:
             raise UsageError("there is no item: give one, or choose one of the test items")
         if ".txt" in bench.kind.outputs:
             return Items(bench.kind.name, [text], facts=facts)
-        if "=" in text:
+        if bench.kind.photographic:
+            raise UsageError(
+                f"an item of {bench.run.name} is a picture (got {text!r}): load one, or choose a test item"
+            )
+        if "=" in text and bench.kind.columnar:
             return Items(
                 bench.kind.name,
                 pd.DataFrame([{k: parse(f"{k}={v}")[1] for k, v in named_values(text, "a row").items()}]),
@@ -244,7 +253,9 @@ class Desk:
         try:
             numbers = np.array([[float(part) for part in text.replace(",", " ").split()]])
         except ValueError as error:
-            raise UsageError(f"an item of {bench.kind.name} is written as numbers (got {text!r})") from error
+            raise UsageError(
+                f"an item of {bench.kind.name} is written as numbers with commas between them (got {text!r})"
+            ) from error
         return Items(bench.kind.name, numbers, facts=facts)
 
     def reconstruct(self, name: str, items: Items, condition: str = "") -> tuple[Sight, str]:
@@ -263,7 +274,8 @@ class Desk:
         bench = self[name]
         found = bench.run.score(items.values, self._given(bench, items, condition))
         value, kind = float(found.value[0]), found.density.name.lower()
-        error = "" if found.stderr is None else f" ± {found.stderr[0]:.2g}"
+        spread = np.nan if found.stderr is None else float(found.stderr[0])
+        error = f" ± {spread:.2g}" if np.isfinite(spread) else ""
         note = f"log p = {value:.2f}{error} {found.unit} ({kind}; measure: {found.measure})."
         if 0 in found.reasons:
             note += f" It cannot occur: {found.reasons[0]}."
@@ -292,7 +304,7 @@ class Desk:
         bench, n = self[name], _count(n)
         if "=" in prefix and bench.kind.columns(bench.dataset.test.values) is not None:
             known = named_values(prefix, "the known columns")
-            drawn = bench.run.draw(n, self._condition(bench, condition, n), seed=int(seed), given=known)
+            drawn = bench.run.draw(n, self._condition(bench, condition, n), seed=int(seed or 0), given=known)
             return sight(drawn, f"{n} rows given {prefix}")
         if items is not None and mask is not None and mask.any():
             if not isinstance(bench.run.model, Denoising | Infilling):
@@ -303,7 +315,7 @@ class Desk:
             area = masked_area(np.asarray(mask, bool), np.asarray(items.values).shape[1:3])
             if not area.any():
                 raise UsageError("what is painted covers no pixel of the item by half: paint over a larger part")
-            values = edit(bench.run, same.values, mask=area, seed=int(seed), steps=20, repeats=2,
+            values = edit(bench.run, same.values, mask=area, seed=int(seed or 0), steps=20, repeats=2,
                           condition=self._condition(bench, condition, n))  # fmt: skip
             return sight(replace(items, values=values, condition=None, labels=None), f"{area.mean():.0%} drawn anew")
         if not isinstance(bench.run.model, Completing):
@@ -318,7 +330,7 @@ class Desk:
             if rows < 1:
                 raise UsageError("rows must be at least 1: how much of the item is known")
             start = items.values[:, :rows] if isinstance(items.values, np.ndarray) else [v[:rows] for v in items.values]
-        drawn = bench.run.draw(n, self._condition(bench, condition, n), seed=int(seed), prefix=start or "" if
+        drawn = bench.run.draw(n, self._condition(bench, condition, n), seed=int(seed or 0), prefix=start or "" if
                                isinstance(start, str) else start)  # fmt: skip
         return sight(drawn, f"{n} completions")
 
@@ -363,7 +375,7 @@ class Desk:
         first, last = self.test_item(name, a), self.test_item(name, b)
         codes = spherical(self._code(bench, first), self._code(bench, last), steps)[0]
         n = len(bench.dataset.test)
-        note = f"from test item {int(a) % n} to {int(b) % n}"
+        note = f"from test item {int(a or 0) % n} to {int(b or 0) % n}"
         return sight(self._decoded(bench, codes, first), note, steps)
 
     def _code(self, bench: Bench, item: Items) -> np.ndarray:
@@ -426,7 +438,7 @@ class Desk:
 
 
 def _count(n: Any) -> int:
-    return min(max(int(n), 1), MOST)
+    return min(max(int(n or 1), 1), MOST)
 
 
 def _figure(draw: Callable[[Any], None]) -> Image.Image:

@@ -13,6 +13,7 @@ GROUP = "Use a run"
 EXAMPLE = "pofx edit runs/digits digits --new right -n 16 --out edited.png"
 
 HALVES = ("left", "right", "top", "bottom")
+FIRST = 16  # items of a data set
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -44,7 +45,12 @@ def edit(
         str | None, typer.Option(help="Data or a picture: items on the path to its items."), Reads()
     ] = None,
     stops: Annotated[int, typer.Option(min=2, max=100_000, help="Items of a path, with both ends.")] = 8,
-    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Of the first items.")] = 16,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n", min=1, max=1_000_000, help="Of the first items (default 16); of one picture, so many edits."
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, max=1_000_000, help="Of the walk from noise (default: 50; of a part 20 or 10, repeated)."),
@@ -90,21 +96,23 @@ def edit(
         artifact = guided(artifact, guide)
     stated = arguments.conditions(artifact, condition, 1)
 
-    def read(name: str) -> tuple[Any, Any]:
+    def read(name: str, n: int | None) -> tuple[Any, Any]:
         """Items and their conditions."""
         path = Path(name).expanduser()
         if path.is_file() and path.suffix.lower() in PICTURES:
-            return app.pixels(artifact, one_picture(path), stated)[None], None
+            if split is not None and name == source:
+                raise UsageError(f"--split is of a data set, and {name} is one picture: leave it out")
+            return np.repeat(app.pixels(artifact, one_picture(path), stated)[None], n or 1, 0), None
         try:
             items = arguments.items(artifact, name, split)
         except UsageError:  # items without the condition of the run, which does without
             if artifact.condition_source is None or split is not None:
                 raise
             items = whole(name, **as_read(artifact))
-        items = take(items, range(min(n, len(items))))
+        items = take(items, range(min(n or FIRST, len(items))))
         return items.values, items.condition
 
-    values, conditions = read(source)
+    values, conditions = read(source, n)
     volumes = len(getattr(artifact.model.event, "shape", ())) == 4  # clips and solids: a half of every frame or layer
     places, area = np.shape(values)[1 : 4 if volumes else 3], None
     sides = places[-2:]
@@ -130,7 +138,7 @@ def edit(
     if area is not None and np.ndim(area) == 2 and volumes:
         area = np.broadcast_to(area, places)
     stated = arguments.conditions(artifact, condition, len(values))
-    with output.waiting(f"editing {len(values)} items with {artifact.name}"):
+    with output.waiting(f"editing {number_of(len(values), 'item')} with {artifact.name}"):
         edited = app.edit(
             artifact,
             values,
@@ -141,7 +149,7 @@ def edit(
             into=None if into is None else load(into).to(device),
             align=align,
             beyond=None if beyond is None else _margins(beyond),
-            toward=None if toward is None else read(toward)[0],
+            toward=None if toward is None else read(toward, len(values))[0],
             stops=stops,
             condition=conditions if stated is None else stated,
             steps=steps,

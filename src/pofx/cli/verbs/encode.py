@@ -36,4 +36,4 @@ def encode(
     if out.suffix.lower() == ".png":
         return output.items(pictures_of_codes(artifact, z), out, f"{len(z)} codes")
     write_arrays(out, {"z": z} | ({} if items.labels is None else {"y": items.labels}))
-    return f"{len(z)} codes of shape {z.shape[1:]}"
+    return f"{len(z):,} codes of shape {z.shape[1:]}"

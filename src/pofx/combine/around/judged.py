@@ -163,7 +163,7 @@ class ClassifierGuidance(Judged):
         threshold: Annotated[str, OneOf(*THRESHOLDS)] = "static",
     ) -> None:
         if not isinstance(condition, Discrete) or condition.shape:
-            raise Unsupported("classifier-guidance gives a run one label: pass condition='label'")
+            raise Unsupported("classifier-guidance gives a run one label: pass condition=label")
         super().__init__(
             event, condition, run, condition.largest, False,
             guidance=guidance, guidance_interval=guidance_interval, width=width, depth=depth,

@@ -16,6 +16,7 @@ from pofx.core.printed import number
 from pofx.data.columns import Columns, left_out, marks, selected, strays, types_of
 from pofx.data.conditions import conditioned, split_columns
 from pofx.data.dated import Dated
+from pofx.data.foreign import as_frame
 from pofx.data.frames import ENDINGS, read_frame
 from pofx.data.kind import Kind, Shown, in_range, kind_of, lines_of, loaded, npy, npz
 from pofx.data.labels import with_labels
@@ -23,7 +24,7 @@ from pofx.data.numbers import frame_of, some
 from pofx.data.reading_options import TEXTS, ReadingOption
 from pofx.data.schema import describe
 from pofx.data.support import supported
-from pofx.data.typed import of_objects, to_numbers
+from pofx.data.typed import of_objects, to_numbers, type_name
 
 PUBLIC = ("table",)
 
@@ -40,7 +41,8 @@ def table(
     columns: Columns | None = None,
     drop: Columns | None = None,
 ) -> Items:
-    """Rows of named columns of any types: a DataFrame, or an array (n, d) whose columns are then called x0, x1, ….
+    """Rows of named columns of any types: a DataFrame, also of polars or Arrow, a mapping of columns, a structured
+    array, or an array (n, d) whose columns are then called x0, x1, ….
 
     Numbers, truth values, dates and categories are modelled, missing values too. Columns of words of which nearly every
     one is different (ids, free text) are left out with a warning.
@@ -56,8 +58,9 @@ def table(
     Raises:
         DataError: empty, not finite, outside the support, or with columns that hold neither numbers, words nor dates.
     """
-    if isinstance(x, pd.DataFrame):
-        x = selected(x, columns, drop, name)
+    found = as_frame(x)
+    if found is not None:
+        x = selected(found, columns, drop, name)
         meant = x.index.nlevels > 1 or x.index.name is not None or not pd.api.types.is_integer_dtype(x.index.dtype)
         if meant and len(x):
             called = ", ".join(str(n) for n in x.index.names if n is not None)
@@ -69,7 +72,8 @@ def table(
     stated = types_of(schema)
     frame = check_table(x, name, stated)
     words = [c for c in frame.columns if c in stated or not (numeric(frame[c]) or frame[c].dtype.kind in "bmM")]
-    out = left_out(describe(frame[words], stated), stated, len(frame))
+    schema_of_words = describe(frame[words], stated)
+    out = left_out(schema_of_words, stated, len(frame))
     facts: dict[str, Any] = {"stated": stated} if stated else {}
     if out:
         whole, frame = frame, frame.drop(columns=list(out))
@@ -86,12 +90,12 @@ def table(
                     stacklevel=2,
                 )
         facts["left_out"] = out
-    for column, mark in marks(frame).items():
-        if f"{column}" not in stated:
-            count = int((frame[column] == mark).sum())
+    for column, (mark, count) in marks(frame, schema_of_words).items():
+        if column not in stated:
+            same = "number" if numeric(frame[column]) else "date"
             warnings.warn(
-                f"column {column} of {name} is {mark:g} in {count:,} rows, far from its other values: if that marks "
-                f"missing ones, make these cells empty; schema={{'{column}': 'number'}} models it as it is",
+                f"column {column} of {name} is {mark} in {count:,} rows, far from its other values: if that marks "
+                f"missing ones, make these cells empty; schema={{'{column}': '{same}'}} models it as it is",
                 stacklevel=2,
             )
     if support is not None:
@@ -139,7 +143,8 @@ def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> p
     if isinstance(x, str | Path):
         raise DataError(f"{name} must be rows (got the name '{x}'): read the file, or use `pofx score RUN FILE`")
     if not isinstance(x, pd.DataFrame):
-        x = frame_of(x, name)
+        found = as_frame(x)
+        x = frame_of(x, name) if found is None else found
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise DataError(f"{name} is empty ({x.shape[0]} rows, {x.shape[1]} columns): give at least one of each")
     if x.columns.nlevels > 1:
@@ -148,14 +153,14 @@ def check_table(x: Any, name: str, stated: Mapping[str, Any] | None = None) -> p
     if x.columns.duplicated().any():
         raise DataError(f"{name} has columns of the same name: {some(x.columns[x.columns.duplicated()])}: rename them")
     frame = x.reset_index(drop=True)
-    found = {c: _column(frame[c], (stated or {}).get(c)) for c in frame.columns}
-    other = [c for c, column in found.items() if column is None]
+    typed = {c: _column(frame[c], (stated or {}).get(c)) for c in frame.columns}
+    other = [f"{c} ({type_name(frame[c])})" for c, column in typed.items() if column is None]
     if other:
         raise DataError(
             f"{name} has columns that are no numbers, words, truth values or dates: {some(other)}: drop them, or "
-            "make them numbers or texts"
+            "make them dates, numbers or texts"
         )
-    checked = pd.DataFrame({c: column for c, column in found.items() if column is not None})
+    checked = pd.DataFrame({c: column for c, column in typed.items() if column is not None})
     infinite = {c: _infinite(checked[c]) for c in checked.columns}
     bad = [f"{c} ({k})" for c, k in infinite.items() if k]
     if bad:

@@ -85,6 +85,7 @@ class PairDependence(ItemMetric):
             "relative error of the mutual information of pairs of columns, weighted by it; independent columns: 1",
             "columns",
             headline=True,
+            short="Pair dep. error",
         ),
     }
     source: ClassVar = "TabPC, 2026, arXiv 2603.23016"
