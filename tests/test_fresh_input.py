@@ -319,6 +319,12 @@ def test_what_is_no_data_is_named(tmp_path):
         (tmp_path / name).write_text(content)
         with pytest.raises(PofxError, match=words):
             load(tmp_path / name)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.HEIC").write_bytes(b"x")
+    with pytest.raises(PofxError, match=r"no files of items \(but 1 \.heic\)"):
+        load(tmp_path / "photos")
+    with pytest.raises(PofxError, match="number those that occur"):
+        pofx.tokens([[10**9, 1]] * 5)
 
 
 def test_a_folder_or_zip_of_one_table_is_that_table(tmp_path):
