@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pofx.apps.virtual_lab import VirtualLab, distance, held_out, mean_shift, nb_floor
+from pofx.apps.untried import distance
+from pofx.apps.virtual_lab import VirtualLab, held_out, mean_shift, nb_floor
 from pofx.data.cells import read_counts
 from pofx.data.labs import LABS
 
@@ -69,9 +70,9 @@ def sachs(minutes: float) -> None:
     for out in marks:
         seen = (named != out).to_numpy()
         model = VirtualLab.fit(x[seen], pd.DataFrame({"drug": named[seen]}), columns=proteins, minutes=minutes)
-        drawn, share = model.untried("drug", {"drug": "none"}, 1000)
+        drawn, shares = model.untried("drug", {"drug": "none"}, 4000)
         off = {"no change": x[(named == "none").to_numpy()], "pooled": x[seen]}
-        rows[out] = {"untried": distance(drawn, x[~seen]), "share of control": share}
+        rows[out] = {"untried": distance(drawn, x[~seen]), **shares}
         rows[out] |= {name: distance(cells, x[~seen]) for name, cells in off.items()}
     table = pd.DataFrame(rows).T
     print(table.round(3).to_string())

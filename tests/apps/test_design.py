@@ -165,6 +165,32 @@ def test_rows_without_a_round_are_of_the_first(tmp_path):
     assert loop.propose()["round"].tolist() == [3, 3]
 
 
+def test_a_record_stays_as_its_person_writes_it(tmp_path):
+    record = tmp_path / "r.csv"
+    for content in ("", "a;b;score\n", "a;b;score\n0,5;3;1,5\n2;4;failed\n"):  # empty; a header alone; a spreadsheet's
+        record.write_text(content)
+        assert len(Design(Vectors(BOUNDS), batch=2, record=record).propose()) == 2
+        if content:
+            lines = record.read_text().splitlines()
+            assert lines[0] == "round;a;b;score" and ("." in "".join(lines)) == ("1,5" not in content), lines
+    assert Design(Vectors(BOUNDS), record=record).scores().tolist()[:1] == [1.5]
+    record.write_text("a,b\n0,1\n")
+    with pytest.raises(DataError, match=r"lacks score \(its columns are a, b\): add it, empty"):
+        Design(Vectors(BOUNDS), record=record)
+    record.write_text('a,b,score\n0,1,"1,5"\n1,1,abc\n')
+    with pytest.raises(DataError, match="score of row 1 must be a number or 'failed' .got 'abc'"):
+        Design(Vectors(BOUNDS), record=record).scores()
+
+
+def test_what_a_record_has_beside_its_space_is_named(tmp_path):
+    record = tmp_path / "r.csv"
+    record.write_text("a,b,score,minutes\n0,1,2,5\n7,1,3,6\n")
+    with pytest.warns(UserWarning, match=r"a of 1 of 2 designs lies outside of -1..3 \(row 1: 7\)"):
+        Design(Vectors(BOUNDS), batch=2, record=record).propose()
+    with pytest.warns(UserWarning, match="b of .*r.csv is no parameter of this loop"):
+        Design(Vectors({"a": (-1, 8)}), record=record)
+
+
 def test_a_test_may_have_an_argument_for_each_parameter():
     loop = Design(Vectors(BOUNDS), batch=3).run(lambda b, a: a - 2 * b, 1)
     assert np.allclose(loop.scores(), loop.trials["a"] - 2 * loop.trials["b"])
@@ -181,6 +207,11 @@ def test_a_test_of_one_design_at_a_time_that_breaks_off_loses_no_score(tmp_path)
         seen.append((a, b))
         return a + b
 
+    def broken(a, b):
+        raise ZeroDivisionError("no reagent")
+
+    with pytest.raises(UsageError, match=r"one design \(a=.*, b=.*\) failed .*must return a number, NaN"):
+        Design(Random(BOUNDS), batch=4).run(broken, 1)
     with pytest.raises(KeyboardInterrupt):
         Design(Random(BOUNDS), batch=4, record=record).run(slow, 1)
     again = Design(Random(BOUNDS), batch=4, record=record)

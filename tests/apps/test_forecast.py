@@ -94,6 +94,13 @@ def test_every_form_of_a_series(tmp_path):
     assert found[0].following(3, np.ones((3, 1))).shape == (3, 7)
     with pytest.raises(UsageError, match="known covariates"):
         found[0].following(3)
+    longer = series({**entry, "feat_dynamic_real": np.arange(53.0)[None]})  # known beyond the target, as GluonTS has it
+    assert longer.following(3)[:, 0].tolist() == [50, 51, 52] and longer[10:].ahead is longer.ahead
+    for part in (longer[:49].following, longer.following):
+        with pytest.raises(UsageError, match="known covariates"):
+            part(4)
+    with pytest.warns(UserWarning, match='no "freq"'):
+        assert series({**entry, "start": "2024-01-01"}).times is None
     with pytest.raises(DataError, match="infinite"):
         series(np.full(50, np.inf))
     with pytest.raises(DataError, match="at least 16"):
@@ -157,6 +164,9 @@ def test_several_series_in_one_table_or_data_set(tmp_path):
     (tmp_path / "x.jsonl").write_text("\n".join(lines).replace("2.0]", "null]"))
     found = several(tmp_path / "x.jsonl")
     assert [one.values[0, 0] for one in found] == [0, 1, 2] and np.isnan(found[2].values[-1, 0])
+    (tmp_path / "y.jsonl").write_text('{"start": "2024-01-01", "values": [1, 2]}')
+    with pytest.raises(DataError, match='without a list "target"'):
+        several(tmp_path / "y.jsonl")
     words = frame[frame["shop"] == "a"].assign(note="x")
     assert series(words, columns=["sold"]).names == ("sold",)
     with pytest.warns(UserWarning, match="shop, note"):
@@ -176,6 +186,7 @@ def test_the_verb_forecasts_several_series_and_again_without_training(tmp_path, 
     assert "no 1: a>0" in done.output and (tmp_path / "out" / "futures no_0.png").exists()
     table = pd.read_csv(tmp_path / "out" / "futures.csv")
     assert table["shop"].tolist() == ["no 0"] * 4 + ["no 1"] * 4
+    words = [word for word in words if word not in ("--known", "sale")]  # the run knows them
     again = CliRunner().invoke(app, [*words, "--run", str(tmp_path / "out"), "--out", str(tmp_path / "two")])
     assert again.exit_code == 0, again.output
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "two" / "futures.csv"), table)

@@ -8,6 +8,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from pofx.apps.lab import untreated
+from pofx.apps.untried import PARTS, untried_cells
 from pofx.apps.virtual_lab import VirtualLab, beyond, held_out, mean_shift, nb_floor, normal_floor
 from pofx.cli.main import app
 from pofx.core.errors import DataError, UsageError
@@ -81,14 +82,34 @@ def test_an_untried_value_is_drawn_between_the_control_and_the_others():
     def of(*names):
         return Known((), ("x", "y"), pd.DataFrame({"drug": [*names]}), False)
 
-    drawn, share = of("none", "a", "b", "c").untried("drug", {"drug": "none"}, 300)
+    drawn, _ = of("none", "a", "b", "c").untried("drug", {"drug": "none"}, 300)
     assert drawn.shape == (300, 2) and abs(drawn.mean()) < 0.2
-    drawn, share = of("none", "a", "b", "d", "c").untried("drug", {"drug": "none"}, 300)
-    assert share >= 0.5 and (drawn > 3).any()  # most did little, one did a lot
+    drawn, shares = of("none", "a", "b", "d", "c").untried("drug", {"drug": "none"}, 300)
+    assert shares["control"] >= 0.5 and abs(drawn.mean()) < 0.5  # most did little, one did a lot
+    assert sum(shares.values()) == 1 and tuple(shares) == PARTS
+    with pytest.warns(UserWarning, match="drug=e was never trained on: drawn by `untried`"):
+        found = held_out(of("none", "a", "b", "d", "c"), drawn, {"drug": "e"}, drawn, drawn, 0, {"drug": "none"})
+    assert found["ours"] < 0.1
     with pytest.raises(UsageError, match="at least 3"):
         of("none", "a", "b").untried("drug", {"drug": "none"})
     with pytest.raises(UsageError, match="dose"):
         of("none", "a", "b", "c").untried("dose", {"drug": "none"})
+
+
+def test_an_untried_value_may_go_either_way_and_units_do_not_matter():
+    g = np.random.default_rng(0)
+    control, *tried = (at + g.normal(size=(400, 2)) for at in (0.0, -1.5, 1.5, -2.5, 2.5))
+    ups = [cells for cells in tried if cells.mean() > 0]
+    drawn, shares = untried_cells(control, [*ups, 2.0 + g.normal(size=(400, 2))], 400)
+    assert (drawn.mean(0) > 0.8).all() and shares["others"] >= 0.75  # all go up
+    drawn, shares = untried_cells(control, tried, 400)
+    assert shares["effects"] + shares["twice the effects"] >= 0.25 and abs(drawn.mean()) < 0.4 and drawn.std() > 1.3
+    scaled, same = untried_cells(np.exp(control), [np.exp(cells) for cells in tried], 400)
+    assert same == shares and np.allclose(np.log(scaled), drawn)
+    counts, _ = untried_cells(
+        np.round(np.exp(control)).astype(int), [np.round(np.exp(c)).astype(int) for c in tried], 50
+    )
+    assert counts.dtype.kind == "i"
 
 
 @pytest.mark.slow

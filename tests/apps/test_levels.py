@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import pofx
 from pofx.apps import levels as app_of
 from pofx.apps import sokoban
+from pofx.apps.templates import check_fills
 from pofx.cli.main import app
 from pofx.core.errors import DataError, Unsupported, UsageError
 from pofx.data.files import contents
@@ -162,6 +163,9 @@ def test_known_tiles_stay_and_levels_are_widened(data):
 
 
 def test_a_model_in_a_fixed_order_does_not_widen(run):
+    check_fills("gpt", begins=True, trained=True)
+    with pytest.raises(UsageError, match="cannot fill this template: leave --run out"):
+        check_fills("gpt", begins=False, trained=True)
     with pytest.raises(Unsupported, match="masked-diffusion"):
         app_of.widened(run, np.zeros((5, 5), np.uint8), 8)
 

@@ -247,6 +247,10 @@ def test_each_molecule_is_read_once_and_properties_may_be_measured(tmp_path):
     frame.rename(columns={"smiles": "Structure"}).to_csv(tmp_path / "other.tsv", sep="\t", index=False)
     assert len(app_of.read(tmp_path / "other.tsv").train) == len(found.train)
     assert len(app_of.read(["CCO", None, "CC", float("nan"), "C"]).train) == 1
+    (tmp_path / "few.smi").write_text("CCO\nCC\nC1CC\nC\n")
+    with pytest.warns(UserWarning) as noted:
+        app_of.read(tmp_path / "few.smi")
+    assert [str(one.message) for one in noted] == ["1 of 4 strings are no molecules (the first: C1CC): left out"]
     frame["solubility"] = ["1.0", "1", "n.d.", "3", "4", "5"]
     with pytest.warns(UserWarning, match="no number in column solubility"):
         assert sum(app_of.read(frame, ("solubility",)).card.sizes.values()) == 3

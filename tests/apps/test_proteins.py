@@ -78,6 +78,11 @@ def test_splits_share_no_cluster_and_draw_by_weight(alignment):
     assert not kept[0] & kept[1] and not kept[0] & kept[2] and not kept[1] & kept[2]
 
 
+def test_scores_that_are_all_equal_rank_nothing(recwarn):
+    found = app_of.spearman({"length": np.full(9, 3.0), "score": np.arange(9.0)}, np.arange(9.0))
+    assert np.isnan(found.loc["length", "Spearman"]) and found.loc["score", "Spearman"] == 1 and not recwarn.list
+
+
 def test_an_assay_that_ranks_nothing_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("mutant,score\nV29A,1\nV29C,1.0\n")
     with pytest.raises(DataError, match="nothing to rank"):

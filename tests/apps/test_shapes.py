@@ -74,6 +74,8 @@ def test_solids_are_read_each_once_and_others_are_refused(tmp_path):
     for wrong in (np.zeros((3, 4, 4)), np.full((3, 4, 4, 4), 2), np.zeros((3, 4, 4, 5))):
         with pytest.raises(DataError):
             solids.checked(wrong)
+    with pytest.raises(DataError, match="got 192 NaN.: leave those solids out"):
+        solids.checked(np.full((3, 4, 4, 4), np.nan))
     points = solids.cloud(every[0], 100)
     assert points.shape == (100, 3) and points.min() >= 0 and points.max() <= 1
 

@@ -244,6 +244,11 @@ def test_names_of_other_libraries_are_answered_by_ours(theirs, ours):
         sort_options(config.entry("nsf"), {theirs: 1})
 
 
+def test_an_option_in_the_wrong_dict_is_answered_by_its_owner():
+    with pytest.raises(UsageError, match="batch_size is no option of nsf but a trainer option: pass batch_size=… by"):
+        sort_options(config.entry("nsf"), {}, options={"batch_size": 64})
+
+
 def test_every_name_of_ours_for_one_of_another_library_exists():
     known = {name for entry in config.entries().values() for names in owned(entry).values() for name in names}
     names = {n for entry in config.entries().values() for n in inspect.signature(entry.model.sample).parameters}

@@ -71,6 +71,8 @@ def design(
         waiting = len(loop.propose())
         show(f"1 design waits for its score in {record}" if waiting == 1 else
              f"{waiting} designs wait for their scores in {record}")  # fmt: skip
+    if test is not None and not np.isfinite(loop.scores()).any():
+        show(f"all {len(loop.trials)} designs failed (the test returned NaN): there is no score to learn from")
     if np.isfinite(loop.scores()).any():
         show(aligned(loop.progress(), 4))
         show(aligned(loop.best(), None, index=False))

@@ -7,6 +7,9 @@ that is the whole state: a loop that was stopped goes on from it. Random search,
 improvement and TPE (Bergstra et al., 2011) are the floors at equal calls.
 """
 
+import io
+import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +21,8 @@ import pandas as pd
 from pofx.apps.surrogate import Forest, Gaussian, improvement, latin
 from pofx.core.errors import DataError, PofxError, UsageError
 from pofx.core.options import once
-from pofx.data.frames import rows_in
+from pofx.data.dialect import dialect_of, text_of
+from pofx.data.frames import read_frame
 from pofx.data.typed import typed
 
 ROUND, SCORE, ITEM = "round", "score", "item"
@@ -39,6 +43,9 @@ class Space(ABC):
     @abstractmethod
     def pick(self, designs: list[Any], scores: np.ndarray, n: int, seed: int) -> list[Any]:
         """n new designs, given scores of others; larger is better, NaN failed."""
+
+    def check(self, designs: list[Any]) -> None:  # noqa: B027  (most spaces have no limits)
+        """Warn of designs that a person wrote and this space would not propose."""
 
     @abstractmethod
     def row(self, design: Any) -> dict[str, Any]:
@@ -82,6 +89,18 @@ class Vectors(Space):
         pool = np.unique(pool[~(pool[:, None] == x[None]).all(-1).any(1)], axis=0)
         chosen = improvement(Gaussian(seed), x, y, pool, n)
         return list(self._real(chosen))
+
+    def check(self, designs: list[Any]) -> None:
+        x = np.stack(designs)
+        for name, values, low, high in zip(self.columns, x.T, self.low, self.high, strict=True):
+            beyond = (values < low) | (values > high)
+            if beyond.any():
+                row = int(beyond.argmax())
+                warnings.warn(
+                    f"{name} of {int(beyond.sum())} of {len(x)} designs lies outside of {low:g}..{high:g} (row {row}: "
+                    f"{values[row]:g}): they are learned from, new ones lie within",
+                    stacklevel=3,
+                )
 
     def _drawn(self, elite: np.ndarray, n: int, seed: int) -> np.ndarray:
         """Draws of the density of the elite, within the bounds."""
@@ -196,16 +215,9 @@ class Design:
         self.space, self.batch, self.budget, self.sign = space, batch, budget, -1.0 if minimise else 1.0
         self.record, self.seed = None if record is None else Path(record), seed
         self.trials = pd.DataFrame(columns=[ROUND, *space.columns, SCORE])
-        if self.record is not None and self.record.exists():
-            self.trials = rows_in(self.record)
-            if ROUND not in self.trials.columns:  # measured before there was a loop
-                self.trials.insert(0, ROUND, 0)
-            lacking = [c for c in (ROUND, *space.columns, SCORE) if c not in self.trials.columns]
-            if lacking:
-                raise DataError(f"{self.record} lacks {', '.join(lacking)}: it is the record of another loop")
-            self.trials[SCORE] = _scores(self.trials[SCORE])
-            rounds = pd.to_numeric(self.trials[ROUND], errors="coerce")  # rows of a person's own may have none
-            self.trials[ROUND] = rounds.where(np.isfinite(rounds), 0).astype(int)
+        self.separator, self.decimal = ",", "."  # as the record is written
+        if self.record is not None and self.record.exists() and self.record.stat().st_size:
+            self.trials, self.separator, self.decimal = read_record(self.record, space.columns)
 
     def scores(self) -> np.ndarray:
         """The score of every trial; NaN where it is missing or failed."""
@@ -213,7 +225,10 @@ class Design:
         numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
         wrong = values.notna().to_numpy() & ~np.isfinite(numbers)
         if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
+            commas = pd.to_numeric(values.astype(str).str.replace(",", "."), errors="coerce").notna().to_numpy()
+            row = int(
+                np.flatnonzero(wrong & ~commas if (wrong & ~commas).any() else wrong)[0]
+            )  # the others are numbers
             raise DataError(f"score of row {row} must be a number or '{FAILED}' (got {self.trials[SCORE].iloc[row]!r})")
         return numbers
 
@@ -236,13 +251,19 @@ class Design:
         number = 0 if self.trials.empty else int(self.trials[ROUND].max()) + 1
         seed = self.seed + 1000 * number
         designs = self._designs(self.trials)
+        if designs:
+            self.space.check(designs)
         known = self.sign * self.scores()
         new = self.space.first(n, seed) if not np.isfinite(known).any() else self.space.pick(designs, known, n, seed)
         if not new:
             raise DataError("no new designs were found: the space is exhausted, or the run draws nothing valid")
         rows = [{ROUND: number, **self.space.row(design), SCORE: np.nan} for design in new]
         more = pd.DataFrame(rows)
-        self.trials = more if self.trials.empty else pd.concat((self.trials, more), ignore_index=True)
+        self.trials = (
+            more.reindex(columns=self.trials.columns)
+            if self.trials.empty
+            else pd.concat((self.trials, more), ignore_index=True)
+        )
         self.trials[SCORE] = self.trials[SCORE].astype(object)
         self._write()
         return self.pending()
@@ -303,8 +324,6 @@ class Design:
 
     def picture(self, path: str | Path) -> Path:
         """Every score by its number, the best so far as a line, rounds apart."""
-        import io
-
         from matplotlib.figure import Figure
 
         from pofx.core.files import write_bytes
@@ -331,7 +350,41 @@ class Design:
         if self.record is not None:
             from pofx.core.files import write_bytes
 
-            write_bytes(self.record, self.trials.to_csv(index=False).encode())
+            buffer = io.StringIO()
+            shown = self.trials.assign(**{SCORE: self.trials[SCORE].map(self._written)})
+            shown.to_csv(buffer, index=False, sep=self.separator, decimal=self.decimal)
+            write_bytes(self.record, buffer.getvalue().encode())
+
+    def _written(self, score: Any) -> Any:
+        return str(score).replace(".", self.decimal) if isinstance(score, float) and np.isfinite(score) else score
+
+
+def read_record(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, str, str]:
+    """The trials of a record, and the separator and the decimal sign that it is written with.
+
+    Raises:
+        DataError: a column of the designs, or that of the scores, is missing.
+    """
+    trials = read_frame(path)
+    if ROUND not in trials.columns:  # measured before there was a loop
+        trials.insert(0, ROUND, 0)
+    there = [str(c) for c in trials.columns if c != ROUND]
+    if lacking := [c for c in (*columns, SCORE) if c not in there]:
+        mend = "it is the record of another loop" if lacking != [SCORE] else "add it, empty where nothing is measured"
+        raise DataError(f"{path} lacks {', '.join(lacking)} (its columns are {', '.join(there)}): {mend}")
+    before = there[: there.index(SCORE)]
+    if free := [c for c in before if c not in columns and pd.api.types.is_numeric_dtype(trials[c])]:
+        warnings.warn(
+            f"{', '.join(free)} of {path} {'is no parameter' if len(free) == 1 else 'are no parameters'} of this loop: "
+            "new designs leave it empty; where it is to be proposed too, give its bounds",
+            stacklevel=2,
+        )
+    trials[SCORE] = _scores(trials[SCORE])
+    rounds = pd.to_numeric(trials[ROUND], errors="coerce")  # rows of a person's own may have none
+    trials[ROUND] = rounds.where(np.isfinite(rounds), 0).astype(int)
+    text = text_of(path)
+    separator = dialect_of(text, path.name, {}).separator
+    return trials, separator, "," if separator != "," and re.search(r"\d,\d", text) else "."
 
 
 def _tested(test: Callable[..., Any], designs: list[Any], columns: Sequence[str]) -> list[float]:
@@ -343,16 +396,20 @@ def _tested(test: Callable[..., Any], designs: list[Any], columns: Sequence[str]
     """
     try:
         if _of_one(test, columns):
+            at = zip(columns, np.asarray(designs[0]), strict=True)
+            of = f"one design ({', '.join(f'{k}={v:g}' for k, v in at)})"
+            gets = "its values by name and must return a number"
             scores = [test(**dict(zip(columns, np.asarray(one).tolist(), strict=True))) for one in designs]
         else:
+            of = f"{len(designs)} designs"
+            gets = f"a list of designs ({', '.join(columns)}) and must return a number for each"
             scores = test(designs)
         found = np.asarray(scores, float).reshape(-1)
     except PofxError:
         raise
     except Exception as error:  # whatever a user's function raises
         raise UsageError(
-            f"the test of {len(designs)} designs failed ({type(error).__name__}: {error}): it is given a list of "
-            f"designs ({', '.join(columns)}) and must return a number for each, NaN where it gives nothing"
+            f"the test of {of} failed ({type(error).__name__}: {error}): it is given {gets}, NaN where it gives nothing"
         ) from error
     return [float(score) for score in found]
 

@@ -83,8 +83,8 @@ def forecast(
     if one is None:
         one = Forecaster(steps, model=model or "nsf", block=block, minutes=1.0 if minutes is None else minutes,
                          progress=True, seed=seed)  # fmt: skip
-        one.known = names
         found = learned(one, every, season, n)
+        one.known = names  # the series that it learned from have none
         one.save(out)
     if found is not None:
         show(aligned(found, 4))

@@ -124,7 +124,7 @@ class Forecast:
             axes.set_title(self.names[j], loc="left", fontsize=9)
             if j == 0:
                 axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8)
-            places = AutoDateLocator(maxticks=8) if dated else MaxNLocator(integer=True)
+            places = AutoDateLocator(minticks=3, maxticks=8) if dated else MaxNLocator(integer=True)
             axes.xaxis.set_major_locator(places)
             if dated:
                 axes.xaxis.set_major_formatter(ConciseDateFormatter(places))

@@ -71,12 +71,8 @@ def lab(
     overwrite: Overwrite = False,
 ) -> str:
     """Learn cells given perturbation, dose and covariates; draw and compare what others would do."""
-    import numpy as np
-    import pandas as pd
-
-    from pofx.apps.virtual_lab import VirtualLab, beyond, held_out, nb_floor, normal_floor, read_condition
+    from pofx.apps.virtual_lab import VirtualLab, beyond, held_out, read_condition
     from pofx.core.errors import DataError, UsageError
-    from pofx.data.arrays import write_frame
     from pofx.data.labs import LABS
 
     if run is not None and any(v is not None for v in (members, minutes, hold_out)):
@@ -84,8 +80,58 @@ def lab(
     model = None if run is None else VirtualLab.load(run)
     if model is not None and conditions is None and source not in LABS:
         conditions = ",".join(map(str, model.conditions.columns))
-    truth = None if Path(source).exists() else LABS.get(source)
-    frame, names = read(source, conditions, labels, seed, layer)
+    given, cells = measured(source, *read(source, conditions, labels, seed, layer))
+    usual = untreated(given) if control is None else read_condition(control, given)
+    wanted = [read_condition(text, given) for text in do or ()] or others(given, usual)
+    if model is None and do is None and len(given.drop_duplicates()) < 2:
+        raise DataError(
+            f"all cells of {source} have the same {', '.join(given.columns)}: there is nothing to compare them with"
+        )
+    for one in wanted:
+        if outside := beyond(given if model is None else model.conditions, one):
+            warnings.warn(f"{outside}: what is drawn there is extrapolated", stacklevel=2)
+    x, under = cells.to_numpy(), having(given, usual)
+    away = having(given, None if hold_out is None else read_condition(hold_out, given))
+    if hold_out is not None and (not away.any() or away.all()):
+        raise UsageError(f"no cells (or all) have the condition {hold_out}: choose another to hold out")
+    train, test = parted(away, source, seed)
+    if hold_out is not None and not (train & under).any():
+        raise UsageError(f"the control {control or usual} is held out: name another, --control NAME=VALUE")
+    if model is None:
+        how = {"members": members or 1, "minutes": 1.0 if minutes is None else minutes, "seed": seed}
+        model = learned(cells, given, train, test, **how)
+        model.save(out / "model")
+    elif list(model.columns) != [str(c) for c in cells.columns]:
+        raise UsageError(
+            f"the lab of {run} has the columns {', '.join(model.columns[:5])} … ({len(model.columns)}), {source} has "
+            f"{', '.join(map(str, cells.columns[:5]))} … ({cells.shape[1]}): give cells of the same columns"
+        )
+    if hold_out is not None:
+        found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], x[train & under], seed, usual)
+        show("distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    own = x[under][:n] if counterfactual else x[:0]
+    for condition in wanted:
+        drawn(model, condition, usual, own, out, n, seed)
+    if source in LABS and not Path(source).exists():
+        errors = {}
+        for condition in wanted:
+            seen = train & having(given, condition)
+            some = x[train & under], x[seen if seen.any() else train]
+            errors[written(condition)] = against_truth(model, LABS[source], usual, condition, some, n, seed)
+        show("error of counterfactuals, against the truth\n" + table(errors))
+    if len(model.runs) > 1:
+        ranked(model, given, wanted, out, seed)
+    return f"{len(wanted)} condition{'' if len(wanted) == 1 else 's'} drawn"
+
+
+def measured(source: str, frame: Any, names: list[str]) -> tuple[Any, Any]:
+    """The conditions and the measurements of the cells of a table, two tables.
+
+    Raises:
+        DataError: no measurements, gaps among them, or counts below 0.
+    """
+    from pofx.core.errors import DataError
+
     lacking = frame[names].isna().any(axis=1)
     if lacking.any():
         warnings.warn(
@@ -101,81 +147,94 @@ def lab(
         warnings.warn(f"columns {some} are no numbers: left out of the cells", stacklevel=2)
     if cells.shape[1] == 0:
         raise DataError(f"{source} has no columns of numbers beside {','.join(names)}: give the cells' measurements")
-    usual = untreated(given) if control is None else read_condition(control, given)
-    wanted = [read_condition(text, given) for text in do or ()] or others(given, usual)
-    away = np.zeros(len(frame), bool)
-    if hold_out is not None:
-        away = (given[list(read_condition(hold_out, given))] == read_condition(hold_out, given)).all(axis=1).to_numpy()
-        if not away.any() or away.all():
-            raise UsageError(f"no cells (or all) have the condition {hold_out}: choose another to hold out")
-    unknown_ = {str(c): int(k) for c, k in cells.isna().sum().items() if k}
-    if unknown_:
-        some = ", ".join(f"{c} in {k}" for c, k in list(unknown_.items())[:5])
-        raise DataError(f"{len(unknown_)} columns of {source} lack values of cells ({some}): fill them, or leave out")
+    gaps = {str(c): int(k) for c, k in cells.isna().sum().items() if k}
+    if gaps:
+        some = ", ".join(f"{c} in {k}" for c, k in list(gaps.items())[:5])
+        raise DataError(f"{len(gaps)} columns of {source} lack values of cells ({some}): fill them, or leave out")
     x = cells.to_numpy()
     if x.dtype.kind in "iu" and x.min() < 0:
         raise DataError(f"{source} has whole numbers below 0 ({x.min()}), which are no counts: write them as 1.0")
-    if model is None and do is None and len(given.drop_duplicates()) < 2:
-        raise DataError(
-            f"all cells of {source} have the same {', '.join(names)}: there is nothing to compare them with"
-        )
-    for one in wanted:
-        if outside := beyond(given if model is None else model.conditions, one):
-            warnings.warn(f"{outside}: what is drawn there is extrapolated", stacklevel=2)
+    return given, cells
+
+
+def having(given: Any, condition: Mapping[str, Any] | None) -> Any:
+    """Which cells have a condition, truth values (n,); none of them if there is none."""
+    import numpy as np
+    import pandas as pd
+
+    if condition is None:
+        return np.zeros(len(given), bool)
+    return (given[list(condition)] == pd.Series(condition)).all(axis=1).to_numpy()
+
+
+def parted(away: Any, source: str, seed: int) -> tuple[Any, Any]:
+    """Which cells are learned from and which are held out to be scored, of those that are not away."""
+    import numpy as np
+
+    from pofx.core.errors import DataError
+
     rest = np.random.default_rng(seed).permutation(np.flatnonzero(~away))
     if len(rest) < LEAST:
         raise DataError(f"{source} has {len(rest)} cells to learn from, at least {LEAST} are needed")
-    test = np.zeros(len(x), bool)
+    test = np.zeros(len(away), bool)
     test[rest[: max(1, len(rest) // 10)]] = True
-    train = ~away & ~test
-    under = (given[list(usual)] == pd.Series(usual)).all(axis=1).to_numpy()
-    if hold_out is not None and not (train & under).any():
-        raise UsageError(f"the control {control or usual} is held out: name another, --control NAME=VALUE")
-    if model is None:
-        model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), members=members or 1,
-                               minutes=1.0 if minutes is None else minutes, progress=True, seed=seed)  # fmt: skip
-        nats = -model.log_prob(x[~away & test], given[~away & test]).mean()
-        name, of = (
-            ("negative binomial by column", nb_floor) if model.counts else ("one normal of all cells", normal_floor)
-        )
-        bound = " (a bound)" if model.counts else ""
-        show(f"{nats:.2f} nats per held-out cell{bound}; {name} {of(x[train], x[~away & test]):.2f}")
-        model.save(out / "model")
-    elif list(model.columns) != [str(c) for c in cells.columns]:
-        raise UsageError(
-            f"the lab of {run} has the columns {', '.join(model.columns[:5])} … ({len(model.columns)}), {source} has "
-            f"{', '.join(map(str, cells.columns[:5]))} … ({cells.shape[1]}): give cells of the same columns"
-        )
-    if hold_out is not None:
-        found = held_out(model, x[away], dict(given[away].iloc[0]), x[train], x[train & under], seed)
-        show("distance to cells of the held-out condition: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
-    errors, against = {}, ",".join(f"{k}={v}" for k, v in usual.items())
-    for condition in wanted:
-        text = ",".join(f"{k}={v}" for k, v in condition.items())
-        drawn = pd.DataFrame(model.do(condition, n, seed=seed), columns=list(cells.columns))
-        name = re.sub(r"[^\w=,.+-]", "_", text)
-        write_frame(drawn, out / f"cells {name}.csv")
-        changes = model.differential(usual, condition, n, seed=seed)
-        write_frame(changes, out / f"changes {name}.csv", index=True, index_label="column")
-        show(f"{text}, against {against}:\n{aligned(changes.head(5))}")
-        if counterfactual and under.any():
-            own = x[np.flatnonzero(under)[:n]]
-            would = model.counterfactual(own, usual, condition)
-            write_frame(pd.DataFrame(would, columns=list(cells.columns)), out / f"counterfactuals {name}.csv")
-        if truth is not None:
-            seen = train & (given[list(condition)] == pd.Series(condition)).all(axis=1).to_numpy()
-            errors[text] = against_truth(
-                model, truth, usual, condition, (x[train & under], x[seen if seen.any() else train]), n, seed
-            )
-    if errors:
-        show("error of counterfactuals, against the truth\n" + aligned(pd.DataFrame(errors).T))
-    if len(model.runs) > 1:
-        ranked = model.design(candidates(given, wanted), seed=seed)
-        counted = given.groupby(names, sort=False).size().rename("cells").reset_index()
-        ranked = ranked.merge(counted, on=names, how="left").fillna({"cells": 0}).astype({"cells": int})
-        write_frame(ranked, out / "next.csv")
-        show("next experiments, by information in nats a cell\n" + aligned(ranked.head(5), None, index=False))
-    return f"{len(wanted)} condition{'' if len(wanted) == 1 else 's'} drawn"
+    return ~away & ~test, test
+
+
+def learned(cells: Any, given: Any, train: Any, test: Any, **how: Any) -> Any:
+    """A lab of the training cells; its nats of held-out ones are shown beside a floor's."""
+    from pofx.apps.virtual_lab import VirtualLab, nb_floor, normal_floor
+
+    x = cells.to_numpy()
+    model = VirtualLab.fit(x[train], given[train], columns=list(cells.columns), progress=True, **how)
+    nats = -model.log_prob(x[test], given[test]).mean()
+    name, of = ("negative binomial by column", nb_floor) if model.counts else ("one normal of all cells", normal_floor)
+    bound = " (a bound)" if model.counts else ""
+    show(f"{nats:.2f} nats per held-out cell{bound}; {name} {of(x[train], x[test]):.2f}")
+    return model
+
+
+def drawn(
+    model: Any, condition: Mapping[str, Any], usual: Mapping[str, Any], own: Any, out: Path, n: int, seed: int
+) -> None:
+    """Files of cells under a condition, of what it changes, and of what the control's `own` cells would be."""
+    import pandas as pd
+
+    from pofx.data.arrays import write_frame
+
+    columns, text = list(model.columns), written(condition)
+    name = re.sub(r"[^\w=,.+-]", "_", text)
+    write_frame(pd.DataFrame(model.do(condition, n, seed=seed), columns=columns), out / f"cells {name}.csv")
+    changes = model.differential(usual, condition, n, seed=seed)
+    write_frame(changes, out / f"changes {name}.csv", index=True, index_label="column")
+    show(f"{text}, against {written(usual)}:\n{aligned(changes.head(5))}")
+    if len(own):
+        would = model.counterfactual(own, usual, condition)
+        write_frame(pd.DataFrame(would, columns=columns), out / f"counterfactuals {name}.csv")
+
+
+def written(condition: Mapping[str, Any]) -> str:
+    """NAME=VALUE,…"""
+    return ",".join(f"{k}={v}" for k, v in condition.items())
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """Numbers by row and column as text."""
+    import pandas as pd
+
+    return aligned(pd.DataFrame(rows).T)
+
+
+def ranked(model: Any, given: Any, wanted: list[dict[str, Any]], out: Path, seed: int) -> None:
+    """A file of conditions by what an experiment under each would teach, with the cells that were measured."""
+    from pofx.data.arrays import write_frame
+
+    names = list(given.columns)
+    found = model.design(candidates(given, wanted), seed=seed)
+    counted = given.groupby(names, sort=False).size().rename("cells").reset_index()
+    found = found.merge(counted, on=names, how="left").fillna({"cells": 0}).astype({"cells": int})
+    write_frame(found, out / "next.csv")
+    show("next experiments, by information in nats a cell\n" + aligned(found.head(5), None, index=False))
 
 
 def candidates(given: Any, wanted: list[dict[str, Any]]) -> Any:

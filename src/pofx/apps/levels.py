@@ -458,18 +458,24 @@ def levels(
             f"along all four sides (the tiles are {data.train.facts['tiles']!r}): write them so, or leave --rules out"
         )
     begins = widen is None and (prefix is None or "?" not in prefix[0].replace("\n", "").rstrip("?"))
-    if run is None and (prefix is not None or widen is not None):
+    fills = prefix is not None or widen is not None
+    if run is None and fills:
         model = model or ("gpt" if begins else "masked-diffusion")
         check_fills(model, begins=begins)
     if run is not None:
         one = load(run)
+        if fills:
+            check_fills(one.name, begins=begins, trained=True)
         held_out_by(one, data)
     else:
         how: dict[str, Any] = {"minutes": 3.0 if minutes is None else minutes, "out": out / "run"}
         one = learn(data, model or "gpt", seed=seed, overwrite=overwrite, **how)
     show(aligned(report(one, data, rules=rules, solve=solve, n=n, seed=seed)))
     drawn = one.sample(n, condition_of(one, data, n, seed), prefix=prefix, seed=seed, with_condition=False)
-    if rules != "none" and prefix is None and one.conditioning is None:
+    if rules != "none" and (prefix is not None or one.conditioning is not None):  # a repair would change what is given
+        good = int(valid(drawn, data.train.facts["tiles"], rules).sum())
+        show(f"{good} of {len(drawn)} levels follow the rules")
+    elif rules != "none":
         mended = repair(one, drawn, rules, solve=solve, seed=seed)
         show(f"{mended.changed} levels redrawn in part, {mended.left} of them still break the rules")
         drawn = mended.values

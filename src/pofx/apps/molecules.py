@@ -7,7 +7,7 @@ measured property are judged by a random forest, whose own error is printed besi
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,15 +71,8 @@ def read(
     frame = pd.DataFrame()
     if tabled is not None:
         strings, frame = tabled
-    elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".txt" and Path(source).is_file():
-        lines: Any = kind_named("molecules").read(Path(source))
-        strings = list(lines.values)
     elif isinstance(source, str | Path):
-        from pofx.data.sources import whole
-
-        if Path(source).is_dir():
-            raise DataError(f"{source} is a folder: give a .smi, an .sdf or a table with a column of SMILES")
-        strings = list(whole(str(source)).values)
+        strings = _lines(Path(source), str(source))
     else:
         strings = [s.strip() if isinstance(s, str) else "" for s in source]
     canonical = chemistry.canonical(strings)
@@ -120,6 +113,20 @@ def read(
         items = replace(items, condition=Items("table", found.astype(float), facts={"columns": list(columns)}))
     name = Path(source).stem if isinstance(source, str | Path) else "molecules"
     return split(items, name, seed=seed, facts={"repeats_removed": len(strings) - invalid - len(at)})
+
+
+def _lines(path: Path, name: str) -> list[str]:
+    """The strings of a file, or of a data set by name, whatever they are."""
+    from pofx.data.sources import whole
+
+    if path.is_dir():
+        raise DataError(f"{name} is a folder: give a .smi, an .sdf or a table with a column of SMILES")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* are no molecules to RDKit")  # counted by the caller
+        if path.suffix.lower() == ".txt" and path.is_file():
+            lines: Any = kind_named("molecules").read(path)
+            return list(lines.values)
+        return list(whole(name).values)
 
 
 def _averaged(values: pd.Series, canonical: Sequence[str | None], at: Sequence[int], column: str) -> np.ndarray:
@@ -328,32 +335,18 @@ def molecules(
     """
     from pofx.artifact import load
     from pofx.core.files import whole
-    from pofx.core.model import Encoding
     from pofx.data.arrays import write_frame
     from pofx.data.columns import listed
     from pofx.data.kind import kind_of
     from pofx.evaluate.provenance import held_out_by
-    from pofx.runs.models import model_entry
 
-    if by not in ("model", "codes"):
-        raise UsageError(f"--by must be model or codes (got '{by}')")
-    if by == "codes" and optimise_ is None:
-        raise UsageError("--by codes is how --optimise searches: pass --optimise QED, or leave --by out")
-    if by == "codes" and run is None and not issubclass(model_entry(model or "gpt").model, Encoding):
-        raise UsageError(f"--by codes needs a model with codes (got {model or 'gpt'}): pass --model vae")
+    if run is not None and any(v is not None for v in (model, minutes, tokens, respellings)):
+        raise UsageError("--run is trained already: leave --model, --minutes, --tokens and --respellings out")
+    check_search(by, optimise_, "gpt" if model is None else model, run is not None)
+    check_draws(given_ is not None, nearest_ is not None, scaffold is not None, optimise_ is not None, valid, constrain)
     oracle = None if optimise_ is None else function(optimise_)
     if scaffold is not None:
         chemistry.beginnings(scaffold, 1, seed)
-    if given_ is not None and (scaffold is not None or optimise_ is not None):
-        raise UsageError("--given is not used together with --scaffold or --optimise: train without it")
-    if run is not None and any(v is not None for v in (model, minutes, tokens, respellings)):
-        raise UsageError("--run is trained already: leave --model, --minutes, --tokens and --respellings out")
-    if valid and any(v is not None for v in (given_, scaffold, optimise_)):
-        raise UsageError("--valid is not used together with --given, --scaffold or --optimise: these keep valid ones")
-    if constrain and (valid or scaffold is not None or optimise_ is not None):
-        raise UsageError("--constrain is not used together with --valid, --scaffold or --optimise: leave these out")
-    if nearest_ is not None and given_ is None:
-        raise UsageError("--nearest takes the draws that are nearest to given properties: pass --given logP")
     columns, wanted = stated(listed(given_))
     one = None if run is None else load(run)
     if one is not None and one.conditioning is not None and not columns:
@@ -372,30 +365,7 @@ def molecules(
     typer.echo(f"drawing {n:,} molecules, and measuring them beside the floors", err=True)
     samples = list(one.sample(n, **given(one, data, n, seed), seed=seed, with_condition=False))
     found = report(one, data, n=n, seed=seed, samples=samples)
-    condition = {"condition": pd.DataFrame([wanted] * n)} if wanted else given(one, data, n, seed)
-    draw = None
-    if constrain:
-        from pofx.apps.constrained_molecules import constrained
-
-        draw = lambda of, k: constrained(one, len(of), of, seed=k)  # noqa: E731
-    if nearest_ is not None:
-        samples = nearest(one, condition["condition"], data, nearest_, seed=seed, draw=draw)
-    elif constrain:
-        samples = constrained(one, n, **condition, seed=seed)
-    elif wanted:
-        samples = list(one.sample(n, **condition, seed=seed, with_condition=False))
-    if constrain or nearest_ is not None:
-        how_drawn = ", ".join(["constrained"] * constrain + [f"nearest of {nearest_}"] * (nearest_ is not None))
-        row = reported(measured(samples, plain(data.test), plain(data.train), seed))
-        found = pd.concat([found.iloc[:2], row.rename(f"{one.name}, {how_drawn}").to_frame().T, found.iloc[2:]])
-    show(aligned(found))
-    if columns:
-        show("\nmean absolute error of the given properties\n" + aligned(obedience(one, data, seed=seed)))
-    if columns and nearest_ is not None:
-        of = aligned(obedience(one, data, seed=seed, tries=nearest_, draw=draw))
-        show(f"\nthe same of the nearest of {nearest_} {'constrained ' * constrain}draws each\n{of}")
-    if wanted:
-        show("\ndraws under the stated values\n" + aligned(reached(samples, wanted, data, seed)))
+    samples, found = drawn_as(one, data, n, found, samples, wanted, nearest_, constrain, bool(columns), seed)
     if scaffold is not None:
         samples = complete(one, scaffold, n, seed=seed)
         show(f"\n{len(samples)} different molecules of {n} draws contain {scaffold}")
@@ -423,3 +393,67 @@ def molecules(
         kind_of(items).write(items, aside / "molecules.smi")
         kind_of(items).write(take(items, range(min(len(items), 24))), aside / "molecules.png")
     return f"\n{len(items)} molecules"
+
+
+def check_search(by: str, optimise: str | None, model: str, trained: bool) -> None:
+    """Refuse a search without a goal, or in codes that a model does not have.
+
+    Raises:
+        UsageError: either.
+    """
+    from pofx.core.model import Encoding
+    from pofx.runs.models import model_entry
+
+    if by not in ("model", "codes"):
+        raise UsageError(f"--by must be model or codes (got '{by}')")
+    if by == "codes" and optimise is None:
+        raise UsageError("--by codes is how --optimise searches: pass --optimise QED, or leave --by out")
+    if by == "codes" and not trained and not issubclass(model_entry(model).model, Encoding):
+        raise UsageError(f"--by codes needs a model with codes (got {model}): pass --model vae")
+
+
+def check_draws(given: bool, nearest: bool, scaffold: bool, optimise: bool, valid: bool, constrain: bool) -> None:
+    """Refuse options of drawing that exclude each other.
+
+    Raises:
+        UsageError: two of them.
+    """
+    if given and (scaffold or optimise):
+        raise UsageError("--given is not used together with --scaffold or --optimise: train without it")
+    if valid and (given or scaffold or optimise):
+        raise UsageError("--valid is not used together with --given, --scaffold or --optimise: these keep valid ones")
+    if constrain and (valid or scaffold or optimise):
+        raise UsageError("--constrain is not used together with --valid, --scaffold or --optimise: leave these out")
+    if nearest and not given:
+        raise UsageError("--nearest takes the draws that are nearest to given properties: pass --given logP")
+
+
+def drawn_as(
+    run: Any, data: Dataset, n: int, found: pd.DataFrame, samples: list[str], wanted: Mapping[str, float],
+    tries: int | None, constrain: bool, conditional: bool, seed: int,
+) -> tuple[list[str], pd.DataFrame]:  # fmt: skip
+    """Draws under stated values, constrained, or the nearest of several, and the report with a row for them; `samples`
+    and the report as they are where none of it is wanted. How draws obey a condition is shown."""
+    from pofx.apps.constrained_molecules import constrained
+
+    condition = {"condition": pd.DataFrame([wanted] * n)} if wanted else given(run, data, n, seed)
+    draw = (lambda of, k: constrained(run, len(of), of, seed=k)) if constrain else None
+    if tries is not None:
+        samples = nearest(run, condition["condition"], data, tries, seed=seed, draw=draw)
+    elif constrain:
+        samples = constrained(run, n, **condition, seed=seed)
+    elif wanted:
+        samples = list(run.sample(n, **condition, seed=seed, with_condition=False))
+    if constrain or tries is not None:
+        how = ", ".join(["constrained"] * constrain + [f"nearest of {tries}"] * (tries is not None))
+        row = reported(measured(samples, plain(data.test), plain(data.train), seed))
+        found = pd.concat([found.iloc[:2], row.rename(f"{run.name}, {how}").to_frame().T, found.iloc[2:]])
+    show(aligned(found))
+    if conditional:
+        show("\nmean absolute error of the given properties\n" + aligned(obedience(run, data, seed=seed)))
+    if conditional and tries is not None:
+        of = aligned(obedience(run, data, seed=seed, tries=tries, draw=draw))
+        show(f"\nthe same of the nearest of {tries} {'constrained ' * constrain}draws each\n{of}")
+    if wanted:
+        show("\ndraws under the stated values\n" + aligned(reached(samples, dict(wanted), data, seed)))
+    return samples, found

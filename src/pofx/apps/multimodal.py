@@ -1,5 +1,6 @@
 """pofx multimodal: pictures and captions as one event, each drawn given the other, and both from nothing."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,20 +48,15 @@ def multimodal(
     overwrite: Overwrite = False,
 ) -> str:
     """Learn several parts of an event together, and draw any of them given the others."""
-    import numpy as np
-    import pandas as pd
-
-    from pofx.apps.joint import Joint
-    from pofx.apps.shared_class import through_class
-    from pofx.apps.shared_parts import SharedParts
-    from pofx.core.errors import UsageError, unknown
+    from pofx.core.errors import UsageError
     from pofx.data import captioned_tiles
-    from pofx.data.arrays import write_arrays
 
     if run is not None and (model is not None or minutes is not None):
         raise UsageError("--run is trained already: leave --model and --minutes out")
     if caption is not None and given is not None:
         raise UsageError("--caption and --given both state what is known: give one")
+    if caption is not None and source != "tiles":
+        raise UsageError("--caption belongs to tiles: leave it out")
     of = None
     if source == "digits":
         from pofx.apps import spoken_pairs
@@ -72,46 +68,14 @@ def multimodal(
         parts = {"caption": captions, "picture": pictures}
     else:
         parts = read_parts(source)
-    name, sign, file = (given or "").partition("=")
-    if sign and of is not None:
-        stated: dict[str, Any] = {name: spoken_pairs.read_part(name, Path(file), of)}
-    else:
-        stated = {} if given is None else read_parts(given)
-        if of is not None and "picture" in stated:
-            stated["picture"] = spoken_pairs.squares(stated["picture"])
-    for name, part in stated.items():
-        if name not in parts:
-            raise unknown("part", name, parts)
-        known: Any = parts[name]
-        if hasattr(known, "columns") and not hasattr(part, "columns"):
-            stated[name] = pd.DataFrame(np.atleast_2d(part), columns=known.columns)
-    if caption is not None:
-        if source != "tiles":
-            raise UsageError("--caption belongs to tiles: leave it out")
-        try:
-            stated = {"caption": captioned_tiles.read(caption)}
-        except KeyError as word:
-            raise UsageError(f"--caption has a word that no caption has: {word}") from None
-    how: dict[str, Any] = {"minutes": 1.0 if minutes is None else minutes, "progress": True, "seed": seed}
-    joint: Any
-    if run is not None:
-        kind = SharedParts if any((run / at / "shared.json").is_file() for at in ("", "model")) else Joint
-        joint = kind.load(run)
-    elif model == SHARED or (model is None and source in ("tiles", "digits")):
-        joint = through_class(parts, **how) if of is None else spoken_pairs.through_class(of, **how)
-        joint.save(out / "model")
-    else:
-        joint = Joint(model or "circuit", **how)
-        fitted = joint.fit(parts) if of is None else spoken_pairs.fitted(joint, of)
-        fitted.save(out / "model")
+    known = stated(parts, caption, given, of)
+    joint = learned(source, parts, of, run, model, out, minutes, seed)
     if of is not None:
-        stated = {name: spoken_pairs.as_given(joint, name, part) for name, part in stated.items()}
-    drawn = joint.sample(n, stated, seed=seed)
+        known = {name: spoken_pairs.as_given(joint, name, part) for name, part in known.items()}
+    drawn = joint.sample(n, known, seed=seed)
     if of is not None:
         drawn["picture"] = spoken_pairs.pixels(drawn["picture"])
-    arrays = {name: np.asarray(part) for name, part in drawn.items()}
-    words = {name: part.astype(str) for name, part in arrays.items() if part.dtype.kind == "O"}
-    write_arrays(out / "events.npz", arrays | words)
+    write_events(drawn, out)
     if source == "tiles":
         pictures, captions = captioned_tiles.tiles(300, seed + 1)
         for name, found in agreement(joint, pictures, captions, seed).items():
@@ -128,6 +92,78 @@ def multimodal(
         for i, clip in enumerate(of.clips(drawn["sound"][:HEARD])):
             (out / f"{i}.wav").write_bytes(wav(clip, of.voice.rate))
     return f"{n} events"
+
+
+def stated(parts: Mapping[str, Any], caption: str | None, given: str | None, of: Any) -> dict[str, Any]:
+    """The parts that are known, by name: of a caption in words, of files, or none.
+
+    Args:
+        of: the pairs of pictures and sounds of `digits`, or None.
+
+    Raises:
+        UsageError: a part, or a word of a caption, that there is not.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from pofx.apps import spoken_pairs
+    from pofx.core.errors import UsageError, unknown
+    from pofx.data import captioned_tiles
+
+    if caption is not None:
+        try:
+            return {"caption": captioned_tiles.read(caption)}
+        except KeyError as word:
+            raise UsageError(f"--caption has a word that no caption has: {word}") from None
+    name, sign, file = (given or "").partition("=")
+    if sign and of is not None:
+        found: dict[str, Any] = {name: spoken_pairs.read_part(name, Path(file), of)}
+    else:
+        found = {} if given is None else read_parts(given)
+        if of is not None and "picture" in found:
+            found["picture"] = spoken_pairs.squares(found["picture"])
+    for name, part in found.items():
+        if name not in parts:
+            raise unknown("part", name, parts)
+        columns = getattr(parts[name], "columns", None)
+        if columns is not None and not hasattr(part, "columns"):
+            found[name] = pd.DataFrame(np.atleast_2d(part), columns=columns)
+    return found
+
+
+def learned(
+    source: str, parts: Mapping[str, Any], of: Any, run: Path | None, model: str | None, out: Path,
+    minutes: float | None, seed: int,
+) -> Any:  # fmt: skip
+    """The model of a folder, or one of the parts, which is written beside what it draws."""
+    from pofx.apps import spoken_pairs
+    from pofx.apps.joint import Joint
+    from pofx.apps.shared_class import through_class
+    from pofx.apps.shared_parts import SharedParts
+
+    if run is not None:
+        kind: Any = SharedParts if any((run / at / "shared.json").is_file() for at in ("", "model")) else Joint
+        return kind.load(run)
+    how: dict[str, Any] = {"minutes": 1.0 if minutes is None else minutes, "progress": True, "seed": seed}
+    made: Any
+    if model == SHARED or (model is None and source in ("tiles", "digits")):
+        made = through_class(parts, **how) if of is None else spoken_pairs.through_class(of, **how)
+    else:
+        joint = Joint(model or "circuit", **how)
+        made = joint.fit(parts) if of is None else spoken_pairs.fitted(joint, of)
+    made.save(out / "model")
+    return made
+
+
+def write_events(drawn: Mapping[str, Any], out: Path) -> None:
+    """The parts of events as events.npz, words as texts."""
+    import numpy as np
+
+    from pofx.data.arrays import write_arrays
+
+    arrays = {name: np.asarray(part) for name, part in drawn.items()}
+    words = {name: part.astype(str) for name, part in arrays.items() if part.dtype.kind == "O"}
+    write_arrays(out / "events.npz", arrays | words)
 
 
 def read_parts(path: str | Path) -> dict[str, Any]:

@@ -239,13 +239,16 @@ def scored(models: Mapping[str, Any], alignment: Alignment, sequences: Sequence[
 
 
 def spearman(scores: Mapping[str, np.ndarray], truth: np.ndarray, seed: int = 0) -> pd.DataFrame:
-    """Rank correlations with an assay, with standard errors by the bootstrap over mutants."""
+    """Rank correlations with an assay, with standard errors by the bootstrap over mutants; NaN of equal scores."""
     from scipy.stats import spearmanr
 
     generator = np.random.default_rng(seed)
     draws = [generator.integers(len(truth), size=len(truth)) for _ in range(50)]
     rows = {}
     for name, values in scores.items():
+        if not np.ptp(values) > 0:
+            rows[name] = {"Spearman": np.nan, "±": np.nan}
+            continue
         again = [float(spearmanr(values[at], truth[at]).statistic) for at in draws]
         rows[name] = {"Spearman": float(spearmanr(values, truth).statistic), "±": float(np.std(again))}
     return pd.DataFrame(rows).T
@@ -256,7 +259,7 @@ def fill(run: Any, template: str, n: int = 10, *, seed: int = 0) -> list[str]:
     return list(run.sample(n, prefix=[template], seed=seed))
 
 
-def check_template(template: str, alignment: Alignment, model: str) -> None:
+def check_template(template: str, alignment: Alignment, model: str, trained: bool = False) -> None:
     """Refuse, before anything is trained, a template that no run of the model on the alignment can fill.
 
     Raises:
@@ -268,7 +271,7 @@ def check_template(template: str, alignment: Alignment, model: str) -> None:
             f"template must have {len(alignment.focus)} residues or ? (got {len(template)}: {template[:20]}): write "
             "every column of the alignment"
         )
-    check_fills(model, begins="?" not in template.rstrip("?"))
+    check_fills(model, begins="?" not in template.rstrip("?"), trained=trained)
 
 
 def proteins(
@@ -330,7 +333,7 @@ def proteins(
             raise UsageError("--whole needs --assay, and takes a gpt and no --template")
         return _of_any_length(alignment, (assay, mutant, score), trained, members, each, n, out, seed, overwrite)
     if template is not None:
-        check_template(template, alignment, model)
+        check_template(template, alignment, model, bool(trained))
     if assay is None:
         names, truth = every_mutant(alignment), None
     else:

@@ -37,45 +37,61 @@ def shapes(
     overwrite: Overwrite = False,
 ) -> str:
     """Learn solids, clouds of points or clips and draw new ones, beside floors."""
-    import numpy as np
-
-    from pofx.apps import solids, video
-    from pofx.core.errors import DataError, UsageError
+    from pofx.apps import solids
+    from pofx.core.errors import UsageError
     from pofx.data.arrays import read_array
 
     if surface is not None and (clips or source == "moving"):
         raise UsageError("--points belongs to solids: leave it out")
     if clips or source == "moving":
-        from pofx.data.moving import moving
-
-        every = moving(1500, seed)[0] if source == "moving" else read_array(Path(source))
-        if len(every) < max(n, 10):
-            raise DataError(
-                f"{source} must have {max(n, 10)} clips at least (got {len(every)}): give more, or lower -n"
-            )
-        if every.ndim != 4 or every.dtype.kind not in "iub":
-            raise DataError(
-                f"clips must be whole numbers of one channel (n, t, h, w) (got {every.dtype} {every.shape}): round "
-                "shades to 0 to 255, take one channel of colours"
-            )
-        every = every.astype(np.uint8) if every.dtype.kind == "b" else every
-        run, found = video.learn(every, model=model or "made", minutes=minutes, progress=True, seed=seed)
-        show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
-        drawn = video.continued(run, every[-n:], every.shape[1], seed)
-        np.save(out / "clips.npy", drawn)
-        video.gif(drawn, out / "clips.gif")
-        run.save(out / "model")
-        return number_of(n, "clip")
+        return _clips(source, out, model, n, minutes, seed)
     path = Path(source)
     arrays = path.name.lower().endswith((".npy", ".npz", ".npy.gz"))
     flat_points = path.is_dir() or (arrays and read_array(path).ndim == 3)
+    if flat_points and surface is not None:
+        raise UsageError("--points belongs to solids, and these are clouds: leave it out")
     if flat_points or surface is not None:
         from pofx.apps.clouds import read_clouds
 
-        if flat_points and surface is not None:
-            raise UsageError("--points belongs to solids, and these are clouds: leave it out")
         of = read_clouds(path) if surface is None else solids.clouds(solids.read_solids(path), surface, seed)
         return _clouds(of, out, model, n, minutes, seed)
+    return _solids(path, out, model, n, minutes, seed)
+
+
+def _clips(source: str, out: Path, model: str | None, n: int, minutes: float, seed: int) -> str:
+    """Learn clips frame by frame, and continue the last ones."""
+    import numpy as np
+
+    from pofx.apps import video
+    from pofx.core.errors import DataError
+    from pofx.data.arrays import read_array
+    from pofx.data.moving import moving
+
+    every = moving(1500, seed)[0] if source == "moving" else read_array(Path(source))
+    if len(every) < max(n, 10):
+        raise DataError(f"{source} must have {max(n, 10)} clips at least (got {len(every)}): give more, or lower -n")
+    if every.ndim != 4 or every.dtype.kind not in "iub":
+        raise DataError(
+            f"clips must be whole numbers of one channel (n, t, h, w) (got {every.dtype} {every.shape}): round "
+            "shades to 0 to 255, take one channel of colours"
+        )
+    every = every.astype(np.uint8) if every.dtype.kind == "b" else every
+    run, found = video.learn(every, model=model or "made", minutes=minutes, progress=True, seed=seed)
+    show("bits per pixel: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    drawn = video.continued(run, every[-n:], every.shape[1], seed)
+    np.save(out / "clips.npy", drawn)
+    video.gif(drawn, out / "clips.gif")
+    run.save(out / "model")
+    return number_of(n, "clip")
+
+
+def _solids(path: Path, out: Path, model: str | None, n: int, minutes: float, seed: int) -> str:
+    """Learn solids, hold them against held-out ones and floors, draw new ones."""
+    import numpy as np
+
+    from pofx.apps import solids
+    from pofx.core.errors import DataError
+
     every = solids.read_solids(path)
     how: dict[str, Any] = {"minutes": minutes, "progress": True, "seed": seed}
     learned: Any
@@ -91,7 +107,7 @@ def shapes(
     for name, value in codes.items():
         show(f"intersection over union of {name}: {value:.3f}")
     close = solids.likeness(drawn.reshape(n, -1), parts["test"], parts["train"])
-    show("drawn beside held-out solids: " + with_errors(close, 3))
+    show(f"{n} drawn beside held-out solids: " + with_errors(close, 3))
     np.save(out / "solids.npy", drawn)
     solids.picture(drawn, out / "solids.png")
     try:

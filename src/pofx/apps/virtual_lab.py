@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
-from scipy.stats import ks_2samp
 
 from pofx.apps.folders import folder_of
+from pofx.apps.untried import distance, untried_cells
 from pofx.artifact import Artifact, load
 from pofx.core.errors import DataError, UsageError, unknown
 from pofx.core.files import read_json, whole, write_json
@@ -32,7 +32,7 @@ from pofx.runs.fitting import fit
 
 PUBLIC = ("VirtualLab",)
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control, among what is drawn for an untried condition
+LOOKED = 1000  # cells of each condition that an untried one is made of, at least
 ZEROS = 0.1  # share of measurements that are 0, from which on they look like counts
 SPARE = 4  # times the greatest count of training that counts may reach
 FLOW: Mapping[str, Any] = {"layers": 1, "bins": 16, "width": 64, "dropout": 0.0}  # one layer: a triangular map
@@ -159,12 +159,13 @@ class VirtualLab:
         ]
         return np.concatenate(drawn)
 
-    def untried(self, among: str, control: Any, n: int = 200, *, seed: int = 0) -> tuple[np.ndarray, float]:
-        """n cells under a value of the condition `among` that nobody has tried, and the share of them that are as under
-        the control; the others are as under any other value.
+    def untried(self, among: str, control: Any, n: int = 200, *, seed: int = 0) -> tuple[np.ndarray, dict[str, float]]:
+        """n cells (n, d) under a value of the condition `among` that nobody has tried: cells of the control, cells
+        under the other values, and cells of the control with random effects like those that were seen, in shares that
+        are returned too (`apps.untried`).
 
-        The share is the one that would have been nearest for the values that were tried, each from the others: what
-        is known of a perturbation of which nothing is known.
+        Raises:
+            UsageError: no such condition, or fewer than 3 of its values were tried beside the control.
         """
         usual = self._given(control, 1).iloc[0].to_dict()
         if among not in usual:
@@ -172,21 +173,10 @@ class VirtualLab:
         tried = [v for v in self.conditions[among].unique() if v != usual[among]]
         if len(tried) < 3:
             raise UsageError(f"{among} has {len(tried)} values beside the control: at least 3 must have been tried")
-        base = self.do(usual, n, seed=seed)
-        drawn = [self.do({**usual, among: v}, n, seed=seed + 1 + k) for k, v in enumerate(tried)]
-        g = np.random.default_rng(seed)
-
-        def mixed(share: float, others: list[np.ndarray]) -> np.ndarray:
-            few = round(share * n)
-            rest = np.concatenate(others)
-            return np.concatenate((base[g.permutation(n)[:few]], rest[g.permutation(len(rest))[: n - few]]))
-
-        off = {
-            share: np.mean([distance(mixed(share, drawn[:k] + drawn[k + 1 :]), x) for k, x in enumerate(drawn)])
-            for share in SHARES
-        }
-        best = min(off, key=lambda share: off[share])
-        return mixed(best, drawn), best
+        each = max(n, LOOKED)
+        base = self.do(usual, each, seed=seed)
+        drawn = [self.do({**usual, among: v}, each, seed=seed + 1 + k) for k, v in enumerate(tried)]
+        return untried_cells(base, drawn, n, seed)
 
     def log_prob(self, cells: Any, condition: Any) -> np.ndarray:
         """log p(cell | condition) in nats, of the average of the members; for counts a bound: (n,)."""
@@ -267,17 +257,24 @@ def mean_shift(x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return np.asarray(cells + y.mean(0) - x.mean(0))
 
 
-def distance(x: np.ndarray, y: np.ndarray) -> float:
-    """The mean over columns of the largest difference of the distribution functions (Kolmogorov and Smirnov)."""
-    return float(np.mean([ks_2samp(a, b).statistic for a, b in zip(x.T, y.T, strict=True)]))
-
-
-def held_out(lab: VirtualLab, cells: np.ndarray, condition: Mapping[str, Any], train: np.ndarray,
-             control: np.ndarray, seed: int = 0) -> pd.Series:  # fmt: skip
+def held_out(
+    lab: VirtualLab, cells: np.ndarray, condition: Mapping[str, Any], train: np.ndarray, control: np.ndarray,
+    seed: int = 0, usual: Mapping[str, Any] | None = None,
+) -> pd.Series:  # fmt: skip
     """How far draws under a condition that was not trained on are from its cells, beside the floors: the cells of the
-    control ("no change"), all training cells ("pooled"), and half of the cells against the other half ("noise")."""
+    control ("no change"), all training cells ("pooled"), and half of the cells against the other half ("noise").
+
+    Args:
+        usual: the condition of the control: a word that training never had is drawn from it by `untried`.
+    """
     g = np.random.default_rng(seed)
-    drawn = lab.do(condition, len(cells), seed=seed)
+    words = {name: set(lab.conditions[name]) for name in condition if lab.conditions[name].dtype.kind not in "iuf"}
+    new = [name for name, seen in words.items() if condition[name] not in seen]
+    if len(new) == 1 and new[0] in (usual or {}) and lab.conditions[new[0]].nunique() > 3:
+        warnings.warn(f"{new[0]}={condition[new[0]]} was never trained on: drawn by `untried`", stacklevel=2)
+        drawn = lab.untried(new[0], {**condition, new[0]: (usual or {})[new[0]]}, len(cells), seed=seed)[0]
+    else:
+        drawn = lab.do(condition, len(cells), seed=seed)
     order = g.permutation(len(cells))
     halves = cells[order[: len(order) // 2]], cells[order[len(order) // 2 :]]
     return pd.Series(

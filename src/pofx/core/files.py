@@ -336,7 +336,9 @@ def _reading(path: Path) -> Iterator[None]:
             raise CorruptError(
                 f"{path.parent} is a posterior of `pofx infer`: read it with pofx.Posterior.load"
             ) from error
-        raise CorruptError(f"{path} is missing: is {path.parent} a run of pofx?") from error
+        inside = [str(one.parent) for one in sorted(path.parent.glob(f"*/{path.name}"))[:4]]
+        more = f" It holds {', '.join(inside)}: give one of them" if inside else ""
+        raise CorruptError(f"{path} is missing: is {path.parent} a run of pofx?{more}") from error
     except PermissionError as error:
         raise CorruptError(f"{path} may not be read by this user: contact its owner, or use chmod") from error
     except (OSError, SafetensorError, ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +28,22 @@ SHORTEST = 16  # steps of a series
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Values (steps, channels) at equal steps, with what is known of them in advance."""
+    """Values (steps, channels) at equal steps, with what is known of them in advance, and `ahead` of the next steps."""
 
     values: np.ndarray
     names: tuple[str, ...]
     times: pd.DatetimeIndex | None = None
     known: np.ndarray | None = None
+    ahead: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, part: slice) -> "Series":
         times = None if self.times is None else self.times[part]
-        return replace(
-            self, values=self.values[part], times=times, known=None if self.known is None else self.known[part]
-        )
+        known = None if self.known is None else self.known[part]
+        ahead = self.ahead if part.stop is None or part.stop >= len(self) else None
+        return Series(self.values[part], self.names, times, known, ahead)
 
     @property
     def covariates(self) -> np.ndarray:
@@ -58,6 +59,8 @@ class Series:
         """
         width = 0 if self.known is None else self.known.shape[1]
         future = np.zeros((steps, 0))
+        if known is None and self.ahead is not None and len(self.ahead) >= steps:
+            known = self.ahead
         if width:
             if known is None:
                 raise UsageError(f"known covariates must be given for {steps} future steps: pass known=array")
@@ -237,7 +240,10 @@ def _lines(path: Path) -> list[Any] | None:
         except ValueError:
             found = json.loads(text)
     lines = found[0] if len(found) == 1 and isinstance(found[0], list) else found
-    whole = isinstance(lines, list) and all(isinstance(v, dict) and isinstance(v.get("target"), list) for v in lines)
+    rows = [v for v in lines if isinstance(v, dict)] if isinstance(lines, list) else []
+    whole = len(rows) == len(lines) and all(isinstance(v.get("target"), list) for v in rows)
+    if not whole and any(isinstance(v, list) for row in rows for v in row.values()):
+        raise DataError(f'{path} has lines without a list "target": give lines of {{"start": …, "target": […]}}')
     return [{**line, "target": _known(line["target"])} for line in lines] if whole and lines else None
 
 
@@ -261,7 +267,8 @@ def _entries(data: Any) -> list[Any] | None:
 
 
 def _entry(data: Mapping[str, Any], name: str) -> Series:
-    """A mapping as GluonTS has it: target (steps,) or (channels, steps)."""
+    """A mapping as GluonTS has it: target (steps,) or (channels, steps); what is known in advance, feat_dynamic_real
+    (k, steps), may go on beyond the target."""
     target = as_floats(data["target"], f"target of {name}")
     values = _steps(target if target.ndim == 1 else target.T, f"target of {name}")
     times, start = None, data.get("start")
@@ -272,13 +279,19 @@ def _entry(data: Mapping[str, Any], name: str) -> Series:
             times = None if freq is None else pd.date_range(stamp, periods=len(values), freq=freq)
         except (ValueError, TypeError) as error:
             raise DataError(f"{name}: start must be a date and freq a frequency (got {start!r}, {freq!r})") from error
-    known = data.get("feat_dynamic_real")
+        if freq is None:
+            warnings.warn(
+                'series have a "start" and no "freq" (such as "h" or "D"): they are read without times', stacklevel=2
+            )
+    known, ahead = data.get("feat_dynamic_real"), None
     if known is not None:
         rows = np.atleast_2d(as_floats(known, f"feat_dynamic_real of {name}"))
-        if rows.ndim != 2 or rows.shape[1] != len(values):
-            raise DataError(f"feat_dynamic_real of {name} must have shape (k, {len(values)}) (got {rows.shape})")
-        known = rows.T
-    return checked(Series(values, tuple(f"x{i}" for i in range(values.shape[1])), times, known), name)
+        if rows.ndim != 2 or rows.shape[1] < len(values):
+            raise DataError(
+                f"feat_dynamic_real of {name} must have shape (k, {len(values)}), or go on beyond (got {rows.shape})"
+            )
+        known, ahead = rows.T[: len(values)], rows.T[len(values) :]
+    return checked(Series(values, tuple(f"x{i}" for i in range(values.shape[1])), times, known, ahead), name)
 
 
 def checked(made: Series, name: str) -> Series:
@@ -291,8 +304,9 @@ def checked(made: Series, name: str) -> Series:
     empty = [n for n, column in zip(made.names, made.values.T, strict=True) if np.isnan(column).all()]
     if empty:
         raise DataError(f"{name} has channels without a value, {', '.join(empty)}: leave them out")
-    if made.known is not None and not np.isfinite(made.known).all():
-        step = int(np.argmin(np.isfinite(made.known).all(1)))
+    known = made.known if made.known is None or made.ahead is None else np.concatenate((made.known, made.ahead))
+    if known is not None and not np.isfinite(known).all():
+        step = int(np.argmin(np.isfinite(known).all(1)))
         raise DataError(f"known covariates of {name} must be finite (not so in step {step}): fill them first")
     return made
 

@@ -56,6 +56,11 @@ def sort_options(row: config.Entry, flat: Mapping[str, Any], **apart: Mapping[st
         for key in found[owner]:
             if key not in owners[owner]:
                 whose = {"options": f"option of {row.name}", "trainer": "trainer option", "view": "option of a view"}
+                other = next((name for name in OWNERS if key in owners[name]), None)
+                if other is not None:
+                    raise UsageError(
+                        f"{key} is no {whose[owner]} but a {whose[other]}: pass {key}=… by itself, or in {other}"
+                    )
                 raise unknown(whose[owner], key, owners[owner])
     for key, value in flat.items():
         possible = [owner for owner in OWNERS if key in owners[owner]]

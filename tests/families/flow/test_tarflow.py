@@ -24,21 +24,21 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def rough(event: Event, condition: Event | None = None, **options: Any) -> TarFlow:
-    """A flow in float64 whose parameters are far from their start."""
+def rough(event: Event, condition: Event | None = None, by: float = 0.15, **options: Any) -> TarFlow:
+    """A flow in float64 whose parameters are far from their start, all by as much."""
     model = TarFlow(event, condition, **{**SMALL, **options}).double().eval()
     with torch.no_grad():
         for p in model.parameters():
-            p.add_(0.15 * torch.randn_like(p))
+            p.add_(by * torch.randn_like(p))
     return model
 
 
 @pytest.mark.parametrize(
     "shape, maps",
-    [((1,), "spline"), ((5,), "spline"), ((1, 3, 5), "affine"), ((2, 7), "affine"), ((1, 2, 3, 2), "affine")],
+    [((1,), "spline"), ((5,), "spline"), ((1, 3, 5), "affine"), ((2, 7), "affine-spline"), ((1, 2, 3, 2), None)],
 )
-def test_the_map_inverts_by_both_methods_and_knows_its_jacobian(shape: Any, maps: str) -> None:
-    model = rough(Continuous(shape), Discrete((), 3), patch=2, maps=maps, deep_layers=2)
+def test_the_map_inverts_by_both_methods_and_knows_its_jacobian(shape: Any, maps: str | None) -> None:
+    model = rough(Continuous(shape), Discrete((), 3), by=0.08, patch=2, maps=maps, deep_layers=2)
     x, c = torch.randn(4, *shape, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
     with torch.no_grad():
         z, ladj = model.flow(x, c)

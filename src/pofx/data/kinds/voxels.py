@@ -34,7 +34,11 @@ def voxels(x: Any, labels: Any = None, name: str = "voxels") -> Items:
     if bool(((array == 0) | (array == 255)).all()):  # black and white
         array = array == 255
     if not bool(((array == 0) | (array == 1)).all()):
-        raise DataError(f"{name} must hold zeros and ones (got {array.min()} to {array.max()}): compare with 0.5")
+        gaps = int((array != array).sum())
+        got, mend = f"{array.min()} to {array.max()}", "compare with 0.5"
+        if gaps:
+            got, mend = f"{gaps} NaN", "leave those solids out, or fill them"
+        raise DataError(f"{name} must hold zeros and ones (got {got}): {mend}")
     values = check_volumes(array.astype(np.uint8), 2, name)
     return Items("voxels", values, *with_labels(labels, len(values), name, {"levels": 2}))
 

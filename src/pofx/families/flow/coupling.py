@@ -92,6 +92,26 @@ class Spline(Elementwise):
         return (self.circle.wrapped(y - phase) if inverse else y), ladj
 
 
+class AffineSpline(Elementwise):
+    """A spline of numbers that were shifted and stretched first, so that its box lies where they are."""
+
+    straight = True
+
+    def __init__(self, scale_bound: float, bins: int, bound: float) -> None:
+        self.affine, self.spline = Affine(scale_bound), Spline(bins, bound)
+        self.size = self.affine.size + self.spline.size
+
+    def __call__(
+        self, x: Float[Tensor, "*d"], raw: Float[Tensor, "*d size"], *, inverse: bool = False
+    ) -> tuple[Float[Tensor, "*d"], Float[Tensor, "*d"]]:
+        parts = [(self.affine, raw[..., : self.affine.size]), (self.spline, raw[..., self.affine.size :])]
+        total = torch.zeros_like(x)
+        for part, own in reversed(parts) if inverse else parts:
+            x, ladj = part(x, own, inverse=inverse)
+            total = total + ladj
+        return x, total
+
+
 class Coupling(nn.Module):
     """Transforms some dimensions by a network of the others (and of the context).
 

@@ -212,7 +212,7 @@ class DequantisedTarFlow(DequantisedFlow):
         deep_layers: Annotated[int, Range(0, 1024)] = 0,
         width: Width = 128,
         patch: Annotated[int, Range(0, 1024)] = 0,
-        maps: Annotated[str, OneOf(*MAPS)] = "auto",
+        maps: Annotated[str, OneOf(*MAPS)] | None = None,
         scale_bound: Annotated[Real, Range(0, 20, above=True)] = 4.0,
         dropout: Dropout = 0.0,
         inverse: Annotated[str, OneOf(*INVERSES)] = "cached",

@@ -20,12 +20,12 @@ from pofx.core.options import Depth, Dropout, NonNegative, OneOf, Range, Real, T
 from pofx.core.random import Streams
 from pofx.families.flow.attentive import Attentive
 from pofx.families.flow.composition import ActNorm, Bijection, Composition
-from pofx.families.flow.coupling import Affine, Elementwise, Spline
+from pofx.families.flow.coupling import Affine, AffineSpline, Elementwise, Spline
 from pofx.families.flow.flow import Flow
 from pofx.nets.vector.conditioner import Conditioner
 
 INVERSES = ("cached", "jacobi")
-MAPS = ("auto", "affine", "spline")
+MAPS = ("auto", "affine", "spline", "affine-spline")
 BINS, SPLINED = 8, 6.0  # of a spline, and up to how many standard deviations it reaches
 
 
@@ -39,7 +39,8 @@ class TarFlow(Flow):
         width: features of a token, a multiple of 32.
         patch: side of the squares of positions that become one token, or numbers of a vector; 0 is 1 for a vector and a
             seventh of the longest side of a grid.
-        maps: of the numbers of a token: "affine", "spline", or "auto": splines for vectors.
+        maps: of the numbers of a token: "affine", "spline", or "affine-spline", a spline of shifted and stretched
+            numbers; None is "spline" for a vector and "affine-spline" for a grid, "auto" (earlier runs) "affine" there.
         scale_bound: an affine map stretches by at most e to this power.
         dropout: share of hidden features dropped in training.
         noise: standard deviation of the noise that training adds to items, in units of the event. The density is that
@@ -76,7 +77,7 @@ class TarFlow(Flow):
         deep_layers: Annotated[int, Range(0, 1024)] = 0,
         width: Width = 128,
         patch: Annotated[int, Range(0, 1024)] = 0,
-        maps: Annotated[str, OneOf(*MAPS)] = "auto",
+        maps: Annotated[str, OneOf(*MAPS)] | None = None,
         scale_bound: Annotated[Real, Range(0, 20, above=True)] = 4.0,
         dropout: Dropout = 0.0,
         noise: NonNegative = 0.0,
@@ -195,7 +196,7 @@ def attentive_flow(
     deep_layers: int,
     width: int,
     patch: int,
-    maps: str,
+    maps: str | None,
     scale_bound: float,
     dropout: float,
     jacobi: bool,
@@ -205,8 +206,13 @@ def attentive_flow(
     """The whole of TarFlow (see `TarFlow` for the arguments); `null`: whether conditions may be dropped."""
     assert not isinstance(event, dict)
     shape = event.shape
-    splined = maps == "spline" or (maps == "auto" and len(shape) == 1)
-    elementwise: Elementwise = Spline(BINS, SPLINED) if splined else Affine(scale_bound)
+    vector = len(shape) == 1
+    kind = {None: "spline" if vector else "affine-spline", "auto": "spline" if vector else "affine"}.get(maps, maps)
+    elementwise: Elementwise = {
+        "affine": Affine(scale_bound),
+        "spline": Spline(BINS, SPLINED),
+        "affine-spline": AffineSpline(scale_bound, BINS, SPLINED),
+    }[str(kind)]
     parts: list[Bijection] = [ActNorm(dims(event))]
     for i in range(blocks):
         depth = deep_layers if deep_layers and i == blocks - 1 else layers
