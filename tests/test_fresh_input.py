@@ -2,6 +2,7 @@
 sentence that names the value and the mend."""
 
 import collections
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -283,6 +284,9 @@ def test_a_number_that_marks_what_is_missing_is_named():
     for lacking in (rows["a"].replace(-999.0, 1e20), days, days.dt.strftime("%Y-%m-%d")):
         with pytest.warns(UserWarning, match=r"a of table is (1e\+20|2199-12-31.*) in 6 rows.*'(number|date)'"):
             pofx.table(pd.DataFrame({"a": lacking, "b": X[:, 1]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # two values far from each other mark nothing
+        pofx.table(pd.DataFrame({"a": np.resize([0, 65535], 60), "d": np.resize(["2010-01-01", "2024-01-01"], 60)}))
 
 
 def test_rows_of_other_types_are_tables_and_others_are_named():
@@ -315,6 +319,12 @@ def test_what_is_no_data_is_named(tmp_path):
         (tmp_path / name).write_text(content)
         with pytest.raises(PofxError, match=words):
             load(tmp_path / name)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.HEIC").write_bytes(b"x")
+    with pytest.raises(PofxError, match=r"no files of items \(but 1 \.heic\)"):
+        load(tmp_path / "photos")
+    with pytest.raises(PofxError, match="number those that occur"):
+        pofx.tokens([[10**9, 1]] * 5)
 
 
 def test_a_folder_or_zip_of_one_table_is_that_table(tmp_path):

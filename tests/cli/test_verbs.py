@@ -89,3 +89,9 @@ def test_words_are_shown_where_the_output_has_few_characters_and_may_be_cut():
     cut = f'set -o pipefail; {sys.executable} -c "{code}" | head -1'
     done = subprocess.run(["bash", "-c", cut], capture_output=True, text=True)
     assert done.returncode == 0 and "Broken" not in done.stderr, done.stderr
+
+
+def test_lack_of_memory_is_stated_in_a_sentence(capsys):
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …\nmore")):
+        assert cli.exit_code(error) == 1
+        assert "not enough memory" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import signal
 import sys
@@ -19,6 +20,7 @@ from pofx.cli.spelling import spelled
 from pofx.core.options import BUDGETS
 from pofx.core.progress import SPELLING
 
+SHORT = re.compile("can't allocate memory|out of memory")  # what torch raises in the place of a MemoryError
 INTERRUPTED = "interrupted; continue a training with --resume, a comparison by the same command"
 
 app = typer.Typer(
@@ -119,8 +121,9 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, PofxError):
         sentence(error)
         return error.code
-    if isinstance(error, MemoryError):
-        sentence(f"not enough memory ({error}): draw fewer items, or take a smaller model")
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and SHORT.search(str(error))):
+        reason = (str(error).splitlines() or ["none is left"])[0]
+        sentence(f"not enough memory ({reason}): draw fewer items, or take a smaller model")
         return 1
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

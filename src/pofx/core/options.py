@@ -291,7 +291,7 @@ def wanted(hint: Any) -> str:
     if origin is tuple and args and args[-1] is not Ellipsis:
         return f"a list of {len(args)}: {', '.join(wanted(arg) for arg in args)}"
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Mapping):
-        return f"names with {wanted(args[1])} each"
+        return "a mapping of names to values" if args[1] is Any else f"names with {wanted(args[1])} each"
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Iterable) and args:
         return f"a list with {wanted(args[0])} each"
     if origin is type:
@@ -359,6 +359,6 @@ def short(value: Any) -> str:
 def _number(value: float) -> str:
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e16):
         whole = int(value)
-        power = whole.bit_length() - 1
-        return f"2^{power}" if whole > 99_999_999 and whole == 1 << power else str(whole)
+        power, sign = abs(whole).bit_length() - 1, "-" if whole < 0 else ""
+        return f"{sign}2^{power}" if abs(whole) > 99_999_999 and abs(whole) == 1 << power else str(whole)
     return f"{value:g}"

@@ -12,6 +12,7 @@ from pofx.data.dates import instants
 from pofx.data.schema import LEFT_OUT, Schema
 
 MARKS = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, -99.9, -999.9, 99.9, 999.9)
+DIFFERENT = 5  # other values that a column has at least where its mark is none of these
 BEYOND = 1000  # ranges of all other values beyond which any number may mark missing ones, such as 1e20 or 2147483647
 FEW_WORDS = 0.1  # share of words up to which a column is one of numbers with strays
 
@@ -80,16 +81,21 @@ def marks(frame: pd.DataFrame, schema: Schema) -> dict[str, tuple[str, int]]:
         date = about.get("type") == "date" or pd.api.types.is_datetime64_any_dtype(column.dtype)
         if not date and (not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
             continue
-        x = instants(column, about.get("format"))[0].astype(np.float64) if date else column.to_numpy(np.float64)
+        x = column.to_numpy(np.float64) if not date else _moments(column, about)
         for end in (x.min(initial=np.inf), x.max(initial=-np.inf)):
             others = x[x != end]
             if len(x) - len(others) < max(3, 0.005 * len(x)) or not len(others):
                 continue
             gap, spread = float(np.abs(others - end).min()), max(float(np.ptp(others)), 1.0)
-            if gap > spread * (1 if date or float(end) in MARKS else BEYOND):
+            known = not date and float(end) in MARKS
+            if gap > spread * (1 if date or known else BEYOND) and (known or len(np.unique(others)) >= DIFFERENT):
                 value = column.iloc[int(np.flatnonzero(x == end)[0])]
                 found[str(name)] = str(value) if date else f"{end:g}", len(x) - len(others)
     return found
+
+
+def _moments(column: pd.Series, about: Mapping[str, Any]) -> np.ndarray:
+    return instants(column, about.get("format"), span=bool(about.get("span")))[0].astype(np.float64)
 
 
 def left_out(schema: Schema, stated: Mapping[str, Any], n: int) -> dict[str, str]:

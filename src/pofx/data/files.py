@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,6 +32,7 @@ from pofx.data.several import Several
 from pofx.data.weights import with_weight
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
+LOOKED_AT = 1000  # files of a folder that are named where none is read
 PLACEHOLDERS = {  # by how a file begins that is not what its name states
     b"version https://git-lfs": "is a pointer of Git LFS, no data: run git lfs pull",
     b"<!doctype html": "is a page of the web, no data: download the file itself",
@@ -233,7 +235,10 @@ def _members_kind(path: Path) -> Kind:
         warnings.warn(f"{path} holds {of[most]} files of {most} items, which are read, and {rest}", stacklevel=4)
     if not endings:
         known = ", ".join(e for kind in able for e in kind.members)
-        raise DataError(f"{path} holds no files of items: give files ending in {known}")
+        there = islice((p for p in path.rglob("*") if p.is_file()), LOOKED_AT) if path.is_dir() else ()
+        others = Counter(p.suffix.lower() or p.name for p in there).most_common(3)
+        found = f" (but {', '.join(f'{n} {ending}' for ending, n in others)})" if others else ""
+        raise DataError(f"{path} holds no files of items{found}: give files ending in {known}")
     return max(able, key=lambda kind: sum(e in kind.members for e in endings))
 
 

@@ -41,7 +41,7 @@ def as_array(x: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(x)
     except ValueError as error:
-        raise DataError(f"{name}: the items differ in shape: resize them to one shape ({error})") from error
+        raise DataError(f"{name}: the items differ in shape: give numbers of one shape") from error
     if (
         array.dtype == object
         and array.ndim

@@ -185,7 +185,7 @@ def _map(space: Any, path: Path) -> Path:
             own, name = at[labels == k], str(names[int(k)]) if int(k) < len(names) else str(k)
             colour = colormaps["tab20" if len(np.unique(labels)) > 10 else "tab10"](int(k) % 20)
             axes.scatter(own[:, 0], own[:, 1], s=dot, alpha=0.6, linewidths=0, label=name, color=colour)
-        axes.legend(markerscale=1.5, frameon=False, fontsize=8)
+        figure.legend(markerscale=1.5, frameon=False, fontsize=8, loc="outside right upper")
     axes.set_xlabel("first principal component of the codes")
     axes.set_ylabel("second")
     stream = io.BytesIO()

@@ -17,6 +17,7 @@ from pofx.data.numbers import as_array
 PUBLIC = ("tokens",)
 
 BLOCK = 1 << 22  # tokens read at once
+MOST = 1 << 22  # classes
 ONE_HOT = 4096  # dimensions up to which vectors are one-hot
 
 
@@ -46,7 +47,17 @@ def tokens(x: Any, classes: Size | list[Size] | None = None, labels: Any = None,
         raise DataError(f"{name} must lie in 0 to {most - 1} (got {array.min()} to {array.max()}): pass classes=…")
     if isinstance(size, list) and len(set(size)) == 1:
         size = size[0]
+    _check_size(size if isinstance(size, int) else max(size), name)
     return Items("tokens", array.astype(np.int64), *with_labels(labels, len(array), name, {"classes": size}))
+
+
+def _check_size(size: int, name: str) -> None:
+    """Refuse numbers that name things instead of counting classes: a network has a row for each."""
+    if size > MOST:
+        raise DataError(
+            f"{name} must have at most {MOST:,} classes (got {size - 1:,} as a class number): number those that occur, "
+            "numpy.unique(x, return_inverse=True)[1].reshape(x.shape)"
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,7 @@ class Tokens(Kind):
         low, high = int(min(a for a, _ in ends)), int(max(b for _, b in ends))
         if low < 0:
             raise DataError(f"{name} must hold tokens from 0 (got {low}): shift them")
+        _check_size(high + 1, name)
         return Items("tokens", values, *with_labels(labels, len(values), name, {"classes": high + 1}))
 
     def noised(self, values: Any, known: Any, level: float, generator: np.random.Generator) -> Any:

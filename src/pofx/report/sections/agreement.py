@@ -85,7 +85,8 @@ def ranks(rows: Sequence[Row]) -> list[Ranks]:
             order = rankdata([sign * n.value for n in numbers.values()])
             own.append(Ranks(metric, space, dict(zip(numbers, map(float, order), strict=True)),
                              {name: n.value for name, n in numbers.items()}))  # fmt: skip
-        found += own if len(own) > 1 else []
+        differ = any(len(set(k.ranks.values())) > 1 for k in own)  # not where all rows share every place
+        found += own if len(own) > 1 and differ else []
     return found
 
 

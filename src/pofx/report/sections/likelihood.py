@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from pofx.report.figures.likelihood import likelihoods
+from pofx.report.numbers import written
 from pofx.report.results import Results
 from pofx.report.section import Section, fill
 
@@ -46,5 +47,6 @@ def scored(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], dict[str
         found[row.name] = values
         a, b = values["train"], values["test"]
         error = math.hypot(a.std() / math.sqrt(len(a)), b.std() / math.sqrt(len(b)))
-        gaps[row.name] = f"gap {a.mean() - b.mean():.2g} ± {error:.1g}"
+        gap, spread = written(a.mean() - b.mean(), error)
+        gaps[row.name] = f"gap {gap} ± {spread}" if spread else f"gap {gap}"
     return found, gaps
