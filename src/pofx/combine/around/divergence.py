@@ -36,7 +36,7 @@ SMALL = 0.02  # share of the most that a number's volume can change, below which
 FEWEST = 4  # steps
 DROPPED = 0.1  # share of conditions that are left out in training
 DRAWS = 16  # of the run, on which the gap to the adaptive solver is measured
-LATEST = 0.02  # share of the latest item in the mean of what the head misses at a level
+LATEST, FADING = 0.005, 5.0  # share of the latest item in the mean of what the head misses, and of the first ones
 EDGES = (3 / 8, 7 / 6, 23 / 24)  # Gregory's rule at the end of an interval
 
 
@@ -190,7 +190,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         at, many = self._level_of(w), torch.bincount(self._level_of(w), minlength=self.offsets).to(missed)
         mean = torch.zeros_like(self.missed).index_add_(0, at, missed) / many.clamp(min=1)
         self.counted += many
-        share = (many / self.counted.clamp(min=1)).clamp(min=LATEST * many.clamp(max=10))
+        share = torch.maximum(FADING * many / self.counted.clamp(min=1), LATEST * many).clamp(max=1)
         self.missed += share * (mean - self.missed)
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
