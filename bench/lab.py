@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pofx.apps.untried import distance
+from pofx.apps.untried import distance, untried_cells
 from pofx.apps.virtual_lab import VirtualLab, held_out, mean_shift, nb_floor
 from pofx.data.cells import read_counts
 from pofx.data.labs import LABS
@@ -62,21 +62,26 @@ def real(minutes: float, observation: str) -> None:
 
 
 def sachs(minutes: float) -> None:
-    """Proteins of T cells: each of 8 conditions is left out in turn, and drawn as one that nobody has tried."""
+    """Proteins of T cells: each of 8 conditions is left out in turn, and made as one that nobody has tried: of cells of
+    the others, and of what a lab of them draws."""
     frame = pd.read_csv(Path(os.environ["POFX_DATA"]) / "cells" / "sachs_interventions.txt", sep="\t")
     proteins, marks = list(frame.columns[:11]), frame.columns[12:]
     named = frame[marks].idxmax(axis=1).where(frame[marks].any(axis=1), "none")
     x, rows = frame[proteins].to_numpy(), {}
+    of = {name: x[(named == name).to_numpy()] for name in named.unique()}
     for out in marks:
         seen = (named != out).to_numpy()
-        model = VirtualLab.fit(x[seen], pd.DataFrame({"drug": named[seen]}), columns=proteins, minutes=minutes)
-        drawn, shares = model.untried("drug", {"drug": "none"}, 4000)
-        off = {"no change": x[(named == "none").to_numpy()], "pooled": x[seen]}
-        rows[out] = {"untried": distance(drawn, x[~seen]), **shares}
-        rows[out] |= {name: distance(cells, x[~seen]) for name, cells in off.items()}
+        made, shares = untried_cells(of["none"], [of[name] for name in marks if name != out], 8000)
+        rows[out] = {"of cells": distance(made, of[out]), **shares}
+        if minutes:
+            model = VirtualLab.fit(x[seen], pd.DataFrame({"drug": named[seen]}), columns=proteins, minutes=minutes)
+            rows[out]["of a lab"] = distance(model.untried("drug", {"drug": "none"}, 4000)[0], of[out])
+        rows[out] |= {"no change": distance(of["none"], of[out]), "pooled": distance(x[seen], of[out])}
     table = pd.DataFrame(rows).T
-    print(table.round(3).to_string())
-    print("below both floors:", int((table["untried"] < table[["no change", "pooled"]].min(axis=1)).sum()), "of 8")
+    print(table.round(4).to_string())
+    for name in table.columns.intersection(["of cells", "of a lab"]):
+        below = (table[name] < table[["no change", "pooled"]].min(axis=1)).sum()
+        print(f"{name}, below both floors: {int(below)} of 8")
 
 
 if __name__ == "__main__":

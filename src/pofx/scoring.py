@@ -45,6 +45,7 @@ class Score:
     importance: int | None = None  # importance samples of each evaluation
     effective: np.ndarray | None = None  # how many of them count, for each item (Kong, 1992)
     passes: int = 1  # of the network in each evaluation, for the slowest item
+    note: str = ""  # of the model, on how its values are to be read
 
     def __repr__(self) -> str:
         return f"<Score: {summary.score_line(self)}>"
@@ -110,6 +111,7 @@ def score(run: Parts, values: Any, condition: Any, draws: int, batch_size: int) 
         importance=run.model.importance if isinstance(run.model, Weighted) else None,
         effective=_effective(run.model.importance, error).numpy() if isinstance(run.model, Weighted) else None,
         passes=passes,
+        note=run.model.log_prob_note(),
     )
 
 

@@ -143,12 +143,14 @@ def cell(value: Any) -> str:
 def score_line(score: Any) -> str:
     """Scores in one line: "64 scores, mean -87.21 nats, bound; measure: counting"."""
     n, mean = len(score.value), float(score.value.mean()) if len(score.value) else float("nan")
-    error = "" if score.stderr is None else f" (± {float(score.stderr.mean()):.2g} per item)"
+    own = 0.0 if score.stderr is None or not n else float(score.stderr.mean())
+    error = "" if not own else f" (± {own:.2g} per item)" if own == own else " (errors not known)"
     kind = score.density.name.lower()
     if score.importance is not None and score.importance > 1 and n:
         kind += f", {score.importance} importance samples of which {float(score.effective.mean()):.0f} count"
     if score.passes > 1:
         kind += f", up to {score.passes * score.evaluations:,} evaluations of the network for an item"
+    kind += f"; {score.note}" if score.note else ""
     return f"{n:,} scores, mean {mean:.4f} {score.unit}{error}, {kind}; measure: {score.measure}"
 
 

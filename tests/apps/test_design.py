@@ -65,6 +65,15 @@ def test_a_person_fills_in_the_record(tmp_path):
         Design(Vectors(BOUNDS), record=record).scores()
 
 
+def test_fewer_designs_than_a_batch_are_counted():
+    class Few(Random):
+        def first(self, n, seed):
+            return super().first(n, seed)[:2]
+
+    with pytest.warns(UserWarning, match="2 of 5 designs were found"):
+        Design(Few(BOUNDS), batch=5).propose()
+
+
 def test_the_budget_ends_the_loop():
     loop = Design(Random(BOUNDS), batch=4, budget=6).run(bowl, 5)
     assert len(loop.trials) == 6

@@ -99,9 +99,9 @@ def test_an_untried_value_is_drawn_between_the_control_and_the_others():
 def test_an_untried_value_may_go_either_way_and_units_do_not_matter():
     g = np.random.default_rng(0)
     control, *tried = (at + g.normal(size=(400, 2)) for at in (0.0, -1.5, 1.5, -2.5, 2.5))
-    ups = [cells for cells in tried if cells.mean() > 0]
-    drawn, shares = untried_cells(control, [*ups, 2.0 + g.normal(size=(400, 2))], 400)
-    assert (drawn.mean(0) > 0.8).all() and shares["others"] >= 0.75  # all go up
+    ups = [at + g.normal(size=(400, 2)) for at in (1.8, 1.9, 2.0, 2.1, 2.2)]
+    drawn, shares = untried_cells(control, ups, 400)
+    assert (drawn.mean(0) > 1.4).all() and shares["others"] >= 0.75  # all go up
     drawn, shares = untried_cells(control, tried, 400)
     assert shares["effects"] + shares["twice the effects"] >= 0.25 and abs(drawn.mean()) < 0.4 and drawn.std() > 1.3
     scaled, same = untried_cells(np.exp(control), [np.exp(cells) for cells in tried], 400)

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.integrate import dblquad
 
 from pofx.core.errors import DataError, UsageError
+from pofx.core.items import Items
 from pofx.data import densities, overlap, shapes
 from pofx.data.dataset import Card, dataset, split, take
 from pofx.data.kinds.image import images
@@ -90,6 +91,17 @@ def test_near_copies_are_found_where_exact_ones_are_not():
     test.values[:5] = train.values[:5] + RNG.integers(-2, 3, (5, 8, 8)).astype(np.int8).view(np.uint8)
     card = dataset(train, validation, test, "x", source="", licence="").card
     assert card.facts["exact_duplicates"]["train-test"] == 0 and card.near_duplicates["train-test"] == 5
+
+
+@pytest.mark.parametrize("where", ["train", "test"])
+def test_near_copies_are_counted_where_numbers_are_missing(where):
+    rng, parts = np.random.default_rng(0), {}
+    for part, n in (("train", 200), ("validation", 50), ("test", 50)):
+        parts[part] = pd.DataFrame(rng.normal(size=(n, 3)), columns=list("abc"))
+    parts[where].iloc[:10, 1] = np.nan
+    parts["test"].iloc[20] = parts["train"].iloc[20] + 1e-7
+    _, near, _ = overlap.overlaps({part: Items("table", rows) for part, rows in parts.items()})
+    assert near == {"train-validation": 0, "train-test": 1, "validation-test": 0}
 
 
 def test_independent_points_of_the_plane_are_no_near_copies():

@@ -257,6 +257,11 @@ class Design:
         new = self.space.first(n, seed) if not np.isfinite(known).any() else self.space.pick(designs, known, n, seed)
         if not new:
             raise DataError("no new designs were found: the space is exhausted, or the run draws nothing valid")
+        if len(new) < n:
+            warnings.warn(
+                f"{len(new)} of {n} designs were found: others of the space were proposed before, or are not valid",
+                stacklevel=2,
+            )
         rows = [{ROUND: number, **self.space.row(design), SCORE: np.nan} for design in new]
         more = pd.DataFrame(rows)
         self.trials = (

@@ -4,7 +4,8 @@ A mixture of cells of the control (it may do nothing), of cells under the others
 of the control that are moved in each column by a random effect, in either direction, as large as those that were seen
 or twice as large, for few perturbations do much: effects are exchangeable (Lindley and Smith, 1972, "Bayes estimates
 for the linear model"). They are differences of mean normal scores, so that other units of a column change nothing. The
-shares are those that would have been nearest for the perturbations that were tried, each from the others.
+shares are those that would have been nearest for the perturbations that were tried, each from the others, with as much
+of the control as this leaves open.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from scipy.stats import ks_2samp, norm
 SIZES = (1.0, 2.0)  # of random effects, in root mean squares of those that were seen
 PARTS = ("control", "others", "effects", "twice the effects")
 STEPS = 4  # shares are multiples of a quarter
+EACH = 4  # effects of a cell of the control, at most so many that MOST numbers are held
+MOST = 1 << 24
 PLACES = 1000  # of a column at which distribution functions are compared
 
 Cells = Shaped[np.ndarray, "n d"]
@@ -33,16 +36,25 @@ def untried_cells(control: Cells, tried: Sequence[Cells], n: int, seed: int = 0)
     every = np.sort(np.concatenate((control, *tried)), axis=0)
     grid = every[:: max(1, len(every) // PLACES)]
     shares = np.array([k for k in product(range(STEPS + 1), repeat=len(PARTS)) if sum(k) == STEPS]) / STEPS
-    off = np.zeros(len(shares))
+    off = np.zeros((len(tried), len(shares)))
     for k, cells in enumerate(tried):
         parts = _parts(control, [*tried[:k], *tried[k + 1 :]], g)
         apart = np.stack([_below(part, grid) for part in parts]) - _below(cells, grid)
-        off += [np.abs(np.tensordot(share, apart, 1)).max(0).mean() for share in shares]
-    best = shares[int(off.argmin())]
+        off[k] = [np.abs(np.tensordot(share, apart, 1)).max(0).mean() for share in shares]
+    best = shares[_simplest(off, shares[:, 0])]
     sizes = np.diff(np.round(np.cumsum((0, *best)) * n).astype(int))
     parts = _parts(control, tried, g)
     drawn = [part[_order(len(part), size, g)] for part, size in zip(parts, sizes, strict=True)]
     return np.concatenate(drawn), dict(zip(PARTS, best.tolist(), strict=True))
+
+
+def _simplest(off: Float[np.ndarray, "tried choices"], control: Float[np.ndarray, "choices"]) -> int:
+    """Of the choices whose error is the least, within one standard error over what was tried (Breiman et al., 1984),
+    the one with most of the control, and the nearest of these."""
+    mean = off.mean(0)
+    beyond = off - off[:, [int(mean.argmin())]]
+    alike = beyond.mean(0) <= beyond.std(0, ddof=1) / len(off) ** 0.5
+    return int(np.lexsort((mean, -control, ~alike))[0])
 
 
 def distance(x: Cells, y: Cells) -> float:
@@ -67,12 +79,16 @@ def _parts(control: Cells, tried: Sequence[Cells], g: np.random.Generator) -> li
     scores = _scores(control, every, g)
     effects = [_scores(cells, every, g).mean(0) - scores.mean(0) for cells in tried]
     size = np.sqrt(np.mean(np.square(effects), axis=0))
+    scores = np.tile(scores, (max(1, min(EACH, MOST // scores.size)), 1))
     return [control, np.concatenate(tried), *(_moved(scores, k * size, every, g) for k in SIZES)]
 
 
 def _moved(scores: Cells, size: Cells, every: Cells, g: np.random.Generator) -> Cells:
-    """Cells of normal scores, each column of each cell moved by a random effect, as values that were seen."""
-    rank = norm.cdf(scores + size * g.normal(size=scores.shape))
+    """Cells of normal scores, each column of each cell moved by a random effect, as values that were seen; the effects
+    of a column are evenly spread quantiles of a normal in random order."""
+    spread = norm.ppf((np.arange(len(scores)) + 0.5) / len(scores))
+    effects = g.permuted(np.tile(spread[:, None], (1, scores.shape[1])), axis=0)
+    rank = norm.cdf(scores + size * effects)
     return np.take_along_axis(every, (rank * len(every)).astype(int).clip(max=len(every) - 1), axis=0)
 
 

@@ -273,6 +273,10 @@ class Explicit(Model):
         """Evaluations of the network for the slowest item in the last call of `log_prob`."""
         return 1
 
+    def log_prob_note(self) -> str:
+        """What a reader of the last values of `log_prob` has to know, in a few words; empty where there is nothing."""
+        return ""
+
 
 class Reparameterised(Explicit):
     """A model whose draws are differentiable in its parameters, and its log_prob in x: one that can be fitted to an

@@ -103,7 +103,10 @@ def check_points(x: Any, name: str) -> np.ndarray:
     bad = int((~np.isfinite(array)).sum())
     if bad:
         row = int(np.flatnonzero(~np.isfinite(array).all(1))[0])
-        raise DataError(f"{name} has {bad} values that are not finite (first in row {row}): remove or fill them first")
+        raise DataError(
+            f"{name} has {bad} values that are not finite (first in row {row}): remove or fill them first, "
+            "or give a DataFrame, whose cells may be missing"
+        )
     return array
 
 

@@ -40,6 +40,7 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
     if len(flat) < len(parts):
         return exact, dict(exact), f"near copies of {kind.name} items are exact copies"
     if kind.unit is None:
+        flat = _filled(flat)
         centre, scale = flat["train"].mean(0), flat["train"].std(0)
         flat = {part: ((x - centre) / np.where(scale > 0, scale, 1.0)).astype(np.float32) for part, x in flat.items()}
     radius = _radius(flat["train"])
@@ -55,6 +56,16 @@ def overlaps(parts: Mapping[str, Items]) -> tuple[dict[str, int], dict[str, int]
     units = kind.unit or "standard deviations"
     rule = f"nearest neighbour within {radius:.4g} {units} (Euclidean), at most {QUERIES} items per split searched"
     return exact, near, rule
+
+
+def _filled(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Numbers with the mean of the training rows where they are missing, beside a number that marks it."""
+    gaps = {part: np.isnan(x) for part, x in flat.items()}
+    holed = np.any([gap.any(0) for gap in gaps.values()], 0)
+    if not holed.any():
+        return flat
+    mean = np.ma.masked_array(flat["train"], gaps["train"]).mean(0).filled(0.0)
+    return {part: np.concatenate((np.where(gaps[part], mean, x), gaps[part][:, holed]), 1) for part, x in flat.items()}
 
 
 def _exact(first: list[Any], second: list[Any]) -> int:

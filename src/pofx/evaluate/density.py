@@ -156,7 +156,7 @@ def likelihood(
     # an error that all items share (of an estimated log Z) does not average out; the items' own are in their spread
     shared = float(artifact.model.log_prob_error() or 0.0) if isinstance(artifact.model, Explicit) else 0.0
     own = None
-    if errors is not None:
+    if errors is not None and bool(np.isfinite(errors).all()):
         independent = np.maximum(errors**2 - shared**2, 0).mean() / n
         own = float(np.sqrt(independent + shared**2))
     own_spread = spread or 0.0
@@ -177,7 +177,7 @@ def likelihood(
         "evaluations": found.evaluations,
         "dims": dims,
     }
-    text = "; ".join(part for part in (notes.get(kind, ""), note) if part)
+    text = "; ".join(part for part in (notes.get(kind, ""), found.note, note) if part)
 
     def row(metric: str, scale: float) -> Measurement:
         return Measurement(

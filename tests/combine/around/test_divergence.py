@@ -41,6 +41,18 @@ def test_few_passes_are_the_gaussians_density_where_the_divergence_is_known(nois
     assert errors[0] < 0.3 and errors[1] < 0.35 * errors[0] and errors[2] < 0.35 * errors[1], errors  # of order 2
 
 
+def test_what_a_head_misses_in_the_mean_of_a_level_is_added_and_the_gap_is_stated():
+    x = MEAN + STD * torch.randn(2000, 3, generator=torch.Generator().manual_seed(1))
+    wanted = torch.distributions.Normal(MEAN, STD).log_prob(x[:20]).sum(1)
+    model = headed(16)
+    model.head.__class__ = type("Off", (Known,), {"estimate": lambda *a: (Known.estimate(*a)[0] + 0.1, None)})
+    before = model.gap()[0]
+    for _ in range(3):
+        model.loss(Batch(x))
+    assert float((model.log_prob(x[:20]) - wanted).abs().max()) < 0.1 < 1 < before
+    assert model.log_prob_error() < 0.1 and "from the adaptive solver" in model.log_prob_note()
+
+
 def test_the_target_of_the_head_is_the_diagonal_of_the_jacobian_on_average():
     model, known = headed(), headed().head
     y, phi = torch.randn(5, 3), torch.full((5,), 0.4)
@@ -67,6 +79,7 @@ def test_a_head_beside_a_run_is_near_the_adaptive_solver_and_states_how_near(run
     mean, std = head.model.gap(64)
     assert abs(mean) < 0.25 and std < 0.5
     assert 0 < head.model.log_prob_error() < 0.4
+    assert "from the adaptive solver on 16 draws" in repr(head.score(points[:5]))
     finer = head.using(likelihood_steps=32)
     assert float(np.std(finer.log_prob(points[:200]) - true)) < 0.3
     assert np.array_equal(head.sample(20, seed=3), run.sample(20, seed=3))

@@ -163,6 +163,29 @@ def test_the_gradient_is_that_of_the_plain_sum():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("event", [Discrete((4,), COUNTS), Continuous((2,))])
+def test_tables_held_between_calls_are_those_of_the_present_weights(event):
+    x = rows(50) if isinstance(event, Discrete) else torch.randn(50, 2)
+    model = learned(event, x, steps=1)
+    other = learned(event, x, steps=4).state_dict()
+
+    def fresh():
+        return model.joint(x, None, None).detach().float()  # with gradients: nothing is held
+
+    with torch.inference_mode():
+        before = model.log_prob(x)
+        assert torch.allclose(before, model.log_prob(x)) and model._held is not None
+    assert torch.allclose(before, fresh(), atol=1e-5)
+    model.load_state_dict(other)
+    with torch.no_grad():
+        after = model.log_prob(x)
+    assert torch.allclose(after, fresh(), atol=1e-5) and not torch.allclose(after, before, atol=1e-3)
+    step(model.train(), x)
+    with torch.no_grad():
+        model.eval()
+        assert torch.allclose(model.log_prob(x), fresh(), atol=1e-5)
+
+
 def test_a_condition_is_a_variable_with_an_exact_posterior():
     x = rows()
     label = x[:, 0]

@@ -124,6 +124,8 @@ def test_the_trace_by_hutch_plus_plus_is_the_exact_one_within_its_error():
     exact = model.likelihood(x, tolerance=0.3, exact=True).value
     assert found.sampling is not None
     assert ((found.value - exact).abs() < 5 * found.sampling + 0.2).all()
+    model.probes = 1  # a single probe shows no error, and states none
+    assert bool(model.log_prob_estimate(x)[1].isnan().all())
 
 
 def test_scores_report_evaluations_bits_and_errors(tmp_path):

@@ -58,6 +58,8 @@ def test_the_smallest_part_is_drawn_first(monkeypatch):
 def test_sizes_must_add_up_and_runs_are_long():
     with pytest.raises(UsageError, match="add up to 21"):
         made(part_sizes=[2, 16])
+    with pytest.raises(UsageError, match="block must be 0"):
+        made(part_sizes=[2, 16, 3], block=4)
     assert runs(EVENT.counts) == [(2, 18)] and runs((3,) * 15) == [] and runs((3,) * 16 + (2,)) == [(0, 16)]
     net = made().net
     assert len(net.shared) == 2 and not net.table[2:18].any() and net.table[:2].any()

@@ -93,6 +93,6 @@ def _mean(artifact: Any, scored: Any) -> str:
 
 
 def _passes(scored: Any) -> str:
-    """Evaluations of the network, where there are several."""
-    count = scored.passes * scored.evaluations
-    return f", up to {count:,} evaluations of the network for an item" if scored.passes > 1 else ""
+    """Evaluations of the network, where there are several, and the model's note."""
+    count, note = scored.passes * scored.evaluations, f"; {scored.note}" if scored.note else ""
+    return (f", up to {count:,} evaluations of the network for an item" if scored.passes > 1 else "") + note

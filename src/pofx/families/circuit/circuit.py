@@ -108,6 +108,7 @@ class Circuit(OnePhase, Infilling, Marginal, Classifying):
         self.register_buffer("root_rows", torch.zeros(1))
         self.register_buffer("edge_rows", torch.zeros(size - 1, states, 1))
         self._tree: tuple[Any, Tree] | None = None
+        self._held: tuple[Any, tuple[Tensor, Tensor, Tensor, list[Tensor | None]]] | None = None
 
     def _leaf(self, part: Event) -> Leaf:
         if isinstance(part, Discrete):
@@ -195,11 +196,10 @@ class Circuit(OnePhase, Infilling, Marginal, Classifying):
 
     def joint(self, x: X, known: X | None, condition: X | None, *, raw: bool = False) -> Float[Tensor, "n"]:
         """log p(x_known, condition), the condition integrated out where it is None: float64 (n,)."""
-        n, (root, edges) = count(x), self._tables(raw=raw)
-        grad, tree, found = torch.is_grad_enabled(), self.tree, []
+        n, grad, tree, found = count(x), torch.is_grad_enabled(), self.tree, []
         values = self._values(x, known, condition)
         size = n if grad else ITEMS
-        held, ordered = [leaf.held(raw=raw) for leaf in self._leaves], edges if grad else edges[tree.edges]
+        root, edges, ordered, held = self._all_tables(raw=raw)
         for i in range(0, n, max(size, 1)):
             part = [(v[i : i + size], None if k is None else k[i : i + size]) for v, k in values]
             if not grad and len(part) == 1 and isinstance(self._leaves[0], Classes):
@@ -209,6 +209,20 @@ class Circuit(OnePhase, Infilling, Marginal, Classifying):
             leaf, factor = self._leaf_values(part, raw=raw, held=held)
             found.append(LogProb.apply(leaf, root, edges, tree) + factor)
         return torch.cat(found) if found else root.new_zeros(0, dtype=torch.float64)
+
+    def _all_tables(self, *, raw: bool) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
+        """Root, edges, these in the order of the tree, and what leaves hold; in use computed once for all calls."""
+        parameters = list(self.parameters())
+        once = not (torch.is_grad_enabled() or self.training or any(p.is_inference() for p in parameters))
+        tree = self.tree  # whose key is that of its parents
+        key = (raw, self._tree and self._tree[0], *((p.data_ptr(), p._version) for p in parameters)) if once else None
+        if self._held is not None and key is not None and self._held[0] == key:
+            return self._held[1]
+        root, edges = self._tables(raw=raw)
+        ordered = edges if torch.is_grad_enabled() else edges[tree.edges]
+        found = root, edges, ordered, [leaf.held(raw=raw) for leaf in self._leaves]
+        self._held = (key, found) if once else None
+        return found
 
     def _looked_up(
         self, part: tuple[Tensor, Bool[Tensor, "n _"] | None], held: Tensor | None, *, raw: bool
@@ -299,8 +313,8 @@ class Circuit(OnePhase, Infilling, Marginal, Classifying):
         below: list[Tensor] | None = None
         if values is not None:
             leaf, _ = self._leaf_values(values, raw=False)
-            below, messages, scales = list[Tensor](), list[Tensor](), list[Tensor]()
-            upward(lambda level: leaf[level.nodes], root, edges[tree.edges], tree, (below, messages, scales))
+            below = list[Tensor]()
+            upward(lambda level: leaf[level.nodes], root, edges[tree.edges], tree, (below, [], [], []))
         z = torch.empty(size, n, dtype=torch.int64, device=root.device)
         for depth, level in enumerate(tree.levels):
             variables = tree.variables[level.nodes]

@@ -37,7 +37,8 @@ class MaskedDiffusion(Places, Hidden, Completing, Marginal):
         sampler_steps: evaluations of the network for a sample, each of which draws an equal share of the places; 0
             draws every place by itself, up to 256 places.
         block: places that are drawn, in random order, before the next ones: 1 goes from the first to the last like an
-            autoregressive model, 0 takes all at once.
+            autoregressive model, and log p is exact where `bound_draws` is at least the number of places; 0 takes all
+            at once.
         remasking: evaluations after the last place, each of which hides a step's share of the places again and draws
             them given the others; corrects what few steps draw apart from each other.
         bound_draws: random sets of hidden places from which the bound of an item is estimated.
@@ -48,7 +49,7 @@ class MaskedDiffusion(Places, Hidden, Completing, Marginal):
         shared_tables: whether long runs of places with as many classes each share a table, where others differ.
 
     Raises:
-        UsageError: parts that do not add up to the places of the event.
+        UsageError: parts that do not add up to the places of the event, or blocks of an event of several parts.
     """
 
     name, source = "masked-diffusion", "Sahoo et al., 2024, arXiv 2406.07524; Shi et al., 2024, arXiv 2406.04329"
@@ -90,6 +91,8 @@ class MaskedDiffusion(Places, Hidden, Completing, Marginal):
         self.part_sizes, self.shared_tables = list(part_sizes), shared_tables
         if part_sizes and sum(part_sizes) != self.length:
             raise UsageError(f"part_sizes must add up to {self.length}, the places (got {sum(part_sizes)})")
+        if block and len(part_sizes) > 1:
+            raise UsageError(f"block must be 0 for an event of several parts, drawn one after the other (got {block})")
         self.part: Tensor
         of = [k for k, size in enumerate(part_sizes) for _ in range(size)]
         self.register_buffer("part", torch.tensor(of, dtype=torch.int64), persistent=False)  # of each place
@@ -132,11 +135,11 @@ class MaskedDiffusion(Places, Hidden, Completing, Marginal):
 
     def log_prob_estimate(
         self, x: Int[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """The bound and its standard error: (n,) each. Of `bound_orders` K orders it is log (1 / K) sum p(x | order),
-        the importance-weighted bound (Burda et al., 2015, arXiv 1509.00519) on the density that draws place by place
-        have, whose proposal is the orders' own distribution."""
-        if not self.bound_orders:
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
+        """The bound and its standard error: (n,) each, or log p and None. Of `bound_orders` K orders it is log (1 / K)
+        sum p(x | order), the importance-weighted bound (Burda et al., 2015, arXiv 1509.00519) on the density that draws
+        place by place have, whose proposal is the orders' own distribution."""
+        if not self.bound_orders or self.in_turn:
             return super().log_prob_estimate(x, condition)
         self.check_condition(len(x), condition)
         streams, y, context = Streams.of_items(0, x), self.seen(x), self.conditioner(condition)

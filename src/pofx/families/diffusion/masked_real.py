@@ -44,8 +44,8 @@ class MaskedReal(Hidden):
         context: width of the condition's embedding.
         sampler_steps: evaluations of the network for a sample, each of which draws an equal share of the tokens; 0
             draws every token by itself, up to 256 tokens.
-        block: tokens that are drawn, in random order, before the next ones: 1 goes from the first to the last, 0 takes
-            all at once.
+        block: tokens that are drawn, in random order, before the next ones: 1 goes from the first to the last, and log
+            p of a mixture is exact where `bound_draws` is at least the number of tokens; 0 takes all at once.
         remasking: evaluations after the last token, each of which hides a step's share of the tokens again and draws
             them given the others.
         bound_draws: random sets of hidden tokens from which the bound of an item is estimated.
@@ -122,6 +122,11 @@ class MaskedReal(Hidden):
         return gathered_tokens((x.flatten(1).float() - self.center) / self.scale, self.slots)
 
     @property
+    def in_turn(self) -> bool:
+        """As of all hidden places, where the head has an exact density."""
+        return super().in_turn and isinstance(self.token_head, MixtureHead)
+
+    @property
     def log_volume(self) -> Float[Tensor, ""]:
         return -self.scale.log().sum()
 
@@ -153,10 +158,10 @@ class MaskedReal(Hidden):
 
     def log_prob_estimate(
         self, x: Float[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         x, far = near_items(x)
         value, error = super().log_prob_estimate(x, condition)
-        return value.masked_fill(far, -torch.inf), error.masked_fill(far, 0.0)
+        return value.masked_fill(far, -torch.inf), None if error is None else error.masked_fill(far, 0.0)
 
     # draws
 

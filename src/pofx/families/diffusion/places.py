@@ -85,7 +85,7 @@ class Corrupted(OnePhase, Explicit, Tempered, Stepwise):
 
     def log_prob_estimate(
         self, x: Num[Tensor, "n *event"], condition: Condition | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
         """The bound and its standard error over `bound_draws` corruptions, whose amounts are stratified: (n,) each."""
         self.check_condition(len(x), condition)
         each = self._bounds(x, condition, self.bound_draws)
@@ -104,6 +104,23 @@ class Hidden(Infilling, Corrupted):
     sampler_steps: int
     block: int  # places that are drawn before the next ones; 0: all
     remasking: int  # evaluations after the last place, each of which draws a step's share of places again
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether log p is that of places drawn from the first to the last, each given those before it: exact."""
+        return self.block == 1 and self.bound_draws >= self.length
+
+    @property
+    def density(self) -> Density:
+        """A bound, or exact where there is one order of the places and each of them is evaluated."""
+        return Density.EXACT if self.in_turn else Density.BOUND
+
+    def log_prob_estimate(
+        self, x: Num[Tensor, "n *event"], condition: Condition | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
+        if not self.in_turn:
+            return super().log_prob_estimate(x, condition)
+        return self.log_prob_in_order(x, torch.arange(self.length), condition), None
 
     @property
     def steps(self) -> int:

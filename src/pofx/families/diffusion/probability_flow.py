@@ -40,8 +40,8 @@ class FlowLikelihood:
     """log p of standardised items (n,), in nats.
 
     integration: how far the last doubling of the steps moved each value (n,); wanted: how far it may (n,);
-    sampling: standard errors over the probes (n,), None where the divergence is exact or has one probe; evaluations: of
-    the network, for the slowest item.
+    sampling: standard errors over the probes (n,), nan of one probe, which shows none, and None where the divergence is
+    exact; evaluations: of the network, for the slowest item.
     """
 
     value: Float[Tensor, "n"]
@@ -132,5 +132,5 @@ def likelihood(
             values, errors, steps = converged(solve, len(x), 0.0, steps=fixed // 2, most=fixed)
         else:
             values, errors, steps = converged(solve, len(x), enough)
-    sampling = standard_error(each) if each is not None and probes > 1 else None
+    sampling = None if each is None else standard_error(each)
     return FlowLikelihood(values, errors, enough(torch.arange(len(x))).to(values), sampling, 4 * steps)

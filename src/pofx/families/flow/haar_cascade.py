@@ -31,17 +31,14 @@ STARTS = 10_000  # items from which spreads are taken
 
 
 class Checked(OneOf):
-    """Any name or value: the model of the part checks it."""
+    """Any name or value, in words: the model of the part checks it."""
 
     def __contains__(self, value: object) -> bool:
         return True
 
-    def __str__(self) -> str:
-        return "of the model of a part"
 
-
-Name = Annotated[str, Checked()]
-Options = Mapping[Name, Annotated[Any, Checked()]]
+Name = Annotated[str, Checked("a name of `pofx models`")]
+Options = Mapping[Annotated[str, Checked("an option of that model")], Annotated[Any, Checked("its value")]]
 
 
 class Predictor(nn.Module):
@@ -83,7 +80,7 @@ class HaarCascade(Explicit):
         scales: how often the grid is halved; its sides must be divisible so often.
         coarse, details: models of real grids with a density, by name: of the coarsest grid, and of the details of every
             scale given the coarser grid.
-        coarse_options, details_options: of these models.
+        coarse_options, details_options: of these models, by name: {"width": 32}.
         width: channels of the network that predicts details.
         grid_condition: how the coarser grid enters a diffusion of the details, and a grid that is the condition:
             "concatenate" or "embed", where their options have none.
