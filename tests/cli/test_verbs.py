@@ -95,3 +95,10 @@ def test_lack_of_memory_is_stated_in_a_sentence(capsys):
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …\nmore")):
         assert cli.exit_code(error) == 1
         assert "not enough memory" in capsys.readouterr().err
+
+
+def test_a_label_of_a_training_is_its_condition(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["pofx", "train", "moons", "--label", "kind"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "--condition COLUMN" in capsys.readouterr().err

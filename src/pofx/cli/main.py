@@ -87,6 +87,8 @@ def plain_words(error: typer.TyperException) -> str:
                 mend = "the training of every model is --budget, such as 30s, 2m, 500steps or 3epochs"
             if name == "budget" and taken.issuperset(BUDGETS):
                 mend = "that of one training is --minutes, --steps, --epochs or --flops"
+            if name == "label" and "condition" in taken:
+                mend = "classes that a model is given are --condition COLUMN"
             message = f"No such option: {unknown}; {mend}"
     given = [b for a, b in zip(sys.argv, sys.argv[1:], strict=False) if a in names]
     given += [a.partition("=")[2] for a in sys.argv if a.partition("=")[0] in names and "=" in a]

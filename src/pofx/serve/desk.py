@@ -23,7 +23,7 @@ from pofx.artifact import Artifact, load
 from pofx.core.config import parse
 from pofx.core.errors import PofxError, Unsupported, UsageError, unknown
 from pofx.core.items import Items
-from pofx.core.model import Completing, Denoising, Encoding, Infilling, Tempered
+from pofx.core.model import Completing, Denoising, Density, Encoding, Infilling, Tempered
 from pofx.core.options import OneOf, annotated, named_values
 from pofx.data.dataset import Dataset
 from pofx.data.kind import Kind, kind_of, named, take
@@ -35,7 +35,7 @@ from pofx.maths.interpolation import spherical
 from pofx.train.log import BESIDE, read_log
 
 MOST = 256  # items of one view
-SCORED = 300  # test items that a score is compared with
+SCORED, ESTIMATED = 300, 40  # test items that a score is compared with; of estimates, each of which solves an equation
 PIXELS = 480  # of the longer side of a single picture
 AXES = 6  # sliders of a walk
 
@@ -106,7 +106,8 @@ class Bench:
     @cached_property
     def test_scores(self) -> np.ndarray:
         """log p of test items, sorted."""
-        test = take(self.dataset.test, np.random.default_rng(0).permutation(len(self.dataset.test))[:SCORED])
+        most = ESTIMATED if self.run.density == Density.ESTIMATE else SCORED
+        test = take(self.dataset.test, np.random.default_rng(0).permutation(len(self.dataset.test))[:most])
         return np.sort(self.run.score(test).value)
 
     @cached_property
