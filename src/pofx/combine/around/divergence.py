@@ -5,8 +5,7 @@ every probe and step. Here a second network beside the frozen run learns the dia
 random probe per item (Hutchinson's estimate is unbiased, so that the mean is learned); after Ai et al., 2025, arXiv
 2512.02636, whose head gives the trace over a step. With w = log tan(angle), log p(x) = log N(x_1) + ∫ sum_i g_i dw,
 g = J_ii sin cos <= cos², which vanishes at both ends: equal steps in w converge fast (Trefethen and Weideman, 2014).
-What a head misses in its sum is much the same for all items of a level of noise: the mean that training sees of it, of
-each level, is added. The gap to the adaptive solver is measured on a few draws of the run, and stated.
+The gap to the adaptive solver is measured on a few draws of the run, and stated.
 """
 
 import math
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from pofx.core.companion import Foundation
@@ -36,7 +35,6 @@ SMALL = 0.02  # share of the most that a number's volume can change, below which
 FEWEST = 4  # steps
 DROPPED = 0.1  # share of conditions that are left out in training
 DRAWS = 16  # of the run, on which the gap to the adaptive solver is measured
-LATEST, FADING = 0.005, 5.0  # share of the latest item in the mean of what the head misses, and of the first ones
 EDGES = (3 / 8, 7 / 6, 23 / 24)  # Gregory's rule at the end of an interval
 
 
@@ -52,7 +50,6 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         grid_condition: how grids in the condition enter the head: "concatenate" or "embed", as in `flow-matching`; None
             is chosen by their sides, and saved as chosen.
         likelihood_steps: passes of the run and of the head for log p.
-        offsets: levels of noise at which the mean that the head misses is learned and added; 0: none.
     """
 
     name: ClassVar[str] = "divergence-head"
@@ -64,11 +61,9 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
     adjustable: ClassVar = ("likelihood_steps",)
     trains_with: ClassVar = {"ema_images": 50_000, "validations": 8, "validation_items": 500}
     small: ClassVar = {"network": "mlp", "width": 64, "depth": 2}
-    unstated: ClassVar = {"grid_condition": "embed", "offsets": 0}
+    unstated: ClassVar = {"grid_condition": "embed"}
 
     begin: Tensor
-    missed: Tensor
-    counted: Tensor
 
     def __init__(
         self,
@@ -82,7 +77,6 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         patch: Annotated[int, Range(0, 1024)] = 0,
         grid_condition: GridCondition | None = None,
         likelihood_steps: Annotated[int, Range(FEWEST, 100_000)] = 8,
-        offsets: Annotated[int, Range(0, 10_000)] = 48,
     ) -> None:
         super().__init__(event, condition)
         if run is None:
@@ -95,7 +89,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         if network == "auto":
             taken = "unet" if rank > 1 and count >= GRID and min(event.shape[1:]) > 1 else "mlp"
         self.network, self.width, self.depth, self.patch = network, width, depth, patch
-        self.likelihood_steps, self.offsets, self.shape = likelihood_steps, offsets, event.shape
+        self.likelihood_steps, self.shape = likelihood_steps, event.shape
         self.grid_condition = grid_condition_of(grid_condition, event, condition)
         self.head = Denoiser(
             event,
@@ -109,9 +103,6 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             grid_condition=self.grid_condition,
         )
         self.register_buffer("begin", torch.tensor(FIRST))
-        if offsets:
-            self.register_buffer("missed", torch.zeros(offsets))  # by the head's sum, in the mean of each level
-            self.register_buffer("counted", torch.zeros(offsets))
         self._gaps: dict[tuple[int, float], tuple[float, float]] = {}  # of passes and noise
         self._ratio = 0.0  # of noise to data, in the last log p
 
@@ -179,38 +170,24 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         u = (torch.randperm(n, device=device) + torch.rand(n, dtype=torch.float32, device=device)) / n
         noise = torch.randn_like(batch.x, dtype=torch.float32)
         drop = None if batch.condition is None else torch.rand(n, device=device) < DROPPED
-        w, missed = self._missed(batch, u, noise, 2.0 * torch.randint_like(noise, 2) - 1.0, drop)
-        if self.offsets:
-            self._count(w, missed.detach().flatten(1).sum(1))
-        return missed.square().mean()
-
-    @torch.no_grad()
-    def _count(self, w: Float[Tensor, "n"], missed: Float[Tensor, "n"]) -> None:
-        """Move the mean of what is missed at every level towards that of a batch."""
-        at, many = self._level_of(w), torch.bincount(self._level_of(w), minlength=self.offsets).to(missed)
-        mean = torch.zeros_like(self.missed).index_add_(0, at, missed) / many.clamp(min=1)
-        self.counted += many
-        share = torch.maximum(FADING * many / self.counted.clamp(min=1), LATEST * many).clamp(max=1)
-        self.missed += share * (mean - self.missed)
+        return self._loss(batch, u, noise, 2.0 * torch.randint_like(noise, 2) - 1.0, drop)
 
     def validation(self, batch: Batch) -> Float[Tensor, ""]:
         """The loss at fixed levels, noises and probes; the spread of the probes is a part of it that cannot fall."""
         streams = Streams(0, len(batch), device=batch.x.device)
         u = ((torch.arange(len(batch), device=batch.x.device) * 0.6180339887498949 + 0.5) % 1.0).float()
         signs = 2.0 * streams.integers(2, *self.shape) - 1.0
-        return self._missed(batch, u, streams.normal(*self.shape), signs)[1].square().mean()
+        return self._loss(batch, u, streams.normal(*self.shape), signs)
 
-    def _missed(
+    def _loss(
         self, batch: Batch, u: Tensor, noise: Tensor, signs: Tensor, drop: Tensor | None = None
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n *event"]]:
-        """Levels of noise, and estimates of what the head misses there of every number of the diagonal."""
+    ) -> Float[Tensor, ""]:
         x = self.base.denoiser.standardised(batch.x.float())
         begin = float(self.begin) - 0.5
-        w = begin + (LAST + 0.5 - begin) * u
-        y, phi = _noised(x, w, noise)
+        y, phi = _noised(x, begin + (LAST + 0.5 - begin) * u, noise)
         _, wanted = self._diagonal(y, phi, self._context(len(x), batch.condition, drop), signs)
         found = self.head.velocity(y, phi, self.head.embed(batch.condition, drop))
-        return w, wanted - found.float()
+        return (found.float() - wanted).square().mean()
 
     def _diagonal(
         self, y: Tensor, phi: Tensor, context: Context | None, signs: Float[Tensor, "n *event"]
@@ -262,10 +239,7 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
             phi = torch.atan(levels[k].exp())
             sin, cos = float(phi.sin()), float(phi.cos())
             velocity = self.base.denoiser.velocity(y, phi.expand(n), context).float()
-            found = sum_event(self.head.velocity(y, phi.expand(n), own).float())
-            if self.offsets:
-                found = found + self.missed[self._level_of(levels[k])]
-            total = total + weights[k] * found
+            total = total + weights[k] * sum_event(self.head.velocity(y, phi.expand(n), own).float())
             if k == 0 and not noise:
                 y = y + 0.5 * float(phi) * velocity  # which has grown in proportion to the angle
             before, data = data, cos * y - sin * velocity  # E[x | x_t], which changes slowly
@@ -278,11 +252,6 @@ class DivergenceHead(OnePhase, Smoothed, Stepwise):
         cot = cos / sin  # on to pure noise, where it is linear in the cotangent
         end = y / sin - cot * (data - 0.5 * (before - data) / (math.exp(h) - 1))
         return sum_event(normal_log_prob(end)) + total
-
-    def _level_of(self, w: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-        """The nearest of the levels at which the mean of what is missed is known."""
-        last = self.offsets - 1
-        return ((w - FIRST) / (LAST - FIRST) * last).round().long().clamp(0, last)
 
     def gap(self, n: int = DRAWS, noise: float = 0.0) -> tuple[float, float]:
         """The head's log p less that by the adaptive solver: mean and standard deviation over n draws of the run, in
