@@ -72,6 +72,21 @@ def test_an_unknown_level_of_noise_is_found(gmm, digits):
     assert found.residual.mean() == pytest.approx(1.0, abs=0.2)
 
 
+def test_what_physics_of_another_library_masks_is_no_part_of_the_residual(gmm, digits):
+    g = torch.Generator().manual_seed(0)
+    seen = torch.rand(1, 8, 8, generator=g) > 0.5
+
+    class Inpainting:
+        def A(self, x, **named):
+            return x * seen
+
+        A_adjoint = A
+
+    x = torch.from_numpy(digits.test.values[:6, None] / 16).float()
+    y = seen * (x + 0.1 * torch.randn(x.shape, generator=g))
+    assert pofx.posterior(gmm, y, Inpainting(), 0.1).sample(9).residual.mean() == pytest.approx(1.0, abs=0.15)
+
+
 def test_poisson_noise_is_of_counts_alone(gmm, digits):
     with pytest.raises(UsageError, match="complex"):
         pofx.posterior(gmm, None, "mri", "poisson(50)")
