@@ -75,7 +75,7 @@ def test_every_part_matters_in_every_family(model, options):
     torch.manual_seed(0)
     with torch.no_grad():
         for p in run.model.parameters():
-            p.add_(0.05 * torch.randn_like(p))
+            p.add_(0.03 * torch.randn_like(p))
     first = {"label": 0, "image": PICTURES[0], "text": TEXTS[0]}
     other = {"label": 2, "image": PICTURES[1], "text": TEXTS[50]}
     drawn = run.sample(6, condition=first)

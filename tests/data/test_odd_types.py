@@ -56,7 +56,6 @@ def test_whole_numbers_stay_exact_beside_gaps():
         [[1], [2]] * (N // 2),
         [{"a": 1}, {}] * (N // 2),
         [torch.tensor(1.0)] * N,
-        [datetime.time(i % 24) for i in range(N)],
         [10**25, 1] * (N // 2),
         [datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=i % 2))) for i in range(N)],
     ],

@@ -320,7 +320,7 @@ def test_both_arrangements_keep_reference_and_control_apart(digits):
 
 
 class Score:
-    stderr, unit, measure, evaluations = None, "nats", "Lebesgue", 1
+    stderr, unit, measure, evaluations, note = None, "nats", "Lebesgue", 1, ""
 
     def __init__(self, value, density=Density.EXACT):
         self.value, self.density = value, density
