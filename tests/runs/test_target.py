@@ -363,6 +363,7 @@ def test_an_interrupted_fit_resumes_as_if_it_had_not_been(tmp_path):
     ("change", "error", "words"),
     [
         ({"model": "gmm"}, Unsupported, "differentiable draws"),
+        ({"model": "noise-classifier"}, Unsupported, "differentiable draws"),
         ({"model": "nfs"}, UsageError, "did you mean nsf"),
         ({"mix": 2}, UsageError, "mix must be a number from 0 to 1"),
         ({"annealing": -1}, UsageError, "annealing must be a number from 0"),

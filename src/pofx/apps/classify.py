@@ -42,7 +42,11 @@ def classify(artifact: Any, values: Any, *, even: bool = False) -> pd.DataFrame:
     """
     labels, model = artifact.conditioning, artifact.model
     if not isinstance(labels, Labels):
-        raise Unsupported(f"{artifact.name} was not trained given one label: train with the condition label")
+        given = "no condition" if labels is None else f"a condition of the kind {labels.kind}"
+        raise Unsupported(
+            f"{artifact.name} was trained given {given}, not one label: train with the condition label, or with one "
+            "column of classes that has no missing cells"
+        )
     if not isinstance(model, Explicit):
         raise Unsupported(f"{artifact.name} has no density to compare classes by: choose circuit, ebm or a flow")
     share = np.asarray(labels.counts, np.float64) / max(sum(labels.counts), 1)

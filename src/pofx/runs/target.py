@@ -19,7 +19,7 @@ from torch import Tensor
 from pofx.core import config
 from pofx.core.entry import device_of, public
 from pofx.core.errors import DataError, TrainingError, Unsupported, UsageError
-from pofx.core.generative import Leading
+from pofx.core.generative import Leading, Noticing
 from pofx.core.model import Batch, Denoising, OnePhase, Phase, Reparameterised
 from pofx.core.objective import Objective
 from pofx.core.options import Positive, Range, Real, Seed, Unit, Width
@@ -197,7 +197,10 @@ def fit_density(
     """
     row = config.entry(model)
     by_maps = issubclass(row.model, Leading) and issubclass(row.model, OnePhase)
-    by_paths = issubclass(row.model, Denoising) and issubclass(row.model, OnePhase) and not by_maps
+    denoises = issubclass(row.model, Denoising) and not issubclass(
+        row.model, Noticing
+    )  # that is a slope of log p there
+    by_paths = denoises and issubclass(row.model, OnePhase) and not by_maps
     if not by_paths and not by_maps and not issubclass(row.model, Reparameterised):
         raise Unsupported(f"{model} has no differentiable draws, so that a density cannot lead it: choose nsf")
     if steps is None and minutes is None:
