@@ -117,6 +117,14 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeyp
     assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 2
 
 
+def test_a_run_that_goes_on_within_a_larger_budget_is_validated_to_its_end(tmp_path):
+    run(steps=20, folder=tmp_path / "a")
+    longer = run(steps=120, folder=tmp_path / "a", resume=True)
+    rounds = [line["step"] for line in read_log(tmp_path / "a" / "log.jsonl") if "validation" in line]
+    assert longer.state.step == 120 == rounds[-1] and len([step for step in rounds if step > 20]) >= 3
+    assert longer.state.best_step > 20  # or all that was learned since would be lost
+
+
 def test_restored_moments_lie_in_memory_as_their_weights_do(tmp_path):
     def made():
         torch.manual_seed(0)

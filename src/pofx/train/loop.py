@@ -102,8 +102,10 @@ def train(
             run.start(report, resume)
             with run.descent.freezing():
                 share = run.share()
-                if run.state.step and run.selection.due(run.state, share):  # an interruption left it out
-                    run.validate(share)
+                if run.state.step:
+                    selection.go_on(run.state, share)
+                    if selection.due(run.state, share):  # an interruption left it out
+                        run.validate(share)
                 while share < 1.0 and run.descent.phases:
                     share = run.advance(share, whole)
             return run.finish()

@@ -47,6 +47,10 @@ class Selection:
         late = share >= 1.0 and self.cost(state) <= SHARE * self.budget.seconds
         return late or state.validating + self.cost(state) <= SHARE * state.seconds
 
+    def go_on(self, state: State, share: float) -> None:
+        """Count the rounds of a resumed training by the share of its budget, which may be larger than before."""
+        state.rounds = min(state.rounds, int(share**0.5 * self.rounds))
+
     def over(self, state: State) -> bool:
         """Whether so many rounds in a row found nothing better that training ends."""
         return self.possible and 0 < self.options.patience <= state.vain
