@@ -42,9 +42,9 @@ def classify(artifact: Any, values: Any, *, even: bool = False) -> pd.DataFrame:
     """
     labels, model = artifact.conditioning, artifact.model
     if not isinstance(labels, Labels):
-        given = "no condition" if labels is None else f"a condition of the kind {labels.kind}"
+        other = "no condition" if labels is None else f"a condition of the kind {labels.kind}"
         raise Unsupported(
-            f"{artifact.name} was trained given {given}, not one label: train with the condition label, or with one "
+            f"{artifact.name} was trained given {other}, not one label: train with the condition label, or with one "
             "column of classes that has no missing cells"
         )
     if not isinstance(model, Explicit):
