@@ -61,9 +61,9 @@ def test_known_cells_stay_and_missing_ones_are_filled_in_their_type(imputer):
 
 
 def test_hidden_cells_are_found_better_than_by_simple_fills(imputer):
-    table = compared(imputer, people(), rows_of(people(300, seed=5)))
+    table = compared(imputer, people(), rows_of(people(1200, seed=5)))
     ours, others = table.loc["circuit"], table.drop("circuit")
-    assert (ours["accuracy"] >= others["accuracy"]).all() and ours["accuracy"] > others["accuracy"].min()
+    assert (ours["accuracy"] > others["accuracy"]).all()
     assert (ours["CRPS"] < others["CRPS"]).all()
 
 

@@ -226,9 +226,8 @@ class Design:
         wrong = values.notna().to_numpy() & ~np.isfinite(numbers)
         if wrong.any():
             commas = pd.to_numeric(values.astype(str).str.replace(",", "."), errors="coerce").notna().to_numpy()
-            row = int(
-                np.flatnonzero(wrong & ~commas if (wrong & ~commas).any() else wrong)[0]
-            )  # the others are numbers
+            words = wrong & ~commas  # rather than a number with a decimal comma
+            row = int(np.flatnonzero(words if words.any() else wrong)[0])
             raise DataError(f"score of row {row} must be a number or '{FAILED}' (got {self.trials[SCORE].iloc[row]!r})")
         return numbers
 
